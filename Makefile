@@ -1,0 +1,99 @@
+# Every target works on a bare clone: it makes .venv, installs what it needs and builds the core, once.
+#
+#   make demo       the whole way on the embedded sample
+#   make test       the test suite; ARGS="tests/test_region.py -x" picks, KERNELS=0 leaves out torch and triton
+#   make lint       ruff, mypy, cython-lint, clang-format; `make format` repairs what can be repaired
+#   make bench      the table of measured speed; ARGS goes to the runner
+#   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make wheel      sdist and wheel into dist/, tried out installed and away from this folder
+
+PYTHON ?= python3
+KERNELS ?= 1
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# cython-lint starts pycodestyle by its name.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# The generated _core.c is nobody's to read or format.
+C_FILES := $(filter-out csrc/_core.c,$(wildcard csrc/*.c csrc/*.h))
+
+ifeq ($(KERNELS),0)
+KERNEL_STAMP :=
+else
+KERNEL_STAMP := $(VENV)/.stamp-kernels
+endif
+
+.PHONY: demo test lint format bench sanitize wheel clean
+.DELETE_ON_ERROR:
+
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "mixfast needs Python 3.11 or newer; name one with PYTHON=..., this is $$($(PYTHON) --version)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# Editable: Python files are used where they lie; the core is rebuilt when one of its files is newer. Nothing but numpy.
+$(VENV)/.stamp-core: constraints.txt pyproject.toml setup.py csrc/_core.pyx $(C_FILES) | $(VENV)/.stamp-venv
+	$(PIP) --constraint constraints.txt setuptools wheel Cython numpy
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Before everything that might draw in another torch. A torch built for CUDA brings its own triton.
+$(VENV)/.stamp-kernels: constraints.txt | $(VENV)/.stamp-venv
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) "$$(grep '^triton==' constraints.txt)"
+	@touch $@
+
+# The packages of one extra of pyproject.toml, without building mixfast once more.
+$(VENV)/.stamp-%: constraints.txt pyproject.toml | $(VENV)/.stamp-venv $(KERNEL_STAMP)
+	$(BIN)/python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+		print(*extras["$*"], sep="\n")' > $(VENV)/$*.txt
+	$(PIP) --constraint constraints.txt --requirement $(VENV)/$*.txt
+	@touch $@
+
+demo: $(VENV)/.stamp-core
+	$(BIN)/mixfast demo
+
+test: $(VENV)/.stamp-core $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint csrc/_core.pyx
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+
+format: $(VENV)/.stamp-core $(VENV)/.stamp-dev
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
+
+bench: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks --set all $(ARGS)
+
+# libasan must be the first library of the process, and libstdc++ known to it before other extensions throw. Python
+# itself never frees everything, so leaks are not looked for. The tests run beside the sources, not among them: there,
+# `import mixfast` would find the ordinary build.
+SANITIZED := $(CURDIR)/build/sanitize/site
+sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev
+	rm -rf build/sanitize
+	MIXFAST_SANITIZE=1 $(PIP) --no-build-isolation --no-deps --target $(SANITIZED) .
+	cd tests && LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED) MIXFAST_EXPECT=$(SANITIZED) \
+		$(CURDIR)/$(BIN)/python -m pytest -m 'not slow' --hypothesis-profile=few -p no:cacheprovider \
+		--ignore=test_packaging.py --ignore=test_architecture.py --ignore=test_kernels.py --ignore=test_reference.py $(ARGS)
+
+# After an ordinary install, tests that run here would import ./mixfast, which has no core of its own then. So the
+# packaging tests install the wheel into a folder of its own and use it from another.
+wheel: $(VENV)/.stamp-core $(VENV)/.stamp-dev
+	rm -rf dist build/release
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	mkdir -p build/elsewhere
+	cd build/elsewhere && MIXFAST_DIST=$(CURDIR)/dist $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
+		$(CURDIR)/tests/test_packaging.py
+
+clean:
+	rm -rf build dist *.egg-info csrc/_core.c mixfast/_core*.so $(VENV)/.stamp-core

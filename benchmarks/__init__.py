@@ -1,0 +1,1 @@
+"""How fast `mixfast` is, next to its peers and to the machine's own limits: ``python -m benchmarks --set solve``."""

@@ -1,0 +1,147 @@
+"""Named problems: seeded synthetic tables of log-likelihoods, and the real tables beside the checkout.
+
+The synthetic rows are draws from a mixture of unit Gaussians in a few dimensions: the experts are the components, so
+log-likelihoods are true log-densities, experts are strongly correlated once there are more of them than dimensions, and
+the optimum is sparse (a third of the components have a share in the truth, Dirichlet distributed, the others none). One
+expert in eight is a near-duplicate of another, a thousandth away, which makes the optimum nearly a face. Few dimensions
+make hard problems: with six instead of two, EM ends the smallest of them in a tenth of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+
+TABLES = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A table and its row weights; what contenders read. `weight` (n,) sums to 1, `scale` is the true sum."""
+
+    name: str
+    loglik: np.ndarray
+    length: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.loglik.shape[0], self.loglik.shape[1]
+
+    @cached_property
+    def row_weight(self) -> np.ndarray:
+        """``1 / (n length)``: what `ExpertTable.from_loglik` makes of the same arrays."""
+        n = self.loglik.shape[0]
+        return np.full(n, 1.0 / n) if self.length is None else 1.0 / (n * self.length.astype(np.float64))
+
+    @cached_property
+    def scale(self) -> float:
+        return float(self.row_weight.sum())
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """Row weights made to sum to 1: peers get a well-scaled problem; their gaps count times `scale`."""
+        return self.row_weight / self.scale
+
+    @cached_property
+    def prob(self) -> np.ndarray:
+        """Ready probabilities in float64, each row divided by its largest: what peers start from, never timed."""
+        top = self.loglik.max(axis=1, keepdims=True).astype(np.float64)
+        out = self.loglik - top
+        return np.exp(out, out=out)
+
+    @cached_property
+    def prob32(self) -> np.ndarray:
+        return self.prob.astype(np.float32)
+
+    @cached_property
+    def offset(self) -> np.ndarray:
+        return self.loglik.max(axis=1).astype(np.float64)
+
+
+def gaussians(
+    name: str, n: int, k: int, *, seed: int, latent: int = 2, spread: float = 1.0, support: float = 1 / 3
+) -> Problem:
+    """Draws of a sparse mixture of k correlated experts, (n, k) float32."""
+    rng = np.random.default_rng(seed)
+    mean = spread * rng.standard_normal((k, latent))
+    copies = k // 8
+    if copies:
+        mean[rng.permutation(k)[:copies]] = mean[:copies] + 1e-3 * rng.standard_normal((copies, latent))
+    return _draw(name, rng, mean, n, max(2, round(support * k)))
+
+
+def clusters(name: str, n: int, k: int, *, seed: int, latent: int = 8, quality: int = 25, support: int = 60) -> Problem:
+    """Topics times quality buckets: k experts in k / quality clusters, few of them in the truth."""
+    rng = np.random.default_rng(seed)
+    topic = rng.standard_normal((k // quality, latent))
+    mean = np.repeat(topic, quality, axis=0)[:k]
+    mean = mean + 0.4 * rng.standard_normal(mean.shape)
+    return _draw(name, rng, mean, n, support)
+
+
+def _draw(name: str, rng: np.random.Generator, mean: np.ndarray, n: int, support: int) -> Problem:
+    k, latent = mean.shape
+    chosen = rng.permutation(k)[:support]
+    share = rng.dirichlet(np.ones(support))
+    x = mean[chosen[rng.choice(support, size=n, p=share)]] + rng.standard_normal((n, latent))
+    x, mean = x.astype(np.float32), mean.astype(np.float32)
+    loglik = x @ mean.T
+    loglik -= 0.5 * np.einsum("kd,kd->k", mean, mean)
+    loglik -= (0.5 * np.einsum("nd,nd->n", x, x) + 0.5 * latent * np.log(2 * np.pi)).astype(np.float32)[:, None]
+    return Problem(name, loglik)
+
+
+def real(name: str, level: str, target: str) -> Problem:
+    """A real table of tiny byte-level experts on text none of them saw, token or sequence level."""
+    with np.load(TABLES / level / f"target_{target}.npz") as file:
+        return Problem(name, file["loglik"], file["length"] if level == "sequence" else None)
+
+
+SYNTHETIC = {
+    "1e5x8": partial(gaussians, n=100_000, k=8, seed=1),
+    "1e5x32": partial(gaussians, n=100_000, k=32, seed=2, latent=3),
+    "1e6x16": partial(gaussians, n=1_000_000, k=16, seed=3),
+    "1e6x64": partial(gaussians, n=1_000_000, k=64, seed=4, latent=3),
+    "2e5x256": partial(gaussians, n=200_000, k=256, seed=5, latent=3),
+}
+REAL = {
+    f"{target}-{level}": partial(real, level=level, target=target)
+    for level in ("token", "sequence")
+    for target in ("foldoc", "faq_perl", "fortunes")
+}
+OTHER = {
+    "many": partial(clusters, n=100_000, k=5000, seed=6),
+    "many-quick": partial(clusters, n=10_000, k=1000, seed=6),
+    **{f"small-{seed}": partial(gaussians, n=1000, k=8, seed=100 + seed) for seed in range(20)},
+}
+BUILDERS: dict[str, Callable[..., Problem]] = {**SYNTHETIC, **REAL, **OTHER}
+SETS = {
+    "solve": (*SYNTHETIC, *REAL),
+    "many": ("many",),
+    "small": tuple(f"small-{seed}" for seed in range(20)),
+    "memory": ("1e6x64",),
+}
+QUICK = {
+    "solve": ("1e5x8", "foldoc-token", "foldoc-sequence"),
+    "many": ("many-quick",),
+    "small": tuple(f"small-{seed}" for seed in range(4)),
+    "memory": ("1e6x16",),
+}
+
+
+def build(name: str) -> Problem:
+    """The problem of that name."""
+    return BUILDERS[name](name)
+
+
+def missing(name: str) -> str | None:
+    """Why a problem cannot be built here, or None."""
+    if name in REAL and not TABLES.is_dir():
+        return "the folder ../shared/data/tables with the real tables is not there"
+    if name not in BUILDERS:
+        return f"no such problem; there are {', '.join(BUILDERS)}"
+    return None

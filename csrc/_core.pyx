@@ -1,0 +1,332 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The compiled CPU core of mixfast: typed arrays in, one nogil call, arrays out.
+
+Design note
+-----------
+a. All mathematics is C (`rows.c`, `qp.c`, `simplex.c`); this file only checks shapes and owns memory.
+b. A `Rows` object is one view of a table: columns in use, row weights, precision. It never copies the table;
+   `Rows.pack` makes the in-cache copy of a few rows that the solver's coarse levels work on.
+c. Long sweeps are cut into segments of about 50 ms. Between two segments the GIL is taken for a moment so that
+   Ctrl-C is seen. Everything else runs without the GIL, and no state is shared between calls: solves in several
+   threads, and in a forked child, are safe.
+d. Partial sums belong to chunks of rows that depend on the sizes alone and are added in order, so that the
+   answer does not depend on the number of threads.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from cpython.exc cimport PyErr_CheckSignals
+
+import numpy as np
+
+cdef extern from "rows.h" nogil:
+    ctypedef struct mf_rows:
+        const void *data
+        int dtype
+        Py_ssize_t n
+        Py_ssize_t stride
+        const int32_t *cols
+        Py_ssize_t ncol
+        const double *weight
+        double scale
+        int shift
+        int wide
+        const void *panels
+        Py_ssize_t block
+        const double *offset
+    ctypedef struct mf_facts:
+        double largest
+        double smallest
+        int has_nan
+    const char *mf_isa()
+    Py_ssize_t mf_plan(Py_ssize_t n, Py_ssize_t ncol, int hessian, Py_ssize_t *chunk_rows)
+    int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, Py_ssize_t first,
+                Py_ssize_t last, double *partial, int threads)
+    int mf_mixture_nll(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int products,
+                       Py_ssize_t first, Py_ssize_t last, double *partial, int threads)
+    int mf_many_gradients(const mf_rows *rows, const double *mixtures, Py_ssize_t m, const int32_t *bins,
+                          const float *mult, Py_ssize_t nbins, Py_ssize_t first, Py_ssize_t last,
+                          double *partial, int threads)
+    int mf_pack(const mf_rows *rows, const int64_t *index, Py_ssize_t n, Py_ssize_t block, int wide,
+                void *panels, double *offset, int threads)
+    int mf_scan(const void *data, int dtype, Py_ssize_t count, mf_facts *facts, int threads)
+
+cdef extern from "qp.h" nogil:
+    int mf_qp(Py_ssize_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
+              const double *hi, signed char *state, double *step, double *level)
+
+cdef extern from "simplex.h" nogil:
+    int mf_project(const double *x, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
+    int mf_linear_min(const double *g, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
+
+cdef enum:
+    F16 = 0
+    F32 = 1
+    F64 = 2
+
+cdef Py_ssize_t SEGMENT = 1 << 25  # elements a thread handles between two looks at the signals
+
+
+cdef inline void *address(object array) except NULL:
+    return <void *><uint64_t>array.ctypes.data
+
+
+def isa():
+    """Name of the instruction set in use: avx512, avx2 or baseline."""
+    return mf_isa().decode()
+
+
+cdef class Rows:
+    """Rows of a log-likelihood table as the kernels see them.
+
+    Parameters
+    ----------
+    loglik : (n, K) float16, float32 or float64, rows contiguous; kept, not copied.
+    weight : (n,) float64 row weights c_i, or None when all equal `scale`.
+    scale : float, the common weight, or a typical one.
+    shift : subtract each row's maximum over the columns in use before exp.
+    wide : panels in float64 (True) or float32 (False); sums are float64 in both.
+    cols : (C,) int32, the columns in use; None for all.
+    """
+
+    cdef mf_rows c
+    cdef readonly object loglik, weight, cols, panels, offset
+    cdef readonly Py_ssize_t n_rows, n_cols
+
+    def __init__(self, loglik, weight, double scale, bint shift, bint wide, cols=None):
+        cdef const int32_t[::1] cols_view
+        cdef const double[::1] weight_view
+        self.loglik = loglik
+        self.weight = weight
+        self.cols = cols
+        self.n_rows, self.n_cols = loglik.shape
+        self.c.data = address(loglik)
+        self.c.dtype = {2: F16, 4: F32, 8: F64}[loglik.itemsize]
+        self.c.n = self.n_rows
+        self.c.stride = loglik.strides[0] // loglik.itemsize
+        if cols is not None:
+            cols_view = cols
+            self.n_cols = cols_view.shape[0]
+            self.c.cols = &cols_view[0]
+        self.c.ncol = self.n_cols
+        if weight is not None:
+            weight_view = weight
+            self.c.weight = &weight_view[0]
+        self.c.scale = scale
+        self.c.shift = shift
+        self.c.wide = wide
+
+    def with_columns(self, cols):
+        """The same rows, restricted to the columns `cols` (int32); not for packed rows."""
+        return Rows(self.loglik, self.weight, self.c.scale, self.c.shift, self.c.wide, cols)
+
+    def pack(self, index, weight, double scale, bint wide, int threads=1):
+        """Copy rows `index` (int64, or None for all) into panels of probabilities."""
+        cdef Py_ssize_t n = self.n_rows if index is None else index.shape[0]
+        cdef Py_ssize_t block = 512, item = 8 if wide else 4
+        while block > 32 and block * self.n_cols * item > 32768:
+            block //= 2
+        cdef Rows out = Rows.__new__(Rows)
+        panels = np.empty((n + block - 1) // block * block * self.n_cols, dtype=np.float64 if wide else np.float32)
+        cdef const int64_t *index_p = NULL
+        cdef const int64_t[::1] index_view
+        cdef double *offset_p = NULL
+        cdef double[::1] offset_view
+        cdef const double[::1] weight_view
+        if index is not None:
+            index_view = index
+            index_p = &index_view[0]
+        if self.c.shift:
+            out.offset = np.empty(n)
+            offset_view = out.offset
+            offset_p = &offset_view[0]
+            out.c.offset = offset_p
+        out.panels = panels
+        out.weight = weight
+        out.n_rows = out.c.n = n
+        out.n_cols = out.c.ncol = self.n_cols
+        out.c.scale = scale
+        out.c.wide = wide
+        out.c.panels = address(panels)
+        out.c.block = block
+        if weight is not None:
+            weight_view = weight
+            out.c.weight = &weight_view[0]
+        cdef void *panels_p = address(panels)
+        cdef int failed
+        with nogil:
+            failed = mf_pack(&self.c, index_p, n, block, wide, panels_p, offset_p, threads)
+        if failed:
+            raise MemoryError("mixfast: no memory for a work area")
+        return out
+
+    cdef int crew(self, int threads) noexcept:
+        """Threads worth starting: one per 2^20 elements."""
+        cdef Py_ssize_t useful = self.n_rows * self.n_cols // (1 << 20) + 1
+        return threads if threads < useful else <int>useful
+
+    def sums(self, const double[::1] mixture, bint value=True, bint hessian=False, int threads=1):
+        """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64."""
+        cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C if hessian else 0)
+        cdef Py_ssize_t chunk_rows, chunks = mf_plan(self.n_rows, C, hessian, &chunk_rows)
+        cdef Py_ssize_t step, first, last, i, j
+        cdef int failed = 0
+        if mixture.shape[0] != C:
+            raise ValueError(f"mixture has {mixture.shape[0]} shares for {C} columns")
+        threads = self.crew(threads)
+        step = max(threads, SEGMENT * threads // (chunk_rows * C) + 1)
+        total = np.zeros(slot)
+        cdef double[::1] t = total
+        cdef double[::1] p = total if chunks == 1 else np.empty(min(chunks, step) * slot)
+        for first in range(0, chunks, step):
+            last = min(first + step, chunks)
+            with nogil:
+                failed = mf_pass(&self.c, &mixture[0], value, hessian, first, last, &p[0], threads)
+                if chunks > 1 and not failed:
+                    for j in range(last - first):
+                        for i in range(slot):
+                            t[i] += p[j * slot + i]
+            if failed:
+                raise MemoryError("mixfast: no memory for a work area")
+            if last < chunks:
+                PyErr_CheckSignals()
+        if not hessian:
+            return t[0], total[1:], None
+        for i in range(C):
+            for j in range(i):
+                t[1 + C + j * C + i] = t[1 + C + i * C + j]
+        return t[0], total[1:1 + C], total[1 + C:].reshape(C, C)
+
+    def mixture_nll(self, const double[:, ::1] mixtures, int products=1, int threads=1):
+        """Losses (M,) float64 of M candidate mixtures (M, C); +inf where a row has no mass."""
+        cdef Py_ssize_t M = mixtures.shape[0], chunk_rows
+        cdef Py_ssize_t chunks = mf_plan(self.n_rows, self.n_cols, 0, &chunk_rows)
+        cdef Py_ssize_t step, first, last, i, j
+        cdef int failed = 0
+        total = np.zeros(M)
+        if M == 0:
+            return total
+        if mixtures.shape[1] != self.n_cols:
+            raise ValueError(f"mixtures have {mixtures.shape[1]} shares for {self.n_cols} columns")
+        threads = self.crew(threads) if M < 64 else threads
+        step = max(threads, SEGMENT * threads // (chunk_rows * self.n_cols * (1 + M // 16)) + 1)
+        cdef double[::1] t = total
+        cdef double[::1] p = np.empty(min(chunks, step) * M)
+        for first in range(0, chunks, step):
+            last = min(first + step, chunks)
+            with nogil:
+                failed = mf_mixture_nll(&self.c, &mixtures[0, 0], M, products, first, last, &p[0], threads)
+                if not failed:
+                    for j in range(last - first):
+                        for i in range(M):
+                            t[i] += p[j * M + i]
+            if failed:
+                raise MemoryError("mixfast: no memory for a work area")
+            if last < chunks:
+                PyErr_CheckSignals()
+        return total
+
+    def gradients(self, const double[:, ::1] mixtures, bins=None, mult=None, int threads=1):
+        """(M, C) gradients of M objectives, each at its own mixture, rows re-weighted by mult[j, bins[i]].
+
+        mixtures (M, C) float64; bins (n,) int32; mult (M, B) float32; both None for plain gradients.
+        """
+        cdef Py_ssize_t M = mixtures.shape[0], C = self.n_cols, chunk_rows, nbins = 0
+        cdef Py_ssize_t chunks = mf_plan(self.n_rows, C, 0, &chunk_rows)
+        cdef Py_ssize_t step, first, last, i, j
+        cdef const int32_t[::1] bins_view
+        cdef const float[:, ::1] mult_view
+        cdef const int32_t *bins_p = NULL
+        cdef const float *mult_p = NULL
+        cdef int failed = 0
+        if bins is not None:
+            bins_view = bins
+            mult_view = mult
+            bins_p = &bins_view[0]
+            mult_p = &mult_view[0, 0]
+            nbins = mult_view.shape[1]
+        total = np.zeros((M, C))
+        if M == 0:
+            return total
+        cdef double[:, ::1] total_view = total
+        cdef double *t = &total_view[0, 0]
+        threads = self.crew(threads) if M < 16 else threads
+        step = max(threads, SEGMENT * threads // (chunk_rows * C * (1 + M // 8)) + 1)
+        cdef double[::1] p = np.empty(min(chunks, step) * M * C)
+        for first in range(0, chunks, step):
+            last = min(first + step, chunks)
+            with nogil:
+                failed = mf_many_gradients(&self.c, &mixtures[0, 0], M, bins_p, mult_p, nbins, first, last,
+                                           &p[0], threads)
+                if not failed:
+                    for j in range(last - first):
+                        for i in range(M * C):
+                            t[i] += p[j * M * C + i]
+            if failed:
+                raise MemoryError("mixfast: no memory for a work area")
+            if last < chunks:
+                PyErr_CheckSignals()
+        return total
+
+
+def facts(array):
+    """(largest, smallest, has_nan) over a C-contiguous float32 or float64 array, in one sweep."""
+    cdef mf_facts f
+    cdef int dtype = F32 if array.itemsize == 4 else F64
+    cdef Py_ssize_t count = array.size, at = 0, step = 1 << 25, size
+    cdef char *p = <char *>address(array)
+    cdef double largest = -np.inf, smallest = np.inf
+    cdef bint has_nan = False
+    while at < count:
+        size = min(step, count - at)
+        with nogil:
+            mf_scan(p + at * (4 if dtype == F32 else 8), dtype, size, &f, 1)
+        largest = max(largest, f.largest)
+        smallest = min(smallest, f.smallest)
+        has_nan |= f.has_nan != 0
+        at += size
+        if at < count:
+            PyErr_CheckSignals()
+    return largest, smallest, bool(has_nan)
+
+
+def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::1] w, const double[::1] lo,
+       const double[::1] hi, signed char[::1] state):
+    """Newton step d (K,), the sum's multiplier and the rounds used; `state` (int8) is the active set, updated."""
+    cdef Py_ssize_t n = gradient.shape[0]
+    cdef double level = 0
+    cdef int rounds
+    step = np.zeros(n)
+    cdef double[::1] d = step
+    with nogil:
+        rounds = mf_qp(n, &hessian[0, 0], &gradient[0], &w[0], &lo[0], &hi[0], &state[0], &d[0], &level)
+    if rounds == -1:
+        raise MemoryError("mixfast: no memory for the quadratic step")
+    return step, level, rounds
+
+
+def project(const double[::1] x, const double[::1] lo, const double[::1] hi, double total=1.0):
+    """Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
+    cdef int failed
+    out = np.empty(x.shape[0])
+    cdef double[::1] o = out
+    with nogil:
+        failed = mf_project(&x[0], &lo[0], &hi[0], x.shape[0], total, &o[0])
+    if failed == -1:
+        raise MemoryError("mixfast: no memory for the projection")
+    if failed:
+        raise ValueError("the capped simplex is empty")
+    return out
+
+
+def linear_min(const double[::1] g, const double[::1] lo, const double[::1] hi, double total=1.0):
+    """A vertex of {lo <= w <= hi, sum w = total} that minimises g.w; ties go to the lowest index."""
+    cdef int failed
+    out = np.empty(g.shape[0])
+    cdef double[::1] o = out
+    with nogil:
+        failed = mf_linear_min(&g[0], &lo[0], &hi[0], g.shape[0], total, &o[0])
+    if failed == -1:
+        raise MemoryError("mixfast: no memory for the linear step")
+    if failed:
+        raise ValueError("the capped simplex is empty")
+    return out

@@ -1,0 +1,211 @@
+#include "qp.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
+
+/* A pivot below this share of its diagonal is rounding noise: that domain copies others (near-duplicate
+ * experts). It keeps its place instead of taking a wild step. */
+static const double PIVOT_SHARE = 1e-11;
+
+typedef struct {
+    ptrdiff_t n, free;
+    const double *H, *g, *w, *lo, *hi;
+    signed char *state;
+    ptrdiff_t *index; /* the free domains */
+    double *L;        /* their Cholesky factor (free, free) */
+    double *b, *ones; /* right-hand sides, solved in place */
+    double *step, *reduced;
+    double level;
+} mf_step;
+
+static void factor(mf_step *q) {
+    const ptrdiff_t f = q->free;
+    for (ptrdiff_t i = 0; i < f; i++) {
+        const double *row = q->H + q->index[i] * q->n;
+        double *Li = q->L + i * f;
+        for (ptrdiff_t j = 0; j < i; j++) {
+            const double *Lj = q->L + j * f;
+            double sum = row[q->index[j]];
+            for (ptrdiff_t k = 0; k < j; k++) sum -= Li[k] * Lj[k];
+            Li[j] = sum / Lj[j];
+        }
+        double diagonal = row[q->index[i]], pivot = diagonal;
+        for (ptrdiff_t k = 0; k < i; k++) pivot -= Li[k] * Li[k];
+        if (!(pivot > PIVOT_SHARE * diagonal)) {
+            pivot = diagonal > 0 ? diagonal : 1.0;
+        }
+        Li[i] = sqrt(pivot);
+    }
+}
+
+static void substitute(const mf_step *q, double *x) {
+    const ptrdiff_t f = q->free;
+    for (ptrdiff_t i = 0; i < f; i++) {
+        double sum = x[i];
+        for (ptrdiff_t k = 0; k < i; k++) sum -= q->L[i * f + k] * x[k];
+        x[i] = sum / q->L[i * f + i];
+    }
+    for (ptrdiff_t i = f - 1; i >= 0; i--) {
+        x[i] /= q->L[i * f + i];
+        for (ptrdiff_t k = 0; k < i; k++) x[k] -= q->L[i * f + k] * x[i];
+    }
+}
+
+/* With the fixed domains at their bounds (offsets in `step`), the best step of the free ones:
+ * H_FF d_F = -(g_F + H_FA d_A) - level, sum d = 0. False when nothing is free. */
+static int solve_free(mf_step *q) {
+    const ptrdiff_t n = q->n;
+    double moved = 0, sum_b = 0, sum_ones = 0;
+    q->free = 0;
+    for (ptrdiff_t k = 0; k < n; k++) {
+        if (q->state[k] == FREE) {
+            q->index[q->free++] = k;
+            q->step[k] = 0;
+        } else {
+            q->step[k] = (q->state[k] == AT_LO ? q->lo[k] : q->hi[k]) - q->w[k];
+            moved += q->step[k];
+        }
+    }
+    if (!q->free) return 0;
+    factor(q);
+    for (ptrdiff_t i = 0; i < q->free; i++) {
+        const double *row = q->H + q->index[i] * n;
+        double sum = q->g[q->index[i]];
+        for (ptrdiff_t k = 0; k < n; k++) sum += row[k] * q->step[k];
+        q->b[i] = -sum;
+        q->ones[i] = 1;
+    }
+    substitute(q, q->b);
+    substitute(q, q->ones);
+    for (ptrdiff_t i = 0; i < q->free; i++) sum_b += q->b[i], sum_ones += q->ones[i];
+    q->level = (sum_b + moved) / sum_ones;
+    for (ptrdiff_t i = 0; i < q->free; i++) q->step[q->index[i]] = q->b[i] - q->level * q->ones[i];
+    return 1;
+}
+
+/* (g + H d)_k + level, for all k. */
+static void reduced_gradient(mf_step *q) {
+    for (ptrdiff_t k = 0; k < q->n; k++) {
+        const double *row = q->H + k * q->n;
+        double sum = q->g[k] + q->level;
+        for (ptrdiff_t j = 0; j < q->n; j++) sum += row[j] * q->step[j];
+        q->reduced[k] = sum;
+    }
+}
+
+static double gradient_scale(const mf_step *q) {
+    double scale = 0;
+    for (ptrdiff_t k = 0; k < q->n; k++)
+        if (fabs(q->g[k]) > scale) scale = fabs(q->g[k]);
+    return scale > 0 ? scale : 1.0;
+}
+
+/* Primal-dual active set (Hintermueller, Ito, Kunisch, SIAM J. Optim. 13 (2003)): every domain that breaks its
+ * bound or the sign of its multiplier changes side at once. A few rounds usually suffice; it may cycle. */
+static int all_at_once(mf_step *q, int rounds) {
+    const double slack = 1e-14, sign = 1e-14 * gradient_scale(q);
+    for (int round = 1; round <= rounds; round++) {
+        int changed = 0;
+        if (!solve_free(q)) return 0;
+        reduced_gradient(q);
+        for (ptrdiff_t k = 0; k < q->n; k++) {
+            signed char old = q->state[k];
+            if (old == FREE) {
+                if (q->w[k] + q->step[k] < q->lo[k] - slack) q->state[k] = AT_LO;
+                if (q->w[k] + q->step[k] > q->hi[k] + slack) q->state[k] = AT_HI;
+            } else if (q->lo[k] < q->hi[k]) {
+                if (old == AT_LO && q->reduced[k] < -sign) q->state[k] = FREE;
+                if (old == AT_HI && q->reduced[k] > sign) q->state[k] = FREE;
+            }
+            changed |= q->state[k] != old;
+        }
+        if (!changed) return round;
+    }
+    return 0;
+}
+
+/* Primal active set, one change at a time, from the feasible w: slower, and it does not cycle in practice
+ * (Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 16.3). `at` (n) is the walk's offset. */
+static int one_by_one(mf_step *q, double *at, int rounds) {
+    const ptrdiff_t n = q->n;
+    const double sign = 1e-13 * gradient_scale(q);
+    for (ptrdiff_t k = 0; k < n; k++) {
+        at[k] = 0;
+        q->state[k] = q->w[k] <= q->lo[k] ? AT_LO : q->w[k] >= q->hi[k] ? AT_HI : FREE;
+    }
+    for (int round = 1; round <= rounds; round++) {
+        double reach = 1;
+        ptrdiff_t block = -1, release = -1;
+        if (solve_free(q)) {
+            for (ptrdiff_t k = 0; k < n; k++) {
+                double d = q->step[k] - at[k], room;
+                if (q->state[k] != FREE || d == 0) continue;
+                room = (d < 0 ? q->lo[k] : q->hi[k]) - (q->w[k] + at[k]);
+                if (d < 0 ? room > d * reach : room < d * reach) {
+                    reach = room / d > 0 ? room / d : 0;
+                    block = k;
+                }
+            }
+            for (ptrdiff_t k = 0; k < n; k++)
+                if (q->state[k] == FREE) at[k] += reach * (q->step[k] - at[k]);
+        }
+        if (block >= 0) {
+            double down = q->lo[block] - q->w[block], up = q->hi[block] - q->w[block];
+            q->state[block] = fabs(at[block] - down) <= fabs(at[block] - up) ? AT_LO : AT_HI;
+            at[block] = q->state[block] == AT_LO ? down : up;
+            continue;
+        }
+        memcpy(q->step, at, (size_t)n * sizeof *at);
+        if (!q->free) { /* every domain at a bound: the level that the cheapest exchange would leave */
+            double low = -INFINITY, high = INFINITY;
+            ptrdiff_t give = -1, take = -1;
+            q->level = 0;
+            reduced_gradient(q);
+            for (ptrdiff_t k = 0; k < n; k++) {
+                if (q->lo[k] == q->hi[k]) continue;
+                if (q->state[k] == AT_LO && q->reduced[k] < high) high = q->reduced[k], take = k;
+                if (q->state[k] == AT_HI && q->reduced[k] > low) low = q->reduced[k], give = k;
+            }
+            if (take < 0 || give < 0 || low - high <= sign) {
+                q->level = take < 0 ? (give < 0 ? 0 : -low) : -high;
+                return round;
+            }
+            q->state[take] = q->state[give] = FREE;
+            continue;
+        }
+        reduced_gradient(q);
+        double worst = sign;
+        for (ptrdiff_t k = 0; k < n; k++) {
+            double wrong = q->state[k] == AT_LO ? -q->reduced[k] : q->state[k] == AT_HI ? q->reduced[k] : 0;
+            if (q->lo[k] < q->hi[k] && wrong > worst) worst = wrong, release = k;
+        }
+        if (release < 0) return round;
+        q->state[release] = FREE;
+    }
+    memcpy(q->step, at, (size_t)n * sizeof *at);
+    return 0;
+}
+
+int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
+          const double *hi, signed char *state, double *step, double *level) {
+    double *memory = malloc((size_t)(n * n + 4 * n) * sizeof(double) + (size_t)n * sizeof(ptrdiff_t));
+    if (!memory) return -1;
+    mf_step q = {.n = n, .H = hessian, .g = gradient, .w = w, .lo = lo, .hi = hi, .state = state, .step = step};
+    q.L = memory;
+    q.b = memory + n * n;
+    q.ones = q.b + n;
+    q.reduced = q.ones + n;
+    double *at = q.reduced + n;
+    q.index = (ptrdiff_t *)(at + n);
+    int rounds = all_at_once(&q, 25);
+    if (!rounds) {
+        rounds = one_by_one(&q, at, (int)(10 * n + 50));
+        rounds = rounds ? 25 + rounds : -2;
+    }
+    *level = q.level;
+    free(memory);
+    return rounds;
+}

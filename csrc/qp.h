@@ -1,0 +1,19 @@
+/* The K-dimensional Newton step over caps and floors:
+ *
+ *     min  g.d + 1/2 d'H d    over  lo <= w + d <= hi,  sum d = 0.
+ *
+ * H is symmetric positive semidefinite; singular directions are left where they are. */
+#ifndef MIXFAST_QP_H
+#define MIXFAST_QP_H
+
+#include <stddef.h>
+
+/* hessian (n, n), gradient, w, lo, hi (n): w feasible. state (n) is -1 at lo, +1 at hi, 0 free: a guess coming
+ * in, the answer going out. step (n) receives d, *level the multiplier of the sum, so that
+ * (g + H d)_k + level is 0 when free, >= 0 at lo, <= 0 at hi.
+ * Returns the number of active sets tried, or -1 when memory runs out, -2 when no exact answer was found
+ * (the step is then feasible and a descent direction, or zero). */
+int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
+          const double *hi, signed char *state, double *step, double *level);
+
+#endif

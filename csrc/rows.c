@@ -1,0 +1,287 @@
+#include "rows.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "simd.h"
+
+typedef struct {
+    const mf_rows *rows;
+    const double *mixtures;
+    ptrdiff_t m;
+    int value, hessian, products;
+    const int32_t *bin;
+    const float *mult;
+    ptrdiff_t bins;
+    const int64_t *index; /* pack: rows to copy */
+    void *panels;
+    double *offset;
+    ptrdiff_t block; /* rows a panel */
+} mf_task;
+
+typedef int (*mf_chunk)(const mf_task *, ptrdiff_t, ptrdiff_t, double *, void *);
+
+typedef struct {
+    struct {
+        mf_chunk run;
+        size_t (*memory)(const mf_task *);
+    } pass, sweep, nll, many, pack;
+    void (*scan)(const void *, ptrdiff_t, mf_facts *);
+    ptrdiff_t lanes;
+} mf_kernels;
+
+/* Cut `bytes` from a work area, each piece on its own cache line. */
+static inline void *mf_take(char **at, ptrdiff_t bytes) {
+    char *p = (char *)(((uintptr_t)*at + 63) & ~(uintptr_t)63);
+    *at = p + bytes;
+    return p;
+}
+
+/* IEEE half to float: shift the bits into place and rescale; infinities land on +-65536, whose exp is what is
+ * wanted of them (tables are checked for NaN and +inf before they come here). */
+static inline float mf_half(uint16_t h) {
+    uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    x *= 5.192296858534828e33f; /* 2^112 */
+    return h & 0x8000 ? -x : x;
+}
+
+/* 2^f = 1 + C1 f + ... + C6 f^6 on [-1/2, 1/2], least largest relative error (Lawson's weights). */
+#define EXP2_C1 6.931471825e-01f
+#define EXP2_C2 2.402264774e-01f
+#define EXP2_C3 5.550332367e-02f
+#define EXP2_C4 9.618436918e-03f
+#define EXP2_C5 1.339887385e-03f
+#define EXP2_C6 1.535336196e-04f
+
+#define FN_(name, tag) name##_##tag
+#define FN2(name, tag) FN_(name, tag)
+
+#if MF_X86
+MF_TARGET_BEGIN_V4
+#define VBYTES 64
+#define REAL float
+#define INT int32_t
+#define WIDE 0
+#define FSQRT sqrtf
+#define FN(name) FN2(name, v4f)
+#include "rows_impl.h"
+#undef REAL
+#undef INT
+#undef WIDE
+#undef FSQRT
+#undef FN
+#define REAL double
+#define INT int64_t
+#define WIDE 1
+#define FSQRT sqrt
+#define FN(name) FN2(name, v4d)
+#include "rows_impl.h"
+#undef REAL
+#undef INT
+#undef WIDE
+#undef FSQRT
+#undef FN
+#undef VBYTES
+MF_TARGET_END
+
+MF_TARGET_BEGIN_V3
+#define VBYTES 32
+#define REAL float
+#define INT int32_t
+#define WIDE 0
+#define FSQRT sqrtf
+#define FN(name) FN2(name, v3f)
+#include "rows_impl.h"
+#undef REAL
+#undef INT
+#undef WIDE
+#undef FSQRT
+#undef FN
+#define REAL double
+#define INT int64_t
+#define WIDE 1
+#define FSQRT sqrt
+#define FN(name) FN2(name, v3d)
+#include "rows_impl.h"
+#undef REAL
+#undef INT
+#undef WIDE
+#undef FSQRT
+#undef FN
+#undef VBYTES
+MF_TARGET_END
+#endif
+
+#define VBYTES 16
+#define REAL float
+#define INT int32_t
+#define WIDE 0
+#define FSQRT sqrtf
+#define FN(name) FN2(name, v1f)
+#include "rows_impl.h"
+#undef REAL
+#undef INT
+#undef WIDE
+#undef FSQRT
+#undef FN
+#define REAL double
+#define INT int64_t
+#define WIDE 1
+#define FSQRT sqrt
+#define FN(name) FN2(name, v1d)
+#include "rows_impl.h"
+#undef FN
+
+/* 4: AVX-512, 3: AVX2, 1: baseline. MIXFAST_ISA=baseline|avx2|avx512 lowers the choice, for tests. */
+static int mf_level(void) {
+    static _Atomic int known = 0;
+    int level = atomic_load_explicit(&known, memory_order_relaxed);
+    if (level) return level;
+    level = 1;
+#if MF_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) level = 3;
+    if (level == 3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        level = 4;
+    const char *wish = getenv("MIXFAST_ISA");
+    if (wish && !strcmp(wish, "baseline")) level = 1;
+    if (wish && !strcmp(wish, "avx2") && level > 3) level = 3;
+#endif
+    atomic_store_explicit(&known, level, memory_order_relaxed);
+    return level;
+}
+
+const char *mf_isa(void) {
+    int level = mf_level();
+    return level == 4 ? "avx512" : level == 3 ? "avx2" : "baseline";
+}
+
+static const mf_kernels *mf_choose(int wide) {
+#if MF_X86
+    if (mf_level() == 4) return wide ? &kernels_v4d : &kernels_v4f;
+    if (mf_level() == 3) return wide ? &kernels_v3d : &kernels_v3f;
+#endif
+    return wide ? &kernels_v1d : &kernels_v1f;
+}
+
+/* Rows a panel: as many as keep the panel within `bytes` of cache, a multiple of `unit`, at most 512. */
+static ptrdiff_t mf_block(const mf_rows *rows, ptrdiff_t bytes, ptrdiff_t unit) {
+    if (rows->panels) return rows->block;
+    ptrdiff_t block = bytes / ((rows->ncol + 1) * (rows->wide ? 8 : 4)) / unit * unit;
+    return block < unit ? unit : block > 512 ? 512 : block;
+}
+
+/* Chunks: enough for any sensible number of threads, few enough that partial sums stay small. */
+ptrdiff_t mf_plan(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *chunk_rows) {
+    ptrdiff_t chunks = n * ncol / 65536 + 1;
+    if (chunks > 128) chunks = 128;
+    if (hessian) {
+        ptrdiff_t most = (4 << 20) / (ncol * ncol) + 4; /* 32 MB of partial Hessians */
+        if (chunks > most) chunks = most;
+    }
+    ptrdiff_t rows = (n + chunks - 1) / chunks;
+    rows = (rows + 511) / 512 * 512; /* a multiple of every block size that divides 512 */
+    *chunk_rows = rows;
+    return (n + rows - 1) / rows;
+}
+
+typedef struct {
+    const mf_task *task;
+    mf_chunk run;
+    size_t bytes, slot;
+    ptrdiff_t n, chunk_rows, first, last;
+    double *partial;
+    _Atomic ptrdiff_t next;
+    _Atomic int failed;
+} mf_crew;
+
+static void *mf_work(void *argument) {
+    mf_crew *crew = argument;
+    void *memory = malloc(crew->bytes);
+    if (!memory) {
+        atomic_store(&crew->failed, 1);
+        return NULL;
+    }
+    for (;;) {
+        ptrdiff_t chunk = atomic_fetch_add(&crew->next, 1);
+        if (chunk >= crew->last) break;
+        ptrdiff_t row0 = chunk * crew->chunk_rows, row1 = row0 + crew->chunk_rows;
+        double *out = crew->partial ? crew->partial + (size_t)(chunk - crew->first) * crew->slot : NULL;
+        crew->run(crew->task, row0, row1 < crew->n ? row1 : crew->n, out, memory);
+    }
+    free(memory);
+    return NULL;
+}
+
+/* Threads live for one call only: nothing to inherit at a fork, nothing to shut down. */
+static int mf_crew_run(const mf_task *task, mf_chunk run, size_t bytes, size_t slot, ptrdiff_t n,
+                       ptrdiff_t chunk_rows, ptrdiff_t first, ptrdiff_t last, double *partial, int threads) {
+    mf_crew crew = {task, run, bytes, slot, n, chunk_rows, first, last, partial, first, 0};
+    pthread_t helper[64];
+    int started = 0;
+    if (threads > last - first) threads = (int)(last - first);
+    if (threads > 64) threads = 64;
+    while (started < threads - 1 && !pthread_create(&helper[started], NULL, mf_work, &crew)) started++;
+    mf_work(&crew);
+    for (int i = 0; i < started; i++) pthread_join(helper[i], NULL);
+    /* a helper that found no memory leaves its chunks to the others; only when all fail is work left */
+    return atomic_load(&crew.next) < last ? -1 : 0;
+}
+
+int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, ptrdiff_t first, ptrdiff_t last,
+            double *partial, int threads) {
+    const mf_kernels *kernels = mf_choose(rows->wide);
+    mf_task task = {.rows = rows, .mixtures = mixture, .m = 1, .value = value, .hessian = hessian};
+    task.block = mf_block(rows, hessian ? 256 << 10 : 128 << 10, 32);
+    ptrdiff_t chunk_rows;
+    mf_plan(rows->n, rows->ncol, hessian, &chunk_rows);
+    size_t slot = (size_t)(1 + rows->ncol + (hessian ? rows->ncol * rows->ncol : 0));
+    const int direct = !rows->panels && !hessian;
+    size_t bytes = direct ? kernels->sweep.memory(&task) : kernels->pass.memory(&task);
+    return mf_crew_run(&task, direct ? kernels->sweep.run : kernels->pass.run, bytes, slot, rows->n, chunk_rows, first, last,
+                       partial, threads);
+}
+
+int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int products, ptrdiff_t first,
+                   ptrdiff_t last, double *partial, int threads) {
+    const mf_kernels *kernels = mf_choose(rows->wide);
+    mf_task task = {.rows = rows, .mixtures = mixtures, .m = m, .products = products};
+    task.block = mf_block(rows, 32 << 10, 64);
+    ptrdiff_t chunk_rows;
+    mf_plan(rows->n, rows->ncol, 0, &chunk_rows);
+    return mf_crew_run(&task, kernels->nll.run, kernels->nll.memory(&task), (size_t)m, rows->n, chunk_rows, first,
+                       last, partial, threads);
+}
+
+int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, const int32_t *bin, const float *mult,
+                      ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads) {
+    const mf_kernels *kernels = mf_choose(rows->wide);
+    mf_task task = {.rows = rows, .mixtures = mixtures, .m = m, .bin = bin, .mult = mult, .bins = bins};
+    task.block = mf_block(rows, 128 << 10, 32);
+    ptrdiff_t chunk_rows;
+    mf_plan(rows->n, rows->ncol, 0, &chunk_rows);
+    return mf_crew_run(&task, kernels->many.run, kernels->many.memory(&task), (size_t)(m * rows->ncol), rows->n,
+                       chunk_rows, first, last, partial, threads);
+}
+
+int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,
+            double *offset, int threads) {
+    const mf_kernels *kernels = mf_choose(wide);
+    mf_task task = {.rows = rows, .index = index, .panels = panels, .offset = offset, .block = block};
+    ptrdiff_t chunk_rows;
+    ptrdiff_t chunks = mf_plan(n, rows->ncol, 0, &chunk_rows);
+    return mf_crew_run(&task, kernels->pack.run, kernels->pack.memory(&task), 0, n, chunk_rows, 0, chunks, NULL,
+                       threads);
+}
+
+int mf_scan(const void *data, int dtype, ptrdiff_t count, mf_facts *facts, int threads) {
+    (void)threads;
+    mf_choose(dtype == MF_F64)->scan(data, count, facts);
+    return 0;
+}

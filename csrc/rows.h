@@ -1,0 +1,75 @@
+/* Sweeps over the rows of a table of log-likelihoods: value, gradient and Hessian of
+ *
+ *     L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik)),
+ *
+ * and the losses of many candidate mixtures. Rows are read in blocks that stay in cache; a block is turned
+ * into a panel of probabilities, domain by domain (panel[k][row]), so that all arithmetic runs down the rows
+ * and no horizontal sums are needed per row.
+ *
+ * Rows are cut into chunks whose number depends on the sizes alone. Threads take chunks; the partial sums of
+ * the chunks are added in order. The answer is therefore the same for any number of threads. */
+#ifndef MIXFAST_ROWS_H
+#define MIXFAST_ROWS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MF_F16 = 0, MF_F32 = 1, MF_F64 = 2 };
+
+/* A table in memory (or memory-mapped), or a packed copy of some of its rows and columns. */
+typedef struct {
+    const void *data;      /* (n, stride) row-major log-likelihoods; NULL when packed */
+    int dtype;             /* MF_F16, MF_F32, MF_F64 */
+    ptrdiff_t n;           /* rows */
+    ptrdiff_t stride;      /* elements from one row to the next */
+    const int32_t *cols;   /* the ncol columns in use, or NULL for 0 .. ncol-1 */
+    ptrdiff_t ncol;        /* columns in use */
+    const double *weight;  /* (n,) c_i, or NULL when all equal `scale` */
+    double scale;          /* the common c_i, or a typical one: inner sums run on c_i / scale */
+    int shift;             /* subtract each row's maximum before exp */
+    int wide;              /* panels in double (1) or float (0) */
+    const void *panels;    /* packed panels [block][ncol][rows of the block], or NULL */
+    ptrdiff_t block;       /* rows of a packed block */
+    const double *offset;  /* packed: (n,) the row maxima that were subtracted, or NULL */
+} mf_rows;
+
+typedef struct {
+    double value;     /* sum_i c_i * -log(p_i.w); +inf when some row has no mass */
+    double *gradient; /* (ncol,) or NULL */
+    double *hessian;  /* (ncol, ncol) symmetric, or NULL */
+} mf_sums;
+
+/* Facts of a table found in one sweep. */
+typedef struct {
+    double largest, smallest; /* over all elements that are not NaN */
+    int has_nan;
+} mf_facts;
+
+const char *mf_isa(void);
+
+/* Rows [begin, end) of the chunk plan that mf_plan gives; partial sums land in `partial`. */
+ptrdiff_t mf_plan(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *chunk_rows);
+
+/* Sums over chunks [first, last) of the plan, one slot of `partial` each: value, gradient, Hessian
+ * (1 + ncol [+ ncol^2] doubles). Returns 0, or -1 when memory runs out. */
+int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, ptrdiff_t first, ptrdiff_t last,
+            double *partial, int threads);
+
+/* Losses of m candidates over chunks [first, last): `partial` holds m doubles a chunk. `products` is how many
+ * row probabilities may be multiplied in the panels' precision without underflow (1, 2 or 4). */
+int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int products, ptrdiff_t first,
+                   ptrdiff_t last, double *partial, int threads);
+
+/* Gradients of m objectives, each at its own mixture and with its own multiplicity of each bin of rows:
+ * partial (m, ncol) a chunk: -sum_i c_i mult[j][bin_i] p_ik / (p_i.w_j). `bin` (n,) or NULL for mult = 1. */
+int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, const int32_t *bin,
+                      const float *mult, ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial,
+                      int threads);
+
+/* Copies rows index[0 .. n) (or all, index NULL) and the columns in use into panels of `block` rows. */
+int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,
+            double *offset, int threads);
+
+int mf_scan(const void *data, int dtype, ptrdiff_t count, mf_facts *facts, int threads);
+
+#endif

@@ -1,0 +1,935 @@
+/* The row kernels for one element type and one instruction set. Included by rows.c several times with
+ *   REAL, INT      float/int32_t or double/int64_t
+ *   WIDE           0 or 1
+ *   VBYTES         bytes of a vector register
+ *   FN(name)       the suffixed name
+ * Convention: V holds VL elements that belong to VL consecutive rows; panel[k * ld + row] is the probability
+ * of `row` under domain k. */
+
+#define VL ((ptrdiff_t)(VBYTES / sizeof(REAL)))
+#define DL ((ptrdiff_t)(VBYTES / sizeof(double)))
+
+typedef REAL FN(V) __attribute__((vector_size(VBYTES)));
+typedef INT FN(VI) __attribute__((vector_size(VBYTES)));
+typedef REAL FN(VU) __attribute__((vector_size(VBYTES), aligned(sizeof(REAL)), may_alias));
+typedef double FN(VD) __attribute__((vector_size(VBYTES)));
+typedef float FN(VH) __attribute__((vector_size(VBYTES / 2), may_alias));
+#define V FN(V)
+#define VI FN(VI)
+#define VU FN(VU)
+#define VD FN(VD)
+#define VH FN(VH)
+
+#if WIDE
+#define MANT_BITS 52
+#define MANT_MASK ((INT)0xfffffffffffffLL)
+#define ONE_BITS ((INT)0x3ff0000000000000LL)
+#define EXP_BIAS 1023
+#define ROUND_MAGIC 6755399441055744.0
+#define LN2_HI 6.93145751953125e-1
+#define LN2_LO 1.42860682030941723212e-6
+#define EXP_LOWEST (-708.0)
+#define TINY 2.2250738585072014e-308
+#else
+#define MANT_BITS 23
+#define MANT_MASK ((INT)0x7fffff)
+#define ONE_BITS ((INT)0x3f800000)
+#define EXP_BIAS 127
+#define ROUND_MAGIC 12582912.0f
+#define EXP_LOWEST (-87.0f)
+#define TINY 1.17549435e-38f
+#endif
+
+static inline V FN(loadu)(const REAL *p) { return *(const VU *)p; }
+static inline void FN(storeu)(REAL *p, V x) { *(VU *)p = x; }
+static inline V FN(splat)(REAL x) { return x - (V){0}; }
+static inline V FN(select)(VI mask, V yes, V no) { return (V)(((VI)yes & mask) | ((VI)no & ~mask)); }
+static inline V FN(maximum)(V a, V b) { return FN(select)(a > b, a, b); }
+
+/* exp for arguments up to about +88 (float) or +709 (double). With `bounded` the caller vouches for arguments
+ * above EXP_LOWEST; otherwise what would underflow gives exactly 0.
+ * x log2(e) = n + f with |f| <= 1/2; minimax polynomial of 2^f in float (5e-9), Taylor of exp(f ln 2) in double. */
+static inline V FN(exp)(V x, const int bounded) {
+    V z = x * (REAL)1.4426950408889634 + ROUND_MAGIC;
+    V n = z - ROUND_MAGIC;
+#if WIDE
+    V r = x - n * LN2_HI;
+    r = r - n * LN2_LO;
+    V p = r * 1.6059043836821613e-10 + 2.08767569878681e-09;
+    p = p * r + 2.505210838544172e-08;
+    p = p * r + 2.755731922398589e-07;
+    p = p * r + 2.7557319223985893e-06;
+    p = p * r + 2.48015873015873e-05;
+    p = p * r + 0.0001984126984126984;
+    p = p * r + 0.001388888888888889;
+    p = p * r + 0.008333333333333333;
+    p = p * r + 0.041666666666666664;
+    p = p * r + 0.16666666666666666;
+    p = p * r + 0.5;
+    p = p * (r * r) + r + 1.0;
+#else
+    V f = x * 1.44269502f - n; /* one rounding: fused */
+    f = x * 1.92596299e-8f + f;
+    V p = f * EXP2_C6 + EXP2_C5;
+    p = p * f + EXP2_C4;
+    p = p * f + EXP2_C3;
+    p = p * f + EXP2_C2;
+    p = p * f + EXP2_C1;
+    p = p * f + 1.0f;
+#endif
+    VI scaled = (VI)p + ((VI)z << MANT_BITS);
+    return (V)(bounded ? scaled : scaled & ~(VI)(x < EXP_LOWEST));
+}
+
+/* Natural log of normal positive doubles: m = x / 2^e in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m-1)/(m+1)). */
+static inline VD FN(log)(VD x) {
+    typedef int64_t I8 __attribute__((vector_size(VBYTES)));
+    I8 bits = (I8)x;
+    I8 e = (bits - 0x3fe6a09e667f3bcdLL) >> 52;
+    VD m = (VD)(bits - (e << 52));
+    VD t = (m - 1.0) / (m + 1.0);
+    VD q = t * t;
+    VD s = q * (1.0 / 21) + (1.0 / 19);
+    s = s * q + 1.0 / 17;
+    s = s * q + 1.0 / 15;
+    s = s * q + 1.0 / 13;
+    s = s * q + 1.0 / 11;
+    s = s * q + 1.0 / 9;
+    s = s * q + 1.0 / 7;
+    s = s * q + 1.0 / 5;
+    s = s * q + 1.0 / 3;
+    VD log_m = 2.0 * t + 2.0 * t * (q * s);
+    return log_m + __builtin_convertvector(e, VD) * 0.6931471805599453;
+}
+
+#if !WIDE
+/* The same in float, for the weighted losses of many candidates; error about 1e-7, unbiased. */
+static inline V FN(logf)(V x) {
+    VI bits = (VI)x;
+    VI e = (bits - 0x3f3504f3) >> 23;
+    V m = (V)(bits - (e << 23));
+    V t = (m - 1.0f) / (m + 1.0f);
+    V q = t * t;
+    V s = q * (1.0f / 9) + (1.0f / 7);
+    s = s * q + 1.0f / 5;
+    s = s * q + 1.0f / 3;
+    return (2.0f * t + 2.0f * t * (q * s)) + __builtin_convertvector(e, V) * 0.69314718f;
+}
+#endif
+
+/* Shares in two parts, w = high + low: rounding a share to float would move the point at which the gradient is
+ * taken by more than the certificate may be off. */
+static void FN(split)(const double *w, ptrdiff_t n, ptrdiff_t padded, REAL *high, REAL *low) {
+    for (ptrdiff_t k = 0; k < padded; k++) {
+        high[k] = k < n ? (REAL)w[k] : (REAL)0;
+        low[k] = k < n ? (REAL)(w[k] - (double)high[k]) : (REAL)0;
+    }
+}
+
+/* sum + p w, the low part first, so that its digits take part in the rounding instead of being lost to it. */
+static inline V FN(add_product)(V sum, V p, V high, V low) {
+#if WIDE
+    (void)low;
+    return sum + p * high;
+#else
+    return sum + (p * low + p * high);
+#endif
+}
+
+/* Sum of the lanes, by halves. */
+static inline double FN(hsum)(V x) {
+    typedef REAL Q __attribute__((vector_size(16), may_alias));
+#if VBYTES == 64
+    typedef REAL H __attribute__((vector_size(32), may_alias));
+    H half[2];
+    memcpy(half, &x, sizeof x);
+    H y = half[0] + half[1];
+#else
+    V y = x;
+#endif
+#if VBYTES >= 32
+    Q quarter[2];
+    memcpy(quarter, &y, sizeof y);
+    Q z = quarter[0] + quarter[1];
+#else
+    Q z = y;
+#endif
+    double sum = 0;
+    for (int i = 0; i < (int)(16 / sizeof(REAL)); i++) sum += (double)z[i];
+    return sum;
+}
+
+/* acc (VL doubles) += x, widened: float lanes are never summed for longer than one block. */
+static inline void FN(widen_add)(double *acc, V x) {
+#if WIDE
+    *(VD *)acc += x;
+#else
+    VH half[2];
+    memcpy(half, &x, sizeof x);
+    ((VD *)acc)[0] += __builtin_convertvector(half[0], VD);
+    ((VD *)acc)[1] += __builtin_convertvector(half[1], VD);
+#endif
+}
+
+/* Shuffles of two registers. ZIP*: interleave their low or high halves. PAIR*: the even or odd elements of both, within
+ * each 128-bit lane (one cheap instruction). LANE*: their even or odd 128-bit lanes. */
+#define SHUF __builtin_shufflevector
+#if VBYTES == 64 && !WIDE
+#define ZIPLO(a, b) SHUF(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIPHI(a, b) SHUF(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define PAIR0(a, b) SHUF(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30)
+#define PAIR1(a, b) SHUF(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31)
+#define LANE0(a, b) SHUF(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
+#define LANE1(a, b) SHUF(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
+#define VL_CONST 16
+#elif VBYTES == 64
+#define ZIPLO(a, b) SHUF(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIPHI(a, b) SHUF(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define PAIR0(a, b) SHUF(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
+#define PAIR1(a, b) SHUF(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+#define LANE0(a, b) SHUF(a, b, 0, 1, 4, 5, 8, 9, 12, 13)
+#define LANE1(a, b) SHUF(a, b, 2, 3, 6, 7, 10, 11, 14, 15)
+#define VL_CONST 8
+#elif VBYTES == 32 && !WIDE
+#define ZIPLO(a, b) SHUF(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIPHI(a, b) SHUF(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define PAIR0(a, b) SHUF(a, b, 0, 2, 8, 10, 4, 6, 12, 14)
+#define PAIR1(a, b) SHUF(a, b, 1, 3, 9, 11, 5, 7, 13, 15)
+#define LANE0(a, b) SHUF(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
+#define LANE1(a, b) SHUF(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
+#define VL_CONST 8
+#elif VBYTES == 32
+#define ZIPLO(a, b) SHUF(a, b, 0, 4, 1, 5)
+#define ZIPHI(a, b) SHUF(a, b, 2, 6, 3, 7)
+#define PAIR0(a, b) SHUF(a, b, 0, 4, 2, 6)
+#define PAIR1(a, b) SHUF(a, b, 1, 5, 3, 7)
+#define LANE0(a, b) SHUF(a, b, 0, 1, 4, 5)
+#define LANE1(a, b) SHUF(a, b, 2, 3, 6, 7)
+#define VL_CONST 4
+#elif !WIDE
+#define ZIPLO(a, b) SHUF(a, b, 0, 4, 1, 5)
+#define ZIPHI(a, b) SHUF(a, b, 2, 6, 3, 7)
+#define PAIR0(a, b) SHUF(a, b, 0, 2, 4, 6)
+#define PAIR1(a, b) SHUF(a, b, 1, 3, 5, 7)
+#define LANE0 PAIR0
+#define LANE1 PAIR1
+#define VL_CONST 4
+#else
+#define ZIPLO(a, b) SHUF(a, b, 0, 2)
+#define ZIPHI(a, b) SHUF(a, b, 1, 3)
+#define PAIR0 ZIPLO
+#define PAIR1 ZIPHI
+#define LANE0 ZIPLO
+#define LANE1 ZIPHI
+#define VL_CONST 2
+#endif
+#define PAIR_LEVELS (WIDE ? 1 : 2) /* halvings until a lane holds one element of each row */
+
+/* Transpose VL x VL elements by log2(VL) perfect shuffles. */
+static inline __attribute__((always_inline)) void FN(transpose)(V *a) {
+    V b[VL_CONST];
+    MF_PRAGMA(GCC unroll 4)
+    for (int step = 1; step < VL_CONST; step *= 2) {
+        MF_PRAGMA(GCC unroll 8)
+        for (int i = 0; i < VL_CONST / 2; i++) {
+            b[2 * i] = ZIPLO(a[i], a[i + VL_CONST / 2]);
+            b[2 * i + 1] = ZIPHI(a[i], a[i + VL_CONST / 2]);
+        }
+        MF_PRAGMA(GCC unroll 16)
+        for (int i = 0; i < VL_CONST; i++) a[i] = b[i];
+    }
+}
+
+/* Element r of the result = the sum (or the largest) of the elements of a[r]. */
+#define FOLD(name, join)                                                                          \
+    static inline __attribute__((always_inline)) V name(V *a) {                                   \
+        int level = 0;                                                                            \
+        MF_PRAGMA(GCC unroll 4)                                                                   \
+        for (int count = VL_CONST / 2; count; count /= 2, level++) {                              \
+            MF_PRAGMA(GCC unroll 8)                                                               \
+            for (int i = 0; i < count; i++) {                                                     \
+                V x = a[2 * i], y = a[2 * i + 1];                                                 \
+                a[i] = level < PAIR_LEVELS ? join(PAIR0(x, y), PAIR1(x, y)) : join(LANE0(x, y), LANE1(x, y)); \
+            }                                                                                     \
+        }                                                                                         \
+        return a[0];                                                                              \
+    }
+#define ADD(x, y) ((x) + (y))
+FOLD(FN(row_sums), ADD)
+FOLD(FN(row_maxima), FN(maximum))
+#undef FOLD
+#undef ADD
+
+/* One row's elements in use, converted to REAL. */
+static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *out) {
+    ptrdiff_t ncol = t->ncol;
+    const int32_t *cols = t->cols;
+    if (t->dtype == MF_F32) {
+        const float *src = (const float *)t->data + row * t->stride;
+        if (cols)
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[cols[j]];
+        else
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[j];
+    } else if (t->dtype == MF_F64) {
+        const double *src = (const double *)t->data + row * t->stride;
+        if (cols)
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[cols[j]];
+        else
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[j];
+    } else {
+        const uint16_t *src = (const uint16_t *)t->data + row * t->stride;
+        for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[cols ? cols[j] : j]);
+    }
+}
+
+/* Pointers to VL rows of REAL (the last one repeated past `end`): into the table itself where a full-width load
+ * may run past a row's end but never past the table's, else to converted copies in `scratch`. */
+static void FN(point_at_rows)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, const REAL **rp,
+                              REAL *scratch) {
+    const int native = t->cols == NULL && t->dtype == (WIDE ? MF_F64 : MF_F32);
+    const int direct = native && !index && (row + VL) * t->stride + VL <= t->n * t->stride;
+    for (ptrdiff_t r = 0; r < VL; r++) {
+        ptrdiff_t i = row + r < end ? row + r : end - 1;
+        if (index) i = index[i];
+        if (direct) {
+            rp[r] = (const REAL *)t->data + i * t->stride;
+        } else {
+            REAL *copy = scratch + r * (t->ncol + VL);
+            FN(copy_row)(t, i, copy);
+            rp[r] = copy;
+        }
+    }
+}
+
+/* Probabilities of VL rows (the last one repeated past the table's end): panel[k*ld ..] = exp(l - max).
+ * `scratch` holds VL * (ncol + VL) elements. Returns the row maxima that were subtracted. */
+static V FN(fill)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, REAL *panel, ptrdiff_t ld,
+                  REAL *scratch) {
+    const ptrdiff_t ncol = t->ncol;
+    const REAL *rp[VL_CONST];
+    FN(point_at_rows)(t, index, row, end, rp, scratch);
+    V top = FN(splat)(-(REAL)INFINITY);
+    const int shift = t->shift;
+    for (ptrdiff_t k0 = 0; k0 < ncol; k0 += VL) {
+        V a[VL_CONST];
+        MF_PRAGMA(GCC unroll 16)
+        for (int r = 0; r < VL_CONST; r++) a[r] = FN(loadu)(rp[r] + k0);
+        FN(transpose)(a);
+        ptrdiff_t width = ncol - k0 < VL ? ncol - k0 : VL;
+        REAL *out = panel + k0 * ld;
+        if (shift) {
+            for (ptrdiff_t j = 0; j < width; j++) {
+                top = FN(maximum)(a[j], top);
+                FN(storeu)(out + j * ld, a[j]);
+            }
+        } else {
+            for (ptrdiff_t j = 0; j < width; j++) {
+                FN(storeu)(out + j * ld, FN(exp)(a[j], 1));
+            }
+        }
+    }
+    if (shift) {
+        for (ptrdiff_t k = 0; k < ncol; k++) {
+            FN(storeu)(panel + k * ld, FN(exp)(FN(loadu)(panel + k * ld) - top, 0));
+        }
+    } else {
+        top = (V){0};
+    }
+    return top;
+}
+
+/* ---- value, gradient, Hessian ------------------------------------------------------------------------ */
+
+static inline __attribute__((always_inline)) void FN(tile)(const REAL *u, ptrdiff_t ld, ptrdiff_t i, ptrdiff_t j,
+                                                           ptrdiff_t groups, double *hessian, ptrdiff_t ncol,
+                                                           const int ni, const int nj) {
+    V acc[4][4] = {{{0}}};
+    for (ptrdiff_t g = 0; g < groups; g++) {
+        V a[4], b[4];
+        MF_PRAGMA(GCC unroll 4)
+        for (int x = 0; x < ni; x++) a[x] = FN(loadu)(u + (i + x) * ld + g * VL);
+        MF_PRAGMA(GCC unroll 4)
+        for (int y = 0; y < nj; y++) b[y] = FN(loadu)(u + (j + y) * ld + g * VL);
+        MF_PRAGMA(GCC unroll 4)
+        for (int x = 0; x < ni; x++) {
+            MF_PRAGMA(GCC unroll 4)
+            for (int y = 0; y < nj; y++) acc[x][y] += a[x] * b[y];
+        }
+    }
+    if (ni == 4 && nj == 4) {
+        MF_PRAGMA(GCC unroll 8)
+        for (int first = 0; first < 16; first += VL_CONST) {
+            V part[VL_CONST]; /* a copy: taking the address of acc would keep it out of the registers */
+            MF_PRAGMA(GCC unroll 16)
+            for (int e = 0; e < VL_CONST; e++) part[e] = acc[(first + e) / 4][(first + e) % 4];
+            V sums = FN(row_sums)(part);
+            for (int e = 0; e < VL_CONST; e++)
+                hessian[(i + (first + e) / 4) * ncol + j + (first + e) % 4] += (double)sums[e];
+        }
+        return;
+    }
+    for (int x = 0; x < ni; x++)
+        for (int y = 0; y < nj; y++) hessian[(i + x) * ncol + j + y] += FN(hsum)(acc[x][y]);
+}
+
+/* hessian += u u' over the rows of the block: blocks on and below the diagonal. */
+static void FN(syrk)(const REAL *u, ptrdiff_t ld, ptrdiff_t groups, ptrdiff_t ncol, double *hessian) {
+    ptrdiff_t full = ncol / 4 * 4;
+    for (ptrdiff_t i = 0; i < full; i += 4)
+        for (ptrdiff_t j = 0; j <= i; j += 4) FN(tile)(u, ld, i, j, groups, hessian, ncol, 4, 4);
+    for (ptrdiff_t i = full; i < ncol; i++) {
+        for (ptrdiff_t j = 0; j < full; j += 4) FN(tile)(u, ld, i, j, groups, hessian, ncol, 1, 4);
+        for (ptrdiff_t j = full; j <= i; j++) FN(tile)(u, ld, i, j, groups, hessian, ncol, 1, 1);
+    }
+}
+
+/* Inner weights c_i / scale of VL rows; 0 past `end`. */
+static inline V FN(row_weights)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end) {
+    V c;
+    if (row + VL <= end && !t->weight) return FN(splat)((REAL)1);
+    for (ptrdiff_t r = 0; r < VL; r++)
+        c[r] = row + r < end ? (t->weight ? (REAL)(t->weight[row + r] / t->scale) : (REAL)1) : (REAL)0;
+    return c;
+}
+
+/* sum over the block's rows of c_i / scale * log(s_i). Equal weights: multiply mantissas, add exponents, and
+ * take VL logarithms a block. */
+static double FN(block_log)(const mf_rows *t, const REAL *s, ptrdiff_t row, ptrdiff_t end, ptrdiff_t groups) {
+    double sum = 0;
+    if (t->weight) {
+        ptrdiff_t count = end - row < groups * VL ? end - row : groups * VL, i = 0;
+        for (; i + DL <= count; i += DL) {
+            VD x, c;
+            for (ptrdiff_t r = 0; r < DL; r++) {
+                x[r] = (double)s[i + r];
+                c[r] = t->weight[row + i + r];
+            }
+            VD y = FN(log)(x) * c;
+            for (ptrdiff_t r = 0; r < DL; r++) sum += y[r];
+        }
+        for (; i < count; i++) sum += t->weight[row + i] * log((double)s[i]);
+        return sum / t->scale;
+    }
+    V product = FN(splat)((REAL)1);
+    VI exponent = {0};
+    for (ptrdiff_t g = 0; g < groups; g++) {
+        VI bits = (VI)FN(loadu)(s + g * VL);
+        exponent += (bits >> MANT_BITS) - EXP_BIAS;
+        product *= (V)((bits & MANT_MASK) | ONE_BITS);
+    }
+    for (ptrdiff_t r = 0; r < VL; r++)
+        sum += log((double)product[r]) + (double)exponent[r] * 0.6931471805599453;
+    return sum;
+}
+
+/* Probabilities of the block's rows, packed or computed: returns the panel, its leading dimension in *ld and, where
+ * rows were shifted, their maxima in `top`. */
+static const REAL *FN(block)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end, ptrdiff_t groups, REAL *panel,
+                             ptrdiff_t *ld, REAL *top, REAL *scratch) {
+    if (t->panels) {
+        *ld = t->block;
+        return (const REAL *)t->panels + row * t->ncol;
+    }
+    for (ptrdiff_t g = 0; g < groups; g++)
+        FN(storeu)(top + g * VL, FN(fill)(t, NULL, row + g * VL, end, panel + g * VL, *ld, scratch));
+    return panel;
+}
+
+static double FN(block_shift)(const mf_rows *t, const REAL *top, ptrdiff_t row, ptrdiff_t rows) {
+    double sum = 0;
+    if (t->panels ? t->offset == NULL : !t->shift) return 0;
+    for (ptrdiff_t r = 0; r < rows; r++)
+        sum += (t->panels ? t->offset[row + r] : (double)top[r]) * (t->weight ? t->weight[row + r] / t->scale : 1.0);
+    return sum;
+}
+
+static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    const mf_rows *t = task->rows;
+    const ptrdiff_t ncol = t->ncol, block = task->block;
+    const ptrdiff_t ld0 = t->panels ? t->block : block + VL;
+    char *at = memory;
+    double *gacc = mf_take(&at, ncol * VL * (ptrdiff_t)sizeof(double));
+    REAL *w = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
+    REAL *w_low = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
+    REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *r = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *top = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *panel = t->panels ? NULL : mf_take(&at, ncol * ld0 * (ptrdiff_t)sizeof(REAL));
+    REAL *scratch = t->panels ? NULL : mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
+    REAL *u = task->hessian ? mf_take(&at, ncol * (block + VL) * (ptrdiff_t)sizeof(REAL)) : NULL;
+    double log_sum = 0;
+    int dead = 0;
+
+    FN(split)(task->mixtures, ncol, ncol, w, w_low);
+    memset(gacc, 0, (size_t)(ncol * VL) * sizeof(double));
+    double *gradient = out + 1, *hessian = out + 1 + ncol;
+    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol) * sizeof(double));
+
+    for (ptrdiff_t row = row0; row < row1; row += block) {
+        ptrdiff_t rows = row1 - row < block ? row1 - row : block;
+        ptrdiff_t groups = (rows + VL - 1) / VL, ld = ld0;
+        const REAL *p = FN(block)(t, row, row1, groups, panel, &ld, top, scratch);
+        VI low = {0};
+        for (ptrdiff_t g = 0; g < groups; g++) {
+            V sum = {0};
+            for (ptrdiff_t j = 0; j < ncol; j++)
+                sum = FN(add_product)(sum, FN(loadu)(p + j * ld + g * VL), FN(splat)(w[j]), FN(splat)(w_low[j]));
+            if (row + (g + 1) * VL > row1) /* past the end: log 1 */
+                for (ptrdiff_t i = 0; i < VL; i++)
+                    if (row + g * VL + i >= row1) sum[i] = (REAL)1;
+            FN(storeu)(s + g * VL, sum);
+            low |= sum < TINY;
+            FN(storeu)(r + g * VL, FN(row_weights)(t, row + g * VL, row1) / sum);
+        }
+        for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
+        if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, top, row, rows);
+
+        ptrdiff_t k = 0;
+        for (; k + 4 <= ncol; k += 4) {
+            V acc[4] = {{0}};
+            for (ptrdiff_t g = 0; g < groups; g++) {
+                V ratio = FN(loadu)(r + g * VL);
+                MF_PRAGMA(GCC unroll 4)
+                for (int x = 0; x < 4; x++) acc[x] += FN(loadu)(p + (k + x) * ld + g * VL) * ratio;
+            }
+            for (int x = 0; x < 4; x++) FN(widen_add)(gacc + (k + x) * VL, acc[x]);
+        }
+        for (; k < ncol; k++) {
+            V acc = {0};
+            for (ptrdiff_t g = 0; g < groups; g++) acc += FN(loadu)(p + k * ld + g * VL) * FN(loadu)(r + g * VL);
+            FN(widen_add)(gacc + k * VL, acc);
+        }
+        if (task->hessian) {
+            /* u = p sqrt(c) / s, so that u u' sums to c p p' / s^2. */
+            ptrdiff_t ldu = block + VL;
+            for (ptrdiff_t g = 0; g < groups; g++) {
+                V ratio = FN(loadu)(r + g * VL), sum = FN(loadu)(s + g * VL), q;
+                for (ptrdiff_t i = 0; i < VL; i++) q[i] = FSQRT(ratio[i]) * FSQRT((REAL)1 / sum[i]);
+                for (k = 0; k < ncol; k++) FN(storeu)(u + k * ldu + g * VL, FN(loadu)(p + k * ld + g * VL) * q);
+            }
+            FN(syrk)(u, ldu, groups, ncol, hessian);
+        }
+    }
+    out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
+    for (ptrdiff_t k = 0; k < ncol; k++) {
+        double sum = 0;
+        for (ptrdiff_t i = 0; i < VL; i++) sum += gacc[k * VL + i];
+        gradient[k] = -sum * t->scale;
+    }
+    if (task->hessian)
+        for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale;
+    return 0;
+}
+
+static size_t FN(pass_memory)(const mf_task *task) {
+    const ptrdiff_t ncol = task->rows->ncol, block = task->block;
+    size_t bytes = (size_t)ncol * VL * sizeof(double) + (size_t)(2 * ncol + 3 * block) * sizeof(REAL);
+    if (!task->rows->panels) bytes += (size_t)(ncol * (block + VL) + VL * (ncol + VL)) * sizeof(REAL);
+    if (task->hessian) bytes += (size_t)(ncol * (block + VL)) * sizeof(REAL);
+    return bytes + 8 * 64;
+}
+
+/* ---- value and gradient straight from the table ------------------------------------------------------- */
+
+/* Rows stay row-major here: no transposition but the one that sums VL rows at once. The probabilities of a group
+ * of VL rows wait in L1 between s = p.w and gradient += p c / s. */
+static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
+                                                           double *out, void *memory, const int shift) {
+    const mf_rows *t = task->rows;
+    const ptrdiff_t ncol = t->ncol, padded = (ncol + VL - 1) / VL * VL, block = 512;
+    char *at = memory;
+    double *gacc = mf_take(&at, padded * (ptrdiff_t)sizeof(double));
+    REAL *pending = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
+    REAL *w = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
+    REAL *w_low = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
+    REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *top = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *p = mf_take(&at, VL * padded * (ptrdiff_t)sizeof(REAL));
+    REAL *scratch = mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
+    VI present; /* lanes of the last, partial tile that are domains */
+    for (ptrdiff_t i = 0; i < VL; i++) present[i] = padded - VL + i < ncol ? -1 : 0;
+    FN(split)(task->mixtures, ncol, padded, w, w_low);
+    memset(gacc, 0, (size_t)padded * sizeof(double));
+    memset(pending, 0, (size_t)padded * sizeof(REAL));
+    memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
+    /* Ask for memory about 8 KB ahead: the bursts of arithmetic outrun the hardware's own guesses. */
+    const ptrdiff_t ahead = t->stride * VL >= (ptrdiff_t)(8192 / sizeof(REAL))
+                                ? (ptrdiff_t)(1024 / sizeof(REAL))
+                                : (ptrdiff_t)(8192 / sizeof(REAL)) / (t->stride * VL) * t->stride * VL;
+    double log_sum = 0;
+    int dead = 0, odd = 0;
+
+    for (ptrdiff_t row = row0; row < row1; row += block) {
+        ptrdiff_t rows = row1 - row < block ? row1 - row : block;
+        ptrdiff_t groups = (rows + VL - 1) / VL;
+        VI low = {0};
+        for (ptrdiff_t g = 0; g < groups; g++) {
+            const REAL *rp[VL_CONST];
+            V sums[VL_CONST];
+            REAL tops[VL_CONST];
+            FN(point_at_rows)(t, NULL, row + g * VL, row1, rp, scratch);
+            if (shift) {
+                for (int r = 0; r < VL_CONST; r++) {
+                    V best = FN(splat)(-(REAL)INFINITY);
+                    for (ptrdiff_t k = 0; k < padded; k += VL) {
+                        V x = FN(loadu)(rp[r] + k);
+                        if (k == padded - VL) x = FN(select)(present, x, FN(splat)(-(REAL)INFINITY));
+                        best = FN(maximum)(x, best);
+                    }
+                    sums[r] = best;
+                }
+                V best = FN(row_maxima)(sums);
+                FN(storeu)(tops, best);
+                FN(storeu)(top + g * VL, best);
+            }
+            for (int r = 0; r < VL_CONST; r++) {
+                V sum = {0};
+                for (ptrdiff_t k = 0; k < padded; k += VL) {
+                    V x = FN(loadu)(rp[r] + k);
+                    __builtin_prefetch(rp[r] + k + ahead);
+                    x = shift ? FN(exp)(x - tops[r], 0) : FN(exp)(x, 1);
+                    if (k == padded - VL) x = (V)((VI)x & present);
+                    FN(storeu)(p + r * padded + k, x);
+                    sum = FN(add_product)(sum, x, FN(loadu)(w + k), FN(loadu)(w_low + k));
+                }
+                sums[r] = sum;
+            }
+            V sum = FN(row_sums)(sums);
+            if (row + (g + 1) * VL > row1) /* past the end: log 1 */
+                for (ptrdiff_t r = 0; r < VL; r++)
+                    if (row + g * VL + r >= row1) sum[r] = (REAL)1;
+            low |= sum < TINY;
+            FN(storeu)(s + g * VL, sum);
+            REAL ratio[VL_CONST];
+            FN(storeu)(ratio, FN(row_weights)(t, row + g * VL, row1) / sum);
+            /* Float sums run over 2 VL rows, then they are widened. */
+            for (ptrdiff_t k = 0; k < padded; k += VL) {
+                V grad = FN(loadu)(pending + k);
+                MF_PRAGMA(GCC unroll 16)
+                for (int r = 0; r < VL_CONST; r++) grad += FN(loadu)(p + r * padded + k) * ratio[r];
+                if (odd) {
+                    FN(widen_add)(gacc + k, grad);
+                    grad = (V){0};
+                }
+                FN(storeu)(pending + k, grad);
+            }
+            odd = !odd;
+        }
+        for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
+        if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, top, row, rows);
+    }
+    out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
+    for (ptrdiff_t k = 0; k < ncol; k++) out[1 + k] = -(gacc[k] + (double)pending[k]) * t->scale;
+    return 0;
+}
+
+static int FN(sweep_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    return task->rows->shift ? FN(sweep)(task, row0, row1, out, memory, 1) : FN(sweep)(task, row0, row1, out, memory, 0);
+}
+
+static size_t FN(sweep_memory)(const mf_task *task) {
+    const ptrdiff_t ncol = task->rows->ncol, padded = ncol + VL;
+    return (size_t)padded * sizeof(double) + (size_t)((3 + VL) * padded + VL * padded + 1024) * sizeof(REAL) + 8 * 64;
+}
+
+/* ---- losses of many candidates ----------------------------------------------------------------------- */
+
+#define MR 6
+#if VBYTES == 64
+#define NB 4
+#else
+#define NB 2
+#endif
+
+typedef struct {
+    V product;
+    VI exponent;
+} FN(running);
+
+static inline void FN(absorb)(FN(running) * x, V s) {
+    VI bits = (VI)(x->product * s);
+    x->exponent += (bits >> MANT_BITS) - EXP_BIAS;
+    x->product = (V)((bits & MANT_MASK) | ONE_BITS);
+}
+
+static int FN(nll_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    const mf_rows *t = task->rows;
+    const ptrdiff_t ncol = t->ncol, block = task->block, m = task->m;
+    const ptrdiff_t ld0 = t->panels ? t->block : block + VL, tiles = (m + MR - 1) / MR;
+    char *at = memory;
+    REAL *w = mf_take(&at, tiles * MR * ncol * (ptrdiff_t)sizeof(REAL)); /* [tile][k][MR] */
+    FN(running) *run = mf_take(&at, tiles * MR * (ptrdiff_t)sizeof(FN(running)));
+    double *sums = mf_take(&at, tiles * MR * (ptrdiff_t)sizeof(double));
+    REAL *top = mf_take(&at, (block + NB * VL) * (ptrdiff_t)sizeof(REAL));
+    REAL *panel = mf_take(&at, ncol * ld0 * (ptrdiff_t)sizeof(REAL));
+    REAL *scratch = mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
+    REAL *c = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    VI *dead = mf_take(&at, tiles * MR * (ptrdiff_t)sizeof(VI));
+    const int products = t->weight ? 1 : task->products;
+    double shift_sum = 0;
+
+    for (ptrdiff_t j = 0; j < tiles * MR; j++) {
+        for (ptrdiff_t k = 0; k < ncol; k++)
+            w[(j / MR * ncol + k) * MR + j % MR] = j < m ? (REAL)task->mixtures[j * ncol + k] : (REAL)1;
+        run[j].product = FN(splat)((REAL)1);
+        run[j].exponent = (VI){0};
+        sums[j] = 0;
+        dead[j] = (VI){0};
+    }
+    for (ptrdiff_t row = row0; row < row1; row += block) {
+        ptrdiff_t rows = row1 - row < block ? row1 - row : block;
+        ptrdiff_t groups = (rows + VL - 1) / VL, ld = ld0;
+        const REAL *p = FN(block)(t, row, row1, groups, panel, &ld, top, scratch);
+        shift_sum += FN(block_shift)(t, top, row, rows);
+        if (t->weight)
+            for (ptrdiff_t i = 0; i < groups * VL; i += VL) FN(storeu)(c + i, FN(row_weights)(t, row + i, row1));
+        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+            const REAL *wt = w + tile * ncol * MR;
+            for (ptrdiff_t g = 0; g < groups; g += NB) {
+                V acc[MR][NB] = {{{0}}};
+                const REAL *pg = p + g * VL;
+                const ptrdiff_t present = groups - g < NB ? groups - g : NB;
+                if (present == NB) {
+                    for (ptrdiff_t k = 0; k < ncol; k++) {
+                        V x[NB];
+                        MF_PRAGMA(GCC unroll 4)
+                        for (int b = 0; b < NB; b++) x[b] = FN(loadu)(pg + k * ld + b * VL);
+                        MF_PRAGMA(GCC unroll 6)
+                        for (int j = 0; j < MR; j++) {
+                            V wj = FN(splat)(wt[k * MR + j]);
+                            MF_PRAGMA(GCC unroll 4)
+                            for (int b = 0; b < NB; b++) acc[j][b] += x[b] * wj;
+                        }
+                    }
+                } else {
+                    for (int b = 0; b < NB; b++)
+                        for (int j = 0; j < MR; j++) {
+                            V sum = {0};
+                            if (b < present)
+                                for (ptrdiff_t k = 0; k < ncol; k++)
+                                    sum += FN(loadu)(pg + k * ld + b * VL) * wt[k * MR + j];
+                            acc[j][b] = sum;
+                        }
+                }
+                if (present < NB || row + (g + NB) * VL > row1) /* rows past the end count as log 1 */
+                    for (int b = 0; b < NB; b++)
+                        for (ptrdiff_t i = 0; i < VL; i++)
+                            if (b >= present || row + (g + b) * VL + i >= row1)
+                                for (int j = 0; j < MR; j++) acc[j][b][i] = (REAL)1;
+                for (int j = 0; j < MR; j++) {
+                    ptrdiff_t id = tile * MR + j;
+                    if (t->weight) {
+                        V sum = {0};
+                        double wide = 0;
+                        for (int b = 0; b < present; b++) {
+                            dead[id] |= acc[j][b] < TINY;
+                            V cb = FN(loadu)(c + (g + b) * VL);
+#if WIDE
+                            V y = FN(log)(acc[j][b]) * cb;
+                            sum += y;
+#else
+                            sum += FN(logf)(acc[j][b]) * cb;
+#endif
+                        }
+                        wide = FN(hsum)(sum);
+                        sums[id] += wide;
+                    } else if (products >= NB) {
+                        V s = acc[j][0] * acc[j][1];
+#if NB == 4
+                        s *= acc[j][2] * acc[j][3];
+#endif
+                        dead[id] |= s < TINY;
+                        FN(absorb)(&run[id], s);
+                    } else if (products >= 2) {
+                        for (int b = 0; b < NB; b += 2) {
+                            V s = acc[j][b] * acc[j][b + 1];
+                            dead[id] |= s < TINY;
+                            FN(absorb)(&run[id], s);
+                        }
+                    } else {
+                        for (int b = 0; b < NB; b++) {
+                            dead[id] |= acc[j][b] < TINY;
+                            FN(absorb)(&run[id], acc[j][b]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for (ptrdiff_t j = 0; j < m; j++) {
+        double sum = sums[j];
+        int none = 0;
+        for (ptrdiff_t i = 0; i < VL; i++) {
+            if (!t->weight) sum += log((double)run[j].product[i]) + (double)run[j].exponent[i] * 0.6931471805599453;
+            none |= dead[j][i] != 0;
+        }
+        out[j] = none ? (double)INFINITY : -(sum + shift_sum) * t->scale;
+    }
+    return 0;
+}
+
+static size_t FN(nll_memory)(const mf_task *task) {
+    const ptrdiff_t ncol = task->rows->ncol, block = task->block, many = task->m + MR;
+    size_t bytes = (size_t)many * ((size_t)ncol * sizeof(REAL) + sizeof(FN(running)) + sizeof(double) + sizeof(VI));
+    bytes += (size_t)(2 * block + (NB + 1) * VL) * sizeof(REAL);
+    return bytes + (size_t)(ncol * ((task->rows->panels ? task->rows->block : block) + VL) + VL * (ncol + VL)) * sizeof(REAL) +
+           10 * 64;
+}
+
+/* ---- gradients of many re-weighted objectives --------------------------------------------------------- */
+
+static int FN(many_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    const mf_rows *t = task->rows;
+    const ptrdiff_t ncol = t->ncol, block = task->block, m = task->m;
+    const ptrdiff_t ld0 = t->panels ? t->block : block + VL;
+    char *at = memory;
+    REAL *w = mf_take(&at, m * ncol * (ptrdiff_t)sizeof(REAL));
+    REAL *r = mf_take(&at, 4 * block * (ptrdiff_t)sizeof(REAL));
+    REAL *top = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *panel = mf_take(&at, ncol * ld0 * (ptrdiff_t)sizeof(REAL));
+    REAL *scratch = mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
+    for (ptrdiff_t i = 0; i < m * ncol; i++) w[i] = (REAL)task->mixtures[i];
+    memset(out, 0, (size_t)(m * ncol) * sizeof(double));
+
+    for (ptrdiff_t row = row0; row < row1; row += block) {
+        ptrdiff_t rows = row1 - row < block ? row1 - row : block;
+        ptrdiff_t groups = (rows + VL - 1) / VL, ld = ld0;
+        const REAL *p = FN(block)(t, row, row1, groups, panel, &ld, top, scratch);
+        for (ptrdiff_t j0 = 0; j0 < m; j0 += 4) {
+            const int nj = m - j0 < 4 ? (int)(m - j0) : 4;
+            for (ptrdiff_t g = 0; g < groups; g++) {
+                V s[4] = {{0}};
+                for (ptrdiff_t k = 0; k < ncol; k++) {
+                    V x = FN(loadu)(p + k * ld + g * VL);
+                    for (int j = 0; j < nj; j++) s[j] += x * w[(j0 + j) * ncol + k];
+                }
+                V c = FN(row_weights)(t, row + g * VL, row1);
+                for (int j = 0; j < nj; j++) {
+                    V weight = c;
+                    if (task->mult)
+                        for (ptrdiff_t i = 0; i < VL && row + g * VL + i < row1; i++)
+                            weight[i] *= (REAL)task->mult[(j0 + j) * task->bins + task->bin[row + g * VL + i]];
+                    FN(storeu)(r + j * block + g * VL, weight / s[j]);
+                }
+            }
+            if (groups * VL > rows) /* rows past the end: 0 / s may be 0 / 0 */
+                for (int j = 0; j < nj; j++)
+                    for (ptrdiff_t i = rows; i < groups * VL; i++) r[j * block + i] = (REAL)0;
+            for (ptrdiff_t k0 = 0; k0 < ncol; k0 += 4) {
+                const int nk = ncol - k0 < 4 ? (int)(ncol - k0) : 4;
+                V acc[4][4] = {{{0}}};
+                if (nj == 4 && nk == 4) {
+                    for (ptrdiff_t g = 0; g < groups; g++) {
+                        V a[4], b[4];
+                        MF_PRAGMA(GCC unroll 4)
+                        for (int x = 0; x < 4; x++) a[x] = FN(loadu)(p + (k0 + x) * ld + g * VL);
+                        MF_PRAGMA(GCC unroll 4)
+                        for (int y = 0; y < 4; y++) b[y] = FN(loadu)(r + y * block + g * VL);
+                        MF_PRAGMA(GCC unroll 4)
+                        for (int x = 0; x < 4; x++) {
+                            MF_PRAGMA(GCC unroll 4)
+                            for (int y = 0; y < 4; y++) acc[x][y] += a[x] * b[y];
+                        }
+                    }
+                } else {
+                    for (int x = 0; x < nk; x++)
+                        for (int y = 0; y < nj; y++)
+                            for (ptrdiff_t g = 0; g < groups; g++)
+                                acc[x][y] += FN(loadu)(p + (k0 + x) * ld + g * VL) * FN(loadu)(r + y * block + g * VL);
+                }
+                for (int x = 0; x < nk; x++)
+                    for (int y = 0; y < nj; y++) out[(j0 + y) * ncol + k0 + x] -= FN(hsum)(acc[x][y]) * t->scale;
+            }
+        }
+    }
+    return 0;
+}
+
+static size_t FN(many_memory)(const mf_task *task) {
+    const ptrdiff_t ncol = task->rows->ncol, block = task->block;
+    size_t bytes = (size_t)(task->m * ncol + 5 * block) * sizeof(REAL);
+    return bytes + (size_t)(ncol * ((task->rows->panels ? task->rows->block : block) + VL) + VL * (ncol + VL)) * sizeof(REAL) +
+           8 * 64;
+}
+
+/* ---- packing and scanning ----------------------------------------------------------------------------- */
+
+static int FN(pack_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    const mf_rows *t = task->rows;
+    const ptrdiff_t block = task->block;
+    (void)out;
+    for (ptrdiff_t row = row0; row < row1; row += block) {
+        REAL *panel = (REAL *)task->panels + row * t->ncol;
+        for (ptrdiff_t i = row; i < row1 && i < row + block; i += VL) {
+            V top = FN(fill)(t, task->index, i, row1, panel + (i - row), block, memory);
+            if (task->offset)
+                for (ptrdiff_t r = 0; r < VL && i + r < row1; r++) task->offset[i + r] = (double)top[r];
+        }
+    }
+    return 0;
+}
+
+static size_t FN(pack_memory)(const mf_task *task) {
+    return (size_t)(VL * (task->rows->ncol + VL)) * sizeof(REAL) + 64;
+}
+
+static void FN(scan)(const REAL *x, ptrdiff_t count, mf_facts *facts) {
+    V big = FN(splat)(-(REAL)INFINITY), small = FN(splat)((REAL)INFINITY);
+    VI nan = {0};
+    ptrdiff_t i = 0;
+    for (; i + VL <= count; i += VL) {
+        V a = FN(loadu)(x + i);
+        nan |= a != a;
+        big = FN(select)(a > big, a, big);
+        small = FN(select)(a < small, a, small);
+    }
+    facts->largest = -INFINITY, facts->smallest = INFINITY, facts->has_nan = 0;
+    for (ptrdiff_t j = 0; j < VL; j++) {
+        if (big[j] > facts->largest) facts->largest = (double)big[j];
+        if (small[j] < facts->smallest) facts->smallest = (double)small[j];
+        facts->has_nan |= nan[j] != 0;
+    }
+    for (; i < count; i++) {
+        if (x[i] > facts->largest) facts->largest = (double)x[i];
+        if (x[i] < facts->smallest) facts->smallest = (double)x[i];
+        facts->has_nan |= x[i] != x[i];
+    }
+}
+
+static const mf_kernels FN(kernels) = {
+    {FN(pass_chunk), FN(pass_memory)},
+    {FN(sweep_chunk), FN(sweep_memory)},
+    {FN(nll_chunk), FN(nll_memory)},
+    {FN(many_chunk), FN(many_memory)},
+    {FN(pack_chunk), FN(pack_memory)},
+    (void (*)(const void *, ptrdiff_t, mf_facts *))FN(scan),
+    (ptrdiff_t)(VBYTES / sizeof(REAL)),
+};
+
+#undef V
+#undef VI
+#undef VU
+#undef VD
+#undef VH
+#undef VL
+#undef DL
+#undef VL_CONST
+#undef ZIPLO
+#undef ZIPHI
+#undef PAIR0
+#undef PAIR1
+#undef LANE0
+#undef LANE1
+#undef PAIR_LEVELS
+#undef SHUF
+#undef MANT_BITS
+#undef MANT_MASK
+#undef ONE_BITS
+#undef EXP_BIAS
+#undef ROUND_MAGIC
+#undef LN2_HI
+#undef LN2_LO
+#undef EXP_LOWEST
+#undef TINY
+#undef MR
+#undef NB

@@ -1,0 +1,37 @@
+/* The only instruction-set macros of the core.
+ *
+ * rows_impl.h is compiled once per instruction set and element type. It is written with GCC/Clang vector
+ * extensions, so the same lines become AVX-512, AVX2 or the machine's baseline (SSE2, NEON). The choice is
+ * made at run time, per process, by mf_isa(). */
+#ifndef MIXFAST_SIMD_H
+#define MIXFAST_SIMD_H
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define MF_X86 1
+#else
+#define MF_X86 0
+#endif
+
+#define MF_CAT_(a, b, c, d) a##_##b##_##c##d
+#define MF_CAT(a, b, c, d) MF_CAT_(a, b, c, d)
+
+#ifndef MF_PRAGMA
+#define MF_PRAGMA(x) _Pragma(#x)
+#endif
+
+/* Open and close a region compiled for one instruction set. */
+#if MF_X86 && defined(__clang__)
+#define MF_TARGET_BEGIN_V3 \
+    MF_PRAGMA(clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2,f16c"))), apply_to = function))
+#define MF_TARGET_BEGIN_V4                                                                                 \
+    MF_PRAGMA(clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), \
+                                   apply_to = function))
+#define MF_TARGET_END MF_PRAGMA(clang attribute pop)
+#elif MF_X86
+#define MF_TARGET_BEGIN_V3 MF_PRAGMA(GCC push_options) MF_PRAGMA(GCC target("avx2,fma,bmi,bmi2,f16c"))
+#define MF_TARGET_BEGIN_V4 \
+    MF_PRAGMA(GCC push_options) MF_PRAGMA(GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi,bmi2,f16c"))
+#define MF_TARGET_END MF_PRAGMA(GCC pop_options)
+#endif
+
+#endif

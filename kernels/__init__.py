@@ -1,0 +1,35 @@
+"""GPU kernels of mixfast, written in Triton, with their plain-torch twins in `reference`.
+
+A leaf: it imports torch and triton and nothing else of mixfast. The functions here form the CUDA backend::
+
+    row_pass(prob, offset, weight, mixture)               -> value, gradient (K,), Hessian (K, K)
+    mixture_nll(prob, offset, weight, groups, mixtures)   -> (M, G)
+
+Importing this package without torch or triton works; using a function then says what to install.
+"""
+
+if __name__ != "mixfast.kernels":
+    raise ImportError(
+        f"the kernels of mixfast were imported as {__name__!r}; import them as 'mixfast.kernels' "
+        "(the bare name 'kernels' belongs to another project)"
+    )
+
+__all__ = ["mixture_nll", "row_pass"]
+
+try:
+    import torch  # noqa: F401
+    import triton  # noqa: F401
+except ImportError as error:
+    _missing = str(error)
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            raise ImportError(
+                f"mixfast.kernels.{name} needs torch and triton ({_missing}); "
+                "install them with: pip install 'mixfast[gpu]'"
+            )
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+else:
+    # The functions shadow the modules of the same name on purpose: a backend is a module with these functions.
+    from .mixture_nll import mixture_nll
+    from .row_pass import row_pass

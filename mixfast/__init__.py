@@ -1,0 +1,1 @@
+"""Certified, fast solvers for training-data mixtures."""

@@ -1,0 +1,17 @@
+"""The only file that imports the compiled core and `mixfast.kernels`."""
+
+from __future__ import annotations
+
+import os
+
+from mixfast import _core as core
+
+__all__ = ["core", "thread_count"]
+
+
+def thread_count(threads: int | None) -> int:
+    """Threads to use: `threads`, else MIXFAST_NUM_THREADS, else the CPUs this process may run on (16 at most)."""
+    if threads is None:
+        wish = os.environ.get("MIXFAST_NUM_THREADS", "")
+        threads = int(wish) if wish.isdigit() and int(wish) > 0 else min(len(os.sched_getaffinity(0)), 16)
+    return threads

@@ -1,0 +1,187 @@
+"""The smooth objectives over shares w (K,): cross-entropy of the experts' mixture, squared error, and KL to a prior.
+
+Each offers `sums(w, columns, hessian)` and gives float64 value, gradient and Hessian over the columns asked for. The mixture must
+have no mass outside them. `sample(rows)` is the same objective on some of the rows, packed so that it stays in cache.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._backend import core
+from mixfast.tables import ExpertTable
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+Columns = NDArray[np.int32]
+Sums = tuple[float, Vector, Matrix | None]
+
+# exp(l) for l in this range leaves room for products and quotients of several of them in the type's exponent range, so the
+# row maximum need not be subtracted: one pass less over every panel.
+_FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
+# A whole table this small (elements) is packed once in float64 and then never exponentiated again.
+_SMALL = 1 << 20
+
+
+class Objective(Protocol):
+    """What the solver loop needs; `rows` rows, `columns` domains."""
+
+    rows: int
+    columns: int
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+        """Value, gradient (C,), Hessian (C, C) or None at shares w (C,) of the columns (None: all)."""
+
+    def sample(self, count: int) -> Objective:
+        """The objective on about `count` of the rows, spread evenly."""
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        """Values (M,) at candidate mixtures (M, K)."""
+
+
+class CrossEntropy:
+    """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over all columns of a table.
+
+    Parameters
+    ----------
+    table : ExpertTable of kind "ce"
+    weight : (n,) float64 or None
+        c_i; None when all equal `scale`.
+    scale : float
+        The common c_i, or a typical one.
+    usable : (K,) bool or None
+        Domains that may have a share. The row maximum is taken over them, so that a row whose winner is excluded keeps its digits.
+    threads : int
+    wide : bool or None
+        Probabilities in float64 (True) or float32 (False); None: float32 for large tables of float16 and float32. A probability
+        that float32 drops next to its row's largest, e^-87, changes nothing: at an optimum p_i.w >= c_i / sum(c) times it.
+    """
+
+    def __init__(
+        self,
+        table: ExpertTable,
+        weight: Vector | None,
+        scale: float,
+        *,
+        threads: int,
+        wide: bool | None = None,
+        window: slice | None = None,
+    ) -> None:
+        values = table.loglik if window is None else table.loglik[window]
+        self.rows, self.columns = values.shape
+        self.threads = threads
+        self.small = values.size <= _SMALL
+        low, high = table.extremes
+        extent = max(-low, high)
+        if wide is None:
+            wide = self.small or values.dtype == np.float64
+        self.shift = extent > (_DOUBLE_RANGE if wide else _FLOAT_RANGE)
+        self.wide = wide
+        self.weight, self.scale = weight, scale
+        self._source = core.Rows(values, weight, scale, self.shift, wide)
+        self._sampled: NDArray[np.int64] | None = None
+        self._packed = self._source.pack(None, weight, scale, wide, 1) if self.small else None
+        self._part: tuple[bytes, core.Rows] | None = None
+        # Row probabilities that may be multiplied before one logarithm without leaving the type's range.
+        self._products = 1 if self.shift else 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
+
+    def sample(self, count: int) -> CrossEntropy:
+        """The objective on `count` rows: one of each stretch of n / count rows, at a fixed pseudo-random place."""
+        stretch = self.rows / count
+        index = ((np.arange(count) + np.random.default_rng(0).random(count)) * stretch).astype(np.int64)
+        np.minimum(index, self.rows - 1, out=index)
+        out = object.__new__(CrossEntropy)
+        out.rows, out.columns, out.threads, out.small = count, self.columns, self.threads, True
+        out.shift, out.wide, out._products = self.shift, self.wide, self._products
+        out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
+        out.scale = self.scale * stretch
+        out._source, out._sampled, out._part = self._source, index, None
+        out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
+        return out
+
+    def _view(self, columns: Columns | None) -> core.Rows:
+        """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
+        if columns is None or columns.size == self.columns:
+            return self._packed or self._source
+        key = columns.tobytes()
+        if self._part is None or self._part[0] != key:
+            part = self._source.with_columns(columns)
+            if self._packed is not None:
+                part = part.pack(self._sampled, self.weight, self.scale, self.wide, 1)
+            self._part = (key, part)
+        return self._part[1]
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+        return self._view(columns).sums(w, True, hessian, self.threads)
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        return (self._packed or self._source).mixture_nll(mixtures, self._products, self.threads)
+
+
+class SquaredError:
+    """``L(w) = 1/2 sum_i c_i (p_i.w - y_i)^2``, as ``1/2 w'Gw - b.w + a``: one Gram matrix, then K-dimensional work only."""
+
+    def __init__(self, gram: Matrix, moment: Vector, constant: float, rows: int) -> None:
+        self.gram, self.moment, self.constant = gram, moment, constant
+        self.rows, self.columns = rows, moment.size
+
+    @classmethod
+    def from_table(cls, table: ExpertTable, weight: Vector | None, scale: float, window: slice | None = None) -> SquaredError:
+        """Sum c p p', c p y and c y^2 over blocks of rows, in float64."""
+        window = window or slice(0, table.n_rows)
+        prediction, target = table.prediction[window], table.target[window]
+        columns = table.n_domains
+        gram, moment, constant = np.zeros((columns, columns)), np.zeros(columns), 0.0
+        step = max(1, (4 << 20) // columns)
+        for start in range(0, prediction.shape[0], step):
+            p = prediction[start : start + step].astype(np.float64)
+            y = target[start : start + step]
+            c = np.full(y.size, scale) if weight is None else weight[start : start + step]
+            scaled = p * c[:, None]
+            gram += scaled.T @ p
+            moment += scaled.T @ y
+            constant += 0.5 * float(c @ (y * y))
+        return cls(gram, moment, constant, prediction.shape[0])
+
+    def sample(self, count: int) -> SquaredError:
+        return self
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+        gram, moment = self.gram, self.moment
+        if columns is not None:
+            gram, moment = gram[np.ix_(columns, columns)], moment[columns]
+        image = gram @ w
+        return float(0.5 * (w @ image) - moment @ w) + self.constant, image - moment, gram.copy() if hessian else None
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        return 0.5 * np.einsum("mk,mk->m", mixtures @ self.gram, mixtures) - mixtures @ self.moment + self.constant
+
+
+class Regularised:
+    """``base(w) + kl * sum_k w_k log(w_k / prior_k)``: pulls the shares towards the prior; strictly convex, optimum without zeros."""
+
+    def __init__(self, base: Objective, kl: float, prior: Vector) -> None:
+        self.base, self.kl, self.prior = base, kl, prior
+        self.rows, self.columns = base.rows, base.columns
+
+    def sample(self, count: int) -> Regularised:
+        return Regularised(self.base.sample(count), self.kl, self.prior)
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+        value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)
+        prior = self.prior if columns is None else self.prior[columns]
+        present = prior > 0.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(present & (w > 0.0), np.log(w / prior), 0.0)
+            gradient = gradient + self.kl * (np.where(present & (w <= 0.0), -np.inf, ratio) + 1.0)
+            if curvature is not None:
+                curvature[np.diag_indices_from(curvature)] += self.kl / np.maximum(w, 1e-300)
+        return value + self.kl * float(w @ ratio), gradient, curvature
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(mixtures > 0.0, mixtures * np.log(mixtures / self.prior), 0.0)
+        return self.base.losses(mixtures) + self.kl * terms.sum(axis=1)

@@ -1,0 +1,127 @@
+"""The convex problem written for cvxpy, whose solvers share no line of code with ours; `mixfast.reference` shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixfast._reference_losses import Array, group_rows, group_weights, total_value
+from mixfast.errors import BackendError
+
+if TYPE_CHECKING:
+    from mixfast.region import Region
+    from mixfast.tables import ExpertTable
+
+
+@dataclass(frozen=True)
+class ConicSolution:
+    """What a conic solver answered: `weights` (K,), `value` recomputed by this module, the solver's `status`."""
+
+    weights: Array
+    value: float
+    status: str
+    group_weights: Array
+    solver: str
+    seconds: float
+    solver_seconds: float
+
+
+def solve_cvxpy(
+    table: ExpertTable,
+    region: Region,
+    *,
+    kl: float = 0.0,
+    objective: Mapping[str, float] | str | None = None,
+    solver: str = "CLARABEL",
+    options: Mapping[str, Any] | None = None,
+) -> ConicSolution:
+    """Solve the whole convex problem with cvxpy, for tables of a few thousand rows at most.
+
+    Minimises ``L(w) + kl * KL(w || prior)`` over the region, L the weighted sum of the groups' losses (equal weights
+    for None) or, for ``"worst"``, the largest. Cross entropy and squared error; caps, floors and group bounds.
+
+    Parameters
+    ----------
+    table, region
+        Domains in the same order.
+    kl : float, nats
+        Strength of the pull to ``region.prior``.
+    objective : None, "worst", or dict of group name to weight
+    solver : str
+        Any conic solver installed for cvxpy: CLARABEL, ECOS, SCS (no squared error or cross entropy for QP solvers).
+    options : mapping
+        Passed to the solver.
+
+    Returns
+    -------
+    ConicSolution
+        ``value`` is recomputed here at the weights returned; these may miss the region by the solver's tolerance.
+
+    Raises
+    ------
+    BackendError
+        When cvxpy is missing, or the solver does not report ``optimal``: a failed reference is no reference.
+    """
+    try:
+        import cvxpy as cp
+    except ImportError as error:
+        raise BackendError(
+            "the reference problem needs cvxpy, which is not installed; pip install 'mixfast[reference]'"
+        ) from error
+    if tuple(table.domains) != tuple(region.domains):
+        raise BackendError(f"table {tuple(table.domains)} and region {tuple(region.domains)} must have one order")
+    w = cp.Variable(region.n_domains)
+    limits = [cp.sum(w) == 1, w >= region.floor, w <= np.minimum(region.cap, 1.0)]
+    if kl:
+        limits += [w[region.prior == 0] == 0] if (region.prior == 0).any() else []
+    for row, lower, upper in zip(region.bound_rows, region.bound_lower, region.bound_upper, strict=True):
+        limits += [row @ w >= lower] if np.isfinite(lower) else []
+        limits += [row @ w <= upper] if np.isfinite(upper) else []
+    losses = [_cvxpy_loss(cp, w, rows, np.asarray(region.cap) > 0) for rows in group_rows(table)]
+    pull = 0.0
+    if kl:
+        has = region.prior > 0
+        pull = kl * cp.sum(cp.rel_entr(w[has], region.prior[has]))
+    worst: list[Any] = []
+    if isinstance(objective, str):
+        if objective != "worst":
+            raise ValueError(f"objective is None, 'worst' or a dict of group weights, not {objective!r}")
+        top = cp.Variable()
+        worst = [loss <= top for loss in losses]
+        problem = cp.Problem(cp.Minimize(top + pull), limits + worst)
+    else:
+        shares = group_weights(table, objective)
+        used = [share * loss for share, loss in zip(shares, losses, strict=True) if share > 0]
+        problem = cp.Problem(cp.Minimize(cp.sum(cp.hstack(used)) + pull), limits)
+    began = time.perf_counter()
+    try:
+        problem.solve(solver=solver, **dict(options or {}))
+    except cp.error.SolverError as error:
+        raise BackendError(f"cvxpy with {solver} failed: {error}") from error
+    seconds = time.perf_counter() - began
+    if problem.status != "optimal":
+        raise BackendError(f"cvxpy with {solver} ended as {problem.status!r}, expected 'optimal'")
+    weights = np.maximum(np.asarray(w.value, dtype=np.float64), 0.0)
+    if worst:
+        duals = np.array([max(float(limit.dual_value), 0.0) for limit in worst])
+        shares = duals / duals.sum()
+    value = total_value(table, weights, prior=region.prior, kl=kl, objective=objective)
+    solver_seconds = float(problem.solver_stats.solve_time or np.nan)
+    return ConicSolution(weights, value, problem.status, shares, solver, seconds, solver_seconds)
+
+
+def _cvxpy_loss(cp: Any, w: Any, rows: tuple[Any, Any, Array], usable: npt.NDArray[np.bool_]) -> Any:
+    """The loss of one group's rows as a cvxpy expression."""
+    data, target, c = rows
+    if target is not None:
+        return 0.5 * cp.sum_squares(cp.multiply(np.sqrt(c), np.asarray(data, dtype=np.float64) @ w - target))
+    table, c = np.asarray(data, dtype=np.float64)[c > 0], c[c > 0]
+    # The maximum over experts that may be used: one that may not must not underflow the others.
+    offset = table[:, usable].max(axis=1)
+    prob = np.exp(np.minimum(table - offset[:, None], 0.0)) * usable
+    return -(c @ cp.log(prob @ w)) - float(c @ offset)

@@ -1,0 +1,322 @@
+"""Mixture: named shares of training tokens, validated once, and its files."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast import _mixture_files
+from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, domain_names, listing
+
+Vector = NDArray[np.float64]
+
+# Solvers leave rounding below zero; anything beyond it is somebody's mistake.
+_NEGATIVE_ROUNDING = 1e-12
+# Published mixtures are printed with 3 to 5 digits and sum to 1 within this (RegMix: 5e-3); beyond it they are not
+# shares.
+_SUM_REFUSED = 5e-3
+# Float64 arithmetic stays far below this, so a larger deviation means digits were cut on the way.
+_SUM_WARNED = 1e-9
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Mixture(Mapping[str, float]):
+    """Hold the share of training tokens of each domain.
+
+    Shares are non-negative and sum to 1: ``math.fsum(mixture.weights) == 1.0``. A mixture is a read-only mapping from
+    domain to share, so ``mixture["web"]``, ``len(mixture)``, ``dict(mixture)`` and ``"web" in mixture`` work; two
+    mixtures are equal when they give the same domains the same shares, in whatever order.
+
+    Parameters
+    ----------
+    domains : sequence of str
+        Unique, non-empty names, length K.
+    weights : array_like, shape (K,)
+        Shares in the order of ``domains``, finite, at least -1e-12 (rounding below zero becomes 0), with a sum within
+        5e-3 of 1. They are divided by their sum; a deviation of more than 1e-9 gives a `MixfastWarning`.
+
+    Attributes
+    ----------
+    domains : tuple of str
+    weights : ndarray, shape (K,), float64, read-only
+
+    Raises
+    ------
+    MixtureError
+        If names or shares are malformed; the offending domains are named.
+
+    Examples
+    --------
+    >>> mixture = Mixture(["web", "code", "books"], [0.5, 0.3, 0.2])
+    >>> mixture["code"]
+    0.3
+    >>> mixture.tokens(1001)
+    {'web': 501, 'code': 300, 'books': 200}
+    >>> print(mixture.to_yaml())
+    format: mixfast-mixture-1
+    mixture:
+      web: 0.5
+      code: 0.3
+      books: 0.2
+    <BLANKLINE>
+    """
+
+    domains: tuple[str, ...]
+    weights: Vector
+
+    def __init__(self, domains: Iterable[str], weights: ArrayLike) -> None:
+        names = domain_names(domains, MixtureError)
+        object.__setattr__(self, "domains", names)
+        object.__setattr__(self, "weights", _shares(names, weights))
+        object.__setattr__(self, "_position", {name: index for index, name in enumerate(names)})
+
+    @classmethod
+    def from_dict(cls, shares: Mapping[str, float]) -> Mixture:
+        """Build a mixture from a mapping of domain to share; the order of the mapping is kept."""
+        if not isinstance(shares, Mapping):
+            raise MixtureError(f"shares must be a mapping of domain to share, got {type(shares).__name__}")
+        return cls(tuple(shares), list(shares.values()))
+
+    # The mapping itself.
+
+    def __getitem__(self, domain: str) -> float:
+        position: dict[str, int] = self._position  # type: ignore[attr-defined]
+        return float(self.weights[position[domain]])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.domains)
+
+    def __len__(self) -> int:
+        return len(self.domains)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        shown = listing((f"{name} {share:.4g}" for name, share in self.items()), limit=12)
+        return f"Mixture({shown})"
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the shares as a plain dict of Python floats, in the order of ``domains``."""
+        return dict(zip(self.domains, self.weights.tolist(), strict=True))
+
+    # What a mixture means in tokens.
+
+    def epochs(self, available: Mapping[str, int], target_tokens: int) -> dict[str, float]:
+        """Return how many times each domain's tokens are read in a run of ``target_tokens``.
+
+        Parameters
+        ----------
+        available : mapping of str to int
+            Tokens of each domain. Every domain of the mixture must be there; more may be.
+        target_tokens : int
+            Tokens of the whole run, positive.
+
+        Returns
+        -------
+        dict of str to float
+            ``share * target_tokens / available``; infinite where a domain without tokens has a share, 0 where it has
+            none.
+
+        Raises
+        ------
+        AlignmentError
+            If a domain of the mixture is missing from ``available``.
+        MixtureError
+            If a count is negative or not a number, or the target is not positive.
+        """
+        if any(name not in available for name in self.domains):
+            raise AlignmentError.between("the mixture", self.domains, "available", available)
+        if not target_tokens > 0:
+            raise MixtureError(f"target_tokens must be a positive number of tokens, got {target_tokens!r}")
+        wrong = [f"{name}={available[name]!r}" for name in self.domains if not available[name] >= 0]
+        if wrong:
+            raise MixtureError(f"available must hold non-negative token counts, got {listing(wrong)}")
+        result = {}
+        for name, share in self.items():
+            count = available[name]
+            result[name] = share * target_tokens / count if count else (math.inf if share else 0.0)
+        return result
+
+    def tokens(self, budget: int) -> dict[str, int]:
+        """Split a budget of tokens by largest remainder: whole numbers that sum to ``budget`` exactly.
+
+        Parameters
+        ----------
+        budget : int
+            Tokens (or sequences, or documents) to hand out, at least 0.
+
+        Returns
+        -------
+        dict of str to int
+            Each within 1 of ``share * budget``; equal remainders are served in the order of the domains; a share of 0
+            gets 0.
+
+        Raises
+        ------
+        MixtureError
+            If ``budget`` is negative or not a whole number.
+
+        Notes
+        -----
+        Computed in exact integers, so any budget is fine; K log K work.
+        """
+        if (
+            isinstance(budget, bool)
+            or not isinstance(budget, (int, float, np.integer, np.floating))
+            or budget != budget // 1
+        ):
+            raise MixtureError(f"budget must be a whole number of tokens, got {budget!r}")
+        budget = int(budget)
+        if budget < 0:
+            raise MixtureError(f"budget must be at least 0, got {budget}")
+        # A float64 is an integer over a power of two: over their common denominator the shares are integers.
+        ratios = [share.as_integer_ratio() for share in self.weights.tolist()]
+        common = max(denominator for _, denominator in ratios)
+        units = [numerator * (common // denominator) for numerator, denominator in ratios]
+        total = sum(units)
+        split = [divmod(unit * budget, total) for unit in units]
+        counts = [whole for whole, _ in split]
+        by_remainder = sorted(range(len(split)), key=lambda index: -split[index][1])
+        for index in by_remainder[: budget - sum(counts)]:
+            counts[index] += 1
+        return dict(zip(self.domains, counts, strict=True))
+
+    # Other mixtures of the same domains.
+
+    def align(self, domains: Iterable[str]) -> Mixture:
+        """Return the same mixture in the order of ``domains``; `AlignmentError` where the sets of names differ."""
+        names = domain_names(domains, MixtureError)
+        if set(names) != set(self.domains):
+            raise AlignmentError.between("the mixture", self.domains, "the domains asked for", names)
+        return Mixture(names, [self[name] for name in names])
+
+    def drop_zeros(self, threshold: float = 0.0) -> tuple[Mixture, tuple[str, ...]]:
+        """Return the mixture of the domains with a share above ``threshold``, and the names of the others.
+
+        Most data loaders refuse a share of 0. The remaining shares are divided by their sum.
+        """
+        keep = self.weights > threshold
+        if not keep.any():
+            raise MixtureError(f"no share is above the threshold {threshold}; the largest is {self.weights.max():.6g}")
+        kept = tuple(name for name, stays in zip(self.domains, keep, strict=True) if stays)
+        dropped = tuple(name for name, stays in zip(self.domains, keep, strict=True) if not stays)
+        weights = self.weights[keep]
+        return Mixture(kept, weights if not dropped else weights / math.fsum(weights)), dropped
+
+    def total_variation(self, other: Mapping[str, float] | ArrayLike) -> float:
+        """Return half the sum of absolute differences of shares: 0 for equal mixtures, 1 for disjoint ones.
+
+        ``other`` is a mixture or a mapping of the same domains, or an array (K,) in the order of ``domains``.
+        """
+        return 0.5 * math.fsum(np.abs(self.weights - self._other(other, "the other mixture")))
+
+    def kl(self, prior: Mapping[str, float] | ArrayLike) -> float:
+        """Return the divergence ``sum_k w_k log(w_k / prior_k)`` in nats; infinite where a share has no prior.
+
+        ``prior`` is a mixture or a mapping of the same domains, or an array (K,) in the order of ``domains``.
+        """
+        reference = self._other(prior, "the prior")
+        used = self.weights > 0.0
+        if (reference[used] == 0.0).any():
+            return math.inf
+        # Divergences are not negative; rounding of equal mixtures is.
+        return max(0.0, math.fsum(self.weights[used] * np.log(self.weights[used] / reference[used])))
+
+    def _other(self, other: Mapping[str, float] | ArrayLike, what: str) -> Vector:
+        if not isinstance(other, Mapping):
+            return _shares(self.domains, other)
+        if set(other) != set(self.domains):
+            raise AlignmentError.between("the mixture", self.domains, what, other)
+        return _shares(self.domains, [other[name] for name in self.domains])
+
+    # Files.
+
+    def to_json(self) -> str:
+        """Return the mixture as JSON; `from_json` gives back the same float64 shares, bit by bit."""
+        return _mixture_files.write_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Mixture:
+        """Read what `to_json` writes, or a flat JSON object of domain to share."""
+        return cls.from_dict(_mixture_files.read_json(text))
+
+    def to_yaml(self) -> str:
+        """Return the mixture as YAML; `from_yaml` gives back the same float64 shares, bit by bit.
+
+        Names that YAML could take for something else are quoted, and shares always have a decimal point, so every
+        YAML reader sees strings and floats.
+        """
+        return _mixture_files.write_yaml(self)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Mixture:
+        """Read what `to_yaml` writes, or a flat YAML mapping of domain to share, with comments.
+
+        Only this small part of YAML is understood, one ``name: share`` a line; anything else is refused with its line.
+        """
+        return cls.from_dict(_mixture_files.read_yaml(text))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the mixture to ``path``: YAML for ``.yaml`` and ``.yml``, JSON for ``.json``."""
+        path = Path(path)
+        text = self.to_json() if _suffix(path) == ".json" else self.to_yaml()
+        path.write_text(text, encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Mixture:
+        """Read a mixture from a ``.yaml``, ``.yml`` or ``.json`` file."""
+        path = Path(path)
+        suffix = _suffix(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            return cls.from_json(text) if suffix == ".json" else cls.from_yaml(text)
+        except (MixtureError, UnicodeDecodeError) as problem:
+            raise MixtureError(f"{path}: {problem}") from problem
+
+
+def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
+    """Return checked shares (K,), read-only, that sum to exactly 1."""
+    try:
+        shares = np.array(weights, dtype=np.float64)
+    except (TypeError, ValueError) as problem:
+        raise MixtureError(f"weights must be numbers, one for each domain: {problem}") from problem
+    if shares.shape != (len(domains),):
+        raise MixtureError(
+            f"weights must have one share for each of the {len(domains)} domains, got shape {shares.shape}"
+        )
+    wrong = ~(np.isfinite(shares) & (shares >= -_NEGATIVE_ROUNDING))
+    if wrong.any():
+        named = [f"{domains[index]}={shares[index]}" for index in np.flatnonzero(wrong)]
+        raise MixtureError(f"shares must be finite and not negative, got {listing(named)}")
+    np.maximum(shares, 0.0, out=shares)
+    total = math.fsum(shares)
+    if abs(total - 1.0) > _SUM_REFUSED:
+        raise MixtureError(
+            f"shares must sum to 1 within {_SUM_REFUSED}, got {total:.9g}; divide them by their sum if that is meant"
+        )
+    if abs(total - 1.0) > _SUM_WARNED:
+        warnings.warn(f"shares sum to {total:.12g} and were divided by it", MixfastWarning, stacklevel=3)
+    if total != 1.0:
+        shares /= total
+        # What rounding leaves goes to the largest share, where it is relatively smallest. A share that is stored,
+        # read and checked again sums to 1 already and stays as it is, bit by bit.
+        for _ in range(4):
+            shares[shares.argmax()] += 1.0 - math.fsum(shares)
+    shares += 0.0  # turns -0.0 into 0.0
+    shares.setflags(write=False)
+    return shares
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in (".yaml", ".yml", ".json"):
+        raise MixtureError(f"a mixture file must end in .yaml, .yml or .json, got {path.name!r}")
+    return suffix

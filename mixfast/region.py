@@ -1,0 +1,406 @@
+"""Region: the set of mixtures that are allowed, with its prior; the geometry every solver needs of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast import _backend, _lp, _projection
+from mixfast._limits import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
+from mixfast.errors import AlignmentError, InfeasibleError, RegionError, domain_names, listing
+
+__all__ = ["Bound", "Region"]
+
+Vector = NDArray[np.float64]
+
+DEFAULT_MAX_EPOCHS = 4.0
+"""Up to 4 epochs, repeated tokens are worth almost as much as new ones (Muennighoff et al. 2023, arXiv:2305.16264)."""
+
+# Limits such as ten caps of 0.1 miss 1 by roundings of their decimal fractions; real contradictions are far larger.
+# Half of what the linear program allows, so that a region accepted here never fails there.
+_ROUNDING = 0.5 * _lp.FEASIBLE
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Region:
+    """Describe which mixtures are allowed, and which one is the prior.
+
+    The region is ``{w : sum w = 1, floor <= w <= cap, bound_lower <= bound_rows @ w <= bound_upper}``. A region
+    that exists holds at least one mixture.
+
+    Parameters
+    ----------
+    domains : sequence of str
+        Unique, non-empty names, length K.
+    prior : number, array_like (K,) or mapping of str to float, optional
+        Non-negative, divided by its sum; a mapping must name every domain. None, or any one number: uniform.
+    cap, floor : number, array_like (K,) or mapping of str to float, optional
+        Largest and smallest share of each domain. Domains a mapping leaves out have no limit. Caps above 1, infinity
+        included, are no limit; floors are at least 0.
+    bounds : mapping or sequence, optional
+        Linear limits on groups of domains, any of these forms, None for no limit::
+
+            {"all code": (["python", "c"], 0.1, 0.3)}
+            {"all code": {"domains": ["python", "c"], "lower": 0.1, "upper": 0.3}}  # or "min", "max"
+            {("python", "c"): (0.1, 0.3), "unsafe": (None, 0.01)}  # domains as the key
+            [Bound("all code", ("python", "c"), 0.1, 0.3), (["unsafe"], None, 0.01)]
+
+        Members may also be a mapping of domain to coefficient.
+
+    Attributes
+    ----------
+    domains : tuple of str
+    prior, cap, floor : ndarray (K,), float64, read-only
+    has_prior : bool
+        Whether a prior was given (or follows from token counts); otherwise `prior` is uniform.
+    bounds : tuple of Bound
+    bound_names : tuple of str, length B
+    bound_rows : ndarray (B, K); bound_lower, bound_upper : ndarray (B,)
+        The bounds as a matrix, infinite where there is no limit.
+    available : ndarray (K,), int64, or None; target_tokens : int or None; max_epochs : ndarray (K,), float64, or None
+        Token counts behind the caps, when the region was built by `from_tokens`.
+
+    Raises
+    ------
+    RegionError
+        If names, shapes or numbers are malformed.
+    InfeasibleError
+        If no mixture meets all limits; the message names the limits that contradict each other.
+
+    Examples
+    --------
+    >>> region = Region(["web", "code", "books"], cap={"code": 0.2}, bounds={("code", "books"): (0.25, None)})
+    >>> region.project([0.7, 0.6, -0.3]).round(3).tolist()
+    [0.75, 0.2, 0.05]
+    >>> region.lower_bound([3.0, 1.0, 2.0])
+    1.8
+    """
+
+    domains: tuple[str, ...]
+    prior: Vector
+    cap: Vector
+    floor: Vector
+    has_prior: bool
+    bounds: tuple[Bound, ...]
+    bound_rows: NDArray[np.float64]
+    bound_lower: Vector
+    bound_upper: Vector
+    available: NDArray[np.int64] | None
+    target_tokens: int | None
+    max_epochs: Vector | None
+    _given: dict[str, Any]  # the limits as they were given, to build this region again in another order
+
+    def __init__(
+        self, domains: Iterable[str], *, prior: Limit = None, cap: Limit = None, floor: Limit = None, bounds: Any = None
+    ) -> None:
+        names = domain_names(domains, RegionError)
+        caps = np.minimum(per_domain("cap", cap, names, missing=1.0), 1.0)
+        floors = per_domain("floor", floor, names, missing=0.0)
+        limits = bound_list(bounds, names)
+        rows = np.zeros((len(limits), len(names)))
+        position = {name: index for index, name in enumerate(names)}
+        for row, bound in zip(rows, limits, strict=True):
+            row[[position[name] for name in bound.domains]] = bound.coefficients
+        self._set(
+            domains=names,
+            prior=shares_of(prior, names),
+            cap=read_only(caps),
+            floor=read_only(floors),
+            has_prior=prior is not None,
+            bounds=limits,
+            bound_rows=read_only(rows),
+            bound_lower=read_only(np.array([bound.lower for bound in limits], dtype=np.float64)),
+            bound_upper=read_only(np.array([bound.upper for bound in limits], dtype=np.float64)),
+            available=None,
+            target_tokens=None,
+            max_epochs=None,
+            _given=by_name(names, prior=prior, cap=cap, floor=floor) | {"bounds": limits},
+        )
+        self._check_box()
+        self._check_bounds()
+
+    @classmethod
+    def simplex(cls, domains: Iterable[str]) -> Region:
+        """Return the region of all mixtures of ``domains``: no limits, uniform prior."""
+        return cls(domains)
+
+    @classmethod
+    def from_tokens(
+        cls,
+        available: Mapping[str, int],
+        target_tokens: int,
+        *,
+        max_epochs: float | Mapping[str, float] = DEFAULT_MAX_EPOCHS,
+        prior: Limit = None,
+        cap: Limit = None,
+        floor: Limit = None,
+        bounds: Any = None,
+    ) -> Region:
+        """Return the region of mixtures that a supply of tokens can feed.
+
+        The cap of a domain is ``max_epochs * available / target_tokens``, and ``cap`` where that is smaller.
+
+        Parameters
+        ----------
+        available : mapping of str to int
+            Tokens of each domain; its keys are the domains.
+        target_tokens : int
+            Tokens of the whole training run.
+        max_epochs : number or mapping of str to number
+            How often the tokens of a domain may be read. Default 4, also for domains a mapping leaves out: up to 4
+            epochs, repeated tokens are worth almost as much as new ones.
+        prior : optional
+            As for `Region`; None is the natural shares, ``available / sum(available)``.
+        cap, floor, bounds : optional
+            As for `Region`.
+
+        Returns
+        -------
+        Region
+            With `available`, `target_tokens` and `max_epochs` kept.
+
+        Raises
+        ------
+        RegionError, InfeasibleError
+            As for `Region`; where the supply is too small, with the number of tokens that are missing.
+
+        References
+        ----------
+        Muennighoff et al. 2023, "Scaling Data-Constrained Language Models", arXiv:2305.16264.
+
+        Examples
+        --------
+        >>> region = Region.from_tokens({"web": 900, "books": 100}, 1000, max_epochs={"books": 2})
+        >>> region.cap.tolist(), region.prior.tolist()
+        ([1.0, 0.2], [0.9, 0.1])
+        """
+        if not isinstance(available, Mapping):
+            raise RegionError(f"available must be a mapping of domain to tokens, got {type(available).__name__}")
+        names = domain_names(available, RegionError)
+        counts = [whole(available[name], f"available[{name!r}]", 0) for name in names]
+        target = whole(target_tokens, "target_tokens", 1)
+        epochs = per_domain("max_epochs", max_epochs, names, missing=DEFAULT_MAX_EPOCHS)
+        supply = np.array(
+            [epoch * count if count else 0.0 for epoch, count in zip(epochs.tolist(), counts, strict=True)]
+        )
+        if math.fsum(np.minimum(supply / target, 1.0)) < 1.0 - _ROUNDING:
+            total = math.fsum(supply)
+            raise InfeasibleError(
+                f"the supply is {target - total:,.0f} tokens short: max_epochs turns the {sum(counts):,} available "
+                f"into {total:,.0f}, but target_tokens is {target:,}; add data, allow more epochs or lower the target"
+            )
+        caps = np.minimum(supply / target, per_domain("cap", cap, names, missing=1.0))
+        natural = np.array(counts, dtype=np.float64)
+        region = cls(names, prior=natural if prior is None else prior, cap=caps, floor=floor, bounds=bounds)
+        region._set(
+            available=read_only(np.array(counts, dtype=np.int64)),
+            target_tokens=target,
+            max_epochs=read_only(epochs),
+            _given=by_name(names, prior=prior, cap=cap, floor=floor) | {"bounds": region.bounds},
+        )
+        return region
+
+    # Facts.
+
+    @property
+    def n_domains(self) -> int:
+        return len(self.domains)
+
+    @property
+    def bound_names(self) -> tuple[str, ...]:
+        return tuple(bound.name for bound in self.bounds)
+
+    @cached_property
+    def reachable(self) -> NDArray[np.bool_]:
+        """Which domains can have a share above 0, (K,) bool; a cap or a bound forces the others to 0."""
+        reached = self.cap > 0.0
+        if not self.bounds:
+            # With limits on single domains only, a share can rise above its floor as soon as another can give way.
+            fixed = math.fsum(self.floor) >= 1.0 - _ROUNDING
+            return read_only(self.floor > 0.0 if fixed else reached)
+        # A far target spreads over every open domain what the bounds let them have; the linear program proves the
+        # rest to be 0.
+        open_, reached = reached, np.zeros(self.n_domains, dtype=bool)
+        while (unknown := open_ & ~reached).any():
+            found = unknown & (self.project(np.where(unknown, 2.0, 0.0)) > _ROUNDING)
+            if not found.any():
+                found = unknown & (self.linear_min(np.where(unknown, -1.0, 0.0)) > _ROUNDING)
+            if not found.any():
+                break
+            reached |= found
+        return read_only(reached)
+
+    def __repr__(self) -> str:
+        parts = [f"{self.n_domains} domains: {listing(self.domains, limit=4)}"]
+        parts += [f"{int((self.cap < 1.0).sum())} caps"] if (self.cap < 1.0).any() else []
+        parts += [f"{int((self.floor > 0.0).sum())} floors"] if (self.floor > 0.0).any() else []
+        parts += [f"bounds: {listing(self.bound_names, limit=4)}"] if self.bounds else []
+        parts += [f"target {self.target_tokens:,} tokens"] if self.target_tokens is not None else []
+        return f"Region({'; '.join(parts)})"
+
+    # Geometry.
+
+    def project(self, x: ArrayLike) -> Vector:
+        """Return the mixture (K,) of the region nearest to ``x`` (K,): minimise ``|w - x|^2`` over the region.
+
+        Exact: caps and floors hold to the last bit, the sum and the bounds to a few roundings.
+
+        Raises
+        ------
+        RegionError
+            If ``x`` has another shape or holds NaN or infinity.
+
+        Notes
+        -----
+        O(K) for each of a few passes, compiled. With B bounds, a Newton method on their B multipliers around it.
+
+        References
+        ----------
+        Cominetti, Mascarenhas and Silva 2014, "A Newton's method for the continuous quadratic knapsack problem".
+        """
+        point = self._vector("x", x)
+        if not self.bounds:
+            return self._capped(point)
+        return _projection.project(
+            point, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper, self._capped
+        )
+
+    def linear_min(self, g: ArrayLike) -> Vector:
+        """Return a vertex (K,) of the region that minimises ``<g, s>``; of equal costs the first is filled first.
+
+        Raises
+        ------
+        RegionError
+            If ``g`` has another shape or holds NaN or infinity.
+
+        Notes
+        -----
+        Greedy and compiled, O(K + filled log K); with bounds a dual simplex method started from the greedy vertex.
+        """
+        cost = self._vector("g", g)
+        if not self.bounds:
+            return _backend.core.linear_min(cost, self.floor, self.cap, 1.0)
+        return _lp.minimise(cost, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper)
+
+    def lower_bound(self, g: ArrayLike) -> float:
+        """Return the minimum of ``<g, s>`` over the region, in the unit of ``g``."""
+        return math.fsum(self._vector("g", g) * self.linear_min(g))
+
+    def violation(self, w: ArrayLike | Mapping[str, float]) -> float:
+        """Return the largest violation by ``w`` of the sum, a cap, a floor or a bound; 0 inside the region.
+
+        ``w`` is an array (K,) in the order of ``domains``, or a `Mixture` or mapping of the same domains.
+        """
+        if isinstance(w, Mapping):
+            if set(w) != set(self.domains):
+                raise AlignmentError.between("the region", self.domains, "the mixture", w)
+            w = [w[name] for name in self.domains]
+        point = self._vector("w", w)
+        activity = self.bound_rows @ point
+        return max(
+            abs(math.fsum(point) - 1.0),
+            float((self.floor - point).max()),
+            float((point - self.cap).max()),
+            float((self.bound_lower - activity).max(initial=0.0)),
+            float((activity - self.bound_upper).max(initial=0.0)),
+        )
+
+    def contains(self, w: ArrayLike | Mapping[str, float], atol: float = 1e-9) -> bool:
+        """Whether ``w`` meets every limit to within ``atol``; see `violation`."""
+        return self.violation(w) <= atol
+
+    # Other regions of the same kind.
+
+    def align(self, domains: Iterable[str]) -> Region:
+        """Return the same region in the order of ``domains``; `AlignmentError` where the sets of names differ."""
+        names = domain_names(domains, RegionError)
+        if names == self.domains:
+            return self
+        if set(names) != set(self.domains):
+            raise AlignmentError.between("the region", self.domains, "the domains asked for", names)
+        return self._again(names, {})
+
+    def replace(self, **changes: Any) -> Region:
+        """Return this region with other ``prior``, ``cap``, ``floor`` or ``bounds``; None removes one.
+
+        A region built by `from_tokens` keeps its token counts, and the caps that follow from them.
+        """
+        unknown = sorted(set(changes) - {"prior", "cap", "floor", "bounds"})
+        if unknown:
+            raise RegionError(f"replace takes prior, cap, floor and bounds, got {listing(unknown)}")
+        return self._again(self.domains, changes)
+
+    # Inside.
+
+    def _again(self, names: tuple[str, ...], changes: Mapping[str, Any]) -> Region:
+        given = {**self._given, **changes}
+        if self.available is None or self.target_tokens is None or self.max_epochs is None:
+            return Region(names, **given)
+        available = dict(zip(self.domains, self.available.tolist(), strict=True))
+        max_epochs = dict(zip(self.domains, self.max_epochs.tolist(), strict=True))
+        ordered = {name: available[name] for name in names}
+        return Region.from_tokens(ordered, self.target_tokens, max_epochs=max_epochs, **given)
+
+    def _set(self, **fields: Any) -> None:
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+    def _capped(self, x: Vector) -> Vector:
+        return _backend.core.project(x, self.floor, self.cap, 1.0)
+
+    def _vector(self, what: str, values: ArrayLike) -> Vector:
+        vector = np.ascontiguousarray(values, dtype=np.float64)
+        if vector.shape != self.cap.shape:
+            raise RegionError(
+                f"{what} must have shape ({self.n_domains},), one number for each domain, got {vector.shape}"
+            )
+        if not np.isfinite(vector).all():
+            wrong = [f"{self.domains[index]}={vector[index]}" for index in np.flatnonzero(~np.isfinite(vector))]
+            raise RegionError(f"{what} must be finite, got {listing(wrong)}")
+        return vector
+
+    def _check_box(self) -> None:
+        crossed = [
+            f"{name} (floor {low:.6g}, cap {high:.6g})"
+            for name, low, high in zip(self.domains, self.floor.tolist(), self.cap.tolist(), strict=True)
+            if low > high
+        ]
+        if crossed:
+            raise InfeasibleError(f"floor above cap: {listing(crossed)}")
+        if (total := math.fsum(self.cap)) < 1.0 - _ROUNDING:
+            raise InfeasibleError(
+                f"the caps sum to {total:.15g}, but shares must sum to 1; raise some of them: {self._largest(self.cap)}"
+            )
+        if (total := math.fsum(self.floor)) > 1.0 + _ROUNDING:
+            raise InfeasibleError(
+                f"the floors sum to {total:.15g}, more than 1; lower some of them: {self._largest(self.floor)}"
+            )
+
+    def _check_bounds(self) -> None:
+        for bound, row, lower, upper in zip(
+            self.bounds, self.bound_rows, self.bound_lower, self.bound_upper, strict=True
+        ):
+            slack = _ROUNDING * float(np.abs(row).max())
+            least, most = (float(row @ _backend.core.linear_min(g, self.floor, self.cap, 1.0)) for g in (row, -row))
+            if lower > most + slack or upper < least - slack:
+                side = f"at most {most:.6g}" if lower > most else f"at least {least:.6g}"
+                raise InfeasibleError(f"bound {described(bound)} cannot hold: caps and floors make the group {side}")
+        if not self.bounds:
+            return
+        try:
+            _lp.minimise(
+                np.zeros(self.n_domains), self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper
+            )
+        except _lp.Contradiction as found:
+            culprits = listing(described(self.bounds[row]) for row in found.rows)
+            raise InfeasibleError(f"bounds that cannot hold together, given the caps and floors: {culprits}") from None
+
+    def _largest(self, values: Vector) -> str:
+        order = np.argsort(-values, kind="stable")
+        return listing(f"{self.domains[index]}={values[index]:.6g}" for index in order)

@@ -1,0 +1,678 @@
+"""ExpertTable: what every expert says about every row, checked once and never changed afterwards."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast import _table_checks as checks
+from mixfast.errors import MixfastWarning, TableError
+
+__all__ = ["ExpertTable"]
+
+# Above this a log-likelihood is no rounding error of log 1 but a density (or a mistake): worth one warning.
+_LOG_ONE_SLACK = 1e-3
+
+# The one pass over the values; anything with the signature of `checks.scan` may stand here.
+_scan = checks.scan
+
+
+class ExpertTable:
+    """Hold the outputs of K experts on n rows, one expert for each training domain.
+
+    Build it with `from_loglik`, `from_predictions` or `load`. It describes the objective
+
+    ``L_g(w) = sum_i c_i * -log(sum_k w_k exp(loglik_ik))`` (kind "ce") or
+    ``L_g(w) = 1/2 sum_i c_i (sum_k w_k prediction_ik - target_i)^2`` (kind "mse")
+
+    of each group g of rows, for mixtures w. Every check is made here, once: what takes a table trusts it.
+
+    Attributes
+    ----------
+    kind : {"ce", "mse"}
+        What the values are: natural log-likelihoods (nats) or predictions.
+    loglik : (n, K) float16, float32 or float64
+        Log-likelihoods, C-contiguous, read-only, no NaN, no +inf. Only where kind is "ce".
+    prediction, target : (n, K) float16, float32 or float64, and (n,) float64
+        Predictions and what they should have been, finite. Only where kind is "mse"; row ``i * n_outputs + d`` is
+        output d of observation i.
+    domains : tuple of K str
+        Names of the columns.
+    weight, length : (n,) float64, and (n,) integer or floating, or None
+        As given: the raw weight of a row, and its length (tokens or bytes).
+    group : (n,) int32 or None
+        Index of each row into `group_names`, never decreasing: rows are kept sorted by group.
+    group_names : tuple of G str
+        Names of the groups; ``("all",)`` where none was given.
+    group_offsets : (G + 1,) int64
+        Group g is the rows ``group_offsets[g]:group_offsets[g + 1]``.
+    sequence : (n,) integer or None
+        Which sequence a row belongs to; splits and resampling keep sequences whole.
+    uniform_weight : float or None
+        The weight c of every row where all are equal, else None.
+    n_outputs : int
+        Outputs of one observation (1 unless kind is "mse").
+
+    Notes
+    -----
+    Arrays that already have the right type and layout are not copied, so do not write to them afterwards. A memory map
+    stays on disk. Unsorted groups cost one copy of the table.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_grouped",
+        "_lowest_row_max",
+        "_row_weight",
+        "_target",
+        "_values",
+        "domains",
+        "group_names",
+        "group_offsets",
+        "kind",
+        "length",
+        "n_outputs",
+        "sequence",
+        "uniform_weight",
+        "weight",
+    )
+
+    kind: Literal["ce", "mse"]
+    domains: tuple[str, ...]
+    weight: NDArray[np.float64] | None
+    length: NDArray[Any] | None
+    group_names: tuple[str, ...]
+    group_offsets: NDArray[np.int64]
+    sequence: NDArray[Any] | None
+    uniform_weight: float | None
+    n_outputs: int
+    _values: NDArray[Any]
+    _target: NDArray[np.float64] | None
+    _row_weight: NDArray[np.float64] | None
+    _grouped: bool
+    # A lower bound on the largest value of each row (exact when built, still a bound for a subset of the rows).
+    _lowest_row_max: float
+
+    def __init__(self) -> None:
+        raise TypeError("build an ExpertTable with ExpertTable.from_loglik, .from_predictions or .load")
+
+    @classmethod
+    def from_loglik(
+        cls,
+        loglik: Any,
+        *,
+        domains: Sequence[str] | None = None,
+        weight: ArrayLike | None = None,
+        length: ArrayLike | None = None,
+        group: ArrayLike | None = None,
+        group_names: Sequence[str] | Mapping[int, str] | None = None,
+        sequence: ArrayLike | None = None,
+        condition: Any = None,
+    ) -> ExpertTable:
+        """Build a table of log-likelihoods, for the cross-entropy of the experts' mixture.
+
+        The objective of a group is ``sum_i c_i * -log(sum_k w_k exp(loglik_ik))``, in nats.
+
+        Parameters
+        ----------
+        loglik : (n, K) float16, float32 or float64
+            Natural log p(row i | expert k). A numpy array, or anything on the CPU with ``__dlpack__`` or ``__array__``.
+            -inf is a probability of zero. Rows may be sequences, tokens or labelled examples.
+        domains : sequence of K str, optional
+            Names of the experts' domains; "domain_0", "domain_1", ... by default.
+        weight : (n,), optional
+            c_i before any division by the length: used as it is, not normalised. By default 1/n_g, n_g being the rows
+            of the row's group, so that a group's loss is a mean.
+        length : (n,), optional
+            Tokens (or bytes) of a row: c_i is divided by it, which makes the loss nats per token with every sequence
+            counting the same. Not divided by default, as fits rows that are tokens or labels.
+        group : (n,) int or str, optional
+            The validation set a row belongs to; one group by default. Names count in the order they first appear,
+            integers in ascending order.
+        group_names : sequence of G str, or dict of int to str, optional
+            Names of the integer codes of `group` (or the order of its names); "group_<code>" by default.
+        sequence : (n,) int, optional
+            Which sequence a row comes from. By default each row is its own sequence.
+        condition : (n, K), optional
+            log p(prompt of row i | expert k), subtracted: the table becomes the conditional log p(answer | prompt), and
+            `length` should count the answer only.
+
+        Returns
+        -------
+        ExpertTable
+
+        Raises
+        ------
+        TableError
+            Not a floating (n, K) array; no rows or no domains; NaN or +inf; a row that is -inf for every domain;
+            duplicated names; lengths that are not positive; weights that are negative, not finite or all zero.
+        BackendError
+            The array is not in CPU memory.
+
+        Warns
+        -----
+        MixfastWarning
+            Log-likelihoods above 0.001 (fine for densities), or more domains than rows (transposed?).
+
+        Notes
+        -----
+        One streaming read; no temporary of the size of the table unless `condition` is given or a copy is needed.
+
+        References
+        ----------
+        Thudi et al., "MixMin: Finding Data Mixtures via Convex Minimization" (arXiv 2502.10510), sections 3 and 5: rows
+        are sequences and c_i = 1/(n length_i).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> table = ExpertTable.from_loglik(np.log([[0.5, 0.25], [0.1, 0.4]]), domains=["web", "code"])
+        >>> table
+        ExpertTable(ce, 2 rows x 2 domains, float64, 32 B; domains: web, code)
+        >>> table.uniform_weight
+        0.5
+        """
+        values = checks.floating_matrix(loglik, "loglik")
+        label = "loglik"
+        names = _default_names(values.shape[1]) if domains is None else checks.names(domains, "domains")
+        checks.count_names(names, values.shape[1], label)
+        if condition is not None:
+            label = "loglik - condition"
+            values = checks.conditional(values, checks.floating_matrix(condition, "condition"), names)
+        highest, n_bad, bad, n_dead, dead, lowest_row_max = _scan(values)
+        if n_bad:
+            checks.refuse_bad_rows(values, n_bad, bad, names, label)
+        if n_dead:
+            checks.refuse_dead_rows(values, n_dead, dead, label)
+        if highest > _LOG_ONE_SLACK:
+            warnings.warn(
+                f"{label} goes up to {highest:.6g}, and the log of a probability is at most 0: fine if these are "
+                "log densities, otherwise check that the values are natural log-probabilities",
+                MixfastWarning,
+                stacklevel=2,
+            )
+        _warn_if_wide(values, label)
+        return _build(
+            "ce",
+            values,
+            domains=names,
+            weight=weight,
+            length=length,
+            group=group,
+            group_names=group_names,
+            sequence=sequence,
+            lowest_row_max=lowest_row_max,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        prediction: Any,
+        target: ArrayLike,
+        *,
+        domains: Sequence[str] | None = None,
+        weight: ArrayLike | None = None,
+        group: ArrayLike | None = None,
+        group_names: Sequence[str] | Mapping[int, str] | None = None,
+        sequence: ArrayLike | None = None,
+    ) -> ExpertTable:
+        """Build a table of predictions of regression experts, for the squared error of their mixture.
+
+        The objective of a group is ``1/2 sum_i c_i |sum_k w_k prediction_ik - target_i|^2``, summed over outputs.
+
+        Parameters
+        ----------
+        prediction : (n, K) or (n, K, D) float16, float32 or float64
+            Prediction of expert k for observation i (each of D outputs), in the unit of `target`.
+        target : (n,) or (n, D)
+            What was observed.
+        domains, group, group_names : optional
+            As in `from_loglik`.
+        weight : (n,), optional
+            c_i of an observation, used as it is; 1/n_g by default, whatever D is.
+        sequence : (n,) int, optional
+            Which sequence an observation comes from. Outputs of an observation always stay together.
+
+        Returns
+        -------
+        ExpertTable
+            With n * D rows: row ``i * D + d`` is output d of observation i.
+
+        Raises
+        ------
+        TableError
+            As `from_loglik`, and for any value that is not finite.
+
+        References
+        ----------
+        Thudi et al., "MixMin" (arXiv 2502.10510), theorem for the mean squared error.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> table = ExpertTable.from_predictions(np.array([[1.0, 0.0], [2.0, 1.0]]), [0.5, 1.0])
+        >>> table.kind, table.uniform_weight
+        ('mse', 0.5)
+        """
+        values, observed, n_outputs = checks.predictions(prediction, target)
+        names = _default_names(values.shape[1]) if domains is None else checks.names(domains, "domains")
+        checks.count_names(names, values.shape[1], "prediction")
+        checks.refuse_not_finite(values, n_outputs, names)
+        _warn_if_wide(values, "prediction")
+        return _build(
+            "mse",
+            values,
+            target=observed,
+            domains=names,
+            weight=weight,
+            group=group,
+            group_names=group_names,
+            sequence=sequence,
+            n_outputs=n_outputs,
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        task: str | Sequence[str] | None = None,
+        conditional: bool = False,
+    ) -> ExpertTable:
+        """Read a table from an npz file, an npy file or a folder of the MixMin code.
+
+        Parameters
+        ----------
+        path : path
+            What it is is decided by its content, not its name.
+
+            - npz: ``loglik`` (or ``prediction`` and ``target``), and optionally ``domains`` or ``experts``, ``length``,
+              ``weight``, ``group``, ``group_names``, ``sequence``, ``condition``.
+            - npy: the (n, K) log-likelihoods, memory-mapped.
+            - folder: one sub-folder per expert holding ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, or one
+              ``{name}_log_prob.npy`` (and ``{name}_lengths.npy``) per expert. Lengths come from the first expert.
+        task : str or sequence of str, optional
+            Which task of a folder; several make one group each. Needed only where there is a choice.
+        conditional : bool
+            For a folder: subtract ``{task}_input_log_prob.npy``, and ``{task}_input_lengths.npy`` from the lengths.
+
+        Returns
+        -------
+        ExpertTable
+
+        Raises
+        ------
+        TableError
+            The file is empty, truncated, of another format, lacks a key (those found are named), holds pickled objects
+            (never loaded) or holds a table that `from_loglik` or `from_predictions` refuses.
+        OSError
+            The file is missing or may not be read.
+
+        Notes
+        -----
+        Large uncompressed arrays (`save` writes such) are memory-mapped, not read, so a table may exceed the memory.
+        The checksum of a mapped array is not verified.
+        """
+        from mixfast import _table_files as files
+
+        arrays = files.read(path, task=task, conditional=conditional)
+        try:
+            if "loglik" in arrays:
+                return cls.from_loglik(arrays.pop("loglik"), **arrays)
+            n_outputs = arrays.pop("n_outputs", 1)
+            if n_outputs != 1:
+                arrays = checks.fold_outputs(arrays, n_outputs)
+            return cls.from_predictions(arrays.pop("prediction"), arrays.pop("target"), **arrays)
+        except TableError as error:
+            raise TableError(f"{os.fspath(path)}: {error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table to ``.npz`` (everything, exactly) or ``.npy`` (log-likelihoods without anything else).
+
+        Parameters
+        ----------
+        path : path
+            Its suffix decides. The file appears whole or not at all; an older one is replaced.
+
+        Raises
+        ------
+        TableError
+            Another suffix, or ``.npy`` for a table that has names, weights, groups or the like, which it would lose.
+
+        Notes
+        -----
+        Arrays are stored uncompressed and aligned, so that `load` can map them.
+        """
+        from mixfast import _table_files as files
+
+        arrays: dict[str, NDArray[Any]] = {}
+        if self.kind == "ce":
+            arrays["loglik"] = self._values
+        else:
+            arrays.update(prediction=self._values, target=self.target, n_outputs=np.array(self.n_outputs))
+        extras = {"weight": self.weight, "length": self.length, "group": self.group, "sequence": self.sequence}
+        arrays.update({key: value for key, value in extras.items() if value is not None})
+        if self._grouped:
+            arrays["group_names"] = np.array(self.group_names, dtype=str)
+        if self.domains != _default_names(self.n_domains):
+            arrays["domains"] = np.array(self.domains, dtype=str)
+        files.write(path, arrays)
+
+    @property
+    def loglik(self) -> NDArray[Any]:
+        """Log-likelihoods, (n, K); only where kind is "ce"."""
+        return self._values if self.kind == "ce" else self._lacks("loglik", "prediction")
+
+    @property
+    def prediction(self) -> NDArray[Any]:
+        """Predictions, (n, K), a row for each output of each observation; only where kind is "mse"."""
+        return self._values if self.kind == "mse" else self._lacks("prediction", "loglik")
+
+    @property
+    def target(self) -> NDArray[np.float64]:
+        """What `prediction` should have been, (n,) float64; only where kind is "mse"."""
+        return self._target if self._target is not None else self._lacks("target", "loglik")
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """`loglik` or `prediction`, whichever the table holds, (n, K)."""
+        return self._values
+
+    @property
+    def row_weight(self) -> NDArray[np.float64]:
+        """Weight c of each row in its group's sum, (n,) float64; built on each call where all are equal."""
+        if self._row_weight is not None:
+            return self._row_weight
+        return checks.read_only(np.full(self.n_rows, self.uniform_weight))
+
+    @property
+    def group(self) -> NDArray[np.int32] | None:
+        """Index of each row into `group_names`, (n,) int32, ascending; None where no groups were given."""
+        if not self._grouped:
+            return None
+        return checks.read_only(np.repeat(np.arange(self.n_groups, dtype=np.int32), np.diff(self.group_offsets)))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows n (observations times outputs for kind "mse")."""
+        return int(self._values.shape[0])
+
+    @property
+    def n_domains(self) -> int:
+        """Domains K."""
+        return int(self._values.shape[1])
+
+    @property
+    def n_groups(self) -> int:
+        """Groups G, at least 1."""
+        return len(self.group_names)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, K)."""
+        return self._values.shape[0], self._values.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Storage type of `values`."""
+        return self._values.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays of the table, in memory or mapped from disk."""
+        arrays = (self._values, self._target, self.weight, self.length, self.sequence, self._row_weight)
+        # c may be the given weight itself: count it once.
+        unique = {id(array): array.nbytes for array in arrays if array is not None}
+        return sum(unique.values()) + self.group_offsets.nbytes
+
+    def rows(self, index: ArrayLike | slice) -> ExpertTable:
+        """Return the table of some rows.
+
+        Parameters
+        ----------
+        index : (n,) bool, (m,) int or slice
+            Which rows, in the order of the table (which is sorted by group), repeats allowed. Where ``n_outputs`` is
+            above 1 it counts observations, not rows.
+
+        Returns
+        -------
+        ExpertTable
+            Given weights are kept as they are; default ones become 1/n_g of what is left. Groups without rows vanish.
+
+        Raises
+        ------
+        TableError
+            A mask of the wrong length, an index out of range, no rows, or only rows of weight 0.
+        """
+        chosen = checks.row_index(index, self.n_rows // self.n_outputs)
+        if self.n_outputs > 1:
+            chosen = checks.expand_outputs(chosen, self.n_outputs, self.n_rows)
+
+        def part(array: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if array is None else array[chosen]
+
+        group, group_names = part(self.group), None
+        if group is not None:
+            present = np.unique(group)
+            group = np.searchsorted(present, group)
+            group_names = [self.group_names[code] for code in present]
+        return _build(
+            self.kind,
+            self._values[chosen],
+            target=part(self._target),
+            domains=self.domains,
+            weight=part(self.weight),
+            length=part(self.length),
+            group=group,
+            group_names=group_names,
+            sequence=part(self.sequence),
+            n_outputs=self.n_outputs,
+            expanded=True,
+            lowest_row_max=self._lowest_row_max,
+        )
+
+    def select(self, domains: Sequence[str]) -> ExpertTable:
+        """Return the table of some domains, in the order given (which may reorder all of them).
+
+        Parameters
+        ----------
+        domains : sequence of str
+            Names out of ``self.domains``.
+
+        Returns
+        -------
+        ExpertTable
+            A copy, or the table itself where nothing changes.
+
+        Raises
+        ------
+        TableError
+            Unknown or duplicated names, or a row that is -inf for every domain that is left.
+        """
+        names = checks.names(domains, "domains")
+        if names == self.domains:
+            return self
+        position = {name: k for k, name in enumerate(self.domains)}
+        unknown = [name for name in names if name not in position]
+        if unknown:
+            raise TableError(f"no domain {checks.some(unknown)} in the table, whose domains are {list(self.domains)}")
+        if not names:
+            raise TableError("select needs at least one domain")
+        # `take` copies in C order whatever the index; plain indexing of columns would not.
+        values = self._values.take([position[name] for name in names], axis=1)
+        lowest_row_max = -math.inf
+        if self.kind == "ce":
+            _, _, _, n_dead, dead, lowest_row_max = _scan(values)
+            if n_dead:
+                checks.refuse_dead_rows(values, n_dead, dead, "loglik of the selected domains")
+        return self._replace(_values=checks.read_only(values), domains=names, _lowest_row_max=lowest_row_max)
+
+    def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ExpertTable, ExpertTable]:
+        """Split the rows in two at random, by whole sequences and in each group alike.
+
+        Parameters
+        ----------
+        share : float
+            Share of the sequences of each group that goes to the first table, in (0, 1); at least one sequence of each
+            group goes to either.
+        seed : int or numpy Generator
+            The same seed gives the same split.
+
+        Returns
+        -------
+        fit, held_out : ExpertTable
+
+        Raises
+        ------
+        TableError
+            A share outside (0, 1), or a group whose sequences cannot be on both sides.
+
+        Notes
+        -----
+        A sequence with rows in several groups stays whole: it is drawn with the first of its groups.
+        """
+        if not 0.0 < share < 1.0:
+            raise TableError(f"share must lie between 0 and 1 (exclusive), got {share!r}")
+        in_fit = checks.split_mask(self.sequence, self.group_offsets, share, np.random.default_rng(seed))
+        sides = np.logical_or.reduceat(in_fit, self.group_offsets[:-1]) & np.logical_or.reduceat(
+            ~in_fit, self.group_offsets[:-1]
+        )
+        if not sides.all():
+            lone = [name for name, both in zip(self.group_names, sides, strict=True) if not both]
+            raise TableError(
+                f"cannot split group {checks.some(lone)} in two: it needs at least two sequences of its own; "
+                "give finer sequence ids or leave the group out"
+            )
+        observation = in_fit[:: self.n_outputs]
+        return self.rows(observation), self.rows(~observation)
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def __repr__(self) -> str:
+        size = checks.bytes_text(self._values.nbytes) + (", mapped" if checks.is_mapped(self._values) else "")
+        outputs = f" ({self.n_outputs} outputs)" if self.n_outputs > 1 else ""
+        parts = [
+            f"{self.kind}, {self.n_rows} row{'s' * (self.n_rows != 1)}{outputs} x {self.n_domains} "
+            f"domain{'s' * (self.n_domains != 1)}, {self.dtype.name}, {size}",
+            f"domains: {checks.some(self.domains, quote=False)}",
+        ]
+        if self._grouped:
+            parts.append(f"groups: {checks.some(self.group_names, quote=False)}")
+        given = [key for key in ("weight", "length", "sequence") if getattr(self, key) is not None]
+        if given:
+            parts.append(f"with {', '.join(given)}")
+        return f"ExpertTable({'; '.join(parts)})"
+
+    def _lacks(self, name: str, other: str) -> NoReturn:
+        raise AttributeError(f'a table of kind "{self.kind}" has no {name}; it has {other}')
+
+    def _replace(self, **changes: Any) -> ExpertTable:
+        return _new(self.__getstate__() | changes)
+
+    def __setattr__(self, name: str, value: Any) -> NoReturn:
+        raise AttributeError(f"ExpertTable is immutable: cannot set {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"ExpertTable is immutable: cannot delete {name}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__ if name != "__weakref__"}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _new, (self.__getstate__(),)
+
+
+def _new(state: dict[str, Any]) -> ExpertTable:
+    """Make a table of fields that are known to be right; arrays of a pickle come back writeable, hence the guard."""
+    table = object.__new__(ExpertTable)
+    put = object.__setattr__
+    for name, value in state.items():
+        if type(value) is np.ndarray and value.flags.writeable:
+            value = checks.read_only(value)
+        put(table, name, value)
+    return table
+
+
+def _build(
+    kind: Literal["ce", "mse"],
+    values: NDArray[Any],
+    *,
+    domains: tuple[str, ...],
+    target: NDArray[np.float64] | None = None,
+    weight: ArrayLike | None = None,
+    length: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+    group_names: Sequence[str] | Mapping[int, str] | None = None,
+    sequence: ArrayLike | None = None,
+    n_outputs: int = 1,
+    expanded: bool = False,
+    lowest_row_max: float = -math.inf,
+) -> ExpertTable:
+    """Check what describes the rows, sort them by group, and make the table; `values` are checked already.
+
+    Vectors have one entry per observation, or per row (observation and output) where `expanded`.
+    """
+    n = values.shape[0] if expanded else values.shape[0] // n_outputs
+    raw = None if weight is None else checks.weights(weight, n)
+    lengths = None if length is None else checks.lengths(length, n)
+    ids = None if sequence is None else checks.sequence_ids(sequence, n)
+    codes, names = checks.groups(group, group_names, n)
+    if n_outputs > 1 and not expanded:
+        # Without ids of their own, observations are the sequences: their outputs must not part.
+        ids = np.arange(n) if ids is None else ids
+        raw, lengths, ids, codes = _each(lambda a: a.repeat(n_outputs), raw, lengths, ids, codes)
+    if codes is None:
+        offsets = np.array([0, values.shape[0]], dtype=np.int64)
+    else:
+        if np.any(codes[1:] < codes[:-1]):
+            order = np.argsort(codes, kind="stable")
+            values = values.take(order, axis=0)
+            target, raw, lengths, ids = _each(lambda a: a[order], target, raw, lengths, ids)
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(names))))).astype(np.int64)
+    uniform_weight, row_weight = checks.row_weights(raw, lengths, offsets, n_outputs)
+    return _new(
+        {
+            "kind": kind,
+            "domains": domains,
+            "weight": raw,
+            "length": lengths,
+            "group_names": names,
+            "group_offsets": offsets,
+            "sequence": ids,
+            "uniform_weight": uniform_weight,
+            "n_outputs": n_outputs,
+            "_values": values,
+            "_target": target,
+            "_row_weight": row_weight,
+            "_grouped": codes is not None,
+            "_lowest_row_max": lowest_row_max,
+        }
+    )
+
+
+def _each(change: Callable[[NDArray[Any]], NDArray[Any]], *arrays: NDArray[Any] | None) -> list[Any]:
+    return [None if array is None else change(array) for array in arrays]
+
+
+@lru_cache(maxsize=64)
+def _default_names(n_domains: int) -> tuple[str, ...]:
+    return tuple(f"domain_{k}" for k in range(n_domains))
+
+
+def _warn_if_wide(values: NDArray[Any], label: str) -> None:
+    n, n_domains = values.shape
+    if n_domains > n:
+        warnings.warn(
+            f"{label} has {n} rows and {n_domains} domains (rows first, domains second): transpose it if it is the "
+            "other way round",
+            MixfastWarning,
+            stacklevel=3,
+        )

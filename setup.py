@@ -1,0 +1,59 @@
+"""Build of the compiled core; every piece of metadata is in pyproject.toml.
+
+Switches (environment variables, read when building)::
+
+    MIXFAST_SANITIZE=1   AddressSanitizer and UndefinedBehaviorSanitizer; run with libasan preloaded (`make sanitize`)
+    MIXFAST_DEBUG=1      no optimisation, debug symbols
+    MIXFAST_SYMBOLS=1    the release build with its symbols, for a profiler
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def switch(name: str) -> bool:
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+SANITIZE, DEBUG, SYMBOLS = switch("MIXFAST_SANITIZE"), switch("MIXFAST_DEBUG"), switch("MIXFAST_SYMBOLS")
+
+# setuptools wants paths relative to the project. `_core.c` is what Cython makes of `_core.pyx`, which is the source.
+sources = sorted(f"csrc/{path.name}" for path in ROOT.glob("csrc/*.c") if path.name != "_core.c")
+headers = sorted(f"csrc/{path.name}" for path in ROOT.glob("csrc/*.h"))
+
+# -fno-math-errno lets the compiler use vector square roots and logarithms; it changes no result, unlike -ffast-math,
+# which would break the NaN and infinity rules the tables rely on.
+# gnu11 and -ffp-contract=fast let a product and a sum become one fused instruction, which is also more exact.
+compile_args = ["-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-pthread"]
+link_args = ["-pthread"]
+if SANITIZE:
+    checks = "-fsanitize=address,undefined"
+    compile_args += ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", checks]
+    link_args += [checks]
+elif DEBUG:
+    compile_args += ["-O0", "-g3"]
+else:
+    compile_args += ["-O3", "-g" if SYMBOLS else "-g0"]
+    if sys.platform.startswith("linux") and not SYMBOLS:
+        link_args += ["-Wl,-s"]  # with -g0: a wheel a fifth of the size
+
+setup(
+    # The .pyx goes in as it is. `cythonize` would replace it by the generated C and so drop it from the sdist.
+    ext_modules=[
+        Extension(
+            "mixfast._core",
+            sources=["csrc/_core.pyx", *sources],
+            depends=headers,
+            include_dirs=["csrc"],
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+        )
+    ],
+    # setuptools does not see that flags changed: objects of one kind of build must not end up in another.
+    options={"build": {"build_base": "build/sanitize" if SANITIZE else "build/debug" if DEBUG else "build/release"}},
+)
