@@ -29,6 +29,7 @@ cdef extern from "rows.h" nogil:
         const double *weight
         double scale
         int shift
+        int bounded
         int wide
         const void *panels
         Py_ssize_t block
@@ -36,6 +37,7 @@ cdef extern from "rows.h" nogil:
     ctypedef struct mf_facts:
         double largest
         double smallest
+        double lowest_top
         int has_nan
     const char *mf_isa()
     Py_ssize_t mf_plan(Py_ssize_t n, Py_ssize_t ncol, int hessian, Py_ssize_t *chunk_rows)
@@ -48,7 +50,7 @@ cdef extern from "rows.h" nogil:
                           double *partial, int threads)
     int mf_pack(const mf_rows *rows, const int64_t *index, Py_ssize_t n, Py_ssize_t block, int wide,
                 void *panels, double *offset, int threads)
-    int mf_scan(const void *data, int dtype, Py_ssize_t count, mf_facts *facts, int threads)
+    int mf_scan(const mf_rows *rows, Py_ssize_t first, Py_ssize_t last, mf_facts *partial, int threads)
 
 cdef extern from "qp.h" nogil:
     int mf_qp(Py_ssize_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
@@ -70,6 +72,14 @@ cdef inline void *address(object array) except NULL:
     return <void *><uint64_t>array.ctypes.data
 
 
+cdef object aligned(Py_ssize_t size, dtype):
+    """An uninitialised array that begins on a cache line: a vector that straddles two costs twice."""
+    memory = np.empty(size * np.dtype(dtype).itemsize + 64, dtype=np.uint8)
+    cdef Py_ssize_t start = -<Py_ssize_t>address(memory) % 64
+    start = (start + 64) % 64
+    return memory[start:start + size * np.dtype(dtype).itemsize].view(dtype)
+
+
 def isa():
     """Name of the instruction set in use: avx512, avx2 or baseline."""
     return mf_isa().decode()
@@ -86,13 +96,14 @@ cdef class Rows:
     shift : subtract each row's maximum over the columns in use before exp.
     wide : panels in float64 (True) or float32 (False); sums are float64 in both.
     cols : (C,) int32, the columns in use; None for all.
+    bounded : no element is below the range of exp (-87 for float32 panels, -708 for float64).
     """
 
     cdef mf_rows c
     cdef readonly object loglik, weight, cols, panels, offset
     cdef readonly Py_ssize_t n_rows, n_cols
 
-    def __init__(self, loglik, weight, double scale, bint shift, bint wide, cols=None):
+    def __init__(self, loglik, weight, double scale, bint shift, bint wide, cols=None, bint bounded=False):
         cdef const int32_t[::1] cols_view
         cdef const double[::1] weight_view
         self.loglik = loglik
@@ -114,10 +125,11 @@ cdef class Rows:
         self.c.scale = scale
         self.c.shift = shift
         self.c.wide = wide
+        self.c.bounded = bounded
 
     def with_columns(self, cols):
         """The same rows, restricted to the columns `cols` (int32); not for packed rows."""
-        return Rows(self.loglik, self.weight, self.c.scale, self.c.shift, self.c.wide, cols)
+        return Rows(self.loglik, self.weight, self.c.scale, self.c.shift, self.c.wide, cols, self.c.bounded)
 
     def pack(self, index, weight, double scale, bint wide, int threads=1):
         """Copy rows `index` (int64, or None for all) into panels of probabilities."""
@@ -126,7 +138,7 @@ cdef class Rows:
         while block > 32 and block * self.n_cols * item > 32768:
             block //= 2
         cdef Rows out = Rows.__new__(Rows)
-        panels = np.empty((n + block - 1) // block * block * self.n_cols, dtype=np.float64 if wide else np.float32)
+        panels = aligned((n + block - 1) // block * block * self.n_cols, np.float64 if wide else np.float32)
         cdef const int64_t *index_p = NULL
         cdef const int64_t[::1] index_view
         cdef double *offset_p = NULL
@@ -268,25 +280,31 @@ cdef class Rows:
         return total
 
 
-def facts(array):
-    """(largest, smallest, has_nan) over a C-contiguous float32 or float64 array, in one sweep."""
-    cdef mf_facts f
-    cdef int dtype = F32 if array.itemsize == 4 else F64
-    cdef Py_ssize_t count = array.size, at = 0, step = 1 << 25, size
-    cdef char *p = <char *>address(array)
-    cdef double largest = -np.inf, smallest = np.inf
+def facts(Rows rows not None, int threads=1):
+    """(largest, smallest, lowest_top, has_nan) of a table in one sweep: extremes of all elements, and the smallest of the
+    rows' largest elements. NaN is left out of the extremes."""
+    cdef Py_ssize_t chunk_rows, chunks = mf_plan(rows.n_rows, rows.n_cols, 0, &chunk_rows)
+    cdef Py_ssize_t step, first, last, i
+    cdef mf_facts partial[512]
+    cdef double largest = -np.inf, smallest = np.inf, lowest_top = np.inf
     cdef bint has_nan = False
-    while at < count:
-        size = min(step, count - at)
+    cdef int failed
+    threads = rows.crew(threads)
+    step = min(512, max(threads, SEGMENT * threads // (chunk_rows * rows.n_cols) + 1))
+    for first in range(0, chunks, step):
+        last = min(first + step, chunks)
         with nogil:
-            mf_scan(p + at * (4 if dtype == F32 else 8), dtype, size, &f, 1)
-        largest = max(largest, f.largest)
-        smallest = min(smallest, f.smallest)
-        has_nan |= f.has_nan != 0
-        at += size
-        if at < count:
+            failed = mf_scan(&rows.c, first, last, partial, threads)
+        if failed:
+            raise MemoryError("mixfast: no memory for a work area")
+        for i in range(last - first):
+            largest = max(largest, partial[i].largest)
+            smallest = min(smallest, partial[i].smallest)
+            lowest_top = min(lowest_top, partial[i].lowest_top)
+            has_nan |= partial[i].has_nan != 0
+        if last < chunks:
             PyErr_CheckSignals()
-    return largest, smallest, bool(has_nan)
+    return largest, smallest, lowest_top, bool(has_nan)
 
 
 def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::1] w, const double[::1] lo,

@@ -27,6 +27,7 @@ typedef struct {
     const double *weight;  /* (n,) c_i, or NULL when all equal `scale` */
     double scale;          /* the common c_i, or a typical one: inner sums run on c_i / scale */
     int shift;             /* subtract each row's maximum before exp */
+    int bounded;           /* no element is so low that exp underflows */
     int wide;              /* panels in double (1) or float (0) */
     const void *panels;    /* packed panels [block][ncol][rows of the block], or NULL */
     ptrdiff_t block;       /* rows of a packed block */
@@ -39,9 +40,10 @@ typedef struct {
     double *hessian;  /* (ncol, ncol) symmetric, or NULL */
 } mf_sums;
 
-/* Facts of a table found in one sweep. */
+/* Facts of a table found in one sweep; NaN is left out of the extremes. */
 typedef struct {
-    double largest, smallest; /* over all elements that are not NaN */
+    double largest, smallest; /* over all elements */
+    double lowest_top;        /* the smallest of the rows' largest elements */
     int has_nan;
 } mf_facts;
 
@@ -70,6 +72,6 @@ int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, 
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,
             double *offset, int threads);
 
-int mf_scan(const void *data, int dtype, ptrdiff_t count, mf_facts *facts, int threads);
+int mf_scan(const mf_rows *rows, ptrdiff_t first, ptrdiff_t last, mf_facts *partial, int threads);
 
 #endif

@@ -171,72 +171,101 @@ static inline void FN(widen_add)(double *acc, V x) {
 #endif
 }
 
-/* Shuffles of two registers. ZIP*: interleave their low or high halves. PAIR*: the even or odd elements of both, within
- * each 128-bit lane (one cheap instruction). LANE*: their even or odd 128-bit lanes. */
+/* Shuffles of two registers a, b, each one instruction or two. Within every 128-bit lane: PAIR0/1 take the even/odd
+ * elements of a then b; LOW/HIGH interleave the lower/upper elements, LOW2/HIGH2 the lower/upper pairs. LANE0/1 take
+ * the even/odd lanes of a then b. */
 #define SHUF __builtin_shufflevector
 #if VBYTES == 64 && !WIDE
-#define ZIPLO(a, b) SHUF(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define ZIPHI(a, b) SHUF(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #define PAIR0(a, b) SHUF(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30)
 #define PAIR1(a, b) SHUF(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31)
+#define LOW(a, b) SHUF(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HIGH(a, b) SHUF(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define LOW2(a, b) SHUF(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define HIGH2(a, b) SHUF(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
 #define LANE0(a, b) SHUF(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)
 #define LANE1(a, b) SHUF(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)
 #define VL_CONST 16
 #elif VBYTES == 64
-#define ZIPLO(a, b) SHUF(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define ZIPHI(a, b) SHUF(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #define PAIR0(a, b) SHUF(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
 #define PAIR1(a, b) SHUF(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
+#define LOW(a, b) SHUF(a, b, 0, 8, 2, 10, 4, 12, 6, 14)
+#define HIGH(a, b) SHUF(a, b, 1, 9, 3, 11, 5, 13, 7, 15)
 #define LANE0(a, b) SHUF(a, b, 0, 1, 4, 5, 8, 9, 12, 13)
 #define LANE1(a, b) SHUF(a, b, 2, 3, 6, 7, 10, 11, 14, 15)
 #define VL_CONST 8
 #elif VBYTES == 32 && !WIDE
-#define ZIPLO(a, b) SHUF(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define ZIPHI(a, b) SHUF(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #define PAIR0(a, b) SHUF(a, b, 0, 2, 8, 10, 4, 6, 12, 14)
 #define PAIR1(a, b) SHUF(a, b, 1, 3, 9, 11, 5, 7, 13, 15)
+#define LOW(a, b) SHUF(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HIGH(a, b) SHUF(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define LOW2(a, b) SHUF(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define HIGH2(a, b) SHUF(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
 #define LANE0(a, b) SHUF(a, b, 0, 1, 2, 3, 8, 9, 10, 11)
 #define LANE1(a, b) SHUF(a, b, 4, 5, 6, 7, 12, 13, 14, 15)
 #define VL_CONST 8
 #elif VBYTES == 32
-#define ZIPLO(a, b) SHUF(a, b, 0, 4, 1, 5)
-#define ZIPHI(a, b) SHUF(a, b, 2, 6, 3, 7)
 #define PAIR0(a, b) SHUF(a, b, 0, 4, 2, 6)
 #define PAIR1(a, b) SHUF(a, b, 1, 5, 3, 7)
+#define LOW(a, b) SHUF(a, b, 0, 4, 2, 6)
+#define HIGH(a, b) SHUF(a, b, 1, 5, 3, 7)
 #define LANE0(a, b) SHUF(a, b, 0, 1, 4, 5)
 #define LANE1(a, b) SHUF(a, b, 2, 3, 6, 7)
 #define VL_CONST 4
 #elif !WIDE
-#define ZIPLO(a, b) SHUF(a, b, 0, 4, 1, 5)
-#define ZIPHI(a, b) SHUF(a, b, 2, 6, 3, 7)
 #define PAIR0(a, b) SHUF(a, b, 0, 2, 4, 6)
 #define PAIR1(a, b) SHUF(a, b, 1, 3, 5, 7)
+#define LOW(a, b) SHUF(a, b, 0, 4, 1, 5)
+#define HIGH(a, b) SHUF(a, b, 2, 6, 3, 7)
+#define LOW2(a, b) SHUF(a, b, 0, 1, 4, 5)
+#define HIGH2(a, b) SHUF(a, b, 2, 3, 6, 7)
 #define LANE0 PAIR0
 #define LANE1 PAIR1
 #define VL_CONST 4
 #else
-#define ZIPLO(a, b) SHUF(a, b, 0, 2)
-#define ZIPHI(a, b) SHUF(a, b, 1, 3)
-#define PAIR0 ZIPLO
-#define PAIR1 ZIPHI
-#define LANE0 ZIPLO
-#define LANE1 ZIPHI
+#define PAIR0(a, b) SHUF(a, b, 0, 2)
+#define PAIR1(a, b) SHUF(a, b, 1, 3)
+#define LOW(a, b) SHUF(a, b, 0, 2)
+#define HIGH(a, b) SHUF(a, b, 1, 3)
+#define LANE0 PAIR0
+#define LANE1 PAIR1
 #define VL_CONST 2
 #endif
+#define PER_LANE (WIDE ? 2 : 4)
+#define LANES (VBYTES / 16)
 #define PAIR_LEVELS (WIDE ? 1 : 2) /* halvings until a lane holds one element of each row */
 
-/* Transpose VL x VL elements by log2(VL) perfect shuffles. */
+/* Transpose VL x VL elements: first PER_LANE x PER_LANE squares within the lanes, then the lanes. */
 static inline __attribute__((always_inline)) void FN(transpose)(V *a) {
-    V b[VL_CONST];
+    V u[VL_CONST]; /* u[i * PER_LANE + c], lane l: rows i * PER_LANE .. of column l * PER_LANE + c */
     MF_PRAGMA(GCC unroll 4)
-    for (int step = 1; step < VL_CONST; step *= 2) {
-        MF_PRAGMA(GCC unroll 8)
-        for (int i = 0; i < VL_CONST / 2; i++) {
-            b[2 * i] = ZIPLO(a[i], a[i + VL_CONST / 2]);
-            b[2 * i + 1] = ZIPHI(a[i], a[i + VL_CONST / 2]);
-        }
-        MF_PRAGMA(GCC unroll 16)
-        for (int i = 0; i < VL_CONST; i++) a[i] = b[i];
+    for (int i = 0; i < VL_CONST; i += PER_LANE) {
+#if WIDE
+        u[i] = LOW(a[i], a[i + 1]);
+        u[i + 1] = HIGH(a[i], a[i + 1]);
+#else
+        V t0 = LOW(a[i], a[i + 1]), t1 = HIGH(a[i], a[i + 1]);
+        V t2 = LOW(a[i + 2], a[i + 3]), t3 = HIGH(a[i + 2], a[i + 3]);
+        u[i] = LOW2(t0, t2);
+        u[i + 1] = HIGH2(t0, t2);
+        u[i + 2] = LOW2(t1, t3);
+        u[i + 3] = HIGH2(t1, t3);
+#endif
+    }
+    MF_PRAGMA(GCC unroll 4)
+    for (int c = 0; c < PER_LANE; c++) {
+#if LANES == 4
+        V x0 = LANE0(u[c], u[PER_LANE + c]), x1 = LANE1(u[c], u[PER_LANE + c]);
+        V y0 = LANE0(u[2 * PER_LANE + c], u[3 * PER_LANE + c]), y1 = LANE1(u[2 * PER_LANE + c], u[3 * PER_LANE + c]);
+        a[c] = LANE0(x0, y0);
+        a[PER_LANE + c] = LANE0(x1, y1);
+        a[2 * PER_LANE + c] = LANE1(x0, y0);
+        a[3 * PER_LANE + c] = LANE1(x1, y1);
+#elif LANES == 2
+        a[c] = LANE0(u[c], u[PER_LANE + c]);
+        a[PER_LANE + c] = LANE1(u[c], u[PER_LANE + c]);
+#else
+        a[c] = u[c];
+#endif
     }
 }
 
@@ -324,7 +353,7 @@ static V FN(fill)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff
             }
         } else {
             for (ptrdiff_t j = 0; j < width; j++) {
-                FN(storeu)(out + j * ld, FN(exp)(a[j], 1));
+                FN(storeu)(out + j * ld, FN(exp)(a[j], 0));
             }
         }
     }
@@ -457,6 +486,7 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
     REAL *panel = t->panels ? NULL : mf_take(&at, ncol * ld0 * (ptrdiff_t)sizeof(REAL));
     REAL *scratch = t->panels ? NULL : mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
     REAL *u = task->hessian ? mf_take(&at, ncol * (block + VL) * (ptrdiff_t)sizeof(REAL)) : NULL;
+    const ptrdiff_t next = t->panels ? ncol * block : 0;
     double log_sum = 0;
     int dead = 0;
 
@@ -472,8 +502,11 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
         VI low = {0};
         for (ptrdiff_t g = 0; g < groups; g++) {
             V sum = {0};
-            for (ptrdiff_t j = 0; j < ncol; j++)
-                sum = FN(add_product)(sum, FN(loadu)(p + j * ld + g * VL), FN(splat)(w[j]), FN(splat)(w_low[j]));
+            for (ptrdiff_t j = 0; j < ncol; j++) {
+                const REAL *at_row = p + j * ld + g * VL;
+                __builtin_prefetch(at_row + next); /* the same place in the next packed block */
+                sum = FN(add_product)(sum, FN(loadu)(at_row), FN(splat)(w[j]), FN(splat)(w_low[j]));
+            }
             if (row + (g + 1) * VL > row1) /* past the end: log 1 */
                 for (ptrdiff_t i = 0; i < VL; i++)
                     if (row + g * VL + i >= row1) sum[i] = (REAL)1;
@@ -534,7 +567,7 @@ static size_t FN(pass_memory)(const mf_task *task) {
 /* Rows stay row-major here: no transposition but the one that sums VL rows at once. The probabilities of a group
  * of VL rows wait in L1 between s = p.w and gradient += p c / s. */
 static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
-                                                           double *out, void *memory, const int shift) {
+                                                           double *out, void *memory, const int shift, const int bounded) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, padded = (ncol + VL - 1) / VL * VL, block = 512;
     char *at = memory;
@@ -587,7 +620,7 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                 for (ptrdiff_t k = 0; k < padded; k += VL) {
                     V x = FN(loadu)(rp[r] + k);
                     __builtin_prefetch(rp[r] + k + ahead);
-                    x = shift ? FN(exp)(x - tops[r], 0) : FN(exp)(x, 1);
+                    x = shift ? FN(exp)(x - tops[r], 0) : FN(exp)(x, bounded);
                     if (k == padded - VL) x = (V)((VI)x & present);
                     FN(storeu)(p + r * padded + k, x);
                     sum = FN(add_product)(sum, x, FN(loadu)(w + k), FN(loadu)(w_low + k));
@@ -624,7 +657,9 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
 }
 
 static int FN(sweep_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
-    return task->rows->shift ? FN(sweep)(task, row0, row1, out, memory, 1) : FN(sweep)(task, row0, row1, out, memory, 0);
+    if (task->rows->shift) return FN(sweep)(task, row0, row1, out, memory, 1, 0);
+    if (task->rows->bounded) return FN(sweep)(task, row0, row1, out, memory, 0, 1);
+    return FN(sweep)(task, row0, row1, out, memory, 0, 0);
 }
 
 static size_t FN(sweep_memory)(const mf_task *task) {
@@ -873,27 +908,48 @@ static size_t FN(pack_memory)(const mf_task *task) {
     return (size_t)(VL * (task->rows->ncol + VL)) * sizeof(REAL) + 64;
 }
 
-static void FN(scan)(const REAL *x, ptrdiff_t count, mf_facts *facts) {
-    V big = FN(splat)(-(REAL)INFINITY), small = FN(splat)((REAL)INFINITY);
-    VI nan = {0};
-    ptrdiff_t i = 0;
-    for (; i + VL <= count; i += VL) {
-        V a = FN(loadu)(x + i);
-        nan |= a != a;
-        big = FN(select)(a > big, a, big);
-        small = FN(select)(a < small, a, small);
+static int FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    const mf_rows *t = task->rows;
+    const ptrdiff_t ncol = t->ncol, whole = ncol / VL * VL;
+    const V lowest = FN(splat)(-(REAL)INFINITY), highest = FN(splat)((REAL)INFINITY);
+    V big = lowest, small = highest, low_top = highest;
+    VI nan = {0}, present;
+    REAL *scratch = memory;
+    for (ptrdiff_t i = 0; i < VL; i++) present[i] = whole + i < ncol ? -1 : 0;
+    memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
+    for (ptrdiff_t row = row0; row < row1; row += VL) {
+        const REAL *rp[VL_CONST];
+        V tops[VL_CONST];
+        FN(point_at_rows)(t, NULL, row, row1, rp, scratch);
+        for (int r = 0; r < VL_CONST; r++) {
+            V top = lowest;
+            for (ptrdiff_t k = 0; k < whole; k += VL) {
+                V x = FN(loadu)(rp[r] + k);
+                nan |= x != x;
+                small = FN(select)(x < small, x, small);
+                top = FN(maximum)(x, top);
+            }
+            if (whole < ncol) {
+                V x = FN(loadu)(rp[r] + whole);
+                nan |= (x != x) & present;
+                small = FN(select)((x < small) & present, x, small);
+                top = FN(maximum)(FN(select)(present, x, lowest), top);
+            }
+            big = FN(maximum)(top, big);
+            tops[r] = top;
+        }
+        V top = FN(row_maxima)(tops);
+        low_top = FN(select)(top < low_top, top, low_top);
     }
-    facts->largest = -INFINITY, facts->smallest = INFINITY, facts->has_nan = 0;
+    mf_facts *facts = (mf_facts *)out;
+    *facts = (mf_facts){-INFINITY, INFINITY, INFINITY, 0};
     for (ptrdiff_t j = 0; j < VL; j++) {
         if (big[j] > facts->largest) facts->largest = (double)big[j];
         if (small[j] < facts->smallest) facts->smallest = (double)small[j];
+        if (low_top[j] < facts->lowest_top) facts->lowest_top = (double)low_top[j];
         facts->has_nan |= nan[j] != 0;
     }
-    for (; i < count; i++) {
-        if (x[i] > facts->largest) facts->largest = (double)x[i];
-        if (x[i] < facts->smallest) facts->smallest = (double)x[i];
-        facts->has_nan |= x[i] != x[i];
-    }
+    return 0;
 }
 
 static const mf_kernels FN(kernels) = {
@@ -902,8 +958,7 @@ static const mf_kernels FN(kernels) = {
     {FN(nll_chunk), FN(nll_memory)},
     {FN(many_chunk), FN(many_memory)},
     {FN(pack_chunk), FN(pack_memory)},
-    (void (*)(const void *, ptrdiff_t, mf_facts *))FN(scan),
-    (ptrdiff_t)(VBYTES / sizeof(REAL)),
+    {FN(scan_chunk), FN(pack_memory)},
 };
 
 #undef V
@@ -914,8 +969,12 @@ static const mf_kernels FN(kernels) = {
 #undef VL
 #undef DL
 #undef VL_CONST
-#undef ZIPLO
-#undef ZIPHI
+#undef LOW
+#undef HIGH
+#undef LOW2
+#undef HIGH2
+#undef PER_LANE
+#undef LANES
 #undef PAIR0
 #undef PAIR1
 #undef LANE0

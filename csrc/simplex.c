@@ -22,10 +22,8 @@ static double sum_of(const double *values, ptrdiff_t n) {
     double lane[LANES] = {0.0, 0.0, 0.0, 0.0};
     ptrdiff_t j = 0;
     for (; j + LANES <= n; j += LANES)
-        for (int l = 0; l < LANES; l++)
-            lane[l] += values[j + l];
-    for (; j < n; j++)
-        lane[j % LANES] += values[j];
+        for (int l = 0; l < LANES; l++) lane[l] += values[j + l];
+    for (; j < n; j++) lane[j % LANES] += values[j];
     return (lane[0] + lane[1]) + (lane[2] + lane[3]);
 }
 
@@ -72,13 +70,11 @@ static piece evaluate(const double *x, const double *lo, const double *hi, ptrdi
 static void settle(const double *lo, const double *hi, ptrdiff_t n, double total, double *out) {
     double missing = total - sum_of(out, n);
     ptrdiff_t inside = 0;
-    for (ptrdiff_t j = 0; j < n; j++)
-        inside += lo[j] < out[j] && out[j] < hi[j];
+    for (ptrdiff_t j = 0; j < n; j++) inside += lo[j] < out[j] && out[j] < hi[j];
     if (inside > 0) {
         const double each = missing / (double)inside;
         for (ptrdiff_t j = 0; j < n; j++)
-            if (lo[j] < out[j] && out[j] < hi[j])
-                out[j] = clamp(out[j] + each, lo[j], hi[j]);
+            if (lo[j] < out[j] && out[j] < hi[j]) out[j] = clamp(out[j] + each, lo[j], hi[j]);
         missing = total - sum_of(out, n);
     }
     const double noise = (double)(n + 8) * DBL_EPSILON * fmax(1.0, fabs(total));
@@ -91,23 +87,20 @@ static void settle(const double *lo, const double *hi, ptrdiff_t n, double total
 
 /* The projection is clamp(x - shift) for the one shift that meets the total: Newton's method on that scalar equation,
  * with a bracket (Cominetti, Mascarenhas and Silva 2014, "A Newton's method for the continuous quadratic knapsack
- * problem"). Exactness: the coordinates at lo grow, and those at hi shrink, with the shift; so equal counts at both ends
+ * problem"). Exactness: more coordinates are at lo, and fewer at hi, the larger the shift; so equal counts at both ends
  * of a step mean equal sets, the function is linear between them, and the step landed on the root. */
 int mf_project(const double *x, const double *lo, const double *hi, ptrdiff_t n, double total, double *out) {
     const double sum_lo = sum_of(lo, n);
-    if (n <= 0 || !is_feasible(sum_lo, sum_of(hi, n), total))
-        return MF_INFEASIBLE;
+    if (n <= 0 || !is_feasible(sum_lo, sum_of(hi, n), total)) return MF_INFEASIBLE;
     const double room = fmax(total - sum_lo, 0.0);
 
     /* Measuring from the largest x keeps the digits of the coordinates that matter when all of x is large. */
     double top = x[0];
-    for (ptrdiff_t j = 1; j < n; j++)
-        top = x[j] > top ? x[j] : top;
+    for (ptrdiff_t j = 1; j < n; j++) top = x[j] > top ? x[j] : top;
     double lower = INFINITY, upper = -INFINITY, mean = 0.0;
     for (ptrdiff_t j = 0; j < n; j++) {
         const double value = x[j] - top;
-        if (!isfinite(value))
-            return MF_INFEASIBLE;
+        if (!isfinite(value)) return MF_INFEASIBLE;
         /* No coordinate can take more than all the room: this makes the bracket finite where a cap is not. */
         lower = fmin(lower, value - fmin(hi[j], lo[j] + room));
         upper = fmax(upper, value - lo[j]);
@@ -120,28 +113,24 @@ int mf_project(const double *x, const double *lo, const double *hi, ptrdiff_t n,
         if (!(lower < shift && shift < upper)) {
             shift = 0.5 * lower + 0.5 * upper;
             last_lo = last_hi = -1.0;
-            if (!(lower < shift && shift < upper))
-                break; /* no double left between the ends */
+            if (!(lower < shift && shift < upper)) break; /* no double left between the ends */
         }
         const piece here = evaluate(x, lo, hi, n, top, shift);
         const double excess = here.sum - total;
         const double inside = (double)n - here.at_lo - here.at_hi;
-        if (excess == 0.0 || (here.at_lo == last_lo && here.at_hi == last_hi))
-            break;
+        if (excess == 0.0 || (here.at_lo == last_lo && here.at_hi == last_hi)) break;
         if (excess > 0.0)
             lower = shift;
         else
             upper = shift;
         const int bisect = inside == 0.0 || (pass >= FREE_NEWTON_PASSES && pass % 2 == 0);
         const double next = bisect ? 0.5 * lower + 0.5 * upper : shift + excess / inside;
-        if (next == shift)
-            break;
+        if (next == shift) break;
         last_lo = bisect ? -1.0 : here.at_lo;
         last_hi = bisect ? -1.0 : here.at_hi;
         shift = next;
     }
-    for (ptrdiff_t j = 0; j < n; j++)
-        out[j] = clamp((x[j] - top) - shift, lo[j], hi[j]);
+    for (ptrdiff_t j = 0; j < n; j++) out[j] = clamp((x[j] - top) - shift, lo[j], hi[j]);
     settle(lo, hi, n, total, out);
     return MF_OK;
 }
@@ -152,10 +141,8 @@ static inline int comes_before(const double *g, ptrdiff_t a, ptrdiff_t b) {
 
 static void sift_down(ptrdiff_t *heap, ptrdiff_t size, ptrdiff_t root, const double *g) {
     for (ptrdiff_t child = 2 * root + 1; child < size; child = 2 * root + 1) {
-        if (child + 1 < size && comes_before(g, heap[child + 1], heap[child]))
-            child++;
-        if (!comes_before(g, heap[child], heap[root]))
-            return;
+        if (child + 1 < size && comes_before(g, heap[child + 1], heap[child])) child++;
+        if (!comes_before(g, heap[child], heap[root])) return;
         const ptrdiff_t moved = heap[root];
         heap[root] = heap[child];
         heap[child] = moved;
@@ -166,18 +153,15 @@ static void sift_down(ptrdiff_t *heap, ptrdiff_t size, ptrdiff_t root, const dou
 /* Fill the cheapest coordinates first. A heap, because a vertex usually takes few of many: O(n + filled log n). */
 int mf_linear_min(const double *g, const double *lo, const double *hi, ptrdiff_t n, double total, double *out) {
     const double sum_lo = sum_of(lo, n);
-    if (n <= 0 || !is_feasible(sum_lo, sum_of(hi, n), total))
-        return MF_INFEASIBLE;
+    if (n <= 0 || !is_feasible(sum_lo, sum_of(hi, n), total)) return MF_INFEASIBLE;
     ptrdiff_t on_stack[STACK_SIZE];
     ptrdiff_t *heap = n <= STACK_SIZE ? on_stack : malloc((size_t)n * sizeof *heap);
-    if (heap == NULL)
-        return MF_NO_MEMORY;
+    if (heap == NULL) return MF_NO_MEMORY;
     for (ptrdiff_t j = 0; j < n; j++) {
         heap[j] = j;
         out[j] = lo[j];
     }
-    for (ptrdiff_t root = n / 2 - 1; root >= 0; root--)
-        sift_down(heap, n, root, g);
+    for (ptrdiff_t root = n / 2 - 1; root >= 0; root--) sift_down(heap, n, root, g);
     double left = total - sum_lo;
     for (ptrdiff_t size = n; size > 0 && left > 0.0;) {
         const ptrdiff_t j = heap[0];
@@ -187,7 +171,6 @@ int mf_linear_min(const double *g, const double *lo, const double *hi, ptrdiff_t
         heap[0] = heap[--size];
         sift_down(heap, size, 0, g);
     }
-    if (heap != on_stack)
-        free(heap);
+    if (heap != on_stack) free(heap);
     return MF_OK;
 }

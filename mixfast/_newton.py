@@ -23,15 +23,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._backend import core
-from mixfast._objective import Columns, Matrix, Objective, Vector
+from mixfast._objective import Columns, Matrix, Objective, Sums, Vector
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mixfast.region import Region
 
-# Rows of the samples on the way to all rows: one for the rough shape, one for the Hessian.
-_COARSE_ROWS, _FINE_ROWS, _FINE_SHARE = 2048, 65536, 16
-# Up to this many domains a level starts with all of them.
+# A share this close to its bound is at it.
+_ROUNDING = 4e-16
+# Rows of the first sample, for the rough shape.
+_COARSE_ROWS = 2048
+
+
+def _fine_rows(rows: int, domains: int) -> int:
+    """Rows of the second sample, to come close: one of its Newton steps costs about a tenth of a sweep of all rows."""
+    return min(max(int(rows / (8 + domains / 1.5)), 4096), 131072)
+
+
+def _hessian_rows(rows: int, domains: int) -> int:
+    """Rows that supply the Hessian of all of them, for about half the cost of a sweep."""
+    return max(int(rows / (2 + domains / 8)), 16384)
+
+
+# First steps on all rows that follow the sample's own curve instead of its Hessian alone.
+_CURVED_STEPS = 1
+# Up to this many domains every sweep is over all of them; beyond, over a working set.
 _ALL_DOMAINS = 96
 # Domains added to the working set in one round.
 _NEW_DOMAINS = 48
@@ -94,8 +110,9 @@ class Limits:
         return _qp.newton(hessian, gradient, w, self.low, self.high, self.rows, self.rows_low, self.rows_high)
 
     def clip(self, w: Vector) -> Vector:
-        """w without the rounding that left it outside its bounds."""
-        return np.minimum(np.maximum(w, self.low), self.high)
+        """w with the shares that rounding left outside a bound, or next to it, put on it."""
+        w = np.where(w - self.low <= _ROUNDING, self.low, w)
+        return np.where(self.high - w <= _ROUNDING, self.high, w)
 
 
 @dataclass
@@ -111,24 +128,36 @@ class Minimum:
     steps: int = 0
 
 
+class _Tilted:
+    """A sample's objective plus a linear term: the same curve, with the gradient that all rows have at some point.
+
+    Shamir, Srebro, Zhang, "Communication-efficient distributed optimization using an approximate Newton-type method" (ICML 2014).
+    """
+
+    def __init__(self, base: Objective, tilt: Vector) -> None:
+        self.base, self.tilt, self.rows, self.columns = base, tilt, base.rows, base.columns
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+        value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)
+        return value + float(self.tilt @ w), gradient + self.tilt, curvature
+
+
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
     """Minimise over the limits to a Frank-Wolfe gap of `tol`, starting from samples of the rows where there are many."""
     began = perf_counter()
     trace: list[Step] = []
-    curvature: Objective | None = None
-    if objective.rows > 4 * _COARSE_ROWS:
-        fine = min(_FINE_ROWS, objective.rows // _FINE_SHARE)
-        levels = [_COARSE_ROWS, fine] if fine > 4 * _COARSE_ROWS else [fine]
-        for rows in levels:
-            curvature = objective.sample(rows)
+    sample = None
+    for rows in (_COARSE_ROWS, _fine_rows(objective.rows, w.size)):
+        if objective.rows >= 4 * rows:
             # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
-            w = _working_set(curvature, None, limits, w, 1e-2 / rows, 30, trace, began).w
-    return _working_set(objective, curvature, limits, w, tol, max_iter, trace, began)
+            sample = objective.sample(rows)
+            w = _working_set(sample, None, limits, w, 1e-1 / rows, 30, trace, began).w
+    return _working_set(objective, sample, limits, w, tol, max_iter, trace, began)
 
 
 def _working_set(
     objective: Objective,
-    curvature: Objective | None,
+    sample: Objective | None,
     limits: Limits,
     w: Vector,
     tol: float,
@@ -136,41 +165,32 @@ def _working_set(
     trace: list[Step],
     began: float,
 ) -> Minimum:
-    """Minimise over a growing set of domains until a sweep of all of them certifies the gap.
-
-    `curvature` is a sample that supplies Hessians; None: `objective` supplies its own.
-    """
-    K = objective.columns
-    restricted = curvature is not None or K > _ALL_DOMAINS
-    out = Minimum(w, math.inf, w, math.inf, trace)
+    """Minimise over a growing set of domains until a sweep of all of them certifies the gap."""
+    if objective.columns <= _ALL_DOMAINS:
+        return _newton(objective, sample, limits, None, w, None, tol, max_iter, trace, began)
+    steps = 0
     previous = math.inf
-    columns: Columns | None = None
     while True:
-        if restricted or out.steps == 0:
-            value, gradient, _ = objective.sums(out.w)
-            gap = limits.gap(gradient, out.w)
-            out = Minimum(out.w, value, gradient, gap, trace, out.hessian, out.steps)
-            trace.append(Step(objective.rows, K, value, gap, perf_counter() - began))
-        if out.gap <= tol or out.steps >= max_iter or (gap >= 0.9 * previous and out.steps > 30):
-            return out
+        value, gradient, _ = objective.sums(w)
+        gap = limits.gap(gradient, w)
+        trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
+        if gap <= tol or steps >= max_iter or (gap >= 0.9 * previous and steps > 30):
+            return Minimum(w, value, gradient, gap, trace, None, steps)
         previous = gap
-        columns = _choose(limits, gradient, out.w, columns) if restricted else None
+        columns = _choose(limits, gradient, w)
+        here = (value, gradient) if columns is None else (value, gradient[columns])
         # Leave room below tol for what the other domains still add to the gap.
-        inner = _newton(objective, curvature, limits, columns, out.w, 0.5 * tol if restricted else tol, max_iter - out.steps, trace, began)
-        out = Minimum(out.w, inner.value, inner.gradient, inner.gap, trace, inner.hessian, out.steps + max(inner.steps, 1))
+        inner = _newton(objective, sample, limits, columns, w, here, 0.5 * tol, max_iter - steps, trace, began)
+        steps += max(inner.steps, 1)
         if columns is None:
-            out.w = inner.w
+            w = inner.w
         else:
-            out.w = np.zeros(K)
-            out.w[columns] = inner.w
-        if not restricted and (inner.steps == 0 or out.gap <= tol):
-            return out
+            w = np.zeros(w.size)
+            w[columns] = inner.w
 
 
-def _choose(limits: Limits, gradient: Vector, w: Vector, before: Columns | None) -> Columns | None:
+def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
     """Domains that have a share, and those that most want one."""
-    if w.size <= 16 and before is None:
-        return None
     has = w > 0.0
     # At a solution the gradient is level over the domains between their bounds; those below it want a larger share.
     level = float(gradient[has & (w < limits.high)].max(initial=-math.inf))
@@ -188,33 +208,48 @@ def _choose(limits: Limits, gradient: Vector, w: Vector, before: Columns | None)
 
 def _newton(
     objective: Objective,
-    curvature: Objective | None,
+    sample: Objective | None,
     limits: Limits,
     columns: Columns | None,
     start: Vector,
+    here: tuple[float, Vector] | None,
     tol: float,
     max_iter: int,
     trace: list[Step],
     began: float,
 ) -> Minimum:
-    """Newton's method over the domains `columns`, everything else at zero."""
+    """Newton's method over the domains `columns`, everything else at zero; `here` is value and gradient at the start if known.
+
+    The Hessian is exact, or that of a part of the rows; once the steps are short it is carried along by secant updates.
+    """
     inside = limits.restrict(columns)
     w = start if columns is None else start[columns]
-    exact = curvature is None
-    value, gradient, hessian = objective.sums(w, columns, hessian=exact)
-    if curvature is not None:
-        hessian = curvature.sums(w, columns, hessian=True)[2]
+    exact = sample is None
+    part = objective if exact else objective.every(max(1, objective.rows // _hessian_rows(objective.rows, w.size)))
+    fresh = max_iter if exact else _CURVED_STEPS + 1
+    if here is None or exact:
+        value, gradient, hessian = objective.sums(w, columns, hessian=exact)
+    else:
+        value, gradient = here
     gap = inside.gap(gradient, w)
+    if here is None:
+        trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
     steps = 0
     while gap > tol and steps < max_iter:
-        direction = inside.newton(hessian, gradient, w)
+        if not exact and steps < _CURVED_STEPS:
+            tilted = _Tilted(sample, gradient - sample.sums(w, columns)[1])
+            direction = _newton(tilted, None, inside, None, w, None, 1e-2 * gap, 8, [], began).w - w
+        else:
+            if not exact and steps < fresh:
+                hessian = part.sums(w, columns, hessian=True)[2]
+            direction = inside.newton(hessian, gradient, w)
         slope = float(gradient @ direction)
         if not slope < 0.0:
             break
         length = 1.0
         for _ in range(40):
             w_new = inside.clip(w + length * direction)
-            value_new, gradient_new, hessian_new = objective.sums(w_new, columns, hessian=exact)
+            value_new, gradient_new, hessian_new = objective.sums(w_new, columns, hessian=exact and steps + 1 < fresh)
             slope_new = float(gradient_new @ direction)
             if math.isfinite(value_new) and math.isfinite(slope_new):
                 if slope_new <= -0.5 * slope:
@@ -226,9 +261,9 @@ def _newton(
         else:
             break
         gap_new = inside.gap(gradient_new, w_new)
-        if exact:
+        if hessian_new is not None:
             hessian = hessian_new
-        else:
+        elif steps + 1 >= fresh:
             _secant_update(hessian, w_new - w, gradient_new - gradient)
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1

@@ -22,8 +22,12 @@ Sums = tuple[float, Vector, Matrix | None]
 # exp(l) for l in this range leaves room for products and quotients of several of them in the type's exponent range, so the
 # row maximum need not be subtracted: one pass less over every panel.
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
-# A whole table this small (elements) is packed once in float64 and then never exponentiated again.
-_SMALL = 1 << 20
+# With more columns the solver works on few of them at a time, and a row's best among those may be far below its best.
+_FEW_COLUMNS = 96
+# A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
+_PACKED_BYTES = 32 << 20
+# Tables this small (elements) are worked on in float64 whatever their type: too few rows to average out float32's rounding.
+_WIDE_ELEMENTS = 1 << 17
 
 
 class Objective(Protocol):
@@ -31,12 +35,16 @@ class Objective(Protocol):
 
     rows: int
     columns: int
+    hessian_step: int
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         """Value, gradient (C,), Hessian (C, C) or None at shares w (C,) of the columns (None: all)."""
 
     def sample(self, count: int) -> Objective:
-        """The objective on about `count` of the rows, spread evenly."""
+        """The objective on about `count` of the rows, spread evenly, kept in cache."""
+
+    def every(self, step: int) -> Objective:
+        """The objective on every `step`-th row, read where it lies."""
 
     def losses(self, mixtures: Matrix) -> Vector:
         """Values (M,) at candidate mixtures (M, K)."""
@@ -73,19 +81,21 @@ class CrossEntropy:
         values = table.loglik if window is None else table.loglik[window]
         self.rows, self.columns = values.shape
         self.threads = threads
-        self.small = values.size <= _SMALL
-        low, high = table.extremes
-        extent = max(-low, high)
+        low, high, lowest_top = table.extremes
         if wide is None:
-            wide = self.small or values.dtype == np.float64
-        self.shift = extent > (_DOUBLE_RANGE if wide else _FLOAT_RANGE)
+            wide = values.size <= _WIDE_ELEMENTS or values.dtype == np.float64
+        limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
+        self.shift = high > limit or (lowest_top if self.columns <= _FEW_COLUMNS else low) < -limit
         self.wide = wide
         self.weight, self.scale = weight, scale
-        self._source = core.Rows(values, weight, scale, self.shift, wide)
+        self.bounded = low > (-700.0 if wide else -87.0)
+        self._source = core.Rows(values, weight, scale, self.shift, wide, None, self.bounded)
         self._sampled: NDArray[np.int64] | None = None
-        self._packed = self._source.pack(None, weight, scale, wide, 1) if self.small else None
+        fits = values.size * (8 if wide else 4) <= _PACKED_BYTES
+        self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
         self._part: tuple[bytes, core.Rows] | None = None
         # Row probabilities that may be multiplied before one logarithm without leaving the type's range.
+        extent = max(-low, high)
         self._products = 1 if self.shift else 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
 
     def sample(self, count: int) -> CrossEntropy:
@@ -94,12 +104,26 @@ class CrossEntropy:
         index = ((np.arange(count) + np.random.default_rng(0).random(count)) * stretch).astype(np.int64)
         np.minimum(index, self.rows - 1, out=index)
         out = object.__new__(CrossEntropy)
-        out.rows, out.columns, out.threads, out.small = count, self.columns, self.threads, True
-        out.shift, out.wide, out._products = self.shift, self.wide, self._products
+        out.rows, out.columns, out.threads = count, self.columns, self.threads
+        out.shift, out.wide, out.bounded, out._products = self.shift, self.wide, self.bounded, self._products
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
         out._source, out._sampled, out._part = self._source, index, None
         out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
+        return out
+
+    def every(self, step: int) -> CrossEntropy:
+        """The objective on every `step`-th row of the table, which is not copied."""
+        if step == 1 or self._packed is not None:
+            return self if step == 1 else self.sample(self.rows // step)
+        out = object.__new__(CrossEntropy)
+        out.__dict__.update(self.__dict__)
+        values = self._source.loglik[::step]
+        stretch = self.rows / values.shape[0]
+        out.rows = values.shape[0]
+        out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[::step]) * stretch
+        out.scale = self.scale * stretch
+        out._source = core.Rows(values, out.weight, out.scale, self.shift, self.wide, None, self.bounded)
         return out
 
     def _view(self, columns: Columns | None) -> core.Rows:
@@ -149,6 +173,9 @@ class SquaredError:
     def sample(self, count: int) -> SquaredError:
         return self
 
+    def every(self, step: int) -> SquaredError:
+        return self
+
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         gram, moment = self.gram, self.moment
         if columns is not None:
@@ -169,6 +196,9 @@ class Regularised:
 
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl, self.prior)
+
+    def every(self, step: int) -> Regularised:
+        return Regularised(self.base.every(step), self.kl, self.prior)
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)

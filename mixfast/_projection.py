@@ -21,11 +21,12 @@ from mixfast.errors import MixfastError
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-# Rows are met to this, relative to the numbers that cancel: a thousand roundings. The last correction removes what is
-# left.
-_ACTIVITY = 1e-13
-# Redundant rows make the Newton system singular; this much of its trace makes it definite, and the line search does
-# the rest.
+# Rows are met to this, relative to the numbers that cancel: ten roundings. Where rounding keeps the error above it, one
+# that has not halved in so many steps and is below the second number is taken; the last correction removes the rest.
+_ACTIVITY = 2e-15
+_PATIENCE = 8
+_ACTIVITY_STALLED = 1e-10
+# Redundant rows make the Newton system singular; this much of its trace makes it definite.
 _RIDGE = 1e-12
 
 
@@ -47,22 +48,23 @@ def project(
     n_rows = rows.shape[0]
     multiplier = np.zeros(n_rows)
     side = np.zeros(n_rows, dtype=np.int8)  # +1 held at the upper limit, -1 at the lower, 0 not held
-    equation = row_lower == row_upper
     x = x - x.max()  # the sum is fixed, so a constant changes nothing; without it the digits go to what matters
     point = capped(x)
 
-    previous = math.inf
+    best, stalled = math.inf, 0
     for _ in range(100 * (n_rows + 2)):
         # The numbers that cancel in x - rows' m where a share is above its floor set both rounding and sensible steps.
         spread = 1.0 + float(np.abs(x[point > lower]).max(initial=0.0))
-        tolerance = _ACTIVITY * (spread + float(np.abs(multiplier).max()))
+        cancelling = spread + float(np.abs(multiplier).max())
+        tolerance = _ACTIVITY * cancelling
         held = np.flatnonzero(side)
         active = rows[held]
         target = np.where(side > 0, row_upper, row_lower)[held]
         excess = active @ point - target
         error = float(np.abs(excess).max(initial=0.0))
-        # Rounding can keep the last digits from settling: take the point once a step no longer helps.
-        if error <= tolerance or (error <= 1e3 * tolerance and error >= previous):
+        stalled = stalled + 1 if error > 0.5 * best else 0
+        best = min(best, error)
+        if error <= tolerance or (stalled >= _PATIENCE and error <= _ACTIVITY_STALLED * cancelling):
             # Settled first: rounding in the held rows must not pass for a violation of rows that almost depend on them.
             settled = _settle(point, lower, upper, active, target)
             activity = rows @ settled
@@ -71,9 +73,8 @@ def project(
             if outside[worst] <= tolerance:
                 return settled
             side[worst] = 1 if activity[worst] > row_upper[worst] else -1
-            previous = math.inf
+            best, stalled = math.inf, 0
             continue
-        previous = error
 
         free = active[:, (lower < point) & (point < upper)]
         if free.shape[1]:
@@ -82,8 +83,8 @@ def project(
         ridge = _RIDGE * max(float(np.trace(curvature)), 1.0)
         direction = np.asarray(np.linalg.solve(curvature + ridge * np.eye(held.size), excess), dtype=np.float64)
 
-        # A multiplier may not change its sign, except that of an equation: the first to reach 0 ends the step.
-        shrinks = (side[held] * direction < 0.0) & ~equation[held]
+        # A multiplier may not change its sign: the first to reach 0 ends the step. That of an equation can come back.
+        shrinks = side[held] * direction < 0.0
         steps = np.full(held.size, math.inf)
         steps[shrinks] = -multiplier[held][shrinks] / direction[shrinks]
         longest = float(steps.min())
@@ -100,7 +101,7 @@ def project(
             gone = held[steps == longest]
             multiplier[gone] = 0.0
             side[gone] = 0
-            previous = math.inf
+            best, stalled = math.inf, 0
     raise MixfastError(
         f"projection on {rows.shape[1]} domains and {n_rows} group limits did not finish: please report it"
     )
@@ -126,12 +127,20 @@ def _settle(point: Vector, lower: Vector, upper: Vector, held: Matrix, target: V
     The smallest such correction lies in the span of the rows: it is a last Newton step on the multipliers, without the
     cancellation that ``x - rows' m`` suffers when x is large.
     """
-    free = (lower < point) & (point < upper)
     equations = np.vstack([np.ones(point.size), held])
-    missing = np.append(1.0, target) - equations @ point
-    settled = point.copy()
-    settled[free] += np.linalg.lstsq(equations[:, free], missing)[0]
-    return np.clip(settled, lower, upper)
+    right = np.append(1.0, target)
+    missing = right - equations @ point
+    for _ in range(4):
+        free = (lower < point) & (point < upper)
+        settled = point.copy()
+        settled[free] += np.linalg.lstsq(equations[:, free], missing)[0]
+        settled = np.clip(settled, lower, upper)
+        left = right - equations @ settled
+        # Shares that the correction pushed to a bound stay there, and the others settle what that leaves.
+        if np.abs(left).max() >= 0.5 * np.abs(missing).max():
+            break
+        point, missing = settled, left
+    return point
 
 
 def _line_search(

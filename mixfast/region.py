@@ -210,10 +210,12 @@ class Region:
 
     @property
     def n_domains(self) -> int:
+        """K, the number of domains."""
         return len(self.domains)
 
     @property
     def bound_names(self) -> tuple[str, ...]:
+        """Names of the bounds, in the order of the rows of `bound_rows`."""
         return tuple(bound.name for bound in self.bounds)
 
     @cached_property

@@ -1,0 +1,316 @@
+"""Small quadratic programs: the Newton step under group limits, and the step of the worst of several losses.
+
+Both are ``min c.x + 1/2 x'Qx`` over ``lower <= (x, Ax) <= upper``, where equal limits make equations. A primal-dual active
+set usually solves one in a few dense systems. Where it cycles, an interior point method (any limits, semidefinite Q) names
+the active limits, and the active set makes its answer exact from there. A problem is scaled so that Q, c and A are at most 1,
+so the tolerances below are absolute.
+
+References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992); Hintermueller,
+Ito, Kunisch, "The primal-dual active set strategy as a semismooth Newton method" (SIAM J. Optim. 13, 2003); Friedlander and
+Orban, "A primal-dual regularized interior-point method for convex quadratic programs" (Math. Prog. Comp. 4, 2012).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+State = NDArray[np.int8]
+
+# Limits closer than this are one: an interior that narrow is lost in rounding.
+_NARROW = 1e-13
+# The interior point method needs more room than that.
+_THIN = 1e-8
+# A share outside its limits, or a multiplier of the wrong sign, by less than this is rounding.
+_SLACK = 1e-14
+# What an accepted answer may leave of any equation.
+_EXACT = 1e-12
+# Proximal terms: Q may be singular (experts that copy one another) and rows of A may repeat one another. The first is below
+# what rounding does to Q; the second leaves an error that two refinements remove.
+_PRIMAL, _DUAL = 1e-13, 1e-8
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """min c.x + 1/2 x'Qx over lower <= (x, Ax) <= upper; `fixed` marks the equations among these limits."""
+
+    quadratic: Matrix  # (n, n)
+    linear: Vector  # (n,)
+    rows: Matrix  # (m, n)
+    lower: Vector  # (n + m,)
+    upper: Vector
+    fixed: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, quadratic: Matrix, linear: Vector, rows: Matrix, lower: Vector, upper: Vector) -> _Problem:
+        return cls(quadratic, linear, rows, lower, upper, upper - lower <= _NARROW)
+
+
+@dataclass(frozen=True)
+class _Point:
+    x: Vector  # (n,)
+    y: Vector  # (m,), the multipliers of the rows: c + Qx + A'y is 0 where x is free, >= 0 at lower, <= 0 at upper
+    state: State  # (n + m,): -1 at lower, 0 free, +1 at upper
+
+
+def newton(
+    hessian: Matrix,
+    gradient: Vector,
+    w: Vector,
+    low: Vector,
+    high: Vector,
+    rows: Matrix,
+    rows_low: Vector,
+    rows_high: Vector,
+) -> Vector:
+    """Return the step d (K,) that minimises ``gradient.d + 1/2 d'Hd`` and keeps w + d within its limits.
+
+    The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` ((B,), infinite
+    where there is none); w meets them to rounding. H is symmetric positive semidefinite; directions in which neither H nor
+    the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
+    """
+    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high)
+    # A constant in the gradient only moves the multiplier of the sum.
+    linear = gradient - gradient.mean()
+    scale = max(float(np.abs(hessian).max()), float(np.abs(linear).max())) or 1.0
+    problem = _Problem.of(hessian / scale, linear / scale, a, lower, upper)
+    point = _solve(problem, np.zeros(w.size))
+    return np.zeros(w.size) if point is None else point.x
+
+
+def minimax(
+    hessian: Matrix,
+    losses: Vector,
+    gradients: Matrix,
+    w: Vector,
+    low: Vector,
+    high: Vector,
+    rows: Matrix | None = None,
+    rows_low: Vector | None = None,
+    rows_high: Vector | None = None,
+) -> tuple[Vector, Vector]:
+    """Return the step d (K,) that minimises ``max_g (losses_g + gradients_g.d) + 1/2 d'Hd``, and the weights (G,) of g.
+
+    The limits are those of `newton`. The weights are the multipliers of the G pieces: >= 0, sum 1, and 0 for pieces below
+    the maximum; ``H d + weights @ gradients`` is the gradient that the limits hold in balance.
+    """
+    n, pieces = w.size, losses.size
+    if rows is None or rows_low is None or rows_high is None:
+        rows, rows_low, rows_high = np.zeros((0, n)), np.zeros(0), np.zeros(0)
+    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high)
+    slopes = gradients - gradients.mean(axis=1, keepdims=True)
+    size = float(np.abs(slopes).max()) or 1.0
+    scale = max(float(np.abs(hessian).max()), size)
+    # One more variable: how far the maximum lies above today's, in units of `size`.
+    quadratic = np.zeros((n + 1, n + 1))
+    quadratic[:n, :n] = hessian / scale
+    linear = np.zeros(n + 1)
+    linear[n] = size / scale
+    table = np.zeros((a.shape[0] + pieces, n + 1))
+    table[: a.shape[0], :n] = a
+    table[a.shape[0] :, :n] = slopes / size
+    table[a.shape[0] :, n] = -1.0
+    room = (losses.max() - losses) / size
+    infinite = np.full(1, np.inf)
+    lower = np.concatenate([lower[:n], -infinite, lower[n:], np.full(pieces, -np.inf)])
+    upper = np.concatenate([upper[:n], infinite, upper[n:], room])
+    point = _solve(_Problem.of(quadratic, linear, table, lower, upper), np.zeros(n + 1))
+    if point is None:
+        return np.zeros(n), (losses == losses.max()) / np.count_nonzero(losses == losses.max())
+    weights = np.maximum(point.y[a.shape[0] :], 0.0)
+    return point.x[:n], weights / weights.sum()
+
+
+def _limits(
+    w: Vector, low: Vector, high: Vector, rows: Matrix, rows_low: Vector, rows_high: Vector
+) -> tuple[Matrix, Vector, Vector]:
+    """The rows sum d = 0 and those of `rows` that have a limit, scaled to a largest coefficient of 1; limits of (d, rows @ d)."""
+    limited = np.isfinite(rows_low) | np.isfinite(rows_high)
+    rows, rows_low, rows_high = rows[limited], rows_low[limited], rows_high[limited]
+    scale = np.abs(rows).max(axis=1, initial=0.0)
+    scale[scale == 0.0] = 1.0
+    a = np.concatenate([np.ones((1, w.size)), rows / scale[:, None]])
+    here = rows @ w
+    zero = np.zeros(1)
+    lower = np.concatenate([low - w, zero, (rows_low - here) / scale])
+    upper = np.concatenate([high - w, zero, (rows_high - here) / scale])
+    return a, lower, upper
+
+
+def _solve(problem: _Problem, start: Vector) -> _Point | None:
+    """The optimum near the feasible `start`; at worst a feasible point close to it, or None where not even that is found."""
+    u = np.concatenate([start, problem.rows @ start])
+    state = np.where(u <= problem.lower + _SLACK, -1, np.where(u >= problem.upper - _SLACK, 1, 0)).astype(np.int8)
+    point = _active_set(problem, _Point(start, np.zeros(problem.rows.shape[0]), state), 10)
+    if point is None:
+        inner = _interior_point(problem, start)
+        point = _active_set(problem, inner, 50 + u.size, careful=True)
+        if point is None:
+            # The feasible point nearest to the interior answer.
+            nearest = _Problem.of(np.eye(start.size), -inner.x, problem.rows, problem.lower, problem.upper)
+            point = _active_set(nearest, _Point(inner.x, np.zeros_like(inner.y), inner.state), 50 + u.size)
+            point = None if point is None else _Point(point.x, inner.y, point.state)
+    return point
+
+
+def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = False) -> _Point | None:
+    """Primal-dual active set from `at`: every limit broken, and every multiplier of the wrong sign, changes side at once.
+
+    When careful, only one at a time changes side: the limit met first on the way from `at` (then feasible), or the worst
+    multiplier (Nocedal and Wright, "Numerical Optimization", algorithm 16.3). None when it does not settle within `rounds`.
+    Where the active limits leave x or y open, they stay close to `at`.
+    """
+    q, c, a, n = problem.quadratic, problem.linear, problem.rows, problem.linear.size
+    lower, upper = problem.lower, problem.upper
+    state = np.where(problem.fixed, -1, at.state).astype(np.int8)
+    here, seen = at.x, set()
+    for _ in range(rounds):
+        free, active = np.flatnonzero(state[:n] == 0), np.flatnonzero(state[n:])
+        held = np.where(state < 0, lower, upper)
+        here = np.where(state[:n] == 0, here, held[:n])
+        x, y = here.copy(), np.zeros(a.shape[0])
+        y[active] = at.y[active]
+        border = a[np.ix_(active, free)]
+        matrix = _saddle(q[np.ix_(free, free)], border, np.full(free.size, _PRIMAL), np.full(active.size, _DUAL))
+        # Refinements are worth their while only once the state has settled.
+        for _ in range(3):
+            rest = np.concatenate([-(c + q @ x + y @ a)[free], held[n:][active] - a[active] @ x])
+            try:
+                change = np.linalg.solve(matrix, rest)
+            except np.linalg.LinAlgError:
+                return None
+            x[free] += change[: free.size]
+            y[active] += change[free.size :]
+            u, price = np.concatenate([x, a @ x]), np.concatenate([c + q @ x + y @ a, -y])
+            # How far each limit is broken, and how wrong each multiplier is.
+            broken = np.where(state == 0, np.maximum(lower - u, u - upper), 0.0)
+            wrong = np.where((state == 0) | problem.fixed, 0.0, state * price)
+            settled = max(broken.max(), wrong.max()) <= _SLACK
+            if not settled:
+                break
+        rest = np.concatenate([(c + q @ x + y @ a)[free], a[active] @ x - held[n:][active]])
+        if settled and np.abs(rest).max(initial=0.0) <= _EXACT:
+            return _Point(np.minimum(np.maximum(x, lower[:n]), np.maximum(lower, upper)[:n]), y, state)
+        if careful:
+            if broken.max() > _SLACK:
+                before = np.concatenate([here, a @ here])
+                out = np.flatnonzero(broken > _SLACK)
+                beyond, moved = broken[out], np.abs(u - before)[out]
+                reach = 1.0 - beyond / np.maximum(moved, beyond)
+                first = out[reach.argmin()]
+                here = here + reach.min() * (x - here)
+                state[first] = -1 if u[first] < lower[first] else 1
+            else:
+                here = x
+                state[wrong.argmax()] = 0
+        else:
+            here = x
+            state = np.where(broken > _SLACK, np.where(u < lower, -1, 1), np.where(wrong > _SLACK, 0, state)).astype(np.int8)
+            if state.tobytes() in seen:
+                return None
+            seen.add(state.tobytes())
+    return None
+
+
+def _saddle(block: Matrix, border: Matrix, add: Vector, subtract: Vector) -> Matrix:
+    """[block + diag(add), border'; border, -diag(subtract)]"""
+    n, m = block.shape[0], border.shape[0]
+    matrix = np.zeros((n + m, n + m))
+    matrix[:n, :n] = block
+    matrix[n:, :n] = border
+    matrix[:n, n:] = border.T
+    matrix.flat[:: n + m + 1] += np.concatenate([add, -subtract])
+    return matrix
+
+
+def _interior_point(problem: _Problem, start: Vector) -> _Point:
+    """Mehrotra's predictor-corrector method, from an interior point near `start`; the state is its guess of the active limits.
+
+    With slacks s >= 0 and multipliers z >= 0 of all one-sided limits of u = (x, v), where v = Ax.
+    """
+    n, m = start.size, problem.rows.shape[0]
+    # Where there is hardly any interior the start's value stays, which leaves a feasible problem.
+    still = problem.upper - problem.lower <= _THIN
+    moving = np.flatnonzero(~still[:n])
+    full = start.copy()
+    q, a = problem.quadratic[np.ix_(moving, moving)], problem.rows[:, moving]
+    full[moving] = 0.0
+    c, offset = problem.linear[moving] + problem.quadratic[moving] @ full, problem.rows @ full
+    k = moving.size
+    keep = np.concatenate([moving, np.arange(n, n + m)])
+    shift = np.concatenate([np.zeros(k), offset])
+    lower, upper, equation = problem.lower[keep] - shift, problem.upper[keep] - shift, still[keep]
+    below, above = np.flatnonzero(np.isfinite(lower) & ~equation), np.flatnonzero(np.isfinite(upper) & ~equation)
+    which = np.concatenate([below, above])
+    sign = np.concatenate([np.ones(below.size), -np.ones(above.size)])
+    limit = np.concatenate([lower[below], upper[above]])
+
+    # A tenth of an even share away from the limits, or of their distance where that is less.
+    margin = 0.1 * np.minimum(upper - lower, 1.0 / max(k, 1))
+    inner, outer = lower + margin, upper - margin
+    x = np.minimum(np.maximum(start[moving], inner[:k]), outer[:k])
+    v = np.where(still[n:], a @ start[moving], np.minimum(np.maximum(a @ x, inner[k:]), outer[k:]))
+    u = np.concatenate([x, v])
+    s = sign * (u[which] - limit)
+    z = np.full(which.size, 1.0)
+    y = np.zeros(m)
+    for _ in range(60):
+        pull = np.bincount(which, sign * z, k + m)
+        dual = np.concatenate([c + q @ u[:k] + y @ a, np.where(equation[k:], 0.0, -y)]) - pull
+        primal = a @ u[:k] - u[k:]
+        mean = float(s @ z) / max(which.size, 1)
+        error = max(np.abs(dual).max(), np.abs(primal).max(initial=0.0))
+        if mean <= 1e-13 and error <= 1e-11:
+            break
+        stiff = np.bincount(which, z / s, k + m)
+        give = np.where(equation[k:], 0.0, 1.0 / np.where(equation, 1.0, stiff)[k:])
+        matrix = _saddle(q, a, stiff[:k] + _PRIMAL, give + _DUAL)
+
+        def direction(
+            centre: Vector,
+            s: Vector = s,
+            z: Vector = z,
+            give: Vector = give,
+            matrix: Matrix = matrix,
+            dual: Vector = dual,
+            primal: Vector = primal,
+        ) -> tuple[Vector, Vector, Vector, Vector]:
+            right = np.bincount(which, sign * (centre / s - z), k + m) - dual
+            step = np.linalg.solve(matrix, np.concatenate([right[:k], give * right[k:] - primal]))
+            du = np.concatenate([step[:k], give * (right[k:] + step[k:])])
+            ds = sign * du[which]
+            return du, step[k:], ds, (centre - z * ds) / s - z
+
+        try:
+            _, _, ds, dz = direction(np.zeros(which.size))
+            ahead = (s + _reach(s, ds) * ds) @ (z + _reach(z, dz) * dz) / max(which.size, 1)
+            centre = mean * (ahead / mean) ** 3 if mean > 0.0 else 0.0
+            du, dy, ds, dz = direction(centre - ds * dz)
+        except np.linalg.LinAlgError:
+            break
+        if not (np.isfinite(du).all() and np.isfinite(dz).all() and np.isfinite(dy).all()):
+            break
+        # Unequal steps are wrong for a quadratic objective: one length for both.
+        length = min(1.0, 0.995 * min(_reach(s, ds, 2.0), _reach(z, dz, 2.0)))
+        u, y, s, z = u + length * du, y + length * dy, s + length * ds, z + length * dz
+        if length < 1e-10:
+            break
+    state = np.zeros(k + m, dtype=np.int8)
+    # The stronger of two tight limits is assigned last.
+    tight = np.flatnonzero(z > s)
+    tight = tight[np.argsort(z[tight])]
+    state[which[tight]] = -sign[tight]
+    full[moving] = u[:k]
+    everywhere = np.full(n + m, -1, dtype=np.int8)
+    everywhere[keep] = np.where(equation, -1, state)
+    return _Point(full, y, everywhere)
+
+
+def _reach(value: Vector, change: Vector, most: float = 1.0) -> float:
+    """The longest step, up to `most`, that keeps value + step * change >= 0."""
+    shrinks = change < 0.0
+    return min(most, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))
