@@ -6,9 +6,10 @@
 
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
-/* A pivot below this share of its diagonal is rounding noise: that domain copies others (near-duplicate
- * experts). It keeps its place instead of taking a wild step. */
-static const double PIVOT_SHARE = 1e-11;
+/* Added to the diagonal, as a share of its largest entry: H is singular where experts copy one another or rows are
+ * fewer than domains. Large enough to keep rounding out of the factor, small enough for a step along such a direction
+ * to go all the way to a bound, where the active set deals with it; refinement removes what it changes. */
+static const double RIDGE = 1e-11;
 
 typedef struct {
     ptrdiff_t n, free;
@@ -23,6 +24,10 @@ typedef struct {
 
 static void factor(mf_step *q) {
     const ptrdiff_t f = q->free;
+    double ridge = 0;
+    for (ptrdiff_t k = 0; k < q->n; k++)
+        if (q->H[k * q->n + k] > ridge) ridge = q->H[k * q->n + k];
+    ridge = RIDGE * (ridge > 0 ? ridge : 1.0);
     for (ptrdiff_t i = 0; i < f; i++) {
         const double *row = q->H + q->index[i] * q->n;
         double *Li = q->L + i * f;
@@ -32,12 +37,9 @@ static void factor(mf_step *q) {
             for (ptrdiff_t k = 0; k < j; k++) sum -= Li[k] * Lj[k];
             Li[j] = sum / Lj[j];
         }
-        double diagonal = row[q->index[i]], pivot = diagonal;
+        double pivot = row[q->index[i]] + ridge;
         for (ptrdiff_t k = 0; k < i; k++) pivot -= Li[k] * Li[k];
-        if (!(pivot > PIVOT_SHARE * diagonal)) {
-            pivot = diagonal > 0 ? diagonal : 1.0;
-        }
-        Li[i] = sqrt(pivot);
+        Li[i] = sqrt(pivot > ridge ? pivot : ridge);
     }
 }
 
@@ -58,7 +60,7 @@ static void substitute(const mf_step *q, double *x) {
  * H_FF d_F = -(g_F + H_FA d_A) - level, sum d = 0. False when nothing is free. */
 static int solve_free(mf_step *q) {
     const ptrdiff_t n = q->n;
-    double moved = 0, sum_b = 0, sum_ones = 0;
+    double sum_ones = 0;
     q->free = 0;
     for (ptrdiff_t k = 0; k < n; k++) {
         if (q->state[k] == FREE) {
@@ -66,23 +68,31 @@ static int solve_free(mf_step *q) {
             q->step[k] = 0;
         } else {
             q->step[k] = (q->state[k] == AT_LO ? q->lo[k] : q->hi[k]) - q->w[k];
-            moved += q->step[k];
         }
     }
     if (!q->free) return 0;
     factor(q);
-    for (ptrdiff_t i = 0; i < q->free; i++) {
-        const double *row = q->H + q->index[i] * n;
-        double sum = q->g[q->index[i]];
-        for (ptrdiff_t k = 0; k < n; k++) sum += row[k] * q->step[k];
-        q->b[i] = -sum;
-        q->ones[i] = 1;
-    }
-    substitute(q, q->b);
+    for (ptrdiff_t i = 0; i < q->free; i++) q->ones[i] = 1;
     substitute(q, q->ones);
-    for (ptrdiff_t i = 0; i < q->free; i++) sum_b += q->b[i], sum_ones += q->ones[i];
-    q->level = (sum_b + moved) / sum_ones;
-    for (ptrdiff_t i = 0; i < q->free; i++) q->step[q->index[i]] = q->b[i] - q->level * q->ones[i];
+    for (ptrdiff_t i = 0; i < q->free; i++) sum_ones += q->ones[i];
+    q->level = 0;
+    /* The second pass removes what the ridge and the cancellation of large b and level left; few need more. */
+    for (int pass = 0; pass < 5; pass++) {
+        double moved = 0, sum_b = 0, level;
+        for (ptrdiff_t k = 0; k < n; k++) moved += q->step[k];
+        if (pass > 1 && fabs(moved) < 1e-14) break;
+        for (ptrdiff_t i = 0; i < q->free; i++) {
+            const double *row = q->H + q->index[i] * n;
+            double sum = q->g[q->index[i]] + q->level;
+            for (ptrdiff_t k = 0; k < n; k++) sum += row[k] * q->step[k];
+            q->b[i] = -sum;
+        }
+        substitute(q, q->b);
+        for (ptrdiff_t i = 0; i < q->free; i++) sum_b += q->b[i];
+        level = (sum_b + moved) / sum_ones;
+        for (ptrdiff_t i = 0; i < q->free; i++) q->step[q->index[i]] += q->b[i] - level * q->ones[i];
+        q->level += level;
+    }
     return 1;
 }
 

@@ -132,7 +132,9 @@ static inline V FN(add_product)(V sum, V p, V high, V low) {
     (void)low;
     return sum + p * high;
 #else
-    return sum + (p * low + p * high);
+    V small = p * low;
+    MF_ROUNDED(small); /* or the compiler may round p * high instead, and fuse p * low */
+    return sum + (p * high + small);
 #endif
 }
 
@@ -159,15 +161,29 @@ static inline double FN(hsum)(V x) {
     return sum;
 }
 
-/* acc (VL doubles) += x, widened: float lanes are never summed for longer than one block. */
-static inline void FN(widen_add)(double *acc, V x) {
+/* acc (VL doubles) += p r, in double. Where one expert explains a row, p / s is 1 / w for row after row: in float, equal
+ * terms would all be rounded the same way, and the gradient be off by far more than random rounding explains. */
+static inline __attribute__((always_inline)) void FN(accumulate)(VD *acc, const REAL *p, const VD *r, const int broadcast) {
 #if WIDE
-    *(VD *)acc += x;
+    acc[0] += FN(loadu)(p) * r[0];
+    (void)broadcast;
 #else
-    VH half[2];
-    memcpy(half, &x, sizeof x);
-    ((VD *)acc)[0] += __builtin_convertvector(half[0], VD);
-    ((VD *)acc)[1] += __builtin_convertvector(half[1], VD);
+    typedef float HU __attribute__((vector_size(VBYTES / 2), aligned(4), may_alias));
+    acc[0] += __builtin_convertvector((VH)*(const HU *)p, VD) * r[0];
+    acc[1] += __builtin_convertvector((VH)*(const HU *)(p + DL), VD) * r[broadcast ? 0 : 1];
+#endif
+}
+
+/* c / s in double, elementwise: VL of them. */
+static inline __attribute__((always_inline)) void FN(ratios)(double *out, V c, V s) {
+#if WIDE
+    *(VD *)out = c / s;
+#else
+    VH ch[2], sh[2];
+    memcpy(ch, &c, sizeof c);
+    memcpy(sh, &s, sizeof s);
+    ((VD *)out)[0] = __builtin_convertvector(ch[0], VD) / __builtin_convertvector(sh[0], VD);
+    ((VD *)out)[1] = __builtin_convertvector(ch[1], VD) / __builtin_convertvector(sh[1], VD);
 #endif
 }
 
@@ -481,7 +497,7 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
     REAL *w = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
     REAL *w_low = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
     REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
-    REAL *r = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    double *r = mf_take(&at, block * (ptrdiff_t)sizeof(double));
     REAL *top = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
     REAL *panel = t->panels ? NULL : mf_take(&at, ncol * ld0 * (ptrdiff_t)sizeof(REAL));
     REAL *scratch = t->panels ? NULL : mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
@@ -512,33 +528,25 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
                     if (row + g * VL + i >= row1) sum[i] = (REAL)1;
             FN(storeu)(s + g * VL, sum);
             low |= sum < TINY;
-            FN(storeu)(r + g * VL, FN(row_weights)(t, row + g * VL, row1) / sum);
+            FN(ratios)(r + g * VL, FN(row_weights)(t, row + g * VL, row1), sum);
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
         if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, top, row, rows);
 
-        ptrdiff_t k = 0;
-        for (; k + 4 <= ncol; k += 4) {
-            V acc[4] = {{0}};
-            for (ptrdiff_t g = 0; g < groups; g++) {
-                V ratio = FN(loadu)(r + g * VL);
-                MF_PRAGMA(GCC unroll 4)
-                for (int x = 0; x < 4; x++) acc[x] += FN(loadu)(p + (k + x) * ld + g * VL) * ratio;
-            }
-            for (int x = 0; x < 4; x++) FN(widen_add)(gacc + (k + x) * VL, acc[x]);
-        }
-        for (; k < ncol; k++) {
-            V acc = {0};
-            for (ptrdiff_t g = 0; g < groups; g++) acc += FN(loadu)(p + k * ld + g * VL) * FN(loadu)(r + g * VL);
-            FN(widen_add)(gacc + k * VL, acc);
+        for (ptrdiff_t k = 0; k < ncol; k++) {
+            VD acc[WIDE ? 1 : 2];
+            memcpy(acc, gacc + k * VL, sizeof acc);
+            for (ptrdiff_t g = 0; g < groups; g++)
+                FN(accumulate)(acc, p + k * ld + g * VL, (const VD *)(r + g * VL), 0);
+            memcpy(gacc + k * VL, acc, sizeof acc);
         }
         if (task->hessian) {
             /* u = p sqrt(c) / s, so that u u' sums to c p p' / s^2. */
             ptrdiff_t ldu = block + VL;
             for (ptrdiff_t g = 0; g < groups; g++) {
-                V ratio = FN(loadu)(r + g * VL), sum = FN(loadu)(s + g * VL), q;
-                for (ptrdiff_t i = 0; i < VL; i++) q[i] = FSQRT(ratio[i]) * FSQRT((REAL)1 / sum[i]);
-                for (k = 0; k < ncol; k++) FN(storeu)(u + k * ldu + g * VL, FN(loadu)(p + k * ld + g * VL) * q);
+                V sum = FN(loadu)(s + g * VL), q;
+                for (ptrdiff_t i = 0; i < VL; i++) q[i] = FSQRT((REAL)r[g * VL + i]) * FSQRT((REAL)1 / sum[i]);
+                for (ptrdiff_t k = 0; k < ncol; k++) FN(storeu)(u + k * ldu + g * VL, FN(loadu)(p + k * ld + g * VL) * q);
             }
             FN(syrk)(u, ldu, groups, ncol, hessian);
         }
@@ -556,7 +564,7 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
 
 static size_t FN(pass_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, block = task->block;
-    size_t bytes = (size_t)ncol * VL * sizeof(double) + (size_t)(2 * ncol + 3 * block) * sizeof(REAL);
+    size_t bytes = (size_t)(ncol * VL + block) * sizeof(double) + (size_t)(2 * ncol + 2 * block) * sizeof(REAL);
     if (!task->rows->panels) bytes += (size_t)(ncol * (block + VL) + VL * (ncol + VL)) * sizeof(REAL);
     if (task->hessian) bytes += (size_t)(ncol * (block + VL)) * sizeof(REAL);
     return bytes + 8 * 64;
@@ -572,7 +580,6 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
     const ptrdiff_t ncol = t->ncol, padded = (ncol + VL - 1) / VL * VL, block = 512;
     char *at = memory;
     double *gacc = mf_take(&at, padded * (ptrdiff_t)sizeof(double));
-    REAL *pending = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
     REAL *w = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
     REAL *w_low = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
     REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
@@ -583,14 +590,13 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
     for (ptrdiff_t i = 0; i < VL; i++) present[i] = padded - VL + i < ncol ? -1 : 0;
     FN(split)(task->mixtures, ncol, padded, w, w_low);
     memset(gacc, 0, (size_t)padded * sizeof(double));
-    memset(pending, 0, (size_t)padded * sizeof(REAL));
     memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
     /* Ask for memory about 8 KB ahead: the bursts of arithmetic outrun the hardware's own guesses. */
     const ptrdiff_t ahead = t->stride * VL >= (ptrdiff_t)(8192 / sizeof(REAL))
                                 ? (ptrdiff_t)(1024 / sizeof(REAL))
                                 : (ptrdiff_t)(8192 / sizeof(REAL)) / (t->stride * VL) * t->stride * VL;
     double log_sum = 0;
-    int dead = 0, odd = 0;
+    int dead = 0;
 
     for (ptrdiff_t row = row0; row < row1; row += block) {
         ptrdiff_t rows = row1 - row < block ? row1 - row : block;
@@ -633,26 +639,24 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                     if (row + g * VL + r >= row1) sum[r] = (REAL)1;
             low |= sum < TINY;
             FN(storeu)(s + g * VL, sum);
-            REAL ratio[VL_CONST];
-            FN(storeu)(ratio, FN(row_weights)(t, row + g * VL, row1) / sum);
-            /* Float sums run over 2 VL rows, then they are widened. */
+            double ratio[VL_CONST] __attribute__((aligned(64)));
+            FN(ratios)(ratio, FN(row_weights)(t, row + g * VL, row1), sum);
             for (ptrdiff_t k = 0; k < padded; k += VL) {
-                V grad = FN(loadu)(pending + k);
+                VD acc[WIDE ? 1 : 2];
+                memcpy(acc, gacc + k, sizeof acc);
                 MF_PRAGMA(GCC unroll 16)
-                for (int r = 0; r < VL_CONST; r++) grad += FN(loadu)(p + r * padded + k) * ratio[r];
-                if (odd) {
-                    FN(widen_add)(gacc + k, grad);
-                    grad = (V){0};
+                for (int r = 0; r < VL_CONST; r++) {
+                    VD c = ratio[r] - (VD){0};
+                    FN(accumulate)(acc, p + r * padded + k, &c, 1);
                 }
-                FN(storeu)(pending + k, grad);
+                memcpy(gacc + k, acc, sizeof acc);
             }
-            odd = !odd;
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
         if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, top, row, rows);
     }
     out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
-    for (ptrdiff_t k = 0; k < ncol; k++) out[1 + k] = -(gacc[k] + (double)pending[k]) * t->scale;
+    for (ptrdiff_t k = 0; k < ncol; k++) out[1 + k] = -gacc[k] * t->scale;
     return 0;
 }
 
@@ -664,7 +668,7 @@ static int FN(sweep_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, 
 
 static size_t FN(sweep_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, padded = ncol + VL;
-    return (size_t)padded * sizeof(double) + (size_t)((3 + VL) * padded + VL * padded + 1024) * sizeof(REAL) + 8 * 64;
+    return (size_t)padded * sizeof(double) + (size_t)((2 + VL) * padded + VL * padded + 1024) * sizeof(REAL) + 8 * 64;
 }
 
 /* ---- losses of many candidates ----------------------------------------------------------------------- */

@@ -19,6 +19,15 @@
 #define MF_PRAGMA(x) _Pragma(#x)
 #endif
 
+/* Makes the compiler take a vector as it is: what went into it is not fused into what comes next. */
+#if MF_X86
+#define MF_ROUNDED(x) __asm__("" : "+v"(x))
+#elif defined(__aarch64__)
+#define MF_ROUNDED(x) __asm__("" : "+w"(x))
+#else
+#define MF_ROUNDED(x) ((void)0)
+#endif
+
 /* Open and close a region compiled for one instruction set. */
 #if MF_X86 && defined(__clang__)
 #define MF_TARGET_BEGIN_V3 \

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # A share this close to its bound is at it.
 _ROUNDING = 4e-16
+# Gaps below this may be rounding noise of float32 probabilities.
+_NOISE = 1e-6
 # Rows of the first sample, for the rough shape.
 _COARSE_ROWS = 2048
 
@@ -129,16 +131,17 @@ class Minimum:
 
 
 class _Tilted:
-    """A sample's objective plus a linear term: the same curve, with the gradient that all rows have at some point.
+    """A sample's objective over `domains` plus a linear term: the same curve, with the gradient that all rows have at some point.
 
     Shamir, Srebro, Zhang, "Communication-efficient distributed optimization using an approximate Newton-type method" (ICML 2014).
     """
 
-    def __init__(self, base: Objective, tilt: Vector) -> None:
-        self.base, self.tilt, self.rows, self.columns = base, tilt, base.rows, base.columns
+    def __init__(self, sample: Objective, domains: Columns | None, tilt: Vector) -> None:
+        self.sample, self.domains, self.tilt = sample, domains, tilt
+        self.rows, self.columns = sample.rows, tilt.size
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)
+        value, gradient, curvature = self.sample.sums(w, self.domains, hessian=hessian)
         return value + float(self.tilt @ w), gradient + self.tilt, curvature
 
 
@@ -147,6 +150,8 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     began = perf_counter()
     trace: list[Step] = []
     sample = None
+    if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS:
+        w = _sparse_start(objective.sample(min(_COARSE_ROWS, objective.rows)), limits, w)
     for rows in (_COARSE_ROWS, _fine_rows(objective.rows, w.size)):
         if objective.rows >= 4 * rows:
             # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
@@ -169,24 +174,45 @@ def _working_set(
     if objective.columns <= _ALL_DOMAINS:
         return _newton(objective, sample, limits, None, w, None, tol, max_iter, trace, began)
     steps = 0
-    previous = math.inf
+    previous, noise = math.inf, 0.0
     while True:
         value, gradient, _ = objective.sums(w)
         gap = limits.gap(gradient, w)
+        if _NOISE > gap > 0.5 * previous:
+            objective, noise = objective.precise(), 0.0
         trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
+        if gap <= tol and noise:
+            objective, noise = objective.precise(), 0.0
+            continue
         if gap <= tol or steps >= max_iter or (gap >= 0.9 * previous and steps > 30):
             return Minimum(w, value, gradient, gap, trace, None, steps)
         previous = gap
         columns = _choose(limits, gradient, w)
         here = (value, gradient) if columns is None else (value, gradient[columns])
-        # Leave room below tol for what the other domains still add to the gap.
-        inner = _newton(objective, sample, limits, columns, w, here, 0.5 * tol, max_iter - steps, trace, began)
+        # Solve the working set ahead of what the other domains add to the gap, not further; at the end leave them some room.
+        target = max(0.02 * gap, 0.5 * tol)
+        inner = _newton(objective, sample, limits, columns, w, here, target, max_iter - steps, trace, began)
         steps += max(inner.steps, 1)
+        if sample is not None and inner.hessian is not None and _noise(objective, inner.hessian, inner.w) > 0.5 * tol:
+            noise = 1.0
         if columns is None:
             w = inner.w
         else:
             w = np.zeros(w.size)
             w[columns] = inner.w
+
+
+def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
+    """A point of the region with few shares: the mean of vertices that prefer the domains which pay most at w."""
+    gradient = sample.sums(w)[1]
+    best = np.argsort(gradient)[:_NEW_DOMAINS]
+    cost = np.zeros(w.size)
+    total = np.zeros(w.size)
+    for first in range(_NEW_DOMAINS):
+        # Each of the best domains is once the cheapest; the others follow in turn, where caps leave something over.
+        cost[np.roll(best, -first)] = np.arange(-_NEW_DOMAINS, 0)
+        total += limits.linear_min(cost)
+    return total / _NEW_DOMAINS
 
 
 def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
@@ -227,6 +253,7 @@ def _newton(
     exact = sample is None
     part = objective if exact else objective.every(max(1, objective.rows // _hessian_rows(objective.rows, w.size)))
     fresh = max_iter if exact else _CURVED_STEPS + 1
+    hessian: Matrix | None = None
     if here is None or exact:
         value, gradient, hessian = objective.sums(w, columns, hessian=exact)
     else:
@@ -237,10 +264,10 @@ def _newton(
     steps = 0
     while gap > tol and steps < max_iter:
         if not exact and steps < _CURVED_STEPS:
-            tilted = _Tilted(sample, gradient - sample.sums(w, columns)[1])
+            tilted = _Tilted(sample, columns, gradient - sample.sums(w, columns)[1])
             direction = _newton(tilted, None, inside, None, w, None, 1e-2 * gap, 8, [], began).w - w
         else:
-            if not exact and steps < fresh:
+            if not exact and (hessian is None or steps < fresh):
                 hessian = part.sums(w, columns, hessian=True)[2]
             direction = inside.newton(hessian, gradient, w)
         slope = float(gradient @ direction)
@@ -263,12 +290,24 @@ def _newton(
         gap_new = inside.gap(gradient_new, w_new)
         if hessian_new is not None:
             hessian = hessian_new
-        elif steps + 1 >= fresh:
+        elif hessian is not None:
             _secant_update(hessian, w_new - w, gradient_new - gradient)
+        stalled = _NOISE > gap_new > 0.5 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1
+        noise = _noise(objective, hessian, w) if sample is not None and hessian is not None else 0.0
+        if noise and (stalled or (gap < max(tol, 5.0 * noise) and gap + noise > tol)):
+            # float32's rounding is in the way: from here on in float64, starting with the gradient here.
+            objective, noise = objective.precise(), 0.0
+            value, gradient, _ = objective.sums(w, columns)
+            gap = inside.gap(gradient, w)
         trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
     return Minimum(w, value, gradient, gap, trace, hessian, steps)
+
+
+def _noise(objective: Objective, hessian: Matrix, w: Vector) -> float:
+    """What rounding may make of the gap: three standard deviations of the gradient where there are shares."""
+    return 3.0 * objective.rounding(float(np.diagonal(hessian)[w > 0.0].max()))
 
 
 def _secant_update(hessian: Matrix, moved: Vector, change: Vector) -> None:

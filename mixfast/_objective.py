@@ -6,6 +6,7 @@ have no mass outside them. `sample(rows)` is the same objective on some of the r
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,8 @@ Sums = tuple[float, Vector, Matrix | None]
 # exp(l) for l in this range leaves room for products and quotients of several of them in the type's exponent range, so the
 # row maximum need not be subtracted: one pass less over every panel.
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
+# Relative error of a row's p_k / (p.w) in float32, root mean square with a margin.
+_FLOAT_ERROR = 1e-7
 # With more columns the solver works on few of them at a time, and a row's best among those may be far below its best.
 _FEW_COLUMNS = 96
 # A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
@@ -45,6 +48,12 @@ class Objective(Protocol):
 
     def every(self, step: int) -> Objective:
         """The objective on every `step`-th row, read where it lies."""
+
+    def precise(self) -> Objective:
+        """The same objective with probabilities in float64."""
+
+    def rounding(self, curvature: float) -> float:
+        """What rounding may add to a gradient where the Hessian's diagonal reaches `curvature`; 0 in float64."""
 
     def losses(self, mixtures: Matrix) -> Vector:
         """Values (M,) at candidate mixtures (M, K)."""
@@ -126,6 +135,19 @@ class CrossEntropy:
         out._source = core.Rows(values, out.weight, out.scale, self.shift, self.wide, None, self.bounded)
         return out
 
+    def precise(self) -> CrossEntropy:
+        """The same rows with float64 probabilities, computed anew in each sweep: about three times slower than float32."""
+        if self.wide:
+            return self
+        out = object.__new__(CrossEntropy)
+        out.__dict__.update(self.__dict__, wide=True, _packed=None, _part=None)
+        out._source = core.Rows(self._source.loglik, self.weight, self.scale, self.shift, True, None, self.bounded)
+        return out
+
+    def rounding(self, curvature: float) -> float:
+        # Each row's p / s is off by about 1e-7 of itself, independently: sum c^2 v^2 is about scale * (sum c v^2).
+        return 0.0 if self.wide else _FLOAT_ERROR * math.sqrt(self.scale * curvature)
+
     def _view(self, columns: Columns | None) -> core.Rows:
         """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
         if columns is None or columns.size == self.columns:
@@ -176,6 +198,12 @@ class SquaredError:
     def every(self, step: int) -> SquaredError:
         return self
 
+    def precise(self) -> SquaredError:
+        return self
+
+    def rounding(self, curvature: float) -> float:
+        return 0.0
+
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         gram, moment = self.gram, self.moment
         if columns is not None:
@@ -199,6 +227,13 @@ class Regularised:
 
     def every(self, step: int) -> Regularised:
         return Regularised(self.base.every(step), self.kl, self.prior)
+
+    def precise(self) -> Regularised:
+        base = self.base.precise()
+        return self if base is self.base else Regularised(base, self.kl, self.prior)
+
+    def rounding(self, curvature: float) -> float:
+        return self.base.rounding(curvature)
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)

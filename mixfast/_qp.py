@@ -1,13 +1,14 @@
 """Small quadratic programs: the Newton step under group limits, and the step of the worst of several losses.
 
-Both are ``min c.x + 1/2 x'Qx`` over ``lower <= (x, Ax) <= upper``, where equal limits make equations. A primal-dual active
-set usually solves one in a few dense systems. Where it cycles, an interior point method (any limits, semidefinite Q) names
-the active limits, and the active set makes its answer exact from there. A problem is scaled so that Q, c and A are at most 1,
-so the tolerances below are absolute.
+Both are ``min c.x + 1/2 x'Qx`` over ``lower <= (x, Ax) <= upper``, where equal limits make equations. A primal-dual
+active set usually solves one in a few dense systems. Where it cycles, an interior point method (any limits, any
+semidefinite Q) names the active limits, and an active set walk makes its answer exact from there. A problem is scaled
+so that Q, c and A are at most 1, so the tolerances below are absolute.
 
-References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992); Hintermueller,
-Ito, Kunisch, "The primal-dual active set strategy as a semismooth Newton method" (SIAM J. Optim. 13, 2003); Friedlander and
-Orban, "A primal-dual regularized interior-point method for convex quadratic programs" (Math. Prog. Comp. 4, 2012).
+References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992);
+Hintermueller, Ito, Kunisch, "The primal-dual active set strategy as a semismooth Newton method" (SIAM J. Optim. 13,
+2003); Friedlander, Orban, "A primal-dual regularized interior-point method for convex quadratic programs" (Math. Prog.
+Comp. 4, 2012).
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ State = NDArray[np.int8]
 _NARROW = 1e-13
 # The interior point method needs more room than that.
 _THIN = 1e-8
-# A share outside its limits, or a multiplier of the wrong sign, by less than this is rounding.
+# A share outside its limits by less than this is rounding, and so is a multiplier of the wrong sign by less than this
+# share of the terms that it is the sum of (Q is far larger than c where a start gives little to a domain that matters).
 _SLACK = 1e-14
 # What an accepted answer may leave of any equation.
 _EXACT = 1e-12
-# Proximal terms: Q may be singular (experts that copy one another) and rows of A may repeat one another. The first is below
-# what rounding does to Q; the second leaves an error that two refinements remove.
+# Proximal terms: Q may be singular (experts that copy one another) and rows of A may repeat one another. The first is
+# below what rounding does to Q; the second leaves an error that two refinements remove.
 _PRIMAL, _DUAL = 1e-13, 1e-8
 
 
@@ -69,9 +71,9 @@ def newton(
 ) -> Vector:
     """Return the step d (K,) that minimises ``gradient.d + 1/2 d'Hd`` and keeps w + d within its limits.
 
-    The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` ((B,), infinite
-    where there is none); w meets them to rounding. H is symmetric positive semidefinite; directions in which neither H nor
-    the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
+    The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` ((B,),
+    infinite where there is none); w meets them to rounding. H is symmetric positive semidefinite; directions in which
+    neither H nor the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
     """
     a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high)
     # A constant in the gradient only moves the multiplier of the sum.
@@ -95,8 +97,8 @@ def minimax(
 ) -> tuple[Vector, Vector]:
     """Return the step d (K,) that minimises ``max_g (losses_g + gradients_g.d) + 1/2 d'Hd``, and the weights (G,) of g.
 
-    The limits are those of `newton`. The weights are the multipliers of the G pieces: >= 0, sum 1, and 0 for pieces below
-    the maximum; ``H d + weights @ gradients`` is the gradient that the limits hold in balance.
+    The limits are those of `newton`. The weights are the multipliers of the G pieces: >= 0, sum 1, and 0 for pieces
+    below the maximum; ``H d + weights @ gradients`` is the gradient that the limits hold in balance.
     """
     n, pieces = w.size, losses.size
     if rows is None or rows_low is None or rows_high is None:
@@ -128,7 +130,7 @@ def minimax(
 def _limits(
     w: Vector, low: Vector, high: Vector, rows: Matrix, rows_low: Vector, rows_high: Vector
 ) -> tuple[Matrix, Vector, Vector]:
-    """The rows sum d = 0 and those of `rows` that have a limit, scaled to a largest coefficient of 1; limits of (d, rows @ d)."""
+    """The row sum d = 0 and those of `rows` with a limit, scaled to at most 1; the limits of (d, these rows @ d)."""
     limited = np.isfinite(rows_low) | np.isfinite(rows_high)
     rows, rows_low, rows_high = rows[limited], rows_low[limited], rows_high[limited]
     scale = np.abs(rows).max(axis=1, initial=0.0)
@@ -142,7 +144,7 @@ def _limits(
 
 
 def _solve(problem: _Problem, start: Vector) -> _Point | None:
-    """The optimum near the feasible `start`; at worst a feasible point close to it, or None where not even that is found."""
+    """The optimum; at worst a feasible point close to it, or None where not even that is found. `start` is feasible."""
     u = np.concatenate([start, problem.rows @ start])
     state = np.where(u <= problem.lower + _SLACK, -1, np.where(u >= problem.upper - _SLACK, 1, 0)).astype(np.int8)
     point = _active_set(problem, _Point(start, np.zeros(problem.rows.shape[0]), state), 10)
@@ -158,14 +160,14 @@ def _solve(problem: _Problem, start: Vector) -> _Point | None:
 
 
 def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = False) -> _Point | None:
-    """Primal-dual active set from `at`: every limit broken, and every multiplier of the wrong sign, changes side at once.
+    """Primal-dual active set from `at`: all broken limits and all multipliers of the wrong sign change side at once.
 
-    When careful, only one at a time changes side: the limit met first on the way from `at` (then feasible), or the worst
-    multiplier (Nocedal and Wright, "Numerical Optimization", algorithm 16.3). None when it does not settle within `rounds`.
-    Where the active limits leave x or y open, they stay close to `at`.
+    When careful, only one at a time changes side: the limit met first on the way from `at` (then feasible), or the
+    worst multiplier (Nocedal and Wright, "Numerical Optimization", algorithm 16.3). None when it does not settle within
+    `rounds`. Where the active limits leave x or y open, they stay close to `at`.
     """
     q, c, a, n = problem.quadratic, problem.linear, problem.rows, problem.linear.size
-    lower, upper = problem.lower, problem.upper
+    lower, upper, terms = problem.lower, problem.upper, np.abs(q)
     state = np.where(problem.fixed, -1, at.state).astype(np.int8)
     here, seen = at.x, set()
     for _ in range(rounds):
@@ -188,8 +190,10 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
             u, price = np.concatenate([x, a @ x]), np.concatenate([c + q @ x + y @ a, -y])
             # How far each limit is broken, and how wrong each multiplier is.
             broken = np.where(state == 0, np.maximum(lower - u, u - upper), 0.0)
-            wrong = np.where((state == 0) | problem.fixed, 0.0, state * price)
-            settled = max(broken.max(), wrong.max()) <= _SLACK
+            noise = _SLACK * np.concatenate([np.abs(c).max() + terms @ np.abs(x), np.abs(y)])
+            noise[:n] += _SLACK * np.abs(y).sum()
+            wrong = np.where((state == 0) | problem.fixed, 0.0, state * price - noise)
+            settled = broken.max() <= _SLACK and wrong.max() <= 0.0
             if not settled:
                 break
         rest = np.concatenate([(c + q @ x + y @ a)[free], a[active] @ x - held[n:][active]])
@@ -209,7 +213,9 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
                 state[wrong.argmax()] = 0
         else:
             here = x
-            state = np.where(broken > _SLACK, np.where(u < lower, -1, 1), np.where(wrong > _SLACK, 0, state)).astype(np.int8)
+            state = np.where(broken > _SLACK, np.where(u < lower, -1, 1), np.where(wrong > 0.0, 0, state)).astype(
+                np.int8
+            )
             if state.tobytes() in seen:
                 return None
             seen.add(state.tobytes())
@@ -228,7 +234,7 @@ def _saddle(block: Matrix, border: Matrix, add: Vector, subtract: Vector) -> Mat
 
 
 def _interior_point(problem: _Problem, start: Vector) -> _Point:
-    """Mehrotra's predictor-corrector method, from an interior point near `start`; the state is its guess of the active limits.
+    """Mehrotra's predictor-corrector method, from near the feasible `start`; the state guesses the active limits.
 
     With slacks s >= 0 and multipliers z >= 0 of all one-sided limits of u = (x, v), where v = Ax.
     """
@@ -260,36 +266,28 @@ def _interior_point(problem: _Problem, start: Vector) -> _Point:
     y = np.zeros(m)
     for _ in range(60):
         pull = np.bincount(which, sign * z, k + m)
-        dual = np.concatenate([c + q @ u[:k] + y @ a, np.where(equation[k:], 0.0, -y)]) - pull
+        dual: Vector = np.concatenate([c + q @ u[:k] + y @ a, np.where(equation[k:], 0.0, -y)]) - pull
         primal = a @ u[:k] - u[k:]
         mean = float(s @ z) / max(which.size, 1)
         error = max(np.abs(dual).max(), np.abs(primal).max(initial=0.0))
         if mean <= 1e-13 and error <= 1e-11:
             break
-        stiff = np.bincount(which, z / s, k + m)
+        stiff = np.bincount(which, z / s, k + m).astype(np.float64)
         give = np.where(equation[k:], 0.0, 1.0 / np.where(equation, 1.0, stiff)[k:])
         matrix = _saddle(q, a, stiff[:k] + _PRIMAL, give + _DUAL)
 
-        def direction(
-            centre: Vector,
-            s: Vector = s,
-            z: Vector = z,
-            give: Vector = give,
-            matrix: Matrix = matrix,
-            dual: Vector = dual,
-            primal: Vector = primal,
-        ) -> tuple[Vector, Vector, Vector, Vector]:
-            right = np.bincount(which, sign * (centre / s - z), k + m) - dual
-            step = np.linalg.solve(matrix, np.concatenate([right[:k], give * right[k:] - primal]))
-            du = np.concatenate([step[:k], give * (right[k:] + step[k:])])
-            ds = sign * du[which]
-            return du, step[k:], ds, (centre - z * ds) / s - z
-
+        centre = ds = dz = np.zeros(which.size)
         try:
-            _, _, ds, dz = direction(np.zeros(which.size))
-            ahead = (s + _reach(s, ds) * ds) @ (z + _reach(z, dz) * dz) / max(which.size, 1)
-            centre = mean * (ahead / mean) ** 3 if mean > 0.0 else 0.0
-            du, dy, ds, dz = direction(centre - ds * dz)
+            # Straight ahead first; how far that gets says how much centring and curvature the second direction needs.
+            for corrects in (False, True):
+                if corrects:
+                    ahead = float((s + _reach(s, ds) * ds) @ (z + _reach(z, dz) * dz)) / max(which.size, 1)
+                    centre = mean * (ahead / mean) ** 3 - ds * dz if mean > 0.0 else centre
+                right = np.bincount(which, sign * (centre / s - z), k + m) - dual
+                step = np.linalg.solve(matrix, np.concatenate([right[:k], give * right[k:] - primal]))
+                du, dy = np.concatenate([step[:k], give * (right[k:] + step[k:])]), step[k:]
+                ds = sign * du[which]
+                dz = (centre - z * ds) / s - z
         except np.linalg.LinAlgError:
             break
         if not (np.isfinite(du).all() and np.isfinite(dz).all() and np.isfinite(dy).all()):

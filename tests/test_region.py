@@ -57,14 +57,12 @@ def minimum_by_scipy(region, g):
     return result.fun
 
 
-@st.composite
-def boxes(draw, max_domains=12):
-    """Floors and caps with a mixture between them; caps that sum to 1, fixed shares and plain simplices included."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    count = draw(st.integers(1, max_domains))
-    inside = rng.dirichlet(np.full(count, draw(st.sampled_from([0.1, 1.0]))))
-    kind = draw(st.sampled_from(["simplex", "caps", "both", "tight caps", "tight floors"]))
+def random_box(rng):
+    """A region of floors and caps, a point to project, and a mixture inside; tight limits and ties included."""
+    count = int(rng.integers(1, 13))
+    inside = rng.dirichlet(np.full(count, rng.choice([0.1, 1.0])))
     floor, cap = np.zeros(count), np.ones(count)
+    kind = rng.choice(["simplex", "caps", "both", "tight caps", "tight floors"])
     if kind in ("caps", "both"):
         cap = np.minimum(1.0, inside * rng.uniform(1.0, 3.0, count) + 1e-9)
     if kind in ("both", "tight floors"):
@@ -73,42 +71,42 @@ def boxes(draw, max_domains=12):
         cap = inside.copy()
     if kind == "tight floors":
         floor = inside * (1.0 - 1e-15)
-    scale = 10.0 ** draw(st.integers(-3, 4))
-    point = rng.normal(size=count) * scale
-    if draw(st.booleans()):
-        point = np.round(point / scale) * scale  # ties
+    point = rng.normal(size=count)
+    point = (np.round(point) if rng.random() < 0.5 else point) * 10.0 ** rng.integers(-3, 5)
     return Region(names(count), cap=cap, floor=floor), point, inside
 
 
-@st.composite
-def bounded(draw):
-    """A region with bounds that a known mixture meets, some of them equations, redundant or repeated."""
-    region, point, inside = draw(boxes())
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    if draw(st.booleans()):
+def random_bounded(rng):
+    """The same with bounds that the mixture inside meets, some of them equations, redundant or repeated."""
+    region, point, inside = random_box(rng)
+    if rng.random() < 0.5:
         inside = region.project(rng.normal(size=region.n_domains))  # on the border, where everything is degenerate
     bounds = []
-    for index in range(draw(st.integers(1, 6))):
+    for index in range(rng.integers(1, 7)):
         members = np.flatnonzero(rng.random(region.n_domains) < 0.5)
         if not members.size:
-            continue
+            members = np.array([0])
         coefficients = np.ones(members.size)
         if rng.random() < 0.3:
-            coefficients = rng.normal(size=members.size) * 10.0 ** rng.integers(-2, 3)
+            coefficients = rng.choice([-1.0, 1.0], members.size) * rng.uniform(0.3, 3.0, members.size)
+            coefficients *= 10.0 ** rng.integers(-2, 3)
         activity = coefficients @ inside[members]
         width = rng.choice([0.0, 0.02, 0.3]) * np.abs(coefficients).max()
         sides = [(activity - width, activity + width), (activity - width, None), (None, activity + width)]
         lower, upper = sides[rng.integers(3)]
-        group = {region.domains[j]: c for j, c in zip(members, coefficients, strict=True)}
-        bounds.append(Bound(f"b{index}", tuple(group), lower, upper, tuple(group.values())))
-    hypothesis.assume(bounds)
+        group = tuple(region.domains[index] for index in members)
+        bounds.append(Bound(f"b{index}", group, lower, upper, tuple(coefficients)))
     return region.replace(bounds=bounds), point, inside
+
+
+boxes = st.integers(0, 2**32 - 1).map(lambda seed: random_box(np.random.default_rng(seed)))
+bounded = st.integers(0, 2**32 - 1).map(lambda seed: random_bounded(np.random.default_rng(seed)))
 
 
 # --- geometry ---
 
 
-@given(boxes())
+@given(boxes)
 def test_projection_equals_bisection(case):
     region, point, _ = case
     found = region.project(point)
@@ -121,7 +119,7 @@ def test_projection_equals_bisection(case):
     )
 
 
-@given(boxes())
+@given(boxes)
 def test_projection_keeps_what_is_inside(case):
     region, _, inside = case
     assert np.abs(region.project(inside) - inside).max() <= 1e-14
@@ -149,10 +147,8 @@ def test_projection_of_extreme_points(point):
     assert found.tolist() == pytest.approx(nearest, abs=1e-15)
 
 
-@given(bounded())
-def test_projection_with_bounds_is_optimal(case):
+def check_projection(region, point, inside):
     """w is the projection iff <x - w, s - w> <= 0 for every s of the region: one linear program of scipy checks all."""
-    region, point, inside = case
     found = region.project(point)
     scale = 1.0 + np.abs(point).max()
     assert (found >= region.floor).all()
@@ -165,6 +161,17 @@ def test_projection_with_bounds_is_optimal(case):
     assert np.abs(region.project(inside) - inside).max() <= 1e-12
 
 
+@given(bounded)
+def test_projection_with_bounds_is_optimal(case):
+    check_projection(*case)
+
+
+# Without the limits on steps, or without settling before violations are looked for, these do not finish or are wrong.
+@pytest.mark.parametrize("seed", [12, 93, 156, 282, 464, 1011, 1162, 2162, 5636])
+def test_projection_of_hard_cases(seed):
+    check_projection(*random_bounded(np.random.default_rng(seed)))
+
+
 def test_projection_with_bounds_ignores_a_constant():
     rng = np.random.default_rng(0)
     region = Region(names(6), cap=0.6, bounds=[(names(2), 0.3, 0.4), (["d1", "d4"], None, 0.35)])
@@ -172,25 +179,6 @@ def test_projection_with_bounds_ignores_a_constant():
         point = np.round(rng.normal(size=6), 1) * 2.0**-4
         point = np.round(point * 2**10) / 2**10
         assert np.abs(region.project(point + 2.0**40) - region.project(point)).max() <= 1e-14
-
-
-def test_projection_settles_before_it_looks_for_violations():
-    """A row that nearly depends on one that is held: rounding in the latter must not bring the former in for ever."""
-    region = Region(
-        names(5),
-        bounds=[
-            (
-                {"d0": -21.93941073, "d1": -8.28355619, "d2": 6.15131931, "d3": -12.7658175, "d4": 4.20802668},
-                5.4712501,
-                None,
-            ),
-            ({"d1": 20.88572024, "d2": -11.50935965}, -7.93385418, None),
-            ({"d3": -4.96721565, "d4": 5.6525314}, 1.6204985, 1.65507082),
-        ],
-    )
-    point = np.array([0.28014579, 0.00987418, -0.04510819, -0.13191137, -0.02798468])
-    found = region.project(point)
-    assert (found - point) @ (found - region.linear_min(found - point)) <= 1e-13
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -217,7 +205,7 @@ def test_projection_with_bounds_equals_enumeration(seed):
     assert np.abs(region.project(point) - best).max() <= 1e-12
 
 
-@given(st.one_of(boxes(), bounded()))
+@given(st.one_of(boxes, bounded))
 def test_linear_min_equals_scipy(case):
     region, g, _ = case
     vertex = region.linear_min(g)
@@ -239,7 +227,7 @@ def test_linear_min_breaks_ties_by_the_lowest_index(count):
     assert Region.simplex(names(count)).linear_min(-g).tolist() == np.eye(count)[0].tolist()
 
 
-@given(st.one_of(boxes(), bounded()))
+@given(st.one_of(boxes, bounded))
 def test_reachable_equals_one_linear_program_each(case):
     region, _, _ = case
     most = np.array([-minimum_by_scipy(region, -unit) for unit in np.eye(region.n_domains)])
