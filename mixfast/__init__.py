@@ -1,1 +1,16 @@
-"""Certified, fast solvers for training-data mixtures."""
+"""Certified, fast solvers for training-data mixtures: how much of each domain to train on, and the proof.
+
+>>> import numpy as np
+>>> import mixfast
+>>> table = mixfast.ExpertTable.from_loglik(np.log([[0.8, 0.1], [0.2, 0.7]]), domains=["web", "code"])
+>>> mixfast.solve(table).status
+'optimal'
+"""
+
+from mixfast.mixture import Mixture
+from mixfast.region import Region
+from mixfast.solver import solve
+from mixfast.tables import ExpertTable
+
+__all__ = ["ExpertTable", "Mixture", "Region", "solve"]
+__version__ = "0.1.0"

@@ -23,8 +23,8 @@ Sums = tuple[float, Vector, Matrix | None]
 # exp(l) for l in this range leaves room for products and quotients of several of them in the type's exponent range, so the
 # row maximum need not be subtracted: one pass less over every panel.
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
-# Relative error of a row's p_k / (p.w) in float32, root mean square with a margin.
-_FLOAT_ERROR = 1e-7
+# Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
+_FLOAT_ERROR, _SHIFTED_ERROR = 2e-7, 2e-6
 # With more columns the solver works on few of them at a time, and a row's best among those may be far below its best.
 _FEW_COLUMNS = 96
 # A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
@@ -69,8 +69,9 @@ class CrossEntropy:
         c_i; None when all equal `scale`.
     scale : float
         The common c_i, or a typical one.
-    usable : (K,) bool or None
-        Domains that may have a share. The row maximum is taken over them, so that a row whose winner is excluded keeps its digits.
+    usable : (C,) int32 or None
+        The domains that may have a share (None: all); the objective is over them alone, and so is the row maximum, so that a row
+        whose winner is excluded keeps its digits.
     threads : int
     wide : bool or None
         Probabilities in float64 (True) or float32 (False); None: float32 for large tables of float16 and float32. A probability
@@ -84,23 +85,26 @@ class CrossEntropy:
         scale: float,
         *,
         threads: int,
+        usable: Columns | None = None,
         wide: bool | None = None,
         window: slice | None = None,
     ) -> None:
         values = table.loglik if window is None else table.loglik[window]
-        self.rows, self.columns = values.shape
+        self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
+        self._usable = usable
         self.threads = threads
         low, high, lowest_top = table.extremes
         if wide is None:
-            wide = values.size <= _WIDE_ELEMENTS or values.dtype == np.float64
+            wide = self.rows * self.columns <= _WIDE_ELEMENTS or values.dtype == np.float64
         limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
-        self.shift = high > limit or (lowest_top if self.columns <= _FEW_COLUMNS else low) < -limit
+        rows_fit = usable is None and self.columns <= _FEW_COLUMNS
+        self.shift = high > limit or (lowest_top if rows_fit else low) < -limit
         self.wide = wide
         self.weight, self.scale = weight, scale
         self.bounded = low > (-700.0 if wide else -87.0)
-        self._source = core.Rows(values, weight, scale, self.shift, wide, None, self.bounded)
+        self._source = core.Rows(values, weight, scale, self.shift, wide, usable, self.bounded)
         self._sampled: NDArray[np.int64] | None = None
-        fits = values.size * (8 if wide else 4) <= _PACKED_BYTES
+        fits = self.rows * self.columns * (8 if wide else 4) <= _PACKED_BYTES
         self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
         self._part: tuple[bytes, core.Rows] | None = None
         # Row probabilities that may be multiplied before one logarithm without leaving the type's range.
@@ -117,7 +121,7 @@ class CrossEntropy:
         out.shift, out.wide, out.bounded, out._products = self.shift, self.wide, self.bounded, self._products
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
-        out._source, out._sampled, out._part = self._source, index, None
+        out._source, out._usable, out._sampled, out._part = self._source, self._usable, index, None
         out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
         return out
 
@@ -132,7 +136,7 @@ class CrossEntropy:
         out.rows = values.shape[0]
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[::step]) * stretch
         out.scale = self.scale * stretch
-        out._source = core.Rows(values, out.weight, out.scale, self.shift, self.wide, None, self.bounded)
+        out._source = core.Rows(values, out.weight, out.scale, self.shift, self.wide, self._usable, self.bounded)
         return out
 
     def precise(self) -> CrossEntropy:
@@ -141,12 +145,12 @@ class CrossEntropy:
             return self
         out = object.__new__(CrossEntropy)
         out.__dict__.update(self.__dict__, wide=True, _packed=None, _part=None)
-        out._source = core.Rows(self._source.loglik, self.weight, self.scale, self.shift, True, None, self.bounded)
+        out._source = core.Rows(self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded)
         return out
 
     def rounding(self, curvature: float) -> float:
         # Each row's p / s is off by about 1e-7 of itself, independently: sum c^2 v^2 is about scale * (sum c v^2).
-        return 0.0 if self.wide else _FLOAT_ERROR * math.sqrt(self.scale * curvature)
+        return 0.0 if self.wide else (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
 
     def _view(self, columns: Columns | None) -> core.Rows:
         """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
@@ -154,7 +158,7 @@ class CrossEntropy:
             return self._packed or self._source
         key = columns.tobytes()
         if self._part is None or self._part[0] != key:
-            part = self._source.with_columns(columns)
+            part = self._source.with_columns(columns if self._usable is None else self._usable[columns])
             if self._packed is not None:
                 part = part.pack(self._sampled, self.weight, self.scale, self.wide, 1)
             self._part = (key, part)
@@ -164,7 +168,31 @@ class CrossEntropy:
         return self._view(columns).sums(w, True, hessian, self.threads)
 
     def losses(self, mixtures: Matrix) -> Vector:
-        return (self._packed or self._source).mixture_nll(mixtures, self._products, self.threads)
+        mixtures = np.ascontiguousarray(mixtures)
+        out = (self._packed or self._source).mixture_nll(mixtures, self._products, self.threads)
+        lost = np.flatnonzero(~np.isfinite(out))
+        if lost.size:  # a row on which every expert of the mixture is e^-87 (e^-708) below the best: once more by log-sum-exp
+            out[lost] = self._exact_losses(mixtures[lost])
+        return out
+
+    def _exact_losses(self, mixtures: Matrix) -> Vector:
+        from mixfast import reference
+
+        values = self._source.loglik if self._sampled is None else self._source.loglik[self._sampled]
+        weight = np.full(self.rows, self.scale) if self.weight is None else self.weight
+        out = np.zeros(mixtures.shape[0])
+        step = max(1, (1 << 20) // self.columns)
+        for start in range(0, self.rows, step):
+            block = values[start : start + step].astype(np.float64)
+            block = block if self._usable is None else block[:, self._usable]
+            for m, mixture in enumerate(mixtures):
+                out[m] += reference.ensemble_loss(block, weight[start : start + step], mixture)
+        return out
+
+    def gradients(self, mixtures: Matrix, bins: NDArray[np.int32], multiplicity: NDArray[np.float32]) -> Matrix:
+        """Gradients (M, C) at mixtures (M, C), rows of bin b counting multiplicity (M, B) times in objective m."""
+        view = self._packed or self._source
+        return view.gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)
 
 
 class SquaredError:
@@ -175,15 +203,18 @@ class SquaredError:
         self.rows, self.columns = rows, moment.size
 
     @classmethod
-    def from_table(cls, table: ExpertTable, weight: Vector | None, scale: float, window: slice | None = None) -> SquaredError:
+    def from_table(
+        cls, table: ExpertTable, weight: Vector | None, scale: float, *, usable: Columns | None = None, window: slice | None = None
+    ) -> SquaredError:
         """Sum c p p', c p y and c y^2 over blocks of rows, in float64."""
         window = window or slice(0, table.n_rows)
         prediction, target = table.prediction[window], table.target[window]
-        columns = table.n_domains
+        columns = table.n_domains if usable is None else usable.size
         gram, moment, constant = np.zeros((columns, columns)), np.zeros(columns), 0.0
         step = max(1, (4 << 20) // columns)
         for start in range(0, prediction.shape[0], step):
             p = prediction[start : start + step].astype(np.float64)
+            p = p if usable is None else p[:, usable]
             y = target[start : start + step]
             c = np.full(y.size, scale) if weight is None else weight[start : start + step]
             scaled = p * c[:, None]
@@ -235,16 +266,19 @@ class Regularised:
     def rounding(self, curvature: float) -> float:
         return self.base.rounding(curvature)
 
+    @staticmethod
+    def term(kl: float, prior: Vector, w: Vector) -> tuple[float, Vector]:
+        """Value and gradient (K,) of ``kl * sum_k w_k log(w_k / prior_k)``; the gradient is -inf where a share is 0."""
+        with np.errstate(divide="ignore"):
+            log = np.log(w / prior)
+        return kl * float(w @ np.where(w > 0.0, log, 0.0)), kl * (log + 1.0)
+
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)
-        prior = self.prior if columns is None else self.prior[columns]
-        present = prior > 0.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(present & (w > 0.0), np.log(w / prior), 0.0)
-            gradient = gradient + self.kl * (np.where(present & (w <= 0.0), -np.inf, ratio) + 1.0)
-            if curvature is not None:
-                curvature[np.diag_indices_from(curvature)] += self.kl / np.maximum(w, 1e-300)
-        return value + self.kl * float(w @ ratio), gradient, curvature
+        term, slope = self.term(self.kl, self.prior if columns is None else self.prior[columns], w)
+        if curvature is not None:
+            curvature[np.diag_indices_from(curvature)] += self.kl / np.maximum(w, 1e-300)
+        return value + term, gradient + slope, curvature
 
     def losses(self, mixtures: Matrix) -> Vector:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast import _table_checks as checks
+from mixfast._backend import core, thread_count
 from mixfast.errors import MixfastWarning, TableError
 
 __all__ = ["ExpertTable"]
@@ -20,8 +21,20 @@ __all__ = ["ExpertTable"]
 # Above this a log-likelihood is no rounding error of log 1 but a density (or a mistake): worth one warning.
 _LOG_ONE_SLACK = 1e-3
 
-# The one pass over the values; anything with the signature of `checks.scan` may stand here.
-_scan = checks.scan
+# Smallest value, largest value, smallest of the rows' largest values.
+Extremes = tuple[float, float, float]
+_UNKNOWN: Extremes = (-math.inf, math.inf, -math.inf)
+
+
+def _scan(values: NDArray[Any]) -> tuple[Extremes, checks.Scan | None]:
+    """Find the extremes of the values in one compiled sweep, and what is wrong with them, if anything is, in a second one."""
+    rows = core.Rows(values, None, 1.0, False, values.dtype == np.float64)
+    largest, smallest, lowest_top, has_nan = core.facts(rows, thread_count(None))
+    # Half-precision infinities and NaN come out of the sweep as 2^16 and above.
+    limit = 65536.0 if values.dtype == np.float16 else math.inf
+    if has_nan or largest >= limit or lowest_top <= -limit:
+        return _UNKNOWN, checks.scan(values)
+    return (smallest, largest, lowest_top), None
 
 
 class ExpertTable:
@@ -69,7 +82,7 @@ class ExpertTable:
     __slots__ = (
         "__weakref__",
         "_grouped",
-        "_lowest_row_max",
+        "_extremes",
         "_row_weight",
         "_target",
         "_values",
@@ -97,8 +110,8 @@ class ExpertTable:
     _target: NDArray[np.float64] | None
     _row_weight: NDArray[np.float64] | None
     _grouped: bool
-    # A lower bound on the largest value of each row (exact when built, still a bound for a subset of the rows).
-    _lowest_row_max: float
+    # Of all values when built; still bounds after rows were left out.
+    _extremes: Extremes
 
     def __init__(self) -> None:
         raise TypeError("build an ExpertTable with ExpertTable.from_loglik, .from_predictions or .load")
@@ -186,14 +199,16 @@ class ExpertTable:
         if condition is not None:
             label = "loglik - condition"
             values = checks.conditional(values, checks.floating_matrix(condition, "condition"), names)
-        highest, n_bad, bad, n_dead, dead, lowest_row_max = _scan(values)
-        if n_bad:
-            checks.refuse_bad_rows(values, n_bad, bad, names, label)
-        if n_dead:
-            checks.refuse_dead_rows(values, n_dead, dead, label)
-        if highest > _LOG_ONE_SLACK:
+        extremes, trouble = _scan(values)
+        if trouble is not None:
+            _, n_bad, bad, n_dead, dead, _ = trouble
+            if n_bad:
+                checks.refuse_bad_rows(values, n_bad, bad, names, label)
+            if n_dead:
+                checks.refuse_dead_rows(values, n_dead, dead, label)
+        if extremes[1] > _LOG_ONE_SLACK:
             warnings.warn(
-                f"{label} goes up to {highest:.6g}, and the log of a probability is at most 0: fine if these are "
+                f"{label} goes up to {extremes[1]:.6g}, and the log of a probability is at most 0: fine if these are "
                 "log densities, otherwise check that the values are natural log-probabilities",
                 MixfastWarning,
                 stacklevel=2,
@@ -208,7 +223,7 @@ class ExpertTable:
             group=group,
             group_names=group_names,
             sequence=sequence,
-            lowest_row_max=lowest_row_max,
+            extremes=extremes,
         )
 
     @classmethod
@@ -386,6 +401,11 @@ class ExpertTable:
         return self._values
 
     @property
+    def extremes(self) -> Extremes:
+        """Bounds in nats: no value is below the first or above the second, no row's largest value below the third."""
+        return self._extremes
+
+    @property
     def row_weight(self) -> NDArray[np.float64]:
         """Weight c of each row in its group's sum, (n,) float64; built on each call where all are equal."""
         if self._row_weight is not None:
@@ -475,7 +495,7 @@ class ExpertTable:
             sequence=part(self.sequence),
             n_outputs=self.n_outputs,
             expanded=True,
-            lowest_row_max=self._lowest_row_max,
+            extremes=self._extremes,
         )
 
     def select(self, domains: Sequence[str]) -> ExpertTable:
@@ -507,12 +527,12 @@ class ExpertTable:
             raise TableError("select needs at least one domain")
         # `take` copies in C order whatever the index; plain indexing of columns would not.
         values = self._values.take([position[name] for name in names], axis=1)
-        lowest_row_max = -math.inf
+        extremes = self._extremes
         if self.kind == "ce":
-            _, _, _, n_dead, dead, lowest_row_max = _scan(values)
-            if n_dead:
-                checks.refuse_dead_rows(values, n_dead, dead, "loglik of the selected domains")
-        return self._replace(_values=checks.read_only(values), domains=names, _lowest_row_max=lowest_row_max)
+            extremes, trouble = _scan(values)
+            if trouble is not None and trouble[3]:
+                checks.refuse_dead_rows(values, trouble[3], trouble[4], "loglik of the selected domains")
+        return self._replace(_values=checks.read_only(values), domains=names, _extremes=extremes)
 
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ExpertTable, ExpertTable]:
         """Split the rows in two at random, by whole sequences and in each group alike.
@@ -614,7 +634,7 @@ def _build(
     sequence: ArrayLike | None = None,
     n_outputs: int = 1,
     expanded: bool = False,
-    lowest_row_max: float = -math.inf,
+    extremes: Extremes = _UNKNOWN,
 ) -> ExpertTable:
     """Check what describes the rows, sort them by group, and make the table; `values` are checked already.
 
@@ -653,7 +673,7 @@ def _build(
             "_target": target,
             "_row_weight": row_weight,
             "_grouped": codes is not None,
-            "_lowest_row_max": lowest_row_max,
+            "_extremes": extremes,
         }
     )
 

@@ -38,7 +38,7 @@ def same(left: ExpertTable, right: ExpertTable) -> None:
         if isinstance(value, np.ndarray):
             assert value.dtype == theirs[key].dtype, key
             np.testing.assert_array_equal(value, theirs[key], err_msg=key)
-        elif key != "_lowest_row_max":
+        elif key != "_extremes":
             assert value == theirs[key], key
 
 
@@ -424,7 +424,7 @@ def test_whatever_comes_is_kept_exactly_or_refused_by_name(values: np.ndarray) -
         else:
             table = ExpertTable.from_loglik(values)
             np.testing.assert_array_equal(table.loglik, values)
-            assert table._lowest_row_max == values.max(axis=1).min()
+            assert table.extremes == (values.min(), values.max(), values.max(axis=1).min())
 
 
 def test_validation_allocates_no_second_table() -> None:
@@ -1041,10 +1041,3 @@ def test_real_tables_load_as_they_are(level: str, shared_data: Path) -> None:
     if level == "token":
         fit, held_out = table.split(0.8, seed=0)
         assert (fit.n_rows, held_out.n_rows) == (160 * 255, 40 * 255)
-
-
-def test_the_scan_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    none = np.empty(0, dtype=np.int64)
-    monkeypatch.setattr(tables, "_scan", lambda values: (0.0, 0, none, 1, np.array([7]), -math.inf))
-    with pytest.raises(TableError, match="row 7"):
-        ExpertTable.from_loglik(make_loglik())

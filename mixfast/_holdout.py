@@ -1,0 +1,115 @@
+"""Held-out report: fit on some of the sequences, compare mixtures on the rest."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixfast._problem import Problem
+from mixfast.errors import NotConvergedWarning
+from mixfast.region import Region
+from mixfast.solution import Solution
+from mixfast.tables import ExpertTable
+
+
+@dataclass(frozen=True)
+class HeldOutRow:
+    """Loss of one mixture, nats, on the rows it was fitted on and on the others; `fitted` tells whether it saw the former."""
+
+    name: str
+    fit_loss: float
+    held_out_loss: float
+    fitted: bool
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Losses of mixtures on fitted and held-out sequences.
+
+    Attributes
+    ----------
+    rows : tuple of HeldOutRow
+        "mixfast", "eg-paper", "uniform", "prior" (where the region has one) and "only <domain>" for each expert, best held-out loss first.
+    solution : Solution
+        The solve on the fitted part.
+    sequences : (int, int)
+        Rows of the table in the fitted part and held out.
+    """
+
+    rows: tuple[HeldOutRow, ...]
+    solution: Solution
+    sizes: tuple[int, int]
+
+    def __getitem__(self, name: str) -> HeldOutRow:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"no mixture {name!r}; there are {[row.name for row in self.rows]}")
+
+    def __str__(self) -> str:
+        width = max(len(row.name) for row in self.rows)
+        lines = [f"{'mixture':<{width}}  fitted on  held out"]
+        lines += [f"{row.name:<{width}}  {row.fit_loss:9.5f}  {row.held_out_loss:8.5f}" for row in self.rows]
+        return "\n".join(lines)
+
+
+def holdout(
+    table: ExpertTable, region: Region | None = None, *, share: float = 0.2, seed: int = 0, **options: Any
+) -> HeldOut:
+    """Fit on a part of the sequences and show how mixtures do on the others.
+
+    Parameters
+    ----------
+    table, region, options
+        As in `solve`; a table of log-likelihoods.
+    share : float, default 0.2
+        Part of the sequences (of each group alike) that is held out.
+    seed : int, default 0
+
+    Returns
+    -------
+    HeldOut
+
+    Raises
+    ------
+    ValueError
+        A share outside (0, 1), or a table of predictions.
+    """
+    from mixfast import solver
+
+    if not 0.0 < share < 1.0:
+        raise ValueError(f"share is {share}, expected a part of the sequences between 0 and 1")
+    if table.kind != "ce":
+        raise ValueError("holdout compares losses of log-likelihoods; this table holds predictions")
+    fit, held_out = table.split(1.0 - share, seed=seed)
+    solution = solver.solve(fit, region, **options)
+    names = ["mixfast", "uniform"]
+    mixtures = [solution.mixture.weights, np.full(table.n_domains, 1.0 / table.n_domains)]
+    if not solution._problem.worst:
+        simple = {key: value for key, value in options.items() if key in ("objective", "threads")}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotConvergedWarning)
+            names.append("eg-paper")
+            mixtures.append(solver.solve(fit, method="eg-paper", **simple).mixture.weights)
+    if region is not None and region.has_prior:
+        names.append("prior")
+        mixtures.append(region.align(table.domains).prior)
+    for k, name in enumerate(table.domains):
+        names.append(f"only {name}")
+        mixtures.append(np.eye(table.n_domains)[k])
+    stack = np.array(mixtures)
+    objective = options.get("objective")
+    here, there = (_losses(part, objective, stack, solution._problem.threads) for part in (fit, held_out))
+    fitted = {"mixfast", "eg-paper"}
+    rows = [HeldOutRow(n, float(a), float(b), n in fitted) for n, a, b in zip(names, here, there, strict=True)]
+    return HeldOut(tuple(sorted(rows, key=lambda row: row.held_out_loss)), solution, (fit.n_rows, held_out.n_rows))
+
+
+def _losses(table: ExpertTable, objective: Any, mixtures: np.ndarray, threads: int) -> np.ndarray:
+    problem = Problem.of(table, None, 0.0, objective, 1e-8, 1, threads, None)
+    if problem.worst:
+        return np.max([group.losses(mixtures) for group in problem.group_objectives], axis=0)
+    return problem.objective.losses(mixtures)

@@ -1,0 +1,209 @@
+"""What is to be solved: a table, an objective over its groups, a region; aligned by name and made ready for the loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._newton import Limits
+from mixfast._objective import Columns, CrossEntropy, Objective, Regularised, SquaredError, Vector
+from mixfast.errors import AlignmentError, InfeasibleError, TableError
+from mixfast.region import Region
+from mixfast.tables import ExpertTable
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A validated problem. `region` has the table's order of domains; None is the whole simplex with a uniform prior."""
+
+    table: ExpertTable
+    region: Region | None
+    kl: float
+    worst: bool
+    group_weight: Vector  # (G,), sums to 1; for worst the starting weights
+    tol: float
+    max_iter: int
+    threads: int
+    start: Vector | None
+    wide: bool | None = None
+
+    @classmethod
+    def of(
+        cls,
+        table: ExpertTable,
+        region: Region | None,
+        kl: float,
+        objective: Mapping[str, float] | str | None,
+        tol: float,
+        max_iter: int,
+        threads: int,
+        start: Mapping[str, float] | NDArray[np.float64] | None,
+    ) -> Problem:
+        """Check and align what the caller gave."""
+        if not isinstance(table, ExpertTable):
+            raise TypeError(
+                f"solve takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik(array) or .load(path)"
+            )
+        if region is not None and region.domains != table.domains:
+            region = region.align(table.domains)
+        if not (math.isfinite(kl) and kl >= 0.0):
+            raise ValueError(f"kl is {kl}, expected a finite number of nats >= 0")
+        if not (math.isfinite(tol) and tol > 0.0):
+            raise ValueError(f"tol is {tol}, expected a gap in nats > 0")
+        if max_iter < 0:
+            raise ValueError(f"max_iter is {max_iter}, expected a count >= 0")
+        shares = None if start is None else _start_shares(start, table.domains)
+        worst, weight = _group_weights(objective, table.group_names)
+        return cls(table, region, float(kl), worst, weight, float(tol), int(max_iter), threads, shares)
+
+    def without_limits(self) -> Problem:
+        """The same without caps, floors and group limits; the prior stays."""
+        if self.region is None:
+            return self
+        return replace(self, region=Region(self.table.domains, prior=self.region.prior), start=None)
+
+    @cached_property
+    def prior(self) -> Vector:
+        return np.full(self.table.n_domains, 1.0 / self.table.n_domains) if self.region is None else self.region.prior
+
+    @cached_property
+    def usable(self) -> Columns | None:
+        """Domains that may have a share; None for all."""
+        if self.region is None:
+            return None
+        reach = self.region.reachable
+        if self.kl > 0.0:
+            lost = reach & (self.prior <= 0.0)
+            if np.any(lost & (self.region.floor > 0.0)):
+                raise InfeasibleError(
+                    "with kl > 0 a domain of prior 0 cannot have a share, but "
+                    + ", ".join(self.table.domains[k] for k in np.flatnonzero(lost & (self.region.floor > 0.0)))
+                    + " must have one: give it a prior, or remove its floor"
+                )
+            reach = reach & ~lost
+        return None if reach.all() else np.flatnonzero(reach).astype(np.int32)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The region over the usable domains."""
+        if self.region is None:
+            return Limits(np.zeros(self.table.n_domains), np.ones(self.table.n_domains))
+        out = Limits.of(self.region)
+        return out.restrict(self.usable)
+
+    def spread(self, w: Vector) -> Vector:
+        """Shares over all domains from those of the usable ones."""
+        if self.usable is None:
+            return w
+        out = np.zeros(self.table.n_domains)
+        out[self.usable] = w
+        return out
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The weighted sum of the groups' losses, with the KL term, over the usable domains."""
+        weight, scale = self._row_weights()
+        base: Objective
+        if self.table.kind == "ce":
+            base = CrossEntropy(self.table, weight, scale, threads=self.threads, usable=self.usable, wide=self.wide)
+        else:
+            base = SquaredError.from_table(self.table, weight, scale, usable=self.usable)
+        return self.regularised(base)
+
+    def regularised(self, base: Objective) -> Objective:
+        if self.kl == 0.0:
+            return base
+        return Regularised(base, self.kl, self.prior if self.usable is None else self.prior[self.usable])
+
+    @cached_property
+    def group_objectives(self) -> list[Objective]:
+        """The loss of each group alone, without the KL term, in float64."""
+        out: list[Objective] = []
+        for g in range(self.table.n_groups):
+            window = slice(int(self.table.group_offsets[g]), int(self.table.group_offsets[g + 1]))
+            uniform = self.table.uniform_weight
+            weight = None if uniform is not None else np.ascontiguousarray(self.table.row_weight[window])
+            if weight is not None and weight.min() == weight.max():
+                uniform, weight = float(weight[0]), None
+            scale = uniform if weight is None else float(weight.mean())
+            if self.table.kind == "ce":
+                out.append(
+                    CrossEntropy(self.table, weight, float(scale or 1.0), threads=self.threads, usable=self.usable, wide=True, window=window)
+                )
+            else:
+                out.append(SquaredError.from_table(self.table, weight, float(scale or 1.0), usable=self.usable, window=window))
+        return out
+
+    def _row_weights(self) -> tuple[Vector | None, float]:
+        """c_i of the combined objective: None and the common weight, or all of them and their mean."""
+        table, weight = self.table, self.group_weight
+        if table.uniform_weight is not None and weight.min() == weight.max():
+            return None, table.uniform_weight * float(weight[0])
+        rows = table.row_weight * np.repeat(weight, np.diff(table.group_offsets))
+        if rows.min() == rows.max():
+            return None, float(rows[0])
+        return np.ascontiguousarray(rows), float(rows.mean())
+
+    @cached_property
+    def first(self) -> Vector:
+        """A point of the region (over usable domains) in which every domain that may have a share has one."""
+        limits = self.limits
+        if self.start is not None:
+            w = self.start if self.usable is None else self.start[self.usable]
+            if self.region is not None and not self.region.contains(self.start, 1e-9):
+                w = self.region.project(self.start)
+                w = w if self.usable is None else w[self.usable]
+            return np.ascontiguousarray(w)
+        room = limits.high - limits.low
+        w = limits.low + room * ((1.0 - limits.low.sum()) / max(room.sum(), 1e-300))
+        if limits.rows is None:
+            return w
+        full = self.region.project(self.spread(w)) if self.region is not None else w
+        w = full if self.usable is None else full[self.usable]
+        missing = np.flatnonzero((w <= 0.0) & (limits.high > 0.0))
+        if missing.size:
+            vertices = np.zeros(w.size)
+            for k in missing:
+                cost = np.zeros(w.size)
+                cost[k] = -1.0
+                vertices += limits.linear_min(cost)
+            w = 0.9 * w + 0.1 * vertices / missing.size
+        return w
+
+    def total_weight(self) -> float:
+        """Sum of all row weights: the scale of the gradient."""
+        weight, scale = self._row_weights()
+        return float(weight.sum()) if weight is not None else scale * self.table.n_rows
+
+
+def _start_shares(start: Mapping[str, float] | NDArray[np.float64], domains: tuple[str, ...]) -> Vector:
+    if isinstance(start, Mapping):
+        if set(start) != set(domains):
+            raise AlignmentError.between("start", sorted(start), "the table", list(domains))
+        return np.array([float(start[name]) for name in domains])
+    shares = np.array(start, dtype=np.float64)
+    if shares.shape != (len(domains),) or not np.all(np.isfinite(shares)) or np.any(shares < 0.0):
+        raise ValueError(f"start has shape {shares.shape}, expected {len(domains)} finite shares >= 0, or a Mixture")
+    return shares
+
+
+def _group_weights(objective: Mapping[str, float] | str | None, names: tuple[str, ...]) -> tuple[bool, Vector]:
+    groups = len(names)
+    if objective is None:
+        return False, np.full(groups, 1.0 / groups)
+    if isinstance(objective, str):
+        if objective != "worst":
+            raise ValueError(f'objective is {objective!r}, expected None, "worst" or a dict of group weights')
+        return True, np.full(groups, 1.0 / groups)
+    unknown = [name for name in objective if name not in names]
+    if unknown:
+        raise TableError(f"objective names groups {unknown} that the table does not have; it has {list(names)}")
+    weight = np.array([float(objective.get(name, 0.0)) for name in names])
+    if not np.all(np.isfinite(weight)) or np.any(weight < 0.0) or weight.sum() <= 0.0:
+        raise ValueError(f"objective weights must be finite, >= 0 and not all 0; got {dict(objective)}")
+    return False, weight / weight.sum()

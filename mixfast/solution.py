@@ -1,0 +1,218 @@
+"""Solution: the mixture that a solver proposes, with everything that speaks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._newton import Step
+from mixfast.mixture import Mixture
+
+if TYPE_CHECKING:
+    from mixfast._problem import Problem
+
+Vector = NDArray[np.float64]
+
+# A multiplier below this share of the spread of the gradient is rounding, not a price.
+_PRICE_ROUNDING = 1e-7
+
+
+class Multipliers(NamedTuple):
+    """Multipliers of the limits of a region, all >= 0 and in nats per unit of share.
+
+    At the optimum ``gradient + cap - floor + bound_rows' (bound_upper - bound_lower)`` is the same for every domain; a domain without
+    a floor has the floor 0.
+    """
+
+    cap: Vector
+    floor: Vector
+    bound_lower: Vector
+    bound_upper: Vector
+
+
+@dataclass(frozen=True)
+class ShadowPrice:
+    """What one binding limit costs.
+
+    Attributes
+    ----------
+    name : str
+        The domain, or the name of the group limit.
+    limit : str
+        "cap", "floor", "at least" or "at most" (the last two for groups).
+    value : float
+        The share the limit allows.
+    price : float
+        Nats of loss saved per unit of share by which the limit is relaxed, >= 0; divide by 100 for a percentage point.
+    text : str
+        The same as a sentence.
+    """
+
+    name: str
+    limit: str
+    value: float
+    price: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A mixture with its certificate.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        The proposed shares, in the order of the table's domains.
+    status : str
+        "optimal": the gap is certified to be at most the tolerance. "optimal_inaccurate": rounding stopped progress above it.
+        "user_limit": `max_iter` or the fixed number of steps of "eg-paper" ended it.
+    value : float
+        Objective at the mixture, nats (squared units of the target for "mse"), the KL term included.
+    gap : float
+        Frank-Wolfe gap over the region: the objective's minimum is at least ``value - gap``.
+    loss : float
+        The objective without the KL term.
+    group_losses : dict of str to float
+        Loss of each group of rows at the mixture.
+    group_weights : dict of str to float
+        Weight of each group: as asked, or for "worst" the multipliers that prove the minimax value.
+    multipliers : Multipliers
+    shadow_prices : tuple of ShadowPrice
+        The limits that bind, dearest first.
+    epochs : dict of str to float, or None
+        Passes over each domain's tokens that the mixture implies; None where the token counts are not known.
+    trace : tuple of Step
+        Rows looked at, domains in play, value, gap and seconds of each step.
+    seconds : float
+        Wall time of the solve.
+    backend : str
+        What computed it, e.g. "cpu (avx512, 2 threads)".
+    """
+
+    mixture: Mixture
+    status: str
+    value: float
+    gap: float
+    loss: float
+    multipliers: Multipliers
+    trace: tuple[Step, ...] = field(repr=False)
+    seconds: float
+    backend: str
+    _problem: Problem = field(repr=False)
+    _group_weight: Vector = field(repr=False)
+
+    @property
+    def group_weights(self) -> dict[str, float]:
+        """Weight of each group in the objective, summing to 1; for "worst" the multipliers that prove the minimax value."""
+        return dict(zip(self._problem.table.group_names, self._group_weight.tolist(), strict=True))
+
+    @cached_property
+    def group_losses(self) -> dict[str, float]:
+        """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows where there are several."""
+        names = self._problem.table.group_names
+        if len(names) == 1:
+            return {names[0]: self.loss}
+        usable = self._problem.usable
+        w = self.mixture.weights if usable is None else self.mixture.weights[usable]
+        losses = [float(group.losses(w[None, :])[0]) for group in self._problem.group_objectives]
+        return dict(zip(names, losses, strict=True))
+
+    @property
+    def epochs(self) -> dict[str, float] | None:
+        """Implied epochs by domain, or None where the region knows no token counts."""
+        region = self._problem.region
+        if region is None or region.available is None:
+            return None
+        available = dict(zip(region.domains, region.available.tolist(), strict=True))
+        return self.mixture.epochs(available, region.target_tokens)
+
+    @cached_property
+    def shadow_prices(self) -> tuple[ShadowPrice, ...]:
+        """The limits that bind and what relaxing them would save, dearest first."""
+        return tuple(sorted(self._prices(), key=lambda price: -price.price))
+
+    def _prices(self) -> list[ShadowPrice]:
+        region = self._problem.region
+        if region is None:
+            return []
+        out = []
+        limits: list[tuple[str, str, float, float]] = []
+        for k, name in enumerate(region.domains):
+            if region.cap[k] < 1.0:
+                limits.append((name, "cap", float(region.cap[k]), float(self.multipliers.cap[k])))
+            if region.floor[k] > 0.0:
+                limits.append((name, "floor", float(region.floor[k]), float(self.multipliers.floor[k])))
+        for b, bound in enumerate(region.bounds):
+            limits.append((bound.name, "at least", float(bound.lower), float(self.multipliers.bound_lower[b])))
+            limits.append((bound.name, "at most", float(bound.upper), float(self.multipliers.bound_upper[b])))
+        for name, limit, value, price in limits:
+            if price > max(_PRICE_ROUNDING, 10 * self.gap):
+                out.append(ShadowPrice(name, limit, value, price, self._sentence(name, limit, value, price)))
+        return out
+
+    def _sentence(self, name: str, limit: str, value: float, price: float) -> str:
+        region = self._problem.region
+        point = f"{price / 100:.3g} nats per percentage point"
+        if limit == "cap" and region is not None and region.available is not None and region.target_tokens:
+            per_epoch = price * region.available[region.domains.index(name)] / region.target_tokens
+            return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth {per_epoch:.3g} nats ({point})"
+        if limit == "cap":
+            return f"{name} is at its cap of {value:.3%}: raising it saves {point}"
+        if limit == "floor":
+            return f"{name} is held up by its floor of {value:.3%}: lowering it saves {point}"
+        change = "lowering" if limit == "at least" else "raising"
+        return f"{name} is at its limit of {limit} {value:.3%}: {change} it saves {point}"
+
+    @cached_property
+    def unconstrained(self) -> Solution:
+        """The optimum of the same objective over the whole simplex: what the limits of the region cost."""
+        from mixfast import solver
+
+        if self._problem.region is None:
+            return self
+        return solver._solve_problem(self._problem.without_limits())
+
+    def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:
+        """How far each share can move while the objective stays within `eps` nats of this one.
+
+        Parameters
+        ----------
+        eps : float
+            Nats (the unit of `value`), > 0.
+        domains : list of str, optional
+            The domains to look at; all by default.
+
+        Returns
+        -------
+        dict of str to (float, float)
+            Smallest and largest share over ``{w in region: L(w) <= value + eps}``. Both ends are attained by mixtures whose loss was
+            computed, so the true range is at least as wide.
+
+        Notes
+        -----
+        For each end: maximise the share within the quadratic model of L at the optimum, then search along the ray to that point with exact
+        losses, and once more with the gradient found there. Costs a few sweeps of the rows for each batch of 64 domains.
+        """
+        from mixfast import _flat
+
+        return _flat.ranges(self, eps, domains)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The solution as plain numbers and strings, for json."""
+        return {
+            "mixture": self.mixture.as_dict(),
+            "status": self.status,
+            "value": self.value,
+            "gap": self.gap,
+            "loss": self.loss,
+            "group_losses": self.group_losses,
+            "group_weights": self.group_weights,
+            "epochs": self.epochs,
+            "shadow_prices": [vars(price) for price in self.shadow_prices],
+            "seconds": self.seconds,
+            "backend": self.backend,
+        }
