@@ -7,9 +7,9 @@
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
 /* Added to the diagonal, as a share of its largest entry: H is singular where experts copy one another or rows are
- * fewer than domains. Large enough to keep rounding out of the factor, small enough for a step along such a direction
- * to go all the way to a bound, where the active set deals with it; refinement removes what it changes. */
-static const double RIDGE = 1e-11;
+ * fewer than domains, and indefinite by the rounding of its sums. Small enough for a step along such a direction to go
+ * all the way to a bound, where the active set deals with it; raised tenfold as often as a pivot is still lost. */
+static const double RIDGE = 1e-11, RIDGE_GROWTH = 10.0;
 
 typedef struct {
     ptrdiff_t n, free;
@@ -19,15 +19,12 @@ typedef struct {
     double *L;        /* their Cholesky factor (free, free) */
     double *b, *ones; /* right-hand sides, solved in place */
     double *step, *reduced;
-    double level;
+    double level, ridge;
 } mf_step;
 
-static void factor(mf_step *q) {
+/* Cholesky factor of H_FF + ridge; false where a pivot is lost in rounding. */
+static int factor(mf_step *q) {
     const ptrdiff_t f = q->free;
-    double ridge = 0;
-    for (ptrdiff_t k = 0; k < q->n; k++)
-        if (q->H[k * q->n + k] > ridge) ridge = q->H[k * q->n + k];
-    ridge = RIDGE * (ridge > 0 ? ridge : 1.0);
     for (ptrdiff_t i = 0; i < f; i++) {
         const double *row = q->H + q->index[i] * q->n;
         double *Li = q->L + i * f;
@@ -37,10 +34,12 @@ static void factor(mf_step *q) {
             for (ptrdiff_t k = 0; k < j; k++) sum -= Li[k] * Lj[k];
             Li[j] = sum / Lj[j];
         }
-        double pivot = row[q->index[i]] + ridge;
+        double pivot = row[q->index[i]] + q->ridge;
         for (ptrdiff_t k = 0; k < i; k++) pivot -= Li[k] * Li[k];
-        Li[i] = sqrt(pivot > ridge ? pivot : ridge);
+        if (!(pivot > 0.1 * q->ridge)) return 0;
+        Li[i] = sqrt(pivot);
     }
+    return 1;
 }
 
 static void substitute(const mf_step *q, double *x) {
@@ -71,19 +70,19 @@ static int solve_free(mf_step *q) {
         }
     }
     if (!q->free) return 0;
-    factor(q);
+    while (!factor(q)) q->ridge *= RIDGE_GROWTH;
     for (ptrdiff_t i = 0; i < q->free; i++) q->ones[i] = 1;
     substitute(q, q->ones);
     for (ptrdiff_t i = 0; i < q->free; i++) sum_ones += q->ones[i];
     q->level = 0;
-    /* The second pass removes what the ridge and the cancellation of large b and level left; few need more. */
+    /* The second pass removes what the cancellation of large b and level left; few need more. */
     for (int pass = 0; pass < 5; pass++) {
         double moved = 0, sum_b = 0, level;
         for (ptrdiff_t k = 0; k < n; k++) moved += q->step[k];
         if (pass > 1 && fabs(moved) < 1e-14) break;
         for (ptrdiff_t i = 0; i < q->free; i++) {
             const double *row = q->H + q->index[i] * n;
-            double sum = q->g[q->index[i]] + q->level;
+            double sum = q->g[q->index[i]] + q->level + q->ridge * q->step[q->index[i]];
             for (ptrdiff_t k = 0; k < n; k++) sum += row[k] * q->step[k];
             q->b[i] = -sum;
         }
@@ -100,7 +99,7 @@ static int solve_free(mf_step *q) {
 static void reduced_gradient(mf_step *q) {
     for (ptrdiff_t k = 0; k < q->n; k++) {
         const double *row = q->H + k * q->n;
-        double sum = q->g[k] + q->level;
+        double sum = q->g[k] + q->level + q->ridge * q->step[k];
         for (ptrdiff_t j = 0; j < q->n; j++) sum += row[j] * q->step[j];
         q->reduced[k] = sum;
     }
@@ -204,6 +203,9 @@ int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const doub
     double *memory = malloc((size_t)(n * n + 4 * n) * sizeof(double) + (size_t)n * sizeof(ptrdiff_t));
     if (!memory) return -1;
     mf_step q = {.n = n, .H = hessian, .g = gradient, .w = w, .lo = lo, .hi = hi, .state = state, .step = step};
+    for (ptrdiff_t k = 0; k < n; k++)
+        if (hessian[k * n + k] > q.ridge) q.ridge = hessian[k * n + k];
+    q.ridge = RIDGE * (q.ridge > 0 ? q.ridge : 1.0);
     q.L = memory;
     q.b = memory + n * n;
     q.ones = q.b + n;

@@ -52,6 +52,25 @@ def minimise(
     Contradiction
         If no point meets all limits.
     """
+    return _simplex(cost, lower, upper, rows, row_lower, row_upper, total)[0]
+
+
+def prices(
+    cost: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector, total: float = 1.0
+) -> tuple[float, Vector]:
+    """Return what one more unit of the total costs, and of each row's activity (B,), at the vertex of `minimise`.
+
+    ``cost - level - prices @ rows`` is >= 0 where s is at `lower`, <= 0 at `upper`, and 0 between; a row's price is >= 0 at
+    `row_lower`, <= 0 at `row_upper`, and 0 between.
+    """
+    dual = _simplex(cost, lower, upper, rows, row_lower, row_upper, total)[1]
+    return float(dual[0]), dual[1:]
+
+
+def _simplex(
+    cost: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector, total: float
+) -> tuple[Vector, Vector]:
+    """The vertex (K,) and the multipliers (1 + B,) of the total and of the rows."""
     n_rows, n_domains = rows.shape
     scale = np.abs(rows).max(axis=1, initial=0.0)
     scale[scale == 0.0] = 1.0
@@ -82,12 +101,14 @@ def minimise(
         values[basis] = 0.0
         square = system[:, basis]
         values[basis] = np.linalg.solve(square, right - system @ values)
-        reduced = price - np.linalg.solve(square.T, price[basis]) @ system
+        dual = np.linalg.solve(square.T, price[basis])
+        reduced = price - dual @ system
 
         below, above = low[basis] - values[basis], values[basis] - high[basis]
         outside = np.maximum(below, above)
         if outside.max() <= FEASIBLE:
-            return np.clip(values[:n_domains], lower, upper)
+            dual[1:] /= scale
+            return np.clip(values[:n_domains], lower, upper), dual
 
         # Ties in the reduced costs can make the dual simplex cycle; after a stall Bland's rule, which cannot, steps in.
         objective = float(price @ values)

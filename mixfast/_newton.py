@@ -38,27 +38,39 @@ _COARSE_ROWS = 2048
 
 
 def _fine_rows(rows: int, domains: int) -> int:
-    """Rows of the second sample, to come close: one of its Newton steps costs about a tenth of a sweep of all rows."""
-    return min(max(int(rows / (8 + domains / 1.5)), 4096), 131072)
+    """Rows of the second sample, to come close: one of its Newton steps costs about a tenth of a sweep of all rows.
+
+    80 rows a domain where that fits in 1/20 of the table, or 16 MB.
+    """
+    wanted = max(int(rows / (8 + domains / 1.5)), 4096, 80 * domains)
+    return min(wanted, max(rows // 20, (4 << 20) // domains), 131072)
 
 
 def _hessian_rows(rows: int, domains: int) -> int:
-    """Rows that supply the Hessian of all of them, for about half the cost of a sweep."""
+    """Rows that supply the Hessian of all of them, for about the cost of a sweep."""
     return max(int(rows / (2 + domains / 8)), 16384)
 
 
+# A gap above this is far from the optimum: there are rows that no domain in play explains well.
+_ROUGH, _KEEP = 0.05, 0.1
+# Steps of expectation maximisation before the first Newton step.
+_EM_STEPS = 3
 # First steps on all rows that follow the sample's own curve instead of its Hessian alone.
 _CURVED_STEPS = 1
+# Multiply-adds of a Hessian that is taken over all rows at each step, where the working set is packed: about 0.3 s.
+_EXACT_WORK = 3e10
+# Steps after those with a Hessian of their own, before it is only carried along.
+_FRESH_STEPS = 1
 # Up to this many domains every sweep is over all of them; beyond, over a working set.
 _ALL_DOMAINS = 96
 # Domains added to the working set in one round.
-_NEW_DOMAINS = 48
+_NEW_DOMAINS = 64
 
 
 class Step(NamedTuple):
     """One line of a trace."""
 
-    level: int  # rows looked at
+    rows: int  # rows looked at
     domains: int
     value: float
     gap: float
@@ -87,6 +99,10 @@ class Limits:
             return self
         rows = None if self.rows is None else np.ascontiguousarray(self.rows[:, columns])
         return Limits(self.low[columns], self.high[columns], rows, self.rows_low, self.rows_high)
+
+    def above(self, floor: Vector) -> Limits:
+        """The same limits with floors raised to `floor`."""
+        return Limits(np.maximum(self.low, floor), self.high, self.rows, self.rows_low, self.rows_high)
 
     def linear_min(self, gradient: Vector) -> Vector:
         """A vertex that minimises <gradient, s>."""
@@ -152,12 +168,32 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     sample = None
     if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS:
         w = _sparse_start(objective.sample(min(_COARSE_ROWS, objective.rows)), limits, w)
+    first = objective.sample(_COARSE_ROWS) if objective.rows >= 4 * _COARSE_ROWS else objective
+    w = _em(first, limits, w)
     for rows in (_COARSE_ROWS, _fine_rows(objective.rows, w.size)):
         if objective.rows >= 4 * rows:
             # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
             sample = objective.sample(rows)
             w = _working_set(sample, None, limits, w, 1e-1 / rows, 30, trace, began).w
     return _working_set(objective, sample, limits, w, tol, max_iter, trace, began)
+
+
+def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None = None) -> Vector:
+    """w after a few steps of expectation maximisation, w_k <- w_k * g_k / <g, w>, kept within the limits.
+
+    Where one expert explains a row far better than the others, Newton's model of -log only ever doubles what the row is given, while
+    these steps find the right order of magnitude at once. They are no good at the last digits.
+    """
+    if limits.rows is not None:
+        return w
+    for _ in range(_EM_STEPS):
+        pull = -w * objective.sums(w, columns)[1]
+        if not (np.all(np.isfinite(pull)) and np.all(pull >= 0.0) and pull.sum() > 0.0):
+            break
+        moved = core.project(np.maximum(pull / pull.sum(), np.where(w > 0.0, 1e-12, 0.0)), limits.low, limits.high)
+        # The projection may take the whole of a small share, which rows (or the KL term) cannot do without.
+        w = moved + 0.01 * (w - moved)
+    return w
 
 
 def _working_set(
@@ -184,11 +220,18 @@ def _working_set(
         if gap <= tol and noise:
             objective, noise = objective.precise(), 0.0
             continue
-        if gap <= tol or steps >= max_iter or (gap >= 0.9 * previous and steps > 30):
+        if gap <= tol or steps >= max_iter or (gap >= 0.9 * previous and gap < _NOISE):
             return Minimum(w, value, gradient, gap, trace, None, steps)
         previous = gap
         columns = _choose(limits, gradient, w)
-        here = (value, gradient) if columns is None else (value, gradient[columns])
+        here: tuple[float, Vector] | None = (value, gradient) if columns is None else (value, gradient[columns])
+        if gap > _ROUGH and columns is not None:
+            # Domains that come in with a share of 0 would have to grow by doubling: give them a little, and let it settle.
+            inside = limits.restrict(columns)
+            seeded = 0.9 * w[columns] + 0.1 * np.mean([inside.linear_min(g) for g in _pulls(gradient[columns])], axis=0)
+            w = w.copy()
+            w[columns] = _em(objective, inside, seeded, columns)
+            here = None
         # Solve the working set ahead of what the other domains add to the gap, not further; at the end leave them some room.
         target = max(0.02 * gap, 0.5 * tol)
         inner = _newton(objective, sample, limits, columns, w, here, target, max_iter - steps, trace, began)
@@ -204,15 +247,19 @@ def _working_set(
 
 def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
     """A point of the region with few shares: the mean of vertices that prefer the domains which pay most at w."""
-    gradient = sample.sums(w)[1]
-    best = np.argsort(gradient)[:_NEW_DOMAINS]
-    cost = np.zeros(w.size)
-    total = np.zeros(w.size)
-    for first in range(_NEW_DOMAINS):
-        # Each of the best domains is once the cheapest; the others follow in turn, where caps leave something over.
-        cost[np.roll(best, -first)] = np.arange(-_NEW_DOMAINS, 0)
-        total += limits.linear_min(cost)
-    return total / _NEW_DOMAINS
+    vertices = [limits.linear_min(cost) for cost in _pulls(sample.sums(w)[1])]
+    return np.mean(vertices, axis=0)
+
+
+def _pulls(gradient: Vector) -> list[Vector]:
+    """Costs whose vertices prefer, each in its turn, the domains that pay most."""
+    best = np.argsort(gradient)[: _NEW_DOMAINS]
+    out = []
+    for first in range(best.size):
+        cost = np.zeros(gradient.size)
+        cost[np.roll(best, -first)] = np.arange(-best.size, 0)
+        out.append(cost)
+    return out
 
 
 def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
@@ -250,9 +297,10 @@ def _newton(
     """
     inside = limits.restrict(columns)
     w = start if columns is None else start[columns]
-    exact = sample is None
+    small = columns is not None and objective.packs(w.size) and objective.rows * w.size**2 < _EXACT_WORK
+    exact = sample is None or small
     part = objective if exact else objective.every(max(1, objective.rows // _hessian_rows(objective.rows, w.size)))
-    fresh = max_iter if exact else _CURVED_STEPS + 1
+    fresh = max_iter if exact else _CURVED_STEPS + _FRESH_STEPS
     hessian: Matrix | None = None
     if here is None or exact:
         value, gradient, hessian = objective.sums(w, columns, hessian=exact)
@@ -262,14 +310,22 @@ def _newton(
     if here is None:
         trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
     steps = 0
-    while gap > tol and steps < max_iter:
-        if not exact and steps < _CURVED_STEPS:
+    noise, slow = 0.0, False
+    while gap + noise > tol and steps < max_iter:
+        if slow and gap > _ROUGH:
+            w = _em(objective, inside, w, columns)
+            value, gradient, _ = objective.sums(w, columns)
+            gap, slow = inside.gap(gradient, w), False
+            trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
+            hessian = objective.sums(w, columns, hessian=True)[2] if exact else None
+        if not exact and steps < _CURVED_STEPS and gap < _ROUGH:
             tilted = _Tilted(sample, columns, gradient - sample.sums(w, columns)[1])
             direction = _newton(tilted, None, inside, None, w, None, 1e-2 * gap, 8, [], began).w - w
         else:
             if not exact and (hessian is None or steps < fresh):
                 hessian = part.sums(w, columns, hessian=True)[2]
-            direction = inside.newton(hessian, gradient, w)
+            # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
+            direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(hessian, gradient, w)
         slope = float(gradient @ direction)
         if not slope < 0.0:
             break
@@ -293,10 +349,11 @@ def _newton(
         elif hessian is not None:
             _secant_update(hessian, w_new - w, gradient_new - gradient)
         stalled = _NOISE > gap_new > 0.5 * gap
+        slow = gap_new > 0.7 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1
         noise = _noise(objective, hessian, w) if sample is not None and hessian is not None else 0.0
-        if noise and (stalled or (gap < max(tol, 5.0 * noise) and gap + noise > tol)):
+        if noise and (stalled or (noise > 0.5 * tol and gap < 5.0 * noise)):
             # float32's rounding is in the way: from here on in float64, starting with the gradient here.
             objective, noise = objective.precise(), 0.0
             value, gradient, _ = objective.sums(w, columns)

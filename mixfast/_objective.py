@@ -24,7 +24,9 @@ Sums = tuple[float, Vector, Matrix | None]
 # row maximum need not be subtracted: one pass less over every panel.
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
 # Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
-_FLOAT_ERROR, _SHIFTED_ERROR = 2e-7, 2e-6
+_FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
+# Stretches of neighbouring rows that stand for all of them where a Hessian is wanted.
+_STRETCHES = 64
 # With more columns the solver works on few of them at a time, and a row's best among those may be far below its best.
 _FEW_COLUMNS = 96
 # A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
@@ -54,6 +56,9 @@ class Objective(Protocol):
 
     def rounding(self, curvature: float) -> float:
         """What rounding may add to a gradient where the Hessian's diagonal reaches `curvature`; 0 in float64."""
+
+    def packs(self, count: int) -> bool:
+        """Whether sums over `count` of the columns are quick: made from a copy in or near the cache."""
 
     def losses(self, mixtures: Matrix) -> Vector:
         """Values (M,) at candidate mixtures (M, K)."""
@@ -126,18 +131,10 @@ class CrossEntropy:
         return out
 
     def every(self, step: int) -> CrossEntropy:
-        """The objective on every `step`-th row of the table, which is not copied."""
+        """The objective on 1/step of the rows, in stretches spread over the table, which is not copied."""
         if step == 1 or self._packed is not None:
             return self if step == 1 else self.sample(self.rows // step)
-        out = object.__new__(CrossEntropy)
-        out.__dict__.update(self.__dict__)
-        values = self._source.loglik[::step]
-        stretch = self.rows / values.shape[0]
-        out.rows = values.shape[0]
-        out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[::step]) * stretch
-        out.scale = self.scale * stretch
-        out._source = core.Rows(values, out.weight, out.scale, self.shift, self.wide, self._usable, self.bounded)
-        return out
+        return _Stretches(self, step)
 
     def precise(self) -> CrossEntropy:
         """The same rows with float64 probabilities, computed anew in each sweep: about three times slower than float32."""
@@ -147,6 +144,12 @@ class CrossEntropy:
         out.__dict__.update(self.__dict__, wide=True, _packed=None, _part=None)
         out._source = core.Rows(self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded)
         return out
+
+    def packs(self, count: int) -> bool:
+        """Whether a view of `count` columns is a packed copy: it is where that takes little beside the table."""
+        table = self._source.loglik
+        size = self.rows * count * (8 if self.wide else 4)
+        return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 4)
 
     def rounding(self, curvature: float) -> float:
         # Each row's p / s is off by about 1e-7 of itself, independently: sum c^2 v^2 is about scale * (sum c v^2).
@@ -159,8 +162,9 @@ class CrossEntropy:
         key = columns.tobytes()
         if self._part is None or self._part[0] != key:
             part = self._source.with_columns(columns if self._usable is None else self._usable[columns])
-            if self._packed is not None:
-                part = part.pack(self._sampled, self.weight, self.scale, self.wide, 1)
+            if self.packs(columns.size):
+                self._part = None  # the old copy goes before the new one comes
+                part = part.pack(self._sampled, self.weight, self.scale, self.wide, self.threads)
             self._part = (key, part)
         return self._part[1]
 
@@ -193,6 +197,33 @@ class CrossEntropy:
         """Gradients (M, C) at mixtures (M, C), rows of bin b counting multiplicity (M, B) times in objective m."""
         view = self._packed or self._source
         return view.gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)
+
+
+class _Stretches(CrossEntropy):
+    """1/step of the rows of a table too large to pack: `_STRETCHES` stretches of neighbours, each read in one go."""
+
+    def __init__(self, whole: CrossEntropy, step: int) -> None:
+        self.__dict__.update(whole.__dict__, _part=None)
+        values = whole._source.loglik
+        length = max(whole.rows // (step * _STRETCHES), 1)
+        starts = (np.arange(_STRETCHES) * whole.rows) // _STRETCHES
+        self.rows = length * _STRETCHES
+        stretch = whole.rows / self.rows
+        self._parts = []
+        for start in starts.tolist():
+            window = slice(start, start + length)
+            weight = None if whole.weight is None else whole.weight[window] * stretch
+            scale = whole.scale * stretch
+            self._parts.append(core.Rows(values[window], weight, scale, self.shift, self.wide, self._usable, self.bounded))
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+        chosen = columns if self._usable is None or columns is None else self._usable[columns]
+        value, gradient, curvature = 0.0, 0.0, 0.0
+        for part in self._parts:
+            view = part if columns is None or columns.size == self.columns else part.with_columns(chosen)
+            v, g, h = view.sums(w, True, hessian, self.threads)
+            value, gradient, curvature = value + v, gradient + g, curvature + h if hessian else None
+        return value, gradient, curvature
 
 
 class SquaredError:
@@ -235,6 +266,9 @@ class SquaredError:
     def rounding(self, curvature: float) -> float:
         return 0.0
 
+    def packs(self, count: int) -> bool:
+        return True
+
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         gram, moment = self.gram, self.moment
         if columns is not None:
@@ -265,6 +299,9 @@ class Regularised:
 
     def rounding(self, curvature: float) -> float:
         return self.base.rounding(curvature)
+
+    def packs(self, count: int) -> bool:
+        return self.base.packs(count)
 
     @staticmethod
     def term(kl: float, prior: Vector, w: Vector) -> tuple[float, Vector]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixfast._newton import Limits
 from mixfast._objective import Columns, CrossEntropy, Objective, Regularised, SquaredError, Vector
-from mixfast.errors import AlignmentError, InfeasibleError, TableError
+from mixfast.errors import AlignmentError, InfeasibleError, TableError, listing
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
 
@@ -79,14 +79,25 @@ class Problem:
         reach = self.region.reachable
         if self.kl > 0.0:
             lost = reach & (self.prior <= 0.0)
-            if np.any(lost & (self.region.floor > 0.0)):
-                raise InfeasibleError(
-                    "with kl > 0 a domain of prior 0 cannot have a share, but "
-                    + ", ".join(self.table.domains[k] for k in np.flatnonzero(lost & (self.region.floor > 0.0)))
-                    + " must have one: give it a prior, or remove its floor"
-                )
-            reach = reach & ~lost
+            if lost.any():
+                reach = self._without(lost).reachable
         return None if reach.all() else np.flatnonzero(reach).astype(np.int32)
+
+    def _without(self, lost: NDArray[np.bool_]) -> Region:
+        """The region with the domains of prior 0 at 0, where the KL term wants them."""
+        names = [self.table.domains[k] for k in np.flatnonzero(lost)]
+        held = [self.table.domains[k] for k in np.flatnonzero(lost & (self.region.floor > 0.0))]
+        if held:
+            raise InfeasibleError(
+                f"with kl > 0 a domain of prior 0 cannot have a share, but {listing(held)} must have one: "
+                "give it a prior, or remove its floor"
+            )
+        try:
+            return self.region.replace(cap=np.where(lost, 0.0, self.region.cap))
+        except InfeasibleError as error:
+            raise InfeasibleError(
+                f"with kl > 0 a domain of prior 0 cannot have a share, and without {listing(names)} the region is empty: {error}"
+            ) from None
 
     @cached_property
     def limits(self) -> Limits:

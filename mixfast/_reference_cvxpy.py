@@ -108,7 +108,8 @@ def solve_cvxpy(
         raise BackendError(f"cvxpy with {solver} ended as {problem.status!r}, expected 'optimal'")
     weights = np.maximum(np.asarray(w.value, dtype=np.float64), 0.0)
     if worst:
-        duals = np.array([max(float(limit.dual_value), 0.0) for limit in worst])
+        # A dual value is a scalar, or an array of one, as the shape of the loss would have it.
+        duals = np.array([max(float(np.sum(limit.dual_value)), 0.0) for limit in worst])
         shares = duals / duals.sum()
     value = total_value(table, weights, prior=region.prior, kl=kl, objective=objective)
     solver_seconds = float(problem.solver_stats.solve_time or np.nan)

@@ -43,6 +43,9 @@ class _Rows:
     def rounding(self, curvature: float) -> float:
         return 0.0
 
+    def packs(self, count: int) -> bool:
+        return True
+
     def losses(self, mixtures: Matrix) -> Vector:
         return np.array([self.sums(w)[0] for w in mixtures])
 

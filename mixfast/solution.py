@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._newton import Step
+from mixfast._multipliers import Multipliers, multipliers
+from mixfast._newton import Minimum, Step
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -19,19 +20,8 @@ Vector = NDArray[np.float64]
 
 # A multiplier below this share of the spread of the gradient is rounding, not a price.
 _PRICE_ROUNDING = 1e-7
-
-
-class Multipliers(NamedTuple):
-    """Multipliers of the limits of a region, all >= 0 and in nats per unit of share.
-
-    At the optimum ``gradient + cap - floor + bound_rows' (bound_upper - bound_lower)`` is the same for every domain; a domain without
-    a floor has the floor 0.
-    """
-
-    cap: Vector
-    floor: Vector
-    bound_lower: Vector
-    bound_upper: Vector
+# A share this close to a limit is at it.
+_AT_LIMIT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -98,12 +88,12 @@ class Solution:
     value: float
     gap: float
     loss: float
-    multipliers: Multipliers
     trace: tuple[Step, ...] = field(repr=False)
     seconds: float
     backend: str
     _problem: Problem = field(repr=False)
     _group_weight: Vector = field(repr=False)
+    _minimum: Minimum = field(repr=False)
 
     @property
     def group_weights(self) -> dict[str, float]:
@@ -131,6 +121,11 @@ class Solution:
         return self.mixture.epochs(available, region.target_tokens)
 
     @cached_property
+    def multipliers(self) -> Multipliers:
+        """Multipliers of the region's limits; one sweep of the rows where the region excludes domains, else at once."""
+        return multipliers(self._problem, self._minimum, self._group_weight)
+
+    @cached_property
     def shadow_prices(self) -> tuple[ShadowPrice, ...]:
         """The limits that bind and what relaxing them would save, dearest first."""
         return tuple(sorted(self._prices(), key=lambda price: -price.price))
@@ -139,20 +134,24 @@ class Solution:
         region = self._problem.region
         if region is None:
             return []
-        out = []
-        limits: list[tuple[str, str, float, float]] = []
+        w, prices = self.mixture.weights, self.multipliers
+        # Name, kind, the limit, how far the share is from it, and its price.
+        limits: list[tuple[str, str, float, float, float]] = []
         for k, name in enumerate(region.domains):
-            if region.cap[k] < 1.0:
-                limits.append((name, "cap", float(region.cap[k]), float(self.multipliers.cap[k])))
-            if region.floor[k] > 0.0:
-                limits.append((name, "floor", float(region.floor[k]), float(self.multipliers.floor[k])))
-        for b, bound in enumerate(region.bounds):
-            limits.append((bound.name, "at least", float(bound.lower), float(self.multipliers.bound_lower[b])))
-            limits.append((bound.name, "at most", float(bound.upper), float(self.multipliers.bound_upper[b])))
-        for name, limit, value, price in limits:
-            if price > max(_PRICE_ROUNDING, 10 * self.gap):
-                out.append(ShadowPrice(name, limit, value, price, self._sentence(name, limit, value, price)))
-        return out
+            cap, floor = float(region.cap[k]), float(region.floor[k])
+            if cap < 1.0:
+                limits.append((name, "cap", cap, cap - w[k], float(prices.cap[k])))
+            if floor > 0.0:
+                limits.append((name, "floor", floor, w[k] - floor, float(prices.floor[k])))
+        for b, (bound, row) in enumerate(zip(region.bounds, region.bound_rows, strict=True)):
+            lower, upper, inside = float(bound.lower), float(bound.upper), float(row @ w)
+            limits.append((bound.name, "at least", lower, inside - lower, float(prices.bound_lower[b])))
+            limits.append((bound.name, "at most", upper, upper - inside, float(prices.bound_upper[b])))
+        return [
+            ShadowPrice(name, limit, value, price, self._sentence(name, limit, value, price))
+            for name, limit, value, slack, price in limits
+            if price > max(_PRICE_ROUNDING, 10 * self.gap) and slack <= _AT_LIMIT
+        ]
 
     def _sentence(self, name: str, limit: str, value: float, price: float) -> str:
         region = self._problem.region

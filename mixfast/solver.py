@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from mixfast import _backend
 from mixfast._bootstrap import Bootstrap, bootstrap
 from mixfast._holdout import HeldOut, holdout
-from mixfast._newton import Limits, Minimum, Step, minimise
+from mixfast._newton import Minimum, Step, minimise
 from mixfast._problem import Problem
 from mixfast.errors import BackendError, NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region
-from mixfast.solution import Multipliers, Solution
+from mixfast.solution import Solution
 from mixfast.tables import ExpertTable
 
 __all__ = ["Bootstrap", "HeldOut", "Solution", "bootstrap", "holdout", "path", "solve"]
@@ -164,54 +164,13 @@ def _wrap(problem: Problem, minimum: Minimum, group_weight: Vector, seconds: flo
         minimum.value,
         minimum.gap,
         loss,
-        _multipliers(problem, minimum),
         tuple(minimum.trace),
         seconds,
         backend,
         problem,
         group_weight,
+        minimum,
     )
-
-
-def _multipliers(problem: Problem, minimum: Minimum) -> Multipliers:
-    """Non-negative multipliers that make the gradient level, from the gradient at the optimum."""
-    limits, w, g = problem.limits, minimum.w, minimum.gradient
-    none = np.zeros(0)
-    lower, upper = (none, none) if limits.rows is None else (np.zeros(limits.rows.shape[0]), np.zeros(limits.rows.shape[0]))
-    free = (w > limits.low + 1e-12) & (w < limits.high - 1e-12)
-    if limits.rows is not None:
-        price = _row_prices(limits, g, w, free)
-        lower, upper = np.maximum(-price, 0.0), np.maximum(price, 0.0)
-        g = g + price @ limits.rows
-    if free.any():
-        level = float(w[free] @ g[free] / w[free].sum())
-    else:  # every domain at a bound: any level between the two sides will do
-        at_high = w >= limits.high - 1e-12
-        low, high = g[at_high].max(initial=-math.inf), g[~at_high].min(initial=math.inf)
-        level = float(low if math.isinf(high) else high if math.isinf(low) else 0.5 * (low + high))
-    cap = np.where(w >= limits.high - 1e-12, np.maximum(level - g, 0.0), 0.0)
-    floor = np.where(w <= limits.low + 1e-12, np.maximum(g - level, 0.0), 0.0)
-    return Multipliers(problem.spread(cap), problem.spread(floor), lower, upper)
-
-
-def _row_prices(limits: Limits, g: Vector, w: Vector, free: NDArray[np.bool_]) -> Vector:
-    """Signed prices of the group limits (positive at the upper one): those that level the gradient over the free domains."""
-    rows = limits.rows
-    activity = rows @ w
-    side = np.where(activity >= limits.rows_high - 1e-9, 1, 0) - np.where(activity <= limits.rows_low + 1e-9, 1, 0)
-    both = limits.rows_high - limits.rows_low <= 1e-9
-    side = np.where(both, 2, side)
-    price = np.zeros(rows.shape[0])
-    held = np.flatnonzero(side != 0)
-    while held.size and free.any():
-        system = np.column_stack([rows[np.ix_(held, free)].T, -np.ones(int(free.sum()))])
-        fit = np.linalg.lstsq(system, -g[free], rcond=None)[0][:-1]
-        wrong = (side[held] != 2) & (fit * side[held] < 0.0)
-        if not wrong.any():
-            price[held] = fit
-            break
-        held = held[~wrong]
-    return price
 
 
 def _eg_paper(problem: Problem) -> Solution:

@@ -1,0 +1,76 @@
+"""The sections of `mixfast demo`: the whole way on the sample, each number with a line on what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mixfast import _cli_text as text
+from mixfast import solver
+from mixfast._cli_inputs import count, numbers
+from mixfast.region import Region
+from mixfast.tables import ExpertTable
+
+_BUDGET = 150_000_000
+_KL = (0.0, 0.001, 0.01, 0.1, 1.0)
+
+_WHAT = """\
+Sixteen tiny language models, each trained on one domain of real text, scored three texts that none of them has seen:
+questions and answers on Perl, a computing dictionary, and fortune cookies. How much of each domain should one model be
+trained on to do well on all three? (mixfast/data/README.md says where the numbers come from.)"""
+
+_READ_INFO = """\
+What it says: each row is one byte of a target text, each column an expert. `only doc_perl` is the loss of the best
+single expert; an expert of DNA is no help. `uniform mixture`, equal shares, is better than any single expert."""
+
+_READ_SOLVE = """\
+What it says
+  share         how much of the training tokens to take from the domain
+  90% interval  how far the share moves when other windows of the same texts are drawn: what the data cannot tell
+  epochs        how often the domain's tokens are read; doc_perl and law_licences end at the limit of 4
+  price         what the loss gains for each percentage point that the limit gives way: where more data pays
+  range         how far the share can go alone while the loss hardly changes: what you are free to choose
+  no limits     the optimum if tokens were endless; the difference in value is what the supply costs
+  gap           the proof: the loss is convex, so no allowed mixture is better by more than this"""
+
+_READ_HELD_OUT = """\
+What it says: fitted on four fifths of the windows, the mixture is compared on the last fifth, which it did not see.
+There are no token limits here, so that all mixtures are free alike. `eg-paper` is the loop of the MixMin paper."""
+
+_READ_PATH = """\
+What it says: the more weight on the KL term, the closer the mixture stays to the natural shares of the data, and the
+more loss that costs. `distance` is the share of tokens that would have to change hands (total variation)."""
+
+_END = """\
+Try it yourself: `mixfast demo --copy-to .` writes demo.npz and demo_tokens.yaml here. Then for example
+  mixfast solve demo.npz --tokens demo_tokens.yaml --budget 150M --objective worst
+  mixfast solve demo.npz --cap doc_perl=20% --limit "code:code_*:10%..30%" --out mixture.yaml"""
+
+
+def sections(folder: Path) -> Iterator[str]:
+    """Compute and yield the sections of the demo, one text each."""
+    path, counts = folder / "demo.npz", folder / "demo_tokens.yaml"
+    table = ExpertTable.load(path)
+    yield f"{_WHAT}\n\n{_title('mixfast info demo.npz')}\n{text.info_report(Path(path.name), table)}\n\n{_READ_INFO}\n"
+
+    region = Region.from_tokens(numbers(str(counts), count), _BUDGET, max_epochs=4)
+    solution = solver.solve(table, region)
+    intervals = solver.bootstrap(table, region, solution=solution)
+    eps = 1e-3
+    answer = text.Answer(table, region, None, 0.0, eps, solution, intervals, solution.ranges(eps), _BUDGET)
+    command = "mixfast solve demo.npz --tokens demo_tokens.yaml --budget 150M --max-epochs 4"
+    yield f"{_title(command)}\n{text.solve_report(answer)}\n\n{_READ_SOLVE}\n"
+
+    report = text.held_out_report(solver.holdout(table, share=0.2, seed=0), limited=False)
+    yield f"{_title('mixfast solve demo.npz --held-out 0.2')}\n{report}\n\n{_READ_HELD_OUT}\n"
+
+    rows = []
+    for kl, step in zip(_KL, solver.path(table, region, kl=_KL), strict=True):
+        distance = step.mixture.total_variation(region.prior)
+        rows.append([f"{kl:g}", f"{step.loss:.5f}", text.percent(distance), f"{step.gap:.1e}"])
+    path_table = text.grid(["kl", "loss", "distance", "gap"], rows)
+    yield f"{_title('mixfast solve ... --kl 0.001, 0.01, 0.1, 1')}\n{path_table}\n\n{_READ_PATH}\n\n{_END}"
+
+
+def _title(command: str) -> str:
+    return f"$ {command}\n"

@@ -1,0 +1,232 @@
+"""What the command line takes: numbers with suffixes, NAME=NUMBER options, group limits, and files of numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from mixfast._mixture_files import _YAML_LINE, _unique, _yaml_name
+from mixfast.errors import AlignmentError, MixfastError, listing
+from mixfast.region import Bound, Region
+
+_POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
+
+
+class InputError(MixfastError, ValueError):
+    """An option or a file of numbers that cannot be understood."""
+
+
+def count(text: str) -> int:
+    """Return whole tokens from text such as ``300``, ``2_000``, ``1e9`` or ``1.5T``."""
+    bare = text.strip().upper()
+    power = _POWERS.get(bare[-1:], 0)
+    try:
+        value = Decimal(bare[:-1] if power else bare)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    # Compared before it is scaled: 1e999999999 would become an integer of as many digits.
+    if not value.is_finite() or not 0 <= value < 2**63:
+        raise InputError(f"{text!r} is no number of tokens below 2**63; write it like 300, 2_000, 750K, 1.5T or 1e9")
+    value = value.scaleb(power)
+    if value != value.to_integral_value() or value >= 2**63:
+        raise InputError(f"{text!r} is no whole number of tokens below 2**63")
+    return int(value)
+
+
+def number(text: str) -> float:
+    """Return a float from text such as ``0.2`` or ``20%``."""
+    bare = text.strip()
+    try:
+        value = float(bare.removesuffix("%")) / (100.0 if bare.endswith("%") else 1.0)
+    except ValueError:
+        value = float("nan")
+    if value != value:
+        raise InputError(f"{text!r} is no number; write it like 0.2 or 20%")
+    return value
+
+
+def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: str = "domain") -> Any:
+    """Return None, one number, or a dict of name to number from repeated ``NUMBER`` and ``NAME=NUMBER``.
+
+    A number without a name is for all the names that are not given.
+    """
+    if not given:
+        return None
+    common: list[float] = []
+    by_name: dict[str, float] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        try:
+            share = number(value)
+        except InputError as problem:
+            raise InputError(f"{option} {text}: {problem}") from None
+        if not equals:
+            common.append(share)
+        elif name in by_name:
+            raise InputError(f"{option} names {name} twice")
+        else:
+            by_name[name] = share
+    if len(common) > 1:
+        raise InputError(f"{option} is given more than one number for all: {listing(common)}")
+    unknown = [name for name in by_name if name not in set(known)]
+    if unknown:
+        raise InputError(f"{option} names an unknown {what}: {listing(unknown)}; the table has: {listing(known)}")
+    if not by_name:
+        return common[0]
+    return dict.fromkeys(known, common[0]) | by_name if common else by_name
+
+
+def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] | None:
+    """Return the limits of repeated ``NAME:DOMAIN,DOMAIN:LOW..HIGH``; an end may be empty, a domain a pattern."""
+    if not given:
+        return None
+    out = []
+    for text in given:
+        name, _, rest = text.partition(":")
+        members, colon, window = rest.rpartition(":")
+        low, dots, high = window.partition("..")
+        if not (name.strip() and colon and members.strip() and dots and (low.strip() or high.strip())):
+            raise InputError(
+                f"--limit {text}: expected NAME:DOMAIN,DOMAIN:LOW..HIGH, for example code:python,c:0.1..0.3 "
+                "or code:code_*:..30%"
+            )
+        chosen: list[str] = []
+        for member in map(str.strip, members.split(",")):
+            found = [member] if member in domains else [domain for domain in domains if fnmatchcase(domain, member)]
+            if not found:
+                raise InputError(f"--limit {text}: no domain is called {member!r}; the table has: {listing(domains)}")
+            chosen += [domain for domain in found if domain not in chosen]
+        lower, upper = (number(end) if end.strip() else None for end in (low, high))
+        out.append(Bound(name.strip(), tuple(chosen), lower, upper))
+    return out
+
+
+def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the flat ``name: number`` mapping of a yaml or json file; each number is parsed from its text."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        found = _json_texts(text) if Path(path).suffix.lower() == ".json" else _yaml_texts(text)
+        if not found:
+            raise InputError("it names no domain; expected lines of 'name: number'")
+        return {name: _value(name, value, parse) for name, value in found.items()}
+    except (MixfastError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path}: {problem}") from None
+
+
+def _value(name: str, text: str, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(text)
+    except InputError as problem:
+        raise InputError(f"{name}: {problem}") from None
+
+
+def _json_texts(text: str) -> dict[str, str]:
+    try:
+        # Numbers stay text: a float would lose digits of a count before its suffix is looked at.
+        document = json.loads(text, object_pairs_hook=_unique, parse_int=str, parse_float=str, parse_constant=str)
+    except json.JSONDecodeError as problem:
+        raise InputError(f"not JSON: {problem}") from None
+    if isinstance(document, dict) and isinstance(document.get("mixture"), dict):
+        document = document["mixture"]
+    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
+        raise InputError("expected one JSON object of name to number")
+    return document
+
+
+def _yaml_texts(text: str) -> dict[str, str]:
+    """The small part of YAML that a flat mapping needs; ``format:`` and ``mixture:`` of a mixture file are skipped."""
+    found: dict[str, str] = {}
+    mixture = False
+    for place, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#") or line.rstrip() == "---":
+            continue
+        match = _YAML_LINE.match(line.rstrip())
+        if match is None:
+            raise InputError(f"line {place} is not 'name: number': {line.strip()!r}")
+        name, value = _yaml_name(match, place), match["value"]
+        if name == "mixture" and value is None and not mixture:
+            mixture, found = True, {}
+        elif name == "format" and value is not None and value.startswith("mixfast-"):
+            continue
+        elif value is None:
+            raise InputError(f"line {place}: {name!r} has no number")
+        elif name in found:
+            raise InputError(f"line {place}: {name!r} is given twice")
+        else:
+            found[name] = value.strip("'\"")
+    return found
+
+
+def region(args: Any, domains: Sequence[str]) -> Region | None:
+    """Return the region that the options describe, or None where they limit nothing."""
+    cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
+    bounds = limits(args.limit, domains)
+    prior = _prior(args.prior, domains)
+    epochs = named("--max-epochs", args.max_epochs, domains)
+    if args.tokens is None:
+        if epochs is not None:
+            raise InputError("--max-epochs needs --tokens and --budget: how often tokens repeat follows from both")
+        if cap is None and floor is None and bounds is None and prior is None:
+            return None
+        return Region(domains, prior=prior, cap=cap, floor=floor, bounds=bounds)
+    if args.budget is None:
+        raise InputError("--tokens needs --budget: the tokens of the whole training run, for example --budget 1T")
+    available = numbers(args.tokens, count)
+    _same_names(args.tokens, available, domains)
+    extra = {} if epochs is None else {"max_epochs": epochs}
+    return Region.from_tokens(
+        {name: available[name] for name in domains},
+        args.budget,
+        prior=prior,
+        cap=cap,
+        floor=floor,
+        bounds=bounds,
+        **extra,
+    )
+
+
+def _prior(given: str | None, domains: Sequence[str]) -> Any:
+    if given is None:
+        return None
+    if given == "uniform":
+        return dict.fromkeys(domains, 1.0)
+    shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in _POWERS else number(text))
+    _same_names(given, shares, domains)
+    return shares
+
+
+def _same_names(path: str, names: Mapping[str, Any], domains: Sequence[str]) -> None:
+    if set(names) != set(domains):
+        raise AlignmentError.between(path, names, "the table", domains)
+
+
+def objective(given: Sequence[str] | None, groups: Sequence[str]) -> dict[str, float] | str | None:
+    """Return what --objective asks for: None, "worst", or weights by group."""
+    if not given:
+        return None
+    if list(given) == ["worst"]:
+        # The worst of one group is that group.
+        return "worst" if len(groups) > 1 else None
+    wrong = [text for text in given if "=" not in text]
+    if wrong:
+        raise InputError(f"--objective {wrong[0]}: expected worst, or GROUP=WEIGHT (repeated)")
+    weights: dict[str, float] = named("--objective", given, groups, "group")
+    return weights
+
+
+def positive(option: str, value: float | None) -> None:
+    """Refuse what is not a finite number above 0."""
+    if value is not None and not 0.0 < value < float("inf"):
+        raise InputError(f"{option} is {value:g}, expected a number above 0")
+
+
+def supply_is_cap(where: Region, k: int) -> bool:
+    """Whether the cap of domain k is what its supply of tokens allows, and not an explicit smaller one."""
+    if where.available is None or where.max_epochs is None or not where.target_tokens:
+        return False
+    supply = float(where.max_epochs[k]) * float(where.available[k]) / where.target_tokens
+    return bool(where.cap[k] >= min(supply, 1.0) * (1.0 - 1e-12))
