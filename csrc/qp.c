@@ -6,19 +6,20 @@
 
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
-/* Added to the diagonal, as a share of its largest entry: H is singular where experts copy one another or rows are
+/* Added to the diagonal, as a share of each entry: H is singular where experts copy one another or rows are
  * fewer than domains, and indefinite by the rounding of its sums. Small enough for a step along such a direction to go
  * all the way to a bound, where the active set deals with it; raised tenfold as often as a pivot is still lost. */
-static const double RIDGE = 1e-11, RIDGE_GROWTH = 10.0;
+static const double RIDGE = 1e-11, RIDGE_GROWTH = 10.0, TRACE = 1e-25, SIGN = 1e-14;
 
 typedef struct {
     ptrdiff_t n, free;
     const double *H, *g, *w, *lo, *hi;
     signed char *state;
-    ptrdiff_t *index; /* the free domains */
-    double *L;        /* their Cholesky factor (free, free) */
-    double *b, *ones; /* right-hand sides, solved in place */
-    double *step, *reduced;
+    ptrdiff_t *index;               /* the free domains */
+    double *L;                      /* their Cholesky factor (free, free) */
+    double *b, *ones;               /* right-hand sides, solved in place */
+    double *step, *reduced, *noise; /* noise: what rounding may have made of the reduced gradient */
+    double *diagonal; /* what the ridge is a share of: H_kk, or a trace of the largest where that is nothing */
     double level, ridge;
 } mf_step;
 
@@ -34,9 +35,10 @@ static int factor(mf_step *q) {
             for (ptrdiff_t k = 0; k < j; k++) sum -= Li[k] * Lj[k];
             Li[j] = sum / Lj[j];
         }
-        double pivot = row[q->index[i]] + q->ridge;
+        const double ridge = q->ridge * q->diagonal[q->index[i]];
+        double pivot = row[q->index[i]] + ridge;
         for (ptrdiff_t k = 0; k < i; k++) pivot -= Li[k] * Li[k];
-        if (!(pivot > 0.1 * q->ridge)) return 0;
+        if (!(pivot > 0.1 * ridge)) return 0;
         Li[i] = sqrt(pivot);
     }
     return 1;
@@ -82,7 +84,7 @@ static int solve_free(mf_step *q) {
         if (pass > 1 && fabs(moved) < 1e-14) break;
         for (ptrdiff_t i = 0; i < q->free; i++) {
             const double *row = q->H + q->index[i] * n;
-            double sum = q->g[q->index[i]] + q->level + q->ridge * q->step[q->index[i]];
+            double sum = q->g[q->index[i]] + q->level + q->ridge * q->diagonal[q->index[i]] * q->step[q->index[i]];
             for (ptrdiff_t k = 0; k < n; k++) sum += row[k] * q->step[k];
             q->b[i] = -sum;
         }
@@ -95,27 +97,26 @@ static int solve_free(mf_step *q) {
     return 1;
 }
 
-/* (g + H d)_k + level, for all k. */
+/* (g + H d)_k + level, for all k, and what it may be off by: a domain whose gradient has many digits must not
+ * blur the signs of the others. */
 static void reduced_gradient(mf_step *q) {
     for (ptrdiff_t k = 0; k < q->n; k++) {
         const double *row = q->H + k * q->n;
-        double sum = q->g[k] + q->level + q->ridge * q->step[k];
-        for (ptrdiff_t j = 0; j < q->n; j++) sum += row[j] * q->step[j];
+        double sum = q->g[k] + q->level + q->ridge * q->diagonal[k] * q->step[k], size = fabs(q->g[k]) + fabs(q->level);
+        for (ptrdiff_t j = 0; j < q->n; j++) {
+            double term = row[j] * q->step[j];
+            sum += term;
+            size += fabs(term);
+        }
         q->reduced[k] = sum;
+        q->noise[k] = SIGN * size;
     }
-}
-
-static double gradient_scale(const mf_step *q) {
-    double scale = 0;
-    for (ptrdiff_t k = 0; k < q->n; k++)
-        if (fabs(q->g[k]) > scale) scale = fabs(q->g[k]);
-    return scale > 0 ? scale : 1.0;
 }
 
 /* Primal-dual active set (Hintermueller, Ito, Kunisch, SIAM J. Optim. 13 (2003)): every domain that breaks its
  * bound or the sign of its multiplier changes side at once. A few rounds usually suffice; it may cycle. */
 static int all_at_once(mf_step *q, int rounds) {
-    const double slack = 1e-14, sign = 1e-14 * gradient_scale(q);
+    const double slack = 1e-14;
     for (int round = 1; round <= rounds; round++) {
         int changed = 0;
         if (!solve_free(q)) return 0;
@@ -126,8 +127,8 @@ static int all_at_once(mf_step *q, int rounds) {
                 if (q->w[k] + q->step[k] < q->lo[k] - slack) q->state[k] = AT_LO;
                 if (q->w[k] + q->step[k] > q->hi[k] + slack) q->state[k] = AT_HI;
             } else if (q->lo[k] < q->hi[k]) {
-                if (old == AT_LO && q->reduced[k] < -sign) q->state[k] = FREE;
-                if (old == AT_HI && q->reduced[k] > sign) q->state[k] = FREE;
+                if (old == AT_LO && q->reduced[k] < -q->noise[k]) q->state[k] = FREE;
+                if (old == AT_HI && q->reduced[k] > q->noise[k]) q->state[k] = FREE;
             }
             changed |= q->state[k] != old;
         }
@@ -140,7 +141,6 @@ static int all_at_once(mf_step *q, int rounds) {
  * (Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 16.3). `at` (n) is the walk's offset. */
 static int one_by_one(mf_step *q, double *at, int rounds) {
     const ptrdiff_t n = q->n;
-    const double sign = 1e-13 * gradient_scale(q);
     for (ptrdiff_t k = 0; k < n; k++) {
         at[k] = 0;
         q->state[k] = q->w[k] <= q->lo[k] ? AT_LO : q->w[k] >= q->hi[k] ? AT_HI : FREE;
@@ -178,7 +178,7 @@ static int one_by_one(mf_step *q, double *at, int rounds) {
                 if (q->state[k] == AT_LO && q->reduced[k] < high) high = q->reduced[k], take = k;
                 if (q->state[k] == AT_HI && q->reduced[k] > low) low = q->reduced[k], give = k;
             }
-            if (take < 0 || give < 0 || low - high <= sign) {
+            if (take < 0 || give < 0 || low - high <= 10 * (q->noise[take] + q->noise[give])) {
                 q->level = take < 0 ? (give < 0 ? 0 : -low) : -high;
                 return round;
             }
@@ -186,10 +186,10 @@ static int one_by_one(mf_step *q, double *at, int rounds) {
             continue;
         }
         reduced_gradient(q);
-        double worst = sign;
+        double worst = 0;
         for (ptrdiff_t k = 0; k < n; k++) {
             double wrong = q->state[k] == AT_LO ? -q->reduced[k] : q->state[k] == AT_HI ? q->reduced[k] : 0;
-            if (q->lo[k] < q->hi[k] && wrong > worst) worst = wrong, release = k;
+            if (q->lo[k] < q->hi[k] && wrong > 10 * q->noise[k] && wrong > worst) worst = wrong, release = k;
         }
         if (release < 0) return round;
         q->state[release] = FREE;
@@ -200,17 +200,23 @@ static int one_by_one(mf_step *q, double *at, int rounds) {
 
 int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
           const double *hi, signed char *state, double *step, double *level) {
-    double *memory = malloc((size_t)(n * n + 4 * n) * sizeof(double) + (size_t)n * sizeof(ptrdiff_t));
+    double *memory = malloc((size_t)(n * n + 6 * n) * sizeof(double) + (size_t)n * sizeof(ptrdiff_t));
     if (!memory) return -1;
     mf_step q = {.n = n, .H = hessian, .g = gradient, .w = w, .lo = lo, .hi = hi, .state = state, .step = step};
-    for (ptrdiff_t k = 0; k < n; k++)
-        if (hessian[k * n + k] > q.ridge) q.ridge = hessian[k * n + k];
-    q.ridge = RIDGE * (q.ridge > 0 ? q.ridge : 1.0);
+    q.ridge = RIDGE;
     q.L = memory;
     q.b = memory + n * n;
     q.ones = q.b + n;
     q.reduced = q.ones + n;
-    double *at = q.reduced + n;
+    q.diagonal = q.reduced + n;
+    q.noise = q.diagonal + n;
+    double *at = q.noise + n, largest = 0;
+    for (ptrdiff_t k = 0; k < n; k++)
+        if (hessian[k * n + k] > largest) largest = hessian[k * n + k];
+    for (ptrdiff_t k = 0; k < n; k++) {
+        double least = largest > 0 ? TRACE * largest : 1.0;
+        q.diagonal[k] = hessian[k * n + k] > least ? hessian[k * n + k] : least;
+    }
     q.index = (ptrdiff_t *)(at + n);
     int rounds = all_at_once(&q, 25);
     if (!rounds) {

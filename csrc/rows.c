@@ -250,8 +250,8 @@ static void *mf_work(void *argument) {
 }
 
 /* Threads live for one call only: nothing to inherit at a fork, nothing to shut down. */
-static int mf_crew_run(const mf_task *task, mf_chunk run, size_t bytes, size_t slot, ptrdiff_t n,
-                       ptrdiff_t chunk_rows, ptrdiff_t first, ptrdiff_t last, double *partial, int threads) {
+static int mf_crew_run(const mf_task *task, mf_chunk run, size_t bytes, size_t slot, ptrdiff_t n, ptrdiff_t chunk_rows,
+                       ptrdiff_t first, ptrdiff_t last, double *partial, int threads) {
     mf_crew crew = {task, run, bytes, slot, n, chunk_rows, first, last, partial, first, 0};
     pthread_t helper[64];
     int started = 0;
@@ -274,8 +274,8 @@ int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, 
     size_t slot = (size_t)(1 + rows->ncol + (hessian ? rows->ncol * rows->ncol : 0));
     const int direct = !rows->panels && !hessian;
     size_t bytes = direct ? kernels->sweep.memory(&task) : kernels->pass.memory(&task);
-    return mf_crew_run(&task, direct ? kernels->sweep.run : kernels->pass.run, bytes, slot, rows->n, chunk_rows, first, last,
-                       partial, threads);
+    return mf_crew_run(&task, direct ? kernels->sweep.run : kernels->pass.run, bytes, slot, rows->n, chunk_rows, first,
+                       last, partial, threads);
 }
 
 int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int products, ptrdiff_t first,
@@ -285,8 +285,8 @@ int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int
     task.block = mf_block(rows, 32 << 10, 64);
     ptrdiff_t chunk_rows;
     mf_plan(rows->n, rows->ncol, 0, &chunk_rows);
-    return mf_crew_run(&task, kernels->nll.run, kernels->nll.memory(&task), (size_t)m, rows->n, chunk_rows, first,
-                       last, partial, threads);
+    return mf_crew_run(&task, kernels->nll.run, kernels->nll.memory(&task), (size_t)m, rows->n, chunk_rows, first, last,
+                       partial, threads);
 }
 
 int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, const int32_t *bin, const float *mult,
@@ -315,6 +315,6 @@ int mf_scan(const mf_rows *rows, ptrdiff_t first, ptrdiff_t last, mf_facts *part
     mf_task task = {.rows = rows};
     ptrdiff_t chunk_rows;
     mf_plan(rows->n, rows->ncol, 0, &chunk_rows);
-    return mf_crew_run(&task, kernels->scan.run, kernels->scan.memory(&task), sizeof(mf_facts) / sizeof(double), rows->n,
-                       chunk_rows, first, last, (double *)partial, threads);
+    return mf_crew_run(&task, kernels->scan.run, kernels->scan.memory(&task), sizeof(mf_facts) / sizeof(double),
+                       rows->n, chunk_rows, first, last, (double *)partial, threads);
 }

@@ -18,20 +18,20 @@ enum { MF_F16 = 0, MF_F32 = 1, MF_F64 = 2 };
 
 /* A table in memory (or memory-mapped), or a packed copy of some of its rows and columns. */
 typedef struct {
-    const void *data;      /* (n, stride) row-major log-likelihoods; NULL when packed */
-    int dtype;             /* MF_F16, MF_F32, MF_F64 */
-    ptrdiff_t n;           /* rows */
-    ptrdiff_t stride;      /* elements from one row to the next */
-    const int32_t *cols;   /* the ncol columns in use, or NULL for 0 .. ncol-1 */
-    ptrdiff_t ncol;        /* columns in use */
-    const double *weight;  /* (n,) c_i, or NULL when all equal `scale` */
-    double scale;          /* the common c_i, or a typical one: inner sums run on c_i / scale */
-    int shift;             /* subtract each row's maximum before exp */
-    int bounded;           /* no element is so low that exp underflows */
-    int wide;              /* panels in double (1) or float (0) */
-    const void *panels;    /* packed panels [block][ncol][rows of the block], or NULL */
-    ptrdiff_t block;       /* rows of a packed block */
-    const double *offset;  /* packed: (n,) the row maxima that were subtracted, or NULL */
+    const void *data;     /* (n, stride) row-major log-likelihoods; NULL when packed */
+    int dtype;            /* MF_F16, MF_F32, MF_F64 */
+    ptrdiff_t n;          /* rows */
+    ptrdiff_t stride;     /* elements from one row to the next */
+    const int32_t *cols;  /* the ncol columns in use, or NULL for 0 .. ncol-1 */
+    ptrdiff_t ncol;       /* columns in use */
+    const double *weight; /* (n,) c_i, or NULL when all equal `scale` */
+    double scale;         /* the common c_i, or a typical one: inner sums run on c_i / scale */
+    int shift;            /* subtract each row's maximum before exp */
+    int bounded;          /* no element is so low that exp underflows */
+    int wide;             /* panels in double (1) or float (0) */
+    const void *panels;   /* packed panels [block][ncol][rows of the block], or NULL */
+    ptrdiff_t block;      /* rows of a packed block */
+    const double *offset; /* packed: (n,) the row maxima that were subtracted, or NULL */
 } mf_rows;
 
 typedef struct {
@@ -64,9 +64,8 @@ int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int
 
 /* Gradients of m objectives, each at its own mixture and with its own multiplicity of each bin of rows:
  * partial (m, ncol) a chunk: -sum_i c_i mult[j][bin_i] p_ik / (p_i.w_j). `bin` (n,) or NULL for mult = 1. */
-int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, const int32_t *bin,
-                      const float *mult, ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial,
-                      int threads);
+int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, const int32_t *bin, const float *mult,
+                      ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads);
 
 /* Copies rows index[0 .. n) (or all, index NULL) and the columns in use into panels of `block` rows. */
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,

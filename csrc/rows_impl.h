@@ -161,16 +161,17 @@ static inline double FN(hsum)(V x) {
     return sum;
 }
 
-/* acc (VL doubles) += p r, in double. Where one expert explains a row, p / s is 1 / w for row after row: in float, equal
- * terms would all be rounded the same way, and the gradient be off by far more than random rounding explains. */
-static inline __attribute__((always_inline)) void FN(accumulate)(VD *acc, const REAL *p, const VD *r, const int broadcast) {
+/* acc (VL doubles) += p r, in double. Where one expert explains a row, p / s is 1 / w for row after row: in float,
+ * equal terms would all be rounded the same way, and the gradient be off by far more than random rounding explains. */
+static inline __attribute__((always_inline)) void FN(accumulate)(VD *acc, const REAL *p, const VD *r,
+                                                                 const int broadcast) {
 #if WIDE
     acc[0] += FN(loadu)(p) * r[0];
     (void)broadcast;
 #else
     typedef float HU __attribute__((vector_size(VBYTES / 2), aligned(4), may_alias));
-    acc[0] += __builtin_convertvector((VH)*(const HU *)p, VD) * r[0];
-    acc[1] += __builtin_convertvector((VH)*(const HU *)(p + DL), VD) * r[broadcast ? 0 : 1];
+    acc[0] += __builtin_convertvector((VH) * (const HU *)p, VD) * r[0];
+    acc[1] += __builtin_convertvector((VH) * (const HU *)(p + DL), VD) * r[broadcast ? 0 : 1];
 #endif
 }
 
@@ -286,18 +287,18 @@ static inline __attribute__((always_inline)) void FN(transpose)(V *a) {
 }
 
 /* Element r of the result = the sum (or the largest) of the elements of a[r]. */
-#define FOLD(name, join)                                                                          \
-    static inline __attribute__((always_inline)) V name(V *a) {                                   \
-        int level = 0;                                                                            \
-        MF_PRAGMA(GCC unroll 4)                                                                   \
-        for (int count = VL_CONST / 2; count; count /= 2, level++) {                              \
-            MF_PRAGMA(GCC unroll 8)                                                               \
-            for (int i = 0; i < count; i++) {                                                     \
-                V x = a[2 * i], y = a[2 * i + 1];                                                 \
+#define FOLD(name, join)                                                                                      \
+    static inline __attribute__((always_inline)) V name(V *a) {                                               \
+        int level = 0;                                                                                        \
+        MF_PRAGMA(GCC unroll 4)                                                                               \
+        for (int count = VL_CONST / 2; count; count /= 2, level++) {                                          \
+            MF_PRAGMA(GCC unroll 8)                                                                           \
+            for (int i = 0; i < count; i++) {                                                                 \
+                V x = a[2 * i], y = a[2 * i + 1];                                                             \
                 a[i] = level < PAIR_LEVELS ? join(PAIR0(x, y), PAIR1(x, y)) : join(LANE0(x, y), LANE1(x, y)); \
-            }                                                                                     \
-        }                                                                                         \
-        return a[0];                                                                              \
+            }                                                                                                 \
+        }                                                                                                     \
+        return a[0];                                                                                          \
     }
 #define ADD(x, y) ((x) + (y))
 FOLD(FN(row_sums), ADD)
@@ -462,8 +463,7 @@ static double FN(block_log)(const mf_rows *t, const REAL *s, ptrdiff_t row, ptrd
         exponent += (bits >> MANT_BITS) - EXP_BIAS;
         product *= (V)((bits & MANT_MASK) | ONE_BITS);
     }
-    for (ptrdiff_t r = 0; r < VL; r++)
-        sum += log((double)product[r]) + (double)exponent[r] * 0.6931471805599453;
+    for (ptrdiff_t r = 0; r < VL; r++) sum += log((double)product[r]) + (double)exponent[r] * 0.6931471805599453;
     return sum;
 }
 
@@ -546,7 +546,8 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
             for (ptrdiff_t g = 0; g < groups; g++) {
                 V sum = FN(loadu)(s + g * VL), q;
                 for (ptrdiff_t i = 0; i < VL; i++) q[i] = FSQRT((REAL)r[g * VL + i]) * FSQRT((REAL)1 / sum[i]);
-                for (ptrdiff_t k = 0; k < ncol; k++) FN(storeu)(u + k * ldu + g * VL, FN(loadu)(p + k * ld + g * VL) * q);
+                for (ptrdiff_t k = 0; k < ncol; k++)
+                    FN(storeu)(u + k * ldu + g * VL, FN(loadu)(p + k * ld + g * VL) * q);
             }
             FN(syrk)(u, ldu, groups, ncol, hessian);
         }
@@ -575,7 +576,8 @@ static size_t FN(pass_memory)(const mf_task *task) {
 /* Rows stay row-major here: no transposition but the one that sums VL rows at once. The probabilities of a group
  * of VL rows wait in L1 between s = p.w and gradient += p c / s. */
 static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
-                                                           double *out, void *memory, const int shift, const int bounded) {
+                                                           double *out, void *memory, const int shift,
+                                                           const int bounded) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, padded = (ncol + VL - 1) / VL * VL, block = 512;
     char *at = memory;
@@ -811,7 +813,8 @@ static size_t FN(nll_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, block = task->block, many = task->m + MR;
     size_t bytes = (size_t)many * ((size_t)ncol * sizeof(REAL) + sizeof(FN(running)) + sizeof(double) + sizeof(VI));
     bytes += (size_t)(2 * block + (NB + 1) * VL) * sizeof(REAL);
-    return bytes + (size_t)(ncol * ((task->rows->panels ? task->rows->block : block) + VL) + VL * (ncol + VL)) * sizeof(REAL) +
+    return bytes +
+           (size_t)(ncol * ((task->rows->panels ? task->rows->block : block) + VL) + VL * (ncol + VL)) * sizeof(REAL) +
            10 * 64;
 }
 
@@ -887,7 +890,8 @@ static int FN(many_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
 static size_t FN(many_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, block = task->block;
     size_t bytes = (size_t)(task->m * ncol + 5 * block) * sizeof(REAL);
-    return bytes + (size_t)(ncol * ((task->rows->panels ? task->rows->block : block) + VL) + VL * (ncol + VL)) * sizeof(REAL) +
+    return bytes +
+           (size_t)(ncol * ((task->rows->panels ? task->rows->block : block) + VL) + VL * (ncol + VL)) * sizeof(REAL) +
            8 * 64;
 }
 
@@ -957,12 +961,8 @@ static int FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
 }
 
 static const mf_kernels FN(kernels) = {
-    {FN(pass_chunk), FN(pass_memory)},
-    {FN(sweep_chunk), FN(sweep_memory)},
-    {FN(nll_chunk), FN(nll_memory)},
-    {FN(many_chunk), FN(many_memory)},
-    {FN(pack_chunk), FN(pack_memory)},
-    {FN(scan_chunk), FN(pack_memory)},
+    {FN(pass_chunk), FN(pass_memory)}, {FN(sweep_chunk), FN(sweep_memory)}, {FN(nll_chunk), FN(nll_memory)},
+    {FN(many_chunk), FN(many_memory)}, {FN(pack_chunk), FN(pack_memory)},   {FN(scan_chunk), FN(pack_memory)},
 };
 
 #undef V

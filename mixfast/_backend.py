@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mixfast import _core as core
+import mixfast._core as core
 
 __all__ = ["core", "thread_count"]
 

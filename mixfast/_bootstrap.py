@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._objective import CrossEntropy, Matrix, Vector
+from mixfast._objective import CrossEntropy, Matrix, Regularised, Vector
 from mixfast._problem import Problem
 from mixfast.region import Region
 from mixfast.solution import Solution
@@ -105,12 +105,16 @@ def bootstrap(
 
     began = perf_counter()
     if replicates < 2 or not 0.0 < level < 1.0:
-        raise ValueError(f"bootstrap needs at least 2 replicates and a level between 0 and 1; got {replicates} and {level}")
+        raise ValueError(
+            f"bootstrap needs at least 2 replicates and a level between 0 and 1; got {replicates} and {level}"
+        )
     if solution is None:
         solution = solver.solve(table, region, **options)
     problem = solution._problem
     if problem.table.kind != "ce" or problem.worst:
-        raise ValueError('bootstrap resamples tables of log-likelihoods with a weighted objective, not predictions and not "worst"')
+        raise ValueError(
+            'bootstrap resamples tables of log-likelihoods with a weighted objective, not predictions and not "worst"'
+        )
     rng = np.random.default_rng(seed)
     unit, group = _units(problem.table)
     counts = _draw(rng, unit, group, problem.table, replicates)
@@ -146,9 +150,8 @@ def _draw(
 ) -> NDArray[np.float32]:
     """How often each replicate holds each unit (R, U), scaled so that a group keeps its total weight."""
     counts = np.zeros((replicates, group.size))
-    weight = np.bincount(unit, minlength=group.size).astype(np.float64)
-    if table.uniform_weight is None:
-        weight = np.bincount(unit, weights=table.row_weight, minlength=group.size)
+    rows = None if table.uniform_weight is not None else table.row_weight
+    weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)
     for g in range(table.n_groups):
         members = np.flatnonzero(group == g)
         counts[:, members] = rng.multinomial(members.size, np.full(members.size, 1.0 / members.size), size=replicates)
@@ -162,7 +165,9 @@ def _solve_replicates(
 ) -> tuple[Matrix, float]:
     """Optimal shares (R, C) over the usable domains, and the largest gap seen before the last step."""
     objective = problem.objective
-    base = objective if isinstance(objective, CrossEntropy) else objective.base  # type: ignore[attr-defined]
+    base = objective.base if isinstance(objective, Regularised) else objective
+    if not isinstance(base, CrossEntropy):
+        raise TypeError(f"bootstrap of a {type(base).__name__}")
     w = solution.mixture.weights if problem.usable is None else solution.mixture.weights[problem.usable]
     # Domains far from having a share stay without one in every replicate: leave them out of the K-dimensional work.
     value, gradient, _ = objective.sums(w)
@@ -170,6 +175,8 @@ def _solve_replicates(
     rows = max(1, objective.rows // max(65536, 64 * columns.size))
     part = objective.every(rows)
     hessian = part.sums(w[columns], columns, hessian=True)[2]
+    if hessian is None:
+        raise RuntimeError("a Hessian was asked for and not given")
     limits = problem.limits.restrict(columns)
     shares = np.repeat(w[None, :], counts.shape[0], axis=0)
     gap = 0.0
@@ -177,7 +184,7 @@ def _solve_replicates(
         gradients = base.gradients(shares, unit, counts)
         if problem.kl > 0.0:
             prior = problem.prior if problem.usable is None else problem.prior[problem.usable]
-            gradients += np.array([objective.term(problem.kl, prior, row)[1] for row in shares])  # type: ignore[attr-defined]
+            gradients += np.array([Regularised.term(problem.kl, prior, row)[1] for row in shares])
         gap = 0.0
         for row, g in zip(shares, gradients, strict=True):
             gap = max(gap, problem.limits.gap(g, row))
@@ -198,4 +205,3 @@ def _near(problem: Problem, base: CrossEntropy, w: Vector, gradient: Vector) -> 
     else:
         has[:] = True
     return np.flatnonzero(has).astype(np.int32)
-

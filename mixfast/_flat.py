@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,9 @@ def ranges(solution: Solution, eps: float, domains: list[str] | None) -> dict[st
         raise ValueError(f"eps is {eps}, expected nats above 0")
     problem = solution._problem
     if problem.worst:
-        raise ValueError('ranges needs a weighted objective: solve with objective=solution.group_weights in place of "worst"')
+        raise ValueError(
+            'ranges needs a weighted objective: solve with objective=solution.group_weights in place of "worst"'
+        )
     names = problem.table.domains
     wanted = list(names) if domains is None else list(domains)
     unknown = [name for name in wanted if name not in names]
@@ -33,16 +36,22 @@ def ranges(solution: Solution, eps: float, domains: list[str] | None) -> dict[st
         raise AlignmentError(f"no domain {listing(unknown)} in the table, whose domains are {listing(names)}")
     usable = np.arange(len(names)) if problem.usable is None else problem.usable
     place = {names[k]: i for i, k in enumerate(usable.tolist())}
-    objective, limits = problem.objective, problem.limits
+    objective, limits = problem.objective, replace(problem.limits, interior=False)
     w = solution.mixture.weights[usable]
     value, gradient, hessian = objective.sums(w, hessian=True)
+    if hessian is None:
+        raise RuntimeError("a Hessian was asked for and not given")
     out = {name: (0.0, 0.0) for name in wanted if name not in place}
     moving = [name for name in wanted if name in place]
     targets = []
     for name in moving:
         for sign in (-1.0, 1.0):
             targets.append(_model_end(limits, hessian, gradient, w, place[name], sign, eps))
-    reached = _along(objective.losses, w, np.array(targets).reshape(-1, w.size), value + eps) if targets else np.zeros((0, w.size))
+    reached = (
+        _along(objective.losses, w, np.array(targets).reshape(-1, w.size), value + eps)
+        if targets
+        else np.zeros((0, w.size))
+    )
     for i, name in enumerate(moving):
         k = place[name]
         low, high = reached[2 * i, k], reached[2 * i + 1, k]

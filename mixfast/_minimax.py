@@ -30,7 +30,14 @@ def minimise_worst(problem: Problem) -> tuple[Minimum, Vector]:
 
 
 def _descend(
-    problem: Problem, groups: list[Objective], w: Vector, weight: Vector, tol: float, max_iter: int, trace: list[Step], began: float
+    problem: Problem,
+    groups: list[Objective],
+    w: Vector,
+    weight: Vector,
+    tol: float,
+    max_iter: int,
+    trace: list[Step],
+    began: float,
 ) -> tuple[Minimum, Vector]:
     from mixfast import _qp
 
@@ -55,7 +62,13 @@ def _descend(
         if problem.kl > 0.0:
             curvature[np.diag_indices_from(curvature)] += problem.kl / np.maximum(w, 1e-300)
         direction, weight_new = _qp.minimax(
-            curvature, losses, gradients + prior[1], w, limits.low, limits.high, limits.rows, limits.rows_low, limits.rows_high
+            curvature,
+            losses,
+            gradients + prior[1],
+            w,
+            limits.lowest(w),
+            limits.high,
+            *(limits.groups or ()),
         )
         model = float((losses + (gradients + prior[1]) @ direction).max()) - float(losses.max())
         length = 1.0

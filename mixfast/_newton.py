@@ -77,40 +77,50 @@ class Step(NamedTuple):
     seconds: float
 
 
+class GroupLimits(NamedTuple):
+    """``low <= rows @ w <= high``, (B, K) and (B,)."""
+
+    rows: Matrix
+    low: Vector
+    high: Vector
+
+
 @dataclass
 class Limits:
-    """A region over some of its domains: bounds, and general rows where there are any."""
+    """A region over some of its domains: bounds, and limits on groups of domains where there are any.
+
+    `interior`: shares must not reach 0 on the way, because the objective's slope is infinite there (KL).
+    """
 
     low: Vector
     high: Vector
-    rows: Matrix | None = None
-    rows_low: Vector | None = None
-    rows_high: Vector | None = None
+    groups: GroupLimits | None = None
+    interior: bool = False
     active: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
 
     @classmethod
     def of(cls, region: Region) -> Limits:
         if not region.bounds:
             return cls(region.floor, region.cap)
-        return cls(region.floor, region.cap, region.bound_rows, region.bound_lower, region.bound_upper)
+        return cls(region.floor, region.cap, GroupLimits(region.bound_rows, region.bound_lower, region.bound_upper))
 
     def restrict(self, columns: Columns | None) -> Limits:
         if columns is None:
             return self
-        rows = None if self.rows is None else np.ascontiguousarray(self.rows[:, columns])
-        return Limits(self.low[columns], self.high[columns], rows, self.rows_low, self.rows_high)
+        groups = self.groups and self.groups._replace(rows=np.ascontiguousarray(self.groups.rows[:, columns]))
+        return Limits(self.low[columns], self.high[columns], groups, self.interior)
 
     def above(self, floor: Vector) -> Limits:
         """The same limits with floors raised to `floor`."""
-        return Limits(np.maximum(self.low, floor), self.high, self.rows, self.rows_low, self.rows_high)
+        return Limits(np.maximum(self.low, floor), self.high, self.groups, self.interior)
 
     def linear_min(self, gradient: Vector) -> Vector:
         """A vertex that minimises <gradient, s>."""
-        if self.rows is None:
+        if self.groups is None:
             return core.linear_min(gradient, self.low, self.high)
         from mixfast import _lp
 
-        return _lp.minimise(gradient, self.low, self.high, self.rows, self.rows_low, self.rows_high)
+        return _lp.minimise(gradient, self.low, self.high, *self.groups)
 
     def gap(self, gradient: Vector, w: Vector) -> float:
         """Frank-Wolfe gap; not below 0 by more than rounding."""
@@ -118,17 +128,24 @@ class Limits:
 
     def newton(self, hessian: Matrix, gradient: Vector, w: Vector) -> Vector:
         """The step d that minimises g.d + d'Hd/2 within the limits."""
-        if self.rows is None:
+        low = self.lowest(w)
+        if self.groups is None:
             if self.active.size != w.size:
                 self.active = np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
-            step, _, _ = core.qp(hessian, gradient, w, self.low, self.high, self.active)
+            step, _, _ = core.qp(hessian, gradient, w, low, self.high, self.active)
             return step
         from mixfast import _qp
 
-        return _qp.newton(hessian, gradient, w, self.low, self.high, self.rows, self.rows_low, self.rows_high)
+        return _qp.newton(hessian, gradient, w, low, self.high, *self.groups)
+
+    def lowest(self, w: Vector) -> Vector:
+        """Lower bounds of a step from w: the region's, or a hundredth of w where shares must not reach 0."""
+        return np.maximum(self.low, 0.01 * w) if self.interior else self.low
 
     def clip(self, w: Vector) -> Vector:
         """w with the shares that rounding left outside a bound, or next to it, put on it."""
+        if self.interior:
+            return np.minimum(np.maximum(w, self.low), self.high)
         w = np.where(w - self.low <= _ROUNDING, self.low, w)
         return np.where(self.high - w <= _ROUNDING, self.high, w)
 
@@ -146,18 +163,18 @@ class Minimum:
     steps: int = 0
 
 
-class _Tilted:
+class _Tilted(Objective):
     """A sample's objective over `domains` plus a linear term: the same curve, with the gradient that all rows have at some point.
 
     Shamir, Srebro, Zhang, "Communication-efficient distributed optimization using an approximate Newton-type method" (ICML 2014).
     """
 
     def __init__(self, sample: Objective, domains: Columns | None, tilt: Vector) -> None:
-        self.sample, self.domains, self.tilt = sample, domains, tilt
+        self.base, self.domains, self.tilt = sample, domains, tilt
         self.rows, self.columns = sample.rows, tilt.size
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        value, gradient, curvature = self.sample.sums(w, self.domains, hessian=hessian)
+        value, gradient, curvature = self.base.sums(w, self.domains, hessian=hessian)
         return value + float(self.tilt @ w), gradient + self.tilt, curvature
 
 
@@ -166,7 +183,7 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     began = perf_counter()
     trace: list[Step] = []
     sample = None
-    if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS:
+    if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS and not limits.interior:
         w = _sparse_start(objective.sample(min(_COARSE_ROWS, objective.rows)), limits, w)
     first = objective.sample(_COARSE_ROWS) if objective.rows >= 4 * _COARSE_ROWS else objective
     w = _em(first, limits, w)
@@ -184,7 +201,7 @@ def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None
     Where one expert explains a row far better than the others, Newton's model of -log only ever doubles what the row is given, while
     these steps find the right order of magnitude at once. They are no good at the last digits.
     """
-    if limits.rows is not None:
+    if limits.groups is not None:
         return w
     for _ in range(_EM_STEPS):
         pull = -w * objective.sums(w, columns)[1]
@@ -214,8 +231,9 @@ def _working_set(
     while True:
         value, gradient, _ = objective.sums(w)
         gap = limits.gap(gradient, w)
-        if _NOISE > gap > 0.5 * previous:
-            objective, noise = objective.precise(), 0.0
+        if _NOISE > gap > max(tol, 0.5 * previous) and objective.precise() is not objective:
+            objective, noise, previous = objective.precise(), 0.0, math.inf
+            continue
         trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
         if gap <= tol and noise:
             objective, noise = objective.precise(), 0.0
@@ -253,7 +271,7 @@ def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
 
 def _pulls(gradient: Vector) -> list[Vector]:
     """Costs whose vertices prefer, each in its turn, the domains that pay most."""
-    best = np.argsort(gradient)[: _NEW_DOMAINS]
+    best = np.argsort(gradient)[:_NEW_DOMAINS]
     out = []
     for first in range(best.size):
         cost = np.zeros(gradient.size)
@@ -268,13 +286,12 @@ def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
     # At a solution the gradient is level over the domains between their bounds; those below it want a larger share.
     level = float(gradient[has & (w < limits.high)].max(initial=-math.inf))
     room = np.flatnonzero(~has & (limits.high > 0.0))
-    price = gradient[room] if limits.rows is None else gradient[room] - 0.0
-    wanting = room[price < level] if np.isfinite(level) else room
+    wanting = room[gradient[room] < level] if np.isfinite(level) else room
     if wanting.size > _NEW_DOMAINS:
         wanting = wanting[np.argpartition(gradient[wanting], _NEW_DOMAINS)[:_NEW_DOMAINS]]
     chosen = has.copy()
     chosen[wanting] = True
-    if limits.rows is not None and not chosen.all():
+    if limits.groups is not None and not chosen.all():
         chosen |= limits.linear_min(gradient) > 0.0
     return None if chosen.all() else np.flatnonzero(chosen).astype(np.int32)
 
@@ -318,12 +335,14 @@ def _newton(
             gap, slow = inside.gap(gradient, w), False
             trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
             hessian = objective.sums(w, columns, hessian=True)[2] if exact else None
-        if not exact and steps < _CURVED_STEPS and gap < _ROUGH:
+        if sample is not None and not exact and steps < _CURVED_STEPS and gap < _ROUGH:
             tilted = _Tilted(sample, columns, gradient - sample.sums(w, columns)[1])
             direction = _newton(tilted, None, inside, None, w, None, 1e-2 * gap, 8, [], began).w - w
         else:
             if not exact and (hessian is None or steps < fresh):
                 hessian = part.sums(w, columns, hessian=True)[2]
+            if hessian is None:
+                raise RuntimeError("a Newton step was asked for without a Hessian")
             # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
             direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(hessian, gradient, w)
         slope = float(gradient @ direction)
@@ -352,7 +371,7 @@ def _newton(
         slow = gap_new > 0.7 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1
-        noise = _noise(objective, hessian, w) if sample is not None and hessian is not None else 0.0
+        noise = 0.0 if hessian is None or isinstance(objective, _Tilted) else _noise(objective, hessian, w)
         if noise and (stalled or (noise > 0.5 * tol and gap < 5.0 * noise)):
             # float32's rounding is in the way: from here on in float64, starting with the gradient here.
             objective, noise = objective.precise(), 0.0

@@ -7,7 +7,6 @@ have no mass outside them. `sample(rows)` is the same objective on some of the r
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,36 +34,45 @@ _PACKED_BYTES = 32 << 20
 _WIDE_ELEMENTS = 1 << 17
 
 
-class Objective(Protocol):
-    """What the solver loop needs; `rows` rows, `columns` domains."""
+class Objective:
+    """What the solver loop needs of an objective with `rows` rows and `columns` domains.
+
+    The defaults are those of an objective that has no rows to save: it is its own sample, and exact.
+    """
 
     rows: int
     columns: int
-    hessian_step: int
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         """Value, gradient (C,), Hessian (C, C) or None at shares w (C,) of the columns (None: all)."""
-
-    def sample(self, count: int) -> Objective:
-        """The objective on about `count` of the rows, spread evenly, kept in cache."""
-
-    def every(self, step: int) -> Objective:
-        """The objective on every `step`-th row, read where it lies."""
-
-    def precise(self) -> Objective:
-        """The same objective with probabilities in float64."""
-
-    def rounding(self, curvature: float) -> float:
-        """What rounding may add to a gradient where the Hessian's diagonal reaches `curvature`; 0 in float64."""
-
-    def packs(self, count: int) -> bool:
-        """Whether sums over `count` of the columns are quick: made from a copy in or near the cache."""
+        raise NotImplementedError
 
     def losses(self, mixtures: Matrix) -> Vector:
         """Values (M,) at candidate mixtures (M, K)."""
+        return np.array([self.sums(w)[0] for w in mixtures])
+
+    def sample(self, count: int) -> Objective:
+        """The objective on about `count` of the rows, spread evenly, kept in cache."""
+        return self
+
+    def every(self, step: int) -> Objective:
+        """The objective on 1/step of the rows, read where they lie."""
+        return self
+
+    def precise(self) -> Objective:
+        """The same objective with probabilities in float64."""
+        return self
+
+    def rounding(self, curvature: float) -> float:
+        """What rounding may add to a gradient where the Hessian's diagonal reaches `curvature`; 0 in float64."""
+        return 0.0
+
+    def packs(self, count: int) -> bool:
+        """Whether sums over `count` of the columns are quick: made from a copy in or near the cache."""
+        return True
 
 
-class CrossEntropy:
+class CrossEntropy(Objective):
     """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over all columns of a table.
 
     Parameters
@@ -138,11 +146,13 @@ class CrossEntropy:
 
     def precise(self) -> CrossEntropy:
         """The same rows with float64 probabilities, computed anew in each sweep: about three times slower than float32."""
-        if self.wide:
+        if self.wide or self._sampled is not None:
             return self
         out = object.__new__(CrossEntropy)
         out.__dict__.update(self.__dict__, wide=True, _packed=None, _part=None)
-        out._source = core.Rows(self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded)
+        out._source = core.Rows(
+            self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded
+        )
         return out
 
     def packs(self, count: int) -> bool:
@@ -153,7 +163,9 @@ class CrossEntropy:
 
     def rounding(self, curvature: float) -> float:
         # Each row's p / s is off by about 1e-7 of itself, independently: sum c^2 v^2 is about scale * (sum c v^2).
-        return 0.0 if self.wide else (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
+        return (
+            0.0 if self.wide else (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
+        )
 
     def _view(self, columns: Columns | None) -> core.Rows:
         """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
@@ -175,7 +187,9 @@ class CrossEntropy:
         mixtures = np.ascontiguousarray(mixtures)
         out = (self._packed or self._source).mixture_nll(mixtures, self._products, self.threads)
         lost = np.flatnonzero(~np.isfinite(out))
-        if lost.size:  # a row on which every expert of the mixture is e^-87 (e^-708) below the best: once more by log-sum-exp
+        if (
+            lost.size
+        ):  # a row on which every expert of the mixture is e^-87 (e^-708) below the best: once more by log-sum-exp
             out[lost] = self._exact_losses(mixtures[lost])
         return out
 
@@ -214,19 +228,25 @@ class _Stretches(CrossEntropy):
             window = slice(start, start + length)
             weight = None if whole.weight is None else whole.weight[window] * stretch
             scale = whole.scale * stretch
-            self._parts.append(core.Rows(values[window], weight, scale, self.shift, self.wide, self._usable, self.bounded))
+            self._parts.append(
+                core.Rows(values[window], weight, scale, self.shift, self.wide, self._usable, self.bounded)
+            )
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         chosen = columns if self._usable is None or columns is None else self._usable[columns]
-        value, gradient, curvature = 0.0, 0.0, 0.0
+        value, gradient = 0.0, np.zeros(w.size)
+        curvature = np.zeros((w.size, w.size)) if hessian else None
         for part in self._parts:
             view = part if columns is None or columns.size == self.columns else part.with_columns(chosen)
             v, g, h = view.sums(w, True, hessian, self.threads)
-            value, gradient, curvature = value + v, gradient + g, curvature + h if hessian else None
+            value += v
+            gradient += g
+            if curvature is not None:
+                curvature += h
         return value, gradient, curvature
 
 
-class SquaredError:
+class SquaredError(Objective):
     """``L(w) = 1/2 sum_i c_i (p_i.w - y_i)^2``, as ``1/2 w'Gw - b.w + a``: one Gram matrix, then K-dimensional work only."""
 
     def __init__(self, gram: Matrix, moment: Vector, constant: float, rows: int) -> None:
@@ -235,7 +255,13 @@ class SquaredError:
 
     @classmethod
     def from_table(
-        cls, table: ExpertTable, weight: Vector | None, scale: float, *, usable: Columns | None = None, window: slice | None = None
+        cls,
+        table: ExpertTable,
+        weight: Vector | None,
+        scale: float,
+        *,
+        usable: Columns | None = None,
+        window: slice | None = None,
     ) -> SquaredError:
         """Sum c p p', c p y and c y^2 over blocks of rows, in float64."""
         window = window or slice(0, table.n_rows)
@@ -254,21 +280,6 @@ class SquaredError:
             constant += 0.5 * float(c @ (y * y))
         return cls(gram, moment, constant, prediction.shape[0])
 
-    def sample(self, count: int) -> SquaredError:
-        return self
-
-    def every(self, step: int) -> SquaredError:
-        return self
-
-    def precise(self) -> SquaredError:
-        return self
-
-    def rounding(self, curvature: float) -> float:
-        return 0.0
-
-    def packs(self, count: int) -> bool:
-        return True
-
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         gram, moment = self.gram, self.moment
         if columns is not None:
@@ -280,7 +291,7 @@ class SquaredError:
         return 0.5 * np.einsum("mk,mk->m", mixtures @ self.gram, mixtures) - mixtures @ self.moment + self.constant
 
 
-class Regularised:
+class Regularised(Objective):
     """``base(w) + kl * sum_k w_k log(w_k / prior_k)``: pulls the shares towards the prior; strictly convex, optimum without zeros."""
 
     def __init__(self, base: Objective, kl: float, prior: Vector) -> None:

@@ -68,6 +68,11 @@ class Problem:
         return replace(self, region=Region(self.table.domains, prior=self.region.prior), start=None)
 
     @cached_property
+    def _where(self) -> Region:
+        """The region; the whole simplex where none was given."""
+        return Region.simplex(self.table.domains) if self.region is None else self.region
+
+    @cached_property
     def prior(self) -> Vector:
         return np.full(self.table.n_domains, 1.0 / self.table.n_domains) if self.region is None else self.region.prior
 
@@ -86,14 +91,14 @@ class Problem:
     def _without(self, lost: NDArray[np.bool_]) -> Region:
         """The region with the domains of prior 0 at 0, where the KL term wants them."""
         names = [self.table.domains[k] for k in np.flatnonzero(lost)]
-        held = [self.table.domains[k] for k in np.flatnonzero(lost & (self.region.floor > 0.0))]
+        held = [self.table.domains[k] for k in np.flatnonzero(lost & (self._where.floor > 0.0))]
         if held:
             raise InfeasibleError(
                 f"with kl > 0 a domain of prior 0 cannot have a share, but {listing(held)} must have one: "
                 "give it a prior, or remove its floor"
             )
         try:
-            return self.region.replace(cap=np.where(lost, 0.0, self.region.cap))
+            return self._where.replace(cap=np.where(lost, 0.0, self._where.cap))
         except InfeasibleError as error:
             raise InfeasibleError(
                 f"with kl > 0 a domain of prior 0 cannot have a share, and without {listing(names)} the region is empty: {error}"
@@ -103,9 +108,9 @@ class Problem:
     def limits(self) -> Limits:
         """The region over the usable domains."""
         if self.region is None:
-            return Limits(np.zeros(self.table.n_domains), np.ones(self.table.n_domains))
-        out = Limits.of(self.region)
-        return out.restrict(self.usable)
+            size = self.table.n_domains
+            return Limits(np.zeros(size), np.ones(size), interior=self.kl > 0.0)
+        return replace(Limits.of(self.region).restrict(self.usable), interior=self.kl > 0.0)
 
     def spread(self, w: Vector) -> Vector:
         """Shares over all domains from those of the usable ones."""
@@ -144,10 +149,20 @@ class Problem:
             scale = uniform if weight is None else float(weight.mean())
             if self.table.kind == "ce":
                 out.append(
-                    CrossEntropy(self.table, weight, float(scale or 1.0), threads=self.threads, usable=self.usable, wide=True, window=window)
+                    CrossEntropy(
+                        self.table,
+                        weight,
+                        float(scale or 1.0),
+                        threads=self.threads,
+                        usable=self.usable,
+                        wide=True,
+                        window=window,
+                    )
                 )
             else:
-                out.append(SquaredError.from_table(self.table, weight, float(scale or 1.0), usable=self.usable, window=window))
+                out.append(
+                    SquaredError.from_table(self.table, weight, float(scale or 1.0), usable=self.usable, window=window)
+                )
         return out
 
     def _row_weights(self) -> tuple[Vector | None, float]:
@@ -172,9 +187,13 @@ class Problem:
             return np.ascontiguousarray(w)
         room = limits.high - limits.low
         w = limits.low + room * ((1.0 - limits.low.sum()) / max(room.sum(), 1e-300))
-        if limits.rows is None:
+        if limits.groups is None:
             return w
-        full = self.region.project(self.spread(w)) if self.region is not None else w
+        # Of the region without the domains that may have no share, so that the sum is right over the others.
+        closed = self._where.cap
+        if self.usable is not None:
+            closed = np.where(self.spread(np.ones(w.size)) > 0.0, closed, self._where.floor)
+        full = self._where.replace(cap=closed).project(self.spread(w))
         w = full if self.usable is None else full[self.usable]
         missing = np.flatnonzero((w <= 0.0) & (limits.high > 0.0))
         if missing.size:

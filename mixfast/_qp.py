@@ -75,13 +75,15 @@ def newton(
     infinite where there is none); w meets them to rounding. H is symmetric positive semidefinite; directions in which
     neither H nor the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
     """
-    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high)
+    units = _units(hessian, w)
+    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high, units)
     # A constant in the gradient only moves the multiplier of the sum.
-    linear = gradient - gradient.mean()
-    scale = max(float(np.abs(hessian).max()), float(np.abs(linear).max())) or 1.0
-    problem = _Problem.of(hessian / scale, linear / scale, a, lower, upper)
+    linear = (gradient - gradient @ w / w.sum()) * units
+    quadratic = hessian * np.outer(units, units)
+    scale = max(float(np.abs(quadratic).max()), float(np.abs(linear).max())) or 1.0
+    problem = _Problem.of(quadratic / scale, linear / scale, a, lower, upper)
     point = _solve(problem, np.zeros(w.size))
-    return np.zeros(w.size) if point is None else point.x
+    return np.zeros(w.size) if point is None else _step(point.x, units, w, low, high)
 
 
 def minimax(
@@ -103,9 +105,11 @@ def minimax(
     n, pieces = w.size, losses.size
     if rows is None or rows_low is None or rows_high is None:
         rows, rows_low, rows_high = np.zeros((0, n)), np.zeros(0), np.zeros(0)
-    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high)
-    slopes = gradients - gradients.mean(axis=1, keepdims=True)
+    units = _units(hessian, w)
+    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high, units)
+    slopes = (gradients - gradients @ w[:, None] / w.sum()) * units
     size = float(np.abs(slopes).max()) or 1.0
+    hessian = hessian * np.outer(units, units)
     scale = max(float(np.abs(hessian).max()), size)
     # One more variable: how far the maximum lies above today's, in units of `size`.
     quadratic = np.zeros((n + 1, n + 1))
@@ -124,22 +128,39 @@ def minimax(
     if point is None:
         return np.zeros(n), (losses == losses.max()) / np.count_nonzero(losses == losses.max())
     weights = np.maximum(point.y[a.shape[0] :], 0.0)
-    return point.x[:n], weights / weights.sum()
+    return _step(point.x[:n], units, w, low, high), weights / weights.sum()
+
+
+def _units(hessian: Matrix, w: Vector) -> Vector:
+    """A unit (K,) for each domain's step, at most 1, in which no curvature is far above that of the domains with a fair share.
+
+    The KL term's curvature kl / w would else drown all others in rounding where a share is all but 0.
+    """
+    diagonal = np.diagonal(hessian)
+    fair = float(diagonal[w >= 0.01 / w.size].max(initial=0.0))
+    if fair <= 0.0:
+        return np.ones(w.size)
+    return np.sqrt(fair / np.maximum(diagonal, fair))
+
+
+def _step(x: Vector, units: Vector, w: Vector, low: Vector, high: Vector) -> Vector:
+    return np.minimum(np.maximum(x * units, low - w), np.maximum(high - w, low - w))
 
 
 def _limits(
-    w: Vector, low: Vector, high: Vector, rows: Matrix, rows_low: Vector, rows_high: Vector
+    w: Vector, low: Vector, high: Vector, rows: Matrix, rows_low: Vector, rows_high: Vector, units: Vector
 ) -> tuple[Matrix, Vector, Vector]:
-    """The row sum d = 0 and those of `rows` with a limit, scaled to at most 1; the limits of (d, these rows @ d)."""
+    """The row sum d = 0 and those of `rows` with a limit, scaled to at most 1; the limits of (d, these rows @ d) in units."""
     limited = np.isfinite(rows_low) | np.isfinite(rows_high)
     rows, rows_low, rows_high = rows[limited], rows_low[limited], rows_high[limited]
+    here = rows @ w
+    rows = rows * units
     scale = np.abs(rows).max(axis=1, initial=0.0)
     scale[scale == 0.0] = 1.0
-    a = np.concatenate([np.ones((1, w.size)), rows / scale[:, None]])
-    here = rows @ w
+    a = np.concatenate([units[None, :], rows / scale[:, None]])
     zero = np.zeros(1)
-    lower = np.concatenate([low - w, zero, (rows_low - here) / scale])
-    upper = np.concatenate([high - w, zero, (rows_high - here) / scale])
+    lower = np.concatenate([(low - w) / units, zero, (rows_low - here) / scale])
+    upper = np.concatenate([(high - w) / units, zero, (rows_high - here) / scale])
     return a, lower, upper
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
 
 from mixfast import reference
 from mixfast._newton import Minimum, minimise
-from mixfast._objective import Columns, Matrix, Objective, Sums, Vector
+from mixfast._objective import Columns, Objective, Sums, Vector
 from mixfast._problem import Problem
 from mixfast.errors import BackendError
 
 
-class _Rows:
+class _Rows(Objective):
     """Cross-entropy over all rows by `reference.row_pass`; never samples."""
 
     def __init__(self, problem: Problem) -> None:
@@ -31,33 +30,14 @@ class _Rows:
         value, gradient, curvature = reference.row_pass(prob, self.offset, self.weight, w)
         return float(value), gradient, np.ascontiguousarray(curvature) if hessian else None
 
-    def sample(self, count: int) -> Objective:
-        return self
-
-    def every(self, step: int) -> Objective:
-        return self
-
-    def precise(self) -> Objective:
-        return self
-
-    def rounding(self, curvature: float) -> float:
-        return 0.0
-
-    def packs(self, count: int) -> bool:
-        return True
-
-    def losses(self, mixtures: Matrix) -> Vector:
-        return np.array([self.sums(w)[0] for w in mixtures])
-
 
 def solve_reference(problem: Problem) -> tuple[Minimum, Vector, float]:
     """Minimum, group weights and seconds."""
     began = perf_counter()
     if problem.worst and problem.table.n_groups > 1:
-        raise BackendError('backend="reference" solves weighted objectives; for "worst" use mixfast.reference.solve_cvxpy')
-    if problem.table.kind == "mse":
-        objective = problem.objective
-    else:
-        objective = problem.regularised(_Rows(replace(problem)))
+        raise BackendError(
+            'backend="reference" solves weighted objectives; for "worst" use mixfast.reference.solve_cvxpy'
+        )
+    objective = problem.objective if problem.table.kind == "mse" else problem.regularised(_Rows(problem))
     minimum = minimise(objective, problem.limits, problem.first, tol=problem.tol, max_iter=problem.max_iter)
     return minimum, problem.group_weight, perf_counter() - began

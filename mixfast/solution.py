@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,7 @@ class Solution:
     def epochs(self) -> dict[str, float] | None:
         """Implied epochs by domain, or None where the region knows no token counts."""
         region = self._problem.region
-        if region is None or region.available is None:
+        if region is None or region.available is None or region.target_tokens is None:
             return None
         available = dict(zip(region.domains, region.available.tolist(), strict=True))
         return self.mixture.epochs(available, region.target_tokens)
@@ -144,7 +145,9 @@ class Solution:
             if floor > 0.0:
                 limits.append((name, "floor", floor, w[k] - floor, float(prices.floor[k])))
         for b, (bound, row) in enumerate(zip(region.bounds, region.bound_rows, strict=True)):
-            lower, upper, inside = float(bound.lower), float(bound.upper), float(row @ w)
+            inside = float(row @ w)
+            lower = -math.inf if bound.lower is None else float(bound.lower)
+            upper = math.inf if bound.upper is None else float(bound.upper)
             limits.append((bound.name, "at least", lower, inside - lower, float(prices.bound_lower[b])))
             limits.append((bound.name, "at most", upper, upper - inside, float(prices.bound_upper[b])))
         return [

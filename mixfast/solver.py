@@ -138,7 +138,13 @@ def _solve_problem(problem: Problem) -> Solution:
         tol = problem.tol
         minimum = minimise(problem.objective, problem.limits, problem.first, tol=tol, max_iter=problem.max_iter)
         group_weight = problem.group_weight
-    return _wrap(problem, minimum, group_weight, perf_counter() - began, f"cpu ({_backend.core.isa()}, {problem.threads} threads)")
+    return _wrap(
+        problem,
+        minimum,
+        group_weight,
+        perf_counter() - began,
+        f"cpu ({_backend.core.isa()}, {problem.threads} threads)",
+    )
 
 
 def _wrap(problem: Problem, minimum: Minimum, group_weight: Vector, seconds: float, backend: str) -> Solution:

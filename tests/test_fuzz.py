@@ -132,6 +132,9 @@ def _region(rng: np.random.Generator, k: int, domains: list[str]) -> Region | No
     if rng.random() < 0.25:
         return None
     inside = rng.dirichlet(np.full(k, float(rng.choice([0.1, 1.0, 10.0]))))
+    # Limits of less than a millionth are zeros here.
+    inside = np.where(inside < 1e-6, 0.0, inside)
+    inside /= inside.sum()
     options: dict[str, Any] = {}
     if rng.random() < 0.5:
         cap = np.minimum(inside * rng.choice([1.0, 1.01, 2.0, 30.0], size=k), 1.0)
@@ -160,7 +163,7 @@ def _bounds(rng: np.random.Generator, k: int, domains: list[str], inside: np.nda
         members = np.flatnonzero(rng.random(k) < 0.5)
         if members.size == 0:
             continue
-        level = float(inside[members].sum())
+        level = min(float(inside[members].sum()), 1.0)
         width = float(rng.choice([0.0, 0.01, 0.3]))
         lower = max(level - width, 0.0) if rng.random() < 0.6 else None
         upper = min(level + width, 1.0) if rng.random() < 0.6 else None
@@ -180,7 +183,7 @@ def solved(seed: int) -> tuple[Fuzzed, Any] | None:
 
 
 def is_solvable(case: Fuzzed) -> bool:
-    """Whether the divergence leaves a mixture at all, and the caps leave every row an expert that gives it some mass."""
+    """Whether the divergence leaves a mixture, and the caps an expert for every row that gives it some mass."""
     if case.region is None:
         return True
     region = case.region

@@ -1,4 +1,4 @@
-"""Every block of the README runs: Python in one namespace, commands through `mixfast.cli.main`, in a folder of their own."""
+"""Every block of the README runs: Python in one namespace, commands through `mixfast.cli.main`, in an empty folder."""
 
 import doctest
 import re

@@ -1,0 +1,54 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+def isa() -> str: ...
+
+class Rows:
+    loglik: Any
+    weight: Any
+    cols: Any
+    panels: Any
+    offset: Any
+    n_rows: int
+    n_cols: int
+    def __init__(
+        self,
+        loglik: Any,
+        weight: Vector | None,
+        scale: float,
+        shift: bool,
+        wide: bool,
+        cols: NDArray[np.int32] | None = None,
+        bounded: bool = False,
+    ) -> None: ...
+    def with_columns(self, cols: NDArray[np.int32]) -> Rows: ...
+    def pack(
+        self,
+        index: NDArray[np.int64] | None,
+        weight: Vector | None,
+        scale: float,
+        wide: bool,
+        threads: int = 1,
+    ) -> Rows: ...
+    def sums(
+        self, mixture: Vector, value: bool = True, hessian: bool = False, threads: int = 1
+    ) -> tuple[float, Vector, Vector | None]: ...
+    def mixture_nll(self, mixtures: Vector, products: int = 1, threads: int = 1) -> Vector: ...
+    def gradients(
+        self,
+        mixtures: Vector,
+        bins: NDArray[np.int32] | None = None,
+        mult: NDArray[np.float32] | None = None,
+        threads: int = 1,
+    ) -> Vector: ...
+
+def facts(rows: Rows, threads: int = 1) -> tuple[float, float, float, bool]: ...
+def qp(
+    hessian: Vector, gradient: Vector, w: Vector, lo: Vector, hi: Vector, state: NDArray[np.int8]
+) -> tuple[Vector, float, int]: ...
+def project(x: Vector, lo: Vector, hi: Vector, total: float = 1.0) -> Vector: ...
+def linear_min(g: Vector, lo: Vector, hi: Vector, total: float = 1.0) -> Vector: ...

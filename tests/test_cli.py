@@ -1,0 +1,569 @@
+"""The command line: every option, what it refuses and how, and its exit statuses."""
+
+import io
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixfast import ExpertTable, Mixture, Region, cli, solve, solver
+from mixfast import _cli_inputs as inputs
+from mixfast import _cli_text as text
+
+NAMES = ["web", "code_c", "code_py", "books"]
+CENTRES = np.array([[0.0, -2, -2, -1], [-2, 0, -1, -2], [-1, -2, -2, 0]])
+
+
+def make_table(**options):
+    rng = np.random.default_rng(5)
+    kind = rng.integers(0, 3, size=900)
+    loglik = CENTRES[kind] + rng.normal(0, 0.5, size=(900, 4)) - 3
+    return ExpertTable.from_loglik(loglik, domains=NAMES, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli")
+    group = np.repeat(["news", "forum", "papers"], 300)
+    make_table(group=group, sequence=np.arange(900) // 5).save(path / "grouped.npz")
+    make_table().save(path / "plain.npz")
+    make_table(length=np.arange(900) % 7 + 1).save(path / "long.npz")
+    rng = np.random.default_rng(1)
+    prediction = rng.normal(size=(200, 3))
+    target = prediction @ [0.5, 0.3, 0.2] + rng.normal(0, 0.1, 200)
+    ExpertTable.from_predictions(prediction, target, domains=["a", "b", "c"]).save(path / "mse.npz")
+    (path / "counts.yaml").write_text("# tokens\nweb: 2B\ncode_c: 300_000_000\ncode_py: 0.2B # small\nbooks: 1e9\n")
+    (path / "counts.json").write_text('{"books": 1000000000, "web": "2B", "code_py": 2e8, "code_c": 300000000}')
+    return path
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+
+    def call(*arguments):
+        status = cli.main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def solved(run):
+    """The JSON answer of `mixfast solve`, which must succeed."""
+
+    def call(*arguments):
+        status, out, err = run("solve", *arguments, "--json")
+        assert (status, err) == (0, "")
+        return json.loads(out)
+
+    return call
+
+
+@pytest.fixture
+def refused(run):
+    """The one line of a refusal."""
+
+    def call(*arguments):
+        status, out, err = run(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("mixfast: error: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        return err
+
+    return call
+
+
+# What solve says.
+
+
+def test_solve_prints_the_table_the_certificate_and_what_to_do(run):
+    status, out, err = run("solve", "grouped.npz", "--tokens", "counts.yaml", "--budget", "10B", "--max-epochs", "5")
+    assert (status, err) == (0, "")
+    for word in ["domain", "90% interval", "epochs", "tokens", "price", "range at 0.001", "no limits"]:
+        assert word in out.splitlines()[0]
+    for word in ["value", "gap", "status", "optimal", "groups", "time", "What to do next", "--out mixture.yaml"]:
+        assert word in out
+    assert "runs out at 5 epochs" in out
+    assert all(name in out for name in NAMES)
+
+
+def test_solve_agrees_with_the_library(solved):
+    answer = solved("grouped.npz", "--tokens", "counts.yaml", "--budget", "10B", "--max-epochs", "5", "--kl", "0.02")
+    counts = {"web": 2 * 10**9, "code_c": 3 * 10**8, "code_py": 2 * 10**8, "books": 10**9}
+    region = Region.from_tokens(counts, 10**10, max_epochs=5)
+    expected = solve(ExpertTable.load("grouped.npz"), region, kl=0.02)
+    assert answer["mixture"] == pytest.approx(expected.mixture.as_dict(), abs=1e-9)
+    assert answer["value"] == pytest.approx(expected.value, abs=1e-9)
+    assert answer["unconstrained"]["value"] == pytest.approx(expected.unconstrained.value, abs=1e-9)
+    assert answer["epochs"] == pytest.approx(expected.epochs)
+    assert sum(answer["tokens"].values()) == 10**10
+    assert answer["status"] == "optimal"
+    assert answer["gap"] <= 1e-8
+    for name, (low, high) in answer["ranges"]["shares"].items():
+        assert low - 1e-9 <= answer["mixture"][name] <= high + 1e-9
+
+
+def test_counts_read_alike_from_yaml_and_json(solved):
+    options = ("--budget", "10B", "--max-epochs", "5", "--no-ranges", "--no-intervals")
+    yaml, js = (solved("plain.npz", "--tokens", f"counts.{kind}", *options) for kind in ("yaml", "json"))
+    assert yaml["mixture"] == js["mixture"]
+    assert yaml["ranges"] is None
+    assert yaml["intervals"] is None
+
+
+def test_caps_floors_and_group_limits(solved):
+    shares = solved(
+        *("plain.npz", "--cap", "web=0.2", "--floor", "books=10%", "--limit", "code:code_*:60%.."),
+        *("--limit", "rest:web,books:..0.4"),
+    )["mixture"]
+    assert shares["web"] <= 0.2 + 1e-9
+    assert shares["books"] >= 0.1 - 1e-9
+    assert shares["code_c"] + shares["code_py"] >= 0.6 - 1e-9
+
+
+def test_group_limits_that_bind_are_priced(run):
+    _, out, _ = run("solve", "plain.npz", "--limit", "all code:code_c,code_py:60%..90%")
+    assert "group limits" in out
+    assert "all code is at its limit of at least" in out
+
+
+def test_a_bare_number_is_for_the_domains_not_named(solved):
+    shares = solved("plain.npz", "--cap", "0.3", "--cap", "web=0.25")["mixture"]
+    assert shares["web"] <= 0.25 + 1e-9
+    assert max(shares.values()) <= 0.3 + 1e-9
+
+
+def test_epochs_by_domain(solved):
+    answer = solved(
+        *("plain.npz", "--tokens", "counts.yaml", "--budget", "5B"), *("--max-epochs", "4", "--max-epochs", "web=0.5")
+    )
+    assert answer["epochs"]["web"] <= 0.5 + 1e-9
+
+
+def test_the_prior_pulls(solved, folder):
+    (folder / "prior.yaml").write_text("web: 1\ncode_c: 1\ncode_py: 7\nbooks: 1\n")
+    given = solved("plain.npz", "--kl", "100", "--prior", "prior.yaml")["mixture"]
+    assert given["code_py"] == pytest.approx(0.7, abs=0.01)
+    counts = ("--tokens", "counts.yaml", "--budget", "1B", "--kl", "100")
+    natural = solved("plain.npz", *counts)["mixture"]
+    assert natural["web"] == pytest.approx(2 / 3.5, abs=0.01)
+    uniform = solved("plain.npz", *counts, "--prior", "uniform")["mixture"]
+    assert uniform["web"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_objectives(solved, run):
+    table = ExpertTable.load("grouped.npz") if os.path.exists("grouped.npz") else None
+    weighted = solved("grouped.npz", "--objective", "news=3", "--objective", "forum=1")
+    assert weighted["group_weights"] == pytest.approx({"news": 0.75, "forum": 0.25, "papers": 0.0})
+    worst = solved("grouped.npz", "--objective", "worst")
+    assert worst["value"] == pytest.approx(max(worst["group_losses"].values()), abs=1e-7)
+    assert worst["intervals"] is None
+    assert table is not None
+    status, out, _ = run("solve", "grouped.npz", "--objective", "worst")
+    assert status == 0
+    assert '"worst" has no intervals' in out
+    assert solved("plain.npz", "--objective", "worst")["intervals"] is not None
+
+
+def test_intervals_depend_on_seed_and_replicates_only(solved):
+    options = ("grouped.npz", "--replicates", "20", "--seed")
+    first, again, other = (solved(*options, seed)["intervals"] for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+    assert first["units"] == 180
+
+
+def test_threads_do_not_change_the_answer(solved):
+    one, two = (solved("grouped.npz", "--threads", n)["mixture"] for n in (1, 2))
+    assert one == two
+
+
+def test_eps_widens_the_ranges(solved):
+    narrow, wide = (solved("plain.npz", "--eps", eps)["ranges"]["shares"]["web"] for eps in ("1e-4", "1e-2"))
+    assert wide[0] < narrow[0] <= narrow[1] < wide[1]
+
+
+def test_held_out(run, solved):
+    status, out, _ = run("solve", "grouped.npz", "--held-out", "0.25", "--cap", "web=0.2")
+    assert status == 0
+    assert "only books" in out
+    assert "Only `mixfast` keeps to the limits" in out
+    rows = solved("grouped.npz", "--held-out", "25%")["held_out"]
+    assert {"mixfast", "eg-paper", "uniform"} <= {row["name"] for row in rows}
+
+
+def test_out_leaves_out_zeros_and_names_them(run, folder):
+    status, out, _ = run("solve", "plain.npz", "--cap", "books=0", "--out", "m.yaml")
+    assert status == 0
+    assert "left out with share 0: " in out
+    assert "add --out" not in out
+    mixture = Mixture.load(folder / "m.yaml")
+    assert "books" not in mixture
+    assert "books" in out.splitlines()[-1]
+    assert run("solve", "plain.npz", "--cap", "books=0", "--out", "k.json", "--keep-zeros")[0] == 0
+    assert Mixture.load(folder / "k.json")["books"] == 0.0
+
+
+def test_predictions(run):
+    status, out, err = run("solve", "mse.npz")
+    assert (status, err) == (0, "")
+    assert "squared units" in out
+    status, out, _ = run("info", "mse.npz")
+    assert status == 0
+    assert "predictions" in out
+
+
+def test_tolerance_not_reached_ends_with_status_1(run):
+    status, out, err = run("solve", "plain.npz", "--tol", "1e-300")
+    assert status == 1
+    assert "did not reach the tolerance" in out
+    assert err.startswith("mixfast: warning: ")
+
+
+def test_many_domains_are_folded(run, folder):
+    rng = np.random.default_rng(0)
+    many = ExpertTable.from_loglik(rng.normal(size=(800, 600)) - 5)
+    many.save(folder / "many.npz")
+    status, out, _ = run("solve", "many.npz", "--replicates", "5")
+    assert status == 0
+    assert "more domains" in out
+    assert "range at" not in out
+    assert len(out.splitlines()) < 80
+    assert "with a larger loss" in run("info", "many.npz")[1]
+
+
+def test_folders_of_the_mixmin_code(run, solved, folder):
+    rng = np.random.default_rng(0)
+    for name in ("web", "code"):
+        (folder / "mixmin" / name).mkdir(parents=True)
+        for task in ("arc", "piqa"):
+            place = folder / "mixmin" / name
+            prompt = -rng.gamma(20.0, 1.0, size=50)
+            np.save(place / f"{task}_input_log_prob.npy", prompt)
+            np.save(place / f"{task}_log_prob.npy", prompt - rng.gamma(5.0, 1.0, size=50))
+            np.save(place / f"{task}_lengths.npy", np.full(50, 30))
+            np.save(place / f"{task}_input_lengths.npy", np.full(50, 20))
+    assert "several tasks" in run("solve", "mixmin")[2]
+    whole = solved("mixmin", "--task", "arc")
+    answers = solved("mixmin", "--task", "arc", "--conditional")
+    assert whole["value"] != answers["value"]
+    assert solved("mixmin", "--task", "arc", "--task", "piqa")["table"]["groups"] == ["arc", "piqa"]
+
+
+# info and demo.
+
+
+def test_info(run):
+    status, out, err = run("info", "grouped.npz")
+    assert (status, err) == (0, "")
+    for word in ["900 rows x 4 domains", "float64", "news (300 rows)", "180", "extremes", "memory", "uniform mixture"]:
+        assert word in out
+    assert "mean 3.9" in run("info", "long.npz")[1]
+
+
+@pytest.mark.parametrize("name", ["grouped", "plain", "long", "mse"])
+def test_losses_of_info_are_those_of_the_solver(folder, name):
+    from mixfast._problem import Problem
+
+    table = ExpertTable.load(folder / f"{name}.npz")
+    own, uniform = text.losses(table)
+    problem = Problem.of(table, None, 0.0, None, 1e-8, 1, 1, None)
+    eye = np.eye(table.n_domains)
+    stack = np.vstack([eye, np.full(table.n_domains, 1 / table.n_domains)])
+    expected = np.array([group.losses(stack) for group in problem.group_objectives])
+    np.testing.assert_allclose(np.column_stack([own, uniform]), expected, rtol=1e-10)
+
+
+def test_losses_of_info_take_infinite_values(folder):
+    table = ExpertTable.from_loglik(np.array([[-1.0, -np.inf], [-2.0, -1.0]]), weight=[1.0, 1.0])
+    own, uniform = text.losses(table)
+    assert own.tolist() == [[3.0, np.inf]]
+    assert np.isfinite(uniform).all()
+
+
+def test_demo_goes_the_whole_way_quickly(run):
+    began = time.perf_counter()
+    status, out, err = run("demo")
+    assert (status, err) == (0, "")
+    assert time.perf_counter() - began < 20
+    for word in ["info", "90% interval", "price", "range", "no limits", "fitted on", "eg-paper", "kl ", "distance"]:
+        assert word in out
+
+
+def test_demo_copies_its_files(run, folder):
+    assert run("demo", "--copy-to", "sample")[0] == 0
+    table = ExpertTable.load(folder / "sample" / "demo.npz")
+    assert table.shape == (34425, 16)
+    assert (folder / "sample" / "demo.npz").stat().st_size <= 1_000_000
+    counts = inputs.numbers(str(folder / "sample" / "demo_tokens.yaml"), inputs.count)
+    assert set(counts) == set(table.domains)
+
+
+def test_the_demo_sample_is_made_of_the_real_tables(shared_data, tmp_path):
+    from benchmarks import make_demo_sample
+
+    make_demo_sample.main([str(shared_data / "tables"), str(tmp_path)])
+    made, kept = (ExpertTable.load(place / "demo.npz") for place in (tmp_path, cli._DATA))
+    assert np.array_equal(made.loglik, kept.loglik)
+    assert np.array_equal(made.sequence, kept.sequence)
+    assert (tmp_path / "demo_tokens.yaml").read_text() == (cli._DATA / "demo_tokens.yaml").read_text()
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cap", "wbe=0.1"], "--cap names an unknown domain: wbe"),
+        (["--floor", "web"], "--floor web: 'web' is no number"),
+        (["--cap", "0.1"], "the caps sum to 0.4"),
+        (["--cap", "web=0.1", "--cap", "web=0.2"], "--cap names web twice"),
+        (["--cap", "0.5", "--cap", "0.6"], "more than one number for all"),
+        (["--cap", "web=-0.5"], "cap must be non-negative"),
+        (["--cap", "web=nan"], "no number"),
+        (["--floor", "0.3"], "the floors sum to 1.2"),
+        (["--floor", "web=0.6", "--cap", "web=0.5"], "floor above cap: web"),
+        (["--limit", "code"], "expected NAME:DOMAIN,DOMAIN:LOW..HIGH"),
+        (["--limit", "code:code_c:.."], "expected NAME:DOMAIN,DOMAIN:LOW..HIGH"),
+        (["--limit", "code:rust_*:0.1..0.2"], "no domain is called 'rust_*'"),
+        (["--limit", "code:code_*:0.5..0.2"], "above its upper limit"),
+        (["--limit", "a:web:0.8..", "--limit", "b:code_*:0.8.."], "cannot hold together"),
+        (["--max-epochs", "4"], "--max-epochs needs --tokens"),
+        (["--tokens", "counts.yaml"], "--tokens needs --budget"),
+        (["--tokens", "counts.yaml", "--budget", "100T"], "tokens short"),
+        (["--tokens", "counts.yaml", "--budget", "1B", "--max-epochs", "moon=3"], "unknown domain: moon"),
+        (["--tokens", "missing.yaml", "--budget", "1B"], "missing.yaml: No such file"),
+        (["--budget", "lots"], "'lots' is no number of tokens"),
+        (["--budget", "0"], "at least one token"),
+        (["--budget", "1e999999999"], "below 2**63"),
+        (["--kl", "-1"], "--kl is -1"),
+        (["--kl", "inf"], "--kl is inf"),
+        (["--kl", "x"], "no number"),
+        (["--tol", "0"], "--tol is 0"),
+        (["--eps", "0"], "--eps is 0"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--threads", "two"], "invalid int value"),
+        (["--replicates", "1"], "--replicates is 1"),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--held-out", "1"], "--held-out is 1"),
+        (["--objective", "best"], "expected worst, or GROUP=WEIGHT"),
+        (["--objective", "moon=1"], "--objective names an unknown group: moon"),
+        (["--objective", "news=0"], "not all 0"),
+        (["--out", "m.txt"], "ends in .yaml, .yml or .json"),
+        (["--out", "nowhere/m.yaml"], "there is no folder nowhere"),
+        (["--task", "arc"], "is a file"),
+        (["--conditional"], "is a file"),
+        (["--tokns", "x"], "unrecognized arguments"),
+        (["--token", "counts.yaml"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(refused, options, message):
+    assert message in refused("solve", "grouped.npz", *options)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("web: 1\ncode_c: 1\ncode_py: 1\n", "Only in the table: books"),
+        ("web: 1\ncode_c: 1\ncode_py: 1\nbook: 1\n", "Only in counts: book."),
+        ("", "names no domain"),
+        ("- web\n", "line 1 is not 'name: number'"),
+        ("web: many\n", "web: 'many' is no number of tokens"),
+        ("web: -5\n", "web: '-5' is no number of tokens"),
+        ("web: 1.5\n", "web: '1.5' is no whole number of tokens"),
+        ("web: 1\nweb: 2\n", "'web' is given twice"),
+        ("web:\n", "'web' has no number"),
+        (b"\xff\xfe\x00", "utf-8"),
+    ],
+)
+def test_wrong_count_files_are_refused(refused, folder, content, message):
+    (folder / "counts").write_bytes(content if isinstance(content, bytes) else content.encode())
+    error = refused("solve", "plain.npz", "--tokens", "counts", "--budget", "1B")
+    assert message in error
+    assert "counts" in error
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"web": [1]}', '{"web": 1, "web": 2}', '{"web": true}', "NaN"])
+def test_wrong_json_counts_are_refused(refused, folder, content):
+    (folder / "bad.json").write_text(content)
+    assert "bad.json" in refused("solve", "plain.npz", "--tokens", "bad.json", "--budget", "1B")
+
+
+def test_a_prior_must_name_every_domain(refused, folder):
+    (folder / "short.yaml").write_text("web: 0.5\nbooks: 0.5\n")
+    assert "Only in the table: code_c, code_py" in refused("solve", "plain.npz", "--prior", "short.yaml")
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize("command", ["solve", "info"])
+def test_wrong_tables_are_refused(refused, folder, command):
+    def check(name, message):
+        error = refused(command, name)
+        assert message in error
+        assert name in error
+
+    check("missing.npz", "No such file")
+    (folder / "empty.npz").write_bytes(b"")
+    check("empty.npz", "empty")
+    loglik = np.full((5, 2), -1.0)
+    loglik[3, 1] = np.nan
+    npz(folder / "nan.npz", loglik=loglik)
+    check("nan.npz", "NaN")
+    npz(folder / "keys.npz", probabilities=loglik)
+    check("keys.npz", "probabilities")
+    npz(folder / "whole.npz", loglik=np.ones((4, 2), dtype=np.int64))
+    check("whole.npz", "int64")
+    np.save(folder / "objects.npy", np.array([[{}, []]], dtype=object), allow_pickle=True)
+    check("objects.npy", "pickle")
+    (folder / "table.pkl").write_bytes(pickle.dumps([1.0]))
+    check("table.pkl", "pickle")
+    whole = (folder / "plain.npz").read_bytes()
+    (folder / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    check("cut.npz", "truncated")
+    (folder / "text.npz").write_text("domain,share\n")
+    check("text.npz", "neither npz nor npy")
+    (folder / "nothing").mkdir(exist_ok=True)
+    check("nothing", "holds no table")
+
+
+def test_no_command_and_no_table_are_refused(refused):
+    assert "COMMAND" in refused()
+    assert "TABLE" in refused("solve")
+    assert "invalid choice" in refused("sovle")
+
+
+# The process.
+
+
+def test_help_and_version(run):
+    import mixfast
+
+    assert run("--help")[0] == 0
+    status, out, _ = run("solve", "--help")
+    assert status == 0
+    assert "exit status" in out
+    assert run("--version")[1].strip() == f"mixfast {mixfast.__version__}"
+
+
+def test_every_option_of_solve_is_tried_here():
+    source = Path(__file__).read_text(encoding="utf-8")
+    parser = cli._parser()
+    (commands,) = (action for action in parser._actions if hasattr(action, "choices") and action.choices)
+    options = [option for action in commands.choices["solve"]._actions for option in action.option_strings]
+    assert not [option for option in options if option.startswith("--") and f'"{option}"' not in source]
+
+
+def test_interruption_is_quiet(run, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(solver, "solve", interrupt)
+    assert run("solve", "plain.npz") == (130, "", "")
+
+
+def test_no_memory_is_one_line(refused, monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError("no room for 3 TB")
+
+    monkeypatch.setattr(solver, "solve", fail)
+    assert "not enough memory. no room for 3 TB" in refused("solve", "plain.npz")
+
+
+def command(*arguments, **options):
+    """A process of its own that says when it begins: before that, a signal would only stop the imports."""
+    code = "import sys; from mixfast import cli; print('ready', flush=True); sys.exit(cli.main(sys.argv[1:]))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments], **pipes, **options)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_ctrl_c_in_a_process(folder):
+    table = folder / "large.npy"
+    np.save(table, np.random.default_rng(0).normal(size=(60_000, 64)).astype(np.float32) - 5)
+    # More resamples than anyone would wait for.
+    process = command("solve", "large.npy", "--replicates", "8000", cwd=folder)
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_a_reader_that_leaves_is_no_error(folder):
+    process = command("info", "grouped.npz", cwd=folder)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=30), err) == (0, "")
+
+
+def test_the_package_runs_as_a_module(folder):
+    done = subprocess.run([sys.executable, "-m", "mixfast", "info", "plain.npz"], cwd=folder, capture_output=True)
+    assert done.returncode == 0
+    assert b"900 rows" in done.stdout
+
+
+def test_progress_is_for_terminals_and_long_waits(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(cli, "_QUIET_SECONDS", 0.02)
+        with cli._progress("thinking"):
+            time.sleep(0.1)
+        assert ("thinking" in stream.getvalue()) is shown
+        assert not shown or stream.getvalue().endswith("\r\x1b[K")
+    quiet = Terminal()
+    monkeypatch.setattr(sys, "stderr", quiet)
+    monkeypatch.setattr(cli, "_QUIET_SECONDS", 10.0)
+    with cli._progress("thinking"):
+        pass
+    assert quiet.getvalue() == ""
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("0", 0), ("300", 300), ("2_000", 2000), ("1.5K", 1500), ("3m", 3 * 10**6), ("1.2B", 12 * 10**8), ("1T", 10**12)],
+)
+def test_counts(given, expected):
+    assert inputs.count(given) == expected
+
+
+def test_counts_are_exact():
+    assert inputs.count("9007199254740993") == 9007199254740993
+    assert inputs.count("1.000000000001T") == 1_000_000_000_001
+    with pytest.raises(inputs.InputError, match="whole"):
+        inputs.count("1.0005K1".removesuffix("1"))
+    for wrong in ("", "K", "-1", "nan", "inf", "1KK", "1e30", "9.3e18"):
+        with pytest.raises(inputs.InputError):
+            inputs.count(wrong)
+
+
+def test_names_may_hold_an_equals_sign():
+    assert inputs.named("--cap", ["a=b=20%"], ["a=b"]) == {"a=b": 0.2}
+
+
+def test_numbers_read_mixture_files(tmp_path):
+    Mixture(["a", "b: c"], [0.25, 0.75]).save(tmp_path / "m.yaml")
+    Mixture(["a", "b: c"], [0.25, 0.75]).save(tmp_path / "m.json")
+    for name in ("m.yaml", "m.json"):
+        assert inputs.numbers(str(tmp_path / name), inputs.number) == {"a": 0.25, "b: c": 0.75}

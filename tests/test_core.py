@@ -1,0 +1,278 @@
+"""The compiled sweeps over rows against the plain numpy of `mixfast.reference`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixfast import reference
+from mixfast._backend import core
+
+SHAPES = [(1, 1), (1, 7), (2, 3), (5, 12), (17, 16), (33, 31), (64, 8), (100, 33), (511, 5), (513, 70), (40, 300)]
+DTYPES = ["f2", "f4", "f8"]
+# Relative error of a sum over rows: float64 panels to rounding, float32 ones to theirs.
+TOLERANCE = {True: 1e-12, False: 3e-6}
+
+
+def rows_of(n, k, dtype, seed=0, spread=2.0):
+    rng = np.random.default_rng([seed, n, k])
+    return (spread * rng.normal(size=(n, k)) - 4.0).astype(dtype), rng
+
+
+def expected(loglik, c, w):
+    table = loglik.astype(np.float64)
+    top = table.max(axis=1)
+    top = np.where(np.isfinite(top), top, 0.0)
+    return reference.row_pass(np.exp(table - top[:, None]), top, c, w)
+
+
+def close(found, wanted, tol):
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    scale = max(float(np.abs(wanted).max(initial=0.0)), 1e-300)
+    return bool(np.abs(found - wanted).max(initial=0.0) <= tol * scale)
+
+
+def poison():
+    """Leave NaN in freed memory: what a kernel reads without having written it must not matter."""
+    trash = [np.full(size, np.nan) for size in (8, 64, 512, 2048, 8192, 30000)]
+    del trash
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("wide", [True, False])
+def test_sums(shape, dtype, wide):
+    loglik, rng = rows_of(*shape, dtype)
+    n, k = shape
+    w = rng.dirichlet(np.ones(k))
+    weight = rng.exponential(size=n) / n
+    for c, shift, packed, bounded in [
+        (None, False, False, True),
+        (weight, True, False, False),
+        (weight, False, True, True),
+        (None, True, True, False),
+    ]:
+        poison()
+        rows = core.Rows(loglik, c, 1.0 / n, shift, wide, None, bounded)
+        if packed:
+            rows = rows.pack(None, c, 1.0 / n, wide, 2)
+        wanted = expected(loglik, np.full(n, 1.0 / n) if c is None else c, w)
+        poison()
+        value, gradient, hessian = rows.sums(w, True, True)
+        assert abs(value - wanted.value) <= TOLERANCE[wide] * max(1.0, abs(wanted.value))
+        assert close(gradient, wanted.gradient, TOLERANCE[wide])
+        assert close(hessian, wanted.hessian, TOLERANCE[wide])
+        assert np.array_equal(hessian, hessian.T)
+        value, gradient, nothing = rows.sums(w)
+        assert nothing is None
+        assert abs(value - wanted.value) <= TOLERANCE[wide] * max(1.0, abs(wanted.value))
+        assert close(gradient, wanted.gradient, TOLERANCE[wide])
+        assert close(rows.mixture_nll(w[None])[0], wanted.value, TOLERANCE[wide])
+        assert close(rows.gradients(w[None])[0], wanted.gradient, 20 * TOLERANCE[wide])
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("n", range(1, 40))
+def test_rows_past_the_end_of_a_packed_panel_do_not_count(n, wide):
+    loglik, rng = rows_of(n, 3, "f4")
+    w = rng.dirichlet(np.ones(3))
+    wanted = expected(loglik, np.full(n, 1.0 / n), w)
+    for _ in range(3):
+        poison()
+        packed = core.Rows(loglik, None, 1.0 / n, False, wide, None, True).pack(None, None, 1.0 / n, wide, 1)
+        value, gradient, hessian = packed.sums(w, True, True)
+        assert np.isfinite(hessian).all()
+        assert close(gradient, wanted.gradient, TOLERANCE[wide])
+        assert close(packed.gradients(w[None])[0], wanted.gradient, 20 * TOLERANCE[wide])
+        assert close([value, packed.mixture_nll(w[None])[0]], [wanted.value] * 2, TOLERANCE[wide])
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 5, 17, 64])
+@pytest.mark.parametrize("products", [1, 2, 4])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_mixture_nll_of_many_candidates(m, products, dtype):
+    loglik, rng = rows_of(301, 13, dtype, spread=0.7)
+    weight = rng.exponential(size=301)
+    mixtures = rng.dirichlet(np.ones(13), size=m)
+    mixtures[0] = np.eye(13)[4]
+    table = loglik.astype(np.float64)
+    wanted = reference.mixture_nll(np.exp(table), np.zeros(301), weight, [0, 301], mixtures)[:, 0]
+    for wide in (True, False):
+        for c in (None, weight):
+            found = core.Rows(loglik, c, 1.0, False, wide, None, True).mixture_nll(mixtures, products, 2)
+            right = (
+                wanted
+                if c is not None
+                else reference.mixture_nll(np.exp(table), np.zeros(301), np.ones(301), [0, 301], mixtures)[:, 0]
+            )
+            np.testing.assert_allclose(found, right, rtol=TOLERANCE[wide])
+
+
+@pytest.mark.parametrize("m", [1, 3, 4, 9])
+@pytest.mark.parametrize("k", [1, 2, 5, 16, 33])
+def test_gradients_of_many_objectives(m, k):
+    loglik, rng = rows_of(203, k, "f4")
+    mixtures = rng.dirichlet(np.ones(k), size=m)
+    bins = rng.integers(0, 7, size=203).astype(np.int32)
+    multiplicity = rng.integers(0, 4, size=(m, 7)).astype(np.float32)
+    weight = rng.exponential(size=203)
+    for wide, packed in [(True, False), (False, False), (True, True), (False, True)]:
+        poison()
+        rows = core.Rows(loglik, weight, 1.0, True, wide, None, False)
+        rows = rows.pack(None, weight, 1.0, wide, 1) if packed else rows
+        found = rows.gradients(mixtures, bins, multiplicity, 2)
+        for j in range(m):
+            wanted = reference.gradient(loglik, weight * multiplicity[j, bins], mixtures[j])
+            assert close(found[j], wanted, 20 * TOLERANCE[wide])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("wide", [True, False])
+def test_columns_rows_and_strides(dtype, wide):
+    loglik, rng = rows_of(400, 23, dtype)
+    w = rng.dirichlet(np.ones(6))
+    cols = np.sort(rng.choice(23, 6, replace=False)).astype(np.int32)
+    index = rng.integers(0, 400, size=77)
+    chosen = loglik[:, cols]
+    whole = core.Rows(loglik, None, 1.0, True, wide, None, False)
+
+    def same(rows, table):
+        wanted = expected(table, np.ones(table.shape[0]), w)
+        value, gradient, hessian = rows.sums(w, True, True)
+        assert close([value], [wanted.value], TOLERANCE[wide])
+        assert close(gradient, wanted.gradient, TOLERANCE[wide])
+        assert close(hessian, wanted.hessian, TOLERANCE[wide])
+        assert close(rows.sums(w)[1], wanted.gradient, TOLERANCE[wide])
+        assert close(rows.mixture_nll(w[None]), [wanted.value], TOLERANCE[wide])
+
+    same(whole.with_columns(cols), chosen)
+    same(core.Rows(loglik, None, 1.0, True, wide, cols, False).pack(index, None, 1.0, wide, 2), chosen[index])
+    for step in (2, 3, 7):
+        same(core.Rows(loglik[::step], None, 1.0, True, wide, cols, False), chosen[::step])
+        full = core.Rows(loglik[::step, :6], None, 1.0, True, wide, None, False)
+        same(full, loglik[::step, :6])
+
+
+def test_a_row_without_mass_is_infinite_not_nan():
+    loglik = np.array([[-1.0, -np.inf], [-np.inf, -2.0], [-3.0, -3.0]])
+    for wide, dtype in [(True, "f8"), (False, "f4")]:
+        for packed in (False, True):
+            rows = core.Rows(loglik.astype(dtype), None, 1.0, True, wide, None, False)
+            rows = rows.pack(None, None, 1.0, wide, 1) if packed else rows
+            assert rows.sums(np.array([1.0, 0.0]))[0] == np.inf
+            assert rows.mixture_nll(np.array([[1.0, 0.0], [0.5, 0.5]]))[0] == np.inf
+            value, gradient, _ = rows.sums(np.array([0.5, 0.5]))
+            np.testing.assert_allclose(value, 6.0 + 2 * np.log(2), rtol=1e-6)
+            np.testing.assert_allclose(gradient, [-3.0, -3.0], rtol=1e-6)
+
+
+def test_thousands_of_nats_apart():
+    rng = np.random.default_rng(5)
+    loglik = -rng.uniform(0, 4000, size=(200, 9))
+    w = rng.dirichlet(np.ones(9))
+    c = 1.0 / (200 * rng.integers(1, 300, 200))
+    value, gradient, _ = core.Rows(loglik, c, float(c.mean()), True, True).sums(w)
+    assert value == pytest.approx(reference.ensemble_loss(loglik, c, w), rel=1e-13)
+    assert close(gradient, reference.gradient(loglik, c, w), 1e-12)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_any_number_of_threads_gives_the_same_bits(threads, dtype):
+    n, k = 60000, 37
+    loglik, rng = rows_of(n, k, dtype)
+    w = rng.dirichlet(np.ones(k))
+    mixtures = rng.dirichlet(np.ones(k), size=5)
+    bins = rng.integers(0, 50, size=n).astype(np.int32)
+    multiplicity = rng.integers(0, 3, size=(5, 50)).astype(np.float32)
+    rows = core.Rows(loglik, None, 1.0 / n, True, dtype == "f8", None, False)
+
+    def run(count):
+        value, gradient, hessian = rows.sums(w, True, True, count)
+        plain = rows.sums(w, True, False, count)
+        packed = rows.pack(None, None, 1.0 / n, dtype == "f8", count).sums(w, True, False, count)
+        return [
+            value, gradient, hessian, plain[0], plain[1], packed[0], packed[1],
+            rows.mixture_nll(mixtures, 1, count), rows.gradients(mixtures, bins, multiplicity, count),
+            core.facts(rows, count),
+        ]  # fmt: skip
+
+    for one, many in zip(run(1), run(threads), strict=True):
+        assert np.array_equal(one, many)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 20), (1000, 7), (70000, 3)], ids=str)
+def test_facts(shape, dtype):
+    loglik, _ = rows_of(*shape, dtype)
+    rows = core.Rows(loglik, None, 1.0, False, dtype == "f8")
+    table = loglik.astype(np.float64)
+    assert core.facts(rows, 2) == (table.max(), table.min(), table.max(axis=1).min(), False)
+    loglik[-1, -1] = np.nan
+    largest, _, _, has_nan = core.facts(rows, 2)
+    # Half-precision NaN comes out as more than the largest half: the table looks closer then.
+    assert has_nan or (dtype == "f2" and largest >= 65536)
+
+
+def test_mixtures_of_the_wrong_size_are_refused():
+    loglik, _ = rows_of(5, 3, "f4")
+    rows = core.Rows(loglik, None, 1.0, False, False)
+    with pytest.raises(ValueError, match="2 shares for 3"):
+        rows.sums(np.ones(2))
+    with pytest.raises(ValueError, match="4 shares for 3"):
+        rows.mixture_nll(np.ones((1, 4)))
+
+
+ISA_CHECK = """
+import json, sys
+import numpy as np
+from mixfast import reference
+from mixfast._backend import core
+
+worst = 0.0
+for n, k in [(1, 1), (7, 3), (33, 16), (100, 17), (513, 33), (64, 70), (20, 300)]:
+    for dtype in ("f2", "f4", "f8"):
+        rng = np.random.default_rng([n, k])
+        loglik = (2 * rng.normal(size=(n, k)) - 4).astype(dtype)
+        w, c = rng.dirichlet(np.ones(k)), rng.exponential(size=n) / n
+        top = loglik.astype("f8").max(axis=1)
+        want = reference.row_pass(np.exp(loglik.astype("f8") - top[:, None]), top, c, w)
+        for wide in (True, False):
+            for shift in (True, False):
+                for packed in (True, False):
+                    trash = [np.full(s, np.nan) for s in (8, 64, 512, 2048, 8192)]
+                    del trash
+                    rows = core.Rows(loglik, c, 1 / n, shift, wide, None, not shift)
+                    rows = rows.pack(None, c, 1 / n, wide, 1) if packed else rows
+                    value, gradient, hessian = rows.sums(w, True, True)
+                    scale = 1e-12 if wide else 3e-6
+                    for found, right in [
+                        (value, want.value), (gradient, want.gradient), (hessian, want.hessian),
+                        (rows.sums(w)[1], want.gradient), (rows.mixture_nll(w[None])[0], want.value),
+                        (rows.gradients(w[None])[0] / 20, want.gradient / 20),
+                    ]:
+                        size = max(np.abs(right).max(), 1.0 if np.ndim(right) == 0 else 0.0)
+                        error = np.abs(found - right).max() / size / scale
+                        worst = max(worst, error if error == error else np.inf)
+json.dump({"isa": core.isa(), "worst": float(worst)}, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(isa, tmp_path):
+    import mixfast
+
+    root = str(Path(mixfast.__file__).resolve().parent.parent)
+    environment = {**os.environ, "MIXFAST_ISA": isa, "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-c", ISA_CHECK], env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["worst"] < 1.0, result
+    order = ["baseline", "avx2", "avx512"]
+    assert order.index(result["isa"]) <= order.index(isa)
