@@ -281,8 +281,10 @@ cdef class Rows:
 
 
 def facts(Rows rows not None, int threads=1):
-    """(largest, smallest, lowest_top, has_nan) of a table in one sweep: extremes of all elements, and the smallest of the
-    rows' largest elements. NaN is left out of the extremes."""
+    """(largest, smallest, lowest_top, has_nan) of a table in one sweep.
+
+    Extremes of all elements, and the smallest of the rows' largest elements; NaN is left out of them.
+    """
     cdef Py_ssize_t chunk_rows, chunks = mf_plan(rows.n_rows, rows.n_cols, 0, &chunk_rows)
     cdef Py_ssize_t step, first, last, i
     cdef mf_facts partial[512]

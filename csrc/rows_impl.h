@@ -903,7 +903,9 @@ static int FN(pack_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
     (void)out;
     for (ptrdiff_t row = row0; row < row1; row += block) {
         REAL *panel = (REAL *)task->panels + row * t->ncol;
-        for (ptrdiff_t i = row; i < row1 && i < row + block; i += VL) {
+        /* Whole groups of the widest vectors there are: who reads the panel may use wider ones than who writes it. */
+        const ptrdiff_t end = (row1 + 15) / 16 * 16;
+        for (ptrdiff_t i = row; i < end && i < row + block; i += VL) {
             V top = FN(fill)(t, task->index, i, row1, panel + (i - row), block, memory);
             if (task->offset)
                 for (ptrdiff_t r = 0; r < VL && i + r < row1; r++) task->offset[i + r] = (double)top[r];

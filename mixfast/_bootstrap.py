@@ -177,6 +177,7 @@ def _solve_replicates(
     hessian = part.sums(w[columns], columns, hessian=True)[2]
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
+    hessian[np.diag_indices_from(hessian)] += objective.separable(w[columns], columns)[1]
     limits = problem.limits.restrict(columns)
     shares = np.repeat(w[None, :], counts.shape[0], axis=0)
     gap = 0.0

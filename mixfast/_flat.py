@@ -41,6 +41,7 @@ def ranges(solution: Solution, eps: float, domains: list[str] | None) -> dict[st
     value, gradient, hessian = objective.sums(w, hessian=True)
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
+    hessian[np.diag_indices_from(hessian)] += objective.separable(w, None)[1]
     out = {name: (0.0, 0.0) for name in wanted if name not in place}
     moving = [name for name in wanted if name in place]
     targets = []

@@ -17,20 +17,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._backend import core
 from mixfast._objective import Columns, Matrix, Objective, Sums, Vector
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mixfast.region import Region
 
 # A share this close to its bound is at it.
 _ROUNDING = 4e-16
+# A value that is larger by this share of itself is larger, at any precision of the probabilities.
+_RISE = 1e-8
 # Gaps below this may be rounding noise of float32 probabilities.
 _NOISE = 1e-6
 # Rows of the first sample, for the rough shape.
@@ -176,6 +177,9 @@ class _Tilted(Objective):
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, self.domains, hessian=hessian)
         return value + float(self.tilt @ w), gradient + self.tilt, curvature
+
+    def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
+        return self.base.separable(w, self.domains)
 
 
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
@@ -344,7 +348,10 @@ def _newton(
             if hessian is None:
                 raise RuntimeError("a Newton step was asked for without a Hessian")
             # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
-            direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(hessian, gradient, w)
+            curve = hessian
+            if inside.interior:
+                curve = hessian + np.diag(objective.separable(w, columns)[1])
+            direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(curve, gradient, w)
         slope = float(gradient @ direction)
         if not slope < 0.0:
             break
@@ -354,7 +361,8 @@ def _newton(
             value_new, gradient_new, hessian_new = objective.sums(w_new, columns, hessian=exact and steps + 1 < fresh)
             slope_new = float(gradient_new @ direction)
             if math.isfinite(value_new) and math.isfinite(slope_new):
-                if slope_new <= -0.5 * slope:
+                # Past the least value by little, and not to a larger one: else two points may take turns for ever.
+                if slope_new <= -0.5 * slope and (slope_new <= 0.0 or value_new <= value + _RISE * abs(value)):
                     break
                 # Secant step towards the zero of the slope.
                 length *= min(max(slope / (slope - slope_new), 0.1), 0.7)
@@ -366,7 +374,10 @@ def _newton(
         if hessian_new is not None:
             hessian = hessian_new
         elif hessian is not None:
-            _secant_update(hessian, w_new - w, gradient_new - gradient)
+            change = gradient_new - gradient
+            if inside.interior:
+                change -= objective.separable(w_new, columns)[0] - objective.separable(w, columns)[0]
+            _secant_update(hessian, w_new - w, change)
         stalled = _NOISE > gap_new > 0.5 * gap
         slow = gap_new > 0.7 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new

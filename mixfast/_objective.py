@@ -44,7 +44,10 @@ class Objective:
     columns: int
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        """Value, gradient (C,), Hessian (C, C) or None at shares w (C,) of the columns (None: all)."""
+        """Value, gradient (C,) and Hessian (C, C) or None at shares w (C,) of the columns (None: all).
+
+        The Hessian is that of the rows; what `separable` has is not in it.
+        """
         raise NotImplementedError
 
     def losses(self, mixtures: Matrix) -> Vector:
@@ -70,6 +73,10 @@ class Objective:
     def packs(self, count: int) -> bool:
         """Whether sums over `count` of the columns are quick: made from a copy in or near the cache."""
         return True
+
+    def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
+        """Gradient (C,) and diagonal Hessian (C,) of the part of the objective that needs no rows."""
+        return np.zeros(w.size), np.zeros(w.size)
 
 
 class CrossEntropy(Objective):
@@ -233,15 +240,17 @@ class _Stretches(CrossEntropy):
             )
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        chosen = columns if self._usable is None or columns is None else self._usable[columns]
+        chosen = None
+        if columns is not None and columns.size < self.columns:
+            chosen = columns if self._usable is None else self._usable[columns]
         value, gradient = 0.0, np.zeros(w.size)
         curvature = np.zeros((w.size, w.size)) if hessian else None
         for part in self._parts:
-            view = part if columns is None or columns.size == self.columns else part.with_columns(chosen)
+            view = part if chosen is None else part.with_columns(chosen)
             v, g, h = view.sums(w, True, hessian, self.threads)
             value += v
             gradient += g
-            if curvature is not None:
+            if curvature is not None and h is not None:
                 curvature += h
         return value, gradient, curvature
 
@@ -314,6 +323,10 @@ class Regularised(Objective):
     def packs(self, count: int) -> bool:
         return self.base.packs(count)
 
+    def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
+        prior = self.prior if columns is None else self.prior[columns]
+        return self.term(self.kl, prior, w)[1], self.kl / np.maximum(w, 1e-300)
+
     @staticmethod
     def term(kl: float, prior: Vector, w: Vector) -> tuple[float, Vector]:
         """Value and gradient (K,) of ``kl * sum_k w_k log(w_k / prior_k)``; the gradient is -inf where a share is 0."""
@@ -324,8 +337,6 @@ class Regularised(Objective):
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)
         term, slope = self.term(self.kl, self.prior if columns is None else self.prior[columns], w)
-        if curvature is not None:
-            curvature[np.diag_indices_from(curvature)] += self.kl / np.maximum(w, 1e-300)
         return value + term, gradient + slope, curvature
 
     def losses(self, mixtures: Matrix) -> Vector:

@@ -10,11 +10,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast import _backend
 from mixfast._newton import Limits
 from mixfast._objective import Columns, CrossEntropy, Objective, Regularised, SquaredError, Vector
 from mixfast.errors import AlignmentError, InfeasibleError, TableError, listing
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
+
+# exp of differences up to this (nats) cannot underflow in float32.
+_SAFE_RANGE = 80.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +127,7 @@ class Problem:
     @cached_property
     def objective(self) -> Objective:
         """The weighted sum of the groups' losses, with the KL term, over the usable domains."""
+        self._check_rows()
         weight, scale = self._row_weights()
         base: Objective
         if self.table.kind == "ce":
@@ -139,6 +144,7 @@ class Problem:
     @cached_property
     def group_objectives(self) -> list[Objective]:
         """The loss of each group alone, without the KL term, in float64."""
+        self._check_rows()
         out: list[Objective] = []
         for g in range(self.table.n_groups):
             window = slice(int(self.table.group_offsets[g]), int(self.table.group_offsets[g + 1]))
@@ -165,6 +171,24 @@ class Problem:
                 )
         return out
 
+    def _check_rows(self) -> None:
+        """Refuse rows that no domain with a share can explain."""
+        table, usable = self.table, self.usable
+        # A float16 of -inf counts as -65536.
+        if usable is None or table.kind != "ce" or table.extremes[0] > -65536.0:
+            return
+        step = max(1, (1 << 20) // usable.size)
+        lost = [
+            start + np.flatnonzero(np.isneginf(table.loglik[start : start + step, usable].max(axis=1)))
+            for start in range(0, table.n_rows, step)
+        ]
+        rows = np.concatenate(lost)
+        if rows.size:
+            raise InfeasibleError(
+                f"{rows.size} rows have probability 0 under every domain that may have a share: rows {listing(rows.tolist())}; "
+                "allow a domain that explains them, or leave these rows out"
+            )
+
     def _row_weights(self) -> tuple[Vector | None, float]:
         """c_i of the combined objective: None and the common weight, or all of them and their mean."""
         table, weight = self.table, self.group_weight
@@ -184,6 +208,12 @@ class Problem:
             if self.region is not None and not self.region.contains(self.start, 1e-9):
                 w = self.region.project(self.start)
                 w = w if self.usable is None else w[self.usable]
+            elif abs(w.sum() - 1.0) > 1e-12:
+                w = _backend.core.project(np.ascontiguousarray(w), limits.low, limits.high)
+            low, high, _ = self.table.extremes
+            if w.min() <= 0.0 and (self.kl > 0.0 or high - low > _SAFE_RANGE):
+                # A row may have no mass without a domain that starts with nothing.
+                w = 0.99 * w + 0.01 * replace(self, start=None).first
             return np.ascontiguousarray(w)
         room = limits.high - limits.low
         w = limits.low + room * ((1.0 - limits.low.sum()) / max(room.sum(), 1e-300))

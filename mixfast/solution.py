@@ -172,11 +172,11 @@ class Solution:
     @cached_property
     def unconstrained(self) -> Solution:
         """The optimum of the same objective over the whole simplex: what the limits of the region cost."""
-        from mixfast import solver
+        from mixfast._solve import solve_problem
 
         if self._problem.region is None:
             return self
-        return solver._solve_problem(self._problem.without_limits())
+        return solve_problem(self._problem.without_limits())
 
     def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:
         """How far each share can move while the objective stays within `eps` nats of this one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from mixfast import _backend
 from mixfast._bootstrap import Bootstrap, bootstrap
 from mixfast._holdout import HeldOut, holdout
-from mixfast._newton import Minimum, Step, minimise
+from mixfast._newton import Minimum, Step
 from mixfast._problem import Problem
+from mixfast._solve import solve_problem, wrap
 from mixfast.errors import BackendError, NotConvergedWarning
-from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.solution import Solution
 from mixfast.tables import ExpertTable
@@ -124,59 +123,8 @@ def solve(
     if backend == "reference":
         from mixfast._reference_solve import solve_reference
 
-        return _wrap(problem, *solve_reference(problem), "reference (numpy)")
-    return _solve_problem(problem)
-
-
-def _solve_problem(problem: Problem) -> Solution:
-    began = perf_counter()
-    if problem.worst and problem.table.n_groups > 1:
-        from mixfast._minimax import minimise_worst
-
-        minimum, group_weight = minimise_worst(problem)
-    else:
-        tol = problem.tol
-        minimum = minimise(problem.objective, problem.limits, problem.first, tol=tol, max_iter=problem.max_iter)
-        group_weight = problem.group_weight
-    return _wrap(
-        problem,
-        minimum,
-        group_weight,
-        perf_counter() - began,
-        f"cpu ({_backend.core.isa()}, {problem.threads} threads)",
-    )
-
-
-def _wrap(problem: Problem, minimum: Minimum, group_weight: Vector, seconds: float, backend: str) -> Solution:
-    """The solution over all domains, its status, and the multipliers of its limits."""
-    status = "optimal"
-    if not minimum.gap <= problem.tol * max(1.0, problem.total_weight()):
-        status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
-        warnings.warn(
-            f"the solve ended ({status}) with a gap of {minimum.gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
-            "the mixture is the best point found and its loss is within the gap of the optimum",
-            NotConvergedWarning,
-            stacklevel=4,
-        )
-    w = problem.spread(minimum.w)
-    mixture = Mixture(problem.table.domains, w)
-    loss = minimum.value
-    if problem.kl > 0.0:
-        has = w > 0.0
-        loss -= problem.kl * float(w[has] @ np.log(w[has] / problem.prior[has]))
-    return Solution(
-        mixture,
-        status,
-        minimum.value,
-        minimum.gap,
-        loss,
-        tuple(minimum.trace),
-        seconds,
-        backend,
-        problem,
-        group_weight,
-        minimum,
-    )
+        return wrap(problem, *solve_reference(problem), "reference (numpy)")
+    return solve_problem(problem)
 
 
 def _eg_paper(problem: Problem) -> Solution:
@@ -201,7 +149,7 @@ def _eg_paper(problem: Problem) -> Solution:
     minimum = Minimum(w, value, gradient, gap, trace, None, problem.max_iter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConvergedWarning)
-        out = _wrap(problem, minimum, problem.group_weight, perf_counter() - began, "cpu (eg-paper)")
+        out = wrap(problem, minimum, problem.group_weight, perf_counter() - began, "cpu (eg-paper)")
     return replace(out, status="user_limit" if gap > problem.tol else "optimal")
 
 

@@ -30,9 +30,9 @@ def _scan(values: NDArray[Any]) -> tuple[Extremes, checks.Scan | None]:
     """Find the extremes of the values in one compiled sweep, and what is wrong with them, if anything is, in a second one."""
     rows = core.Rows(values, None, 1.0, False, values.dtype == np.float64)
     largest, smallest, lowest_top, has_nan = core.facts(rows, thread_count(None))
-    # Half-precision infinities and NaN come out of the sweep as 2^16 and above.
+    # Half-precision infinities come out of the sweep as +-2^16, and NaN of either sign beyond them.
     limit = 65536.0 if values.dtype == np.float16 else math.inf
-    if has_nan or largest >= limit or lowest_top <= -limit:
+    if has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit:
         return _UNKNOWN, checks.scan(values)
     return (smallest, largest, lowest_top), None
 
@@ -81,8 +81,8 @@ class ExpertTable:
 
     __slots__ = (
         "__weakref__",
-        "_grouped",
         "_extremes",
+        "_grouped",
         "_row_weight",
         "_target",
         "_values",

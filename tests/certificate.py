@@ -25,11 +25,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import linprog, minimize
 
 from mixfast import reference
 
@@ -251,6 +251,7 @@ def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.nd
     """
     if not np.isfinite(slope).all():
         return -np.inf
+    limits = replace(limits, cap=np.minimum(limits.cap, _largest_shares(limits)))
     lower, upper = np.isfinite(limits.bound_lower), np.isfinite(limits.bound_upper)
     if not (lower.any() or upper.any()):
         return _kl_minimum_box(slope, limits, kl)[0]
@@ -269,6 +270,26 @@ def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.nd
     best = -negative_dual(start)[0]
     found = minimize(negative_dual, start, jac=True, bounds=[(0, None)] * level.size, method="L-BFGS-B")
     return max(best, -negative_dual(found.x)[0])
+
+
+def _largest_shares(limits: _Limits) -> np.ndarray:
+    """0 for domains that group bounds hold at 0: the multiplier to do it against a divergence is infinite."""
+    out = np.ones(limits.n_domains)
+    a, b = reference._limits(limits)  # type: ignore[arg-type]
+    members = np.flatnonzero((limits.cap > 0) & (limits.floor <= 0) & (a != 0).any(axis=0)) if b.size else []
+    for k in members:
+        cost = np.zeros(limits.n_domains)
+        cost[k] = -1.0
+        found = linprog(
+            cost,
+            A_ub=a,
+            b_ub=b,
+            A_eq=np.ones((1, cost.size)),
+            b_eq=[1.0],
+            bounds=np.column_stack([limits.floor, limits.cap]),
+        )
+        out[k] = 0.0 if found.status == 0 and found.fun > -1e-12 else 1.0
+    return out
 
 
 def _kl_minimum_box(slope: np.ndarray, limits: _Limits, kl: float) -> tuple[float, np.ndarray]:

@@ -1,0 +1,67 @@
+"""From a checked problem to a solution: which minimiser, what its result is called, and the warning where it fell short."""
+
+from __future__ import annotations
+
+import warnings
+from time import perf_counter
+
+import numpy as np
+
+from mixfast import _backend
+from mixfast._newton import Minimum, minimise
+from mixfast._objective import Vector
+from mixfast._problem import Problem
+from mixfast.errors import NotConvergedWarning
+from mixfast.mixture import Mixture
+from mixfast.solution import Solution
+
+
+def solve_problem(problem: Problem) -> Solution:
+    began = perf_counter()
+    if problem.worst and problem.table.n_groups > 1:
+        from mixfast._minimax import minimise_worst
+
+        minimum, group_weight = minimise_worst(problem)
+    else:
+        tol = problem.tol
+        minimum = minimise(problem.objective, problem.limits, problem.first, tol=tol, max_iter=problem.max_iter)
+        group_weight = problem.group_weight
+    return wrap(
+        problem,
+        minimum,
+        group_weight,
+        perf_counter() - began,
+        f"cpu ({_backend.core.isa()}, {problem.threads} threads)",
+    )
+
+
+def wrap(problem: Problem, minimum: Minimum, group_weight: Vector, seconds: float, backend: str) -> Solution:
+    """The solution over all domains, its status, and the multipliers of its limits."""
+    status = "optimal"
+    if not minimum.gap <= problem.tol * max(1.0, problem.total_weight()):
+        status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
+        warnings.warn(
+            f"the solve ended ({status}) with a gap of {minimum.gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
+            "the mixture is the best point found and its loss is within the gap of the optimum",
+            NotConvergedWarning,
+            stacklevel=4,
+        )
+    w = problem.spread(minimum.w)
+    mixture = Mixture(problem.table.domains, w)
+    loss = minimum.value
+    if problem.kl > 0.0:
+        has = w > 0.0
+        loss -= problem.kl * float(w[has] @ np.log(w[has] / problem.prior[has]))
+    return Solution(
+        mixture,
+        status,
+        minimum.value,
+        minimum.gap,
+        loss,
+        tuple(minimum.trace),
+        seconds,
+        backend,
+        problem,
+        group_weight,
+        minimum,
+    )
