@@ -40,13 +40,15 @@ static inline void *mf_take(char **at, ptrdiff_t bytes) {
     return p;
 }
 
-/* IEEE half to float: shift the bits into place and rescale; infinities land on +-65536, whose exp is what is
- * wanted of them (tables are checked for NaN and +inf before they come here). */
+/* IEEE half to float: shift the bits into place and rescale, subnormals by their integer value (subnormal floats are
+ * flushed here). Infinities land on +-65536, whose exp is what is wanted of them; a table is checked for NaN and +inf
+ * before it comes to where that matters. */
 static inline float mf_half(uint16_t h) {
     uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
     float x;
     memcpy(&x, &bits, sizeof x);
-    x *= 5.192296858534828e33f; /* 2^112 */
+    x *= 5.192296858534828e33f;                                         /* 2^112 */
+    if (!(h & 0x7c00)) x = (float)(h & 0x3ff) * 5.9604644775390625e-8f; /* 2^-24 */
     return h & 0x8000 ? -x : x;
 }
 

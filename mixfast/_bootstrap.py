@@ -170,7 +170,7 @@ def _solve_replicates(
         raise TypeError(f"bootstrap of a {type(base).__name__}")
     w = solution.mixture.weights if problem.usable is None else solution.mixture.weights[problem.usable]
     # Domains far from having a share stay without one in every replicate: leave them out of the K-dimensional work.
-    value, gradient, _ = objective.sums(w)
+    _, gradient, _ = objective.sums(w)
     columns = _near(problem, base, w, gradient)
     rows = max(1, objective.rows // max(65536, 64 * columns.size))
     part = objective.every(rows)

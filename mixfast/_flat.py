@@ -44,10 +44,9 @@ def ranges(solution: Solution, eps: float, domains: list[str] | None) -> dict[st
     hessian[np.diag_indices_from(hessian)] += objective.separable(w, None)[1]
     out = {name: (0.0, 0.0) for name in wanted if name not in place}
     moving = [name for name in wanted if name in place]
-    targets = []
-    for name in moving:
-        for sign in (-1.0, 1.0):
-            targets.append(_model_end(limits, hessian, gradient, w, place[name], sign, eps))
+    targets = [
+        _model_end(limits, hessian, gradient, w, place[name], sign, eps) for name in moving for sign in (-1.0, 1.0)
+    ]
     reached = (
         _along(objective.losses, w, np.array(targets).reshape(-1, w.size), value + eps)
         if targets

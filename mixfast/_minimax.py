@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
-from mixfast._newton import _COARSE_ROWS, Minimum, Step
+from mixfast._newton import _COARSE_ROWS, _ROUGH, Minimum, Step
 from mixfast._objective import Objective, Regularised, Vector
 from mixfast._problem import Problem
 
@@ -61,12 +61,14 @@ def _descend(
         curvature = np.tensordot(weight, hessians, axes=1)
         if problem.kl > 0.0:
             curvature[np.diag_indices_from(curvature)] += problem.kl / np.maximum(w, 1e-300)
+        # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
+        low = np.maximum(limits.lowest(w), 0.1 * w) if gap > _ROUGH else limits.lowest(w)
         direction, weight_new = _qp.minimax(
             curvature,
             losses,
             gradients + prior[1],
             w,
-            limits.lowest(w),
+            low,
             limits.high,
             *(limits.groups or ()),
         )
@@ -77,7 +79,8 @@ def _descend(
             w_new = limits.clip(w + length * direction)
             losses_new, gradients_new, hessians_new = _all(groups, w_new)
             change = float(losses_new.max()) + _kl(problem, w_new)[0] - worst
-            if math.isfinite(change) and change <= 1e-4 * length * model + 1e-14 * abs(worst):
+            usable = math.isfinite(change) and np.isfinite(gradients_new).all() and np.isfinite(hessians_new).all()
+            if usable and change <= 1e-4 * length * model + 1e-14 * abs(worst):
                 moved = True
                 break
             length *= 0.5

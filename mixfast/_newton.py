@@ -334,11 +334,14 @@ def _newton(
     noise, slow = 0.0, False
     while gap + noise > tol and steps < max_iter:
         if slow and gap > _ROUGH:
-            w = _em(objective, inside, w, columns)
-            value, gradient, _ = objective.sums(w, columns)
-            gap, slow = inside.gap(gradient, w), False
-            trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
-            hessian = objective.sums(w, columns, hessian=True)[2] if exact else None
+            slow, settled = False, _em(objective, inside, w, columns)
+            lower = objective.sums(settled, columns)
+            # Under caps and floors these steps may lead uphill.
+            if lower[0] < value:
+                w, value, gradient = settled, lower[0], lower[1]
+                gap = inside.gap(gradient, w)
+                hessian = objective.sums(w, columns, hessian=True)[2] if exact else None
+                trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
         if sample is not None and not exact and steps < _CURVED_STEPS and gap < _ROUGH:
             tilted = _Tilted(sample, columns, gradient - sample.sums(w, columns)[1])
             direction = _newton(tilted, None, inside, None, w, None, 1e-2 * gap, 8, [], began).w - w

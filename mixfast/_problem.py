@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,10 @@ class Problem:
         shares = None if start is None else _start_shares(start, table.domains)
         worst, weight = _group_weights(objective, table.group_names)
         return cls(table, region, float(kl), worst, weight, float(tol), int(max_iter), threads, shares)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was given, without what was worked out from it: views of the table's memory do not travel."""
+        return {given.name: getattr(self, given.name) for given in fields(self)}
 
     def without_limits(self) -> Problem:
         """The same without caps, floors and group limits; the prior stays."""

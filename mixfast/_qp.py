@@ -108,7 +108,10 @@ def minimax(
     units = _units(hessian, w)
     a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high, units)
     slopes = (gradients - gradients @ w[:, None] / w.sum()) * units
-    size = float(np.abs(slopes).max()) or 1.0
+    steep = np.abs(slopes).max(axis=1)
+    size = float(steep[losses.argmax()]) or float(steep.max()) or 1.0
+    # A steep piece far below the maximum must not drown the others in rounding: each has its own unit.
+    unit = np.maximum(steep, size)
     hessian = hessian * np.outer(units, units)
     scale = max(float(np.abs(hessian).max()), size)
     # One more variable: how far the maximum lies above today's, in units of `size`.
@@ -118,16 +121,16 @@ def minimax(
     linear[n] = size / scale
     table = np.zeros((a.shape[0] + pieces, n + 1))
     table[: a.shape[0], :n] = a
-    table[a.shape[0] :, :n] = slopes / size
-    table[a.shape[0] :, n] = -1.0
-    room = (losses.max() - losses) / size
+    table[a.shape[0] :, :n] = slopes / unit[:, None]
+    table[a.shape[0] :, n] = -size / unit
+    room = (losses.max() - losses) / unit
     infinite = np.full(1, np.inf)
     lower = np.concatenate([lower[:n], -infinite, lower[n:], np.full(pieces, -np.inf)])
     upper = np.concatenate([upper[:n], infinite, upper[n:], room])
     point = _solve(_Problem.of(quadratic, linear, table, lower, upper), np.zeros(n + 1))
     if point is None:
         return np.zeros(n), (losses == losses.max()) / np.count_nonzero(losses == losses.max())
-    weights = np.maximum(point.y[a.shape[0] :], 0.0)
+    weights = np.maximum(point.y[a.shape[0] :], 0.0) / unit
     return _step(point.x[:n], units, w, low, high), weights / weights.sum()
 
 

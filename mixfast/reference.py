@@ -290,7 +290,7 @@ def _linprog(slope: Array, region: Region) -> Any:
     # A slope of +inf (a prior of 0 under a divergence) is a domain that may not be used.
     box = np.column_stack([region.floor, np.where(np.isposinf(slope), 0.0, np.minimum(region.cap, 1.0))])
     # And -inf is left for domains with a cap of 0, which cost nothing.
-    slope = np.where(np.isfinite(slope), slope, 0.0)
+    slope = np.where(np.isfinite(slope) & (np.asarray(region.cap) > 0), slope, 0.0)
     return _highs(c=slope, A_ub=a if b.size else None, b_ub=b if b.size else None, A_eq=ones, b_eq=[1.0], bounds=box)
 
 

@@ -236,7 +236,12 @@ def _gap(slope: np.ndarray, w: np.ndarray, limits: _Limits, kl: float, dual_star
     The second is the sharper one under a divergence, and finite where a share has underflowed to zero.
     """
     full = slope + (kl * reference.kl_gradient(w, limits.prior) if kl else 0.0)
-    gap = reference.frank_wolfe_gap(full, w, limits)  # type: ignore[arg-type]
+    if limits.bound_lower.size and np.abs(full[np.isfinite(full)]).max(initial=0.0) > 1e6:
+        # A domain held at 0 by a bound may have a slope of any size, which a linear programme chokes on.
+        closed = replace(limits, cap=np.minimum(limits.cap, _largest_shares(limits)))
+        gap = reference.frank_wolfe_gap(full, w, closed)  # type: ignore[arg-type]
+    else:
+        gap = reference.frank_wolfe_gap(full, w, limits)  # type: ignore[arg-type]
     if not kl:
         return gap
     used = w != 0
@@ -251,6 +256,7 @@ def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.nd
     """
     if not np.isfinite(slope).all():
         return -np.inf
+    limits = replace(limits, cap=np.where(limits.prior > 0, limits.cap, 0.0))
     limits = replace(limits, cap=np.minimum(limits.cap, _largest_shares(limits)))
     lower, upper = np.isfinite(limits.bound_lower), np.isfinite(limits.bound_upper)
     if not (lower.any() or upper.any()):

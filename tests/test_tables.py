@@ -19,7 +19,6 @@ from hypothesis.extra import numpy as hnp
 
 from mixfast import _table_checks as checks
 from mixfast import _table_files as files
-from mixfast import tables
 from mixfast.errors import BackendError, MixfastWarning, TableError
 from mixfast.tables import ExpertTable
 
