@@ -154,7 +154,9 @@ def _draw(
     weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)
     for g in range(table.n_groups):
         members = np.flatnonzero(group == g)
-        counts[:, members] = rng.multinomial(members.size, np.full(members.size, 1.0 / members.size), size=replicates)
+        for start in range(0, replicates, 256):  # in pieces, between which Ctrl-C is seen
+            some = counts[start : start + 256]
+            some[:, members] = rng.multinomial(members.size, np.full(members.size, 1.0 / members.size), len(some))
         total = counts[:, members] @ weight[members]
         counts[:, members] *= weight[members].sum() / np.maximum(total, 1e-300)[:, None]
     return counts.astype(np.float32)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixfast._newton import Limits
-from mixfast._objective import Matrix, Vector
+from mixfast._objective import Columns, Matrix, Vector
 from mixfast.errors import AlignmentError, listing
 
 if TYPE_CHECKING:
     from mixfast.solution import Solution
 
+# Domains that may take or give in exchange: all up to this many. Domains whose candidates are computed together.
+_DOMAINS, _TOGETHER = 256, 64
 # Bisection steps for the weight of the share against the loss in the quadratic model.
 _BISECTIONS = 40
 # Places along each ray at which exact losses are computed, and how often the search is repeated around the best of them.
@@ -36,27 +38,37 @@ def ranges(solution: Solution, eps: float, domains: list[str] | None) -> dict[st
         raise AlignmentError(f"no domain {listing(unknown)} in the table, whose domains are {listing(names)}")
     usable = np.arange(len(names)) if problem.usable is None else problem.usable
     place = {names[k]: i for i, k in enumerate(usable.tolist())}
-    objective, limits = problem.objective, replace(problem.limits, interior=False)
+    objective = problem.objective
     w = solution.mixture.weights[usable]
-    value, gradient, hessian = objective.sums(w, hessian=True)
+    moving = [place[name] for name in wanted if name in place]
+    columns = _movers(objective.sums(w)[1], w, moving)
+    value, gradient, hessian = objective.sums(w[columns], columns, hessian=True)
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
-    hessian[np.diag_indices_from(hessian)] += objective.separable(w, None)[1]
-    out = {name: (0.0, 0.0) for name in wanted if name not in place}
-    moving = [name for name in wanted if name in place]
-    targets = [
-        _model_end(limits, hessian, gradient, w, place[name], sign, eps) for name in moving for sign in (-1.0, 1.0)
-    ]
-    reached = (
-        _along(objective.losses, w, np.array(targets).reshape(-1, w.size), value + eps)
-        if targets
-        else np.zeros((0, w.size))
-    )
-    for i, name in enumerate(moving):
-        k = place[name]
-        low, high = reached[2 * i, k], reached[2 * i + 1, k]
-        out[name] = (float(min(low, w[k])), float(max(high, w[k])))
-    return {name: out[name] for name in wanted}
+    hessian[np.diag_indices_from(hessian)] += objective.separable(w[columns], columns)[1]
+    limits = replace(problem.limits, interior=False).restrict(columns)
+    local = {int(k): i for i, k in enumerate(columns)}
+    targets = np.repeat(w[None, :], 2 * len(moving), axis=0)
+    for i, k in enumerate(moving):
+        for j, sign in enumerate((-1.0, 1.0)):
+            targets[2 * i + j, columns] = _model_end(limits, hessian, gradient, w[columns], local[k], sign, eps)
+    out = dict.fromkeys(wanted, (0.0, 0.0))
+    # In pieces: each holds candidates of all domains.
+    for start in range(0, len(moving), _TOGETHER):
+        reached = _along(objective.losses, w, targets[2 * start : 2 * (start + _TOGETHER)], value + eps)
+        for i, k in enumerate(moving[start : start + _TOGETHER]):
+            low, high = reached[2 * i, k], reached[2 * i + 1, k]
+            out[names[usable[k]]] = (float(min(low, w[k])), float(max(high, w[k])))
+    return out
+
+
+def _movers(gradient: Vector, w: Vector, moving: list[int]) -> Columns:
+    """Domains that take part: those with a share, those asked for, and so many of the rest, nearest to a share first."""
+    part = w > 0.0
+    part[moving] = True
+    rest = np.flatnonzero(~part)
+    part[rest[np.argsort(gradient[rest], kind="stable")[: max(_DOMAINS - int(part.sum()), 0)]]] = True
+    return np.flatnonzero(part).astype(np.int32)
 
 
 def _model_end(limits: Limits, hessian: Matrix, gradient: Vector, w: Vector, k: int, sign: float, eps: float) -> Vector:

@@ -32,10 +32,10 @@ class HeldOut:
     Attributes
     ----------
     rows : tuple of HeldOutRow
-        "mixfast", "eg-paper", "uniform", "prior" (where the region has one) and "only <domain>" for each expert, best held-out loss first.
+        "mixfast" (and "mixfast, no limits" where there is a region), "eg-paper", "uniform", "prior" (where the region has one) and "only <domain>" for each expert, best held-out loss first.
     solution : Solution
         The solve on the fitted part.
-    sequences : (int, int)
+    sizes : (int, int)
         Rows of the table in the fitted part and held out.
     """
 
@@ -88,6 +88,10 @@ def holdout(
     solution = solver.solve(fit, region, **options)
     names = ["mixfast", "uniform"]
     mixtures = [solution.mixture.weights, np.full(table.n_domains, 1.0 / table.n_domains)]
+    if region is not None:
+        # The others know no limits either.
+        names.append("mixfast, no limits")
+        mixtures.append(solution.unconstrained.mixture.weights)
     if not solution._problem.worst:
         simple = {key: value for key, value in options.items() if key in ("objective", "threads")}
         with warnings.catch_warnings():
@@ -103,7 +107,7 @@ def holdout(
     stack = np.array(mixtures)
     objective = options.get("objective")
     here, there = (_losses(part, objective, stack, solution._problem.threads) for part in (fit, held_out))
-    fitted = {"mixfast", "eg-paper"}
+    fitted = {"mixfast", "mixfast, no limits", "eg-paper"}
     rows = [HeldOutRow(n, float(a), float(b), n in fitted) for n, a, b in zip(names, here, there, strict=True)]
     return HeldOut(tuple(sorted(rows, key=lambda row: row.held_out_loss)), solution, (fit.n_rows, held_out.n_rows))
 

@@ -64,6 +64,8 @@ _EXACT_WORK = 3e10
 _FRESH_STEPS = 1
 # Up to this many domains every sweep is over all of them; beyond, over a working set.
 _ALL_DOMAINS = 96
+# Up to this many domains a Hessian over all of them is affordable where it must be.
+_DENSE_DOMAINS = 1000
 # Domains added to the working set in one round.
 _NEW_DOMAINS = 64
 
@@ -187,7 +189,9 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     began = perf_counter()
     trace: list[Step] = []
     sample = None
-    if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS and not limits.interior:
+    # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.
+    apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
+    if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS and not limits.interior and not apart:
         w = _sparse_start(objective.sample(min(_COARSE_ROWS, objective.rows)), limits, w)
     first = objective.sample(_COARSE_ROWS) if objective.rows >= 4 * _COARSE_ROWS else objective
     w = _em(first, limits, w)
