@@ -316,18 +316,12 @@ class Evaluator:
 ROWS = 1024
 
 
-def _ours_nll(problem: Problem, mixtures: np.ndarray, threads: int, *, ready: bool) -> Callable[[], np.ndarray]:
-    """From ready probabilities, as the peers, or from the log-likelihoods themselves."""
-    from mixfast import _backend
+def _ours_nll(problem: Problem, mixtures: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+    """As a user calls it: from the log-likelihoods; a large table is exponentiated anew in the sweep, in cache."""
+    from mixfast import ExpertTable, solver
 
-    rows = _backend.core.Rows(problem.loglik, None, problem.scale / problem.shape[0], True, False)
-    if ready:
-        rows = rows.pack(None, None, problem.scale / problem.shape[0], False, threads)
-    # Each row has an expert of probability 1, so a mixed probability is at least the smallest share: how many of
-    # them may be multiplied in float32 before one log.
-    least = float(mixtures.min())
-    products = next(count for count in (4, 2, 1) if count == 1 or least**count > 1e-36)
-    return lambda: rows.mixture_nll(mixtures, products, threads)
+    table = ExpertTable.from_loglik(problem.loglik)
+    return lambda: solver.losses(table, mixtures, threads=threads)
 
 
 def _constant(problem: Problem) -> float:
@@ -438,8 +432,7 @@ def _stored(n: int, k: int, m: int) -> float:
 
 
 EVALUATORS = (
-    Evaluator("mixfast", "ours", _skip_core, lambda *a: _ours_nll(*a, ready=True)),
-    Evaluator("mixfast from loglik", "ours-loglik", _skip_core, lambda *a: _ours_nll(*a, ready=False)),
+    Evaluator("mixfast", "ours", _skip_core, _ours_nll),
     Evaluator("bare GEMM f32, stored", "gemm", lambda: None, _gemm, _stored),
     Evaluator(
         "jax jit f32",

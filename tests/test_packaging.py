@@ -165,8 +165,9 @@ import mixfast
 third = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(third - set(sys.stdlib_module_names)))
 """
-    # Compiled numpy modules may register helpers of their own under a leading underscore.
-    assert {name for name in python(code).split() if not name.startswith("_")} == {"mixfast", "numpy"}
+    # Compiled modules may register helpers of their own: under a leading underscore, or Cython's.
+    found = {name for name in python(code).split() if not name.startswith("_")}
+    assert found - {"cython_runtime"} == {"mixfast", "numpy"}
 
 
 def test_installed_wheel_solves(python):
