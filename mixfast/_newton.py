@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # A share this close to its bound is at it.
 _ROUNDING = 4e-16
+# A slope of this share of the value is none.
+_LEVEL = 1e-15
 # A value that is larger by this share of itself is larger, at any precision of the probabilities.
 _RISE = 1e-8
 # Gaps below this may be rounding noise of float32 probabilities.
@@ -336,6 +338,7 @@ def _newton(
         trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
     steps = 0
     noise, slow = 0.0, False
+    rescued = 0
     while gap + noise > tol and steps < max_iter:
         if slow and gap > _ROUGH:
             slow, settled = False, _em(objective, inside, w, columns)
@@ -360,8 +363,11 @@ def _newton(
                 curve = hessian + np.diag(objective.separable(w, columns)[1])
             direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(curve, gradient, w)
         slope = float(gradient @ direction)
-        if not slope < 0.0:
-            break
+        # A slope that is not negative is rounding. One more step is worth it as long as the gap falls: under a KL term the
+        # last of it lies in shares that are all but 0.
+        last = not slope < 0.0
+        if last:
+            slope = -_LEVEL * max(1.0, abs(value))
         length = 1.0
         for _ in range(40):
             w_new = inside.clip(w + length * direction)
@@ -376,8 +382,15 @@ def _newton(
             else:
                 length *= 0.25
         else:
+            if rescued < 2 and not isinstance(objective, _Tilted):
+                objective, exact, rescued = objective.precise(), True, rescued + 1
+                value, gradient, hessian = objective.sums(w, columns, hessian=True)
+                gap = inside.gap(gradient, w)
+                continue
             break
         gap_new = inside.gap(gradient_new, w_new)
+        if last and not gap_new < gap:
+            break
         if hessian_new is not None:
             hessian = hessian_new
         elif hessian is not None:

@@ -18,6 +18,7 @@ from mixfast._newton import Minimum, Step
 from mixfast._problem import Problem
 from mixfast._solve import solve_problem, wrap
 from mixfast.errors import BackendError, NotConvergedWarning
+from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.solution import Solution
 from mixfast.tables import ExpertTable
