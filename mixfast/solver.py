@@ -208,7 +208,7 @@ def path(
 
 def losses(
     table: ExpertTable,
-    mixtures: ArrayLike,
+    mixtures: ArrayLike | Mixture,
     *,
     objective: Mapping[str, float] | str | None = None,
     threads: int | None = None,
