@@ -518,10 +518,15 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
         VI low = {0};
         for (ptrdiff_t g = 0; g < groups; g++) {
             V sum = {0};
-            for (ptrdiff_t j = 0; j < ncol; j++) {
-                const REAL *at_row = p + j * ld + g * VL;
-                __builtin_prefetch(at_row + next); /* the same place in the next packed block */
-                sum = FN(add_product)(sum, FN(loadu)(at_row), FN(splat)(w[j]), FN(splat)(w_low[j]));
+            for (ptrdiff_t j0 = 0; j0 < ncol; j0 += 16) { /* in two levels: a running sum of all would drift */
+                const ptrdiff_t j1 = j0 + 16 < ncol ? j0 + 16 : ncol;
+                V part = {0};
+                for (ptrdiff_t j = j0; j < j1; j++) {
+                    const REAL *at_row = p + j * ld + g * VL;
+                    __builtin_prefetch(at_row + next); /* the same place in the next packed block */
+                    part = FN(add_product)(part, FN(loadu)(at_row), FN(splat)(w[j]), FN(splat)(w_low[j]));
+                }
+                sum += part;
             }
             if (row + (g + 1) * VL > row1) /* past the end: log 1 */
                 for (ptrdiff_t i = 0; i < VL; i++)
