@@ -62,6 +62,8 @@ _EM_STEPS = 3
 _CURVED_STEPS = 1
 # Multiply-adds of a Hessian that is taken over all rows at each step, where the working set is packed: about 0.3 s.
 _EXACT_WORK = 3e10
+# How often a search that found no way down begins again with everything exact.
+_RESCUES = 2
 # Steps after those with a Hessian of their own, before it is only carried along.
 _FRESH_STEPS = 1
 # Up to this many domains every sweep is over all of them; beyond, over a working set.
@@ -337,8 +339,7 @@ def _newton(
     if here is None:
         trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
     steps = 0
-    noise, slow = 0.0, False
-    rescued = 0
+    noise, slow, rescued = 0.0, False, 0
     while gap + noise > tol and steps < max_iter:
         if slow and gap > _ROUGH:
             slow, settled = False, _em(objective, inside, w, columns)
@@ -357,10 +358,10 @@ def _newton(
                 hessian = part.sums(w, columns, hessian=True)[2]
             if hessian is None:
                 raise RuntimeError("a Newton step was asked for without a Hessian")
-            # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
             curve = hessian
             if inside.interior:
                 curve = hessian + np.diag(objective.separable(w, columns)[1])
+            # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
             direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(curve, gradient, w)
         slope = float(gradient @ direction)
         # A slope that is not negative is rounding. One more step is worth it as long as the gap falls: under a KL term the
@@ -368,7 +369,7 @@ def _newton(
         last = not slope < 0.0
         if last:
             slope = -_LEVEL * max(1.0, abs(value))
-        length = 1.0
+        length, stuck = 1.0, False
         for _ in range(40):
             w_new = inside.clip(w + length * direction)
             value_new, gradient_new, hessian_new = objective.sums(w_new, columns, hessian=exact and steps + 1 < fresh)
@@ -382,15 +383,16 @@ def _newton(
             else:
                 length *= 0.25
         else:
-            if rescued < 2 and not isinstance(objective, _Tilted):
-                objective, exact, rescued = objective.precise(), True, rescued + 1
-                value, gradient, hessian = objective.sums(w, columns, hessian=True)
-                gap = inside.gap(gradient, w)
-                continue
-            break
-        gap_new = inside.gap(gradient_new, w_new)
-        if last and not gap_new < gap:
-            break
+            stuck = True
+        gap_new = math.inf if stuck else inside.gap(gradient_new, w_new)
+        if stuck or (last and not gap_new < gap):
+            if rescued == _RESCUES or isinstance(objective, _Tilted):
+                break
+            # Above the tolerance and no way down: once more from here, in float64 and with the Hessian of all rows.
+            objective, exact, rescued = objective.precise(), True, rescued + 1
+            value, gradient, hessian = objective.sums(w, columns, hessian=True)
+            gap, noise = inside.gap(gradient, w), 0.0
+            continue
         if hessian_new is not None:
             hessian = hessian_new
         elif hessian is not None:
