@@ -41,7 +41,7 @@ cdef extern from "rows.h" nogil:
         int has_nan
     const char *mf_isa()
     Py_ssize_t mf_plan(Py_ssize_t n, Py_ssize_t ncol, int hessian, Py_ssize_t *chunk_rows)
-    int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, Py_ssize_t first,
+    int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, Py_ssize_t first,
                 Py_ssize_t last, double *partial, int threads)
     int mf_mixture_nll(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int products,
                        Py_ssize_t first, Py_ssize_t last, double *partial, int threads)
@@ -135,7 +135,7 @@ cdef class Rows:
         """Copy rows `index` (int64, or None for all) into panels of probabilities."""
         cdef Py_ssize_t n = self.n_rows if index is None else index.shape[0]
         cdef Py_ssize_t block = 512, item = 8 if wide else 4
-        while block > 32 and block * self.n_cols * item > 32768:
+        while block > 32 and block * self.n_cols * item > 16384:
             block //= 2
         cdef Rows out = Rows.__new__(Rows)
         panels = aligned((n + block - 1) // block * block * self.n_cols, np.float64 if wide else np.float32)
@@ -176,8 +176,12 @@ cdef class Rows:
         cdef Py_ssize_t useful = self.n_rows * self.n_cols // (1 << 20) + 1
         return threads if threads < useful else <int>useful
 
-    def sums(self, const double[::1] mixture, bint value=True, bint hessian=False, int threads=1):
-        """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64."""
+    def sums(self, const double[::1] mixture, bint value=True, int hessian=0, int threads=1, bint coarse=False):
+        """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64.
+
+        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many.
+        `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the gradient.
+        """
         cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C if hessian else 0)
         cdef Py_ssize_t chunk_rows, chunks = mf_plan(self.n_rows, C, hessian, &chunk_rows)
         cdef Py_ssize_t step, first, last, i, j
@@ -192,7 +196,7 @@ cdef class Rows:
         for first in range(0, chunks, step):
             last = min(first + step, chunks)
             with nogil:
-                failed = mf_pass(&self.c, &mixture[0], value, hessian, first, last, &p[0], threads)
+                failed = mf_pass(&self.c, &mixture[0], value, hessian, coarse, first, last, &p[0], threads)
                 if chunks > 1 and not failed:
                     for j in range(last - first):
                         for i in range(slot):

@@ -12,7 +12,8 @@ typedef struct {
     const mf_rows *rows;
     const double *mixtures;
     ptrdiff_t m;
-    int value, hessian, products;
+    int value, coarse, products;
+    int hessian; /* one group of 16 rows in `hessian` supplies it; 0: none wanted */
     const int32_t *bin;
     const float *mult;
     ptrdiff_t bins;
@@ -38,6 +39,15 @@ static inline void *mf_take(char **at, ptrdiff_t bytes) {
     char *p = (char *)(((uintptr_t)*at + 63) & ~(uintptr_t)63);
     *at = p + bytes;
     return p;
+}
+
+/* Whether the 16 rows that `row` belongs to are among the one in `step` (a power of two) that supply the Hessian: one of
+ * each run of `step` groups, at a hashed place, so that no period of the table can hide from it. */
+static inline int mf_drawn(ptrdiff_t row, int step) {
+    if (step == 1) return 1;
+    const uint64_t group = (uint64_t)row / 16, run = group >> __builtin_ctz((unsigned)step);
+    const uint64_t hash = (run + 1) * 0x9e3779b97f4a7c15u >> 33;
+    return ((group ^ hash) & (uint64_t)(step - 1)) == 0;
 }
 
 /* IEEE half to float: shift the bits into place and rescale, subnormals by their integer value (subnormal floats are
@@ -266,18 +276,16 @@ static int mf_crew_run(const mf_task *task, mf_chunk run, size_t bytes, size_t s
     return atomic_load(&crew.next) < last ? -1 : 0;
 }
 
-int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, ptrdiff_t first, ptrdiff_t last,
-            double *partial, int threads) {
+int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
+            ptrdiff_t last, double *partial, int threads) {
     const mf_kernels *kernels = mf_choose(rows->wide);
-    mf_task task = {.rows = rows, .mixtures = mixture, .m = 1, .value = value, .hessian = hessian};
-    task.block = mf_block(rows, hessian ? 256 << 10 : 128 << 10, 32);
+    mf_task task = {.rows = rows, .mixtures = mixture, .m = 1, .value = value, .hessian = hessian, .coarse = coarse};
     ptrdiff_t chunk_rows;
     mf_plan(rows->n, rows->ncol, hessian, &chunk_rows);
     size_t slot = (size_t)(1 + rows->ncol + (hessian ? rows->ncol * rows->ncol : 0));
-    const int direct = !rows->panels && !hessian;
-    size_t bytes = direct ? kernels->sweep.memory(&task) : kernels->pass.memory(&task);
-    return mf_crew_run(&task, direct ? kernels->sweep.run : kernels->pass.run, bytes, slot, rows->n, chunk_rows, first,
-                       last, partial, threads);
+    size_t bytes = rows->panels ? kernels->pass.memory(&task) : kernels->sweep.memory(&task);
+    return mf_crew_run(&task, rows->panels ? kernels->pass.run : kernels->sweep.run, bytes, slot, rows->n, chunk_rows,
+                       first, last, partial, threads);
 }
 
 int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int products, ptrdiff_t first,

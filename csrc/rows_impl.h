@@ -488,21 +488,72 @@ static double FN(block_shift)(const mf_rows *t, const REAL *top, ptrdiff_t row, 
     return sum;
 }
 
-static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+/* Outer products for the Hessian: rows u = p sqrt(c) / s wait here, domain by domain, until there are enough of them
+ * for long sums. */
+typedef struct {
+    REAL *u;
+    ptrdiff_t room, ld, filled; /* rows there is room for, from one domain to the next, and rows that wait */
+} FN(outer);
+
+static ptrdiff_t FN(outer_rows)(ptrdiff_t ncol) {
+    ptrdiff_t rows = (96 << 10) / (ptrdiff_t)sizeof(REAL) / ncol / VL * VL;
+    return rows < 4 * VL ? 4 * VL : rows > 512 ? 512 : rows;
+}
+
+static void FN(empty)(FN(outer) * waiting, ptrdiff_t ncol, double *hessian) {
+    FN(syrk)(waiting->u, waiting->ld, waiting->filled / VL, ncol, hessian);
+    waiting->filled = 0;
+}
+
+/* sqrt(c) / s */
+static inline V FN(outer_scale)(const mf_rows *t, V c, V sum) {
+    if (t->weight)
+        for (ptrdiff_t i = 0; i < VL; i++) c[i] = FSQRT(c[i]);
+    return c / sum;
+}
+
+/* gradient += p r over the block: in float, or in double lane by lane. */
+static inline __attribute__((always_inline)) void FN(add_gradient)(const REAL *p, ptrdiff_t ld, const void *ratio,
+                                                                   ptrdiff_t groups, ptrdiff_t ncol, double *gacc,
+                                                                   const int coarse) {
+    const REAL *rough = ratio;
+    const double *fine = ratio;
+    ptrdiff_t k = 0;
+    for (; coarse && k + 4 <= ncol; k += 4) {
+        V acc[4] = {{0}};
+        for (ptrdiff_t g = 0; g < groups; g++) {
+            V r = FN(loadu)(rough + g * VL);
+            MF_PRAGMA(GCC unroll 4)
+            for (int j = 0; j < 4; j++) acc[j] += FN(loadu)(p + (k + j) * ld + g * VL) * r;
+        }
+        for (int j = 0; j < 4; j++) gacc[(k + j) * VL] += FN(hsum)(acc[j]);
+    }
+    for (; coarse && k < ncol; k++) {
+        V acc = {0};
+        for (ptrdiff_t g = 0; g < groups; g++) acc += FN(loadu)(p + k * ld + g * VL) * FN(loadu)(rough + g * VL);
+        gacc[k * VL] += FN(hsum)(acc);
+    }
+    for (; k < ncol; k++) {
+        VD acc[WIDE ? 1 : 2];
+        memcpy(acc, gacc + k * VL, sizeof acc);
+        for (ptrdiff_t g = 0; g < groups; g++)
+            FN(accumulate)(acc, p + k * ld + g * VL, (const VD *)(fine + g * VL), 0);
+        memcpy(gacc + k * VL, acc, sizeof acc);
+    }
+}
+
+static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
+                                                          double *out, void *memory, const int coarse) {
     const mf_rows *t = task->rows;
-    const ptrdiff_t ncol = t->ncol, block = task->block;
-    const ptrdiff_t ld0 = t->panels ? t->block : block + VL;
+    const ptrdiff_t ncol = t->ncol, block = t->block, next = ncol * block;
     char *at = memory;
     double *gacc = mf_take(&at, ncol * VL * (ptrdiff_t)sizeof(double));
     REAL *w = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
     REAL *w_low = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
     REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
-    double *r = mf_take(&at, block * (ptrdiff_t)sizeof(double));
-    REAL *top = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
-    REAL *panel = t->panels ? NULL : mf_take(&at, ncol * ld0 * (ptrdiff_t)sizeof(REAL));
-    REAL *scratch = t->panels ? NULL : mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
-    REAL *u = task->hessian ? mf_take(&at, ncol * (block + VL) * (ptrdiff_t)sizeof(REAL)) : NULL;
-    const ptrdiff_t next = t->panels ? ncol * block : 0;
+    void *ratio = mf_take(&at, block * (ptrdiff_t)sizeof(double));
+    FN(outer) waiting = {NULL, FN(outer_rows)(ncol), FN(outer_rows)(ncol) + VL, 0};
+    if (task->hessian) waiting.u = mf_take(&at, ncol * waiting.ld * (ptrdiff_t)sizeof(REAL));
     double log_sum = 0;
     int dead = 0;
 
@@ -512,9 +563,8 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
     if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol) * sizeof(double));
 
     for (ptrdiff_t row = row0; row < row1; row += block) {
-        ptrdiff_t rows = row1 - row < block ? row1 - row : block;
-        ptrdiff_t groups = (rows + VL - 1) / VL, ld = ld0;
-        const REAL *p = FN(block)(t, row, row1, groups, panel, &ld, top, scratch);
+        const ptrdiff_t rows = row1 - row < block ? row1 - row : block, groups = (rows + VL - 1) / VL;
+        const REAL *p = (const REAL *)t->panels + row * ncol;
         VI low = {0};
         for (ptrdiff_t g = 0; g < groups; g++) {
             V sum = {0};
@@ -522,9 +572,10 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
                 const ptrdiff_t j1 = j0 + 16 < ncol ? j0 + 16 : ncol;
                 V part = {0};
                 for (ptrdiff_t j = j0; j < j1; j++) {
-                    const REAL *at_row = p + j * ld + g * VL;
+                    const REAL *at_row = p + j * block + g * VL;
                     __builtin_prefetch(at_row + next); /* the same place in the next packed block */
-                    part = FN(add_product)(part, FN(loadu)(at_row), FN(splat)(w[j]), FN(splat)(w_low[j]));
+                    part = coarse ? part + FN(loadu)(at_row) * w[j]
+                                  : FN(add_product)(part, FN(loadu)(at_row), FN(splat)(w[j]), FN(splat)(w_low[j]));
                 }
                 sum += part;
             }
@@ -533,29 +584,21 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
                     if (row + g * VL + i >= row1) sum[i] = (REAL)1;
             FN(storeu)(s + g * VL, sum);
             low |= sum < TINY;
-            FN(ratios)(r + g * VL, FN(row_weights)(t, row + g * VL, row1), sum);
+            V c = FN(row_weights)(t, row + g * VL, row1);
+            if (coarse)
+                FN(storeu)((REAL *)ratio + g * VL, c / sum);
+            else
+                FN(ratios)((double *)ratio + g * VL, c, sum);
+            if (task->hessian && mf_drawn(row + g * VL, task->hessian)) {
+                V q = FN(outer_scale)(t, c, sum);
+                for (ptrdiff_t k = 0; k < ncol; k++)
+                    FN(storeu)(waiting.u + k * waiting.ld + waiting.filled, FN(loadu)(p + k * block + g * VL) * q);
+                if ((waiting.filled += VL) == waiting.room) FN(empty)(&waiting, ncol, hessian);
+            }
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
-        if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, top, row, rows);
-
-        for (ptrdiff_t k = 0; k < ncol; k++) {
-            VD acc[WIDE ? 1 : 2];
-            memcpy(acc, gacc + k * VL, sizeof acc);
-            for (ptrdiff_t g = 0; g < groups; g++)
-                FN(accumulate)(acc, p + k * ld + g * VL, (const VD *)(r + g * VL), 0);
-            memcpy(gacc + k * VL, acc, sizeof acc);
-        }
-        if (task->hessian) {
-            /* u = p sqrt(c) / s, so that u u' sums to c p p' / s^2. */
-            ptrdiff_t ldu = block + VL;
-            for (ptrdiff_t g = 0; g < groups; g++) {
-                V sum = FN(loadu)(s + g * VL), q;
-                for (ptrdiff_t i = 0; i < VL; i++) q[i] = FSQRT((REAL)r[g * VL + i]) * FSQRT((REAL)1 / sum[i]);
-                for (ptrdiff_t k = 0; k < ncol; k++)
-                    FN(storeu)(u + k * ldu + g * VL, FN(loadu)(p + k * ld + g * VL) * q);
-            }
-            FN(syrk)(u, ldu, groups, ncol, hessian);
-        }
+        if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, NULL, row, rows);
+        FN(add_gradient)(p, block, ratio, groups, ncol, gacc, coarse);
     }
     out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
     for (ptrdiff_t k = 0; k < ncol; k++) {
@@ -563,17 +606,25 @@ static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
         for (ptrdiff_t i = 0; i < VL; i++) sum += gacc[k * VL + i];
         gradient[k] = -sum * t->scale;
     }
-    if (task->hessian)
-        for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale;
+    if (task->hessian) {
+        FN(empty)(&waiting, ncol, hessian);
+        for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale * (double)task->hessian;
+    }
     return 0;
 }
 
+static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    return task->coarse ? FN(pass)(task, row0, row1, out, memory, 1) : FN(pass)(task, row0, row1, out, memory, 0);
+}
+
+static size_t FN(outer_memory)(const mf_task *task) {
+    return task->hessian ? (size_t)(task->rows->ncol * (FN(outer_rows)(task->rows->ncol) + VL)) * sizeof(REAL) : 0;
+}
+
 static size_t FN(pass_memory)(const mf_task *task) {
-    const ptrdiff_t ncol = task->rows->ncol, block = task->block;
-    size_t bytes = (size_t)(ncol * VL + block) * sizeof(double) + (size_t)(2 * ncol + 2 * block) * sizeof(REAL);
-    if (!task->rows->panels) bytes += (size_t)(ncol * (block + VL) + VL * (ncol + VL)) * sizeof(REAL);
-    if (task->hessian) bytes += (size_t)(ncol * (block + VL)) * sizeof(REAL);
-    return bytes + 8 * 64;
+    const ptrdiff_t ncol = task->rows->ncol, block = task->rows->block;
+    return (size_t)(ncol * VL + block) * sizeof(double) + (size_t)(2 * ncol + block) * sizeof(REAL) +
+           FN(outer_memory)(task) + 8 * 64;
 }
 
 /* ---- value and gradient straight from the table ------------------------------------------------------- */
@@ -582,7 +633,7 @@ static size_t FN(pass_memory)(const mf_task *task) {
  * of VL rows wait in L1 between s = p.w and gradient += p c / s. */
 static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
                                                            double *out, void *memory, const int shift,
-                                                           const int bounded) {
+                                                           const int bounded, const int coarse) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, padded = (ncol + VL - 1) / VL * VL, block = 512;
     char *at = memory;
@@ -593,10 +644,14 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
     REAL *top = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
     REAL *p = mf_take(&at, VL * padded * (ptrdiff_t)sizeof(REAL));
     REAL *scratch = mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
+    FN(outer) waiting = {NULL, FN(outer_rows)(ncol), FN(outer_rows)(ncol) + VL, 0};
+    if (task->hessian) waiting.u = mf_take(&at, padded * waiting.ld * (ptrdiff_t)sizeof(REAL));
+    double *hessian = out + 1 + ncol;
     VI present; /* lanes of the last, partial tile that are domains */
     for (ptrdiff_t i = 0; i < VL; i++) present[i] = padded - VL + i < ncol ? -1 : 0;
     FN(split)(task->mixtures, ncol, padded, w, w_low);
     memset(gacc, 0, (size_t)padded * sizeof(double));
+    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol) * sizeof(double));
     memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
     /* Ask for memory about 8 KB ahead: the bursts of arithmetic outrun the hardware's own guesses. */
     const ptrdiff_t ahead = t->stride * VL >= (ptrdiff_t)(8192 / sizeof(REAL))
@@ -636,7 +691,8 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                     x = shift ? FN(exp)(x - tops[r], 0) : FN(exp)(x, bounded);
                     if (k == padded - VL) x = (V)((VI)x & present);
                     FN(storeu)(p + r * padded + k, x);
-                    sum = FN(add_product)(sum, x, FN(loadu)(w + k), FN(loadu)(w_low + k));
+                    sum = coarse ? sum + x * FN(loadu)(w + k)
+                                 : FN(add_product)(sum, x, FN(loadu)(w + k), FN(loadu)(w_low + k));
                 }
                 sums[r] = sum;
             }
@@ -646,17 +702,42 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                     if (row + g * VL + r >= row1) sum[r] = (REAL)1;
             low |= sum < TINY;
             FN(storeu)(s + g * VL, sum);
-            double ratio[VL_CONST] __attribute__((aligned(64)));
-            FN(ratios)(ratio, FN(row_weights)(t, row + g * VL, row1), sum);
-            for (ptrdiff_t k = 0; k < padded; k += VL) {
-                VD acc[WIDE ? 1 : 2];
-                memcpy(acc, gacc + k, sizeof acc);
-                MF_PRAGMA(GCC unroll 16)
-                for (int r = 0; r < VL_CONST; r++) {
-                    VD c = ratio[r] - (VD){0};
-                    FN(accumulate)(acc, p + r * padded + k, &c, 1);
+            const V c = FN(row_weights)(t, row + g * VL, row1);
+            if (coarse) {
+                REAL ratio[VL_CONST] __attribute__((aligned(64)));
+                *(V *)ratio = c / sum;
+                for (ptrdiff_t k = 0; k < padded; k += VL) {
+                    V acc = {0};
+                    MF_PRAGMA(GCC unroll 16)
+                    for (int r = 0; r < VL_CONST; r++) acc += FN(loadu)(p + r * padded + k) * ratio[r];
+                    for (ptrdiff_t i = 0; i < VL; i++) gacc[k + i] += (double)acc[i];
                 }
-                memcpy(gacc + k, acc, sizeof acc);
+            } else {
+                double ratio[VL_CONST] __attribute__((aligned(64)));
+                FN(ratios)(ratio, c, sum);
+                for (ptrdiff_t k = 0; k < padded; k += VL) {
+                    VD acc[WIDE ? 1 : 2];
+                    memcpy(acc, gacc + k, sizeof acc);
+                    MF_PRAGMA(GCC unroll 16)
+                    for (int r = 0; r < VL_CONST; r++) {
+                        VD one = ratio[r] - (VD){0};
+                        FN(accumulate)(acc, p + r * padded + k, &one, 1);
+                    }
+                    memcpy(gacc + k, acc, sizeof acc);
+                }
+            }
+            if (task->hessian && mf_drawn(row + g * VL, task->hessian)) {
+                V q = FN(outer_scale)(t, c, sum);
+                for (ptrdiff_t k = 0; k < padded; k += VL) {
+                    V a[VL_CONST];
+                    MF_PRAGMA(GCC unroll 16)
+                    for (int r = 0; r < VL_CONST; r++) a[r] = FN(loadu)(p + r * padded + k);
+                    FN(transpose)(a);
+                    MF_PRAGMA(GCC unroll 16)
+                    for (int j = 0; j < VL_CONST; j++)
+                        FN(storeu)(waiting.u + (k + j) * waiting.ld + waiting.filled, a[j] * q);
+                }
+                if ((waiting.filled += VL) == waiting.room) FN(empty)(&waiting, ncol, hessian);
             }
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
@@ -664,18 +745,25 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
     }
     out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
     for (ptrdiff_t k = 0; k < ncol; k++) out[1 + k] = -gacc[k] * t->scale;
+    if (task->hessian) {
+        FN(empty)(&waiting, ncol, hessian);
+        for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale * (double)task->hessian;
+    }
     return 0;
 }
 
 static int FN(sweep_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
-    if (task->rows->shift) return FN(sweep)(task, row0, row1, out, memory, 1, 0);
-    if (task->rows->bounded) return FN(sweep)(task, row0, row1, out, memory, 0, 1);
-    return FN(sweep)(task, row0, row1, out, memory, 0, 0);
+#define SWEEP(shift, bounded)                                                            \
+    (task->coarse ? FN(sweep)(task, row0, row1, out, memory, shift, bounded, 1) \
+                  : FN(sweep)(task, row0, row1, out, memory, shift, bounded, 0))
+    return task->rows->shift ? SWEEP(1, 0) : task->rows->bounded ? SWEEP(0, 1) : SWEEP(0, 0);
+#undef SWEEP
 }
 
 static size_t FN(sweep_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, padded = ncol + VL;
-    return (size_t)padded * sizeof(double) + (size_t)((2 + VL) * padded + VL * padded + 1024) * sizeof(REAL) + 8 * 64;
+    return (size_t)padded * sizeof(double) + (size_t)((2 + VL) * padded + VL * padded + 1024) * sizeof(REAL) +
+           (task->hessian ? (size_t)(padded * (FN(outer_rows)(ncol) + VL)) * sizeof(REAL) : 0) + 9 * 64;
 }
 
 /* ---- losses of many candidates ----------------------------------------------------------------------- */

@@ -175,8 +175,7 @@ def _solve_replicates(
     _, gradient, _ = objective.sums(w)
     columns = _near(problem, base, w, gradient)
     rows = max(1, objective.rows // max(65536, 64 * columns.size))
-    part = objective.every(rows)
-    hessian = part.sums(w[columns], columns, hessian=True)[2]
+    hessian = objective.sums(w[columns], columns, hessian=1 << (rows.bit_length() - 1))[2]
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
     hessian[np.diag_indices_from(hessian)] += objective.separable(w[columns], columns)[1]

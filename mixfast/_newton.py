@@ -33,7 +33,7 @@ _ROUNDING = 4e-16
 # A slope of this share of the value is none.
 _LEVEL = 1e-15
 # A value that is larger by this share of itself is larger, at any precision of the probabilities.
-_RISE = 1e-8
+_RISE, _COARSE_RISE = 1e-8, 1e-6
 # Gaps below this may be rounding noise of float32 probabilities.
 _NOISE = 1e-6
 # Rows of the first sample, for the rough shape.
@@ -49,23 +49,34 @@ def _fine_rows(rows: int, domains: int) -> int:
     return min(wanted, max(rows // 20, (4 << 20) // domains), 131072)
 
 
-def _hessian_rows(rows: int, domains: int) -> int:
-    """Rows that supply the Hessian of all of them, for about the cost of a sweep."""
-    return max(int(rows / (2 + domains / 8)), 16384)
+class _Detail(NamedTuple):
+    """What a sweep is asked for."""
+
+    hessian: int  # as in Objective.sums
+    coarse: bool
+
+
+def _detail(objective: Objective, domains: int, gap: float, *, known: bool) -> _Detail:
+    """What the sweep after a step from a point with this gap should bring; `known`: there is a Hessian to carry along.
+
+    Far away a rough gradient and the Hessian of some rows do; then comes the best Hessian that costs about a sweep; at the end its
+    step lands within the tolerance, and no other is needed.
+    """
+    if gap <= _NEAR and known:
+        return _Detail(0, False)
+    affordable = domains // (32 if objective.packs(domains) else 4) if gap <= _FAR else domains // 4
+    most = min(max(affordable, 1), max(objective.rows // max(64 * domains, 16384), 1))
+    return _Detail(1 << (most.bit_length() - 1), gap > _COARSE)
 
 
 # A gap above this is far from the optimum: there are rows that no domain in play explains well.
 _ROUGH, _KEEP = 0.05, 0.1
 # Steps of expectation maximisation before the first Newton step.
 _EM_STEPS = 3
-# First steps on all rows that follow the sample's own curve instead of its Hessian alone.
-_CURVED_STEPS = 1
-# Multiply-adds of a Hessian that is taken over all rows at each step, where the working set is packed: about 0.3 s.
-_EXACT_WORK = 3e10
+# Gaps that decide what the next sweep brings: see `_detail`.
+_FAR, _COARSE, _NEAR = 3e-3, 2e-4, 1e-5
 # How often a search that found no way down begins again with everything exact.
 _RESCUES = 2
-# Steps after those with a Hessian of their own, before it is only carried along.
-_FRESH_STEPS = 1
 # Up to this many domains every sweep is over all of them; beyond, over a working set.
 _ALL_DOMAINS = 96
 # Up to this many domains a Hessian over all of them is affordable where it must be.
@@ -170,29 +181,10 @@ class Minimum:
     steps: int = 0
 
 
-class _Tilted(Objective):
-    """A sample's objective over `domains` plus a linear term: the same curve, with the gradient that all rows have at some point.
-
-    Shamir, Srebro, Zhang, "Communication-efficient distributed optimization using an approximate Newton-type method" (ICML 2014).
-    """
-
-    def __init__(self, sample: Objective, domains: Columns | None, tilt: Vector) -> None:
-        self.base, self.domains, self.tilt = sample, domains, tilt
-        self.rows, self.columns = sample.rows, tilt.size
-
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        value, gradient, curvature = self.base.sums(w, self.domains, hessian=hessian)
-        return value + float(self.tilt @ w), gradient + self.tilt, curvature
-
-    def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
-        return self.base.separable(w, self.domains)
-
-
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
     """Minimise over the limits to a Frank-Wolfe gap of `tol`, starting from samples of the rows where there are many."""
     began = perf_counter()
     trace: list[Step] = []
-    sample = None
     # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.
     apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
     if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS and not limits.interior and not apart:
@@ -202,9 +194,9 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     for rows in (_COARSE_ROWS, _fine_rows(objective.rows, w.size)):
         if objective.rows >= 4 * rows:
             # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
-            sample = objective.sample(rows)
-            w = _working_set(sample, None, limits, w, 1e-1 / rows, 30, trace, began).w
-    return _working_set(objective, sample, limits, w, tol, max_iter, trace, began)
+            sample = first if rows == _COARSE_ROWS else objective.sample(rows)
+            w = _working_set(sample, limits, w, 1e-1 / rows, 30, trace, began).w
+    return _working_set(objective, limits, w, tol, max_iter, trace, began)
 
 
 def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None = None) -> Vector:
@@ -227,7 +219,6 @@ def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None
 
 def _working_set(
     objective: Objective,
-    sample: Objective | None,
     limits: Limits,
     w: Vector,
     tol: float,
@@ -237,7 +228,7 @@ def _working_set(
 ) -> Minimum:
     """Minimise over a growing set of domains until a sweep of all of them certifies the gap."""
     if objective.columns <= _ALL_DOMAINS:
-        return _newton(objective, sample, limits, None, w, None, tol, max_iter, trace, began)
+        return _newton(objective, limits, None, w, None, tol, max_iter, trace, began)
     steps = 0
     previous, noise = math.inf, 0.0
     while True:
@@ -264,9 +255,9 @@ def _working_set(
             here = None
         # Solve the working set ahead of what the other domains add to the gap, not further; at the end leave them some room.
         target = max(0.02 * gap, 0.5 * tol)
-        inner = _newton(objective, sample, limits, columns, w, here, target, max_iter - steps, trace, began)
+        inner = _newton(objective, limits, columns, w, here, target, max_iter - steps, trace, began)
         steps += max(inner.steps, 1)
-        if sample is not None and inner.hessian is not None and _noise(objective, inner.hessian, inner.w) > 0.5 * tol:
+        if inner.hessian is not None and _noise(objective, inner.hessian, inner.w) > 0.5 * tol:
             noise = 1.0
         if columns is None:
             w = inner.w
@@ -310,7 +301,6 @@ def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
 
 def _newton(
     objective: Objective,
-    sample: Objective | None,
     limits: Limits,
     columns: Columns | None,
     start: Vector,
@@ -322,47 +312,49 @@ def _newton(
 ) -> Minimum:
     """Newton's method over the domains `columns`, everything else at zero; `here` is value and gradient at the start if known.
 
-    The Hessian is exact, or that of a part of the rows; once the steps are short it is carried along by secant updates.
+    The Hessian comes with the gradient, from as many rows as is worth it; the last is carried along by secant updates.
     """
     inside = limits.restrict(columns)
     w = start if columns is None else start[columns]
-    small = columns is not None and objective.packs(w.size) and objective.rows * w.size**2 < _EXACT_WORK
-    exact = sample is None or small
-    part = objective if exact else objective.every(max(1, objective.rows // _hessian_rows(objective.rows, w.size)))
-    fresh = max_iter if exact else _CURVED_STEPS + _FRESH_STEPS
+    exact = False  # once things went wrong: everything from all rows
+
+    def sweep(w: Vector, gap: float, known: bool) -> tuple[float, Vector, Matrix | None, float]:
+        """Value, gradient, Hessian if it came with them, and gap at w, after a step from a point with that gap."""
+        detail = _Detail(1, False) if exact else _detail(objective, w.size, gap, known=known)
+        found = objective.sums(w, columns, hessian=detail.hessian, coarse=detail.coarse)
+        new = inside.gap(found[1], w) if np.isfinite(found[1]).all() else math.inf
+        if detail.coarse and not _NEAR <= new < math.inf:
+            # Closer than rough sums can tell, or beyond what float holds.
+            found = *objective.sums(w, columns)[:2], found[2]
+            new = inside.gap(found[1], w) if np.isfinite(found[1]).all() else math.inf
+        return *found, new
+
     hessian: Matrix | None = None
-    if here is None or exact:
-        value, gradient, hessian = objective.sums(w, columns, hessian=exact)
+    if here is None:
+        value, gradient, hessian, gap = sweep(w, math.inf, False)
+        trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
     else:
         value, gradient = here
-    gap = inside.gap(gradient, w)
-    if here is None:
-        trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
+        gap = inside.gap(gradient, w)
     steps = 0
     noise, slow, rescued = 0.0, False, 0
     while gap + noise > tol and steps < max_iter:
         if slow and gap > _ROUGH:
             slow, settled = False, _em(objective, inside, w, columns)
-            lower = objective.sums(settled, columns)
+            lower = sweep(settled, gap, False)
             # Under caps and floors these steps may lead uphill.
             if lower[0] < value:
-                w, value, gradient = settled, lower[0], lower[1]
-                gap = inside.gap(gradient, w)
-                hessian = objective.sums(w, columns, hessian=True)[2] if exact else None
+                w, (value, gradient, hessian, gap) = settled, lower
                 trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
-        if sample is not None and not exact and steps < _CURVED_STEPS and gap < _ROUGH:
-            tilted = _Tilted(sample, columns, gradient - sample.sums(w, columns)[1])
-            direction = _newton(tilted, None, inside, None, w, None, 1e-2 * gap, 8, [], began).w - w
-        else:
-            if not exact and (hessian is None or steps < fresh):
-                hessian = part.sums(w, columns, hessian=True)[2]
-            if hessian is None:
-                raise RuntimeError("a Newton step was asked for without a Hessian")
-            curve = hessian
-            if inside.interior:
-                curve = hessian + np.diag(objective.separable(w, columns)[1])
-            # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
-            direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(curve, gradient, w)
+        if hessian is None:
+            hessian = sweep(w, gap, False)[2]
+        if hessian is None:
+            raise RuntimeError("a Newton step was asked for without a Hessian")
+        curve = hessian
+        if inside.interior:
+            curve = hessian + np.diag(objective.separable(w, columns)[1])
+        # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
+        direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(curve, gradient, w)
         slope = float(gradient @ direction)
         # A slope that is not negative is rounding. One more step is worth it as long as the gap falls: under a KL term the
         # last of it lies in shares that are all but 0.
@@ -372,11 +364,12 @@ def _newton(
         length, stuck = 1.0, False
         for _ in range(40):
             w_new = inside.clip(w + length * direction)
-            value_new, gradient_new, hessian_new = objective.sums(w_new, columns, hessian=exact and steps + 1 < fresh)
+            value_new, gradient_new, hessian_new, gap_new = sweep(w_new, gap, True)
             slope_new = float(gradient_new @ direction)
             if math.isfinite(value_new) and math.isfinite(slope_new):
                 # Past the least value by little, and not to a larger one: else two points may take turns for ever.
-                if slope_new <= -0.5 * slope and (slope_new <= 0.0 or value_new <= value + _RISE * abs(value)):
+                rise = _RISE if gap <= _COARSE else _COARSE_RISE
+                if slope_new <= -0.5 * slope and (slope_new <= 0.0 or value_new <= value + rise * abs(value)):
                     break
                 # Secant step towards the zero of the slope.
                 length *= min(max(slope / (slope - slope_new), 0.1), 0.7)
@@ -384,18 +377,17 @@ def _newton(
                 length *= 0.25
         else:
             stuck = True
-        gap_new = math.inf if stuck else inside.gap(gradient_new, w_new)
         if stuck or (last and not gap_new < gap):
-            if rescued == _RESCUES or isinstance(objective, _Tilted):
+            if rescued == _RESCUES:
                 break
             # Above the tolerance and no way down: once more from here, in float64 and with the Hessian of all rows.
             objective, exact, rescued = objective.precise(), True, rescued + 1
-            value, gradient, hessian = objective.sums(w, columns, hessian=True)
-            gap, noise = inside.gap(gradient, w), 0.0
+            value, gradient, hessian, gap = sweep(w, gap, False)
+            noise = 0.0
             continue
         if hessian_new is not None:
             hessian = hessian_new
-        elif hessian is not None:
+        else:
             change = gradient_new - gradient
             if inside.interior:
                 change -= objective.separable(w_new, columns)[0] - objective.separable(w, columns)[0]
@@ -404,7 +396,7 @@ def _newton(
         slow = gap_new > 0.7 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1
-        noise = 0.0 if hessian is None or isinstance(objective, _Tilted) else _noise(objective, hessian, w)
+        noise = _noise(objective, hessian, w)
         if noise and (stalled or (noise > 0.5 * tol and gap < 5.0 * noise)):
             # float32's rounding is in the way: from here on in float64, starting with the gradient here.
             objective, noise = objective.precise(), 0.0

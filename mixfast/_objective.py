@@ -24,8 +24,6 @@ Sums = tuple[float, Vector, Matrix | None]
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
 # Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
 _FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
-# Stretches of neighbouring rows that stand for all of them where a Hessian is wanted.
-_STRETCHES = 64
 # With more columns the solver works on few of them at a time, and a row's best among those may be far below its best.
 _FEW_COLUMNS = 96
 # A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
@@ -43,10 +41,11 @@ class Objective:
     rows: int
     columns: int
 
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         """Value, gradient (C,) and Hessian (C, C) or None at shares w (C,) of the columns (None: all).
 
-        The Hessian is that of the rows; what `separable` has is not in it.
+        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many. What `separable`
+        has is not in it. `coarse`: errors up to about 1e-6 of the gradient are welcome if that is quicker.
         """
         raise NotImplementedError
 
@@ -56,10 +55,6 @@ class Objective:
 
     def sample(self, count: int) -> Objective:
         """The objective on about `count` of the rows, spread evenly, kept in cache."""
-        return self
-
-    def every(self, step: int) -> Objective:
-        """The objective on 1/step of the rows, read where they lie."""
         return self
 
     def precise(self) -> Objective:
@@ -145,12 +140,6 @@ class CrossEntropy(Objective):
         out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
         return out
 
-    def every(self, step: int) -> CrossEntropy:
-        """The objective on 1/step of the rows, in stretches spread over the table, which is not copied."""
-        if step == 1 or self._packed is not None:
-            return self if step == 1 else self.sample(self.rows // step)
-        return _Stretches(self, step)
-
     def precise(self) -> CrossEntropy:
         """The same rows with float64 probabilities, computed anew in each sweep: about three times slower than float32."""
         if self.wide or self._sampled is not None:
@@ -187,8 +176,8 @@ class CrossEntropy(Objective):
             self._part = (key, part)
         return self._part[1]
 
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        return self._view(columns).sums(w, True, hessian, self.threads)
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
+        return self._view(columns).sums(w, True, hessian, self.threads, coarse)
 
     def losses(self, mixtures: Matrix) -> Vector:
         mixtures = np.ascontiguousarray(mixtures)
@@ -218,41 +207,6 @@ class CrossEntropy(Objective):
         """Gradients (M, C) at mixtures (M, C), rows of bin b counting multiplicity (M, B) times in objective m."""
         view = self._packed or self._source
         return view.gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)
-
-
-class _Stretches(CrossEntropy):
-    """1/step of the rows of a table too large to pack: `_STRETCHES` stretches of neighbours, each read in one go."""
-
-    def __init__(self, whole: CrossEntropy, step: int) -> None:
-        self.__dict__.update(whole.__dict__, _part=None)
-        values = whole._source.loglik
-        length = max(whole.rows // (step * _STRETCHES), 1)
-        starts = (np.arange(_STRETCHES) * whole.rows) // _STRETCHES
-        self.rows = length * _STRETCHES
-        stretch = whole.rows / self.rows
-        self._parts = []
-        for start in starts.tolist():
-            window = slice(start, start + length)
-            weight = None if whole.weight is None else whole.weight[window] * stretch
-            scale = whole.scale * stretch
-            self._parts.append(
-                core.Rows(values[window], weight, scale, self.shift, self.wide, self._usable, self.bounded)
-            )
-
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        chosen = None
-        if columns is not None and columns.size < self.columns:
-            chosen = columns if self._usable is None else self._usable[columns]
-        value, gradient = 0.0, np.zeros(w.size)
-        curvature = np.zeros((w.size, w.size)) if hessian else None
-        for part in self._parts:
-            view = part if chosen is None else part.with_columns(chosen)
-            v, g, h = view.sums(w, True, hessian, self.threads)
-            value += v
-            gradient += g
-            if curvature is not None and h is not None:
-                curvature += h
-        return value, gradient, curvature
 
 
 class SquaredError(Objective):
@@ -289,7 +243,7 @@ class SquaredError(Objective):
             constant += 0.5 * float(c @ (y * y))
         return cls(gram, moment, constant, prediction.shape[0])
 
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         gram, moment = self.gram, self.moment
         if columns is not None:
             gram, moment = gram[np.ix_(columns, columns)], moment[columns]
@@ -309,9 +263,6 @@ class Regularised(Objective):
 
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl, self.prior)
-
-    def every(self, step: int) -> Regularised:
-        return Regularised(self.base.every(step), self.kl, self.prior)
 
     def precise(self) -> Regularised:
         base = self.base.precise()
@@ -334,8 +285,8 @@ class Regularised(Objective):
             log = np.log(w / prior)
         return kl * float(w @ np.where(w > 0.0, log, 0.0)), kl * (log + 1.0)
 
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
-        value, gradient, curvature = self.base.sums(w, columns, hessian=hessian)
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
+        value, gradient, curvature = self.base.sums(w, columns, hessian=hessian, coarse=coarse)
         term, slope = self.term(self.kl, self.prior if columns is None else self.prior[columns], w)
         return value + term, gradient + slope, curvature
 
