@@ -14,6 +14,7 @@ d. Partial sums belong to chunks of rows that depend on the sizes alone and are 
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.math cimport sqrt
 from cpython.exc cimport PyErr_CheckSignals
 
 import numpy as np
@@ -179,10 +180,11 @@ cdef class Rows:
     def sums(self, const double[::1] mixture, bint value=True, int hessian=0, int threads=1, bint coarse=False):
         """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64.
 
-        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many.
-        `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the gradient.
+        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to the
+        diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the gradient,
+        and no scaling.
         """
-        cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C if hessian else 0)
+        cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C + C if hessian else 0)
         cdef Py_ssize_t chunk_rows, chunks = mf_plan(self.n_rows, C, hessian, &chunk_rows)
         cdef Py_ssize_t step, first, last, i, j
         cdef int failed = 0
@@ -207,10 +209,17 @@ cdef class Rows:
                 PyErr_CheckSignals()
         if not hessian:
             return t[0], total[1:], None
+        cdef double[::1] unit = total[1 + C + C * C:]
+        cdef double[:, ::1] H = total[1 + C:1 + C + C * C].reshape(C, C)
+        if hessian > 1 and not coarse:
+            for i in range(C):
+                unit[i] = sqrt(unit[i] / H[i, i]) if H[i, i] > 0 else 0
+                for j in range(i + 1):
+                    H[i, j] *= unit[i] * unit[j]
         for i in range(C):
             for j in range(i):
-                t[1 + C + j * C + i] = t[1 + C + i * C + j]
-        return t[0], total[1:1 + C], total[1 + C:].reshape(C, C)
+                H[j, i] = H[i, j]
+        return t[0], total[1:1 + C], np.asarray(H)
 
     def mixture_nll(self, const double[:, ::1] mixtures, int products=1, int threads=1):
         """Losses (M,) float64 of M candidate mixtures (M, C); +inf where a row has no mass."""

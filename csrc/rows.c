@@ -50,6 +50,15 @@ static inline int mf_drawn(ptrdiff_t row, int step) {
     return ((group ^ hash) & (uint64_t)(step - 1)) == 0;
 }
 
+/* Ask for rows that lie apart: each would otherwise be waited for in its turn. */
+static inline void mf_prefetch_rows(const mf_rows *t, const int64_t *index, ptrdiff_t first, ptrdiff_t last) {
+    const ptrdiff_t item = t->dtype == MF_F16 ? 2 : t->dtype == MF_F32 ? 4 : 8;
+    for (ptrdiff_t i = first; i < last; i++) {
+        const char *row = (const char *)t->data + index[i] * t->stride * item;
+        for (ptrdiff_t at = 0; at < t->ncol * item; at += 64) __builtin_prefetch(row + at);
+    }
+}
+
 /* IEEE half to float: shift the bits into place and rescale, subnormals by their integer value (subnormal floats are
  * flushed here). Infinities land on +-65536, whose exp is what is wanted of them; a table is checked for NaN and +inf
  * before it comes to where that matters. */
@@ -282,7 +291,7 @@ int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, 
     mf_task task = {.rows = rows, .mixtures = mixture, .m = 1, .value = value, .hessian = hessian, .coarse = coarse};
     ptrdiff_t chunk_rows;
     mf_plan(rows->n, rows->ncol, hessian, &chunk_rows);
-    size_t slot = (size_t)(1 + rows->ncol + (hessian ? rows->ncol * rows->ncol : 0));
+    size_t slot = (size_t)(1 + rows->ncol + (hessian ? (rows->ncol + 1) * rows->ncol : 0));
     size_t bytes = rows->panels ? kernels->pass.memory(&task) : kernels->sweep.memory(&task);
     return mf_crew_run(&task, rows->panels ? kernels->pass.run : kernels->sweep.run, bytes, slot, rows->n, chunk_rows,
                        first, last, partial, threads);

@@ -52,10 +52,10 @@ const char *mf_isa(void);
 /* Rows [begin, end) of the chunk plan that mf_plan gives; partial sums land in `partial`. */
 ptrdiff_t mf_plan(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *chunk_rows);
 
-/* Sums over chunks [first, last) of the plan, one slot of `partial` each: value, gradient, Hessian
- * (1 + ncol [+ ncol^2] doubles). `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one
- * group of 16 rows in so many. `coarse`: float arithmetic throughout, for steps far from the optimum.
- * Returns 0, or -1 when memory runs out. */
+/* Sums over chunks [first, last) of the plan, one slot of `partial` each: value, gradient, Hessian, diagonal
+ * (1 + ncol [+ ncol^2 + ncol] doubles). `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate
+ * from one group of 16 rows in so many, next to which the diagonal of all rows is given. `coarse`: float arithmetic
+ * throughout, and no diagonal, for steps far from the optimum. Returns 0, or -1 when memory runs out. */
 int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
             ptrdiff_t last, double *partial, int threads);
 

@@ -551,6 +551,7 @@ static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, p
     REAL *w = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
     REAL *w_low = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
     REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *q = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
     void *ratio = mf_take(&at, block * (ptrdiff_t)sizeof(double));
     FN(outer) waiting = {NULL, FN(outer_rows)(ncol), FN(outer_rows)(ncol) + VL, 0};
     if (task->hessian) waiting.u = mf_take(&at, ncol * waiting.ld * (ptrdiff_t)sizeof(REAL));
@@ -559,8 +560,9 @@ static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, p
 
     FN(split)(task->mixtures, ncol, ncol, w, w_low);
     memset(gacc, 0, (size_t)(ncol * VL) * sizeof(double));
-    double *gradient = out + 1, *hessian = out + 1 + ncol;
-    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol) * sizeof(double));
+    double *gradient = out + 1, *hessian = out + 1 + ncol, *diagonal = hessian + ncol * ncol;
+    const int sampled = !coarse && task->hessian > 1; /* the diagonal comes from all rows */
+    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol + ncol) * sizeof(double));
 
     for (ptrdiff_t row = row0; row < row1; row += block) {
         const ptrdiff_t rows = row1 - row < block ? row1 - row : block, groups = (rows + VL - 1) / VL;
@@ -589,16 +591,25 @@ static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, p
                 FN(storeu)((REAL *)ratio + g * VL, c / sum);
             else
                 FN(ratios)((double *)ratio + g * VL, c, sum);
+            if (sampled) FN(storeu)(q + g * VL, FN(outer_scale)(t, c, sum));
             if (task->hessian && mf_drawn(row + g * VL, task->hessian)) {
-                V q = FN(outer_scale)(t, c, sum);
+                V x = FN(outer_scale)(t, c, sum);
                 for (ptrdiff_t k = 0; k < ncol; k++)
-                    FN(storeu)(waiting.u + k * waiting.ld + waiting.filled, FN(loadu)(p + k * block + g * VL) * q);
+                    FN(storeu)(waiting.u + k * waiting.ld + waiting.filled, FN(loadu)(p + k * block + g * VL) * x);
                 if ((waiting.filled += VL) == waiting.room) FN(empty)(&waiting, ncol, hessian);
             }
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
         if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, NULL, row, rows);
         FN(add_gradient)(p, block, ratio, groups, ncol, gacc, coarse);
+        for (ptrdiff_t k = 0; sampled && k < ncol; k++) {
+            V acc[2] = {{0}};
+            for (ptrdiff_t g = 0; g < groups; g++) {
+                V x = FN(loadu)(p + k * block + g * VL) * FN(loadu)(q + g * VL);
+                acc[g & 1] += x * x;
+            }
+            diagonal[k] += FN(hsum)(acc[0] + acc[1]);
+        }
     }
     out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
     for (ptrdiff_t k = 0; k < ncol; k++) {
@@ -609,6 +620,7 @@ static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, p
     if (task->hessian) {
         FN(empty)(&waiting, ncol, hessian);
         for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale * (double)task->hessian;
+        for (ptrdiff_t k = 0; k < ncol; k++) diagonal[k] *= t->scale;
     }
     return 0;
 }
@@ -623,8 +635,8 @@ static size_t FN(outer_memory)(const mf_task *task) {
 
 static size_t FN(pass_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, block = task->rows->block;
-    return (size_t)(ncol * VL + block) * sizeof(double) + (size_t)(2 * ncol + block) * sizeof(REAL) +
-           FN(outer_memory)(task) + 8 * 64;
+    return (size_t)(ncol * VL + block) * sizeof(double) + (size_t)(2 * ncol + 2 * block) * sizeof(REAL) +
+           FN(outer_memory)(task) + 9 * 64;
 }
 
 /* ---- value and gradient straight from the table ------------------------------------------------------- */
@@ -646,12 +658,15 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
     REAL *scratch = mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
     FN(outer) waiting = {NULL, FN(outer_rows)(ncol), FN(outer_rows)(ncol) + VL, 0};
     if (task->hessian) waiting.u = mf_take(&at, padded * waiting.ld * (ptrdiff_t)sizeof(REAL));
-    double *hessian = out + 1 + ncol;
+    double *hessian = out + 1 + ncol, *diagonal = hessian + ncol * ncol;
+    double *dacc = mf_take(&at, padded * (ptrdiff_t)sizeof(double));
+    const int sampled = !coarse && task->hessian > 1; /* the diagonal comes from all rows */
+    memset(dacc, 0, (size_t)padded * sizeof(double));
     VI present; /* lanes of the last, partial tile that are domains */
     for (ptrdiff_t i = 0; i < VL; i++) present[i] = padded - VL + i < ncol ? -1 : 0;
     FN(split)(task->mixtures, ncol, padded, w, w_low);
     memset(gacc, 0, (size_t)padded * sizeof(double));
-    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol) * sizeof(double));
+    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol + ncol) * sizeof(double));
     memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
     /* Ask for memory about 8 KB ahead: the bursts of arithmetic outrun the hardware's own guesses. */
     const ptrdiff_t ahead = t->stride * VL >= (ptrdiff_t)(8192 / sizeof(REAL))
@@ -714,16 +729,25 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                 }
             } else {
                 double ratio[VL_CONST] __attribute__((aligned(64)));
+                REAL q[VL_CONST] __attribute__((aligned(64)));
                 FN(ratios)(ratio, c, sum);
+                if (sampled) *(V *)q = FN(outer_scale)(t, c, sum);
                 for (ptrdiff_t k = 0; k < padded; k += VL) {
                     VD acc[WIDE ? 1 : 2];
+                    V squares = {0};
                     memcpy(acc, gacc + k, sizeof acc);
                     MF_PRAGMA(GCC unroll 16)
                     for (int r = 0; r < VL_CONST; r++) {
                         VD one = ratio[r] - (VD){0};
                         FN(accumulate)(acc, p + r * padded + k, &one, 1);
+                        if (sampled) {
+                            V x = FN(loadu)(p + r * padded + k) * q[r];
+                            squares += x * x;
+                        }
                     }
                     memcpy(gacc + k, acc, sizeof acc);
+                    if (sampled)
+                        for (ptrdiff_t i = 0; i < VL; i++) dacc[k + i] += (double)squares[i];
                 }
             }
             if (task->hessian && mf_drawn(row + g * VL, task->hessian)) {
@@ -748,6 +772,7 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
     if (task->hessian) {
         FN(empty)(&waiting, ncol, hessian);
         for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale * (double)task->hessian;
+        for (ptrdiff_t k = 0; k < ncol; k++) diagonal[k] = dacc[k] * t->scale;
     }
     return 0;
 }
@@ -762,8 +787,8 @@ static int FN(sweep_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, 
 
 static size_t FN(sweep_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, padded = ncol + VL;
-    return (size_t)padded * sizeof(double) + (size_t)((2 + VL) * padded + VL * padded + 1024) * sizeof(REAL) +
-           (task->hessian ? (size_t)(padded * (FN(outer_rows)(ncol) + VL)) * sizeof(REAL) : 0) + 9 * 64;
+    return (size_t)(2 * padded) * sizeof(double) + (size_t)((2 + VL) * padded + VL * padded + 1024) * sizeof(REAL) +
+           (task->hessian ? (size_t)(padded * (FN(outer_rows)(ncol) + VL)) * sizeof(REAL) : 0) + 10 * 64;
 }
 
 /* ---- losses of many candidates ----------------------------------------------------------------------- */
@@ -999,6 +1024,7 @@ static int FN(pack_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
         /* Whole groups of the widest vectors there are: who reads the panel may use wider ones than who writes it. */
         const ptrdiff_t end = (row1 + 15) / 16 * 16;
         for (ptrdiff_t i = row; i < end && i < row + block; i += VL) {
+            if (task->index) mf_prefetch_rows(t, task->index, i + 32, i + 32 + VL < row1 ? i + 32 + VL : row1);
             V top = FN(fill)(t, task->index, i, row1, panel + (i - row), block, memory);
             if (task->offset)
                 for (ptrdiff_t r = 0; r < VL && i + r < row1; r++) task->offset[i + r] = (double)top[r];

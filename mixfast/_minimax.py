@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 
-from mixfast._newton import _COARSE_ROWS, _ROUGH, Minimum, Step
+from mixfast._newton import _ROUGH, _SAMPLE_ROWS, Minimum, Step
 from mixfast._objective import Objective, Regularised, Vector
 from mixfast._problem import Problem
 
@@ -22,8 +22,8 @@ def minimise_worst(problem: Problem) -> tuple[Minimum, Vector]:
     trace: list[Step] = []
     groups = problem.group_objectives
     w, weight = problem.first, problem.group_weight
-    if any(group.rows >= 8 * _COARSE_ROWS for group in groups):
-        samples = [group.sample(2 * _COARSE_ROWS) if group.rows >= 8 * _COARSE_ROWS else group for group in groups]
+    if any(group.rows >= 4 * _SAMPLE_ROWS for group in groups):
+        samples = [group.sample(_SAMPLE_ROWS) if group.rows >= 4 * _SAMPLE_ROWS else group for group in groups]
         out, weight = _descend(problem, samples, w, weight, 1e-5, 50, trace, began)
         w = out.w
     return _descend(problem, groups, w, weight, problem.tol, problem.max_iter, trace, began)

@@ -1,7 +1,8 @@
-"""The loop: Newton steps over a region, on the domains that matter, from small samples of the rows to all of them.
+"""The loop: Newton steps over a region, on the domains that matter, from a sample of the rows to all of them.
 
-1. Solve on a sample of the rows that stays in cache, with exact Hessians.
-2. On all rows take Newton steps with the sample's Hessian, corrected after each step by what the exact gradients show (BFGS).
+1. Solve on a sample of the rows that stays in cache.
+2. On all rows take Newton steps. A sweep brings value, gradient, and a Hessian from as many of the rows as are worth their time,
+   scaled to the diagonal that all rows have; near the optimum the last Hessian is carried along by secant updates (BFGS).
 3. Restrict both to the domains that have a share or want one; sweep all domains only to look for others and to certify.
 
 The Frank-Wolfe gap ``<g, w> - min_{s in region} <g, s> >= L(w) - L*`` over all domains and all rows ends it. Steps are accepted by the
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._backend import core
-from mixfast._objective import Columns, Matrix, Objective, Sums, Vector
+from mixfast._objective import Columns, Matrix, Objective, Vector
 
 if TYPE_CHECKING:
     from mixfast.region import Region
@@ -36,17 +37,13 @@ _LEVEL = 1e-15
 _RISE, _COARSE_RISE = 1e-8, 1e-6
 # Gaps below this may be rounding noise of float32 probabilities.
 _NOISE = 1e-6
-# Rows of the first sample, for the rough shape.
-_COARSE_ROWS = 2048
+# Rows of the sample on which the search begins, and the elements it may have whatever the table.
+_SAMPLE_ROWS, _SAMPLE_ELEMENTS = 8192, 4 << 20
 
 
-def _fine_rows(rows: int, domains: int) -> int:
-    """Rows of the second sample, to come close: one of its Newton steps costs about a tenth of a sweep of all rows.
-
-    80 rows a domain where that fits in 1/20 of the table, or 16 MB.
-    """
-    wanted = max(int(rows / (8 + domains / 1.5)), 4096, 80 * domains)
-    return min(wanted, max(rows // 20, (4 << 20) // domains), 131072)
+def _sample_rows(rows: int, domains: int) -> int:
+    """Rows of the sample: few enough to stay in cache, and at most 1/20 of a table of thousands of domains."""
+    return min(_SAMPLE_ROWS, max(rows // 20, _SAMPLE_ELEMENTS // domains))
 
 
 class _Detail(NamedTuple):
@@ -62,11 +59,12 @@ def _detail(objective: Objective, domains: int, gap: float, *, known: bool) -> _
     Far away a rough gradient and the Hessian of some rows do; then comes the best Hessian that costs about a sweep; at the end its
     step lands within the tolerance, and no other is needed.
     """
-    if gap <= _NEAR and known:
-        return _Detail(0, False)
-    affordable = domains // (32 if objective.packs(domains) else 4) if gap <= _FAR else domains // 4
+    affordable = domains // (16 if objective.packs(domains) and gap <= _FAR else 4)
     most = min(max(affordable, 1), max(objective.rows // max(64 * domains, 16384), 1))
-    return _Detail(1 << (most.bit_length() - 1), gap > _COARSE)
+    step = 1 << (most.bit_length() - 1)
+    if known and gap <= (_NEAR if step == 1 else _SOON):
+        return _Detail(0, False)
+    return _Detail(step, gap > _FAR)
 
 
 # A gap above this is far from the optimum: there are rows that no domain in play explains well.
@@ -74,7 +72,7 @@ _ROUGH, _KEEP = 0.05, 0.1
 # Steps of expectation maximisation before the first Newton step.
 _EM_STEPS = 3
 # Gaps that decide what the next sweep brings: see `_detail`.
-_FAR, _COARSE, _NEAR = 3e-3, 2e-4, 1e-5
+_FAR, _SOON, _NEAR = 1e-2, 1e-4, 3e-5
 # How often a search that found no way down begins again with everything exact.
 _RESCUES = 2
 # Up to this many domains every sweep is over all of them; beyond, over a working set.
@@ -182,20 +180,19 @@ class Minimum:
 
 
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
-    """Minimise over the limits to a Frank-Wolfe gap of `tol`, starting from samples of the rows where there are many."""
+    """Minimise over the limits to a Frank-Wolfe gap of `tol`, starting from a sample of the rows where there are many."""
     began = perf_counter()
     trace: list[Step] = []
+    count = _sample_rows(objective.rows, w.size)
+    sample = objective.sample(count) if objective.rows >= 4 * count else objective
     # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.
     apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
     if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS and not limits.interior and not apart:
-        w = _sparse_start(objective.sample(min(_COARSE_ROWS, objective.rows)), limits, w)
-    first = objective.sample(_COARSE_ROWS) if objective.rows >= 4 * _COARSE_ROWS else objective
-    w = _em(first, limits, w)
-    for rows in (_COARSE_ROWS, _fine_rows(objective.rows, w.size)):
-        if objective.rows >= 4 * rows:
-            # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
-            sample = first if rows == _COARSE_ROWS else objective.sample(rows)
-            w = _working_set(sample, limits, w, 1e-1 / rows, 30, trace, began).w
+        w = _sparse_start(sample, limits, w)
+    w = _em(sample, limits, w)
+    if sample is not objective:
+        # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
+        w = _working_set(sample, limits, w, 1e-1 / count, 30, trace, began).w
     return _working_set(objective, limits, w, tol, max_iter, trace, began)
 
 
@@ -323,7 +320,7 @@ def _newton(
         detail = _Detail(1, False) if exact else _detail(objective, w.size, gap, known=known)
         found = objective.sums(w, columns, hessian=detail.hessian, coarse=detail.coarse)
         new = inside.gap(found[1], w) if np.isfinite(found[1]).all() else math.inf
-        if detail.coarse and not _NEAR <= new < math.inf:
+        if detail.coarse and not 1e-5 <= new < math.inf:
             # Closer than rough sums can tell, or beyond what float holds.
             found = *objective.sums(w, columns)[:2], found[2]
             new = inside.gap(found[1], w) if np.isfinite(found[1]).all() else math.inf
@@ -368,7 +365,7 @@ def _newton(
             slope_new = float(gradient_new @ direction)
             if math.isfinite(value_new) and math.isfinite(slope_new):
                 # Past the least value by little, and not to a larger one: else two points may take turns for ever.
-                rise = _RISE if gap <= _COARSE else _COARSE_RISE
+                rise = _RISE if gap <= _FAR else _COARSE_RISE
                 if slope_new <= -0.5 * slope and (slope_new <= 0.0 or value_new <= value + rise * abs(value)):
                     break
                 # Secant step towards the zero of the slope.

@@ -25,7 +25,7 @@ class _Rows(Objective):
         self.prob = np.exp(values - self.offset[:, None])
         self.weight = np.full(self.rows, scale) if weight is None else weight
 
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: bool = False) -> Sums:
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         prob = self.prob if columns is None else self.prob[:, columns]
         value, gradient, curvature = reference.row_pass(prob, self.offset, self.weight, w)
         return float(value), gradient, np.ascontiguousarray(curvature) if hessian else None

@@ -76,6 +76,59 @@ def test_sums(shape, dtype, wide):
 
 
 @pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("k", [3, 16, 37])
+def test_coarse_sums_are_close(k, packed, wide):
+    n = 3001
+    loglik, rng = rows_of(n, k, "f4")
+    w, weight = rng.dirichlet(np.ones(k)), rng.exponential(size=n) / n
+    rows = core.Rows(loglik, weight, 1.0 / n, False, wide, None, True)
+    rows = rows.pack(None, weight, 1.0 / n, wide, 1) if packed else rows
+    poison()
+    value, gradient, hessian = rows.sums(w, True, 1, 1, True)
+    wanted = expected(loglik, weight, w)
+    assert close(value, wanted[0], 1e-5)
+    assert close(gradient, wanted[1], 1e-5)
+    assert close(hessian, wanted[2], 1e-5)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_hessian_from_some_of_the_rows(packed, weighted):
+    """Close to that of all rows, with their very diagonal; and positive semidefinite."""
+    n, k = 40_000, 6
+    loglik, rng = rows_of(n, k, "f4", spread=0.5)
+    w = rng.dirichlet(np.ones(k))
+    weight = rng.exponential(size=n) / n if weighted else None
+    rows = core.Rows(loglik, weight, 1.0 / n, False, False, None, True)
+    rows = rows.pack(None, weight, 1.0 / n, False, 1) if packed else rows
+    value, gradient, hessian = rows.sums(w, True, 1, 1)
+    for step in (2, 8, 64):
+        poison()
+        some = rows.sums(w, True, step, 1)
+        assert some[0] == value and np.array_equal(some[1], gradient)
+        assert close(np.diagonal(some[2]), np.diagonal(hessian), 3e-6)
+        assert close(some[2], hessian, 5.0 * np.sqrt(step / n))
+        assert np.array_equal(some[2], some[2].T) and np.linalg.eigvalsh(some[2])[0] > 0.0
+        assert close(rows.sums(w, True, step, 1, True)[2], hessian, 10.0 * np.sqrt(step / n))
+        for threads in (2, 5):
+            assert np.array_equal(rows.sums(w, True, step, threads)[2], some[2])
+
+
+def test_no_period_of_the_rows_hides_from_a_sampled_hessian():
+    """Every second group of 16 rows is of another kind: both are drawn."""
+    n = 16 * 4096
+    loglik = np.where((np.arange(n) // 16 % 2 == 0)[:, None], [0.0, -3.0], [-3.0, 0.0]).astype(np.float32)
+    rows = core.Rows(loglik, None, 1.0 / n, False, False, None, True)
+    w = np.full(2, 0.5)
+    wanted = rows.sums(w, True, 1, 1)[2]
+    for step in (2, 4, 16):
+        for coarse in (False, True):
+            assert close(rows.sums(w, True, step, 1, coarse)[2], wanted, 0.1)
+
+
+
+@pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize("n", range(1, 40))
 def test_rows_past_the_end_of_a_packed_panel_do_not_count(n, wide):
     loglik, rng = rows_of(n, 3, "f4")
@@ -254,6 +307,8 @@ for n, k in [(1, 1), (7, 3), (33, 16), (100, 17), (513, 33), (64, 70), (20, 300)
                         (value, want.value), (gradient, want.gradient), (hessian, want.hessian),
                         (rows.sums(w)[1], want.gradient), (rows.mixture_nll(w[None])[0], want.value),
                         (rows.gradients(w[None])[0] / 20, want.gradient / 20),
+                        (rows.sums(w, True, 1, 1, True)[1] / 4, want.gradient / 4),
+                        (rows.sums(w, True, 1, 1, True)[2] / 4, want.hessian / 4),
                     ]:
                         size = max(np.abs(right).max(), 1.0 if np.ndim(right) == 0 else 0.0)
                         error = np.abs(found - right).max() / size / scale
