@@ -23,7 +23,8 @@ typedef struct {
     double level, ridge;
 } mf_step;
 
-/* Cholesky factor of H_FF + ridge; false where a pivot is lost in rounding. */
+/* Cholesky factor of H_FF + ridge; false where a pivot is lost in rounding. What is not finite goes through to the
+ * step, where it is seen. */
 static int factor(mf_step *q) {
     const ptrdiff_t f = q->free;
     for (ptrdiff_t i = 0; i < f; i++) {
@@ -38,7 +39,7 @@ static int factor(mf_step *q) {
         const double ridge = q->ridge * q->diagonal[q->index[i]];
         double pivot = row[q->index[i]] + ridge;
         for (ptrdiff_t k = 0; k < i; k++) pivot -= Li[k] * Li[k];
-        if (!(pivot > 0.1 * ridge)) return 0;
+        if (isfinite(pivot) && !(pivot > 0.1 * ridge)) return 0;
         Li[i] = sqrt(pivot);
     }
     return 1;

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # A share this close to its bound is at it.
 _ROUNDING = 4e-16
+# A share that must not be 0 need not be less.
+_LEAST = 1e-100
 # A slope of this share of the value is none.
 _LEVEL = 1e-15
 # A value that is larger by this share of itself is larger, at any precision of the probabilities.
@@ -54,7 +56,7 @@ class _Detail(NamedTuple):
 
 
 def _detail(objective: Objective, domains: int, gap: float, *, known: bool) -> _Detail:
-    """What the sweep after a step from a point with this gap should bring; `known`: there is a Hessian to carry along.
+    """What the sweep after a step from a point with this gap should bring; `known`: the Hessian at hand can be carried along.
 
     Far away a rough gradient and the Hessian of some rows do; then comes the best Hessian that costs about a sweep; at the end its
     step lands within the tolerance, and no other is needed.
@@ -73,6 +75,8 @@ _ROUGH, _KEEP = 0.05, 0.1
 _EM_STEPS = 3
 # Gaps that decide what the next sweep brings: see `_detail`.
 _FAR, _SOON, _NEAR = 1e-2, 1e-4, 3e-5
+# Newton steps in K dimensions for one step under a KL term.
+_PROXIMAL_STEPS = 40
 # How often a search that found no way down begins again with everything exact.
 _RESCUES = 2
 # Up to this many domains every sweep is over all of them; beyond, over a working set.
@@ -156,7 +160,7 @@ class Limits:
 
     def lowest(self, w: Vector) -> Vector:
         """Lower bounds of a step from w: the region's, or a hundredth of w where shares must not reach 0."""
-        return np.maximum(self.low, 0.01 * w) if self.interior else self.low
+        return np.maximum(self.low, np.maximum(0.01 * w, _LEAST)) if self.interior else self.low
 
     def clip(self, w: Vector) -> Vector:
         """w with the shares that rounding left outside a bound, or next to it, put on it."""
@@ -335,6 +339,7 @@ def _newton(
         gap = inside.gap(gradient, w)
     steps = 0
     noise, slow, rescued = 0.0, False, 0
+    trusted = False  # the Hessian is good enough to be carried along
     while gap + noise > tol and steps < max_iter:
         if slow and gap > _ROUGH:
             slow, settled = False, _em(objective, inside, w, columns)
@@ -347,12 +352,16 @@ def _newton(
             hessian = sweep(w, gap, False)[2]
         if hessian is None:
             raise RuntimeError("a Newton step was asked for without a Hessian")
-        curve = hessian
-        if inside.interior:
-            curve = hessian + np.diag(objective.separable(w, columns)[1])
         # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
-        direction = (inside.above(_KEEP * w) if gap > _ROUGH else inside).newton(curve, gradient, w)
-        slope = float(gradient @ direction)
+        allowed = inside.above(_KEEP * w) if gap > _ROUGH else inside
+        if inside.interior:
+            allowed = inside.above((_KEEP if gap > _ROUGH else _KEEP**2 if gap > _SOON else 0.0) * w)
+            direction = _proximal_step(objective, allowed, columns, hessian, gradient, w, 1e-4 * gap)
+        else:
+            direction = allowed.newton(hessian, gradient, w)
+        # Shares sum to 1 but for rounding, of which a large common part of the gradient must not make a slope.
+        level = float(gradient @ w)
+        slope = float((gradient - level) @ direction)
         # A slope that is not negative is rounding. One more step is worth it as long as the gap falls: under a KL term the
         # last of it lies in shares that are all but 0.
         last = not slope < 0.0
@@ -361,8 +370,8 @@ def _newton(
         length, stuck = 1.0, False
         for _ in range(40):
             w_new = inside.clip(w + length * direction)
-            value_new, gradient_new, hessian_new, gap_new = sweep(w_new, gap, True)
-            slope_new = float(gradient_new @ direction)
+            value_new, gradient_new, hessian_new, gap_new = sweep(w_new, gap, trusted)
+            slope_new = float((gradient_new - level) @ direction)
             if math.isfinite(value_new) and math.isfinite(slope_new):
                 # Past the least value by little, and not to a larger one: else two points may take turns for ever.
                 rise = _RISE if gap <= _FAR else _COARSE_RISE
@@ -390,7 +399,7 @@ def _newton(
                 change -= objective.separable(w_new, columns)[0] - objective.separable(w, columns)[0]
             _secant_update(hessian, w_new - w, change)
         stalled = _NOISE > gap_new > 0.5 * gap
-        slow = gap_new > 0.7 * gap
+        slow, trusted = gap_new > 0.7 * gap, gap_new < 0.5 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1
         noise = _noise(objective, hessian, w)
@@ -401,6 +410,31 @@ def _newton(
             gap = inside.gap(gradient, w)
         trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
     return Minimum(w, value, gradient, gap, trace, hessian, steps)
+
+
+def _proximal_step(
+    objective: Objective,
+    limits: Limits,
+    columns: Columns | None,
+    hessian: Matrix,
+    gradient: Vector,
+    w: Vector,
+    tol: float,
+) -> Vector:
+    """The step that minimises the rows' quadratic model plus the separable part as it is, by Newton's method in K dimensions.
+
+    A quadratic model of w log w lets a share fall a hundredfold at best, where a KL term may want it at e^-30.
+    """
+    slope = objective.separable(w, columns)[0]
+    v = w
+    for _ in range(_PROXIMAL_STEPS):
+        term, curve = objective.separable(v, columns)
+        model = gradient + hessian @ (v - w) + (term - slope)
+        if limits.gap(model, v) <= tol:
+            break
+        # A step's rounding may be more than a share.
+        v = np.maximum(limits.clip(v + limits.newton(hessian + np.diag(curve), model, v)), limits.lowest(v))
+    return v - w
 
 
 def _noise(objective: Objective, hessian: Matrix, w: Vector) -> float:

@@ -227,7 +227,7 @@ def test_predictions(run):
 
 
 def test_tolerance_not_reached_ends_with_status_1(run):
-    values = -np.random.default_rng(5).exponential(2.0, (400, 6))
+    values = -np.random.default_rng(5).exponential(2.0, (400, 60))
     ExpertTable.from_loglik(values).save("rough.npz")
     status, out, err = run("solve", "rough.npz", "--tol", "1e-300")
     assert status == 1
