@@ -46,9 +46,9 @@ cdef extern from "rows.h" nogil:
                 Py_ssize_t last, double *partial, int threads)
     int mf_mixture_nll(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int products,
                        Py_ssize_t first, Py_ssize_t last, double *partial, int threads)
-    int mf_many_gradients(const mf_rows *rows, const double *mixtures, Py_ssize_t m, const int32_t *bins,
-                          const float *mult, Py_ssize_t nbins, Py_ssize_t first, Py_ssize_t last,
-                          double *partial, int threads)
+    int mf_many_gradients(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int shared,
+                          const int32_t *bins, const float *mult, Py_ssize_t nbins, Py_ssize_t first,
+                          Py_ssize_t last, double *partial, int threads)
     int mf_pack(const mf_rows *rows, const int64_t *index, Py_ssize_t n, Py_ssize_t block, int wide,
                 void *panels, double *offset, int threads)
     int mf_scan(const mf_rows *rows, Py_ssize_t first, Py_ssize_t last, mf_facts *partial, int threads)
@@ -56,6 +56,9 @@ cdef extern from "rows.h" nogil:
 cdef extern from "qp.h" nogil:
     int mf_qp(Py_ssize_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
               const double *hi, signed char *state, double *step, double *level)
+    Py_ssize_t mf_qp_many(Py_ssize_t m, Py_ssize_t n, const double *hessian, Py_ssize_t stride,
+                          const double *gradient, const double *w, const double *lo, const double *hi,
+                          signed char *state, double *step)
 
 cdef extern from "simplex.h" nogil:
     int mf_project(const double *x, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
@@ -254,6 +257,7 @@ cdef class Rows:
         """(M, C) gradients of M objectives, each at its own mixture, rows re-weighted by mult[j, bins[i]].
 
         mixtures (M, C) float64; bins (n,) int32; mult (M, B) float32; both None for plain gradients.
+        One mixture for many objectives (1, C) costs little more than one gradient where rows of a bin are neighbours.
         """
         cdef Py_ssize_t M = mixtures.shape[0], C = self.n_cols, chunk_rows, nbins = 0
         cdef Py_ssize_t chunks = mf_plan(self.n_rows, C, 0, &chunk_rows)
@@ -263,24 +267,30 @@ cdef class Rows:
         cdef const int32_t *bins_p = NULL
         cdef const float *mult_p = NULL
         cdef int failed = 0
+        cdef bint shared = False
         if bins is not None:
             bins_view = bins
             mult_view = mult
             bins_p = &bins_view[0]
             mult_p = &mult_view[0, 0]
             nbins = mult_view.shape[1]
+            shared = M == 1 and mult_view.shape[0] > 1
+            if shared:
+                M = mult_view.shape[0]
+            if mult_view.shape[0] != M:
+                raise ValueError(f"{mult_view.shape[0]} rows of multiplicities for {M} mixtures")
         total = np.zeros((M, C))
         if M == 0:
             return total
         cdef double[:, ::1] total_view = total
         cdef double *t = &total_view[0, 0]
-        threads = self.crew(threads) if M < 16 else threads
-        step = max(threads, SEGMENT * threads // (chunk_rows * C * (1 + M // 8)) + 1)
+        threads = self.crew(threads) if M < 16 or shared else threads
+        step = max(threads, SEGMENT * threads // (chunk_rows * C * (1 + (0 if shared else M // 8))) + 1)
         cdef double[::1] p = np.empty(min(chunks, step) * M * C)
         for first in range(0, chunks, step):
             last = min(first + step, chunks)
             with nogil:
-                failed = mf_many_gradients(&self.c, &mixtures[0, 0], M, bins_p, mult_p, nbins, first, last,
+                failed = mf_many_gradients(&self.c, &mixtures[0, 0], M, shared, bins_p, mult_p, nbins, first, last,
                                            &p[0], threads)
                 if not failed:
                     for j in range(last - first):
@@ -335,6 +345,31 @@ def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::
     if rounds == -1:
         raise MemoryError("mixfast: no memory for the quadratic step")
     return step, level, rounds
+
+
+def qp_many(const double[:, :, ::1] hessian, const double[:, ::1] gradient, const double[:, ::1] w,
+            const double[:, ::1] lo, const double[:, ::1] hi, signed char[:, ::1] state):
+    """Newton steps (M, K) of M problems as `qp` has them: hessian (M, K, K), or (1, K, K) for all; the rest (M, K)."""
+    cdef Py_ssize_t m = gradient.shape[0], n = gradient.shape[1], done = 0, stride = 0, part
+    if hessian.shape[0] != 1:
+        stride = n * n
+    for size in (w.shape[0], lo.shape[0], hi.shape[0], state.shape[0], hessian.shape[0] if stride else m):
+        if size != m:
+            raise ValueError(f"{size} rows of one argument for {m} problems")
+    step = np.zeros((m, n))
+    cdef double[:, ::1] d = step
+    cdef Py_ssize_t at = 0
+    while at < m:  # in pieces, between which Ctrl-C is seen
+        part = min(m - at, SEGMENT // (n * n * n) + 1)
+        with nogil:
+            done = mf_qp_many(part, n, &hessian[0, 0, 0] + at * stride, stride, &gradient[at, 0], &w[at, 0],
+                              &lo[at, 0], &hi[at, 0], &state[at, 0], &d[at, 0])
+        if done < part:
+            raise MemoryError("mixfast: no memory for the quadratic step")
+        at += part
+        if at < m:
+            PyErr_CheckSignals()
+    return step
 
 
 def project(const double[::1] x, const double[::1] lo, const double[::1] hi, double total=1.0):

@@ -228,3 +228,13 @@ int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const doub
     free(memory);
     return rounds;
 }
+
+ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, ptrdiff_t stride, const double *gradient,
+                     const double *w, const double *lo, const double *hi, signed char *state, double *step) {
+    double level;
+    for (ptrdiff_t j = 0; j < m; j++)
+        if (mf_qp(n, hessian + j * stride, gradient + j * n, w + j * n, lo + j * n, hi + j * n, state + j * n,
+                  step + j * n, &level) == -1)
+            return j;
+    return m;
+}

@@ -16,4 +16,9 @@
 int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
           const double *hi, signed char *state, double *step, double *level);
 
+/* m such steps: everything (m, n) but the Hessians, which lie `stride` apart (0: one for all). Returns how many were
+ * taken: fewer than m when memory runs out. */
+ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, ptrdiff_t stride, const double *gradient,
+                     const double *w, const double *lo, const double *hi, signed char *state, double *step);
+
 #endif

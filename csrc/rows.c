@@ -17,11 +17,15 @@ typedef struct {
     const int32_t *bin;
     const float *mult;
     ptrdiff_t bins;
+    int shared;           /* many: all objectives at the one mixture */
     const int64_t *index; /* pack: rows to copy */
     void *panels;
     double *offset;
     ptrdiff_t block; /* rows a panel */
 } mf_task;
+
+/* How the bins of neighbouring rows lie. */
+enum { MF_BINS_SCATTERED, MF_BINS_ONE, MF_BINS_NEXT };
 
 _Static_assert(sizeof(mf_facts) % sizeof(double) == 0, "facts fill whole slots of partial sums");
 
@@ -308,10 +312,12 @@ int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int
                        partial, threads);
 }
 
-int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, const int32_t *bin, const float *mult,
-                      ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads) {
+int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int shared, const int32_t *bin,
+                      const float *mult, ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial,
+                      int threads) {
     const mf_kernels *kernels = mf_choose(rows->wide);
-    mf_task task = {.rows = rows, .mixtures = mixtures, .m = m, .bin = bin, .mult = mult, .bins = bins};
+    mf_task task = {
+        .rows = rows, .mixtures = mixtures, .m = m, .shared = shared, .bin = bin, .mult = mult, .bins = bins};
     task.block = mf_block(rows, 128 << 10, 32);
     ptrdiff_t chunk_rows;
     mf_plan(rows->n, rows->ncol, 0, &chunk_rows);

@@ -65,9 +65,11 @@ int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int
                    ptrdiff_t last, double *partial, int threads);
 
 /* Gradients of m objectives, each at its own mixture and with its own multiplicity of each bin of rows:
- * partial (m, ncol) a chunk: -sum_i c_i mult[j][bin_i] p_ik / (p_i.w_j). `bin` (n,) or NULL for mult = 1. */
-int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, const int32_t *bin, const float *mult,
-                      ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads);
+ * partial (m, ncol) a chunk: -sum_i c_i mult[j][bin_i] p_ik / (p_i.w_j). `bin` (n,) or NULL for mult = 1.
+ * `shared`: there is but one mixture, at which all objectives are taken (with bins); runs of rows of the same bin are
+ * then summed before they are counted, and m objectives cost little more than one. */
+int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int shared, const int32_t *bin,
+                      const float *mult, ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads);
 
 /* Copies rows index[0 .. n) (or all, index NULL) and the columns in use into panels of `block` rows. */
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,

@@ -172,17 +172,33 @@ def test_mixture_nll_of_many_candidates(m, products, dtype):
 def test_gradients_of_many_objectives(m, k):
     loglik, rng = rows_of(203, k, "f4")
     mixtures = rng.dirichlet(np.ones(k), size=m)
-    bins = rng.integers(0, 7, size=203).astype(np.int32)
-    multiplicity = rng.integers(0, 4, size=(m, 7)).astype(np.float32)
     weight = rng.exponential(size=203)
-    for wide, packed in [(True, False), (False, False), (True, True), (False, True)]:
-        poison()
-        rows = core.Rows(loglik, weight, 1.0, True, wide, None, False)
-        rows = rows.pack(None, weight, 1.0, wide, 1) if packed else rows
-        found = rows.gradients(mixtures, bins, multiplicity, 2)
-        for j in range(m):
-            wanted = reference.gradient(loglik, weight * multiplicity[j, bins], mixtures[j])
-            assert close(found[j], wanted, 20 * TOLERANCE[wide])
+    scattered = rng.integers(0, 7, size=203)
+    # Bins all over, of their own, long runs, and short ones.
+    for bins in (scattered, np.arange(203), np.arange(203) // 50, np.sort(rng.integers(0, 60, size=203))):
+        bins = bins.astype(np.int32)
+        multiplicity = rng.integers(0, 4, size=(m, int(bins.max()) + 1)).astype(np.float32)
+        for wide, packed in [(True, False), (False, False), (True, True), (False, True)]:
+            poison()
+            rows = core.Rows(loglik, weight, 1.0, True, wide, None, False)
+            rows = rows.pack(None, weight, 1.0, wide, 1) if packed else rows
+            found = rows.gradients(mixtures, bins, multiplicity, 2)
+            shared = rows.gradients(mixtures[:1], bins, multiplicity, 2)
+            assert shared.shape == (m, k)
+            for j in range(m):
+                wanted = reference.gradient(loglik, weight * multiplicity[j, bins], mixtures[j])
+                assert close(found[j], wanted, 20 * TOLERANCE[wide])
+                wanted = reference.gradient(loglik, weight * multiplicity[j, bins], mixtures[0])
+                assert close(shared[j], wanted, 20 * TOLERANCE[wide])
+
+
+def test_a_row_that_does_not_count_may_have_no_mass():
+    loglik = np.array([[-1.0, -np.inf], [-np.inf, -1.0], [-1.0, -2.0]])
+    bins, multiplicity = np.arange(3, dtype=np.int32), np.array([[1, 0, 1]] * 5, dtype=np.float32)
+    for wide in (True, False):
+        rows = core.Rows(loglik, None, 1.0, True, wide, None, False)
+        found = rows.gradients(np.array([[1.0, 0.0]] * 5), bins, multiplicity)
+        np.testing.assert_allclose(found, [[-2.0, -np.exp(-1.0)]] * 5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -253,6 +269,7 @@ def test_any_number_of_threads_gives_the_same_bits(threads, dtype):
         return [
             value, gradient, hessian, plain[0], plain[1], packed[0], packed[1],
             rows.mixture_nll(mixtures, 1, count), rows.gradients(mixtures, bins, multiplicity, count),
+            rows.gradients(w[None], bins, multiplicity, count),
             core.facts(rows, count),
         ]  # fmt: skip
 

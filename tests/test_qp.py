@@ -278,3 +278,18 @@ def test_compiled_step(seed: int, kind: str) -> None:
         at = np.where(p.w <= p.low, -1, np.where(p.w >= p.high, 1, 0))
         guess = rng.integers(-1, 2, k) if rng.random() < 0.3 else at
         compiled_step(p, guess.astype(np.int8))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_many_compiled_steps_are_one_after_the_other(shared: bool) -> None:
+    rng = np.random.default_rng(0)
+    problems = [random_problem(rng, 7, 0) for _ in range(12)]
+    problems = [p._replace(hessian=problems[0].hessian) for p in problems] if shared else problems
+    hessian = np.array([p.hessian for p in problems[: 1 if shared else None]])
+    given = [np.array([getattr(p, name) for p in problems]) for name in ("gradient", "w", "low", "high")]
+    found = core.qp_many(hessian, given[0], given[1], given[2], given[3], np.zeros((12, 7), dtype=np.int8))
+    for p, step in zip(problems, found, strict=True):
+        wanted, _, _ = core.qp(p.hessian, p.gradient, p.w, p.low, p.high, np.zeros(7, dtype=np.int8))
+        assert np.array_equal(step, wanted)
+    with pytest.raises(ValueError, match="11 rows of one argument for 12 problems"):
+        core.qp_many(hessian, given[0], given[1][:11], given[2], given[3], np.zeros((12, 7), dtype=np.int8))
