@@ -203,10 +203,18 @@ class CrossEntropy(Objective):
                 out[m] += reference.ensemble_loss(block, weight[start : start + step], mixture)
         return out
 
-    def gradients(self, mixtures: Matrix, bins: NDArray[np.int32], multiplicity: NDArray[np.float32]) -> Matrix:
-        """Gradients (M, C) at mixtures (M, C), rows of bin b counting multiplicity (M, B) times in objective m."""
-        view = self._packed or self._source
-        return view.gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)
+    def gradients(
+        self,
+        mixtures: Matrix,
+        bins: NDArray[np.int32],
+        multiplicity: NDArray[np.float32],
+        columns: Columns | None = None,
+    ) -> Matrix:
+        """Gradients (M, C) at mixtures (M, C) of the columns, rows of bin b counting multiplicity (M, B) times in objective m.
+
+        One mixture (1, C) stands for all objectives.
+        """
+        return self._view(columns).gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)
 
 
 class SquaredError(Objective):

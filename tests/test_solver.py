@@ -422,29 +422,6 @@ def test_path_is_a_sequence_of_solves():
         path(table)
 
 
-@pytest.mark.parametrize(("n", "kl", "limits"), [(600, 0.0, "simplex"), (600, 0.05, "caps"), (3000, 0.0, "groups")])
-def test_replicates_are_solves_of_the_resampled_table(n, kl, limits):
-    loglik = tokens(n, dtype="f8")
-    sequence = np.arange(n) // 3
-    table = table_of(loglik, sequence=sequence)
-    region = REGIONS[limits](table.domains)
-    result = bootstrap(table, region, kl=kl, replicates=12, seed=5)
-    rng = np.random.default_rng(5)
-    units = n // 3
-    counts = rng.multinomial(units, np.full(units, 1 / units), size=12)
-    assert result.units == units
-    for shares, count in zip(result.shares[:4], counts[:4], strict=True):
-        weight = count[sequence] / n
-        again = table_of(loglik, weight=weight)
-        own = solve(again, region, kl=kl, tol=1e-10)
-        objective = [
-            reference.total_value(again, w, prior=own._problem.prior, kl=kl) for w in (shares, own.mixture.weights)
-        ]
-        assert objective[0] - objective[1] <= 1e-4
-        np.testing.assert_allclose(shares, own.mixture.weights, atol=0.02)
-        assert (region or Region(table.domains)).contains(shares, 1e-9)
-
-
 def test_intervals_cover_the_truth():
     rng = np.random.default_rng(0)
     truth = np.array([0.5, 0.3, 0.2])

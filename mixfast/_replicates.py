@@ -1,0 +1,224 @@
+"""Many re-weighted copies of one objective, each minimised from the solution of the original; all in the same sweeps of the rows.
+
+A replicate's first Newton step takes its own gradient and the Hessian of all rows: where one expert explains each row that step is
+exact, and else it is off by 1/n next to a spread of 1/sqrt(n). Every further sweep shows each replicate's gradient where it came to;
+its own copy of the Hessian is corrected by that (BFGS), which needs no sweep. A replicate whose next step is short beside the spread
+takes it and is done. Steps are accepted by the slope along them, as in `mixfast._newton`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast import _newton
+from mixfast._backend import core
+from mixfast._newton import Limits
+from mixfast._objective import Columns, CrossEntropy, Matrix, Objective, Regularised, Vector
+from mixfast._problem import Problem
+
+Counts = NDArray[np.float32]
+Indices = NDArray[np.int64]
+
+# A step shorter than this, in standard errors of the share it changes most, is the last one: it leaves several times less.
+_CLOSE = 0.03
+# A share whose standard error is less than this part of the largest one is measured against this part of the largest.
+_LEAST = 0.01
+# Sweeps before a replicate that has not come close is solved on its own.
+_SWEEPS = 12
+# Replicates whose shares are checked by a sweep of their own: those whose last step was longest.
+_CHECKED = 8
+# Newton steps in the K-dimensional model with the exact KL term.
+_KL_STEPS = 4
+# Elements of the Hessians that are kept at a time.
+_ELEMENTS = 1 << 21
+# Weight of a row that a replicate does not hold, where it is solved on its own: 0 would be 0 / 0 where no share is left for it.
+_NOTHING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates:
+    """Optimal shares of the replicates (R, C), and how good those are that were checked.
+
+    `gap` is the largest Frank-Wolfe gap, nats; `error` the largest distance of a share to where one more Newton step would take
+    it, in standard errors of that share.
+    """
+
+    shares: Matrix
+    gap: float
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """The K-dimensional work: quadratic models of the replicates over the domains in play, with the exact KL term."""
+
+    limits: Limits
+    kl: float
+    prior: Vector
+
+    def steps(self, hessian: Matrix, gradient: Matrix, w: Matrix) -> Matrix:
+        """Newton steps (M, K) from w within the limits, with what the rows have for Hessians (M, K, K) and gradients there."""
+        if self.kl == 0.0:
+            return self._within(hessian, gradient, w)
+        x = w
+        for _ in range(_KL_STEPS):
+            slope = gradient + _times(hessian, x - w) + self.separable(x)
+            curve = hessian.copy()
+            np.einsum("mkk->mk", curve)[...] += self.kl / x
+            x = self.moved(x, self._within(curve, slope, x))
+        return x - w
+
+    def moved(self, w: Matrix, step: Matrix) -> Matrix:
+        """w + step, on the bounds that it reaches; no share that must not be 0 comes nearer than steps may go."""
+        there = self.limits.clip(w + step)
+        return np.maximum(there, 0.01 * w) if self.limits.interior else there
+
+    def separable(self, w: Matrix) -> Matrix:
+        """Gradients (M, K) of the KL term."""
+        return self.kl * (np.log(w / self.prior) + 1.0) if self.kl > 0.0 else np.zeros_like(w)
+
+    def _within(self, hessian: Matrix, gradient: Matrix, w: Matrix) -> Matrix:
+        if self.limits.groups is not None:
+            return np.array([self.limits.newton(h, g, x) for h, g, x in zip(hessian, gradient, w, strict=True)])
+        low, high = self.limits.lowest(w), self.limits.high
+        state = np.where(w <= low, -1, np.where(w >= high, 1, 0)).astype(np.int8, order="C")
+        g, x, low, high = (np.ascontiguousarray(np.broadcast_to(given, w.shape)) for given in (gradient, w, low, high))
+        return core.qp_many(hessian, g, x, low, high, state)
+
+
+def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) -> Replicates:
+    """Minimise R objectives, in which the rows of unit u count counts[r, u] times, from the solution w (C,) of the original."""
+    base = problem.objective.base if isinstance(problem.objective, Regularised) else problem.objective
+    if not isinstance(base, CrossEntropy):
+        raise TypeError(f"replicates of a {type(base).__name__}")
+    # Domains far from having a share stay without one in every replicate: leave them out of the K-dimensional work.
+    columns = _near(w, problem.objective.sums(w)[1])
+    part = base.every(max(1, base.rows // max(65536, 64 * columns.size)))
+    hessian = part.sums(w[columns], columns, hessian=True)[2]
+    if hessian is None:
+        raise RuntimeError("a Hessian was asked for and not given")
+    prior = problem.prior if problem.usable is None else problem.prior[problem.usable]
+    model = _Model(problem.limits.restrict(columns), problem.kl, prior[columns])
+    shares = np.zeros((counts.shape[0], w.size))
+
+    def gradients(who: Indices, points: Matrix) -> Matrix:
+        return base.gradients(points, unit, counts if who.size == counts.shape[0] else counts[who], columns)
+
+    slopes = base.gradients(w[None, columns], unit, counts, columns)
+    hardest: list[tuple[float, int, Matrix]] = []
+    size = max(_ELEMENTS // hessian.size, 2 * _CHECKED)
+    for start in range(0, counts.shape[0], size):
+        who = np.arange(start, min(start + size, counts.shape[0]))
+        own = np.repeat(hessian[None], who.size, axis=0)
+        points, distance = _descend(model, own, w[columns], slopes[who], who, gradients)
+        for i in np.flatnonzero(distance > _CLOSE):
+            points[i] = _alone(problem, base, w, counts[who[i]][unit])[columns]
+        shares[np.ix_(who, columns)] = points / points.sum(axis=1, keepdims=True)
+        worst = np.argsort(-distance, kind="stable")[:_CHECKED]
+        hardest += [(float(distance[i]), int(who[i]), own[i].copy()) for i in worst]
+    hardest = sorted(hardest, key=lambda one: -one[0])[:_CHECKED]
+    checked = np.array([r for _, r, _ in hardest])
+    # What was estimated on the way is measured here.
+    found = base.gradients(shares[checked], unit, counts[checked])
+    curves = np.array([h for *_, h in hardest])
+    ahead = model.steps(curves, found[:, columns], shares[checked][:, columns])
+    error = float(_longest(ahead / _unit(shares[:, columns])).max())
+    if problem.kl > 0.0:
+        found += np.array([Regularised.term(problem.kl, prior, row)[1] for row in shares[checked]])
+    gap = max(problem.limits.gap(g, row) for g, row in zip(found, shares[checked], strict=True))
+    return Replicates(shares, gap, error)
+
+
+def _descend(
+    model: _Model,
+    hessians: Matrix,
+    w: Vector,
+    slopes: Matrix,
+    names: Indices,
+    gradients: Callable[[Indices, Matrix], Matrix],
+) -> tuple[Matrix, Vector]:
+    """Points (M, K) after the last steps, and how long those were (M,); the Hessians (M, K, K) are corrected in place.
+
+    All start from w, with the gradients `slopes` there; `gradients(names, points)` has those elsewhere.
+    """
+    points = np.repeat(w[None], names.size, axis=0)
+    steps = model.steps(hessians, slopes, points)
+    length = np.ones(names.size)
+    for sweep in range(_SWEEPS + 1):
+        distance = _longest(steps / _unit(points + steps))
+        left = np.flatnonzero(distance > _CLOSE)
+        if not left.size or sweep == _SWEEPS:
+            break
+        at, step = points[left], steps[left]
+        trial = model.moved(at, length[left, None] * step)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            found = gradients(names[left], trial)
+            before = np.einsum("mk,mk->m", slopes[left] + model.separable(at), step)
+            after = np.einsum("mk,mk->m", found + model.separable(trial), step)
+            shorter = np.where(np.isfinite(after), np.clip(before / (before - after), 0.1, 0.7), 0.25)
+        # Past the least value along a step by little.
+        good = np.isfinite(found).all(axis=1) & (after <= -0.5 * before)
+        length[left] = np.where(good, 1.0, length[left] * shorter)
+        who, came, found = left[good], trial[good], found[good]
+        if who.size:
+            hessians[who] = corrected = _secant_updates(hessians[who], came - points[who], found - slopes[who])
+            points[who], slopes[who] = came, found
+            steps[who] = model.steps(corrected, found, came)
+    return model.moved(points, steps), distance
+
+
+def _unit(shares: Matrix) -> Vector:
+    """What errors of each share (K,) are measured in: its standard error, or a part of the largest one."""
+    spread: Vector = shares.std(axis=0, ddof=1)
+    return np.maximum(spread, max(_LEAST * float(spread.max()), 1e-12))
+
+
+def _longest(steps: Matrix) -> Vector:
+    out: Vector = np.abs(steps).max(axis=1, initial=0.0)
+    return out
+
+
+def _alone(problem: Problem, base: CrossEntropy, w: Vector, multiplicity: Counts) -> Vector:
+    """Optimal shares of one replicate, by the solver's own loop."""
+    weight = (base.scale if base.weight is None else base.weight) * np.maximum(
+        multiplicity.astype(np.float64), _NOTHING
+    )
+    mean = float(weight.mean())
+    own: Objective = CrossEntropy(
+        problem.table, weight, mean, threads=problem.threads, usable=problem.usable, wide=problem.wide
+    )
+    start = 0.99 * w + 0.01 * problem.first
+    return _newton.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
+
+
+def _near(w: Vector, gradient: Vector) -> Columns:
+    """Domains with a share, and the 64 that are nearest to one."""
+    has = w > 0.0
+    if np.count_nonzero(~has) > 64:
+        rest = np.where(has, np.inf, gradient)
+        has[np.argpartition(rest, 64)[:64]] = True
+    else:
+        has[:] = True
+    return np.flatnonzero(has).astype(np.int32)
+
+
+def _times(matrices: Matrix, vectors: Matrix) -> Matrix:
+    return np.matmul(matrices, vectors[:, :, None])[:, :, 0]
+
+
+def _secant_updates(hessians: Matrix, moved: Matrix, change: Matrix) -> Matrix:
+    """Damped BFGS of each Hessian (M, K, K): the result maps `moved` to the observed `change` of the gradient."""
+    image = _times(hessians, moved)
+    modelled, observed = np.einsum("mk,mk->m", moved, image), np.einsum("mk,mk->m", moved, change)
+    known = (modelled > 0.0)[:, None]
+    modelled = np.where(modelled > 0.0, modelled, 1.0)
+    low = observed < 0.2 * modelled
+    blend = np.where(low, 0.8 * modelled / np.where(low, modelled - observed, 1.0), 1.0)[:, None]
+    change = blend * change + (1.0 - blend) * image
+    add = known * change / np.sqrt(np.where(low, 0.2 * modelled, observed))[:, None]
+    drop = known * image / np.sqrt(modelled)[:, None]
+    return hessians + (add[:, :, None] * add[:, None, :] - drop[:, :, None] * drop[:, None, :])

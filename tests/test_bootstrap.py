@@ -1,0 +1,139 @@
+"""bootstrap(): every replicate is the optimum of its own re-weighted table, and what is reported of it is true."""
+
+import numpy as np
+import pytest
+
+from mixfast import ExpertTable, Region, _bootstrap, _replicates, reference, solve
+from mixfast.solver import bootstrap
+
+pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
+
+REGIONS = {
+    "simplex": lambda d: None,
+    "caps": lambda d: Region(d, cap=0.3),
+    "floors": lambda d: Region(d, floor=0.05),
+    "groups": lambda d: Region(d, bounds={"first": (d[:2], 0.1, 0.2), "last": (d[4:], None, 0.25)}),
+    "prior": lambda d: Region(d, prior=[1, 2, 3, 4, 5, 6], cap=0.4),
+    "fixed": lambda d: Region(d, cap={d[1]: 0.25, d[2]: 0.0}, floor={d[1]: 0.25}),
+}
+
+
+def tokens(n, k=6, seed=0, spread=1.5):
+    """Log-likelihoods of tokens that a mixture of the experts has drawn: the optimum has several shares."""
+    rng = np.random.default_rng([seed, n, k])
+    source = rng.choice(k, size=n, p=rng.dirichlet(np.full(k, 0.7)))
+    loglik = spread * rng.normal(size=(n, k)) - 3.0
+    loglik[np.arange(n), source] += 1.5
+    return np.minimum(loglik, -0.01)
+
+
+def weights_of(table, replicates, seed=0):
+    """Row weights (R, n) of each replicate that `bootstrap` draws with that seed."""
+    unit, group = _bootstrap._units(table)
+    counts = _bootstrap._draw(np.random.default_rng(seed), unit, group, table, replicates)
+    return counts.astype(np.float64)[:, unit] * table.row_weight
+
+
+def check(table, region, kl, checked=8, replicates=60, **options):
+    """The shares of some replicates are those of solves of their own; returns the bootstrap."""
+    found = bootstrap(table, region, kl=kl, replicates=replicates, **options)
+    weights = weights_of(table, replicates)
+    spread = found.shares.std(axis=0, ddof=1)
+    unit = np.maximum(spread, 0.01 * spread.max())
+    errors = []
+    for shares, weight in zip(found.shares[:checked], weights, strict=False):
+        assert (region or Region(table.domains)).contains(shares, 1e-9)
+        again = ExpertTable.from_loglik(table.loglik, weight=np.maximum(weight, 1e-12 * weight.max()))
+        own = solve(again, region, kl=kl, tol=1e-10).mixture.weights
+        errors.append(np.abs(shares - own) / unit)
+    assert np.sqrt(np.mean(np.square(errors), axis=0)).max() <= 0.02
+    assert np.max(errors) <= 0.1
+    assert found.error <= 0.1
+    return found
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.05])
+@pytest.mark.parametrize("limits", REGIONS)
+def test_replicates_are_solves_of_the_resampled_table(limits, kl):
+    table = ExpertTable.from_loglik(tokens(600), sequence=np.arange(600) // 2)
+    few = {"checked": 4, "replicates": 16} if limits == "groups" else {}
+    assert check(table, REGIONS[limits](table.domains), kl, **few).units == 300
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4"])
+def test_replicates_of_a_large_table(dtype):
+    table = ExpertTable.from_loglik(tokens(40_000, 8).astype(dtype))
+    assert check(table, None, 0.0, checked=4).units == 4096
+
+
+def test_replicates_of_near_copies():
+    """Shares that change sides between two experts that are all but the same."""
+    loglik = tokens(800, 6)
+    loglik[:, 5] = loglik[:, 0] + 1e-3 * np.random.default_rng(1).normal(size=800)
+    check(ExpertTable.from_loglik(loglik), None, 0.0)
+
+
+def test_replicates_of_rows_that_one_expert_explains():
+    """A replicate that lacks all rows of an expert leaves that expert nothing, and these rows no mass."""
+    rng = np.random.default_rng(0)
+    loglik = -1000.0 * rng.random((120, 5)) - 2000.0
+    best = np.minimum(rng.geometric(0.5, size=120) - 1, 4)
+    loglik[np.arange(120), best] = -100.0
+    found = check(ExpertTable.from_loglik(loglik, length=np.full(120, 100)), None, 0.0)
+    unit, group = _bootstrap._units(found.solution._problem.table)
+    counts = _bootstrap._draw(np.random.default_rng(0), unit, group, found.solution._problem.table, 60)
+    shares = np.array([np.bincount(best, weights=row, minlength=5) for row in counts]) / 120
+    np.testing.assert_allclose(found.shares, shares, atol=1e-3)
+
+
+def test_a_replicate_that_does_not_come_close_is_solved_on_its_own(monkeypatch):
+    monkeypatch.setattr(_replicates, "_SWEEPS", 0)
+    table = ExpertTable.from_loglik(tokens(300))
+    check(table, Region(table.domains, cap=0.3), 0.0, replicates=12)
+
+
+@pytest.mark.parametrize(("limits", "kl"), [("simplex", 0.0), ("caps", 0.0), ("prior", 0.05), ("groups", 0.0)])
+def test_the_gap_is_that_of_the_shares(limits, kl):
+    """With no more replicates than are checked, the reported gap is the largest there is."""
+    table = ExpertTable.from_loglik(tokens(500))
+    region = REGIONS[limits](table.domains)
+    found = bootstrap(table, region, kl=kl, replicates=8)
+    where = region or Region(table.domains)
+    gaps = []
+    for shares, weight in zip(found.shares, weights_of(table, 8), strict=True):
+        slope = reference.gradient(table.loglik, weight, shares)
+        slope = slope + kl * (np.log(shares / where.prior) + 1.0) if kl else slope
+        gaps.append(reference.frank_wolfe_gap(slope, shares, where))
+    assert found.gap == pytest.approx(max(gaps), rel=1e-3, abs=1e-9)
+
+
+def test_units_are_sequences_or_blocks_of_them():
+    rng = np.random.default_rng(0)
+    sequence, group = rng.integers(0, 40, size=500), rng.integers(0, 2, size=500)
+    table = ExpertTable.from_loglik(tokens(500), sequence=sequence, group=group)
+    unit, groups = _bootstrap._units(table)
+    rows = [slice(*table.group_offsets[g : g + 2]) for g in range(2)]
+    for g in range(2):
+        pairs = set(zip(unit[rows[g]].tolist(), table.sequence[rows[g]].tolist(), strict=True))
+        assert len(pairs) == np.unique(unit[rows[g]]).size == np.unique(table.sequence[rows[g]]).size
+        assert set(unit[rows[g]]) == set(np.flatnonzero(groups == g))
+    blocks, groups = _bootstrap._units(ExpertTable.from_loglik(tokens(10_000)))
+    assert groups.size == 4096
+    assert np.all(np.diff(blocks) >= 0)
+    assert np.bincount(blocks).max() == 3
+
+
+def test_a_draw_keeps_the_weight_of_each_group():
+    rng = np.random.default_rng(0)
+    table = ExpertTable.from_loglik(
+        tokens(700), weight=rng.exponential(size=700), group=rng.integers(0, 3, size=700), sequence=np.arange(700) // 3
+    )
+    weights = weights_of(table, 9)
+    for g in range(3):
+        rows = slice(*table.group_offsets[g : g + 2])
+        np.testing.assert_allclose(weights[:, rows].sum(axis=1), table.row_weight[rows].sum(), rtol=1e-6)
+    unit, group = _bootstrap._units(ExpertTable.from_loglik(tokens(500)))
+    counts = _bootstrap._draw(rng, unit, group, ExpertTable.from_loglik(tokens(500)), 4000)
+    assert np.all(counts.sum(axis=1) == 500)
+    assert counts.mean() == 1.0
+    assert counts.var() == pytest.approx(1.0 - 1 / 500, abs=0.01)
