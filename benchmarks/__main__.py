@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
-NAMES = ("solve", "nll", "many", "small", "memory")
+NAMES = ("solve", "nll", "many", "small", "bootstrap", "memory")
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "MIXFAST_NUM_THREADS")
 # What must pass before a speed is printed: a fast wrong answer is no answer.
 TESTS = {
@@ -29,6 +29,7 @@ TESTS = {
     "nll": ("tests/test_reference.py", "tests/test_core.py"),
     "many": ("tests/test_solver.py",),
     "small": ("tests/test_solver.py",),
+    "bootstrap": ("tests/test_bootstrap.py",),
     "memory": ("tests/test_solver.py",),
 }
 

@@ -85,6 +85,26 @@ def ours(problem: Problem, threads: int, limit: float, *, tol: float = 1e-8) -> 
     return Trace(np.array([seconds]), np.asarray(solution.mixture.weights)[None, :], note)
 
 
+def replicates_one_by_one(table: Any, solution: Any, count: int, threads: int) -> tuple[np.ndarray, float]:
+    """Shares (count, K) of the first replicates of seed 0, each solved closely on its own, and seconds for one at tolerance 1e-8."""
+    from mixfast import ExpertTable, _bootstrap, solve
+
+    unit, group = _bootstrap._units(table)
+    counts = _bootstrap._draw(np.random.default_rng(0), unit, group, table, 200)[:count]
+    shares, seconds = [], []
+    for row in counts:
+        weight = table.row_weight * row[unit]
+        # A weight of 0 would be 0 / 0 where no share is left for the row.
+        again = ExpertTable.from_loglik(
+            table.loglik, weight=np.maximum(weight, 1e-12 * weight.max()), domains=table.domains
+        )
+        began = time.perf_counter()
+        solve(again, start=solution.mixture, threads=threads)
+        seconds.append(time.perf_counter() - began)
+        shares.append(solve(again, tol=1e-10, threads=threads).mixture.weights)
+    return np.array(shares), float(np.median(seconds))
+
+
 # -------------------------------------------------------------------------------------------------------- iterations
 
 

@@ -26,6 +26,7 @@ class Problem:
     name: str
     loglik: np.ndarray
     length: np.ndarray | None = None
+    sequence: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,7 +99,9 @@ def _draw(name: str, rng: np.random.Generator, mean: np.ndarray, n: int, support
 def real(name: str, level: str, target: str) -> Problem:
     """A real table of tiny byte-level experts on text none of them saw, token or sequence level."""
     with np.load(TABLES / level / f"target_{target}.npz") as file:
-        return Problem(name, file["loglik"], file["length"] if level == "sequence" else None)
+        if level == "sequence":
+            return Problem(name, file["loglik"], length=file["length"])
+        return Problem(name, file["loglik"], sequence=file["sequence"])
 
 
 SYNTHETIC = {
@@ -123,12 +126,14 @@ SETS = {
     "solve": (*SYNTHETIC, *REAL),
     "many": ("many",),
     "small": tuple(f"small-{seed}" for seed in range(20)),
+    "bootstrap": ("small-0", "small-1", "small-2", "small-3", "1e5x8", "1e5x32", "1e6x16", *REAL),
     "memory": ("1e6x64",),
 }
 QUICK = {
     "solve": ("1e5x8", "foldoc-token", "foldoc-sequence"),
     "many": ("many-quick",),
     "small": tuple(f"small-{seed}" for seed in range(4)),
+    "bootstrap": ("small-0", "1e5x8", "foldoc-sequence"),
     "memory": ("1e6x16",),
 }
 

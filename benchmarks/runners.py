@@ -25,6 +25,7 @@ from mixfast import reference
 
 LEVELS = (1e-4, 1e-6, 1e-8)
 CANDIDATES = 1000
+REPLICATES = 200
 
 
 @dataclass(frozen=True)
@@ -359,6 +360,49 @@ def _small_solve_alone(options: Options, problems: list[Problem], label: str) ->
     yield Verdict(label, "under 300 us a solve, table ready", f"{1e6 * value:.0f} us", value < 3e-4)
 
 
+# --------------------------------------------------------------------------------------------------------- bootstrap
+
+
+def _bootstrap(options: Options, names: tuple[str, ...]) -> Found:
+    """Replicates against the solve they start from; the peer solves some of them one by one, from the same solution."""
+    from mixfast import ExpertTable, solve, solver
+
+    for name in names:
+        if reason := missing(name) or contenders.skip_ours():
+            yield Record(name, 0, 0, "mixfast", "skipped", math.nan, "", note=reason)
+            continue
+        problem = build(name)
+        n, k = problem.shape
+        table = ExpertTable.from_loglik(problem.loglik, length=problem.length, sequence=problem.sequence)
+        solution = solve(table, threads=options.threads)
+        one = limits.median_seconds(lambda: solve(table, threads=options.threads), budget=2.0, least=5, most=100)  # noqa: B023
+        solving = float(np.median(one))
+        yield Record(name, n, k, "mixfast", "solve", solving, "s", gap=solution.gap, repeats=len(one))
+        many = limits.median_seconds(
+            lambda: solver.bootstrap(table, replicates=REPLICATES, solution=solution),  # noqa: B023
+            budget=3.0,
+            least=5,
+            most=50,
+        )
+        seconds = float(np.median(many))
+        found = solver.bootstrap(table, replicates=REPLICATES, solution=solution)
+        few = 3 if options.quick else 20
+        shares, each = contenders.replicates_one_by_one(table, solution, few, options.threads)
+        spread = found.shares.std(axis=0, ddof=1)
+        error = np.abs(found.shares[:few] - shares) / np.maximum(spread, max(0.01 * float(spread.max()), 1e-12))
+        off = float(np.sqrt(np.mean(error**2, axis=0)).max())
+        note = f"{found.units} units, error {off:.1e} standard errors, its own word {found.error:.1e}"
+        yield Record(
+            name, n, k, "mixfast", f"{REPLICATES} replicates", seconds, "s", gap=found.gap, repeats=len(many), note=note
+        )
+        note = f"{few} of them measured"
+        yield Record(name, n, k, "one by one", f"{REPLICATES} replicates", REPLICATES * each, "s", note=note)
+        figure = f"{seconds / solving:.1f} solves ({1e3 * seconds:.1f} ms, a solve {1e3 * solving:.2f} ms)"
+        yield Verdict(name, f"{REPLICATES} replicates in 20 solves", figure, seconds < 20 * solving)
+        yield Verdict(name, "within 2 % of a standard error", f"{100 * off:.2f} %", off <= 0.02)
+        yield Verdict(name, "times faster than one by one", f"{REPLICATES * each / seconds:.0f} x", None)
+
+
 # ------------------------------------------------------------------------------------------------------------ memory
 
 _MEMORY = """
@@ -406,6 +450,7 @@ RUNNERS: dict[str, Callable[[Options, tuple[str, ...]], Found]] = {
     "nll": _nll,
     "many": _many,
     "small": _small,
+    "bootstrap": _bootstrap,
     "memory": _memory,
 }
 
