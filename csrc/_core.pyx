@@ -13,8 +13,8 @@ d. Partial sums belong to chunks of rows that depend on the sizes alone and are 
    answer does not depend on the number of threads.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.math cimport sqrt
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from cpython.exc cimport PyErr_CheckSignals
 
 import numpy as np
@@ -49,6 +49,7 @@ cdef extern from "rows.h" nogil:
     int mf_many_gradients(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int shared,
                           const int32_t *bins, const float *mult, Py_ssize_t nbins, Py_ssize_t first,
                           Py_ssize_t last, double *partial, int threads)
+    void mf_draw(const uint32_t *bits, Py_ssize_t m, Py_ssize_t size, float *counts, Py_ssize_t stride)
     int mf_pack(const mf_rows *rows, const int64_t *index, Py_ssize_t n, Py_ssize_t block, int wide,
                 void *panels, double *offset, int threads)
     int mf_scan(const mf_rows *rows, Py_ssize_t first, Py_ssize_t last, mf_facts *partial, int threads)
@@ -56,9 +57,11 @@ cdef extern from "rows.h" nogil:
 cdef extern from "qp.h" nogil:
     int mf_qp(Py_ssize_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
               const double *hi, signed char *state, double *step, double *level)
-    Py_ssize_t mf_qp_many(Py_ssize_t m, Py_ssize_t n, const double *hessian, Py_ssize_t stride,
+    Py_ssize_t mf_qp_many(Py_ssize_t m, Py_ssize_t n, const double *hessian, const int64_t *which,
                           const double *gradient, const double *w, const double *lo, const double *hi,
                           signed char *state, double *step)
+    int mf_secant_many(Py_ssize_t m, Py_ssize_t n, double *hessian, const int64_t *which, const double *moved,
+                       const double *change)
 
 cdef extern from "simplex.h" nogil:
     int mf_project(const double *x, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
@@ -347,29 +350,74 @@ def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::
     return step, level, rounds
 
 
-def qp_many(const double[:, :, ::1] hessian, const double[:, ::1] gradient, const double[:, ::1] w,
-            const double[:, ::1] lo, const double[:, ::1] hi, signed char[:, ::1] state):
-    """Newton steps (M, K) of M problems as `qp` has them: hessian (M, K, K), or (1, K, K) for all; the rest (M, K)."""
-    cdef Py_ssize_t m = gradient.shape[0], n = gradient.shape[1], done = 0, stride = 0, part
-    if hessian.shape[0] != 1:
-        stride = n * n
-    for size in (w.shape[0], lo.shape[0], hi.shape[0], state.shape[0], hessian.shape[0] if stride else m):
-        if size != m:
-            raise ValueError(f"{size} rows of one argument for {m} problems")
+def draw(const uint32_t[:, ::1] bits, float[:, ::1] counts, Py_ssize_t first=0):
+    """Draw with replacement as many units as there are: counts (M, first ..) of each, from random bits (M, size)."""
+    cdef Py_ssize_t m = bits.shape[0], size = bits.shape[1], stride = counts.shape[1]
+    check_shape(m, stride, counts.shape[0], max(stride, first + size))
+    if first < 0:
+        raise ValueError(f"units that begin at {first}")
+    if m and size:
+        with nogil:
+            mf_draw(&bits[0, 0], m, size, &counts[0, first], stride)
+
+
+cdef int check_shape(Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t columns) except -1:
+    """Refuse an argument that does not belong to the others."""
+    if rows != m or columns != n:
+        raise ValueError(f"a shape of {(rows, columns)} where the others say {(m, n)}")
+    return 0
+
+
+cdef int check_which(const int64_t[:] which, Py_ssize_t count) except -1:
+    """Refuse numbers of Hessians that are not there."""
+    cdef Py_ssize_t j
+    for j in range(which.shape[0]):
+        if which[j] < 0 or which[j] >= count:
+            raise ValueError(f"Hessian {which[j]} of {count}")
+    return 0
+
+
+def qp_many(const double[:, :, ::1] hessian, const int64_t[::1] which, const double[:, ::1] gradient,
+            const double[:, ::1] w, const double[:, ::1] lo, const double[:, ::1] hi, signed char[:, ::1] state):
+    """Newton steps (M, K) of M problems as `qp` has them; problem j has the Hessian which[j] of (H, K, K)."""
+    cdef Py_ssize_t m = which.shape[0], n = gradient.shape[1], at = 0, part, done
+    check_which(which, hessian.shape[0])
+    check_shape(n, n, hessian.shape[1], hessian.shape[2])
+    check_shape(m, n, gradient.shape[0], n)
+    check_shape(m, n, w.shape[0], w.shape[1])
+    check_shape(m, n, lo.shape[0], lo.shape[1])
+    check_shape(m, n, hi.shape[0], hi.shape[1])
+    check_shape(m, n, state.shape[0], state.shape[1])
     step = np.zeros((m, n))
     cdef double[:, ::1] d = step
-    cdef Py_ssize_t at = 0
     while at < m:  # in pieces, between which Ctrl-C is seen
         part = min(m - at, SEGMENT // (n * n * n) + 1)
         with nogil:
-            done = mf_qp_many(part, n, &hessian[0, 0, 0] + at * stride, stride, &gradient[at, 0], &w[at, 0],
-                              &lo[at, 0], &hi[at, 0], &state[at, 0], &d[at, 0])
+            done = mf_qp_many(part, n, &hessian[0, 0, 0], &which[at], &gradient[at, 0], &w[at, 0], &lo[at, 0],
+                              &hi[at, 0], &state[at, 0], &d[at, 0])
         if done < part:
             raise MemoryError("mixfast: no memory for the quadratic step")
         at += part
         if at < m:
             PyErr_CheckSignals()
     return step
+
+
+def secant_many(double[:, :, ::1] hessian, const int64_t[::1] which, const double[:, ::1] moved,
+                const double[:, ::1] change):
+    """Damped BFGS, in place, of Hessians number `which` (M,): they then map moved (M, K) to the observed change."""
+    cdef Py_ssize_t m = which.shape[0], n = moved.shape[1]
+    cdef int failed
+    check_which(which, hessian.shape[0])
+    check_shape(n, n, hessian.shape[1], hessian.shape[2])
+    check_shape(m, n, moved.shape[0], n)
+    check_shape(m, n, change.shape[0], change.shape[1])
+    if m == 0:
+        return
+    with nogil:
+        failed = mf_secant_many(m, n, &hessian[0, 0, 0], &which[0], &moved[0, 0], &change[0, 0])
+    if failed:
+        raise MemoryError("mixfast: no memory for the quadratic step")
 
 
 def project(const double[::1] x, const double[::1] lo, const double[::1] hi, double total=1.0):

@@ -229,12 +229,44 @@ int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const doub
     return rounds;
 }
 
-ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, ptrdiff_t stride, const double *gradient,
+ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, const int64_t *which, const double *gradient,
                      const double *w, const double *lo, const double *hi, signed char *state, double *step) {
     double level;
     for (ptrdiff_t j = 0; j < m; j++)
-        if (mf_qp(n, hessian + j * stride, gradient + j * n, w + j * n, lo + j * n, hi + j * n, state + j * n,
+        if (mf_qp(n, hessian + which[j] * n * n, gradient + j * n, w + j * n, lo + j * n, hi + j * n, state + j * n,
                   step + j * n, &level) == -1)
             return j;
     return m;
+}
+
+/* Nocedal and Wright, procedure 18.2. */
+static void secant(ptrdiff_t n, double *H, const double *moved, const double *change, double *image, double *seen) {
+    double modelled = 0, observed = 0, blend = 1;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (ptrdiff_t j = 0; j < n; j++) sum += H[i * n + j] * moved[j];
+        image[i] = sum;
+        modelled += moved[i] * sum;
+        observed += moved[i] * change[i];
+    }
+    if (!(modelled > 0)) return;
+    if (observed < 0.2 * modelled) {
+        blend = 0.8 * modelled / (modelled - observed);
+        observed = 0.2 * modelled;
+    }
+    for (ptrdiff_t i = 0; i < n; i++) seen[i] = blend * change[i] + (1 - blend) * image[i];
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double up = seen[i] / observed, down = image[i] / modelled;
+        for (ptrdiff_t j = 0; j < n; j++) H[i * n + j] += up * seen[j] - down * image[j];
+    }
+}
+
+int mf_secant_many(ptrdiff_t m, ptrdiff_t n, double *hessian, const int64_t *which, const double *moved,
+                   const double *change) {
+    double *memory = malloc((size_t)(2 * n) * sizeof *memory);
+    if (!memory) return -1;
+    for (ptrdiff_t j = 0; j < m; j++)
+        secant(n, hessian + which[j] * n * n, moved + j * n, change + j * n, memory, memory + n);
+    free(memory);
+    return 0;
 }

@@ -7,6 +7,7 @@
 #define MIXFAST_QP_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* hessian (n, n), gradient, w, lo, hi (n): w feasible. state (n) is -1 at lo, +1 at hi, 0 free: a guess coming
  * in, the answer going out. step (n) receives d, *level the multiplier of the sum, so that
@@ -16,9 +17,14 @@
 int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
           const double *hi, signed char *state, double *step, double *level);
 
-/* m such steps: everything (m, n) but the Hessians, which lie `stride` apart (0: one for all). Returns how many were
- * taken: fewer than m when memory runs out. */
-ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, ptrdiff_t stride, const double *gradient,
+/* m such steps: everything (m, n) but the Hessians (.., n, n), of which step j takes number which[j]. Returns how many
+ * were taken: fewer than m when memory runs out. */
+ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, const int64_t *which, const double *gradient,
                      const double *w, const double *lo, const double *hi, signed char *state, double *step);
+
+/* Damped BFGS of the Hessians number which[j]: afterwards they map moved (m, n) to the observed change (m, n) of the
+ * gradient. Returns 0, or -1 when memory runs out. */
+int mf_secant_many(ptrdiff_t m, ptrdiff_t n, double *hessian, const int64_t *which, const double *moved,
+                   const double *change);
 
 #endif

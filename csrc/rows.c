@@ -325,6 +325,14 @@ int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, 
                        chunk_rows, first, last, partial, threads);
 }
 
+void mf_draw(const uint32_t *bits, ptrdiff_t m, ptrdiff_t size, float *counts, ptrdiff_t stride) {
+    for (ptrdiff_t j = 0; j < m; j++) {
+        float *own = counts + j * stride;
+        memset(own, 0, (size_t)size * sizeof *own);
+        for (ptrdiff_t i = 0; i < size; i++) own[(uint64_t)bits[j * size + i] * (uint64_t)size >> 32] += 1;
+    }
+}
+
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,
             double *offset, int threads) {
     const mf_kernels *kernels = mf_choose_narrow(wide);

@@ -71,6 +71,10 @@ int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int
 int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int shared, const int32_t *bin,
                       const float *mult, ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads);
 
+/* counts[j * stride + u] = how often replicate j holds unit u, of `size` draws with replacement from `size` units for
+ * each of m replicates. `bits` (m, size) are random; a unit's probability is off by less than 2^-32. */
+void mf_draw(const uint32_t *bits, ptrdiff_t m, ptrdiff_t size, float *counts, ptrdiff_t stride);
+
 /* Copies rows index[0 .. n) (or all, index NULL) and the columns in use into panels of `block` rows. */
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,
             double *offset, int threads);

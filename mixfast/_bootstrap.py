@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast import _replicates
+from mixfast._backend import core
 from mixfast._objective import Matrix, Vector
 from mixfast.region import Region
 from mixfast.solution import Solution
@@ -18,7 +19,7 @@ from mixfast.tables import ExpertTable
 # Sequences beyond this many are resampled in blocks of neighbours. The spread of a share needs far fewer units to be measured.
 _MOST_UNITS = 4096
 # Units that are drawn at a time.
-_DRAWS = 1 << 14
+_DRAWS = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,11 +172,11 @@ def _draw(
         size = int(last - first)
         own = weight[first:last]
         step = max(_DRAWS // size, 1)
-        begins = np.arange(0, step * size, size)[:, None]
         for start in range(0, replicates, step):  # in pieces, which stay in cache and between which Ctrl-C is seen
-            out = counts[start : start + step, first:last]
-            drawn = rng.integers(0, size, out.shape, dtype=np.uint16)
-            out[...] = np.bincount((begins[: len(out)] + drawn).ravel(), minlength=out.size).reshape(out.shape)
+            piece = counts[start : start + step]
+            words = (len(piece) * size + 1) // 2
+            bits = rng.integers(0, 2**64 - 1, words, dtype=np.uint64, endpoint=True).view(np.uint32)
+            core.draw(bits[: len(piece) * size].reshape(-1, size), piece, int(first))
         if own.min() < own.max():
             mine = counts[:, first:last]
             mine *= (own.sum() / np.maximum(mine @ own, 1e-300))[:, None]

@@ -60,16 +60,16 @@ class _Model:
     kl: float
     prior: Vector
 
-    def steps(self, hessian: Matrix, gradient: Matrix, w: Matrix) -> Matrix:
-        """Newton steps (M, K) from w within the limits, with what the rows have for Hessians (M, K, K) and gradients there."""
+    def steps(self, hessians: Matrix, which: Indices, gradient: Matrix, w: Matrix) -> Matrix:
+        """Newton steps (M, K) from w within the limits: the rows have these gradients there, and the Hessians number `which`."""
         if self.kl == 0.0:
-            return self._within(hessian, gradient, w)
-        x = w
+            return self._within(hessians, which, gradient, w)
+        x, own, each = w, hessians[which], np.arange(which.size)
         for _ in range(_KL_STEPS):
-            slope = gradient + _times(hessian, x - w) + self.separable(x)
-            curve = hessian.copy()
+            slope = gradient + np.matmul(own, (x - w)[:, :, None])[:, :, 0] + self.separable(x)
+            curve = own.copy()
             np.einsum("mkk->mk", curve)[...] += self.kl / x
-            x = self.moved(x, self._within(curve, slope, x))
+            x = self.moved(x, self._within(curve, each, slope, x))
         return x - w
 
     def moved(self, w: Matrix, step: Matrix) -> Matrix:
@@ -81,13 +81,13 @@ class _Model:
         """Gradients (M, K) of the KL term."""
         return self.kl * (np.log(w / self.prior) + 1.0) if self.kl > 0.0 else np.zeros_like(w)
 
-    def _within(self, hessian: Matrix, gradient: Matrix, w: Matrix) -> Matrix:
+    def _within(self, hessians: Matrix, which: Indices, gradient: Matrix, w: Matrix) -> Matrix:
         if self.limits.groups is not None:
-            return np.array([self.limits.newton(h, g, x) for h, g, x in zip(hessian, gradient, w, strict=True)])
+            return np.array([self.limits.newton(hessians[i], g, x) for i, g, x in zip(which, gradient, w, strict=True)])
         low, high = self.limits.lowest(w), self.limits.high
         state = np.where(w <= low, -1, np.where(w >= high, 1, 0)).astype(np.int8, order="C")
         g, x, low, high = (np.ascontiguousarray(np.broadcast_to(given, w.shape)) for given in (gradient, w, low, high))
-        return core.qp_many(hessian, g, x, low, high, state)
+        return core.qp_many(hessians, which, g, x, low, high, state)
 
 
 def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) -> Replicates:
@@ -125,7 +125,7 @@ def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) 
     # What was estimated on the way is measured here.
     found = base.gradients(shares[checked], unit, counts[checked])
     curves = np.array([h for *_, h in hardest])
-    ahead = model.steps(curves, found[:, columns], shares[checked][:, columns])
+    ahead = model.steps(curves, np.arange(checked.size), found[:, columns], shares[checked][:, columns])
     error = float(_longest(ahead / _unit(shares[:, columns])).max())
     if problem.kl > 0.0:
         found += np.array([Regularised.term(problem.kl, prior, row)[1] for row in shares[checked]])
@@ -146,7 +146,7 @@ def _descend(
     All start from w, with the gradients `slopes` there; `gradients(names, points)` has those elsewhere.
     """
     points = np.repeat(w[None], names.size, axis=0)
-    steps = model.steps(hessians, slopes, points)
+    steps = model.steps(hessians, np.arange(names.size), slopes, points)
     length = np.ones(names.size)
     for sweep in range(_SWEEPS + 1):
         distance = _longest(steps / _unit(points + steps))
@@ -165,9 +165,9 @@ def _descend(
         length[left] = np.where(good, 1.0, length[left] * shorter)
         who, came, found = left[good], trial[good], found[good]
         if who.size:
-            hessians[who] = corrected = _secant_updates(hessians[who], came - points[who], found - slopes[who])
+            core.secant_many(hessians, who, came - points[who], found - slopes[who])
             points[who], slopes[who] = came, found
-            steps[who] = model.steps(corrected, found, came)
+            steps[who] = model.steps(hessians, who, found, came)
     return model.moved(points, steps), distance
 
 
@@ -204,21 +204,3 @@ def _near(w: Vector, gradient: Vector) -> Columns:
     else:
         has[:] = True
     return np.flatnonzero(has).astype(np.int32)
-
-
-def _times(matrices: Matrix, vectors: Matrix) -> Matrix:
-    return np.matmul(matrices, vectors[:, :, None])[:, :, 0]
-
-
-def _secant_updates(hessians: Matrix, moved: Matrix, change: Matrix) -> Matrix:
-    """Damped BFGS of each Hessian (M, K, K): the result maps `moved` to the observed `change` of the gradient."""
-    image = _times(hessians, moved)
-    modelled, observed = np.einsum("mk,mk->m", moved, image), np.einsum("mk,mk->m", moved, change)
-    known = (modelled > 0.0)[:, None]
-    modelled = np.where(modelled > 0.0, modelled, 1.0)
-    low = observed < 0.2 * modelled
-    blend = np.where(low, 0.8 * modelled / np.where(low, modelled - observed, 1.0), 1.0)[:, None]
-    change = blend * change + (1.0 - blend) * image
-    add = known * change / np.sqrt(np.where(low, 0.2 * modelled, observed))[:, None]
-    drop = known * image / np.sqrt(modelled)[:, None]
-    return hessians + (add[:, :, None] * add[:, None, :] - drop[:, :, None] * drop[:, None, :])

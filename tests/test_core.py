@@ -201,6 +201,20 @@ def test_a_row_that_does_not_count_may_have_no_mass():
         np.testing.assert_allclose(found, [[-2.0, -np.exp(-1.0)]] * 5, rtol=1e-6)
 
 
+def test_draws_are_counted():
+    bits = np.random.default_rng(0).integers(0, 2**32, size=(5, 9), dtype=np.uint32)
+    bits[0, :2] = [0, 2**32 - 1]
+    counts = np.full((5, 12), np.nan, dtype=np.float32)
+    core.draw(bits, counts, 2)
+    drawn = (bits.astype(np.uint64) * 9) >> 32
+    wanted = np.array([np.bincount(row.astype(int), minlength=9) for row in drawn])
+    assert np.array_equal(counts[:, 2:11], wanted)
+    assert np.isnan(counts[:, [0, 1, 11]]).all()
+    for first in (-1, 4):
+        with pytest.raises(ValueError, match=r"units that begin|where the others say"):
+            core.draw(bits, counts, first)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("wide", [True, False])
 def test_columns_rows_and_strides(dtype, wide):

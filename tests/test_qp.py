@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mixfast import _lp, _qp
+from mixfast import _lp, _newton, _qp
 from mixfast._backend import core
 
 Vector = NDArray[np.float64]
@@ -280,16 +280,33 @@ def test_compiled_step(seed: int, kind: str) -> None:
         compiled_step(p, guess.astype(np.int8))
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_many_compiled_steps_are_one_after_the_other(shared: bool) -> None:
+def test_many_compiled_steps_are_one_after_the_other() -> None:
     rng = np.random.default_rng(0)
     problems = [random_problem(rng, 7, 0) for _ in range(12)]
-    problems = [p._replace(hessian=problems[0].hessian) for p in problems] if shared else problems
-    hessian = np.array([p.hessian for p in problems[: 1 if shared else None]])
-    given = [np.array([getattr(p, name) for p in problems]) for name in ("gradient", "w", "low", "high")]
-    found = core.qp_many(hessian, given[0], given[1], given[2], given[3], np.zeros((12, 7), dtype=np.int8))
-    for p, step in zip(problems, found, strict=True):
-        wanted, _, _ = core.qp(p.hessian, p.gradient, p.w, p.low, p.high, np.zeros(7, dtype=np.int8))
+    which = rng.integers(0, 5, 12)
+    hessians = np.array([p.hessian for p in problems[:5]])
+    g, w, low, high = (np.array([getattr(p, name) for p in problems]) for name in ("gradient", "w", "low", "high"))
+    found = core.qp_many(hessians, which, g, w, low, high, np.zeros((12, 7), dtype=np.int8))
+    for p, i, step in zip(problems, which, found, strict=True):
+        wanted, _, _ = core.qp(hessians[i], p.gradient, p.w, p.low, p.high, np.zeros(7, dtype=np.int8))
         assert np.array_equal(step, wanted)
-    with pytest.raises(ValueError, match="11 rows of one argument for 12 problems"):
-        core.qp_many(hessian, given[0], given[1][:11], given[2], given[3], np.zeros((12, 7), dtype=np.int8))
+    with pytest.raises(ValueError, match="where the others say"):
+        core.qp_many(hessians, which, g, w[:11], low, high, np.zeros((12, 7), dtype=np.int8))
+    with pytest.raises(ValueError, match="Hessian 5 of 5"):
+        core.qp_many(
+            hessians, np.where(which == which.max(), 5, which), g, w, low, high, np.zeros((12, 7), dtype=np.int8)
+        )
+
+
+def test_secant_updates_are_those_of_the_solver() -> None:
+    rng = np.random.default_rng(0)
+    before = np.array([curvature(rng, 6)[0] for _ in range(4)])
+    which, moved = np.array([2, 0, 3]), rng.standard_normal((3, 6))
+    change = np.array([before[0] @ moved[0], -moved[1], rng.standard_normal(6)])
+    after = before.copy()
+    core.secant_many(after, which, moved, change)
+    for i, step, seen in zip(which, moved, change, strict=True):
+        wanted = before[i].copy()
+        _newton._secant_update(wanted, step, seen)
+        np.testing.assert_allclose(after[i], wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
+    assert np.array_equal(after[1], before[1])
