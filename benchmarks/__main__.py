@@ -1,4 +1,4 @@
-"""``python -m benchmarks --set solve|nll|many|small|memory|all [--quick]``: measure, print, append to results/*.csv.
+"""``python -m benchmarks --set solve|nll|many|small|bootstrap|memory|all [--quick]``: measure, print, append to results/*.csv.
 
 Each number of threads runs in its own process, pinned to as many processors, with every pool told the same number
 before numpy is imported. A set whose tests fail is not measured.

@@ -31,8 +31,9 @@ _LEAST = 0.01
 _SWEEPS = 12
 # Replicates whose shares are checked by a sweep of their own: those whose last step was longest.
 _CHECKED = 8
-# Newton steps in the K-dimensional model with the exact KL term.
-_KL_STEPS = 4
+# Newton steps in the K-dimensional model with the exact KL term: at most, and until one is short beside all of them together and
+# beside every share but those that are nothing.
+_KL_STEPS, _KL_SHORT, _KL_STILL, _KL_NOTHING = 20, 0.01, 0.2, 1e-9
 # Elements of the Hessians that are kept at a time.
 _ELEMENTS = 1 << 21
 # Weight of a row that a replicate does not hold, where it is solved on its own: 0 would be 0 / 0 where no share is left for it.
@@ -64,12 +65,19 @@ class _Model:
         """Newton steps (M, K) from w within the limits: the rows have these gradients there, and the Hessians number `which`."""
         if self.kl == 0.0:
             return self._within(hessians, which, gradient, w)
-        x, own, each = w, hessians[which], np.arange(which.size)
+        x, own, left = w.copy(), hessians[which], np.arange(which.size)
         for _ in range(_KL_STEPS):
-            slope = gradient + np.matmul(own, (x - w)[:, :, None])[:, :, 0] + self.separable(x)
-            curve = own.copy()
-            np.einsum("mkk->mk", curve)[...] += self.kl / x
-            x = self.moved(x, self._within(curve, each, slope, x))
+            at, start, curve = x[left], w[left], own[left]
+            slope = gradient[left] + np.matmul(curve, (at - start)[:, :, None])[:, :, 0] + self.separable(at)
+            np.einsum("mkk->mk", curve)[...] += self.kl / at
+            x[left] = there = self.moved(at, self._within(curve, np.arange(left.size), slope, at))
+            step = there - at
+            far = np.abs(step).max(axis=1) > _KL_SHORT * np.abs(there - start).max(axis=1)
+            # A small share that grows has far to go, in steps that look short; one that vanishes may.
+            moves = (step > _KL_STILL * there) | ((step < -_KL_STILL * there) & (there > _KL_NOTHING))
+            left = left[far | moves.any(axis=1)]
+            if not left.size:
+                break
         return x - w
 
     def moved(self, w: Matrix, step: Matrix) -> Matrix:

@@ -60,6 +60,12 @@ def test_replicates_are_solves_of_the_resampled_table(limits, kl):
     assert check(table, REGIONS[limits](table.domains), kl, **few).units == 300
 
 
+def test_replicates_under_a_faint_kl():
+    """Shares that are all but nothing in one replicate and count in another."""
+    table = ExpertTable.from_loglik(tokens(400, 8, seed=3))
+    check(table, None, 1e-4)
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4"])
 def test_replicates_of_a_large_table(dtype):
     table = ExpertTable.from_loglik(tokens(40_000, 8).astype(dtype))
