@@ -29,6 +29,8 @@ _CLOSE = 0.03
 _LEAST = 0.01
 # Sweeps before a replicate that has not come close is solved on its own.
 _SWEEPS = 12
+# Domains without a share in the solution that may get one in a replicate.
+_NEW_DOMAINS = 64
 # Replicates whose shares are checked by a sweep of their own: those whose last step was longest.
 _CHECKED = 8
 # Newton steps in the K-dimensional model with the exact KL term: at most, and until one is short beside all of them together and
@@ -103,8 +105,8 @@ def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) 
     base = problem.objective.base if isinstance(problem.objective, Regularised) else problem.objective
     if not isinstance(base, CrossEntropy):
         raise TypeError(f"replicates of a {type(base).__name__}")
-    # Domains far from having a share stay without one in every replicate: leave them out of the K-dimensional work.
-    columns = _near(w, problem.objective.sums(w)[1])
+    everywhere = base.gradients(w[None], unit, counts)
+    columns = _wanted(w, everywhere)
     part = base.every(max(1, base.rows // max(65536, 64 * columns.size)))
     hessian = part.sums(w[columns], columns, hessian=True)[2]
     if hessian is None:
@@ -116,7 +118,7 @@ def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) 
     def gradients(who: Indices, points: Matrix) -> Matrix:
         return base.gradients(points, unit, counts if who.size == counts.shape[0] else counts[who], columns)
 
-    slopes = base.gradients(w[None, columns], unit, counts, columns)
+    slopes = everywhere[:, columns]
     hardest: list[tuple[float, int, Matrix]] = []
     size = max(_ELEMENTS // hessian.size, 2 * _CHECKED)
     for start in range(0, counts.shape[0], size):
@@ -203,12 +205,14 @@ def _alone(problem: Problem, base: CrossEntropy, w: Vector, multiplicity: Counts
     return _newton.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
 
 
-def _near(w: Vector, gradient: Vector) -> Columns:
-    """Domains with a share, and the 64 that are nearest to one."""
+def _wanted(w: Vector, gradients: Matrix) -> Columns:
+    """Domains with a share, and those that most want one in the replicates, whose gradients at w are (R, C)."""
     has = w > 0.0
-    if np.count_nonzero(~has) > 64:
-        rest = np.where(has, np.inf, gradient)
-        has[np.argpartition(rest, 64)[:64]] = True
+    if np.count_nonzero(~has) > _NEW_DOMAINS:
+        # What a first bit of share would bring each replicate, against the mean of those that have one.
+        gain = np.maximum((gradients @ w)[:, None] - gradients, 0.0).sum(axis=0)
+        gain[has] = -1.0
+        has[np.argpartition(-gain, _NEW_DOMAINS)[:_NEW_DOMAINS]] = True
     else:
         has[:] = True
     return np.flatnonzero(has).astype(np.int32)
