@@ -45,8 +45,8 @@ static inline void *mf_take(char **at, ptrdiff_t bytes) {
     return p;
 }
 
-/* Whether the 16 rows that `row` belongs to are among the one in `step` (a power of two) that supply the Hessian: one of
- * each run of `step` groups, at a hashed place, so that no period of the table can hide from it. */
+/* Whether the 16 rows that `row` belongs to are among the one in `step` (a power of two) that supply the Hessian: one
+ * of each run of `step` groups, at a hashed place, so that no period of the table can hide from it. */
 static inline int mf_drawn(ptrdiff_t row, int step) {
     if (step == 1) return 1;
     const uint64_t group = (uint64_t)row / 16, run = group >> __builtin_ctz((unsigned)step);

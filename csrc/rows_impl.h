@@ -536,8 +536,7 @@ static inline __attribute__((always_inline)) void FN(add_gradient)(const REAL *p
     for (; k < ncol; k++) {
         VD acc[WIDE ? 1 : 2];
         memcpy(acc, gacc + k * VL, sizeof acc);
-        for (ptrdiff_t g = 0; g < groups; g++)
-            FN(accumulate)(acc, p + k * ld + g * VL, (const VD *)(fine + g * VL), 0);
+        for (ptrdiff_t g = 0; g < groups; g++) FN(accumulate)(acc, p + k * ld + g * VL, (const VD *)(fine + g * VL), 0);
         memcpy(gacc + k * VL, acc, sizeof acc);
     }
 }
@@ -778,7 +777,7 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
 }
 
 static int FN(sweep_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
-#define SWEEP(shift, bounded)                                                            \
+#define SWEEP(shift, bounded)                                                   \
     (task->coarse ? FN(sweep)(task, row0, row1, out, memory, shift, bounded, 1) \
                   : FN(sweep)(task, row0, row1, out, memory, shift, bounded, 0))
     return task->rows->shift ? SWEEP(1, 0) : task->rows->bounded ? SWEEP(0, 1) : SWEEP(0, 0);

@@ -107,8 +107,8 @@ def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) 
         raise TypeError(f"replicates of a {type(base).__name__}")
     everywhere = base.gradients(w[None], unit, counts)
     columns = _wanted(w, everywhere)
-    part = base.every(max(1, base.rows // max(65536, 64 * columns.size)))
-    hessian = part.sums(w[columns], columns, hessian=True)[2]
+    step = max(1, base.rows // max(65536, 64 * columns.size))
+    hessian = base.sums(w[columns], columns, hessian=1 << (step.bit_length() - 1))[2]
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
     prior = problem.prior if problem.usable is None else problem.prior[problem.usable]

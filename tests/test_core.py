@@ -129,7 +129,6 @@ def test_no_period_of_the_rows_hides_from_a_sampled_hessian():
             assert close(rows.sums(w, True, step, 1, coarse)[2], wanted, 0.1)
 
 
-
 @pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize("n", range(1, 40))
 def test_rows_past_the_end_of_a_packed_panel_do_not_count(n, wide):
