@@ -79,7 +79,7 @@ def newton(
     a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high, units)
     # A constant in the gradient only moves the multiplier of the sum.
     linear = (gradient - gradient @ w / w.sum()) * units
-    quadratic = hessian * np.outer(units, units)
+    quadratic = _centred(hessian, w) * np.outer(units, units)
     scale = max(float(np.abs(quadratic).max()), float(np.abs(linear).max())) or 1.0
     problem = _Problem.of(quadratic / scale, linear / scale, a, lower, upper)
     point = _solve(problem, np.zeros(w.size))
@@ -112,7 +112,7 @@ def minimax(
     size = float(steep[losses.argmax()]) or float(steep.max()) or 1.0
     # A steep piece far below the maximum must not drown the others in rounding: each has its own unit.
     unit = np.maximum(steep, size)
-    hessian = hessian * np.outer(units, units)
+    hessian = _centred(hessian, w) * np.outer(units, units)
     scale = max(float(np.abs(hessian).max()), size)
     # One more variable: how far the maximum lies above today's, in units of `size`.
     quadratic = np.zeros((n + 1, n + 1))
@@ -144,6 +144,18 @@ def _units(hessian: Matrix, w: Vector) -> Vector:
     if fair <= 0.0:
         return np.ones(w.size)
     return np.sqrt(fair / np.maximum(diagonal, fair))
+
+
+def _centred(hessian: Matrix, w: Vector) -> Matrix:
+    """H without what no step d of sum 0 sees of it; where all experts are nearly alike that is all but a trace of it.
+
+    At a mixture H is a matrix of second moments and this the covariance. Its diagonal gets what rounding may have taken.
+    """
+    shares = w / w.sum()
+    image = hessian @ shares
+    centred = hessian - image[:, None] - image + shares @ image
+    centred.flat[:: w.size + 1] += np.finfo(np.float64).eps * np.abs(np.diagonal(hessian))
+    return centred
 
 
 def _step(x: Vector, units: Vector, w: Vector, low: Vector, high: Vector) -> Vector:
@@ -191,7 +203,9 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
     `rounds`. Where the active limits leave x or y open, they stay close to `at`.
     """
     q, c, a, n = problem.quadratic, problem.linear, problem.rows, problem.linear.size
-    lower, upper, terms = problem.lower, problem.upper, np.abs(q)
+    lower, upper, terms, sizes = problem.lower, problem.upper, np.abs(q), np.abs(a)
+    # The unit of a variable is about that of its column.
+    unit = sizes.max(axis=0, initial=0.0)
     state = np.where(problem.fixed, -1, at.state).astype(np.int8)
     here, seen = at.x, set()
     for _ in range(rounds):
@@ -201,21 +215,24 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
         x, y = here.copy(), np.zeros(a.shape[0])
         y[active] = at.y[active]
         border = a[np.ix_(active, free)]
+        # On what is free a row may be far below 1 and drown in the proximal term, with which the quick rounds cycle less.
+        size = np.abs(border).max(axis=1, initial=0.0) if careful else np.ones(active.size)
+        size[size == 0.0] = 1.0
+        border /= size[:, None]
         matrix = _saddle(q[np.ix_(free, free)], border, np.full(free.size, _PRIMAL), np.full(active.size, _DUAL))
         # Refinements are worth their while only once the state has settled.
         for _ in range(3):
-            rest = np.concatenate([-(c + q @ x + y @ a)[free], held[n:][active] - a[active] @ x])
+            rest = np.concatenate([-(c + q @ x + y @ a)[free], (held[n:][active] - a[active] @ x) / size])
             try:
                 change = np.linalg.solve(matrix, rest)
             except np.linalg.LinAlgError:
                 return None
             x[free] += change[: free.size]
-            y[active] += change[free.size :]
+            y[active] += change[free.size :] / size
             u, price = np.concatenate([x, a @ x]), np.concatenate([c + q @ x + y @ a, -y])
             # How far each limit is broken, and how wrong each multiplier is.
             broken = np.where(state == 0, np.maximum(lower - u, u - upper), 0.0)
-            noise = _SLACK * np.concatenate([np.abs(c).max() + terms @ np.abs(x), np.abs(y)])
-            noise[:n] += _SLACK * np.abs(y).sum()
+            noise = _SLACK * np.concatenate([unit * np.abs(c).max() + terms @ np.abs(x) + np.abs(y) @ sizes, np.abs(y)])
             wrong = np.where((state == 0) | problem.fixed, 0.0, state * price - noise)
             settled = broken.max() <= _SLACK and wrong.max() <= 0.0
             if not settled:

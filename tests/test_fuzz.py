@@ -23,8 +23,9 @@ CONIC_EVERY = max(COUNT // 200, 13)
 # Problems in one test, so that a failure does not hide the others.
 BATCH = 50
 BEATEN_BY = 1e-7
-# Seeds that once failed: float32 noise above the tolerance in a working set.
-ONCE_FAILED = (3449, 5921)
+# Seeds that once failed: float32 noise above the tolerance in a working set (3449, 5921), all experts alike (5382), a region
+# of the width of 1e-12 (4455).
+ONCE_FAILED = (3449, 4455, 5382, 5921)
 
 
 @dataclass(frozen=True)

@@ -310,3 +310,12 @@ def test_secant_updates_are_those_of_the_solver() -> None:
         _newton._secant_update(wanted, step, seen)
         np.testing.assert_allclose(after[i], wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
     assert np.array_equal(after[1], before[1])
+
+
+def test_a_share_of_next_to_nothing_grows_again() -> None:
+    """Under a KL term and group limits: its slope is far above rounding, in a unit as small as the share's own."""
+    w = np.array([0.5, 0.5 - 1e-37, 1e-37])
+    gradient = np.array([-1.5, -0.5, -31.0])
+    rows, held = np.array([[1.0, 0.0, 0.0]]), np.array([0.5])
+    step = _qp.newton(np.eye(3) + np.diag(1.0 / w), gradient, w, 0.01 * w, np.ones(3), rows, held, held)
+    assert step[2] == pytest.approx(30.5 * w[2], rel=1e-6, abs=0.0)
