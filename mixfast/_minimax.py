@@ -51,7 +51,7 @@ def _descend(
         prior = _kl(problem, w)
         lagrangian = weight @ gradients + prior[1]
         worst = float(losses.max()) + prior[0]
-        gap = worst - float(weight @ losses) - prior[0] + limits.gap(lagrangian, w)
+        gap = max(float(losses.max() - weight @ losses), 0.0) + limits.gap(lagrangian, w)
         trace.append(Step(rows, w.size, worst, gap, perf_counter() - began))
         if best is None or gap < best.gap:
             best, proof = Minimum(w, worst, lagrangian, gap, trace, None, steps), weight
