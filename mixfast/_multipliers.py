@@ -7,12 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._newton import Minimum
 from mixfast._objective import CrossEntropy, SquaredError, Vector
 
 if TYPE_CHECKING:
     from mixfast._problem import Problem
+    from mixfast.region import Region
+
+# Reduced costs below this, of costs of 1, are rounding.
+_LEVEL = 1e-12
 
 
 class Multipliers(NamedTuple):
@@ -30,35 +35,60 @@ class Multipliers(NamedTuple):
 
 
 def multipliers(problem: Problem, minimum: Minimum, group_weight: Vector) -> Multipliers:
-    """Non-negative multipliers that make the gradient level. One sweep of the rows where some domains are excluded."""
+    """Non-negative multipliers that make the gradient level.
+
+    One sweep of the rows where some domains are excluded, and one in float64 where the solve was in float32.
+    """
     region = problem.region
     size = problem.table.n_domains
     low, high = (np.zeros(size), np.ones(size)) if region is None else (region.floor, region.cap)
-    gradient = minimum.gradient
+    gradient = here = minimum.gradient
+    if not problem.worst and (exact := problem.objective.precise()) is not problem.objective:
+        gradient = here = exact.sums(minimum.w)[1]
     if problem.usable is not None:
         gradient = np.full(size, -math.inf)
         if problem.kl == 0.0:
             gradient = _everywhere(problem, problem.spread(minimum.w), group_weight)
-        gradient[problem.usable] = minimum.gradient
+        gradient[problem.usable] = here
     known = np.isfinite(gradient)
     # What is not finite belongs to domains that must stay at 0: any cost will do.
     cost = np.where(known, gradient, 0.0)
     high = np.where(known, high, low)
     if region is not None and region.bounds:
-        from mixfast import _lp
-
-        level, price = _lp.prices(cost, low, high, region.bound_rows, region.bound_lower, region.bound_upper)
-        cost = cost - price @ region.bound_rows
+        held = known & (high > low) & (problem.spread(np.ones(minimum.w.size)) == 0.0)
+        over, price = _under_bounds(cost, low, high, region, held)
     else:
         price = np.zeros(0)
-        level = _level(cost, low, high)
-    over = np.where(known, level - cost, 0.0)
+        over = _level(cost, low, high) - cost
+    over = np.where(known, over, 0.0)
     # A limit that is not there has no price: what rounding leaves of one goes.
     lower, upper = np.maximum(price, 0.0), np.maximum(-price, 0.0)
     if price.size and region is not None:
         lower[np.isneginf(region.bound_lower)] = 0.0
         upper[np.isposinf(region.bound_upper)] = 0.0
     return Multipliers(np.maximum(over, 0.0), np.maximum(-over, 0.0), lower, upper)
+
+
+def _under_bounds(
+    cost: Vector, low: Vector, high: Vector, region: Region, held: NDArray[np.bool_]
+) -> tuple[Vector, Vector]:
+    """How far each domain is below the level, (K,), and the prices of the group limits; these keep the domains `held` at 0."""
+    from mixfast import _lp
+
+    rows, limits = region.bound_rows, (region.bound_rows, region.bound_lower, region.bound_upper)
+    # Without the held ones first: an expert that alone explains a row may cost so much that all other prices drown.
+    level, price = _lp.prices(cost, low, np.where(held, low, high), *limits)
+    over = level + price @ rows - cost
+    steep = float(over[held].max(initial=0.0))
+    if steep > 0.0:
+        # Every mixture is best for a cost of the held ones alone, so its prices change no share.
+        alone = np.where(held, -over / steep, 0.0)
+        rise, more = _lp.prices(alone, low, high, *limits)
+        change = rise + more @ rows - alone
+        change[np.abs(change) < _LEVEL] = 0.0
+        over = np.where(held, 0.0, over) + steep * change
+        price = price + steep * more
+    return over, price
 
 
 def _level(gradient: Vector, low: Vector, high: Vector) -> float:

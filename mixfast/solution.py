@@ -123,7 +123,7 @@ class Solution:
 
     @cached_property
     def multipliers(self) -> Multipliers:
-        """Multipliers of the region's limits; one sweep of the rows where the region excludes domains, else at once."""
+        """Multipliers of the region's limits; one sweep of the rows where it excludes domains, or the solve was in float32."""
         return multipliers(self._problem, self._minimum, self._group_weight)
 
     @cached_property
