@@ -1,7 +1,13 @@
 """A full KKT check of a solution, independent of the solver that found it.
 
 Everything is recomputed in float64 from the raw log-likelihoods by log-sum-exp (`mixfast.reference`); linear
-programmes go to scipy. Nothing of the solver, of its probabilities or of its linear minimisation is used.
+programmes are solved in rational numbers. Nothing of the solver, of its probabilities or of its linear minimisation is
+used.
+
+A share may miss a limit by `feasible_tol`. The gap is taken over the region with each limit moved to where the solution
+is beyond it, no further: that region holds the true one, so the bound is valid, and the solution is in it, so no gap is
+negative. A tolerance on the limits in its place would be worth their price times it: an expert that alone explains a row
+can make that any number of nats.
 
 Sign convention of multipliers
 ------------------------------
@@ -26,12 +32,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog, minimize
+from scipy.optimize import minimize
 
 from mixfast import reference
+
+EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -110,31 +119,36 @@ def inspect(
         if shares is None:
             slope_kl = kl * reference.kl_gradient(w, limits.prior) if kl else 0.0
             shares = reference.worst_gap(losses, gradients + slope_kl, w, limits).group_weights
-        elif abs(shares.sum() - 1.0) > 1e-6 or (shares < -1e-12).any():
+        elif abs(shares.sum() - 1.0) > 4 * EPS * shares.size or (shares < 0.0).any():
             bad.append(f"group weights are not on the simplex: sum {shares.sum():.9g}, least {shares.min():.3g}")
         spread = float(losses.max() - shares @ losses)
     else:
         shares, spread = reference.group_weights(table, objective), 0.0
     value = float(losses.max() if worst else shares @ losses) + pull
-    slope = shares @ gradients
-    gap = spread + _gap(slope, w, limits, kl, _multiplier_bounds(solution, limits) if multipliers else None)
+    # A group that does not count may have an infinite slope.
+    slope = shares[shares > 0] @ gradients[shares > 0]
+    # A domain of prior 0 is out under a divergence, whatever the loss gives for it.
+    inside = replace(limits, cap=np.where(limits.prior > 0, limits.cap, 0.0)) if kl else limits
+    slope = np.where(inside.cap > 0, slope, 0.0) if kl else slope
+    gap = spread + _gap(slope, w, inside.around(w), kl, _multiplier_bounds(solution, limits) if multipliers else None)
 
     status, claimed = str(solution.status), float(solution.gap)
-    if not abs(float(solution.value) - value) <= tol * max(1.0, abs(value)):
+    if not abs(float(solution.value) - value) <= tol + _value_rounding(table, value):
         bad.append(f"value {float(solution.value):.12g} is not the recomputed {value:.12g}")
-    if not gap >= -tol:
+    # Under a divergence the bound is computed in float64; without one it is exact.
+    if not gap >= -1e-3 * tol:
         bad.append(f"recomputed gap {gap:.3g} is negative: the point is outside the region or the bound is wrong")
     if status == "optimal" and not gap <= tol:
         bad.append(f"status is optimal but the recomputed gap is {gap:.3g} > {tol:.1g}")
     if not claimed >= gap - tol:
         bad.append(f"claimed gap {claimed:.3g} understates the recomputed {gap:.3g} by more than {tol:.1g}")
-    if not claimed >= -tol:
+    if not claimed >= 0.0:
         bad.append(f"claimed gap {claimed:.3g} is negative")
 
     slackness = None
     if multipliers and status == "optimal" and getattr(solution, "multipliers", None) is not None:
         full = slope + (kl * reference.kl_gradient(w, limits.prior) if kl else 0.0)
-        slackness, told = _slackness(solution.multipliers, full, w, limits, tol)
+        slackness, told = _slackness(solution.multipliers, full, w, limits, tol, _slope_rounding(table))
         bad += told
     return Certificate(value, gap, violation, slackness, shares, tuple(bad))
 
@@ -176,6 +190,17 @@ class _Limits:
             np.asarray(region.bound_rows, dtype=np.float64).reshape(-1, k)[:, where],
             np.asarray(region.bound_lower, dtype=np.float64),
             np.asarray(region.bound_upper, dtype=np.float64),
+        )
+
+    def around(self, w: np.ndarray) -> _Limits:
+        """The least enlargement that holds w; the linear programme adds what rounding does to the groups' sums here."""
+        inside = self.bound_rows @ w
+        return replace(
+            self,
+            cap=np.maximum(self.cap, w),
+            floor=np.minimum(self.floor, w),
+            bound_lower=np.minimum(self.bound_lower, inside),
+            bound_upper=np.maximum(self.bound_upper, inside),
         )
 
     def _violations(self, w: np.ndarray) -> dict[str, float]:
@@ -233,20 +258,105 @@ def _multiplier_bounds(solution: Any, limits: _Limits) -> np.ndarray | None:
 def _gap(slope: np.ndarray, w: np.ndarray, limits: _Limits, kl: float, dual_start: np.ndarray | None) -> float:
     """The smaller of two valid bounds of F(w) - F*: all of F linearised, or the loss alone.
 
-    The second is the sharper one under a divergence, and finite where a share has underflowed to zero.
+    The second is the sharper one under a divergence, and finite where a share has underflowed to zero. A slope may be
+    -inf where the limits leave a domain nothing: its cap becomes what they leave.
     """
+    if limits.bound_lower.size:
+        least = limits.cap.copy()
+        for k in np.flatnonzero((w == 0) & (limits.cap > 0)):
+            least[k] = float(-_linear_minimum(-np.eye(w.size)[k], w, limits))
+        limits = replace(limits, cap=np.minimum(limits.cap, least))
+        slope = np.where(limits.cap > 0, slope, 0.0)
     full = slope + (kl * reference.kl_gradient(w, limits.prior) if kl else 0.0)
-    if limits.bound_lower.size and np.abs(full[np.isfinite(full)]).max(initial=0.0) > 1e6:
-        # A domain held at 0 by a bound may have a slope of any size, which a linear programme chokes on.
-        closed = replace(limits, cap=np.minimum(limits.cap, _largest_shares(limits)))
-        gap = reference.frank_wolfe_gap(full, w, closed)  # type: ignore[arg-type]
-    else:
-        gap = reference.frank_wolfe_gap(full, w, limits)  # type: ignore[arg-type]
+    full = np.where(limits.cap > 0, full, 0.0)
+    gap = np.inf
+    if np.isfinite(full).all():
+        gap = float(_product(full, w) - _linear_minimum(full, w, limits))
     if not kl:
         return gap
     used = w != 0
     here = float(slope[used] @ w[used]) + kl * reference.kl_divergence(w, limits.prior)
     return min(gap, here - _kl_minimum(slope, limits, kl, dual_start))
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> Fraction:
+    return sum((Fraction(x) * Fraction(y) for x, y in zip(a.tolist(), b.tolist(), strict=True) if x and y), Fraction(0))
+
+
+def _linear_minimum(slope: np.ndarray, w: np.ndarray, limits: _Limits) -> Fraction:
+    """``min <slope, s>`` over the limits, moved to where w is beyond them, in rational numbers: no rounding, no tolerance.
+
+    The sum is w's own, 1 to rounding. The dual simplex with Bland's rule, from the greedy vertex of the box. One more variable for each group bound, its
+    sum, makes an equation of it.
+    """
+    k, rows = w.size, limits.bound_rows
+    system = [[Fraction(1)] * k + [Fraction(0)] * len(rows)]
+    low, high = [[*map(Fraction, side.tolist())] for side in (limits.floor, limits.cap)]
+    total = sum(map(Fraction, w.tolist()))
+    for b, row in enumerate(rows):
+        system.append([*map(Fraction, row.tolist()), *(Fraction(-int(b == c)) for c in range(len(rows)))])
+        here = _product(row, w)
+        low.append(min(Fraction(limits.bound_lower[b]), here) if np.isfinite(limits.bound_lower[b]) else None)
+        high.append(max(Fraction(limits.bound_upper[b]), here) if np.isfinite(limits.bound_upper[b]) else None)
+    right = [total] + [Fraction(0)] * len(rows)
+    price = [*map(Fraction, slope.tolist())] + [Fraction(0)] * len(rows)
+
+    values, left = low[:k], total - sum(low[:k])
+    last, order = 0, sorted(range(k), key=lambda j: (price[j], j))
+    for last in order:
+        if high[last] - low[last] >= left:
+            break
+        values[last], left = high[last], left - (high[last] - low[last])
+    values += [Fraction(0)] * len(rows)
+    basis = [last, *range(k, k + len(rows))]
+    while True:
+        square = [[line[j] for j in basis] for line in system]
+        outside = [
+            (r, sum(line[j] * values[j] for j in range(k + len(rows)) if j not in basis))
+            for r, line in zip(right, system, strict=True)
+        ]
+        for j, value in zip(basis, _solved(square, [r - x for r, x in outside]), strict=True):
+            values[j] = value
+        broken = [
+            (j, i)
+            for i, j in enumerate(basis)
+            if (low[j] is not None and values[j] < low[j]) or (high[j] is not None and values[j] > high[j])
+        ]
+        if not broken:
+            return sum((price[j] * values[j] for j in range(k)), Fraction(0))
+        leaves, place = min(broken)
+        rises = low[leaves] is not None and values[leaves] < low[leaves]
+        across = [*map(list, zip(*square, strict=True))]
+        dual = _solved(across, [price[j] for j in basis])
+        combination = _solved(across, [Fraction(int(i == place)) for i in range(len(basis))])
+        found = None
+        for j in range(k + len(rows)):
+            if j in basis or low[j] == high[j]:
+                continue
+            pivot = sum(c * line[j] for c, line in zip(combination, system, strict=True))
+            helps = -pivot if rises else pivot
+            if (helps > 0) if values[j] == low[j] else (helps < 0):
+                reduced = price[j] - sum(d * line[j] for d, line in zip(dual, system, strict=True))
+                ratio = abs(reduced / pivot)
+                if found is None or ratio < found[0]:
+                    found = ratio, j
+        if found is None:
+            raise AssertionError("the limits contradict each other at the solution itself: a fault of the certificate")
+        values[leaves] = low[leaves] if rises else high[leaves]
+        basis[place] = found[1]
+
+
+def _solved(matrix: list[list[Fraction]], right: list[Fraction]) -> list[Fraction]:
+    """The solution of a small regular system, by elimination."""
+    rows = [[*line, r] for line, r in zip(matrix, right, strict=True)]
+    for i in range(len(rows)):
+        swap = next(j for j in range(i, len(rows)) if rows[j][i])
+        rows[i], rows[swap] = rows[swap], rows[i]
+        rows[i] = [x / rows[i][i] for x in rows[i]]
+        for j in range(len(rows)):
+            if j != i and (factor := rows[j][i]):
+                rows[j] = [x - factor * y for x, y in zip(rows[j], rows[i], strict=True)]
+    return [row[-1] for row in rows]
 
 
 def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.ndarray | None) -> float:
@@ -256,8 +366,6 @@ def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.nd
     """
     if not np.isfinite(slope).all():
         return -np.inf
-    limits = replace(limits, cap=np.where(limits.prior > 0, limits.cap, 0.0))
-    limits = replace(limits, cap=np.minimum(limits.cap, _largest_shares(limits)))
     lower, upper = np.isfinite(limits.bound_lower), np.isfinite(limits.bound_upper)
     if not (lower.any() or upper.any()):
         return _kl_minimum_box(slope, limits, kl)[0]
@@ -276,26 +384,6 @@ def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.nd
     best = -negative_dual(start)[0]
     found = minimize(negative_dual, start, jac=True, bounds=[(0, None)] * level.size, method="L-BFGS-B")
     return max(best, -negative_dual(found.x)[0])
-
-
-def _largest_shares(limits: _Limits) -> np.ndarray:
-    """0 for domains that group bounds hold at 0: the multiplier to do it against a divergence is infinite."""
-    out = np.ones(limits.n_domains)
-    a, b = reference._limits(limits)  # type: ignore[arg-type]
-    members = np.flatnonzero((limits.cap > 0) & (limits.floor <= 0) & (a != 0).any(axis=0)) if b.size else []
-    for k in members:
-        cost = np.zeros(limits.n_domains)
-        cost[k] = -1.0
-        found = linprog(
-            cost,
-            A_ub=a,
-            b_ub=b,
-            A_eq=np.ones((1, cost.size)),
-            b_eq=[1.0],
-            bounds=np.column_stack([limits.floor, limits.cap]),
-        )
-        out[k] = 0.0 if found.status == 0 and found.fun > -1e-12 else 1.0
-    return out
 
 
 def _kl_minimum_box(slope: np.ndarray, limits: _Limits, kl: float) -> tuple[float, np.ndarray]:
@@ -324,13 +412,33 @@ def _kl_minimum_box(slope: np.ndarray, limits: _Limits, kl: float) -> tuple[floa
     return value - kl * (high + 1.0) * (float(s.sum()) - 1.0), s
 
 
+def _value_rounding(table: Any, value: float) -> float:
+    """What rounding may make of a value: the logarithms of its rows, and in float32 first four roundings of each p.w.
+
+    Tables of up to 2^17 elements are worked on in float64, whatever their type.
+    """
+    values = None if table.kind == "mse" else np.asarray(table.loglik)
+    if values is None or values.dtype == np.float64 or values.size <= 1 << 17:
+        return 16 * EPS * abs(value)
+    return 16 * EPS * abs(value) + 2.0**-22 * float(np.sum(table.row_weight))
+
+
+def _slope_rounding(table: Any) -> float:
+    """What rounding may make of a slope, relative: of the exponents l - log p.w it is a sum over, here and in the solver."""
+    if table.kind == "mse":
+        return 4 * EPS
+    values = np.asarray(table.loglik)
+    return 4 * EPS * max(1.0, float(np.abs(values[np.isfinite(values)]).max(initial=0.0)))
+
+
 def _slackness(
-    multipliers: Any, slope: np.ndarray, w: np.ndarray, limits: _Limits, tol: float
+    multipliers: Any, slope: np.ndarray, w: np.ndarray, limits: _Limits, tol: float, rounding: float
 ) -> tuple[float, list[str]]:
     """Signs, complementary slackness and stationarity; the largest of the slackness products and what failed.
 
     A domain with a share of nearly zero may have a residual that is large while its contribution ``w_k r_k`` to the gap
-    is not, so residuals are weighed by the share; unweighted, only a negative one is a fault (it should grow).
+    is not, so residuals are weighed by the share; unweighted, only a negative one is a fault (it should grow). From
+    either goes what rounding of the slope (relative) and of the multipliers leaves of the sum that is to be level.
     """
     k, b = limits.n_domains, limits.bound_lower.size
     cap, floor = _read(multipliers, "cap", k), _read(multipliers, "floor", k)
@@ -338,14 +446,15 @@ def _slackness(
     bad = [
         f"multiplier {name} is negative: {array.min():.3g}"
         for name, array in (("cap", cap), ("floor", floor), ("bound_lower", lower), ("bound_upper", upper))
-        if array.size and array.min() < -tol
+        if array.size and array.min() < 0.0
     ]
     inside = limits.bound_rows @ w
 
     def product(price: np.ndarray, slack: np.ndarray) -> float:
-        # A price on a limit that is not there (infinite slack) is a fault; no price, no product.
+        # A price on a limit that is not there (infinite slack) is a fault; no price, no product. A limit that is broken,
+        # by less than `feasible_tol`, is touched.
         priced = price != 0
-        return float(np.max(np.abs(price[priced] * slack[priced]), initial=0.0))
+        return float(np.max(price[priced] * np.maximum(slack[priced], 0.0), initial=0.0))
 
     products = {
         "cap": product(cap, limits.cap - w),
@@ -358,18 +467,21 @@ def _slackness(
     ]
 
     finite = np.isfinite(slope)
-    reduced = slope + cap - floor + (upper - lower) @ limits.bound_rows
+    known = np.where(finite, slope, 0.0)
+    reduced = known + cap - floor + (upper - lower) @ limits.bound_rows
     used = finite & (w > 0)
     total = float(reduced[used] @ w[used])
-    residual = reduced - total
-    weighed = float(np.max(np.abs(w[used] * residual[used]), initial=0.0))
-    if not weighed <= tol:
-        worst = int(np.argmax(np.where(used, np.abs(w * np.where(finite, residual, 0.0)), 0.0)))
-        bad.append(f"stationarity: share * residual is {weighed:.3g} at {limits.domains[worst]!r}, tol {tol:.1g}")
-    # What the log-sum-exp of a row may be off by, relative: an expert that is far better than the mixture on some row
-    # has a slope of many digits.
-    excess = np.where(finite, residual + 1e-11 * np.abs(np.where(finite, slope, 0.0)), 0.0)
-    if not excess.min(initial=0.0) >= -tol:
-        worst = int(np.argmin(excess))
+    residual = np.where(finite, reduced - total, 0.0)
+    noise = rounding * np.abs(known)
+    noise += 2 * EPS * (np.abs(known) + cap + floor + (upper + lower) @ np.abs(limits.bound_rows))
+    noise += float(noise[used] @ w[used])
+    weighed = np.where(used, w * np.maximum(np.abs(residual) - noise, 0.0), 0.0)
+    worst = int(np.argmax(weighed))
+    if not weighed[worst] <= tol:
+        bad.append(
+            f"stationarity: share * residual is {weighed[worst]:.3g} at {limits.domains[worst]!r}, tol {tol:.1g}"
+        )
+    worst = int(np.argmin(residual + noise))
+    if not residual[worst] + noise[worst] >= -tol:
         bad.append(f"stationarity: residual {residual[worst]:.3g} at {limits.domains[worst]!r} says it should grow")
-    return max(weighed, *products.values()), bad
+    return max(float(weighed.max()), *products.values()), bad

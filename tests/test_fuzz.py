@@ -24,8 +24,9 @@ CONIC_EVERY = max(COUNT // 200, 13)
 BATCH = 50
 BEATEN_BY = 1e-7
 # Seeds that once failed: float32 noise above the tolerance in a working set (3449, 5921), all experts alike (5382), a region
-# of the width of 1e-12 (4455).
-ONCE_FAILED = (3449, 4455, 5382, 5921)
+# of the width of 1e-12 (4455), multipliers from float32 (4583), or beside that of an expert that costs 1e198 nats (2218);
+# the certificate itself, where limits leave a domain nothing (1194) or a group of no weight an infinite slope (7353).
+ONCE_FAILED = (1194, 2218, 3449, 4455, 4583, 5382, 5921, 7353)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,8 @@ def verify(seed: int) -> str | None:
         if found is None:
             return None
         case, solution = found
-        check(case.table, case.region, solution, kl=case.kl, objective=case.objective, tol=1e-7 * case.scale)
+        options = {"kl": case.kl, "objective": case.objective}
+        check(case.table, case.region, solution, **options, tol=1e-7 * case.scale, feasible_tol=1e-11)
         if solution.status != "optimal":
             return f"seed {seed}: {solution.status}, gap {solution.gap:.3g}, scale {case.scale:.3g}"
     except Exception as error:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from certificate import check, inspect
+from certificate import _Limits, _linear_minimum, check, inspect
 
 from mixfast import _reference_losses, reference
 from mixfast.errors import BackendError
@@ -468,6 +468,34 @@ def solved():
     multipliers = {"floor": price[1:5], "cap": price[5:9], "bound_upper": price[9:]}
     value = reference.total_value(table, w)
     return table, region, make_solution(table, w, value, 0.0, multipliers=multipliers)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rational_linear_programme_agrees_with_highs(seed):
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(1, 12))
+    w = rng.dirichlet(np.ones(k))
+    rows = (rng.random((3, k)) < 0.5) * rng.choice([1.0, 0.3], size=(3, k)) + np.eye(3, k)
+    level = rows @ w
+    bounds = [
+        (row, here - 0.1 * rng.random(), here + 0.1 * rng.random()) for row, here in zip(rows, level, strict=True)
+    ]
+    region = make_region(k, cap=np.minimum(2 * w, 1.0), floor=0.3 * w, bounds=bounds)
+    slope = rng.normal(size=k)
+    found = _linear_minimum(slope, w, _Limits.of(region, region.domains))
+    assert float(found) == pytest.approx(reference.linear_minimum(slope, region), abs=1e-9)
+
+
+def test_rational_linear_programme_has_no_tolerance():
+    """A room of 1e-13 for a domain with a slope of -1e12 is worth 0.1."""
+    region = make_region(2, cap=[1.0, 1e-13])
+    found = _linear_minimum(np.array([0.0, -1e12]), np.array([1.0, 0.0]), _Limits.of(region, region.domains))
+    assert float(found) == pytest.approx(-0.1, rel=1e-12)
+    # A point beyond its cap is still in what it is judged by.
+    found = _linear_minimum(
+        np.array([0.0, -1e12]), np.array([0.5, 0.5]), _Limits.of(region, region.domains).around(np.array([0.5, 0.5]))
+    )
+    assert float(found) == pytest.approx(-5e11, rel=1e-12)
 
 
 def changed(solution, **changes):
