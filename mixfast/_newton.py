@@ -116,6 +116,7 @@ class Limits:
     high: Vector
     groups: GroupLimits | None = None
     interior: bool = False
+    total: float = 1.0
     active: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
 
     @classmethod
@@ -140,11 +141,21 @@ class Limits:
             return core.linear_min(gradient, self.low, self.high)
         from mixfast import _lp
 
-        return _lp.minimise(gradient, self.low, self.high, *self.groups)
+        return _lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
 
     def gap(self, gradient: Vector, w: Vector) -> float:
-        """Frank-Wolfe gap; not below 0 by more than rounding."""
-        return max(float(gradient @ (w - self.linear_min(gradient))), 0.0)
+        """Frank-Wolfe gap over the limits, moved to where w is beyond them by rounding: that may be worth a lot of the rest."""
+        return max(float(gradient @ (w - self.around(w).linear_min(gradient))), 0.0)
+
+    def around(self, w: Vector) -> Limits:
+        """The least enlargement that holds w, where there are limits on groups: single ones are kept to the last bit."""
+        if self.groups is None:
+            return self
+        inside = self.groups.rows @ w
+        groups = GroupLimits(
+            self.groups.rows, np.minimum(self.groups.low, inside), np.maximum(self.groups.high, inside)
+        )
+        return Limits(np.minimum(self.low, w), np.maximum(self.high, w), groups, total=math.fsum(w))
 
     def newton(self, hessian: Matrix, gradient: Vector, w: Vector) -> Vector:
         """The step d that minimises g.d + d'Hd/2 within the limits."""

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixfast import ExpertTable, Mixture, Region, reference, solve
+from mixfast._newton import GroupLimits, Limits
 from mixfast.errors import (
     AlignmentError,
     BackendError,
@@ -568,3 +569,11 @@ def test_mixture_as_start():
     assert isinstance(first.mixture, Mixture)
     again = solved(table, start=dict(first.mixture.as_dict()))
     assert len(again.trace) <= len(first.trace)
+
+
+def test_gap_of_a_point_beyond_a_group_limit():
+    """Beyond its limit by 1e-13 at a slope of 1e13: what that gains may not hide what the other shares lack."""
+    groups = GroupLimits(np.array([[1.0, 0.0, 0.0]]), np.array([-np.inf]), np.array([0.25]))
+    limits = Limits(np.zeros(3), np.ones(3), groups)
+    w = np.array([0.25 + 1e-13, 0.5 - 1e-13, 0.25])
+    assert limits.gap(np.array([-1e13, -1.0, 0.0]), w) == pytest.approx(0.25, abs=0.01)
