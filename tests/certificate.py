@@ -41,6 +41,8 @@ from scipy.optimize import minimize
 from mixfast import reference
 
 EPS = float(np.finfo(np.float64).eps)
+# What the limits of a region leave a domain by their last digits is nothing: `Region.reachable` says so up to here.
+ROOM = 5e-14
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,8 @@ def _gap(slope: np.ndarray, w: np.ndarray, limits: _Limits, kl: float, dual_star
     if limits.bound_lower.size:
         least = limits.cap.copy()
         for k in np.flatnonzero((w == 0) & (limits.cap > 0)):
-            least[k] = float(-_linear_minimum(-np.eye(w.size)[k], w, limits))
+            room = float(-_linear_minimum(-np.eye(w.size)[k], w, limits))
+            least[k] = room if room > ROOM else 0.0
         limits = replace(limits, cap=np.minimum(limits.cap, least))
         slope = np.where(limits.cap > 0, slope, 0.0)
     full = slope + (kl * reference.kl_gradient(w, limits.prior) if kl else 0.0)
