@@ -186,9 +186,9 @@ cdef class Rows:
     def sums(self, const double[::1] mixture, bint value=True, int hessian=0, int threads=1, bint coarse=False):
         """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64.
 
-        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to the
-        diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the gradient,
-        and no scaling.
+        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to
+        the diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the
+        gradient, and no scaling.
         """
         cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C + C if hessian else 0)
         cdef Py_ssize_t chunk_rows, chunks = mf_plan(self.n_rows, C, hessian, &chunk_rows)

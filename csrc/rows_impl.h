@@ -580,12 +580,10 @@ static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, p
                 }
                 sum += part;
             }
-            if (row + (g + 1) * VL > row1) /* past the end: log 1 */
-                for (ptrdiff_t i = 0; i < VL; i++)
-                    if (row + g * VL + i >= row1) sum[i] = (REAL)1;
+            const V c = FN(row_weights)(t, row + g * VL, row1);
+            sum = FN(select)(c == (REAL)0, FN(splat)((REAL)1), sum); /* rows that do not count: log 1 */
             FN(storeu)(s + g * VL, sum);
             low |= sum < TINY;
-            V c = FN(row_weights)(t, row + g * VL, row1);
             if (coarse)
                 FN(storeu)((REAL *)ratio + g * VL, c / sum);
             else
@@ -711,12 +709,10 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                 sums[r] = sum;
             }
             V sum = FN(row_sums)(sums);
-            if (row + (g + 1) * VL > row1) /* past the end: log 1 */
-                for (ptrdiff_t r = 0; r < VL; r++)
-                    if (row + g * VL + r >= row1) sum[r] = (REAL)1;
+            const V c = FN(row_weights)(t, row + g * VL, row1);
+            sum = FN(select)(c == (REAL)0, FN(splat)((REAL)1), sum); /* rows that do not count: log 1 */
             low |= sum < TINY;
             FN(storeu)(s + g * VL, sum);
-            const V c = FN(row_weights)(t, row + g * VL, row1);
             if (coarse) {
                 REAL ratio[VL_CONST] __attribute__((aligned(64)));
                 *(V *)ratio = c / sum;
@@ -880,8 +876,9 @@ static int FN(nll_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, do
                         V sum = {0};
                         double wide = 0;
                         for (int b = 0; b < present; b++) {
-                            dead[id] |= acc[j][b] < TINY;
                             V cb = FN(loadu)(c + (g + b) * VL);
+                            acc[j][b] = FN(select)(cb == (REAL)0, FN(splat)((REAL)1), acc[j][b]);
+                            dead[id] |= acc[j][b] < TINY;
 #if WIDE
                             V y = FN(log)(acc[j][b]) * cb;
                             sum += y;

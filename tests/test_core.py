@@ -254,6 +254,24 @@ def test_a_row_without_mass_is_infinite_not_nan():
             np.testing.assert_allclose(gradient, [-3.0, -3.0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_row_of_weight_zero_may_have_no_mass(packed, wide):
+    loglik = np.full((40, 3), -1.0)
+    loglik[5] = [-np.inf, -np.inf, 0.0]
+    c = np.full(40, 1 / 40)
+    c[5] = 0.0
+    w = np.array([0.5, 0.5, 0.0])
+    rows = core.Rows(loglik, c, 1 / 40, False, wide, None, False)
+    rows = rows.pack(None, c, 1 / 40, wide, 1) if packed else rows
+    for coarse in (False, True):
+        value, gradient, hessian = rows.sums(w, True, 1, 1, coarse)
+        assert value == pytest.approx(39 / 40, rel=1e-6)
+        np.testing.assert_allclose(gradient, -39 / 40, rtol=1e-6)
+        np.testing.assert_allclose(hessian, 39 / 40, rtol=1e-6)
+    assert rows.mixture_nll(w[None])[0] == pytest.approx(39 / 40, rel=1e-6)
+
+
 def test_thousands_of_nats_apart():
     rng = np.random.default_rng(5)
     loglik = -rng.uniform(0, 4000, size=(200, 9))
