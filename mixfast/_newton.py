@@ -61,8 +61,9 @@ def _detail(objective: Objective, domains: int, gap: float, *, known: bool) -> _
     Far away a rough gradient and the Hessian of some rows do; then comes the best Hessian that costs about a sweep; at the end its
     step lands within the tolerance, and no other is needed.
     """
-    affordable = domains // (16 if objective.packs(domains) and gap <= _FAR else 4)
-    most = min(max(affordable, 1), max(objective.rows // max(64 * domains, 16384), 1))
+    close = gap <= _FAR or domains > _ALL_DOMAINS
+    share, least = (16, 1024) if close and objective.packs(domains) else (4, 256 if close else 64)
+    most = min(max(domains // share, 1), max(objective.rows // max(least * domains, 16384), 1))
     step = 1 << (most.bit_length() - 1)
     if known and gap <= (_NEAR if step == 1 else _SOON):
         return _Detail(0, False)
@@ -332,10 +333,15 @@ def _newton(
     inside = limits.restrict(columns)
     w = start if columns is None else start[columns]
     exact = False  # once things went wrong: everything from all rows
+    slow = 0  # steps in a row that left most of the gap
 
     def sweep(w: Vector, gap: float, known: bool) -> tuple[float, Vector, Matrix | None, float]:
         """Value, gradient, Hessian if it came with them, and gap at w, after a step from a point with that gap."""
-        detail = _Detail(1, False) if exact else _detail(objective, w.size, gap, known=known)
+        detail = _detail(objective, w.size, gap, known=known)
+        if exact:
+            detail = _Detail(1, False)
+        elif slow > 1 and detail.hessian:
+            detail = _Detail(1, detail.coarse)
         found = objective.sums(w, columns, hessian=detail.hessian, coarse=detail.coarse)
         new = inside.gap(found[1], w) if np.isfinite(found[1]).all() else math.inf
         if detail.coarse and not 1e-5 <= new < math.inf:
@@ -352,11 +358,11 @@ def _newton(
         value, gradient = here
         gap = inside.gap(gradient, w)
     steps = 0
-    noise, slow, rescued = 0.0, False, 0
+    noise, rescued = 0.0, 0
     trusted = False  # the Hessian is good enough to be carried along
     while gap + noise > tol and steps < max_iter:
         if slow and gap > _ROUGH:
-            slow, settled = False, _em(objective, inside, w, columns)
+            slow, settled = 0, _em(objective, inside, w, columns)
             lower = sweep(settled, gap, False)
             # Under caps and floors these steps may lead uphill.
             if lower[0] < value:
@@ -413,7 +419,8 @@ def _newton(
                 change -= objective.separable(w_new, columns)[0] - objective.separable(w, columns)[0]
             _secant_update(hessian, w_new - w, change)
         stalled = _NOISE > gap_new > 0.5 * gap
-        slow, trusted = gap_new > 0.7 * gap, gap_new < 0.5 * gap
+        slow = slow + 1 if gap_new > 0.7 * gap else 0
+        trusted = gap_new < 0.5 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1
         noise = _noise(objective, hessian, w)
