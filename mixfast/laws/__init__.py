@@ -1,0 +1,1 @@
+"""Regression laws from mixtures to metrics."""
