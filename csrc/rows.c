@@ -83,84 +83,26 @@ static inline float mf_half(uint16_t h) {
 #define EXP2_C5 1.339887385e-03f
 #define EXP2_C6 1.535336196e-04f
 
-#define FN_(name, tag) name##_##tag
-#define FN2(name, tag) FN_(name, tag)
+#define MF_JOIN_(name, isa, type) name##_##isa##type
+#define MF_JOIN(name, isa, type) MF_JOIN_(name, isa, type)
 
 #if MF_X86
 MF_TARGET_BEGIN_V4
 #define VBYTES 64
-#define REAL float
-#define INT int32_t
-#define WIDE 0
-#define FSQRT sqrtf
-#define FN(name) FN2(name, v4f)
-#include "rows_impl.h"
-#undef REAL
-#undef INT
-#undef WIDE
-#undef FSQRT
-#undef FN
-#define REAL double
-#define INT int64_t
-#define WIDE 1
-#define FSQRT sqrt
-#define FN(name) FN2(name, v4d)
-#include "rows_impl.h"
-#undef REAL
-#undef INT
-#undef WIDE
-#undef FSQRT
-#undef FN
-#undef VBYTES
+#define ISA v4
+#include "rows_isa.h"
 MF_TARGET_END
 
 MF_TARGET_BEGIN_V3
 #define VBYTES 32
-#define REAL float
-#define INT int32_t
-#define WIDE 0
-#define FSQRT sqrtf
-#define FN(name) FN2(name, v3f)
-#include "rows_impl.h"
-#undef REAL
-#undef INT
-#undef WIDE
-#undef FSQRT
-#undef FN
-#define REAL double
-#define INT int64_t
-#define WIDE 1
-#define FSQRT sqrt
-#define FN(name) FN2(name, v3d)
-#include "rows_impl.h"
-#undef REAL
-#undef INT
-#undef WIDE
-#undef FSQRT
-#undef FN
-#undef VBYTES
+#define ISA v3
+#include "rows_isa.h"
 MF_TARGET_END
 #endif
 
 #define VBYTES 16
-#define REAL float
-#define INT int32_t
-#define WIDE 0
-#define FSQRT sqrtf
-#define FN(name) FN2(name, v1f)
-#include "rows_impl.h"
-#undef REAL
-#undef INT
-#undef WIDE
-#undef FSQRT
-#undef FN
-#define REAL double
-#define INT int64_t
-#define WIDE 1
-#define FSQRT sqrt
-#define FN(name) FN2(name, v1d)
-#include "rows_impl.h"
-#undef FN
+#define ISA v1
+#include "rows_isa.h"
 
 /* 4: AVX-512, 3: AVX2, 1: baseline. MIXFAST_ISA=baseline|avx2|avx512 lowers the choice, for tests. */
 static int mf_level(void) {

@@ -222,11 +222,3 @@ def positive(option: str, value: float | None) -> None:
     """Refuse what is not a finite number above 0."""
     if value is not None and not 0.0 < value < float("inf"):
         raise InputError(f"{option} is {value:g}, expected a number above 0")
-
-
-def supply_is_cap(where: Region, k: int) -> bool:
-    """Whether the cap of domain k is what its supply of tokens allows, and not an explicit smaller one."""
-    if where.available is None or where.max_epochs is None or not where.target_tokens:
-        return False
-    supply = float(where.max_epochs[k]) * float(where.available[k]) / where.target_tokens
-    return bool(where.cap[k] >= min(supply, 1.0) * (1.0 - 1e-12))

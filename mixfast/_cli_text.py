@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._cli_inputs import supply_is_cap
 from mixfast.errors import listing
 from mixfast.region import Region
 from mixfast.solution import ShadowPrice, Solution
@@ -235,19 +234,14 @@ def _about_limits(answer: Answer) -> list[str]:
 
 def _price(price: ShadowPrice, where: Region | None) -> str:
     point = f"{price.price / 100:.2g} nats per percentage point"
-    if where is not None and price.limit == "cap":
-        k = where.domains.index(price.name)
-        if (
-            supply_is_cap(where, k)
-            and where.available is not None
-            and where.target_tokens
-            and where.max_epochs is not None
-        ):
-            epoch = float(where.available[k]) / where.target_tokens
-            return (
-                f"{price.name} runs out at {where.max_epochs[k]:g} epochs. One more is worth about "
-                f"{price.price * epoch:.2g} nats: --max-epochs {price.name}={where.max_epochs[k] + 1:g}, or find more"
-            )
+    epoch = where.epoch_share(price.name) if where is not None and price.limit == "cap" else None
+    if where is not None and where.max_epochs is not None and epoch:
+        limit = where.max_epochs[where.domains.index(price.name)]
+        return (
+            f"{price.name} runs out at {limit:g} epochs. One more is worth about "
+            f"{price.price * epoch:.2g} nats: --max-epochs {price.name}={limit + 1:g}, or find more"
+        )
+    if price.limit == "cap":
         return (
             f"{price.name} is at its cap of {percent(price.value)}: raising it (--cap {price.name}=...) saves {point}"
         )

@@ -338,6 +338,15 @@ class Region:
             raise RegionError(f"replace takes prior, cap, floor and bounds, got {listing(unknown)}")
         return self._again(self.domains, changes)
 
+    def epoch_share(self, domain: str) -> float | None:
+        """Share that one epoch of a domain is worth, where its cap is its supply of tokens; None where another limit is."""
+        if self.available is None or self.target_tokens is None or self.max_epochs is None:
+            return None
+        k = self.domains.index(domain)
+        epoch = float(self.available[k]) / self.target_tokens
+        supply = min(float(self.max_epochs[k]) * epoch, 1.0)
+        return epoch if self.cap[k] >= supply * (1.0 - 1e-12) else None
+
     # Inside.
 
     def _again(self, names: tuple[str, ...], changes: Mapping[str, Any]) -> Region:

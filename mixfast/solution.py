@@ -159,13 +159,9 @@ class Solution:
     def _sentence(self, name: str, limit: str, value: float, price: float) -> str:
         region = self._problem.region
         point = f"{price / 100:.3g} nats per percentage point"
-        per_epoch = 0.0
-        if limit == "cap" and region is not None and region.available is not None and region.target_tokens:
-            k = region.domains.index(name)
-            epoch = region.available[k] / region.target_tokens
-            # Only where the token count makes the cap: under a tighter one more epochs change nothing.
-            if region.max_epochs is not None and abs(region.max_epochs[k] * epoch - value) <= 1e-9:
-                per_epoch = price * epoch
+        # Only where the token count makes the cap: under a tighter one more epochs change nothing.
+        epoch = region.epoch_share(name) if limit == "cap" and region is not None else None
+        per_epoch = price * (epoch or 0.0)
         if per_epoch > 0.0:
             return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth {per_epoch:.3g} nats ({point})"
         if limit == "cap":
