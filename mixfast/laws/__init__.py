@@ -1,1 +1,6 @@
-"""Regression laws from mixtures to metrics."""
+"""Regression laws from mixtures to metrics: `fit`, and what it returns."""
+
+from mixfast.laws._fit import Fit, fit
+from mixfast.laws._report import MetricReport
+
+__all__ = ["Fit", "MetricReport", "fit"]

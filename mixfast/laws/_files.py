@@ -1,0 +1,123 @@
+"""Fits in files: json for people, npz for many trees. Numbers, strings and arrays; never anything that runs when it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixfast.errors import MixfastError
+from mixfast.laws import _table
+from mixfast.laws._report import MetricReport
+
+if TYPE_CHECKING:
+    from mixfast.laws._fit import Fit
+
+_FORMAT = 1
+
+
+def save(fit: Fit, path: Any) -> None:
+    """Write the fit to .json or .npz."""
+    path = Path(path)
+    arrays: dict[str, Any] = {}
+    head = {
+        "mixfast_fit": _FORMAT,
+        "domains": list(fit.domains),
+        "metrics": list(fit.metrics),
+        "direction": list(fit.direction),
+        "unit": list(fit.unit),
+        "identified": [bool(seen) for seen in fit.identified],
+        "features": list(getattr(fit.features, "names", ())),
+        "notes": list(fit.notes),
+        "reports": [vars(one) for one in fit.reports],
+        "parts": [
+            {"name": part.law.name, "columns": list(part.columns), "state": _flat(part.law.state(), f"part{i}", arrays)}
+            for i, part in enumerate(fit.parts)
+        ],
+    }
+    if path.suffix == ".json":
+        head["arrays"] = {
+            key: {"dtype": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
+            for key, value in arrays.items()
+        }
+        path.write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+    elif path.suffix == ".npz":
+        with path.open("wb") as file:
+            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
+    else:
+        raise ValueError(f"{path}: a fit is saved as .json or .npz, not {path.suffix or 'a file without suffix'}")
+
+
+def load(path: Any, features: Any) -> Fit:
+    """Read a fit."""
+    from mixfast.laws._fit import Fit, Part
+
+    path = Path(path)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                head = json.loads(str(file["head"]))
+                arrays = {key: file[key] for key in file.files if key != "head"}
+        else:
+            head = json.loads(path.read_text(encoding="utf-8"))
+            arrays = {
+                key: np.array(value["values"], dtype=np.dtype(value["dtype"])).reshape(value["shape"])
+                for key, value in head["arrays"].items()
+            }
+        if head["mixfast_fit"] != _FORMAT:
+            raise ValueError(f"format {head['mixfast_fit']}, and this version reads {_FORMAT}")
+        parts = tuple(
+            Part(_table.from_state({"name": one["name"], "state": _whole(one["state"], arrays)}), tuple(one["columns"]))
+            for one in head["parts"]
+        )
+        reports = tuple(MetricReport(**one) for one in head["reports"])
+    except MixfastError:
+        raise
+    except OSError:
+        raise
+    except Exception as problem:
+        raise ValueError(f"{path} is not a fit that mixfast saved: {problem}") from problem
+    wanted = tuple(head["features"])
+    if wanted != tuple(getattr(features, "names", ())):
+        raise ValueError(
+            f"{path} was fitted on the features {', '.join(wanted) or 'none'}; give the same as features=, got "
+            f"{', '.join(getattr(features, 'names', ())) or 'none'}"
+        )
+    return Fit(
+        tuple(head["domains"]),
+        tuple(head["metrics"]),
+        tuple(head["direction"]),
+        tuple(head["unit"]),
+        np.array(head["identified"], dtype=bool),
+        parts,
+        features,
+        reports,
+        tuple(head["notes"]),
+        0.0,
+    )
+
+
+def _flat(value: Any, key: str, arrays: dict[str, Any]) -> Any:
+    """The state with every array replaced by its name among `arrays`."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise ValueError(f"the state {key} of a law holds objects")
+        arrays[key] = value
+        return {"array": key}
+    if isinstance(value, dict):
+        return {name: _flat(item, f"{key}.{name}", arrays) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_flat(item, f"{key}.{i}", arrays) for i, item in enumerate(value)]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _whole(value: Any, arrays: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return (
+            arrays[value["array"]]
+            if set(value) == {"array"}
+            else {name: _whole(item, arrays) for name, item in value.items()}
+        )
+    return [_whole(item, arrays) for item in value] if isinstance(value, list) else value

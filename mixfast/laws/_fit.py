@@ -1,0 +1,379 @@
+"""`fit`: one law for each metric of a swarm, all metrics at once, and an honest account of how well they predict."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import AlignmentError, MixfastWarning, listing
+from mixfast.laws import _report, _table
+from mixfast.laws._foreign import Foreign
+from mixfast.laws._protocol import Law, Matrix
+from mixfast.laws._report import MetricReport
+from mixfast.swarm import Swarm
+
+Index = NDArray[np.int64]
+# What "auto" chooses from: the laws that came first on some metric of the published swarms.
+_AUTO = ("linear", "log_linear", "lightgbm", "gp")
+# Boosted trees split on one share at a time; with fewer runs than this they never came first.
+_FEWEST_FOR_TREES = 48
+# Shares that sum to 1 within this are what published swarms hold.
+_SUM = 5e-3
+
+
+@dataclass(frozen=True)
+class Part:
+    """One fitted law and the metrics, by their place in the fit, that it predicts."""
+
+    law: Law
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Laws of the metrics of a swarm.
+
+    Attributes
+    ----------
+    domains : tuple of str
+        What the shares of a mixture are shares of, in the order `predict` takes arrays in.
+    metrics : tuple of str
+    direction : tuple of str
+        "min" or "max" for each metric.
+    unit : tuple of str
+    identified : (K,) bool
+        Domains that some run has a share of; of the others no law knows anything.
+    laws : dict of str to str
+        The law of each metric.
+    reports : tuple of MetricReport
+        Out-of-fold quality of each metric; empty after a fit without folds.
+    notes : tuple of str
+        What the user should know.
+    seconds : float
+    """
+
+    domains: tuple[str, ...]
+    metrics: tuple[str, ...]
+    direction: tuple[str, ...]
+    unit: tuple[str, ...]
+    identified: NDArray[np.bool_]
+    parts: tuple[Part, ...] = field(repr=False)
+    features: Any = field(repr=False)
+    reports: tuple[MetricReport, ...] = field(repr=False)
+    notes: tuple[str, ...]
+    seconds: float
+
+    @cached_property
+    def _place(self) -> dict[str, tuple[Law, int]]:
+        return {self.metrics[j]: (part.law, i) for part in self.parts for i, j in enumerate(part.columns)}
+
+    @property
+    def laws(self) -> dict[str, str]:
+        """The law of each metric."""
+        return {metric: self._place[metric][0].name for metric in self.metrics}
+
+    def law_of(self, metric: str) -> tuple[Law, int]:
+        """The fitted law object of a metric, and the metric's column in what it predicts."""
+        if metric not in self._place:
+            raise ValueError(f"no metric {metric!r} in this fit, which has {listing(self.metrics)}")
+        return self._place[metric]
+
+    @property
+    def report(self) -> str:
+        """Out-of-fold quality as a table of text."""
+        return _report.table(self.reports) if self.reports else "fitted without folds: nothing was held out"
+
+    def predict(self, ratios: Any) -> Matrix:
+        """Predict the metrics of mixtures.
+
+        Parameters
+        ----------
+        ratios : (M, K) or (K,) array in the order of `domains`, Mixture, mapping of str to float, or Swarm
+            Shares; rows sum to 1 within 5e-3. Mixtures, mappings and swarms are aligned by name.
+
+        Returns
+        -------
+        (M, J) float64, in the metrics' units.
+        """
+        return self._gather(ratios, "predict")
+
+    def sd(self, ratios: Any) -> Matrix:
+        """Predictive standard deviations (M, J) of a new run's metrics; `ratios` as in `predict`."""
+        return self._gather(ratios, "sd")
+
+    @property
+    def smooth(self) -> bool:
+        """Whether every metric's law knows its gradient, and none has features without one."""
+        features = self.features is None or hasattr(self.features, "slopes")
+        return features and all(hasattr(part.law, "slopes") for part in self.parts)
+
+    def slopes(self, ratios: Any) -> tuple[Matrix, NDArray[np.float64]]:
+        """Metrics (M, J) and their gradients (M, J, K) in nats per unit of share, as if shares were free of their sum."""
+        w = self._shares(ratios)
+        values = np.empty((len(w), len(self.metrics)))
+        gradients = np.empty((len(w), len(self.metrics), len(self.domains)))
+        for part in self.parts:
+            if not hasattr(part.law, "slopes"):
+                raise ValueError(f"the law {part.law.name} has no gradient")
+            value, gradient = part.law.slopes(self._inputs(part.law, w))
+            chain = gradient[:, :, : w.shape[1]]
+            if gradient.shape[2] > w.shape[1]:
+                chain = chain + np.einsum("mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self.features.slopes(w)[1])
+            values[:, part.columns], gradients[:, part.columns] = value, chain
+        return values, gradients
+
+    def save(self, path: Any) -> None:
+        """Write the fit as .json or .npz. Features are not in the file: give them again to `load`."""
+        from mixfast.laws import _files
+
+        _files.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any, *, features: Any = None) -> Fit:
+        """Read a fit that `save` wrote."""
+        from mixfast.laws import _files
+
+        return _files.load(path, features)
+
+    def _gather(self, ratios: Any, what: str) -> Matrix:
+        w = self._shares(ratios)
+        out = np.empty((len(w), len(self.metrics)))
+        for part in self.parts:
+            out[:, part.columns] = getattr(part.law, what)(self._inputs(part.law, w))
+        return out
+
+    def _inputs(self, law: Law, w: Matrix) -> Matrix:
+        if self.features is None or not law.uses_features:
+            return w
+        return np.hstack([w, self.features.at(w)])
+
+    def _shares(self, ratios: Any) -> Matrix:
+        if hasattr(ratios, "ratios"):
+            ratios = _aligned("the swarm", ratios.domains, ratios.ratios, self.domains)
+        elif hasattr(ratios, "weights") and hasattr(ratios, "domains"):
+            ratios = _aligned("the mixture", ratios.domains, np.atleast_2d(ratios.weights), self.domains)
+        elif isinstance(ratios, Mapping):
+            ratios = _aligned(
+                "the mixture", tuple(ratios), np.array([list(ratios.values())], dtype=np.float64), self.domains
+            )
+        w = np.ascontiguousarray(np.atleast_2d(np.asarray(ratios, dtype=np.float64)))
+        if w.ndim != 2 or w.shape[1] != len(self.domains):
+            raise ValueError(
+                f"mixtures must be (M, {len(self.domains)}), one column for each domain; got {np.shape(ratios)}"
+            )
+        if not np.isfinite(w).all() or (w.size and w.min() < -1e-12):
+            raise ValueError("shares must be finite and not negative")
+        wrong = np.flatnonzero(np.abs(w.sum(axis=1) - 1.0) > _SUM)
+        if wrong.size:
+            raise ValueError(
+                f"shares must sum to 1 within {_SUM}; rows {listing(wrong)} sum to {listing(w.sum(axis=1)[wrong].round(4))}"
+            )
+        return w
+
+
+def fit(
+    swarm: Swarm,
+    law: Any = "auto",
+    *,
+    metrics: Sequence[str] | None = None,
+    features: Any = None,
+    seed: int = 0,
+    folds: int = 5,
+    **options: Any,
+) -> Fit:
+    """Fit laws from mixtures to metrics, one for each metric.
+
+    Parameters
+    ----------
+    swarm : Swarm
+        R runs; missing values are allowed. Runs that were chosen after looking at data are fitted but never scored.
+    law : str, object, or mapping of metric to either; default "auto"
+        "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix"; "auto" takes for each metric the one with the least
+        out-of-fold error; an object with ``fit(x, y)`` and ``predict(x)``, as scikit-learn's regressors, is used as it is.
+    metrics : sequence of str, optional
+        Only these; names as in the swarm, or without the prefix they share.
+    features : optional
+        Features of mixtures to fit on besides the shares, as `mixfast.mde.features` makes them.
+    seed : int, default 0
+        Of the folds, and of the laws that draw.
+    folds : int, default 5
+        Parts into which runs are cut to measure out-of-fold errors; 0 for none, which "auto" does not allow.
+    options
+        Handed to the law, where it is one.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueError
+        Unknown laws, metrics or options, too few runs to fit anything.
+
+    Notes
+    -----
+    Deterministic by seed. Compiled loops are built at first use and cached.
+    References: Ye et al. (2403.16952) and Olmix (2602.12237) for log_linear, RegMix (2407.01492) for linear and lightgbm.
+    """
+    began = perf_counter()
+    chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
+    y = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(name) for name in chosen]])
+    x = np.ascontiguousarray(swarm.ratios)
+    notes = list(_caveats(swarm, chosen, y))
+    full = x if features is None else np.hstack([x, _features_of(features, swarm)])
+    plan = _plan(law, chosen, len(x), options)
+    scored = folds > 0 and int((~swarm.chosen).sum()) >= 2
+    if not scored and any(len(rivals) > 1 for rivals in plan.values()):
+        raise ValueError('law="auto" compares laws out of fold: it needs folds > 1 and at least 2 runs to leave out')
+    # Every law is fitted once to all the metrics it is a candidate for.
+    wanted: dict[int, list[int]] = {}
+    laws: dict[int, Law] = {}
+    for j, name in enumerate(chosen):
+        for rival in plan[name]:
+            laws[id(rival)] = rival
+            wanted.setdefault(id(rival), []).append(j)
+    parts_of = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed) if scored else []
+    tried: dict[int, tuple[Matrix, Matrix]] = {}
+    for key, columns in wanted.items():
+        if scored:
+            tried[key] = _out_of_fold(laws[key], _inputs(laws[key], x, full), y[:, columns], parts_of)
+    winners: dict[int, list[int]] = {}
+    for j, name in enumerate(chosen):
+        keys = [id(rival) for rival in plan[name]]
+        errors = [_report.rmse(y[:, [j]], tried[k][0][:, [wanted[k].index(j)]])[0] for k in keys] if scored else [0.0]
+        winners.setdefault(keys[int(np.argmin(errors))], []).append(j)
+    parts = []
+    reports: dict[int, MetricReport] = {}
+    for key, columns in winners.items():
+        one = laws[key]
+        parts.append(Part(one.fit(_inputs(one, x, full), np.ascontiguousarray(y[:, columns])), tuple(columns)))
+        for j in columns if scored else ():
+            guess, spread = (array[:, wanted[key].index(j)] for array in tried[key])
+            rivals = {
+                laws[k].name: float(_report.rmse(y[:, [j]], tried[k][0][:, [wanted[k].index(j)]])[0])
+                for k in wanted
+                if j in wanted[k]
+            }
+            sign = -1.0 if _of(swarm.direction, swarm, chosen[j]) == "max" else 1.0
+            reports[j] = _report.measure(chosen[j], one.name, y[:, j], guess, spread, sign, rivals)
+    for part in parts:
+        notes += [str(note) for note in getattr(part.law, "notes", ())]
+    return Fit(
+        tuple(swarm.domains),
+        chosen,
+        tuple(_of(swarm.direction, swarm, name) for name in chosen),
+        tuple(_of(swarm.unit, swarm, name) for name in chosen),
+        (x > 0.0).any(axis=0),
+        tuple(parts),
+        features,
+        tuple(reports[j] for j in sorted(reports)),
+        tuple(dict.fromkeys(notes)),
+        perf_counter() - began,
+    )
+
+
+def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]) -> dict[str, list[Law]]:
+    """The laws that each metric is to choose from."""
+    if isinstance(law, Mapping):
+        unknown = [name for name in law if name not in metrics]
+        missing = [name for name in metrics if name not in law]
+        if unknown or missing:
+            raise ValueError(
+                f"law as a mapping needs every metric once; unknown: {listing(unknown)}; missing: {listing(missing)}"
+            )
+        made: dict[Any, Law] = {}
+        for given in law.values():
+            made.setdefault(given if isinstance(given, str) else id(given), _one(given, options))
+        return {name: [made[law[name] if isinstance(law[name], str) else id(law[name])]] for name in metrics}
+    if law != "auto" or not isinstance(law, str):
+        single = _one(law, options)
+        return {name: [single] for name in metrics}
+    if options:
+        raise ValueError(f'law="auto" takes no options of single laws, got {listing(options)}')
+    rivals = [_table.make(name) for name in _AUTO if name != "lightgbm" or runs >= _FEWEST_FOR_TREES]
+    return dict.fromkeys(metrics, rivals)
+
+
+def _one(law: Any, options: dict[str, Any]) -> Law:
+    if isinstance(law, str):
+        return _table.make(law, **options)
+    if hasattr(law, "uses_features") and hasattr(law, "state"):
+        own: Law = law
+        return own
+    return Foreign(law)
+
+
+def _out_of_fold(law: Law, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> tuple[Matrix, Matrix]:
+    """Predictions and standard deviations (R, J) of runs by laws that did not see them; NaN where a run was never left out."""
+    own = getattr(law, "out_of_fold", None)
+    if own is not None:
+        found: tuple[Matrix, Matrix] = own(x, y, parts)
+        return found
+    predicted, spread = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
+    for train, test in parts:
+        fitted = law.fit(np.ascontiguousarray(x[train]), np.ascontiguousarray(y[train]))
+        rows = np.ascontiguousarray(x[test])
+        predicted[test], spread[test] = fitted.predict(rows), fitted.sd(rows)
+    return predicted, spread
+
+
+def _inputs(law: Law, x: Matrix, full: Matrix) -> Matrix:
+    return full if law.uses_features else x
+
+
+def _features_of(features: Any, swarm: Swarm) -> Matrix:
+    """The features of the swarm's mixtures (R, F), whatever order of domains they were made in."""
+    domains = tuple(getattr(features, "domains", swarm.domains))
+    return np.asarray(features.at(_aligned("the swarm", swarm.domains, swarm.ratios, domains)), dtype=np.float64)
+
+
+def _aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[str]) -> Matrix:
+    """Columns of values (R, K), named by `names`, in the order of `domains`."""
+    if tuple(names) == tuple(domains):
+        return values
+    if set(names) != set(domains):
+        raise AlignmentError.between(what, names, "the fit", domains)
+    return np.ascontiguousarray(values[:, [list(names).index(name) for name in domains]])
+
+
+def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(metrics, str):
+        raise ValueError(f"metrics must be a sequence of names, got the single string {metrics!r}; write [{metrics!r}]")
+    unknown = [name for name in metrics if name not in swarm.metrics]
+    if unknown:
+        raise ValueError(f"no metric {listing(unknown)} in the swarm, which has {listing(swarm.metrics)}")
+    return tuple(metrics)
+
+
+def _of(values: Any, swarm: Swarm, metric: str) -> str:
+    """The direction or unit of a metric."""
+    return str(values[metric] if isinstance(values, Mapping) else values[swarm.metrics.index(metric)])
+
+
+def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix) -> list[str]:
+    """What the runs do not say, in words; a warning for what makes a law useless."""
+    out = []
+    runs, domains = swarm.ratios.shape
+    unseen = [name for name, seen in zip(swarm.domains, (swarm.ratios > 0.0).any(axis=0), strict=True) if not seen]
+    if unseen:
+        out.append(
+            f"no run has a share of {listing(unseen)}: no law knows what they do; a proposal keeps them at their prior share"
+        )
+    if runs < domains + 1:
+        out.append(
+            f"{runs} runs for {domains} domains: fewer than {domains + 1}, so no law has a unique fit; "
+            "what is predicted leans on each law's own regularisation"
+        )
+    for name, column in zip(metrics, y.T, strict=True):
+        present = column[np.isfinite(column)]
+        if present.size and np.ptp(present) == 0.0:
+            out.append(f"{name} is {present[0]:g} in every run: nothing can be learnt about it")
+            warnings.warn(out[-1], MixfastWarning, stacklevel=3)
+    return out
