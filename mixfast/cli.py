@@ -1,4 +1,4 @@
-"""The command `mixfast`: solve, info and demo. The only part of mixfast, with the reports, that prints."""
+"""The command `mixfast`: solve, info, fit, compare, propose and demo. The only part of mixfast, with the reports, that prints."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import math
 import os
 import shutil
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Any, NoReturn, TextIO
 
 from mixfast import _cli_inputs as inputs
+from mixfast import _cli_options as shared
+from mixfast import _cli_swarm as swarm_commands
 from mixfast import _cli_text as text
 from mixfast import solver
 from mixfast._cli_inputs import InputError
@@ -127,34 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     solve.set_defaults(run=_solve)
     _table_options(solve)
-    limits = solve.add_argument_group("limits")
-    limits.add_argument(
-        "--tokens",
-        metavar="FILE",
-        help="tokens of each domain: yaml or json of name: count; 3.2B, 1e9 and 2_000 are fine",
-    )
-    limits.add_argument(
-        "--budget", metavar="N", type=_checked(_budget), help="tokens of the training run: 1T, 300B, 5e9"
-    )
-    limits.add_argument(
-        "--max-epochs",
-        metavar="[NAME=]E",
-        action="append",
-        help="how often tokens may repeat, for all or for a domain (default 4)",
-    )
-    limits.add_argument(
-        "--cap",
-        metavar="[NAME=]SHARE",
-        action="append",
-        help="largest share: code=0.2 or code=20%%; a bare number is for the rest",
-    )
-    limits.add_argument("--floor", metavar="[NAME=]SHARE", action="append", help="smallest share")
-    limits.add_argument(
-        "--limit",
-        metavar="NAME:DOMAINS:LOW..HIGH",
-        action="append",
-        help="limits on a group's sum, either end may be left out; domains by comma, * allowed",
-    )
+    shared.limits(solve)
     goal = solve.add_argument_group("objective")
     goal.add_argument(
         "--objective",
@@ -162,21 +134,10 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         help="groups not named count 0; default: all alike",
     )
-    goal.add_argument(
-        "--kl",
-        metavar="NATS",
-        type=_checked(inputs.number),
-        default=0.0,
-        help="weight of the KL divergence to the prior (default 0)",
-    )
-    goal.add_argument(
-        "--prior",
-        metavar="FILE",
-        help="shares or counts by domain (yaml, json), or uniform; default: --tokens, else uniform",
-    )
+    shared.pull(goal)
     work = solve.add_argument_group("work")
     work.add_argument(
-        "--tol", metavar="NATS", type=_checked(inputs.number), default=1e-8, help="gap to reach (default 1e-8)"
+        "--tol", metavar="NATS", type=shared.checked(inputs.number), default=1e-8, help="gap to reach (default 1e-8)"
     )
     work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
     work.add_argument(
@@ -186,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument(
         "--eps",
         metavar="NATS",
-        type=_checked(inputs.number),
+        type=shared.checked(inputs.number),
         default=1e-3,
         help="loss allowed for the ranges (default 1e-3)",
     )
@@ -194,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument(
         "--held-out",
         metavar="SHARE",
-        type=_checked(inputs.number),
+        type=shared.checked(inputs.number),
         help="also fit without this share of the sequences and compare mixtures on it",
     )
     work.add_argument(
@@ -210,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="say what a table holds", allow_abbrev=False)
     info.set_defaults(run=_info)
     _table_options(info)
+
+    swarm_commands.add(commands)
 
     demo = commands.add_parser("demo", help="the whole way on a small real table", allow_abbrev=False)
     demo.set_defaults(run=_demo)
@@ -227,60 +190,14 @@ def _table_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A type for argparse that keeps the message of an InputError."""
-
-    def convert(value: str) -> Any:
-        try:
-            return parse(value)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return convert
-
-
-def _budget(value: str) -> int:
-    tokens = inputs.count(value)
-    if tokens < 1:
-        raise InputError("a budget must be at least one token")
-    return tokens
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[None]:
-    """Show what is going on and for how long, once it takes more than a second, where a person looks at stderr."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = threading.Event()
-
-    def show() -> None:
-        began = perf_counter()
-        if done.wait(_QUIET_SECONDS):
-            return
-        while True:
-            print(f"\r\x1b[Kmixfast: {what}, {perf_counter() - began:.0f} s", end="", file=sys.stderr, flush=True)
-            if done.wait(0.5):
-                break
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-    teller = threading.Thread(target=show, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        done.set()
-        teller.join()
-
-
 def _load(args: argparse.Namespace) -> ExpertTable:
-    with _progress(f"reading {args.table}"):
+    with shared.progress(f"reading {args.table}"):
         return ExpertTable.load(args.table, task=args.task, conditional=args.conditional)
 
 
 def _info(args: argparse.Namespace) -> int:
     table = _load(args)
-    with _progress("computing the losses of the experts"):
+    with shared.progress("computing the losses of the experts"):
         report = text.info_report(args.table, table)
     print(report)
     return OK
@@ -296,11 +213,11 @@ def _solve(args: argparse.Namespace) -> int:
     answer = answer_of(table, where, options, args)
     held_out = None
     if args.held_out is not None:
-        with _progress("fitting for the held-out report"):
+        with shared.progress("fitting for the held-out report"):
             held_out = solver.holdout(table, where, share=args.held_out, seed=args.seed, **options)
     written = _write(args, answer)
     if args.json:
-        print(json.dumps(_plain(_as_dict(answer, held_out)), indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(shared.plain(_as_dict(answer, held_out)), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print(text.solve_report(answer))
         if held_out is not None:
@@ -322,30 +239,25 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise InputError(f"--seed is {args.seed}, expected at least 0")
     if args.held_out is not None and not 0.0 < args.held_out < 1.0:
         raise InputError(f"--held-out is {args.held_out:g}, expected a share of the sequences between 0 and 1")
-    if args.out is not None:
-        out = Path(args.out)
-        if out.suffix.lower() not in (".yaml", ".yml", ".json"):
-            raise InputError(f"--out {args.out}: a mixture file ends in .yaml, .yml or .json")
-        if not out.parent.is_dir():
-            raise InputError(f"--out {args.out}: there is no folder {out.parent}")
+    shared.check_out(args.out)
 
 
 def answer_of(
     table: ExpertTable, where: Region | None, options: dict[str, Any], args: argparse.Namespace
 ) -> text.Answer:
     """Solve, and measure the intervals and ranges that were not declined and that the problem has."""
-    with _progress("solving"):
+    with shared.progress("solving"):
         solution = solver.solve(table, where, **options)
     weighted = options.get("objective") != "worst" or table.n_groups == 1
     intervals = None
     if weighted and table.kind == "ce" and not args.no_intervals:
-        with _progress(f"solving {args.replicates} resamples"):
+        with shared.progress(f"solving {args.replicates} resamples"):
             intervals = solver.bootstrap(
                 table, where, replicates=args.replicates, seed=args.seed, solution=solution, **options
             )
     ranges = None
     if weighted and not args.no_ranges and table.n_domains <= _MOST_RANGED:
-        with _progress("looking for flat directions"):
+        with shared.progress("looking for flat directions"):
             ranges = solution.ranges(args.eps)
     return text.Answer(
         table,
@@ -395,15 +307,6 @@ def _as_dict(answer: text.Answer, held_out: solver.HeldOut | None) -> dict[str, 
         "held_out": None if held_out is None else [vars(row) for row in held_out.rows],
         "next": text.next_steps(answer),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Make strict JSON of it: infinity and NaN, which JSON has not, become null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # The demo.

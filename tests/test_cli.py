@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, Mixture, Region, cli, solve, solver
+from mixfast import ExpertTable, Mixture, Region, _cli_options, cli, solve, solver
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_text as text
 
@@ -531,15 +531,15 @@ def test_progress_is_for_terminals_and_long_waits(monkeypatch):
 
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setattr(cli, "_QUIET_SECONDS", 0.02)
-        with cli._progress("thinking"):
+        monkeypatch.setattr(_cli_options, "_QUIET_SECONDS", 0.02)
+        with _cli_options.progress("thinking"):
             time.sleep(0.1)
         assert ("thinking" in stream.getvalue()) is shown
         assert not shown or stream.getvalue().endswith("\r\x1b[K")
     quiet = Terminal()
     monkeypatch.setattr(sys, "stderr", quiet)
-    monkeypatch.setattr(cli, "_QUIET_SECONDS", 10.0)
-    with cli._progress("thinking"):
+    monkeypatch.setattr(_cli_options, "_QUIET_SECONDS", 10.0)
+    with _cli_options.progress("thinking"):
         pass
     assert quiet.getvalue() == ""
 

@@ -109,11 +109,11 @@ def table(reports: tuple[MetricReport, ...]) -> str:
     """The reports as text, a line each and their means."""
     width = max([len(one.metric) for one in reports] + [6])
     lines = [f"{'metric':<{width}}  {'law':<10}  runs      rmse  spearman      r2  optimism  90 % hit"]
-    for one in reports:
-        lines.append(
-            f"{one.metric:<{width}}  {one.law:<10}  {one.runs:>4}  {one.rmse:>8.4g}  {one.spearman:>8.4f}  "
-            f"{one.r2:>6.3f}  {one.optimism:>8.2g}  {one.coverage:>8.2f}"
-        )
+    lines += [
+        f"{one.metric:<{width}}  {one.law:<10}  {one.runs:>4}  {one.rmse:>8.4g}  {one.spearman:>8.4f}  "
+        f"{one.r2:>6.3f}  {one.optimism:>8.2g}  {one.coverage:>8.2f}"
+        for one in reports
+    ]
     if len(reports) > 1:
         mean = [
             float(np.nanmean([getattr(one, key) for one in reports])) for key in ("rmse", "spearman", "r2", "optimism")
