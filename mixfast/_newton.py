@@ -220,11 +220,13 @@ def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None
     """
     if limits.groups is not None:
         return w
+    least = np.where(w > 0.0, 1e-12, 0.0)
     for _ in range(_EM_STEPS):
         pull = -w * objective.sums(w, columns)[1]
-        if not (np.all(np.isfinite(pull)) and np.all(pull >= 0.0) and pull.sum() > 0.0):
+        total = float(pull.sum())
+        if not (0.0 < total < math.inf and pull.min() >= 0.0):
             break
-        moved = core.project(np.maximum(pull / pull.sum(), np.where(w > 0.0, 1e-12, 0.0)), limits.low, limits.high)
+        moved = core.project(np.maximum(pull / total, least), limits.low, limits.high)
         # The projection may take the whole of a small share, which rows (or the KL term) cannot do without.
         w = moved + 0.01 * (w - moved)
     return w
@@ -343,11 +345,11 @@ def _newton(
         elif slow > 1 and detail.hessian:
             detail = _Detail(1, detail.coarse)
         found = objective.sums(w, columns, hessian=detail.hessian, coarse=detail.coarse)
-        new = inside.gap(found[1], w) if np.isfinite(found[1]).all() else math.inf
+        new = inside.gap(found[1], w) if math.isfinite(found[1].dot(w)) else math.inf
         if detail.coarse and not 1e-5 <= new < math.inf:
             # Closer than rough sums can tell, or beyond what float holds.
             found = *objective.sums(w, columns)[:2], found[2]
-            new = inside.gap(found[1], w) if np.isfinite(found[1]).all() else math.inf
+            new = inside.gap(found[1], w) if math.isfinite(found[1].dot(w)) else math.inf
         return *found, new
 
     hessian: Matrix | None = None
@@ -460,6 +462,8 @@ def _proximal_step(
 
 def _noise(objective: Objective, hessian: Matrix, w: Vector) -> float:
     """What rounding may make of the gap: three standard deviations of the gradient where there are shares."""
+    if objective.rounding(1.0) == 0.0:
+        return 0.0
     return 3.0 * objective.rounding(float(np.diagonal(hessian)[w > 0.0].max()))
 
 

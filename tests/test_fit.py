@@ -1,0 +1,199 @@
+"""fit(): the choice of laws, out-of-fold reports, alignment by name, files."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from mixfast import Mixture
+from mixfast.errors import AlignmentError
+from mixfast.laws import Fit, _report, fit
+from mixfast.swarm import Swarm
+
+DOMAINS = ["web", "code", "books", "law"]
+
+
+def swarm_of(runs=60, metrics=2, noise=0.01, seed=0, **given):
+    """Runs of a planted log-linear law."""
+    rng = np.random.default_rng(seed)
+    ratios = rng.dirichlet(np.ones(len(DOMAINS)), runs)
+    a = rng.normal(size=(len(DOMAINS), metrics))
+    values = 1.5 + np.exp(ratios @ a) + noise * rng.standard_normal((runs, metrics))
+    names = [f"loss_{j}" for j in range(metrics)]
+    return Swarm(ratios, values, domains=DOMAINS, metric_names=names, **given)
+
+
+class Mean:
+    """The plainest regressor there is."""
+
+    def fit(self, x, y):
+        self.value = y.mean()
+        return self
+
+    def predict(self, x):
+        return np.full(len(x), self.value)
+
+
+@pytest.mark.parametrize("law", ["linear", "log_linear", "gp", "autoscale", "bimix", "lightgbm", Mean()])
+def test_every_law_predicts_and_reports(law):
+    swarm = swarm_of()
+    found = fit(swarm, law, seed=1)
+    assert found.metrics == swarm.metrics
+    predicted = found.predict(swarm.ratios)
+    assert predicted.shape == swarm.values.shape
+    assert np.isfinite(predicted).all()
+    assert (found.sd(swarm.ratios) > 0).all()
+    for j, report in enumerate(found.reports):
+        assert report.metric == swarm.metrics[j]
+        assert report.runs == 60
+        assert 0.0 < report.rmse <= 1.2 * report.sd
+    assert swarm.metrics[0] in found.report
+
+
+def test_out_of_fold_errors_are_those_of_laws_that_did_not_see_the_run():
+    swarm = swarm_of()
+    found = fit(swarm, Mean(), folds=4, seed=3)
+    guess = np.full(swarm.values.shape, np.nan)
+    for train, test in swarm.folds(4, seed=3):
+        guess[test] = swarm.values[train].mean(axis=0)
+    for j, report in enumerate(found.reports):
+        assert report.rmse == pytest.approx(np.sqrt(np.mean((guess[:, j] - swarm.values[:, j]) ** 2)))
+
+
+def test_auto_takes_the_least_error_and_says_so():
+    swarm = swarm_of(noise=1e-4)
+    found = fit(swarm, "auto")
+    for report in found.reports:
+        assert report.law == min(report.rivals, key=report.rivals.get)
+        assert len(report.rivals) >= 3
+        assert found.laws[report.metric] == report.law
+    exact = fit(swarm, "log_linear")
+    assert exact.reports[0].rmse < 1e-3
+
+
+def test_chosen_runs_are_fitted_but_never_scored():
+    chosen = np.zeros(60, dtype=bool)
+    chosen[:20] = True
+    found = fit(swarm_of(chosen=chosen), "linear")
+    assert all(report.runs == 40 for report in found.reports)
+
+
+def test_missing_values():
+    swarm = swarm_of()
+    values = swarm.values.copy()
+    values[::3, 0] = np.nan
+    holes = Swarm(swarm.ratios, values, domains=DOMAINS, metric_names=list(swarm.metrics))
+    for law in ("linear", "log_linear", "gp"):
+        found = fit(holes, law)
+        assert found.reports[0].runs == 40
+        assert np.abs(found.predict(swarm.ratios) - swarm.values).mean() < 0.2
+
+
+def test_names_align():
+    swarm = swarm_of()
+    found = fit(swarm, "linear")
+    w = swarm.ratios[0]
+    wanted = found.predict(w)
+    order = [2, 0, 3, 1]
+    names = [DOMAINS[k] for k in order]
+    assert np.allclose(found.predict(dict(zip(names, w[order], strict=True))), wanted)
+    assert np.allclose(found.predict(Mixture(names, w[order])), wanted)
+    turned = Swarm(swarm.ratios[:, order], swarm.values, domains=names, metric_names=list(swarm.metrics))
+    assert np.allclose(found.predict(turned)[0], wanted)
+    with pytest.raises(AlignmentError, match="music"):
+        found.predict({"web": 0.5, "code": 0.2, "books": 0.2, "music": 0.1})
+
+
+def test_a_law_for_each_metric():
+    swarm = swarm_of()
+    found = fit(swarm, {"loss_0": "linear", "loss_1": "log_linear"})
+    assert found.laws == {"loss_0": "linear", "loss_1": "log_linear"}
+    both = fit(swarm, "linear").predict(swarm.ratios), fit(swarm, "log_linear").predict(swarm.ratios)
+    assert np.allclose(found.predict(swarm.ratios), np.column_stack([both[0][:, 0], both[1][:, 1]]))
+    with pytest.raises(ValueError, match="missing: loss_1"):
+        fit(swarm, {"loss_0": "linear"})
+
+
+@pytest.mark.parametrize("law", ["linear", "log_linear", "gp"])
+def test_slopes_are_those_of_the_predictions(law):
+    swarm = swarm_of(metrics=3)
+    found = fit(swarm, law)
+    assert found.smooth
+    w = np.array([[0.2, 0.3, 0.4, 0.1]])
+    value, gradient = found.slopes(w)
+    assert np.allclose(value, found.predict(w))
+    move = np.array([1.0, -1.0, 0.5, -0.5])
+    step = 1e-5
+    numeric = (found.predict(w + step * move) - found.predict(w - step * move)) / (2 * step)
+    assert np.allclose(gradient[0] @ move, numeric[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+@pytest.mark.parametrize("law", ["linear", "log_linear", "gp", "lightgbm", "bimix", "autoscale"])
+def test_files_hold_the_whole_fit(law, suffix, tmp_path):
+    swarm = swarm_of()
+    found = fit(swarm, law, folds=3)
+    path = tmp_path / f"law{suffix}"
+    found.save(path)
+    again = Fit.load(path)
+    assert np.array_equal(again.predict(swarm.ratios), found.predict(swarm.ratios))
+    assert np.array_equal(again.sd(swarm.ratios), found.sd(swarm.ratios))
+    assert again.reports == found.reports
+    assert again.domains == found.domains
+    assert again.laws == found.laws
+
+
+def test_files_that_are_no_fit(tmp_path):
+    path = tmp_path / "law.json"
+    for text in ("", "{}", "[1]", json.dumps({"mixfast_fit": 99, "arrays": {}})):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="is not a fit that mixfast saved"):
+            Fit.load(path)
+    with pytest.raises(ValueError, match=r"saved as \.json or \.npz"):
+        fit(swarm_of(), "linear").save(tmp_path / "law.pkl")
+    with pytest.raises(ValueError, match="cannot be saved here"):
+        fit(swarm_of(), Mean()).save(path)
+
+
+def test_what_is_refused():
+    swarm = swarm_of()
+    with pytest.raises(ValueError, match="no law 'cubic'"):
+        fit(swarm, "cubic")
+    with pytest.raises(ValueError, match="no metric loss_9"):
+        fit(swarm, "linear", metrics=["loss_9"])
+    with pytest.raises(ValueError, match="has no fit"):
+        fit(swarm, object())
+    with pytest.raises(ValueError, match="single string"):
+        fit(swarm, "linear", metrics="loss_0")
+    found = fit(swarm, "linear")
+    with pytest.raises(ValueError, match="sum to 1"):
+        found.predict(np.full((1, 4), 0.5))
+    with pytest.raises(ValueError, match=r"\(M, 4\)"):
+        found.predict(np.full((1, 5), 0.2))
+    with pytest.raises(ValueError, match="no metric 'x'"):
+        found.law_of("x")
+
+
+def test_caveats_are_said():
+    rng = np.random.default_rng(0)
+    ratios = np.c_[rng.dirichlet(np.ones(3), 4), np.zeros(4)]
+    values = np.c_[rng.normal(3.0, 0.1, 4), np.full(4, 2.0)]
+    swarm = Swarm(ratios, values, domains=DOMAINS, metric_names=["loss", "flat"])
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        found = fit(swarm, "linear", folds=2)
+    said = " ".join(found.notes)
+    assert "law" in said
+    assert "4 runs for 4 domains" in said
+    assert "flat is 2 in every run" in said
+    assert not found.identified[3]
+
+
+def test_spearman_averages_ties():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.integers(0, 5, 12).astype(float), rng.integers(0, 5, 12).astype(float)
+        assert _report.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, nan_ok=True)
