@@ -195,6 +195,8 @@ class Minimum:
     steps: int = 0
 
 
+# What is beyond floating point on the way is seen and avoided, not warned of.
+@np.errstate(invalid="ignore", over="ignore")
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
     """Minimise over the limits to a Frank-Wolfe gap of `tol`, starting from a sample of the rows where there are many."""
     began = perf_counter()

@@ -126,9 +126,10 @@ def inspect(
         spread = float(losses.max() - shares @ losses)
     else:
         shares, spread = reference.group_weights(table, objective), 0.0
-    value = float(losses.max() if worst else shares @ losses) + pull
-    # A group that does not count may have an infinite slope.
-    slope = shares[shares > 0] @ gradients[shares > 0]
+    # A group that does not count may have an infinite loss and slope.
+    counts = shares > 0
+    value = float(losses.max() if worst else shares[counts] @ losses[counts]) + pull
+    slope = shares[counts] @ gradients[counts]
     # A domain of prior 0 is out under a divergence, whatever the loss gives for it.
     inside = replace(limits, cap=np.where(limits.prior > 0, limits.cap, 0.0)) if kl else limits
     slope = np.where(inside.cap > 0, slope, 0.0) if kl else slope

@@ -26,7 +26,7 @@ BEATEN_BY = 1e-7
 # Seeds that once failed: float32 noise above the tolerance in a working set (3449, 5921), all experts alike (5382), a region
 # of the width of 1e-12 (4455), multipliers from float32 (4583), or beside that of an expert that costs 1e198 nats (2218);
 # the certificate itself, where limits leave a domain nothing (1194) or a group of no weight an infinite slope (7353).
-ONCE_FAILED = (1194, 2218, 3449, 4455, 4583, 5382, 5921, 7353)
+ONCE_FAILED = (1194, 2218, 3024, 3449, 4455, 4583, 5382, 5921, 7353, 14990, 19562)
 
 
 @dataclass(frozen=True)
