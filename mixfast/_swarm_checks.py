@@ -1,0 +1,244 @@
+"""The gate of a Swarm: names, shares, values, directions and units in any accepted form, turned into checked arrays."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast.errors import MixfastError, domain_names, listing
+
+Matrix = NDArray[np.float64]
+
+SUM_TOLERANCE = 5e-3
+"""RegMix publishes shares rounded to 0.001, whose rows miss 1 by up to 0.005; a larger miss is a mistake."""
+
+# 0.995 misses 1 by a rounding more than 0.005.
+_SUM_LIMIT = SUM_TOLERANCE + 1e-9
+# Sums this close to 1 are roundings: such rows keep every bit, so that files give back what was written.
+_SUM_EXACT = 1e-12
+# What solvers leave below 0; it becomes 0.
+_BELOW_ZERO = -1e-12
+
+# Names that end so say which way is better. A Brier score is an error, in spite of its name.
+_HIGHER = re.compile(
+    r"(?<!brier)(?:^|[^a-z0-9])(?:accuracy|acc|acc_norm|acc_raw|acc_per_char|score|f1|exact_match)$", re.IGNORECASE
+)
+# And so say in what unit they are.
+_UNITS = {
+    "nats_per_byte": "nats_per_byte",
+    "nats_per_token": "nats_per_token",
+    "bits_per_byte": "bits_per_byte",
+    "bits_per_token": "bits_per_token",
+    "bpb": "bits_per_byte",
+    "perplexity": "perplexity",
+    "ppl": "perplexity",
+}
+_UNIT = re.compile(rf"(?:^|[^a-z0-9])({'|'.join(_UNITS)})$", re.IGNORECASE)
+_WHOLE = re.compile(r"([+-]?[0-9]+)\.0+\Z")
+
+
+class SwarmError(MixfastError, ValueError):
+    """The runs of a swarm, or the files that should hold them, are malformed."""
+
+
+def unique_names(names: Iterable[str], what: str) -> tuple[str, ...]:
+    """Return names as a tuple of plain strings; raise unless they are unique non-empty strings."""
+    if what == "domain":
+        return domain_names(names, SwarmError)
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise SwarmError(f"{what} names must be a sequence of names, got {names!r}")
+    found = tuple(names)
+    wrong = [ascii(name) for name in found if not isinstance(name, str) or not name.strip()]
+    if wrong:
+        raise SwarmError(f"{what} names must be non-empty strings, got {listing(wrong)}")
+    if not found:
+        raise SwarmError(f"there are no {what}s; at least one is needed")
+    refuse_repeated(found, f"{what} names")
+    return tuple(map(str, found))
+
+
+def refuse_repeated(names: Sequence[str], what: str, advice: str = "") -> None:
+    """Raise, with the names that occur more than once."""
+    if len(set(names)) < len(names):
+        repeated = [f"{name!r} ({count} times)" for name, count in Counter(names).items() if count > 1]
+        raise SwarmError(f"{what} must be unique, repeated: {listing(repeated)}{advice}")
+
+
+def run_id(cell: object) -> str:
+    """Return the id of a run as text: whole numbers without the ``.0`` that a column of floats gives them."""
+    if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
+        return str(int(cell))
+    text = str(cell).strip()
+    whole = _WHOLE.match(text)
+    return whole[1] if whole else text
+
+
+def run_ids(cells: Iterable[object], where: str = "runs") -> tuple[str, ...]:
+    """Return unique, non-empty ids of runs."""
+    if isinstance(cells, (str, bytes)) or not isinstance(cells, Iterable):
+        raise SwarmError(f"{where}: ids must be a sequence, one for each run, got {cells!r}")
+    found = tuple(["" if cell is None or cell != cell else run_id(cell) for cell in cells])
+    if "" in found:
+        rows = [str(index + 1) for index, name in enumerate(found) if not name]
+        raise SwarmError(f"{where}: every run needs an id, missing in row {listing(rows)} below the header")
+    refuse_repeated(
+        found, f"{where}: ids of runs", "; keep one row a run (of several training steps, the one to compare)"
+    )
+    return found
+
+
+def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | None) -> tuple[Matrix, Matrix]:
+    """Return mixtures (R, K) whose rows sum to 1, and by how much each row's sum had missed 1, (R,)."""
+    ratios = _numbers("ratios", given)
+    if ratios.ndim != 2 or ratios.shape[1] != len(domains) or ratios.shape[0] == 0:
+        turned = ratios.ndim == 2 and ratios.shape[0] == len(domains)
+        hint = "; it looks transposed: runs are rows, domains are columns" if turned else ""
+        raise SwarmError(
+            f"ratios must have shape (runs, {len(domains)}), one column for each domain, got {ratios.shape}{hint}"
+        )
+    names = _names(runs, len(ratios))
+    if not np.isfinite(ratios).all():
+        raise SwarmError(
+            f"shares must be finite numbers, got {_cells(~np.isfinite(ratios), ratios, names, domains)}; "
+            "write 0 for a domain a run does not use"
+        )
+    if (ratios < _BELOW_ZERO).any():
+        raise SwarmError(f"shares must not be negative, got {_cells(ratios < 0.0, ratios, names, domains)}")
+    ratios = np.maximum(ratios, 0.0)
+    with np.errstate(over="ignore"):
+        sums = ratios.sum(axis=1)
+        missed = np.abs(sums - 1.0)
+        if (missed > _SUM_LIMIT).any():
+            shown = [f"{names(row)} sums to {sums[row]:.6g}" for row in np.flatnonzero(missed > _SUM_LIMIT).tolist()]
+            raise SwarmError(
+                f"the shares of a run must sum to 1 (within {SUM_TOLERANCE}), but run {listing(shown)}{_why(ratios)}"
+            )
+    rows = missed > _SUM_EXACT
+    ratios[rows] /= sums[rows, None]
+    return ratios, np.where(rows, missed, 0.0)
+
+
+def _why(ratios: Matrix) -> str:
+    """Return what the sums of rows suggest."""
+    if (np.abs(ratios.sum(axis=0) - 1.0) <= _SUM_LIMIT).all():
+        return "; the columns sum to 1, so the table looks transposed: runs are rows, domains are columns"
+    if (np.abs(ratios.sum(axis=1) / 100.0 - 1.0) <= _SUM_LIMIT).all():
+        return "; these look like percentages: divide by 100"
+    return "; a column that is no domain may be among them: columns can be left out by name"
+
+
+def values(given: ArrayLike, metrics: tuple[str, ...], runs: tuple[str, ...], *, whole: bool = True) -> Matrix:
+    """Return metrics (R, J), NaN where a run has no value; with ``whole`` every metric must have some."""
+    found = _numbers("metrics", given)
+    if found.ndim == 1 and len(metrics) == 1:
+        found = found[:, None]
+    if found.shape != (len(runs), len(metrics)):
+        turned = found.shape == (len(metrics), len(runs))
+        hint = "; it looks transposed: runs are rows, metrics are columns" if turned else ""
+        raise SwarmError(
+            f"metrics must have shape ({len(runs)}, {len(metrics)}), one row for each run of ratios and one column "
+            f"for each metric, got {found.shape}{hint}"
+        )
+    if np.isinf(found).any():
+        raise SwarmError(
+            f"metrics must be finite, or NaN where a run has no value, got "
+            f"{_cells(np.isinf(found), found, _names(runs, len(runs)), metrics)}; leave diverged runs empty"
+        )
+    if whole and (empty := np.isnan(found).all(axis=0)).any():
+        named = [metrics[index] for index in np.flatnonzero(empty).tolist()]
+        raise SwarmError(f"no run has a value of {listing(named)}; leave such metrics out")
+    return found
+
+
+def chosen_mask(given: Any, runs: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Return a mask (R,) from None, a mask, or the ids of the chosen runs."""
+    if given is None:
+        return np.zeros(len(runs), dtype=np.bool_)
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise SwarmError(f"chosen must be a mask, one truth value for each run, or a list of run ids, got {given!r}")
+    cells = list(given)
+    if cells and all(isinstance(cell, (bool, np.bool_)) for cell in cells):
+        if len(cells) != len(runs):
+            raise SwarmError(f"chosen must have {len(runs)} truth values, one for each run, got {len(cells)}")
+        return np.array(cells, dtype=np.bool_)
+    named = {run_id(cell) for cell in cells}
+    if unknown := sorted(named - set(runs)):
+        raise SwarmError(f"chosen names unknown runs: {listing(unknown)}; the runs are: {listing(runs)}")
+    return np.array([run in named for run in runs], dtype=np.bool_)
+
+
+def directions(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return "min" or "max" for each metric, and what was told from names that end in accuracy, score and the like."""
+
+    def told(name: str) -> str | None:
+        return "max" if _HIGHER.search(name) else None
+
+    found, guessed = _per_metric("direction", given, metrics, told, default="min")
+    if wrong := [f"{name}={way!r}" for name, way in zip(metrics, found, strict=True) if way not in ("min", "max")]:
+        raise SwarmError(f'direction must be "min" (lower is better) or "max", got {listing(wrong)}')
+    return found, guessed
+
+
+def units(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the unit of each metric, and what was told from names that end in a unit."""
+
+    def told(name: str) -> str | None:
+        if _HIGHER.search(name):
+            return "score"
+        suffix = _UNIT.search(name)
+        return _UNITS[suffix[1].lower()] if suffix else None
+
+    return _per_metric("unit", given, metrics, told, default="nats")
+
+
+def _per_metric(
+    what: str, given: Any, metrics: tuple[str, ...], told: Callable[[str], str | None], default: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return one word for each metric from None, one word, a mapping by name or a sequence; and what names told."""
+    if isinstance(given, str):
+        given = dict.fromkeys(metrics, given)
+    elif given is None:
+        given = {}
+    elif not isinstance(given, Mapping):
+        words = tuple(given)
+        if len(words) != len(metrics):
+            raise SwarmError(f"{what} must have one word for each of the {len(metrics)} metrics, got {len(words)}")
+        given = dict(zip(metrics, words, strict=True))
+    if unknown := [str(name) for name in given if name not in set(metrics)]:
+        raise SwarmError(f"{what} names unknown metrics: {listing(unknown)}; the metrics are: {listing(metrics)}")
+    if wrong := [f"{name}={word!r}" for name, word in given.items() if not isinstance(word, str)]:
+        raise SwarmError(f"{what} must be a word for each metric, got {listing(wrong)}")
+    found, guessed = [], []
+    for name in metrics:
+        word = given.get(name) or told(name)
+        found.append(default if word is None else word)
+        if word is not None and name not in given:
+            guessed.append(name)
+    return tuple(found), tuple(guessed)
+
+
+def _numbers(what: str, given: ArrayLike) -> Matrix:
+    try:
+        return np.array(given, dtype=np.float64)
+    except (TypeError, ValueError) as problem:
+        raise SwarmError(f"{what} must be a matrix of numbers, one row for each run: {problem}") from problem
+
+
+def _names(runs: tuple[str, ...] | None, count: int) -> Callable[[int], str]:
+    if runs is not None and len(runs) != count:
+        raise SwarmError(f"there are {count} rows of ratios, but {len(runs)} ids of runs")
+    return repr if runs is None else lambda row: repr(runs[row])
+
+
+def _cells(where: NDArray[np.bool_], table: Matrix, run: Callable[[int], str], columns: tuple[str, ...]) -> str:
+    """Return the marked cells for a message: one for each run, the first."""
+    rows = np.flatnonzero(where.any(axis=1)).tolist()
+    first = where[rows].argmax(axis=1).tolist()
+    return listing(
+        f"run {run(row)}: {columns[column]}={table[row, column]:.6g}" for row, column in zip(rows, first, strict=True)
+    )

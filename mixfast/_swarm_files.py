@@ -1,0 +1,368 @@
+"""Files and frames of a Swarm: two tables, one of mixtures and one of metrics, joined on the id of the run.
+
+Frames are read through what they have in common: named columns. None of their libraries is imported for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._swarm_checks import SwarmError, refuse_repeated, run_id, run_ids
+from mixfast.errors import listing
+
+Source = str | os.PathLike[str] | IO[str] | IO[bytes]
+
+ID_NAMES = ("run", "run_id", "index")
+"""Columns that may name the runs, the first that both tables have; the others are bookkeeping."""
+
+CHOSEN = "chosen"
+
+BOOKKEEPING = frozenset(
+    [*ID_NAMES, CHOSEN, *("", "unnamed: 0", "name", "display_name", "group", "state", "url", "tags", "notes", "seed"),
+     *("step", "steps", "_step", "date", "time", "created_at", "timestamp")]
+)  # fmt: skip
+"""Columns that are never domains or metrics (in lower case): what Olmix and experiment trackers write beside them."""
+
+_MISSING = frozenset(["", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
+_TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
+    ["0", "0.0", "false", "f", "no", "n", *_MISSING], False
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A table as it came: names of columns, and how to get the cells of one."""
+
+    where: str
+    names: tuple[str, ...]
+    rows: int
+    cells: Callable[[int], Sequence[Any]]  # of the column at this position
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two tables as the arguments of Swarm, and what was left out of them."""
+
+    arguments: dict[str, Any]
+    dropped: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]
+
+
+def read_csv(source: Source, what: str) -> Raw:
+    """Read a comma-separated table with a header; ``what`` names file objects in messages."""
+    if isinstance(source, (str, os.PathLike)):
+        where = f"{what} file {os.fspath(source)}"
+        text: str | bytes = Path(source).read_bytes()
+    elif hasattr(source, "read"):
+        where, text = f"{what} file", source.read()
+    else:
+        raise SwarmError(
+            f"{what} must be a path or an open file, got {type(source).__name__}; Swarm.from_frames takes data frames"
+        )
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError as problem:
+            raise SwarmError(f"{where} is not UTF-8 text: {problem}") from problem
+    return _parsed(text.removeprefix("\ufeff"), where)
+
+
+def _parsed(text: str, where: str) -> Raw:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = [row for row in reader if row]
+    except csv.Error as problem:
+        raise SwarmError(f"{where}, line {reader.line_num}: not comma-separated values: {problem}") from problem
+    if not rows or not text.strip():
+        raise SwarmError(f"{where} is empty; it needs a header, and one row for each run")
+    header = tuple([name.strip() for name in rows.pop(0)])
+    if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
+        raise SwarmError(f"{where} is separated by {marks[0]!r}; write it with commas and decimal points")
+    if all(_is_number(name) for name in header):
+        raise SwarmError(f"{where} has no header: its first line holds numbers only, and should name the columns")
+    if not rows:
+        raise SwarmError(f"{where} has a header but no runs")
+    width = len(header)
+    if set(map(len, rows)) != {width}:
+        odd = next(row for row in rows if len(row) != width)
+        raise SwarmError(
+            f"{where}: the row of {odd[0]!r} (row {rows.index(odd) + 1} below the header) has {len(odd)} cells, "
+            f"but the header has {width}"
+        )
+    columns = list(zip(*rows, strict=True))
+    return Raw(where, header, len(rows), columns.__getitem__)
+
+
+def read_frame(frame: Any, what: str) -> Raw:
+    """Take the columns of a pandas, polars or pyarrow table, of a mapping, or of what exports Arrow streams."""
+    if hasattr(frame, "collect") and not isinstance(frame, Mapping):
+        frame = frame.collect()  # lazy
+    columns: list[Any]
+    if isinstance(frame, Mapping):
+        names, columns = list(frame), list(frame.values())
+    elif isinstance(getattr(frame, "column_names", None), (list, tuple)):
+        names = list(frame.column_names)
+        columns = [frame.column(position) for position in range(len(names))]
+    elif hasattr(frame, "columns") and hasattr(frame, "__getitem__"):
+        names = list(frame.columns)
+        refuse_repeated([str(name) for name in names], f"{what}: names of columns")
+        columns = [frame[name] for name in names]
+        _add_index(frame, names, columns)
+    elif hasattr(frame, "__arrow_c_stream__"):
+        return read_frame(_arrow(frame, what), what)
+    else:
+        raise SwarmError(
+            f"{what} must be a data frame (pandas, polars, pyarrow) or a mapping of column to cells, "
+            f"got {type(frame).__name__}"
+        )
+    if wrong := [repr(name) for name in names if not isinstance(name, str)]:
+        raise SwarmError(f"{what}: names of columns must be strings, got {listing(wrong)}")
+    if not names:
+        raise SwarmError(f"{what} is empty: it has no columns")
+    lengths = {len(column) for column in columns}
+    if len(lengths) != 1:
+        raise SwarmError(f"{what}: columns have different lengths: {listing(sorted(lengths))}")
+    (rows,) = lengths
+    if rows == 0:
+        raise SwarmError(f"{what} has columns but no runs")
+    return Raw(what, tuple(names), rows, lambda position: _plain(columns[position]))
+
+
+def _add_index(frame: Any, names: list[Any], columns: list[Any]) -> None:
+    """Take the labels of pandas rows for a column, unless they only count the rows."""
+    index = getattr(frame, "index", None)
+    if index is None or callable(index) or type(index).__name__ == "RangeIndex":
+        return
+    name = getattr(index, "name", None)
+    name = "index" if name is None and not set(ID_NAMES) & set(names) else name
+    if isinstance(name, str) and name not in names:
+        names.append(name)
+        columns.append(index)
+
+
+def _arrow(frame: Any, what: str) -> Any:
+    try:
+        import pyarrow
+    except ImportError as problem:
+        raise SwarmError(
+            f"{what}: reading a {type(frame).__name__} needs pyarrow: pip install 'mixfast[io]'"
+        ) from problem
+    return pyarrow.table(frame)
+
+
+def _plain(column: Any) -> Sequence[Any]:
+    for method in ("to_numpy", "to_pylist", "to_list", "tolist"):
+        if hasattr(column, method):
+            return cast("Sequence[Any]", getattr(column, method)())
+    return list(column)
+
+
+def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[object] | None, ignore: Any) -> Joined:
+    """Join two tables on the ids of their runs; columns that are not bookkeeping are domains and metrics."""
+    left_out = {ignore} if isinstance(ignore, str) else set(ignore)
+    if unknown := sorted(left_out - set(ratios.names) - set(metrics.names)):
+        raise SwarmError(f"ignore names columns that neither table has: {listing(unknown)}")
+    key = _key(ratios, metrics, id)
+    ids = {raw: run_ids(raw.cells(raw.names.index(key)), raw.where) for raw in (ratios, metrics)}
+    flag = chosen if isinstance(chosen, str) else CHOSEN
+    if isinstance(chosen, str) and chosen not in ratios.names and chosen not in metrics.names:
+        raise SwarmError(
+            f"chosen={chosen!r} is a column of neither table; {ratios.where} has {listing(ratios.names)}; "
+            "to name runs, give a list of their ids"
+        )
+    special = {key, flag} if chosen is None or isinstance(chosen, str) else {key}
+    domains, ignored = _columns(ratios, special, left_out)
+    measured, more = _columns(metrics, special, left_out)
+    if not domains or not measured:
+        raw, kind = (ratios, "domains") if not domains else (metrics, "metrics")
+        raise SwarmError(f"{raw.where} has no column for {kind}: {listing(map(repr, raw.names))}")
+    shares = _table(ratios, domains, ids[ratios])
+    found = _table(metrics, measured, ids[metrics])
+    rows, dropped = _matched(ids, ratios, metrics, found)
+    arguments: dict[str, Any] = {
+        "ratios": shares[list(rows)],
+        "metrics": found[list(rows.values())],
+        "domains": domains,
+        "metric_names": measured,
+        "runs": [ids[ratios][row] for row in rows],
+        "chosen": _chosen(ratios, metrics, ids, rows, chosen, flag),
+    }
+    return Joined(arguments, dropped, tuple(dict.fromkeys(ignored + more)))
+
+
+def _key(ratios: Raw, metrics: Raw, id: str | None) -> str:
+    wanted = ID_NAMES if id is None else (id,)
+    for name in wanted:
+        if name in ratios.names and name in metrics.names:
+            return name
+    what = f"a column {id!r}" if id is not None else "a column with the ids of runs, " + " or ".join(ID_NAMES)
+    raise SwarmError(
+        f"both tables need {what}; rows are never matched by position. {ratios.where} has "
+        f"{listing(map(repr, ratios.names))}. {metrics.where} has {listing(map(repr, metrics.names))}. "
+        "Name a column that both have with id="
+    )
+
+
+def _columns(raw: Raw, special: Collection[str], left_out: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the names that carry numbers, and those that are ignored."""
+    used, ignored = [], []
+    for name in raw.names:
+        if name not in special:
+            (ignored if name in left_out or name.lower() in BOOKKEEPING else used).append(name)
+    refuse_repeated([*used, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
+    return used, ignored
+
+
+def _matched(
+    ids: Mapping[Raw, tuple[str, ...]], ratios: Raw, metrics: Raw, found: NDArray[np.float64]
+) -> tuple[dict[int, int], tuple[tuple[str, str], ...]]:
+    """Return rows of ratios with their rows of metrics, in the order of ratios, and what was dropped for which reason."""
+    position = {name: row for row, name in enumerate(ids[metrics])}
+    valued = (~np.isnan(found)).any(axis=1).tolist()
+    rows: dict[int, int] = {}
+    dropped: list[tuple[str, str]] = []
+    for row, name in enumerate(ids[ratios]):
+        other = position.pop(name, None)
+        if other is None:
+            dropped.append((name, "no row of metrics"))
+        elif not valued[other]:
+            dropped.append((name, "no value of any metric"))
+        else:
+            rows[row] = other
+    dropped += [(name, "no row of ratios") for name in position]
+    if rows:
+        return rows, tuple(dropped)
+    if len(position) < len(ids[metrics]):
+        raise SwarmError(f"{metrics.where}: no run has a value of any metric")
+    hint = ""
+    if set(ids[ratios]) & set(metrics.names):
+        hint = f"; {metrics.where} has the ids among its columns, so it looks transposed: runs are rows"
+    elif set(ids[metrics]) & set(ratios.names):
+        hint = f"; {ratios.where} has the ids among its columns, so it looks transposed: runs are rows"
+    elif set(ratios.names) & set(metrics.names) - BOOKKEEPING:
+        hint = "; they share names of columns, so both look transposed: runs are rows"
+    raise SwarmError(
+        f"the two tables have no run in common: {ratios.where} has {listing(ids[ratios])}; {metrics.where} has "
+        f"{listing(ids[metrics])}{hint}"
+    )
+
+
+def _chosen(
+    ratios: Raw, metrics: Raw, ids: Mapping[Raw, tuple[str, ...]], rows: Mapping[int, int], chosen: Any, flag: str
+) -> Any:
+    """Return a mask of the kept runs, from a column or from ids, which may also be those of dropped runs."""
+    if chosen is not None and not isinstance(chosen, str):
+        named = set(map(run_id, chosen))
+        if unknown := sorted(named - set(ids[ratios]) - set(ids[metrics])):
+            raise SwarmError(f"chosen names unknown runs: {listing(unknown)}; the runs are: {listing(ids[ratios])}")
+        return [ids[ratios][row] in named for row in rows]
+    for raw, kept in ((ratios, list(rows)), (metrics, list(rows.values()))):
+        if flag in raw.names:
+            cells = raw.cells(raw.names.index(flag))
+            words = ["" if cell is None else str(cell).strip().lower() for cell in cells]
+            if wrong := sorted(set(words) - set(_TRUTH)):
+                raise SwarmError(f"{raw.where}: column {flag!r} must hold 0 or 1 (true or false), got {listing(wrong)}")
+            return [_TRUTH[words[row]] for row in kept]
+    return None
+
+
+def _table(raw: Raw, names: Sequence[str], ids: Sequence[str]) -> NDArray[np.float64]:
+    table = np.empty((raw.rows, len(names)))
+    for column, name in enumerate(names):
+        table[:, column] = _floats(raw, name, ids)
+    return table
+
+
+def _floats(raw: Raw, name: str, ids: Sequence[str]) -> NDArray[np.float64]:
+    """Return the numbers of a column, NaN where a cell is missing."""
+    cells = raw.cells(raw.names.index(name))
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
+        return cells.astype(np.float64)
+    try:
+        numbers = np.fromiter(map(float, cells), np.float64, raw.rows)
+    except (TypeError, ValueError):
+        pass
+    else:
+        # Python's float also takes 1_000, which no other reader of such files does.
+        if "_" not in "".join([cell for cell in cells if isinstance(cell, str)]):
+            return numbers
+    numbers = np.empty(raw.rows)
+    wrong = []
+    for row, cell in enumerate(cells):
+        if cell is None or _is_missing(cell):
+            numbers[row] = math.nan
+        elif _is_number(cell):
+            numbers[row] = float(cell)
+        else:
+            wrong.append(f"run {ids[row]!r} has {str(cell)[:40]!r}")
+    if wrong:
+        raise SwarmError(
+            f"{raw.where}: column {name!r} must hold numbers, but {listing(wrong, limit=1)}; if it is "
+            f"neither a domain nor a metric, leave it out with ignore=[{name!r}]"
+        )
+    return numbers
+
+
+def _is_missing(cell: object) -> bool:
+    # The missing cells of pandas are no strings, and refuse to be compared.
+    return (isinstance(cell, str) or type(cell).__name__ in ("NAType", "NaTType")) and str(
+        cell
+    ).strip().lower() in _MISSING
+
+
+def _is_number(cell: Any) -> bool:
+    if isinstance(cell, (str, bytes)) and "_" in str(cell):
+        return False
+    try:
+        float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def write(
+    ratios: Source,
+    metrics: Source,
+    runs: Sequence[str],
+    chosen: NDArray[np.bool_],
+    domains: Sequence[str],
+    shares: NDArray[np.float64],
+    measured: Sequence[str],
+    values: NDArray[np.float64],
+) -> None:
+    """Write both tables; floats get the digits that read back as the same float64, a missing value an empty cell."""
+    if lost := [name for name in (*domains, *measured) if name.lower() in BOOKKEEPING or name != name.strip()]:
+        raise SwarmError(f"these names would not be read back from a file: {listing(map(repr, lost))}; rename them")
+    marked = bool(chosen.any())
+    flags = [[str(int(mark))] if marked else [] for mark in chosen]
+    header = ["run", *([CHOSEN] if marked else []), *domains]
+    _write_csv(
+        ratios, header, ([run, *flag, *row] for run, flag, row in zip(runs, flags, shares.tolist(), strict=True))
+    )
+    # NaN is the only number that differs from itself.
+    cells = ([value if value == value else "" for value in row] for row in values.tolist())
+    _write_csv(metrics, ["run", *measured], ([run, *row] for run, row in zip(runs, cells, strict=True)))
+
+
+def _write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    if isinstance(target, (str, os.PathLike)):
+        Path(target).write_bytes(text.getvalue().encode("utf-8"))
+        return
+    try:
+        cast("IO[str]", target).write(text.getvalue())
+    except TypeError:  # opened for bytes
+        cast("IO[bytes]", target).write(text.getvalue().encode("utf-8"))

@@ -1,0 +1,64 @@
+"""Which runs a law is fitted to and which it is scored on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._swarm_checks import SwarmError
+
+Split = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def same_mixture(ratios: NDArray[np.float64]) -> dict[bytes, list[int]]:
+    """Return the rows of each mixture, in order."""
+    groups: dict[bytes, list[int]] = {}
+    for row, shares in enumerate(ratios):
+        groups.setdefault(shares.tobytes(), []).append(row)
+    return groups
+
+
+def folds(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], n: int, seed: int) -> list[Split]:
+    """Return n splits; runs of one mixture go together, each to the fold that is smallest then."""
+    groups = _shuffled(ratios, chosen, seed)
+    if not 2 <= n <= len(groups):
+        raise SwarmError(
+            f"folds must be at least 2 and at most {len(groups)}, the number of different mixtures among the runs "
+            f"that were not chosen after looking at data; got {n}"
+        )
+    tests: list[list[int]] = [[] for _ in range(n)]
+    for group in groups:
+        min(tests, key=len).extend(group)
+    return [_split(len(ratios), test) for test in tests]
+
+
+def holdout(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], share: float, seed: int) -> Split:
+    """Return one split that tests about this share of the runs that may be tested."""
+    if not 0.0 < share < 1.0:
+        raise SwarmError(f"share must be above 0 and below 1, got {share!r}")
+    groups = _shuffled(ratios, chosen, seed)
+    if len(groups) < 2:
+        raise SwarmError(
+            "a holdout needs at least two different mixtures among the runs that were not chosen after looking at "
+            f"data; of {len(ratios)} runs {int(chosen.sum())} were chosen, and the others have {len(groups)}"
+        )
+    wanted = max(1, round(share * sum(map(len, groups))))
+    test: list[int] = []
+    # One group is left for the fit, whatever the share.
+    for group in groups[:-1]:
+        if not test or len(test) + len(group) <= wanted:
+            test += group
+    return _split(len(ratios), test)
+
+
+def _shuffled(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], seed: int) -> list[list[int]]:
+    """Return the runs that may be tested, grouped by mixture, in an order drawn by seed."""
+    free = np.flatnonzero(~chosen)
+    groups = [free[rows].tolist() for rows in same_mixture(ratios[free]).values()]
+    return [groups[index] for index in np.random.default_rng(seed).permutation(len(groups)).tolist()]
+
+
+def _split(runs: int, test: list[int]) -> Split:
+    tested = np.zeros(runs, dtype=np.bool_)
+    tested[test] = True
+    return np.flatnonzero(~tested).astype(np.int64), np.flatnonzero(tested).astype(np.int64)

@@ -1,0 +1,80 @@
+"""Which name means which: files write the same domain as train_the_pile_arxiv, the_pile_arxiv or arxiv."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mixfast.errors import AlignmentError, listing
+
+_SEPARATORS = "_/.:-| "
+
+
+def affixes(names: Sequence[str]) -> tuple[str, str]:
+    """Return the longest prefix and suffix that all names share and that end, or begin, with a separator."""
+    if len(names) < 2:
+        return "", ""
+    start = _common(names)
+    end = _common([name[::-1] for name in names])[::-1]
+    start = start[: max((start.rfind(mark) for mark in _SEPARATORS), default=-1) + 1]
+    found = [at for at in (end.find(mark) for mark in _SEPARATORS) if at >= 0]
+    return start, end[min(found) :] if found else ""
+
+
+def _common(names: Sequence[str]) -> str:
+    """Return the characters that all names begin with: those that the first and the last in order share."""
+    low, high = min(names), max(names)
+    length = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    return low[:length]
+
+
+def variants(name: str, prefix: str, suffix: str) -> set[str]:
+    """Return the name with nothing, a part or all of the shared prefix and suffix cut off, at separators."""
+    starts = [0] + [at + 1 for at, mark in enumerate(prefix) if mark in _SEPARATORS]
+    ends = [len(name)] + [len(name) - len(suffix) + at for at, mark in enumerate(suffix) if mark in _SEPARATORS]
+    return {name[start:end] for start in starts for end in ends if start < end}
+
+
+def lookup(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str | None]:
+    """Return for each wanted name the known one that it means, None where there is none.
+
+    An exact match wins. Otherwise the two may differ by the prefix and the suffix, or a part of them, that all known
+    names share, or all wanted ones.
+
+    Raises
+    ------
+    AlignmentError
+        Where a name could mean several.
+    """
+    exact = set(known)
+    forms: dict[str, set[str]] = {}
+    for name in known:
+        for form in variants(name, *affixes(known)):
+            forms.setdefault(form, set()).add(name)
+    found: list[str | None] = []
+    for name in wanted:
+        if name in exact:
+            found.append(name)
+            continue
+        meant = set().union(*(forms.get(form, set()) for form in variants(name, *affixes(wanted))))
+        if len(meant) > 1:
+            raise AlignmentError(f"{what} {name!r} could mean each of {listing(sorted(meant))}; give the whole name")
+        found.append(meant.pop() if meant else None)
+    return found
+
+
+def one(known: Sequence[str], name: str, what: str) -> str:
+    """Return the known name that ``name`` means; `AlignmentError` where it means none or several."""
+    found = lookup(known, [name], what)[0]
+    if found is None:
+        raise AlignmentError(f"there is no {what} {name!r}; the {what}s are: {listing(known)}")
+    return found
+
+
+def pairing(known: Sequence[str], wanted: Sequence[str], what: str, other: str) -> list[int]:
+    """Return for each wanted name the position of the known one; the two sets must match one to one."""
+    found = lookup(known, wanted, "domain")
+    named = [name for name in found if name is not None]
+    if len(wanted) != len(known) or len(set(named)) != len(known):
+        raise AlignmentError.between(what, known, other, wanted)
+    position = {name: index for index, name in enumerate(known)}
+    return [position[name] for name in named]

@@ -1,0 +1,185 @@
+"""What a Swarm says about itself: what was left out or changed on the way in, and what can be fitted to the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mixfast._swarm_folds import same_mixture
+from mixfast.errors import listing
+
+if TYPE_CHECKING:
+    from mixfast.swarm import Swarm
+
+# Olmix found the error of proposals to level off at about three runs for each number of a law (arXiv:2602.12237).
+_RUNS_PER_NUMBER = 3
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened to the tables before they were a Swarm."""
+
+    dropped: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+    renormalised: tuple[str, ...] = ()
+    deviation: float = 0.0
+    guessed_directions: tuple[str, ...] = ()
+    guessed_units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwarmReport:
+    """What is in a `Swarm` and what is not; ``str(report)`` is a page to read.
+
+    Attributes
+    ----------
+    kept, domains, metrics : int
+        Runs R, domains K and metrics J of the swarm.
+    dropped : tuple of (str, str)
+        Runs left out, each with the reason.
+    chosen : tuple of str
+        Runs proposed after looking at data.
+    renormalised : tuple of str
+        Runs whose shares missed a sum of 1 and were divided by it.
+    deviation : float
+        By how much the worst of them missed 1.
+    duplicates : tuple of tuple of str
+        Groups of runs with one and the same mixture.
+    constant : tuple of str
+        Metrics with one value for all runs.
+    never_sampled : tuple of str
+        Domains that no run uses: nothing is known of their effect.
+    rank : int
+        Rank of the mixtures (R, K): K where every domain's effect can be told from the others'.
+    missing : mapping of str to int
+        Runs without a value, for each metric that lacks some.
+    ignored : tuple of str
+        Columns of the files that are neither ids, domains nor metrics.
+    guessed_directions, guessed_units : tuple of str
+        Metrics whose direction or unit was told from their names.
+    fits : str
+        What can be fitted to so many runs.
+    """
+
+    kept: int
+    domains: int
+    metrics: int
+    dropped: tuple[tuple[str, str], ...]
+    chosen: tuple[str, ...]
+    renormalised: tuple[str, ...]
+    deviation: float
+    duplicates: tuple[tuple[str, ...], ...]
+    constant: tuple[str, ...]
+    never_sampled: tuple[str, ...]
+    rank: int
+    missing: dict[str, int]
+    ignored: tuple[str, ...]
+    guessed_directions: tuple[str, ...]
+    guessed_units: tuple[str, ...]
+    fits: str
+
+    def __str__(self) -> str:
+        reasons: dict[str, list[str]] = {}
+        for run, reason in self.dropped:
+            reasons.setdefault(reason, []).append(run)
+        lines = [
+            ", ".join(
+                _plural(n, what) for n, what in ((self.kept, "run"), (self.domains, "domain"), (self.metrics, "metric"))
+            )
+        ]
+        lines += [f"dropped, {reason}: {_counted(runs, 'run')}" for reason, runs in reasons.items()]
+        if self.chosen:
+            lines.append(f"chosen after looking at data, never in a test fold: {_counted(self.chosen, 'run')}")
+        if self.renormalised:
+            lines.append(
+                f"shares divided by their sum, which missed 1 by up to {self.deviation:.3g}: "
+                f"{_counted(self.renormalised, 'run')}"
+            )
+        lines += [f"one mixture, {len(group)} runs: {listing(group)}" for group in self.duplicates[:8]]
+        if len(self.duplicates) > 8:
+            lines.append(f"and {len(self.duplicates) - 8} more mixtures with several runs")
+        if self.constant:
+            lines.append(f"the same for all runs: {_counted(self.constant, 'metric')}")
+        if self.missing:
+            shown = listing(f"{name} ({count})" for name, count in self.missing.items())
+            lines.append(f"runs without a value: {shown}")
+        if self.never_sampled:
+            lines.append(f"never sampled, so of unknown effect: {_counted(self.never_sampled, 'domain')}")
+        lines.append(f"rank of the mixtures: {self.rank} of {self.domains}")
+        if self.guessed_directions:
+            lines.append(f"higher is better, by their names: {listing(self.guessed_directions)}")
+        if self.guessed_units:
+            lines.append(f"unit told from the name: {_counted(self.guessed_units, 'metric')}")
+        if self.ignored:
+            lines.append(f"columns not used: {listing(map(repr, self.ignored))}")
+        return "\n".join([*lines, self.fits])
+
+
+def report(swarm: Swarm, history: History) -> SwarmReport:
+    """Return the report of a swarm."""
+    lacking = np.isnan(swarm.values).sum(axis=0).tolist()
+    missing = {name: count for name, count in zip(swarm.metrics, lacking, strict=True) if count}
+    unused = (swarm.ratios == 0.0).all(axis=0)
+    return SwarmReport(
+        kept=len(swarm),
+        domains=len(swarm.domains),
+        metrics=len(swarm.metrics),
+        dropped=history.dropped,
+        chosen=tuple(swarm.runs[row] for row in np.flatnonzero(swarm.chosen).tolist()),
+        renormalised=history.renormalised,
+        deviation=history.deviation,
+        duplicates=tuple(
+            tuple(swarm.runs[row] for row in rows) for rows in same_mixture(swarm.ratios).values() if len(rows) > 1
+        ),
+        constant=_constant(swarm),
+        never_sampled=tuple(swarm.domains[column] for column in np.flatnonzero(unused).tolist()),
+        rank=swarm.matrix_rank,
+        missing=missing,
+        ignored=history.ignored,
+        guessed_directions=history.guessed_directions,
+        guessed_units=history.guessed_units,
+        fits=_fits(len(swarm), len(swarm.domains), swarm.matrix_rank, missing),
+    )
+
+
+def _constant(swarm: Swarm) -> tuple[str, ...]:
+    found = []
+    for name, column in zip(swarm.metrics, swarm.values.T, strict=True):
+        known = column[~np.isnan(column)]
+        if len(known) > 1 and known.min() == known.max():
+            found.append(name)
+    return tuple(found)
+
+
+def _fits(runs: int, domains: int, rank: int, missing: dict[str, int]) -> str:
+    """Return what laws the runs can determine: a log-linear law has a number for each domain and a constant."""
+    needed = domains + 1
+    scarce = [name for name, count in missing.items() if runs - count < needed]
+    if runs < needed:
+        text = (
+            f"{runs} runs for {domains} domains are fewer than domains + 1 = {needed}: the log-linear law has no unique "
+            f"fit; laws held back by a penalty or a prior (ridge, Gaussian process) and boosted trees can be fitted, "
+            f"with caution. About {_RUNS_PER_NUMBER * needed} runs are advised"
+        )
+    elif rank < domains:
+        text = (
+            f"the mixtures leave {domains - rank} of {domains} directions untried: only laws held back by a penalty or "
+            f"a prior have a unique fit, and they know nothing of those directions"
+        )
+    elif runs < _RUNS_PER_NUMBER * needed:
+        text = f"every law can be fitted; for the log-linear law about {_RUNS_PER_NUMBER * needed} runs are advised"
+    else:
+        text = "every law can be fitted"
+    if scarce and runs >= needed:
+        text += f"; but fewer than {needed} runs have a value of {listing(scarce)}"
+    return text
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _counted(names: tuple[str, ...] | list[str], what: str) -> str:
+    return f"{_plural(len(names), what)}: {listing(names)}" if len(names) <= 8 else listing(names)
