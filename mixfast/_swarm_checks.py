@@ -232,7 +232,7 @@ def _numbers(what: str, given: ArrayLike) -> Matrix:
 def _names(runs: tuple[str, ...] | None, count: int) -> Callable[[int], str]:
     if runs is not None and len(runs) != count:
         raise SwarmError(f"there are {count} rows of ratios, but {len(runs)} ids of runs")
-    return repr if runs is None else lambda row: repr(runs[row])
+    return lambda row: repr(str(row) if runs is None else runs[row])
 
 
 def _cells(where: NDArray[np.bool_], table: Matrix, run: Callable[[int], str], columns: tuple[str, ...]) -> str:

@@ -28,10 +28,13 @@ ID_NAMES = ("run", "run_id", "index")
 CHOSEN = "chosen"
 
 BOOKKEEPING = frozenset(
-    [*ID_NAMES, CHOSEN, *("", "unnamed: 0", "name", "display_name", "group", "state", "url", "tags", "notes", "seed"),
+    [*ID_NAMES, CHOSEN, *("", "name", "display_name", "group", "state", "url", "tags", "notes", "seed"),
      *("step", "steps", "_step", "date", "time", "created_at", "timestamp")]
 )  # fmt: skip
 """Columns that are never domains or metrics (in lower case): what Olmix and experiment trackers write beside them."""
+
+# What pandas calls the columns of a file that have no name.
+_NAMELESS = "unnamed:"
 
 _MISSING = frozenset(["", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
 _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
@@ -56,6 +59,11 @@ class Joined:
     arguments: dict[str, Any]
     dropped: tuple[tuple[str, str], ...]
     ignored: tuple[str, ...]
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Whether a column of this name is never a domain or a metric."""
+    return name.lower() in BOOKKEEPING or name.lower().startswith(_NAMELESS)
 
 
 def read_csv(source: Source, what: str) -> Raw:
@@ -218,7 +226,7 @@ def _columns(raw: Raw, special: Collection[str], left_out: Collection[str]) -> t
     used, ignored = [], []
     for name in raw.names:
         if name not in special:
-            (ignored if name in left_out or name.lower() in BOOKKEEPING else used).append(name)
+            (ignored if name in left_out or is_bookkeeping(name) else used).append(name)
     refuse_repeated([*used, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
     return used, ignored
 
@@ -341,7 +349,7 @@ def write(
     values: NDArray[np.float64],
 ) -> None:
     """Write both tables; floats get the digits that read back as the same float64, a missing value an empty cell."""
-    if lost := [name for name in (*domains, *measured) if name.lower() in BOOKKEEPING or name != name.strip()]:
+    if lost := [name for name in (*domains, *measured) if is_bookkeeping(name) or name != name.strip()]:
         raise SwarmError(f"these names would not be read back from a file: {listing(map(repr, lost))}; rename them")
     marked = bool(chosen.any())
     flags = [[str(int(mark))] if marked else [] for mark in chosen]

@@ -243,7 +243,7 @@ BAD = {
     "text": (RATIOS, METRICS.replace("2.25", "two"), "metrics file: column 'c4_loss' must hold numbers, but run 'b' has 'two'"),
     "decimal comma": (RATIOS, METRICS.replace("2.25", '"2,25"'), "'c4_loss' must hold numbers, but run 'b' has '2,25'"),
     "underscore": (RATIOS, METRICS.replace("2.25", "2_25"), "'c4_loss' must hold numbers, but run 'b' has '2_25'"),
-    "no run in common": (RATIOS, METRICS.replace("\n", "\nx"), "no run in common: .*a, b, c, d.*xa, xb, xc, xd"),
+    "no run in common": (RATIOS, METRICS.replace("\n", "\nx").rstrip("x"), "no run in common: .*a, b, c, d.*xa, xb, xc, xd"),
     "metrics all missing": (RATIOS, "run,m,k\na,1,\nb,2,nan\n", "no run has a value of k"),
     "no metric at all": (RATIOS, "run,m\na,\nb,\n", "no run has a value of any metric"),
     "infinite metric": (RATIOS, METRICS.replace("2.25", "inf"), "run 'b': c4_loss=inf; leave diverged runs empty"),
