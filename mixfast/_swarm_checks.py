@@ -74,7 +74,7 @@ def run_id(cell: object) -> str:
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return str(int(cell))
     text = str(cell).strip()
-    whole = _WHOLE.match(text)
+    whole = _WHOLE.match(text) if text.endswith("0") else None
     return whole[1] if whole else text
 
 

@@ -11,6 +11,8 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -50,6 +52,7 @@ class Raw:
     names: tuple[str, ...]
     rows: int
     cells: Callable[[int], Sequence[Any]]  # of the column at this position
+    text: list[list[str]] | None = None  # the rows of a file
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,7 @@ def _parsed(text: str, where: str) -> Raw:
             f"{where}: the row of {odd[0]!r} (row {rows.index(odd) + 1} below the header) has {len(odd)} cells, "
             f"but the header has {width}"
         )
-    columns = list(zip(*rows, strict=True))
-    return Raw(where, header, len(rows), columns.__getitem__)
+    return Raw(where, header, len(rows), lambda position: [row[position] for row in rows], rows)
 
 
 def read_frame(frame: Any, what: str) -> Raw:
@@ -223,7 +225,8 @@ def _key(ratios: Raw, metrics: Raw, id: str | None) -> str:
 
 def _columns(raw: Raw, special: Collection[str], left_out: Collection[str]) -> tuple[list[str], list[str]]:
     """Return the names that carry numbers, and those that are ignored."""
-    used, ignored = [], []
+    used: list[str] = []
+    ignored: list[str] = []
     for name in raw.names:
         if name not in special:
             (ignored if name in left_out or is_bookkeeping(name) else used).append(name)
@@ -236,7 +239,7 @@ def _matched(
 ) -> tuple[dict[int, int], tuple[tuple[str, str], ...]]:
     """Return rows of ratios with their rows of metrics, in the order of ratios, and what was dropped for which reason."""
     position = {name: row for row, name in enumerate(ids[metrics])}
-    valued = (~np.isnan(found)).any(axis=1).tolist()
+    valued: list[bool] = list((~np.isnan(found)).any(axis=1))
     rows: dict[int, int] = {}
     dropped: list[tuple[str, str]] = []
     for row, name in enumerate(ids[ratios]):
@@ -267,7 +270,7 @@ def _matched(
 
 def _chosen(
     ratios: Raw, metrics: Raw, ids: Mapping[Raw, tuple[str, ...]], rows: Mapping[int, int], chosen: Any, flag: str
-) -> Any:
+) -> list[bool] | None:
     """Return a mask of the kept runs, from a column or from ids, which may also be those of dropped runs."""
     if chosen is not None and not isinstance(chosen, str):
         named = set(map(run_id, chosen))
@@ -277,7 +280,7 @@ def _chosen(
     for raw, kept in ((ratios, list(rows)), (metrics, list(rows.values()))):
         if flag in raw.names:
             cells = raw.cells(raw.names.index(flag))
-            words = ["" if cell is None else str(cell).strip().lower() for cell in cells]
+            words: list[str] = ["" if cell is None else str(cell).strip().lower() for cell in cells]
             if wrong := sorted(set(words) - set(_TRUTH)):
                 raise SwarmError(f"{raw.where}: column {flag!r} must hold 0 or 1 (true or false), got {listing(wrong)}")
             return [_TRUTH[words[row]] for row in kept]
@@ -285,25 +288,35 @@ def _chosen(
 
 
 def _table(raw: Raw, names: Sequence[str], ids: Sequence[str]) -> NDArray[np.float64]:
+    positions = [raw.names.index(name) for name in names]
+    table = None if raw.text is None else _plain_numbers(raw.text, positions)
+    if table is not None:
+        return table
     table = np.empty((raw.rows, len(names)))
-    for column, name in enumerate(names):
-        table[:, column] = _floats(raw, name, ids)
+    for column, (name, position) in enumerate(zip(names, positions, strict=True)):
+        table[:, column] = _floats(raw, name, raw.cells(position), ids)
     return table
 
 
-def _floats(raw: Raw, name: str, ids: Sequence[str]) -> NDArray[np.float64]:
+def _plain_numbers(rows: list[list[str]], positions: list[int]) -> NDArray[np.float64] | None:
+    """Return the columns of a file that has nothing but numbers there, None where it has; all loops run in C."""
+    # With two positions at least, the getter gives tuples.
+    pick = itemgetter(*positions, positions[-1])
+    width = len(positions) + 1
+    try:
+        numbers = np.fromiter(map(float, chain.from_iterable(map(pick, rows))), np.float64, len(rows) * width)
+    except ValueError:
+        return None
+    # Python's float also takes 1_000, which no other reader of such files does.
+    if any("_" in "".join(cells) for cells in map(pick, rows)):
+        return None
+    return np.ascontiguousarray(numbers.reshape(-1, width)[:, :-1])
+
+
+def _floats(raw: Raw, name: str, cells: Any, ids: Sequence[str]) -> NDArray[np.float64]:
     """Return the numbers of a column, NaN where a cell is missing."""
-    cells = raw.cells(raw.names.index(name))
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
         return cells.astype(np.float64)
-    try:
-        numbers = np.fromiter(map(float, cells), np.float64, raw.rows)
-    except (TypeError, ValueError):
-        pass
-    else:
-        # Python's float also takes 1_000, which no other reader of such files does.
-        if "_" not in "".join([cell for cell in cells if isinstance(cell, str)]):
-            return numbers
     numbers = np.empty(raw.rows)
     wrong = []
     for row, cell in enumerate(cells):

@@ -1,0 +1,324 @@
+"""Fit configurations of Olmix (YAML): where the swarm is, what to fit and propose, under which limits.
+
+Everything is aligned by name: priors, caps and weights in another order than the files' columns were a bug of theirs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixfast.errors import AlignmentError, BackendError, MixfastError, listing
+from mixfast.region import Region
+from mixfast.swarm import Swarm
+
+_KEYS = {
+    "": {"swarm", "priors", "eval", "regression", "proposer", "constraints", "filtering", "token_counts"},
+    "swarm": {"ratios", "metrics"},
+    "priors": {"relative_sizes", "token_counts", "total_tokens"},
+    "eval": {"type", "tasks"},
+    "regression": {"type", "seed", "n_test", "train_split", "aggregate_task_families"},
+    "proposer": {"type", "temperature", "kl_reg", "use_natural_kl", "fit_only", "make_worst_mix"},
+    "constraints": {"enabled", "target_tokens", "repetition_factor"},
+    "filtering": {"keep_sources", "support_domains", "drop_metrics", "fixed_weight", "obj_weights"},
+}
+# What is understood but not offered here: given any other value than nothing, it is refused and not passed over.
+_UNSUPPORTED = {
+    "proposer": ("temperature", "make_worst_mix", "use_natural_kl"),
+    "filtering": ("keep_sources", "support_domains", "fixed_weight"),
+}
+_REPETITION = 5.0  # Olmix's default where the file names none
+
+
+class OlmixConfigError(MixfastError, ValueError):
+    """A fit configuration of Olmix is malformed or asks for something that is not offered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OlmixConfig:
+    """What a fit configuration asks for.
+
+    Attributes
+    ----------
+    ratios, metrics : Path
+        Files of the swarm; relative paths in the file are relative to its folder.
+    prior : dict of str to float
+        ``relative_sizes`` divided by their sum; the shares of ``token_counts`` where they are not given.
+    token_counts : dict of str to int, or None
+    families : dict of str to tuple of str
+        Metrics of each family of tasks, empty where the file lists none.
+    regression, proposer : str
+        Types, in Olmix's words: log_linear, lightgbm, ...; exact, simulation, search.
+    seed : int
+    train_split : tuple of float
+        Share, or number where above 1, of the runs to fit.
+    aggregate : bool
+        Whether one law is fitted to the mean of each family.
+    kl : float or None
+        Weight of the divergence from the prior.
+    fit_only : bool
+    target_tokens : int or None
+        None where the limits are switched off.
+    max_epochs : float
+    drop_metrics : tuple of str
+    obj_weights : dict of str to float
+        As written, by metric or by family.
+    notes : tuple of str
+        What in the file contradicts itself or lies in the wrong place, and how it was taken.
+    """
+
+    ratios: Path
+    metrics: Path
+    prior: dict[str, float]
+    token_counts: dict[str, int] | None
+    families: dict[str, tuple[str, ...]]
+    regression: str
+    proposer: str
+    seed: int
+    train_split: tuple[float, ...]
+    aggregate: bool
+    kl: float | None
+    fit_only: bool
+    target_tokens: int | None
+    max_epochs: float
+    drop_metrics: tuple[str, ...]
+    obj_weights: dict[str, float]
+    notes: tuple[str, ...]
+
+    def swarm(self) -> Swarm:
+        """Return the swarm of the files, without the metrics to drop and in the units of Olmix: bits per byte."""
+        whole = Swarm.from_csv(self.ratios, self.metrics, unit="bits_per_byte", direction="min")
+        return whole.select([name for name in whole.metrics if name not in set(self.drop_metrics)])
+
+    def region(self, domains: Sequence[str]) -> Region:
+        """Return the region of the limits, in the order of the swarm's domains.
+
+        Raises
+        ------
+        AlignmentError
+            If the file's domains are not the swarm's; both sets are shown.
+        """
+        prior = _aligned("relative_sizes of the configuration", self.prior, domains)
+        if self.target_tokens is None:
+            return Region(domains, prior=prior)
+        if self.token_counts is None:
+            raise OlmixConfigError("constraints are enabled, but priors has no token_counts to derive the caps from")
+        counts = _aligned("token_counts of the configuration", self.token_counts, domains)
+        return Region.from_tokens(counts, self.target_tokens, max_epochs=self.max_epochs, prior=prior)
+
+    def objective(self, metrics: Sequence[str]) -> dict[str, float] | None:
+        """Return weights of the metrics, summing to 1, or None for their plain mean.
+
+        Weights of families are divided evenly among those of their metrics that are left. As in Olmix, metrics
+        without a weight have the weight 1 before the division by the sum, unless families are weighed.
+
+        Raises
+        ------
+        AlignmentError
+            If a weight names neither a metric nor a family.
+        """
+        if not self.obj_weights:
+            return None
+        weights = dict.fromkeys(metrics, 0.0)
+        by_family = set(self.obj_weights) <= set(self.families)
+        if not by_family:
+            dropped = set(self.drop_metrics)
+            if unknown := [name for name in self.obj_weights if name not in weights and name not in dropped]:
+                raise AlignmentError(
+                    f"obj_weights names unknown metrics: {listing(unknown)}; the metrics are: {listing(metrics)}; the "
+                    f"families are: {listing(self.families)}"
+                )
+            weights = {name: self.obj_weights.get(name, 1.0) for name in metrics}
+        for family, weight in self.obj_weights.items() if by_family else ():
+            members = [name for name in self.families[family] if name in weights]
+            if not members and weight:
+                raise AlignmentError(f"no metric of the family {family!r} is left: {listing(self.families[family])}")
+            for name in members:
+                weights[name] += weight / len(members)
+        total = math.fsum(weights.values())
+        if not total > 0.0:
+            raise OlmixConfigError(f"obj_weights must have a positive sum, got {self.obj_weights}")
+        return {name: weight / total for name, weight in weights.items()}
+
+
+def read(path: str | os.PathLike[str]) -> OlmixConfig:
+    """Read a fit configuration.
+
+    Raises
+    ------
+    OlmixConfigError
+        If a key is unknown, missing or given twice, a value is malformed, or something is asked for that is not offered.
+    BackendError
+        If pyyaml is missing.
+    """
+    path = Path(path)
+    document = _section({"": _loaded(path)}, "")
+    swarm, priors, regression, proposer, constraints, filtering, tests = (
+        _section(document, key)
+        for key in ("swarm", "priors", "regression", "proposer", "constraints", "filtering", "eval")
+    )
+    for part in ("ratios", "metrics"):
+        if not isinstance(swarm.get(part), str):
+            raise OlmixConfigError(f"{path}: swarm.{part} must be the path of a file, got {swarm.get(part)!r}")
+    notes: list[str] = []
+    counts = priors.get("token_counts")
+    if "token_counts" in document:
+        notes.append("token_counts stands beside priors and was taken for a part of it")
+        if counts is not None:
+            raise OlmixConfigError(f"{path}: token_counts is given twice, beside priors and in it; remove one")
+        counts = document["token_counts"]
+    tokens = None if counts is None else {name: _whole(n, f"token_counts.{name}") for name, n in _map(counts).items()}
+    return OlmixConfig(
+        ratios=path.parent / swarm["ratios"],
+        metrics=path.parent / swarm["metrics"],
+        prior=_prior(priors.get("relative_sizes"), tokens, notes),
+        token_counts=tokens,
+        families=_families(tests.get("tasks") or {}),
+        regression=str(regression.get("type", "log_linear")),
+        proposer=str(proposer.get("type", "exact")),
+        seed=_whole(regression.get("seed", 0), "regression.seed"),
+        train_split=_split(regression.get("train_split", 1.0)),
+        aggregate=_truth(regression.get("aggregate_task_families"), "regression.aggregate_task_families"),
+        kl=None if proposer.get("kl_reg") is None else _number(proposer["kl_reg"], "proposer.kl_reg"),
+        fit_only=_truth(proposer.get("fit_only"), "proposer.fit_only"),
+        target_tokens=_target(constraints),
+        max_epochs=_number(constraints.get("repetition_factor", _REPETITION), "constraints.repetition_factor"),
+        drop_metrics=tuple(map(str, filtering.get("drop_metrics") or ())),
+        obj_weights={
+            name: _number(weight, f"filtering.obj_weights.{name}")
+            for name, weight in _map(filtering.get("obj_weights") or {}).items()
+        },
+        notes=tuple(notes),
+    )
+
+
+def _loaded(path: Path) -> Any:
+    try:
+        import yaml
+    except ImportError as problem:
+        raise BackendError("reading YAML needs pyyaml: pip install 'mixfast[io]'") from problem
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        """The safe loader, but a key given twice is an error and not a matter of order."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            if repeated := [str(key) for index, key in enumerate(keys) if key in keys[:index]]:
+                raise OlmixConfigError(
+                    f"{path}, below line {node.start_mark.line + 1}: given twice: {listing(repeated)}"
+                )
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise OlmixConfigError(f"{path} is not YAML: {problem}") from problem
+
+
+def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a section with only known keys, empty where the file has none."""
+    where = key or "the configuration"
+    section = document.get(key)
+    if section is None and key not in ("", "swarm", "priors"):
+        return {}
+    if not isinstance(section, Mapping):
+        raise OlmixConfigError(f"{where} must be a mapping with some of {listing(sorted(_KEYS[key]))}, got {section!r}")
+    for name in section:
+        if name not in _KEYS[key]:
+            near = difflib.get_close_matches(str(name), _KEYS[key], 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            known = listing(sorted(_KEYS[key]), limit=len(_KEYS[key]))
+            raise OlmixConfigError(f"{where} has the unknown key {name!r}{hint}; known are: {known}")
+    for name in _UNSUPPORTED.get(key, ()):
+        if section.get(name):
+            raise OlmixConfigError(f"{key}.{name} = {section[name]!r} is not offered here; remove it")
+    return dict(section)
+
+
+def _map(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise OlmixConfigError(f"expected a mapping of name to number, got {given!r}")
+    return {str(name): value for name, value in given.items()}
+
+
+def _prior(given: Any, tokens: Mapping[str, int] | None, notes: list[str]) -> dict[str, float]:
+    if given is None and tokens is None:
+        raise OlmixConfigError("priors needs relative_sizes or token_counts")
+    sizes: dict[str, float] = (
+        dict(tokens or {})
+        if given is None
+        else {name: _number(size, f"relative_sizes.{name}") for name, size in _map(given).items()}
+    )
+    total = math.fsum(sizes.values())
+    if not total > 0.0:
+        raise OlmixConfigError(f"the prior must have a positive sum, got {total}")
+    shares = {name: size / total for name, size in sizes.items()}
+    if given is not None and abs(total - 1.0) > 1e-3:
+        notes.append(f"relative_sizes sum to {total:.6g} and were divided by it")
+    if given is not None and tokens is not None:
+        if set(tokens) != set(shares):
+            raise AlignmentError.between("relative_sizes", shares, "token_counts", tokens)
+        supply = sum(tokens.values())
+        apart = max(abs(shares[name] - count / supply) for name, count in tokens.items()) if supply else 0.0
+        if apart > 1e-3:
+            notes.append(f"relative_sizes differ from the shares of token_counts by up to {apart:.3g}")
+    return shares
+
+
+def _families(tasks: Any) -> dict[str, tuple[str, ...]]:
+    families = {}
+    for family, members in _map(tasks).items():
+        # In-loop tasks map an id to the metric, offline tasks are a list of metrics.
+        names = members.values() if isinstance(members, Mapping) else members
+        if isinstance(names, str) or not isinstance(names, Iterable):
+            raise OlmixConfigError(f"eval.tasks.{family} must be a list of metrics, got {members!r}")
+        families[family] = tuple(map(str, names))
+    return families
+
+
+def _target(constraints: Mapping[str, Any]) -> int | None:
+    if not _truth(constraints.get("enabled"), "constraints.enabled"):
+        return None
+    if constraints.get("target_tokens") is None:
+        raise OlmixConfigError("constraints are enabled, but constraints.target_tokens is missing")
+    return _whole(constraints["target_tokens"], "constraints.target_tokens")
+
+
+def _split(given: Any) -> tuple[float, ...]:
+    return tuple(_number(part, "regression.train_split") for part in (given if isinstance(given, list) else [given]))
+
+
+def _number(given: Any, what: str) -> float:
+    """Return a non-negative number; text such as 7/52.0 is a fraction, as obj_weights have it."""
+    parts = str(given).split("/") if not isinstance(given, bool) else []
+    try:
+        numbers = [float(part) for part in parts]
+        value = numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
+    except (ValueError, IndexError, ZeroDivisionError):
+        value = math.nan
+    if len(parts) > 2 or not 0.0 <= value < math.inf:
+        raise OlmixConfigError(f"{what} must be a number of at least 0, got {given!r}")
+    return value
+
+
+def _whole(given: Any, what: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or given != given // 1 or given < 0:
+        raise OlmixConfigError(f"{what} must be a whole number of at least 0, got {given!r}")
+    return int(given)
+
+
+def _truth(given: Any, what: str) -> bool:
+    if given is not None and not isinstance(given, bool):
+        raise OlmixConfigError(f"{what} must be true or false, got {given!r}")
+    return bool(given)
+
+
+def _aligned(what: str, given: Mapping[str, Any], domains: Sequence[str]) -> dict[str, Any]:
+    if set(given) != set(domains):
+        raise AlignmentError.between(what, given, "the swarm", domains)
+    return {name: given[name] for name in domains}
