@@ -140,7 +140,8 @@ def descend(z, y, delta, quad, floor, c, b, steps, tol):  # type: ignore[no-unty
             elif ratio < 0.1:
                 damp = max(2.0 * damp, 1e-3)
             quiet = quiet + 1 if small else 0
-            if quiet >= 2:
+            # Nearly undamped, Newton's step is the whole way to the minimum; a damped one may just have been short.
+            if quiet >= 2 or (small and damp <= 1e-3):
                 break
         else:
             if promised <= tol * loss:

@@ -17,7 +17,7 @@ __all__ = ["LogLinear"]
 
 # Starts of the constant, in units of the metric's spread below its smallest value: from an almost linear law (far below)
 # to one with all its curvature. One more start lies above the smallest value, where Huber's loss may well want it.
-_DEPTHS = (0.01, 0.03, 0.1, 0.4, 1.0, 3.0)
+_DEPTHS = (0.01, 0.05, 0.2, 0.7, 2.0)
 # Every start first descends on blunter losses, whose local minima are fewer; in units of the spread.
 _BLUNT = (1.0, 0.3, 0.1, 0.05)
 _BLUNT_STEPS, _BLUNT_TOL = 4, 1e-3
@@ -25,7 +25,7 @@ _STEPS, _TOL = 500, 1e-10
 # Two starts with the same blunt loss to this accuracy are in the same valley.
 _SAME = 1e-5
 # From the best minimum, fit a random half of the runs and return to all of them: leaves shallow minima.
-_KICKS = 8
+_KICKS = 6
 # In units of delta: from a law that hardly bends to none at all.
 _PENALTIES = tuple(10.0**k for k in range(-1, -9, -1)) + (0.0,)
 _FOLDS = 10
@@ -347,9 +347,7 @@ class _Search:
                 # With few runs a law may be right for most and astronomic for one: no further off than this counts.
                 guess = np.minimum(c + np.exp(np.minimum(self.basis.z[left] @ b, 700.0)), highest)
                 away = np.abs(self.y[left] - guess)
-                lost[index] += np.where(
-                    away <= self.delta, 0.5 * away**2, self.delta * (away - 0.5 * self.delta)
-                ).sum()
+                lost[index] += np.where(away <= self.delta, 0.5 * away**2, self.delta * (away - 0.5 * self.delta)).sum()
         return float(_PENALTIES[int(lost.argmin())]) * self.delta
 
     def _constants(self) -> list[float]:
@@ -370,9 +368,7 @@ class _Search:
 
     def _sharp(self, point: _Point, quad: Matrix) -> _Point:
         b = point.b.copy()
-        loss, c, steps = self.descend(
-            self.basis.z, self.y, self.delta, quad, self.floor, point.c, b, _STEPS, _TOL
-        )
+        loss, c, steps = self.descend(self.basis.z, self.y, self.delta, quad, self.floor, point.c, b, _STEPS, _TOL)
         return _Point(loss, c, b, steps < _STEPS)
 
 

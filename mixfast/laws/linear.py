@@ -1,0 +1,191 @@
+"""Ridge regression of metrics on mixtures and features, its penalty chosen by leave-one-out error in closed form."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.laws._protocol import Matrix, State, Vector
+from mixfast.laws.log_linear import by_missing
+
+__all__ = ["Linear"]
+
+# Four a decade: the leave-one-out error is flat around its minimum.
+_ALPHAS = np.logspace(-4, 2, 25)
+_STATE = ("intercept", "coef", "alphas", "loo", "noise", "centre", "covariance", "runs")
+
+
+class Linear:
+    """Fit ``f(x) = intercept + coef . x`` to each metric, by least squares with a ridge.
+
+    Minimises ``sum_r (y_r - f(x_r))^2 + alpha * sum_k (scale_k coef_k)^2``, where scale_k is the standard deviation of column
+    k over the runs, or 1 where not `standardise`.
+
+    Parameters
+    ----------
+    alpha : float or "loo", optional
+        The ridge. Default "loo": for each metric the one of 25 values from 1e-4 to 1e2 with the least mean squared
+        leave-one-out error. 0 is ordinary least squares, of least norm where that is not unique.
+    standardise : bool, optional
+        Whether columns are divided by their standard deviation. Default True, for mixtures and features together have
+        different units; False is scikit-learn's ``Ridge(alpha)``.
+
+    Attributes
+    ----------
+    intercept : ndarray (J,); coef : ndarray (J, P)
+        For the columns of x as they were given.
+    alphas, loo, noise : ndarray (J,)
+        The ridge of each metric, its root mean squared leave-one-out error, the standard deviation of the residuals.
+    notes : tuple of str
+        What was unusual: constant metrics or columns, metrics with a single run.
+
+    Raises
+    ------
+    ValueError
+        By `fit` and the constructor, for a metric without any value and for impossible parameters.
+
+    Notes
+    -----
+    One singular value decomposition serves all metrics that the same runs have, and all values of alpha. Deterministic.
+
+    References
+    ----------
+    Liu et al. 2024, "RegMix", arXiv:2407.01492; Golub, Heath and Wahba 1979 for the leave-one-out error.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[0.0, 1.0], [0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
+    >>> law = Linear(alpha=0.0).fit(x, 3.0 + x @ np.array([[1.0], [-1.0]]))
+    >>> law.predict(np.array([[0.75, 0.25]])).round(6).tolist()
+    [[3.5]]
+    """
+
+    name = "linear"
+    uses_features = True
+
+    intercept: Vector
+    coef: Matrix
+    alphas: Vector
+    loo: Vector
+    noise: Vector
+    centre: Matrix  # (J, P)
+    covariance: NDArray[np.float64]  # (J, P, P), of coef
+    runs: Vector
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, *, alpha: float | str = "loo", standardise: bool = True) -> None:
+        if isinstance(alpha, str):
+            if alpha != "loo":
+                raise ValueError(f'alpha is {alpha!r}; give a number, or "loo" to choose it by leave-one-out error')
+        elif not 0.0 <= alpha < np.inf:
+            raise ValueError(f"alpha is {alpha!r}; it must not be negative")
+        self.alpha, self.standardise = alpha, bool(standardise)
+
+    def fit(self, x: Matrix, y: Matrix) -> Self:
+        """Return the law fitted to runs.
+
+        Parameters
+        ----------
+        x : ndarray (R, P)
+            Mixtures, with features behind them if there are any.
+        y : ndarray (R, J)
+            Metrics, NaN where a run has none; each metric is fitted to the runs that have it.
+
+        Returns
+        -------
+        Linear
+            A fitted copy.
+        """
+        x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        metrics, width = y.shape[1], x.shape[1]
+        law = copy.copy(self)
+        law.intercept, law.alphas, law.loo = np.empty(metrics), np.empty(metrics), np.empty(metrics)
+        law.noise, law.runs = np.empty(metrics), np.empty(metrics)
+        law.coef, law.centre = np.empty((metrics, width)), np.empty((metrics, width))
+        law.covariance = np.empty((metrics, width, width))
+        notes: list[str] = []
+        for rows, columns in by_missing(y):
+            if not rows.any():
+                raise ValueError(
+                    f"metrics {columns.tolist()} have no value in any of the {len(y)} runs; leave them out"
+                )
+            law._fit_group(x[rows], y[np.ix_(rows, columns)], columns)
+        still = np.flatnonzero(np.ptp(x, axis=0) == 0.0)
+        if len(still):
+            notes.append(f"columns {still.tolist()} of the inputs never change; their coefficients are 0")
+        for j in range(metrics):
+            if not law.noise[j] > 1e-12 * abs(law.intercept[j]) and law.runs[j] <= width + 1:
+                notes.append(
+                    f"metric {j} has {int(law.runs[j])} runs for {width + 1} numbers; its law passes through all"
+                )
+        law.notes = tuple(notes)
+        return law
+
+    def _fit_group(self, x: Matrix, y: Matrix, columns: NDArray[np.intp]) -> None:
+        runs, width = x.shape
+        centre, level = x.mean(axis=0), y.mean(axis=0)
+        scale = x.std(axis=0) if self.standardise else np.ones(width)
+        # A column that is constant but for rounding must not be blown up to variance 1.
+        scale = np.where(scale > 1e-12 * np.maximum(np.abs(x).max(axis=0), 1e-300), scale, np.inf)
+        u, s, vt = np.linalg.svd((x - centre) / scale, full_matrices=False)
+        keep = s > max(x.shape) * np.finfo(float).eps * max(float(s[0]) if len(s) else 0.0, 1e-300)
+        u, s, v = u[:, keep], s[keep], vt[keep].T
+        target = u.T @ (y - level)
+        alphas = _ALPHAS if isinstance(self.alpha, str) else np.array([float(self.alpha)])
+        errors = np.empty((len(alphas), y.shape[1]))
+        for index, alpha in enumerate(alphas):
+            shrink = s**2 / (s**2 + alpha)
+            # A run that fixes the fit alone tells nothing about the error at it.
+            left = np.maximum(1.0 - 1.0 / runs - (u**2) @ shrink, 1e-6)
+            errors[index] = (((y - level - u @ (shrink[:, None] * target)) / left[:, None]) ** 2).mean(axis=0)
+        picked = errors.argmin(axis=0)
+        for index in np.unique(picked):
+            alpha, some = float(alphas[index]), picked == index
+            into = columns[some]
+            factor = s / (s**2 + alpha)
+            residual = y[:, some] - level[some] - u @ ((s * factor)[:, None] * target[:, some])
+            free = max(runs - 1.0 - float((s * factor).sum()), 1.0)
+            noise = np.sqrt((residual**2).sum(axis=0) / free)
+            self.coef[into] = ((v * factor) @ target[:, some] / scale[:, None]).T
+            self.intercept[into] = level[some] - self.coef[into] @ centre
+            self.centre[into], self.runs[into], self.alphas[into] = centre, runs, alpha
+            self.noise[into], self.loo[into] = noise, np.sqrt(errors[index, some])
+            shape = (v / (s**2 + alpha)) @ v.T
+            if alpha > 0.0:  # directions that no run tells about keep the variance the ridge stands for
+                shape += (np.eye(width) - v @ v.T) / alpha
+            self.covariance[into] = noise[:, None, None] ** 2 * (shape / np.outer(scale, scale))
+
+    def predict(self, x: Matrix) -> Matrix:
+        """Return the metrics (M, J) at inputs (M, P)."""
+        return self.intercept + np.asarray(x, dtype=np.float64) @ self.coef.T
+
+    def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
+        """Return values (M, J) and gradients (M, J, P) with respect to all columns of the inputs."""
+        return self.predict(x), np.broadcast_to(self.coef, (len(x), *self.coef.shape)).copy()
+
+    def sd(self, x: Matrix) -> Matrix:
+        """Return the standard deviation (M, J) of a new run's metrics: the posterior of a ridge, and noise."""
+        x = np.asarray(x, dtype=np.float64)
+        variance = np.empty((len(x), len(self.intercept)))
+        for j, covariance in enumerate(self.covariance):
+            away = x - self.centre[j]
+            variance[:, j] = np.einsum("mk,kl,ml->m", away, covariance, away)
+        return np.sqrt(variance + self.noise**2 * (1.0 + 1.0 / self.runs))
+
+    def state(self) -> State:
+        """Return what the fitted law is made of."""
+        parts: dict[str, Any] = {key: getattr(self, key) for key in _STATE}
+        return {"alpha": self.alpha, "standardise": self.standardise, **parts, "notes": list(self.notes)}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Return the law that `state` was taken from."""
+        law = cls(alpha=state["alpha"], standardise=state["standardise"])
+        for key in _STATE:
+            setattr(law, key, np.asarray(state[key]))
+        law.notes = tuple(state["notes"])
+        return law

@@ -1,0 +1,331 @@
+"""Laws that add up one power of each domain's share: those of AutoScale and of BiMix."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import BackendError
+from mixfast.laws._protocol import Matrix, State, Vector
+
+__all__ = ["AutoScale", "BiMix"]
+
+_STATE = ("theta", "objective", "noise", "covariance")
+# Enough for both laws on 512 runs of 17 domains; a start that is still falling then is far behind another one.
+_STEPS = 1000
+_TINY = 1e-12
+
+
+class _Power:
+    """What the two laws share: least squares within bounds from several starts, Gauss-Newton standard deviations."""
+
+    theta: Matrix  # (J, P)
+    objective: Vector
+    noise: Vector
+    covariance: NDArray[np.float64]  # (J, P, P)
+    notes: tuple[str, ...] = ()
+
+    def _starts(self, domains: int, y: Vector) -> list[Vector]:
+        raise NotImplementedError
+
+    def _limits(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
+        raise NotImplementedError
+
+    def _values(self, theta: Vector, x: Matrix) -> Vector:
+        raise NotImplementedError
+
+    def _jacobian(self, theta: Vector, x: Matrix) -> Matrix:
+        """Derivatives (M, P) with respect to theta."""
+        raise NotImplementedError
+
+    def _slopes(self, theta: Vector, x: Matrix) -> Matrix:
+        """Derivatives (M, K) with respect to the shares."""
+        raise NotImplementedError
+
+    def _parameters(self) -> State:
+        raise NotImplementedError
+
+    def fit(self, x: Matrix, y: Matrix) -> Self:
+        """Return the law fitted to runs.
+
+        Parameters
+        ----------
+        x : ndarray (R, K)
+            Mixtures.
+        y : ndarray (R, J)
+            Metrics, positive, NaN where a run has none; each metric is fitted to the runs that have it.
+
+        Returns
+        -------
+        AutoScale or BiMix
+            A fitted copy.
+
+        Raises
+        ------
+        BackendError
+            Where scipy is not installed.
+        ValueError
+            For a metric without any value, or with one that is not positive.
+        """
+        try:
+            from scipy.optimize import least_squares
+        except ImportError as problem:
+            raise BackendError(
+                "the power laws are fitted by scipy, which is not installed; pip install mixfast[laws]"
+            ) from problem
+        x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        law = copy.copy(self)
+        thetas, covariances, objectives, noises = [], [], [], []
+        notes: list[str] = []
+        for j in range(y.shape[1]):
+            rows = ~np.isnan(y[:, j])
+            inputs, values = x[rows], y[rows, j]
+            if not len(values) or not values.min() > 0.0:
+                found = f"goes down to {values.min():g}" if len(values) else f"has no value in any of the {len(y)} runs"
+                raise ValueError(f"metric {j} {found}; this law is for positive metrics such as losses: leave it out")
+            low, high = self._limits(x.shape[1], values)
+            found_best: Any = None
+            for start in self._starts(x.shape[1], values):
+                result = least_squares(
+                    lambda theta, inputs=inputs, values=values: self._values(theta, inputs) - values,
+                    np.clip(start, low, high),
+                    jac=lambda theta, inputs=inputs: self._jacobian(theta, inputs),
+                    bounds=(low, high),
+                    x_scale="jac",
+                    max_nfev=_STEPS,
+                )
+                if found_best is None or result.cost < found_best.cost:
+                    found_best = result
+            free = max(len(values) - len(low), 1)
+            if len(values) <= len(low):
+                notes.append(f"metric {j} has {len(values)} runs for {len(low)} numbers; they are not determined")
+            if not found_best.status:
+                notes.append(f"metric {j} had not converged after {_STEPS} steps; its law is the best point found")
+            noise = float(np.sqrt(2.0 * found_best.cost / free))
+            # In units of each number's own effect: their scales are many decades apart, and some have none at all.
+            size = np.linalg.norm(found_best.jac, axis=0)
+            unit = found_best.jac / np.where(size > 0.0, size, np.inf)
+            gram = unit.T @ unit + 1e-8 * np.eye(len(low))
+            back = np.where(size > 0.0, 1.0 / np.maximum(size, 1e-300), 0.0)
+            thetas.append(found_best.x)
+            covariances.append(noise**2 * np.linalg.inv(gram) * np.outer(back, back))
+            objectives.append(2.0 * found_best.cost)
+            noises.append(noise)
+        law.theta, law.covariance = np.array(thetas), np.array(covariances)
+        law.objective, law.noise = np.array(objectives), np.array(noises)
+        law.notes = tuple(notes)
+        return law
+
+    def predict(self, x: Matrix) -> Matrix:
+        """Return the metrics (M, J) at mixtures (M, K)."""
+        x = np.asarray(x, dtype=np.float64)
+        return np.stack([self._values(theta, x) for theta in self.theta], axis=1)
+
+    def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
+        """Return values (M, J) and gradients (M, J, K) with respect to the mixtures, as if they were free of their sum."""
+        x = np.asarray(x, dtype=np.float64)
+        return self.predict(x), np.stack([self._slopes(theta, x) for theta in self.theta], axis=1)
+
+    def sd(self, x: Matrix) -> Matrix:
+        """Return the standard deviation (M, J) of a new run's metrics, by Gauss and Newton, noise included."""
+        x = np.asarray(x, dtype=np.float64)
+        result = np.empty((len(x), len(self.theta)))
+        for j, (theta, covariance) in enumerate(zip(self.theta, self.covariance, strict=True)):
+            row = self._jacobian(theta, x)
+            result[:, j] = np.sqrt(np.einsum("mk,kl,ml->m", row, covariance, row) + self.noise[j] ** 2)
+        return result
+
+    def state(self) -> State:
+        """Return what the fitted law is made of."""
+        parts: dict[str, Any] = {key: getattr(self, key) for key in _STATE}
+        return {**self._parameters(), **parts, "notes": list(self.notes)}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Return the law that `state` was taken from."""
+        law = cls(**{key: value for key, value in state.items() if key not in (*_STATE, "notes")})
+        for key in _STATE:
+            setattr(law, key, np.asarray(state[key]))
+        law.notes = tuple(state["notes"])
+        return law
+
+
+class AutoScale(_Power):
+    """Fit ``f(w) = level + sum_k (tokens * (alpha_k + w_k))^-gamma_k`` to each metric, by least squares.
+
+    Each domain's share adds to what all other data are worth for it, alpha_k.
+
+    Parameters
+    ----------
+    tokens : float, optional
+        Length of the runs in tokens; alone it sets where the exponents lie. Default 1e9.
+
+    Attributes
+    ----------
+    level : ndarray (J,); alpha, gamma : ndarray (J, K)
+    objective : ndarray (J,)
+        Sum of squared residuals.
+    notes : tuple of str
+        What was unusual: too few runs, no convergence.
+
+    Notes
+    -----
+    Convex in w. Bounds as in Olmix: ``alpha, gamma >= 1e-12``, level from 0 to the smallest value. Two starts:
+    Olmix's, and one with exponents that meet the metric's mean.
+
+    References
+    ----------
+    Kang et al. 2024, "AutoScale", arXiv:2407.20177; the form is Olmix's (arXiv:2602.12237).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).dirichlet(np.ones(2), 30)
+    >>> y = 1.0 + (1e9 * (0.2 + x[:, :1])) ** -0.05 + (1e9 * (0.5 + x[:, 1:])) ** -0.02
+    >>> bool(np.abs(AutoScale().fit(x, y).predict(x) - y).max() < 1e-4)
+    True
+    """
+
+    name = "autoscale"
+    uses_features = False
+
+    def __init__(self, *, tokens: float = 1e9) -> None:
+        if not 0.0 < tokens < np.inf:
+            raise ValueError(f"tokens is {tokens!r}; give the length of the runs, a positive number")
+        self.tokens = float(tokens)
+
+    @property
+    def level(self) -> Vector:
+        """The constant of each metric, (J,)."""
+        return self.theta[:, 0]
+
+    @property
+    def alpha(self) -> Matrix:
+        """What the other data are worth, as a share of each domain, (J, K)."""
+        return self.theta[:, 1 : 1 + self.theta.shape[1] // 2]
+
+    @property
+    def gamma(self) -> Matrix:
+        """The exponents, (J, K)."""
+        return self.theta[:, 1 + self.theta.shape[1] // 2 :]
+
+    def _parameters(self) -> State:
+        return {"tokens": self.tokens}
+
+    def _starts(self, domains: int, y: Vector) -> list[Vector]:
+        level = 0.1 * float(y.min())
+        exponents = [0.5]
+        each = (float(y.mean()) - level) / domains
+        base = self.tokens * 2.0 / domains
+        if base != 1.0 and -np.log(each) / np.log(base) > 0.0:
+            exponents.append(float(-np.log(each) / np.log(base)))
+        shares = np.full(domains, 1.0 / domains)
+        return [np.concatenate([[level], shares, np.full(domains, exponent)]) for exponent in exponents]
+
+    def _limits(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
+        low = np.full(2 * domains + 1, _TINY)
+        high = np.full(2 * domains + 1, np.inf)
+        low[0], high[0] = 0.0, y.min()
+        return low, high
+
+    def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix]:
+        domains = x.shape[1]
+        gamma, base = theta[1 + domains :], theta[1 : 1 + domains] + x
+        # A power beyond this is no law of any loss; the limit keeps trial points finite.
+        return gamma, base, np.exp(np.minimum(-gamma * np.log(self.tokens * base), 300.0))
+
+    def _values(self, theta: Vector, x: Matrix) -> Vector:
+        return theta[0] + self._parts(theta, x)[2].sum(axis=1)
+
+    def _jacobian(self, theta: Vector, x: Matrix) -> Matrix:
+        gamma, base, power = self._parts(theta, x)
+        return np.column_stack([np.ones(len(x)), -gamma / base * power, -np.log(self.tokens * base) * power])
+
+    def _slopes(self, theta: Vector, x: Matrix) -> Matrix:
+        gamma, base, power = self._parts(theta, x)
+        return -gamma / base * power
+
+
+class BiMix(_Power):
+    """Fit ``f(w) = sum_k factor_k * clip(w_k, floor, 1)^-alpha_k`` to each metric, by least squares.
+
+    Parameters
+    ----------
+    floor : float, optional
+        Least share; the law is infinite at 0. Default 1e-12, as published. A larger one suits runs that leave domains
+        out: with 1e-12 such a run fixes the exponent near 0.
+
+    Attributes
+    ----------
+    factor, alpha : ndarray (J, K)
+    objective : ndarray (J,)
+        Sum of squared residuals.
+    notes : tuple of str
+        What was unusual: too few runs, no convergence.
+
+    Notes
+    -----
+    Convex in w above the floor. Both numbers are at least 0. Three starts: Olmix's exponent 1, and flatter ones.
+
+    References
+    ----------
+    Ge et al. 2024, "BiMix", arXiv:2405.14908, at one length of training; the form is Olmix's (arXiv:2602.12237).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).dirichlet(np.ones(2), 30)
+    >>> y = 1.5 * x[:, :1] ** -0.1 + 0.5 * x[:, 1:] ** -0.3
+    >>> BiMix().fit(x, y).alpha.round(4).tolist()
+    [[0.1, 0.3]]
+    """
+
+    name = "bimix"
+    uses_features = False
+
+    def __init__(self, *, floor: float = 1e-12) -> None:
+        if not 0.0 < floor < 1.0:
+            raise ValueError(f"floor is {floor!r}; give a share above 0 and below 1")
+        self.floor = float(floor)
+
+    @property
+    def factor(self) -> Matrix:
+        """The factors, (J, K)."""
+        return self.theta[:, : self.theta.shape[1] // 2]
+
+    @property
+    def alpha(self) -> Matrix:
+        """The exponents, (J, K)."""
+        return self.theta[:, self.theta.shape[1] // 2 :]
+
+    def _parameters(self) -> State:
+        return {"floor": self.floor}
+
+    def _starts(self, domains: int, y: Vector) -> list[Vector]:
+        factor = np.full(domains, float(y.mean()) / domains)
+        return [np.concatenate([factor, np.full(domains, alpha)]) for alpha in (1.0, 0.1, 0.01)]
+
+    def _limits(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
+        return np.zeros(2 * domains), np.full(2 * domains, np.inf)
+
+    def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix, Matrix]:
+        domains = x.shape[1]
+        share = np.clip(x, self.floor, 1.0)
+        log = np.log(share)
+        return theta[:domains], share, log, np.exp(np.minimum(-theta[domains:] * log, 300.0))
+
+    def _values(self, theta: Vector, x: Matrix) -> Vector:
+        factor, _, _, power = self._parts(theta, x)
+        return power @ factor
+
+    def _jacobian(self, theta: Vector, x: Matrix) -> Matrix:
+        factor, _, log, power = self._parts(theta, x)
+        return np.column_stack([power, -log * factor * power])
+
+    def _slopes(self, theta: Vector, x: Matrix) -> Matrix:
+        factor, share, _, power = self._parts(theta, x)
+        inside = (x > self.floor) & (x <= 1.0)
+        return np.where(inside, -factor * theta[x.shape[1] :] / share * power, 0.0)
