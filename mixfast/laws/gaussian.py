@@ -1,0 +1,375 @@
+"""GaussianProcess: a smooth surface through the runs with its own error bars, for each metric."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import BackendError
+from mixfast.laws._protocol import Matrix, State, Vector
+
+if TYPE_CHECKING:
+    from mixfast.laws._gaussian_fit import Rule
+
+__all__ = ["GaussianProcess"]
+
+Mean = Literal["log_linear", "linear", "constant"]
+
+# Added to shares under the root, whose slope at a share of 0 would be infinite. A tenth of the 0.001 in which published
+# swarms count shares, so that a domain that is absent still differs from one that is hardly there.
+_ROOT = 1e-4
+
+_CHUNK = 256  # candidates whose covariances with 512 runs fit the second-level cache
+_LEAST_RUNS = 3
+_SUM_TO_ONE = 0.01
+
+
+class GaussianProcess:
+    """Predict metrics by Gaussian processes over the square roots of the shares.
+
+    A target t of each metric is a constant, plus ``x.b`` with ``b ~ N(0, s^2)``, plus a process of covariance
+    ``a matern52(|(z - z') / l|)`` with one length scale for each domain, plus noise. ``z = sqrt(w + 1e-4)``, whose
+    distances are Hellinger's; x are the centred shares; features behind the shares are standardised and stand in both.
+    All hyper-parameters are the most likely ones under weak priors (those of one metric do not depend on the others,
+    but for `tasks`).
+
+    Parameters
+    ----------
+    mean : {"log_linear", "linear", "constant"}, default "log_linear"
+        What is expected far from the runs. "log_linear": ``c + exp(b0 + x.b)`` with a floor ``c >= 0`` of its own for each
+        metric: ``t = log(y - c)``. "linear": ``b0 + x.b`` for t = log(y), or y. "constant": no trend.
+    log : bool, default True
+        Whether metrics whose values are all positive are modelled in logarithms. Where they are not, "log_linear"
+        is "linear".
+    tasks : int, default 0
+        0: every metric by itself. Otherwise the rank of what the metrics share (intrinsic coregionalisation): one
+        set of length scales for all, covariance of metrics ``W W' + diag``. Worth trying with few runs.
+    restarts : int, default 0
+        Further searches, from random length scales; the most likely result is kept.
+    prior : float, default 1.0
+        Factor of the priors' precision; 0 is maximum likelihood.
+    seed : int, default 0
+        Of restarts and of the part of the runs that is searched first.
+
+    Raises
+    ------
+    ValueError
+        By settings out of range; by `fit` where a metric has fewer than 3 runs, or shapes do not agree.
+    BackendError
+        By `fit` and `predict` without Numba and SciPy.
+
+    Notes
+    -----
+    A likelihood with its gradient costs ``R^3`` multiply-adds, whatever the number of domains; a prediction R exponentials
+    for each metric. Above 256 runs a random part is searched first. Everything is deterministic.
+
+    References
+    ----------
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, chapters 2, 4 and 5. Bonilla, Chai and Williams,
+    Multi-task Gaussian Process Prediction, 2008.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> w = rng.dirichlet(np.ones(3), size=40)
+    >>> law = GaussianProcess().fit(w, 2 + np.exp(-3 * w[:, :1]))
+    >>> law.predict(np.array([[0.5, 0.25, 0.25]])).round(2).tolist()
+    [[2.22]]
+    """
+
+    name = "gp"
+    uses_features = True
+
+    shares: int
+    _x: Matrix
+    _y: Matrix
+    _z: Matrix
+    _t: Matrix
+    _theta: Matrix
+    _alpha: Matrix
+    _constant: Vector
+    _scale: Vector
+    _floor: Vector
+    _logged: NDArray[np.bool_]
+    _widen: Vector
+    _likelihood: Vector
+    _centre: Vector
+    _spread: Vector
+    _factors: dict[int, Matrix]
+
+    def __init__(
+        self,
+        *,
+        mean: Mean = "log_linear",
+        log: bool = True,
+        tasks: int = 0,
+        restarts: int = 0,
+        prior: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if mean not in ("log_linear", "linear", "constant"):
+            raise ValueError(f"mean must be 'log_linear', 'linear' or 'constant', got {mean!r}")
+        if tasks < 0 or restarts < 0:
+            raise ValueError(f"tasks and restarts must not be negative, got tasks={tasks}, restarts={restarts}")
+        if not (prior >= 0.0 and math.isfinite(prior)):
+            raise ValueError(f"prior must be a finite number from 0 on, got {prior!r}")
+        self.mean: Mean = mean
+        self.log, self.tasks, self.restarts, self.prior, self.seed = bool(log), tasks, restarts, float(prior), seed
+
+    # ------------------------------------------------------------------------------------------------ fit
+
+    def fit(self, x: Matrix, y: Matrix) -> Self:
+        """Fit one process to each metric.
+
+        Parameters
+        ----------
+        x : ndarray (R, K) or (R, K + F)
+            Mixtures, and features behind them. The shares are the first columns that sum to 1 in every row.
+        y : ndarray (R, J)
+            Metrics, NaN where a run has none.
+
+        Returns
+        -------
+        GaussianProcess
+            The fitted law; this one is left as it was.
+        """
+        _require()
+        from mixfast.laws import _gaussian_fit
+
+        x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+            raise ValueError(
+                f"inputs (R, K) and metrics (R, J) must have as many runs, got shapes {x.shape} and {y.shape}"
+            )
+        counts = np.isfinite(y).sum(axis=0)
+        if counts.min(initial=_LEAST_RUNS) < _LEAST_RUNS:
+            worst = int(np.argmin(counts))
+            raise ValueError(
+                f"metric column {worst} has {counts[worst]} runs; a Gaussian process needs {_LEAST_RUNS} or more: "
+                "leave the metric out, or add runs"
+            )
+        law = copy.copy(self)
+        law._x, law._y = x, y
+        law.shares = _share_columns(x)
+        extra = x[:, law.shares :]
+        spread = extra.std(axis=0)
+        law._centre = np.concatenate([x[:, : law.shares].mean(axis=0), extra.mean(axis=0)])
+        law._spread = np.concatenate([np.ones(law.shares), np.where(spread > 0.0, spread, 1.0)])
+        law._z, law._t = law._features(x), law._trend(x)
+        metrics, dims = y.shape[1], x.shape[1]
+        law._theta = np.full((metrics, dims + 4), np.nan)
+        law._alpha = np.zeros((metrics, len(x)))
+        law._constant, law._scale, law._floor = np.zeros(metrics), np.ones(metrics), np.zeros(metrics)
+        law._logged, law._widen, law._likelihood = np.zeros(metrics, bool), np.ones(metrics), np.zeros(metrics)
+        law._factors = {}
+        for metric in range(metrics):
+            rows = np.isfinite(y[:, metric])
+            one = _gaussian_fit.fit(law._z[rows], law._t[rows], y[rows, metric], law._rule(metric))
+            law._theta[metric], law._alpha[metric, rows] = one.theta, one.weights
+            law._constant[metric], law._scale[metric], law._floor[metric] = one.constant, one.scale, one.floor
+            law._logged[metric], law._widen[metric], law._likelihood[metric] = one.logged, one.widen, one.likelihood
+        return law
+
+    def _rule(self, metric: int) -> Rule:
+        from mixfast.laws._gaussian_fit import Rule
+
+        return Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
+
+    # ------------------------------------------------------------------------------------------------ use
+
+    def predict(self, x: Matrix) -> Matrix:
+        """Metrics (M, J) at inputs (M, K [+ F]): the medians of their predictive distributions.
+
+        Cost: R exponentials for each candidate and metric, about 3 ns each.
+        """
+        z, trend = self._inputs(x)
+        from mixfast.laws import _gaussian_loops
+
+        out = np.empty((len(z), len(self._scale)))
+        for metric, column in enumerate(out.T):
+            column[:] = self._constant[metric]
+            if self._scale[metric] == 0.0:
+                continue
+            rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
+            weights = amplitude * self._alpha[metric, rows]
+            norms = np.einsum("rd,rd->r", zs, zs)
+            k = np.empty((min(_CHUNK, len(z)), len(zs)))
+            for first in range(0, len(z), _CHUNK):
+                one = scaled[first : first + _CHUNK]
+                _gaussian_loops.matern(one @ zs.T, np.einsum("md,md->m", one, one), norms, k[: len(one)])
+                column[first : first + _CHUNK] += self._scale[metric] * (k[: len(one)] @ weights)
+            if slope:
+                column += self._scale[metric] * (trend @ self._slope_weights(metric, rows, slope))
+        return self._from_target(out)
+
+    def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
+        """Values (M, J) and gradients (M, J, K [+ F]) with respect to all inputs, shares as if free of their sum."""
+        z, trend = self._inputs(x)
+        from mixfast.laws import _gaussian_loops
+
+        value = np.empty((len(z), len(self._scale)))
+        gradient = np.zeros((len(z), len(self._scale), z.shape[1]))
+        for metric in range(value.shape[1]):
+            value[:, metric] = self._constant[metric]
+            if self._scale[metric] == 0.0:
+                continue
+            rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
+            weights = amplitude * self._alpha[metric, rows]
+            k, h = np.empty((len(z), len(zs))), np.empty((len(z), len(zs)))
+            _gaussian_loops.matern_slope(
+                scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), weights, k, h
+            )
+            one = h @ zs - h.sum(axis=1)[:, None] * scaled
+            gradient[:, metric] = one * np.exp(-self._theta[metric, 1 : 1 + z.shape[1]]) * self._stretch(x)
+            value[:, metric] += self._scale[metric] * (k @ weights)
+            if slope:
+                linear = self._slope_weights(metric, rows, slope)
+                gradient[:, metric] += linear / self._spread
+                value[:, metric] += self._scale[metric] * (trend @ linear)
+        value = self._from_target(value)
+        chain = np.where(self._logged, value - self._floor, 1.0) * self._scale
+        return value, gradient * chain[:, :, None]
+
+    def sd(self, x: Matrix) -> Matrix:
+        """Predictive standard deviations (M, J) of a new run's metrics, noise included; M R^2 multiply-adds a metric."""
+        z, trend = self._inputs(x)
+        from scipy.linalg import blas
+
+        from mixfast.laws import _gaussian_loops
+
+        out = np.zeros((len(z), len(self._scale)))
+        for metric, column in enumerate(out.T):
+            if self._scale[metric] == 0.0:
+                continue
+            rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
+            upper = self._factor(metric)
+            ones = blas.dtrsm(1.0, upper, np.ones((len(zs), 1)), trans_a=1)[:, 0]
+            norms = np.einsum("rd,rd->r", zs, zs)
+            noise = math.exp(self._theta[metric, 1 + z.shape[1]])
+            for first in range(0, len(z), _CHUNK):
+                one, t = scaled[first : first + _CHUNK], trend[first : first + _CHUNK]
+                k = np.empty((len(one), len(zs)))
+                _gaussian_loops.matern(one @ zs.T, np.einsum("md,md->m", one, one), norms, k)
+                k = amplitude * k + slope * (t @ self._t[rows].T)
+                v = blas.dtrsm(1.0, upper, k.T, trans_a=1)
+                known = np.einsum("rm,rm->m", v, v)
+                # The constant is estimated too: what the runs do not say of it is added.
+                constant = (1.0 - ones @ v) ** 2 / (ones @ ones)
+                variance = amplitude + slope * np.einsum("mf,mf->m", t, t) + noise - known + constant
+                column[first : first + _CHUNK] = np.sqrt(np.maximum(variance, noise))
+        out *= self._scale * self._widen
+        return out * np.where(self._logged, self.predict(x) - self._floor, 1.0)
+
+    # ---------------------------------------------------------------------------------------------- state
+
+    _ARRAYS = (
+        "_x", "_y", "_theta", "_alpha", "_constant", "_scale", "_floor", "_logged", "_widen", "_likelihood",
+        "_centre", "_spread",
+    )  # fmt: skip
+    _SETTINGS = ("mean", "log", "tasks", "restarts", "prior", "seed")
+
+    def state(self) -> State:
+        """Settings, runs, hyper-parameters and weights; factors are computed again when `sd` needs them."""
+        self._fitted()
+        settings: State = {name: getattr(self, name) for name in self._SETTINGS}
+        arrays = {name.lstrip("_"): np.array(getattr(self, name)) for name in self._ARRAYS}
+        return {"settings_version": 1, **settings, "shares": self.shares, **arrays}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The law that `state` was taken from; its predictions are the same to the last bit."""
+        law = cls(**{name: state[name] for name in cls._SETTINGS})
+        for name in cls._ARRAYS:
+            setattr(law, name, np.array(state[name.lstrip("_")]))
+        law.shares = int(state["shares"])
+        law._z, law._t, law._factors = law._features(law._x), law._trend(law._x), {}
+        return law
+
+    @property
+    def log_likelihood(self) -> Vector:
+        """Log marginal likelihood (J,) of each metric in its own unit (0 for a constant one), priors included."""
+        self._fitted()
+        return self._likelihood.copy()
+
+    @property
+    def length_scales(self) -> Matrix:
+        """Length scales (J, K + F): of root shares, and of standardised features; large where a column hardly matters."""
+        self._fitted()
+        return np.exp(self._theta[:, 1 : 1 + self._x.shape[1]])
+
+    # -------------------------------------------------------------------------------------------- private
+
+    def _fitted(self) -> None:
+        if not hasattr(self, "_alpha"):
+            raise ValueError("this GaussianProcess is not fitted; use the law that fit(x, y) returns")
+
+    def _inputs(self, x: Matrix) -> tuple[Matrix, Matrix]:
+        """Features and trend of inputs, after a look at their shape."""
+        self._fitted()
+        _require()
+        if x.ndim != 2 or x.shape[1] != self._x.shape[1]:
+            raise ValueError(f"inputs must be (M, {self._x.shape[1]}) as those of the runs, got shape {x.shape}")
+        return self._features(x), self._trend(x)
+
+    def _features(self, x: Matrix) -> Matrix:
+        """Root shares, and standardised features."""
+        shares = np.sqrt(np.maximum(x[:, : self.shares], 0.0) + _ROOT)
+        return np.ascontiguousarray(np.hstack([shares, self._trend(x)[:, self.shares :]]))
+
+    def _trend(self, x: Matrix) -> Matrix:
+        """Centred shares, and standardised features."""
+        return np.ascontiguousarray((x - self._centre) / self._spread)
+
+    def _stretch(self, x: Matrix) -> Matrix:
+        """Derivatives (M, K + F) of `_features`."""
+        out = np.tile(1.0 / self._spread, (len(x), 1))
+        out[:, : self.shares] = 0.5 / np.sqrt(np.maximum(x[:, : self.shares], 0.0) + _ROOT)
+        return out
+
+    def _scaled(self, metric: int, z: Matrix) -> tuple[NDArray[np.bool_], Matrix, Matrix, float, float]:
+        """Which runs have the metric, their features and those of candidates by length scales; amplitude and slope."""
+        dims, theta = z.shape[1], self._theta[metric]
+        rows = np.isfinite(self._y[:, metric])
+        inverse = np.exp(-theta[1 : 1 + dims])
+        # Inner products cancel in distances; around the runs' mean they lose least.
+        middle = self._z[rows].mean(axis=0)
+        slope = 0.0 if math.isnan(theta[dims + 2]) else math.exp(theta[dims + 2])
+        return rows, (self._z[rows] - middle) * inverse, (z - middle) * inverse, math.exp(theta[0]), slope
+
+    def _slope_weights(self, metric: int, rows: NDArray[np.bool_], slope: float) -> Vector:
+        return slope * (self._t[rows].T @ self._alpha[metric, rows])
+
+    def _factor(self, metric: int) -> Matrix:
+        """Cholesky factor of the metric's runs, computed when first needed."""
+        if metric not in self._factors:
+            from mixfast.laws._gaussian_fit import factor
+
+            rows = np.isfinite(self._y[:, metric])
+            self._factors[metric] = factor(self._z[rows], self._t[rows], self._theta[metric])
+        return self._factors[metric]
+
+    def _from_target(self, target: Matrix) -> Matrix:
+        """Metrics from predicted targets: floor + exp(t), or t."""
+        return np.where(self._logged, self._floor + np.exp(np.where(self._logged, target, 0.0)), target)
+
+
+def _share_columns(x: Matrix) -> int:
+    """How many leading columns are shares: as many as it takes to sum to 1 in every row; all, where that never is."""
+    total = np.cumsum(x, axis=1)
+    whole = np.flatnonzero((np.abs(total - 1.0) <= _SUM_TO_ONE).all(axis=0))
+    return int(whole[0]) + 1 if len(whole) else x.shape[1]
+
+
+def _require() -> None:
+    """Refuse with a message that helps where Numba or SciPy is missing."""
+    try:
+        import numba  # noqa: F401
+        import scipy.linalg  # noqa: F401
+    except ImportError as problem:
+        raise BackendError(
+            f"a Gaussian process needs {problem.name}, which is not installed: pip install mixfast[laws]"
+        ) from problem
