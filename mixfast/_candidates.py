@@ -1,0 +1,219 @@
+"""Candidate mixtures: RegMix's simulation to the digit, and samples inside caps and floors that reject nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast.errors import BackendError, InfeasibleError, RegionError
+
+if TYPE_CHECKING:
+    from mixfast.region import Region
+
+Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
+Units = NDArray[np.int64]
+
+# Shares are counted in this part of 1 while they are worked on, see `_candidate_loops`.
+_ONE = 1 << 52
+
+# What a region forgives in the sums of its caps and floors.
+_ROUNDING = 1e-9
+
+# Sweeps between two rows of a walk: a sweep redraws every share twice on average, and each time about half of what a
+# share was is forgotten, so that 1/64 of it is left.
+_SWEEPS = 3
+_BURN_IN = 40
+
+# Long enough for the smallest range to be chosen about as often as its size says; at most 2048, see `walk`.
+_PARTNERS = 2048
+
+
+def dirichlet(prior: ArrayLike, count: int, *, seed: int = 42) -> Matrix:
+    """Draw mixtures (count, K) from Dirichlet(prior), exactly as RegMix's simulation does.
+
+    Parameters
+    ----------
+    prior : array_like (K,)
+        Parameters above 0, used as they are: RegMix takes the shares themselves, which sum to 1.
+    count : int
+        Mixtures; RegMix's notebook draws 100 000, its paper 1 000 000.
+    seed : int, default 42
+
+    Returns
+    -------
+    ndarray (count, K), float64
+        Independent. Sums are 1 to a few roundings only, as in the original.
+
+    Notes
+    -----
+    The bits of ``np.random.seed(seed); np.random.dirichlet(prior, count)``, whose generator numpy has frozen.
+
+    References
+    ----------
+    Liu et al., "RegMix: Data Mixture as Regression for Language Model Pre-training" (arXiv 2407.01492).
+    """
+    return np.random.RandomState(seed).dirichlet(np.asarray(prior, dtype=np.float64), count)
+
+
+def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Matrix:
+    """Draw mixtures (count, K) from ``{low <= w <= high, sum w = 1}``, all parts of it alike.
+
+    Parameters
+    ----------
+    low, high : array_like (K,)
+        Floors and caps of the shares.
+    count : int
+    seed : int, default 0
+
+    Returns
+    -------
+    ndarray (count, K), float64
+        Within the limits to the last bit (but for limits that sum to 1 only up to rounding); each row sums to 1 exactly.
+
+    Raises
+    ------
+    InfeasibleError
+        No mixture lies within the limits.
+
+    Notes
+    -----
+    A Gibbs walk from the middle of the limits: every step redraws two shares. Its law is the uniform one after a
+    burn-in of 40 sweeps; neighbouring rows are three sweeps apart and nearly, not entirely, independent. O(K) a row,
+    however tight the limits are.
+    """
+    least, most = _units(low, high)
+    lowest, highest = sum(least.tolist()), min(sum(most.tolist()), 1 << 62)
+    reach = np.minimum(most, _ONE - (lowest - least)) - np.maximum(least, _ONE - (highest - most))
+    free = np.flatnonzero(reach > 0)
+    start = _middle(least, most)
+    out = np.empty((count, least.size))
+    if count == 0 or free.size < 2:
+        out[:] = start / _ONE
+        return out
+    # Partners in proportion to their ranges: what wide ranges hold could move too rarely if any were as likely as any.
+    size = max(_PARTNERS, 1 << int(free.size - 1).bit_length())
+    widths = reach[free].astype(np.float64)
+    chance = 0.5 * widths / widths.sum() + 0.5 / free.size
+    ends = np.rint(np.cumsum(chance) * size).astype(np.int64)
+    partners = np.repeat(free, np.diff(ends, prepend=0))
+    state = np.random.SeedSequence(seed).generate_state(4, np.uint64)
+    _loops().walk(least, most, start, partners, free, _BURN_IN, _SWEEPS, state, out)
+    return out
+
+
+def around(centre: ArrayLike, strength: float, low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Matrix:
+    """Draw mixtures (count, K) from ``{low <= w <= high, sum w = 1}``, gathered around a centre.
+
+    Parameters
+    ----------
+    centre : array_like (K,)
+        Shares >= 0, divided by their sum.
+    strength : float
+        Above 0. Draws are Dirichlet(strength * centre): 1 is RegMix's simulation, less gives sparser mixtures, more
+        gives mixtures nearer to the centre (standard deviation of a share c: ``sqrt(c (1 - c) / (strength + 1))``).
+    low, high, count, seed
+        As in `uniform`.
+
+    Returns
+    -------
+    ndarray (count, K), float64
+        Independent rows, within the limits as in `uniform`, each summing to 1 exactly.
+
+    Raises
+    ------
+    InfeasibleError
+        No mixture lies within the limits.
+
+    Notes
+    -----
+    The law is not Dirichlet's conditioned on the limits, which would take rejection: draws inside the limits stay as
+    they are, others move to the nearest mixture inside in the metric ``sum (w - x)^2 / centre`` (what a cap takes away
+    goes to the others in proportion to their shares of the centre), hence lie on the boundary. Where caps are tight,
+    that is where optima lie.
+    """
+    least, most = _units(low, high)
+    shares = np.asarray(centre, dtype=np.float64)
+    if shares.shape != least.shape or not np.all(np.isfinite(shares)) or np.any(shares < 0.0) or not shares.any():
+        raise RegionError(f"centre must hold {least.size} finite shares >= 0, not all 0, got {shares.tolist()}")
+    if not 0.0 < strength < np.inf:
+        raise RegionError(f"strength is {strength}, expected a finite number above 0")
+    shares = shares / shares.sum()
+    drawn = shares > 0.0
+    out = np.zeros((count, least.size))
+    out[:, drawn] = np.random.default_rng(seed).dirichlet(strength * shares[drawn], count)
+    # Domains outside the centre get what no other can take.
+    outside = ~drawn
+    if sum(most[drawn].tolist()) + sum(least[outside].tolist()) >= _ONE:
+        most[outside] = least[outside]
+    _loops().settle(out, least, most, np.where(drawn, shares, np.finfo(float).eps))
+    return out
+
+
+def sample(
+    region: Region, count: int, *, centre: ArrayLike | None = None, strength: float = 1.0, seed: int = 0
+) -> Matrix:
+    """Draw mixtures (count, K) of a region: `around` a centre, or `uniform` without one.
+
+    Bounds on groups of domains are met by projection, one call of `Region.project` for each row that breaks one
+    (microseconds a row): such rows lie on the boundary, and the law is that of the draws so moved. Caps and floors hold
+    to the last bit, bounds and the sum of projected rows to a few roundings.
+    """
+    if centre is None:
+        out = uniform(region.floor, region.cap, count, seed=seed)
+    else:
+        out = around(centre, strength, region.floor, region.cap, count, seed=seed)
+    if region.bounds:
+        activity = out @ region.bound_rows.T
+        outside = np.flatnonzero(((activity < region.bound_lower) | (activity > region.bound_upper)).any(axis=1))
+        for row in outside:
+            out[row] = region.project(out[row])
+    return out
+
+
+def _units(low: ArrayLike, high: ArrayLike) -> tuple[Units, Units]:
+    """Limits in units of 2^-52, rounded inwards; an error where they leave nothing."""
+    floor, cap = np.asarray(low, dtype=np.float64), np.minimum(np.asarray(high, dtype=np.float64), 1.0)
+    if floor.ndim != 1 or floor.shape != cap.shape or floor.size == 0:
+        raise RegionError(
+            f"low and high must be two arrays of one length, got the shapes {floor.shape} and {cap.shape}"
+        )
+    if not (np.all(floor >= 0.0) and np.all(floor <= cap)):
+        wrong = np.flatnonzero(~((floor >= 0.0) & (floor <= cap)))
+        raise InfeasibleError(f"low and high must meet 0 <= low <= high, they do not at the places {wrong.tolist()}")
+    lowest, highest = math.fsum(floor), math.fsum(cap)
+    if lowest > 1.0 + _ROUNDING or highest < 1.0 - _ROUNDING:
+        raise InfeasibleError(f"low sums to {lowest:.15g} and high to {highest:.15g}, expected 1 in between")
+    least, most = np.ceil(floor * _ONE).astype(np.int64), np.floor(cap * _ONE).astype(np.int64)
+    # A share fixed between two units, and limits whose sum misses 1 by roundings: the largest gives way.
+    most = np.maximum(least, most)
+    least[least.argmax()] -= max(0, sum(least.tolist()) - _ONE)
+    most[most.argmax()] += max(0, _ONE - sum(most.tolist()))
+    return least, most
+
+
+def _middle(low: Units, high: Units) -> Units:
+    """The point as far between all limits as the sum allows, in units."""
+    room = high - low
+    spare = _ONE - sum(low.tolist())
+    out = low + np.minimum(np.floor(room * (spare / max(sum(room.tolist()), 1))).astype(np.int64), room)
+    missing = _ONE - sum(out.tolist())
+    for k in np.argsort(-room, kind="stable"):
+        step = min(max(missing, int(low[k] - out[k])), int(high[k] - out[k]))
+        out[k] += step
+        missing -= step
+    return out
+
+
+def _loops() -> Any:
+    """The compiled loops, or a message that says how to get Numba."""
+    try:
+        from mixfast import _candidate_loops
+    except ImportError as problem:
+        raise BackendError(
+            "sampling within limits needs Numba, which is missing: pip install mixfast[laws]"
+        ) from problem
+    return _candidate_loops

@@ -1,0 +1,114 @@
+"""Inner loops of boosted trees, compiled by Numba: leaves as bit sets, and the sum of many trees at many mixtures.
+
+A tree of at most 64 leaves is walked without a branch: every node whose test fails strikes out the leaves to its left,
+and the first leaf that is left over is the one reached (QuickScorer; Lucchese et al., SIGIR 2015). The same node is
+asked of a block of mixtures at once, which the compiler turns into vector instructions; features are first replaced by
+how many of the forest's thresholds lie below them, which loses nothing, since trees ask for nothing else.
+Private: `_trees` imports this module when it needs it, for it loads Numba.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+# Codes of 17 features of so many mixtures, their leaf sets and sums stay within the 32 KB of a first-level cache.
+BLOCK = 256
+
+
+@intrinsic
+def _first_bit(typing_context, bits):  # type: ignore[no-untyped-def]
+    """Position of the lowest bit set in an unsigned integer, which must not be 0: one machine instruction."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
+
+    return bits(bits), generate
+
+
+@njit(cache=True, nogil=True)
+def leaf_sets(split_start, left, right, masks, order):  # type: ignore[no-untyped-def]
+    """Fill `masks`, the leaves a failing node leaves standing, and `order`, each tree's leaves from left to right.
+
+    Children below 0 are leaves, ``-1 - child``; children that are nodes come after their parents.
+    """
+    one = masks.dtype.type(1)
+    count = np.zeros(64, np.int64)
+    first = np.zeros(64, np.int64)
+    for tree in range(split_start.size - 1):
+        base = split_start[tree]
+        nodes = split_start[tree + 1] - base
+        leaf_base = base + tree
+        if nodes == 0:
+            order[leaf_base] = 0
+            continue
+        for node in range(nodes - 1, -1, -1):
+            a, b = left[base + node], right[base + node]
+            count[node] = (1 if a < 0 else count[a]) + (1 if b < 0 else count[b])
+        first[0] = 0
+        for node in range(nodes):
+            a, b = left[base + node], right[base + node]
+            here = 1 if a < 0 else count[a]
+            struck = ((one << masks.dtype.type(here)) - one) << masks.dtype.type(first[node])
+            masks[base + node] = ~struck
+            if a < 0:
+                order[leaf_base + first[node]] = -1 - a
+            else:
+                first[a] = first[node]
+            if b < 0:
+                order[leaf_base + first[node] + here] = -1 - b
+            else:
+                first[b] = first[node] + here
+
+
+@njit(cache=True, nogil=True)
+def _codes_of(x, begin, count, grid, grid_start, codes):  # type: ignore[no-untyped-def]
+    """Fill codes[feature, i] with how many thresholds of the feature lie below x[begin + i, feature]."""
+    for f in range(grid_start.size - 1):
+        low, size = grid_start[f], grid_start[f + 1] - grid_start[f]
+        for i in range(count):
+            value = x[begin + i, f]
+            at, step = 0, size
+            while step > 0:
+                half = step >> 1
+                if grid[low + at + half] < value:
+                    at += half + 1
+                    step -= half + 1
+                else:
+                    step = half
+            codes[f, i] = at
+
+
+@njit(cache=True, nogil=True)
+def evaluate(x, begin, end, grid, grid_start, feature, code, mask, node_start, leaf, leaf_start, metric_start, out):  # type: ignore[no-untyped-def]
+    """Fill out[begin:end, metric] with the sums of each metric's trees, added in the order of the trees.
+
+    `node_start` counts pairs of nodes: odd trees are padded by a node that never fails.
+    """
+    width = max(grid_start.size - 1, 1)
+    codes = np.zeros((width, BLOCK), np.int32)
+    alive = np.empty(BLOCK, mask.dtype)
+    total = np.empty(BLOCK, np.float64)
+    every = ~mask.dtype.type(0)
+    for at in range(begin, end, BLOCK):
+        count = min(BLOCK, end - at)
+        _codes_of(x, at, count, grid, grid_start, codes)
+        for metric in range(metric_start.size - 1):
+            total[:] = 0.0
+            for tree in range(metric_start[metric], metric_start[metric + 1]):
+                alive[:] = every
+                for node in range(node_start[tree], node_start[tree + 1], 2):
+                    row_a, row_b = codes[feature[node]], codes[feature[node + 1]]
+                    code_a, code_b = code[node], code[node + 1]
+                    mask_a, mask_b = mask[node], mask[node + 1]
+                    # All of the block, also behind its last mixture: a constant count of steps is unrolled.
+                    for i in range(BLOCK):
+                        kept_a = mask_a if row_a[i] > code_a else every
+                        kept_b = mask_b if row_b[i] > code_b else every
+                        alive[i] &= kept_a & kept_b
+                leaves = leaf_start[tree]
+                for i in range(BLOCK):
+                    total[i] += leaf[leaves + np.int64(_first_bit(alive[i]))]
+            for i in range(count):
+                out[at + i, metric] = total[i]
