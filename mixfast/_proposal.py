@@ -1,0 +1,323 @@
+"""Proposal: the mixture that a law proposes, what the law expects of it, and how far to trust that."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mixfast import _exact, _search
+from mixfast._exact import Exponentials
+from mixfast._multipliers import Multipliers
+from mixfast._newton import Step
+from mixfast._objective import Columns, Matrix, Regularised, Vector
+from mixfast._target import Target
+from mixfast.errors import AlignmentError, listing
+from mixfast.mixture import Mixture
+from mixfast.region import Region
+from mixfast.solution import ShadowPrice
+
+# A multiplier below this is rounding, and a share this close to a limit is at it.
+_PRICE_ROUNDING, _AT_LIMIT = 1e-9, 1e-6
+# Domains in a summary.
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What the law expects the mixture to gain over the prior, in the unit of the objective; positive is better.
+
+    Attributes
+    ----------
+    value : float
+        Objective at the prior less that at the mixture, without the KL term.
+    sd : float or None
+        Standard deviation of that difference for two new runs, as if all metrics erred together; None where the law has none.
+    metrics : dict of str to float
+        The same for each metric, in the metric's unit, positive where the mixture is better.
+    """
+
+    value: float
+    sd: float | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A proposed mixture with what speaks for it.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        Shares in the order of the law's domains.
+    status : str
+        "optimal": `gap` is at most the tolerance, which only an exact solve can say. "optimal_inaccurate", "user_limit": an exact solve
+        that ended above it. "searched": the best mixture that was found, without proof.
+    value : float
+        Objective at the mixture in the unit of the metrics, KL term (and `kappa` times the standard deviation) included.
+    gap : float or None
+        Frank-Wolfe gap: the objective's minimum under the law is at least ``value - gap``. None where searched.
+    method : str
+        "exact", "search" or "regmix".
+    kl : float
+    objective : dict of str to float
+        Weight of each metric, summing to 1; for "worst" solved exactly the multipliers that prove it.
+    limited : dict of str to float
+        Multipliers of the metrics that `tolerance` holds back: objective saved per unit of tolerance.
+    trace : tuple of Step
+        Points (or metrics) looked at, domains, value, gap (nan where searched) and seconds.
+    seconds : float
+    """
+
+    mixture: Mixture
+    status: str
+    value: float
+    gap: float | None
+    method: str
+    kl: float
+    objective: dict[str, float]
+    limited: dict[str, float]
+    trace: tuple[Step, ...] = field(repr=False)
+    seconds: float
+    _law: Any = field(repr=False)
+    _region: Region = field(repr=False)
+    _target: Target = field(repr=False)
+    _usable: Columns | None = field(repr=False)
+    _seed: int = field(repr=False)
+    _gradient: Vector | None = field(repr=False)  # (K,) of an exact solve, the KL term included
+    _smooth: Exponentials | None = field(
+        repr=False
+    )  # the convex objective over all domains, where ranges can be had from it
+    _seen: tuple[Matrix, Vector] | None = field(repr=False)
+
+    @cached_property
+    def _expected(self) -> Matrix:
+        """Metrics (2, J) at the mixture and at the prior."""
+        return np.asarray(self._law.predict(np.stack([self.mixture.weights, self._region.prior])), dtype=np.float64)
+
+    @cached_property
+    def _deviation(self) -> Matrix | None:
+        if not hasattr(self._law, "sd"):
+            return None
+        return np.asarray(self._law.sd(np.stack([self.mixture.weights, self._region.prior])), dtype=np.float64)
+
+    @property
+    def predicted(self) -> dict[str, float]:
+        """What the law expects of each metric at the mixture."""
+        return dict(zip(self._target.metrics, self._expected[0].tolist(), strict=True))
+
+    @property
+    def predicted_sd(self) -> dict[str, float] | None:
+        """Standard deviation of each metric of a new run at the mixture; None where the law has none."""
+        if self._deviation is None:
+            return None
+        return dict(zip(self._target.metrics, self._deviation[0].tolist(), strict=True))
+
+    @cached_property
+    def gain(self) -> Gain:
+        """What the mixture gains over the prior."""
+        here, prior = (float(v) for v in self._target.score(self._expected))
+        sd = None
+        if self._deviation is not None:
+            sd = float(np.hypot(*self._target.spread(self._expected, self._deviation)))
+        each = (self._expected[1] - self._expected[0]) * self._target.sign
+        return Gain(prior - here, sd, dict(zip(self._target.metrics, each.tolist(), strict=True)))
+
+    @property
+    def epochs(self) -> dict[str, float] | None:
+        """Passes over each domain's tokens that the mixture implies; None where the region knows no token counts."""
+        region = self._region
+        if region.available is None or region.target_tokens is None:
+            return None
+        available = dict(zip(region.domains, region.available.tolist(), strict=True))
+        return self.mixture.epochs(available, region.target_tokens)
+
+    @cached_property
+    def multipliers(self) -> Multipliers | None:
+        """Multipliers of the region's limits; None where searched."""
+        if self._gradient is None:
+            return None
+        return _exact.prices(self._region, self._usable, self._gradient)
+
+    @cached_property
+    def shadow_prices(self) -> tuple[ShadowPrice, ...]:
+        """The limits that bind and what relaxing them would save, dearest first; none where searched."""
+        prices = self.multipliers
+        if prices is None:
+            return ()
+        region, w = self._region, self.mixture.weights
+        limits: list[tuple[str, str, float, float, float]] = []
+        for k, name in enumerate(region.domains):
+            limits.append((name, "cap", float(region.cap[k]), float(region.cap[k] - w[k]), float(prices.cap[k])))
+            limits.append(
+                (name, "floor", float(region.floor[k]), float(w[k] - region.floor[k]), float(prices.floor[k]))
+            )
+        for b, (bound, row) in enumerate(zip(region.bounds, region.bound_rows, strict=True)):
+            inside, lower, upper = float(row @ w), float(region.bound_lower[b]), float(region.bound_upper[b])
+            limits.append((bound.name, "at least", lower, inside - lower, float(prices.bound_lower[b])))
+            limits.append((bound.name, "at most", upper, upper - inside, float(prices.bound_upper[b])))
+        least = max(_PRICE_ROUNDING, 10.0 * (self.gap or 0.0))
+        binding = [
+            ShadowPrice(name, limit, value, price, self._sentence(name, limit, value, price))
+            for name, limit, value, slack, price in limits
+            if price > least and slack <= _AT_LIMIT and (limit, value) not in (("cap", 1.0), ("floor", 0.0))
+        ]
+        return tuple(sorted(binding, key=lambda price: -price.price))
+
+    def _sentence(self, name: str, limit: str, value: float, price: float) -> str:
+        region = self._region
+        point = f"{price / 100:.3g} of the objective per percentage point"
+        if limit == "cap":
+            if region.available is not None and region.target_tokens and region.max_epochs is not None:
+                k = region.domains.index(name)
+                epoch = float(region.available[k]) / region.target_tokens
+                # Only where the token count makes the cap: under a tighter one more epochs change nothing.
+                if epoch > 0.0 and abs(region.max_epochs[k] * epoch - value) <= 1e-9:
+                    return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth {price * epoch:.3g} ({point})"
+            return f"{name} is at its cap of {value:.3%}: raising it saves {point}"
+        if limit == "floor":
+            return f"{name} is held up by its floor of {value:.3%}: lowering it saves {point}"
+        change = "lowering" if limit == "at least" else "raising"
+        return f"{name} is at its limit of {limit} {value:.3%}: {change} it saves {point}"
+
+    def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:
+        """How far each share can move while the objective stays within `eps` of this one.
+
+        Parameters
+        ----------
+        eps : float
+            In the unit of `value`, > 0.
+        domains : list of str, optional
+            The domains to look at; all by default.
+
+        Returns
+        -------
+        dict of str to (float, float)
+            Smallest and largest share over mixtures of the region whose objective was computed, so the true range is at least as wide.
+
+        Notes
+        -----
+        After an exact solve of a weighted sum, rays to the ends of the quadratic model are searched, as for `Solution.ranges`;
+        otherwise these are the mixtures that the search looked at.
+        """
+        if not eps > 0.0:
+            raise ValueError(f"eps is {eps}, expected more than 0, in the unit of the objective")
+        names = self.mixture.domains
+        wanted = list(names) if domains is None else list(domains)
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise AlignmentError(f"no domain {listing(unknown)} in the law, whose domains are {listing(names)}")
+        if self._seen is not None:
+            points, scores = self._seen
+            near = points[scores <= self.value + eps]
+            near = np.concatenate([near, self.mixture.weights[None, :]])
+            low, high = near.min(axis=0), near.max(axis=0)
+            return {name: (float(low[k]), float(high[k])) for k, name in enumerate(names) if name in wanted}
+        if self._smooth is None:
+            raise ValueError(
+                "ranges needs a weighted sum of metrics: propose with objective=proposal.objective and no tolerance"
+            )
+        return self._ray_ranges(self._smooth, eps, wanted)
+
+    def _ray_ranges(self, smooth: Exponentials, eps: float, wanted: list[str]) -> dict[str, tuple[float, float]]:
+        from mixfast import _flat
+
+        region, usable = self._region, self._usable
+        names = region.domains
+        index = np.arange(len(names)) if usable is None else usable
+        base = smooth.restrict(usable)
+        objective = Regularised(base, self.kl, region.prior[index]) if self.kl > 0.0 else base
+        w = self.mixture.weights[index]
+        _, gradient, hessian = objective.sums(w, hessian=1)
+        if hessian is None:
+            raise RuntimeError("a Hessian was asked for and not given")
+        hessian[np.diag_indices_from(hessian)] += objective.separable(w, None)[1]
+        limits = _exact.limits_of(region, usable, 0.0)
+        out = dict.fromkeys(wanted, (0.0, 0.0))
+        place = {names[k]: i for i, k in enumerate(index.tolist())}
+        for name in wanted:
+            if name not in place:
+                continue
+            i = place[name]
+            ends = [_flat._model_end(limits, hessian, gradient, w, i, sign, eps) for sign in (-1.0, 1.0)]
+            reached = _flat._along(objective.losses, w, np.array(ends), self.value + eps)
+            out[name] = (float(min(reached[0, i], w[i])), float(max(reached[1, i], w[i])))
+        return out
+
+    @cached_property
+    def worst_mix(self) -> Mixture:
+        """The mixture of the region that the law expects to be worst, for a counterfactual run; searched, without proof."""
+
+        def score(points: Matrix) -> Vector:
+            return self._target.score(np.asarray(self._law.predict(points), dtype=np.float64))
+
+        def slope(points: Matrix) -> Matrix:
+            values, gradients = self._law.slopes(points)
+            return self._target.slope(np.asarray(values), np.asarray(gradients))
+
+        has = hasattr(self._law, "slopes")
+        w = _search.most(self._region, self._usable, score, slope if has else None, self._seed)
+        return Mixture(self.mixture.domains, w)
+
+    def summary(self) -> str:
+        """A page of text: the mixture, what it is expected to gain, what holds it back, and how sure that is."""
+        w, prior = self.mixture.weights, self._region.prior
+        proof = {
+            "optimal": f"No other allowed mixture is better by more than {self.gap or 0.0:.1g} under this law.",
+            "searched": "Found by search: a better mixture may exist.",
+        }.get(
+            self.status, f"Not solved to the tolerance: another mixture may be better by up to {self.gap or 0.0:.2g}."
+        )
+        gain = self.gain
+        sd = "" if gain.sd is None else f" +- {gain.sd:.2g} (one standard deviation, two new runs)"
+        lines = [
+            f"Proposed mixture ({self.method}, {self.status}, {self.seconds * 1e3:.3g} ms). {proof}",
+            f"Expected gain over the prior: {gain.value:.4g}{sd}.",
+        ]
+        if gain.sd is not None and gain.value < gain.sd:
+            lines.append(
+                "The gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
+            )
+        width = max(len(name) for name in self.mixture.domains)
+        epochs = self.epochs
+        order = np.argsort(-w, kind="stable")
+        lines.append(f"  {'domain':{width}}   share   prior" + ("  epochs" if epochs else ""))
+        for k in order[:_SHOWN]:
+            name = self.mixture.domains[k]
+            passes = "" if epochs is None else f"  {epochs[name]:6.2f}"
+            lines.append(f"  {name:{width}}  {w[k]:6.2%}  {prior[k]:6.2%}{passes}")
+        if order.size > _SHOWN:
+            lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
+        lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
+        worse = [(name, -change) for name, change in gain.metrics.items() if change < 0.0]
+        if worse:
+            worse.sort(key=lambda item: -item[1])
+            named = listing(f"{name} by {change:.3g}" for name, change in worse[:5])
+            lines.append(
+                f"Expected to get worse than at the prior: {len(worse)} of {len(gain.metrics)} metrics ({named})."
+            )
+        lines += [f"- {name} is held by its tolerance ({price:.3g} per unit)" for name, price in self.limited.items()]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The proposal as plain numbers and strings, for json."""
+        gain = self.gain
+        return {
+            "mixture": self.mixture.as_dict(),
+            "status": self.status,
+            "value": self.value,
+            "gap": None if self.gap is None or not math.isfinite(self.gap) else self.gap,
+            "method": self.method,
+            "kl": self.kl,
+            "objective": self.objective,
+            "limited": self.limited,
+            "predicted": self.predicted,
+            "predicted_sd": self.predicted_sd,
+            "gain": {"value": gain.value, "sd": gain.sd, "metrics": gain.metrics},
+            "epochs": self.epochs,
+            "shadow_prices": [vars(price) for price in self.shadow_prices],
+            "seconds": self.seconds,
+        }

@@ -1,0 +1,191 @@
+"""What is to be minimised: the forms in which an objective over metrics may be written, turned into weights, by name only.
+
+Also the one place that knows which of a fitted law's metrics are convex functions of the mixture, and which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixfast._exact import Exponentials
+from mixfast._objective import Matrix, Vector
+from mixfast.errors import listing
+
+Objective = str | Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """``sum_j weight_j sign_j f_j``, or where `worst` the largest of ``sign_j f_j`` over metrics of weight above 0.
+
+    Signs are -1 for metrics of which more is better; weights (J,) are >= 0 and sum to 1.
+    """
+
+    metrics: tuple[str, ...]
+    weight: Vector
+    sign: Vector
+    worst: bool
+
+    @property
+    def used(self) -> list[int]:
+        """Positions of the metrics that count."""
+        return [int(j) for j in np.flatnonzero(self.weight > 0.0)]
+
+    def score(self, values: Matrix) -> Vector:
+        """The objective (M,) of metrics (M, J)."""
+        if self.worst:
+            return (values * self.sign)[:, self.weight > 0.0].max(axis=1)
+        return values @ (self.weight * self.sign)
+
+    def spread(self, values: Matrix, sd: Matrix) -> Vector:
+        """Its standard deviation (M,), as if the errors of all metrics went together, which none can exceed."""
+        if self.worst:
+            used = np.array(self.used)
+            top = used[(values * self.sign)[:, used].argmax(axis=1)]
+            return sd[np.arange(len(sd)), top]
+        return sd @ self.weight
+
+    def slope(self, values: Matrix, gradients: Any) -> Matrix:
+        """Gradient (M, K) of the objective from those of the metrics (M, J, K); of the largest metric where `worst`."""
+        if self.worst:
+            used = np.array(self.used)
+            top = used[(values * self.sign)[:, used].argmax(axis=1)]
+            return gradients[np.arange(len(top)), top] * self.sign[top][:, None]
+        return np.einsum("mjk,j->mk", gradients, self.weight * self.sign)
+
+
+def resolve(objective: Objective, law: Any) -> Target:
+    """The weights that an objective gives to a law's metrics; `ValueError` where it names others."""
+    metrics = tuple(law.metrics)
+    sign = _signs(getattr(law, "direction", None), metrics)
+    size = len(metrics)
+    if objective is None or objective == "worst":
+        return Target(metrics, np.full(size, 1.0 / size), sign, objective == "worst")
+    if isinstance(objective, str):
+        chosen = _members(objective, metrics)
+        weight = np.zeros(size)
+        weight[chosen] = 1.0
+    elif isinstance(objective, Mapping):
+        weight = np.zeros(size)
+        for name, given in objective.items():
+            members, share = _entry(name, given, metrics)
+            weight[members] += share / len(members)
+    else:
+        raise ValueError(
+            f"objective is {type(objective).__name__}, expected None, 'worst', a metric's name, or a mapping of metrics or families"
+        )
+    total = math.fsum(weight)
+    if not total > 0.0:
+        raise ValueError(f"objective gives no metric a weight above 0: {objective!r}")
+    return Target(metrics, weight / total, sign, False)
+
+
+def _entry(name: Any, given: Any, metrics: tuple[str, ...]) -> tuple[list[int], float]:
+    """Metrics and their joint weight from one entry: name or pattern and number, or family and members[, number]."""
+    share: Any = 1.0
+    members: Any = name
+    if isinstance(given, str):
+        members = given
+    elif isinstance(given, Mapping):
+        if not {"metrics"} <= set(given) <= {"metrics", "weight"}:
+            raise ValueError(f"family {name!r} has the keys {listing(given)}, expected metrics and, if wanted, weight")
+        members, share = given["metrics"], given.get("weight", 1.0)
+    elif isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], str):
+        members, share = given
+    elif isinstance(given, Sequence):
+        members = given
+    else:
+        share = given
+    try:
+        number = float(share)
+    except (TypeError, ValueError):
+        raise ValueError(f"the weight of {name!r} is {share!r}, expected a number >= 0") from None
+    if not (math.isfinite(number) and number >= 0.0):
+        raise ValueError(f"the weight of {name!r} is {number}, expected a finite number >= 0")
+    if isinstance(members, str):
+        return _members(members, metrics), number
+    found: list[int] = []
+    for member in members:
+        found += [j for j in _members(member, metrics) if j not in found]
+    if not found:
+        raise ValueError(f"family {name!r} has no metrics; the metrics are: {listing(metrics, limit=100)}")
+    return found, number
+
+
+def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
+    """Positions of the metric of this name, or of all that begin with what stands before a final ``*``."""
+    if name in metrics:
+        return [metrics.index(name)]
+    if isinstance(name, str) and name.endswith("*"):
+        found = [j for j, metric in enumerate(metrics) if metric.startswith(name[:-1])]
+        if found:
+            return found
+    raise ValueError(f"objective names {name!r}, which the law does not know; its metrics are: {listing(metrics, 100)}")
+
+
+def _signs(direction: Any, metrics: tuple[str, ...]) -> Vector:
+    """+1 for metrics to minimise, -1 for metrics to maximise."""
+    if direction is None:
+        return np.ones(len(metrics))
+    named = direction if isinstance(direction, Mapping) else dict(zip(metrics, direction, strict=True))
+    wrong = [f"{name}={named[name]!r}" for name in metrics if named.get(name, "min") not in ("min", "max")]
+    if wrong:
+        raise ValueError(f"direction must be 'min' or 'max', got {listing(wrong)}")
+    return np.array([-1.0 if named.get(name, "min") == "max" else 1.0 for name in metrics])
+
+
+@dataclass(frozen=True, eq=False)
+class Convex:
+    """Metrics that are convex in the mixture: ``sign_j f_j(w) = constant_j + linear_j.w + on_j exp(a_j.w)``; 0 for unused ones."""
+
+    a: Matrix  # (J, K)
+    on: Vector  # (J,), 0 or 1
+    linear: Matrix  # (J, K)
+    constant: Vector  # (J,)
+
+    def combined(self, weight: Vector) -> Exponentials:
+        """``sum_j weight_j f_j`` for weights (J,) >= 0."""
+        rows = np.flatnonzero((weight > 0.0) & (self.on > 0.0))
+        return Exponentials(self.a[rows], np.log(weight[rows]), weight @ self.linear, float(weight @ self.constant))
+
+
+def convex_form(law: Any, target: Target) -> tuple[Convex | None, list[str]]:
+    """The convex form of the metrics that count; None, and the names of those that have none, where there are such."""
+    size, k = len(target.metrics), len(law.domains)
+    a, linear, on, constant = np.zeros((size, k)), np.zeros((size, k)), np.zeros(size), np.zeros(size)
+    owner: dict[int, tuple[Any, list[int], list[int]]] = {}
+    find = getattr(law, "law_of", None)
+    for j in target.used:
+        fitted, column = find(target.metrics[j]) if find is not None else (law, j)
+        entry = owner.setdefault(id(fitted), (fitted, [], []))
+        entry[1].append(j)
+        entry[2].append(column)
+    other: list[str] = []
+    for fitted, rows, columns in owner.values():
+        sign = target.sign[rows]
+        if getattr(fitted, "name", "") == "log_linear" and np.asarray(fitted.a).shape[1] == k and (sign > 0.0).all():
+            a[rows], on[rows] = np.asarray(fitted.a)[columns], 1.0
+            constant[rows] = np.exp(np.asarray(fitted.gamma)[columns])
+        elif (plane := _plane(fitted, columns, k)) is not None:
+            constant[rows], linear[rows] = sign * plane[0], sign[:, None] * plane[1]
+        else:
+            other += [target.metrics[j] for j in rows]
+    return (None if other else Convex(a, on, linear, constant)), other
+
+
+def _plane(fitted: Any, columns: list[int], k: int) -> tuple[Vector, Matrix] | None:
+    """Intercepts and coefficients of a law that is linear in the mixture alone; None for others."""
+    if getattr(fitted, "name", "") != "linear" or not hasattr(fitted, "slopes"):
+        return None
+    even = np.full((1, k), 1.0 / k)
+    try:
+        values, gradients = fitted.slopes(even)
+    except ValueError:  # one that was fitted with features wants more columns
+        return None
+    values, gradients = np.asarray(values)[0, columns], np.asarray(gradients)[0, columns]
+    return (values - gradients @ even[0], gradients) if gradients.shape == (len(columns), k) else None
