@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,22 @@ _ARMIJO, _ROUNDING = 1e-4, 1e-13
 _CLOSE = 1e-3
 # More metrics than this, and than domains, cost more in the dual than in the domains.
 _MANY_METRICS = 400
+# The rounding of a sum of shares, and of limits that leave no choice.
+_SUM, _LIMITS = 1e-15, 1e-9
+_TINY = 1e-300
+# How far past the level at which a share comes free the search goes, so that rounding does not hold it back.
+_NUDGE = 1e-6
+
+
+class _Dual(NamedTuple):
+    """What exponents z stand for."""
+
+    y: Vector  # e^z, (J,)
+    w: Vector  # the shares best for the slopes A' y + b, (K,)
+    free: NDArray[np.bool_]  # between their limits
+    there: Vector  # the exponents at those shares, (J,)
+    level: float  # that makes the shares sum to 1
+    value: float  # of the dual: no mixture has a smaller objective
 
 
 class Exponentials(Objective):
@@ -150,45 +167,43 @@ def solve_exact(
     )
 
 
-def _shares(et: Vector, low: Vector, high: Vector, scale: float) -> tuple[Vector, Vector, float] | None:
-    """Shares ``clip(scale * et, low, high)`` that sum to 1, where they are free, and the scale, by Newton from `scale`.
+def _shares(t: Vector, low: Vector, high: Vector, level: float) -> tuple[Vector, NDArray[np.bool_], float] | None:
+    """Shares ``clip(exp(t + level), low, high)`` that sum to 1, which of them are free, and the level, by Newton from `level`.
 
-    The sum is piecewise linear and increasing in the scale. None where no float64 scale will do.
+    In exp(level) their sum is piecewise linear and increasing. None where it does not settle.
     """
-    below, above = 0.0, math.inf
+    below, above = -math.inf, math.inf
     for _ in range(_PASSES):
-        x = scale * et
-        clipped = np.minimum(np.maximum(x, low), high)
-        free = x == clipped
-        room = et @ free
-        excess = float(clipped.sum()) - 1.0
-        if abs(excess) <= 4e-16 * low.size**0.5:
-            return clipped, free, scale
+        # Shares are at most 1: nothing above matters, and nothing must overflow.
+        x = np.exp(np.minimum(t + level, 1.0))
+        w = np.minimum(np.maximum(x, low), high)
+        free = x == w
+        excess = float(w.sum()) - 1.0
+        room = float(x @ free)
+        if abs(excess) <= _SUM:
+            return w, free, level
         if excess > 0.0:
-            above = scale
+            above = level
         else:
-            below = scale
-        if not room > 0.0:
-            # Every share is at a limit: the next breakpoint on the side that is wanted.
-            if excess > 0.0:
-                edge = low if low.any() else high
-                scale = float((np.maximum(edge, high * (x > high))[et > 0.0] / et[et > 0.0]).max()) * (1.0 - 1e-12)
-                scale = min(scale, 0.5 * (below + above)) if math.isfinite(above) else scale
-            else:
-                scale = 2.0 * scale
-            if not (math.isfinite(scale) and scale > 0.0):
-                return None
-            continue
-        new = scale - excess / room
+            below = level
+        if room > max(excess, _TINY):
+            new = level + math.log1p(-excess / room)
+        elif excess > 0.0:
+            # The nearest limit below, at which another share comes free.
+            new = float((np.log(np.maximum(high, _TINY)) - t)[x > high].max(initial=-math.inf)) - _NUDGE
+        else:
+            new = float((np.log(np.maximum(low, _TINY)) - t)[w < high].min(initial=math.inf)) + _NUDGE
         if not below < new < above:
-            if new in (below, above):
-                return clipped, free, scale
-            new = 0.5 * (below + above) if math.isfinite(above) else 2.0 * scale
-        if new == scale:
-            return clipped, free, scale
-        scale = new
-        if not math.isfinite(scale):
-            return None
+            if not (math.isfinite(below) and math.isfinite(above)):
+                # All shares at their caps and still too little, or at their floors and too much, is the rounding of the limits.
+                return (w, free, level) if abs(excess) <= _LIMITS else None
+            new = 0.5 * (below + above)
+        if new in (level, below, above):
+            # A level of thousands has digits enough for shares only up to its rounding.
+            if room > _TINY:
+                w = np.where(free, np.minimum(np.maximum(w * (1.0 - excess / room), low), high), w)
+            return w, free, level
+        level = new
     return None
 
 
@@ -198,62 +213,63 @@ def _dual(
     """Newton's method on the exponents z (J,); its best shares with their gap, whatever that is."""
     began = perf_counter()
     a, s, linear = objective.a, objective.log_weight, objective.linear
+    across = np.ascontiguousarray(a.T)
     log_prior = np.log(prior)
     limits = Limits(low, high, interior=True)
     trace: list[Step] = []
     z = s + a @ start
-    identity = np.eye(z.size)
+    size = z.size
 
-    def at(z: Vector, scale: float) -> tuple[Vector, Vector, Vector, Vector, float, float] | None:
-        """e^z, the shares best for it, where they are free, the exponents there, the scale, and the dual's value."""
+    def at(z: Vector, level: float) -> _Dual | None:
         y = np.exp(z)
-        pull = y @ a + linear
-        t = log_prior - pull / kl
-        et = np.exp(t - t.max())
-        found = _shares(et, low, high, scale if scale > 0.0 else 1.0 / float(et.sum()))
+        t = log_prior - (y @ a + linear) / kl
+        # The sum with no share at a limit is a good first guess, and an exact one far from limits.
+        if math.isinf(level):
+            top = float(t.max())
+            level = -top - math.log(float(np.exp(t - top).sum()))
+        found = _shares(t, low, high, level)
         if found is None:
             return None
-        w, free, scale = found
+        w, free, level = found
         there = s + a @ w
-        # kl * w log(w / prior), a share of 0 costing nothing.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cost = kl * float(np.where(w > 0.0, w * (np.log(w) - log_prior), 0.0).sum())
-        return y, w, free, there, scale, float(y @ (1.0 - z + there)) + float(linear @ w) + cost
+        cost = kl * float(w @ (np.log(np.maximum(w, _TINY)) - log_prior)) + float(linear @ w)
+        return _Dual(y, w, free, there, level, float(y @ (1.0 - z + there)) + cost)
 
     best = Minimum(start, math.inf, linear, math.inf, trace)
     with np.errstate(over="ignore", invalid="ignore"):
-        here = at(z, 0.0)
+        here = at(z, math.inf)
         for step in range(_STEPS):
-            if here is None or not math.isfinite(here[-1]):
+            if here is None or not math.isfinite(here.value):
                 return best
-            y, w, free, there, scale, value = here
-            rest = there - z
+            y, w, free = here.y, here.w, here.free
+            rest = here.there - z
             if float(np.abs(rest).max(initial=0.0)) <= _CLOSE:
                 found = _certify(objective, limits, kl, log_prior, w)
-                trace.append(Step(z.size, w.size, found[0], found[2], perf_counter() - began))
+                trace.append(Step(size, w.size, found[0], found[2], perf_counter() - began))
                 if found[2] < best.gap:
                     best = Minimum(w, found[0], found[1], found[2], trace, None, step)
                 if found[2] <= tol:
                     return best
             # Where shares are free they answer a change of the pull by -C / kl, C = diag(w) - w w' / sum(w).
+            loose = w * free
             root = np.sqrt(y)
-            spread = (a * np.where(free, w, 0.0)) if not free.all() else a * w
-            mean = spread.sum(axis=1)
-            total = float(w @ free)
-            matrix = spread @ a.T
+            mean = a @ loose
+            matrix = (a * loose) @ across
+            total = float(loose.sum())
             if total > 0.0:
-                matrix -= np.outer(mean, mean / total)
-            matrix *= np.outer(root, root / kl)
-            matrix += identity
+                matrix -= mean[:, None] * (mean / total)
+            matrix *= root[:, None]
+            matrix *= root / kl
+            matrix.flat[:: size + 1] += 1.0
             dy = root * np.linalg.solve(matrix, root * rest)
             slope = float(rest @ dy)
-            # One more step is worth it as long as the dual's slope can be told from rounding.
             if not slope > 0.0:
                 break
             move, length = dy / y, 1.0
+            rounding = _ROUNDING * max(1.0, abs(here.value))
             for _ in range(_HALVINGS):
-                new = at(z + length * move, scale)
-                if new is not None and new[-1] >= value + _ARMIJO * length * slope - _ROUNDING * max(1.0, abs(value)):
+                new = at(z + length * move, here.level)
+                if new is not None and new.value >= here.value + _ARMIJO * length * slope - rounding:
                     break
                 length *= 0.5
             else:

@@ -24,6 +24,8 @@ from mixfast.solution import ShadowPrice
 _PRICE_ROUNDING, _AT_LIMIT = 1e-9, 1e-6
 # Domains in a summary.
 _SHOWN = 12
+# Ends of ranges that are solved for one by one under a KL term; how close to eps they come, and in how many solves.
+_SOLVED, _REACHED, _SOLVES = 128, 0.97, 30
 
 
 @dataclass(frozen=True)
@@ -200,8 +202,9 @@ class Proposal:
 
         Notes
         -----
-        After an exact solve of a weighted sum, rays to the ends of the quadratic model are searched, as for `Solution.ranges`;
-        otherwise these are the mixtures that the search looked at.
+        After an exact solve of a weighted sum, each end is an exact solve of its own with a price on the share (KL term, up to 128
+        domains), or rays to the ends of the quadratic model are searched, as for `Solution.ranges`. After a search these are the
+        mixtures that it looked at.
         """
         if not eps > 0.0:
             raise ValueError(f"eps is {eps}, expected more than 0, in the unit of the objective")
@@ -220,7 +223,56 @@ class Proposal:
             raise ValueError(
                 "ranges needs a weighted sum of metrics: propose with objective=proposal.objective and no tolerance"
             )
+        if self.kl > 0.0 and not self._region.bounds and len(wanted) <= _SOLVED:
+            return self._solved_ranges(self._smooth, eps, wanted)
         return self._ray_ranges(self._smooth, eps, wanted)
+
+    def _solved_ranges(self, smooth: Exponentials, eps: float, wanted: list[str]) -> dict[str, tuple[float, float]]:
+        """Both ends by a price on the share: the dearer it is, the further the share moves and the more the objective rises."""
+        out = {}
+        region, usable = _exact.confine(self._region, self.kl)
+        index = np.arange(region.n_domains) if usable is None else usable
+        # Usable domains alone are priced, those without a share stay without.
+        reach = set(index.tolist())
+        for name in wanted:
+            k = region.domains.index(name)
+            w = float(self.mixture.weights[k])
+            ends = [w, w]
+            for side, sign in enumerate((1.0, -1.0)) if k in reach else ():
+                ends[side] = self._end(smooth, region, usable, k, sign, eps)
+            out[name] = (min(ends[0], w), max(ends[1], w))
+        return out
+
+    def _end(
+        self, smooth: Exponentials, region: Region, usable: Columns | None, k: int, sign: float, eps: float
+    ) -> float:
+        """The share of domain k at which the objective has risen by all but eps, `sign` 1 for the lowest."""
+        best = float(self.mixture.weights[k])
+        start = self.mixture.weights
+        low, high = 0.0, math.inf
+        price = math.sqrt(eps * self.kl / max(best, 1e-12))
+        for _ in range(_SOLVES):
+            linear = smooth.linear.copy()
+            linear[k] += sign * price
+            priced = Exponentials(smooth.a, smooth.log_weight, linear, smooth.constant)
+            found = _exact.solve_exact(priced, region, usable, kl=self.kl, start=start, tol=1e-3 * eps)
+            w = np.zeros(region.n_domains)
+            w[slice(None) if usable is None else usable] = found.w
+            rise = found.value - sign * price * float(w[k]) - self.value
+            if rise <= eps:
+                start, low = w, price
+                settled = abs(float(w[k]) - best) <= 1e-9 and price > 1e6 * eps
+                best = min(best, float(w[k])) if sign > 0.0 else max(best, float(w[k]))
+                if rise >= _REACHED * eps or settled:
+                    break
+            else:
+                high = price
+            # The rise grows with the square of the price at first.
+            guess = price * math.sqrt(0.985 * eps / rise) if rise > 1e-3 * eps else 8.0 * price
+            if not low < guess < high:
+                guess = 0.5 * (low + high) if math.isfinite(high) else 8.0 * price
+            price = guess
+        return best
 
     def _ray_ranges(self, smooth: Exponentials, eps: float, wanted: list[str]) -> dict[str, tuple[float, float]]:
         from mixfast import _flat

@@ -9,11 +9,13 @@ References: Liu et al., "RegMix" (arXiv 2407.01492), section 3 and its notebook;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from mixfast._backend import core
 from mixfast._newton import Step
 from mixfast._objective import Columns, Matrix, Vector
 from mixfast.errors import InfeasibleError
@@ -52,7 +54,7 @@ def candidates(region: Region, usable: Columns | None, rng: np.random.Generator,
     k = region.n_domains
     reach = np.arange(k) if usable is None else usable
     out = np.zeros((count, k))
-    strengths = np.exp(rng.uniform(*np.log(_STRENGTHS), size=count)) * reach.size
+    strengths = np.exp(rng.uniform(math.log(_STRENGTHS[0]), math.log(_STRENGTHS[1]), size=count)) * reach.size
     prior = np.maximum(region.prior[reach], 1e-3 / reach.size)
     middle = np.full(reach.size, 1.0 / reach.size)
     for row, strength, near in zip(out, strengths, rng.random(count) < 0.5, strict=True):
@@ -63,15 +65,29 @@ def candidates(region: Region, usable: Columns | None, rng: np.random.Generator,
 
 
 def _inside(region: Region, points: Matrix) -> Matrix:
-    """The points, those outside the region replaced by the nearest that are in it."""
+    """The points, those outside the region replaced by points of it near them."""
     out = np.ascontiguousarray(points)
     wrong = ((out > region.cap) | (out < region.floor)).any(axis=1) | (np.abs(out.sum(axis=1) - 1.0) > 1e-12)
-    if region.bounds:
-        activity = out @ region.bound_rows.T
-        wrong |= ((activity < region.bound_lower) | (activity > region.bound_upper)).any(axis=1)
     for m in np.flatnonzero(wrong):
-        out[m] = region.project(out[m])
-    return out
+        out[m] = core.project(out[m], region.floor, region.cap)
+    if not region.bounds:
+        return out
+    # From the single limits to those on groups: towards the middle of the region, as far as needed, which is
+    # quicker than to the nearest point.
+    middle = _middle(region)
+    here, there = out @ region.bound_rows.T, region.bound_rows @ middle
+    with np.errstate(divide="ignore", invalid="ignore"):
+        over = np.where(here > region.bound_upper, (here - region.bound_upper) / (here - there), 0.0)
+        under = np.where(here < region.bound_lower, (region.bound_lower - here) / (there - here), 0.0)
+    part = np.minimum(np.maximum(over, under).max(axis=1), 1.0)[:, None]
+    return out + part * (middle - out)
+
+
+def _middle(region: Region) -> Vector:
+    """A point inside as many limits as can be."""
+    rng = np.random.default_rng(0)
+    k = region.n_domains
+    return np.mean([region.linear_min(rng.normal(size=k)) for _ in range(4 * min(k, 64))], axis=0)
 
 
 def search(
@@ -111,7 +127,7 @@ def search(
         note(float(min(value.min(), scores[-1].min())), len(tries))
     if slope is not None:
         everything, value = np.concatenate(seen), np.concatenate(scores)
-        best = np.argsort(value, kind="stable")[:2]
+        best = np.argsort(value, kind="stable")[:2].tolist()
         points, values = _descend(region, score, slope, everything[best], value[best])
         seen.append(points)
         scores.append(values)

@@ -110,7 +110,7 @@ def conic(law, region, weight, kl, extra=lambda x: []):
     problem = cp.Problem(cp.Minimize(loss), limits + extra(x))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        problem.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+        problem.solve(solver="CLARABEL", tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-10)
     assert problem.status == "optimal"
     return x.value, problem.value
 
@@ -285,16 +285,18 @@ def test_linear_laws_are_exact_and_mix_with_log_linear_ones():
 
 def test_shares_solve_their_one_equation_under_all_limits():
     rng = np.random.default_rng(0)
-    for trial in range(200):
+    for trial in range(1000):
         k = int(rng.integers(1, 30))
         point = rng.dirichlet(np.ones(k))
         low, high = point * rng.uniform(0, 1, k) * (trial % 2), np.minimum(point * rng.uniform(1, 3, k), 1.0)
-        et = np.exp(-rng.exponential(rng.choice([1.0, 30.0]), k))
-        found = _shares(et / et.max(), low, high, float(rng.choice([1e-8, 1.0, 1e8])))
+        # Steep ones span far more than float64's exponents.
+        t = -rng.exponential(rng.choice([1.0, 30.0, 3000.0]), k)
+        found = _shares(t, low, high, float(rng.choice([-20.0, 0.0, 500.0])))
         assert found is not None
-        w, _, scale = found
+        w, free, level = found
         assert abs(w.sum() - 1.0) < 1e-12
-        np.testing.assert_allclose(w, np.clip(scale * et / et.max(), low, high), atol=1e-12)
+        np.testing.assert_allclose(w, np.clip(np.exp(np.minimum(t + level, 1.0)), low, high), atol=1e-11)
+        assert (w[~free] == low[~free]).sum() + (w[~free] == high[~free]).sum() >= (~free).sum()
 
 
 # The worst metric, and metrics that must not get worse.
@@ -651,6 +653,7 @@ def read_columns(path, drop):
     return [name.removeprefix(drop) for name in rows[0][1:]], table[:, 1:]
 
 
+@pytest.mark.slow
 def test_regmix_simulation_reproduces_the_published_mixture(shared_data):
     lightgbm = pytest.importorskip("lightgbm")
     folder = shared_data / "regmix"
