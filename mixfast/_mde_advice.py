@@ -1,0 +1,303 @@
+"""Whether ensemble features are worth having: what they say beyond the shares themselves, and what that gains out of sample."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import AlignmentError, listing
+
+if TYPE_CHECKING:
+    from mixfast.mde import Features
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+# From "as good as no penalty" to "as good as the mean", for standardised columns.
+_PENALTIES = np.logspace(-4.0, 2.0, 25)
+# Where log is taken of a share: below a thousandth of a run's tokens a domain has hardly been seen.
+_SEEN = 1e-3
+# One split of few runs is luck; the average over several is what can be read.
+_REPEATS = 5
+_FEWEST_RUNS = 6
+# A gain in squared error that is under twice its standard error, or under this, is not worth a table of experts.
+_CLEAR, _WORTH = 2.0, 0.02
+_VARIANTS = ("ratios", "features", "ratios + features")
+
+
+@dataclass(frozen=True, eq=False)
+class Redundancy:
+    """What features add to the shares, in sample and out of it; its `str()` is a verdict to read.
+
+    Attributes
+    ----------
+    advice : {"use", "leave out", "unclear"}
+    gain, gain_error : float
+        Mean over metrics and runs of the out-of-fold squared error saved by the features, relative to that of the shares
+        alone, and its standard error over runs. Above 0 the features help.
+    rank, rank_left : float
+        Effective rank (exponential of the entropy of the shares of variance) of the F standardised features, and of what is
+        left of them once regressed on shares and log-shares.
+    r2, r2_log : (F,) float64
+        Leave-one-out R^2 of each feature on the shares, and on shares and log-shares. Near 1: the feature says nothing new.
+    metrics : tuple of J str
+    rmse, spearman : (3, J) float64
+        Out of fold, for the shares alone, the features alone, and both; averages over the splits. NaN where a metric has
+        too few runs.
+    variants : tuple of 3 str
+    runs : int
+    names : tuple of F str
+    """
+
+    advice: str
+    gain: float
+    gain_error: float
+    rank: float
+    rank_left: float
+    r2: Vector
+    r2_log: Vector
+    metrics: tuple[str, ...]
+    rmse: Matrix
+    spearman: Matrix
+    runs: int
+    names: tuple[str, ...]
+    variants: tuple[str, ...] = _VARIANTS
+
+    def __str__(self) -> str:
+        verdict = {
+            "use": "use the features: they lower the error on mixtures not seen",
+            "leave out": "leave the features out: they do not lower the error on mixtures not seen",
+            "unclear": "unclear: a gain within its noise; more runs would tell, and without them the shares alone are simpler",
+        }[self.advice]
+        lines = [
+            verdict,
+            f"  squared error saved out of fold: {100 * self.gain:.1f} % +- {100 * self.gain_error:.1f} % "
+            f"({self.runs} runs, {len(self.metrics)} metrics)",
+            f"  {len(self.names)} features have an effective rank of {self.rank:.1f}; "
+            f"{self.rank_left:.1f} of what shares and log-shares leave",
+            f"  median R^2 of a feature: {np.median(self.r2):.4f} on the shares, {np.median(self.r2_log):.4f} on shares and log-shares",
+        ]
+        for v, variant in enumerate(self.variants):
+            lines.append(
+                f"  {variant:17s}  mean Spearman {_mean(self.spearman[v]):.3f}, mean RMSE {_mean(self.rmse[v]):.5f}"
+            )
+        return "\n".join(lines)
+
+
+def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: int = 5, seed: int = 0) -> Redundancy:
+    """Advise for or against features: compare laws of [shares | features] with laws of the shares alone, out of sample.
+
+    Parameters
+    ----------
+    features : Features
+        Of the runs of `swarm`, in its order.
+    swarm : Swarm, or (R, J) array
+        Anything with `values` (R, J; NaN where a run lacks a metric) and `metrics`; or the values themselves. Its `ratios`, where
+        it has them, must be those of the features.
+    law : "linear" or a law, default "linear"
+        "linear" is a ridge regression of standardised columns whose penalty is chosen by leave-one-out for each metric. A law is
+        anything with ``fit(x, y)`` and ``predict(x)``; it is copied, and fitted to inputs of K, of F and of K + F columns.
+    folds : int, default 5
+        Of the cross-validation, which is averaged over 5 splits. Runs of the same mixture stay in one fold.
+    seed : int, default 0
+        Of the splits.
+
+    Returns
+    -------
+    Redundancy
+
+    Raises
+    ------
+    AlignmentError
+        Features and swarm are not of the same runs.
+    ValueError
+        Too few runs, or folds out of range.
+
+    Notes
+    -----
+    Features of 900 validation sets were once a re-parameterisation of the shares (median R^2 .9998 on log-exposure, effective rank
+    about 22) and made the ranking of mixtures worse, .86 against .914: this is the test for that, to be made before they are
+    used. Standard errors are over runs and take the fitted laws as given.
+
+    References
+    ----------
+    Belenki et al. (arXiv 2502.15950), where they helped; the replication in issue 6326 of marin-community/marin, where they did not.
+    Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixfast import ExpertTable, mde
+    >>> rng = np.random.default_rng(0)
+    >>> table = ExpertTable.from_loglik(np.log(rng.dirichlet(np.ones(3), 50)), domains=["a", "b", "c"])
+    >>> ratios = rng.dirichlet(np.ones(3), 30)
+    >>> found = mde.features(table, ratios)
+    >>> mde.redundancy(found, ratios @ [[1.0], [2.0], [3.0]]).advice
+    'leave out'
+    """
+    values, metrics = _values(features, swarm)
+    runs = values.shape[0]
+    if runs < _FEWEST_RUNS:
+        raise ValueError(f"there are {runs} runs, and telling whether features help needs at least {_FEWEST_RUNS}")
+    fold_of = _folds(features.ratios, folds, seed)
+    inputs = (features.ratios, features.values, features.matrix())
+    squares = np.zeros((len(inputs), *values.shape))
+    rmse, spearman = (np.zeros((len(inputs), values.shape[1])) for _ in range(2))
+    for split in fold_of:
+        for v, x in enumerate(inputs):
+            error = np.full(values.shape, np.nan)
+            for fold in range(split.max() + 1):
+                rest, out = split != fold, split == fold
+                error[out] = _fit_predict(law, x[rest], values[rest], x[out]) - values[out]
+            squares[v] += error**2 / len(fold_of)
+            for j in range(values.shape[1]):
+                seen = np.isfinite(error[:, j])
+                enough = np.count_nonzero(seen) >= _FEWEST_RUNS
+                rmse[v, j] += np.sqrt(np.mean(error[seen, j] ** 2)) / len(fold_of) if enough else np.nan
+                predicted = values[seen, j] + error[seen, j]
+                spearman[v, j] += _spearman(predicted, values[seen, j]) / len(fold_of) if enough else np.nan
+    gain, error = _gain(squares[0], squares[2])
+    logs = np.hstack([features.ratios, np.log(features.ratios + _SEEN)])
+    r2, _ = _left(features.ratios, features.values)
+    r2_log, left = _left(logs, features.values)
+    clear = gain > _WORTH and gain > _CLEAR * error
+    advice = "use" if clear else "leave out" if gain <= max(_WORTH, error) else "unclear"
+    rank, rank_left = _effective_rank(_standard(features.values)[0]), _effective_rank(left)
+    return Redundancy(advice, gain, error, rank, rank_left, r2, r2_log, metrics, rmse, spearman, runs, features.names)
+
+
+def _values(features: Features, swarm: Any) -> tuple[Matrix, tuple[str, ...]]:
+    """Metrics (R, J) and their names, of the runs of the features."""
+    has_names = hasattr(swarm, "metrics")
+    values = np.array(swarm.values if has_names else swarm, dtype=np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    runs = features.ratios.shape[0]
+    if values.ndim != 2 or values.shape[0] != runs:
+        raise AlignmentError(
+            f"the metrics have the shape {values.shape}, expected ({runs}, metrics): one row for each run of the features"
+        )
+    if hasattr(swarm, "ratios"):
+        if set(swarm.domains) != set(features.domains):
+            raise AlignmentError.between("the swarm", swarm.domains, "the features", features.domains)
+        order = [list(swarm.domains).index(name) for name in features.domains]
+        apart = np.abs(np.asarray(swarm.ratios)[:, order] - features.ratios).max(axis=1)
+        if apart.max() > 1e-9:
+            raise AlignmentError(
+                f"the features were made from other mixtures than the swarm's: runs {listing(np.flatnonzero(apart > 1e-9).tolist())} differ; "
+                "make them anew with mde.features(table, swarm)"
+            )
+    values[~np.isfinite(values)] = np.nan
+    names = tuple(swarm.metrics) if has_names else tuple(f"metric_{j}" for j in range(values.shape[1]))
+    return values, names
+
+
+def _folds(ratios: Matrix, folds: int, seed: int) -> list[NDArray[np.int64]]:
+    """Fold of each run, for each split; runs of one mixture are one unit."""
+    unit = np.unique(ratios.round(6), axis=0, return_inverse=True)[1].reshape(-1)
+    units = int(unit.max()) + 1
+    if not folds >= 2:
+        raise ValueError(f"folds is {folds}, expected at least 2")
+    if units < 2:
+        raise ValueError("all runs have the same mixture: there is nothing to learn from them")
+    folds = min(folds, units)
+    generator = np.random.default_rng(seed)
+    repeats = 1 if folds == units else _REPEATS
+    return [generator.permutation(units)[unit] % folds for _ in range(repeats)]
+
+
+def _fit_predict(law: Any, x: Matrix, y: Matrix, at: Matrix) -> Matrix:
+    if isinstance(law, str):
+        if law != "linear":
+            raise ValueError(f'law is {law!r}, expected "linear" or an object with fit and predict')
+        out = np.full((at.shape[0], y.shape[1]), np.nan)
+        present = np.isfinite(y)
+        # Metrics that the same runs have share one decomposition.
+        for pattern in np.unique(present.T, axis=0):
+            if np.count_nonzero(pattern) < 2:
+                continue
+            which = np.flatnonzero((pattern == present.T).all(axis=1))
+            out[:, which] = ridge(x[pattern], y[np.ix_(pattern, which)], at)
+        return out
+    fitted = copy.deepcopy(law)
+    fitted = fitted.fit(x, y) or fitted
+    return np.asarray(fitted.predict(at), dtype=np.float64).reshape(at.shape[0], -1)
+
+
+def ridge(x: Matrix, y: Matrix, at: Matrix) -> Matrix:
+    """Predictions (M, J) of ridge regressions with an intercept, each with the penalty that is best when runs are left out."""
+    z, mean, scale = _standard(x)
+    u, s, vt = np.linalg.svd(z, full_matrices=False)
+    centred = y - y.mean(axis=0)
+    moment = u.T @ centred
+    best = np.argmin([(error**2).sum(axis=0) for error in _left_out(u, s, moment, centred)], axis=0)
+    shrunk = moment * (s[:, None] / (s[:, None] ** 2 + _PENALTIES[best]))
+    return ((at - mean) / scale) @ (vt.T @ shrunk) + y.mean(axis=0)
+
+
+def _left_out(u: Matrix, s: Vector, moment: Matrix, centred: Matrix) -> list[Matrix]:
+    """Errors (R, J) at each run of the regression without it, for each penalty, by the leverages of one decomposition."""
+    out = []
+    for penalty in _PENALTIES:
+        kept = s**2 / (s**2 + penalty)
+        leverage = 1.0 / u.shape[0] + (u**2) @ kept
+        out.append((centred - u @ (kept[:, None] * moment)) / np.maximum(1.0 - leverage, 1e-9)[:, None])
+    return out
+
+
+def _left(x: Matrix, y: Matrix) -> tuple[Vector, Matrix]:
+    """Leave-one-out R^2 (F,) of columns y on x, and what is left of the standardised columns (R, F)."""
+    z, _, _ = _standard(x)
+    target, _, _ = _standard(y)
+    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    errors = np.stack(_left_out(u, s, u.T @ target, target))
+    best = (errors**2).sum(axis=1).argmin(axis=0)
+    left = errors[best, :, np.arange(y.shape[1])].T
+    spread = (target**2).sum(axis=0)
+    return np.where(spread > 0.0, 1.0 - (left**2).sum(axis=0) / np.maximum(spread, 1e-300), 1.0), left
+
+
+def _standard(x: Matrix) -> tuple[Matrix, Vector, Vector]:
+    """Columns with mean 0 and deviation 1; columns that are constant but for rounding become 0."""
+    mean = x.mean(axis=0)
+    deviation = x.std(axis=0)
+    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
+    scale = np.where(constant, 1.0, deviation)
+    return np.where(constant, 0.0, (x - mean) / scale), mean, scale
+
+
+def _effective_rank(x: Matrix) -> float:
+    variance = np.linalg.svd(x - x.mean(axis=0), compute_uv=False) ** 2
+    if variance.sum() <= 0.0:
+        return 0.0
+    share = variance[variance > 0.0] / variance.sum()
+    return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def _gain(before: Matrix, after: Matrix) -> tuple[float, float]:
+    """Mean relative saving of squared error, every metric counting alike, and its standard error over runs."""
+    level = np.nanmean(before, axis=0)
+    usable = np.isfinite(level) & (level > 0.0)
+    if not usable.any():
+        return 0.0, 0.0
+    saved = np.nanmean((before[:, usable] - after[:, usable]) / level[usable], axis=1)
+    saved = saved[np.isfinite(saved)]
+    return float(saved.mean()), float(saved.std(ddof=1) / np.sqrt(saved.size))
+
+
+def _spearman(a: Vector, b: Vector) -> float:
+    """Rank correlation, ties averaged; NaN where either is constant."""
+    ranks = []
+    for values in (a, b):
+        _, code, count = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(count) - 0.5 * (count + 1))[code.reshape(-1)])
+    x, y = (rank - rank.mean() for rank in ranks)
+    size = np.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / size if size > 0.0 else float("nan")
+
+
+def _mean(values: Vector) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,0 +1,234 @@
+"""A law that starts from a metric's own ensemble loss: an affine map takes its bias away, another law explains what is left."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import AlignmentError, MixfastError, listing
+
+if TYPE_CHECKING:
+    from mixfast.mde import Features
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+
+def match(metrics: Sequence[str], names: Sequence[str], *, level: str | None = None) -> dict[str, str]:
+    """Find each metric's own feature by name.
+
+    Parameters
+    ----------
+    metrics : sequence of str
+        Such as "val_code_nats_per_byte".
+    names : sequence of str
+        Of features, "group@level".
+    level : str, optional
+        Which level to take; the first in `names` by default.
+
+    Returns
+    -------
+    dict of metric to feature
+        Metrics whose name contains no group's name, between separators, are left out. The longest group name wins.
+
+    Raises
+    ------
+    AlignmentError
+        Two groups fit a metric equally well.
+
+    Examples
+    --------
+    >>> match(["eval/code/bpb", "arc"], ["code@token", "web@token"])
+    {'eval/code/bpb': 'code@token'}
+    """
+    if not names:
+        return {}
+    level = names[0].rpartition("@")[2] if level is None else level
+    groups = [name.rpartition("@")[0] for name in names if name.rpartition("@")[2] == level]
+    if not groups:
+        raise AlignmentError(f"no feature is of level {level!r}; the features are {listing(names)}")
+    found = {}
+    for metric in metrics:
+        fits = [group for group in groups if re.search(rf"(?<![0-9A-Za-z]){re.escape(group)}(?![0-9A-Za-z])", metric)]
+        longest = [group for group in fits if len(group) == max(map(len, fits))]
+        if len(longest) > 1:
+            raise AlignmentError(
+                f"metric {metric!r} fits several groups: {listing(longest)}; say which by own={{metric: feature}}"
+            )
+        if longest:
+            found[metric] = f"{longest[0]}@{level}"
+    return found
+
+
+class Residual:
+    """Predict ``y_j(w) = a_j + b_j L_j(w) + r_j(z)``, L_j being the metric's own ensemble loss; a law with features.
+
+    a and b are least squares over the runs, b never below 0: the ensemble's loss ranks mixtures well and is off by a bias.
+    A metric without a feature of its own is left to the law alone.
+
+    Parameters
+    ----------
+    law : Law
+        r: what is fitted to the rest, on [shares | features] where it uses features, else on the shares.
+    features : Features
+        Its names and domains say what the columns behind the shares are; its rows give slopes.
+    metrics : sequence of str
+        In the order of the columns of y.
+    own : mapping of metric to feature, optional
+        By default those that `match` finds by name.
+
+    Raises
+    ------
+    AlignmentError
+        `own` names metrics or features that are not there, or no metric has a feature.
+
+    Notes
+    -----
+    The standard deviation is that of the law of the rest: a and b are taken as known, as two numbers of many runs are.
+
+    References
+    ----------
+    Belenki et al. (arXiv 2502.15950): the ensemble's loss alone has a larger error than the mean of the runs, and ranks them by .91.
+    """
+
+    name = "residual"
+    uses_features = True
+
+    def __init__(
+        self, law: Any, features: Features, *, metrics: Sequence[str], own: Mapping[str, str] | None = None
+    ) -> None:
+        own = match(metrics, features.names) if own is None else dict(own)
+        unknown = [metric for metric in own if metric not in metrics]
+        unknown += [name for name in own.values() if name not in features.names]
+        if unknown or not own:
+            raise AlignmentError(
+                f"{listing(unknown)} in own={{metric: feature}}: not there"
+                if unknown
+                else "no metric has a feature of its own by name; say which by own={metric: feature}"
+                + f". Metrics: {listing(metrics)}. Features: {listing(features.names)}"
+            )
+        self.law, self.metrics = law, tuple(metrics)
+        self._features: Features | None = features
+        self._shares, self._width = len(features.domains), len(features.domains) + len(features.names)
+        # Column of x that is the metric's own feature; -1 for none.
+        self._column = np.array(
+            [self._shares + features.names.index(own[m]) if m in own else -1 for m in metrics], dtype=np.int64
+        )
+        self.offset, self.scale = np.zeros(len(self.metrics)), np.zeros(len(self.metrics))
+        self._fitted = False
+
+    def fit(self, x: Matrix, y: Matrix) -> Self:
+        """Fit the affine maps, then the law to the rest; x is (R, K + F), y (R, J) with NaN where a run lacks a metric."""
+        x, y = self._inputs(x), np.asarray(y, dtype=np.float64)
+        if y.shape != (x.shape[0], len(self.metrics)):
+            raise ValueError(f"y has the shape {y.shape}, expected ({x.shape[0]}, {len(self.metrics)}): runs x metrics")
+        out = copy.copy(self)
+        out.offset, out.scale = np.zeros(len(self.metrics)), np.zeros(len(self.metrics))
+        for j, column in enumerate(self._column):
+            seen = np.isfinite(y[:, j])
+            if column < 0 or not seen.any():
+                continue
+            own, target = x[seen, column], y[seen, j]
+            spread = own - own.mean()
+            size = float(spread @ spread)
+            out.scale[j] = max(0.0, float(spread @ target) / size) if size > 0.0 else 0.0
+            out.offset[j] = target.mean() - out.scale[j] * own.mean()
+        out.law = copy.deepcopy(self.law)
+        out.law = out.law.fit(self._inner(x), y - out._affine(x)) or out.law
+        out._fitted = True
+        return out
+
+    def predict(self, x: Matrix) -> Matrix:
+        """Metrics (M, J) at [shares | features] (M, K + F)."""
+        x = self._ready(x)
+        return self._affine(x) + np.asarray(self.law.predict(self._inner(x)), dtype=np.float64)
+
+    def sd(self, x: Matrix) -> Matrix:
+        """Predictive standard deviations (M, J) of the law of the rest."""
+        x = self._ready(x)
+        return np.asarray(self.law.sd(self._inner(x)), dtype=np.float64)
+
+    def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
+        """Values (M, J) and gradients (M, J, K) with respect to the shares, through the own feature and through the law.
+
+        Needs the features' table, and a law of the rest with slopes.
+        """
+        x = self._ready(x)
+        if self._features is None:
+            raise MixfastError("slopes need the features and their table: give features= to Residual.from_state")
+        if not hasattr(self.law, "slopes"):
+            raise MixfastError(f"slopes need a law that has them for the rest; {type(self.law).__name__} has none")
+        values, gradients = self.law.slopes(self._inner(x))
+        _, of_features = self._features.slopes(x[:, : self._shares])
+        gradients = np.array(gradients, dtype=np.float64)
+        for j, column in enumerate(self._column):
+            if column >= 0:
+                gradients[:, j] += self.scale[j] * of_features[:, column - self._shares]
+        return self._affine(x) + values, gradients
+
+    def state(self) -> dict[str, Any]:
+        """What the fitted law is made of; the class of the law of the rest and the features are given again to `from_state`."""
+        self._check_fitted()
+        return {
+            "law": self.law.state(),
+            "law_name": str(getattr(self.law, "name", type(self.law).__name__)),
+            "metrics": list(self.metrics),
+            "column": self._column,
+            "shares": self._shares,
+            "width": self._width,
+            "offset": self.offset,
+            "scale": self.scale,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], *, law: Any = None, features: Features | None = None) -> Self:
+        """Build the fitted law from what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping
+        law : class
+            Of the law of the rest; its own ``from_state`` is called.
+        features : Features, optional
+            Only slopes need it.
+        """
+        if law is None:
+            raise ValueError(
+                f"give the class of the law of the rest: Residual.from_state(state, law=...), a {state['law_name']!r}"
+            )
+        out = object.__new__(cls)
+        out.law, out.metrics = law.from_state(state["law"]), tuple(state["metrics"])
+        out._column = np.asarray(state["column"], dtype=np.int64)
+        out._shares, out._width = int(state["shares"]), int(state["width"])
+        out.offset, out.scale = np.asarray(state["offset"]), np.asarray(state["scale"])
+        out._features, out._fitted = features, True
+        return out
+
+    def _affine(self, x: Matrix) -> Matrix:
+        # Metrics without a feature have scale 0 and offset 0, whatever column -1 is.
+        return self.offset + self.scale * x[:, self._column]
+
+    def _inner(self, x: Matrix) -> Matrix:
+        return x if getattr(self.law, "uses_features", False) else np.ascontiguousarray(x[:, : self._shares])
+
+    def _inputs(self, x: Matrix) -> Matrix:
+        x = np.asarray(x, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != self._width:
+            raise ValueError(
+                f"inputs have the shape {x.shape}, expected (mixtures, {self._width}): {self._shares} shares and "
+                f"{self._width - self._shares} features behind them, as Features.matrix(ratios) gives"
+            )
+        return x
+
+    def _ready(self, x: Matrix) -> Matrix:
+        self._check_fitted()
+        return self._inputs(x)
+
+    def _check_fitted(self) -> None:
+        if not self._fitted:
+            raise MixfastError("this law is not fitted: use the law that fit(x, y) returns")

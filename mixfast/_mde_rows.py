@@ -1,0 +1,263 @@
+"""The rows behind ensemble features: an ExpertTable at token, block or sequence level, in full or sampled, with error bars.
+
+One sum stands for all levels: ``sum_i c_i * -log(sum_k w_k exp(l_ik))``. At token level a row is a token. By the chain rule the
+tokens of a sequence mixed with weights that follow the experts' posterior after every token,
+``w_k|<t = w_k exp(sum_{s<t} l_sk) / ...``, cost together what one row of summed log-likelihoods costs. So the posterior is never
+walked through: its rows are summed once, and are fewer by the length of a sequence.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast import reference
+from mixfast._objective import CrossEntropy
+from mixfast.errors import TableError, listing
+from mixfast.tables import ExpertTable
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+# Rows of one block of plain numpy work: a few megabytes for hundreds of mixtures.
+_BLOCK = 1 << 20
+# A mean of fewer units has no error bar worth the name.
+_FEWEST = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A table at one level: its rows, and the tokens in each (None: one)."""
+
+    name: str
+    table: ExpertTable
+    tokens: Vector | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of one group at one level: n rows, weights c (None: all equal `scale`), and the share of all rows they are."""
+
+    objective: CrossEntropy
+    loglik: NDArray[Any]
+    weight: Vector | None
+    scale: float
+    tokens: Vector | None
+    share: float
+
+    @property
+    def c(self) -> Vector:
+        """Weight of each row, (n,)."""
+        return np.full(self.loglik.shape[0], self.scale) if self.weight is None else self.weight
+
+    def slopes(self, mixtures: Matrix) -> tuple[Vector, Matrix]:
+        """Losses (M,) and their gradients (M, K)."""
+        values, gradients = np.empty(mixtures.shape[0]), np.empty(mixtures.shape)
+        for m, mixture in enumerate(mixtures):
+            with np.errstate(all="ignore"):
+                values[m], gradients[m], _ = self.objective.sums(np.ascontiguousarray(mixture))
+            if not (np.isfinite(values[m]) and np.isfinite(gradients[m]).all()):
+                # A row has no mass that the sweep can hold: once more by log-sum-exp.
+                values[m] = reference.ensemble_loss(self.loglik, self.c, mixture)
+                gradients[m] = reference.gradient(self.loglik, self.c, mixture)
+        return values, gradients
+
+    def errors(self, mixtures: Matrix) -> Vector:
+        """Standard errors (M,) of sampled losses against those of all rows; 0 where all rows are there.
+
+        A loss is a ratio, sum c l / sum c t with t tokens, so what scatters is c (l - loss t); a sample without replacement
+        that holds a share f of the rows knows as much as one 1 / (1 - f) times as large.
+        """
+        if self.share >= 1.0:
+            return np.zeros(mixtures.shape[0])
+        n = self.loglik.shape[0]
+        tokens = np.ones(n) if self.tokens is None else self.tokens
+        c, total = self.c, float(self.c @ tokens)
+        first, second, cross = (np.zeros(mixtures.shape[0]) for _ in range(3))
+        step = max(1, _BLOCK // mixtures.shape[0])
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            loss = _row_losses(self.loglik[part].astype(np.float64), mixtures) * c[part, None]
+            t = c[part] * tokens[part]
+            first += loss.sum(axis=0)
+            second += (loss * loss).sum(axis=0)
+            cross += t @ loss
+        ct = c * tokens
+        mean = first / total
+        scatter = second - 2.0 * mean * cross + mean * mean * float(ct @ ct)
+        return np.sqrt(np.maximum(scatter, 0.0) * (1.0 - self.share) * n / max(n - 1, 1))
+
+
+def level_of(table: ExpertTable, name: str) -> Level:
+    """The table at a level: "token", "sequence", "posterior" or "block:<tokens>"."""
+    block = _block_size(name)
+    if table.kind != "ce":
+        raise TableError(f"ensemble features are losses of log-likelihoods; this table holds predictions ({table!r})")
+    if name == "token":
+        if table.length is not None:
+            raise TableError(
+                'level "token" needs rows that are tokens, but the rows of this table have lengths, so they are sequences: '
+                'use levels=("sequence",) or "posterior", or give the token table'
+            )
+        return Level(name, table)
+    if table.length is not None:
+        if block is not None or (name == "posterior" and table.weight is not None):
+            raise TableError(
+                f'level "{name}" needs token rows without weights of their own; this table holds whole sequences'
+                + (" with weights" if table.weight is not None else "")
+            )
+        if name == "sequence":
+            return Level(name, table, table.length.astype(np.float64))
+        tokens = table.length.astype(np.float64)
+        weight = 1.0 / np.repeat(np.add.reduceat(tokens, table.group_offsets[:-1]), np.diff(table.group_offsets))
+        return Level(name, _like(table, table.loglik, weight, table.group), tokens)
+    if table.sequence is None:
+        raise TableError(
+            f'level "{name}" needs to know the sequence of each row: give sequence= to ExpertTable.from_loglik (tokens), '
+            "or length= where rows are whole sequences"
+        )
+    if name == "sequence" and table.weight is not None:
+        raise TableError(
+            'level "sequence" counts every sequence alike, but this table has weights of its own: use "posterior", '
+            "which keeps them, or leave the weights out"
+        )
+    return _summed(table, name, block)
+
+
+def _block_size(name: str) -> int | None:
+    """Tokens of a block, None for the other levels."""
+    if name in ("token", "sequence", "posterior"):
+        return None
+    head, _, size = name.partition(":")
+    if head == "block" and size.isdigit() and int(size) > 0:
+        return int(size)
+    raise ValueError(
+        f'level is {name!r}, expected "token", "sequence", "posterior" or "block:<tokens>", such as "block:32"'
+    )
+
+
+def _summed(table: ExpertTable, name: str, block: int | None) -> Level:
+    """Rows of the same sequence (and block of it) summed, in the order in which they stand in the table."""
+    group = np.repeat(np.arange(table.n_groups), np.diff(table.group_offsets))
+    sequence = np.asarray(table.sequence)
+    values, c = table.loglik, None if table.weight is None else table.row_weight
+    fresh = _starts(group, sequence)
+    if np.unique(np.stack([group[fresh], sequence[fresh].astype(np.int64)]), axis=1).shape[1] < fresh.size:
+        order = np.lexsort((sequence, group))  # stable: tokens keep their order
+        values, group, sequence = values[order], group[order], sequence[order]
+        c = None if c is None else c[order]
+        fresh = _starts(group, sequence)
+    if block is not None:
+        position = np.arange(group.size) - np.repeat(fresh, np.diff(np.append(fresh, group.size)))
+        fresh = np.flatnonzero(position % block == 0)
+    tokens = np.diff(np.append(fresh, group.size)).astype(np.float64)
+    summed = np.add.reduceat(values, fresh, axis=0, dtype=np.float64)
+    of_row = group[fresh]
+    if name == "sequence":
+        weight = 1.0 / (np.bincount(of_row)[of_row] * tokens)
+    elif c is None:
+        weight = 1.0 / np.diff(table.group_offsets)[of_row]
+    else:
+        weight = c[fresh]
+        mixed = np.flatnonzero(np.maximum.reduceat(c, fresh) > np.minimum.reduceat(c, fresh))
+        if mixed.size:
+            raise TableError(
+                f'level "{name}" needs the rows of a sequence to weigh the same; they do not in sequences '
+                f"{listing(np.unique(sequence[fresh[mixed]]).tolist())}"
+            )
+    dead = np.flatnonzero(np.isneginf(summed.max(axis=1)) & (weight > 0.0))
+    if dead.size:
+        raise TableError(
+            f'level "{name}": no expert gives all tokens of these sequences a probability above 0, so their loss is infinite: '
+            f"{listing(np.unique(sequence[fresh[dead]]).tolist())}; leave them out, or use the token level"
+        )
+    return Level(name, _like(table, summed, weight, None if table.group is None else of_row), tokens)
+
+
+def _starts(group: NDArray[Any], sequence: NDArray[Any]) -> NDArray[np.int64]:
+    """Where a run of rows of the same group and sequence begins."""
+    change = (group[1:] != group[:-1]) | (sequence[1:] != sequence[:-1])
+    return np.concatenate(([0], np.flatnonzero(change) + 1))
+
+
+def _like(table: ExpertTable, loglik: NDArray[Any], weight: Vector, group: NDArray[Any] | None) -> ExpertTable:
+    """A table of other rows with the names of this one."""
+    names = None if group is None else dict(enumerate(table.group_names))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there was to say was said when the table was built
+        return ExpertTable.from_loglik(loglik, domains=table.domains, weight=weight, group=group, group_names=names)
+
+
+def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) -> list[Rows]:
+    """The rows of every group of a level; `picked` are those of each group to use, None for all."""
+    table, out = level.table, []
+    for g, chosen in enumerate(picked):
+        start, stop = (int(end) for end in table.group_offsets[g : g + 2])
+        weight = None if table.uniform_weight is not None else np.ascontiguousarray(table.row_weight[start:stop])
+        if weight is not None and weight.min() == weight.max():
+            scale, weight = float(weight[0]), None
+        else:
+            scale = float(table.uniform_weight or 0.0) if weight is None else float(weight.mean())
+        tokens = None if level.tokens is None else level.tokens[start:stop]
+        if chosen is None:
+            objective = CrossEntropy(table, weight, scale, threads=threads, window=slice(start, stop))
+            out.append(Rows(objective, table.loglik[start:stop], weight, scale, tokens, 1.0))
+            continue
+        part = _subset(table, start + chosen)
+        every = np.full(stop - start, scale) if weight is None else weight
+        amount = every if tokens is None else every * tokens
+        c = every[chosen] * (amount.sum() / amount[chosen].sum())
+        even = c.min() == c.max()
+        rest = None if even else c
+        objective = CrossEntropy(part, rest, float(c.mean()), threads=threads)
+        share = chosen.size / (stop - start)
+        out.append(
+            Rows(objective, part.loglik, rest, float(c.mean()), None if tokens is None else tokens[chosen], share)
+        )
+    return out
+
+
+def _subset(table: ExpertTable, index: NDArray[np.int64]) -> ExpertTable:
+    """Some rows as a table of one group; its weights do not matter."""
+    return _like(table, table.loglik[index], np.ones(index.size), None)
+
+
+def sample(level: Level, rows: int | None, seed: int) -> list[NDArray[np.int64] | None]:
+    """Rows to use of each group: about `rows` tokens in all, shared evenly among the groups as far as they have them.
+
+    Even shares, because every group is a feature of its own that needs its own precision.
+    """
+    table = level.table
+    if rows is None:
+        return [None] * table.n_groups
+    if rows < 1:
+        raise ValueError(f"rows is {rows}, expected how many rows of the table to use, at least 1")
+    counts = np.diff(table.group_offsets)
+    tokens = np.ones(table.n_rows) if level.tokens is None else level.tokens
+    sizes = np.add.reduceat(tokens, table.group_offsets[:-1])
+    generator, left = np.random.default_rng(seed), float(rows)
+    out: list[NDArray[np.int64] | None] = [None] * table.n_groups
+    for rank, g in enumerate(np.argsort(sizes, kind="stable")):
+        fair = left / (table.n_groups - rank)
+        units = min(int(counts[g]), max(_FEWEST, round(fair * counts[g] / sizes[g])))
+        left = max(0.0, left - units * sizes[g] / counts[g])
+        weight = table.row_weight[table.group_offsets[g] : table.group_offsets[g + 1]]
+        alive = np.flatnonzero(weight > 0.0)
+        if units < alive.size:
+            out[g] = np.sort(generator.choice(alive, size=units, replace=False))
+    return out
+
+
+def _row_losses(l: Matrix, mixtures: Matrix) -> Matrix:
+    """-log(sum_k w_k exp(l_ik)), (n, M)."""
+    top = l.max(axis=1, keepdims=True)
+    mass = np.exp(l - top) @ mixtures.T
+    with np.errstate(divide="ignore"):
+        out = -np.log(mass) - top
+        for m in np.flatnonzero((mass == 0.0).any(axis=0)):
+            out[:, m] = -reference.log_mixed(l, mixtures[m])
+    return out

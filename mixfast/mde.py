@@ -1,0 +1,366 @@
+"""Mixtures of data experts: the loss of an ensemble of experts at any mixture, as features for the laws of a swarm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast import _backend, _mde_rows
+from mixfast._mde_advice import Redundancy, redundancy
+from mixfast._mde_residual import Residual, match
+from mixfast._mde_rows import Rows
+from mixfast.errors import AlignmentError, MixfastError, TableError, domain_names, listing
+from mixfast.tables import ExpertTable
+
+__all__ = ["Features", "Redundancy", "Residual", "features", "match", "redundancy", "stack"]
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+# Published swarms round shares to 0.001 and their rows sum to 1 within 5e-3; beyond this it is not a mixture.
+_SUM_SLACK = 1e-2
+# How far a recomputed loss may be from a stored one: other threads and instruction sets round differently.
+_SAME_LOSS = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Hold the ensemble losses of R runs' mixtures on every validation group and level; `features` makes it.
+
+    Attributes
+    ----------
+    values : (R, F) float64
+        Losses, in nats per token.
+    names : tuple of F str
+        "group@level".
+    domains : tuple of K str
+        The order of shares in `ratios`, and in what `at` and `slopes` take.
+    ratios : (R, K) float64
+        The mixtures of the runs.
+    errors : (R, F) float64
+        Standard error of each value against that of the whole table; 0 unless rows were sampled. The same rows serve
+        all mixtures, so a difference between two mixtures is known much better than this.
+
+    Notes
+    -----
+    Each feature is convex in the mixture. The compiled rows stay attached, for `at` and `slopes`; `state` leaves them out.
+    """
+
+    values: Matrix
+    names: tuple[str, ...]
+    domains: tuple[str, ...]
+    ratios: Matrix
+    errors: Matrix
+    settings: Mapping[str, Any]
+    _rows: tuple[Rows, ...] | None = None
+    _order: NDArray[np.intp] | None = None
+
+    def at(self, ratios: ArrayLike) -> Matrix:
+        """Compute the features of other mixtures.
+
+        Parameters
+        ----------
+        ratios : (M, K) or (K,)
+            Shares >= 0 in the order of `domains`, each row of sum 1.
+
+        Returns
+        -------
+        (M, F) float64
+
+        Raises
+        ------
+        ValueError
+            Shares of the wrong shape, negative, not finite, or of another sum than 1.
+        MixfastError
+            The features come from a stored state and have no rows: give the table to `from_state`.
+        """
+        rows, mixtures = self._ready(ratios)
+        return np.stack([part.objective.losses(mixtures) for part in rows], axis=1)
+
+    def slopes(self, ratios: ArrayLike) -> tuple[Matrix, NDArray[np.float64]]:
+        """Compute features and their gradients.
+
+        Parameters
+        ----------
+        ratios : (M, K) or (K,)
+            As in `at`.
+
+        Returns
+        -------
+        values : (M, F) float64
+        gradients : (M, F, K) float64
+            With respect to the shares as if they were free of their sum; never above 0, and -inf where float64 cannot
+            hold it. ``sum_k w_k g_k`` is minus the weight of the group's rows (-1 at token level).
+        """
+        rows, mixtures = self._ready(ratios)
+        parts = [part.slopes(mixtures) for part in rows]
+        gradients = np.stack([gradient for _, gradient in parts], axis=1)
+        return np.stack([value for value, _ in parts], axis=1), gradients[:, :, np.argsort(self._order)]
+
+    def matrix(self, ratios: ArrayLike | None = None) -> Matrix:
+        """Return what a law takes that uses features: (M, K + F), shares first; those of the runs by default."""
+        if ratios is None:
+            return np.hstack([self.ratios, self.values])
+        shares = np.atleast_2d(np.asarray(ratios, dtype=np.float64))
+        return np.hstack([shares, self.at(shares)])
+
+    def state(self) -> dict[str, Any]:
+        """Return numbers and strings that `from_state` takes: everything but the rows of the table."""
+        return {
+            "kind": "mixfast.mde.Features",
+            "names": list(self.names),
+            "domains": list(self.domains),
+            "values": self.values,
+            "ratios": self.ratios,
+            "errors": self.errors,
+            **self.settings,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], *, table: ExpertTable | None = None) -> Features:
+        """Build features from what `state` returned.
+
+        Parameters
+        ----------
+        state : mapping
+        table : ExpertTable, optional
+            The table the features were made from. Without it values, names and the like are there, but `at` and `slopes`
+            are not.
+
+        Raises
+        ------
+        TableError
+            The table gives other losses than those that were stored.
+        """
+        levels, rows, seed = list(state["levels"]), int(state["rows"]), int(state["seed"])
+        stored = np.asarray(state["values"], dtype=np.float64)
+        ratios = np.asarray(state["ratios"], dtype=np.float64)
+        domains, names = tuple(state["domains"]), tuple(state["names"])
+        settings = {"levels": levels, "rows": rows, "seed": seed}
+        if table is None:
+            return cls(stored, names, domains, ratios, np.asarray(state["errors"]), settings)
+        out = features(table, ratios, domains=domains, levels=levels, rows=rows or None, seed=seed)
+        if out.names != names:
+            raise TableError(
+                f"the table gives the features {listing(out.names)}, but those stored are {listing(names)}: it is another table"
+            )
+        apart = np.abs(out.values - stored).max(axis=0)
+        if np.any(apart > _SAME_LOSS * (1.0 + np.abs(stored).max(axis=0))):
+            worst = int(apart.argmax())
+            raise TableError(
+                f"the table gives other losses than those stored: {names[worst]} differs by {apart[worst]:.3g} nats. "
+                "Give the table the features were made from"
+            )
+        return out
+
+    def __repr__(self) -> str:
+        sampled = f", {self.settings['rows']} rows sampled" if self.settings["rows"] else ""
+        kept = "" if self._rows else "; without their table"
+        return f"Features({self.values.shape[0]} runs x {len(self.names)}{sampled}: {listing(self.names)}{kept})"
+
+    def _ready(self, ratios: ArrayLike) -> tuple[tuple[Rows, ...], Matrix]:
+        if self._rows is None:
+            raise MixfastError(
+                "these features were stored without their table, so only the values of the runs are known; "
+                "give the table: Features.from_state(state, table=table)"
+            )
+        return self._rows, np.ascontiguousarray(_shares(ratios, self.domains)[:, self._order])
+
+
+def features(
+    table: ExpertTable,
+    swarm: Any,
+    *,
+    domains: Sequence[str] | None = None,
+    levels: Sequence[str] = ("token",),
+    rows: int | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Features:
+    """Compute the loss of each run's mixture under the ensemble of experts, for every group and level.
+
+    ``L_g(w) = sum_{i in g} c_i * -log(sum_k w_k exp(loglik_ik))``, where a row i is what the level says.
+
+    Parameters
+    ----------
+    table : ExpertTable of kind "ce"
+        One expert for each domain of the swarm, aligned by name; each group of rows (validation set) is a feature.
+    swarm : Swarm, or (R, K) array
+        Anything with `ratios` (R, K) and `domains`; or the mixtures themselves, with `domains`.
+    domains : sequence of K str, optional
+        Names of the shares where `swarm` is an array; the order of the table's domains by default.
+    levels : sequence of str, default ("token",)
+        - "token": constant weights, the rows of the table as they are and c as the table has it (the MDE loss).
+        - "posterior": the weights follow the experts' posterior along each sequence; the same c. This is what the
+          chain rule makes of mixing whole sequences, and the exact loss of a mixture if the experts are exact.
+        - "sequence": the same sequences, each counting alike: ``c = 1 / (sequences * tokens of the sequence)``, as MixMin.
+        - "block:<b>": as "posterior", but the weights start anew every b tokens. "block:1" is "token".
+        All but the first need ``table.sequence``, or rows that are sequences with ``table.length``.
+    rows : int, optional
+        Use a sample of about this many rows (tokens), shared evenly among the groups, whole sequences where the level has
+        sequences; all by default. `Features.errors` then says how far the values may be off.
+    seed : int, default 0
+        Of the sample.
+    threads : int, optional
+        As in `solve`.
+
+    Returns
+    -------
+    Features
+
+    Raises
+    ------
+    AlignmentError
+        Table and swarm name different domains; `ExpertTable.select` leaves out experts of domains that no run used.
+    TableError
+        A level that the table cannot give.
+    ValueError
+        Ratios that are no mixtures, or an unknown level.
+
+    Notes
+    -----
+    One sweep of the rows for all runs: 2 n K R operations; bandwidth of the memory is the limit for few runs. Levels of
+    sequences cost one more sweep, in which they are summed, and little afterwards. Deterministic by `seed`.
+
+    References
+    ----------
+    Belenki et al., "Optimizing Pre-Training Data Mixtures with Mixtures of Data Expert Models" (arXiv 2502.15950),
+    algorithm 1 and proposition 3.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixfast import ExpertTable, mde
+    >>> table = ExpertTable.from_loglik(np.log([[0.8, 0.1], [0.2, 0.7]]), domains=["web", "code"])
+    >>> found = mde.features(table, [[0.5, 0.5], [1.0, 0.0]])
+    >>> found.names, found.values.round(4).tolist()
+    (('all@token',), [[0.7985], [0.9163]])
+    """
+    if isinstance(levels, str):
+        levels = (levels,)
+    if not levels or len(set(levels)) < len(levels):
+        raise ValueError(f"levels is {list(levels)!r}, expected one or more different levels")
+    if not isinstance(table, ExpertTable):
+        raise TypeError(
+            f"features takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik"
+        )
+    if hasattr(swarm, "ratios"):
+        if domains is not None:
+            raise ValueError("domains is for mixtures given as an array; a swarm has names of its own")
+        domains, swarm = swarm.domains, swarm.ratios
+    names = table.domains if domains is None else domain_names(domains, AlignmentError)
+    if set(names) != set(table.domains):
+        raise AlignmentError(
+            f"{AlignmentError.between('the table', table.domains, 'the swarm', names)} "
+            "Experts of domains that no run was trained on can be left out: table.select(swarm.domains)"
+        )
+    ratios = np.ascontiguousarray(_shares(swarm, names))
+    order = np.array([names.index(name) for name in table.domains])
+    parts: list[Rows] = []
+    labels: list[str] = []
+    for name in levels:
+        level = _mde_rows.level_of(table, name)
+        parts += _mde_rows.rows_of(level, _mde_rows.sample(level, rows, seed), _backend.thread_count(threads))
+        labels += [f"{group}@{name}" for group in table.group_names]
+    mixtures = np.ascontiguousarray(ratios[:, order])
+    values = np.stack([part.objective.losses(mixtures) for part in parts], axis=1)
+    errors = np.stack([part.errors(mixtures) for part in parts], axis=1)
+    for array in (values, errors, ratios):
+        array.flags.writeable = False
+    settings = {"levels": list(levels), "rows": rows or 0, "seed": seed}
+    return Features(values, tuple(labels), names, ratios, errors, settings, tuple(parts), order)
+
+
+def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
+    """Put tables of the same experts on top of one another, one group for each.
+
+    Parameters
+    ----------
+    tables : mapping of str to ExpertTable
+        By the name the group gets; a table that has groups gets "name/group". Domains are aligned by name to the first's.
+
+    Returns
+    -------
+    ExpertTable
+        Default weights stay those of each group's mean; given ones are kept. Sequences of different tables stay apart.
+
+    Raises
+    ------
+    AlignmentError
+        Tables of different domains.
+    TableError
+        No tables, tables of predictions, or only some of which have lengths or sequences.
+
+    Notes
+    -----
+    Copies the values, in the widest type among the tables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixfast import ExpertTable, mde
+    >>> web = ExpertTable.from_loglik(np.log([[0.5, 0.25]]), domains=["a", "b"])
+    >>> mde.stack({"web": web, "code": web}).group_names
+    ('web', 'code')
+    """
+    if not tables:
+        raise TableError("stack needs at least one table")
+    kinds = {name: table.kind for name, table in tables.items() if table.kind != "ce"}
+    if kinds:
+        raise TableError(f"stack takes tables of log-likelihoods, but these hold predictions: {listing(kinds)}")
+    first_name, first = next(iter(tables.items()))
+    for name, table in tables.items():
+        if set(table.domains) != set(first.domains):
+            raise AlignmentError.between(f"table {name!r}", table.domains, f"table {first_name!r}", first.domains)
+    for field in ("length", "sequence"):
+        without = [name for name, table in tables.items() if getattr(table, field) is None]
+        if 0 < len(without) < len(tables):
+            raise TableError(
+                f"stack needs {field} in all tables or in none: missing in {listing(without)}; "
+                "rows of tokens have no length, rows of whole sequences have one"
+            )
+    parts = [table.select(first.domains) for table in tables.values()]
+    names: list[str] = []
+    codes, sequences, n_sequences = [], [], 0
+    for name, part in zip(tables, parts, strict=True):
+        codes.append(np.repeat(np.arange(part.n_groups), np.diff(part.group_offsets)) + len(names))
+        names += [name] if part.group is None else [f"{name}/{group}" for group in part.group_names]
+        if part.sequence is not None:
+            unique, ids = np.unique(part.sequence, return_inverse=True)
+            sequences.append(ids.reshape(-1) + n_sequences)
+            n_sequences += unique.size
+    lengths = None if first.length is None else np.concatenate([np.asarray(part.length) for part in parts])
+    weight = None
+    if any(part.weight is not None for part in parts):
+        weight = np.concatenate([part.row_weight for part in parts]) * (1.0 if lengths is None else lengths)
+    return ExpertTable.from_loglik(
+        np.concatenate([part.loglik for part in parts]),
+        domains=first.domains,
+        weight=weight,
+        length=lengths,
+        group=np.concatenate(codes),
+        group_names=dict(enumerate(names)),
+        sequence=np.concatenate(sequences) if sequences else None,
+    )
+
+
+def _shares(ratios: ArrayLike, domains: Sequence[str]) -> Matrix:
+    """Mixtures (M, K), checked; M runs."""
+    stack = np.atleast_2d(np.array(ratios, dtype=np.float64))
+    if stack.ndim != 2 or stack.shape[1] != len(domains) or not stack.shape[0]:
+        raise ValueError(
+            f"ratios have the shape {stack.shape}, expected (runs, {len(domains)}), one share for each of {listing(domains)}"
+        )
+    bad = np.flatnonzero(~np.isfinite(stack).all(axis=1) | (stack < 0.0).any(axis=1))
+    if bad.size:
+        raise ValueError(f"ratios must hold finite shares >= 0; they do not in runs {listing(bad.tolist())}")
+    off = np.flatnonzero(np.abs(stack.sum(axis=1) - 1.0) > _SUM_SLACK)
+    if off.size:
+        raise ValueError(
+            f"the shares of a run must sum to 1; runs {listing(off.tolist())} sum to {listing(stack[off].sum(axis=1).tolist(), 3)}"
+        )
+    return stack
