@@ -18,7 +18,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 # From "as good as no penalty" to "as good as the mean", for standardised columns.
-_PENALTIES = np.logspace(-4.0, 2.0, 25)
+PENALTIES = np.logspace(-4.0, 2.0, 25)
 # Where log is taken of a share: below a thousandth of a run's tokens a domain has hardly been seen.
 _SEEN = 1e-3
 # One split of few runs is luck; the average over several is what can be read.
@@ -166,7 +166,7 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
     r2_log, left = _left(logs, features.values)
     clear = gain > _WORTH and gain > _CLEAR * error
     advice = "use" if clear else "leave out" if gain <= max(_WORTH, error) else "unclear"
-    rank, rank_left = _effective_rank(_standard(features.values)[0]), _effective_rank(left)
+    rank, rank_left = _effective_rank(standard(features.values)[0]), _effective_rank(left)
     return Redundancy(advice, gain, error, rank, rank_left, r2, r2_log, metrics, rmse, spearman, runs, features.names)
 
 
@@ -229,19 +229,19 @@ def _fit_predict(law: Any, x: Matrix, y: Matrix, at: Matrix) -> Matrix:
 
 def ridge(x: Matrix, y: Matrix, at: Matrix) -> Matrix:
     """Predictions (M, J) of ridge regressions with an intercept, each with the penalty that is best when runs are left out."""
-    z, mean, scale = _standard(x)
+    z, mean, scale = standard(x)
     u, s, vt = np.linalg.svd(z, full_matrices=False)
     centred = y - y.mean(axis=0)
     moment = u.T @ centred
     best = np.argmin([(error**2).sum(axis=0) for error in _left_out(u, s, moment, centred)], axis=0)
-    shrunk = moment * (s[:, None] / (s[:, None] ** 2 + _PENALTIES[best]))
+    shrunk = moment * (s[:, None] / (s[:, None] ** 2 + PENALTIES[best]))
     return ((at - mean) / scale) @ (vt.T @ shrunk) + y.mean(axis=0)
 
 
 def _left_out(u: Matrix, s: Vector, moment: Matrix, centred: Matrix) -> list[Matrix]:
     """Errors (R, J) at each run of the regression without it, for each penalty, by the leverages of one decomposition."""
     out = []
-    for penalty in _PENALTIES:
+    for penalty in PENALTIES:
         kept = s**2 / (s**2 + penalty)
         leverage = 1.0 / u.shape[0] + (u**2) @ kept
         out.append((centred - u @ (kept[:, None] * moment)) / np.maximum(1.0 - leverage, 1e-9)[:, None])
@@ -250,8 +250,8 @@ def _left_out(u: Matrix, s: Vector, moment: Matrix, centred: Matrix) -> list[Mat
 
 def _left(x: Matrix, y: Matrix) -> tuple[Vector, Matrix]:
     """Leave-one-out R^2 (F,) of columns y on x, and what is left of the standardised columns (R, F)."""
-    z, _, _ = _standard(x)
-    target, _, _ = _standard(y)
+    z, _, _ = standard(x)
+    target, _, _ = standard(y)
     u, s, _ = np.linalg.svd(z, full_matrices=False)
     errors = np.stack(_left_out(u, s, u.T @ target, target))
     best = (errors**2).sum(axis=1).argmin(axis=0)
@@ -260,7 +260,7 @@ def _left(x: Matrix, y: Matrix) -> tuple[Vector, Matrix]:
     return np.where(spread > 0.0, 1.0 - (left**2).sum(axis=0) / np.maximum(spread, 1e-300), 1.0), left
 
 
-def _standard(x: Matrix) -> tuple[Matrix, Vector, Vector]:
+def standard(x: Matrix) -> tuple[Matrix, Vector, Vector]:
     """Columns with mean 0 and deviation 1; columns that are constant but for rounding become 0."""
     mean = x.mean(axis=0)
     deviation = x.std(axis=0)
@@ -279,12 +279,14 @@ def _effective_rank(x: Matrix) -> float:
 
 def _gain(before: Matrix, after: Matrix) -> tuple[float, float]:
     """Mean relative saving of squared error, every metric counting alike, and its standard error over runs."""
-    level = np.nanmean(before, axis=0)
-    usable = np.isfinite(level) & (level > 0.0)
+    count = np.isfinite(before).sum(axis=0)
+    level = np.where(np.isfinite(before), before, 0.0).sum(axis=0) / np.maximum(count, 1)
+    usable = level > 0.0
     if not usable.any():
         return 0.0, 0.0
-    saved = np.nanmean((before[:, usable] - after[:, usable]) / level[usable], axis=1)
-    saved = saved[np.isfinite(saved)]
+    saved = (before[:, usable] - after[:, usable]) / level[usable]
+    saved = saved[np.isfinite(saved).any(axis=1)]
+    saved = np.nanmean(saved, axis=1)
     return float(saved.mean()), float(saved.std(ddof=1) / np.sqrt(saved.size))
 
 

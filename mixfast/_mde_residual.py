@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._mde_advice import PENALTIES, standard
 from mixfast.errors import AlignmentError, MixfastError, listing
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def match(metrics: Sequence[str], names: Sequence[str], *, level: str | None = N
 class Residual:
     """Predict ``y_j(w) = a_j + b_j L_j(w) + r_j(z)``, L_j being the metric's own ensemble loss; a law with features.
 
-    a and b are least squares over the runs, b never below 0: the ensemble's loss ranks mixtures well and is off by a bias.
+    a and b take the bias away: the ensemble's loss ranks mixtures well and is off. b, never below 0, is fitted together with a
+    ridge on the shares, so that it does not answer for what these explain; that part then goes to the law.
     A metric without a feature of its own is left to the law alone.
 
     Parameters
@@ -134,9 +136,7 @@ class Residual:
             if column < 0 or not seen.any():
                 continue
             own, target = x[seen, column], y[seen, j]
-            spread = own - own.mean()
-            size = float(spread @ spread)
-            out.scale[j] = max(0.0, float(spread @ target) / size) if size > 0.0 else 0.0
+            out.scale[j] = max(0.0, _coefficient(x[seen, : self._shares], own, target))
             out.offset[j] = target.mean() - out.scale[j] * own.mean()
         out.law = copy.deepcopy(self.law)
         out.law = out.law.fit(self._inner(x), y - out._affine(x)) or out.law
@@ -232,3 +232,31 @@ class Residual:
     def _check_fitted(self) -> None:
         if not self._fitted:
             raise MixfastError("this law is not fitted: use the law that fit(x, y) returns")
+
+
+def _coefficient(shares: Matrix, own: Vector, target: Vector) -> float:
+    """b of target = a + b own + ridge(shares), with the penalty whose errors are least when runs are left out.
+
+    With a prohibitive penalty, which few runs may call for, this is the regression on `own` alone.
+    """
+    z, _, _ = standard(shares)
+    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    x, y = own - own.mean(), target - target.mean()
+    size = float(x @ x)
+    if size <= 0.0:
+        return 0.0
+    best, least = 0.0, np.inf
+    for penalty in (*PENALTIES, 1e9):
+        # Share of each direction that the ridge leaves over; the generalised least squares of y on x weigh by it.
+        left = penalty / (s**2 + penalty) - 1.0
+        rest_x, rest_y = (v + u @ (left * (u.T @ v)) for v in (x, y))
+        inside = float(x @ rest_x)
+        if inside <= 1e-9 * size:
+            continue
+        b = float(x @ rest_y) / inside
+        # Leverage of the ridge, of the intercept, and of x among what the ridge leaves.
+        leverage = -((u**2) @ left) + 1.0 / x.size + rest_x**2 / inside
+        errors = (rest_y - b * rest_x) / np.maximum(1.0 - leverage, 1e-9)
+        if float(errors @ errors) < least:
+            best, least = b, float(errors @ errors)
+    return best
