@@ -26,7 +26,9 @@ _REPEATS = 5
 _FEWEST_RUNS = 6
 # A gain in squared error that is under twice its standard error, or under this, is not worth a table of experts.
 _CLEAR, _WORTH = 2.0, 0.02
-_VARIANTS = ("ratios", "features", "ratios + features")
+# Inputs that are compared: those of shares alone first, those with features last.
+_OF_A_LAW = ("shares", "shares + features")
+_OF_RIDGES = ("shares", "shares + log-shares", "features", "shares + features")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,18 +39,20 @@ class Redundancy:
     ----------
     advice : {"use", "leave out", "unclear"}
     gain, gain_error : float
-        Mean over metrics and runs of the out-of-fold squared error saved by the features, relative to that of the shares
-        alone, and its standard error over runs. Above 0 the features help.
+        Mean over metrics and runs of the out-of-fold squared error that [shares | features] save, relative to that of the
+        best inputs without features, and its standard error over runs. Above 0 the features help.
     rank, rank_left : float
         Effective rank (exponential of the entropy of the shares of variance) of the F standardised features, and of what is
         left of them once regressed on shares and log-shares.
     r2, r2_log : (F,) float64
         Leave-one-out R^2 of each feature on the shares, and on shares and log-shares. Near 1: the feature says nothing new.
     metrics : tuple of J str
-    rmse, spearman : (3, J) float64
-        Out of fold, for the shares alone, the features alone, and both; averages over the splits. NaN where a metric has
-        too few runs.
-    variants : tuple of 3 str
+    variants : tuple of V str
+        The inputs compared; the last is "shares + features".
+    baseline : str
+        The best of those without features.
+    rmse, spearman : (V, J) float64
+        Out of fold, averages over the splits. NaN where a metric has too few runs.
     runs : int
     names : tuple of F str
     """
@@ -61,11 +65,12 @@ class Redundancy:
     r2: Vector
     r2_log: Vector
     metrics: tuple[str, ...]
+    variants: tuple[str, ...]
+    baseline: str
     rmse: Matrix
     spearman: Matrix
     runs: int
     names: tuple[str, ...]
-    variants: tuple[str, ...] = _VARIANTS
 
     def __str__(self) -> str:
         verdict = {
@@ -75,7 +80,7 @@ class Redundancy:
         }[self.advice]
         lines = [
             verdict,
-            f"  squared error saved out of fold: {100 * self.gain:.1f} % +- {100 * self.gain_error:.1f} % "
+            f"  squared error saved out of fold, against {self.baseline}: {100 * self.gain:.1f} % +- {100 * self.gain_error:.1f} % "
             f"({self.runs} runs, {len(self.metrics)} metrics)",
             f"  {len(self.names)} features have an effective rank of {self.rank:.1f}; "
             f"{self.rank_left:.1f} of what shares and log-shares leave",
@@ -83,7 +88,7 @@ class Redundancy:
         ]
         for v, variant in enumerate(self.variants):
             lines.append(
-                f"  {variant:17s}  mean Spearman {_mean(self.spearman[v]):.3f}, mean RMSE {_mean(self.rmse[v]):.5f}"
+                f"  {variant:19s}  mean Spearman {_mean(self.spearman[v]):.3f}, mean RMSE {_mean(self.rmse[v]):.5f}"
             )
         return "\n".join(lines)
 
@@ -99,8 +104,9 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
         Anything with `values` (R, J; NaN where a run lacks a metric) and `metrics`; or the values themselves. Its `ratios`, where
         it has them, must be those of the features.
     law : "linear" or a law, default "linear"
-        "linear" is a ridge regression of standardised columns whose penalty is chosen by leave-one-out for each metric. A law is
-        anything with ``fit(x, y)`` and ``predict(x)``; it is copied, and fitted to inputs of K, of F and of K + F columns.
+        "linear" is a ridge regression of standardised columns whose penalty is chosen by leave-one-out for each metric; the
+        features must beat that of shares and log-shares too, which a linear law can have for nothing. A law is anything with
+        ``fit(x, y)`` and ``predict(x)``; it is copied, and fitted to inputs of K and of K + F columns.
     folds : int, default 5
         Of the cross-validation, which is averaged over 5 splits. Runs of the same mixture stay in one fold.
     seed : int, default 0
@@ -144,7 +150,10 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
     if runs < _FEWEST_RUNS:
         raise ValueError(f"there are {runs} runs, and telling whether features help needs at least {_FEWEST_RUNS}")
     fold_of = _folds(features.ratios, folds, seed)
-    inputs = (features.ratios, features.values, features.matrix())
+    logs = np.hstack([features.ratios, np.log(features.ratios + _SEEN)])
+    variants = _OF_RIDGES if isinstance(law, str) else _OF_A_LAW
+    known = dict(zip(_OF_RIDGES, (features.ratios, logs, features.values, features.matrix()), strict=True))
+    inputs = [known[variant] for variant in variants]
     squares = np.zeros((len(inputs), *values.shape))
     rmse, spearman = (np.zeros((len(inputs), values.shape[1])) for _ in range(2))
     for split in fold_of:
@@ -160,14 +169,30 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
                 rmse[v, j] += np.sqrt(np.mean(error[seen, j] ** 2)) / len(fold_of) if enough else np.nan
                 predicted = values[seen, j] + error[seen, j]
                 spearman[v, j] += _spearman(predicted, values[seen, j]) / len(fold_of) if enough else np.nan
-    gain, error = _gain(squares[0], squares[2])
-    logs = np.hstack([features.ratios, np.log(features.ratios + _SEEN)])
+    rivals = [v for v, variant in enumerate(variants) if "features" not in variant]
+    best = max(rivals, key=lambda v: _gain(squares[0], squares[v])[0])
+    gain, error = _gain(squares[best], squares[-1])
     r2, _ = _left(features.ratios, features.values)
     r2_log, left = _left(logs, features.values)
     clear = gain > _WORTH and gain > _CLEAR * error
     advice = "use" if clear else "leave out" if gain <= max(_WORTH, error) else "unclear"
     rank, rank_left = _effective_rank(standard(features.values)[0]), _effective_rank(left)
-    return Redundancy(advice, gain, error, rank, rank_left, r2, r2_log, metrics, rmse, spearman, runs, features.names)
+    return Redundancy(
+        advice,
+        gain,
+        error,
+        rank,
+        rank_left,
+        r2,
+        r2_log,
+        metrics,
+        variants,
+        variants[best],
+        rmse,
+        spearman,
+        runs,
+        features.names,
+    )
 
 
 def _values(features: Features, swarm: Any) -> tuple[Matrix, tuple[str, ...]]:
