@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,6 +33,32 @@ def plain(loglik: np.ndarray, mixtures: np.ndarray, group: int) -> np.ndarray:
     return out
 
 
+def seconds(call: Callable[[], object]) -> float:
+    """Median seconds of repeated calls."""
+    return float(np.median(median_seconds(call, budget=2.0)))
+
+
+def measure(table: ExpertTable, mixtures: np.ndarray, per_group: int, threads: int) -> bool:
+    """Print the line of these mixtures; False where the values are wrong."""
+    found = mde.features(table, mixtures, threads=threads)
+    apart = float(np.abs(found.values - plain(table.loglik, mixtures, per_group)).max())
+    if apart > _SAME:
+        print(f"{len(mixtures)} runs: numpy and mde.features differ by {apart:.3g} nats, no times")
+        return False
+    by_numpy = seconds(lambda: plain(table.loglik, mixtures, per_group))
+    token = seconds(lambda: mde.features(table, mixtures, threads=threads))
+    again = seconds(lambda: found.at(mixtures))
+    part = mde.features(table, mixtures, rows=20_000, threads=threads)
+    sampled = seconds(lambda: mde.features(table, mixtures, rows=20_000, threads=threads))
+    posterior = seconds(lambda: mde.features(table, mixtures, levels=("posterior",), threads=threads))
+    rate = 2e-9 * table.n_rows * mixtures.size / again
+    print(
+        f"{len(mixtures):4d} | {by_numpy:8.3f} | {token:7.3f} | {sampled:7.3f} ({part.errors.mean():.4f}) | {posterior:7.3f} | "
+        f"{again:7.3f} | {rate:6.1f} | {apart:.1e}"
+    )
+    return True
+
+
 def main() -> int:
     """Print one line for each number of runs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -51,27 +78,8 @@ def main() -> int:
         "runs |  numpy s | token s | 20000 rows s (error) | posterior s | at(), again s | GFLOP/s | largest difference"
     )
     for runs in given.runs:
-        mixtures = rng.dirichlet(np.ones(given.domains), runs)
-
-        def seconds(call: object) -> float:
-            return float(np.median(median_seconds(call, budget=2.0)))
-
-        found = mde.features(table, mixtures, threads=given.threads)
-        apart = float(np.abs(found.values - plain(loglik, mixtures, per_group)).max())
-        if apart > _SAME:
-            print(f"{runs} runs: numpy and mde.features differ by {apart:.3g} nats, no times")
+        if not measure(table, rng.dirichlet(np.ones(given.domains), runs), per_group, given.threads):
             return 1
-        by_numpy = seconds(lambda: plain(loglik, mixtures, per_group))
-        token = seconds(lambda: mde.features(table, mixtures, threads=given.threads))
-        again = seconds(lambda: found.at(mixtures))
-        part = mde.features(table, mixtures, rows=20_000, threads=given.threads)
-        sampled = seconds(lambda: mde.features(table, mixtures, rows=20_000, threads=given.threads))
-        posterior = seconds(lambda: mde.features(table, mixtures, levels=("posterior",), threads=given.threads))
-        rate = 2e-9 * n * given.domains * runs / again
-        print(
-            f"{runs:4d} | {by_numpy:8.3f} | {token:7.3f} | {sampled:7.3f} ({part.errors.mean():.4f}) | {posterior:7.3f} | "
-            f"{again:7.3f} | {rate:6.1f} | {apart:.1e}"
-        )
     return 0
 
 

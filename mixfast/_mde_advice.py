@@ -171,16 +171,16 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
                 spearman[v, j] += _spearman(predicted, values[seen, j]) / len(fold_of) if enough else np.nan
     rivals = [v for v, variant in enumerate(variants) if "features" not in variant]
     best = max(rivals, key=lambda v: _gain(squares[0], squares[v])[0])
-    gain, error = _gain(squares[best], squares[-1])
+    gain, gain_error = _gain(squares[best], squares[-1])
     r2, _ = _left(features.ratios, features.values)
     r2_log, left = _left(logs, features.values)
-    clear = gain > _WORTH and gain > _CLEAR * error
-    advice = "use" if clear else "leave out" if gain <= max(_WORTH, error) else "unclear"
+    clear = gain > _WORTH and gain > _CLEAR * gain_error
+    advice = "use" if clear else "leave out" if gain <= max(_WORTH, gain_error) else "unclear"
     rank, rank_left = _effective_rank(standard(features.values)[0]), _effective_rank(left)
     return Redundancy(
         advice,
         gain,
-        error,
+        gain_error,
         rank,
         rank_left,
         r2,

@@ -47,7 +47,8 @@ class Features:
 
     Notes
     -----
-    Each feature is convex in the mixture. The compiled rows stay attached, for `at` and `slopes`; `state` leaves them out.
+    Each feature is convex in the mixture. The compiled rows stay attached, for `at` and `slopes`; `state` and pickles
+    leave them out.
     """
 
     values: Matrix
@@ -57,7 +58,9 @@ class Features:
     errors: Matrix
     settings: Mapping[str, Any]
     _rows: tuple[Rows, ...] | None = None
-    _order: NDArray[np.intp] | None = None
+    # Of the table's domains among ours, and of ours among the table's.
+    _order: tuple[int, ...] = ()
+    _back: tuple[int, ...] = ()
 
     def at(self, ratios: ArrayLike) -> Matrix:
         """Compute the features of other mixtures.
@@ -99,7 +102,7 @@ class Features:
         rows, mixtures = self._ready(ratios)
         parts = [part.slopes(mixtures) for part in rows]
         gradients = np.stack([gradient for _, gradient in parts], axis=1)
-        return np.stack([value for value, _ in parts], axis=1), gradients[:, :, np.argsort(self._order)]
+        return np.stack([value for value, _ in parts], axis=1), gradients[:, :, list(self._back)]
 
     def matrix(self, ratios: ArrayLike | None = None) -> Matrix:
         """Return what a law takes that uses features: (M, K + F), shares first; those of the runs by default."""
@@ -157,6 +160,12 @@ class Features:
             )
         return out
 
+    def __deepcopy__(self, memo: Any) -> Features:
+        return self  # nothing in it changes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Features.from_state, (self.state(),)
+
     def __repr__(self) -> str:
         sampled = f", {self.settings['rows']} rows sampled" if self.settings["rows"] else ""
         kept = "" if self._rows else "; without their table"
@@ -168,7 +177,7 @@ class Features:
                 "these features were stored without their table, so only the values of the runs are known; "
                 "give the table: Features.from_state(state, table=table)"
             )
-        return self._rows, np.ascontiguousarray(_shares(ratios, self.domains)[:, self._order])
+        return self._rows, np.ascontiguousarray(_shares(ratios, self.domains)[:, list(self._order)])
 
 
 def features(
@@ -259,7 +268,7 @@ def features(
             "Experts of domains that no run was trained on can be left out: table.select(swarm.domains)"
         )
     ratios = np.ascontiguousarray(_shares(swarm, names))
-    order = np.array([names.index(name) for name in table.domains])
+    order, back = ([b.index(name) for name in a] for a, b in ((table.domains, names), (names, table.domains)))
     parts: list[Rows] = []
     labels: list[str] = []
     for name in levels:
@@ -272,7 +281,7 @@ def features(
     for array in (values, errors, ratios):
         array.flags.writeable = False
     settings = {"levels": list(levels), "rows": rows or 0, "seed": seed}
-    return Features(values, tuple(labels), names, ratios, errors, settings, tuple(parts), order)
+    return Features(values, tuple(labels), names, ratios, errors, settings, tuple(parts), tuple(order), tuple(back))
 
 
 def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
@@ -303,7 +312,7 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
     --------
     >>> import numpy as np
     >>> from mixfast import ExpertTable, mde
-    >>> web = ExpertTable.from_loglik(np.log([[0.5, 0.25]]), domains=["a", "b"])
+    >>> web = ExpertTable.from_loglik(np.log([[0.5, 0.25], [0.1, 0.2]]), domains=["a", "b"])
     >>> mde.stack({"web": web, "code": web}).group_names
     ('web', 'code')
     """

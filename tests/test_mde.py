@@ -1,6 +1,7 @@
 """Ensemble features: their values at every level, their slopes, what they add to a swarm's shares, and the law of the rest."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -255,6 +256,10 @@ def test_state_goes_round_and_says_what_it_lacks(rng):
     np.testing.assert_array_equal(alone.values, found.values)
     with pytest.raises(MixfastError, match="give the table"):
         alone.at(ratios)
+    thawed = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(thawed.errors, found.errors)
+    assert "without their table" in repr(thawed)
+    assert copy.deepcopy(found) is found
     again = mde.Features.from_state(found.state(), table=table)
     np.testing.assert_array_equal(again.at(ratios), found.values)
     with pytest.raises(TableError, match="other losses"):
@@ -512,10 +517,10 @@ def markov_world(rng, *, k=5, symbols=8, sequences=60, length=40, blind=False):
                 of_sequence.append(g * sequences + s)
                 state = following
     table, prefix, group = np.array(table), np.array(prefix), np.array(group)
+    joint = prefix * np.exp(table)
 
     def truth(w):
-        belief = prefix * w
-        loss = -np.log((belief * np.exp(table)).sum(axis=1) / belief.sum(axis=1))
+        loss = np.log(prefix @ w) - np.log(joint @ w)
         return [loss[group == f"val{g}"].mean() for g in range(3)]
 
     names = [f"d{i}" for i in range(k)]
