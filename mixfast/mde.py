@@ -277,7 +277,7 @@ def features(
         labels += [f"{group}@{name}" for group in table.group_names]
     mixtures = np.ascontiguousarray(ratios[:, order])
     values = np.stack([part.objective.losses(mixtures) for part in parts], axis=1)
-    errors = np.stack([part.errors(mixtures) for part in parts], axis=1)
+    errors = np.stack([part.errors(mixtures, values[:, f]) for f, part in enumerate(parts)], axis=1)
     for array in (values, errors, ratios):
         array.flags.writeable = False
     settings = {"levels": list(levels), "rows": rows or 0, "seed": seed}
