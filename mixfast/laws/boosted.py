@@ -81,7 +81,7 @@ class Boosted:
     [[0.9], [0.5]]
     """
 
-    name = "boosted"
+    name = "lightgbm"
     uses_features = True
 
     best_rounds: NDArray[np.int64]

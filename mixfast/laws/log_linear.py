@@ -128,7 +128,7 @@ class LogLinear:
     ([0.5], [[-2.0, 0.3, 0.5]])
     """
 
-    name = "log-linear"
+    name = "log_linear"
     uses_features = False
 
     gamma: Vector
