@@ -179,7 +179,7 @@ def _plain(column: Any) -> Sequence[Any]:
 
 def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[object] | None, ignore: Any) -> Joined:
     """Join two tables on the ids of their runs; columns that are not bookkeeping are domains and metrics."""
-    left_out = {ignore} if isinstance(ignore, str) else set(ignore)
+    left_out = {ignore} if isinstance(ignore, str) else set(ignore or ())
     if unknown := sorted(left_out - set(ratios.names) - set(metrics.names)):
         raise SwarmError(f"ignore names columns that neither table has: {listing(unknown)}")
     key = _key(ratios, metrics, id)
@@ -239,7 +239,7 @@ def _matched(
 ) -> tuple[dict[int, int], tuple[tuple[str, str], ...]]:
     """Return rows of ratios with their rows of metrics, in the order of ratios, and what was dropped for which reason."""
     position = {name: row for row, name in enumerate(ids[metrics])}
-    valued: list[bool] = list((~np.isnan(found)).any(axis=1))
+    valued = (np.isnan(found).sum(axis=1) < found.shape[1]).tolist()
     rows: dict[int, int] = {}
     dropped: list[tuple[str, str]] = []
     for row, name in enumerate(ids[ratios]):
@@ -273,6 +273,8 @@ def _chosen(
 ) -> list[bool] | None:
     """Return a mask of the kept runs, from a column or from ids, which may also be those of dropped runs."""
     if chosen is not None and not isinstance(chosen, str):
+        if not isinstance(chosen, Iterable):
+            raise SwarmError(f"chosen must be the name of a column or a list of run ids, got {chosen!r}")
         named = set(map(run_id, chosen))
         if unknown := sorted(named - set(ids[ratios]) - set(ids[metrics])):
             raise SwarmError(f"chosen names unknown runs: {listing(unknown)}; the runs are: {listing(ids[ratios])}")

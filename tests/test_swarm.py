@@ -95,6 +95,7 @@ def written(header, rows):
     return text.getvalue()
 
 
+@hypothesis.settings(max_examples=50)
 @given(tables())
 def test_runs_are_joined_by_id_whatever_the_order(drawn):
     left, right, share, loss = drawn
@@ -226,6 +227,8 @@ def test_chosen_runs_by_column_and_by_id():
     ).report.chosen == ("0",)
     with pytest.raises(SwarmError, match=r"unknown runs: nobody; the runs are: a, b, c, d"):
         read(chosen=["nobody"])
+    with pytest.raises(SwarmError, match="name of a column or a list of run ids, got 3"):
+        read(chosen=3)
     with pytest.raises(SwarmError, match="a column of neither table"):
         read(chosen="picked")
     with pytest.raises(SwarmError, match=r"'chosen' must hold 0 or 1 .*got maybe"):
@@ -243,6 +246,7 @@ BAD = {
     "text": (RATIOS, METRICS.replace("2.25", "two"), "metrics file: column 'c4_loss' must hold numbers, but run 'b' has 'two'"),
     "decimal comma": (RATIOS, METRICS.replace("2.25", '"2,25"'), "'c4_loss' must hold numbers, but run 'b' has '2,25'"),
     "underscore": (RATIOS, METRICS.replace("2.25", "2_25"), "'c4_loss' must hold numbers, but run 'b' has '2_25'"),
+    "underscore, all else plain": (RATIOS, "run,m\na,1\nb,2_25\n", "'m' must hold numbers, but run 'b' has '2_25'"),
     "no run in common": (RATIOS, METRICS.replace("\n", "\nx").rstrip("x"), "no run in common: .*a, b, c, d.*xa, xb, xc, xd"),
     "metrics all missing": (RATIOS, "run,m,k\na,1,\nb,2,nan\n", "no run has a value of k"),
     "no metric at all": (RATIOS, "run,m\na,\nb,\n", "no run has a value of any metric"),
@@ -608,6 +612,11 @@ def test_regmix(shared_data):
     )  # fmt: skip
     assert (train.ratios.shape, train.values.shape) == ((512, 17), (512, 13))
     assert (test.ratios.shape, test.values.shape) == ((256, 17), (256, 13))
+    loss = np.loadtxt(folder / "train_pile_loss_1m.csv", delimiter=",", skiprows=1)
+    shares = np.loadtxt(folder / "train_mixture_1m.csv", delimiter=",", skiprows=1)
+    assert train.values.tolist() == loss[:, 1:].tolist()
+    np.testing.assert_allclose(train.ratios, shares[:, 1:], atol=5e-3)
+    np.testing.assert_allclose(train.ratios * shares[:, 1:].sum(axis=1)[:, None], shares[:, 1:], rtol=1e-15)
     assert train.matrix_rank == 17
     assert len(train.report.renormalised) > 100
     assert train.report.deviation <= 5e-3 + 1e-9
