@@ -72,7 +72,8 @@ def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Ma
     Returns
     -------
     ndarray (count, K), float64
-        Within the limits to the last bit (but for limits that sum to 1 only up to rounding); each row sums to 1 exactly.
+        Multiples of 2^-52. Each row sums to 1 exactly, in whatever order it is added, and keeps the limits to the last
+        bit; limits that leave less than 2^-52 between them, or sum to 1 only up to rounding, are kept up to rounding.
 
     Raises
     ------

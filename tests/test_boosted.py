@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import doctest
+import sys
 import warnings
 
 import numpy as np
 import pytest
 
 from mixfast import _candidates
-from mixfast.laws import _trees
+from mixfast.errors import BackendError
+from mixfast.laws import _trees, boosted
 from mixfast.laws.boosted import Boosted
 
 lightgbm = pytest.importorskip("lightgbm")
@@ -231,6 +234,31 @@ def test_inputs_of_another_width_are_refused():
     law = Boosted(rate=0.1, rounds=5).fit(x, y)
     with pytest.raises(ValueError, match=r"shape \(120, 4\), expected \(M, 5\)"):
         law.predict(x[:, :4])
+
+
+def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
+    x, y = made()
+    law = Boosted(rate=0.1, rounds=5).fit(x, y)
+    monkeypatch.setitem(sys.modules, "mixfast.laws._tree_loops", None)
+    monkeypatch.delattr("mixfast.laws._tree_loops")
+    with pytest.raises(BackendError, match=r"Numba.*pip install mixfast\[laws\]"):
+        law.predict(x)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(BackendError, match=r"LightGBM.*pip install mixfast\[laws\]"):
+        law.fit(x, y)
+
+
+def test_read_only_inputs_are_taken():
+    x, y = made()
+    law = Boosted(rate=0.1, rounds=5).fit(x, y)
+    frozen = x.copy()
+    frozen.setflags(write=False)
+    assert np.array_equal(law.fit(frozen, y).predict(frozen), law.predict(x))
+
+
+def test_the_example_of_the_docstring_runs():
+    assert doctest.testmod(boosted).failed == 0
+    assert doctest.testmod(boosted).attempted > 0
 
 
 # --- RegMix ---

@@ -43,46 +43,46 @@ class Forest:
     @classmethod
     def of(cls, models: Sequence[str], features: int) -> Self:
         """Read the models that ``Booster.model_to_string`` wrote, one for each metric, over the same features."""
-        trees = [list(_trees_of(model)) for model in models]
-        flat = [tree for model in trees for tree in model]
-        split_start = _starts(tree.feature.size for tree in flat)
-        most = max((tree.leaf.size for tree in flat), default=1)
+        models_splits = [_splits_of(model) for model in models]
+
+        def joined(name: str) -> NDArray[Any]:
+            return np.concatenate([getattr(splits, name) for splits in models_splits])
+
+        counts = joined("count")
+        most = int(counts.max(initial=0)) + 1
         if most > MOST_LEAVES:
             raise ValueError(f"a tree has {most} leaves, expected at most {MOST_LEAVES}; fit with fewer leaves")
-        split_feature = _joined([tree.feature for tree in flat], np.int64)
-        threshold = _joined([tree.threshold for tree in flat], np.float64)
+        split_start = _starts(counts)
+        split_feature, threshold = joined("feature"), joined("threshold")
         grids = [np.unique(threshold[split_feature == f]) for f in range(features)]
         code = np.empty(threshold.size, dtype=np.int32)
         for f, grid in enumerate(grids):
             mine = split_feature == f
             code[mine] = np.searchsorted(grid, threshold[mine])
         mask: NDArray[Any] = np.empty(threshold.size, dtype=np.uint32 if most <= 32 else np.uint64)
-        order = np.empty(threshold.size + len(flat), dtype=np.int64)
-        left = _joined([tree.left for tree in flat], np.int64)
-        right = _joined([tree.right for tree in flat], np.int64)
-        _loops().leaf_sets(split_start, left, right, mask, order)
+        order = np.empty(threshold.size + counts.size, dtype=np.int64)
+        _loops().leaf_sets(split_start, joined("left"), joined("right"), mask, order)
         leaf_start = split_start + np.arange(split_start.size)
-        leaf = _joined([tree.leaf for tree in flat], np.float64)
         # Where each node moves to when odd trees get one more.
-        counts = np.diff(split_start)
         node_start = _starts(counts + counts % 2)
         place = np.arange(threshold.size) + np.repeat(node_start[:-1] - split_start[:-1], counts)
         padded = int(node_start[-1])
         return cls(
-            grid=_joined(grids, np.float64),
+            grid=np.concatenate(grids),
             grid_start=_starts(grid.size for grid in grids),
             feature=_spread(split_feature.astype(np.int32), place, padded, 0),
             code=_spread(code, place, padded, np.iinfo(np.int32).max),
             mask=_spread(mask, place, padded, 0),
             node_start=node_start,
-            leaf=leaf[order + np.repeat(leaf_start[:-1], np.diff(leaf_start))],
+            leaf=joined("leaf")[order + np.repeat(leaf_start[:-1], np.diff(leaf_start))],
             leaf_start=leaf_start,
-            metric_start=_starts(len(model) for model in trees),
+            metric_start=_starts(splits.count.size for splits in models_splits),
         )
 
     def predict(self, x: NDArray[np.float64], *, threads: int | None = None) -> NDArray[np.float64]:
         """Sums (M, J) at inputs (M, F), equal to LightGBM's to the last bit; the same for any number of threads."""
-        x = np.ascontiguousarray(x, dtype=np.float64)
+        # Numba would compile everything once more for arrays that are read-only.
+        x = np.require(x, dtype=np.float64, requirements=["C", "W"])
         out = np.empty((x.shape[0], self.metric_start.size - 1), dtype=np.float64)
         arrays = [getattr(self, field.name) for field in fields(self)]
         workers = max(1, min(_backend.thread_count(threads), x.shape[0] // _ROWS_A_THREAD))
@@ -105,9 +105,10 @@ class Forest:
 
 
 @dataclass(frozen=True)
-class _Tree:
-    """One tree as LightGBM writes it; children below 0 are leaves, ``-1 - child``."""
+class _Splits:
+    """The trees of one model, one behind the other; children below 0 are leaves, ``-1 - child``."""
 
+    count: NDArray[np.int64]  # splits of each tree; its leaves are one more
     feature: NDArray[np.int64]
     threshold: NDArray[np.float64]
     left: NDArray[np.int64]
@@ -115,38 +116,38 @@ class _Tree:
     leaf: NDArray[np.float64]
 
 
-def _trees_of(model: str) -> Iterable[_Tree]:
-    """The trees of LightGBM's text format (version 4): a block `Tree=i` of lines `key=value` for each."""
+def _splits_of(model: str) -> _Splits:
+    """Read LightGBM's text format (version 4): a block `Tree=i` of lines `key=value` for each tree."""
     head, *blocks = model.split("\nTree=")
     if "\nversion=v4" not in head:
         raise ValueError("the model text is not of LightGBM's format v4; install lightgbm>=4.3,<5")
-    for block in blocks:
-        # Behind the last tree other sections follow after an empty line.
-        lines = dict(line.split("=", 1) for line in block.split("\n\n", 1)[0].split("\n")[1:])
-        if lines.get("num_cat", "0") != "0" or lines.get("is_linear", "0") != "0":
-            raise ValueError(
-                "the model has categorical splits or linear leaves; expected numeric splits and constant leaves"
-            )
-
-        def numbers(key: str, dtype: Any, lines: dict[str, str] = lines) -> NDArray[Any]:
-            return np.array(lines.get(key, "").split(), dtype=dtype)
-
-        yield _Tree(
-            feature=numbers("split_feature", np.int64),
-            threshold=numbers("threshold", np.float64),
-            left=numbers("left_child", np.int64),
-            right=numbers("right_child", np.int64),
-            leaf=numbers("leaf_value", np.float64),
+    # Behind the last tree other sections follow after an empty line.
+    trees = [
+        dict(line.split("=", 1) for line in block.split("\n\n", 1)[0].split("\n")[1:] if "=" in line)
+        for block in blocks
+    ]
+    if any(tree.get("num_cat", "0") != "0" or tree.get("is_linear", "0") != "0" for tree in trees):
+        raise ValueError(
+            "the model has categorical splits or linear leaves; expected numeric splits and constant leaves"
         )
+
+    def numbers(key: str) -> NDArray[np.float64]:
+        # One parse for all trees: numpy's costs of a call are those of reading some hundred numbers.
+        return np.fromstring(" ".join(tree.get(key, "") for tree in trees), dtype=np.float64, sep=" ")
+
+    return _Splits(
+        count=np.array([int(tree["num_leaves"]) - 1 for tree in trees], dtype=np.int64),
+        feature=numbers("split_feature").astype(np.int64),
+        threshold=numbers("threshold"),
+        left=numbers("left_child").astype(np.int64),
+        right=numbers("right_child").astype(np.int64),
+        leaf=numbers("leaf_value"),
+    )
 
 
 def _starts(sizes: Iterable[int] | NDArray[Any]) -> NDArray[np.int64]:
     """Where parts of these sizes begin when they lie one behind the other, and where the last ends."""
     return np.concatenate([[0], np.cumsum(np.fromiter(sizes, dtype=np.int64))]).astype(np.int64)
-
-
-def _joined(parts: Sequence[NDArray[Any]], dtype: Any) -> NDArray[Any]:
-    return np.concatenate([*parts, np.empty(0, dtype)])
 
 
 def _spread(values: NDArray[Any], place: NDArray[np.int64], size: int, fill: int) -> NDArray[Any]:

@@ -169,7 +169,7 @@ class Boosted:
         settings = ("rounds", "rate", "leaves", "min_leaf", "stopping", "seed")
         law = cls(**{key: state.pop(key) for key in settings})
         law.best_rounds, law._spread = np.asarray(state.pop("best_rounds")), np.asarray(state.pop("spread"))
-        law._forest = Forest(**{key: np.ascontiguousarray(value) for key, value in state.items()})
+        law._forest = Forest(**{key: np.array(value) for key, value in state.items()})
         return law
 
     # Inside.
