@@ -145,26 +145,27 @@ def solve_exact(
     `start` (K,) is a mixture of the region, None for the prior.
     """
     inside = objective.restrict(usable)
-    prior = region.prior if usable is None else region.prior[usable]
-    first: Vector | None = None
-    if kl > 0.0 and not region.bounds and inside.a.shape[0] <= max(_MANY_METRICS, inside.columns):
-        low, high = (region.floor, region.cap) if usable is None else (region.floor[usable], region.cap[usable])
+    chosen = slice(None) if usable is None else usable
+    prior, low, high = region.prior[chosen], region.floor[chosen], region.cap[chosen]
+    metrics, domains = inside.a.shape
+    dual = kl > 0.0 and not region.bounds and metrics <= max(_MANY_METRICS, domains)
+    best: Minimum | None = None
+    # Newton's method in the smaller of the two spaces goes first.
+    if dual and domains >= metrics:
         near = start
         if near is None:
             near = region.prior if ((prior <= high) & (prior >= low)).all() else region.project(region.prior)
-        found = _dual(inside, kl, prior, low, high, near if usable is None else near[usable], tol)
-        if found.gap <= tol:
-            return found
-        first = np.zeros(region.n_domains)
-        first[slice(None) if usable is None else usable] = found.w
-    near = inner_point(region, usable, region.prior if start is None else start)
-    if first is not None:
-        near = 0.99 * first + 0.01 * near
-    limits = limits_of(region, usable, kl)
+        best = _dual(inside, kl, prior, low, high, near[chosen], tol)
+        if best.gap <= tol:
+            return best
+    near = inner_point(region, usable, region.prior if start is None else start)[chosen]
+    if best is not None:
+        near = 0.99 * best.w + 0.01 * near
     loss: Objective = Regularised(inside, kl, prior) if kl > 0.0 else inside
-    return minimise(
-        loss, limits, np.ascontiguousarray(near if usable is None else near[usable]), tol=tol, max_iter=max_iter
-    )
+    found = minimise(loss, limits_of(region, usable, kl), np.ascontiguousarray(near), tol=tol, max_iter=max_iter)
+    if found.gap > tol and dual and best is None:
+        best = _dual(inside, kl, prior, low, high, found.w, tol)
+    return found if best is None or found.gap <= best.gap else best
 
 
 def _shares(t: Vector, low: Vector, high: Vector, level: float) -> tuple[Vector, NDArray[np.bool_], float] | None:
