@@ -303,6 +303,7 @@ def test_stack_makes_a_group_of_each_table(rng):
     first, second = token_table(rng), token_table(rng).select(DOMAINS[::-1])
     one = mde.stack({"a": first, "b": second})
     assert one.group_names == ("a/easy", "a/hard", "b/easy", "b/hard")
+    assert np.unique(one.sequence).size == 24  # of either table 12, which stay apart
     ratios = mixtures(rng, 3)
     levels = ("token", "sequence")
     got = mde.features(one, ratios, levels=levels)
@@ -429,7 +430,8 @@ def test_runs_of_one_mixture_never_help_each_other(rng):
             return self.y[np.abs(x[:, None] - self.x).sum(axis=2).argmin(axis=1)]
 
     report = mde.redundancy(mde.features(table, ratios), noise, law=Memory())
-    assert (report.rmse > 0.3).all()
+    # The difference of two standard normals, 1.41; where a pair is split, most errors are 0.
+    assert report.rmse.mean() > 1.0
 
 
 # ---- the law of the rest ----
