@@ -33,7 +33,12 @@ def save(fit: Fit, path: Any) -> None:
         "notes": list(fit.notes),
         "reports": [vars(one) for one in fit.reports],
         "parts": [
-            {"name": part.law.name, "columns": list(part.columns), "state": _flat(part.law.state(), f"part{i}", arrays)}
+            {
+                "name": part.law.name,
+                "own": list(part.own),
+                "columns": list(part.columns),
+                "state": _flat(part.law.state(), f"part{i}", arrays),
+            }
             for i, part in enumerate(fit.parts)
         ],
     }
@@ -69,7 +74,11 @@ def load(path: Any, features: Any) -> Fit:
         if head["mixfast_fit"] != _FORMAT:
             raise ValueError(f"format {head['mixfast_fit']}, and this version reads {_FORMAT}")
         parts = tuple(
-            Part(_table.from_state({"name": one["name"], "state": _whole(one["state"], arrays)}), tuple(one["columns"]))
+            Part(
+                _table.from_state({"name": one["name"], "state": _whole(one["state"], arrays)}),
+                tuple(one["own"]),
+                tuple(one["columns"]),
+            )
             for one in head["parts"]
         )
         reports = tuple(MetricReport(**one) for one in head["reports"])

@@ -15,24 +15,24 @@ from numpy.typing import NDArray
 from mixfast.errors import AlignmentError, MixfastWarning, listing
 from mixfast.laws import _report, _table
 from mixfast.laws._foreign import Foreign
-from mixfast.laws._protocol import Law, Matrix
+from mixfast.laws._protocol import Law, Matrix, Vector
 from mixfast.laws._report import MetricReport
 from mixfast.swarm import Swarm
 
 Index = NDArray[np.int64]
-# What "auto" chooses from: the laws that came first on some metric of the published swarms.
-_AUTO = ("linear", "log_linear", "lightgbm", "gp")
-# Boosted trees split on one share at a time; with fewer runs than this they never came first.
-_FEWEST_FOR_TREES = 48
+# What "auto" chooses from: laws that are fitted in seconds and came first on some metric of the published swarms. Trees did not, and
+# take minutes to compare.
+_AUTO = ("linear", "log_linear", "gp")
 # Shares that sum to 1 within this are what published swarms hold.
 _SUM = 5e-3
 
 
 @dataclass(frozen=True)
 class Part:
-    """One fitted law and the metrics, by their place in the fit, that it predicts."""
+    """One fitted law, those of its own columns that are used, and the places of these metrics in the fit."""
 
     law: Law
+    own: tuple[int, ...]
     columns: tuple[int, ...]
 
 
@@ -72,7 +72,9 @@ class Fit:
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
-        return {self.metrics[j]: (part.law, i) for part in self.parts for i, j in enumerate(part.columns)}
+        return {
+            self.metrics[j]: (part.law, i) for part in self.parts for i, j in zip(part.own, part.columns, strict=True)
+        }
 
     @property
     def laws(self) -> dict[str, str]:
@@ -123,6 +125,7 @@ class Fit:
             if not hasattr(part.law, "slopes"):
                 raise ValueError(f"the law {part.law.name} has no gradient")
             value, gradient = part.law.slopes(self._inputs(part.law, w))
+            value, gradient = value[:, part.own], gradient[:, part.own]
             chain = gradient[:, :, : w.shape[1]]
             if gradient.shape[2] > w.shape[1]:
                 chain = chain + np.einsum("mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self.features.slopes(w)[1])
@@ -146,7 +149,7 @@ class Fit:
         w = self._shares(ratios)
         out = np.empty((len(w), len(self.metrics)))
         for part in self.parts:
-            out[:, part.columns] = getattr(part.law, what)(self._inputs(part.law, w))
+            out[:, part.columns] = getattr(part.law, what)(self._inputs(part.law, w))[:, part.own]
         return out
 
     def _inputs(self, law: Law, w: Matrix) -> Matrix:
@@ -194,9 +197,10 @@ def fit(
     ----------
     swarm : Swarm
         R runs; missing values are allowed. Runs that were chosen after looking at data are fitted but never scored.
-    law : str, object, or mapping of metric to either; default "auto"
-        "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix"; "auto" takes for each metric the one with the least
-        out-of-fold error; an object with ``fit(x, y)`` and ``predict(x)``, as scikit-learn's regressors, is used as it is.
+    law : str, object, list of them, or mapping of metric to one of them; default "auto"
+        "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", or an object with ``fit(x, y)`` and ``predict(x)``, as
+        scikit-learn's regressors are. Of a list, each metric takes the law with the least out-of-fold error; "auto" is the
+        list linear, log_linear, gp.
     metrics : sequence of str, optional
         Only these; names as in the swarm, or without the prefix they share.
     features : optional
@@ -228,41 +232,37 @@ def fit(
     x = np.ascontiguousarray(swarm.ratios)
     notes = list(_caveats(swarm, chosen, y))
     full = x if features is None else np.hstack([x, _features_of(features, swarm)])
-    plan = _plan(law, chosen, len(x), options)
+    plan = _plan(law, chosen, options)
     scored = folds > 0 and int((~swarm.chosen).sum()) >= 2
     if not scored and any(len(rivals) > 1 for rivals in plan.values()):
-        raise ValueError('law="auto" compares laws out of fold: it needs folds > 1 and at least 2 runs to leave out')
-    # Every law is fitted once to all the metrics it is a candidate for.
-    wanted: dict[int, list[int]] = {}
-    laws: dict[int, Law] = {}
+        raise ValueError(
+            "a choice between laws compares them out of fold: it needs folds > 1 and at least 2 runs to leave out"
+        )
+    # Every law is fitted once, to all the metrics it is a candidate for.
+    parts_of = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed) if scored else []
+    tries: dict[int, _Try] = {}
     for j, name in enumerate(chosen):
         for rival in plan[name]:
-            laws[id(rival)] = rival
-            wanted.setdefault(id(rival), []).append(j)
-    parts_of = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed) if scored else []
-    tried: dict[int, tuple[Matrix, Matrix]] = {}
-    for key, columns in wanted.items():
-        if scored:
-            tried[key] = _out_of_fold(laws[key], _inputs(laws[key], x, full), y[:, columns], parts_of)
+            tries.setdefault(id(rival), _Try(rival)).columns.append(j)
+    for one in tries.values():
+        one.run(full if one.law.uses_features else x, y, parts_of)
     winners: dict[int, list[int]] = {}
+    reports = []
     for j, name in enumerate(chosen):
-        keys = [id(rival) for rival in plan[name]]
-        errors = [_report.rmse(y[:, [j]], tried[k][0][:, [wanted[k].index(j)]])[0] for k in keys] if scored else [0.0]
-        winners.setdefault(keys[int(np.argmin(errors))], []).append(j)
-    parts = []
-    reports: dict[int, MetricReport] = {}
-    for key, columns in winners.items():
-        one = laws[key]
-        parts.append(Part(one.fit(_inputs(one, x, full), np.ascontiguousarray(y[:, columns])), tuple(columns)))
-        for j in columns if scored else ():
-            guess, spread = (array[:, wanted[key].index(j)] for array in tried[key])
-            rivals = {
-                laws[k].name: float(_report.rmse(y[:, [j]], tried[k][0][:, [wanted[k].index(j)]])[0])
-                for k in wanted
-                if j in wanted[k]
-            }
-            sign = -1.0 if _of(swarm.direction, swarm, chosen[j]) == "max" else 1.0
-            reports[j] = _report.measure(chosen[j], one.name, y[:, j], guess, spread, sign, rivals)
+        errors = (
+            {id(rival): tries[id(rival)].error(j, y) for rival in plan[name]} if scored else {id(plan[name][0]): 0.0}
+        )
+        best = min(errors, key=lambda key: errors[key])
+        winners.setdefault(best, []).append(j)
+        if scored:
+            guess, spread = tries[best].left_out(j)
+            sign = -1.0 if _of(swarm.direction, swarm, name) == "max" else 1.0
+            rivals = {tries[key].law.name: error for key, error in errors.items()}
+            reports.append(_report.measure(name, tries[best].law.name, y[:, j], guess, spread, sign, rivals))
+    parts = [
+        Part(tries[key].fitted, tuple(tries[key].columns.index(j) for j in columns), tuple(columns))
+        for key, columns in winners.items()
+    ]
     for part in parts:
         notes += [str(note) for note in getattr(part.law, "notes", ())]
     return Fit(
@@ -270,16 +270,16 @@ def fit(
         chosen,
         tuple(_of(swarm.direction, swarm, name) for name in chosen),
         tuple(_of(swarm.unit, swarm, name) for name in chosen),
-        (x > 0.0).any(axis=0),
+        np.asarray((x > 0.0).any(axis=0)),
         tuple(parts),
         features,
-        tuple(reports[j] for j in sorted(reports)),
+        tuple(reports),
         tuple(dict.fromkeys(notes)),
         perf_counter() - began,
     )
 
 
-def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]) -> dict[str, list[Law]]:
+def _plan(law: Any, metrics: tuple[str, ...], options: dict[str, Any]) -> dict[str, list[Law]]:
     """The laws that each metric is to choose from."""
     if isinstance(law, Mapping):
         unknown = [name for name in law if name not in metrics]
@@ -292,13 +292,11 @@ def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]
         for given in law.values():
             made.setdefault(given if isinstance(given, str) else id(given), _one(given, options))
         return {name: [made[law[name] if isinstance(law[name], str) else id(law[name])]] for name in metrics}
-    if law != "auto" or not isinstance(law, str):
-        single = _one(law, options)
-        return {name: [single] for name in metrics}
-    if options:
-        raise ValueError(f'law="auto" takes no options of single laws, got {listing(options)}')
-    rivals = [_table.make(name) for name in _AUTO if name != "lightgbm" or runs >= _FEWEST_FOR_TREES]
-    return dict.fromkeys(metrics, rivals)
+    several = _AUTO if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
+    if options and len(several) > 1:
+        raise ValueError(f"a choice between laws takes no options of single laws, got {listing(options)}")
+    rivals = [_one(each, options) for each in several]
+    return {name: list(rivals) for name in metrics}
 
 
 def _one(law: Any, options: dict[str, Any]) -> Law:
@@ -310,22 +308,38 @@ def _one(law: Any, options: dict[str, Any]) -> Law:
     return Foreign(law)
 
 
-def _out_of_fold(law: Law, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> tuple[Matrix, Matrix]:
-    """Predictions and standard deviations (R, J) of runs by laws that did not see them; NaN where a run was never left out."""
-    own = getattr(law, "out_of_fold", None)
-    if own is not None:
-        found: tuple[Matrix, Matrix] = own(x, y, parts)
-        return found
-    predicted, spread = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
-    for train, test in parts:
-        fitted = law.fit(np.ascontiguousarray(x[train]), np.ascontiguousarray(y[train]))
-        rows = np.ascontiguousarray(x[test])
-        predicted[test], spread[test] = fitted.predict(rows), fitted.sd(rows)
-    return predicted, spread
+@dataclass
+class _Try:
+    """One law, the metrics it is a candidate for, and how it does on runs it has not seen."""
 
+    law: Law
+    columns: list[int] = field(default_factory=list)
+    fitted: Law = field(init=False)
+    guess: Matrix = field(init=False)
+    spread: Matrix = field(init=False)
 
-def _inputs(law: Law, x: Matrix, full: Matrix) -> Matrix:
-    return full if law.uses_features else x
+    def run(self, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> None:
+        """Fit to all runs, and predict each by what the law makes of the others: NaN where a run was never left out."""
+        own = np.ascontiguousarray(y[:, self.columns])
+        self.fitted = self.law.fit(x, own)
+        self.guess, self.spread = np.full(own.shape, np.nan), np.full(own.shape, np.nan)
+        closed = getattr(self.fitted, "left_out", None)
+        for train, test in parts:
+            if closed is not None:
+                self.guess[test], self.spread[test] = closed(test)
+                continue
+            some = self.law.fit(np.ascontiguousarray(x[train]), np.ascontiguousarray(own[train]))
+            rows = np.ascontiguousarray(x[test])
+            self.guess[test], self.spread[test] = some.predict(rows), some.sd(rows)
+
+    def left_out(self, j: int) -> tuple[Vector, Vector]:
+        """Predictions (R,) of metric j and their standard deviations, out of fold."""
+        column = self.columns.index(j)
+        return self.guess[:, column], self.spread[:, column]
+
+    def error(self, j: int, y: Matrix) -> float:
+        """Out-of-fold root mean square error of metric j."""
+        return float(_report.rmse(y[:, [j]], self.left_out(j)[0][:, None])[0])
 
 
 def _features_of(features: Any, swarm: Swarm) -> Matrix:
@@ -361,7 +375,7 @@ def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix) -> list[str]:
     """What the runs do not say, in words; a warning for what makes a law useless."""
     out = []
     runs, domains = swarm.ratios.shape
-    unseen = [name for name, seen in zip(swarm.domains, (swarm.ratios > 0.0).any(axis=0), strict=True) if not seen]
+    unseen = [swarm.domains[k] for k in np.flatnonzero(swarm.ratios.max(axis=0) == 0.0)]
     if unseen:
         out.append(
             f"no run has a share of {listing(unseen)}: no law knows what they do; a proposal keeps them at their prior share"

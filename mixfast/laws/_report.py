@@ -54,7 +54,8 @@ def measure(
     truth, guess = y[seen], predicted[seen]
     count = int(truth.size)
     if not count:
-        return MetricReport(metric, law, 0, *[float("nan")] * 6, rivals)
+        nan = float("nan")
+        return MetricReport(metric, law, 0, nan, nan, nan, nan, nan, nan, rivals)
     error = truth - guess
     rmse = float(np.sqrt(np.mean(error**2)))
     spread = float(truth.std())
