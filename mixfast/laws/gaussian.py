@@ -264,6 +264,33 @@ class GaussianProcess:
         out *= self._scale * self._widen
         return out * np.where(self._logged, self.predict(x) - self._floor, 1.0)
 
+    def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
+        """What this law, hyper-parameters as they are, would have predicted of some of its own runs without them.
+
+        Medians and standard deviations (M, J) of the runs with these indices, left out together; NaN where a run has no value of a
+        metric. Rasmussen and Williams, equations 5.10 to 5.12, for groups of runs.
+        """
+        self._fitted()
+        from scipy.linalg import lapack
+
+        target, spread = np.full((len(runs), len(self._scale)), np.nan), np.full((len(runs), len(self._scale)), np.nan)
+        for metric in range(len(self._scale)):
+            rows = np.isfinite(self._y[:, metric])
+            out = rows[runs]
+            if self._scale[metric] == 0.0:
+                target[out, metric], spread[out, metric] = self._constant[metric], 0.0
+                continue
+            inverse, _ = lapack.dpotri(self._factor(metric))
+            inverse = np.triu(inverse) + np.triu(inverse, 1).T
+            place = (np.cumsum(rows) - 1)[runs[out]]
+            cover = np.linalg.inv(inverse[np.ix_(place, place)])
+            values = self._y[runs[out], metric]
+            seen = np.log(values - self._floor[metric]) if self._logged[metric] else values
+            target[out, metric] = seen - self._scale[metric] * (cover @ self._alpha[metric, rows][place])
+            spread[out, metric] = self._scale[metric] * self._widen[metric] * np.sqrt(np.diagonal(cover))
+        value = self._from_target(target)
+        return value, spread * np.where(self._logged, value - self._floor, 1.0)
+
     # ---------------------------------------------------------------------------------------------- state
 
     _ARRAYS = (
