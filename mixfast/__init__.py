@@ -7,10 +7,13 @@
 'optimal'
 """
 
+from mixfast.laws import fit
 from mixfast.mixture import Mixture
+from mixfast.proposers import propose
 from mixfast.region import Region
 from mixfast.solver import solve
+from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable
 
-__all__ = ["ExpertTable", "Mixture", "Region", "solve"]
+__all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "fit", "propose", "solve"]
 __version__ = "0.1.0"

@@ -144,6 +144,8 @@ def _propose(args: argparse.Namespace) -> int:
 
     shared.check_out(args.out)
     law = Fit.load(args.law)
+    if args.kl > 0.0 and args.prior is None and args.tokens is None:
+        args.prior = "uniform"
     region = inputs.region(args, law.domains)
     with shared.progress("searching"):
         found = propose(
