@@ -117,11 +117,11 @@ class Linear:
         still = np.flatnonzero(np.ptp(x, axis=0) == 0.0)
         if len(still):
             notes.append(f"columns {still.tolist()} of the inputs never change; their coefficients are 0")
-        for j in range(metrics):
-            if not law.noise[j] > 1e-12 * abs(law.intercept[j]) and law.runs[j] <= width + 1:
-                notes.append(
-                    f"metric {j} has {int(law.runs[j])} runs for {width + 1} numbers; its law passes through all"
-                )
+        through = (law.noise <= 1e-12 * np.abs(law.intercept)) & (law.runs <= width + 1)
+        notes += [
+            f"metric {j} has {int(law.runs[j])} runs for {width + 1} numbers; its law passes through all of them"
+            for j in np.flatnonzero(through)
+        ]
         law.notes = tuple(notes)
         return law
 

@@ -27,7 +27,7 @@ _SAME = 1e-5
 # From the best minimum, fit a random half of the runs and return to all of them: leaves shallow minima.
 _KICKS = 6
 # In units of delta: from a law that hardly bends to none at all.
-_PENALTIES = tuple(10.0**k for k in range(-1, -9, -1)) + (0.0,)
+_PENALTIES = (*(10.0**k for k in range(-1, -9, -1)), 0.0)
 _FOLDS = 10
 # For fits with fewer runs than numbers to find, also in units of delta.
 _LEAST_PENALTY = 1e-2

@@ -15,8 +15,25 @@ __all__ = ["AutoScale", "BiMix"]
 
 _STATE = ("theta", "objective", "noise", "covariance")
 # Enough for both laws on 512 runs of 17 domains; a start that is still falling then is far behind another one.
-_STEPS = 1000
-_TINY = 1e-12
+_STEPS = 300
+# Keeps numbers that a fit pushes to 0 (an exponent, a factor) off it: exp of this is 1e-13.
+_LOWEST = -30.0
+
+
+def _bounded(u: Vector, high: Vector) -> tuple[Vector, Vector]:
+    """Numbers from 0 to `high` for free ones, and the derivatives: exponentials, or logistic where `high` is finite."""
+    finite = np.isfinite(high)
+    grown = np.exp(np.clip(u, _LOWEST, 30.0))
+    top = np.where(finite, high, 1.0)
+    theta = np.where(finite, top * grown / (1.0 + grown), grown)
+    return theta, np.where(finite, theta / (1.0 + grown), theta)
+
+
+def _free(theta: Vector, high: Vector) -> Vector:
+    """The inverse of `_bounded`."""
+    finite = np.isfinite(high)
+    rest = np.where(finite, high - theta, 1.0)
+    return np.log(theta / rest)
 
 
 class _Power:
@@ -31,7 +48,8 @@ class _Power:
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         raise NotImplementedError
 
-    def _limits(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
+    def _highest(self, domains: int, y: Vector) -> Vector:
+        """The largest theta; the smallest is 0."""
         raise NotImplementedError
 
     def _values(self, theta: Vector, x: Matrix) -> Vector:
@@ -86,33 +104,39 @@ class _Power:
             if not len(values) or not values.min() > 0.0:
                 found = f"goes down to {values.min():g}" if len(values) else f"has no value in any of the {len(y)} runs"
                 raise ValueError(f"metric {j} {found}; this law is for positive metrics such as losses: leave it out")
-            low, high = self._limits(x.shape[1], values)
-            found_best: Any = None
+            high = self._highest(x.shape[1], values)
+            best: Any = None
             for start in self._starts(x.shape[1], values):
                 result = least_squares(
-                    lambda theta, inputs=inputs, values=values: self._values(theta, inputs) - values,
-                    np.clip(start, low, high),
-                    jac=lambda theta, inputs=inputs: self._jacobian(theta, inputs),
-                    bounds=(low, high),
-                    x_scale="jac",
+                    lambda u, inputs=inputs, values=values, high=high: (
+                        self._values(_bounded(u, high)[0], inputs) - values
+                    ),
+                    _free(start, high),
+                    jac=lambda u, inputs=inputs, high=high: (
+                        self._jacobian(_bounded(u, high)[0], inputs) * _bounded(u, high)[1]
+                    ),
+                    # MINPACK is several times faster, but wants as many runs as numbers.
+                    method="lm" if len(values) >= len(high) else "trf",
                     max_nfev=_STEPS,
                 )
-                if found_best is None or result.cost < found_best.cost:
-                    found_best = result
-            free = max(len(values) - len(low), 1)
-            if len(values) <= len(low):
-                notes.append(f"metric {j} has {len(values)} runs for {len(low)} numbers; they are not determined")
-            if not found_best.status:
+                if best is None or result.cost < best.cost:
+                    best = result
+            theta = _bounded(best.x, high)[0]
+            free = max(len(values) - len(high), 1)
+            if len(values) <= len(high):
+                notes.append(f"metric {j} has {len(values)} runs for {len(high)} numbers; they are not determined")
+            if not best.status:
                 notes.append(f"metric {j} had not converged after {_STEPS} steps; its law is the best point found")
-            noise = float(np.sqrt(2.0 * found_best.cost / free))
+            noise = float(np.sqrt(2.0 * best.cost / free))
             # In units of each number's own effect: their scales are many decades apart, and some have none at all.
-            size = np.linalg.norm(found_best.jac, axis=0)
-            unit = found_best.jac / np.where(size > 0.0, size, np.inf)
-            gram = unit.T @ unit + 1e-8 * np.eye(len(low))
+            jacobian = self._jacobian(theta, inputs)
+            size = np.linalg.norm(jacobian, axis=0)
+            unit = jacobian / np.where(size > 0.0, size, np.inf)
+            gram = unit.T @ unit + 1e-8 * np.eye(len(high))
             back = np.where(size > 0.0, 1.0 / np.maximum(size, 1e-300), 0.0)
-            thetas.append(found_best.x)
+            thetas.append(theta)
             covariances.append(noise**2 * np.linalg.inv(gram) * np.outer(back, back))
-            objectives.append(2.0 * found_best.cost)
+            objectives.append(2.0 * best.cost)
             noises.append(noise)
         law.theta, law.covariance = np.array(thetas), np.array(covariances)
         law.objective, law.noise = np.array(objectives), np.array(noises)
@@ -173,8 +197,8 @@ class AutoScale(_Power):
 
     Notes
     -----
-    Convex in w. Bounds as in Olmix: ``alpha, gamma >= 1e-12``, level from 0 to the smallest value. Two starts:
-    Olmix's, and one with exponents that meet the metric's mean.
+    Convex in w. Bounds as in Olmix: ``alpha, gamma > 0``, level from 0 to the smallest value. Three starts:
+    Olmix's, and two with exponents that meet the metric's mean.
 
     References
     ----------
@@ -217,19 +241,20 @@ class AutoScale(_Power):
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         level = 0.1 * float(y.min())
-        exponents = [0.5]
         each = (float(y.mean()) - level) / domains
-        base = self.tokens * 2.0 / domains
-        if base != 1.0 and -np.log(each) / np.log(base) > 0.0:
-            exponents.append(float(-np.log(each) / np.log(base)))
-        shares = np.full(domains, 1.0 / domains)
-        return [np.concatenate([[level], shares, np.full(domains, exponent)]) for exponent in exponents]
+        starts = [(1.0 / domains, 0.5)]
+        # Far from the metric's mean, Olmix's start may never reach it; and a small alpha is needed for a metric that its
+        # own domain's first per cent already improves.
+        for alpha in (1.0 / domains, 1e-3):
+            base = self.tokens * (alpha + 1.0 / domains)
+            exponent = -np.log(each) / np.log(base) if base != 1.0 else 0.0
+            starts.append((alpha, float(exponent) if exponent > 0.0 else 0.02))
+        return [np.concatenate([[level], np.full(domains, alpha), np.full(domains, gamma)]) for alpha, gamma in starts]
 
-    def _limits(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
-        low = np.full(2 * domains + 1, _TINY)
+    def _highest(self, domains: int, y: Vector) -> Vector:
         high = np.full(2 * domains + 1, np.inf)
-        low[0], high[0] = 0.0, y.min()
-        return low, high
+        high[0] = y.min()
+        return high
 
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix]:
         domains = x.shape[1]
@@ -308,8 +333,8 @@ class BiMix(_Power):
         factor = np.full(domains, float(y.mean()) / domains)
         return [np.concatenate([factor, np.full(domains, alpha)]) for alpha in (1.0, 0.1, 0.01)]
 
-    def _limits(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
-        return np.zeros(2 * domains), np.full(2 * domains, np.inf)
+    def _highest(self, domains: int, y: Vector) -> Vector:
+        return np.full(2 * domains, np.inf)
 
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix, Matrix]:
         domains = x.shape[1]
