@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from mixfast.errors import BackendError
 from mixfast.laws import _gaussian_fit as fitting
 from mixfast.laws import _gaussian_loops as loops
+from mixfast.laws import _gaussian_tasks as together
 from mixfast.laws.gaussian import GaussianProcess
 
 
@@ -263,6 +264,54 @@ def test_without_numba_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(BackendError, match=r"pip install mixfast\[laws\]"):
         GaussianProcess().fit(w, y)
+
+
+# ---------------------------------------------------------------------------------------------------------- together
+
+
+def test_gradient_of_the_joint_likelihood_is_that_of_differences():
+    w, y = planted(20)
+    model = together.JointLikelihood(np.sqrt(w), w - w.mean(axis=0), (y - y.mean(axis=0)) / y.std(axis=0), 2)
+    theta = 0.5 * np.random.default_rng(0).standard_normal(5 + 1 + 6 + 3 + 3)
+    step = 1e-5
+    slopes = [(model(theta + step * e)[0] - model(theta - step * e)[0]) / (2 * step) for e in np.eye(len(theta))]
+    np.testing.assert_allclose(model(theta)[1], slopes, rtol=1e-6, atol=1e-6)
+
+
+def test_metrics_together_are_one_dense_process():
+    w, y = planted(18)
+    y[2, 1] = np.nan
+    law = GaussianProcess(tasks=1, log=False).fit(w, y)
+    new = planted(4, seed=6)[0]
+    kept = np.isfinite(y).all(axis=1)
+    runs, values = w[kept], y[kept]
+    middle, spread = values.mean(axis=0), values.std(axis=0)
+    centre = w.mean(axis=0)
+
+    def covariance(a, b):
+        z, other = np.sqrt(a + 1e-4), np.sqrt(b + 1e-4)
+        k = matern(z, other, law.length_scales[0]) + np.exp(law._theta[0, -2]) * (a - centre) @ (b - centre).T
+        return np.kron(k, law._between)
+
+    whole = covariance(runs, runs) + np.kron(np.eye(17), np.diag(law._noise))
+    cross = covariance(new, runs)
+    predicted = cross @ np.linalg.solve(whole, ((values - middle) / spread).ravel())
+    np.testing.assert_allclose(law.predict(new), predicted.reshape(4, 3) * spread + middle, rtol=1e-6)
+    variance = np.diagonal(covariance(new, new) - cross @ np.linalg.solve(whole, cross.T)).reshape(4, 3) + law._noise
+    np.testing.assert_allclose(law.sd(new), np.sqrt(variance) * spread, rtol=1e-6)
+    again = GaussianProcess.from_state(law.state())
+    np.testing.assert_array_equal(again.sd(new), law.sd(new))
+
+
+def test_metrics_together_learn_from_one_another():
+    """Of two metrics that are one surface, seen with much noise, each helps the other."""
+    w, y = planted(24, noise=0.0)
+    rng = np.random.default_rng(8)
+    twins = y[:, [1]] + 0.15 * rng.standard_normal((24, 4))
+    new, truth = planted(300, noise=0.0, seed=7)
+    apart, shared = (GaussianProcess(mean="linear", tasks=tasks).fit(w, twins) for tasks in (0, 1))
+    errors = [((law.predict(new) - truth[:, [1]]) ** 2).mean() for law in (apart, shared)]
+    assert errors[1] < 0.8 * errors[0], errors
 
 
 # --------------------------------------------------------------------------------------------------------- real runs

@@ -28,9 +28,9 @@ _AMPLITUDE_BOUNDS, _LENGTH_BOUNDS, _NOISE_BOUNDS, _SLOPE_BOUNDS = (-6.0, 8.0), (
 # The floor lies below the least value by at least this part of the range.
 _CLOSEST = 0.05
 
-_ITERATIONS, _TOLERANCE = 60, 1e-7
+_ITERATIONS, _TOLERANCE = 200, 1e-7
 # With half as many runs again or more, hyper-parameters are searched on a random part of so many, then improved on all.
-_PART, _POLISH = 128, 15
+_PART = 128
 _NORMAL_90, _TRUSTED_HALF = 1.6449, 100
 # Where hyper-parameters are fewer than so many a run, they cannot make error bars 3 % too small.
 _NOT_WORTH_COUNTING = 0.05
@@ -234,7 +234,7 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> One:
     factor_of_y = scale if floored else 1.0
     model = Likelihood(z, trend, y, floor=floored, prior=rule.prior, scale=factor_of_y)
     rng = np.random.default_rng(rule.seed)
-    first, iterations = np.array(start), _ITERATIONS
+    first = np.array(start)
     if len(y) >= 1.5 * _PART:
         part = np.sort(rng.choice(len(y), _PART, replace=False))
         # The floor of the part lies below all values, not only below its own.
@@ -242,9 +242,8 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> One:
             z[part], None if trend is None else trend[part], y[part],
             floor=floored, prior=rule.prior, scale=factor_of_y, least=model.least,
         )  # fmt: skip
-        first = maximise(search, first, bounds, iterations=iterations, tolerance=10.0 * _TOLERANCE)[0]
-        iterations = _POLISH
-    best, value = maximise(model, first, bounds, iterations=iterations, tolerance=_TOLERANCE)
+        first = maximise(search, first, bounds, iterations=_ITERATIONS, tolerance=10.0 * _TOLERANCE)[0]
+    best, value = maximise(model, first, bounds, iterations=_ITERATIONS, tolerance=_TOLERANCE)
     for _ in range(rule.restarts):
         other = np.array(start)
         other[1 : 1 + dims] = rng.normal(1.0, 1.0, size=dims)

@@ -35,7 +35,7 @@ class GaussianProcess:
     ``a matern52(|(z - z') / l|)`` with one length scale for each domain, plus noise. ``z = sqrt(w + 1e-4)``, whose
     distances are Hellinger's; x are the centred shares; features behind the shares are standardised and stand in both.
     All hyper-parameters are the most likely ones under weak priors (those of one metric do not depend on the others,
-    but for `tasks`).
+    unless `tasks` says so).
 
     Parameters
     ----------
@@ -99,6 +99,8 @@ class GaussianProcess:
     _likelihood: Vector
     _centre: Vector
     _spread: Vector
+    _between: Matrix
+    _noise: Vector
     _factors: dict[int, Matrix]
 
     def __init__(
@@ -172,7 +174,69 @@ class GaussianProcess:
             law._theta[metric], law._alpha[metric, rows] = one.theta, one.weights
             law._constant[metric], law._scale[metric], law._floor[metric] = one.constant, one.scale, one.floor
             law._logged[metric], law._widen[metric], law._likelihood[metric] = one.logged, one.widen, one.likelihood
+        law._between, law._noise = np.zeros((0, 0)), np.zeros(0)
+        if self.tasks:
+            law._fit_together()
         return law
+
+    def _fit_together(self) -> None:
+        """Replace the processes of the metrics by one of all of them, on the runs that have every metric."""
+        from mixfast.laws import _gaussian_tasks
+
+        which, rows = np.flatnonzero(self._scale > 0.0), self._complete()
+        if rows.sum() < _LEAST_RUNS:
+            raise ValueError(
+                f"{rows.sum()} runs have every metric, and tasks={self.tasks} needs {_LEAST_RUNS} or more of them: "
+                "leave out the metrics that are missing most, or set tasks=0"
+            )
+        y = self._y[rows][:, which]
+        excess = np.where(self._logged[which], y - self._floor[which], 1.0)
+        targets = np.where(self._logged[which], np.log(excess), y)
+        middle, spread = targets.mean(axis=0), targets.std(axis=0)
+        if not spread.all():
+            raise ValueError(
+                f"metric columns {which[spread == 0.0].tolist()} are constant on the {rows.sum()} runs that have every "
+                "metric: leave them out, or set tasks=0"
+            )
+        targets = (targets - middle) / spread
+        dims = self._z.shape[1]
+        z, t = self._z[rows], self._t[rows] if self.mean != "constant" else None
+        apart = self._theta[which, 1 : 1 + dims].mean(axis=0)
+        found = _gaussian_tasks.fit(z, t, targets, self.tasks, apart, prior=self.prior)
+        self._between, self._noise = found.between, found.noise
+        self._theta[which] = np.nan
+        self._theta[which, 0] = 0.0
+        self._theta[which, 1 : 1 + dims] = found.lengths
+        self._theta[which, 1 + dims] = np.log(found.noise)
+        if t is not None:
+            self._theta[which, 2 + dims] = math.log(found.slope)
+        self._alpha[:] = 0.0
+        self._alpha[np.ix_(which, np.flatnonzero(rows))] = _gaussian_tasks.weights(z, t, targets, found)
+        self._constant[which], self._scale[which], self._widen[which] = middle, spread, 1.0
+        # Of all together, shared out evenly; a likelihood of one metric among many does not exist.
+        self._likelihood[which] = -found.value / len(which)
+
+    def _complete(self) -> NDArray[np.bool_]:
+        """Runs that have every metric that is not constant."""
+        return np.asarray(np.isfinite(self._y[:, self._scale > 0.0]).all(axis=1))
+
+    def _variance_together(self, z: Matrix, trend: Matrix) -> Matrix:
+        """Predictive variances (M, metrics that are not constant) of standardised targets."""
+        from mixfast.laws import _gaussian_loops, _gaussian_tasks
+
+        first, rows = int(np.flatnonzero(self._scale > 0.0)[0]), self._complete()
+        _, _, _, _, slope = self._scaled(first, z)
+        inverse = np.exp(-self._theta[first, 1 : 1 + z.shape[1]])
+        middle = self._z[rows].mean(axis=0)
+        zs, scaled, t = (self._z[rows] - middle) * inverse, (z - middle) * inverse, self._t[rows]
+        norms = np.einsum("rd,rd->r", zs, zs)
+        k, k_new = np.empty((len(zs), len(zs))), np.empty((len(z), len(zs)))
+        _gaussian_loops.matern(zs @ zs.T, norms, norms, k)
+        _gaussian_loops.matern(scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), norms, k_new)
+        own = 1.0 + slope * np.einsum("mf,mf->m", trend, trend)
+        return _gaussian_tasks.variance(
+            k_new + slope * (trend @ t.T), own, k + slope * (t @ t.T), self._between, self._noise
+        )
 
     def _rule(self, metric: int) -> Rule:
         from mixfast.laws._gaussian_fit import Rule
@@ -242,8 +306,10 @@ class GaussianProcess:
         from mixfast.laws import _gaussian_loops
 
         out = np.zeros((len(z), len(self._scale)))
+        if len(self._noise):
+            out[:, self._scale > 0.0] = np.sqrt(np.maximum(self._variance_together(z, trend), self._noise))
         for metric, column in enumerate(out.T):
-            if self._scale[metric] == 0.0:
+            if self._scale[metric] == 0.0 or len(self._noise):
                 continue
             rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
             upper = self._factor(metric)
@@ -295,7 +361,7 @@ class GaussianProcess:
 
     _ARRAYS = (
         "_x", "_y", "_theta", "_alpha", "_constant", "_scale", "_floor", "_logged", "_widen", "_likelihood",
-        "_centre", "_spread",
+        "_centre", "_spread", "_between", "_noise",
     )  # fmt: skip
     _SETTINGS = ("mean", "log", "tasks", "restarts", "prior", "seed")
 
@@ -321,6 +387,12 @@ class GaussianProcess:
         """Log marginal likelihood (J,) of each metric in its own unit (0 for a constant one), priors included."""
         self._fitted()
         return self._likelihood.copy()
+
+    @property
+    def hyper_parameters(self) -> Matrix:
+        """Logarithms (J, K + F + 4) of a, the length scales, noise, s^2 and the floor's depth; NaN where there is none."""
+        self._fitted()
+        return self._theta.copy()
 
     @property
     def length_scales(self) -> Matrix:

@@ -1,0 +1,145 @@
+"""One Gaussian process for all metrics: intrinsic coregionalisation, on runs that have every metric.
+
+The covariance of metric j in run r with metric j' in run r' is ``B[j, j'] K[r, r'] + noise_j [both equal]`` with
+``B = W W' + diag(kappa)``. With ``noise^-1/2 B noise^-1/2 = U diag(u) U'`` and ``K = Q diag(s) Q'`` it is diagonal in the
+basis of U and Q: a likelihood costs R^3 + J^3, not (R J)^3 (Bonilla, Chai and Williams 2008).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+_ITERATIONS = 100
+# A weak prior keeps length scales, which all metrics share, near those that the metrics had by themselves.
+_LENGTH_PRECISION = 1.0
+
+
+@dataclass(frozen=True)
+class Together:
+    """Hyper-parameters of all metrics, and minus the log marginal likelihood of their standardised targets."""
+
+    lengths: Vector  # (D,), logarithms
+    slope: float  # variance of the trend's coefficients, in units of the process
+    between: Matrix  # B (J, J)
+    noise: Vector  # (J,)
+    value: float
+
+
+class JointLikelihood:
+    """Minus the log marginal likelihood of targets (R, J), and its gradient.
+
+    Hyper-parameters: ``log l (D), log slope [where there is a trend], W (J rank), log kappa (J), log noise (J)``.
+    """
+
+    def __init__(self, z: Matrix, x: Matrix | None, targets: Matrix, rank: int) -> None:
+        from mixfast.laws import _gaussian_loops
+
+        self.loops, self.z, self.targets, self.rank = _gaussian_loops, z, targets, rank
+        self.trend = x is not None
+        self.linear = x @ x.T if x is not None else np.zeros((len(z), len(z)))
+        self.k, self.h = np.zeros((len(z), len(z))), np.zeros((len(z), len(z)))
+
+    def parts(self, theta: Vector) -> tuple[Vector, float, Matrix, Vector, Vector]:
+        """Logarithms of length scales, slope, W, kappa and noise."""
+        dims, metrics = self.z.shape[1], self.targets.shape[1]
+        after = dims + self.trend
+        slope = math.exp(theta[dims]) if self.trend else 0.0
+        loadings = theta[after : after + metrics * self.rank].reshape(metrics, self.rank)
+        kappa, noise = np.exp(theta[after + metrics * self.rank :]).reshape(2, metrics)
+        return theta[:dims], slope, loadings, kappa, noise
+
+    def covariance(self, lengths: Vector, slope: float) -> tuple[Matrix, Matrix]:
+        """K of the runs, all of it, and the scaled features; the slopes of its Matern part go to `h`."""
+        zs = self.z * np.exp(-lengths)
+        gram = zs @ zs.T
+        self.loops.covariance(gram, np.diagonal(gram).copy(), self.linear, 1.0, slope, 0.0, self.k, self.h)
+        return np.tril(self.k) + np.tril(self.k, -1).T, zs
+
+    def __call__(self, theta: Vector) -> tuple[float, Vector]:
+        """The value and the gradient."""
+        lengths, slope, loadings, kappa, noise = self.parts(theta)
+        runs, metrics = self.targets.shape
+        k, zs = self.covariance(lengths, slope)
+        between = loadings @ loadings.T + np.diag(kappa)
+        s, q, u, rotation, spread = decompose(k, between, noise)
+        rotated = q.T @ (self.targets / np.sqrt(noise)) @ rotation
+        value = 0.5 * float((rotated**2 / spread).sum() + np.log(spread).sum() + runs * np.log(noise).sum())
+        value += 0.5 * runs * metrics * math.log(2.0 * math.pi)
+
+        alpha = q @ (rotated / spread) @ rotation.T / np.sqrt(noise)
+        on_k = alpha @ between @ alpha.T - (q * (u / spread).sum(axis=1)) @ q.T
+        h = self.h * on_k
+        sums = h.sum(axis=1) + h.sum(axis=0)
+        on_length = sums @ (zs * zs) - 2.0 * np.einsum("rd,rd->d", zs, h @ zs)
+        back = rotation / np.sqrt(noise)[:, None]
+        on_between = alpha.T @ k @ alpha - (back * (s[:, None] / spread).sum(axis=0)) @ back.T
+        on_noise = noise * (alpha**2).sum(axis=0) - rotation**2 @ (1.0 / spread).sum(axis=0)
+        pieces = [-on_length]
+        if self.trend:
+            pieces.append(np.array([-0.5 * slope * float((on_k * self.linear).sum())]))
+        pieces += [-(on_between @ loadings).ravel(), -0.5 * np.diagonal(on_between) * kappa, -0.5 * on_noise]
+        return value, np.concatenate(pieces)
+
+
+def decompose(k: Matrix, between: Matrix, noise: Vector) -> tuple[Vector, Matrix, Vector, Matrix, Matrix]:
+    """Eigenvalues and vectors of K, those of B over the noise, and the variances (R, J) in their basis."""
+    s, q = np.linalg.eigh(k)
+    scale = 1.0 / np.sqrt(noise)
+    u, rotation = np.linalg.eigh(scale[:, None] * between * scale)
+    s, u = np.maximum(s, 0.0), np.maximum(u, 0.0)
+    return s, q, u, rotation, s[:, None] * u + 1.0
+
+
+def fit(z: Matrix, x: Matrix | None, targets: Matrix, rank: int, lengths: Vector, *, prior: float) -> Together:
+    """Fit all metrics together, from the length scales (logarithms) that they have on average by themselves."""
+    from scipy.optimize import minimize
+
+    runs, metrics = targets.shape
+    rank = min(rank, metrics)
+    model = JointLikelihood(z, x, targets, rank)
+    # The targets' own leading correlations, in part, so that the search may still turn them.
+    values, vectors = np.linalg.eigh(targets.T @ targets / runs)
+    loadings = vectors[:, ::-1][:, :rank] * np.sqrt(np.maximum(values[::-1][:rank], 0.0))
+    start = np.concatenate(
+        [lengths, [0.0] * model.trend, loadings.ravel(), np.full(metrics, -1.0), np.full(metrics, -3.0)]
+    )
+    dims = len(lengths)
+    bounds = [(-4.0, 6.0)] * dims + [(-12.0, 8.0)] * model.trend + [(-30.0, 30.0)] * (metrics * rank)
+    bounds += [(-12.0, 8.0)] * metrics + [(-12.0, 2.0)] * metrics
+
+    def objective(theta: Vector) -> tuple[float, Vector]:
+        value, gradient = model(theta)
+        off = theta[:dims] - lengths
+        gradient[:dims] += prior * _LENGTH_PRECISION * off
+        return value + 0.5 * prior * _LENGTH_PRECISION * float(off @ off), gradient
+
+    lower, upper = np.array(bounds).T
+    found = minimize(
+        objective, np.clip(start, lower, upper), jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"maxiter": _ITERATIONS, "ftol": 1e-7, "maxcor": 20},
+    )  # fmt: skip
+    best_lengths, slope, loadings, kappa, noise = model.parts(found.x)
+    return Together(best_lengths.copy(), slope, loadings @ loadings.T + np.diag(kappa), noise.copy(), float(found.fun))
+
+
+def weights(z: Matrix, x: Matrix | None, targets: Matrix, law: Together) -> Matrix:
+    """Weights (J, R) of the runs in every metric's prediction."""
+    k, _ = JointLikelihood(z, x, targets, 1).covariance(law.lengths, law.slope)
+    _, q, _, rotation, spread = decompose(k, law.between, law.noise)
+    rotated = q.T @ (targets / np.sqrt(law.noise)) @ rotation
+    alpha = q @ (rotated / spread) @ rotation.T / np.sqrt(law.noise)
+    return law.between @ alpha.T
+
+
+def variance(k_new: Matrix, own: Vector, k: Matrix, between: Matrix, noise: Vector) -> Matrix:
+    """Predictive variances (M, J) from covariances with the runs (M, R), own variances (M,) and K of the runs."""
+    _, q, u, rotation, spread = decompose(k, between, noise)
+    known = (k_new @ q) ** 2 @ (u * u / spread)
+    return noise + noise * ((u * own[:, None] - known) @ (rotation**2).T)
