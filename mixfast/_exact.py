@@ -31,6 +31,8 @@ _STEPS, _HALVINGS, _PASSES = 60, 30, 100
 _ARMIJO, _ROUNDING = 1e-4, 1e-13
 # Exponents known to this are worth the certificate's sweep.
 _CLOSE = 1e-3
+# How often the unit of the gap may turn out smaller than it looked at the start.
+_UNITS = 4
 # More metrics than this, and than domains, cost more in the dual than in the domains.
 _MANY_METRICS = 400
 # The rounding of a sum of shares, and of limits that leave no choice.
@@ -48,6 +50,7 @@ class _Dual(NamedTuple):
     free: NDArray[np.bool_]  # between their limits
     there: Vector  # the exponents at those shares, (J,)
     level: float  # that makes the shares sum to 1
+    log: Vector  # log of the free shares, those that float64 takes for 0 included
     value: float  # of the dual: no mixture has a smaller objective
 
 
@@ -142,8 +145,29 @@ def solve_exact(
 ) -> Minimum:
     """Minimise to a Frank-Wolfe gap of `tol`, in the units of the metrics; the minimum is over the usable domains.
 
-    `start` (K,) is a mixture of the region, None for the prior.
+    `start` (K,) is a mixture of the region, None for the prior. Where the objective's value is above 1, so is the gap's unit.
     """
+    here = region.prior if start is None else start
+    unit = max(1.0, abs(float(objective.losses(here[None, :])[0])))
+    for _ in range(_UNITS):
+        found = _solve(objective, region, usable, kl, start, tol * unit, max_iter)
+        actual = max(1.0, abs(found.value))
+        if found.gap <= tol * actual or found.gap > tol * unit:
+            break
+        unit, start = actual, np.zeros(region.n_domains)
+        start[slice(None) if usable is None else usable] = found.w
+    return found
+
+
+def _solve(
+    objective: Exponentials,
+    region: Region,
+    usable: Columns | None,
+    kl: float,
+    start: Vector | None,
+    tol: float,
+    max_iter: int,
+) -> Minimum:
     inside = objective.restrict(usable)
     chosen = slice(None) if usable is None else usable
     prior, low, high = region.prior[chosen], region.floor[chosen], region.cap[chosen]
@@ -234,7 +258,7 @@ def _dual(
         w, free, level = found
         there = s + a @ w
         cost = kl * float(w @ (np.log(np.maximum(w, _TINY)) - log_prior)) + float(linear @ w)
-        return _Dual(y, w, free, there, level, float(y @ (1.0 - z + there)) + cost)
+        return _Dual(y, w, free, there, level, t + level, float(y @ (1.0 - z + there)) + cost)
 
     best = Minimum(start, math.inf, linear, math.inf, trace)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -245,7 +269,7 @@ def _dual(
             y, w, free = here.y, here.w, here.free
             rest = here.there - z
             if float(np.abs(rest).max(initial=0.0)) <= _CLOSE:
-                found = _certify(objective, limits, kl, log_prior, w)
+                found = _certify(objective, limits, kl, log_prior, w, here.log)
                 trace.append(Step(size, w.size, found[0], found[2], perf_counter() - began))
                 if found[2] < best.gap:
                     best = Minimum(w, found[0], found[1], found[2], trace, None, step)
@@ -280,13 +304,15 @@ def _dual(
 
 
 def _certify(
-    objective: Exponentials, limits: Limits, kl: float, log_prior: Vector, w: Vector
+    objective: Exponentials, limits: Limits, kl: float, log_prior: Vector, w: Vector, log: Vector
 ) -> tuple[float, Vector, float]:
-    """Value, gradient and Frank-Wolfe gap at shares w; infinite where a share is 0, which the KL term does not want."""
+    """Value, gradient and Frank-Wolfe gap at shares w.
+
+    Where a share is too small for float64, `log` has its logarithm. That the objective's slope at 0 is infinite matters only to
+    shares below that, where there is less to gain than float64 can hold.
+    """
     value, gradient, _ = objective.sums(w)
-    if not w.all():
-        return value, gradient, math.inf
-    log = np.log(w) - log_prior
+    log = np.where(w > 0.0, np.log(np.maximum(w, _TINY)), log) - log_prior
     gradient = gradient + kl * (log + 1.0)
     return value + kl * float(w @ log), gradient, limits.gap(gradient, w)
 

@@ -98,7 +98,7 @@ def exactly(task: Task, form: Convex) -> Proposal:
         )
         value = found.value
     status = "optimal"
-    if not found.gap <= task.tol:
+    if not found.gap <= task.tol * max(1.0, abs(found.value)):
         status = "user_limit" if found.steps >= _MAX_ITER else "optimal_inaccurate"
         warnings.warn(
             f"the proposal ended ({status}) with a gap of {found.gap:.3g}, above the tolerance of {task.tol:.3g}: "

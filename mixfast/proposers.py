@@ -69,7 +69,7 @@ def propose(
     kappa : float, default 0
         Risk aversion: adds kappa predictive standard deviations (as if all metrics erred together) to the objective; needs a search.
     tol : float, default 1e-9
-        Frank-Wolfe gap that an exact solve reaches, in the unit of the objective.
+        Frank-Wolfe gap that an exact solve reaches, in the unit of the objective; times its value where that is above 1.
     start : Mixture or mapping, optional
         A mixture near the answer.
 
