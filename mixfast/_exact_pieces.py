@@ -75,9 +75,12 @@ def minimise_pieces(
         curvature = pieces.hessian(weight, e)
         if kl > 0.0:
             curvature[np.diag_indices_from(curvature)] += kl / np.maximum(w, 1e-300)
-        direction, weight_new = _qp.minimax(
-            curvature, values, gradients + slope, w, limits.lowest(w), limits.high, *(limits.groups or ())
-        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            direction, weight_new = _qp.minimax(
+                curvature, values, gradients + slope, w, limits.lowest(w), limits.high, *(limits.groups or ())
+            )
+        if not np.isfinite(weight_new).all():  # no piece was found to hold the maximum
+            weight_new = weight
         model = float((values + (gradients + slope) @ direction).max()) - float(values.max())
         length, moved = 1.0, False
         for _ in range(_HALVINGS):

@@ -200,6 +200,11 @@ class Proposal:
         dict of str to (float, float)
             Smallest and largest share over mixtures of the region whose objective was computed, so the true range is at least as wide.
 
+        Raises
+        ------
+        ValueError
+            After an exact solve for "worst" or under a tolerance, whose ranges are not known; or eps out of range.
+
         Notes
         -----
         After an exact solve of a weighted sum, each end is an exact solve of its own with a price on the share (KL term, up to 128

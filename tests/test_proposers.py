@@ -716,3 +716,33 @@ def test_starts_change_nothing_but_the_number_of_steps():
     assert again.steps <= 1
     full = Regularised(objective, 0.05, region.prior)
     assert full.sums(again.w)[0] == pytest.approx(first.value, abs=1e-13)
+
+
+def test_shares_too_small_for_float64_are_certified():
+    law = Fitted(LogLinear([-5.0], [[9.0, 0.0, 0.001]]), ["a"], names(3))
+    region = Region(law.domains, prior=1)
+    proposal = propose(law, region, kl=1e-3)
+    assert proposal.status == "optimal"
+    assert proposal.mixture["d0"] == 0.0
+    assert np.isfinite(proposal.value)
+    assert proposal.gap <= 1e-9
+
+
+def test_the_gap_is_in_the_unit_of_a_large_objective():
+    law = random_law(10, 8, seed=18)
+    law.law.a = law.law.a + 18.0
+    region = Region(law.domains, prior=random_prior(8, 18), cap=0.3)
+    proposal = propose(law, region, kl=0.5)
+    assert proposal.value > 1e6
+    assert proposal.status == "optimal"
+    assert proposal.gap <= 1e-9 * proposal.value
+
+
+def test_search_for_the_worst_metric():
+    centres = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    law = Fitted(Bowl(centres), ["a", "b"], names(3))
+    proposal = propose(law, Region(law.domains), objective="worst")
+    assert proposal.status == "searched"
+    # Between the two centres both are equally bad.
+    np.testing.assert_allclose(proposal.mixture.weights, [0.45, 0.45, 0.1], atol=0.01)
+    assert proposal.predicted["a"] == pytest.approx(proposal.predicted["b"], abs=0.02)
