@@ -6,6 +6,7 @@ tables give the same bytes; mixfast/data/README.md says what the rows are.
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import sys
@@ -64,8 +65,24 @@ def train_bytes(tables: Path) -> dict[str, int]:
     return {name: int(count) for name, count in re.findall(r"^\| (\w+) \| (\d+) \| \d+ \|", section, re.MULTILINE)}
 
 
+def swarm(tables: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the lines of the swarm's ratios and metrics: the runs of one budget, those trained at an optimum marked as chosen."""
+    found = []
+    for name in ("ratios", "metrics"):
+        with (tables / "swarm" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+            header, *lines = csv.reader(file)
+        # Experts had twice the budget of the others.
+        lines = [line for line in lines if not line[0].startswith("expert_")]
+        if name == "ratios":
+            header.append("chosen")
+            for line in lines:
+                line.append(str(int(line[0].startswith("mixmin_"))))
+        found.append([header, *lines])
+    return found[0], found[1]
+
+
 def main(arguments: list[str]) -> None:
-    """Write demo.npz and demo_tokens.yaml."""
+    """Write demo.npz, demo_tokens.yaml, demo_ratios.csv and demo_metrics.csv."""
     tables = Path(arguments[0]) if arguments else ROOT.parent / "shared" / "data" / "tables"
     destination = Path(arguments[1]) if len(arguments) > 1 else ROOT / "mixfast" / "data"
     arrays, counts = cut(tables), train_bytes(tables)
@@ -78,6 +95,9 @@ def main(arguments: list[str]) -> None:
     lines = ["# Bytes of the file each expert was trained on. The experts read bytes, so one byte is one token."]
     lines += [f"{name}: {counts[name]}" for name in arrays["domains"].tolist()]
     (destination / "demo_tokens.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, table in zip(("demo_ratios.csv", "demo_metrics.csv"), swarm(tables), strict=True):
+        with (destination / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(table)
     size = (destination / "demo.npz").stat().st_size
     if size > LIMIT:
         raise ValueError(f"demo.npz has {size} bytes, more than {LIMIT}: take fewer windows")

@@ -32,6 +32,7 @@ _QUIET_SECONDS = 1.0
 # Ranges need the Hessian over all domains and two searches for each: beyond this many they cost more than the rest.
 _MOST_RANGED = 500
 _DATA = Path(__file__).resolve().parent / "data"
+_SAMPLE = ("demo.npz", "demo_tokens.yaml", "demo_ratios.csv", "demo_metrics.csv")
 
 _SOLVE_EXAMPLES = """\
 examples:
@@ -316,9 +317,9 @@ def _demo(args: argparse.Namespace) -> int:
     if args.copy_to is not None:
         folder = Path(args.copy_to)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("demo.npz", "demo_tokens.yaml"):
+        for name in _SAMPLE:
             shutil.copyfile(_DATA / name, folder / name)
-        print(f"wrote {folder / 'demo.npz'} and {folder / 'demo_tokens.yaml'}")
+        print(f"wrote to {folder}: {', '.join(_SAMPLE)}")
         return OK
     from mixfast._cli_demo import sections
 
