@@ -18,8 +18,8 @@ def planted(kind, seed, n=60, k=3, metrics=2, noise=0.0):
         alpha, factor = rng.uniform(0.05, 0.5, (metrics, k)), rng.uniform(0.3, 1.0, (metrics, k))
         y = (factor * x[:, None, :] ** -alpha).sum(axis=2)
     else:
-        alpha, gamma = rng.uniform(0.1, 0.5, (metrics, k)), rng.uniform(0.01, 0.1, (metrics, k))
-        y = 0.5 + ((1e9 * (alpha + x[:, None, :])) ** -gamma).sum(axis=2)
+        alpha, gamma = rng.uniform(0.05, 0.5, (metrics, k)), rng.uniform(0.1, 0.5, (metrics, k))
+        y = 0.5 + ((alpha + x[:, None, :]) ** -gamma).sum(axis=2)
     return x, y + noise * rng.standard_normal(y.shape), alpha
 
 
@@ -103,9 +103,8 @@ def test_not_above_scipy_within_bounds_from_the_published_start(kind):
     assert law.objective[0] <= 2.0 * other.cost * (1.0 + 1e-4)
 
 
-@pytest.mark.parametrize(("kind", "part"), [(AutoScale, 0.6), (BiMix, 0.25)])
+@pytest.mark.parametrize(("kind", "part"), [(AutoScale, 0.3), (BiMix, 0.25)])
 def test_better_than_the_mean_on_regmix(shared_data, kind, part):
-    """AutoScale's form ties the height of each domain's term to its shape, and cannot do much better here."""
     x, y, names = regmix(shared_data / "regmix")
     x_test, y_test, _ = regmix(shared_data / "regmix", "test")
     j = [names.index("freelaw")]
