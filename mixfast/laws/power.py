@@ -131,9 +131,10 @@ class _Power:
             # In units of each number's own effect: their scales are many decades apart, and some have none at all.
             jacobian = self._jacobian(theta, inputs)
             size = np.linalg.norm(jacobian, axis=0)
-            unit = jacobian / np.where(size > 0.0, size, np.inf)
+            acts = size > 1e-30  # the square of its inverse is still a number
+            unit = jacobian / np.where(acts, size, np.inf)
             gram = unit.T @ unit + 1e-8 * np.eye(len(high))
-            back = np.where(size > 0.0, 1.0 / np.maximum(size, 1e-300), 0.0)
+            back = np.where(acts, 1.0 / np.maximum(size, 1e-30), 0.0)
             thetas.append(theta)
             covariances.append(noise**2 * np.linalg.inv(gram) * np.outer(back, back))
             objectives.append(2.0 * best.cost)
