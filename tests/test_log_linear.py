@@ -83,6 +83,14 @@ def test_regmix_optima(proxies):
         assert objective <= SCIPY_40[name] * (1.0 + 1e-6), name
 
 
+def test_regmix_arxiv_has_a_minimum_below_the_known_ones(shared_data):
+    """Found by several starts of this search and most of its kicks; one start alone stops at 2.7909 or 2.7941."""
+    x, y, names = regmix(shared_data / "regmix")
+    arxiv = y[:, [names.index("arxiv")]]
+    for seed in range(4):
+        assert LogLinear(seed=seed).fit(x, arxiv).objective[0] <= 2.7875957
+
+
 def test_regmix_ranks(proxies, shared_data):
     stats = pytest.importorskip("scipy.stats")
     _, _, names, law = proxies
