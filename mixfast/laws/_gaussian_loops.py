@@ -34,7 +34,7 @@ _F0, _F1, _F2, _F3, _F4, _F5, _F6 = (_F(c) for c in _C[:7])
 _TWO_F, _FIVE_F, _THIRD_F, _FIVE_THIRDS_F = _F(2.0), _F(5.0), _F(1.0 / 3.0), _F(5.0 / 3.0)
 
 
-@njit(cache=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
 def _decay(
     gram: Vector, norm: float, norms: Vector, s: Vector, e: Vector, scale: Vector, bits: NDArray[np.int64]
 ) -> None:
@@ -66,7 +66,7 @@ def _decay(
         e[j] *= scale[j]
 
 
-@njit(cache=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
 def covariance(
     gram: Matrix, norms: Vector, linear: Matrix, amplitude: float, slope: float, noise: float, k: Matrix, h: Matrix
 ) -> None:
@@ -84,7 +84,7 @@ def covariance(
         h[i, i:] = 0.0
 
 
-@njit(cache=True, fastmath={"contract", "reassoc"})  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})  # type: ignore[untyped-decorator]
 def weigh(inverse: Matrix, alpha: Vector, linear: Matrix, h: Matrix) -> float:
     """Multiply h by `alpha alpha' - inverse`, in place; return the sum of that matrix times `linear`. Lower triangles."""
     total = 0.0
@@ -99,9 +99,9 @@ def weigh(inverse: Matrix, alpha: Vector, linear: Matrix, h: Matrix) -> float:
     return total
 
 
-@njit(cache=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
 def matern(gram: Matrix, rows: Vector, columns: Vector, k: Matrix) -> None:
-    """Matern-5/2 correlations of every row with every column, from inner products and squared norms."""
+    """Matern-5/2 correlations of every row with every column, from inner products, in whose place they may go."""
     n = gram.shape[1]
     s, e, scale = np.empty(n), np.empty(n), np.empty(n)
     bits = scale.view(np.int64)
@@ -111,7 +111,7 @@ def matern(gram: Matrix, rows: Vector, columns: Vector, k: Matrix) -> None:
             k[i, j] = (1.0 + s[j] + s[j] * s[j] * (1.0 / 3.0)) * e[j]
 
 
-@njit(cache=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
 def matern_slope(gram: Matrix, rows: Vector, columns: Vector, alpha: Vector, k: Matrix, h: Matrix) -> None:
     """The correlations, and `-2 dk/d(r^2)` times alpha."""
     n = gram.shape[1]
@@ -125,9 +125,9 @@ def matern_slope(gram: Matrix, rows: Vector, columns: Vector, alpha: Vector, k: 
             h[i, j] = alpha[j] * (5.0 / 3.0) * (1.0 + s[j]) * e[j]
 
 
-@njit(cache=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
-def matern_single(gram: Single, rows: Single, columns: Single) -> None:
-    """`matern` in float32, in place of the inner products."""
+@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+def matern_single(gram: Single, rows: Single, columns: Single, k: Single) -> None:
+    """`matern` in float32."""
     n = gram.shape[1]
     s, e, scale = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
     bits = scale.view(np.int32)
@@ -152,4 +152,4 @@ def matern_single(gram: Single, rows: Single, columns: Single) -> None:
         for j in range(n):
             bits[j] = (bits[j] + bias) << places
         for j in range(n):
-            g[j] = (_F1 + s[j] + s[j] * s[j] * _THIRD_F) * e[j] * scale[j]
+            k[i, j] = (_F1 + s[j] + s[j] * s[j] * _THIRD_F) * e[j] * scale[j]
