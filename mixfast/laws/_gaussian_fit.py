@@ -24,13 +24,14 @@ _REFUSED = 1e25
 _LENGTH, _NOISE, _DEPTH_PRECISION = (2.0, 1.0), (-4.0, 0.5), 1.0
 
 # Bounds on the logarithms of amplitude, length scales, noise and slope, for targets of variance 1.
-_AMPLITUDE_BOUNDS, _LENGTH_BOUNDS, _NOISE_BOUNDS, _SLOPE_BOUNDS = (-6.0, 8.0), (-4.0, 6.0), (-14.0, 2.0), (-12.0, 8.0)
+_AMPLITUDE_BOUNDS, _LENGTH_BOUNDS, _NOISE_BOUNDS, _SLOPE_BOUNDS = (-8.0, 11.5), (-4.0, 11.5), (-14.0, 2.0), (-12.0, 8.0)
 # The floor lies below the least value by at least this part of the range.
 _CLOSEST = 0.05
 
 _ITERATIONS, _TOLERANCE = 200, 1e-7
 # With half as many runs again or more, hyper-parameters are searched on a random part of so many, then improved on all.
 _PART = 128
+_ALL_NOISE = math.log(0.3)
 _NORMAL_90, _TRUSTED_HALF = 1.6449, 100
 # Where hyper-parameters are fewer than so many a run, they cannot make error bars 3 % too small.
 _NOT_WORTH_COUNTING = 0.05
@@ -244,9 +245,13 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> One:
         )  # fmt: skip
         first = maximise(search, first, bounds, iterations=_ITERATIONS, tolerance=10.0 * _TOLERANCE)[0]
     best, value = maximise(model, first, bounds, iterations=_ITERATIONS, tolerance=_TOLERANCE)
-    for _ in range(rule.restarts):
-        other = np.array(start)
-        other[1 : 1 + dims] = rng.normal(1.0, 1.0, size=dims)
+    others = [
+        np.concatenate([start[:1], rng.normal(1.0, 1.0, size=dims), start[1 + dims :]]) for _ in range(rule.restarts)
+    ]
+    if best[1 + dims] > _ALL_NOISE:
+        # "All is noise" is often a local optimum, above all of a part of the runs.
+        others += [np.array(start), np.concatenate([start[:1], np.zeros(dims), start[1 + dims :]])]
+    for other in others:
         other, other_value = maximise(model, other, bounds, iterations=_ITERATIONS, tolerance=_TOLERANCE)
         if other_value < value:
             best, value = other, other_value
@@ -281,14 +286,18 @@ def _for_fitting(model: Likelihood, theta: Vector) -> float:
     runs = len(model.z)
     if model.size < _NOT_WORTH_COUNTING * runs:
         return 1.0
-    step, base = 1e-3, model(theta)[1]
-    curvature = np.array([model(theta + step * e)[1] @ e - base @ e for e in np.eye(model.size)]) / step
-    prior = np.zeros(model.size)
-    prior[1 : model.z.shape[1] + 1], prior[model.z.shape[1] + 1] = _LENGTH[1], _NOISE[1]
+    held = np.zeros(model.size)  # by priors, as a part of all that holds them
+    held[1 : model.z.shape[1] + 1], held[model.z.shape[1] + 1] = _LENGTH[1], _NOISE[1]
     if model.floor:
-        prior[-1] = _DEPTH_PRECISION
-    set_by_runs = np.clip(1.0 - model.prior * prior / np.maximum(curvature, 1e-12), 0.0, 1.0)
-    return math.sqrt(runs / max(runs - float(set_by_runs[curvature > 0.0].sum()), 0.5 * runs))
+        held[-1] = _DEPTH_PRECISION
+    held *= model.prior
+    step, base = 1e-3, model(theta)[1]
+    for at in np.flatnonzero(held):
+        along = np.zeros(model.size)
+        along[at] = step
+        curvature = float(model(theta + along)[1][at] - base[at]) / step
+        held[at] = min(held[at] / max(curvature, 1e-12), 1.0)
+    return math.sqrt(runs / max(runs - float((1.0 - held).sum()), 0.5 * runs))
 
 
 def factor(z: Matrix, t: Matrix, theta: Vector) -> Matrix:
