@@ -30,7 +30,7 @@ _STEPS, _HALVINGS, _PASSES = 60, 30, 100
 # A sufficient rise of the dual, and the part of its value that is rounding.
 _ARMIJO, _ROUNDING = 1e-4, 1e-13
 # Exponents known to this are worth the certificate's sweep.
-_CLOSE = 1e-3
+_CLOSE = 1e-4
 # How often the unit of the gap may turn out smaller than it looked at the start.
 _UNITS = 4
 # More metrics than this, and than domains, cost more in the dual than in the domains.
@@ -232,6 +232,20 @@ def _shares(t: Vector, low: Vector, high: Vector, level: float) -> tuple[Vector,
     return None
 
 
+def _first_level(t: Vector, high: Vector) -> float:
+    """The level at which ``min(exp(t + level), high)`` sums to 1, but for what is lost to float64's range."""
+    top = float(t.max())
+    e = np.exp(t - top)
+    # In the order in which shares reach their caps; all before i are capped once share i is.
+    order = np.argsort(high / np.maximum(e, _TINY))
+    e, high = e[order], high[order]
+    capped = np.cumsum(high) - high
+    rest = np.cumsum(e[::-1])[::-1]
+    full = capped + high / np.maximum(e, _TINY) * rest >= 1.0
+    i = int(full.argmax()) if full[-1] else full.size - 1
+    return math.log(max((1.0 - float(capped[i])) / max(float(rest[i]), _TINY), _TINY)) - top
+
+
 def _dual(
     objective: Exponentials, kl: float, prior: Vector, low: Vector, high: Vector, start: Vector, tol: float
 ) -> Minimum:
@@ -248,10 +262,8 @@ def _dual(
     def at(z: Vector, level: float) -> _Dual | None:
         y = np.exp(z)
         t = log_prior - (y @ a + linear) / kl
-        # The sum with no share at a limit is a good first guess, and an exact one far from limits.
         if math.isinf(level):
-            top = float(t.max())
-            level = -top - math.log(float(np.exp(t - top).sum()))
+            level = _first_level(t, high)
         found = _shares(t, low, high, level)
         if found is None:
             return None
