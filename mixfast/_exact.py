@@ -252,7 +252,6 @@ def _dual(
     """Newton's method on the exponents z (J,); its best shares with their gap, whatever that is."""
     began = perf_counter()
     a, s, linear = objective.a, objective.log_weight, objective.linear
-    across = np.ascontiguousarray(a.T)
     log_prior = np.log(prior)
     limits = Limits(low, high, interior=True)
     trace: list[Step] = []
@@ -289,14 +288,14 @@ def _dual(
                     return best
             # Where shares are free they answer a change of the pull by -C / kl, C = diag(w) - w w' / sum(w).
             loose = w * free
-            root = np.sqrt(y)
-            mean = a @ loose
-            matrix = (a * loose) @ across
+            half, root = np.sqrt(loose), np.sqrt(y)
+            block = a * half
+            block *= (root / math.sqrt(kl))[:, None]
+            matrix = block @ block.T
             total = float(loose.sum())
             if total > 0.0:
+                mean = block @ half
                 matrix -= mean[:, None] * (mean / total)
-            matrix *= root[:, None]
-            matrix *= root / kl
             matrix.flat[:: size + 1] += 1.0
             dy = root * np.linalg.solve(matrix, root * rest)
             slope = float(rest @ dy)
