@@ -17,6 +17,7 @@ from mixfast.laws import _report, _table
 from mixfast.laws._foreign import Foreign
 from mixfast.laws._protocol import Law, Matrix, Vector
 from mixfast.laws._report import MetricReport
+from mixfast.laws._threads import single_blas
 from mixfast.swarm import Swarm
 
 Index = NDArray[np.int64]
@@ -150,8 +151,9 @@ class Fit:
     def _gather(self, ratios: Any, what: str) -> Matrix:
         w = self._shares(ratios)
         out = np.empty((len(w), len(self.metrics)))
-        for part in self.parts:
-            out[:, part.columns] = getattr(part.law, what)(self._inputs(part.law, w))[:, part.own]
+        with single_blas():
+            for part in self.parts:
+                out[:, part.columns] = getattr(part.law, what)(self._inputs(part.law, w))[:, part.own]
         return out
 
     def _inputs(self, law: Law, w: Matrix) -> Matrix:
@@ -246,8 +248,9 @@ def fit(
     for j, name in enumerate(chosen):
         for rival in plan[name]:
             tries.setdefault(id(rival), _Try(rival)).columns.append(j)
-    for one in tries.values():
-        one.run(full if one.law.uses_features else x, y, parts_of)
+    with single_blas():
+        for one in tries.values():
+            one.run(full if one.law.uses_features else x, y, parts_of)
     winners: dict[int, list[int]] = {}
     reports = []
     for j, name in enumerate(chosen):

@@ -1,0 +1,23 @@
+"""One BLAS thread while laws are fitted: their matrices are small, and a second thread then waits more than it works."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+
+@cache
+def _controller() -> Any:
+    # Comes with scikit-learn. Without it BLAS keeps its threads: slower on a busy machine, and nothing else.
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController()
+
+
+def single_blas() -> AbstractContextManager[Any]:
+    """A context in which BLAS uses one thread."""
+    controller = _controller()
+    return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")
