@@ -1,0 +1,64 @@
+"""The figure of the README: python -m benchmarks.swarm_figure [FILE.svg]. The embedded swarm, its law out of fold, a proposal.
+
+Left: what the laws predicted of runs they had not seen, against what was measured. Right: the proposed shares with the interval over
+refits on half of the runs, beside the prior.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import mixfast
+from mixfast import proposers
+
+ROOT = Path(__file__).resolve().parent
+DATA = ROOT.parent / "mixfast" / "data"
+
+
+def main(path: Path) -> None:
+    """Write the figure."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    # The same picture gives the same bytes.
+    mpl.rcParams["svg.hashsalt"] = "mixfast"
+    import matplotlib.pyplot as plt
+
+    swarm = mixfast.Swarm.from_csv(DATA / "demo_ratios.csv", DATA / "demo_metrics.csv")
+    law = mixfast.fit(swarm, "gp", folds=0)
+    guess = np.full(swarm.values.shape, np.nan)
+    for train, test in swarm.folds(5):
+        guess[test] = mixfast.fit(swarm.subset(train), "gp", folds=0).predict(swarm.ratios[test])
+    region = mixfast.Region.from_tokens(dict.fromkeys(swarm.domains, 10_000_000), 150_000_000, max_epochs=4)
+    objective = {"targets": "target_*"}
+    found = proposers.bootstrap(swarm, "gp", region, fit=_fit, objective=objective, kl=0.01, draws=30)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
+    for j, name in enumerate(law.metrics):
+        if name.startswith("target_"):
+            left.plot(swarm.values[:, j], guess[:, j], ".", ms=5, label=name.removeprefix("target_").split("_nats")[0])
+    ends = left.get_xlim()
+    left.plot(ends, ends, "k-", lw=0.7)
+    left.set(xlabel="measured, nats per byte", ylabel="predicted out of fold", title="Runs the law had not seen")
+    left.legend(frameon=False, fontsize=8)
+    place = np.arange(len(swarm.domains))
+    weights = [found.proposal.mixture[name] for name in swarm.domains]
+    right.barh(place, weights, height=0.55, color="#4c78a8", label="proposed, 90 % interval")
+    right.hlines(place, *([end[name] for name in swarm.domains] for end in (found.low, found.high)), color="k", lw=1.2)
+    right.plot(region.prior, place, "d", color="#e45756", label="prior")
+    right.set_yticks(place, swarm.domains)
+    right.invert_yaxis()
+    right.set(xlabel="share", title="The proposal")
+    right.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def _fit(swarm: mixfast.Swarm, law: str) -> object:
+    return mixfast.fit(swarm, law, folds=0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "swarm.svg")
