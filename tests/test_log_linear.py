@@ -84,7 +84,7 @@ def test_regmix_optima(proxies):
 
 
 def test_regmix_arxiv_has_a_minimum_below_the_known_ones(shared_data):
-    """Found by several starts of this search and most of its kicks; one start alone stops at 2.7909 or 2.7941."""
+    """Found by blunter losses first, and by most of the kicks; descents on the loss itself stop at 2.7909 or 2.7941."""
     x, y, names = regmix(shared_data / "regmix")
     arxiv = y[:, [names.index("arxiv")]]
     for seed in range(4):
