@@ -22,7 +22,7 @@ def main(path: Path) -> None:
     """Write the figure."""
     import matplotlib as mpl
 
-    mpl.use("svg")
+    mpl.use("agg" if path.suffix == ".png" else "svg")
     # The same picture gives the same bytes.
     mpl.rcParams["svg.hashsalt"] = "mixfast"
     import matplotlib.pyplot as plt
@@ -53,7 +53,7 @@ def main(path: Path) -> None:
     right.set(xlabel="share", title="The proposal")
     right.legend(frameon=False, fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _fit(swarm: mixfast.Swarm, law: str) -> object:

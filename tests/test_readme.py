@@ -33,6 +33,7 @@ def test_every_block_runs(tmp_path, monkeypatch, capsys):
     for place, (kind, block) in enumerate(BLOCKS):
         if kind == "python":
             exec(compile(block, f"README block {place}", "exec"), namespace)
+            capsys.readouterr()
         elif kind == "yaml":
             (tmp_path / "counts.yaml").write_text(block)
             counts = _cli_inputs.numbers("counts.yaml", _cli_inputs.count)
