@@ -27,7 +27,9 @@ def files(tmp_path_factory):
             writer = csv.writer(file)
             writer.writerow(["index", *(prefix + each for each in names)])
             writer.writerows([i, *map(repr, row.tolist())] for i, row in enumerate(values))
-    (folder / "counts.yaml").write_text("".join(f"train_{name}: {n}\n" for name, n in zip(DOMAINS, (9e9, 2e9, 1e9))))
+    (folder / "counts.yaml").write_text(
+        "".join(f"train_{name}: {n}\n" for name, n in zip(DOMAINS, (9e9, 2e9, 1e9), strict=True))
+    )
     return folder
 
 
