@@ -72,6 +72,8 @@ class Proposal:
     trace : tuple of Step
         Points (or metrics) looked at, domains, value, gap (nan where searched) and seconds.
     seconds : float
+    held : tuple of str
+        Domains that no run had a share of: kept at their prior share.
     """
 
     mixture: Mixture
@@ -84,6 +86,7 @@ class Proposal:
     limited: dict[str, float]
     trace: tuple[Step, ...] = field(repr=False)
     seconds: float
+    held: tuple[str, ...]
     _law: Any = field(repr=False)
     _region: Region = field(repr=False)
     _target: Target = field(repr=False)
@@ -165,7 +168,10 @@ class Proposal:
         binding = [
             ShadowPrice(name, limit, value, price, self._sentence(name, limit, value, price))
             for name, limit, value, slack, price in limits
-            if price > least and slack <= _AT_LIMIT and (limit, value) not in (("cap", 1.0), ("floor", 0.0))
+            if name not in self.held
+            and price > least
+            and slack <= _AT_LIMIT
+            and (limit, value) not in (("cap", 1.0), ("floor", 0.0))
         ]
         return tuple(sorted(binding, key=lambda price: -price.price))
 
@@ -348,6 +354,10 @@ class Proposal:
             lines.append(f"  {name:{width}}  {w[k]:6.2%}  {prior[k]:6.2%}{passes}")
         if order.size > _SHOWN:
             lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
+        if self.held:
+            lines.append(
+                f"No run had a share of {listing(self.held)}: kept at the prior share, for nothing is known of it."
+            )
         lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
         worse = [(name, -change) for name, change in gain.metrics.items() if change < 0.0]
         if worse:
@@ -371,6 +381,7 @@ class Proposal:
             "kl": self.kl,
             "objective": self.objective,
             "limited": self.limited,
+            "held": list(self.held),
             "predicted": self.predicted,
             "predicted_sd": self.predicted_sd,
             "gain": {"value": gain.value, "sd": gain.sd, "metrics": gain.metrics},

@@ -28,8 +28,18 @@ class Task:
     """What a proposal is made from, checked and in the law's order of domains."""
 
     def __init__(
-        self, law: Any, region: Region, target: Target, kl: float, kappa: float, seed: int, tol: float, began: float
+        self,
+        law: Any,
+        region: Region,
+        target: Target,
+        kl: float,
+        kappa: float,
+        seed: int,
+        tol: float,
+        began: float,
+        held: tuple[str, ...] = (),
     ) -> None:
+        self.held = held
         self.law, self.region, self.target, self.kl, self.kappa = law, region, target, kl, kappa
         self.seed, self.tol, self.began = seed, tol, began
         self.confined, self.usable = _exact.confine(region, kl)
@@ -69,6 +79,7 @@ class Task:
             objective=dict(zip(names, weight.tolist(), strict=True)),
             limited={names[j]: float(limited[j]) for j in np.flatnonzero(limited > 1e-9)},
             seconds=perf_counter() - self.began,
+            held=self.held,
             _law=self.law,
             _region=self.region,
             _target=self.target,

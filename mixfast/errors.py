@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 
 # Long enough to recognise a naming scheme, short enough for one line of a terminal.
 _NAMES_SHOWN = 8
+# Lists of names that were found to be in order, with plain strings; so many are kept.
+_passed: dict[tuple[str, ...], tuple[str, ...]] = {}
+_PASSED = 64
 
 
 class MixfastError(Exception):
@@ -77,6 +81,11 @@ def domain_names(domains: Iterable[str], error: type[MixfastError]) -> tuple[str
         names = tuple(domains)
     except TypeError as problem:
         raise error(f"domains must be a sequence of names, got {type(domains).__name__}") from problem
+    # Looking at a thousand names takes longer than solving for their shares: those seen before pass.
+    with suppress(TypeError):
+        known = _passed.get(names)
+        if known is not None:
+            return known
     if not names:
         raise error("domains is empty; at least one domain name is needed")
     wrong = [ascii(name) for name in names if not isinstance(name, str) or not name.strip() or not _is_unicode(name)]
@@ -87,6 +96,9 @@ def domain_names(domains: Iterable[str], error: type[MixfastError]) -> tuple[str
     if len(set(names)) < len(names):
         repeated = [f"{name!r} ({count} times)" for name, count in Counter(names).items() if count > 1]
         raise error(f"domain names must be unique, repeated: {listing(repeated)}")
+    if len(_passed) >= _PASSED:
+        _passed.clear()
+    _passed[names] = names
     return names
 
 

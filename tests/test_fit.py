@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mixfast import Mixture
+from mixfast import Mixture, Region, propose
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, _report, fit
 from mixfast.swarm import Swarm
@@ -200,3 +200,18 @@ def test_spearman_averages_ties():
     for _ in range(20):
         a, b = rng.integers(0, 5, 12).astype(float), rng.integers(0, 5, 12).astype(float)
         assert _report.spearman(a, b) == pytest.approx(spearmanr(a, b).statistic, nan_ok=True)
+
+
+def test_a_domain_that_no_run_has_stays_at_its_prior_share():
+    rng = np.random.default_rng(0)
+    ratios = np.c_[rng.dirichlet(np.ones(3), 30), np.zeros(30)]
+    swarm = Swarm(ratios, 2.0 + np.exp(-ratios @ [1.0, 0.2, 0.1, 0.0])[:, None], domains=DOMAINS, metric_names=["loss"])
+    region = Region(DOMAINS, prior={"web": 4, "code": 3, "books": 2, "law": 1})
+    for name in ("log_linear", "gp"):
+        law = fit(swarm, name, folds=0)
+        assert law.identified.tolist() == [True, True, True, False]
+        proposal = propose(law, region, kl=0.01)
+        assert proposal.held == ("law",)
+        assert proposal.mixture["law"] == pytest.approx(0.1, abs=1e-9)
+        assert "law: kept at the prior share" in proposal.summary()
+        assert all(price.name != "law" for price in proposal.shadow_prices)
