@@ -16,6 +16,4 @@ def thread_count(threads: int | None) -> int:
         threads = int(wish) if wish.isdigit() and int(wish) > 0 else min(len(os.sched_getaffinity(0)), 16)
     if threads < 1:
         raise ValueError(f"threads is {threads}, expected a count of at least 1")
-    if threads < 1:
-        raise ValueError(f"threads is {threads}, expected a count of at least 1")
     return threads

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._backend import thread_count
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import Matrix, State, Vector
 
@@ -25,6 +27,7 @@ _ROOT = 1e-4
 
 _CHUNK = 512  # candidates at a time: their covariances with some hundred runs stay in cache
 _LEAST_RUNS = 3
+_MANY = 20_000  # candidates from which on metrics are shared out among threads
 _SUM_TO_ONE = 0.01
 
 
@@ -267,10 +270,12 @@ class GaussianProcess:
 
         kernel = _gaussian_loops.matern_single if dtype is np.float32 else _gaussian_loops.matern
         out = np.empty((len(z), len(self._scale)))
-        for metric, column in enumerate(out.T):
+
+        def fill(metric: int) -> None:
+            column = out[:, metric]
             column[:] = self._constant[metric]
             if self._scale[metric] == 0.0:
-                continue
+                return
             rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
             weights = (amplitude * self._alpha[metric, rows]).astype(dtype)
             zs, scaled = zs.astype(dtype), scaled.astype(dtype)
@@ -283,6 +288,14 @@ class GaussianProcess:
                 column[first : first + _CHUNK] += self._scale[metric] * (part @ weights)
             if slope:
                 column += self._scale[metric] * (trend @ self._slope_weights(metric, rows, slope))
+
+        threads = min(thread_count(None), out.shape[1]) if len(z) > _MANY else 1
+        if threads == 1:
+            for metric in range(out.shape[1]):
+                fill(metric)
+        else:
+            with ThreadPoolExecutor(threads) as crew:
+                list(crew.map(fill, range(out.shape[1])))
         return self._from_target(out)
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
