@@ -78,13 +78,18 @@ bench: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
 # itself never frees everything, so leaks are not looked for. The tests run beside the sources, not among them: there,
 # `import mixfast` would find the ordinary build.
 SANITIZED := $(CURDIR)/build/sanitize/site
+# Laws are Python and Numba: nothing of the core to look at.
+WITHOUT_CORE := test_linear.py test_log_linear.py test_power.py test_gaussian.py test_boosted.py test_candidates.py test_fit.py \
+	test_cli_swarm.py test_swarm.py test_olmix_config.py
+
 sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	rm -rf build/sanitize
 	MIXFAST_SANITIZE=1 $(PIP) --no-build-isolation --no-deps --target $(SANITIZED) .
 	cd tests && LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED) MIXFAST_EXPECT=$(SANITIZED) \
 		$(CURDIR)/$(BIN)/python -m pytest -m 'not slow' --hypothesis-profile=few -p no:cacheprovider \
-		--ignore=test_packaging.py --ignore=test_architecture.py --ignore=test_kernels.py --ignore=test_reference.py $(ARGS)
+		--ignore=test_packaging.py --ignore=test_architecture.py --ignore=test_kernels.py --ignore=test_reference.py \
+		$(patsubst %,--ignore=%,$(WITHOUT_CORE)) $(ARGS)
 
 # After an ordinary install, tests that run here would import ./mixfast, which has no core of its own then. So the
 # packaging tests install the wheel into a folder of its own and use it from another.
