@@ -37,7 +37,7 @@ _LEAST = 1e-100
 _LEVEL = 1e-15
 # A value that is larger by this share of itself is larger, at any precision of the probabilities.
 _RISE, _COARSE_RISE = 1e-8, 1e-6
-# Gaps below this may be rounding noise of float32 probabilities.
+# Gaps below this share of the rows' total weight may be rounding noise of float32 probabilities.
 _NOISE = 1e-6
 # Rows of the sample on which the search begins, and the elements it may have whatever the table.
 _SAMPLE_ROWS, _SAMPLE_ELEMENTS = 8192, 4 << 20
@@ -56,7 +56,7 @@ class _Detail(NamedTuple):
 
 
 def _detail(objective: Objective, domains: int, gap: float, *, known: bool) -> _Detail:
-    """What the sweep after a step from a point with this gap should bring; `known`: the Hessian at hand can be carried along.
+    """What the sweep after a step from a point with this gap (a share of the total weight) should bring; `known`: the Hessian at hand can be carried along.
 
     Far away a rough gradient and the Hessian of some rows do; then comes the best Hessian that costs about a sweep; at the end its
     step lands within the tolerance, and no other is needed.
@@ -70,12 +70,14 @@ def _detail(objective: Objective, domains: int, gap: float, *, known: bool) -> _
     return _Detail(step, gap > _FAR)
 
 
-# A gap above this is far from the optimum: there are rows that no domain in play explains well.
+# A gap above this share of the rows' total weight is far from the optimum: there are rows that no domain in play explains well.
 _ROUGH, _KEEP = 0.05, 0.1
 # Steps of expectation maximisation before the first Newton step.
 _EM_STEPS = 3
-# Gaps that decide what the next sweep brings: see `_detail`.
+# Gaps, as shares of the rows' total weight, that decide what the next sweep brings: see `_detail`.
 _FAR, _SOON, _NEAR = 1e-2, 1e-4, 3e-5
+# Gaps that rough sums cannot tell from none.
+_ROUNDED = 1e-5
 # Newton steps in K dimensions for one step under a KL term.
 _PROXIMAL_STEPS = 40
 # How often a search that found no way down begins again with everything exact.
@@ -210,7 +212,7 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     w = _em(sample, limits, w)
     if sample is not objective:
         # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
-        w = _working_set(sample, limits, w, 1e-1 / count, 30, trace, began).w
+        w = _working_set(sample, limits, w, max(1e-1 / count * sample.total, tol), 30, trace, began).w
     return _working_set(objective, limits, w, tol, max_iter, trace, began)
 
 
@@ -261,13 +263,13 @@ def _working_set(
         if gap <= tol and noise:
             objective, noise = objective.precise(), 0.0
             continue
-        if gap <= tol or steps >= max_iter or (gap >= 0.9 * previous and gap < _NOISE):
+        if gap <= tol or steps >= max_iter or (gap >= 0.9 * previous and gap < _NOISE * objective.total):
             return Minimum(w, value, gradient, gap, trace, None, steps)
         previous = gap
         columns = _choose(limits, gradient, w)
         inside = limits.restrict(columns)
         here: tuple[float, Vector] | None = (value, gradient) if columns is None else (value, gradient[columns])
-        if gap > _ROUGH and columns is not None:
+        if gap > _ROUGH * objective.total and columns is not None:
             # Domains that come in with a share of 0 would have to grow by doubling: give them a little, and let it settle.
             seeded = 0.9 * w[columns] + 0.1 * np.mean([inside.linear_min(g) for g in _pulls(gradient[columns])], axis=0)
             w = w.copy()
@@ -336,19 +338,20 @@ def _newton(
     """
     inside = limits.restrict(columns)
     w = start if columns is None else start[columns]
+    unit = objective.total  # gaps are small or large beside it
     exact = False  # once things went wrong: everything from all rows
     slow = 0  # steps in a row that left most of the gap
 
     def sweep(w: Vector, gap: float, known: bool) -> tuple[float, Vector, Matrix | None, float]:
         """Value, gradient, Hessian if it came with them, and gap at w, after a step from a point with that gap."""
-        detail = _detail(objective, w.size, gap, known=known)
+        detail = _detail(objective, w.size, gap / unit, known=known)
         if exact:
             detail = _Detail(1, False)
         elif slow > 1 and detail.hessian:
             detail = _Detail(1, detail.coarse)
         found = objective.sums(w, columns, hessian=detail.hessian, coarse=detail.coarse)
         new = inside.gap(found[1], w) if math.isfinite(found[1].dot(w)) else math.inf
-        if detail.coarse and not 1e-5 <= new < math.inf:
+        if detail.coarse and not _ROUNDED * unit <= new < math.inf:
             # Closer than rough sums can tell, or beyond what float holds.
             found = *objective.sums(w, columns)[:2], found[2]
             new = inside.gap(found[1], w) if math.isfinite(found[1].dot(w)) else math.inf
@@ -365,7 +368,7 @@ def _newton(
     noise, rescued = 0.0, 0
     trusted = False  # the Hessian is good enough to be carried along
     while gap + noise > tol and steps < max_iter:
-        if slow and gap > _ROUGH:
+        if slow and gap > _ROUGH * unit:
             slow, settled = 0, _em(objective, inside, w, columns)
             lower = sweep(settled, gap, False)
             # Under caps and floors these steps may lead uphill.
@@ -377,9 +380,9 @@ def _newton(
         if hessian is None:
             raise RuntimeError("a Newton step was asked for without a Hessian")
         # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
-        allowed = inside.above(_KEEP * w) if gap > _ROUGH else inside
+        allowed = inside.above(_KEEP * w) if gap > _ROUGH * unit else inside
         if inside.interior:
-            allowed = inside.above((_KEEP if gap > _ROUGH else _KEEP**2 if gap > _SOON else 0.0) * w)
+            allowed = inside.above((_KEEP if gap > _ROUGH * unit else _KEEP**2 if gap > _SOON * unit else 0.0) * w)
             direction = _proximal_step(objective, allowed, columns, hessian, gradient, w, 1e-4 * gap)
         else:
             direction = allowed.newton(hessian, gradient, w)
@@ -398,7 +401,7 @@ def _newton(
             slope_new = float((gradient_new - level) @ direction)
             if math.isfinite(value_new) and math.isfinite(slope_new):
                 # Past the least value by little, and not to a larger one: else two points may take turns for ever.
-                rise = _RISE if gap <= _FAR else _COARSE_RISE
+                rise = _RISE if gap <= _FAR * unit else _COARSE_RISE
                 if slope_new <= -0.5 * slope and (slope_new <= 0.0 or value_new <= value + rise * abs(value)):
                     break
                 # Secant step towards the zero of the slope.
@@ -422,7 +425,7 @@ def _newton(
             if inside.interior:
                 change -= objective.separable(w_new, columns)[0] - objective.separable(w, columns)[0]
             _secant_update(hessian, w_new - w, change)
-        stalled = _NOISE > gap_new > 0.5 * gap
+        stalled = _NOISE * unit > gap_new > 0.5 * gap
         slow = slow + 1 if gap_new > 0.7 * gap else 0
         trusted = gap_new < 0.5 * gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new

@@ -40,6 +40,8 @@ class Objective:
 
     rows: int
     columns: int
+    # Sum of the row weights: the unit in which a gap is small or large.
+    total: float = 1.0
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         """Value, gradient (C,) and Hessian (C, C) or None at shares w (C,) of the columns (None: all).
@@ -116,6 +118,7 @@ class CrossEntropy(Objective):
         self.shift = high > limit or (lowest_top if rows_fit else low) < -limit
         self.wide = wide
         self.weight, self.scale = weight, scale
+        self.total = scale * self.rows if weight is None else float(weight.sum())
         self.bounded = low > (-700.0 if wide else -87.0)
         self._source = core.Rows(values, weight, scale, self.shift, wide, usable, self.bounded)
         self._sampled: NDArray[np.int64] | None = None
@@ -136,6 +139,7 @@ class CrossEntropy(Objective):
         out.shift, out.wide, out.bounded, out._products = self.shift, self.wide, self.bounded, self._products
         out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
         out.scale = self.scale * stretch
+        out.total = self.total
         out._source, out._usable, out._sampled, out._part = self._source, self._usable, index, None
         out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
         return out
@@ -267,7 +271,7 @@ class Regularised(Objective):
 
     def __init__(self, base: Objective, kl: float, prior: Vector) -> None:
         self.base, self.kl, self.prior = base, kl, prior
-        self.rows, self.columns = base.rows, base.columns
+        self.rows, self.columns, self.total = base.rows, base.columns, base.total
 
     def sample(self, count: int) -> Regularised:
         return Regularised(self.base.sample(count), self.kl, self.prior)

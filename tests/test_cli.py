@@ -227,9 +227,13 @@ def test_predictions(run):
 
 
 def test_tolerance_not_reached_ends_with_status_1(run):
-    values = -np.random.default_rng(5).exponential(2.0, (400, 60))
-    ExpertTable.from_loglik(values).save("rough.npz")
-    status, out, err = run("solve", "rough.npz", "--tol", "1e-300")
+    """Nobody reaches 1e-300 but by luck: where rounding makes the gap exactly 0."""
+    for seed in range(20):
+        values = -np.random.default_rng(seed).exponential(2.0, (400, 60))
+        ExpertTable.from_loglik(values).save("rough.npz")
+        status, out, err = run("solve", "rough.npz", "--tol", "1e-300", "--no-intervals", "--no-ranges")
+        if status:
+            break
     assert status == 1
     assert "did not reach the tolerance" in out
     assert err.startswith("mixfast: warning: ")
