@@ -86,6 +86,8 @@ _RESCUES = 2
 _ALL_DOMAINS = 96
 # Up to this many domains a Hessian over all of them is affordable where it must be.
 _DENSE_DOMAINS = 1000
+# Rounds without progress, close to the optimum, after which the working set is given up on.
+_VAIN_ROUNDS = 3
 # Domains added to the working set in one round.
 _NEW_DOMAINS = 64
 
@@ -249,7 +251,7 @@ def _working_set(
     if objective.columns <= _ALL_DOMAINS:
         return _newton(objective, limits, None, w, None, tol, max_iter, trace, began)
     steps = 0
-    previous, target, noise = math.inf, math.inf, 0.0
+    previous, target, noise, vain = math.inf, math.inf, 0.0, 0
     inside, columns = limits, None
     while True:
         value, gradient, _ = objective.sums(w)
@@ -263,9 +265,11 @@ def _working_set(
         if gap <= tol and noise:
             objective, noise = objective.precise(), 0.0
             continue
-        if gap <= tol or steps >= max_iter or (gap >= 0.9 * previous and gap < _NOISE * objective.total):
+        # A round may raise the gap, by domains that come in; several without a lower one are the end of what rounding allows.
+        vain = vain + 1 if gap >= 0.9 * previous and gap < _NOISE * objective.total else 0
+        if gap <= tol or steps >= max_iter or vain == _VAIN_ROUNDS:
             return Minimum(w, value, gradient, gap, trace, None, steps)
-        previous = gap
+        previous = min(gap, previous)
         columns = _choose(limits, gradient, w)
         inside = limits.restrict(columns)
         here: tuple[float, Vector] | None = (value, gradient) if columns is None else (value, gradient[columns])
@@ -340,7 +344,7 @@ def _newton(
     w = start if columns is None else start[columns]
     unit = objective.total  # gaps are small or large beside it
     exact = False  # once things went wrong: everything from all rows
-    slow = 0  # steps in a row that left most of the gap
+    slow = 0  # steps in a row that left more than half of the gap
 
     def sweep(w: Vector, gap: float, known: bool) -> tuple[float, Vector, Matrix | None, float]:
         """Value, gradient, Hessian if it came with them, and gap at w, after a step from a point with that gap."""
@@ -365,10 +369,10 @@ def _newton(
         value, gradient = here
         gap = inside.gap(gradient, w)
     steps = 0
-    noise, rescued = 0.0, 0
+    noise, rescued, before = 0.0, 0, math.inf
     trusted = False  # the Hessian is good enough to be carried along
     while gap + noise > tol and steps < max_iter:
-        if slow and gap > _ROUGH * unit:
+        if slow and gap > max(_ROUGH * unit, 0.7 * before):
             slow, settled = 0, _em(objective, inside, w, columns)
             lower = sweep(settled, gap, False)
             # Under caps and floors these steps may lead uphill.
@@ -426,8 +430,9 @@ def _newton(
                 change -= objective.separable(w_new, columns)[0] - objective.separable(w, columns)[0]
             _secant_update(hessian, w_new - w, change)
         stalled = _NOISE * unit > gap_new > 0.5 * gap
-        slow = slow + 1 if gap_new > 0.7 * gap else 0
         trusted = gap_new < 0.5 * gap
+        slow = 0 if trusted else slow + 1
+        before = gap
         w, value, gradient, gap = w_new, value_new, gradient_new, gap_new
         steps += 1
         noise = _noise(objective, hessian, w)
