@@ -5,18 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast._cli_inputs import InputError
+from mixfast.errors import listing
 
 if TYPE_CHECKING:
+    from mixfast._olmix_config import OlmixConfig
     from mixfast.laws import Fit
+    from mixfast.region import Region
     from mixfast.swarm import Swarm
 
 _LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
+
+# Olmix's words for the ways to a proposal. Its "search" is the best run of the swarm; ours is told to go further.
+_PROPOSERS = {"exact": "exact", "simulation": "regmix", "search": "search"}
 
 _EXAMPLES = """\
 examples:
@@ -24,6 +31,7 @@ examples:
   mixfast compare ratios.csv metrics.csv
   mixfast propose law.json --tokens counts.yaml --budget 1T --kl 0.05 --out mixture.yaml
   mixfast propose law.json --objective pile_cc=1 --cap code=20%
+  mixfast fit --olmix-config fit.yaml --out law.json && mixfast propose law.json --olmix-config fit.yaml
 """
 
 
@@ -35,9 +43,7 @@ def add(commands: Any) -> None:
     )
     fit.set_defaults(run=_fit)
     _swarm_options(fit)
-    fit.add_argument(
-        "--law", metavar="NAME", default="auto", choices=["auto", *_LAWS], help=f"auto, {', '.join(_LAWS)}"
-    )
+    fit.add_argument("--law", metavar="NAME", choices=["auto", *_LAWS], help=f"auto (default), {', '.join(_LAWS)}")
     fit.add_argument("--out", metavar="FILE", help="write the laws: .json or .npz")
     compare = commands.add_parser("compare", help="every law, cross-validated, in one table", allow_abbrev=False)
     compare.set_defaults(run=_compare)
@@ -56,8 +62,13 @@ def add(commands: Any) -> None:
         help="metrics not named count 0; default: the mean of all",
     )
     shared.pull(goal)
-    propose.add_argument("--method", default="auto", help="auto, exact, search or regmix (default auto)")
-    propose.add_argument("--seed", metavar="N", type=int, default=0, help="for what is drawn (default 0)")
+    # None: not given, so that the file of --olmix-config may say it.
+    propose.set_defaults(kl=None)
+    propose.add_argument(
+        "--olmix-config", metavar="FILE", help="take prior, limits, objective, KL and method from an Olmix fit YAML"
+    )
+    propose.add_argument("--method", help="auto, exact, search or regmix (default auto)")
+    propose.add_argument("--seed", metavar="N", type=int, help="for what is drawn (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture: .yaml or .json; shares of 0 are left out")
     propose.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
@@ -65,55 +76,89 @@ def add(commands: Any) -> None:
 def _swarm_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ratios", metavar="RATIOS", nargs="?", help="csv: a run a line, a domain a column")
     parser.add_argument("metrics", metavar="METRICS", nargs="?", help="csv: the same runs, a metric a column")
-    parser.add_argument("--olmix-config", metavar="FILE", help="take the files and settings from an Olmix fit YAML")
+    parser.add_argument(
+        "--olmix-config", metavar="FILE", help="take files, law, seed and metrics from an Olmix fit YAML"
+    )
     parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric (repeated)")
     parser.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the folds (default 0)")
+    parser.add_argument("--seed", metavar="N", type=int, help="of the folds (default 0)")
 
 
-def _swarm(args: argparse.Namespace) -> Swarm:
+def _config(args: argparse.Namespace) -> OlmixConfig | None:
+    if args.olmix_config is None:
+        return None
+    from mixfast._olmix_config import read
+
+    config = read(args.olmix_config)
+    for note in config.notes:
+        print(f"note: {args.olmix_config}: {note}")
+    return config
+
+
+def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
     from mixfast.swarm import Swarm
 
-    ratios, metrics = args.ratios, args.metrics
-    if args.olmix_config is not None:
-        from mixfast._olmix_config import read
-
-        config = read(args.olmix_config)
-        ratios, metrics = ratios or config.ratios, metrics or config.metrics
-    if ratios is None or metrics is None:
+    if config is not None:
+        config = replace(config, ratios=args.ratios or config.ratios, metrics=args.metrics or config.metrics)
+        with shared.progress(f"reading {config.ratios}"):
+            swarm = config.swarm()
+        if config.train_split != (1.0,):
+            print(
+                f"note: train_split {list(config.train_split)} is not followed: every run is fitted, folds test the law"
+            )
+        if config.aggregate:
+            print("note: aggregate_task_families is not followed: every metric has its own law")
+    elif args.ratios is None or args.metrics is None:
         raise InputError("two files are needed: the runs' RATIOS and their METRICS, both csv")
-    with shared.progress(f"reading {ratios}"):
-        swarm = Swarm.from_csv(ratios, metrics)
+    else:
+        with shared.progress(f"reading {args.ratios}"):
+            swarm = Swarm.from_csv(args.ratios, args.metrics)
     print(swarm.report)
     return swarm
+
+
+def _seed(args: argparse.Namespace, config: OlmixConfig | None) -> int:
+    return int(args.seed) if args.seed is not None else 0 if config is None else config.seed
 
 
 def _fit(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
 
-    if args.out is not None and Path(args.out).suffix not in (".json", ".npz"):
-        raise InputError(f"--out {args.out}: laws are written as .json or .npz")
-    swarm = _swarm(args)
+    if args.out is not None:
+        out = Path(args.out)
+        if out.suffix not in (".json", ".npz"):
+            raise InputError(f"--out {args.out}: laws are written as .json or .npz")
+        if not out.parent.is_dir():
+            raise InputError(f"--out {args.out}: there is no folder {out.parent}")
+    config = _config(args)
+    law = args.law or ("auto" if config is None else config.regression)
+    if law not in ("auto", *_LAWS):
+        raise InputError(
+            f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(_LAWS)}; name another with --law"
+        )
+    swarm = _swarm(args, config)
     with shared.progress("fitting"):
-        found = fit(swarm, args.law, metrics=args.metric, seed=args.seed, folds=args.folds)
+        found = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds)
     print(f"\n{found.report}")
     for note in found.notes:
         print(f"note: {note}")
     if args.out is not None:
         found.save(args.out)
-        print(f"\nwrote {args.out}\nnext: mixfast propose {args.out}")
+        more = "" if config is None else f" --olmix-config {args.olmix_config}"
+        print(f"\nwrote {args.out}\nnext: mixfast propose {args.out}{more}")
     return 0
 
 
 def _compare(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
 
-    swarm = _swarm(args)
+    config = _config(args)
+    swarm = _swarm(args, config)
     reports = {}
     for law in _LAWS:
         try:
             with shared.progress(f"fitting {law}"):
-                reports[law] = fit(swarm, law, metrics=args.metric, seed=args.seed, folds=args.folds).reports
+                reports[law] = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds).reports
         except (ValueError, RuntimeError) as problem:
             print(f"{law}: left out, {problem}")
     print("\n" + _rivals(reports))
@@ -144,13 +189,19 @@ def _propose(args: argparse.Namespace) -> int:
 
     shared.check_out(args.out)
     law = Fit.load(args.law)
-    if args.kl > 0.0 and args.prior is None and args.tokens is None:
-        args.prior = "uniform"
-    region = inputs.region(args, law.domains)
+    config = None
+    if args.olmix_config is not None:
+        from mixfast._olmix_config import read
+
+        config = read(args.olmix_config)
+    method = args.method or ("auto" if config is None else _proposer(config, args.olmix_config))
+    kl = args.kl if args.kl is not None else 0.0 if config is None or config.kl is None else config.kl
+    objective = _objective(args.objective, law)
+    if objective is None and config is not None:
+        objective = config.objective(law.metrics)
+    region = _region(args, config, law, kl > 0.0 or method == "regmix")
     with shared.progress("searching"):
-        found = propose(
-            law, region, objective=_objective(args.objective, law), kl=args.kl, method=args.method, seed=args.seed
-        )
+        found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
     if args.out is not None:
         found.mixture.drop_zeros()[0].save(args.out)
     if args.json:
@@ -160,6 +211,26 @@ def _propose(args: argparse.Namespace) -> int:
         if args.out is not None:
             print(f"\nwrote {args.out}")
     return 0 if found.status in ("optimal", "searched") else 1
+
+
+def _proposer(config: OlmixConfig, path: str) -> str:
+    if config.proposer not in _PROPOSERS:
+        raise InputError(
+            f"{path}: proposer.type is {config.proposer!r}, expected one of {', '.join(_PROPOSERS)}; name a --method"
+        )
+    return _PROPOSERS[config.proposer]
+
+
+def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, needs_prior: bool) -> Region | None:
+    if config is None:
+        if needs_prior and args.prior is None and args.tokens is None:
+            args.prior = "uniform"
+        return inputs.region(args, law.domains)
+    named = ("tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior")
+    twice = [f"--{name.replace('_', '-')}" for name in named if getattr(args, name) is not None]
+    if twice:
+        raise InputError(f"--olmix-config brings the prior and the limits: leave out {listing(twice)}, or the file")
+    return config.region(law.domains)
 
 
 def _objective(given: Sequence[str] | None, law: Fit) -> Any:

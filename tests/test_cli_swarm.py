@@ -109,3 +109,64 @@ def test_refusals_are_one_line(run, law, arguments, said):
     assert err.startswith("mixfast: error: ")
     assert err.count("\n") == 1
     assert said in err
+
+
+@pytest.fixture
+def config(files):
+    (files / "fit.yaml").write_text(
+        "swarm: {ratios: ratios.csv, metrics: metrics.csv}\n"
+        "priors: {relative_sizes: {train_books: 0.2, train_web: 0.7, train_code: 0.1},"
+        " token_counts: {train_books: 200, train_web: 700, train_code: 100}}\n"
+        "eval: {type: offline, tasks: {coding: [metric/code_loss]}}\n"
+        "regression: {type: linear, seed: 3, train_split: 0.8}\n"
+        "proposer: {type: exact, kl_reg: 0.05}\n"
+        "constraints: {enabled: true, target_tokens: 1000, repetition_factor: 2}\n"
+        "filtering: {drop_metrics: [metric/web_loss], obj_weights: {coding: 1}}\n"
+    )
+    return "fit.yaml"
+
+
+def test_an_olmix_configuration_is_followed(run, config):
+    status, out, err = run("fit", "--olmix-config", config, "--out", "olmix.json")
+    assert (status, err) == (0, "")
+    assert "40 runs, 3 domains, 1 metric" in out
+    assert "metric/code_loss  linear" in out
+    assert "train_split [0.8] is not followed" in out
+    assert f"next: mixfast propose olmix.json --olmix-config {config}" in out
+    status, out, err = run("propose", "olmix.json", "--olmix-config", config, "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert (found["method"], found["kl"]) == ("exact", 0.05)
+    # Two epochs of a tenth.
+    assert found["mixture"]["train_code"] == pytest.approx(0.2, abs=1e-9)
+    assert json.loads(run("propose", "olmix.json", "--olmix-config", config, "--json", "--kl", "1")[1])["kl"] == 1.0
+    assert run("fit", "--olmix-config", config, "--law", "log_linear")[1].count("log_linear") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "command", "message"),
+    [
+        ("type: linear", "type: search", ["fit"], "regression.type is 'search', expected one of linear, log_linear"),
+        ("type: exact", "type: magic", ["propose", "olmix.json"], "proposer.type is 'magic', expected one of exact"),
+        ("", "", ["propose", "olmix.json", "--cap", "0.5"], "leave out --cap"),
+    ],
+)
+def test_what_an_olmix_configuration_cannot_mean(run, config, files, key, value, command, message):
+    run("fit", "--olmix-config", config, "--out", "olmix.json")
+    text = (files / config).read_text()
+    (files / config).write_text(text.replace(key, value))
+    status, _, err = run(*command, "--olmix-config", config)
+    assert status == 2
+    assert message in err
+
+
+def test_regmix_draws_around_the_uniform_mixture_by_default(run, law):
+    status, out, err = run("propose", law, "--method", "regmix", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["method"] == "regmix"
+
+
+def test_a_folder_that_is_missing_is_told_before_the_fit(run):
+    status, out, err = run("fit", "ratios.csv", "metrics.csv", "--out", "nowhere/law.json")
+    assert (status, out) == (2, "")
+    assert "there is no folder nowhere" in err
