@@ -14,7 +14,7 @@ from mixfast._exact import Exponentials
 from mixfast._multipliers import Multipliers
 from mixfast._newton import Step
 from mixfast._objective import Columns, Matrix, Regularised, Vector
-from mixfast._target import Target
+from mixfast._target import Target, has_slopes
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
@@ -321,7 +321,7 @@ class Proposal:
             values, gradients = self._law.slopes(points)
             return self._target.slope(np.asarray(values), np.asarray(gradients))
 
-        has = hasattr(self._law, "slopes")
+        has = has_slopes(self._law)
         w = _search.most(self._region, self._usable, score, slope if has else None, self._seed)
         return Mixture(self.mixture.domains, w)
 

@@ -14,7 +14,7 @@ from mixfast import _exact, _search
 from mixfast._newton import Minimum
 from mixfast._objective import Matrix, Regularised, Vector
 from mixfast._proposal import Proposal
-from mixfast._target import Convex, Target
+from mixfast._target import Convex, Target, has_slopes
 from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, RegionError, listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
@@ -225,7 +225,7 @@ def searched(task: Task, method: str) -> Proposal:
     else:
         starts = [task.confined.project(task.region.prior)]
         starts += [] if task.first is None else [task.first]
-        has = hasattr(law, "slopes")
+        has = has_slopes(law)
         found = _search.search(task.confined, usable, score, slope if has else None, task.seed, np.array(starts), clock)
     return task.done(
         found.w,

@@ -154,6 +154,11 @@ class Convex:
         return Exponentials(self.a[rows], np.log(weight[rows]), weight @ self.linear, float(weight @ self.constant))
 
 
+def has_slopes(law: Any) -> bool:
+    """Whether a law knows its gradients; a fit of trees, or of a regressor from elsewhere, has the method but not them."""
+    return bool(getattr(law, "smooth", hasattr(law, "slopes")))
+
+
 def convex_form(law: Any, target: Target) -> tuple[Convex | None, list[str]]:
     """The convex form of the metrics that count; None, and the names of those that have none, where there are such."""
     size, k = len(target.metrics), len(law.domains)

@@ -215,3 +215,14 @@ def test_a_domain_that_no_run_has_stays_at_its_prior_share():
         assert proposal.mixture["law"] == pytest.approx(0.1, abs=1e-9)
         assert "law: kept at the prior share" in proposal.summary()
         assert all(price.name != "law" for price in proposal.shadow_prices)
+
+
+@pytest.mark.parametrize("law", ["linear", "log_linear", "gp", "autoscale", "bimix", "lightgbm", Mean()])
+def test_every_law_can_be_proposed_from(law):
+    found = fit(swarm_of(), law, folds=0)
+    proposal = propose(found, Region(DOMAINS, prior=1), kl=0.001)
+    assert proposal.status in ("optimal", "searched")
+    some = np.random.default_rng(1).dirichlet(np.ones(len(DOMAINS)), 1000)
+    pull = 0.001 * (some * np.log(some * len(DOMAINS))).sum(axis=1)
+    assert proposal.value <= (found.predict(some).mean(axis=1) + pull).min() + 1e-9
+    assert proposal.worst_mix is not None
