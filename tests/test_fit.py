@@ -226,3 +226,31 @@ def test_every_law_can_be_proposed_from(law):
     pull = 0.001 * (some * np.log(some * len(DOMAINS))).sum(axis=1)
     assert proposal.value <= (found.predict(some).mean(axis=1) + pull).min() + 1e-9
     assert proposal.worst_mix is not None
+
+
+def test_a_metric_of_few_runs_takes_the_laws_that_can_be_fitted():
+    whole = swarm_of(60)
+    values = whole.values.copy()
+    values[3:, 1] = np.nan
+    swarm = Swarm(whole.ratios, values, domains=DOMAINS, metric_names=whole.metrics)
+    found = fit(swarm)
+    assert found.laws["loss_1"] in ("linear", "log_linear")
+    assert found.reports[0].rmse == pytest.approx(fit(whole.select("loss_0")).reports[0].rmse)
+    assert any(note.startswith("loss_1: a law was left out: gp: ") for note in found.notes)
+    with pytest.raises(ValueError, match=r"no law can be fitted to loss_1, of which 3 of 60 runs have a value, .*gp: "):
+        fit(swarm, "gp")
+
+
+def test_two_runs_are_enough_for_a_choice():
+    assert set(fit(swarm_of(2)).laws.values()) <= {"linear", "log_linear"}
+
+
+def test_notes_name_metrics_and_domains():
+    values = swarm_of(4).values.copy()
+    swarm = Swarm(swarm_of(4).ratios, values, domains=DOMAINS, metric_names=["first", "second"])
+    notes = "\n".join(fit(swarm, "log_linear", folds=0).notes)
+    assert "first has 4 runs for 5 numbers" in notes
+    assert "metric 0" not in notes
+    few = "\n".join(fit(swarm.subset([0, 1, 2]), "log_linear", folds=0).notes)
+    assert "web" in few
+    assert "[0" not in few

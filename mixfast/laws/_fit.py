@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
@@ -248,14 +249,25 @@ def fit(
     for j, name in enumerate(chosen):
         for rival in plan[name]:
             tries.setdefault(id(rival), _Try(rival)).columns.append(j)
+    refused: dict[str, list[str]] = {}
     with single_blas():
         for one in tries.values():
-            one.run(full if one.law.uses_features else x, y, parts_of)
+            for j, why in one.run(full if one.law.uses_features else x, y, parts_of).items():
+                refused.setdefault(chosen[j], []).append(f"{one.law.name}: {why}")
+    for j, name in enumerate(chosen):
+        if name in refused and not any(j in tries[id(rival)].columns for rival in plan[name]):
+            raise ValueError(
+                f"no law can be fitted to {name}, of which {int(np.isfinite(y[:, j]).sum())} of {len(y)} runs have a value"
+                f"{', in folds fewer' if parts_of else ''}: {'; '.join(refused[name])}"
+            )
+        notes += [f"{name}: a law was left out: {why}" for why in refused.get(name, ())]
     winners: dict[int, list[int]] = {}
     reports = []
     for j, name in enumerate(chosen):
         errors = (
-            {id(rival): tries[id(rival)].error(j, y) for rival in plan[name]} if scored else {id(plan[name][0]): 0.0}
+            {id(rival): tries[id(rival)].error(j, y) for rival in plan[name] if j in tries[id(rival)].columns}
+            if scored
+            else {id(plan[name][0]): 0.0}
         )
         best = min(errors, key=lambda key: errors[key])
         winners.setdefault(best, []).append(j)
@@ -268,8 +280,10 @@ def fit(
         Part(tries[key].fitted, tuple(tries[key].columns.index(j) for j in columns), tuple(columns))
         for key, columns in winners.items()
     ]
-    for part in parts:
-        notes += [str(note) for note in getattr(part.law, "notes", ())]
+    for key, part in zip(winners, parts, strict=True):
+        notes += _named(
+            getattr(part.law, "notes", ()), [chosen[j] for j in tries[key].columns], part.own, swarm.domains
+        )
     return Fit(
         tuple(swarm.domains),
         chosen,
@@ -323,7 +337,26 @@ class _Try:
     guess: Matrix = field(init=False)
     spread: Matrix = field(init=False)
 
-    def run(self, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> None:
+    def run(self, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> dict[int, str]:
+        """Do what `_run` does; metrics that the law refuses, most often for too few runs, leave `columns`, with the reason."""
+        try:
+            self._run(x, y, parts)
+        except ValueError:
+            reasons: dict[int, str] = {}
+            for j in self.columns:
+                try:
+                    _Try(self.law, [j])._run(x, y, parts)
+                except ValueError as problem:
+                    reasons[j] = str(problem)
+            if not reasons:
+                raise
+            self.columns = [j for j in self.columns if j not in reasons]
+            if self.columns:
+                self._run(x, y, parts)
+            return reasons
+        return {}
+
+    def _run(self, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> None:
         """Fit to all runs, and predict each by what the law makes of the others: NaN where a run was never left out."""
         own = np.ascontiguousarray(y[:, self.columns])
         self.fitted = self.law.fit(x, own)
@@ -375,6 +408,24 @@ def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
 def _of(values: Any, swarm: Swarm, metric: str) -> str:
     """The direction or unit of a metric."""
     return str(values[metric] if isinstance(values, Mapping) else values[swarm.metrics.index(metric)])
+
+
+def _named(notes: Iterable[Any], metrics: Sequence[str], own: Sequence[int], domains: Sequence[str]) -> list[str]:
+    """A law's notes with names for the positions that laws know, those on metrics it was not chosen for left out."""
+    out = []
+    for note in map(str, notes):
+        about = re.match(r"metric (\d+)\b", note)
+        if about is not None:
+            if int(about[1]) not in own:
+                continue
+            note = metrics[int(about[1])] + note[about.end() :]
+        out.append(re.sub(r"\[([\d, ]+)\]", lambda found: listing(_names(found[1], domains)), note))
+    return out
+
+
+def _names(positions: str, domains: Sequence[str]) -> list[str]:
+    """Names of the inputs at these positions; features stand behind the domains."""
+    return [domains[k] if k < len(domains) else f"feature {k - len(domains)}" for k in map(int, positions.split(","))]
 
 
 def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix) -> list[str]:
