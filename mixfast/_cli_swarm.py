@@ -152,6 +152,8 @@ def _fit(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
 
+    if args.folds < 2:
+        raise InputError(f"--folds {args.folds}: laws are compared on runs left out, which takes 2 folds or more")
     config = _config(args)
     swarm = _swarm(args, config)
     reports = {}
@@ -161,6 +163,8 @@ def _compare(args: argparse.Namespace) -> int:
                 reports[law] = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds).reports
         except (ValueError, RuntimeError) as problem:
             print(f"{law}: left out, {problem}")
+    if not any(reports.values()):
+        raise InputError("no law could be compared, for the reasons above")
     print("\n" + _rivals(reports))
     return 0
 
@@ -168,6 +172,7 @@ def _compare(args: argparse.Namespace) -> int:
 def _rivals(reports: dict[str, Any]) -> str:
     """Out-of-fold rmse of every metric under every law, the least marked, and the mean rank correlation."""
     from mixfast import _cli_text as text
+    from mixfast.laws._report import mean_known
 
     names = [one.metric for one in next(iter(reports.values()))]
     rows = []
@@ -175,12 +180,8 @@ def _rivals(reports: dict[str, Any]) -> str:
         errors = [reports[law][j].rmse for law in reports]
         least = min(errors)
         rows.append([name, *(f"{error:.4g}{'*' if error == least else ' '}" for error in errors)])
-    rows.append(["mean Spearman", *(f"{_mean([one.spearman for one in ones]):.4f} " for ones in reports.values())])
+    rows.append(["mean Spearman", *(f"{mean_known([one.spearman for one in ones]):.4f} " for ones in reports.values())])
     return text.grid(["out-of-fold rmse", *reports], rows)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _propose(args: argparse.Namespace) -> int:

@@ -170,3 +170,22 @@ def test_a_folder_that_is_missing_is_told_before_the_fit(run):
     status, out, err = run("fit", "ratios.csv", "metrics.csv", "--out", "nowhere/law.json")
     assert (status, out) == (2, "")
     assert "there is no folder nowhere" in err
+
+
+def test_a_comparison_that_cannot_be_made_says_why(run, files):
+    status, _, err = run("compare", "ratios.csv", "metrics.csv", "--folds", "0")
+    assert status == 2
+    assert "--folds 0: laws are compared on runs left out" in err
+    for name in ("ratios.csv", "metrics.csv"):
+        (files / f"one_{name}").write_text("".join((files / name).read_text().splitlines(keepends=True)[:2]))
+    status, _, err = run("compare", "one_ratios.csv", "one_metrics.csv")
+    assert status == 2
+    assert "no law could be compared" in err
+
+
+def test_two_runs_are_reported_without_a_word_from_numpy(run, files):
+    for name in ("ratios.csv", "metrics.csv"):
+        (files / f"two_{name}").write_text("".join((files / name).read_text().splitlines(keepends=True)[:3]))
+    status, out, err = run("fit", "two_ratios.csv", "two_metrics.csv")
+    assert (status, err) == (0, "")
+    assert "metric/web_loss" in out

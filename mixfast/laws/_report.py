@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +98,12 @@ def spearman(a: Vector, b: Vector) -> float:
     return float(x @ y) / scale if scale > 0.0 else float("nan")
 
 
+def mean_known(values: Sequence[float]) -> float:
+    """Mean of the values that are not NaN; NaN where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan
+
+
 def _ranks(values: Vector) -> Vector:
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -116,9 +124,7 @@ def table(reports: tuple[MetricReport, ...]) -> str:
         for one in reports
     ]
     if len(reports) > 1:
-        mean = [
-            float(np.nanmean([getattr(one, key) for one in reports])) for key in ("rmse", "spearman", "r2", "optimism")
-        ]
+        mean = [mean_known([getattr(one, key) for one in reports]) for key in ("rmse", "spearman", "r2", "optimism")]
         lines.append(
             f"{'mean':<{width}}  {'':<10}  {'':>4}  {mean[0]:>8.4g}  {mean[1]:>8.4f}  {mean[2]:>6.3f}  {mean[3]:>8.2g}"
         )
