@@ -344,7 +344,7 @@ class Proposal:
             lines.append(
                 "The gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
             )
-        width = max(len(name) for name in self.mixture.domains)
+        width = max(len(name) for name in ("domain", *self.mixture.domains))
         epochs = self.epochs
         order = np.argsort(-w, kind="stable")
         lines.append(f"  {'domain':{width}}   share   prior" + ("  epochs" if epochs else ""))

@@ -199,13 +199,17 @@ def _descend(region: Region, score: Score, slope: Slope, points: Matrix, values:
 def regmix(region: Region, score: Score, seed: int, clock: Callable[[], float]) -> Found:
     """RegMix's simulation: the mean of the best 128 of 100 000 mixtures drawn from Dirichlet(prior) with numpy's old generator.
 
-    Limits of the region, which the paper does not have, reject what breaks them.
+    Limits of the region, which the paper does not have, reject what breaks them. Domains whose share is fixed have it in every draw:
+    the others of a Dirichlet vector, given some, are distributed as a smaller Dirichlet vector over what these leave.
     """
     alpha = region.prior
+    fixed = region.floor >= region.cap
+    draws = np.where(fixed, region.floor, 0.0) * np.ones((_DRAWS, 1))
     # A domain of prior 0 never has a share.
-    draws = np.zeros((_DRAWS, alpha.size))
-    has = alpha > 0.0
-    draws[:, has] = np.random.RandomState(seed).dirichlet(alpha[has], _DRAWS)
+    has = (alpha > 0.0) & ~fixed
+    if has.any():
+        left = 1.0 - region.floor[fixed].sum() if fixed.any() else 1.0
+        draws[:, has] = left * np.random.RandomState(seed).dirichlet(alpha[has], _DRAWS)
     keep = ((draws <= region.cap) & (draws >= region.floor)).all(axis=1)
     if region.bounds:
         activity = draws @ region.bound_rows.T

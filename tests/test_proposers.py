@@ -448,6 +448,13 @@ def test_too_few_tokens_are_refused_when_the_region_is_built():
 # What is said about a proposal.
 
 
+def test_the_columns_of_a_summary_stand_below_their_titles():
+    law = random_law(2, 3)
+    lines = propose(law, Region(law.domains, prior=1)).summary().splitlines()
+    title = next(index for index, line in enumerate(lines) if line.startswith("  domain"))
+    assert len(lines[title]) == len(lines[title + 1])
+
+
 def test_a_proposal_says_what_it_expects_and_what_it_costs():
     law = random_law(5, 4, seed=8, sd=lambda x: 0.01)
     tokens = {"d0": 1000, "d1": 500, "d2": 200, "d3": 100}
@@ -571,6 +578,16 @@ def test_regmix_is_the_mean_of_the_best_draws():
 
 
 # Around a proposal.
+
+
+def test_regmix_draws_around_shares_that_are_fixed():
+    law = random_law(2, 4, seed=3)
+    region = Region(law.domains, prior=1, cap={law.domains[1]: 0.25, law.domains[2]: 0.0}, floor={law.domains[1]: 0.25})
+    found = propose(law, region, method="regmix")
+    assert found.mixture[law.domains[1]] == pytest.approx(0.25, abs=1e-12)
+    assert found.mixture[law.domains[2]] == 0.0
+    best = propose(law, region)
+    assert best.value - 1e-9 <= found.value <= best.value + 0.1
 
 
 def test_path_ends_at_the_prior_and_each_step_is_what_propose_says():
