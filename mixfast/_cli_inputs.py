@@ -74,7 +74,7 @@ def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: 
         raise InputError(f"{option} is given more than one number for all: {listing(common)}")
     unknown = [name for name in by_name if name not in set(known)]
     if unknown:
-        raise InputError(f"{option} names an unknown {what}: {listing(unknown)}; the table has: {listing(known)}")
+        raise InputError(f"{option} names an unknown {what}: {listing(unknown)}; known are: {listing(known)}")
     if not by_name:
         return common[0]
     return dict.fromkeys(known, common[0]) | by_name if common else by_name
@@ -98,7 +98,7 @@ def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] |
         for member in map(str.strip, members.split(",")):
             found = [member] if member in domains else [domain for domain in domains if fnmatchcase(domain, member)]
             if not found:
-                raise InputError(f"--limit {text}: no domain is called {member!r}; the table has: {listing(domains)}")
+                raise InputError(f"--limit {text}: no domain is called {member!r}; known are: {listing(domains)}")
             chosen += [domain for domain in found if domain not in chosen]
         lower, upper = (number(end) if end.strip() else None for end in (low, high))
         out.append(Bound(name.strip(), tuple(chosen), lower, upper))
@@ -161,11 +161,11 @@ def _yaml_texts(text: str) -> dict[str, str]:
     return found
 
 
-def region(args: Any, domains: Sequence[str]) -> Region | None:
-    """Return the region that the options describe, or None where they limit nothing."""
+def region(args: Any, domains: Sequence[str], owner: str = "the table") -> Region | None:
+    """Return the region that the options describe for the owner's domains, or None where they limit nothing."""
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
     bounds = limits(args.limit, domains)
-    prior = _prior(args.prior, domains)
+    prior = _prior(args.prior, domains, owner)
     epochs = named("--max-epochs", args.max_epochs, domains)
     if args.tokens is None:
         if epochs is not None:
@@ -176,7 +176,7 @@ def region(args: Any, domains: Sequence[str]) -> Region | None:
     if args.budget is None:
         raise InputError("--tokens needs --budget: the tokens of the whole training run, for example --budget 1T")
     available = numbers(args.tokens, count)
-    _same_names(args.tokens, available, domains)
+    _same_names(args.tokens, available, domains, owner)
     extra = {} if epochs is None else {"max_epochs": epochs}
     return Region.from_tokens(
         {name: available[name] for name in domains},
@@ -189,19 +189,19 @@ def region(args: Any, domains: Sequence[str]) -> Region | None:
     )
 
 
-def _prior(given: str | None, domains: Sequence[str]) -> Any:
+def _prior(given: str | None, domains: Sequence[str], owner: str) -> Any:
     if given is None:
         return None
     if given == "uniform":
         return dict.fromkeys(domains, 1.0)
     shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in _POWERS else number(text))
-    _same_names(given, shares, domains)
+    _same_names(given, shares, domains, owner)
     return shares
 
 
-def _same_names(path: str, names: Mapping[str, Any], domains: Sequence[str]) -> None:
+def _same_names(path: str, names: Mapping[str, Any], domains: Sequence[str], owner: str) -> None:
     if set(names) != set(domains):
-        raise AlignmentError.between(path, names, "the table", domains)
+        raise AlignmentError.between(path, names, owner, domains)
 
 
 def objective(given: Sequence[str] | None, groups: Sequence[str]) -> dict[str, float] | str | None:

@@ -226,7 +226,7 @@ def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, need
     if config is None:
         if needs_prior and args.prior is None and args.tokens is None:
             args.prior = "uniform"
-        return inputs.region(args, law.domains)
+        return inputs.region(args, law.domains, args.law)
     named = ("tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior")
     twice = [f"--{name.replace('_', '-')}" for name in named if getattr(args, name) is not None]
     if twice:

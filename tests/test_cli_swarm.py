@@ -189,3 +189,13 @@ def test_two_runs_are_reported_without_a_word_from_numpy(run, files):
     status, out, err = run("fit", "two_ratios.csv", "two_metrics.csv")
     assert (status, err) == (0, "")
     assert "metric/web_loss" in out
+
+
+def test_names_that_a_law_does_not_know_are_held_against_the_law(run, law, files):
+    (files / "other.yaml").write_text("web: 1\nprose: 2\n")
+    status, _, err = run("propose", law, "--prior", "other.yaml")
+    assert status == 2
+    assert "other.yaml and law.json name different domains" in err
+    status, _, err = run("propose", law, "--cap", "prose=0.1")
+    assert status == 2
+    assert "known are: train_web" in err
