@@ -7,6 +7,7 @@
 'optimal'
 """
 
+from mixfast import mde, proposers
 from mixfast.laws import fit
 from mixfast.mixture import Mixture
 from mixfast.proposers import propose
@@ -15,5 +16,5 @@ from mixfast.solver import solve
 from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable
 
-__all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "fit", "propose", "solve"]
+__all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "fit", "mde", "propose", "proposers", "solve"]
 __version__ = "0.1.0"

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -634,3 +636,10 @@ def test_real_swarm_constant_weights_help_and_posterior_weights_do_not(shared_da
     assert np.median(report.r2_log) > 0.97 > np.median(report.r2)
     # A sequence of 255 bytes gives its domain away, which no small model of a mixture makes such use of.
     assert mde.redundancy(mde.features(table, swarm, levels="posterior"), swarm).advice == "leave out"
+
+
+def test_the_modules_of_the_readme_come_with_the_package():
+    done = subprocess.run(
+        [sys.executable, "-c", "import mixfast; mixfast.mde.features; mixfast.proposers.bootstrap"], check=False
+    )
+    assert done.returncode == 0
