@@ -215,7 +215,8 @@ def advise_kl(
     Parameters
     ----------
     refit : callable
-        Takes an index array of runs and returns the law fitted to them (`law.refit` of a fitted law).
+        Takes an index array of runs and returns the law fitted to them:
+        ``lambda rows: mixfast.fit(swarm.subset(rows), "log_linear", folds=0)``.
     runs : int
         Number of runs.
     region, objective, options

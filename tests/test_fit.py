@@ -254,3 +254,8 @@ def test_notes_name_metrics_and_domains():
     few = "\n".join(fit(swarm.subset([0, 1, 2]), "log_linear", folds=0).notes)
     assert "web" in few
     assert "[0" not in few
+
+
+def test_a_choice_without_folds_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"got folds=0 and 60 such runs: name one law"):
+        fit(swarm_of(), folds=0)

@@ -241,7 +241,8 @@ def fit(
     scored = folds > 0 and int((~swarm.chosen).sum()) >= 2
     if not scored and any(len(rivals) > 1 for rivals in plan.values()):
         raise ValueError(
-            "a choice between laws compares them out of fold: it needs folds > 1 and at least 2 runs to leave out"
+            f"a choice between laws compares them out of fold, with folds > 1 and at least 2 runs that were not chosen after "
+            f"looking at data; got folds={folds} and {int((~swarm.chosen).sum())} such runs: name one law, as law='linear'"
         )
     # Every law is fitted once, to all the metrics it is a candidate for.
     parts_of = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed) if scored else []
