@@ -81,6 +81,8 @@ def propose(
     ------
     AlignmentError
         Law and region (or start, or reference) name different domains; both sets are shown.
+    TypeError
+        Something that is no fitted law.
     ValueError
         An objective that names unknown metrics, numbers out of range, "exact" for metrics that are not convex.
     RegionError
@@ -106,9 +108,13 @@ def propose(
     began = perf_counter()
     if method not in _METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}")
+    if not (hasattr(law, "domains") and hasattr(law, "metrics") and hasattr(law, "predict")):
+        raise TypeError(
+            f"law is {law!r:.80}, expected what mixfast.fit returns; one that was saved is read by mixfast.laws.Fit.load(path)"
+        )
     for name, number in (("kl", kl), ("kappa", kappa)):
-        if not (math.isfinite(number) and number >= 0.0):
-            raise ValueError(f"{name} is {number}, expected a finite number >= 0")
+        if not (isinstance(number, (int, float, np.number)) and math.isfinite(number) and number >= 0.0):
+            raise ValueError(f"{name} is {number!r}, expected a finite number >= 0")
     if not (math.isfinite(tol) and tol > 0.0):
         raise ValueError(f"tol is {tol}, expected a gap > 0 in the unit of the objective")
     domains = tuple(law.domains)

@@ -259,3 +259,12 @@ def test_notes_name_metrics_and_domains():
 def test_a_choice_without_folds_is_refused_with_the_way_out():
     with pytest.raises(ValueError, match=r"got folds=0 and 60 such runs: name one law"):
         fit(swarm_of(), folds=0)
+
+
+def test_what_is_no_swarm_and_no_law_is_named():
+    with pytest.raises(TypeError, match=r"swarm is ndarray, expected a Swarm"):
+        fit(np.ones((3, 3)))
+    with pytest.raises(TypeError, match=r"law is 'law.json', expected what mixfast.fit returns; .*Fit.load"):
+        propose("law.json")
+    with pytest.raises(ValueError, match=r"kl is 'auto', expected a finite number"):
+        propose(fit(swarm_of(), "linear", folds=0), kl="auto")

@@ -223,6 +223,8 @@ def fit(
 
     Raises
     ------
+    TypeError
+        Something that is no swarm.
     ValueError
         Unknown laws, metrics or options, too few runs to fit anything.
 
@@ -232,6 +234,10 @@ def fit(
     References: Ye et al. (2403.16952) and Olmix (2602.12237) for log_linear, RegMix (2407.01492) for linear and lightgbm.
     """
     began = perf_counter()
+    if not isinstance(swarm, Swarm):
+        raise TypeError(
+            f"swarm is {type(swarm).__name__}, expected a Swarm: Swarm(ratios, metrics, ...) or Swarm.from_csv(ratios, metrics)"
+        )
     chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
     y = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(name) for name in chosen]])
     x = np.ascontiguousarray(swarm.ratios)
