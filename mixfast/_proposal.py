@@ -344,6 +344,12 @@ class Proposal:
             lines.append(
                 "The gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
             )
+        units = dict.fromkeys(_unit_of(self._law, self._target.metrics[j]) for j in self._target.used)
+        if len(units) > 1:
+            lines.append(
+                f"The objective puts metrics of different units together ({'; '.join(units)}): the larger numbers decide. "
+                "Name metrics of one unit, or weigh them."
+            )
         width = max(len(name) for name in ("domain", *self.mixture.domains))
         epochs = self.epochs
         order = np.argsort(-w, kind="stable")
@@ -389,3 +395,12 @@ class Proposal:
             "shadow_prices": [vars(price) for price in self.shadow_prices],
             "seconds": self.seconds,
         }
+
+
+def _unit_of(law: Any, metric: str) -> str:
+    """Unit of a metric, with its direction where more is better; nothing where the law does not say."""
+    units, directions = getattr(law, "unit", None), getattr(law, "direction", None)
+    if not isinstance(units, tuple) or not isinstance(directions, tuple):
+        return ""
+    at = tuple(law.metrics).index(metric)
+    return f"{units[at]}, more is better" if directions[at] == "max" else str(units[at])

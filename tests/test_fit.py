@@ -268,3 +268,13 @@ def test_what_is_no_swarm_and_no_law_is_named():
         propose("law.json")
     with pytest.raises(ValueError, match=r"kl is 'auto', expected a finite number"):
         propose(fit(swarm_of(), "linear", folds=0), kl="auto")
+
+
+def test_a_summary_tells_of_objectives_over_several_units():
+    runs = swarm_of(40, metrics=3)
+    swarm = Swarm(runs.ratios, runs.values, domains=DOMAINS, metric_names=["c4", "pile", "arc_acc"])
+    found = fit(swarm, "linear", folds=0)
+    assert "different units together (nats; score, more is better)" in propose(found).summary()
+    assert "different units" in propose(found, objective="worst").summary()
+    for objective in ({"c4": 1, "pile": 2}, "arc_acc"):
+        assert "different units" not in propose(found, objective=objective).summary()
