@@ -91,8 +91,14 @@ class OlmixConfig:
     notes: tuple[str, ...]
 
     def swarm(self) -> Swarm:
-        """Return the swarm of the files, without the metrics to drop and in the units of Olmix: bits per byte."""
-        whole = Swarm.from_csv(self.ratios, self.metrics, unit="bits_per_byte", direction="min")
+        """Return the swarm without the metrics to drop; in bits per byte, as Olmix has it, where names tell no unit."""
+        # Olmix minimises whatever it is given, so a "score" there is one in bits per byte.
+        named = Swarm.from_csv(self.ratios, self.metrics, direction="min")
+        unit = {
+            name: "bits_per_byte" if unit in ("nats", "score") else unit
+            for name, unit in zip(named.metrics, named.unit, strict=True)
+        }
+        whole = Swarm.from_csv(self.ratios, self.metrics, unit=unit, direction="min")
         return whole.select([name for name in whole.metrics if name not in set(self.drop_metrics)])
 
     def region(self, domains: Sequence[str]) -> Region:

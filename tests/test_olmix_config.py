@@ -151,3 +151,12 @@ def test_the_case_study(shared_data, tmp_path):
             expected = np.minimum(found.max_epochs * tokens / found.target_tokens, 1.0)
             np.testing.assert_allclose(region.cap, expected, rtol=1e-12)
         assert found.kl is None or found.kl > 0.0
+
+
+def test_names_that_tell_another_unit_keep_it(tmp_path):
+    (tmp_path / "ratios.csv").write_text("run,a,b\n1,0.5,0.5\n2,0.2,0.8\n")
+    (tmp_path / "metrics.csv").write_text("run,arc,c4_nats_per_byte\n1,1,2\n2,3,4\n")
+    (tmp_path / "fit.yaml").write_text(
+        "swarm: {ratios: ratios.csv, metrics: metrics.csv}\npriors: {relative_sizes: {a: 1, b: 1}}\n"
+    )
+    assert _olmix_config.read(tmp_path / "fit.yaml").swarm().unit == ("bits_per_byte", "nats_per_byte")
