@@ -80,6 +80,7 @@ def _swarm_options(parser: argparse.ArgumentParser) -> None:
         "--olmix-config", metavar="FILE", help="take files, law, seed and metrics from an Olmix fit YAML"
     )
     parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric (repeated)")
+    parser.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
     parser.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
     parser.add_argument("--seed", metavar="N", type=int, help="of the folds (default 0)")
 
@@ -112,7 +113,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
         raise InputError("two files are needed: the runs' RATIOS and their METRICS, both csv")
     else:
         with shared.progress(f"reading {args.ratios}"):
-            swarm = Swarm.from_csv(args.ratios, args.metrics)
+            swarm = Swarm.from_csv(args.ratios, args.metrics, ignore=args.ignore or ())
     print(swarm.report)
     return swarm
 

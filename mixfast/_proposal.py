@@ -365,7 +365,9 @@ class Proposal:
                 f"No run had a share of {listing(self.held)}: kept at the prior share, for nothing is known of it."
             )
         lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
-        worse = [(name, -change) for name, change in gain.metrics.items() if change < 0.0]
+        # Changes of the last digits are none.
+        least = {name: 1e-9 * max(1.0, abs(value)) for name, value in self.predicted.items()}
+        worse = [(name, -change) for name, change in gain.metrics.items() if change < -least[name]]
         if worse:
             worse.sort(key=lambda item: -item[1])
             named = listing(f"{name} by {change:.3g}" for name, change in worse[:5])

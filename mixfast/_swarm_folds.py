@@ -21,6 +21,11 @@ def same_mixture(ratios: NDArray[np.float64]) -> dict[bytes, list[int]]:
 def folds(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], n: int, seed: int) -> list[Split]:
     """Return n splits; runs of one mixture go together, each to the fold that is smallest then."""
     groups = _shuffled(ratios, chosen, seed)
+    if len(groups) < 2:
+        raise SwarmError(
+            "the runs that may be left out are not of different mixtures: no fold can be tested, and no law says anything of others; "
+            "add runs of other mixtures, or fit one law with folds=0"
+        )
     if not 2 <= n <= len(groups):
         raise SwarmError(
             f"folds must be at least 2 and at most {len(groups)}, the number of different mixtures among the runs "

@@ -87,12 +87,13 @@ def load(path: Any, features: Any) -> Fit:
     except OSError:
         raise
     except Exception as problem:
-        raise ValueError(f"{path} is not a fit that mixfast saved: {problem}") from problem
+        said = f"there is no {problem} in it" if isinstance(problem, KeyError) else problem
+        raise ValueError(f"{path} is not a fit that mixfast saved: {said}") from problem
     wanted = tuple(head["features"])
     if wanted != tuple(getattr(features, "names", ())):
         raise ValueError(
-            f"{path} was fitted on the features {', '.join(wanted) or 'none'}; give the same as features=, got "
-            f"{', '.join(getattr(features, 'names', ())) or 'none'}"
+            f"{path} was fitted on the features {', '.join(wanted) or 'none'}; got {', '.join(getattr(features, 'names', ())) or 'none'}. "
+            "Load it in Python and give the same: Fit.load(path, features=...)"
         )
     return Fit(
         tuple(head["domains"]),

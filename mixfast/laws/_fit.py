@@ -25,6 +25,8 @@ Index = NDArray[np.int64]
 # What "auto" chooses from: laws that are fitted in seconds and came first on some metric of the published swarms. Trees did not, and
 # take minutes to compare.
 _AUTO = ("linear", "log_linear", "gp")
+# A Gaussian process costs the cube of the runs: with more than this "auto" does without it.
+_MOST_FOR_GP = 2048
 # Beyond this many runs a law's own word on runs left out, with the settings that all runs gave it, is taken.
 _SETTLED_RUNS = 256
 # Shares that sum to 1 within this are what published swarms hold.
@@ -205,7 +207,7 @@ def fit(
     law : str, object, list of them, or mapping of metric to one of them; default "auto"
         "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", or an object with ``fit(x, y)`` and ``predict(x)``, as
         scikit-learn's regressors are. Of a list, each metric takes the law with the least out-of-fold error; "auto" is the
-        list linear, log_linear, gp.
+        list linear, log_linear and, up to 2048 runs, gp.
     metrics : sequence of str, optional
         Only these; names as in the swarm, or without the prefix they share.
     features : optional
@@ -243,7 +245,7 @@ def fit(
     x = np.ascontiguousarray(swarm.ratios)
     notes = list(_caveats(swarm, chosen, y))
     full = x if features is None else np.hstack([x, _features_of(features, swarm)])
-    plan = _plan(law, chosen, options)
+    plan = _plan(law, chosen, len(x), options)
     scored = folds > 0 and int((~swarm.chosen).sum()) >= 2
     if not scored and any(len(rivals) > 1 for rivals in plan.values()):
         raise ValueError(
@@ -305,7 +307,7 @@ def fit(
     )
 
 
-def _plan(law: Any, metrics: tuple[str, ...], options: dict[str, Any]) -> dict[str, list[Law]]:
+def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]) -> dict[str, list[Law]]:
     """The laws that each metric is to choose from."""
     if isinstance(law, Mapping):
         unknown = [name for name in law if name not in metrics]
@@ -318,7 +320,8 @@ def _plan(law: Any, metrics: tuple[str, ...], options: dict[str, Any]) -> dict[s
         for given in law.values():
             made.setdefault(given if isinstance(given, str) else id(given), _one(given, options))
         return {name: [made[law[name] if isinstance(law[name], str) else id(law[name])]] for name in metrics}
-    several = _AUTO if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
+    auto = tuple(name for name in _AUTO if name != "gp" or runs <= _MOST_FOR_GP)
+    several = auto if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
     if options and len(several) > 1:
         raise ValueError(f"a choice between laws takes no options of single laws, got {listing(options)}")
     rivals = [_one(each, options) for each in several]
