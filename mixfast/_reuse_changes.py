@@ -1,0 +1,198 @@
+"""Changes of a set of domains, by name only: domains are added, removed, split into parts, or revised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mixfast.errors import MixfastError, domain_names, listing
+
+
+class ReuseError(MixfastError, ValueError):
+    """A change of domains, a frozen mixture or a ledger is malformed or does not fit the others."""
+
+
+@dataclass(frozen=True, init=False)
+class Add:
+    """New domains appear.
+
+    Parameters
+    ----------
+    domains : sequence of str
+    """
+
+    domains: tuple[str, ...]
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Old domains that are no more."""
+        return ()
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Domains whose share must be found."""
+        return self.domains
+
+    @property
+    def heirs(self) -> dict[str, str]:
+        """Old domain that each new one comes from."""
+        return {}
+
+
+@dataclass(frozen=True, init=False)
+class Remove:
+    """Domains disappear.
+
+    Parameters
+    ----------
+    domains : sequence of str
+    """
+
+    domains: tuple[str, ...]
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Old domains that are no more."""
+        return self.domains
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Domains whose share must be found."""
+        return ()
+
+    @property
+    def heirs(self) -> dict[str, str]:
+        """Old domain that each new one comes from."""
+        return {}
+
+
+@dataclass(frozen=True, init=False)
+class Partition:
+    """The data of one domain is split into parts.
+
+    Parameters
+    ----------
+    parent : str
+    parts : sequence of str
+        At least two names.
+    """
+
+    parent: str
+    parts: tuple[str, ...]
+
+    def __init__(self, parent: str, parts: Iterable[str]) -> None:
+        names = domain_names(parts, ReuseError)
+        (name,) = domain_names([parent], ReuseError)
+        if len(names) < 2:
+            raise ReuseError(f"{name!r} is split into {listing(names)} only; give two parts or more, or use Revise")
+        object.__setattr__(self, "parent", name)
+        object.__setattr__(self, "parts", names)
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Old domains that are no more."""
+        return (self.parent,)
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Domains whose share must be found."""
+        return self.parts
+
+    @property
+    def heirs(self) -> dict[str, str]:
+        """Old domain that each new one comes from."""
+        return dict.fromkeys(self.parts, self.parent)
+
+
+@dataclass(frozen=True, init=False)
+class Revise:
+    """Domains keep their role, with other content.
+
+    Parameters
+    ----------
+    domains : sequence of str, or mapping of str to str
+        Domains that keep their names; or old names to new ones.
+    """
+
+    renamed: tuple[tuple[str, str], ...]
+
+    def __init__(self, domains: Iterable[str] | Mapping[str, str]) -> None:
+        old = domain_names(domains, ReuseError)
+        new = domain_names(domains.values(), ReuseError) if isinstance(domains, Mapping) else old
+        object.__setattr__(self, "renamed", tuple(zip(old, new, strict=True)))
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Old domains that are no more, or no more what they were."""
+        return tuple(old for old, _ in self.renamed)
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        """Domains whose share must be found."""
+        return tuple(new for _, new in self.renamed)
+
+    @property
+    def heirs(self) -> dict[str, str]:
+        """Old domain that each new one comes from."""
+        return {new: old for old, new in self.renamed}
+
+
+Change = Add | Remove | Partition | Revise
+
+
+@dataclass(frozen=True)
+class Update:
+    """Changes made at once, against the domains they were made to.
+
+    Attributes
+    ----------
+    changes : tuple of Change
+    kept : tuple of str
+        Old domains that no change touches, in their order.
+    new : tuple of str
+        Domains that are there for the first time, or with other content.
+    gone : tuple of str
+        Old domains that are no more, or no more what they were.
+    heirs : dict of str to str
+        Old domain that a new one comes from, where there is one.
+    """
+
+    changes: tuple[Change, ...]
+    kept: tuple[str, ...]
+    new: tuple[str, ...]
+    gone: tuple[str, ...]
+    heirs: dict[str, str]
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains afterwards."""
+        return self.kept + self.new
+
+    @classmethod
+    def of(cls, changes: Change | Iterable[Change], domains: Iterable[str]) -> Update:
+        """Check changes against the old domains; `ReuseError` names what does not fit."""
+        listed = (changes,) if isinstance(changes, (Add, Remove, Partition, Revise)) else tuple(changes)
+        old = domain_names(domains, ReuseError)
+        wrong = [type(change).__name__ for change in listed if not isinstance(change, (Add, Remove, Partition, Revise))]
+        if wrong or not listed:
+            raise ReuseError(f"changes must be Add, Remove, Partition or Revise, at least one; got {listing(wrong)}")
+        gone = [name for change in listed for name in change.gone]
+        new = [name for change in listed for name in change.new]
+        if unknown := [name for name in gone if name not in set(old)]:
+            raise ReuseError(
+                f"{listing(unknown)} cannot be removed, split or revised: not among the old domains {listing(old)}; "
+                "new domains are an Add"
+            )
+        if twice := sorted({name for name in gone if gone.count(name) > 1}):
+            raise ReuseError(f"more than one change touches {listing(twice)}; make them one after the other")
+        kept = tuple(name for name in old if name not in set(gone))
+        if clash := [name for name in new if name in set(kept) or new.count(name) > 1]:
+            raise ReuseError(f"the new domains {listing(dict.fromkeys(clash))} exist already; names must be unique")
+        heirs = {name: parent for change in listed for name, parent in change.heirs.items()}
+        return cls(listed, kept, tuple(new), tuple(gone), heirs)

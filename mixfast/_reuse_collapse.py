@@ -1,0 +1,217 @@
+"""Collapse: a frozen part of a mixture as one virtual domain, and everything seen from there, exactly.
+
+With frozen ratios p over the set F and the other domains as they are, a collapsed mixture r stands for
+``Phi(r) = (r_virtual * p, r_others)``. What is linear in the mixture stays so: coefficients of a law, bounds, caps. The divergence
+``KL(Phi(r) || q) = KL(r || q') + r_virtual * D`` with q' the collapsed prior and ``D = KL(p || q_F / q'_virtual)`` is, but for a constant,
+a plain divergence again: to the prior whose virtual share is tilted by ``exp(-D)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast._limits import Bound
+from mixfast._reuse_changes import ReuseError
+from mixfast.errors import AlignmentError, InfeasibleError, domain_names, listing
+from mixfast.mixture import Mixture
+from mixfast.region import Region
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+# Shares that were written with nine digits still have the frozen ratios.
+_RATIOS = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Collapse:
+    """One virtual domain in place of those whose relative shares are frozen.
+
+    Attributes
+    ----------
+    virtual : str
+        Name of the virtual domain, which comes first.
+    frozen : Mixture
+        Shares of its members within it.
+    others : tuple of str
+        The domains that stay as they are.
+    full : Region
+        Over all domains, with the prior and every limit.
+    """
+
+    virtual: str
+    frozen: Mixture
+    others: tuple[str, ...]
+    full: Region
+
+    @classmethod
+    def of(cls, shares: Mapping[str, float], members: Iterable[str], full: Region, *, virtual: str) -> Collapse:
+        """Freeze the ratios that ``shares`` gives the members; the region's other domains stay open."""
+        names = domain_names(members, ReuseError)
+        if unknown := [name for name in names if name not in shares or name not in set(full.domains)]:
+            raise ReuseError(
+                f"{listing(unknown)} cannot be frozen: they must be in the old mixture ({listing(shares)}) and in the "
+                f"new region ({listing(full.domains)})"
+            )
+        total = math.fsum(shares[name] for name in names)
+        if not total > 0.0:
+            raise ReuseError(f"{listing(names)} have no share in the old mixture: nothing to freeze; reopen them")
+        if virtual in full.domains:
+            raise ReuseError(f"the virtual domain cannot be called {virtual!r} like a real one; give virtual= another")
+        frozen = Mixture(names, [shares[name] / total for name in names])
+        return cls(virtual, frozen, tuple(name for name in full.domains if name not in set(names)), full)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The collapsed domains: the virtual one, then the others."""
+        return (self.virtual, *self.others)
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """(K, 1 + others): column 0 the frozen ratios, the rest units; ``Phi(r) = matrix @ r``, K as in the full region."""
+        out = np.zeros((self.full.n_domains, len(self.domains)))
+        place = {name: k for k, name in enumerate(self.full.domains)}
+        for name, ratio in self.frozen.items():
+            out[place[name], 0] = ratio
+        for column, name in enumerate(self.others, start=1):
+            out[place[name], column] = 1.0
+        out.setflags(write=False)
+        return out
+
+    # Mixtures.
+
+    def expand(self, collapsed: Mapping[str, float]) -> Mixture:
+        """Return Phi of a collapsed mixture, over the domains of the full region; ratios of the frozen part are exact."""
+        if set(collapsed) != set(self.domains):
+            raise AlignmentError.between("the collapsed mixture", collapsed, "the reuse plan", self.domains)
+        return Mixture(self.full.domains, self.matrix @ np.array([collapsed[name] for name in self.domains]))
+
+    def expand_rows(self, rows: ArrayLike, domains: Iterable[str]) -> Matrix:
+        """Return Phi of mixtures (R, 1 + others) whose columns are ``domains``: what to train the proxies on, (R, K)."""
+        names, table = domain_names(domains, ReuseError), np.asarray(rows, dtype=np.float64)
+        if set(names) != set(self.domains):
+            raise AlignmentError.between("the rows", names, "the reuse plan", self.domains)
+        if table.ndim != 2 or table.shape[1] != len(names):
+            raise ReuseError(f"rows must have shape (R, {len(names)}), one share for each domain, got {table.shape}")
+        return np.asarray(table[:, [names.index(name) for name in self.domains]] @ self.matrix.T)
+
+    def collapse(self, shares: Mapping[str, float], *, partly: bool = False) -> dict[str, float]:
+        """Return the collapsed shares of a mixture that has the frozen ratios; `ReuseError` where it has others.
+
+        With ``partly`` the mixture may lack domains, as long as it has all members or none; those it lacks get 0.
+        """
+        given = set(shares)
+        if unknown := sorted(given - set(self.full.domains)):
+            raise ReuseError(f"{listing(unknown)} are not domains of this plan: {listing(self.full.domains)}")
+        lacking = [name for name in self.full.domains if name not in given]
+        if lacking and not partly:
+            raise AlignmentError.between("the mixture", shares, "the reuse plan", self.full.domains)
+        total = math.fsum(shares.get(name, 0.0) for name in self.frozen)
+        off = [
+            f"{name} ({shares.get(name, 0.0):.6g}, frozen {total * ratio:.6g})"
+            for name, ratio in self.frozen.items()
+            if abs(shares.get(name, 0.0) - total * ratio) > _RATIOS
+        ]
+        if off:
+            raise ReuseError(f"the mixture does not have the frozen ratios of {self.virtual!r}: {listing(off)}")
+        return {self.virtual: total} | {name: float(shares.get(name, 0.0)) for name in self.others}
+
+    # The region.
+
+    @cached_property
+    def cap(self) -> tuple[float, str]:
+        """Largest share of the virtual domain, ``min over frozen j of cap_j / p_j`` (Lemma 1), and the domain that sets it."""
+        caps = dict(zip(self.full.domains, self.full.cap.tolist(), strict=True))
+        supply = {name: caps[name] / ratio for name, ratio in self.frozen.items() if ratio > 0.0}
+        name = min(supply, key=lambda each: supply[each])
+        return supply[name], name
+
+    @cached_property
+    def divergence(self) -> float:
+        """``KL(p || q_F / q'_virtual)``, nats: how far the frozen ratios are from the prior's; infinite off its support."""
+        prior = dict(zip(self.full.domains, self.full.prior.tolist(), strict=True))
+        mass = math.fsum(prior[name] for name in self.frozen)
+        terms = []
+        for name, ratio in self.frozen.items():
+            if ratio > 0.0:
+                if not prior[name] > 0.0:
+                    return math.inf
+                terms.append(ratio * (math.log(ratio) - math.log(prior[name] / mass)))
+        return max(0.0, math.fsum(terms))
+
+    @cached_property
+    def natural(self) -> dict[str, float]:
+        """The prior, collapsed: the virtual domain has its members' sum."""
+        prior = dict(zip(self.full.domains, self.full.prior.tolist(), strict=True))
+        mass = math.fsum(prior[name] for name in self.frozen)
+        return {self.virtual: mass} | {name: prior[name] for name in self.others}
+
+    @cached_property
+    def _tilted(self) -> dict[str, float]:
+        return self.natural | {self.virtual: self.natural[self.virtual] * math.exp(-self.divergence)}
+
+    @property
+    def kl_constant(self) -> float:
+        """``KL(Phi(r) || q) - KL(r || region.prior)``, nats, the same for every r."""
+        total = math.fsum(self._tilted.values())
+        return -math.log(total) if total > 0.0 else math.inf
+
+    @cached_property
+    def region(self) -> Region:
+        """Collapsed mixtures whose expansion is in the full region; `InfeasibleError` where there is none.
+
+        Its prior is the centre that makes a KL term the one over all domains, but for `kl_constant`.
+        """
+        full, ratios = self.full, self.matrix
+        used = ratios[:, 0] > 0.0
+        # Caps and floors of the members, as limits on the one share they are multiples of.
+        low = float((full.floor[used] / ratios[used, 0]).max())
+        high, narrow = self.cap
+        if blocked := [full.domains[k] for k in np.flatnonzero((full.floor > 0.0) & (ratios.sum(axis=1) == 0.0))]:
+            raise InfeasibleError(f"{listing(blocked)} have a floor but a frozen share of 0; reopen them")
+        place = {name: k for k, name in enumerate(full.domains)}
+        columns = [place[name] for name in self.others]
+        cap, floor = [min(high, 1.0), *full.cap[columns].tolist()], [low, *full.floor[columns].tolist()]
+        advice = (
+            f"frozen ratios hold {self.virtual!r} between {low:.6g} and {high:.6g}; the upper limit is the cap of {narrow!r} "
+            f"({full.cap[place[narrow]]:.6g}) over its ratio {self.frozen[narrow]:.6g}"
+        )
+        bounds = []
+        for bound, row in zip(full.bounds, full.bound_rows @ ratios, strict=True):
+            members = np.flatnonzero(row)
+            if members.size:
+                names = tuple(self.domains[k] for k in members)
+                bounds.append(Bound(bound.name, names, bound.lower, bound.upper, tuple(row[members].tolist())))
+            elif (bound.lower or 0.0) > 0.0 or (bound.upper or 0.0) < 0.0:
+                raise InfeasibleError(f"bound {bound.name!r} cannot hold: its domains are frozen at 0; reopen them")
+        prior: Any = None
+        if full.has_prior:
+            prior = self._tilted if math.fsum(self._tilted.values()) > 0.0 else self.natural
+        try:
+            return Region(self.domains, prior=prior, cap=cap, floor=floor, bounds=bounds or None)
+        except InfeasibleError as problem:
+            raise InfeasibleError(
+                f"no mixture keeps these ratios within the limits: {problem}. {advice}. Reopen that domain (reopen=[...]) or "
+                "change its limit"
+            ) from problem
+
+    # Laws.
+
+    def coefficients(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Collapse numbers that a linear form gives to the domains: the virtual domain's is ``sum_j p_j values_j``, exact.
+
+        Domains that ``values`` lacks are left out; the members must all be there.
+        """
+        if missing := [name for name in self.frozen if name not in values]:
+            raise ReuseError(
+                f"no coefficient for the frozen domains {listing(missing)}: the old law does not know them"
+            )
+        out = {self.virtual: math.fsum(ratio * values[name] for name, ratio in self.frozen.items())}
+        return out | {name: float(values[name]) for name in self.others if name in values}

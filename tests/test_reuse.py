@@ -1,0 +1,361 @@
+"""Mixture reuse: the published case study, the identities behind the collapse, and what freezing is predicted to cost."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from mixfast import Mixture, Region, propose
+from mixfast.errors import AlignmentError, InfeasibleError
+from mixfast.laws.log_linear import LogLinear
+from mixfast.reuse import Add, Partition, Remove, ReuseError, Revise, full, kappa, partial
+
+# The published mixtures have 16 digits, and went through one division each.
+DIGITS = 1e-12
+
+
+class Law:
+    """A log-linear law with given coefficients, as a fit has it."""
+
+    name = "log_linear"
+
+    def __init__(self, domains, a, gamma=None):
+        self.domains, self.a = tuple(domains), np.asarray(a, dtype=float)
+        self.gamma = np.full(len(self.a), -1.0) if gamma is None else np.asarray(gamma, dtype=float)
+        self.metrics = tuple(f"m{j}" for j in range(len(self.a)))
+        self.direction = ("min",) * len(self.a)
+
+    def predict(self, w):
+        return np.exp(self.gamma) + np.exp(np.asarray(w) @ self.a.T)
+
+
+def planted(k, j, seed, scale=1.0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(j, k)) * scale, rng.dirichlet(np.ones(k) * 3)
+
+
+@pytest.fixture(scope="module")
+def case(shared_data):
+    return json.loads((shared_data / "olmix" / "case_study.json").read_text(encoding="utf-8"))
+
+
+def frozen_of(case, stage, block):
+    return case["stages"][stage]["frozen_weights"][block]
+
+
+# The case study (papers.md 4.10).
+
+
+@pytest.fixture(scope="module")
+def stages(case):
+    first = {f"dclm:{name}": share for name, share in frozen_of(case, "1_add_stackedu", "dclm").items()}
+    second = frozen_of(case, "2_add_more_sources", "existing")
+    third = frozen_of(case, "3_revise_pdfs", "existing")
+    last = frozen_of(case, "5_partition_pdfs", "existing")
+    assert [len(stage) for stage in (first, second, third, last)] == [24, 39, 44, 43]
+    return first, second, third, last
+
+
+def test_adding_stack_edu_reproduces_the_published_mixture(stages):
+    first, second, _, _ = stages
+    code = [name for name in second if name.startswith("stack-edu:")]
+    plan = full(first, Add(code), Region(second), virtual="dclm")
+    share = math.fsum(second[name] for name in first)
+    found = plan.expand({"dclm": share} | {name: second[name] for name in code})
+    # The published shares miss a sum of 1 by 3e-12, and a Mixture does not.
+    ratio = found["dclm:art_and_design"] / first["dclm:art_and_design"] * math.fsum(second.values())
+    assert ratio == pytest.approx(0.6876104286691, abs=1e-13)
+    assert all(found[name] == pytest.approx(second[name], abs=DIGITS) for name in second)
+    assert plan.collapse(found)["dclm"] == pytest.approx(share, abs=DIGITS)
+    assert (plan.runs, plan.full_runs) == (3 * 17, 3 * 40)
+
+
+def test_seven_languages_stand_at_their_cap_of_four_repeats(case, stages):
+    first, second, _, _ = stages
+    fit = case["fits"]["1_add_stackedu"]
+    tokens = {name: n for name, n in fit["token_counts"].items() if name != "dclm"}
+    old = case["fits"]["0_dclm"]["token_counts"]
+    scale = 5e12 / sum(old.values())
+    tokens |= {f"dclm:{name}": int(n * scale) for name, n in old.items()}
+    region = Region.from_tokens(tokens, 10**12)
+    plan = full(first, Add([name for name in second if name.startswith("stack-edu:")]), region, virtual="dclm")
+    found = plan.expand({"dclm": math.fsum(second[n] for n in first)} | {n: second[n] for n in plan.part.others})
+    repeats = found.epochs(tokens, 10**12)
+    at_cap = {name.partition(":")[2] for name, times in repeats.items() if abs(times - 4.0) < 5e-4}
+    assert at_cap == {"Cpp", "Go", "JavaScript", "Python", "Rust", "Shell", "Swift"}
+    others = [repeats[name] for name in plan.part.others if name.partition(":")[2] not in at_cap]
+    assert 0.65 < min(others) < 0.67
+    assert 3.78 < max(others) < 3.80
+    assert plan.region.contains(plan.collapse(found), atol=1e-8)
+
+
+def test_the_chain_of_updates_keeps_the_published_constants(stages):
+    first, second, third, last = stages
+    new = [name for name in third if name not in second]
+    plan = full(second, Add(new), Region(third))
+    share = math.fsum(third[name] for name in second)
+    expanded = plan.expand({"existing": share} | {name: third[name] for name in new})
+    assert expanded["arxiv"] == pytest.approx(third["arxiv"], abs=DIGITS)
+    # Two updates deep the first mixture's ratios still hold, to the product of the constants.
+    product = 0.6876104286691 * 0.8106150408600834
+    for name in first:
+        assert expanded[name] / first[name] == pytest.approx(product, rel=1e-10)
+        assert expanded[name] / second[name] == pytest.approx(0.8106150408600834, rel=1e-10)
+
+    removed = full(third, Remove(["algebraicstack"]), Region([name for name in third if name != "algebraicstack"]))
+    assert removed.runs == 0
+    assert removed.safe
+    assert all(removed.mixture[name] == pytest.approx(last[name], abs=DIGITS) for name in last)
+    ratio = removed.mixture["arxiv"] / third["arxiv"]
+    assert ratio == pytest.approx(1.0210352449684, abs=DIGITS)
+    assert third["algebraicstack"] == pytest.approx(0.0206018794, abs=1e-10)
+
+
+def test_partial_reuse_freezes_the_published_ratios(case, stages):
+    first = stages[0]
+    expected = frozen_of(case, "partial_mixture_reuse", "dclm")
+    plan = partial(first, Add(["code"]), Region([*first, "code"]), reopen=["dclm:software_development"], virtual="dclm")
+    assert len(expected) == 23
+    assert all(plan.frozen[f"dclm:{name}"] == pytest.approx(share, abs=DIGITS) for name, share in expected.items())
+    ratio = plan.frozen["dclm:health"] / first["dclm:health"]
+    assert ratio == pytest.approx(1.46571821279, abs=1e-11)
+    assert plan.part.others == ("dclm:software_development", "code")
+
+
+# The collapse.
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kl_collapses_exactly(seed):
+    rng = np.random.default_rng(seed)
+    names = [f"d{k}" for k in range(9)]
+    prior, old = rng.dirichlet(np.ones(9)), rng.dirichlet(np.ones(6))
+    old = dict(zip(names[:6], old, strict=True))
+    plan = full(old, Add(names[6:]), Region(names, prior=prior))
+    r = Mixture(plan.part.domains, rng.dirichlet(np.ones(4)))
+    q = plan.expand(r)
+
+    def kl(p, to):
+        return math.fsum(share * math.log(share / to[name]) for name, share in p.items())
+
+    whole = kl(q, dict(zip(names, prior, strict=True)))
+    assert whole == pytest.approx(kl(r, plan.part.natural) + r["existing"] * plan.part.divergence, abs=1e-12)
+    centre = dict(zip(plan.region.domains, plan.region.prior.tolist(), strict=True))
+    assert whole == pytest.approx(kl(r, centre) + plan.part.kl_constant, abs=1e-12)
+    assert sum(plan.sampling.prior) == pytest.approx(1.0)
+    assert plan.sampling.prior[0] == pytest.approx(prior[:6].sum())
+
+
+def test_the_collapsed_optimum_is_the_best_of_its_kind():
+    """Solved in the collapsed space, with its prior and cap, against the whole space with the ratios as constraints."""
+    a, old = planted(8, 5, 1)
+    names = [f"d{k}" for k in range(8)]
+    old = dict(zip(names[:5], old[:5] / old[:5].sum(), strict=True))
+    prior = np.random.default_rng(3).dirichlet(np.ones(8))
+    region = Region(names, prior=prior, cap={"d1": 0.1, "d6": 0.3})
+    plan = full(old, Add(names[5:]), region)
+    law = Law(names, a)
+    inside = propose(Law(plan.part.domains, a @ plan.part.matrix), plan.region, kl=0.05)
+    same = {f"{x} as frozen": ({x: 1.0, "d0": -old[x] / old["d0"]}, 0.0, 0.0) for x in names[1:5]}
+    held = {k: {"domains": m, "lower": lo, "upper": hi} for k, (m, lo, hi) in same.items()}
+    outside = propose(law, region.replace(bounds=held), kl=0.05)
+    assert inside.value + 0.05 * plan.part.kl_constant == pytest.approx(outside.value, abs=1e-8)
+    assert plan.expand(inside.mixture).weights == pytest.approx(outside.mixture.weights, abs=1e-5)
+    assert region.contains(plan.expand(inside.mixture))
+
+
+def test_the_virtual_cap_is_the_tightest_member():
+    old = {"a": 0.25, "b": 0.25, "c": 0.5}
+    region = Region.from_tokens({"a": 100, "b": 30, "c": 100, "n": 300}, 1000)
+    plan = full(old, Add(["n"]), region)
+    assert plan.part.cap == (pytest.approx(4 * 30 / 1000 / 0.25), "b")
+    assert plan.region.cap[0] == pytest.approx(0.48)
+    with pytest.raises(InfeasibleError, match=r"'b'.*[Rr]eopen"):
+        full(old, Add(["n"]), region.replace(cap={"n": 0.5}))
+
+
+def test_floors_and_groups_collapse():
+    old = {"a": 0.25, "b": 0.75}
+    region = Region(["a", "b", "n"], floor={"a": 0.1}, bounds={"an": (["a", "n"], None, 0.6)})
+    plan = full(old, Add(["n"]), region)
+    assert plan.region.floor[0] == pytest.approx(0.4)
+    rng = np.random.default_rng(0)
+    for share in rng.uniform(0.0, 1.0, 50):
+        r = {"existing": share, "n": 1.0 - share}
+        assert plan.region.contains(r, atol=1e-12) == region.contains(plan.expand(r), atol=1e-12)
+
+
+def test_names_are_keys_not_pieces_of_names():
+    old = {"web": 0.5, "web:a": 0.3, "web:ab": 0.2}
+    plan = partial(old, Add(["we"]), Region(["we", "web:ab", "web", "web:a"]), reopen=["web:a"], virtual="eb")
+    found = plan.expand({"web:a": 0.2, "we": 0.1, "eb": 0.7})
+    assert found["web"] == pytest.approx(0.5)
+    assert found["web:ab"] == pytest.approx(0.2)
+    rows = plan.expand_rows([[0.2, 0.1, 0.7]], ["web:a", "we", "eb"])
+    assert dict(zip(plan.part.full.domains, rows[0], strict=True)) == pytest.approx(dict(found))
+    with pytest.raises(ReuseError, match="virtual="):
+        full(old, Add(["new"]), Region([*old, "new"]), virtual="web")
+
+
+def test_the_old_law_gives_the_virtual_coefficient():
+    a, w = planted(6, 4, 2)
+    names = [f"d{k}" for k in range(6)]
+    old = dict(zip(names, w, strict=True))
+    plan = full(old, Add(["new"]), Region([*names, "new"]))
+    slopes = plan.virtual_slopes(Law(names, a))
+    assert list(slopes.values()) == pytest.approx((a @ w).tolist(), abs=1e-14)
+    # Nested: the second law is over collapsed domains, whose virtual domain is frozen again.
+    second = plan.expand({"existing": 0.7, "new": 0.3})
+    nested = full(second, Add(["more"]), Region([*names, "new", "more"]))
+    b = np.random.default_rng(5).normal(size=(4, 2))
+    slopes = nested.virtual_slopes(Law(["existing", "new"], b), earlier=plan)
+    assert list(slopes.values()) == pytest.approx((b @ [0.7, 0.3]).tolist(), abs=1e-12)
+    with pytest.raises(ReuseError, match="earlier="):
+        nested.virtual_slopes(Law(["existing", "new"], b))
+
+
+def test_the_virtual_coefficient_is_what_a_fit_finds():
+    a, w = planted(5, 3, 4)
+    names = [f"d{k}" for k in range(5)]
+    plan = full(dict(zip(names[:4], w[:4] / w[:4].sum(), strict=True)), Add(["d4"]), Region(names))
+    rows = np.random.default_rng(1).dirichlet(np.ones(2), 40)
+    y = Law(names, a).predict(plan.expand_rows(rows, plan.part.domains))
+    found = LogLinear().fit(rows, y).a
+    truth = a @ plan.part.matrix
+    assert found == pytest.approx(truth, abs=1e-4)
+
+
+# What freezing costs.
+
+
+def two_camps():
+    """Old domains of two tasks each on its own; the new one serves the task of d0 and d1."""
+    names = [f"d{k}" for k in range(6)]
+    a = np.zeros((4, 6))
+    a[0, 0], a[0, 1], a[1, 1] = -2.0, -0.5, -1.5
+    a[2, 3], a[3, 4], a[3, 5] = -1.5, -1.2, -0.3
+    prior = np.full(6, 1 / 6)
+    law = Law(names, a)
+    old = propose(law, Region(names, prior=prior), kl=0.05).mixture
+    truth = Law([*names, "new"], np.hstack([a, a[:, :1] * 1.5]))
+    return law, truth, old, Region([*names, "new"], prior=1)
+
+
+def test_partial_reuse_reopens_what_the_change_couples_with():
+    law, _, old, region = two_camps()
+    plan = partial(old, Add(["new"]), region, law=law, kl=0.05, like={"new": "d0"})
+    assert "d0" in plan.reopened
+    assert len(plan.reopened) < 4
+    assert not {"d3", "d4"} & set(plan.reopened)
+    assert plan.loss <= 0.02 * plan.coupling.gain
+    assert plan.coupling.loss_full > plan.loss
+    assert plan.safe
+    frozen = full(old, Add(["new"]), region, law=law, kl=0.05, like={"new": "d0"})
+    assert frozen.loss == pytest.approx(plan.coupling.loss_full, abs=1e-9)
+    assert plan.runs > frozen.runs
+
+
+def test_the_predicted_loss_is_the_true_one_for_a_true_law():
+    _, truth, old, region = two_camps()
+    best = propose(truth, region, kl=0.05)
+    for plan in (
+        full(old, Add(["new"]), region, law=truth, kl=0.05),
+        partial(old, Add(["new"]), region, law=truth, kl=0.05),
+        partial(old, Add(["new"]), region, law=truth, kl=0.05, reopen=["d3"]),
+    ):
+        mixture = plan.expand(propose(Law(plan.part.domains, truth.a @ plan.part.matrix), plan.region, kl=0.05).mixture)
+        w = mixture.align(region.domains).weights
+        value = truth.predict(w).mean() + 0.05 * float(w @ np.log(w / region.prior))
+        assert plan.loss == pytest.approx(value - best.value, abs=1e-7)
+
+
+def test_all_open_loses_nothing_and_more_open_never_more():
+    _, truth, old, region = two_camps()
+    losses = [
+        partial(old, Add(["new"]), region, law=truth, kl=0.05, reopen=[f"d{k}" for k in range(n)]).loss
+        for n in range(6)
+    ]
+    assert losses == sorted(losses, reverse=True)
+    # One frozen domain alone has no ratio to lose.
+    assert losses[-1] == pytest.approx(0.0, abs=1e-8)
+
+
+def test_the_user_overrules_and_is_told():
+    law, _, old, region = two_camps()
+    plan = partial(old, Add(["new"]), region, law=law, kl=0.05, like={"new": "d0"}, reopen=["d5"], allowed=1e-4)
+    assert plan.reopened == ("d5",)
+    assert not plan.safe
+    assert "reopen d" in plan.report
+    assert "d0" in plan.coupling.reopen
+    with pytest.raises(ReuseError, match="give law="):
+        partial(old, Add(["new"]), region)
+
+
+def test_nothing_known_is_the_worst_case_and_said():
+    law, _, old, region = two_camps()
+    unknown = full(old, Add(["new"]), region, law=law, kl=0.05)
+    known = [full(old, Add(["new"]), region, law=law, kl=0.05, like={"new": d}).loss for d in law.domains]
+    assert unknown.loss == pytest.approx(max(known), abs=1e-9)
+    assert "nothing is known about new" in " ".join(unknown.warnings)
+    assert not full(old, Add(["new"]), region).safe
+
+
+def test_kappa_by_hand():
+    slopes = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]])
+    assert kappa(slopes, [0, 1], [2]) == pytest.approx(math.hypot((1 + 5 + 0) * 5, 0.0))
+    assert kappa(slopes, [2], [0]) == pytest.approx(math.hypot(0.0, (1 + 2 + 0) * 2))
+
+
+def test_parts_and_revisions_act_like_what_they_come_from():
+    law, _, old, _ = two_camps()
+    names = [n for n in law.domains if n not in ("d0", "d4")]
+    region = Region([*names, "p", "q", "d4b"], prior=1)
+    plan = partial(old, [Partition("d0", ["p", "q"]), Revise({"d4": "d4b"})], region, law=law, kl=0.05)
+    assert plan.coupling.like == {"p": "d0", "q": "d0", "d4b": "d4"}
+    assert not plan.coupling.assumed
+    assert plan.update.gone == ("d0", "d4")
+
+
+# Remove, and bad input.
+
+
+def test_remove_reopens_what_breaks_a_cap():
+    old = {"a": 0.3, "b": 0.3, "c": 0.2, "d": 0.2}
+    plan = full(old, Remove(["d"]), Region(["a", "b", "c"], cap={"a": 0.35}))
+    assert plan.reopened == ("a",)
+    assert plan.runs == 9
+    assert "a" in plan.notes[0]
+    assert dict(plan.frozen) == pytest.approx({"b": 0.6, "c": 0.4})
+    with pytest.raises(ReuseError, match="open"):
+        _ = plan.mixture
+
+
+def test_a_share_above_its_new_cap_is_named():
+    plan = full({"a": 0.5, "b": 0.5}, Add(["n"]), Region(["a", "b", "n"], cap={"a": 0.2}))
+    assert not plan.safe
+    assert "a (0.5 > 0.2)" in plan.report
+    assert plan.region.cap[0] == pytest.approx(0.4)
+
+
+def test_changes_that_do_not_fit():
+    old = {"a": 0.5, "b": 0.5}
+    with pytest.raises(ReuseError, match="z cannot be removed, split or revised"):
+        full(old, Revise(["z"]), Region(["a", "b"]))
+    with pytest.raises(ReuseError, match="exist already"):
+        full(old, Add(["a"]), Region(["a", "b"]))
+    with pytest.raises(ReuseError, match="two parts"):
+        Partition("a", ["a1"])
+    with pytest.raises(ReuseError, match="more than one change"):
+        full(old, [Remove(["a"]), Revise(["a"])], Region(["a", "b"]))
+    with pytest.raises(AlignmentError, match="a2"):
+        full(old, Partition("a", ["a1", "a2"]), Region(["b", "a1", "a3"]))
+    with pytest.raises(ReuseError, match="nothing is left"):
+        full(old, Revise(["a", "b"]), Region(["a", "b"]))
+    with pytest.raises(ReuseError, match="cannot be reopened"):
+        partial(old, Add(["n"]), Region(["a", "b", "n"]), reopen=["n"])
+    plan = full(old, Add(["n"]), Region(["a", "b", "n"]))
+    with pytest.raises(ReuseError, match="ratios"):
+        plan.collapse({"a": 0.5, "b": 0.3, "n": 0.2})
+    with pytest.raises(AlignmentError):
+        plan.expand({"existing": 0.5, "m": 0.5})
