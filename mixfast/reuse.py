@@ -19,12 +19,15 @@ from numpy.typing import ArrayLike
 from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise, Update
 from mixfast._reuse_collapse import Collapse, Matrix, Vector
 from mixfast._reuse_coupling import Coupling, StandIn, kappa
+from mixfast._reuse_ledger import Entry, Ledger
 from mixfast._target import Objective
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 
-__all__ = ["Add", "Coupling", "Partition", "Remove", "Reuse", "ReuseError", "Revise", "full", "kappa", "partial"]
+__all__ = [
+    "Add", "Coupling", "Entry", "Ledger", "Partition", "Remove", "Reuse", "ReuseError", "Revise", "full", "kappa", "partial",
+]  # fmt: skip
 
 # Olmix's advice (RQ2): so many runs for each number a law has to find, one for each domain and a constant.
 _RUNS_PER_NUMBER = 3

@@ -9,7 +9,7 @@ import pytest
 from mixfast import Mixture, Region, propose
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.laws.log_linear import LogLinear
-from mixfast.reuse import Add, Partition, Remove, ReuseError, Revise, full, kappa, partial
+from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, full, kappa, partial
 
 # The published mixtures have 16 digits, and went through one division each.
 DIGITS = 1e-12
@@ -67,7 +67,7 @@ def test_adding_stack_edu_reproduces_the_published_mixture(stages):
     ratio = found["dclm:art_and_design"] / first["dclm:art_and_design"] * math.fsum(second.values())
     assert ratio == pytest.approx(0.6876104286691, abs=1e-13)
     assert all(found[name] == pytest.approx(second[name], abs=DIGITS) for name in second)
-    assert plan.collapse(found)["dclm"] == pytest.approx(share, abs=DIGITS)
+    assert plan.collapse(found)["dclm"] == pytest.approx(share / math.fsum(second.values()), abs=DIGITS)
     assert (plan.runs, plan.full_runs) == (3 * 17, 3 * 40)
 
 
@@ -359,3 +359,76 @@ def test_changes_that_do_not_fit():
         plan.collapse({"a": 0.5, "b": 0.3, "n": 0.2})
     with pytest.raises(AlignmentError):
         plan.expand({"existing": 0.5, "m": 0.5})
+
+
+# The ledger.
+
+
+@pytest.fixture
+def life():
+    """Three updates of a mixture with awkward names, each from the one before."""
+    first = {"web": 0.1 + 0.2, "1e5": 0.3, "na: me #\u2028": 0.4}
+    ledger = Ledger.start(first, why='the "first"\nswarm: 64 runs # c=3', when="2026-01-31")
+    plan = full(ledger.mixture, Add(["code"]), Region([*first, "code"]))
+    ledger = ledger.record(plan, {"existing": 1 / 3, "code": 2 / 3}, why="code came", when="2026-02-01")
+    old = ledger.mixture
+    plan = partial(old, Partition("code", ["c", "no"]), Region([*first, "c", "no"]), reopen=["web"], virtual="rest")
+    result = {"rest": 0.7, "web": 1e-5, "c": 0.2, "no": 0.1 - 1e-5}
+    ledger = ledger.record(plan, result, why="by language", when="2026-02-02")
+    plan = full(ledger.mixture, Remove(["no"]), Region([*first, "c"]))
+    return ledger.record(plan, plan.mixture, why="not wanted", when="2026-02-03")
+
+
+def test_ledgers_come_back_to_the_last_bit(life, tmp_path):
+    assert Ledger.from_yaml(life.to_yaml()) == life
+    assert Ledger.from_json(life.to_json()) == life
+    for name in ("ledger.yaml", "ledger.json"):
+        life.save(tmp_path / name)
+        assert Ledger.load(tmp_path / name) == life
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger.json", "ledger.yaml"]
+    assert [entry.kind for entry in life.entries] == ["start", "full", "partial", "full"]
+    assert life.entries[2].reopened == ("web",)
+    assert life.entries[3].runs == 0
+    commented = "# kept by hand\n" + life.to_yaml().replace("updates:", "\n  # the life\nupdates:")
+    assert Ledger.from_yaml(commented) == life
+
+
+def test_any_yaml_reader_reads_the_same(life):
+    yaml = pytest.importorskip("yaml")
+    assert yaml.safe_load(life.to_yaml()) == json.loads(life.to_json())
+
+
+def test_frozen_ratios_hold_through_a_whole_life(life):
+    start, end = life.entries[0].mixture, life.mixture
+    assert end["1e5"] / end["na: me #\u2028"] == pytest.approx(start["1e5"] / start["na: me #\u2028"], rel=1e-12)
+
+
+def test_a_ledger_that_was_edited_or_is_of_another_version(life, tmp_path):
+    text = life.to_yaml()
+    with pytest.raises(ReuseError, match="checksum"):
+        Ledger.from_yaml(text.replace("code came", "code went"))
+    with pytest.raises(ReuseError, match="mixfast-reuse-2"):
+        Ledger.from_json(life.to_json().replace("mixfast-reuse-1", "mixfast-reuse-2"))
+    for broken in ("", "a", "format: [", text.replace("updates:", "updates"), text + "   stray: 1\n", "- a: 1\n b: 2"):
+        with pytest.raises(ReuseError):
+            Ledger.from_yaml(broken)
+    with pytest.raises(ReuseError, match="not a JSON"):
+        Ledger.from_json("{")
+    path = tmp_path / "cut.yaml"
+    path.write_text(text[: len(text) // 2], encoding="utf-8")
+    with pytest.raises(ReuseError, match=r"cut\.yaml"):
+        Ledger.load(path)
+
+
+def test_a_ledger_refuses_what_does_not_follow(life):
+    domains = [*life.mixture, "new"]
+    other = dict(zip(life.mixture, [0.4, 0.3, 0.2, 0.1], strict=True))
+    with pytest.raises(ReuseError, match="another mixture"):
+        life.record(full(other, Add(["new"]), Region(domains)), {"existing": 0.5, "new": 0.5}, why="x")
+    plan = full(life.mixture, Add(["new"]), Region(domains))
+    with pytest.raises(ReuseError, match="ratios"):
+        life.record(plan, Mixture(domains, [0.2] * 5), why="x")
+    with pytest.raises(ReuseError, match="why"):
+        life.record(plan, {"existing": 0.5, "new": 0.5}, why=" ")
+    with pytest.raises(AlignmentError):
+        life.record(full({"a": 0.5, "b": 0.5}, Remove(["b"]), Region(["a"])), {"a": 1.0}, why="x")

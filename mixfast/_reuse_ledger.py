@@ -1,0 +1,254 @@
+"""Ledger: the mixture's life, update by update, with what was frozen when and why, as plain text under a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixfast import _reuse_text
+from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError
+from mixfast.errors import AlignmentError, MixfastError, listing
+from mixfast.mixture import Mixture
+
+if TYPE_CHECKING:
+    from mixfast.reuse import Reuse
+
+FORMAT = "mixfast-reuse-1"
+
+# A mixture written with nine digits still is what was frozen.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One update.
+
+    Attributes
+    ----------
+    when, why : str
+        Date (ISO 8601) and reason.
+    kind : str
+        "start", "full" or "partial".
+    changes : tuple of dict
+        Each with `change` (add, remove, partition, revise) and the domains.
+    virtual : str or None
+    frozen : dict of str to float
+        Relative shares that were frozen.
+    reopened : tuple of str
+    runs, full_runs : int
+        Advised for the update, and for a recomputation with all domains open.
+    loss : float or None
+        Predicted loss against that.
+    warnings : tuple of str
+        What spoke against it.
+    mixture : dict of str to float
+        The mixture it ended in, over all domains.
+    """
+
+    when: str
+    why: str
+    kind: str
+    changes: tuple[dict[str, Any], ...]
+    virtual: str | None
+    frozen: dict[str, float]
+    reopened: tuple[str, ...]
+    runs: int
+    full_runs: int
+    loss: float | None
+    warnings: tuple[str, ...]
+    mixture: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Updates in their order; each `record` returns a new ledger.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+
+    Examples
+    --------
+    >>> ledger = Ledger.start(Mixture(["web", "code"], [0.75, 0.25]), why="first swarm", when="2026-01-31")
+    >>> Ledger.from_yaml(ledger.to_yaml()) == ledger
+    True
+    """
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def start(cls, mixture: Mapping[str, float], *, why: str, when: str | None = None) -> Ledger:
+        """Return the ledger of a first mixture; ``when`` is today's date by default."""
+        first = Mixture.from_dict(dict(mixture)).as_dict()
+        return cls((Entry(_day(when), _reason(why), "start", (), None, {}, (), 0, 0, None, (), first),))
+
+    @property
+    def mixture(self) -> Mixture:
+        """The present mixture: what the next update starts from."""
+        return Mixture.from_dict(self.entries[-1].mixture)
+
+    def record(self, plan: Reuse, mixture: Mapping[str, float], *, why: str, when: str | None = None) -> Ledger:
+        """Return the ledger with one more update.
+
+        Parameters
+        ----------
+        plan : Reuse
+            Made from this ledger's present mixture.
+        mixture : Mixture or mapping of str to float
+            What the update ended in: over all domains, or over the plan's collapsed ones.
+        why : str
+            The reason, for those who come later.
+        when : str, optional
+            ISO 8601; today's date by default.
+
+        Raises
+        ------
+        ReuseError
+            If the plan was made from another mixture, or the result does not have its frozen ratios; the ledger stays as it is.
+        """
+        old, update = self.mixture, plan.update
+        if set(old) != {*update.kept, *update.gone}:
+            raise AlignmentError.between(
+                "the ledger's mixture", old, "the plan's old domains", update.kept + update.gone
+            )
+        total = sum(old[name] for name in plan.frozen)
+        moved = [name for name, ratio in plan.frozen.items() if abs(old[name] - total * ratio) > _SAME]
+        if moved:
+            raise ReuseError(
+                f"the plan was made from another mixture than the ledger's last: {listing(moved)} differ; plan from ledger.mixture"
+            )
+        if set(mixture) == set(plan.part.domains):
+            result = plan.expand(mixture)
+        else:
+            plan.collapse(mixture)  # refuses another set of domains, and other ratios
+            result = Mixture.from_dict(dict(mixture))
+        entry = Entry(
+            _day(when),
+            _reason(why),
+            plan.kind,
+            tuple(map(_described, update.changes)),
+            plan.virtual,
+            plan.frozen.as_dict(),
+            plan.reopened,
+            plan.runs,
+            plan.full_runs,
+            plan.loss,
+            plan.warnings,
+            result.as_dict(),
+        )
+        return Ledger((*self.entries, entry))
+
+    # Files.
+
+    def to_yaml(self) -> str:
+        """Return the YAML text, which any YAML reader reads."""
+        return _reuse_text.write_yaml(self._document())
+
+    def to_json(self) -> str:
+        """Return the JSON text."""
+        return json.dumps(self._document(), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Ledger:
+        """Read `to_yaml`'s text; `ReuseError` where its version is unknown or its checksum does not fit."""
+        return cls._of(_reuse_text.read_yaml(text))
+
+    @classmethod
+    def from_json(cls, text: str) -> Ledger:
+        """Read `to_json`'s text; errors as for `from_yaml`."""
+        return cls._of(_reuse_text.read_json(text))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to ``path``, YAML or, for ``.json``, JSON; a file that is there is replaced only by a whole new one."""
+        target = Path(path)
+        text = self.to_json() if _is_json(target) else self.to_yaml()
+        beside = target.with_name(f".{target.name}.new")
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(beside, target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Ledger:
+        """Read a file that `save` wrote; errors as for `from_yaml`, with the path."""
+        source = Path(path)
+        read = cls.from_json if _is_json(source) else cls.from_yaml
+        try:
+            return read(source.read_text(encoding="utf-8"))
+        except (ReuseError, UnicodeDecodeError) as problem:
+            raise ReuseError(f"{source}: {problem}") from problem
+
+    # Inside.
+
+    def _document(self) -> dict[str, Any]:
+        updates = [json.loads(json.dumps(asdict(entry))) for entry in self.entries]
+        return {"format": FORMAT, "checksum": _checksum(updates), "updates": updates}
+
+    @classmethod
+    def _of(cls, document: Any) -> Ledger:
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            found = document.get("format") if isinstance(document, dict) else type(document).__name__
+            raise ReuseError(f"the ledger's format is {found!r}; this version of mixfast reads {FORMAT!r}")
+        updates = document.get("updates")
+        if not isinstance(updates, list) or not updates:
+            raise ReuseError("the ledger holds no updates; begin one with Ledger.start")
+        if document.get("checksum") != (wanted := _checksum(updates)):
+            raise ReuseError(
+                f"the ledger was changed since it was written: its checksum is {document.get('checksum')!r}, its content's "
+                f"{wanted!r}. Undo the edit; if it is meant, write this checksum into the file"
+            )
+        try:
+            entries = tuple(_entry(update) for update in updates)
+        except (TypeError, KeyError, ValueError) as problem:
+            if isinstance(problem, MixfastError):
+                raise
+            raise ReuseError(f"an update of the ledger lacks a field or has an unknown one: {problem}") from problem
+        return cls(entries)
+
+
+def _entry(update: dict[str, Any]) -> Entry:
+    lists = {name: tuple(update[name]) for name in ("changes", "reopened", "warnings")}
+    entry = Entry(**{**update, **lists})
+    Mixture.from_dict(entry.mixture)
+    return entry
+
+
+def _checksum(updates: Any) -> str:
+    text = json.dumps(updates, sort_keys=True, separators=(",", ":"))
+    # It guards against slips, not against forgery: sixteen digits are enough.
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _described(change: Change) -> dict[str, Any]:
+    if isinstance(change, Partition):
+        return {"change": "partition", "parent": change.parent, "parts": list(change.parts)}
+    if isinstance(change, (Add, Remove)):
+        return {"change": "add" if isinstance(change, Add) else "remove", "domains": list(change.domains)}
+    return {"change": "revise", "domains": dict(change.renamed)}
+
+
+def _day(when: str | None) -> str:
+    if when is None:
+        return date.today().isoformat()
+    try:
+        date.fromisoformat(when[:10])
+    except (TypeError, ValueError) as problem:
+        raise ReuseError(f"when is {when!r}, expected a date such as '2026-01-31'") from problem
+    return when
+
+
+def _reason(why: str) -> str:
+    if not isinstance(why, str) or not why.strip():
+        raise ReuseError("why is empty: say for what reason, in a sentence")
+    return why
+
+
+def _is_json(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix not in (".yaml", ".yml", ".json"):
+        raise ReuseError(f"a ledger file must end in .yaml, .yml or .json, got {path.name!r}")
+    return suffix == ".json"
