@@ -1,7 +1,7 @@
 """Mixture reuse: when domains are added, removed, split or revised, keep what is known and run only what is new.
 
 `full` freezes the relative shares of all domains that a change leaves alone and makes them one virtual domain; `partial` reopens
-those whose freezing would cost most; `swarm` carries old runs over to the new domains. `Ledger` records what was frozen when and why.
+those whose freezing would cost most; `carry` takes runs over to the new domains. `Ledger` records what was frozen when and why.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """
@@ -20,13 +20,16 @@ from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, R
 from mixfast._reuse_collapse import Collapse, Matrix, Vector
 from mixfast._reuse_coupling import Coupling, StandIn, kappa
 from mixfast._reuse_ledger import Entry, Ledger
+from mixfast._reuse_swarm import Carried, expanded, swarm
 from mixfast._target import Objective
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
+from mixfast.swarm import Swarm
 
 __all__ = [
-    "Add", "Coupling", "Entry", "Ledger", "Partition", "Remove", "Reuse", "ReuseError", "Revise", "full", "kappa", "partial",
+    "Add", "Carried", "Coupling", "Entry", "Ledger", "Partition", "Remove", "Reuse", "ReuseError", "Revise", "full",
+    "kappa", "partial", "swarm",
 ]  # fmt: skip
 
 # Olmix's advice (RQ2): so many runs for each number a law has to find, one for each domain and a constant.
@@ -112,6 +115,10 @@ class Reuse:
     def expand_rows(self, rows: ArrayLike, domains: Iterable[str]) -> Matrix:
         """Return the mixtures (R, K), in the order of the full region, of collapsed rows whose columns are ``domains``."""
         return self.part.expand_rows(rows, domains)
+
+    def expand_swarm(self, runs: Swarm) -> Swarm:
+        """Return the runs of a swarm over the collapsed domains as runs over all domains, to be carried to later updates."""
+        return expanded(self.part, runs)
 
     def collapse(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return the collapsed shares of a mixture with the frozen ratios; `ReuseError` where it has others."""

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from mixfast import Mixture, Region, propose
+from mixfast import Mixture, Region, Swarm, propose
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.laws.log_linear import LogLinear
-from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, full, kappa, partial
+from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, full, kappa, partial, swarm
 
 # The published mixtures have 16 digits, and went through one division each.
 DIGITS = 1e-12
@@ -432,3 +432,57 @@ def test_a_ledger_refuses_what_does_not_follow(life):
         life.record(plan, {"existing": 0.5, "new": 0.5}, why=" ")
     with pytest.raises(AlignmentError):
         life.record(full({"a": 0.5, "b": 0.5}, Remove(["b"]), Region(["a"])), {"a": 1.0}, why="x")
+
+
+# Swarm reuse.
+
+
+def old_swarm():
+    ratios = [[0.5, 0.5, 0.0], [0.2, 0.3, 0.5], [0.0, 0.9, 0.1], [1.0, 0.0, 0.0]]
+    return Swarm(
+        ratios, [1.0, 2.0, 3.0, 4.0], domains=["a", "b", "c"], metric_names=["m"], runs=list("wxyz"), chosen=["x"]
+    )
+
+
+def test_old_runs_are_carried_by_name():
+    region = Region.from_tokens({"new": 50, "b2": 300, "a": 100, "b1": 100, "c": 100}, 100)
+    found = swarm(old_swarm(), [Add(["new"]), Partition("b", ["b1", "b2"])], region)
+    assert found.swarm.domains == region.domains
+    row = dict(zip(found.swarm.domains, found.swarm.ratios[1].tolist(), strict=True))
+    assert row == pytest.approx({"new": 0.0, "b2": 0.225, "a": 0.2, "b1": 0.075, "c": 0.5})
+    assert found.unseen == ("new",)
+    assert found.dropped == ()
+    assert found.swarm.chosen.tolist() == [False, True, False, False]
+
+
+def test_runs_on_data_that_is_no_more_are_dropped():
+    for change, region in ((Remove(["c"]), Region(["b", "a"])), (Revise(["c"]), Region(["a", "b", "c"]))):
+        found = swarm(old_swarm(), change, region)
+        assert found.swarm.runs == ("w", "z")
+        assert found.dropped == ("x", "y")
+    near = swarm(old_swarm(), Remove(["c"]), Region(["b", "a"]), tolerance=0.2)
+    assert near.swarm.runs == ("w", "y", "z")
+    assert near.swarm.ratios[1].tolist() == [1.0, 0.0]
+    with pytest.raises(ReuseError, match="no run can be kept"):
+        swarm(old_swarm().subset([1]), Remove(["c"]), Region(["a", "b"]))
+
+
+def test_collapsed_runs_are_expanded_as_they_were_trained():
+    plan = full({"a": 0.25, "b": 0.75}, Add(["n"]), Region(["n", "a", "b"]))
+    runs = Swarm([[0.4, 0.6]], [1.0], domains=["n", "existing"], metric_names=["m"])
+    assert plan.expand_swarm(runs).ratios[0] == pytest.approx([0.4, 0.15, 0.45])
+
+
+def test_changes_of_every_kind_are_in_the_ledger():
+    ledger = Ledger.start({"a": 0.5, "b": 0.2, "c": 0.2, "d": 0.1}, why="first", when="2026-01-31")
+    changes = [Revise({"b": "b2"}), Partition("c", ["c1", "c2"]), Add(["e"]), Remove(["d"])]
+    plan = full(ledger.mixture, changes, Region(["a", "b2", "c1", "c2", "e"]))
+    result = dict.fromkeys(plan.part.domains, 0.2)
+    ledger = ledger.record(plan, result, why="all at once", when="2026-02-01")
+    assert Ledger.from_yaml(ledger.to_yaml()) == ledger
+    assert ledger.entries[1].changes == (
+        {"change": "revise", "domains": {"b": "b2"}},
+        {"change": "partition", "parent": "c", "parts": ["c1", "c2"]},
+        {"change": "add", "domains": ["e"]},
+        {"change": "remove", "domains": ["d"]},
+    )

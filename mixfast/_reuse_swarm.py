@@ -1,0 +1,122 @@
+"""Swarm reuse: old runs carried over to a changed set of domains, those that still say something about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixfast._reuse_changes import Change, Partition, ReuseError, Update
+from mixfast._reuse_collapse import Collapse
+from mixfast.errors import AlignmentError, listing
+from mixfast.region import Region
+from mixfast.swarm import Swarm
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """Old runs over the new domains.
+
+    Attributes
+    ----------
+    swarm : Swarm
+        Domains in the order of the region.
+    dropped : tuple of str
+        Runs left out, which had a share of domains that are no more or not what they were.
+    unseen : tuple of str
+        Domains that no run has a share of: what new runs must try.
+    """
+
+    swarm: Swarm
+    dropped: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+def swarm(old: Swarm, changes: Change | Iterable[Change], region: Region, *, tolerance: float = 0.0) -> Carried:
+    """Carry old runs over to the new domains.
+
+    Parameters
+    ----------
+    old : Swarm
+        Over the old domains.
+    changes : Add, Remove, Partition, Revise, or several
+    region : Region
+        Over the new domains. A domain that was split gave its parts their natural proportions in every old run: those of the region's
+        token counts, or where it has none of its prior.
+    tolerance : float, default 0
+        Share of removed or revised domains up to which a run is kept, its other shares renormalised.
+
+    Returns
+    -------
+    Carried
+        Added domains have share 0 in all of its runs.
+
+    Raises
+    ------
+    ReuseError
+        If the changes do not fit, if no run can be kept, or parts have neither tokens nor prior.
+    AlignmentError
+        If the region's domains are not those that the changes lead to.
+
+    References
+    ----------
+    Chen et al., "Olmix" (arXiv 2602.12237), algorithm 3.
+    """
+    if not 0.0 <= tolerance < 1.0:
+        raise ReuseError(f"tolerance is {tolerance}, expected a share of at least 0 and below 1")
+    update = Update.of(changes, old.domains)
+    if set(region.domains) != set(update.domains):
+        raise AlignmentError.between("the region", region.domains, "the changes", update.domains)
+    size = region.prior if region.available is None else region.available.astype(np.float64)
+    natural = dict(zip(region.domains, size.tolist(), strict=True))
+    place = {name: k for k, name in enumerate(region.domains)}
+    parts = {change.parent: change.parts for change in update.changes if isinstance(change, Partition)}
+    spread = np.zeros((len(old.domains), region.n_domains))
+    for row, name in zip(spread, old.domains, strict=True):
+        members = parts.get(name, (name,) if name in update.kept else ())
+        total = sum(natural[member] for member in members)
+        if name in parts and not total > 0.0:
+            raise ReuseError(
+                f"the parts of {name!r}, {listing(members)}, have no tokens and no prior: their proportions are unknown"
+            )
+        for member in members:
+            row[place[member]] = natural[member] / total if name in parts else 1.0
+    shares = old.ratios @ spread
+    keep = 1.0 - shares.sum(axis=1) <= tolerance + 1e-12
+    if not keep.any():
+        raise ReuseError(
+            f"no run can be kept: all {len(old)} had more than {tolerance:g} of domains that changed, {listing(update.gone)}; "
+            "raise tolerance, or design a new swarm"
+        )
+    kept = shares[keep] / shares[keep].sum(axis=1, keepdims=True)
+    runs = tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if stays)
+    unseen = tuple(name for name, most in zip(region.domains, kept.max(axis=0), strict=True) if most == 0.0)
+    return Carried(
+        Swarm(
+            kept,
+            old.values[keep],
+            domains=region.domains,
+            metric_names=old.metrics,
+            runs=runs,
+            chosen=old.chosen[keep],
+            direction=old.direction,
+            unit=old.unit,
+        ),
+        tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if not stays),
+        unseen,
+    )
+
+
+def expanded(part: Collapse, swarm: Swarm) -> Swarm:
+    """The runs of a collapsed swarm over all domains, as they were trained."""
+    return Swarm(
+        part.expand_rows(swarm.ratios, swarm.domains),
+        swarm.values,
+        domains=part.full.domains,
+        metric_names=swarm.metrics,
+        runs=swarm.runs,
+        chosen=swarm.chosen,
+        direction=swarm.direction,
+        unit=swarm.unit,
+    )
