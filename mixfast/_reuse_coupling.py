@@ -40,7 +40,7 @@ class Coupling:
     gain : float
         Predicted gain of the best mixture over the prior, in the same unit.
     kappa : float
-        Coupling of the frozen domains to the others (Theorem 1).
+        Coupling (Theorem 1) to the others of what is frozen when `reopen` is open.
     scores : dict of str to float
         For each old domain its own kappa times how far its relative share moves; reopened from the largest down.
     new_share : float

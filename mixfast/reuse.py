@@ -353,8 +353,10 @@ def _frozen(
     """The frozen part and its region; where nothing is open, domains whose new shares break limits are opened, and noted."""
     while True:
         members = [name for name in update.kept if name not in set(opened)]
-        if not members:
-            raise ReuseError("nothing is left to freeze: every old domain is changed or reopened; design a new swarm")
+        if not any(shares[name] > 0.0 for name in members):
+            raise ReuseError(
+                "nothing is left to freeze: every old domain with a share is changed or reopened; recompute with all domains open"
+            )
         part = Collapse.of(shares, members, region, virtual=virtual)
         try:
             return part, part.region

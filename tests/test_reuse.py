@@ -1,12 +1,13 @@
 """Mixture reuse: the published case study, the identities behind the collapse, and what freezing is predicted to cost."""
 
+import itertools
 import json
 import math
 
 import numpy as np
 import pytest
 
-from mixfast import Mixture, Region, Swarm, propose
+from mixfast import Mixture, Region, Swarm, fit, propose
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.laws.log_linear import LogLinear
 from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, full, kappa, partial, swarm
@@ -110,6 +111,20 @@ def test_the_chain_of_updates_keeps_the_published_constants(stages):
     ratio = removed.mixture["arxiv"] / third["arxiv"]
     assert ratio == pytest.approx(1.0210352449684, abs=DIGITS)
     assert third["algebraicstack"] == pytest.approx(0.0206018794, abs=1e-10)
+
+
+def test_the_cap_that_the_published_configuration_leaves_out(case, stages):
+    """Frozen finemath stands at 4.19 repeats of what is frozen: the whole may have .955 at most (papers.md 4.11)."""
+    last = stages[3]
+    tokens = case["fits"]["full_recomputation"]["token_counts"]
+    parts = [name for name in tokens if name not in last]
+    assert (len(last), len(parts)) == (43, 21)
+    old = {name: share * 0.98 for name, share in last.items()} | {"pdfs": 1.0 - 0.98 * math.fsum(last.values())}
+    plan = full(old, Partition("pdfs", parts), Region.from_tokens(tokens, 10**12))
+    cap, name = plan.part.cap
+    assert name == "finemath-3plus"
+    assert cap == pytest.approx(0.955, abs=5e-4)
+    assert (plan.runs, plan.full_runs) == (3 * 23, 3 * 65)
 
 
 def test_partial_reuse_freezes_the_published_ratios(case, stages):
@@ -281,6 +296,54 @@ def test_all_open_loses_nothing_and_more_open_never_more():
     assert losses[-1] == pytest.approx(0.0, abs=1e-8)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_smaller_set_would_do(seed):
+    """Against all sets of domains to reopen: as few as can be, one more at most."""
+    a, _ = planted(7, 5, seed)
+    names = [f"d{k}" for k in range(6)]
+    old = propose(Law(names, a[:, :6]), Region(names, prior=1), kl=0.2).mixture
+    truth, region = Law([*names, "new"], a), Region([*names, "new"], prior=1)
+    plan = partial(old, Add(["new"]), region, law=truth, kl=0.2, allowed=0.005)
+
+    def enough(reopen):
+        return partial(old, Add(["new"]), region, law=truth, kl=0.2, reopen=reopen).loss <= 0.005 * plan.coupling.gain
+
+    assert enough(plan.reopened)
+    least = next(size for size in range(7) if any(enough(some) for some in itertools.combinations(names, size)))
+    assert len(plan.reopened) <= least + 1
+
+
+def test_a_fitted_law_serves_as_the_old_one():
+    a, w = planted(4, 3, 8)
+    names = [f"d{k}" for k in range(4)]
+    rows = np.random.default_rng(2).dirichlet(np.ones(4), 40)
+    runs = Swarm(rows, Law(names, a).predict(rows), domains=names, metric_names=["x", "y", "z"])
+    law = fit(runs, "log_linear", folds=0)
+    old = dict(zip(reversed(names), w, strict=True))
+    plan = partial(old, Add(["new"]), Region(["new", *names], prior=1), law=law, kl=0.1, like={"new": "d1"})
+    exact = partial(old, Add(["new"]), Region(["new", *names], prior=1), law=Law(names, a), kl=0.1, like={"new": "d1"})
+    assert plan.reopened == exact.reopened
+    assert plan.loss == pytest.approx(exact.loss, abs=1e-4)
+    point = np.array([plan.frozen.get(n, 0.0) for n in names])
+    assert list(plan.virtual_slopes(law).values()) == pytest.approx((a @ point).tolist(), abs=1e-3)
+    with pytest.raises(ReuseError, match="not log_linear"):
+        plan.virtual_slopes(fit(runs, "linear", folds=0))
+    with pytest.raises(ReuseError, match="linear laws"):
+        partial(old, Add(["new"]), Region(["new", *names]), law=fit(runs, "gp", folds=0))
+    with pytest.raises(ReuseError, match="like must map"):
+        full(old, Add(["new"]), Region(["new", *names]), law=law, like={"new": "d9"})
+
+
+def test_a_sparse_old_mixture():
+    law, truth, _, region = two_camps()
+    old = dict.fromkeys(law.domains, 0.0) | {"d0": 0.6, "d3": 0.4}
+    plan = full(old, Add(["new"]), region, law=truth)
+    assert plan.frozen["d5"] == 0.0
+    assert plan.expand({"existing": 0.5, "new": 0.5})["d1"] == 0.0
+    with pytest.raises(ReuseError, match="nothing is left"):
+        partial(old, Add(["new"]), region, reopen=["d0", "d3"])
+
+
 def test_the_user_overrules_and_is_told():
     law, _, old, region = two_camps()
     plan = partial(old, Add(["new"]), region, law=law, kl=0.05, like={"new": "d0"}, reopen=["d5"], allowed=1e-4)
@@ -302,9 +365,9 @@ def test_nothing_known_is_the_worst_case_and_said():
 
 
 def test_kappa_by_hand():
-    slopes = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]])
-    assert kappa(slopes, [0, 1], [2]) == pytest.approx(math.hypot((1 + 5 + 0) * 5, 0.0))
-    assert kappa(slopes, [2], [0]) == pytest.approx(math.hypot(0.0, (1 + 2 + 0) * 2))
+    slopes = np.array([[3.0, 4.0, 0.5], [1.0, 0.0, 2.0]])
+    assert kappa(slopes, [0, 1], [2]) == pytest.approx(math.hypot((1 + 5 + 0.5) * 5, (1 + 1 + 2) * 1))
+    assert kappa(slopes, [2], [0, 1]) == pytest.approx(math.hypot((1 + 0.5 + 5) * 0.5, (1 + 2 + 1) * 2))
 
 
 def test_parts_and_revisions_act_like_what_they_come_from():
