@@ -1,0 +1,74 @@
+"""Mixtures that cover a region: chosen one by one from a pool, each as far as can be from those before it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast import _candidates
+from mixfast.region import Region
+
+Matrix = NDArray[np.float64]
+
+# Candidates for each run. More fill the corners a little better, at a cost that grows with them.
+_POOL = 20
+
+# Multiplications that choosing may take, about a second; swarms of thousands of runs get a smaller pool, or the draws
+# as they are, which at that number leave no holes a choice could fill.
+_WORK = 1 << 30
+
+# Draws about the prior, from mixtures of few domains to mixtures near the prior; one more part is uniform. RegMix's
+# strengths end at 5, where domains of small prior are nearly always 0 and hence hardly measured.
+_STRENGTHS = (1.0, 4.0, 16.0, 64.0)
+
+# RegMix's temper: domains of small prior share are drawn more often than by their share.
+_TEMPER = 0.5
+
+
+def cover(region: Region, runs: int, *, seed: int, there: Matrix | None = None) -> Matrix:
+    """Return ``runs`` mixtures (runs, K) of the region, away from each other and from those that are ``there`` (R, K).
+
+    Greedy maximin in Hellinger distance, ``|sqrt(v) - sqrt(w)|``, which tells 0 from 0.01 as well as 0.3 from 0.42:
+    a swarm that is even in it shows the effect of small domains too. Without anything there, the first is the mixture
+    nearest to the prior. Greedy is within a factor 2 of the widest spacing a pool allows (Gonzalez 1985).
+    """
+    budget = min(_POOL * runs, _WORK // max(runs * region.n_domains, 1))
+    if budget < 2 * runs:
+        return _pool(region, runs, seed)
+    pool = _pool(region, budget, seed)
+    if there is None:
+        pool[0] = _candidates.around(region.prior, 1e12, region.floor, region.cap, 1, seed=seed)[0]
+        if region.bounds:
+            pool[0] = region.project(pool[0])
+    return pool[farthest(pool, runs, there)]
+
+
+def farthest(pool: Matrix, runs: int, there: Matrix | None) -> NDArray[np.int64]:
+    """Positions of ``runs`` rows of the pool, each the farthest from ``there`` and those before; without, from row 0."""
+    roots = np.sqrt(np.maximum(pool, 0.0))
+    nearest = np.full(len(pool), np.inf)
+    for known in [] if there is None else np.sqrt(there):
+        np.minimum(nearest, 2.0 - 2.0 * (roots @ known), out=nearest)
+    chosen = np.empty(runs, dtype=np.int64)
+    for place in range(runs):
+        # Every distance is infinite before the first, and argmax gives row 0.
+        row = int(nearest.argmax())
+        chosen[place] = row
+        np.minimum(nearest, 2.0 - 2.0 * (roots @ roots[row]), out=nearest)
+        nearest[row] = -1.0
+    return chosen
+
+
+def _pool(region: Region, count: int, seed: int) -> Matrix:
+    # A part for each strength and one uniform; the uniform one takes what does not divide.
+    seeds = np.random.SeedSequence(seed).generate_state(len(_STRENGTHS) + 1).tolist()
+    part = count // (len(_STRENGTHS) + 1)
+    tempered = region.prior**_TEMPER
+    parts = [_candidates.sample(region, count - part * len(_STRENGTHS), seed=seeds[-1])]
+    parts += [
+        _candidates.sample(region, part, centre=tempered, strength=strength, seed=own)
+        for strength, own in zip(_STRENGTHS, seeds[:-1], strict=True)
+    ]
+    pool = np.concatenate(parts)
+    # In any order, so that the draws as they are, where there is no choice, are mixed as well.
+    return pool[np.random.default_rng(seed).permutation(count)]

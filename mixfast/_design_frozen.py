@@ -1,0 +1,130 @@
+"""Domains whose ratios to each other are fixed, seen as one: the region of fewer columns, and the way back.
+
+A frozen group is one column of the collapsed mixture r; its members have the shares ``r_group * ratio``. A cap on any
+member caps the group: ``r_group <= min_j cap_j / ratio_j`` (Lemma 1 of Olmix, arXiv:2602.12237).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import AlignmentError, RegionError, listing
+from mixfast.region import Bound, Region
+
+Matrix = NDArray[np.float64]
+Frozen = Mapping[str, Mapping[str, float]]
+
+# A share is at its limit when it is this near to it; roundings of a share are a thousand times smaller.
+_ROOM = 1e-13
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """A region with each frozen group as one domain.
+
+    Attributes
+    ----------
+    region : Region
+        Of the columns: the groups, in the order given, then the other domains.
+    spread : ndarray (C, K)
+        What one unit of each column is in shares of the domains; rows sum to 1.
+    whole : Region
+        The region of all domains.
+    """
+
+    region: Region
+    spread: Matrix
+    whole: Region
+
+    def expand(self, rows: Matrix) -> Matrix:
+        """Return mixtures (M, K) of the domains, each with the exact sum 1, for mixtures (M, C) of the columns."""
+        free = (np.count_nonzero(self.spread, axis=1) == 1) @ (self.spread > 0.0)
+        return _summing_to_one(rows @ self.spread, self.whole, free > 0)
+
+    def collapse(self, rows: Matrix) -> Matrix:
+        """Return the shares (M, C) of the columns in mixtures (M, K) of the domains."""
+        return rows @ (self.spread > 0.0).T
+
+
+def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
+    """Return the region with each group of ``frozen``, a mapping of names to shares by domain, as one domain.
+
+    Raises
+    ------
+    RegionError
+        If a group is empty, its shares are not positive and finite, or two groups share a domain.
+    AlignmentError
+        If a member is no domain of the region.
+    InfeasibleError
+        If no mixture keeps both the ratios and the limits.
+    """
+    groups = {name: _ratios(name, members, region) for name, members in (frozen or {}).items()}
+    place = {name: index for index, name in enumerate(region.domains)}
+    taken = [member for members in groups.values() for member in members]
+    if len(set(taken)) < len(taken):
+        raise RegionError(
+            f"frozen groups must not overlap; in several: {listing(sorted({n for n in taken if taken.count(n) > 1}))}"
+        )
+    others = [name for name in region.domains if name not in set(taken)]
+    if clash := [name for name in groups if name in others]:
+        raise RegionError(f"these frozen groups have the names of domains outside them: {listing(clash)}; rename them")
+    names = (*groups, *others)
+    spread = np.zeros((len(names), region.n_domains))
+    for row, name in zip(spread, names, strict=True):
+        for member, share in groups.get(name, {name: 1.0}).items():
+            row[place[member]] = share
+    if not groups:
+        return Collapsed(region, spread, region)
+    used = spread > 0.0
+    ratio = np.where(used, spread, 1.0)
+    # A unit in the last place inside, so that the product of group and ratio stays below the cap after rounding.
+    single = used.sum(axis=1) == 1
+    caps = np.where(used, region.cap / ratio, np.inf).min(axis=1) * np.where(single, 1.0, 1.0 - 2.0**-51)
+    floors = np.where(used, region.floor / ratio, 0.0).max(axis=1) * np.where(single, 1.0, 1.0 + 2.0**-51)
+    bounds = [
+        Bound(bound.name, names, float(low), float(high), tuple((spread @ row).tolist()))
+        for bound, row, low, high in zip(
+            region.bounds, region.bound_rows, region.bound_lower, region.bound_upper, strict=True
+        )
+    ]
+    prior = region.prior @ used.T
+    return Collapsed(Region(names, prior=prior, cap=caps, floor=floors, bounds=bounds), spread, region)
+
+
+def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str, float]:
+    if not isinstance(members, Mapping) or not members:
+        raise RegionError(f"frozen[{name!r}] must map domains to shares, at least one, got {members!r}")
+    if unknown := [domain for domain in members if domain not in region.domains]:
+        raise AlignmentError(
+            f"frozen[{name!r}] names {listing(unknown)}, which the region does not have: {listing(region.domains)}"
+        )
+    shares = {domain: float(share) for domain, share in members.items()}
+    if wrong := [f"{domain}={share}" for domain, share in shares.items() if not 0.0 <= share < math.inf]:
+        raise RegionError(f"frozen[{name!r}] must hold finite shares, none below 0, got {listing(wrong)}")
+    total = math.fsum(shares.values())
+    if not total > 0.0:
+        raise RegionError(f"the shares of frozen[{name!r}] sum to 0; freeze something, or set the caps to 0")
+    if nothing := [domain for domain, share in shares.items() if share == 0.0]:
+        raise RegionError(
+            f"frozen[{name!r}] gives {listing(nothing)} the share 0; leave them out and set their cap to 0"
+        )
+    return {domain: share / total for domain, share in shares.items()}
+
+
+def _summing_to_one(rows: Matrix, region: Region, free: NDArray[np.bool_]) -> Matrix:
+    """Move the rounding of each sum into one share: a free one with room on both sides, or else the largest."""
+    room = np.where(free, np.minimum(rows - region.floor, region.cap - rows), -1.0)
+    best = room.argmax(axis=1)
+    for row, k, space in zip(rows, best.tolist(), room.max(axis=1).tolist(), strict=True):
+        column = k if space > _ROOM else int(row.argmax())
+        for _ in range(4):
+            missing = 1.0 - math.fsum(row)
+            if missing == 0.0:
+                break
+            row[column] += missing
+    return rows

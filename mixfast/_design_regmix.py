@@ -1,0 +1,135 @@
+"""RegMix's sampler of mixtures, draw for draw: Dirichlet around a tempered prior, filtered, floored and rounded."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import InfeasibleError, RegionError
+from mixfast.region import Region
+
+Matrix = NDArray[np.float64]
+
+# Each candidate is one of so many draws, of strengths even in the logarithm.
+STRENGTHS = 15
+
+# Rows nearer than this in the sum of absolute differences are one mixture.
+_SAME = 1e-5
+
+# Candidates drawn at a time, a few megabytes.
+_BLOCK = 1024
+
+# What shares may pass a limit of the region by: roundings.
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegMix:
+    """Settings of RegMix's sampler; the defaults are those of its code.
+
+    Attributes
+    ----------
+    temper : float
+        Exponent of the prior in the draws, above 0; 1 leaves it. Default 0.5.
+    strength : (float, float)
+        Smallest and largest strength of the Dirichlet draws. Default 0.1 and 5: from one domain to near the prior.
+    usage : float
+        No share is above ``usage`` times its prior share when drawn. Default 15.
+    minimum : float
+        Smaller shares become 0, others multiples of it. Default 2e-4; the published runs used 1e-3.
+    multiplier : int
+        Candidates drawn for each run. Default 100.
+    """
+
+    temper: float = 0.5
+    strength: tuple[float, float] = (0.1, 5.0)
+    usage: float = 15.0
+    minimum: float = 2e-4
+    multiplier: int = 100
+
+    def __post_init__(self) -> None:
+        low, high = self.strength
+        for what, value, fine in (
+            ("temper", self.temper, 0.0 < self.temper <= 1.0),
+            ("strength", self.strength, 0.0 < low <= high < np.inf),
+            ("usage", self.usage, self.usage > 0.0),
+            ("minimum", self.minimum, 0.0 < self.minimum < 1.0),
+            ("multiplier", self.multiplier, self.multiplier >= 1),
+        ):
+            if not fine:
+                raise RegionError(f"RegMix({what}={value}) is out of range; see its documentation")
+
+
+def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
+    """Return mixtures (runs, K) as RegMix draws them; rows sum to 1 only to within a few multiples of the minimum.
+
+    Without limits but the prior, the bits of the original with both of its generators seeded alike. Caps, floors and
+    bounds of the region reject candidates, in the draw (caps) and at the end (all).
+
+    Raises
+    ------
+    InfeasibleError
+        If too few different candidates pass.
+    """
+    # The two generators of the original, of which numpy has frozen the one and Python the other.
+    numbers, choices = np.random.RandomState(seed), random.Random(seed)
+    open_ = np.flatnonzero(region.prior > 0.0)
+    prior = region.prior[open_]
+    limit = np.minimum(np.minimum(settings.usage * prior, 1.0), region.cap[open_])
+    tempered = prior**settings.temper if settings.temper < 1.0 else prior
+    tempered = tempered / tempered.sum()
+    low, high = np.log10(settings.strength).tolist()
+    strengths = np.logspace(low, high, STRENGTHS)
+    total = runs * settings.multiplier
+    kept = []
+    for start in range(0, total, _BLOCK):
+        count = min(_BLOCK, total - start)
+        # Gamma numbers in the order in which so many single Dirichlet draws would take them, summed as they do.
+        shape = np.broadcast_to(strengths[:, None] * tempered, (count, STRENGTHS, open_.size))
+        drawn = numbers.standard_gamma(shape)
+        pick = [choices.choice(range(STRENGTHS)) for _ in range(count)]
+        rows = drawn[np.arange(count), pick]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows = rows * (1.0 / rows.cumsum(axis=1)[:, -1:])
+        rows = rows[(rows <= limit).all(axis=1)]
+        rows = np.where(rows < settings.minimum, 0.0, rows)
+        rows = rows / rows.sum(axis=1, keepdims=True)
+        rows = np.round(rows / settings.minimum) * settings.minimum
+        kept.append(rows)
+    out = np.zeros((sum(map(len, kept)), region.n_domains))
+    out[:, open_] = np.concatenate(kept)
+    out = _distinct(out[within(region, out)])
+    if len(out) < runs:
+        raise InfeasibleError(
+            f"RegMix's sampler found {len(out)} different mixtures within the limits, expected {runs}, out of {total} "
+            f"candidates; raise the multiplier, loosen the limits, or use method='cover', which rejects nothing"
+        )
+    return out[choices.sample(range(len(out)), runs)]
+
+
+def within(region: Region, rows: Matrix) -> NDArray[np.bool_]:
+    """Which rows (M, K), divided by their sums, lie in the region; caps of 1 and floors of 0 are no limits."""
+    sums = rows.sum(axis=1, keepdims=True)
+    shares = rows / np.where(sums > 0.0, sums, 1.0)
+    fine = (sums[:, 0] > 0.0) & (shares <= region.cap + _SLACK).all(axis=1)
+    fine &= (shares >= region.floor - _SLACK).all(axis=1)
+    # The shares as they are, too: they are what is trained on.
+    fine &= ((rows <= region.cap + _SLACK) | (region.cap >= 1.0)).all(axis=1)
+    if region.bounds:
+        activity = shares @ region.bound_rows.T
+        fine &= (activity >= region.bound_lower - _SLACK).all(axis=1)
+        fine &= (activity <= region.bound_upper + _SLACK).all(axis=1)
+    return np.asarray(fine)
+
+
+def _distinct(rows: Matrix) -> Matrix:
+    """Sort rows, and keep those that differ from the one kept before."""
+    rows = rows[np.lexsort(rows.T)]
+    kept: list[int] = []
+    for index in range(len(rows)):
+        if not kept or np.abs(rows[index] - rows[kept[-1]]).sum() > _SAME:
+            kept.append(index)
+    return rows[kept]

@@ -1,0 +1,275 @@
+"""Which mixtures to train next: swarms that cover a region, RegMix's and Olmix's samplers, and runs added to a swarm."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast import _design_cover, _design_frozen, _design_regmix
+from mixfast._design_regmix import RegMix
+from mixfast.errors import AlignmentError, RegionError, domain_names, listing
+from mixfast.region import Region
+from mixfast.swarm import Swarm
+
+__all__ = ["Design", "RegMix", "advised_runs", "design", "extend"]
+
+Matrix = NDArray[np.float64]
+
+# Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
+_RUNS_PER_NUMBER = 3
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Design:
+    """Mixtures to train: the ratios of a `Swarm` whose metrics are not known yet.
+
+    Attributes
+    ----------
+    ratios : ndarray (R, K), float64, read-only
+    domains : tuple of str
+    runs : tuple of str
+        Ids, unique.
+    method : str
+        How they were drawn.
+    advised : int
+        Runs advised for the numbers that are free, see `advised_runs`.
+    """
+
+    ratios: Matrix
+    domains: tuple[str, ...]
+    runs: tuple[str, ...]
+    method: str
+    advised: int
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __repr__(self) -> str:
+        return f"Design({len(self)} runs; {len(self.domains)} domains: {listing(self.domains, limit=4)}; {self.method})"
+
+    def __str__(self) -> str:
+        enough = "enough" if len(self) >= self.advised else "fewer than advised"
+        return (
+            f"{len(self)} runs, {len(self.domains)} domains, {self.method}; "
+            f"{enough} for a log-linear law: {_RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
+        )
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the mixtures, ids in a column "run", with digits that read back as the same numbers."""
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["run", *self.domains])
+            writer.writerows([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
+
+    def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
+        """Return the `Swarm` of these mixtures and what they reached, (R, J) in the order of `runs`; options as there.
+
+        Raises
+        ------
+        SwarmError
+            As for `Swarm`.
+        """
+        return Swarm(self.ratios, metrics, domains=self.domains, metric_names=metric_names, runs=self.runs, **options)
+
+
+def advised_runs(domains: int | Iterable[str]) -> int:
+    """Return how many runs to train for so many domains: ``3 (m + 1)``.
+
+    A log-linear law ``c + exp(b + a.w)`` has m + 1 numbers to find for m domains whose shares sum to 1 (b is one of the
+    slopes there), and Olmix found the error of its proposals to level off at about three runs for each. Domains frozen
+    together count as one.
+
+    Parameters
+    ----------
+    domains : int or sequence of str
+        Their number, at least 1, or their names.
+
+    Raises
+    ------
+    RegionError
+        If the number is below 1 or no whole number.
+
+    References
+    ----------
+    Olmix (arXiv:2602.12237).
+
+    Examples
+    --------
+    >>> advised_runs(64), advised_runs(["web", "code", "books"])
+    (195, 12)
+    """
+    return (
+        _RUNS_PER_NUMBER * (_count(domains, "domains") + 1)
+        if isinstance(domains, int)
+        else advised_runs(len(domain_names(domains, RegionError)))
+    )
+
+
+def design(
+    region: Region,
+    runs: int | None = None,
+    *,
+    seed: int,
+    method: str | RegMix = "cover",
+    frozen: Mapping[str, Mapping[str, float]] | None = None,
+) -> Design:
+    """Choose the mixtures of a swarm.
+
+    Parameters
+    ----------
+    region : Region
+        What mixtures are allowed; its prior is what draws are gathered around.
+    runs : int, optional
+        Default: what `advised_runs` says of the domains that can have a share, frozen groups counted as one.
+    seed : int
+        The same seed gives the same bits.
+    method : "cover", "regmix" or RegMix, default "cover"
+        "cover" spreads runs over the region: each is the one of a pool that is farthest, in Hellinger distance, from
+        those before it. "regmix" is RegMix's sampler; `RegMix` holds its settings.
+    frozen : mapping of str to mapping of str to float, optional
+        Groups of domains whose ratios to each other are kept: ``{"old": {"web": 0.7, "books": 0.3}}``. With "cover"
+        only.
+
+    Returns
+    -------
+    Design
+        With "cover" rows lie in the region and sum to 1 exactly (by `math.fsum`), and frozen ratios hold to 1e-12. With
+        "regmix" shares are multiples of the minimum, which sum to 1 only to within a few of them, as in the original.
+
+    Raises
+    ------
+    RegionError
+        If an argument is malformed.
+    AlignmentError
+        If ``frozen`` names a domain that the region does not have.
+    InfeasibleError
+        If no mixture keeps the frozen ratios within the limits, or a sampler that rejects finds too few mixtures.
+    BackendError
+        If Numba is missing ("cover").
+
+    Notes
+    -----
+    "cover" rejects nothing: its cost does not depend on how tight the limits are. Choosing takes 20 R^2 K
+    multiplications, about a second for 900 runs of 64 domains; above some thousand runs the draws are used as they are.
+
+    References
+    ----------
+    Liu et al., "RegMix" (arXiv 2407.01492); Olmix (arXiv:2602.12237), Lemma 1, for caps of frozen groups.
+
+    Examples
+    --------
+    >>> region = Region(["web", "code", "books"], cap={"books": 0.1})
+    >>> swarm = design(region, 12, seed=0)
+    >>> swarm.ratios.shape, bool(swarm.ratios[:, 2].max() <= 0.1)
+    ((12, 3), True)
+    """
+    way = _method(method)
+    if isinstance(way, str):
+        columns = _design_frozen.collapsed(region, frozen)
+        advised = advised_runs(int(columns.region.reachable.sum()))
+        count = advised if runs is None else _count(runs, "runs")
+        rows = columns.expand(_design_cover.cover(columns.region, count, seed=_seed(seed)))
+        return _designed(rows, region, _numbered(count, ()), "cover", advised)
+    if frozen:
+        raise RegionError("RegMix's sampler does not know frozen groups; use method='cover'")
+    advised = advised_runs(int(region.reachable.sum()))
+    count = advised if runs is None else _count(runs, "runs")
+    rows = _design_regmix.regmix(region, count, way, seed=_seed(seed))
+    return _designed(rows, region, _numbered(count, ()), "regmix", advised)
+
+
+def extend(
+    swarm: Swarm | Design,
+    region: Region,
+    runs: int,
+    *,
+    seed: int,
+    frozen: Mapping[str, Mapping[str, float]] | None = None,
+) -> Design:
+    """Choose runs to add to those of a swarm, where it has none yet.
+
+    Parameters
+    ----------
+    swarm : Swarm or Design
+        Runs that exist, of the region's domains or some of them: the others had no share in them.
+    region : Region
+        Where the new runs may lie; the old ones may lie outside.
+    runs : int
+        New runs, at least 1.
+    seed, frozen
+        As for `design`.
+
+    Returns
+    -------
+    Design
+        The new runs only, in the order of their use: each is the one of a pool farthest from all before it, so that any
+        first part of them is a good extension too. Ids differ from the swarm's.
+
+    Raises
+    ------
+    AlignmentError
+        If the swarm has domains that the region does not have.
+    RegionError, InfeasibleError, BackendError
+        As for `design`.
+
+    Examples
+    --------
+    >>> region = Region(["web", "code"])
+    >>> first = design(region, 3, seed=0)
+    >>> extend(first, region, 2, seed=0).runs
+    ('3', '4')
+    """
+    if unknown := sorted(set(swarm.domains) - set(region.domains)):
+        raise AlignmentError(
+            f"the swarm has domains that the region lacks: {listing(unknown)}; the region's are: "
+            f"{listing(region.domains)}. Rename the swarm's by Swarm.align, or leave out the runs that use them"
+        )
+    count = _count(runs, "runs")
+    columns = _design_frozen.collapsed(region, frozen)
+    there = np.zeros((len(swarm.runs), region.n_domains))
+    there[:, [region.domains.index(name) for name in swarm.domains]] = swarm.ratios
+    known = columns.collapse(there)
+    rows = columns.expand(_design_cover.cover(columns.region, count, seed=_seed(seed), there=known))
+    advised = max(advised_runs(int(columns.region.reachable.sum())) - len(swarm.runs), 0)
+    return _designed(rows, region, _numbered(count, swarm.runs), "cover", advised)
+
+
+def _designed(rows: Matrix, region: Region, runs: tuple[str, ...], method: str, advised: int) -> Design:
+    rows = np.ascontiguousarray(rows)
+    rows.setflags(write=False)
+    return Design(rows, region.domains, runs, method, advised)
+
+
+def _method(given: object) -> str | RegMix:
+    if isinstance(given, RegMix):
+        return given
+    known = {"cover": "cover", "regmix": RegMix()}
+    if not isinstance(given, str) or given not in known:
+        raise RegionError(f"method must be one of {listing(known)}, or settings such as RegMix(), got {given!r}")
+    return cast("str | RegMix", known[given])
+
+
+def _numbered(count: int, taken: Iterable[str]) -> tuple[str, ...]:
+    """Ids that count on from the largest number among those taken."""
+    used = set(taken)
+    start = max((int(run) + 1 for run in used if run.isdecimal()), default=len(used))
+    fresh = tuple(str(start + index) for index in range(count))
+    return fresh if used.isdisjoint(fresh) else tuple(f"new-{run}" for run in fresh)
+
+
+def _count(value: object, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise RegionError(f"{what} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def _seed(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 1 << 32:
+        raise RegionError(f"seed must be a whole number from 0 to 2^32 - 1, got {value!r}")
+    return int(value)

@@ -1,0 +1,292 @@
+"""Designs: where mixtures lie, how exact they are, how evenly they cover, and RegMix's sampler draw for draw."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import time
+
+import numpy as np
+import pytest
+
+from mixfast import designs
+from mixfast.designs import Design, RegMix, advised_runs, design, extend
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError
+from mixfast.region import Region
+from mixfast.swarm import Swarm
+
+pytest.importorskip("numba")
+
+NAMES = [f"d{k:02}" for k in range(24)]
+PILE = {
+    "arxiv": 0.113285273, "freelaw": 0.079608651, "nih_exporter": 0.003913491, "pubmed_central": 0.185375901,
+    "wikipedia_en": 0.051081359, "dm_mathematics": 0.015962925, "github": 0.101750772, "philpapers": 0.003707518,
+    "stackexchange": 0.066529351, "enron": 0.001750772, "gutenberg": 0.027085479, "pile_cc": 0.236869207,
+    "ubuntu_irc": 0.01184346, "europarl": 0.007929969, "hackernews": 0.008032956, "pubmed_abstracts": 0.038825953,
+    "uspto": 0.046446962,
+}  # fmt: skip
+
+
+def pile():
+    return Region(PILE, prior=PILE)
+
+
+def tight(slack, size=64):
+    """Caps a little above a mixture, so that a part of about slack^(size-1) of the simplex is left."""
+    shares = np.random.default_rng(3).dirichlet(np.ones(size))
+    return Region([f"t{k}" for k in range(size)], prior=shares, cap=shares * (1.0 + slack))
+
+
+def check(rows, region):
+    assert [math.fsum(row) for row in rows] == [1.0] * len(rows)
+    # Caps that sum to 1 only up to rounding can only be kept up to rounding.
+    slack = 1e-14 if math.fsum(region.cap) < 1.0 + 1e-12 else 0.0
+    assert (rows >= region.floor - slack).all()
+    assert (rows <= region.cap + slack).all()
+    for row in rows:
+        assert region.violation(row) <= 1e-12
+
+
+def closest(rows):
+    """Smallest Hellinger distance between two rows."""
+    roots = np.sqrt(rows)
+    squares = 2.0 - 2.0 * roots @ roots.T
+    return math.sqrt(max(squares[np.triu_indices(len(rows), 1)].min(), 0.0))
+
+
+# Ours.
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        Region(NAMES),
+        Region(NAMES, prior=np.arange(1, 25), cap=0.2, floor={"d03": 0.1}),
+        Region(NAMES, cap={"d00": 0.0, "d01": 1e-6}),
+        Region(NAMES, cap=1 / 24),
+        Region(NAMES, bounds={("d00", "d01", "d02"): (0.3, 0.5), "even": (NAMES[::2], None, 0.6)}),
+        tight(0.01),
+        Region(["alone"]),
+    ],
+    ids=["free", "caps", "shut", "point", "bounds", "tight", "one"],
+)
+def test_every_mixture_lies_in_the_region_and_sums_to_one(region):
+    found = design(region, 30, seed=1)
+    assert found.ratios.shape == (30, region.n_domains)
+    assert found.domains == region.domains
+    check(found.ratios, region)
+    assert not found.ratios.flags.writeable
+
+
+def test_the_seed_decides():
+    region = Region(NAMES, cap=0.3)
+    one, same, other = (design(region, 20, seed=seed).ratios for seed in (5, 5, 6))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0.01
+
+
+def test_the_first_run_is_the_prior_where_it_is_allowed():
+    region = pile()
+    np.testing.assert_allclose(design(region, 5, seed=0).ratios[0], region.prior, atol=1e-5)
+
+
+def test_a_cover_is_spread_wider_than_draws():
+    region = pile()
+    ours = design(region, 64, seed=0).ratios
+    drawn = design(region, 64, seed=0, method="regmix").ratios
+    uniform = np.random.default_rng(0).dirichlet(np.ones(17), 64)
+    assert closest(ours) > 1.5 * closest(drawn / drawn.sum(axis=1, keepdims=True))
+    assert closest(ours) > 1.5 * closest(uniform)
+    assert np.linalg.matrix_rank(ours) == 17
+
+
+def test_ten_thousand_mixtures_within_caps_that_leave_next_to_nothing():
+    design(tight(1.0), 10, seed=0)
+    # Caps that leave 1e-9 of the simplex and less: the volume is below (slack / (1 + slack))^63 of what the caps span.
+    for slack in (1.0, 0.3, 1e-3):
+        region = tight(slack)
+        start = time.process_time()
+        found = design(region, 10_000, seed=0).ratios
+        assert time.process_time() - start < 1.0
+        assert [math.fsum(row) for row in found] == [1.0] * 10_000
+        assert (found <= region.cap).all()
+
+
+# Frozen groups.
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frozen_ratios_hold(seed):
+    rng = np.random.default_rng(seed)
+    old = dict(zip(NAMES[:20], rng.dirichlet(np.ones(20)), strict=True))
+    region = Region(NAMES, cap={NAMES[0]: 0.5 * old[NAMES[0]], NAMES[22]: 0.5}, floor={NAMES[5]: 0.3 * old[NAMES[5]]})
+    found = design(region, 40, seed=seed, frozen={"old": old}).ratios
+    check(found, region)
+    total = found[:, :20].sum(axis=1)
+    ratios = found[:, :20] / total[:, None]
+    np.testing.assert_allclose(ratios, np.tile(np.array(list(old.values())), (40, 1)), rtol=0, atol=1e-12)
+    # Lemma 1: the tightest member caps the group, and its floor lifts it.
+    assert total.max() <= 0.5 + 1e-12
+    assert total.min() >= 0.3 - 1e-12
+    assert total.max() - total.min() > 0.1
+
+
+def test_several_groups_freeze_apart_and_everything_may_be_frozen():
+    region = Region(NAMES, bounds={"first": (NAMES[:3], None, 0.4)})
+    groups = {"a": {"d00": 3.0, "d05": 1.0}, "b": {"d01": 1.0, "d02": 1.0, "d23": 2.0}}
+    found = design(region, 25, seed=0, frozen=groups)
+    check(found.ratios, region)
+    np.testing.assert_allclose(found.ratios[:, 0], 3 * found.ratios[:, 5], atol=1e-12)
+    assert found.advised == advised_runs(24 - 3)
+    whole = design(Region(NAMES), 2, seed=0, frozen={"all": dict.fromkeys(NAMES, 1.0)}).ratios
+    np.testing.assert_allclose(whole, 1 / 24, atol=1e-15)
+
+
+def test_frozen_shares_of_the_published_case_study(shared_data):
+    import json
+
+    study = json.loads((shared_data / "olmix" / "case_study.json").read_text(encoding="utf-8"))
+    weights = study["stages"]["1_add_stackedu"]["frozen_weights"]
+    weights = next(iter(weights.values())) if isinstance(next(iter(weights.values())), dict) else weights
+    new = [f"stack-edu:{k}" for k in range(15)]
+    found = design(Region([*weights, *new]), seed=0, frozen={"dclm": weights})
+    assert len(found) == 3 * 17
+    ratios = found.ratios[:, : len(weights)]
+    kept = ratios.sum(axis=1) > 1e-3
+    share = ratios[kept] / ratios[kept].sum(axis=1, keepdims=True)
+    old = np.array(list(weights.values()))
+    np.testing.assert_allclose(share, np.tile(old / old.sum(), (kept.sum(), 1)), rtol=0, atol=1e-12)
+
+
+def test_frozen_groups_that_cannot_be():
+    region = Region(NAMES, cap={"d00": 0.1})
+    for frozen, error, words in (
+        ({"a": {"nowhere": 1.0}}, AlignmentError, "nowhere"),
+        ({"a": {}}, RegionError, "at least one"),
+        ({"a": {"d00": -1.0, "d01": 2.0}}, RegionError, "d00=-1"),
+        ({"a": {"d00": 0.0, "d01": 2.0}}, RegionError, "leave them out"),
+        ({"a": {"d00": 1.0}, "b": {"d00": 1.0}}, RegionError, "overlap"),
+        ({"d05": {"d00": 1.0}}, RegionError, "d05"),
+        ({"all": dict.fromkeys(NAMES, 1.0 / 24) | {"d00": 0.2}}, InfeasibleError, "caps sum"),
+    ):
+        with pytest.raises(error, match=words):
+            design(region, 5, seed=0, frozen=frozen)
+
+
+# RegMix's sampler.
+
+
+def plainly(prior, runs, seed):
+    """RegMix's sampler as it is described, one draw at a time."""
+    numbers, choices = np.random.RandomState(seed), random.Random(seed)
+    tempered = np.sqrt(prior) / np.sqrt(prior).sum()
+    kept = []
+    for _ in range(runs * 100):
+        strengths = np.logspace(-1.0, np.log10(5.0), 15)
+        row = choices.choice([numbers.dirichlet(tempered * strength) for strength in strengths])
+        if (row > np.minimum(15 * prior, 1.0)).any():
+            continue
+        row = np.where(row < 2e-4, 0.0, row)
+        kept.append(np.round(row / row.sum() / 2e-4) * 2e-4)
+    ordered = np.array(kept)[np.lexsort(np.array(kept).T)]
+    distinct = [ordered[0]]
+    for row in ordered[1:]:
+        if np.abs(row - distinct[-1]).sum() > 1e-5:
+            distinct.append(row)
+    return np.array(choices.sample(distinct, runs))
+
+
+def test_regmix_draws_what_the_plain_sampler_draws():
+    region = pile()
+    np.testing.assert_array_equal(design(region, 24, seed=42, method="regmix").ratios, plainly(region.prior, 24, 42))
+
+
+def test_regmix_keeps_bounds_floors_and_multiples_and_repeats_nothing():
+    region = pile()
+    found = design(region, 200, seed=42, method="regmix").ratios
+    assert np.abs(found / 2e-4 - np.rint(found / 2e-4)).max() < 1e-9
+    # The usage cap holds for what is drawn; dividing and rounding afterwards moves it by less than their size.
+    assert (found <= 15 * region.prior * 1.01 + 2e-4).all()
+    assert np.abs(found.sum(axis=1) - 1.0).max() < 17 * 1e-4
+    assert min(np.abs(a - b).sum() for a, b in itertools.combinations(found, 2)) > 1e-5
+    assert 0.1 < (found == 0.0).mean() < 0.7
+    np.testing.assert_array_equal(found, design(region, 200, seed=42, method="regmix").ratios)
+
+
+def test_regmix_settings_and_the_limits_of_the_region():
+    region = Region(PILE, prior=PILE, cap={"pile_cc": 0.1}, bounds={("arxiv", "github"): (0.05, None)})
+    found = design(region, 20, seed=1, method=RegMix(minimum=1e-3, strength=(1.0, 20.0))).ratios
+    assert np.abs(found / 1e-3 - np.rint(found / 1e-3)).max() < 1e-9
+    assert all(region.violation(row / row.sum()) < 1e-8 for row in found)
+    with pytest.raises(InfeasibleError, match="method='cover'"):
+        design(tight(0.01), 5, seed=1, method="regmix")
+    with pytest.raises(RegionError, match="minimum"):
+        RegMix(minimum=0.0)
+    with pytest.raises(RegionError, match="frozen"):
+        design(region, 5, seed=1, method="regmix", frozen={"a": {"arxiv": 1.0}})
+
+
+# More runs, numbers of runs, files.
+
+
+def test_an_extension_goes_where_the_swarm_has_not_been():
+    region = Region(["a", "b", "c"])
+    half = Region(["a", "b", "c"], cap={"c": 0.1})
+    first = design(half, 20, seed=0)
+    more = extend(first, region, 10, seed=1)
+    assert more.runs == tuple(str(run) for run in range(20, 30))
+    assert (more.ratios[:, 2] > 0.1).mean() > 0.7
+    both = np.concatenate([first.ratios, more.ratios])
+    assert closest(both) > 0.9 * closest(first.ratios)
+
+
+def test_an_extension_aligns_by_name_and_knows_new_domains():
+    swarm = Swarm([[0.9, 0.1], [0.2, 0.8]], [1.0, 2.0], domains=["b", "a"], metric_names=["loss"], runs=["x", "y"])
+    region = Region(["a", "b", "new"])
+    more = extend(swarm, region, 4, seed=0)
+    turned = Swarm([[0.1, 0.9], [0.8, 0.2]], [1.0, 2.0], domains=["a", "b"], metric_names=["loss"])
+    np.testing.assert_array_equal(more.ratios, extend(turned, region, 4, seed=0).ratios)
+    assert more.ratios[0, 2] > 0.5
+    assert set(more.runs).isdisjoint(swarm.runs)
+    with pytest.raises(AlignmentError, match="lacks: b"):
+        extend(swarm, Region(["a", "new"]), 4, seed=0)
+
+
+def test_advised_runs():
+    assert [advised_runs(k) for k in (1, 24, 64)] == [6, 75, 195]
+    assert advised_runs(NAMES) == 75
+    shut = design(Region(NAMES, cap={"d00": 0.0}), seed=0)
+    assert len(shut) == shut.advised == 72
+    assert "fewer than advised" in str(design(Region(NAMES), 10, seed=0))
+    for wrong in (0, -3, True, 2.5):
+        with pytest.raises(MixfastError):
+            advised_runs(wrong)
+
+
+def test_a_design_becomes_a_swarm(tmp_path):
+    found = design(Region(NAMES), 12, seed=0)
+    metrics = np.linspace(2.0, 3.0, 12)
+    swarm = found.with_metrics(metrics, ["loss"])
+    np.testing.assert_array_equal(swarm.ratios, found.ratios)
+    found.to_csv(tmp_path / "ratios.csv")
+    lines = ["run,loss", *(f"{run},{value!r}" for run, value in zip(found.runs, metrics.tolist(), strict=True))]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines), encoding="utf-8")
+    read = Swarm.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
+    np.testing.assert_array_equal(read.ratios, found.ratios)
+    assert read.runs == found.runs
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"runs": 0}, "runs"), ({"runs": 2.5}, "runs"), ({"seed": -1}, "seed"), ({"method": "lattice"}, "cover")],
+)
+def test_what_is_refused(change, words):
+    arguments = {"runs": 3, "seed": 0, "method": "cover"} | change
+    with pytest.raises(RegionError, match=words):
+        design(Region(NAMES), **arguments)
+
+
+def test_what_the_module_offers():
+    assert isinstance(design(Region(NAMES), 2, seed=0), Design)
+    assert all(getattr(designs, name).__doc__ for name in designs.__all__)
