@@ -6,18 +6,19 @@ import csv
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _design_cover, _design_frozen, _design_regmix
+from mixfast import _design_cover, _design_frozen, _design_olmix, _design_regmix
+from mixfast._design_olmix import Olmix
 from mixfast._design_regmix import RegMix
 from mixfast.errors import AlignmentError, RegionError, domain_names, listing
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
-__all__ = ["Design", "RegMix", "advised_runs", "design", "extend"]
+__all__ = ["Design", "Olmix", "RegMix", "advised_runs", "design", "extend"]
 
 Matrix = NDArray[np.float64]
 
@@ -116,7 +117,7 @@ def design(
     runs: int | None = None,
     *,
     seed: int,
-    method: str | RegMix = "cover",
+    method: str | RegMix | Olmix = "cover",
     frozen: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Design:
     """Choose the mixtures of a swarm.
@@ -129,18 +130,19 @@ def design(
         Default: what `advised_runs` says of the domains that can have a share, frozen groups counted as one.
     seed : int
         The same seed gives the same bits.
-    method : "cover", "regmix" or RegMix, default "cover"
+    method : "cover", "regmix", "olmix", RegMix or Olmix, default "cover"
         "cover" spreads runs over the region: each is the one of a pool that is farthest, in Hellinger distance, from
-        those before it. "regmix" is RegMix's sampler; `RegMix` holds its settings.
+        those before it. "regmix" is RegMix's sampler and "olmix" Olmix's of sources and topics; `RegMix` and `Olmix`
+        hold their settings.
     frozen : mapping of str to mapping of str to float, optional
-        Groups of domains whose ratios to each other are kept: ``{"old": {"web": 0.7, "books": 0.3}}``. With "cover"
-        only.
+        Groups of domains whose ratios to each other are kept: ``{"old": {"web": 0.7, "books": 0.3}}``. Not with
+        "regmix". With "olmix" a group is one source of its name, or one topic where that is "source:topic".
 
     Returns
     -------
     Design
-        With "cover" rows lie in the region and sum to 1 exactly (by `math.fsum`), and frozen ratios hold to 1e-12. With
-        "regmix" shares are multiples of the minimum, which sum to 1 only to within a few of them, as in the original.
+        With "cover" and "olmix" rows sum to 1 exactly (by `math.fsum`), lie in the region, "olmix" to within 1e-9, and
+        frozen ratios hold to 1e-12. With "regmix" shares are multiples of the minimum, which sum to 1 only to within a few of them, as in the original.
 
     Raises
     ------
@@ -170,18 +172,19 @@ def design(
     ((12, 3), True)
     """
     way = _method(method)
-    if isinstance(way, str):
-        columns = _design_frozen.collapsed(region, frozen)
-        advised = advised_runs(int(columns.region.reachable.sum()))
-        count = advised if runs is None else _count(runs, "runs")
-        rows = columns.expand(_design_cover.cover(columns.region, count, seed=_seed(seed)))
-        return _designed(rows, region, _numbered(count, ()), "cover", advised)
-    if frozen:
-        raise RegionError("RegMix's sampler does not know frozen groups; use method='cover'")
-    advised = advised_runs(int(region.reachable.sum()))
+    if isinstance(way, RegMix) and frozen:
+        raise RegionError("RegMix's sampler does not know frozen groups; use method='cover' or 'olmix'")
+    groups = _design_olmix.qualities(region, frozen or {}) if isinstance(way, Olmix) else frozen
+    columns = _design_frozen.collapsed(region, groups)
+    advised = advised_runs(int(columns.region.reachable.sum()))
     count = advised if runs is None else _count(runs, "runs")
-    rows = _design_regmix.regmix(region, count, way, seed=_seed(seed))
-    return _designed(rows, region, _numbered(count, ()), "regmix", advised)
+    if isinstance(way, RegMix):
+        rows, name = _design_regmix.regmix(region, count, way, seed=_seed(seed)), "regmix"
+    elif isinstance(way, Olmix):
+        rows, name = columns.expand(_design_olmix.olmix(columns, count, way, seed=_seed(seed))), "olmix"
+    else:
+        rows, name = columns.expand(_design_cover.cover(columns.region, count, seed=_seed(seed))), "cover"
+    return _designed(rows, region, _numbered(count, ()), name, advised)
 
 
 def extend(
@@ -246,13 +249,13 @@ def _designed(rows: Matrix, region: Region, runs: tuple[str, ...], method: str, 
     return Design(rows, region.domains, runs, method, advised)
 
 
-def _method(given: object) -> str | RegMix:
-    if isinstance(given, RegMix):
+def _method(given: object) -> str | RegMix | Olmix:
+    if isinstance(given, RegMix | Olmix):
         return given
-    known = {"cover": "cover", "regmix": RegMix()}
+    known: dict[str, str | RegMix | Olmix] = {"cover": "cover", "regmix": RegMix(), "olmix": Olmix()}
     if not isinstance(given, str) or given not in known:
         raise RegionError(f"method must be one of {listing(known)}, or settings such as RegMix(), got {given!r}")
-    return cast("str | RegMix", known[given])
+    return known[given]
 
 
 def _numbered(count: int, taken: Iterable[str]) -> tuple[str, ...]:

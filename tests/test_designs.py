@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mixfast import designs
-from mixfast.designs import Design, RegMix, advised_runs, design, extend
+from mixfast.designs import Design, Olmix, RegMix, advised_runs, design, extend
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError
 from mixfast.region import Region
 from mixfast.swarm import Swarm
@@ -204,14 +204,14 @@ def test_regmix_draws_what_the_plain_sampler_draws():
 
 def test_regmix_keeps_bounds_floors_and_multiples_and_repeats_nothing():
     region = pile()
-    found = design(region, 200, seed=42, method="regmix").ratios
+    found = design(region, 100, seed=42, method="regmix").ratios
     assert np.abs(found / 2e-4 - np.rint(found / 2e-4)).max() < 1e-9
     # The usage cap holds for what is drawn; dividing and rounding afterwards moves it by less than their size.
     assert (found <= 15 * region.prior * 1.01 + 2e-4).all()
     assert np.abs(found.sum(axis=1) - 1.0).max() < 17 * 1e-4
     assert min(np.abs(a - b).sum() for a, b in itertools.combinations(found, 2)) > 1e-5
     assert 0.1 < (found == 0.0).mean() < 0.7
-    np.testing.assert_array_equal(found, design(region, 200, seed=42, method="regmix").ratios)
+    np.testing.assert_array_equal(found, design(region, 100, seed=42, method="regmix").ratios)
 
 
 def test_regmix_settings_and_the_limits_of_the_region():
@@ -225,6 +225,114 @@ def test_regmix_settings_and_the_limits_of_the_region():
         RegMix(minimum=0.0)
     with pytest.raises(RegionError, match="frozen"):
         design(region, 5, seed=1, method="regmix", frozen={"a": {"arxiv": 1.0}})
+
+
+# Olmix's sampler.
+
+TREE = {
+    "code:c": 30, "code:python": 70, "pdf": 200, "web:art": 100, "web:law": 50, "web:news:high": 60, "web:news:low": 240,
+    "web:sport": 250,
+}  # fmt: skip
+
+
+def tree(**options):
+    return Region(TREE, prior=TREE, **options)
+
+
+def multiples(row):
+    """Whether shares are whole numbers of one unit, which is one in between 0.9 and 1.1 times 1 / 500."""
+    return any(np.abs(row * n - np.rint(row * n)).max() < 1e-9 for n in range(450, 550))
+
+
+def test_olmix_floors_rounds_and_repeats_nothing():
+    found = design(tree(), 60, seed=0, method="olmix").ratios
+    assert [math.fsum(row) for row in found] == [1.0] * 60
+    news = found[:, 5] + found[:, 6]
+    parts = np.delete(found, 6, axis=1)
+    parts[:, 5] = news
+    assert all(multiples(row) for row in parts)
+    assert parts[parts > 0].min() > 0.9 * 0.002
+    np.testing.assert_allclose(found[:, 5], 0.2 * news, atol=1e-15)
+    assert min(np.abs(a - b).max() for a, b in itertools.combinations(found, 2)) > 1e-6
+    np.testing.assert_array_equal(found, design(tree(), 60, seed=0, method="olmix").ratios)
+    turned = Region(dict(reversed(TREE.items())), prior=dict(reversed(TREE.items())))
+    np.testing.assert_allclose(found, design(turned, 60, seed=0, method="olmix").ratios[:, ::-1], atol=1e-15)
+
+
+def test_olmix_sparse_and_dense_swarms():
+    sparse = design(tree(), 80, seed=0, method=Olmix(minimum=0.05)).ratios
+    dense = design(tree(), 80, seed=0, method=Olmix(strength=(1.0, 20.0), minimum=1e-4)).ratios
+    assert (sparse == 0.0).mean() > 2 * (dense == 0.0).mean()
+    assert sparse[sparse > 0].min() > 0.2 * 0.045
+
+
+def test_olmix_draws_have_the_priors_as_means():
+    dense = Olmix(strength=(50.0, 50.0), minimum=1e-6, multiplier=1)
+    found = design(tree(), 500, seed=1, method=dense).ratios
+    np.testing.assert_allclose(found.mean(axis=0), np.array(list(TREE.values())) / 1000, atol=0.008)
+    own = Olmix(
+        strength=(50.0, 50.0), minimum=1e-6, multiplier=1, source_prior={"code": 0.5, "pdf": 0.3, "web": 0.2},
+        topic_prior={"code:c": 0.9, "code:python": 0.1},
+    )  # fmt: skip
+    found = design(tree(), 500, seed=1, method=own).ratios
+    np.testing.assert_allclose(found.mean(axis=0)[:3], [0.45, 0.05, 0.3], atol=0.01)
+    flat = design(tree(), 500, seed=1, method=Olmix(strength=(50.0, 50.0), minimum=1e-6, temperature=0.01)).ratios
+    np.testing.assert_allclose(flat.mean(axis=0)[:3], [1 / 6, 1 / 6, 1 / 3], atol=0.01)
+
+
+def test_olmix_nonzero_sets_given_shares_and_distance():
+    way = Olmix(minimum=0.05, nonzero=("code", "web:art", "pdf"), apart=0.05)
+    found = design(tree(), 40, seed=2, method=way).ratios
+    assert (found[:, :2].sum(axis=1) > 0).all()
+    assert (found[:, 2] > 0).all()
+    assert (found[:, 3] > 0).all()
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(found, 2)) >= 0.05
+    way = Olmix(minimum=(0.01, 0.1), source_share={"pdf": 0.25})
+    found = design(tree(), 40, seed=2, method=way).ratios
+    topics = found[:, 3:] / np.maximum(found[:, 3:].sum(axis=1, keepdims=True), 1e-300)
+    topics[:, 2] += topics[:, 3]
+    assert topics[:, [0, 1, 2, 4]][topics[:, [0, 1, 2, 4]] > 0].min() >= 0.1
+    np.testing.assert_allclose(np.median(found[:, 2]), 0.25, atol=0.03)
+
+
+def test_olmix_limits_repetition():
+    region = Region.from_tokens(TREE, 1000, max_epochs=4)
+    found = design(region, 40, seed=3, method=Olmix(proxy_tokens=500)).ratios
+    epochs = found * 500 / np.array(list(TREE.values()))
+    assert epochs.max() <= 1.0
+    assert epochs.max() > 0.8
+    free = design(region, 40, seed=3, method="olmix").ratios
+    assert (free * 500 / np.array(list(TREE.values()))).max() > 1.5
+    with pytest.raises(RegionError, match="from_tokens"):
+        design(tree(), 4, seed=0, method=Olmix(proxy_tokens=500))
+
+
+def test_olmix_virtual_domains_keep_their_ratios():
+    old = {name: 1.0 + k for k, name in enumerate(TREE) if not name.startswith("code")}
+    way = Olmix(source_prior={"old": 0.75, "code": 0.25}, minimum=0.05)
+    found = design(tree(cap={"pdf": 0.12}), 40, seed=4, frozen={"old": old}, method=way)
+    total = found.ratios[:, 2:].sum(axis=1)
+    kept = total > 0
+    want = np.array(list(old.values())) / sum(old.values())
+    np.testing.assert_allclose(found.ratios[kept, 2:] / total[kept, None], np.tile(want, (kept.sum(), 1)), atol=1e-12)
+    # Lemma 1: the cap of one member is a cap on all of them.
+    assert 0.5 < total.max() <= 0.12 / want[0] + 1e-9
+    assert found.method == "olmix"
+    assert found.advised == advised_runs(3)
+
+
+def test_olmix_refuses_what_it_does_not_know():
+    for way, error, words in (
+        (Olmix(source_prior={"wiki": 1.0}), AlignmentError, "wiki"),
+        (Olmix(topic_prior={"web:wiki": 1.0}), AlignmentError, "web:wiki"),
+        (Olmix(nonzero=("news",)), AlignmentError, "news"),
+        (Olmix(minimum=0.45, multiplier=1), InfeasibleError, "method='cover'"),
+    ):
+        with pytest.raises(error, match=words):
+            design(tree(), 60, seed=0, method=way)
+    for options in ({"strength": (5.0, 1.0)}, {"minimum": 0.0}, {"source_share": {"pdf": 1.5}}, {"nonzero": "pdf"}):
+        with pytest.raises(RegionError, match=next(iter(options))):
+            Olmix(**options)
 
 
 # More runs, numbers of runs, files.
