@@ -34,19 +34,19 @@ def cover(region: Region, runs: int, *, seed: int, there: Matrix | None = None) 
     """
     budget = min(_POOL * runs, _WORK // max(runs * region.n_domains, 1))
     if budget < 2 * runs:
-        return _pool(region, runs, seed)
-    pool = _pool(region, budget, seed)
+        return pool(region, runs, seed)
+    points = pool(region, budget, seed)
     if there is None:
-        pool[0] = _candidates.around(region.prior, 1e12, region.floor, region.cap, 1, seed=seed)[0]
+        points[0] = _candidates.around(region.prior, 1e12, region.floor, region.cap, 1, seed=seed)[0]
         if region.bounds:
-            pool[0] = region.project(pool[0])
-    return pool[farthest(pool, runs, there)]
+            points[0] = region.project(points[0])
+    return points[farthest(points, runs, there)]
 
 
-def farthest(pool: Matrix, runs: int, there: Matrix | None) -> NDArray[np.int64]:
-    """Positions of ``runs`` rows of the pool, each the farthest from ``there`` and those before; without, from row 0."""
-    roots = np.sqrt(np.maximum(pool, 0.0))
-    nearest = np.full(len(pool), np.inf)
+def farthest(points: Matrix, runs: int, there: Matrix | None) -> NDArray[np.int64]:
+    """Positions of ``runs`` of the points, each the farthest from ``there`` and those before; without, from row 0."""
+    roots = np.sqrt(np.maximum(points, 0.0))
+    nearest = np.full(len(points), np.inf)
     for known in [] if there is None else np.sqrt(there):
         np.minimum(nearest, 2.0 - 2.0 * (roots @ known), out=nearest)
     chosen = np.empty(runs, dtype=np.int64)
@@ -59,7 +59,8 @@ def farthest(pool: Matrix, runs: int, there: Matrix | None) -> NDArray[np.int64]
     return chosen
 
 
-def _pool(region: Region, count: int, seed: int) -> Matrix:
+def pool(region: Region, count: int, seed: int) -> Matrix:
+    """Draw mixtures (count, K) of the region, some uniform and some around the prior, of all degrees of sparsity."""
     # A part for each strength and one uniform; the uniform one takes what does not divide.
     seeds = np.random.SeedSequence(seed).generate_state(len(_STRENGTHS) + 1).tolist()
     part = count // (len(_STRENGTHS) + 1)
@@ -69,6 +70,6 @@ def _pool(region: Region, count: int, seed: int) -> Matrix:
         _candidates.sample(region, part, centre=tempered, strength=strength, seed=own)
         for strength, own in zip(_STRENGTHS, seeds[:-1], strict=True)
     ]
-    pool = np.concatenate(parts)
+    points = np.concatenate(parts)
     # In any order, so that the draws as they are, where there is no choice, are mixed as well.
-    return pool[np.random.default_rng(seed).permutation(count)]
+    return points[np.random.default_rng(seed).permutation(count)]

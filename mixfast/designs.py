@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _design_cover, _design_frozen, _design_olmix, _design_regmix
+from mixfast import _design_cover, _design_frozen, _design_next, _design_olmix, _design_regmix
 from mixfast._design_olmix import Olmix
 from mixfast._design_regmix import RegMix
+from mixfast._target import Objective, Target, resolve
 from mixfast.errors import AlignmentError, RegionError, domain_names, listing
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
-__all__ = ["Design", "Olmix", "RegMix", "advised_runs", "design", "extend"]
+__all__ = ["Design", "NextRuns", "Olmix", "RegMix", "advised_runs", "design", "extend", "next_runs"]
 
 Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
 
 # Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
 _RUNS_PER_NUMBER = 3
@@ -77,6 +79,42 @@ class Design:
             As for `Swarm`.
         """
         return Swarm(self.ratios, metrics, domains=self.domains, metric_names=metric_names, runs=self.runs, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class NextRuns:
+    """Mixtures to train next, and what each is expected to buy.
+
+    Attributes
+    ----------
+    design : Design
+        The mixtures, first things first.
+    gain : ndarray (q,)
+        What each run is expected to buy, given those before it, in the unit of ``bought``.
+    bought : str
+        "nats of information on the coefficients", or "expected improvement of the objective".
+    predicted, sd : ndarray (q,)
+        The objective that the law expects of each, to be minimised, and its standard deviation, before any of them.
+    best : float
+        The objective that the law expects of the best run there is.
+    """
+
+    design: Design
+    gain: Vector
+    bought: str
+    predicted: Vector
+    sd: Vector
+    best: float
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.design)} runs to train next, for {self.bought}; the best so far has {self.best:.6g}"]
+        lines += [
+            f"{run}: gain {gain:.3g}, predicted {value:.6g} +- {sd:.2g}"
+            for run, gain, value, sd in zip(
+                self.design.runs, self.gain.tolist(), self.predicted.tolist(), self.sd.tolist(), strict=True
+            )
+        ]
+        return "\n".join(lines)
 
 
 def advised_runs(domains: int | Iterable[str]) -> int:
@@ -241,6 +279,116 @@ def extend(
     rows = columns.expand(_design_cover.cover(columns.region, count, seed=_seed(seed), there=known))
     advised = max(advised_runs(int(columns.region.reachable.sum())) - len(swarm.runs), 0)
     return _designed(rows, region, _numbered(count, swarm.runs), "cover", advised)
+
+
+def next_runs(
+    swarm: Swarm,
+    law: Any,
+    region: Region,
+    q: int,
+    *,
+    objective: Objective = None,
+    way: str = "auto",
+    among: Swarm | Design | None = None,
+    seed: int = 0,
+) -> NextRuns:
+    """Choose the ``q`` mixtures to train next, given runs and the laws fitted to them.
+
+    Parameters
+    ----------
+    swarm : Swarm
+        The runs there are.
+    law : Fit
+        What `mixfast.laws.fit` made of them.
+    region : Region
+        What mixtures are allowed.
+    q : int
+        Runs to choose, at least 1.
+    objective : optional
+        Which metrics count, as for `propose`.
+    way : "auto", "information" or "improvement"
+        "information": D-optimal, the runs that say most of the coefficients of log-linear laws. "improvement": the
+        largest expected improvement on the best run, for laws that know their uncertainty. "auto": information where
+        all laws that count are log-linear, improvement otherwise.
+    among : Swarm or Design, optional
+        Mixtures to choose from, with their ids, in place of candidates drawn from the region; those that the swarm has
+        already, or that lie outside the region, are left out.
+    seed : int, default 0
+
+    Returns
+    -------
+    NextRuns
+
+    Raises
+    ------
+    AlignmentError
+        If swarm, law, region and ``among`` do not name the same domains.
+    RegionError
+        If an argument is malformed, or fewer than q candidates are left.
+    BackendError
+        If Numba is missing.
+
+    Notes
+    -----
+    4096 candidates, half of them around the best run. The best run is the one of the best prediction, not of the best
+    measurement, which may have been luck. "information" takes 4096 J K (K + q) multiplications, "improvement" one
+    prediction of 4096 mixtures with standard deviations.
+
+    References
+    ----------
+    Jones, Schonlau and Welch 1998 (expected improvement); González et al. 2016, arXiv:1505.08052 (batches of it).
+    """
+    count, random = _count(q, "q"), _seed(seed)
+    known = swarm.align(region.domains).ratios
+    target = resolve(objective, law)
+    if set(law.domains) != set(region.domains):
+        raise AlignmentError.between("the law", law.domains, "the region", region.domains)
+    order = [region.domains.index(name) for name in law.domains]
+    before = target.score(law.predict(known[:, order]))
+    inside = np.array([region.violation(row) <= 1e-6 for row in known])
+    # A mixture that is not allowed cannot be the one to improve on, unless there is no other.
+    first = int(np.where(inside | ~inside.any(), before, np.inf).argmin())
+    ids: tuple[str, ...]
+    if among is None:
+        points, ids = _design_next.pool(region, region.project(known[first]), seed=random), ()
+    else:
+        points, ids = _others(among, region, known)
+    if len(points) < count:
+        raise RegionError(f"q is {count}, but only {len(points)} candidates are left in the region and not yet trained")
+    values, spread = law.predict(points[:, order]), law.sd(points[:, order])
+    mean, sd = target.score(values), target.spread(values, spread)
+    if _informs(way, law, target):
+        chosen, gain = _design_next.informative(law, target, points[:, order], count)
+        bought = "nats of information on the coefficients"
+    else:
+        chosen, gain = _design_next.improving(mean, sd, float(before[first]), points, known, count)
+        bought = "expected improvement of the objective"
+    runs = _numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())
+    advised = max(advised_runs(int(region.reachable.sum())) - len(swarm), 0)
+    rows = points[chosen]
+    return NextRuns(
+        _designed(rows, region, runs, "next", advised), gain, bought, mean[chosen], sd[chosen], float(before[first])
+    )
+
+
+def _informs(way: str, law: Any, target: Target) -> bool:
+    """Whether runs are chosen for information; an error where the law does not allow it."""
+    if way not in ("auto", "information", "improvement"):
+        raise RegionError(f"way must be auto, information or improvement, got {way!r}")
+    other = [target.metrics[j] for j in target.used if law.law_of(target.metrics[j])[0].name != "log_linear"]
+    if way == "information" and other:
+        raise RegionError(f"way='information' needs log-linear laws; of another kind: {listing(other)}")
+    return way != "improvement" and not other
+
+
+def _others(among: Swarm | Design, region: Region, known: Matrix) -> tuple[Matrix, tuple[str, ...]]:
+    """Mixtures that the region allows and no run has had, in the order of the region's domains, and their ids."""
+    if set(among.domains) != set(region.domains):
+        raise AlignmentError.between("among", among.domains, "the region", region.domains)
+    points = among.ratios[:, [among.domains.index(name) for name in region.domains]]
+    points = points / points.sum(axis=1, keepdims=True)
+    new = np.array([np.abs(known - row).sum(axis=1).min() > 1e-9 and region.contains(row, 1e-9) for row in points])
+    return points[new], tuple(run for run, fresh in zip(among.runs, new.tolist(), strict=True) if fresh)
 
 
 def _designed(rows: Matrix, region: Region, runs: tuple[str, ...], method: str, advised: int) -> Design:
