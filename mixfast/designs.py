@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mixfast import _design_cover, _design_frozen, _design_next, _design_olmix, _design_regmix
+from mixfast._design_nouns import RUNS_PER_NUMBER, Design, NextRuns
 from mixfast._design_olmix import Olmix
 from mixfast._design_regmix import RegMix
 from mixfast._target import Objective, Target, resolve
@@ -23,98 +21,6 @@ __all__ = ["Design", "NextRuns", "Olmix", "RegMix", "advised_runs", "design", "e
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
-
-# Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
-_RUNS_PER_NUMBER = 3
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Design:
-    """Mixtures to train: the ratios of a `Swarm` whose metrics are not known yet.
-
-    Attributes
-    ----------
-    ratios : ndarray (R, K), float64, read-only
-    domains : tuple of str
-    runs : tuple of str
-        Ids, unique.
-    method : str
-        How they were drawn.
-    advised : int
-        Runs advised for the numbers that are free, see `advised_runs`.
-    """
-
-    ratios: Matrix
-    domains: tuple[str, ...]
-    runs: tuple[str, ...]
-    method: str
-    advised: int
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-    def __repr__(self) -> str:
-        return f"Design({len(self)} runs; {len(self.domains)} domains: {listing(self.domains, limit=4)}; {self.method})"
-
-    def __str__(self) -> str:
-        enough = "enough" if len(self) >= self.advised else "fewer than advised"
-        return (
-            f"{len(self)} runs, {len(self.domains)} domains, {self.method}; "
-            f"{enough} for a log-linear law: {_RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
-        )
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the mixtures, ids in a column "run", with digits that read back as the same numbers."""
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["run", *self.domains])
-            writer.writerows([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
-
-    def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
-        """Return the `Swarm` of these mixtures and what they reached, (R, J) in the order of `runs`; options as there.
-
-        Raises
-        ------
-        SwarmError
-            As for `Swarm`.
-        """
-        return Swarm(self.ratios, metrics, domains=self.domains, metric_names=metric_names, runs=self.runs, **options)
-
-
-@dataclass(frozen=True, eq=False)
-class NextRuns:
-    """Mixtures to train next, and what each is expected to buy.
-
-    Attributes
-    ----------
-    design : Design
-        The mixtures, first things first.
-    gain : ndarray (q,)
-        What each run is expected to buy, given those before it, in the unit of ``bought``.
-    bought : str
-        "nats of information on the coefficients", or "expected improvement of the objective".
-    predicted, sd : ndarray (q,)
-        The objective that the law expects of each, to be minimised, and its standard deviation, before any of them.
-    best : float
-        The objective that the law expects of the best run there is.
-    """
-
-    design: Design
-    gain: Vector
-    bought: str
-    predicted: Vector
-    sd: Vector
-    best: float
-
-    def __str__(self) -> str:
-        lines = [f"{len(self.design)} runs to train next, for {self.bought}; the best so far has {self.best:.6g}"]
-        lines += [
-            f"{run}: gain {gain:.3g}, predicted {value:.6g} +- {sd:.2g}"
-            for run, gain, value, sd in zip(
-                self.design.runs, self.gain.tolist(), self.predicted.tolist(), self.sd.tolist(), strict=True
-            )
-        ]
-        return "\n".join(lines)
 
 
 def advised_runs(domains: int | Iterable[str]) -> int:
@@ -143,11 +49,8 @@ def advised_runs(domains: int | Iterable[str]) -> int:
     >>> advised_runs(64), advised_runs(["web", "code", "books"])
     (195, 12)
     """
-    return (
-        _RUNS_PER_NUMBER * (_count(domains, "domains") + 1)
-        if isinstance(domains, int)
-        else advised_runs(len(domain_names(domains, RegionError)))
-    )
+    number = domains if isinstance(domains, int) else len(domain_names(domains, RegionError))
+    return RUNS_PER_NUMBER * (_count(number, "domains") + 1)
 
 
 def design(

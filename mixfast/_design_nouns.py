@@ -1,0 +1,110 @@
+"""Mixtures that are to be trained, and what each is expected to buy."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast.errors import listing
+from mixfast.swarm import Swarm
+
+Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
+
+# Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
+RUNS_PER_NUMBER = 3
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Design:
+    """Mixtures to train: the ratios of a `Swarm` whose metrics are not known yet.
+
+    Attributes
+    ----------
+    ratios : ndarray (R, K), float64, read-only
+    domains : tuple of str
+    runs : tuple of str
+        Ids, unique.
+    method : str
+        How they were drawn.
+    advised : int
+        Runs advised for the numbers that are free, see `advised_runs`.
+    """
+
+    ratios: Matrix
+    domains: tuple[str, ...]
+    runs: tuple[str, ...]
+    method: str
+    advised: int
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __repr__(self) -> str:
+        return f"Design({len(self)} runs; {len(self.domains)} domains: {listing(self.domains, limit=4)}; {self.method})"
+
+    def __str__(self) -> str:
+        enough = "enough" if len(self) >= self.advised else "fewer than advised"
+        return (
+            f"{len(self)} runs, {len(self.domains)} domains, {self.method}; "
+            f"{enough} for a log-linear law: {RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
+        )
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the mixtures, ids in a column "run", with digits that read back as the same numbers."""
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["run", *self.domains])
+            writer.writerows([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
+
+    def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
+        """Return the `Swarm` of these mixtures and what they reached, (R, J) in the order of `runs`; options as there.
+
+        Raises
+        ------
+        SwarmError
+            As for `Swarm`.
+        """
+        return Swarm(self.ratios, metrics, domains=self.domains, metric_names=metric_names, runs=self.runs, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class NextRuns:
+    """Mixtures to train next, and what each is expected to buy.
+
+    Attributes
+    ----------
+    design : Design
+        The mixtures, first things first.
+    gain : ndarray (q,)
+        What each run is expected to buy, given those before it, in the unit of ``bought``.
+    bought : str
+        "nats of information on the coefficients", or "expected improvement of the objective".
+    predicted, sd : ndarray (q,)
+        The objective that the law expects of each, to be minimised, and its standard deviation, before any of them.
+    best : float
+        The objective that the law expects of the best run there is.
+    """
+
+    design: Design
+    gain: Vector
+    bought: str
+    predicted: Vector
+    sd: Vector
+    best: float
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.design)} runs to train next, for {self.bought}; the best so far has {self.best:.6g}"]
+        lines += [
+            f"{run}: gain {gain:.3g}, predicted {value:.6g} +- {sd:.2g}"
+            for run, gain, value, sd in zip(
+                self.design.runs, self.gain.tolist(), self.predicted.tolist(), self.sd.tolist(), strict=True
+            )
+        ]
+        return "\n".join(lines)
