@@ -353,9 +353,9 @@ def test_an_extension_goes_where_the_swarm_has_not_been():
 def test_an_extension_aligns_by_name_and_knows_new_domains():
     swarm = Swarm([[0.9, 0.1], [0.2, 0.8]], [1.0, 2.0], domains=["b", "a"], metric_names=["loss"], runs=["x", "y"])
     region = Region(["a", "b", "new"])
-    more = extend(swarm, region, 4, seed=0)
+    more = extend(swarm, region, 30, seed=0)
     turned = Swarm([[0.1, 0.9], [0.8, 0.2]], [1.0, 2.0], domains=["a", "b"], metric_names=["loss"])
-    np.testing.assert_array_equal(more.ratios, extend(turned, region, 4, seed=0).ratios)
+    np.testing.assert_array_equal(more.ratios, extend(turned, region, 30, seed=0).ratios)
     assert more.ratios[0, 2] > 0.5
     assert set(more.runs).isdisjoint(swarm.runs)
     with pytest.raises(AlignmentError, match="lacks: b"):

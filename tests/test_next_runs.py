@@ -101,6 +101,7 @@ def test_candidates_are_told_by_name_and_never_chosen_again():
     found = next_runs(swarm, law, REGION.align(["c", "a", "d", "b"]), 6, among=pool, seed=0)
     ids = [int(run[3:]) for run in found.design.runs]
     assert len(set(ids)) == 6
+    assert found.design.runs == next_runs(swarm, law, REGION, 6, among=pool, seed=0).design.runs
     both = np.concatenate([swarm.ratios, more.ratios])
     np.testing.assert_allclose(found.design.ratios, both[ids][:, [2, 0, 3, 1]], atol=1e-15)
     assert all(np.abs(swarm.ratios - both[k]).sum(axis=1).min() > 1e-9 for k in ids)
