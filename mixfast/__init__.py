@@ -7,7 +7,11 @@
 'optimal'
 """
 
-from mixfast import mde, proposers
+from mixfast import designs as designs
+from mixfast import mde as mde
+from mixfast import proposers as proposers
+from mixfast import reuse as reuse
+from mixfast.designs import design
 from mixfast.laws import fit
 from mixfast.mixture import Mixture
 from mixfast.proposers import propose
@@ -16,5 +20,5 @@ from mixfast.solver import solve
 from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable
 
-__all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "fit", "mde", "propose", "proposers", "solve"]
+__all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "design", "fit", "propose", "solve"]
 __version__ = "0.1.0"
