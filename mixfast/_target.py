@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mixfast import _swarm_names
 from mixfast._exact import Exponentials
 from mixfast._objective import Matrix, Vector
 from mixfast.errors import listing
@@ -125,6 +126,9 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
         found = [j for j, metric in enumerate(metrics) if metric.startswith(name[:-1])]
         if found:
             return found
+    meant = _swarm_names.lookup(metrics, [name], "metric")[0] if isinstance(name, str) else None
+    if meant is not None:
+        return [metrics.index(meant)]
     raise ValueError(f"objective names {name!r}, which the law does not know; its metrics are: {listing(metrics, 100)}")
 
 

@@ -163,7 +163,7 @@ def test_what_is_refused():
     swarm = swarm_of()
     with pytest.raises(ValueError, match="no law 'cubic'"):
         fit(swarm, "cubic")
-    with pytest.raises(ValueError, match="no metric loss_9"):
+    with pytest.raises(ValueError, match="no metric 'loss_9'"):
         fit(swarm, "linear", metrics=["loss_9"])
     with pytest.raises(ValueError, match="has no fit"):
         fit(swarm, object())
@@ -278,3 +278,16 @@ def test_a_summary_tells_of_objectives_over_several_units():
     assert "different units" in propose(found, objective="worst").summary()
     for objective in ({"c4": 1, "pile": 2}, "arc_acc"):
         assert "different units" not in propose(found, objective=objective).summary()
+
+
+def test_a_shared_prefix_may_be_left_out():
+    swarm = swarm_of()
+    long = Swarm(
+        swarm.ratios, swarm.values, domains=["train_" + name for name in DOMAINS], metric_names=["m/loss_0", "m/loss_1"]
+    )
+    found = fit(long, "log_linear", metrics=["loss_1", "m/loss_0"], folds=0)
+    assert found.metrics == ("m/loss_1", "m/loss_0")
+    assert found.law_of("loss_0")[1] == found.law_of("m/loss_0")[1]
+    shares = dict(zip(DOMAINS, swarm.ratios[0], strict=True))
+    assert np.array_equal(found.predict(shares), found.predict(long.ratios[0]))
+    assert propose(found, objective="loss_0").mixture == propose(found, objective="m/loss_0").mixture

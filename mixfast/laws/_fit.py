@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import AlignmentError, MixfastWarning, listing
+from mixfast import _swarm_names
+from mixfast.errors import MixfastWarning, listing
 from mixfast.laws import _report, _table
 from mixfast.laws._foreign import Foreign
 from mixfast.laws._protocol import Law, Matrix, Vector
@@ -89,9 +90,7 @@ class Fit:
 
     def law_of(self, metric: str) -> tuple[Law, int]:
         """The fitted law object of a metric, and the metric's column in what it predicts."""
-        if metric not in self._place:
-            raise ValueError(f"no metric {metric!r} in this fit, which has {listing(self.metrics)}")
-        return self._place[metric]
+        return self._place[metric if metric in self._place else _swarm_names.one(self.metrics, metric, "metric")]
 
     @property
     def report(self) -> str:
@@ -401,18 +400,13 @@ def _aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[
     """Columns of values (R, K), named by `names`, in the order of `domains`."""
     if tuple(names) == tuple(domains):
         return values
-    if set(names) != set(domains):
-        raise AlignmentError.between(what, names, "the fit", domains)
-    return np.ascontiguousarray(values[:, [list(names).index(name) for name in domains]])
+    return np.ascontiguousarray(values[:, _swarm_names.pairing(names, domains, what, "the fit")])
 
 
 def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
     if isinstance(metrics, str):
         raise ValueError(f"metrics must be a sequence of names, got the single string {metrics!r}; write [{metrics!r}]")
-    unknown = [name for name in metrics if name not in swarm.metrics]
-    if unknown:
-        raise ValueError(f"no metric {listing(unknown)} in the swarm, which has {listing(swarm.metrics)}")
-    return tuple(metrics)
+    return tuple(swarm.metric(name) for name in metrics)
 
 
 def _of(values: Any, swarm: Swarm, metric: str) -> str:
