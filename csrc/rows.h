@@ -34,12 +34,6 @@ typedef struct {
     const double *offset; /* packed: (n,) the row maxima that were subtracted, or NULL */
 } mf_rows;
 
-typedef struct {
-    double value;     /* sum_i c_i * -log(p_i.w); +inf when some row has no mass */
-    double *gradient; /* (ncol,) or NULL */
-    double *hessian;  /* (ncol, ncol) symmetric, or NULL */
-} mf_sums;
-
 /* Facts of a table found in one sweep; NaN is left out of the extremes. */
 typedef struct {
     double largest, smallest; /* over all elements */

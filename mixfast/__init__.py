@@ -7,18 +7,41 @@
 'optimal'
 """
 
-from mixfast import designs as designs
-from mixfast import mde as mde
-from mixfast import proposers as proposers
-from mixfast import reuse as reuse
-from mixfast.designs import design
-from mixfast.laws import fit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mixfast.mixture import Mixture
-from mixfast.proposers import propose
 from mixfast.region import Region
 from mixfast.solver import solve
-from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable
+
+if TYPE_CHECKING:
+    from mixfast import designs as designs
+    from mixfast import mde as mde
+    from mixfast import proposers as proposers
+    from mixfast import reuse as reuse
+    from mixfast.designs import design
+    from mixfast.laws import fit
+    from mixfast.proposers import propose
+    from mixfast.swarm import Swarm
 
 __all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "design", "fit", "propose", "solve"]
 __version__ = "0.1.0"
+
+# Who solves a table, in a data loader say, does not wait for the rest: it is imported when first asked for.
+_LATER = {"Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers"}
+_MODULES = ("designs", "mde", "proposers", "reuse")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"mixfast.{name}")
+    if name in _LATER:
+        found = getattr(import_module(f"mixfast.{_LATER[name]}"), name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module 'mixfast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
