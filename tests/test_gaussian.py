@@ -345,3 +345,31 @@ def test_few_runs_rank_mixtures_of_regmix(shared_data, runs, ranks, error):
     assert np.mean(found) >= ranks
     assert np.mean(errors) <= error
     assert 0.85 <= np.mean(covered) <= 0.95
+
+
+def test_runs_left_out_in_closed_form_are_those_of_the_rest():
+    """Conditioning on the other runs, one at a time and together, with the settings that all of them gave."""
+    rng = np.random.default_rng(0)
+    x = rng.dirichlet(np.ones(4), 40)
+    y = np.c_[2.0 + np.exp(-x[:, 0]), x[:, 1] ** 2] + 0.01 * rng.standard_normal((40, 2))
+    y[3, 1] = np.nan
+    law = GaussianProcess().fit(x, y)
+    runs = np.array([3, 7, 21])
+    value, sd = law.left_out(runs)
+    assert np.isnan(value[0, 1])
+    for metric in range(2):
+        rows = np.flatnonzero(np.isfinite(y[:, metric]))
+        upper = np.triu(law._factor(metric))
+        cover = upper.T @ upper
+        target = cover @ law._alpha[metric, rows]
+        out = np.isin(rows, runs)
+        across = cover[np.ix_(out, ~out)] @ np.linalg.inv(cover[np.ix_(~out, ~out)])
+        mean = law._constant[metric] + law._scale[metric] * (across @ target[~out])
+        spread = np.sqrt(np.diagonal(cover[np.ix_(out, out)] - across @ cover[np.ix_(~out, out)]))
+        spread = spread * law._scale[metric] * law._widen[metric]
+        if law._logged[metric]:
+            mean = law._floor[metric] + np.exp(mean)
+            spread = spread * (mean - law._floor[metric])
+        seen = np.isfinite(y[runs, metric])
+        np.testing.assert_allclose(value[seen, metric], mean, rtol=1e-6)
+        np.testing.assert_allclose(sd[seen, metric], spread, rtol=1e-5)

@@ -288,6 +288,12 @@ def fit(
         Part(tries[key].fitted, tuple(tries[key].columns.index(j) for j in columns), tuple(columns))
         for key, columns in winners.items()
     ]
+    notes += [
+        f"errors of {tries[key].law.name} on runs left out are a few per cent too low: with more than {_SETTLED_RUNS} runs its settings "
+        "are those that all of them gave"
+        for key in winners
+        if tries[key].settled
+    ]
     for key, part in zip(winners, parts, strict=True):
         notes += _named(
             getattr(part.law, "notes", ()), [chosen[j] for j in tries[key].columns], part.own, swarm.domains
@@ -345,6 +351,9 @@ class _Try:
     fitted: Law = field(init=False)
     guess: Matrix = field(init=False)
     spread: Matrix = field(init=False)
+    settled: bool = field(
+        default=False, init=False
+    )  # left-out runs were predicted with the settings that all runs gave
 
     def run(self, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> dict[int, str]:
         """Do what `_run` does; metrics that the law refuses, most often for too few runs, leave `columns`, with the reason."""
@@ -372,6 +381,7 @@ class _Try:
         self.guess, self.spread = np.full(own.shape, np.nan), np.full(own.shape, np.nan)
         # With so many runs, what a few settings learnt from those left out is next to nothing, and refits are minutes.
         closed = getattr(self.fitted, "left_out", None) if len(x) > _SETTLED_RUNS else None
+        self.settled = closed is not None and bool(parts)
         for train, test in parts:
             if closed is not None:
                 self.guess[test], self.spread[test] = closed(test)

@@ -44,6 +44,14 @@ class Law(Protocol):
         ...
 
 
+class Closed(Protocol):
+    """A law that knows, without another fit, what it would have said of its own runs had it not seen them."""
+
+    def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
+        """Values and standard deviations (M, J) of the runs with these indices, left out together; settings stay as they are."""
+        ...
+
+
 class Smooth(Protocol):
     """A law that knows its gradients."""
 
