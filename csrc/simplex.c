@@ -77,7 +77,7 @@ static void settle(const double *lo, const double *hi, ptrdiff_t n, double total
             if (lo[j] < out[j] && out[j] < hi[j]) out[j] = clamp(out[j] + each, lo[j], hi[j]);
         missing = total - sum_of(out, n);
     }
-    const double noise = (double)(n + 8) * DBL_EPSILON * fmax(1.0, fabs(total));
+    const double noise = (double)(n + 1) * DBL_EPSILON * fmax(1.0, fabs(total));
     for (ptrdiff_t j = 0; j < n && fabs(missing) > noise; j++) {
         const double moved = clamp(out[j] + missing, lo[j], hi[j]);
         missing -= moved - out[j];
