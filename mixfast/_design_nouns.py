@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast import _swarm_checks, _swarm_files
 from mixfast.errors import listing
+from mixfast._swarm_files import Source
 from mixfast.swarm import Swarm
 
 Matrix = NDArray[np.float64]
@@ -56,12 +56,23 @@ class Design:
             f"{enough} for a log-linear law: {RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
         )
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the mixtures, ids in a column "run", with digits that read back as the same numbers."""
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["run", *self.domains])
-            writer.writerows([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
+    def to_csv(self, target: Source) -> None:
+        """Write the mixtures to a path or an open file: ids in a column "run", digits that read back as the same numbers."""
+        rows = ([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
+        _swarm_files.write_csv(target, ["run", *self.domains], rows)
+
+    @classmethod
+    def from_csv(cls, source: Source) -> Design:
+        """Read mixtures that `to_csv` wrote, or the ratios of a `Swarm`: a run a row, ids in "run", "run_id" or "index".
+
+        Raises
+        ------
+        SwarmError
+            If the file has no ids, or its numbers are no shares; the message names file, column and run.
+        """
+        domains, runs, shares = _swarm_files.read_mixtures(source)
+        ratios, _ = _swarm_checks.shares(shares, tuple(domains), runs)
+        return cls(ratios, tuple(domains), runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
 
     def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
         """Return the `Swarm` of these mixtures and what they reached, (R, J) in the order of `runs`; options as there.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast import _reuse_text
-from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError
+from mixfast._reuse_changes import ReuseError
+from mixfast._reuse_pending import Pending, described
 from mixfast.errors import AlignmentError, MixfastError, listing
 from mixfast.mixture import Mixture
+from mixfast.region import Region
 
 if TYPE_CHECKING:
     from mixfast.reuse import Reuse
@@ -49,6 +51,8 @@ class Entry:
         What spoke against it.
     mixture : dict of str to float
         The mixture it ended in, over all domains.
+    tokens : dict of str to int
+        Tokens of the domains then; empty where they were not known.
     """
 
     when: str
@@ -63,6 +67,7 @@ class Entry:
     loss: float | None
     warnings: tuple[str, ...]
     mixture: dict[str, float]
+    tokens: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class Ledger:
     Attributes
     ----------
     entries : tuple of Entry
+    pending : Pending or None
+        The update that is planned and not recorded yet, see `begin`.
 
     Examples
     --------
@@ -81,17 +88,51 @@ class Ledger:
     """
 
     entries: tuple[Entry, ...]
+    pending: Pending | None = None
 
     @classmethod
-    def start(cls, mixture: Mapping[str, float], *, why: str, when: str | None = None) -> Ledger:
-        """Return the ledger of a first mixture; ``when`` is today's date by default."""
+    def start(
+        cls, mixture: Mapping[str, float], *, why: str, when: str | None = None, tokens: Mapping[str, int] | None = None
+    ) -> Ledger:
+        """Return the ledger of a first mixture; ``when`` is today's date by default, ``tokens`` those of the domains."""
         first = Mixture.from_dict(dict(mixture)).as_dict()
-        return cls((Entry(_day(when), _reason(why), "start", (), None, {}, (), 0, 0, None, (), first),))
+        if tokens is not None and set(tokens) != set(first):
+            raise AlignmentError.between("the token counts", tokens, "the mixture", first)
+        known = {} if tokens is None else {name: int(tokens[name]) for name in first}
+        return cls((Entry(_day(when), _reason(why), "start", (), None, {}, (), 0, 0, None, (), first, known),))
 
     @property
     def mixture(self) -> Mixture:
         """The present mixture: what the next update starts from."""
         return Mixture.from_dict(self.entries[-1].mixture)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Tokens of the present domains, as far as the updates told them; empty where they did not."""
+        return dict(self.entries[-1].tokens)
+
+    def begin(
+        self, plan: Reuse, *, why: str, objective: Iterable[str] = (), kl: float = 0.0, when: str | None = None
+    ) -> Ledger:
+        """Return the ledger with a planned update, in the place of any other: `reuse.resume` builds the plan again.
+
+        Parameters
+        ----------
+        plan : Reuse
+            Made from this ledger's present mixture.
+        why, when
+            As for `record`.
+        objective, kl
+            What the proposal is to be made with.
+
+        Raises
+        ------
+        ReuseError, AlignmentError
+            If the plan was made from another mixture.
+        """
+        self._check(plan)
+        pending = Pending.of(plan, why=_reason(why), when=_day(when), objective=tuple(objective), kl=float(kl))
+        return Ledger(self.entries, pending)
 
     def record(self, plan: Reuse, mixture: Mapping[str, float], *, why: str, when: str | None = None) -> Ledger:
         """Return the ledger with one more update.
@@ -112,16 +153,12 @@ class Ledger:
         ReuseError
             If the plan was made from another mixture, or the result does not have its frozen ratios; the ledger stays as it is.
         """
-        old, update = self.mixture, plan.update
-        if set(old) != {*update.kept, *update.gone}:
-            raise AlignmentError.between(
-                "the ledger's mixture", old, "the plan's old domains", update.kept + update.gone
-            )
-        total = sum(old[name] for name in plan.frozen)
-        moved = [name for name, ratio in plan.frozen.items() if abs(old[name] - total * ratio) > _SAME]
-        if moved:
+        update = plan.update
+        self._check(plan)
+        if self.pending is not None and self.pending.changes != tuple(map(described, update.changes)):
             raise ReuseError(
-                f"the plan was made from another mixture than the ledger's last: {listing(moved)} differ; plan from ledger.mixture"
+                f"the plan of {self.pending.when} ({self.pending.why}) is open: record that one, or drop it with "
+                "dataclasses.replace(ledger, pending=None)"
             )
         if set(mixture) == set(plan.part.domains):
             result = plan.expand(mixture)
@@ -132,7 +169,7 @@ class Ledger:
             _day(when),
             _reason(why),
             plan.kind,
-            tuple(map(_described, update.changes)),
+            tuple(map(described, update.changes)),
             plan.virtual,
             plan.frozen.as_dict(),
             plan.reopened,
@@ -141,6 +178,7 @@ class Ledger:
             plan.loss,
             plan.warnings,
             result.as_dict(),
+            _tokens(plan.part.full),
         )
         return Ledger((*self.entries, entry))
 
@@ -184,9 +222,25 @@ class Ledger:
 
     # Inside.
 
+    def _check(self, plan: Reuse) -> None:
+        """Refuse a plan that was made from another mixture."""
+        old, update = self.mixture, plan.update
+        if set(old) != {*update.kept, *update.gone}:
+            raise AlignmentError.between(
+                "the ledger's mixture", old, "the plan's old domains", update.kept + update.gone
+            )
+        total = sum(old[name] for name in plan.frozen)
+        moved = [name for name, ratio in plan.frozen.items() if abs(old[name] - total * ratio) > _SAME]
+        if moved:
+            raise ReuseError(
+                f"the plan was made from another mixture than the ledger's last: {listing(moved)} differ; plan from ledger.mixture"
+            )
+
     def _document(self) -> dict[str, Any]:
-        updates = [json.loads(json.dumps(asdict(entry))) for entry in self.entries]
-        return {"format": FORMAT, "checksum": _checksum(updates), "updates": updates}
+        content: dict[str, Any] = {"updates": [_plain(entry) for entry in self.entries]}
+        if self.pending is not None:
+            content["pending"] = _plain(self.pending)
+        return {"format": FORMAT, "checksum": _checksum(content), **content}
 
     @classmethod
     def _of(cls, document: Any) -> Ledger:
@@ -196,18 +250,20 @@ class Ledger:
         updates = document.get("updates")
         if not isinstance(updates, list) or not updates:
             raise ReuseError("the ledger holds no updates; begin one with Ledger.start")
-        if document.get("checksum") != (wanted := _checksum(updates)):
+        content = {name: document[name] for name in ("updates", "pending") if name in document}
+        if document.get("checksum") != (wanted := _checksum(content)):
             raise ReuseError(
                 f"the ledger was changed since it was written: its checksum is {document.get('checksum')!r}, its content's "
                 f"{wanted!r}. Undo the edit; if it is meant, write this checksum into the file"
             )
         try:
             entries = tuple(_entry(update) for update in updates)
+            pending = Pending.from_dict(content["pending"]) if "pending" in content else None
         except (TypeError, KeyError, ValueError) as problem:
             if isinstance(problem, MixfastError):
                 raise
             raise ReuseError(f"an update of the ledger lacks a field or has an unknown one: {problem}") from problem
-        return cls(entries)
+        return cls(entries, pending)
 
 
 def _entry(update: dict[str, Any]) -> Entry:
@@ -217,18 +273,24 @@ def _entry(update: dict[str, Any]) -> Entry:
     return entry
 
 
-def _checksum(updates: Any) -> str:
-    text = json.dumps(updates, sort_keys=True, separators=(",", ":"))
+def _plain(entry: Entry | Pending) -> dict[str, Any]:
+    """The fields as lists, dicts, numbers and strings; tokens only where they are known."""
+    fields = json.loads(json.dumps(asdict(entry)))
+    return {name: value for name, value in fields.items() if name != "tokens" or value}
+
+
+def _tokens(region: Region) -> dict[str, int]:
+    if region.available is None:
+        return {}
+    return dict(zip(region.domains, region.available.tolist(), strict=True))
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    # A ledger without a plan has the checksum of its updates alone.
+    checked = content if "pending" in content else content["updates"]
+    text = json.dumps(checked, sort_keys=True, separators=(",", ":"))
     # It guards against slips, not against forgery: sixteen digits are enough.
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _described(change: Change) -> dict[str, Any]:
-    if isinstance(change, Partition):
-        return {"change": "partition", "parent": change.parent, "parts": list(change.parts)}
-    if isinstance(change, (Add, Remove)):
-        return {"change": "add" if isinstance(change, Add) else "remove", "domains": list(change.domains)}
-    return {"change": "revise", "domains": dict(change.renamed)}
 
 
 def _day(when: str | None) -> str:

@@ -120,3 +120,35 @@ def expanded(part: Collapse, swarm: Swarm) -> Swarm:
         direction=swarm.direction,
         unit=swarm.unit,
     )
+
+
+def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
+    """Runs over all domains, or over the collapsed ones already, as runs over the collapsed ones."""
+    if set(swarm.domains) == set(part.domains):
+        return swarm.align(part.domains)
+    if set(swarm.domains) != set(part.full.domains):
+        raise AlignmentError.between("the swarm", swarm.domains, "the reuse plan", part.full.domains)
+    whole = swarm.align(part.full.domains)
+    rows, off = [], []
+    for run, shares in zip(whole.runs, whole.ratios.tolist(), strict=True):
+        try:
+            found = part.collapse(dict(zip(part.full.domains, shares, strict=True)))
+        except ReuseError:
+            off.append(run)
+        else:
+            rows.append([found[name] for name in part.domains])
+    if off:
+        raise ReuseError(
+            f"these runs do not have the frozen ratios of {part.virtual!r}: {listing(off)}; leave out runs of other plans, and "
+            "write shares with nine digits at least"
+        )
+    return Swarm(
+        rows,
+        whole.values,
+        domains=part.domains,
+        metric_names=whole.metrics,
+        runs=whole.runs,
+        chosen=whole.chosen,
+        direction=whole.direction,
+        unit=whole.unit,
+    )

@@ -210,6 +210,21 @@ def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[ob
     return Joined(arguments, dropped, tuple(dict.fromkeys(ignored + more)))
 
 
+def read_mixtures(source: Source) -> tuple[list[str], tuple[str, ...], NDArray[np.float64]]:
+    """Return the domains, the ids of the runs and the shares (R, K) of a file of mixtures alone."""
+    raw = read_csv(source, "ratios")
+    key = next((name for name in ID_NAMES if name in raw.names), None)
+    if key is None:
+        raise SwarmError(
+            f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES)}; it has {listing(map(repr, raw.names))}"
+        )
+    ids = run_ids(raw.cells(raw.names.index(key)), raw.where)
+    domains, _ = _columns(raw, {key, CHOSEN}, ())
+    if not domains:
+        raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
+    return domains, ids, _table(raw, domains, ids)
+
+
 def _key(ratios: Raw, metrics: Raw, id: str | None) -> str:
     wanted = ID_NAMES if id is None else (id,)
     for name in wanted:
@@ -369,15 +384,16 @@ def write(
     marked = bool(chosen.any())
     flags = [[str(int(mark))] if marked else [] for mark in chosen]
     header = ["run", *([CHOSEN] if marked else []), *domains]
-    _write_csv(
+    write_csv(
         ratios, header, ([run, *flag, *row] for run, flag, row in zip(runs, flags, shares.tolist(), strict=True))
     )
     # NaN is the only number that differs from itself.
     cells = ([value if value == value else "" for value in row] for row in values.tolist())
-    _write_csv(metrics, ["run", *measured], ([run, *row] for run, row in zip(runs, cells, strict=True)))
+    write_csv(metrics, ["run", *measured], ([run, *row] for run, row in zip(runs, cells, strict=True)))
 
 
-def _write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write one table to a path or an open file."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

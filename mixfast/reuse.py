@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, R
 from mixfast._reuse_collapse import Collapse, Matrix, Vector
 from mixfast._reuse_coupling import Coupling, StandIn, kappa
 from mixfast._reuse_ledger import Entry, Ledger
-from mixfast._reuse_swarm import Carried, expanded, swarm
+from mixfast._reuse_pending import Pending, change_of, region_of
+from mixfast._reuse_swarm import Carried, collapsed, expanded, swarm
 from mixfast._target import Objective
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
 from mixfast.mixture import Mixture
@@ -28,14 +29,16 @@ from mixfast.region import Region
 from mixfast.swarm import Swarm
 
 __all__ = [
-    "Add", "Carried", "Coupling", "Entry", "Ledger", "Partition", "Remove", "Reuse", "ReuseError", "Revise", "full",
-    "kappa", "partial", "swarm",
+    "Add", "Carried", "Coupling", "Entry", "Ledger", "Partition", "Pending", "Remove", "Reuse", "ReuseError", "Revise", "full",
+    "kappa", "partial", "resume", "swarm",
 ]  # fmt: skip
 
 # Olmix's advice (RQ2): so many runs for each number a law has to find, one for each domain and a constant.
 _RUNS_PER_NUMBER = 3
 # Of the predicted gain; Olmix's partial reuse kept 98 % of it.
 _ALLOWED = 0.02
+# A share that was at its cap, and was written with nine digits, is not above it.
+_AT_CAP = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +122,10 @@ class Reuse:
     def expand_swarm(self, runs: Swarm) -> Swarm:
         """Return the runs of a swarm over the collapsed domains as runs over all domains, to be carried to later updates."""
         return expanded(self.part, runs)
+
+    def collapse_swarm(self, runs: Swarm) -> Swarm:
+        """Return runs that were trained on expanded mixtures over the collapsed domains; `ReuseError` names runs with other ratios."""
+        return collapsed(self.part, runs)
 
     def collapse(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return the collapsed shares of a mixture with the frozen ratios; `ReuseError` where it has others."""
@@ -294,6 +301,31 @@ def partial(
     return _plan("partial", shares, update, where, chosen, stand_in, kl, virtual, allowed, [])
 
 
+def resume(ledger: Ledger) -> Reuse:
+    """Return the plan that `Ledger.begin` noted, as it was: what is frozen, its limits, and what was predicted of it.
+
+    Raises
+    ------
+    ReuseError
+        If no update is planned.
+
+    Examples
+    --------
+    >>> ledger = Ledger.start({"web": 0.75, "code": 0.25}, why="first swarm")
+    >>> plan = full(ledger.mixture, Add(["math"]), Region(["web", "code", "math"]))
+    >>> resume(ledger.begin(plan, why="maths came")).frozen == plan.frozen
+    True
+    """
+    pending = ledger.pending
+    if pending is None:
+        raise ReuseError("the ledger has no open plan: plan an update first")
+    changes = [change_of(change) for change in pending.changes]
+    plan = partial(
+        ledger.mixture, changes, region_of(pending.region), reopen=pending.reopened, virtual=pending.virtual
+    )
+    return replace(plan, kind=pending.kind, loss=pending.loss, warnings=pending.warnings, notes=())
+
+
 def _checked(mixture: Mapping[str, float], changes: Any, region: Region) -> tuple[Mixture, Update, Region]:
     shares = mixture if isinstance(mixture, Mixture) else Mixture.from_dict(mixture)
     update = Update.of(changes, shares.domains)
@@ -388,7 +420,9 @@ def _doubts(
     """Why this reuse may not be safe."""
     out = []
     caps: dict[str, Vector] = dict(zip(region.domains, region.cap.tolist(), strict=True))
-    over = [f"{name} ({shares[name]:.4g} > {caps[name]:.4g})" for name in part.frozen if shares[name] > caps[name]]
+    over = [
+        f"{name} ({shares[name]:.4g} > {caps[name]:.4g})" for name in part.frozen if shares[name] > caps[name] + _AT_CAP
+    ]
     if over:
         out.append(
             f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {part.virtual!r} at most "

@@ -1,0 +1,134 @@
+"""An update that is planned and whose runs are being trained: what a ledger keeps of it, to build the same plan again afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixfast._limits import Bound
+from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise
+from mixfast.region import Region
+
+if TYPE_CHECKING:
+    from mixfast.reuse import Reuse
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A planned update.
+
+    Attributes
+    ----------
+    when, why, kind, changes, virtual, reopened, loss, warnings
+        As in `Entry`, of the day of the plan.
+    objective : tuple of str
+        What the update is to be good for, as the user wrote it.
+    kl : float
+        Weight of the KL divergence to the prior.
+    region : dict
+        The limits over the new domains, as `limits_of` writes them.
+    """
+
+    when: str
+    why: str
+    kind: str
+    changes: tuple[dict[str, Any], ...]
+    virtual: str
+    reopened: tuple[str, ...]
+    loss: float | None
+    warnings: tuple[str, ...]
+    objective: tuple[str, ...]
+    kl: float
+    region: dict[str, Any]
+
+    @classmethod
+    def of(cls, plan: Reuse, *, why: str, when: str, objective: tuple[str, ...], kl: float) -> Pending:
+        """What to keep of a plan."""
+        return cls(
+            when,
+            why,
+            plan.kind,
+            tuple(map(described, plan.update.changes)),
+            plan.virtual,
+            plan.reopened,
+            plan.loss,
+            plan.warnings,
+            objective,
+            kl,
+            limits_of(plan.part.full),
+        )
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Pending:
+        """Read what `dataclasses.asdict` made of one."""
+        lists = {name: tuple(document[name]) for name in ("changes", "reopened", "warnings", "objective")}
+        return cls(**{**document, **lists})
+
+
+def described(change: Change) -> dict[str, Any]:
+    """A change as plain names."""
+    if isinstance(change, Partition):
+        return {"change": "partition", "parent": change.parent, "parts": list(change.parts)}
+    if isinstance(change, (Add, Remove)):
+        return {"change": "add" if isinstance(change, Add) else "remove", "domains": list(change.domains)}
+    return {"change": "revise", "domains": dict(change.renamed)}
+
+
+def change_of(document: Mapping[str, Any]) -> Change:
+    """The change that `described` wrote."""
+    kind = document["change"]
+    if kind == "partition":
+        return Partition(document["parent"], document["parts"])
+    if kind in ("add", "remove"):
+        return (Add if kind == "add" else Remove)(document["domains"])
+    if kind == "revise":
+        return Revise(document["domains"])
+    raise ReuseError(f"the ledger has an unknown change: {kind!r}")
+
+
+def limits_of(region: Region) -> dict[str, Any]:
+    """A region as plain names and numbers; `region_of` builds it again."""
+    # Files hold no infinity; so many epochs are no limit either.
+    epochs = None if region.max_epochs is None else np.minimum(region.max_epochs, 1e300)
+    named = {
+        "prior": region.prior if region.has_prior else None,
+        "cap": region.cap,
+        "floor": region.floor,
+        "available": region.available,
+        "max_epochs": epochs,
+    }
+    out: dict[str, Any] = {"domains": list(region.domains), "target_tokens": region.target_tokens}
+    for name, values in named.items():
+        out[name] = None if values is None else dict(zip(region.domains, values.tolist(), strict=True))
+    out["bounds"] = [
+        {
+            "name": bound.name,
+            "domains": list(bound.domains),
+            "coefficients": list(bound.coefficients),
+            "lower": _finite(float(low)),
+            "upper": _finite(float(high)),
+        }
+        for bound, low, high in zip(region.bounds, region.bound_lower, region.bound_upper, strict=True)
+    ]
+    return out
+
+
+def region_of(document: Mapping[str, Any]) -> Region:
+    """The region that `limits_of` wrote."""
+    bounds = [
+        Bound(each["name"], tuple(each["domains"]), each["lower"], each["upper"], tuple(each["coefficients"]))
+        for each in document["bounds"]
+    ]
+    limits = {name: document[name] for name in ("prior", "cap", "floor")} | {"bounds": bounds or None}
+    if document["available"] is None:
+        return Region(document["domains"], **limits)
+    supply = {name: document["available"][name] for name in document["domains"]}
+    return Region.from_tokens(supply, document["target_tokens"], max_epochs=document["max_epochs"], **limits)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
