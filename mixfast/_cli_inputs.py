@@ -161,13 +161,58 @@ def _yaml_texts(text: str) -> dict[str, str]:
     return found
 
 
-def region(args: Any, domains: Sequence[str], owner: str = "the table") -> Region | None:
-    """Return the region that the options describe for the owner's domains, or None where they limit nothing."""
+def groups(path: str) -> dict[str, dict[str, float]]:
+    """Return groups of shares by domain, two levels of ``name:``, from a yaml or json file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if Path(path).suffix.lower() == ".json":
+            found = json.loads(text, object_pairs_hook=_unique)
+        else:
+            found = _yaml_groups(text)
+        if not isinstance(found, dict) or not found or not all(isinstance(group, dict) for group in found.values()):
+            raise InputError("expected groups of shares: a line 'group:', below it, indented, lines of 'domain: share'")
+        return {
+            name: {domain: _value(domain, str(share), number) for domain, share in group.items()}
+            for name, group in found.items()
+        }
+    except (MixfastError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+        raise InputError(f"{path}: {problem}") from None
+
+
+def _yaml_groups(text: str) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    members: dict[str, str] | None = None
+    for place, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#") or line.rstrip() == "---":
+            continue
+        match = _YAML_LINE.match(line.rstrip())
+        if match is None:
+            raise InputError(f"line {place} is not 'name: number': {line.strip()!r}")
+        name, value = _yaml_name(match, place), match["value"]
+        if bool(match["indent"]) == (value is None):
+            raise InputError(f"line {place}: expected 'group:', or an indented 'domain: share', got {line.strip()!r}")
+        where: Mapping[str, Any] | None = found if value is None else members
+        if where is None or name in where:
+            raise InputError(f"line {place}: {name!r} is {'in no group' if where is None else 'given twice'}")
+        if value is None:
+            members = found[name] = {}
+        elif members is not None:
+            members[name] = value.strip("'\"")
+    return found
+
+
+def region(
+    args: Any, domains: Sequence[str], owner: str = "the table", *, known: Mapping[str, int] | None = None
+) -> Region | None:
+    """Return the region that the options describe for the owner's domains, or None where they limit nothing.
+
+    Counts that are ``known`` need not be in the file of ``--tokens``, nor need there be a file where all are.
+    """
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
     bounds = limits(args.limit, domains)
     prior = _prior(args.prior, domains, owner)
     epochs = named("--max-epochs", args.max_epochs, domains)
-    if args.tokens is None:
+    if args.tokens is None and not (known and args.budget is not None):
         if epochs is not None:
             raise InputError("--max-epochs needs --tokens and --budget: how often tokens repeat follows from both")
         if cap is None and floor is None and bounds is None and prior is None:
@@ -175,8 +220,8 @@ def region(args: Any, domains: Sequence[str], owner: str = "the table") -> Regio
         return Region(domains, prior=prior, cap=cap, floor=floor, bounds=bounds)
     if args.budget is None:
         raise InputError("--tokens needs --budget: the tokens of the whole training run, for example --budget 1T")
-    available = numbers(args.tokens, count)
-    _same_names(args.tokens, available, domains, owner)
+    available = dict(known or {}) | ({} if args.tokens is None else numbers(args.tokens, count))
+    _same_names(args.tokens or f"the counts in {owner}", available, domains, owner)
     extra = {} if epochs is None else {"max_epochs": epochs}
     return Region.from_tokens(
         {name: available[name] for name in domains},

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
+import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixfast import _cli_inputs as inputs
 from mixfast._cli_inputs import InputError
+
+if TYPE_CHECKING:
+    from mixfast.designs import Design
+    from mixfast.mixture import Mixture
 
 # Shorter than this, nobody wonders whether it still runs.
 _QUIET_SECONDS = 1.0
@@ -123,10 +129,45 @@ def plain(value: Any) -> Any:
 
 def check_out(given: str | None) -> None:
     """Refuse a mixture file that could not be written, before the work begins."""
+    if given is not None and Path(given).suffix.lower() not in (".yaml", ".yml", ".json"):
+        raise InputError(f"--out {given}: a mixture file ends in .yaml, .yml or .json")
+    check_folder("--out", given)
+
+
+def check_folder(option: str, given: str | None) -> None:
+    """Refuse a file in a folder that is not there, or in the place of one, before the work begins."""
     if given is None:
         return
     out = Path(given)
-    if out.suffix.lower() not in (".yaml", ".yml", ".json"):
-        raise InputError(f"--out {given}: a mixture file ends in .yaml, .yml or .json")
     if not out.parent.is_dir():
-        raise InputError(f"--out {given}: there is no folder {out.parent}")
+        raise InputError(f"{option} {given}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise InputError(f"{option} {given}: this is a folder")
+
+
+def write_together(files: Mapping[str, str]) -> None:
+    """Write all the texts or none: each beside its place first, then all renamed, the last of them last."""
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for path, text in files.items():
+            place = Path(path)
+            staged.append((place.with_name(f".{place.name}.new"), place))
+            staged[-1][0].write_text(text, encoding="utf-8", newline="\n")
+        for beside, place in staged:
+            os.replace(beside, place)
+    finally:
+        for beside, _ in staged:
+            beside.unlink(missing_ok=True)
+
+
+def mixture_text(mixture: Mixture, path: str) -> str:
+    """A mixture file without the shares of 0, which most loaders refuse."""
+    kept, _ = mixture.drop_zeros()
+    return kept.to_json() if path.lower().endswith(".json") else kept.to_yaml()
+
+
+def design_text(design: Design) -> str:
+    """The csv file of mixtures to train."""
+    text = io.StringIO(newline="")
+    design.to_csv(text)
+    return text.getvalue()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
-_LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
+LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
 
 # Olmix's words for the ways to a proposal. Its "search" is the best run of the swarm; ours is told to go further.
 _PROPOSERS = {"exact": "exact", "simulation": "regmix", "search": "search"}
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     )
     fit.set_defaults(run=_fit)
     _swarm_options(fit)
-    fit.add_argument("--law", metavar="NAME", choices=["auto", *_LAWS], help=f"auto (default), {', '.join(_LAWS)}")
+    fit.add_argument("--law", metavar="NAME", choices=["auto", *LAWS], help=f"auto (default), {', '.join(LAWS)}")
     fit.add_argument("--out", metavar="FILE", help="write the laws: .json or .npz")
     compare = commands.add_parser("compare", help="every law, cross-validated, in one table", allow_abbrev=False)
     compare.set_defaults(run=_compare)
@@ -133,9 +133,9 @@ def _fit(args: argparse.Namespace) -> int:
             raise InputError(f"--out {args.out}: there is no folder {out.parent}")
     config = _config(args)
     law = args.law or ("auto" if config is None else config.regression)
-    if law not in ("auto", *_LAWS):
+    if law not in ("auto", *LAWS):
         raise InputError(
-            f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(_LAWS)}; name another with --law"
+            f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(LAWS)}; name another with --law"
         )
     swarm = _swarm(args, config)
     with shared.progress("fitting"):
@@ -158,7 +158,7 @@ def _compare(args: argparse.Namespace) -> int:
     config = _config(args)
     swarm = _swarm(args, config)
     reports = {}
-    for law in _LAWS:
+    for law in LAWS:
         try:
             with shared.progress(f"fitting {law}"):
                 reports[law] = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds).reports
@@ -198,7 +198,7 @@ def _propose(args: argparse.Namespace) -> int:
         config = read(args.olmix_config)
     method = args.method or ("auto" if config is None else _proposer(config, args.olmix_config))
     kl = args.kl if args.kl is not None else 0.0 if config is None or config.kl is None else config.kl
-    objective = _objective(args.objective, law)
+    objective = objective_of(args.objective, law)
     if objective is None and config is not None:
         objective = config.objective(law.metrics)
     region = _region(args, config, law, kl > 0.0 or method == "regmix")
@@ -235,7 +235,8 @@ def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, need
     return config.region(law.domains)
 
 
-def _objective(given: Sequence[str] | None, law: Fit) -> Any:
+def objective_of(given: Sequence[str] | None, law: Fit) -> Any:
+    """Return what --objective asks of a law: None, "worst", a metric, or weights by metric."""
     if not given:
         return None
     if len(given) == 1 and "=" not in given[0]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast import _swarm_checks, _swarm_files
-from mixfast.errors import listing
 from mixfast._swarm_files import Source
+from mixfast.errors import listing
 from mixfast.swarm import Swarm
 
 Matrix = NDArray[np.float64]

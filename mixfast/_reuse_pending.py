@@ -92,23 +92,29 @@ def change_of(document: Mapping[str, Any]) -> Change:
 
 def limits_of(region: Region) -> dict[str, Any]:
     """A region as plain names and numbers; `region_of` builds it again."""
+
+    def named(values: Any, leave_out: float | None = None) -> dict[str, Any] | None:
+        if values is None:
+            return None
+        pairs = zip(region.domains, values.tolist(), strict=True)
+        return {name: value for name, value in pairs if value != leave_out}
+
     # Files hold no infinity; so many epochs are no limit either.
     epochs = None if region.max_epochs is None else np.minimum(region.max_epochs, 1e300)
-    named = {
-        "prior": region.prior if region.has_prior else None,
-        "cap": region.cap,
-        "floor": region.floor,
-        "available": region.available,
-        "max_epochs": epochs,
+    out: dict[str, Any] = {
+        "domains": list(region.domains),
+        "target_tokens": region.target_tokens,
+        "available": named(region.available),
+        "max_epochs": named(epochs),
+        "prior": named(region.prior) if region.has_prior else None,
+        "cap": named(region.cap, leave_out=1.0),
+        "floor": named(region.floor, leave_out=0.0),
     }
-    out: dict[str, Any] = {"domains": list(region.domains), "target_tokens": region.target_tokens}
-    for name, values in named.items():
-        out[name] = None if values is None else dict(zip(region.domains, values.tolist(), strict=True))
     out["bounds"] = [
         {
             "name": bound.name,
             "domains": list(bound.domains),
-            "coefficients": list(bound.coefficients),
+            "coefficients": list(bound.coefficients or ()),
             "lower": _finite(float(low)),
             "upper": _finite(float(high)),
         }

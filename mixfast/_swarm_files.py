@@ -384,9 +384,7 @@ def write(
     marked = bool(chosen.any())
     flags = [[str(int(mark))] if marked else [] for mark in chosen]
     header = ["run", *([CHOSEN] if marked else []), *domains]
-    write_csv(
-        ratios, header, ([run, *flag, *row] for run, flag, row in zip(runs, flags, shares.tolist(), strict=True))
-    )
+    write_csv(ratios, header, ([run, *flag, *row] for run, flag, row in zip(runs, flags, shares.tolist(), strict=True)))
     # NaN is the only number that differs from itself.
     cells = ([value if value == value else "" for value in row] for row in values.tolist())
     write_csv(metrics, ["run", *measured], ([run, *row] for run, row in zip(runs, cells, strict=True)))

@@ -1,4 +1,4 @@
-"""The command `mixfast`: solve, info, fit, compare, propose and demo. The only part of mixfast, with the reports, that prints."""
+"""The command `mixfast`: solve, info, design, fit, compare, propose, next, reuse and demo. The only part of mixfast, with the reports, that prints."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from mixfast import _cli_design as design_commands
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
+from mixfast import _cli_reuse as reuse_commands
 from mixfast import _cli_swarm as swarm_commands
 from mixfast import _cli_text as text
 from mixfast import solver
@@ -173,7 +175,10 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
     _table_options(info)
 
+    design_commands.add_design(commands)
     swarm_commands.add(commands)
+    design_commands.add_next(commands)
+    reuse_commands.add(commands)
 
     demo = commands.add_parser("demo", help="the whole way on a small real table", allow_abbrev=False)
     demo.set_defaults(run=_demo)

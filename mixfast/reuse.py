@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise, Update
-from mixfast._reuse_collapse import Collapse, Matrix, Vector
+from mixfast._reuse_collapse import Collapse, Matrix
 from mixfast._reuse_coupling import Coupling, StandIn, kappa
 from mixfast._reuse_ledger import Entry, Ledger
 from mixfast._reuse_pending import Pending, change_of, region_of
@@ -29,8 +29,8 @@ from mixfast.region import Region
 from mixfast.swarm import Swarm
 
 __all__ = [
-    "Add", "Carried", "Coupling", "Entry", "Ledger", "Partition", "Pending", "Remove", "Reuse", "ReuseError", "Revise", "full",
-    "kappa", "partial", "resume", "swarm",
+    "Add", "Carried", "Coupling", "Entry", "Ledger", "Partition", "Pending", "Remove", "Reuse", "ReuseError", "Revise", "Update",
+    "full", "kappa", "partial", "resume", "swarm",
 ]  # fmt: skip
 
 # Olmix's advice (RQ2): so many runs for each number a law has to find, one for each domain and a constant.
@@ -53,6 +53,8 @@ class Reuse:
         The changes, with the domains `kept`, `new` and `gone`.
     reopened : tuple of str
         Old domains that are not frozen although no change touches them.
+    above : tuple of str
+        Frozen domains whose old share is above their new cap: the caps hold, but by holding the whole virtual domain down.
     part : Collapse
         The frozen part as one virtual domain.
     region : Region
@@ -73,6 +75,7 @@ class Reuse:
     kind: str
     update: Update
     reopened: tuple[str, ...]
+    above: tuple[str, ...]
     part: Collapse = field(repr=False)
     region: Region = field(repr=False)
     runs: int
@@ -320,9 +323,7 @@ def resume(ledger: Ledger) -> Reuse:
     if pending is None:
         raise ReuseError("the ledger has no open plan: plan an update first")
     changes = [change_of(change) for change in pending.changes]
-    plan = partial(
-        ledger.mixture, changes, region_of(pending.region), reopen=pending.reopened, virtual=pending.virtual
-    )
+    plan = partial(ledger.mixture, changes, region_of(pending.region), reopen=pending.reopened, virtual=pending.virtual)
     return replace(plan, kind=pending.kind, loss=pending.loss, warnings=pending.warnings, notes=())
 
 
@@ -362,12 +363,15 @@ def _plan(
     opened = list(reopen if reopen is not None else coupling.reopen if coupling is not None else ())
     part, inside = _frozen(shares, update, region, opened, virtual, notes)
     loss = stand_in.loss(opened) if stand_in is not None else None
-    warnings = _doubts(shares, update, region, part, opened, coupling, loss, kl, allowed)
+    caps: dict[str, float] = dict(zip(region.domains, region.cap.tolist(), strict=True))
+    above = {name: caps[name] for name in part.frozen if shares[name] > caps[name] + _AT_CAP}
+    warnings = _doubts(shares, above, part, opened, coupling, loss, kl, allowed)
     size = len(part.domains)
     return Reuse(
         kind,
         update,
         tuple(name for name in update.kept if name in set(opened)),
+        tuple(above),
         part,
         inside,
         _RUNS_PER_NUMBER * (size + 1) if size > 1 else 0,
@@ -408,8 +412,7 @@ def _frozen(
 
 def _doubts(
     shares: Mixture,
-    update: Update,
-    region: Region,
+    above: dict[str, float],
     part: Collapse,
     opened: list[str],
     coupling: Coupling | None,
@@ -419,11 +422,8 @@ def _doubts(
 ) -> list[str]:
     """Why this reuse may not be safe."""
     out = []
-    caps: dict[str, Vector] = dict(zip(region.domains, region.cap.tolist(), strict=True))
-    over = [
-        f"{name} ({shares[name]:.4g} > {caps[name]:.4g})" for name in part.frozen if shares[name] > caps[name] + _AT_CAP
-    ]
-    if over:
+    if above:
+        over = [f"{name} ({shares[name]:.4g} > {cap:.4g})" for name, cap in above.items()]
         out.append(
             f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {part.virtual!r} at most "
             f"{part.cap[0]:.4g}: reopen these domains"

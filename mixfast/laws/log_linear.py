@@ -271,7 +271,9 @@ class LogLinear:
         result = np.empty_like(excess)
         for j, covariance in enumerate(self.covariance):
             row = np.column_stack([np.ones(len(x)), excess[:, j, None] * x])
-            result[:, j] = np.sqrt(np.einsum("mk,kl,ml->m", row, covariance, row) + self.noise[j] ** 2)
+            # Where the coefficients are exact, rounding may leave a variance a little below 0.
+            variance = np.maximum(np.einsum("mk,kl,ml->m", row, covariance, row), 0.0)
+            result[:, j] = np.sqrt(variance + self.noise[j] ** 2)
         return result
 
     def _excess(self, x: Matrix) -> Matrix:

@@ -1,0 +1,388 @@
+"""mixfast reuse: a mixture's life through the command line, and that nothing is lost when a step is refused."""
+
+import csv
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from mixfast import Mixture, Region, Swarm, cli, fit, propose
+from mixfast.designs import Design
+from mixfast.reuse import Add, Ledger, Partition, ReuseError, full, resume
+
+pytest.importorskip("numba")
+
+OLD = {"web": 0.5, "code": 0.2, "books": 0.3}
+COUNTS = "web: 9B\ncode: 2B\nbooks: 4B\n"
+# What a share of each domain does to the two losses, of old and new domains.
+SLOPES = {
+    "web": (-1.0, 0.3), "code": (0.2, -1.5), "books": (-0.3, -0.2), "maths": (0.1, -1.2), "c": (0.2, -1.7), "java": (0.3, -1.1),
+}  # fmt: skip
+
+
+def losses(domains, ratios):
+    return 2.0 + np.exp(np.asarray(ratios) @ np.array([SLOPES[name] for name in domains]))
+
+
+def train(ratios, metrics):
+    """What the user's cluster does: a row of losses for each row of mixtures."""
+    runs = Design.from_csv(ratios)
+    with open(metrics, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", "web_loss", "code_loss"])
+        values = losses(runs.domains, runs.ratios).tolist()
+        writer.writerows([run, *map(repr, row)] for run, row in zip(runs.runs, values, strict=True))
+
+
+@pytest.fixture(scope="module")
+def law(tmp_path_factory):
+    path = tmp_path_factory.mktemp("law") / "law.json"
+    ratios = np.random.default_rng(0).dirichlet(np.ones(3), 24)
+    runs = Swarm(ratios, losses(OLD, ratios), domains=OLD, metric_names=["web_loss", "code_loss"])
+    fit(runs, "log_linear").save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, law, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(law, "law.json")
+    Mixture.from_dict(OLD).save("mixture.yaml")
+    (tmp_path / "counts.yaml").write_text(COUNTS)
+    (tmp_path / "new.yaml").write_text("maths: 3B\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, capsys):
+    def call(*arguments):
+        status = cli.main(["reuse", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def good(run):
+    """The output of a step, which must succeed."""
+
+    def call(*arguments):
+        status, out, err = run(*arguments)
+        assert (status, err) == (0, "")
+        return out
+
+    return call
+
+
+@pytest.fixture
+def begun(good):
+    good("start", "life.yaml", "--mixture", "mixture.yaml", "--tokens", "counts.yaml")
+    return "life.yaml"
+
+
+@pytest.fixture
+def refused(run, folder):
+    """The one line with which a step is refused; no file may have changed or come to be."""
+
+    def state():
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def call(*arguments):
+        before = state()
+        status, _, err = run(*arguments)
+        assert status == 2
+        assert err.startswith("mixfast: error: ")
+        assert err.count("\n") == 1
+        assert state() == before
+        return err
+
+    return call
+
+
+PLAN = ("--tokens", "new.yaml", "--budget", "10B")
+
+
+def test_a_whole_life(begun, good, folder):
+    out = good("add", begun, "maths", *PLAN, "--law", "law.json", "--like", "maths=code", "--swarm-out", "ratios.csv",
+               "--collapsed-out", "collapsed.csv", "--why", "maths came")  # fmt: skip
+    assert "full reuse: 3 domains frozen as 'existing', 1 open" in out
+    assert "runs advised: 9, against 15" in out
+    assert "predicted loss" in out
+    assert "next: train them, then mixfast reuse propose life.yaml ratios.csv" in out
+    runs, collapsed = Design.from_csv("ratios.csv"), Design.from_csv("collapsed.csv")
+    assert runs.domains == ("web", "code", "books", "maths")
+    assert len(runs) == 9
+    assert runs.ratios[:, 0] * 0.2 == pytest.approx(runs.ratios[:, 1] * 0.5, abs=1e-15)
+    assert collapsed.ratios[:, 0] == pytest.approx(runs.ratios[:, :3].sum(axis=1))
+    assert "open since" in good("show", begun)
+
+    train("ratios.csv", "metrics.csv")
+    out = good("propose", begun, "ratios.csv", "metrics.csv", "--law", "log_linear", "--out", "mixture.yaml")
+    assert "The whole mixture" in out
+    found = Mixture.load("mixture.yaml")
+    assert found["code"] / found["web"] == pytest.approx(0.4, rel=1e-14)
+    # The best of its kind, on a line of mixtures.
+    share = np.linspace(0.0, 1.0, 100_001)
+    line = np.outer(1.0 - share, [0.5, 0.2, 0.3, 0.0]) + np.outer(share, [0.0, 0.0, 0.0, 1.0])
+    inside = (line <= [1, 0.8, 1, 1]).all(axis=1)
+    best = losses(runs.domains, line[inside]).mean(axis=1).min()
+    assert losses(found.domains, found.weights).mean() == pytest.approx(best, abs=1e-6)
+
+    (folder / "parts.yaml").write_text("c: 1.5B\njava: 0.5B\n")
+    parts = ("--tokens", "parts.yaml", "--budget", "10B", "--reopen", "maths", "--swarm-out", "ratios.csv")
+    out = good("partition", begun, "code", "c", "java", *parts)
+    assert "partial reuse: 2 domains frozen as 'existing', 3 open, of them reopened: maths" in out
+    runs = Design.from_csv("ratios.csv")
+    assert runs.runs[0] == "u2-0"
+    train("ratios.csv", "metrics.csv")
+    good("propose", begun, "ratios.csv", "metrics.csv", "--law", "log_linear", "--kl", "0.01", "--out", "mixture.yaml")
+    assert Mixture.load("mixture.yaml")["books"] / Mixture.load("mixture.yaml")["web"] == pytest.approx(0.6)
+
+    out = good("remove", begun, "java", "--budget", "10B", "--out", "mixture.yaml")
+    assert "runs advised: 0" in out
+    ledger = Ledger.load(begun)
+    assert ledger.pending is None
+    assert [entry.kind for entry in ledger.entries] == ["start", "full", "partial", "full"]
+    assert [entry.why for entry in ledger.entries[:2]] == ["first mixture", "maths came"]
+    assert ledger.entries[1].loss > 0.0
+    assert ledger.tokens == {"web": 9 * 10**9, "books": 4 * 10**9, "maths": 3 * 10**9, "c": 15 * 10**8}
+    assert Mixture.load("mixture.yaml") == ledger.mixture
+    assert "remove java" in good("show", begun, "--out", "again.json")
+    assert Mixture.load("again.json") == ledger.mixture
+
+
+def test_a_step_without_a_place_to_write_to_changes_nothing(begun, good, folder):
+    before = (folder / begun).read_bytes()
+    assert "nothing recorded: --swarm-out" in good("add", begun, "maths", *PLAN)
+    assert "nothing recorded: --out" in good("remove", begun, "code")
+    assert (folder / begun).read_bytes() == before
+    good("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
+    planned = (folder / begun).read_bytes()
+    train("ratios.csv", "metrics.csv")
+    assert "nothing recorded" in good("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear")
+    assert (folder / begun).read_bytes() == planned
+
+
+def test_objective_and_kl_of_the_plan_are_those_of_the_proposal(begun, good):
+    good("add", begun, "maths", *PLAN, "--objective", "code_loss", "--kl", "0.1", "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "log_linear")
+    good(*step, "--out", "mixture.yaml")
+    found = Mixture.load("mixture.yaml")
+    region = Region.from_tokens({"web": 9 * 10**9, "code": 2 * 10**9, "books": 4 * 10**9, "maths": 3 * 10**9}, 10**10)
+    plan = full(OLD, Add(["maths"]), region)
+    runs = plan.collapse_swarm(Swarm.from_csv("ratios.csv", "metrics.csv"))
+    expected = propose(fit(runs, "log_linear"), plan.region, objective="code_loss", kl=0.1)
+    assert found == plan.expand(expected.mixture)
+
+
+def test_collapsed_runs_may_be_given_as_they_are(begun, good):
+    good("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv", "--collapsed-out", "collapsed.csv")
+    train("ratios.csv", "metrics.csv")
+    step = ("propose", begun)
+    one = good(*step, "ratios.csv", "metrics.csv", "--law", "linear")
+    other = good(*step, "collapsed.csv", "metrics.csv", "--law", "linear")
+    assert one[one.index("The whole") :] == other[other.index("The whole") :]
+
+
+def test_domains_that_a_mixture_file_leaves_out_have_the_share_0(good, folder):
+    (folder / "counts.yaml").write_text(COUNTS + "junk: 5B\n")
+    good("start", "life.json", "--mixture", "mixture.yaml", "--tokens", "counts.yaml")
+    assert Ledger.load("life.json").mixture["junk"] == 0.0
+
+
+def test_partial_reuse_asks_the_law(begun, good):
+    plan = (*PLAN, "--law", "law.json", "--like", "maths=code", "--kl", "0.01")
+    assert "worth reopening: " in good("add", begun, "maths", *plan)
+    out = good("add", begun, "maths", *plan, "--partial")
+    assert "partial reuse" in out
+    assert "nothing known speaks against it" in out
+
+
+# What is refused. Each leaves every file as it was.
+
+
+def test_a_ledger_is_begun_once(begun, refused):
+    assert "is there already" in refused("start", begun, "--mixture", "mixture.yaml")
+    assert "ends in .yaml" in refused("start", "life.txt", "--mixture", "mixture.yaml")
+    assert "no folder" in refused("start", "no/life.yaml", "--mixture", "mixture.yaml")
+
+
+def test_a_ledger_that_was_edited_or_is_of_another_version(begun, refused, folder):
+    text = (folder / begun).read_text()
+    for wrong, said in ((text.replace("0.3", "0.31"), "checksum"), (text.replace("reuse-1", "reuse-9"), "reuse-9")):
+        (folder / begun).write_text(wrong)
+        for step in (
+            ("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv"),
+            ("remove", begun, "code", "--out", "new_mixture.yaml"),
+            ("show", begun, "--out", "new_mixture.yaml"),
+            ("start", begun, "--mixture", "mixture.yaml"),
+        ):
+            assert (said if step[0] != "start" else "is there already") in refused(*step)
+
+
+def test_an_open_plan_that_was_edited(begun, good, refused, folder):
+    good("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    text = (folder / begun).read_text()
+    (folder / begun).write_text(text.replace("target_tokens: 10000000000", "target_tokens: 20000000000"))
+    assert "checksum" in refused("propose", begun, "ratios.csv", "metrics.csv", "--out", "new_mixture.yaml")
+
+
+def test_an_open_plan_is_not_forgotten(begun, good, refused):
+    good("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
+    assert "open plan" in refused("remove", begun, "code", "--out", "mixture.yaml")
+    good("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv", "--reopen", "web", "--replace")
+    assert Ledger.load(begun).pending.reopened == ("web",)
+
+
+def test_a_split_is_of_the_same_data(begun, refused, good, folder):
+    (folder / "parts.yaml").write_text("c: 2B\njava: 0.5B\n")
+    split = ("partition", begun, "code", "c", "java", "--tokens", "parts.yaml", "--budget", "10B")
+    err = refused(*split, "--swarm-out", "ratios.csv")
+    assert "the parts of code have 2.5B tokens together, and life.yaml has 2B" in err
+    assert "revise code" in err
+    (folder / "parts.yaml").write_text("c: 1.5B\njava: 0.51B\n")
+    good(*split)
+    assert "name the parts" in refused("partition", begun, "code")
+    assert "two parts" in refused("partition", begun, "code", "c")
+    assert "pdfs cannot be removed" in refused("partition", begun, "pdfs", "c", "java")
+
+
+def test_changes_that_do_not_fit(begun, refused, folder):
+    assert "pdfs cannot be removed, split or revised" in refused("revise", begun, "pdfs")
+    assert "pdfs cannot be removed" in refused("revise", begun, "pdfs=pdfs2")
+    assert "named twice" in refused("revise", begun, "web=a", "web=b")
+    assert "exist already" in refused("add", begun, "web")
+    assert "tokens of maths must be known" in refused("add", begun, "maths", "--budget", "1B")
+    assert "tokens of physics must be known: they are not in new.yaml" in refused("add", begun, "physics", *PLAN)
+    assert "new.yaml and life.yaml name different domains" in refused("remove", begun, "web", *PLAN)
+    # Revised content must be counted anew.
+    assert "tokens of code must be known" in refused("revise", begun, "code", "--budget", "10B")
+    assert "--tokens needs --budget" in refused("add", begun, "maths", "--tokens", "new.yaml")
+
+
+def test_limits_that_cannot_hold(begun, refused):
+    err = refused("add", begun, "maths", "--cap", "code=0.01", "--cap", "maths=0.5", "--hold")
+    assert "no mixture keeps these ratios within the limits" in err
+    assert "'code'" in err
+    assert "tokens short" in refused("add", begun, "maths", "--tokens", "new.yaml", "--budget", "1T")
+    assert "caps sum to" in refused("remove", begun, "code", "--cap", "0.3")
+
+
+def test_a_frozen_share_above_its_new_cap(begun, refused, good):
+    plan = ("add", begun, "maths", "--cap", "code=10%")
+    err = refused(*plan, "--swarm-out", "ratios.csv")
+    assert "frozen shares above their new caps: code (20.00%, cap 10.00%)" in err
+    assert "--reopen code" in err
+    assert "--hold the frozen block down to 50.00%" in err
+    good(*plan, "--reopen", "code", "--swarm-out", "ratios.csv")
+    good(*plan, "--hold", "--swarm-out", "ratios.csv", "--replace")
+    ratios = Design.from_csv("ratios.csv").ratios
+    assert ratios[:, 1].max() <= 0.1 + 1e-12
+
+
+def test_removal_that_breaks_a_cap_needs_runs(begun, good):
+    out = good("remove", begun, "books", "--cap", "web=60%", "--swarm-out", "ratios.csv")
+    assert "renormalising breaks the limits of web" in out
+    assert Ledger.load(begun).pending.reopened == ("web",)
+    assert resume(Ledger.load(begun)).part.others == ("web",)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--partial",), "--partial needs the old --law"),
+        (("--partial", "--law", "law.json", "--reopen", "web"), "leave out one"),
+        (("--reopen", "maths"), "cannot be reopened"),
+        (("--like", "maths"), "expected NEW=OLD"),
+        (("--law", "law.json", "--like", "maths=physics"), "like must map"),
+        (("--law", "law.json", "--objective", "speed"), "speed"),
+        (("--law", "mixture.yaml"), "mixture.yaml"),
+        (("--kl", "0.1"), "name a --prior"),
+        (("--kl", "-1"), "kl is -1"),
+        (("--virtual", "web"), "cannot be called 'web'"),
+        (("--swarm-out", "life.yaml"), "different names"),
+        (("--swarm-out", "no/ratios.csv"), "there is no folder"),
+        (("--out", "mixture2.yaml"), "needs runs: --swarm-out"),
+        (("--runs", "0"), "runs must be a whole number"),
+        (("--why", " ", "--swarm-out", "ratios.csv"), "why is empty"),
+    ],
+)
+def test_options_that_do_not_fit(begun, refused, options, said):
+    assert said in refused("add", begun, "maths", *options)
+
+
+def test_runs_that_are_not_of_the_plan(begun, good, refused, folder):
+    assert "no open plan" in refused("propose", begun, "ratios.csv", "metrics.csv")
+    assert "needs no runs" in refused("remove", begun, "code", "--swarm-out", "ratios.csv")
+    good("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    lines = (folder / "ratios.csv").read_text().splitlines(keepends=True)
+    (folder / "other.csv").write_text("".join([*lines[:3], "u1-2,0.1,0.2,0.3,0.4\n"]))
+    err = refused("propose", begun, "other.csv", "metrics.csv", "--out", "new_mixture.yaml")
+    assert "u1-2" in err
+    assert "frozen ratios" in err
+    (folder / "other.csv").write_text("run,web,code\nu1-1,0.5,0.5\n")
+    assert "maths" in refused("propose", begun, "other.csv", "metrics.csv", "--out", "new_mixture.yaml")
+    assert "different names" in refused("propose", begun, "ratios.csv", "metrics.csv", "--out", begun)
+    assert "kl is -1" in refused("propose", begun, "ratios.csv", "metrics.csv", "--kl", "-1")
+
+
+def test_a_disk_that_fails_loses_nothing(begun, refused, monkeypatch):
+    real = os.replace
+
+    def fails(source, target):
+        if str(target).endswith("ratios.csv"):
+            raise OSError(28, "No space left on device", str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    assert "No space left" in refused("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
+
+
+# The pending plan in the library.
+
+
+def test_a_plan_comes_back_as_it_was(tmp_path):
+    region = Region.from_tokens(
+        {"web": 90, "books": 30, "a": 10, "b": 20}, 100, max_epochs={"web": math.inf}, cap={"b": 0.3}, floor={"a": 0.05},
+        bounds={"parts": (["a", "b"], 0.1, None), "books": (["books"], None, 0.7)},
+    )  # fmt: skip
+    ledger = Ledger.start(OLD, why="first", tokens={"web": 90, "code": 30, "books": 30}, when="2026-01-31")
+    plan = full(ledger.mixture, Partition("code", ["a", "b"]), region)
+    planned = ledger.begin(plan, why="by kind", objective=["x=1"], kl=0.1, when="2026-02-01")
+    planned.save(tmp_path / "life.yaml")
+    assert Ledger.load(tmp_path / "life.yaml") == planned
+    assert Ledger.from_json(planned.to_json()) == planned
+    again = resume(Ledger.load(tmp_path / "life.yaml"))
+    for name in ("domains", "cap", "floor", "bound_rows", "bound_lower", "bound_upper"):
+        assert np.array_equal(getattr(again.region, name), getattr(plan.region, name))
+    assert again.region.prior == pytest.approx(plan.region.prior, abs=1e-15)
+    assert (again.kind, again.runs, again.full_runs, again.warnings) == ("full", 12, 15, plan.warnings)
+    done = planned.record(again, {"existing": 0.8, "a": 0.1, "b": 0.1}, why="by kind", when="2026-03-01")
+    assert done.pending is None
+    assert done.tokens == {"web": 90, "books": 30, "a": 10, "b": 20}
+    with pytest.raises(ReuseError, match="no open plan"):
+        resume(done)
+    other = full(ledger.mixture, Add(["new"]), Region([*OLD, "new"]))
+    with pytest.raises(ReuseError, match="by kind"):
+        planned.record(other, {"existing": 0.5, "new": 0.5}, why="x")
+    with pytest.raises(ReuseError, match="another mixture"):
+        ledger.begin(full({"web": 0.4, "code": 0.3, "books": 0.3}, Add(["new"]), Region([*OLD, "new"])), why="x")
+
+
+def test_ledgers_of_before_there_were_plans_are_read_and_kept():
+    """As written before tokens and plans: the past keeps its bytes."""
+    text = (
+        'format: "mixfast-reuse-1"\nchecksum: "CHECK"\nupdates:\n  - when: "2026-01-31"\n    why: "first"\n    kind: "start"\n'
+        "    changes: []\n    virtual: null\n    frozen: {}\n    reopened: []\n    runs: 0\n    full_runs: 0\n    loss: null\n"
+        "    warnings: []\n    mixture:\n      web: 0.75\n      code: 0.25\n"
+    ).replace("CHECK", "e5220d6743a9a082")
+    ledger = Ledger.start({"web": 0.75, "code": 0.25}, why="first", when="2026-01-31")
+    checksum = ledger.to_yaml().splitlines()[1]
+    assert checksum == 'checksum: "e5220d6743a9a082"'
+    assert ledger.to_yaml() == text
