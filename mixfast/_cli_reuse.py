@@ -81,6 +81,12 @@ def add(commands: Any) -> None:
     propose = step("propose", _propose, "fit the trained runs of the plan, propose, expand and record")
     propose.add_argument("ratios", metavar="RATIOS", help="csv: the mixtures that were trained")
     propose.add_argument("metrics", metavar="METRICS", help="csv: the same runs, a metric a column")
+    propose.add_argument(
+        "--old",
+        metavar=("RATIOS", "METRICS"),
+        nargs=2,
+        help="runs of before the change: fitted too, where they still say something",
+    )
     propose.add_argument("--law", choices=["auto", *swarm_commands.LAWS], default="auto", help="default auto")
     propose.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
     propose.add_argument(
@@ -355,9 +361,13 @@ def _propose(args: argparse.Namespace) -> int:
     kl = pending.kl if args.kl is None else args.kl
     if kl > 0.0 and not plan.region.has_prior:
         raise InputError("--kl pulls towards a prior, and the plan has none: plan it anew with --prior")
+    if args.old is not None:
+        runs = _with_old(args, ledger, plan, runs)
     print(runs.report)
     with shared.progress("fitting"):
         law = fit(runs, args.law, seed=args.seed)
+    if args.old is not None:
+        law = plan.collapse_law(law)
     print(f"\n{law.report}\n")
     objective = swarm_commands.objective_of(args.objective or list(pending.objective), law)
     with shared.progress("searching"):
@@ -369,6 +379,36 @@ def _propose(args: argparse.Namespace) -> int:
     print(_shares(mixture, counts, where.target_tokens))
     _record(args, ledger.record(plan, mixture, why=pending.why))
     return 0 if found.status in ("optimal", "searched") else 1
+
+
+def _with_old(args: argparse.Namespace, ledger: Ledger, plan: Reuse, runs: Swarm) -> Swarm:
+    """The new runs and the old ones that hold no share of what is no more, over all domains."""
+    import numpy as np
+
+    from mixfast._reuse_swarm import swarm, together
+    from mixfast.swarm import Swarm
+
+    old = Swarm.from_csv(*args.old, ignore=args.ignore or ())
+    if not set(old.domains) <= set(ledger.mixture):
+        raise AlignmentError.between(args.old[0], old.domains, args.state, ledger.mixture)
+    # Domains that came after these runs had no share in them.
+    later = [name for name in ledger.mixture if name not in old.domains]
+    whole = Swarm(
+        np.hstack([old.ratios, np.zeros((len(old), len(later)))]),
+        old.values,
+        domains=(*old.domains, *later),
+        metric_names=old.metrics,
+        runs=old.runs,
+        chosen=old.chosen,
+        direction=old.direction,
+        unit=old.unit,
+    )
+    carried = swarm(whole, plan.update.changes, plan.part.full)
+    left_out = (
+        f", {len(carried.dropped)} left out for their shares of {listing(plan.update.gone)}" if carried.dropped else ""
+    )
+    print(f"{len(carried.swarm)} old runs kept{left_out}")
+    return together(plan.expand_swarm(runs), carried.swarm)
 
 
 def _record(args: argparse.Namespace, ledger: Ledger) -> int:

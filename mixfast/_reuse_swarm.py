@@ -152,3 +152,20 @@ def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
         direction=whole.direction,
         unit=whole.unit,
     )
+
+
+def together(one: Swarm, other: Swarm) -> Swarm:
+    """Two swarms of the same domains and metrics as one, in the order of the first; ids that both have are refused by `Swarm`."""
+    if set(one.metrics) != set(other.metrics):
+        raise AlignmentError.between("the new runs' metrics", one.metrics, "the old runs' metrics", other.metrics)
+    more = other.align(one.domains).select(one.metrics)
+    return Swarm(
+        np.concatenate([one.ratios, more.ratios]),
+        np.concatenate([one.values, more.values]),
+        domains=one.domains,
+        metric_names=one.metrics,
+        runs=(*one.runs, *more.runs),
+        chosen=np.concatenate([one.chosen, more.chosen]),
+        direction=one.direction,
+        unit=one.unit,
+    )

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise, Update
 from mixfast._reuse_collapse import Collapse, Matrix
 from mixfast._reuse_coupling import Coupling, StandIn, kappa
+from mixfast._reuse_law import Seen
 from mixfast._reuse_ledger import Entry, Ledger
 from mixfast._reuse_pending import Pending, change_of, region_of
 from mixfast._reuse_swarm import Carried, collapsed, expanded, swarm
@@ -166,6 +167,10 @@ class Reuse:
                 raise ReuseError(f"the law of {metric} is {getattr(fitted, 'name', 'unknown')}, not log_linear")
             out[metric] = float(np.asarray(fitted.a)[column] @ point)
         return out
+
+    def collapse_law(self, law: Any) -> Any:
+        """Return a fit over all domains as one over the collapsed domains, for `propose`: it says of r what the fit says of Phi(r)."""
+        return Seen(law, self.part)
 
     @property
     def report(self) -> str:

@@ -188,6 +188,86 @@ def test_collapsed_runs_may_be_given_as_they_are(begun, good):
     assert one[one.index("The whole") :] == other[other.index("The whole") :]
 
 
+def old_runs():
+    """24 runs of before the change, and one of a domain that nobody has heard of."""
+    ratios = np.random.default_rng(0).dirichlet(np.ones(3), 24)
+    Swarm(ratios, losses(OLD, ratios), domains=OLD, metric_names=["web_loss", "code_loss"]).to_csv("or.csv", "om.csv")
+
+
+def test_old_runs_are_fitted_too(begun, good, refused):
+    old_runs()
+    good("add", begun, "maths", *PLAN, "--runs", 3, "--kl", "0.05", "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "log_linear", "--old", "or.csv")
+    out = good(*step, "om.csv", "--out", "mixture.yaml")
+    assert "24 old runs kept" in out
+    assert "27 runs, 4 domains, 2 metrics" in out
+    assert "(exact, optimal" in out
+    # Three runs of two collapsed domains, which alone say little, and the true law: planted, it is found.
+    plan = full(OLD, Add(["maths"]), resume_region())
+    truth = Planted(["web", "code", "books", "maths"])
+    best = propose(plan.collapse_law(truth), plan.region, kl=0.05)
+    assert Mixture.load("mixture.yaml").weights == pytest.approx(plan.expand(best.mixture).weights, abs=1e-4)
+
+
+def resume_region():
+    return Region.from_tokens({"web": 9 * 10**9, "code": 2 * 10**9, "books": 4 * 10**9, "maths": 3 * 10**9}, 10**10)
+
+
+class Planted:
+    """The law behind `losses`, as a fit has it."""
+
+    name, direction, unit, report, smooth = "log_linear", ("min", "min"), ("nats", "nats"), "", True
+
+    def __init__(self, domains):
+        self.domains, self.metrics = tuple(domains), ("web_loss", "code_loss")
+        self.a = np.array([SLOPES[name] for name in domains]).T
+        self.gamma, self.identified = np.log([2.0, 2.0]), np.ones(len(domains), dtype=bool)
+
+    def law_of(self, metric):
+        return self, self.metrics.index(metric)
+
+    def predict(self, w):
+        return losses(self.domains, w)
+
+    def slopes(self, w):
+        excess = self.predict(w) - 2.0
+        return excess + 2.0, excess[:, :, None] * self.a
+
+
+def test_a_law_seen_through_a_collapse_is_the_law():
+    plan = full(OLD, Add(["maths"]), resume_region())
+    law = Planted(["maths", "books", "web", "code"])  # in another order
+    seen = plan.collapse_law(law)
+    assert seen.domains == ("existing", "maths")
+    rows = np.random.default_rng(0).dirichlet(np.ones(2), 5)
+    whole = Swarm(plan.expand_rows(rows, seen.domains), rows, domains=plan.part.full.domains, metric_names=["x", "y"])
+    values, gradients = seen.slopes(rows)
+    assert seen.predict(rows) == pytest.approx(law.predict(whole.align(law.domains).ratios))
+    assert values == pytest.approx(seen.predict(rows))
+    step = 1e-6 * np.array([[1.0, 0.0]])
+    assert gradients[:, :, 0] == pytest.approx((law.predict(seen._whole(rows + step)) - values) / 1e-6, abs=1e-5)
+    fitted, column = seen.law_of("code_loss")
+    assert np.exp(rows @ fitted.a[column]) + np.exp(fitted.gamma[column]) == pytest.approx(values[:, 1])
+    # Found with its convex form, and without it.
+    exact = propose(seen, plan.region, method="exact", kl=0.05)
+    assert exact.status == "optimal"
+    assert propose(seen, plan.region, method="search", kl=0.05).value == pytest.approx(exact.value, abs=1e-6)
+
+
+def test_old_runs_that_do_not_fit(begun, good, refused, folder):
+    old_runs()
+    good("revise", begun, "code", "--reopen", "web", "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear", "--out", "new_mixture.yaml", "--old")
+    assert "no run can be kept" in refused(*step, "or.csv", "om.csv")
+    (folder / "om.csv").write_text((folder / "om.csv").read_text().replace("code_loss", "other_loss"))
+    (folder / "or.csv").write_text("run,web,code,books\n0,0.5,0,0.5\n")
+    assert "other_loss" in refused(*step, "or.csv", "om.csv")
+    (folder / "or.csv").write_text("run,web,pdfs\n0,0.5,0.5\n")
+    assert "pdfs" in refused(*step, "or.csv", "om.csv")
+
+
 def test_domains_that_a_mixture_file_leaves_out_have_the_share_0(good, folder):
     (folder / "counts.yaml").write_text(COUNTS + "junk: 5B\n")
     good("start", "life.json", "--mixture", "mixture.yaml", "--tokens", "counts.yaml")

@@ -1,0 +1,64 @@
+"""A law over all domains, seen from the collapsed ones: exact for every law, and convex where the law is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast._reuse_collapse import Collapse, Matrix
+from mixfast.errors import AlignmentError
+
+
+class _Seen:
+    """What the laws of single metrics and of a whole fit have in common: they are asked at the expanded mixtures."""
+
+    def __init__(self, law: Any, spread: Matrix) -> None:
+        self._law, self._spread = law, spread  # (C, K): one unit of each collapsed domain in shares of the law's
+
+    def _whole(self, r: ArrayLike) -> Matrix:
+        return np.atleast_2d(np.asarray(r, dtype=np.float64)) @ self._spread
+
+    def predict(self, r: ArrayLike) -> Matrix:
+        """Return the metrics (M, J) of collapsed mixtures (M, C)."""
+        return np.asarray(self._law.predict(self._whole(r)))
+
+    def sd(self, r: ArrayLike) -> Matrix:
+        """Return their standard deviations (M, J)."""
+        return np.asarray(self._law.sd(self._whole(r)))
+
+    def slopes(self, r: ArrayLike) -> tuple[Matrix, NDArray[np.float64]]:
+        """Return metrics (M, J) and their gradients (M, J, C)."""
+        values, gradients = self._law.slopes(self._whole(r))
+        return values, np.asarray(gradients) @ self._spread.T
+
+
+class _Part(_Seen):
+    """The law of some metrics; a log-linear one keeps its form, with collapsed coefficients."""
+
+    def __init__(self, law: Any, spread: Matrix) -> None:
+        super().__init__(law, spread)
+        self.name = law.name
+        if law.name == "log_linear":
+            self.a, self.gamma = np.asarray(law.a) @ spread.T, law.gamma
+
+
+class Seen(_Seen):
+    """A fit over all domains as a fit over those of a `Collapse`, for `propose`."""
+
+    def __init__(self, law: Any, part: Collapse) -> None:
+        if set(law.domains) != set(part.full.domains):
+            raise AlignmentError.between("the law", law.domains, "the reuse plan", part.full.domains)
+        order = [part.full.domains.index(name) for name in law.domains]
+        super().__init__(law, np.ascontiguousarray(part.matrix.T[:, order]))
+        self.domains, self.metrics = part.domains, tuple(law.metrics)
+        self.direction, self.unit = law.direction, law.unit
+        self.report, self.smooth = law.report, law.smooth
+        self.identified = self._spread @ np.asarray(law.identified, dtype=np.float64) > 0.0
+        self._parts: dict[int, _Part] = {}
+
+    def law_of(self, metric: str) -> tuple[_Part, int]:
+        """The law of a metric, and the metric's column in it."""
+        law, column = self._law.law_of(metric)
+        return self._parts.setdefault(id(law), _Part(law, self._spread)), column
