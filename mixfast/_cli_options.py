@@ -146,7 +146,7 @@ def check_folder(option: str, given: str | None) -> None:
 
 
 def write_together(files: Mapping[str, str]) -> None:
-    """Write all the texts or none: each beside its place first, then all renamed, the last of them last."""
+    """Write all the texts or, where one cannot be written, none: each beside its place first, then renamed in this order."""
     staged: list[tuple[Path, Path]] = []
     try:
         for path, text in files.items():

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise, Update
 from mixfast._reuse_collapse import Collapse, Matrix
 from mixfast._reuse_coupling import Coupling, StandIn, kappa
+from mixfast._reuse_doubts import doubts
 from mixfast._reuse_law import Seen
 from mixfast._reuse_ledger import Entry, Ledger
 from mixfast._reuse_pending import Pending, change_of, region_of
@@ -370,7 +371,7 @@ def _plan(
     loss = stand_in.loss(opened) if stand_in is not None else None
     caps: dict[str, float] = dict(zip(region.domains, region.cap.tolist(), strict=True))
     above = {name: caps[name] for name in part.frozen if shares[name] > caps[name] + _AT_CAP}
-    warnings = _doubts(shares, above, part, opened, coupling, loss, kl, allowed)
+    warnings = doubts(shares, above, part, opened, coupling, loss, kl, allowed)
     size = len(part.domains)
     return Reuse(
         kind,
@@ -413,42 +414,3 @@ def _frozen(
                 f"renormalising breaks the limits of {listing(off)}: reopened, their shares must be found anew"
             )
             opened += off
-
-
-def _doubts(
-    shares: Mixture,
-    above: dict[str, float],
-    part: Collapse,
-    opened: list[str],
-    coupling: Coupling | None,
-    loss: float | None,
-    kl: float,
-    allowed: float,
-) -> list[str]:
-    """Why this reuse may not be safe."""
-    out = []
-    if above:
-        over = [f"{name} ({shares[name]:.4g} > {cap:.4g})" for name, cap in above.items()]
-        out.append(
-            f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {part.virtual!r} at most "
-            f"{part.cap[0]:.4g}: reopen these domains"
-        )
-    if kl > 0.0 and not math.isfinite(part.divergence):
-        out.append("the prior gives a frozen domain no share: a KL term forbids the virtual domain; change the prior")
-    if coupling is None or loss is None:
-        if part.others:
-            out.append("no law was given, so what freezing costs is not known")
-        return out
-    if coupling.assumed:
-        twin = coupling.like[coupling.assumed[0]]
-        out.append(
-            f"nothing is known about {listing(coupling.assumed)}: taken to act like {twin}, the worst case for freezing; say "
-            "what they are like with like={...}"
-        )
-    if loss > max(allowed * coupling.gain, 1e-6):
-        more = [name for name in coupling.reopen if name not in set(opened)]
-        out.append(
-            f"freezing is predicted to lose {loss:.3g}, more than {allowed:.0%} of the gain of {coupling.gain:.3g}; "
-            + (f"reopen {listing(more)}" if more else "recompute with all domains open")
-        )
-    return out

@@ -1,0 +1,240 @@
+"""Planning an update of a mixture's domains: what is frozen, what must be run, and the files that come of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixfast import _cli_inputs as inputs
+from mixfast import _cli_options as shared
+from mixfast import _cli_swarm as swarm_commands
+from mixfast import _cli_text as text
+from mixfast._cli_inputs import InputError
+from mixfast.errors import listing
+from mixfast.region import Region
+
+if TYPE_CHECKING:
+    from mixfast.designs import Design
+    from mixfast.reuse import Ledger, Reuse
+
+# The parts of a split are the same text as the whole, counted anew: tokens at the seams differ, no more.
+_SPLIT = 0.01
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a planned update."""
+    shared.limits(parser)
+    plan = parser.add_argument_group("plan")
+    plan.add_argument("--reopen", metavar="A,B", action="append", help="old domains whose ratios are found anew")
+    plan.add_argument("--partial", action="store_true", help="reopen what --law says is worth it")
+    plan.add_argument("--hold", action="store_true", help="freeze shares above their new caps all the same")
+    plan.add_argument("--law", metavar="LAW", help="the law over the old domains, as `mixfast fit --out` wrote it")
+    plan.add_argument("--like", metavar="NEW=OLD", action="append", help="the old domain that a new one acts like")
+    plan.add_argument("--objective", metavar="worst|METRIC|METRIC=WEIGHT", action="append", help="what it is for")
+    shared.pull(plan)
+    plan.add_argument("--virtual", metavar="NAME", default="existing", help="of the frozen block (default existing)")
+    plan.add_argument("--why", metavar="TEXT", help="for those who come later; default: the change")
+    plan.add_argument("--replace", action="store_true", help="drop the open plan of the ledger")
+    out = parser.add_argument_group("output")
+    out.add_argument("--runs", metavar="N", type=int, help="proxy runs to train; default: as many as are advised")
+    out.add_argument("--seed", metavar="N", type=int, default=0, help="of the runs (default 0)")
+    out.add_argument("--swarm-out", metavar="FILE", help="write the mixtures to train as csv, and record the plan")
+    out.add_argument("--collapsed-out", metavar="FILE", help="also write them with the frozen block as one domain")
+    out.add_argument("--out", metavar="FILE", help="where no runs are needed: write the mixture and record it")
+
+
+def update(args: argparse.Namespace) -> int:
+    """Plan an update; write its runs and note the plan, or, where no runs are needed, record the mixture."""
+    from mixfast.reuse import Ledger
+
+    shared.check_out(args.out)
+    outputs = [args.state, args.swarm_out, args.collapsed_out, args.out]
+    for option, given in (("--swarm-out", args.swarm_out), ("--collapsed-out", args.collapsed_out)):
+        shared.check_folder(option, given)
+    check_distinct(outputs)
+    ledger = Ledger.load(args.state)
+    if ledger.pending is not None:
+        if not args.replace:
+            raise InputError(
+                f"{args.state} has an open plan of {ledger.pending.when} ({ledger.pending.why}): finish it by `mixfast reuse "
+                "propose`, or drop it with --replace"
+            )
+        ledger = replace(ledger, pending=None)
+    plan = _plan(args, ledger)
+    why = args.why or f"{args.change} {', '.join(args.names)}"
+    print(plan.report)
+    if plan.coupling is not None and plan.coupling.reopen and not plan.safe:
+        print(f"worth reopening: {listing(plan.coupling.reopen)} (--partial)")
+    if plan.runs == 0:
+        _check_unused(args, ("--runs", args.runs), ("--swarm-out", args.swarm_out))
+        return record(args, ledger.record(plan, plan.mixture, why=why))
+    _check_unused(args, ("--out", args.out))
+    design = _swarm(args, ledger, plan)
+    if args.swarm_out is None:
+        print(f"nothing recorded: --swarm-out ratios.csv writes the {len(design)} runs to train, and records this plan")
+        return 0
+    planned = ledger.begin(plan, why=why, objective=args.objective or (), kl=args.kl)
+    files = {args.swarm_out: shared.design_text(_expanded(plan, design))}
+    if args.collapsed_out is not None:
+        files[args.collapsed_out] = shared.design_text(design)
+    write(args.state, planned, files)
+    fewer = "" if len(design) >= plan.runs else f", fewer than the {plan.runs} advised"
+    print(f"wrote {', '.join(files)}: {len(design)} runs{fewer}\n{after(args.state, args.swarm_out)}")
+    return 0
+
+
+def check_distinct(outputs: Iterable[str | None]) -> None:
+    """Refuse files that would overwrite one another."""
+    names = [str(Path(given).resolve()) for given in outputs if given is not None]
+    if len(set(names)) < len(names):
+        raise InputError("the ledger and the files to write must have different names")
+
+
+def _check_unused(args: argparse.Namespace, *options: tuple[str, Any]) -> None:
+    given = [option for option, value in options if value is not None]
+    if given:
+        needs = "needs no runs: its mixture goes to --out" if "--out" not in given else "needs runs: --swarm-out"
+        raise InputError(f"leave out {listing(given)}: this update {needs}")
+
+
+def after(state: str, ratios: str = "RATIOS") -> str:
+    """What to do with an open plan."""
+    return f"next: train them, then mixfast reuse propose {state} {ratios} METRICS --out mixture.yaml"
+
+
+def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
+    from mixfast.laws import Fit
+    from mixfast.reuse import Update, full, partial
+
+    changes = _changes(args, ledger.mixture)
+    made = Update.of(changes, ledger.mixture)
+    law = None if args.law is None else Fit.load(args.law)
+    reopen = [name.strip() for given in args.reopen or () for name in given.split(",")]
+    if args.partial and reopen:
+        raise InputError("--partial lets the law choose what to reopen, and --reopen names it: leave out one of them")
+    if args.partial and law is None:
+        raise InputError("--partial needs the old --law, which says what to reopen; or name the domains: --reopen A,B")
+    if args.objective and law is not None:
+        objective = swarm_commands.objective_of(args.objective, law)
+    else:
+        objective = None
+    region = _region(args, ledger, made)
+    given = {"law": law, "objective": objective, "kl": args.kl, "like": _like(args.like), "virtual": args.virtual}
+    with shared.progress("planning"):
+        if args.partial or reopen:
+            plan = partial(ledger.mixture, changes, region, reopen=reopen or None, **given)
+        else:
+            plan = full(ledger.mixture, changes, region, **given)
+    _check_caps(args, ledger.mixture, plan, region)
+    return plan
+
+
+def _changes(args: argparse.Namespace, old: Mapping[str, float]) -> Any:
+    from mixfast.reuse import Add, Partition, Remove, Revise
+
+    if args.change == "add":
+        return Add(args.names)
+    if args.change == "remove":
+        return Remove(args.names)
+    if args.change == "partition":
+        return Partition(args.names[0], args.names[1:]) if len(args.names) > 1 else _no_parts(args.names[0])
+    renamed: dict[str, str] = {}
+    for given in args.names:
+        before, equals, after = given.partition("=")
+        # A name may hold the sign itself.
+        one, other = (given, given) if given in old or not equals else (before, after)
+        if one in renamed:
+            raise InputError(f"{one} is named twice")
+        renamed[one] = other
+    return Revise(renamed)
+
+
+def _no_parts(parent: str) -> Any:
+    raise InputError(f"partition {parent}: name the parts after it, two or more")
+
+
+def _like(given: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given or ()]
+    if wrong := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
+        raise InputError(f"--like {listing(wrong)}: expected NEW=OLD")
+    return {new: old for new, _, old in pairs}
+
+
+def _region(args: argparse.Namespace, ledger: Ledger, made: Any) -> Region:
+    """The limits over the new domains; counts of domains without a change are those of the ledger where they are not given."""
+    known = {name: count for name, count in ledger.tokens.items() if name in set(made.kept)}
+    given = {} if args.tokens is None else inputs.numbers(args.tokens, inputs.count)
+    if args.budget is not None and (missing := [n for n in made.domains if n not in known and n not in given]):
+        where = "give --tokens FILE" if args.tokens is None else f"they are not in {args.tokens}"
+        raise InputError(
+            f"--budget {args.budget} limits repetition, for which the tokens of {listing(missing)} must be known: {where}"
+        )
+    _check_split(args.state, ledger.tokens, given, made.changes)
+    if args.kl > 0.0 and args.prior is None and args.budget is None:
+        raise InputError("--kl pulls towards a prior: name a --prior, or give --tokens and --budget")
+    return inputs.region(args, made.domains, args.state, known=known) or Region(made.domains)
+
+
+def _check_split(state: str, before: Mapping[str, int], given: Mapping[str, int], changes: Iterable[Any]) -> None:
+    from mixfast.reuse import Partition
+
+    for change in changes:
+        if not isinstance(change, Partition) or change.parent not in before:
+            continue
+        if any(part not in given for part in change.parts):
+            continue
+        parts, whole = sum(given[part] for part in change.parts), before[change.parent]
+        if abs(parts - whole) > _SPLIT * whole:
+            raise InputError(
+                f"the parts of {change.parent} have {text.tokens(parts)} tokens together, and {state} has {text.tokens(whole)} "
+                f"for it: a partition splits the same data. If its content changed, revise {change.parent} first"
+            )
+
+
+def _check_caps(args: argparse.Namespace, old: Mapping[str, float], plan: Reuse, region: Region) -> None:
+    if plan.above and not args.hold:
+        caps = dict(zip(region.domains, region.cap.tolist(), strict=True))
+        shown = listing(f"{name} ({text.percent(old[name])}, cap {text.percent(caps[name])})" for name in plan.above)
+        raise InputError(
+            f"frozen shares above their new caps: {shown}. Reopen them: --reopen {','.join(plan.above)}; or --hold the frozen block down "
+            f"to {text.percent(min(plan.part.cap[0], 1.0))}"
+        )
+
+
+def _swarm(args: argparse.Namespace, ledger: Ledger, plan: Reuse) -> Design:
+    """The collapsed mixtures to train; their ids are those of no other update."""
+    from mixfast.designs import design
+
+    with shared.progress("choosing mixtures"):
+        found = design(plan.sampling, args.runs if args.runs is not None else plan.runs, seed=args.seed)
+    runs = tuple(f"u{len(ledger.entries)}-{run}" for run in found.runs)
+    return replace(found, runs=runs, advised=plan.runs)
+
+
+def _expanded(plan: Reuse, design: Design) -> Design:
+    import numpy as np
+
+    rows = [plan.expand(dict(zip(design.domains, row, strict=True))).weights for row in design.ratios.tolist()]
+    return replace(design, ratios=np.array(rows), domains=plan.part.full.domains)
+
+
+def write(state: str, ledger: Ledger, files: Mapping[str, str]) -> None:
+    """Write the files and, last, the ledger: all or none."""
+    shared.check_folder("STATE", state)
+    suffix = Path(state).suffix.lower()
+    if suffix not in (".yaml", ".yml", ".json"):
+        raise InputError(f"{state}: a ledger ends in .yaml, .yml or .json")
+    shared.write_together({**files, state: ledger.to_json() if suffix == ".json" else ledger.to_yaml()})
+
+
+def record(args: argparse.Namespace, ledger: Ledger) -> int:
+    """Write the ledger and its last mixture, where the user named a file for that."""
+    if args.out is None:
+        print("nothing recorded: --out mixture.yaml writes the mixture, and records it")
+        return 0
+    write(args.state, ledger, {args.out: shared.mixture_text(ledger.mixture, args.out)})
+    print(f"wrote {args.out}, recorded in {args.state}")
+    return 0

@@ -1,0 +1,50 @@
+"""Why a plan of reuse may not be safe, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from mixfast._reuse_collapse import Collapse
+from mixfast._reuse_coupling import Coupling
+from mixfast.errors import listing
+from mixfast.mixture import Mixture
+
+
+def doubts(
+    shares: Mixture,
+    above: Mapping[str, float],
+    part: Collapse,
+    opened: list[str],
+    coupling: Coupling | None,
+    loss: float | None,
+    kl: float,
+    allowed: float,
+) -> list[str]:
+    """Why this reuse may not be safe."""
+    out = []
+    if above:
+        over = [f"{name} ({shares[name]:.4g} > {cap:.4g})" for name, cap in above.items()]
+        out.append(
+            f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {part.virtual!r} at most "
+            f"{part.cap[0]:.4g}: reopen these domains"
+        )
+    if kl > 0.0 and not math.isfinite(part.divergence):
+        out.append("the prior gives a frozen domain no share: a KL term forbids the virtual domain; change the prior")
+    if coupling is None or loss is None:
+        if part.others:
+            out.append("no law was given, so what freezing costs is not known")
+        return out
+    if coupling.assumed:
+        twin = coupling.like[coupling.assumed[0]]
+        out.append(
+            f"nothing is known about {listing(coupling.assumed)}: taken to act like {twin}, the worst case for freezing; say "
+            "what they are like with like={...}"
+        )
+    if loss > max(allowed * coupling.gain, 1e-6):
+        more = [name for name in coupling.reopen if name not in set(opened)]
+        out.append(
+            f"freezing is predicted to lose {loss:.3g}, more than {allowed:.0%} of the gain of {coupling.gain:.3g}; "
+            + (f"reopen {listing(more)}" if more else "recompute with all domains open")
+        )
+    return out
