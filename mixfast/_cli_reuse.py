@@ -133,7 +133,7 @@ def _show(args: argparse.Namespace) -> int:
     print(text.grid(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows))
     if ledger.pending is not None:
         print(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
-    print(f"\n{_shares(ledger.mixture, ledger.tokens, None)}")
+    print(f"\n{_shares(ledger.mixture, None, None)}")
     if args.out is not None:
         shared.write_together({args.out: shared.mixture_text(ledger.mixture, args.out)})
         print(f"wrote {args.out}")

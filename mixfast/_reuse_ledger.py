@@ -16,7 +16,6 @@ from mixfast._reuse_changes import ReuseError
 from mixfast._reuse_pending import Pending, described
 from mixfast.errors import AlignmentError, MixfastError, listing
 from mixfast.mixture import Mixture
-from mixfast.region import Region
 
 if TYPE_CHECKING:
     from mixfast.reuse import Reuse
@@ -52,7 +51,7 @@ class Entry:
     mixture : dict of str to float
         The mixture it ended in, over all domains.
     tokens : dict of str to int
-        Tokens of the domains then; empty where they were not known.
+        Tokens of the domains then, of those where they were known.
     """
 
     when: str
@@ -108,7 +107,7 @@ class Ledger:
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Tokens of the present domains, as far as the updates told them; empty where they did not."""
+        """Tokens of the present domains, of those where the updates told them."""
         return dict(self.entries[-1].tokens)
 
     def begin(
@@ -178,7 +177,7 @@ class Ledger:
             plan.loss,
             plan.warnings,
             result.as_dict(),
-            _tokens(plan.part.full),
+            self._counted(plan),
         )
         return Ledger((*self.entries, entry))
 
@@ -236,6 +235,13 @@ class Ledger:
                 f"the plan was made from another mixture than the ledger's last: {listing(moved)} differ; plan from ledger.mixture"
             )
 
+    def _counted(self, plan: Reuse) -> dict[str, int]:
+        """Tokens after an update: those it was planned with, or, where it had none, those known of what it left alone."""
+        region = plan.part.full
+        if region.available is None:
+            return {name: count for name, count in self.tokens.items() if name in set(plan.update.kept)}
+        return dict(zip(region.domains, region.available.tolist(), strict=True))
+
     def _document(self) -> dict[str, Any]:
         content: dict[str, Any] = {"updates": [_plain(entry) for entry in self.entries]}
         if self.pending is not None:
@@ -277,12 +283,6 @@ def _plain(entry: Entry | Pending) -> dict[str, Any]:
     """The fields as lists, dicts, numbers and strings; tokens only where they are known."""
     fields = json.loads(json.dumps(asdict(entry)))
     return {name: value for name, value in fields.items() if name != "tokens" or value}
-
-
-def _tokens(region: Region) -> dict[str, int]:
-    if region.available is None:
-        return {}
-    return dict(zip(region.domains, region.available.tolist(), strict=True))
 
 
 def _checksum(content: dict[str, Any]) -> str:

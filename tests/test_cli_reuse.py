@@ -268,6 +268,20 @@ def test_old_runs_that_do_not_fit(begun, good, refused, folder):
     assert "pdfs" in refused(*step, "or.csv", "om.csv")
 
 
+def test_counts_outlive_an_update_that_needs_none(begun, good, refused):
+    good("remove", begun, "books", "--out", "mixture.yaml")
+    assert Ledger.load(begun).tokens == {"web": 9 * 10**9, "code": 2 * 10**9}
+    assert "runs advised" in good("add", begun, "maths", *PLAN)
+    good("add", begun, "maths", "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    good("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear", "--out", "mixture.yaml")
+    assert Ledger.load(begun).tokens == {"web": 9 * 10**9, "code": 2 * 10**9}
+    assert "tokens of maths must be known" in refused(
+        "remove", begun, "code", "--budget", "1B", "--out", "mixture.yaml"
+    )
+    assert "domain" in good("show", begun)
+
+
 def test_domains_that_a_mixture_file_leaves_out_have_the_share_0(good, folder):
     (folder / "counts.yaml").write_text(COUNTS + "junk: 5B\n")
     good("start", "life.json", "--mixture", "mixture.yaml", "--tokens", "counts.yaml")
