@@ -21,19 +21,32 @@ class Carried:
     Attributes
     ----------
     swarm : Swarm
-        Domains in the order of the region.
+        Domains in the order of the region; behind them those that are `gone`.
     dropped : tuple of str
         Runs left out, which had a share of domains that are no more or not what they were.
     unseen : tuple of str
         Domains that no run has a share of: what new runs must try.
+    gone : tuple of str
+        Domains that are no more and were kept for what their runs say of the others.
+    region : Region
+        Over the swarm's domains, for `next_runs` and `propose`: those that are gone have a cap of 0.
     """
 
     swarm: Swarm
     dropped: tuple[str, ...]
     unseen: tuple[str, ...]
+    gone: tuple[str, ...]
+    region: Region
 
 
-def swarm(old: Swarm, changes: Change | Iterable[Change], region: Region, *, tolerance: float = 0.0) -> Carried:
+def swarm(
+    old: Swarm,
+    changes: Change | Iterable[Change],
+    region: Region,
+    *,
+    tolerance: float = 0.0,
+    keep_gone: bool = False,
+) -> Carried:
     """Carry old runs over to the new domains.
 
     Parameters
@@ -46,6 +59,10 @@ def swarm(old: Swarm, changes: Change | Iterable[Change], region: Region, *, tol
         token counts, or where it has none of its prior.
     tolerance : float, default 0
         Share of removed or revised domains up to which a run is kept, its other shares renormalised.
+    keep_gone : bool, default False
+        Keep every run, and removed or revised domains beside the new ones, also those of earlier updates: old domains that the changes
+        do not name and the region lacks. A law is then fitted to all that was ever measured, and `region` keeps the mixture off what is
+        gone. A revised domain that keeps its name is kept as "NAME (old)".
 
     Returns
     -------
@@ -65,46 +82,81 @@ def swarm(old: Swarm, changes: Change | Iterable[Change], region: Region, *, tol
     """
     if not 0.0 <= tolerance < 1.0:
         raise ReuseError(f"tolerance is {tolerance}, expected a share of at least 0 and below 1")
-    update = Update.of(changes, old.domains)
+    given = (changes,) if isinstance(changes, Change) else tuple(changes)
+    touched = {name for change in given for name in getattr(change, "gone", ())}
+    earlier = tuple(name for name in old.domains if keep_gone and name not in {*region.domains, *touched})
+    update = Update.of(given, (name for name in old.domains if name not in earlier))
     if set(region.domains) != set(update.domains):
         raise AlignmentError.between("the region", region.domains, "the changes", update.domains)
-    size = region.prior if region.available is None else region.available.astype(np.float64)
-    natural = dict(zip(region.domains, size.tolist(), strict=True))
-    place = {name: k for k, name in enumerate(region.domains)}
-    parts = {change.parent: change.parts for change in update.changes if isinstance(change, Partition)}
-    spread = np.zeros((len(old.domains), region.n_domains))
+    split = {change.parent: change.parts for change in update.changes if isinstance(change, Partition)}
+    ended = [*earlier, *(name for name in update.gone if name not in split)] if keep_gone else []
+    place = {name: name for name in update.kept} | {name: _ended(name, region) for name in ended}
+    domains = (*region.domains, *(place[name] for name in ended))
+    spread = np.zeros((len(old.domains), len(domains)))
     for row, name in zip(spread, old.domains, strict=True):
-        members = parts.get(name, (name,) if name in update.kept else ())
-        total = sum(natural[member] for member in members)
-        if name in parts and not total > 0.0:
-            raise ReuseError(
-                f"the parts of {name!r}, {listing(members)}, have no tokens and no prior: their proportions are unknown"
-            )
-        for member in members:
-            row[place[member]] = natural[member] / total if name in parts else 1.0
+        parts = _parts(name, split[name], region) if name in split else {place[name]: 1.0} if name in place else {}
+        for member, part in parts.items():
+            row[domains.index(member)] = part
     shares = old.ratios @ spread
     keep = 1.0 - shares.sum(axis=1) <= tolerance + 1e-12
     if not keep.any():
         raise ReuseError(
             f"no run can be kept: all {len(old)} had more than {tolerance:g} of domains that changed, {listing(update.gone)}; "
-            "raise tolerance, or design a new swarm"
+            "raise tolerance, keep what is gone by keep_gone=True, or design a new swarm"
         )
     kept = shares[keep] / shares[keep].sum(axis=1, keepdims=True)
     runs = tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if stays)
-    unseen = tuple(name for name, most in zip(region.domains, kept.max(axis=0), strict=True) if most == 0.0)
+    carried = Swarm(
+        kept,
+        old.values[keep],
+        domains=domains,
+        metric_names=old.metrics,
+        runs=runs,
+        chosen=old.chosen[keep],
+        direction=old.direction,
+        unit=old.unit,
+    )
     return Carried(
-        Swarm(
-            kept,
-            old.values[keep],
-            domains=region.domains,
-            metric_names=old.metrics,
-            runs=runs,
-            chosen=old.chosen[keep],
-            direction=old.direction,
-            unit=old.unit,
-        ),
+        carried,
         tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if not stays),
-        unseen,
+        tuple(name for name, most in zip(domains, kept.max(axis=0), strict=True) if most == 0.0),
+        domains[region.n_domains :],
+        _without(region, domains[region.n_domains :]),
+    )
+
+
+def _ended(name: str, region: Region) -> str:
+    """What a domain that is gone is called beside the new ones."""
+    if name not in region.domains:
+        return name
+    if (other := f"{name} (old)") in region.domains:
+        raise ReuseError(f"the old {name!r} cannot be kept as {other!r}, which is a new domain; rename that")
+    return other
+
+
+def _parts(parent: str, members: tuple[str, ...], region: Region) -> dict[str, float]:
+    """The natural proportions of the parts of a domain."""
+    size = region.prior if region.available is None else region.available.astype(np.float64)
+    natural = {name: float(size[region.domains.index(name)]) for name in members}
+    total = sum(natural.values())
+    if not total > 0.0:
+        raise ReuseError(
+            f"the parts of {parent!r}, {listing(members)}, have no tokens and no prior: their proportions are unknown"
+        )
+    return {name: part / total for name, part in natural.items()}
+
+
+def _without(region: Region, gone: tuple[str, ...]) -> Region:
+    """The region with further domains that must not have a share."""
+    if not gone:
+        return region
+    nothing = np.zeros(len(gone))
+    return Region(
+        (*region.domains, *gone),
+        prior=np.concatenate([region.prior, nothing]) if region.has_prior else None,
+        cap=np.concatenate([region.cap, nothing]),
+        floor=np.concatenate([region.floor, nothing]),
+        bounds=region.bounds,
     )
 
 

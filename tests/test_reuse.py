@@ -530,6 +530,25 @@ def test_runs_on_data_that_is_no_more_are_dropped():
         swarm(old_swarm().subset([1]), Remove(["c"]), Region(["a", "b"]))
 
 
+def test_runs_on_data_that_is_no_more_can_be_kept():
+    region = Region.from_tokens({"a": 100, "c": 50, "b1": 75, "b2": 25}, 100, cap={"a": 0.9})
+    found = swarm(old_swarm(), [Partition("b", ["b1", "b2"]), Revise(["c"])], region, keep_gone=True)
+    assert found.dropped == ()
+    assert (found.swarm.domains, found.gone, found.unseen) == (("a", "c", "b1", "b2", "c (old)"), ("c (old)",), ("c",))
+    assert found.swarm.ratios[1] == pytest.approx([0.2, 0.0, 0.225, 0.075, 0.5])
+    assert found.region.cap.tolist() == [0.9, 1.0, 1.0, 1.0, 0.0]
+    assert found.region.prior == pytest.approx([0.4, 0.2, 0.3, 0.1, 0.0])
+    # At the next update what was gone already stays beside what goes now.
+    later = Region(["n", "c", "b1", "b2"], bounds={("b1", "b2"): (0.1, None)})
+    again = swarm(found.swarm, [Remove(["a"]), Add(["n"])], later, keep_gone=True)
+    assert again.gone == ("c (old)", "a")
+    row = dict(zip(again.swarm.domains, again.swarm.ratios[1].tolist(), strict=True))
+    assert row == pytest.approx({"n": 0.0, "c": 0.0, "b1": 0.225, "b2": 0.075, "a": 0.2, "c (old)": 0.5})
+    assert again.region.project([0.0, 0.0, 0.0, 0.0, 1.0, 0.0])[-2:].tolist() == [0.0, 0.0]
+    with pytest.raises(ReuseError, match=r"'c' cannot be kept as 'c \(old\)'"):
+        swarm(old_swarm(), [Revise(["c"]), Add(["c (old)"])], Region(["a", "b", "c", "c (old)"]), keep_gone=True)
+
+
 def test_collapsed_runs_are_expanded_as_they_were_trained():
     plan = full({"a": 0.25, "b": 0.75}, Add(["n"]), Region(["n", "a", "b"]))
     runs = Swarm([[0.4, 0.6]], [1.0], domains=["n", "existing"], metric_names=["m"])
