@@ -244,6 +244,7 @@ def next_runs(
     count, random = _count(q, "q"), _seed(seed)
     known = swarm.align(region.domains).ratios
     target = resolve(objective, law)
+    used = [target.metrics[j] for j in target.used]
     if set(law.domains) != set(region.domains):
         raise AlignmentError.between("the law", law.domains, "the region", region.domains)
     order = [region.domains.index(name) for name in law.domains]
@@ -260,11 +261,30 @@ def next_runs(
         raise RegionError(f"q is {count}, but only {len(points)} candidates are left in the region and not yet trained")
     values, spread = law.predict(points[:, order]), law.sd(points[:, order])
     mean, sd = target.score(values), target.spread(values, spread)
-    if _informs(way, law, target):
-        chosen, gain = _design_next.informative(law, target, points[:, order], count)
+    way = _way(way, law, target)
+    if way == "information":
+        joints = law.joint(points[:, order], used)
+        _design_next.least_noise(joints, values[:, target.used])
+        chosen, gain = _design_next.informative(target.weight[target.used], joints, count)
         bought = "nats of information on the coefficients"
     else:
-        chosen, gain = _design_next.improving(mean, sd, float(before[first]), points, known, count)
+        joints = law.joint(points[:, order], used)
+        drawn = None
+        if way == "thompson":
+            if joints is None:
+                raise RegionError(
+                    "way='thompson' draws mixtures' errors jointly, which these laws do not know: "
+                    f"{listing([f'{name} ({law.laws[name]})' for name in used])}; "
+                    "fit gp with tasks=0, log_linear, linear, autoscale or bimix"
+                )
+            some = _design_next.hopeful(mean, sd)
+            drawn = some[_design_next.thompson(target, law.joint(points[some][:, order], used), count, seed=random)]
+        doubt: _design_next.Doubt = (
+            _design_next.Nearness(sd, points, known)
+            if joints is None
+            else _design_next.Covariances(target, values, joints)
+        )
+        chosen, gain = _design_next.improving(mean, doubt, float(before[first]), count, drawn)
         bought = "expected improvement of the objective"
     runs = _numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())
     advised = max(advised_runs(int(region.reachable.sum())) - len(swarm), 0)
@@ -274,14 +294,14 @@ def next_runs(
     )
 
 
-def _informs(way: str, law: Any, target: Target) -> bool:
-    """Whether runs are chosen for information; an error where the law does not allow it."""
-    if way not in ("auto", "information", "improvement"):
-        raise RegionError(f"way must be auto, information or improvement, got {way!r}")
+def _way(way: str, law: Any, target: Target) -> str:
+    """How runs are chosen where that is "auto"; an error where the law does not allow it."""
+    if way not in ("auto", "information", "improvement", "thompson"):
+        raise RegionError(f"way must be auto, information, improvement or thompson, got {way!r}")
     other = [target.metrics[j] for j in target.used if law.law_of(target.metrics[j])[0].name != "log_linear"]
     if way == "information" and other:
         raise RegionError(f"way='information' needs log-linear laws; of another kind: {listing(other)}")
-    return way != "improvement" and not other
+    return ("improvement" if other else "information") if way == "auto" else way
 
 
 def _others(among: Swarm | Design, region: Region, known: Matrix) -> tuple[Matrix, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from mixfast import _swarm_names
 from mixfast.errors import MixfastWarning, listing
 from mixfast.laws import _report, _table
 from mixfast.laws._foreign import Foreign
+from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import Law, Matrix, Vector
 from mixfast.laws._report import MetricReport
 from mixfast.laws._threads import single_blas
@@ -136,6 +137,35 @@ class Fit:
                 chain = chain + np.einsum("mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self.features.slopes(w)[1])
             values[:, part.columns], gradients[:, part.columns] = value, chain
         return values, gradients
+
+    def joint(self, ratios: Any, metrics: Sequence[str]) -> list[Joint] | None:
+        """What is open of each of these metrics at M mixtures jointly: covariances, draws, and what runs would tell.
+
+        Parameters
+        ----------
+        ratios : as in `predict`
+        metrics : sequence of str
+
+        Returns
+        -------
+        list of Joint, one for each metric; None where the law of one knows no covariances between mixtures, as trees, regressors
+        from elsewhere and a Gaussian process of tasks above 0 do not.
+        """
+        w = self._shares(ratios)
+        owner = [self.law_of(metric) for metric in metrics]
+        out: list[Any] = [None] * len(metrics)
+        with single_blas():
+            for part in self.parts:
+                places = [i for i, (law, _) in enumerate(owner) if law is part.law]
+                if not places:
+                    continue
+                joint = getattr(part.law, "joint", None)
+                found = joint(self._inputs(part.law, w), [owner[i][1] for i in places]) if joint is not None else None
+                if found is None:
+                    return None
+                for i, one in zip(places, found, strict=True):
+                    out[i] = one
+        return out
 
     def save(self, path: Any) -> None:
         """Write the fit as .json or .npz. Features are not in the file: give them again to `load`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -57,4 +58,12 @@ class Smooth(Protocol):
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
         """Values (M, J) and gradients (M, J, K) with respect to the mixtures, as if they were free of their sum."""
+        ...
+
+
+class Correlated(Protocol):
+    """A law that knows how its errors at different mixtures go together."""
+
+    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Any] | None:
+        """A `_joint.Joint` of each of these metrics at inputs (M, K [+ F]); None where the law, as it was fitted, has none."""
         ...

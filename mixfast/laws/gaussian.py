@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,6 +17,8 @@ from mixfast.laws._protocol import Matrix, State, Vector
 
 if TYPE_CHECKING:
     from mixfast.laws._gaussian_fit import Rule
+    from mixfast.laws._gaussian_joint import Latent
+    from mixfast.laws._joint import Joint
 
 __all__ = ["GaussianProcess"]
 
@@ -329,34 +332,66 @@ class GaussianProcess:
     def sd(self, x: Matrix) -> Matrix:
         """Predictive standard deviations (M, J) of a new run's metrics, noise included; M R^2 multiply-adds a metric."""
         z, trend = self._inputs(x)
-        from scipy.linalg import blas
-
-        from mixfast.laws import _gaussian_loops
-
         out = np.zeros((len(z), len(self._scale)))
         if len(self._noise):
             out[:, self._scale > 0.0] = np.sqrt(np.maximum(self._variance_together(z, trend), self._noise))
         for metric, column in enumerate(out.T):
             if self._scale[metric] == 0.0 or len(self._noise):
                 continue
-            rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
-            upper = self._factor(metric)
-            ones = blas.dtrsm(1.0, upper, np.ones((len(zs), 1)), trans_a=1)[:, 0]
-            norms = np.einsum("rd,rd->r", zs, zs)
-            noise = math.exp(self._theta[metric, 1 + z.shape[1]])
             for first in range(0, len(z), _CHUNK):
-                one, t = scaled[first : first + _CHUNK], trend[first : first + _CHUNK]
-                k = np.empty((len(one), len(zs)))
-                _gaussian_loops.matern(one @ zs.T, np.einsum("md,md->m", one, one), norms, k)
-                k = amplitude * k + slope * (t @ self._t[rows].T)
-                v = blas.dtrsm(1.0, upper, k.T, trans_a=1)
-                known = np.einsum("rm,rm->m", v, v)
-                # The constant is estimated too: what the runs do not say of it is added.
-                constant = (1.0 - ones @ v) ** 2 / (ones @ ones)
-                variance = amplitude + slope * np.einsum("mf,mf->m", t, t) + noise - known + constant
-                column[first : first + _CHUNK] = np.sqrt(np.maximum(variance, noise))
+                latent = self._latent(metric, z[first : first + _CHUNK], trend[first : first + _CHUNK])
+                column[first : first + _CHUNK] = np.sqrt(latent.variance() + latent.noise)
         out *= self._scale * self._widen
         return out * np.where(self._logged, self.predict(x) - self._floor, 1.0)
+
+    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint] | None:
+        """What is open of each of these metrics at inputs (M, K [+ F]) jointly; None where metrics were fitted together.
+
+        M R^2 multiply-adds and M R numbers for each metric, then M R multiply-adds for each run chosen among the inputs; a
+        draw takes the M x M covariance and its factor.
+        """
+        if len(self._noise):
+            return None
+        z, trend = self._inputs(x)
+        from mixfast.laws import _gaussian_joint
+        from mixfast.laws._joint import Joint
+
+        values, out = self.predict(x), []
+        for metric in metrics:
+            value = values[:, metric]
+            if self._scale[metric] == 0.0:
+                still = np.zeros(len(z))
+                out.append(Joint(still, still, lambda rows: np.zeros((len(z), len(rows))), _repeat(value)))
+                continue
+            excess = value - self._floor[metric] if self._logged[metric] else None
+            target, chain = (value, np.ones(len(z))) if excess is None else (np.log(excess), excess)
+            link = _identity if excess is None else _exponential(float(self._floor[metric]))
+            scale = float(self._scale[metric] * self._widen[metric])
+            out.append(_gaussian_joint.joint(self._latent(metric, z, trend), target, scale, chain, link))
+        return out
+
+    def _latent(self, metric: int, z: Matrix, trend: Matrix) -> Latent:
+        """The standardised target of a metric at candidates (M, D), given its runs."""
+        from scipy.linalg import blas
+
+        from mixfast.laws import _gaussian_loops
+        from mixfast.laws._gaussian_joint import Latent
+
+        rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
+        upper = self._factor(metric)
+        ones = blas.dtrsm(1.0, upper, np.ones((len(zs), 1)), trans_a=1)[:, 0]
+        k = np.empty((len(z), len(zs)))
+        _gaussian_loops.matern(
+            scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), k
+        )
+        k *= amplitude
+        if slope:
+            k += slope * (trend @ self._t[rows].T)
+        told = blas.dtrsm(1.0, upper, k.T, trans_a=1)
+        # The constant is estimated too: what the runs do not say of it is added.
+        left = (1.0 - ones @ told) / math.sqrt(float(ones @ ones))
+        noise = math.exp(self._theta[metric, 1 + z.shape[1]])
+        return Latent(scaled, trend, amplitude, slope, noise, told, left)
 
     def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """What this law, hyper-parameters as they are, would have predicted of some of its own runs without them.
@@ -482,6 +517,18 @@ class GaussianProcess:
     def _from_target(self, target: Matrix) -> Matrix:
         """Metrics from predicted targets: floor + exp(t), or t."""
         return np.where(self._logged, self._floor + np.exp(np.where(self._logged, target, 0.0)), target)
+
+
+def _identity(target: Matrix) -> Matrix:
+    return target
+
+
+def _exponential(floor: float) -> Callable[[Matrix], Matrix]:
+    return lambda target: floor + np.exp(target)
+
+
+def _repeat(value: Vector) -> Callable[[int, np.random.Generator], Matrix]:
+    return lambda count, rng: np.tile(value, (count, 1))
 
 
 def _share_columns(x: Matrix) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast.laws._joint import Joint, of_coefficients
 from mixfast.laws._protocol import Matrix, State, Vector
 from mixfast.laws.log_linear import by_missing
 
@@ -175,6 +177,18 @@ class Linear:
             away = x - self.centre[j]
             variance[:, j] = np.einsum("mk,kl,ml->m", away, covariance, away)
         return np.sqrt(variance + self.noise**2 * (1.0 + 1.0 / self.runs))
+
+    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
+        """Return what is open of each of these metrics at inputs (M, P) jointly: the posterior of a ridge, and of its level."""
+        x = np.asarray(x, dtype=np.float64)
+        return [self._joint(x, j) for j in metrics]
+
+    def _joint(self, x: Matrix, j: int) -> Joint:
+        jacobian = np.column_stack([np.ones(len(x)), x - self.centre[j]])
+        covariance = np.zeros((jacobian.shape[1], jacobian.shape[1]))
+        covariance[0, 0], covariance[1:, 1:] = self.noise[j] ** 2 / self.runs[j], self.covariance[j]
+        mean = self.intercept[j] + x @ self.coef[j]
+        return of_coefficients(jacobian, covariance, float(self.noise[j]), lambda moved: mean + moved @ jacobian.T)
 
     def state(self) -> State:
         """Return what the fitted law is made of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast.errors import BackendError
+from mixfast.laws._joint import Joint, of_coefficients
 from mixfast.laws._protocol import Matrix, State, Vector
 
 __all__ = ["LogLinear"]
@@ -31,6 +32,8 @@ _PENALTIES = (*(10.0**k for k in range(-1, -9, -1)), 0.0)
 _FOLDS = 10
 # For fits with fewer runs than numbers to find, also in units of delta.
 _LEAST_PENALTY = 1e-2
+# The largest exponent float64 can take: a runaway coefficient far from the runs is huge, not infinite.
+_HIGHEST = 700.0
 _STATE = ("gamma", "a", "objective", "runs", "penalties", "noise", "covariance", "identified")
 
 Descend = Callable[..., tuple[float, float, int]]
@@ -276,9 +279,24 @@ class LogLinear:
             result[:, j] = np.sqrt(variance + self.noise[j] ** 2)
         return result
 
+    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
+        """Return what is open of each of these metrics at mixtures (M, K) jointly.
+
+        Covariances are those of the coefficients by the delta method; a draw evaluates the law at coefficients drawn.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        return [self._joint(x, j) for j in metrics]
+
+    def _joint(self, x: Matrix, j: int) -> Joint:
+        excess = np.exp(np.minimum(x @ self.a[j], _HIGHEST))
+        gradient = np.column_stack([np.ones(len(x)), excess[:, None] * x])
+        return of_coefficients(
+            gradient, self.covariance[j], float(self.noise[j]),
+            lambda moved: np.exp(self.gamma[j]) + moved[:, :1] + np.exp(np.minimum((self.a[j] + moved[:, 1:]) @ x.T, _HIGHEST)),
+        )  # fmt: skip
+
     def _excess(self, x: Matrix) -> Matrix:
-        # The largest exponent float64 can take: a runaway coefficient far from the runs is huge, not infinite.
-        return np.exp(np.minimum(np.asarray(x, dtype=np.float64) @ self.a.T, 700.0))
+        return np.exp(np.minimum(np.asarray(x, dtype=np.float64) @ self.a.T, _HIGHEST))
 
     def state(self) -> State:
         """Return what the fitted law is made of."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast.errors import BackendError
+from mixfast.laws._joint import Joint, of_coefficients
 from mixfast.laws._protocol import Matrix, State, Vector
 
 __all__ = ["AutoScale", "BiMix"]
@@ -162,6 +164,17 @@ class _Power:
             row = self._jacobian(theta, x)
             result[:, j] = np.sqrt(np.einsum("mk,kl,ml->m", row, covariance, row) + self.noise[j] ** 2)
         return result
+
+    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
+        """Return what is open of each of these metrics at mixtures (M, K) jointly; draws are of the coefficients, 0 at least."""
+        x = np.asarray(x, dtype=np.float64)
+        return [self._joint(x, j) for j in metrics]
+
+    def _joint(self, x: Matrix, j: int) -> Joint:
+        def at(moved: Matrix) -> Matrix:
+            return np.stack([self._values(np.maximum(self.theta[j] + step, 0.0), x) for step in moved])
+
+        return of_coefficients(self._jacobian(self.theta[j], x), self.covariance[j], float(self.noise[j]), at)
 
     def state(self) -> State:
         """Return what the fitted law is made of."""

@@ -1,0 +1,172 @@
+"""How many runs the search for the best mixture needs: python -m benchmarks.next_runs REGMIX [--seeds 20] [--metrics ...] [--contenders ...].
+
+REGMIX is the folder with RegMix's published csv files. Its 768 runs of 1M parameters stand for all mixtures there are: a search begins with 16 runs
+drawn from those that are not yet good (worse than the best loss by more than 1 %), then names runs that are looked up, until one is good. Runs of a
+batch all count, the first 16 too. Every contender begins with the same runs. Appends to benchmarks/results/next_runs.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import mixfast
+from benchmarks import __main__ as bench
+from benchmarks import contenders, runners
+from benchmarks.swarm_laws import read
+from mixfast import designs
+
+METRICS = ("pile_cc", "github", "wikipedia_en", "pubmed_central")
+FIRST = 16
+GOOD = 1.01  # times the best loss
+MOST = 256  # runs at which a search is given up
+
+Choose = Callable[[mixfast.Swarm, mixfast.Swarm, int], list[int]]
+
+
+def ours(law: str, way: str, q: int, tried: mixfast.Swarm, everything: mixfast.Swarm, seed: int) -> list[int]:
+    """The next runs by mixfast; ids are positions."""
+    region = mixfast.Region(tried.domains)
+    fitted = mixfast.fit(tried, law, folds=0)
+    return [
+        int(run) for run in designs.next_runs(tried, fitted, region, q, way=way, among=everything, seed=seed).design.runs
+    ]
+
+
+def botorch(q: int, tried: mixfast.Swarm, everything: mixfast.Swarm, seed: int) -> list[int]:
+    """The next runs by BoTorch as its documentation has it: SingleTaskGP, and (q-)LogEI over the runs as choices."""
+    import torch
+    from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models import SingleTaskGP
+    from botorch.optim import optimize_acqf_discrete
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    torch.manual_seed(seed)
+    x, y = torch.tensor(tried.ratios), -torch.tensor(tried.values.mean(axis=1, keepdims=True))
+    have = {int(run) for run in tried.runs}
+    rest = [place for place in range(len(everything)) if place not in have]
+    model = SingleTaskGP(x, y)
+    fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+    best = y.max()
+    rule = LogExpectedImprovement(model, best) if q == 1 else qLogExpectedImprovement(model, best)
+    choices = torch.tensor(everything.ratios[rest])
+    found, _ = optimize_acqf_discrete(rule, q, choices, unique=True, max_batch_size=1024)
+    return [rest[int((choices - one).abs().sum(dim=1).argmin())] for one in found]
+
+
+CONTENDERS: dict[str, Choose | None] = {
+    "random": None,
+    "improvement gp q=1": functools.partial(ours, "gp", "improvement", 1),
+    "improvement gp q=8": functools.partial(ours, "gp", "improvement", 8),
+    "thompson gp q=8": functools.partial(ours, "gp", "thompson", 8),
+    "improvement log_linear q=8": functools.partial(ours, "log_linear", "improvement", 8),
+    "information log_linear q=8": functools.partial(ours, "log_linear", "information", 8),
+    "BoTorch LogEI q=1": functools.partial(botorch, 1),
+    "BoTorch qLogEI q=8": functools.partial(botorch, 8),
+}
+
+
+def search(choose: Choose | None, everything: mixfast.Swarm, seed: int) -> int:
+    """Runs spent until one is good."""
+    loss = everything.values.mean(axis=1)
+    good = loss <= GOOD * loss.min()
+    order = np.random.default_rng(seed).permutation(len(loss))
+    have = order[~good[order]][:FIRST].tolist()
+    if choose is None:
+        rest = order[~np.isin(order, have)]
+        return FIRST + 1 + int(good[rest].argmax())
+    while not good[have].any() and len(have) < MOST:
+        have += choose(everything.subset(have), everything, seed)
+    return len(have)
+
+
+def measure(name: str, everything: mixfast.Swarm, seeds: int) -> tuple[np.ndarray, float]:
+    """Runs spent by seed, and seconds for one choice of the next runs, all searches together."""
+    choose, calls, began = CONTENDERS[name], 0, 0.0
+
+    def timed(*given: object) -> list[int]:
+        nonlocal calls, began
+        start = time.perf_counter()
+        found = choose(*given)  # type: ignore[misc, arg-type]
+        calls, began = calls + 1, began + time.perf_counter() - start
+        return found
+
+    spent = np.array([search(timed if choose else None, everything, seed) for seed in range(seeds)])
+    return spent, began / max(calls, 1)
+
+
+def pooled(folder: Path, metrics: list[str]) -> mixfast.Swarm:
+    """All published runs as one swarm, ids their positions."""
+    train, test = read(folder, "train").select(*metrics), read(folder, "test").select(*metrics)
+    test = test.align(train.domains)
+    return mixfast.Swarm(
+        np.vstack([train.ratios, test.ratios]), np.vstack([train.values, test.values]), domains=train.domains,
+        metric_names=train.metrics, runs=[str(place) for place in range(len(train) + len(test))],
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Print and append one line for each metric and contender."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--metrics", nargs="+", default=list(METRICS))
+    parser.add_argument("--contenders", nargs="+", default=[], help="only those whose name contains one of these")
+    parser.add_argument("--dry", action="store_true", help="append nothing")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    facts = vars(runners.machine())
+    shared = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **{key: facts[key] for key in ("commit", "machine", "cores", "pools")},
+        "threads": int(os.environ.get("OMP_NUM_THREADS", facts["cores"])), "quick": int(given.seeds < 20), "checked": 0,
+        "versions": contenders.versions(),
+    }  # fmt: skip
+    rows = []
+    print("metric           contender                    mean runs   90 % of seeds   of random's   seconds a choice")
+    for metric in given.metrics:
+        everything = pooled(given.folder, [metric])
+        chance = None
+        for name in CONTENDERS:
+            if given.contenders and not any(word in name for word in [*given.contenders, "random"]):
+                continue
+            if name.startswith("random") and not any(name.startswith(word) for word in [*given.contenders, "random"]):
+                continue
+            try:
+                spent, seconds = measure(name, everything, given.seeds)
+            except ImportError as problem:
+                print(f"{metric:<16} {name:<28} cannot run: {problem}")
+                continue
+            low, high = np.quantile(spent, [0.05, 0.95])
+            chance = spent.mean() if chance is None else chance
+            given_up = int((spent >= MOST).sum()) if name != "random" else 0
+            print(
+                f"{metric:<16} {name:<28} {spent.mean():9.1f}   {low:5.0f} to {high:4.0f}   {spent.mean() / chance:10.2f}"
+                f"   {seconds:14.2f}{f'   given up: {given_up}' if given_up else ''}",
+                flush=True,
+            )
+            note = f"90 % of seeds {low:.0f} to {high:.0f}; {spent.mean() / chance:.2f} of random's; {seconds:.2f} s a choice"
+            note += f"; {given_up} given up at {MOST}" if given_up else ""
+            rows.append(
+                {
+                    **shared, "problem": metric, "rows": len(everything), "domains": len(everything.domains),
+                    "contender": name, "quantity": "mean runs to a good one", "value": spent.mean(), "unit": "runs",
+                    "gap": "nan", "repeats": given.seeds, "note": note, "passed": "",
+                }
+            )  # fmt: skip
+    if not given.dry:
+        bench._write(bench.RESULTS / "next_runs.csv", rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

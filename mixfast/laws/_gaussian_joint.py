@@ -1,0 +1,65 @@
+"""The posterior of one Gaussian process at many mixtures jointly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.laws._joint import Joint, correlated
+from mixfast.laws._protocol import Matrix, Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Latent:
+    """Prior and what R runs tell of M mixtures, for a target of which the metric is a function.
+
+    ``cov(m, m') = amplitude matern(m, m') + slope t_m.t_m' - told_m.told_m' + open_m open_m'``.
+    """
+
+    scaled: Matrix  # (M, D), features by length scales
+    trend: Matrix  # (M, D)
+    amplitude: float
+    slope: float
+    noise: float
+    told: Matrix  # (R, M): L^-1 K(runs, mixtures)
+    open: Vector  # (M,): what the runs leave open of the constant, in standard deviations
+
+    def variance(self) -> Vector:
+        """Variances (M,), noise not included."""
+        own = self.amplitude + self.slope * np.einsum("mf,mf->m", self.trend, self.trend)
+        return np.maximum(own - np.einsum("rm,rm->m", self.told, self.told) + self.open**2, 0.0)
+
+    def columns(self, rows: NDArray[np.int64]) -> Matrix:
+        """Covariances (M, rows)."""
+        from mixfast.laws import _gaussian_loops
+
+        some, norms = self.scaled[rows], np.einsum("md,md->m", self.scaled, self.scaled)
+        out = np.empty((len(self.scaled), len(rows)))
+        _gaussian_loops.matern(self.scaled @ some.T, norms, norms[rows], out)
+        out *= self.amplitude
+        out += self.slope * (self.trend @ self.trend[rows].T)
+        out -= self.told.T @ self.told[:, rows]
+        out += np.outer(self.open, self.open[rows])
+        return out
+
+
+def joint(latent: Latent, target: Vector, scale: float, chain: Vector, link: Callable[[Matrix], Matrix]) -> Joint:
+    """The posterior of the metric ``link(target + scale * latent)``, of slopes ``chain`` (M,) by its target.
+
+    Covariances are those of the metric's tangent at the target's mean, draws those of the metric itself.
+    """
+    stretch = scale * chain
+
+    def draw(count: int, rng: np.random.Generator) -> Matrix:
+        covariance = latent.columns(np.arange(len(target)))
+        return link(target + scale * correlated(covariance, count, rng))
+
+    return Joint(
+        stretch**2 * latent.variance(),
+        stretch**2 * latent.noise,
+        lambda rows: stretch[:, None] * stretch[rows] * latent.columns(rows),
+        draw,
+    )

@@ -1,0 +1,91 @@
+"""What a law leaves open of one metric at many mixtures jointly, and how runs made at some of them would reduce it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.laws._protocol import Matrix, Vector
+
+Places = NDArray[np.int64]
+
+
+class Joint:
+    """Covariances of what a run without noise would have at M mixtures, in the metric's unit.
+
+    Attributes
+    ----------
+    variance : ndarray (M,)
+        Given the runs the law was fitted to, and those told to `choose`.
+    noise : ndarray (M,)
+        Variance that a new run at each mixture has besides.
+
+    Notes
+    -----
+    Settings of the law stay as they are: `choose` gives what the law would say had it the run as well, whatever came
+    out, for a covariance does not depend on that. No M x M matrix is made: each run takes one column and M numbers.
+    """
+
+    def __init__(
+        self,
+        variance: Vector,
+        noise: Vector,
+        columns: Callable[[Places], Matrix],
+        draw: Callable[[int, np.random.Generator], Matrix],
+    ) -> None:
+        self.variance, self.noise = np.maximum(variance, 0.0), noise
+        self._columns, self._draw = columns, draw
+        self._steps: list[Vector] = []
+
+    def column(self, row: int) -> Vector:
+        """Covariances (M,) with the mixture of this position."""
+        out = np.array(self._columns(np.array([row]))[:, 0])
+        for step in self._steps:
+            out -= step[row] * step
+        return out
+
+    def choose(self, row: int) -> None:
+        """Take the mixture of this position as run: every covariance falls by what that tells."""
+        step = self.column(row)
+        scale = max(float(step[row]), 0.0) + float(self.noise[row])
+        # A run of which nothing is open tells nothing.
+        step = step / np.sqrt(scale) if scale > 0.0 else np.zeros_like(step)
+        self._steps.append(step)
+        np.maximum(self.variance - step**2, 0.0, out=self.variance)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Matrix:
+        """Draw the metric at all M mixtures jointly, ``count`` times: (count, M), without noise, given the fitted runs alone."""
+        return self._draw(count, rng)
+
+
+def of_coefficients(jacobian: Matrix, covariance: Matrix, noise: float, at: Callable[[Matrix], Matrix]) -> Joint:
+    """A law with derivatives (M, P) by P coefficients of this covariance (the delta method).
+
+    ``at`` gives the metric (count, M) at coefficients moved by (count, P), which is what draws are: exact for every law.
+    """
+    told = jacobian @ covariance
+    return Joint(
+        np.einsum("mp,mp->m", told, jacobian),
+        np.full(len(jacobian), noise**2),
+        lambda rows: told @ jacobian[rows].T,
+        lambda count, rng: at(_normal(covariance, count, rng)),
+    )
+
+
+def _normal(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+    """Draws (count, P) of mean 0; directions whose variance is negative by rounding stay at 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (rng.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def correlated(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+    """Draws (count, M) of mean 0 of many variables: by a pivoted Cholesky factor, which may be singular."""
+    from scipy.linalg import lapack
+
+    factor, pivots, rank, _ = lapack.dpstrf(covariance, lower=1)
+    lower = np.tril(factor)[:, :rank]
+    out = np.empty((count, len(covariance)))
+    out[:, pivots - 1] = rng.standard_normal((count, rank)) @ lower.T
+    return out
