@@ -473,7 +473,7 @@ def versions() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in ("mixfast", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "jax", "torch", "numexpr"):
+    for name in ("mixfast", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "jax", "torch", "numexpr", "botorch"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

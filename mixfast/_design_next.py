@@ -42,19 +42,34 @@ def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
     return np.concatenate([_design_cover.pool(region, _HALF, seeds[0]), *near])
 
 
-def informative(weight: Vector, joints: list[Any], count: int) -> tuple[Places, Vector]:
+def spread(values: Matrix, target: Target, joints: list[Any]) -> Matrix:
+    """Standard deviations (M, J) of a new run's metrics, as the laws' own; 0 for metrics that do not count."""
+    out = np.zeros_like(values)
+    for j, joint in zip(target.used, joints, strict=True):
+        out[:, j] = np.sqrt(joint.variance + joint.noise)
+    return out
+
+
+def informative(weight: Vector, values: Matrix, joints: list[Any], count: int) -> tuple[Places, Vector]:
     """Choose ``count`` of M points that say most of the coefficients of log-linear laws.
 
     Greedy D-optimality: each run adds ``1/2 log(1 + v_j / noise_j^2)`` nats on metric j, v_j the variance that its
     coefficients give to the law at the run, which then reduces it. The sum over metrics, of these weights, is
     submodular, so that greedy choices reach 63 % of the best at least (Nemhauser 1978).
 
+    Parameters
+    ----------
+    weight, values, joints
+        Of the metrics that count: weights (J,), predictions (M, J) and what is open of them.
+
     Returns
     -------
     positions (count,), and nats of information of each, given those before it
     """
+    for joint, reach in zip(joints, values.std(axis=0).tolist(), strict=True):
+        joint.noise = np.maximum(joint.noise, max(_LEAST_NOISE * reach, 1e-150) ** 2)
     chosen, nats = np.empty(count, dtype=np.int64), np.empty(count)
-    taken = np.zeros(len(joints[0].variance), dtype=bool)
+    taken = np.zeros(len(values), dtype=bool)
     for place in range(count):
         gain = sum(
             0.5 * share * np.log1p(joint.variance / joint.noise) for share, joint in zip(weight, joints, strict=True)
@@ -64,12 +79,6 @@ def informative(weight: Vector, joints: list[Any], count: int) -> tuple[Places, 
         for joint in joints:
             joint.choose(row)
     return chosen, nats
-
-
-def least_noise(joints: list[Any], values: Matrix) -> None:
-    """Raise the noise of joints to what laws fitted to few runs may have, by the metrics (M, joints) they predict."""
-    for joint, spread in zip(joints, values.std(axis=0).tolist(), strict=True):
-        joint.noise = np.maximum(joint.noise, max(_LEAST_NOISE * spread, 1e-150) ** 2)
 
 
 class Doubt(Protocol):

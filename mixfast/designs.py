@@ -209,37 +209,54 @@ def next_runs(
         Runs to choose, at least 1.
     objective : optional
         Which metrics count, as for `propose`.
-    way : "auto", "information" or "improvement"
+    way : "auto", "information", "improvement" or "thompson"
         "information": D-optimal, the runs that say most of the coefficients of log-linear laws. "improvement": the
-        largest expected improvement on the best run, for laws that know their uncertainty. "auto": information where
-        all laws that count are log-linear, improvement otherwise.
+        largest expected improvement on the best run, one run after the other, each as if those before it had come out as
+        predicted. "thompson": q times the objective is drawn at all candidates jointly, and each draw's best mixture
+        taken that no draw before has named; for batches of many runs, and where laws may be far off. "auto": information
+        where all laws that count are log-linear, improvement otherwise.
     among : Swarm or Design, optional
         Mixtures to choose from, with their ids, in place of candidates drawn from the region; those that the swarm has
         already, or that lie outside the region, are left out.
     seed : int, default 0
+        Of the candidates, and of what is drawn.
 
     Returns
     -------
     NextRuns
+        Its `gain` is information, or for "improvement" and "thompson" alike the expected improvement.
 
     Raises
     ------
     AlignmentError
         If swarm, law, region and ``among`` do not name the same domains.
     RegionError
-        If an argument is malformed, or fewer than q candidates are left.
+        If an argument is malformed, fewer than q candidates are left, or laws do not allow the way: other laws than
+        log-linear ones for "information", trees, regressors from elsewhere or processes of tasks above 0 for "thompson".
     BackendError
         If Numba is missing.
 
     Notes
     -----
     4096 candidates, half of them around the best run. The best run is the one of the best prediction, not of the best
-    measurement, which may have been luck. "information" takes 4096 J K (K + q) multiplications, "improvement" one
-    prediction of 4096 mixtures with standard deviations.
+    measurement, which may have been luck.
+
+    What one run tells of other mixtures is what the law's own covariances say: those of a Gaussian process, or of a
+    law's coefficients by the delta method. Errors of different metrics are taken to be independent. Laws that know no
+    covariances get a penalty around every run chosen. Under the objective "worst" a mixture's uncertainty is that of the
+    metric predicted to be worst there, and somewhat too small where several are about as bad; draws of "thompson" take
+    the worst metric of each draw. They are made at the 1024 candidates that may be best (lowest prediction less two
+    standard deviations), without noise: of the process itself, or of the coefficients, with the law evaluated exactly.
+
+    Cost beside predictions of 4096 mixtures with standard deviations, for each metric that counts: 4096 R numbers and q
+    passes over them with a Gaussian process of R runs, 4096 K (K + q) multiplications for other laws; a factor of a 1024
+    x 1024 matrix for draws of a process.
 
     References
     ----------
-    Jones, Schonlau and Welch 1998 (expected improvement); González et al. 2016, arXiv:1505.08052 (batches of it).
+    Jones, Schonlau and Welch 1998 (expected improvement); Ginsbourger, Le Riche and Carraro 2010 (batches of it, the
+    kriging believer); González et al. 2016, arXiv:1505.08052 (penalties); Thompson 1933; Kandasamy et al. 2018,
+    arXiv:1705.09236 (batches of draws).
     """
     count, random = _count(q, "q"), _seed(seed)
     known = swarm.align(region.domains).ratios
@@ -259,27 +276,20 @@ def next_runs(
         points, ids = _others(among, region, known)
     if len(points) < count:
         raise RegionError(f"q is {count}, but only {len(points)} candidates are left in the region and not yet trained")
-    values, spread = law.predict(points[:, order]), law.sd(points[:, order])
+    at = points[:, order]
+    values, joints = law.predict(at), law.joint(at, used)
+    spread = _design_next.spread(values, target, joints) if joints is not None else law.sd(at)
     mean, sd = target.score(values), target.spread(values, spread)
-    way = _way(way, law, target)
+    way = _way(way, law, target, joints is not None)
     if way == "information":
-        joints = law.joint(points[:, order], used)
-        _design_next.least_noise(joints, values[:, target.used])
-        chosen, gain = _design_next.informative(target.weight[target.used], joints, count)
+        chosen, gain = _design_next.informative(target.weight[target.used], values[:, target.used], joints, count)
         bought = "nats of information on the coefficients"
     else:
-        joints = law.joint(points[:, order], used)
         drawn = None
         if way == "thompson":
-            if joints is None:
-                raise RegionError(
-                    "way='thompson' draws mixtures' errors jointly, which these laws do not know: "
-                    f"{listing([f'{name} ({law.laws[name]})' for name in used])}; "
-                    "fit gp with tasks=0, log_linear, linear, autoscale or bimix"
-                )
             some = _design_next.hopeful(mean, sd)
-            drawn = some[_design_next.thompson(target, law.joint(points[some][:, order], used), count, seed=random)]
-        doubt: _design_next.Doubt = (
+            drawn = some[_design_next.thompson(target, law.joint(at[some], used), count, seed=random)]
+        doubt = (
             _design_next.Nearness(sd, points, known)
             if joints is None
             else _design_next.Covariances(target, values, joints)
@@ -294,13 +304,20 @@ def next_runs(
     )
 
 
-def _way(way: str, law: Any, target: Target) -> str:
-    """How runs are chosen where that is "auto"; an error where the law does not allow it."""
+def _way(way: str, law: Any, target: Target, joint: bool) -> str:
+    """How runs are chosen where that is "auto"; an error where the laws do not allow it."""
     if way not in ("auto", "information", "improvement", "thompson"):
         raise RegionError(f"way must be auto, information, improvement or thompson, got {way!r}")
-    other = [target.metrics[j] for j in target.used if law.law_of(target.metrics[j])[0].name != "log_linear"]
+    kinds = {name: law.law_of(name)[0].name for name in (target.metrics[j] for j in target.used)}
+    other = [name for name, kind in kinds.items() if kind != "log_linear"]
     if way == "information" and other:
         raise RegionError(f"way='information' needs log-linear laws; of another kind: {listing(other)}")
+    if way == "thompson" and not joint:
+        raise RegionError(
+            "way='thompson' draws the errors of mixtures jointly, which not all of these laws know: "
+            f"{listing([f'{name} ({kind})' for name, kind in kinds.items()])}; fit gp with tasks=0, log_linear, linear, "
+            "autoscale or bimix"
+        )
     return ("improvement" if other else "information") if way == "auto" else way
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from mixfast import _design_next
+from mixfast._target import Target, resolve
 from mixfast.designs import design, next_runs
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.laws import fit
+from mixfast.laws.gaussian import GaussianProcess
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
+KNeighborsRegressor = pytest.importorskip("sklearn.neighbors").KNeighborsRegressor
 
 NAMES = ["a", "b", "c", "d"]
 SLOPES = np.array([[-1.0, 0.3, 0.8, -0.4], [0.2, -1.5, 0.5, 0.1]])
@@ -66,6 +71,100 @@ def test_informative_runs_tell_more_than_others():
     assert ours < 0.5 * drawn, (ours, drawn)
 
 
+def test_greedy_information_is_near_the_best_of_all_choices():
+    swarm = planted()
+    law = fit(swarm, "log_linear", folds=0)
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(20):
+        points, weight = rng.dirichlet(np.full(4, 0.7), 12), np.array([0.7, 0.3])
+        _, nats = _design_next.informative(weight, law.predict(points), law.joint(points, law.metrics), 3)
+        best = 0.0
+        # What three runs say together, of every three of the pool.
+        shapes = []
+        for j in range(2):
+            gradient = np.column_stack([np.ones(12), np.exp(points @ law.parts[0].law.a[j])[:, None] * points])
+            fitted = law.parts[0].law
+            shapes.append(gradient @ fitted.covariance[j] @ gradient.T / fitted.noise[j] ** 2)
+        for three in itertools.combinations(range(12), 3):
+            within = [np.eye(3) + shape[np.ix_(three, three)] for shape in shapes]
+            best = max(best, sum(0.5 * w * np.linalg.slogdet(a)[1] for w, a in zip(weight, within, strict=True)))
+        parts.append(nats.sum() / best)
+    assert max(parts) <= 1.0 + 1e-9
+    assert min(parts) >= 1.0 - np.exp(-1.0)
+    assert np.mean(np.array(parts) > 0.95) >= 0.9, parts
+
+
+@pytest.mark.parametrize("mean", ["log_linear", "linear", "constant"])
+def test_a_chosen_run_tells_what_a_refit_with_the_same_settings_says(mean):
+    swarm = planted(24)
+    values = swarm.values.copy()
+    values[3, 0] = np.nan
+    law = GaussianProcess(mean=mean).fit(swarm.ratios, values)
+    points = design(REGION, 40, seed=4).ratios
+    rows = [5, 17, 30, 5]
+    state = law.state()
+    state["x"] = np.concatenate([law._x, points[rows]])
+    state["y"] = np.concatenate([law._y, np.full((len(rows), 2), 3.0)])
+    # Without weight, so that medians, to which error bars are proportional, stay as they are.
+    state["alpha"] = np.hstack([law._alpha, np.zeros((2, len(rows)))])
+    more = GaussianProcess.from_state(state)
+    for j, joint in enumerate(law.joint(points, [0, 1])):
+        np.testing.assert_allclose(joint.variance + joint.noise, law.sd(points)[:, j] ** 2, rtol=1e-8)
+        np.testing.assert_allclose([joint.column(k)[k] for k in range(40)], joint.variance, rtol=1e-6, atol=1e-14)
+        for row in rows:
+            joint.choose(row)
+        np.testing.assert_allclose(joint.variance + joint.noise, more.sd(points)[:, j] ** 2, rtol=1e-6)
+        again = more.joint(points, [j])[0]
+        np.testing.assert_allclose(joint.column(9), again.column(9), rtol=1e-5, atol=1e-6 * again.variance.max())
+
+
+@pytest.mark.parametrize("name", ["linear", "log_linear", "autoscale", "bimix"])
+def test_coefficients_learn_from_chosen_runs_by_bayes_rule(name):
+    swarm = planted(30)
+    fitted = fit(swarm, name, folds=0)
+    points = design(REGION, 12, seed=4).ratios
+    for j, joint in enumerate(fitted.joint(points, fitted.metrics)):
+        assert joint.noise[0] > 0.0
+        level = fitted.sd(points)[:, j] ** 2
+        np.testing.assert_allclose(joint.variance + joint.noise, level, rtol=1e-8)
+        full = np.stack([joint.column(k) for k in range(12)])
+        for row in (3, 7):
+            joint.choose(row)
+        seen = full[:, [3, 7]]
+        left = full - seen @ np.linalg.solve(seen[[3, 7]] + joint.noise[0] * np.eye(2), seen.T)
+        np.testing.assert_allclose(np.stack([joint.column(k) for k in range(12)]), left, atol=1e-9 * level.max())
+        np.testing.assert_allclose(joint.variance, np.diag(left), rtol=1e-6, atol=1e-9 * level.max())
+
+
+@pytest.mark.parametrize("law", ["gp", "log_linear", "linear", "bimix"])
+def test_draws_have_the_mean_and_the_covariances_that_are_told(law):
+    swarm = planted(60)
+    fitted = fit(swarm, law, folds=0)
+    points = np.repeat(design(REGION, 10, seed=4).ratios, 2, axis=0)
+    mean = fitted.predict(points)
+    for j, joint in enumerate(fitted.joint(points, fitted.metrics)):
+        draws = joint.draw(20_000, np.random.default_rng(0))
+        np.testing.assert_array_less(np.abs(np.median(draws, axis=0) - mean[:, j]), 0.1 * np.sqrt(joint.variance))
+        told = np.stack([joint.column(k) for k in range(20)])
+        # Duplicates of a mixture are drawn alike, up to the root of a rounding.
+        np.testing.assert_allclose(draws[:, ::2], draws[:, 1::2], atol=1e-3 * np.sqrt(told.max()))
+        np.testing.assert_allclose(np.cov(draws.T), told, atol=0.1 * told.diagonal().max())
+
+
+def test_draws_of_a_log_linear_law_are_log_linear_laws():
+    swarm = planted(12)
+    law = fit(swarm, "log_linear", folds=0)
+    a, b = np.array([0.6, 0.2, 0.1, 0.1]), np.array([0.1, 0.1, 0.5, 0.3])
+    line = np.linspace(0.0, 1.0, 5)[:, None] * a + np.linspace(1.0, 0.0, 5)[:, None] * b
+    values = law.joint(line, ["one"])[0].draw(50, np.random.default_rng(0))
+    steps = np.diff(values, axis=1)
+    # Along a line of mixtures, a constant and an exponential: neighbouring steps have one ratio.
+    ratio = steps[:, 1:] / steps[:, :-1]
+    np.testing.assert_allclose(ratio, ratio[:, :1] * np.ones(3), rtol=1e-6)
+    assert ratio[:, 0].std() > 0.0
+
+
 def test_expected_improvement_is_the_integral():
     mean, sd = np.array([1.0, 0.5, 3.0, 1.0, 0.2]), np.array([0.3, 0.1, 0.5, 0.0, 0.0])
     draws = np.random.default_rng(0).standard_normal(400_000)
@@ -88,6 +187,101 @@ def test_improving_runs_go_where_the_loss_is_low_and_not_twice():
     again = next_runs(swarm, law, REGION, 4, seed=0)
     np.testing.assert_array_equal(found.design.ratios, again.design.ratios)
     assert f"{found.design.runs[0]}: gain" in str(found)
+
+
+@pytest.mark.parametrize("objective", [None, "worst", {"one": 2.0, "two": 1.0}])
+@pytest.mark.parametrize("law", ["gp", "log_linear"])
+def test_thompson_runs_are_told_by_the_seed(law, objective):
+    swarm = planted(12)
+    fitted = fit(swarm, law, folds=0)
+    options = {"objective": objective, "way": "thompson"}
+    found = next_runs(swarm, fitted, REGION, 6, seed=3, **options)
+    again = next_runs(swarm, fitted, REGION, 6, seed=3, **options)
+    np.testing.assert_array_equal(found.design.ratios, again.design.ratios)
+    np.testing.assert_array_equal(found.gain, again.gain)
+    other = next_runs(swarm, fitted, REGION, 6, seed=4, **options)
+    assert np.abs(found.design.ratios - other.design.ratios).max() > 0.0
+    assert len(np.unique(found.design.ratios, axis=0)) == 6
+    assert all(REGION.violation(row) <= 1e-12 for row in found.design.ratios)
+    assert found.bought == "expected improvement of the objective"
+    assert (found.gain >= 0.0).all()
+    assert found.gain[0] > 0.0
+
+
+def test_each_thompson_run_is_the_best_of_its_draw():
+    class Told:
+        variance = np.ones(4)
+
+        def draw(self, count, rng):
+            return np.array([[3.0, 1.0, 2.0, 9.0], [3.0, 1.0, 2.0, 9.0], [0.0, 5.0, 5.0, 5.0]])[:count]
+
+    target = Target(("one", "two"), np.array([0.0, 1.0]), np.ones(2), False)
+    assert _design_next.thompson(target, [Told()], 3, seed=0).tolist() == [1, 2, 0]
+    upwards = Target(("two",), np.ones(1), -np.ones(1), False)
+    assert _design_next.thompson(upwards, [Told()], 2, seed=0).tolist() == [3, 0]
+
+
+def test_the_objective_is_as_uncertain_as_its_metrics_apart():
+    swarm = planted(16)
+    law = fit(swarm, "gp", folds=0)
+    points = design(REGION, 30, seed=4).ratios
+    values = law.predict(points)
+    joints = law.joint(points, law.metrics)
+    each = np.stack([joint.variance for joint in joints], axis=1)
+    weighed = _design_next.Covariances(resolve({"one": 3.0, "two": 1.0}, law), values, joints)
+    np.testing.assert_allclose(weighed.sd**2, each @ np.array([9.0, 1.0]) / 16.0, rtol=1e-12)
+    worst = _design_next.Covariances(resolve("worst", law), values, joints)
+    top = values.argmax(axis=1)
+    assert len(set(top.tolist())) == 2
+    np.testing.assert_allclose(worst.sd**2, each[np.arange(30), top], rtol=1e-12)
+    weighed.choose(4)
+    # A run measures both metrics, each with its own noise.
+    left = each[4] - each[4] ** 2 / (each[4] + [joint.noise[4] for joint in joints])
+    assert weighed.sd[4] ** 2 == pytest.approx(left @ np.array([9.0, 1.0]) / 16.0, rel=1e-6)
+
+
+def test_a_batch_does_not_spend_its_runs_on_one_place():
+    first = design(REGION, 10, seed=0)
+    swarm = first.with_metrics(losses(first.ratios, noise=0.0), ["one", "two"])
+    law = fit(swarm, "gp", folds=0, mean="constant")
+    places = design(REGION, 40, seed=9).ratios
+    # Every mixture three times, as good as the same.
+    near = np.repeat(places, 3, axis=0) + 1e-7 * np.tile([[0, 0, 0, 0], [1, -1, 0, 0], [-1, 1, 0, 0]], (40, 1))
+    near = np.maximum(near, 0.0) / np.maximum(near, 0.0).sum(axis=1, keepdims=True)
+    pool = Swarm(near, np.zeros(120), domains=NAMES, metric_names=["none"], runs=[str(k) for k in range(120)])
+    found = next_runs(swarm, law, Region(NAMES), 6, among=pool, seed=0)
+    assert len({int(run) // 3 for run in found.design.runs}) >= 4
+    values = law.predict(near)
+    doubt = _design_next.Covariances(resolve(None, law), values, law.joint(near, law.metrics))
+    alone = _design_next.expected_improvement(values.mean(axis=1), doubt.sd, found.best)
+    assert len({row // 3 for row in np.argsort(-alone)[:6].tolist()}) == 2
+    assert found.gain[0] == pytest.approx(alone.max(), rel=1e-6)
+    assert (np.diff(found.gain) <= 1e-12).all()
+
+
+def test_laws_without_covariances_improve_by_distance():
+    swarm = planted(40)
+    for law in (fit(swarm, "gp", folds=0, tasks=1), fit(swarm, KNeighborsRegressor(3), folds=0)):
+        assert law.joint(swarm.ratios, law.metrics) is None
+        found = next_runs(swarm, law, REGION, 4, way="improvement", seed=0)
+        assert len(np.unique(found.design.ratios, axis=0)) == 4
+        with pytest.raises(RegionError, match=r"thompson.*one"):
+            next_runs(swarm, law, REGION, 4, way="thompson", seed=0)
+
+
+def test_covariances_of_several_laws_are_found_by_metric():
+    swarm = planted(30)
+    law = fit(swarm, {"one": "linear", "two": "gp"}, folds=0)
+    points = design(REGION, 9, seed=4).ratios
+    two, one = law.joint(points, ["two", "one"])
+    sd = law.sd(points)
+    np.testing.assert_allclose(one.variance + one.noise, sd[:, 0] ** 2, rtol=1e-9)
+    np.testing.assert_allclose(two.variance + two.noise, sd[:, 1] ** 2, rtol=1e-9)
+    assert law.joint(points, ["one"])[0].variance == pytest.approx(one.variance)
+    constant = GaussianProcess().fit(swarm.ratios, np.full((30, 1), 2.0)).joint(points, [0])[0]
+    constant.choose(1)
+    assert (constant.variance == 0.0).all()
+    assert (constant.draw(2, np.random.default_rng(0)) == 2.0).all()
 
 
 def test_candidates_are_told_by_name_and_never_chosen_again():

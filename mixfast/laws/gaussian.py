@@ -381,9 +381,7 @@ class GaussianProcess:
         upper = self._factor(metric)
         ones = blas.dtrsm(1.0, upper, np.ones((len(zs), 1)), trans_a=1)[:, 0]
         k = np.empty((len(z), len(zs)))
-        _gaussian_loops.matern(
-            scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), k
-        )
+        _gaussian_loops.matern(scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), k)
         k *= amplitude
         if slope:
             k += slope * (trend @ self._t[rows].T)

@@ -166,15 +166,18 @@ class _Power:
         return result
 
     def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
-        """Return what is open of each of these metrics at mixtures (M, K) jointly; draws are of the coefficients, 0 at least."""
+        """Return what is open of each of these metrics at mixtures (M, K) jointly.
+
+        Draws too are of the law's tangent: its coefficients are far less certain than what they predict together.
+        """
         x = np.asarray(x, dtype=np.float64)
         return [self._joint(x, j) for j in metrics]
 
     def _joint(self, x: Matrix, j: int) -> Joint:
-        def at(moved: Matrix) -> Matrix:
-            return np.stack([self._values(np.maximum(self.theta[j] + step, 0.0), x) for step in moved])
-
-        return of_coefficients(self._jacobian(self.theta[j], x), self.covariance[j], float(self.noise[j]), at)
+        mean, jacobian = self._values(self.theta[j], x), self._jacobian(self.theta[j], x)
+        return of_coefficients(
+            jacobian, self.covariance[j], float(self.noise[j]), lambda moved: mean + moved @ jacobian.T
+        )
 
     def state(self) -> State:
         """Return what the fitted law is made of."""
