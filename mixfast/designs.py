@@ -246,7 +246,8 @@ def next_runs(
     covariances get a penalty around every run chosen. Under the objective "worst" a mixture's uncertainty is that of the
     metric predicted to be worst there, and somewhat too small where several are about as bad; draws of "thompson" take
     the worst metric of each draw. They are made at the 1024 candidates that may be best (lowest prediction less two
-    standard deviations), without noise: of the process itself, or of the coefficients, with the law evaluated exactly.
+    standard deviations), without noise: of the process itself, or of the coefficients, with linear and log-linear laws
+    evaluated exactly and the others along their tangents.
 
     Cost beside predictions of 4096 mixtures with standard deviations, for each metric that counts: 4096 R numbers and q
     passes over them with a Gaussian process of R runs, 4096 K (K + q) multiplications for other laws; a factor of a 1024

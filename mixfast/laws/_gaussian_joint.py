@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,20 +45,29 @@ class Latent:
         return out
 
 
-def joint(latent: Latent, target: Vector, scale: float, chain: Vector, link: Callable[[Matrix], Matrix]) -> Joint:
-    """The posterior of the metric ``link(target + scale * latent)``, of slopes ``chain`` (M,) by its target.
+def joint(latent: Latent, value: Vector, scale: float, floor: float | None) -> Joint:
+    """The posterior of a metric of medians ``value`` (M,): ``floor + exp(t)``, or t itself, of a target t in units of ``scale``.
 
-    Covariances are those of the metric's tangent at the target's mean, draws those of the metric itself.
+    Covariances are those of the metric's tangent at the medians, draws those of the metric itself.
     """
-    stretch = scale * chain
+    # By its target, floor + exp(t) has the slope exp(t).
+    stretch = np.full(len(value), scale) if floor is None else scale * (value - floor)
 
     def draw(count: int, rng: np.random.Generator) -> Matrix:
-        covariance = latent.columns(np.arange(len(target)))
-        return link(target + scale * correlated(covariance, count, rng))
+        apart = scale * correlated(latent.columns(np.arange(len(value))), count, rng)
+        return value + apart if floor is None else floor + (value - floor) * np.exp(apart)
 
     return Joint(
         stretch**2 * latent.variance(),
         stretch**2 * latent.noise,
         lambda rows: stretch[:, None] * stretch[rows] * latent.columns(rows),
         draw,
+    )
+
+
+def certain(value: Vector) -> Joint:
+    """A metric that was the same in every run."""
+    still = np.zeros(len(value))
+    return Joint(
+        still, still, lambda rows: np.zeros((len(value), len(rows))), lambda count, _: np.tile(value, (count, 1))
     )

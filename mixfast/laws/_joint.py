@@ -63,7 +63,7 @@ class Joint:
 def of_coefficients(jacobian: Matrix, covariance: Matrix, noise: float, at: Callable[[Matrix], Matrix]) -> Joint:
     """A law with derivatives (M, P) by P coefficients of this covariance (the delta method).
 
-    ``at`` gives the metric (count, M) at coefficients moved by (count, P), which is what draws are: exact for every law.
+    ``at`` gives the metric (count, M) at coefficients moved by (count, P): what draws are.
     """
     told = jacobian @ covariance
     return Joint(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -354,20 +354,15 @@ class GaussianProcess:
             return None
         z, trend = self._inputs(x)
         from mixfast.laws import _gaussian_joint
-        from mixfast.laws._joint import Joint
 
         values, out = self.predict(x), []
         for metric in metrics:
-            value = values[:, metric]
             if self._scale[metric] == 0.0:
-                still = np.zeros(len(z))
-                out.append(Joint(still, still, lambda rows: np.zeros((len(z), len(rows))), _repeat(value)))
+                out.append(_gaussian_joint.certain(values[:, metric]))
                 continue
-            excess = value - self._floor[metric] if self._logged[metric] else None
-            target, chain = (value, np.ones(len(z))) if excess is None else (np.log(excess), excess)
-            link = _identity if excess is None else _exponential(float(self._floor[metric]))
             scale = float(self._scale[metric] * self._widen[metric])
-            out.append(_gaussian_joint.joint(self._latent(metric, z, trend), target, scale, chain, link))
+            floor = float(self._floor[metric]) if self._logged[metric] else None
+            out.append(_gaussian_joint.joint(self._latent(metric, z, trend), values[:, metric], scale, floor))
         return out
 
     def _latent(self, metric: int, z: Matrix, trend: Matrix) -> Latent:
@@ -515,18 +510,6 @@ class GaussianProcess:
     def _from_target(self, target: Matrix) -> Matrix:
         """Metrics from predicted targets: floor + exp(t), or t."""
         return np.where(self._logged, self._floor + np.exp(np.where(self._logged, target, 0.0)), target)
-
-
-def _identity(target: Matrix) -> Matrix:
-    return target
-
-
-def _exponential(floor: float) -> Callable[[Matrix], Matrix]:
-    return lambda target: floor + np.exp(target)
-
-
-def _repeat(value: Vector) -> Callable[[int, np.random.Generator], Matrix]:
-    return lambda count, rng: np.tile(value, (count, 1))
 
 
 def _share_columns(x: Matrix) -> int:
