@@ -140,12 +140,12 @@ def main() -> int:
         "threads": int(os.environ.get("OMP_NUM_THREADS", facts["cores"])), "quick": int(given.seeds < 20), "checked": 0,
         "versions": contenders.versions(),
     }  # fmt: skip
-    rows = []
     print(
         f"{'':44s}runs until within 1 %: mean, 90 % of seeds, of random's | until the best: mean, 90 %, of random's | s a choice"
     )
     for metric in given.metrics:
         everything = pooled(given.folder, None if metric == "mean" else [metric])
+        rows: list[dict[str, object]] = []
         chance = None
         for name in CONTENDERS:
             if name != "random" and given.contenders and not any(word in name for word in given.contenders):
@@ -172,8 +172,8 @@ def main() -> int:
                     }
                 )  # fmt: skip
             print(f"{line} | {seconds:.2f}", flush=True)
-    if not given.dry:
-        bench._write(bench.RESULTS / "next_runs.csv", rows)
+        if not given.dry:
+            bench._write(bench.RESULTS / "next_runs.csv", rows)
     return 0
 
 
