@@ -76,7 +76,8 @@ class Exponentials(Objective):
         return value, e @ a + linear, (a.T * e) @ a if hessian else None
 
     def losses(self, mixtures: Matrix) -> Vector:
-        e = np.exp(mixtures @ self.a.T + self.log_weight)
+        with np.errstate(over="ignore"):  # a steep law is infinite where nobody would go
+            e = np.exp(mixtures @ self.a.T + self.log_weight)
         return e.sum(axis=1) + mixtures @ self.linear + self.constant
 
     def restrict(self, columns: Columns | None) -> Exponentials:

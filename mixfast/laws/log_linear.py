@@ -32,8 +32,8 @@ _PENALTIES = (*(10.0**k for k in range(-1, -9, -1)), 0.0)
 _FOLDS = 10
 # For fits with fewer runs than numbers to find, also in units of delta.
 _LEAST_PENALTY = 1e-2
-# The largest exponent float64 can take: a runaway coefficient far from the runs is huge, not infinite.
-_HIGHEST = 700.0
+# The largest exponent: a runaway coefficient far from the runs is huge, not infinite, and its square is not either.
+_HIGHEST = 300.0
 _STATE = ("gamma", "a", "objective", "runs", "penalties", "noise", "covariance", "identified")
 
 Descend = Callable[..., tuple[float, float, int]]
@@ -223,6 +223,11 @@ class LogLinear:
         self.penalties[j] = penalty
         self.gamma[j] = np.log(point.c)
         self.a[j] = basis.to_a @ point.b
+        if (steep := float(np.ptp(self.a[j]))) > 2.0 * _HIGHEST:
+            notes.append(
+                f"metric {j} has coefficients that ran away (they differ by {steep:.2g}): too few runs, or no log-linear relation; "
+                "trust the law near the runs only, or fit with penalty='cv'"
+            )
         self._spread(j, basis, y, point, penalty)
 
     def _spread(self, j: int, basis: _Basis, y: Vector, point: _Point, penalty: float) -> None:
