@@ -2,8 +2,8 @@
 
 A leaf: it imports torch and triton and nothing else of mixfast. The functions here form the CUDA backend::
 
-    row_pass(prob, offset, weight, mixture)               -> value, gradient (K,), Hessian (K, K)
-    mixture_nll(prob, offset, weight, groups, mixtures)   -> (M, G)
+    row_pass(loglik, weight, mixture)               -> value, gradient (K,), Hessian (K, K)
+    mixture_nll(loglik, weight, groups, mixtures)   -> (M, G)
 
 Importing this package without torch or triton works; using a function then says what to install.
 """

@@ -1,8 +1,10 @@
 """Losses of many mixtures over the rows of a table, by group, in one launch.
 
-A program takes one piece of rows (never across a group boundary) and one tile of mixtures: a small matrix product, the
-logarithm, a weighted sum over its rows. The n x M intermediate never leaves the registers. Partial sums are float64,
-one slot for each piece, added by torch in a fixed order.
+A program takes one piece of rows (never across a group boundary) and one tile of mixtures: exp, a small matrix product on the
+tensor cores (three tf32 products make one of float32), the logarithm, a sum over its rows. The n x M intermediate never
+leaves the registers. Where all rows weigh the same, the mantissas of up to 64 rows are multiplied before one logarithm, with
+the exponents summed as integers: the logarithm would cost more than the product. Partial sums are float64, one slot for each
+piece, added by torch in a fixed order.
 """
 
 from itertools import pairwise
@@ -11,14 +13,20 @@ import torch
 import triton
 import triton.language as tl
 
-# Rows of one piece: enough work to hide the launch, few enough that 1e6 rows still give some hundred pieces.
-PIECE_ROWS = 4096
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, torch_tile
+
+# Factors in [1, 2) that float32 holds the product of.
+FACTORS = 64
+# Programs in all: enough to even out the tail on the largest current chips.
+PROGRAMS = 4 * 1056
+# Rows of the smallest piece worth a program of its own.
+LEAST_ROWS = 1024
 
 
 @triton.jit
 def _mixture_nll(
-    prob_ptr,
-    offset_ptr,
+    loglik_ptr,
+    columns_ptr,
     weight_ptr,
     mixture_ptr,
     start_ptr,
@@ -26,44 +34,127 @@ def _mixture_nll(
     out_ptr,
     n_experts,
     n_mixtures,
-    prob_stride,
-    blocks_per_piece,
-    BLOCK_ROWS: tl.constexpr,
-    BLOCK_EXPERTS: tl.constexpr,
-    BLOCK_MIXTURES: tl.constexpr,
+    row_stride,
+    mixture_tiles,
+    ROWS: tl.constexpr,
+    EXPERTS: tl.constexpr,
+    MIXTURES: tl.constexpr,
+    FACTORS: tl.constexpr,
+    SINGLE: tl.constexpr,
+    SHIFT: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    WEIGHTED: tl.constexpr,
+    GATHER: tl.constexpr,
 ):
-    piece = tl.program_id(0).to(tl.int64)
+    # Tiles of mixtures first: programs that run together read the same rows.
+    program = tl.program_id(0).to(tl.int64)
+    piece = program // mixture_tiles
     start = tl.load(start_ptr + piece)
     stop = tl.load(stop_ptr + piece)
-    candidate = tl.program_id(1).to(tl.int64) * BLOCK_MIXTURES + tl.arange(0, BLOCK_MIXTURES)
+    candidate = (program % mixture_tiles) * MIXTURES + tl.arange(0, MIXTURES)
     candidate_used = candidate < n_mixtures
+    if SINGLE:
+        expert = tl.arange(0, EXPERTS)
+        used = expert < n_experts
+        column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+        share = tl.load(
+            mixture_ptr + candidate[None, :] * n_experts + expert[:, None],
+            mask=candidate_used[None, :] & used[:, None],
+            other=0.0,
+        )
 
-    loss = tl.zeros((BLOCK_MIXTURES,), dtype=tl.float64)
-    for block in range(blocks_per_piece):
-        row = start + block * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-        weight = tl.load(weight_ptr + row, mask=row < stop, other=0.0)
-        # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
-        row_used = weight > 0.0
-        offset = tl.load(offset_ptr + row, mask=row_used, other=0.0)
-        total = tl.zeros((BLOCK_ROWS, BLOCK_MIXTURES), dtype=tl.float32)
-        for first in range(0, n_experts, BLOCK_EXPERTS):
-            column = first + tl.arange(0, BLOCK_EXPERTS)
-            column_used = column < n_experts
-            prob = tl.load(
-                prob_ptr + row[:, None] * prob_stride + column[None, :],
-                mask=row_used[:, None] & column_used[None, :],
-                other=0.0,
-            ).to(tl.float32)
-            share = tl.load(
-                mixture_ptr + candidate[None, :] * n_experts + column[:, None],
-                mask=candidate_used[None, :] & column_used[:, None],
-                other=0.0,
-            )
-            total += tl.dot(prob, share, input_precision="ieee")
-        total = tl.where(row_used[:, None] & candidate_used[None, :], total, 1.0)
-        loss += tl.sum(weight[:, None] * (tl.log(total).to(tl.float64) + offset[:, None]), axis=0)
+    loss = tl.zeros((MIXTURES,), dtype=tl.float64)
+    for first_row in range(start, stop, ROWS * FACTORS):
+        product = tl.full((ROWS, MIXTURES), 1.0, dtype=tl.float32)
+        exponent = tl.zeros((ROWS, MIXTURES), dtype=tl.int32)
+        least = tl.full((ROWS, MIXTURES), 1.0, dtype=tl.float32)
+        offset = tl.zeros((ROWS,), dtype=tl.float64)
+        last_row = tl.minimum(first_row + ROWS * FACTORS, stop)
+        for block in range(first_row, last_row, ROWS):
+            row = block + tl.arange(0, ROWS)
+            row_used = row < stop
+            if WEIGHTED:
+                weight = tl.load(weight_ptr + row, mask=row_used, other=0.0)
+                # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
+                row_used = weight > 0.0
+            if SINGLE:
+                loglik = tl.load(
+                    loglik_ptr + row[:, None] * row_stride + column[None, :],
+                    mask=row_used[:, None] & used[None, :],
+                    other=0.0,
+                ).to(tl.float32)
+                if SHIFT:
+                    top = tl.max(tl.where(used[None, :], loglik, -float("inf")), axis=1)
+                    loglik = tl.where(used[None, :], loglik - top[:, None], 0.0)
+                total = tl.dot(exponential(loglik, BOUNDED), share, input_precision="tf32x3")
+            else:
+                if SHIFT:
+                    top = tl.full((ROWS,), -float("inf"), dtype=tl.float32)
+                    for first in range(0, n_experts, EXPERTS):
+                        expert = first + tl.arange(0, EXPERTS)
+                        used = expert < n_experts
+                        column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+                        loglik = tl.load(
+                            loglik_ptr + row[:, None] * row_stride + column[None, :],
+                            mask=row_used[:, None] & used[None, :],
+                            other=0.0,
+                        ).to(tl.float32)
+                        top = tl.maximum(top, tl.max(tl.where(used[None, :], loglik, -float("inf")), axis=1))
+                total = tl.zeros((ROWS, MIXTURES), dtype=tl.float32)
+                for first in range(0, n_experts, EXPERTS):
+                    expert = first + tl.arange(0, EXPERTS)
+                    used = expert < n_experts
+                    column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+                    loglik = tl.load(
+                        loglik_ptr + row[:, None] * row_stride + column[None, :],
+                        mask=row_used[:, None] & used[None, :],
+                        other=0.0,
+                    ).to(tl.float32)
+                    if SHIFT:
+                        loglik = tl.where(used[None, :], loglik - top[:, None], 0.0)
+                    share = tl.load(
+                        mixture_ptr + candidate[None, :] * n_experts + expert[:, None],
+                        mask=candidate_used[None, :] & used[:, None],
+                        other=0.0,
+                    )
+                    total = tl.dot(exponential(loglik, BOUNDED), share, total, input_precision="tf32x3")
+            total = tl.where(row_used[:, None] & candidate_used[None, :], total, 1.0)
+            if WEIGHTED:
+                log = tl.log(total).to(tl.float64)
+                if SHIFT:
+                    log += top.to(tl.float64)[:, None]
+                loss += tl.sum(weight.to(tl.float64)[:, None] * log, axis=0)
+            else:
+                bits = total.to(tl.int32, bitcast=True)
+                exponent += bits >> 23
+                product *= ((bits & 0x7FFFFF) | 0x3F800000).to(tl.float32, bitcast=True)
+                least = tl.minimum(least, total)
+                if SHIFT:
+                    offset += tl.where(row_used, top.to(tl.float64), 0.0)
+        if not WEIGHTED:
+            blocks = (last_row - first_row + ROWS - 1) // ROWS
+            log = tl.log(product).to(tl.float64) + (exponent - 127 * blocks).to(tl.float64) * 0.6931471805599453
+            # Below float32's range a mantissa means nothing: as far as float32 can tell there is no mass.
+            log = tl.where(least < 1.1754943508222875e-38, -float("inf"), log)
+            loss += tl.sum(log, axis=0)
+            if SHIFT:
+                loss += tl.sum(offset, axis=0)
 
     tl.store(out_ptr + piece * n_mixtures + candidate, -loss, mask=candidate_used)
+
+
+def _shape(n_experts: int, n_mixtures: int) -> tuple[int, int, int, int]:
+    """Rows, experts and mixtures of a tile, and its warps.
+
+    Few mixtures: narrow and long tiles, for the bytes. Many: square ones, for the product. Experts beyond 64 come in turns,
+    so that both halves of both factors fit the shared memory.
+    """
+    experts = min(64, max(16, triton.next_power_of_2(n_experts)))
+    if n_mixtures <= 16:
+        return max(64, 4096 // experts), experts, 16, 4
+    if n_mixtures <= 64:
+        return 128, experts, 64, 4
+    return 128, experts, 128, 8
 
 
 def _pieces(bounds: list[int], piece_rows: int) -> tuple[list[int], list[int], list[int]]:
@@ -80,56 +171,84 @@ def _pieces(bounds: list[int], piece_rows: int) -> tuple[list[int], list[int], l
 
 
 def mixture_nll(
-    prob: torch.Tensor,
-    offset: torch.Tensor,
-    weight: torch.Tensor,
-    groups: torch.Tensor,
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    groups: list[int],
     mixtures: torch.Tensor,
     *,
-    block_rows: int = 64,
-    piece_rows: int = PIECE_ROWS,
+    columns: torch.Tensor | None = None,
+    shift: bool = True,
+    bounded: bool = False,
+    wide: bool = False,
+    piece_rows: int | None = None,
 ) -> torch.Tensor:
     """Compute the losses of M mixtures on each group; `kernels.reference.mixture_nll` says it in plain torch.
 
     Parameters
     ----------
-    prob : (n, K) float32 or float16 tensor
-        ``exp(loglik - offset)``; experts contiguous, rows at any stride.
-    offset, weight : (n,) tensors
-        Read as float64; weight >= 0. Rows of weight 0 are not read.
-    groups : (G + 1,) integer tensor
+    loglik, weight, columns, shift, bounded
+        As in `row_pass`.
+    groups : list of G + 1 int
         Group g is the rows ``groups[g]:groups[g + 1]``.
-    mixtures : (M, K) tensor
-        Read as float32, as the products are.
-    block_rows, piece_rows : int
-        Rows of a tile (a power of two, at least 16) and of a program.
+    mixtures : (M, C) tensor
+        Read as float32, as the products are; as float64 where `wide`.
+    wide : bool, default False
+        Everything in float64, by torch.
+    piece_rows : int, optional
+        Rows of a program; by default as many as give a few thousand programs.
 
     Returns
     -------
-    (M, G) float64 tensor on the device of `prob`
-        Nats; 0 for a group without rows. Two calls with the same input and settings give the same bits.
+    (M, G) float64 tensor on the device of `loglik`
+        Nats; 0 for a group without rows. Two calls with the same input and settings give the same bits. inf where a row of
+        positive weight has no mass under the mixture that float32 (float64 where `wide`) can hold.
     """
-    n_experts, n_mixtures = prob.shape[1], mixtures.shape[0]
-    offset, weight = offset.double().contiguous(), weight.double().contiguous()
-    shares = mixtures.to(device=prob.device, dtype=torch.float32).contiguous()
-    if prob.stride(1) != 1:
-        prob = prob.contiguous()
-    starts, stops, first_piece = _pieces(groups.tolist(), piece_rows)
-    result = torch.zeros((n_mixtures, len(first_piece) - 1), dtype=torch.float64, device=prob.device)
-    if not starts or not n_mixtures:
+    n_mixtures, n_experts = mixtures.shape
+    result = torch.zeros((n_mixtures, len(groups) - 1), dtype=torch.float64, device=loglik.device)
+    if groups[-1] == groups[0] or not n_mixtures:
         return result
-    block_experts = min(64, max(16, triton.next_power_of_2(n_experts)))
-    block_mixtures = min(64, max(16, triton.next_power_of_2(n_mixtures)))
-    longest = max(stop - start for start, stop in zip(starts, stops, strict=True))
-    partial = torch.empty((len(starts), n_mixtures), dtype=torch.float64, device=prob.device)
-    _mixture_nll[(len(starts), triton.cdiv(n_mixtures, block_mixtures))](
-        prob, offset, weight, shares,
-        torch.tensor(starts, dtype=torch.int64, device=prob.device),
-        torch.tensor(stops, dtype=torch.int64, device=prob.device),
-        partial,
-        n_experts, n_mixtures, prob.stride(0), triton.cdiv(longest, block_rows),
-        BLOCK_ROWS=block_rows, BLOCK_EXPERTS=block_experts, BLOCK_MIXTURES=block_mixtures, num_warps=4,
+    if loglik.stride(1) != 1:
+        loglik = loglik.contiguous()
+    if wide or n_experts > MAX_TILE_EXPERTS:
+        return _torch_mixture_nll(loglik, weight, groups, mixtures.double(), columns, shift, wide, result)
+    rows, experts, tile, warps = _shape(n_experts, n_mixtures)
+    tiles = triton.cdiv(n_mixtures, tile)
+    if piece_rows is None:
+        piece_rows = max(triton.cdiv(groups[-1] - groups[0], max(PROGRAMS // tiles, 1)), LEAST_ROWS)
+    starts, stops, first_piece = _pieces(groups, piece_rows)
+    weighted = isinstance(weight, torch.Tensor)
+    shares = mixtures.float().contiguous()
+    partial = torch.empty((len(starts), n_mixtures), dtype=torch.float64, device=loglik.device)
+    _mixture_nll[(len(starts) * tiles,)](
+        loglik, shares if columns is None else columns, weight if weighted else shares, shares,
+        torch.tensor(starts, dtype=torch.int64, device=loglik.device),
+        torch.tensor(stops, dtype=torch.int64, device=loglik.device),
+        partial, n_experts, n_mixtures, loglik.stride(0), tiles,
+        ROWS=rows, EXPERTS=experts, MIXTURES=tile, FACTORS=FACTORS, SINGLE=n_experts <= experts, SHIFT=shift,
+        BOUNDED=bounded, WEIGHTED=weighted, GATHER=columns is not None, num_warps=warps,
     )  # fmt: skip
     for g, (first, last) in enumerate(pairwise(first_piece)):
         result[:, g] = partial[first:last].sum(dim=0)
+    return result if weighted else result * weight
+
+
+def _torch_mixture_nll(
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    groups: list[int],
+    mixtures: torch.Tensor,
+    columns: torch.Tensor | None,
+    shift: bool,
+    wide: bool,
+    result: torch.Tensor,
+) -> torch.Tensor:
+    step = max(TORCH_ELEMENTS // max(mixtures.shape), 1)
+    shares = mixtures.T if wide else mixtures.T.float()
+    for g, (start, stop) in enumerate(pairwise(groups)):
+        for row in range(start, stop, step):
+            prob, c, top = torch_tile(loglik, weight, columns, shift, wide, slice(row, min(row + step, stop)))
+            log = torch.log(prob @ shares)
+            result[:, g] -= c.to(log.dtype) @ log
+            if top is not None:
+                result[:, g] -= c @ top
     return result

@@ -1,6 +1,6 @@
 """The kernels in plain torch: slow, short, obviously right, on any device and in any floating dtype.
 
-`dtype` is the precision of every intermediate, by default that of `prob` (or `hidden`). Sums come back in float64.
+`dtype` is the precision of every intermediate, by default that of `loglik` (or `hidden`). Sums come back in float64.
 The tests hold a kernel to at most twice the error these make in the same dtype, both measured against float64.
 """
 
@@ -11,60 +11,73 @@ import torch
 
 
 def row_pass(
-    prob: torch.Tensor,
-    offset: torch.Tensor,
-    weight: torch.Tensor,
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
     mixture: torch.Tensor,
     *,
+    columns: torch.Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute value, gradient and Hessian of the ensemble loss.
 
-    ``L(w) = -sum_i c_i (log(sum_k w_k p_ik) + offset_i)``, in nats, where ``p_ik = exp(l_ik - offset_i)``.
+    ``L(w) = -sum_i c_i log(sum_k w_k exp(l_ik))``, in nats.
 
     Parameters
     ----------
-    prob : (n, K) floating tensor
-    offset, weight : (n,) tensors
-        The shift taken out of row i, and its weight c_i >= 0. Rows of weight 0 count for nothing, whatever they hold.
-    mixture : (K,) tensor
+    loglik : (n, K) floating tensor
+    weight : (n,) tensor or float
+        c_i >= 0, or the common weight. Rows of weight 0 count for nothing, whatever they hold.
+    mixture : (C,) tensor
+    columns : (C,) integer tensor, optional
+        The experts in use; all by default.
     dtype : torch.dtype, optional
         Precision of the computation.
 
     Returns
     -------
-    value (), gradient (K,), Hessian (K, K) : float64 tensors
-        Where a row has no mass under the mixture the value is inf and the gradient has -inf.
+    value (), gradient (C,), Hessian (C, C) : float64 tensors
+        Where a row has no mass under the mixture the value is inf.
     """
-    dtype = dtype or prob.dtype
-    used = weight > 0
-    p, c, shift = prob[used].to(dtype), weight[used].to(dtype), offset[used].to(dtype)
-    total = p @ mixture.to(dtype)
+    p, c, shift = _rows(loglik, weight, columns, dtype or loglik.dtype)
+    total = p @ mixture.to(p.dtype)
     value = -(c * (torch.log(total) + shift)).sum()
-    v = torch.where(p > 0, p / total[:, None], 0.0)
+    v = p / total[:, None]
     gradient = -(c[:, None] * v).sum(dim=0)
     hessian = v.T @ (c[:, None] * v)
     return value.double(), gradient.double(), hessian.double()
 
 
+def _rows(
+    loglik: torch.Tensor, weight: torch.Tensor | float, columns: torch.Tensor | None, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Probabilities over each row's largest, weights, and log of the largest, of the rows that have a weight."""
+    if not isinstance(weight, torch.Tensor):
+        weight = torch.full((loglik.shape[0],), weight, dtype=torch.float64, device=loglik.device)
+    used = weight > 0
+    values = loglik[used].to(dtype)
+    values = values if columns is None else values[:, columns.long()]
+    top = values.amax(dim=1) if values.shape[0] else values.new_zeros(0)
+    return torch.exp(values - top[:, None]), weight[used].to(dtype), top
+
+
 def mixture_nll(
-    prob: torch.Tensor,
-    offset: torch.Tensor,
-    weight: torch.Tensor,
-    groups: torch.Tensor,
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    groups: Sequence[int],
     mixtures: torch.Tensor,
     *,
+    columns: torch.Tensor | None = None,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Compute the losses of M mixtures on each group of rows.
 
     Parameters
     ----------
-    prob, offset, weight
+    loglik, weight, columns
         As in `row_pass`.
-    groups : (G + 1,) integer tensor
+    groups : G + 1 int
         Group g is the rows ``groups[g]:groups[g + 1]``.
-    mixtures : (M, K) tensor
+    mixtures : (M, C) tensor
     dtype : torch.dtype, optional
         Precision of the computation.
 
@@ -73,14 +86,12 @@ def mixture_nll(
     (M, G) float64 tensor
         Nats; 0 for a group without rows.
     """
-    dtype = dtype or prob.dtype
+    dtype = dtype or loglik.dtype
     w = mixtures.to(dtype)
-    bounds = groups.tolist()
-    out = torch.zeros((w.shape[0], len(bounds) - 1), dtype=torch.float64, device=prob.device)
-    for g, (start, stop) in enumerate(pairwise(bounds)):
-        c = weight[start:stop]
-        used = c > 0
-        p, shift, c = prob[start:stop][used].to(dtype), offset[start:stop][used].to(dtype), c[used].to(dtype)
+    out = torch.zeros((w.shape[0], len(groups) - 1), dtype=torch.float64, device=loglik.device)
+    for g, (start, stop) in enumerate(pairwise(groups)):
+        c = weight[start:stop] if isinstance(weight, torch.Tensor) else weight
+        p, c, shift = _rows(loglik[start:stop], c, columns, dtype)
         out[:, g] = -(c[:, None] * (torch.log(p @ w.T) + shift[:, None])).sum(dim=0).double()
     return out
 

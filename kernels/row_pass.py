@@ -1,155 +1,331 @@
-"""Value, gradient and Hessian of the ensemble loss in one sweep over the rows.
+"""Value, gradient and, where asked for, Hessian of the ensemble loss, from the log-likelihoods as they are stored.
 
-Each program walks its own contiguous run of row blocks with all K experts in registers and keeps float64 sums; its
-partial sums go to its own slot and torch adds the slots. No atomics: the same input gives the same bits.
-Only the outer products of one block are float32 (in full float32, not tf32), as the stored probabilities are.
+`_value_gradient` reads every row once and is bound by that: exp happens in registers, each program walks its own run of rows
+and keeps float64 sums, torch adds the programs' slots. `_hessian` reads one block of rows in so many, and takes the outer
+products on the tensor cores (three tf32 products make one of float32). No atomics: the same input gives the same bits.
 """
 
 import torch
 import triton
 import triton.language as tl
 
-# The K x K sums of one program live in its registers, in float64: 128 experts are the most that fit.
-MAX_FUSED_EXPERTS = 128
-# About four programs for each multiprocessor of the largest current chips, to even out the tail.
-MAX_PROGRAMS = 528
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, split, torch_tile
+
+# Rows that are added in the table's own precision before they join the float64 sums: one conversion for so many elements.
+INNER = 4
+# Elements of a tile: 128 bytes a thread are on their way, and what is kept of them still leaves room for 16 warps.
+TILE_ELEMENTS = 4096
+# Eight programs for each multiprocessor of the largest current chips, to even out the tail.
+MAX_PROGRAMS = 1056
+# A K x K sum in float64 and one in float32 are kept in registers: 64 experts are the most that fit.
+MAX_HESSIAN_EXPERTS = 64
+# Blocks of rows whose outer products are added in float32, whose adder truncates on the tensor cores.
+HESSIAN_INNER = 4
 # Partial Hessians are read once more by torch; beyond this they would cost as much as the table of a small problem.
-MAX_PARTIAL_BYTES = 32 << 20
-# Rows at a time when K is too large for the kernel and torch's matrix product does the work.
-TORCH_ROWS = 1 << 16
+MAX_PARTIAL_BYTES = 16 << 20
 
 
 @triton.jit
-def _row_pass(
-    prob_ptr,
-    offset_ptr,
+def _value_gradient(
+    loglik_ptr,
+    columns_ptr,
     weight_ptr,
-    mixture_ptr,
+    share_ptr,
+    rest_ptr,
     value_ptr,
     gradient_ptr,
-    hessian_ptr,
     n_rows,
     n_experts,
-    prob_stride,
-    blocks_per_program,
-    BLOCK_ROWS: tl.constexpr,
-    BLOCK_EXPERTS: tl.constexpr,
+    row_stride,
+    tiles_per_program,
+    ROWS: tl.constexpr,
+    EXPERTS: tl.constexpr,
+    INNER: tl.constexpr,
+    WIDE: tl.constexpr,
+    SHIFT: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    WEIGHTED: tl.constexpr,
+    GATHER: tl.constexpr,
+    EXACT: tl.constexpr,
 ):
     # int64 throughout: n * K passes 2^31 at 1e8 rows of 32 experts.
     program = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK_EXPERTS)
-    column_used = column < n_experts
-    mixture = tl.load(mixture_ptr + column, mask=column_used, other=0.0)
+    expert = tl.arange(0, EXPERTS)
+    used = expert < n_experts
+    column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+    share = tl.load(share_ptr + expert, mask=used, other=0.0)
+    if not WIDE:
+        rest = tl.load(rest_ptr + expert, mask=used, other=0.0)
+    inside = tl.arange(0, INNER)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]
 
-    value = tl.zeros((BLOCK_ROWS,), dtype=tl.float64)
-    gradient = tl.zeros((BLOCK_EXPERTS,), dtype=tl.float64)
-    hessian = tl.zeros((BLOCK_EXPERTS, BLOCK_EXPERTS), dtype=tl.float64)
-    for block in range(blocks_per_program):
-        row = (program * blocks_per_program + block) * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
-        weight = tl.load(weight_ptr + row, mask=row < n_rows, other=0.0)
-        # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
-        row_used = weight > 0.0
-        offset = tl.load(offset_ptr + row, mask=row_used, other=0.0)
-        prob = tl.load(
-            prob_ptr + row[:, None] * prob_stride + column[None, :],
-            mask=row_used[:, None] & column_used[None, :],
-            other=0.0,
-        ).to(tl.float32)
-        total = tl.sum(prob.to(tl.float64) * mixture[None, :], axis=1)
+    value = tl.zeros((INNER, ROWS), dtype=tl.float64)
+    gradient = tl.zeros((ROWS, EXPERTS), dtype=tl.float64)
+    for tile in range(tiles_per_program):
+        row = (program * tiles_per_program + tile) * (INNER * ROWS) + inside
+        if WEIGHTED:
+            weight = tl.load(weight_ptr + row, mask=row < n_rows, other=0.0)
+            # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
+            row_used = weight > 0.0
+        else:
+            row_used = row < n_rows
+        place = loglik_ptr + row[:, :, None] * row_stride + column[None, None, :]
+        if EXACT:
+            loglik = tl.load(place, mask=row_used[:, :, None], other=0.0)
+        else:
+            loglik = tl.load(place, mask=row_used[:, :, None] & used[None, None, :], other=0.0)
+        loglik = loglik.to(tl.float64) if WIDE else loglik.to(tl.float32)
+        if SHIFT:
+            best = loglik if EXACT else tl.where(used[None, None, :], loglik, -float("inf"))
+            top = tl.max(best, axis=2)
+            loglik = loglik - top[:, :, None]
+            if not EXACT:
+                # Where there is no expert, 0 - top would be beyond exp.
+                loglik = tl.where(used[None, None, :], loglik, 0.0)
+        prob = exponential(loglik, BOUNDED)
+        if WIDE:
+            total = tl.sum(prob * share[None, None, :], axis=2)
+        else:
+            total = tl.sum(prob * share[None, None, :] + prob * rest[None, None, :], axis=2)
         total = tl.where(row_used, total, 1.0)
-        value += weight * (tl.log(total) + offset)
-        inverse = 1.0 / total
-        # A row without mass (total 0) has slope -inf in the experts that would give it some, and 0 in the others.
-        slope = tl.where(prob > 0.0, prob.to(tl.float64) * (weight * inverse)[:, None], 0.0)
-        gradient += tl.sum(slope, axis=0)
-        # sqrt(c) on both factors keeps the product symmetric and the range of each factor small.
-        v = prob * (tl.sqrt(weight) * inverse).to(tl.float32)[:, None]
-        hessian += tl.dot(tl.trans(v), v, input_precision="ieee").to(tl.float64)
+        log = tl.log(total).to(tl.float64)
+        if SHIFT:
+            log += top.to(tl.float64)
+        if WEIGHTED:
+            value += weight.to(tl.float64) * log
+            slope = weight.to(total.dtype) / total
+        else:
+            value += tl.where(row_used, log, 0.0)
+            slope = tl.where(row_used, 1.0 / total, 0.0)
+        gradient += tl.sum(prob * slope[:, :, None], axis=0).to(tl.float64)
 
-    tl.store(value_ptr + program, -tl.sum(value, axis=0))
-    tl.store(gradient_ptr + program * n_experts + column, -gradient, mask=column_used)
+    tl.store(value_ptr + program, -tl.sum(tl.sum(value, axis=1), axis=0))
+    tl.store(gradient_ptr + program * n_experts + expert, -tl.sum(gradient, axis=0), mask=used)
+
+
+@triton.jit
+def _hessian(
+    loglik_ptr,
+    columns_ptr,
+    weight_ptr,
+    share_ptr,
+    hessian_ptr,
+    n_rows,
+    n_experts,
+    row_stride,
+    step,
+    blocks_per_program,
+    ROWS: tl.constexpr,
+    EXPERTS: tl.constexpr,
+    INNER: tl.constexpr,
+    SHIFT: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    WEIGHTED: tl.constexpr,
+    GATHER: tl.constexpr,
+    EXACT: tl.constexpr,
+):
+    program = tl.program_id(0).to(tl.int64)
+    expert = tl.arange(0, EXPERTS)
+    used = expert < n_experts
+    column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+    share = tl.load(share_ptr + expert, mask=used, other=0.0)
+    hessian = tl.zeros((EXPERTS, EXPERTS), dtype=tl.float64)
+    for outer in range(blocks_per_program):
+        part = tl.zeros((EXPERTS, EXPERTS), dtype=tl.float32)
+        for inner in range(INNER):
+            block = (program * blocks_per_program + outer) * INNER + inner
+            row = block * step * ROWS + tl.arange(0, ROWS)
+            if WEIGHTED:
+                weight = tl.load(weight_ptr + row, mask=row < n_rows, other=0.0)
+                row_used = weight > 0.0
+            else:
+                row_used = row < n_rows
+            loglik = tl.load(
+                loglik_ptr + row[:, None] * row_stride + column[None, :],
+                mask=row_used[:, None] & used[None, :],
+                other=0.0,
+            ).to(tl.float32)
+            if SHIFT:
+                top = tl.max(tl.where(used[None, :], loglik, -float("inf")), axis=1)
+                loglik = loglik - top[:, None]
+            if not EXACT:
+                loglik = tl.where(used[None, :], loglik, 0.0)
+            prob = exponential(loglik, BOUNDED)
+            total = tl.sum(prob * share[None, :], axis=1)
+            # sqrt(c) on both factors keeps the product symmetric and the range of each factor small.
+            if WEIGHTED:
+                scale = tl.sqrt(weight.to(tl.float32)) / total
+            else:
+                scale = 1.0 / total
+            v = prob * tl.where(row_used, scale, 0.0)[:, None]
+            part = tl.dot(tl.trans(v), v, part, input_precision="tf32x3")
+        hessian += part.to(tl.float64)
     tl.store(
-        hessian_ptr + (program * n_experts + column[:, None]) * n_experts + column[None, :],
+        hessian_ptr + (program * n_experts + expert[:, None]) * n_experts + expert[None, :],
         hessian,
-        mask=column_used[:, None] & column_used[None, :],
+        mask=used[:, None] & used[None, :],
     )
 
 
-def _blocks(n_experts: int) -> tuple[int, int, int]:
-    """Rows and experts of one tile, and its warps: 4096 probabilities a tile, sides of 16 at least for the product."""
-    block_experts = max(16, triton.next_power_of_2(n_experts))
-    return max(32, 4096 // block_experts), block_experts, 8 if block_experts > 64 else 4
+def _tile_shape(n_experts: int, wide: bool) -> tuple[int, int]:
+    """Rows (of which INNER are added at once) and experts of a tile of `_value_gradient`."""
+    experts = max(2, triton.next_power_of_2(n_experts))
+    return max(TILE_ELEMENTS // (2 if wide else 1) // INNER // experts, 1), experts
 
 
-def _torch_row_pass(
-    prob: torch.Tensor, offset: torch.Tensor, weight: torch.Tensor, mixture: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    n_rows, n_experts = prob.shape
-    value = torch.zeros((), dtype=torch.float64, device=prob.device)
-    gradient = torch.zeros(n_experts, dtype=torch.float64, device=prob.device)
-    hessian = torch.zeros((n_experts, n_experts), dtype=torch.float64, device=prob.device)
-    for start in range(0, n_rows, TORCH_ROWS):
-        rows = slice(start, start + TORCH_ROWS)
-        used = weight[rows] > 0
-        p, c = prob[rows][used].float(), weight[rows][used]
-        total = p.double() @ mixture
-        value -= (c * (torch.log(total) + offset[rows][used])).sum()
-        gradient -= torch.where(p > 0, p.double() * (c / total)[:, None], 0.0).sum(dim=0)
-        v = p * (c.sqrt() / total).float()[:, None]
-        hessian += (v.T @ v).double()
-    return value, gradient, hessian
+def _hessian_shape(n_experts: int) -> tuple[int, int]:
+    """Rows and experts of a tile of `_hessian`: sides of 16 at least for the product, and long sums over the rows."""
+    experts = max(16, triton.next_power_of_2(n_experts))
+    return max(4096 // experts, 64), experts
 
 
 def row_pass(
-    prob: torch.Tensor,
-    offset: torch.Tensor,
-    weight: torch.Tensor,
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
     mixture: torch.Tensor,
     *,
-    block_rows: int | None = None,
-    programs: int | None = None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    hessian: int = 1,
+    columns: torch.Tensor | None = None,
+    shift: bool = True,
+    bounded: bool = False,
+    wide: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Compute value, gradient and Hessian of the ensemble loss; `kernels.reference.row_pass` says it in plain torch.
 
     Parameters
     ----------
-    prob : (n, K) float32 or float16 tensor
-        ``exp(loglik - offset)``; experts contiguous, rows at any stride. Any n; K up to 128 in the kernel, more by
-        torch's own matrix product.
-    offset, weight : (n,) tensors
-        Read as float64; weight >= 0. Rows of weight 0 are not read.
-    mixture : (K,) tensor
+    loglik : (n, K) float16, float32 or float64 tensor
+        Nats; experts contiguous, rows at any stride. Any n; K up to 256 in the kernels, more by torch.
+    weight : (n,) float64 tensor, or float
+        c_i >= 0, or the common weight. Rows of weight 0 are not read.
+    mixture : (C,) tensor
         Read as float64.
-    block_rows, programs : int, optional
-        Rows of a tile (a power of two, at least 16) and number of programs.
+    hessian : int, default 1
+        0 for none, 1 for that of all rows, s for s times that of one block of rows in s.
+    columns : (C,) int32 tensor, optional
+        The experts in use; all by default. Others are not read.
+    shift : bool, default True
+        Subtract each row's maximum before exp; not needed where no log-likelihood is above the range of exp and no row is
+        wholly below it.
+    bounded : bool, default False
+        No log-likelihood is below the range of exp (-87; where `wide`, -708), after `shift`: saves two operations each.
+    wide : bool, default False
+        Probabilities in float64 instead of float32: about twice the time on a chip with full float64 rate.
 
     Returns
     -------
-    value (), gradient (K,), Hessian (K, K) : float64 tensors on the device of `prob`
-        Nats. Two calls with the same input and settings give the same bits. Where a row of positive weight has no mass
-        under the mixture, the value is inf, the gradient -inf in the experts that would give it some, and the Hessian
-        not finite. Ratios ``p_ik / (p_i . w)`` above 3e38, possible for experts of share 0, overflow the Hessian alone.
+    value (), gradient (C,), Hessian (C, C) or None : float64 tensors on the device of `loglik`
+        Nats. Two calls with the same input give the same bits. Where a row of positive weight has no mass under the mixture,
+        the value is inf, and gradient and Hessian are not finite.
     """
-    n_rows, n_experts = prob.shape
-    offset, weight, mixture = offset.double().contiguous(), weight.double().contiguous(), mixture.double().contiguous()
-    if n_experts > MAX_FUSED_EXPERTS:
-        return _torch_row_pass(prob, offset, weight, mixture)
-    if prob.stride(1) != 1:
-        prob = prob.contiguous()
-    default_rows, block_experts, warps = _blocks(n_experts)
-    block_rows = block_rows or default_rows
-    n_blocks = max(1, triton.cdiv(n_rows, block_rows))
-    if programs is None:
-        programs = min(MAX_PROGRAMS, max(1, MAX_PARTIAL_BYTES // (8 * n_experts * n_experts)))
-    blocks_per_program = triton.cdiv(n_blocks, min(programs, n_blocks))
-    programs = triton.cdiv(n_blocks, blocks_per_program)
-    value = torch.empty(programs, dtype=torch.float64, device=prob.device)
-    gradient = torch.empty((programs, n_experts), dtype=torch.float64, device=prob.device)
-    hessian = torch.empty((programs, n_experts, n_experts), dtype=torch.float64, device=prob.device)
-    _row_pass[(programs,)](
-        prob, offset, weight, mixture, value, gradient, hessian,
-        n_rows, n_experts, prob.stride(0), blocks_per_program,
-        BLOCK_ROWS=block_rows, BLOCK_EXPERTS=block_experts, num_warps=warps,
+    if loglik.stride(1) != 1:
+        loglik = loglik.contiguous()
+    mixture = mixture.double().contiguous()
+    n_rows, n_experts = loglik.shape[0], mixture.shape[0]
+    if n_experts > MAX_TILE_EXPERTS:
+        value, gradient = _torch_value_gradient(loglik, weight, mixture, columns, shift, wide)
+    else:
+        value, gradient = _launch_value_gradient(loglik, weight, mixture, columns, shift, bounded, wide)
+    if not hessian:
+        return value, gradient, None
+    if wide or n_experts > MAX_HESSIAN_EXPERTS or not n_rows:
+        curvature = _torch_hessian(loglik, weight, mixture, columns, shift, wide, hessian)
+    else:
+        curvature = _launch_hessian(loglik, weight, mixture, columns, shift, bounded, hessian)
+    return value, gradient, 0.5 * (curvature + curvature.T)
+
+
+def _launch_value_gradient(
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    mixture: torch.Tensor,
+    columns: torch.Tensor | None,
+    shift: bool,
+    bounded: bool,
+    wide: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    n_rows, n_experts = loglik.shape[0], mixture.shape[0]
+    weighted = isinstance(weight, torch.Tensor)
+    rows, experts = _tile_shape(n_experts, wide)
+    tiles = max(1, triton.cdiv(n_rows, INNER * rows))
+    per_program = triton.cdiv(tiles, min(MAX_PROGRAMS, tiles))
+    programs = triton.cdiv(tiles, per_program)
+    value = torch.empty(programs, dtype=torch.float64, device=loglik.device)
+    gradient = torch.empty((programs, n_experts), dtype=torch.float64, device=loglik.device)
+    share, rest = (mixture, mixture) if wide else split(mixture)
+    _value_gradient[(programs,)](
+        loglik, mixture if columns is None else columns, weight if weighted else mixture, share, rest, value, gradient,
+        n_rows, n_experts, loglik.stride(0), per_program,
+        ROWS=rows, EXPERTS=experts, INNER=INNER, WIDE=wide, SHIFT=shift, BOUNDED=bounded, WEIGHTED=weighted,
+        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4,
     )  # fmt: skip
-    total = hessian.sum(dim=0)
-    return value.sum(), gradient.sum(dim=0), 0.5 * (total + total.T)
+    scale = 1.0 if weighted else weight
+    return scale * value.sum(), scale * gradient.sum(dim=0)
+
+
+def _launch_hessian(
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    mixture: torch.Tensor,
+    columns: torch.Tensor | None,
+    shift: bool,
+    bounded: bool,
+    step: int,
+) -> torch.Tensor:
+    n_rows, n_experts = loglik.shape[0], mixture.shape[0]
+    weighted = isinstance(weight, torch.Tensor)
+    rows, experts = _hessian_shape(n_experts)
+    blocks = triton.cdiv(triton.cdiv(n_rows, rows * step), HESSIAN_INNER)
+    programs = min(MAX_PROGRAMS // 2, blocks, max(1, MAX_PARTIAL_BYTES // (8 * n_experts * n_experts)))
+    per_program = triton.cdiv(blocks, programs)
+    programs = triton.cdiv(blocks, per_program)
+    hessian = torch.empty((programs, n_experts, n_experts), dtype=torch.float64, device=loglik.device)
+    _hessian[(programs,)](
+        loglik, mixture if columns is None else columns, weight if weighted else mixture, mixture.float(), hessian,
+        n_rows, n_experts, loglik.stride(0), step, per_program,
+        ROWS=rows, EXPERTS=experts, INNER=HESSIAN_INNER, SHIFT=shift, BOUNDED=bounded, WEIGHTED=weighted,
+        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4,
+    )  # fmt: skip
+    return hessian.sum(dim=0) * (step if weighted else step * weight)
+
+
+def _torch_value_gradient(
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    mixture: torch.Tensor,
+    columns: torch.Tensor | None,
+    shift: bool,
+    wide: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    value = torch.zeros((), dtype=torch.float64, device=loglik.device)
+    gradient = torch.zeros_like(mixture)
+    rows = max(TORCH_ELEMENTS // mixture.shape[0], 1)
+    share, rest = (mixture, None) if wide else split(mixture)
+    for start in range(0, loglik.shape[0], rows):
+        prob, c, top = torch_tile(loglik, weight, columns, shift, wide, slice(start, start + rows))
+        total = prob @ share if rest is None else (prob @ share).double() + (prob @ rest).double()
+        log = torch.log(total).double()
+        value -= (c * (log if top is None else log + top)).sum()
+        gradient -= (prob.T @ (c / total).to(prob.dtype)).double()
+    return value, gradient
+
+
+def _torch_hessian(
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    mixture: torch.Tensor,
+    columns: torch.Tensor | None,
+    shift: bool,
+    wide: bool,
+    step: int,
+) -> torch.Tensor:
+    """One row in `step`; where that is most of them, the rest are read too, as parts of their cache lines."""
+    total = torch.zeros((mixture.shape[0], mixture.shape[0]), dtype=torch.float64, device=loglik.device)
+    rows = max(TORCH_ELEMENTS // mixture.shape[0], 1)
+    some = loglik[::step]
+    weights = weight[::step] if isinstance(weight, torch.Tensor) else weight
+    for start in range(0, some.shape[0], rows):
+        prob, c, _ = torch_tile(some, weights, columns, shift, wide, slice(start, start + rows))
+        scale = torch.sqrt(c) / (prob @ mixture.to(prob.dtype)).double()
+        v = prob * scale.to(prob.dtype)[:, None]
+        total += (v.T @ v).double()
+    return total * step

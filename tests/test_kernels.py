@@ -24,7 +24,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SLACK = 1e-7
 
 # (n, K): one row, one expert, sides off and on the tile size, K on both sides of a power of two.
-SHAPES = [(1, 1), (1, 5), (7, 2), (64, 16), (65, 17), (200, 3), (257, 33), (300, 64), (130, 100), (96, 128)]
+SHAPES = [(1, 1), (1, 5), (7, 2), (64, 16), (65, 17), (200, 3), (257, 33), (300, 64), (130, 100), (96, 128), (40, 256)]
 
 
 @pytest.fixture(autouse=True)
@@ -39,20 +39,17 @@ def poisoned_outputs(monkeypatch):
     monkeypatch.setattr(torch, "empty", poisoned)
 
 
-def table(n, n_experts, *, seed=0, dtype=torch.float32, padding=3):
-    """A random table as the solver stores it: maxima of 1, rows padded with NaN, a few rows of weight 0."""
+def table(n, n_experts, *, seed=0, dtype=torch.float32, padding=3, spread=3.0):
+    """Random log-likelihoods: rows padded with NaN, a few rows of weight 0 that hold NaN."""
     rng = np.random.default_rng(seed)
-    loglik = -3.0 * rng.exponential(size=(n, n_experts)) - 5.0
-    top = loglik.max(axis=1)
     storage = np.full((n + 2, n_experts + padding), np.nan)
-    storage[:n, :n_experts] = np.exp(loglik - top[:, None])
-    prob = torch.tensor(storage, dtype=dtype, device=DEVICE)[:n, :n_experts]
-    weight = rng.uniform(0.5, 2.0, size=n) / n
+    storage[:n, :n_experts] = -spread * rng.exponential(size=(n, n_experts)) - 5.0
+    loglik = torch.tensor(storage, dtype=dtype, device=DEVICE)[:n, :n_experts]
+    weight = rng.uniform(0.5, 2.0, size=n) / max(n, 1)
     if n > 4:
         weight[2] = 0.0
-        prob[2] = float("nan")
-    offset, weight = (torch.tensor(x, dtype=torch.float64, device=DEVICE) for x in (top, weight))
-    return prob, offset, weight
+        loglik[2] = float("nan")
+    return loglik, torch.tensor(weight, dtype=torch.float64, device=DEVICE)
 
 
 def mixtures_of(m, n_experts, *, seed=1):
@@ -67,156 +64,240 @@ def error(got, exact):
     return float(torch.linalg.vector_norm(got - exact) / torch.linalg.vector_norm(exact))
 
 
-def check_row_pass(prob, offset, weight, mixture, **settings):
-    got = row_pass(prob, offset, weight, mixture, **settings)
-    exact = reference.row_pass(prob, offset, weight, mixture, dtype=torch.float64)
-    plain = reference.row_pass(prob, offset, weight, mixture, dtype=torch.float32)
+def check_row_pass(loglik, weight, mixture, **settings):
+    got = row_pass(loglik, weight, mixture, **settings)
+    columns = settings.get("columns")
+    exact = reference.row_pass(loglik, weight, mixture, columns=columns, dtype=torch.float64)
+    plain = reference.row_pass(loglik, weight, mixture, columns=columns, dtype=torch.float32)
     for ours, theirs, truth in zip(got, plain, exact, strict=True):
-        assert error(ours, truth) <= 2 * error(theirs, truth) + SLACK
+        assert error(ours, truth) <= (1e-13 if settings.get("wide") else 2 * error(theirs, truth) + SLACK)
     return got
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize(("n", "n_experts"), SHAPES)
-def test_row_pass_matches_its_twin(n, n_experts):
-    prob, offset, weight = table(n, n_experts)
-    value, gradient, hessian = check_row_pass(prob, offset, weight, mixtures_of(1, n_experts)[0])
+def test_row_pass_matches_its_twin(n, n_experts, wide):
+    loglik, weight = table(n, n_experts)
+    value, gradient, hessian = check_row_pass(loglik, weight, mixtures_of(1, n_experts)[0], wide=wide)
     assert value.shape == ()
     assert torch.equal(hessian, hessian.T)
     # <w, g> = -sum c whatever the table holds.
     inner = gradient @ mixtures_of(1, n_experts)[0]
-    assert float(inner) == pytest.approx(-float(weight.sum()), rel=1e-12)
+    assert float(inner) == pytest.approx(-float(weight.sum()), rel=1e-12 if wide else 2e-7)
 
 
-@pytest.mark.parametrize("programs", [1, 2, 3, 100])
-@pytest.mark.parametrize("block_rows", [16, 32])
-def test_row_pass_does_not_depend_on_the_split(programs, block_rows):
-    prob, offset, weight = table(150, 12)
-    check_row_pass(prob, offset, weight, mixtures_of(1, 12)[0], programs=programs, block_rows=block_rows)
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("shift", [False, True])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_row_pass_in_every_mode_with_one_weight_for_all(wide, shift, bounded):
+    loglik, _ = table(150, 12, padding=0)
+    loglik[2] = -1.0
+    check_row_pass(loglik, 0.125, mixtures_of(1, 12)[0], wide=wide, shift=shift, bounded=bounded)
 
 
-def test_row_pass_beyond_the_kernel_uses_torch(monkeypatch):
+def test_row_pass_of_rows_that_fill_several_programs(monkeypatch):
     module = importlib.import_module("mixfast.kernels.row_pass")
-    monkeypatch.setattr(module, "TORCH_ROWS", 50)
-    prob, offset, weight = table(170, 140)
-    check_row_pass(prob, offset, weight, mixtures_of(1, 140)[0])
+    loglik, weight = table(700, 12)
+    for programs in (1, 2, 3):
+        monkeypatch.setattr(module, "MAX_PROGRAMS", programs)
+        monkeypatch.setattr(module, "TILE_ELEMENTS", 256)
+        check_row_pass(loglik, weight, mixtures_of(1, 12)[0])
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_row_pass_beyond_the_kernel_uses_torch(monkeypatch, wide):
+    module = importlib.import_module("mixfast.kernels.row_pass")
+    monkeypatch.setattr(module, "TORCH_ELEMENTS", 50 * 270)
+    loglik, weight = table(170, 270)
+    check_row_pass(loglik, weight, mixtures_of(1, 270)[0], wide=wide)
 
 
 def test_row_pass_of_a_mixture_with_zero_shares():
-    prob, offset, weight = table(80, 9)
+    loglik, weight = table(80, 9)
     mixture = mixtures_of(1, 9)[0]
     mixture[[0, 3, 8]] = 0.0
-    check_row_pass(prob, offset, weight, mixture / mixture.sum())
+    check_row_pass(loglik, weight, mixture / mixture.sum())
 
 
-def test_row_pass_of_float16_storage():
-    prob, offset, weight = table(120, 10, dtype=torch.float16)
-    check_row_pass(prob, offset, weight, mixtures_of(1, 10)[0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_row_pass_of_other_storage(dtype):
+    loglik, weight = table(120, 10, dtype=dtype)
+    check_row_pass(loglik, weight, mixtures_of(1, 10)[0], wide=dtype == torch.float64)
 
 
 def test_row_pass_of_a_table_in_column_order():
-    prob, offset, weight = table(40, 6)
-    check_row_pass(prob.T.contiguous().T, offset, weight, mixtures_of(1, 6)[0])
+    loglik, weight = table(40, 6)
+    check_row_pass(loglik.T.contiguous().T, weight, mixtures_of(1, 6)[0])
+
+
+@pytest.mark.parametrize("n_experts", [5, 70, 260])
+def test_row_pass_of_some_columns_reads_no_others(n_experts):
+    loglik, weight = table(90, n_experts + 20)
+    columns = torch.tensor(np.random.default_rng(0).permutation(n_experts + 20)[:n_experts].astype(np.int32))
+    others = np.setdiff1d(np.arange(n_experts + 20), columns.numpy())
+    columns = columns.to(DEVICE)
+    loglik[:, others] = float("nan")
+    check_row_pass(loglik, weight, mixtures_of(1, n_experts)[0], columns=columns)
+    check_row_pass(loglik, weight, mixtures_of(1, n_experts)[0], columns=columns, wide=True)
+
+
+@pytest.mark.parametrize("n_experts", [12, 80])
+@pytest.mark.parametrize("step", [2, 4])
+def test_row_pass_estimates_the_hessian_from_some_of_the_rows(n_experts, step):
+    loglik, _ = table(4096, n_experts, padding=0)
+    loglik[2] = -1.0
+    mixture = mixtures_of(1, n_experts)[0]
+    exact = reference.row_pass(loglik, 1.0, mixture, dtype=torch.float64)[2]
+    assert error(row_pass(loglik, 1.0, mixture, hessian=step)[2], exact) < 0.1
+    # It is that of some rows: those of the others may change.
+    assert error(row_pass(loglik, 1.0, mixture, hessian=step)[2], exact) > 1e-4
+    assert row_pass(loglik, 1.0, mixture, hessian=0)[2] is None
 
 
 def test_row_pass_twice_gives_the_same_bits():
-    prob, offset, weight = table(500, 20)
+    loglik, weight = table(500, 20)
     mixture = mixtures_of(1, 20)[0]
-    for one, two in zip(row_pass(prob, offset, weight, mixture), row_pass(prob, offset, weight, mixture), strict=True):
+    for one, two in zip(row_pass(loglik, weight, mixture), row_pass(loglik, weight, mixture), strict=True):
         assert torch.equal(one, two)
 
 
-def test_row_pass_of_offsets_of_thousands_of_nats():
-    prob, offset, weight = table(90, 4)
-    check_row_pass(prob, offset - 4000.0, weight, mixtures_of(1, 4)[0])
+@pytest.mark.parametrize("wide", [False, True])
+def test_row_pass_of_thousands_of_nats_and_of_probabilities_of_0(wide):
+    loglik, weight = table(90, 4, dtype=torch.float64, spread=300.0)
+    loglik -= 4000.0
+    loglik[5, 1:] = -float("inf")
+    loglik[6, 0] = -float("inf")
+    mixture = mixtures_of(1, 4)[0]
+    got = row_pass(loglik, weight, mixture, wide=wide)
+    exact = reference.row_pass(loglik, weight, mixture, dtype=torch.float64)
+    for ours, truth in zip(got, exact, strict=True):
+        assert error(ours, truth) <= (1e-13 if wide else 1e-3)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("n_experts", [6, 140])
+@pytest.mark.parametrize("n_experts", [6, 260])
 def test_row_pass_of_a_row_without_mass(n_experts):
-    prob, offset, weight = table(40, n_experts)
+    loglik, weight = table(40, n_experts)
     mixture = mixtures_of(1, n_experts)[0]
     mixture[:2] = 0.0
-    prob[7, 2:] = 0.0
-    prob[7, 1] = 0.0
+    loglik[7, 2:] = -float("inf")
     for compute in (row_pass, reference.row_pass):
-        value, gradient, _ = compute(prob, offset, weight, mixture / mixture.sum())
+        value, gradient, _ = compute(loglik, weight, mixture / mixture.sum())
         assert float(value) == float("inf")
-        assert float(gradient[0]) == -float("inf")
-        assert torch.isfinite(gradient[1:]).all()
+        assert not torch.isfinite(gradient).all()
 
 
 def test_row_pass_without_rows():
-    prob, offset, weight = table(0, 4)
-    for part in row_pass(prob, offset, weight, mixtures_of(1, 4)[0]):
+    loglik, weight = table(0, 4)
+    for part in row_pass(loglik, weight, mixtures_of(1, 4)[0]):
         assert torch.equal(part, torch.zeros_like(part))
 
 
-def check_mixture_nll(prob, offset, weight, groups, mixtures, **settings):
-    groups = torch.tensor(groups, device=DEVICE)
-    got = mixture_nll(prob, offset, weight, groups, mixtures, **settings)
-    exact = reference.mixture_nll(prob, offset, weight, groups, mixtures, dtype=torch.float64)
-    plain = reference.mixture_nll(prob, offset, weight, groups, mixtures, dtype=torch.float32)
-    assert error(got, exact) <= 2 * error(plain, exact) + SLACK
+@pytest.mark.parametrize("wide", [False, True])
+def test_exp_is_right_to_the_last_place(wide):
+    # One expert with all of the share: the value is minus the sum of logs of exp, row by row; so is a row's slope.
+    x = torch.linspace(-80.0, 60.0, 1501, dtype=torch.float32, device=DEVICE).repeat(2, 1).T.contiguous()
+    x[:, 1] = 0.0
+    mixture = torch.tensor([0.0, 1.0], dtype=torch.float64, device=DEVICE)
+    for rows in (slice(0, 1), slice(500, 501), slice(777, 778), slice(1500, 1501)):
+        gradient = row_pass(x[rows], 1.0, mixture, shift=False, bounded=True, wide=wide, hessian=0)[1]
+        assert float(-gradient[0]) == pytest.approx(float(x[rows][0, 0].double().exp()), rel=4e-16 if wide else 1.5e-7)
+
+
+def check_mixture_nll(loglik, weight, groups, mixtures, **settings):
+    got = mixture_nll(loglik, weight, groups, mixtures, **settings)
+    columns = settings.get("columns")
+    exact = reference.mixture_nll(loglik, weight, groups, mixtures, columns=columns, dtype=torch.float64)
+    plain = reference.mixture_nll(loglik, weight, groups, mixtures, columns=columns, dtype=torch.float32)
+    assert error(got, exact) <= (1e-13 if settings.get("wide") else 2 * error(plain, exact) + SLACK)
 
 
 @pytest.mark.parametrize("m", [1, 16, 70])
 @pytest.mark.parametrize(("n", "n_experts"), SHAPES)
 def test_mixture_nll_matches_its_twin(n, n_experts, m):
-    prob, offset, weight = table(n, n_experts)
-    check_mixture_nll(prob, offset, weight, [0, n], mixtures_of(m, n_experts))
+    loglik, weight = table(n, n_experts)
+    check_mixture_nll(loglik, weight, [0, n], mixtures_of(m, n_experts))
+
+
+@pytest.mark.parametrize("shift", [False, True])
+@pytest.mark.parametrize("n_experts", [7, 100])
+def test_mixture_nll_with_one_weight_for_all_rows(n_experts, shift):
+    loglik, _ = table(9000, n_experts, padding=0)
+    loglik[2] = -1.0
+    check_mixture_nll(loglik, 0.3, [0, 8300, 9000], mixtures_of(5, n_experts), shift=shift, bounded=True)
 
 
 def test_mixture_nll_by_group_with_an_empty_one_and_pieces_of_any_size():
-    prob, offset, weight = table(230, 11)
+    loglik, weight = table(230, 11)
     for piece_rows in (1, 7, 64, 1000):
-        check_mixture_nll(
-            prob, offset, weight, [0, 1, 64, 64, 100, 230], mixtures_of(5, 11), piece_rows=piece_rows, block_rows=16
-        )
+        check_mixture_nll(loglik, weight, [0, 1, 64, 64, 100, 230], mixtures_of(5, 11), piece_rows=piece_rows)
 
 
-def test_mixture_nll_of_many_experts():
-    prob, offset, weight = table(60, 300)
-    check_mixture_nll(prob, offset, weight, [0, 20, 60], mixtures_of(3, 300))
+def test_mixture_nll_of_many_experts_and_in_float64():
+    loglik, weight = table(60, 300)
+    check_mixture_nll(loglik, weight, [0, 20, 60], mixtures_of(3, 300))
+    check_mixture_nll(loglik, weight, [0, 20, 60], mixtures_of(3, 300), wide=True)
+    check_mixture_nll(loglik, 0.5, [20, 60], mixtures_of(3, 300), wide=True, shift=False)
+
+
+@pytest.mark.parametrize("n_experts", [5, 70])
+def test_mixture_nll_of_some_columns(n_experts):
+    loglik, weight = table(90, n_experts + 20)
+    columns = torch.arange(20, n_experts + 20, dtype=torch.int32, device=DEVICE)
+    loglik[:, :20] = float("nan")
+    check_mixture_nll(loglik, weight, [0, 90], mixtures_of(3, n_experts), columns=columns)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mixture_nll_of_a_row_without_mass(weighted):
+    loglik, weight = table(80, 6)
+    loglik[2] = -1.0
+    loglik[7, 2:] = -float("inf")
+    mixtures = mixtures_of(3, 6)
+    mixtures[1, :2] = 0.0
+    got = mixture_nll(loglik, weight if weighted else 0.1, [0, 80], mixtures)[:, 0]
+    assert torch.isinf(got).tolist() == [False, True, False]
 
 
 def test_mixture_nll_agrees_with_row_pass():
-    prob, offset, weight = table(100, 8)
+    loglik, weight = table(100, 8)
     mixture = mixtures_of(1, 8)
-    value = row_pass(prob, offset, weight, mixture[0])[0]
-    loss = mixture_nll(prob, offset, weight, torch.tensor([0, 100], device=DEVICE), mixture)
+    value = row_pass(loglik, weight, mixture[0])[0]
+    loss = mixture_nll(loglik, weight, [0, 100], mixture)
     assert float(loss[0, 0]) == pytest.approx(float(value), rel=1e-6)
 
 
 def test_mixture_nll_without_candidates_or_rows():
-    prob, offset, weight = table(20, 4)
-    groups = torch.tensor([0, 20], device=DEVICE)
-    assert mixture_nll(prob, offset, weight, groups, mixtures_of(0, 4)).shape == (0, 1)
-    none = mixture_nll(prob[:0], offset[:0], weight[:0], torch.tensor([0, 0], device=DEVICE), mixtures_of(2, 4))
+    loglik, weight = table(20, 4)
+    assert mixture_nll(loglik, weight, [0, 20], mixtures_of(0, 4)).shape == (0, 1)
+    none = mixture_nll(loglik[:0], weight[:0], [0, 0], mixtures_of(2, 4))
     assert torch.equal(none, torch.zeros_like(none))
 
 
 def test_twin_row_pass_has_the_derivatives_of_its_value():
-    prob, offset, weight = table(50, 6)
-    prob = prob.double()
+    loglik, weight = table(50, 6)
+    loglik = loglik.double()
     mixture = mixtures_of(1, 6)[0]
 
     def value(w):
-        return reference.row_pass(prob, offset, weight, w)[0]
+        return reference.row_pass(loglik, weight, w)[0]
 
-    _, gradient, hessian = reference.row_pass(prob, offset, weight, mixture)
+    _, gradient, hessian = reference.row_pass(loglik, weight, mixture)
     torch.testing.assert_close(torch.autograd.functional.jacobian(value, mixture), gradient)
     torch.testing.assert_close(torch.autograd.functional.hessian(value, mixture), hessian)
 
 
 def test_twin_row_pass_and_mixture_nll_by_hand():
     prob = torch.tensor([[1.0, 0.5], [0.25, 1.0]], dtype=torch.float64)
-    offset, weight = torch.tensor([-1.0, -2.0]).double(), torch.tensor([0.5, 2.0]).double()
+    loglik = prob.log() + torch.tensor([[-1.0], [-2.0]])
+    weight = torch.tensor([0.5, 2.0]).double()
     mixture = torch.tensor([0.5, 0.5]).double()
-    value, gradient, hessian = reference.row_pass(prob, offset, weight, mixture)
+    value, gradient, hessian = reference.row_pass(loglik, weight, mixture)
     assert float(value) == pytest.approx(-0.5 * (np.log(0.75) - 1) - 2 * (np.log(0.625) - 2))
     assert gradient.tolist() == pytest.approx([-0.5 / 0.75 - 2 * 0.25 / 0.625, -0.5 * 0.5 / 0.75 - 2 / 0.625])
     assert float(hessian[0, 1]) == pytest.approx(0.5 * 0.5 / 0.75**2 + 2 * 0.25 / 0.625**2)
-    losses = reference.mixture_nll(prob, offset, weight, torch.tensor([0, 1, 2]), mixture[None])
+    losses = reference.mixture_nll(loglik, weight, [0, 1, 2], mixture[None])
     assert losses[0].tolist() == pytest.approx([-0.5 * (np.log(0.75) - 1), -2 * (np.log(0.625) - 2)])
 
 
@@ -256,22 +337,35 @@ def build(label, kernel, signature, constants, warps):
 
 row_pass = importlib.import_module("mixfast.kernels.row_pass")
 mixture_nll = importlib.import_module("mixfast.kernels.mixture_nll")
-for prob, n_experts in (("*fp16", 5), ("*fp32", 64), ("*fp32", 128)):
-    rows, experts, warps = row_pass._blocks(n_experts)
-    build(
-        f"row_pass {prob} {n_experts}", row_pass._row_pass,
-        {"prob_ptr": prob, "offset_ptr": "*fp64", "weight_ptr": "*fp64", "mixture_ptr": "*fp64", "value_ptr": "*fp64",
-         "gradient_ptr": "*fp64", "hessian_ptr": "*fp64", "n_rows": "i64", "n_experts": "i32", "prob_stride": "i64",
-         "blocks_per_program": "i32"},
-        {"BLOCK_ROWS": rows, "BLOCK_EXPERTS": experts}, warps,
-    )
-build(
-    "mixture_nll", mixture_nll._mixture_nll,
-    {"prob_ptr": "*fp32", "offset_ptr": "*fp64", "weight_ptr": "*fp64", "mixture_ptr": "*fp32", "start_ptr": "*i64",
-     "stop_ptr": "*i64", "out_ptr": "*fp64", "n_experts": "i32", "n_mixtures": "i32", "prob_stride": "i64",
-     "blocks_per_piece": "i32"},
-    {"BLOCK_ROWS": 64, "BLOCK_EXPERTS": 64, "BLOCK_MIXTURES": 64}, 4,
-)
+pointers = {"columns_ptr": "*i32", "weight_ptr": "*fp64", "value_ptr": "*fp64", "gradient_ptr": "*fp64", "start_ptr": "*i64",
+            "stop_ptr": "*i64", "hessian_ptr": "*fp64", "out_ptr": "*fp64", "mixture_ptr": "*fp32"}
+counts = {"n_rows": "i64", "n_experts": "i32", "row_stride": "i64", "tiles_per_program": "i32", "step": "i32",
+          "blocks_per_program": "i32", "n_mixtures": "i32", "mixture_tiles": "i32"}
+plain = {"SHIFT": False, "BOUNDED": True, "WEIGHTED": False, "GATHER": False}
+full = {"SHIFT": True, "BOUNDED": False, "WEIGHTED": True, "GATHER": True}
+for n_experts in (5, 8, 16, 64, 128, 256):
+    for wide, prob in ((False, "*fp32"), (False, "*fp16"), (True, "*fp32")):
+        for mode in (plain, full):
+            share = "*fp64" if wide else "*fp32"
+            types = pointers | counts | {"loglik_ptr": prob, "share_ptr": share, "rest_ptr": share}
+            if n_experts > 16 and prob == "*fp16":
+                continue
+            rows, experts = row_pass._tile_shape(n_experts, wide)
+            tile = {"ROWS": rows, "EXPERTS": experts, "EXACT": experts == n_experts} | mode
+            build(f"value {n_experts} {wide} {prob} {mode['SHIFT']}", row_pass._value_gradient, types,
+                  tile | {"INNER": row_pass.INNER, "WIDE": wide}, 4)
+            if wide or prob == "*fp16":
+                continue
+            if n_experts <= row_pass.MAX_HESSIAN_EXPERTS:
+                rows, experts = row_pass._hessian_shape(n_experts)
+                tile = {"ROWS": rows, "EXPERTS": experts, "EXACT": experts == n_experts} | mode
+                build(f"hessian {n_experts} {mode['SHIFT']}", row_pass._hessian, types,
+                      tile | {"INNER": row_pass.HESSIAN_INNER}, 4)
+            for m in (8, 64, 1000):
+                rows, experts, mixtures, warps = mixture_nll._shape(n_experts, m)
+                build(f"nll {n_experts} {m} {mode['SHIFT']}", mixture_nll._mixture_nll, types,
+                      {"ROWS": rows, "EXPERTS": experts, "MIXTURES": mixtures, "FACTORS": mixture_nll.FACTORS,
+                       "SINGLE": n_experts <= experts} | mode, warps)
 print(json.dumps(shared))
 """
 
@@ -283,6 +377,6 @@ def test_kernels_compile_for_hopper(tmp_path):
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     shared = json.loads(done.stdout.splitlines()[-1])
-    assert len(shared) == 4
+    assert len(shared) == 72
     # The compiler does not notice more shared memory than a multiprocessor has.
     assert max(shared.values()) <= 227 * 1024, shared

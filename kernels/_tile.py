@@ -1,0 +1,85 @@
+"""What the kernels over a table's rows share: exp without the special-function unit, and shares as two floats."""
+
+import torch
+import triton
+import triton.language as tl
+
+# Domains a tile holds whole; beyond, torch's matrix product does the work.
+MAX_TILE_EXPERTS = 256
+# Elements of the pieces of a table that torch works on where a kernel does not.
+TORCH_ELEMENTS = 1 << 24
+
+
+@triton.jit
+def exponential(x, BOUNDED: tl.constexpr):
+    """exp(x) in the type of x, float32 or float64, to about one unit in the last place; 0 below the type's range.
+
+    x = n log 2 + r with the integer n taken from the low bits of x / log 2 + 1.5 * 2^mantissa, and a polynomial in r. Unlike
+    ex2.approx its errors have no pattern that would be left in sums over the rows, it takes fused multiply-adds only, and it
+    is the same under the interpreter. BOUNDED: no x is below the range, nor -inf.
+    """
+    y = x
+    if x.dtype == tl.float64:
+        if not BOUNDED:
+            y = tl.maximum(x, -708.0)
+        shifted = y * 1.4426950408889634 + 6755399441055744.0
+        n = shifted - 6755399441055744.0
+        r = (y - n * 6.93147180369123816490e-01) - n * 1.90821492927058770002e-10
+        q = r * 2.51003854955103191e-8 + 2.76200884454097482e-7
+        q = r * q + 2.75572684599970648e-6
+        q = r * q + 2.48015212959543751e-5
+        q = r * q + 1.98412698630536169e-4
+        q = r * q + 1.38888889172137169e-3
+        q = r * q + 8.33333333333006183e-3
+        q = r * q + 4.16666666666241279e-2
+        q = r * q + 1.66666666666666675e-1
+        q = r * q + 0.5
+        q = r * q + 1.0
+        q = r * q + 1.0
+        out = (q.to(tl.int64, bitcast=True) + (shifted.to(tl.int64, bitcast=True) << 52)).to(tl.float64, bitcast=True)
+        return out if BOUNDED else tl.where(x >= -708.0, out, 0.0)
+    else:
+        if not BOUNDED:
+            y = tl.maximum(x, -87.0)
+        shifted = y * 1.4426950408889634 + 12582912.0
+        n = shifted - 12582912.0
+        r = (y - n * 0.693359375) + n * 2.12194440e-4
+        q = r * 1.39261835877134945e-3 + 8.36317905272257737e-3
+        q = r * q + 4.16665546172045742e-2
+        q = r * q + 1.66665769896987757e-1
+        q = r * q + 0.5
+        q = r * q + 1.0
+        q = r * q + 1.0
+        out = (q.to(tl.int32, bitcast=True) + (shifted.to(tl.int32, bitcast=True) << 23)).to(tl.float32, bitcast=True)
+        return out if BOUNDED else tl.where(x >= -87.0, out, 0.0)
+
+
+def split(shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float64 shares as two float32 tensors: rounded to one, every row's p.w would be off in the same direction."""
+    high = shares.float()
+    return high, (shares - high.double()).float()
+
+
+def torch_tile(
+    loglik: torch.Tensor,
+    weight: torch.Tensor | float,
+    columns: torch.Tensor | None,
+    shift: bool,
+    wide: bool,
+    rows: slice,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Probabilities (r, C), weights (r,) and what was subtracted (r,) of those of the rows that have a weight, in plain torch."""
+    part = loglik[rows]
+    if isinstance(weight, torch.Tensor):
+        c = weight[rows].double()
+        used = c > 0.0
+        if not bool(used.all()):
+            part, c = part[used], c[used]
+    else:
+        c = torch.full((part.shape[0],), weight, dtype=torch.float64, device=loglik.device)
+    part = part if columns is None else part.index_select(1, columns)
+    part = part.double() if wide else part.float()
+    if not shift or not part.shape[0]:
+        return part.exp(), c, None
+    top = part.amax(dim=1)
+    return (part - top[:, None]).exp(), c, top.double()
