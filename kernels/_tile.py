@@ -54,6 +54,30 @@ def exponential(x, BOUNDED: tl.constexpr):
         return out if BOUNDED else tl.where(x >= -87.0, out, 0.0)
 
 
+@triton.jit
+def logarithm(x):
+    """log(x) in the type of x, to 1e-7; -inf where x is 0 or below float32's normal range.
+
+    The library's float32 logarithm takes twice the operations for what cannot come here, and every thread that holds a part of a
+    row takes it.
+    """
+    if x.dtype == tl.float64:
+        return tl.log(x)
+    else:
+        bits = x.to(tl.int32, bitcast=True)
+        exponent = (bits - 0x3F3504F3) >> 23
+        f = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
+        q = f * 0.0904875323531 - 0.140312250292
+        q = f * q + 0.147040162071
+        q = f * q - 0.166026921025
+        q = f * q + 0.199842154786
+        q = f * q - 0.250007029775
+        q = f * q + 0.33333415456
+        q = f * q - 0.5
+        log = exponent.to(tl.float32) * 0.6931471805599453 + (f * f * q + f)
+        return tl.where(x >= 1.1754943508222875e-38, log, -float("inf"))
+
+
 def split(shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Float64 shares as two float32 tensors: rounded to one, every row's p.w would be off in the same direction."""
     high = shares.float()

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, torch_tile
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, torch_tile
 
 # Factors in [1, 2) that float32 holds the product of.
 FACTORS = 64
@@ -67,7 +67,6 @@ def _mixture_nll(
     for first_row in range(start, stop, ROWS * FACTORS):
         product = tl.full((ROWS, MIXTURES), 1.0, dtype=tl.float32)
         exponent = tl.zeros((ROWS, MIXTURES), dtype=tl.int32)
-        least = tl.full((ROWS, MIXTURES), 1.0, dtype=tl.float32)
         offset = tl.zeros((ROWS,), dtype=tl.float64)
         last_row = tl.minimum(first_row + ROWS * FACTORS, stop)
         for block in range(first_row, last_row, ROWS):
@@ -120,22 +119,22 @@ def _mixture_nll(
                     total = tl.dot(exponential(loglik, BOUNDED), share, total, input_precision="tf32x3")
             total = tl.where(row_used[:, None] & candidate_used[None, :], total, 1.0)
             if WEIGHTED:
-                log = tl.log(total).to(tl.float64)
+                log = logarithm(total).to(tl.float64)
                 if SHIFT:
                     log += top.to(tl.float64)[:, None]
                 loss += tl.sum(weight.to(tl.float64)[:, None] * log, axis=0)
             else:
                 bits = total.to(tl.int32, bitcast=True)
                 exponent += bits >> 23
-                product *= ((bits & 0x7FFFFF) | 0x3F800000).to(tl.float32, bitcast=True)
-                least = tl.minimum(least, total)
+                # Below the normal range of float32 a mantissa means nothing: NaN stays NaN in every product.
+                mantissa = tl.where(bits < 0x00800000, 0x7FC00000, (bits & 0x7FFFFF) | 0x3F800000)
+                product *= mantissa.to(tl.float32, bitcast=True)
                 if SHIFT:
                     offset += tl.where(row_used, top.to(tl.float64), 0.0)
         if not WEIGHTED:
             blocks = (last_row - first_row + ROWS - 1) // ROWS
-            log = tl.log(product).to(tl.float64) + (exponent - 127 * blocks).to(tl.float64) * 0.6931471805599453
-            # Below float32's range a mantissa means nothing: as far as float32 can tell there is no mass.
-            log = tl.where(least < 1.1754943508222875e-38, -float("inf"), log)
+            # NaN fails the comparison in `logarithm` too: no mass, as far as float32 can tell.
+            log = logarithm(product).to(tl.float64) + (exponent - 127 * blocks).to(tl.float64) * 0.6931471805599453
             loss += tl.sum(log, axis=0)
             if SHIFT:
                 loss += tl.sum(offset, axis=0)
@@ -146,15 +145,16 @@ def _mixture_nll(
 def _shape(n_experts: int, n_mixtures: int) -> tuple[int, int, int, int]:
     """Rows, experts and mixtures of a tile, and its warps.
 
-    Few mixtures: narrow and long tiles, for the bytes. Many: square ones, for the product. Experts beyond 64 come in turns,
-    so that both halves of both factors fit the shared memory.
+    Few mixtures: narrow and long tiles, for the bytes. Many: wide ones, over which exp is spread, as long as product and exponent
+    of every row and mixture fit the registers. Experts beyond 64 come in turns, so that both halves of both factors fit
+    the shared memory.
     """
     experts = min(64, max(16, triton.next_power_of_2(n_experts)))
     if n_mixtures <= 16:
-        return max(64, 4096 // experts), experts, 16, 4
+        return max(64, 2048 // experts), experts, 8 if n_mixtures <= 8 else 16, 4
     if n_mixtures <= 64:
-        return 128, experts, 64, 4
-    return 128, experts, 128, 8
+        return 64, experts, 64, 4
+    return 64, experts, 128, 8
 
 
 def _pieces(bounds: list[int], piece_rows: int) -> tuple[list[int], list[int], list[int]]:
@@ -225,7 +225,7 @@ def mixture_nll(
         torch.tensor(stops, dtype=torch.int64, device=loglik.device),
         partial, n_experts, n_mixtures, loglik.stride(0), tiles,
         ROWS=rows, EXPERTS=experts, MIXTURES=tile, FACTORS=FACTORS, SINGLE=n_experts <= experts, SHIFT=shift,
-        BOUNDED=bounded, WEIGHTED=weighted, GATHER=columns is not None, num_warps=warps,
+        BOUNDED=bounded, WEIGHTED=weighted, GATHER=columns is not None, num_warps=warps, num_stages=2,
     )  # fmt: skip
     for g, (first, last) in enumerate(pairwise(first_piece)):
         result[:, g] = partial[first:last].sum(dim=0)

@@ -9,18 +9,18 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, split, torch_tile
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, split, torch_tile
 
 # Rows that are added in the table's own precision before they join the float64 sums: one conversion for so many elements.
 INNER = 4
-# Elements of a tile: 128 bytes a thread are on their way, and what is kept of them still leaves room for 16 warps.
+# Elements of the INNER blocks of a tile: 128 bytes a thread are on their way, and what is kept of them leaves room for 16 warps.
 TILE_ELEMENTS = 4096
 # Eight programs for each multiprocessor of the largest current chips, to even out the tail.
 MAX_PROGRAMS = 1056
 # A K x K sum in float64 and one in float32 are kept in registers: 64 experts are the most that fit.
 MAX_HESSIAN_EXPERTS = 64
 # Blocks of rows whose outer products are added in float32, whose adder truncates on the tensor cores.
-HESSIAN_INNER = 4
+HESSIAN_INNER = 8
 # Partial Hessians are read once more by torch; beyond this they would cost as much as the table of a small problem.
 MAX_PARTIAL_BYTES = 16 << 20
 
@@ -56,49 +56,51 @@ def _value_gradient(
     share = tl.load(share_ptr + expert, mask=used, other=0.0)
     if not WIDE:
         rest = tl.load(rest_ptr + expert, mask=used, other=0.0)
-    inside = tl.arange(0, INNER)[:, None] * ROWS + tl.arange(0, ROWS)[None, :]
 
-    value = tl.zeros((INNER, ROWS), dtype=tl.float64)
+    value = tl.zeros((ROWS,), dtype=tl.float64)
     gradient = tl.zeros((ROWS, EXPERTS), dtype=tl.float64)
     for tile in range(tiles_per_program):
-        row = (program * tiles_per_program + tile) * (INNER * ROWS) + inside
-        if WEIGHTED:
-            weight = tl.load(weight_ptr + row, mask=row < n_rows, other=0.0)
-            # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
-            row_used = weight > 0.0
-        else:
-            row_used = row < n_rows
-        place = loglik_ptr + row[:, :, None] * row_stride + column[None, None, :]
-        if EXACT:
-            loglik = tl.load(place, mask=row_used[:, :, None], other=0.0)
-        else:
-            loglik = tl.load(place, mask=row_used[:, :, None] & used[None, None, :], other=0.0)
-        loglik = loglik.to(tl.float64) if WIDE else loglik.to(tl.float32)
-        if SHIFT:
-            best = loglik if EXACT else tl.where(used[None, None, :], loglik, -float("inf"))
-            top = tl.max(best, axis=2)
-            loglik = loglik - top[:, :, None]
-            if not EXACT:
-                # Where there is no expert, 0 - top would be beyond exp.
-                loglik = tl.where(used[None, None, :], loglik, 0.0)
-        prob = exponential(loglik, BOUNDED)
-        if WIDE:
-            total = tl.sum(prob * share[None, None, :], axis=2)
-        else:
-            total = tl.sum(prob * share[None, None, :] + prob * rest[None, None, :], axis=2)
-        total = tl.where(row_used, total, 1.0)
-        log = tl.log(total).to(tl.float64)
-        if SHIFT:
-            log += top.to(tl.float64)
-        if WEIGHTED:
-            value += weight.to(tl.float64) * log
-            slope = weight.to(total.dtype) / total
-        else:
-            value += tl.where(row_used, log, 0.0)
-            slope = tl.where(row_used, 1.0 / total, 0.0)
-        gradient += tl.sum(prob * slope[:, :, None], axis=0).to(tl.float64)
+        part = tl.zeros((ROWS, EXPERTS), dtype=share.dtype)
+        # Unrolled, so that the loads of all blocks are on their way before the first is used.
+        for inner in tl.static_range(INNER):
+            row = ((program * tiles_per_program + tile) * INNER + inner) * ROWS + tl.arange(0, ROWS)
+            if WEIGHTED:
+                weight = tl.load(weight_ptr + row, mask=row < n_rows, other=0.0)
+                # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
+                row_used = weight > 0.0
+            else:
+                row_used = row < n_rows
+            place = loglik_ptr + row[:, None] * row_stride + column[None, :]
+            if EXACT:
+                loglik = tl.load(place, mask=row_used[:, None], other=0.0)
+            else:
+                loglik = tl.load(place, mask=row_used[:, None] & used[None, :], other=0.0)
+            loglik = loglik.to(share.dtype)
+            if SHIFT:
+                top = tl.max(loglik if EXACT else tl.where(used[None, :], loglik, -float("inf")), axis=1)
+                loglik = loglik - top[:, None]
+                if not EXACT:
+                    # Where there is no expert, 0 - top would be beyond exp.
+                    loglik = tl.where(used[None, :], loglik, 0.0)
+            prob = exponential(loglik, BOUNDED)
+            if WIDE:
+                total = tl.sum(prob * share[None, :], axis=1)
+            else:
+                total = tl.sum(prob * share[None, :] + prob * rest[None, :], axis=1)
+            total = tl.where(row_used, total, 1.0)
+            log = logarithm(total).to(tl.float64)
+            if SHIFT:
+                log += top.to(tl.float64)
+            if WEIGHTED:
+                value += weight.to(tl.float64) * log
+                slope = weight.to(total.dtype) / total
+            else:
+                value += tl.where(row_used, log, 0.0)
+                slope = tl.where(row_used, 1.0 / total, 0.0)
+            part += prob * slope[:, None]
+        gradient += part.to(tl.float64)
 
-    tl.store(value_ptr + program, -tl.sum(tl.sum(value, axis=1), axis=0))
+    tl.store(value_ptr + program, -tl.sum(value, axis=0))
     tl.store(gradient_ptr + program * n_experts + expert, -tl.sum(gradient, axis=0), mask=used)
 
 
@@ -173,9 +175,9 @@ def _tile_shape(n_experts: int, wide: bool) -> tuple[int, int]:
 
 
 def _hessian_shape(n_experts: int) -> tuple[int, int]:
-    """Rows and experts of a tile of `_hessian`: sides of 16 at least for the product, and long sums over the rows."""
+    """Rows and experts of a tile of `_hessian`: sides of 16 at least for the product."""
     experts = max(16, triton.next_power_of_2(n_experts))
-    return max(4096 // experts, 64), experts
+    return 64, experts
 
 
 def row_pass(
@@ -275,7 +277,7 @@ def _launch_hessian(
     weighted = isinstance(weight, torch.Tensor)
     rows, experts = _hessian_shape(n_experts)
     blocks = triton.cdiv(triton.cdiv(n_rows, rows * step), HESSIAN_INNER)
-    programs = min(MAX_PROGRAMS // 2, blocks, max(1, MAX_PARTIAL_BYTES // (8 * n_experts * n_experts)))
+    programs = min(MAX_PROGRAMS, blocks, max(1, MAX_PARTIAL_BYTES // (8 * n_experts * n_experts)))
     per_program = triton.cdiv(blocks, programs)
     programs = triton.cdiv(blocks, per_program)
     hessian = torch.empty((programs, n_experts, n_experts), dtype=torch.float64, device=loglik.device)
@@ -283,7 +285,7 @@ def _launch_hessian(
         loglik, mixture if columns is None else columns, weight if weighted else mixture, mixture.float(), hessian,
         n_rows, n_experts, loglik.stride(0), step, per_program,
         ROWS=rows, EXPERTS=experts, INNER=HESSIAN_INNER, SHIFT=shift, BOUNDED=bounded, WEIGHTED=weighted,
-        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4,
+        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4, num_stages=2,
     )  # fmt: skip
     return hessian.sum(dim=0) * (step if weighted else step * weight)
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import mixfast._core as core
 
-__all__ = ["core", "thread_count"]
+__all__ = ["core", "kernels", "thread_count"]
+
+
+def kernels() -> Any:
+    """The GPU kernels; importing them takes seconds, so they come when first asked for."""
+    import mixfast.kernels
+
+    return mixfast.kernels
 
 
 def thread_count(threads: int | None) -> int:

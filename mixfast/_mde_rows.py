@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import reference
-from mixfast._objective import CrossEntropy
+from mixfast import _device, reference
+from mixfast._objective import RowObjective, row_objective
 from mixfast.errors import TableError, listing
 from mixfast.tables import ExpertTable
 
@@ -42,9 +42,10 @@ class Level:
 class Rows:
     """The rows of one group at one level: n rows, weights c (None: all equal `scale`), and the share of all rows they are."""
 
-    objective: CrossEntropy
-    loglik: NDArray[Any]
-    weight: Vector | None
+    objective: RowObjective
+    # An array or, as the weights, a tensor on the device of the table.
+    loglik: Any
+    weight: Any
     scale: float
     tokens: Vector | None
     share: float
@@ -52,7 +53,7 @@ class Rows:
     @property
     def c(self) -> Vector:
         """Weight of each row, (n,)."""
-        return np.full(self.loglik.shape[0], self.scale) if self.weight is None else self.weight
+        return np.full(self.loglik.shape[0], self.scale) if self.weight is None else _device.host(self.weight)
 
     def slopes(self, mixtures: Matrix) -> tuple[Vector, Matrix]:
         """Losses (M,) and their gradients (M, K)."""
@@ -62,8 +63,9 @@ class Rows:
                 values[m], gradients[m], _ = self.objective.sums(np.ascontiguousarray(mixture))
             if not (np.isfinite(values[m]) and np.isfinite(gradients[m]).all()):
                 # A row has no mass that the sweep can hold: once more by log-sum-exp.
-                values[m] = reference.ensemble_loss(self.loglik, self.c, mixture)
-                gradients[m] = reference.gradient(self.loglik, self.c, mixture)
+                loglik = _device.host(self.loglik)
+                values[m] = reference.ensemble_loss(loglik, self.c, mixture)
+                gradients[m] = reference.gradient(loglik, self.c, mixture)
         return values, gradients
 
     def errors(self, mixtures: Matrix, values: Vector) -> Vector:
@@ -82,7 +84,7 @@ class Rows:
         step = max(1, _BLOCK // mixtures.shape[0])
         for start in range(0, n, step):
             part = slice(start, start + step)
-            apart = _row_losses(self.loglik[part], mixtures)
+            apart = _row_losses(_device.host(self.loglik[part]), mixtures)
             apart -= np.outer(tokens[part].astype(np.float32), mean.astype(np.float32))
             np.square(apart, out=apart)
             scatter += ((n * c[part]) ** 2).astype(np.float32) @ apart
@@ -139,6 +141,7 @@ def _block_size(name: str) -> int | None:
 
 def _summed(table: ExpertTable, name: str, block: int | None) -> Level:
     """Rows of the same sequence (and block of it) summed, in the order in which they stand in the table."""
+    table = table.to("cpu")  # once: the sums are fewer by the length of a sequence
     group = np.repeat(np.arange(table.n_groups), np.diff(table.group_offsets))
     sequence = np.asarray(table.sequence)
     values, c = table.loglik, None if table.weight is None else table.row_weight
@@ -194,23 +197,24 @@ def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) 
     table, out = level.table, []
     for g, chosen in enumerate(picked):
         start, stop = (int(end) for end in table.group_offsets[g : g + 2])
-        weight = None if table.uniform_weight is not None else np.ascontiguousarray(table.row_weight[start:stop])
+        weight = None if table.uniform_weight is not None else table.window_weight(slice(start, stop))
         if weight is not None and weight.min() == weight.max():
             scale, weight = float(weight[0]), None
         else:
             scale = float(table.uniform_weight or 0.0) if weight is None else float(weight.mean())
         tokens = None if level.tokens is None else level.tokens[start:stop]
         if chosen is None:
-            objective = CrossEntropy(table, weight, scale, threads=threads, window=slice(start, stop))
+            objective = row_objective(table, weight, scale, threads=threads, window=slice(start, stop))
             out.append(Rows(objective, table.loglik[start:stop], weight, scale, tokens, 1.0))
             continue
         part = _subset(table, start + chosen)
-        every = np.full(stop - start, scale) if weight is None else weight
+        every = np.full(stop - start, scale) if weight is None else _device.host(weight)
         amount = every if tokens is None else every * tokens
         c = every[chosen] * (amount.sum() / amount[chosen].sum())
         even = c.min() == c.max()
         rest = None if even else c
-        objective = CrossEntropy(part, rest, float(c.mean()), threads=threads)
+        near = _device.weights(rest, part.values.device) if _device.is_tensor(part.values) else rest
+        objective = row_objective(part, near, float(c.mean()), threads=threads)
         share = chosen.size / (stop - start)
         out.append(
             Rows(objective, part.loglik, rest, float(c.mean()), None if tokens is None else tokens[chosen], share)

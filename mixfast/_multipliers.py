@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast import _device
 from mixfast._newton import Minimum
-from mixfast._objective import CrossEntropy, SquaredError, Vector
+from mixfast._objective import SquaredError, Vector
 
 if TYPE_CHECKING:
     from mixfast._problem import Problem
@@ -110,8 +111,9 @@ def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:
     weight, scale = replace(problem, group_weight=group_weight)._row_weights()
     if table.kind == "mse":
         return SquaredError.from_table(table, weight, scale).sums(w)[1]
-    value, gradient, _ = CrossEntropy(table, weight, scale, threads=problem.threads, wide=True).sums(w)
+    value, gradient, _ = problem.cross_entropy(weight, scale, wide=True).sums(w)
     if math.isfinite(value):
         return gradient
     # A row whose best expert is excluded and further ahead than exp reaches.
-    return reference.gradient(table.loglik, scale if weight is None else weight, w)
+    table = table.to("cpu")
+    return reference.gradient(table.loglik, scale if weight is None else _device.host(weight), w)

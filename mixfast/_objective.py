@@ -7,10 +7,12 @@ have no mass outside them. `sample(rows)` is the same objective on some of the r
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast import _device
 from mixfast._backend import core
 from mixfast.tables import ExpertTable
 
@@ -76,7 +78,28 @@ class Objective:
         return np.zeros(w.size), np.zeros(w.size)
 
 
-class CrossEntropy(Objective):
+class RowObjective(Objective):
+    """An objective that is a sum over rows, which can be counted anew: what the bootstrap needs beside what the loop does."""
+
+    scale: float
+    # Whether each row's maximum is subtracted before exp: experts are further apart than exp reaches.
+    shift: bool
+
+    def gradients(
+        self,
+        mixtures: Matrix,
+        bins: NDArray[np.int32],
+        multiplicity: NDArray[np.float32],
+        columns: Columns | None = None,
+    ) -> Matrix:
+        """Gradients (M, C) at mixtures (M, C) of the columns, rows of bin b counting multiplicity (M, B) times in objective m.
+
+        One mixture (1, C) stands for all objectives.
+        """
+        raise NotImplementedError
+
+
+class CrossEntropy(RowObjective):
     """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over all columns of a table.
 
     Parameters
@@ -214,11 +237,28 @@ class CrossEntropy(Objective):
         multiplicity: NDArray[np.float32],
         columns: Columns | None = None,
     ) -> Matrix:
-        """Gradients (M, C) at mixtures (M, C) of the columns, rows of bin b counting multiplicity (M, B) times in objective m.
-
-        One mixture (1, C) stands for all objectives.
-        """
         return self._view(columns).gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)
+
+
+def row_objective(
+    table: ExpertTable,
+    weight: Any,
+    scale: float,
+    *,
+    threads: int,
+    device: Any = None,
+    usable: Columns | None = None,
+    wide: bool | None = None,
+    window: slice | None = None,
+) -> RowObjective:
+    """The cross-entropy of the rows (of a window), on the device where the table lives, or on `device` (a torch device)."""
+    if device is None and _device.is_tensor(table.values):
+        device = table.values.device
+    if device is None:
+        return CrossEntropy(table, weight, scale, threads=threads, usable=usable, wide=wide, window=window)
+    from mixfast._cuda import DeviceCrossEntropy
+
+    return DeviceCrossEntropy(table, weight, scale, device=device, usable=usable, wide=wide, window=window)
 
 
 class SquaredError(Objective):

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _backend
+from mixfast import _backend, _device
 from mixfast._newton import Limits
-from mixfast._objective import Columns, CrossEntropy, Objective, Regularised, SquaredError, Vector
+from mixfast._objective import Columns, Objective, Regularised, RowObjective, SquaredError, Vector, row_objective
 from mixfast.errors import AlignmentError, InfeasibleError, TableError, listing
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
@@ -36,6 +36,8 @@ class Problem:
     threads: int
     start: Vector | None
     wide: bool | None = None
+    # A torch device for work on a GPU, None for the CPU.
+    device: Any = None
 
     @classmethod
     def of(
@@ -48,8 +50,9 @@ class Problem:
         max_iter: int,
         threads: int,
         start: Mapping[str, float] | NDArray[np.float64] | None,
+        backend: str = "auto",
     ) -> Problem:
-        """Check and align what the caller gave."""
+        """Check and align what the caller gave, and bring the table to where the work is to be done."""
         if not isinstance(table, ExpertTable):
             raise TypeError(
                 f"solve takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik(array) or .load(path)"
@@ -62,9 +65,10 @@ class Problem:
             raise ValueError(f"tol is {tol}, expected a gap in nats > 0")
         if max_iter < 0:
             raise ValueError(f"max_iter is {max_iter}, expected a count >= 0")
+        table, device = _placed(table, backend)
         shares = None if start is None else _start_shares(start, table.domains)
         worst, weight = _group_weights(objective, table.group_names)
-        return cls(table, region, float(kl), worst, weight, float(tol), int(max_iter), threads, shares)
+        return cls(table, region, float(kl), worst, weight, float(tol), int(max_iter), threads, shares, device=device)
 
     def __getstate__(self) -> dict[str, Any]:
         """What was given, without what was worked out from it: views of the table's memory do not travel."""
@@ -136,10 +140,31 @@ class Problem:
         weight, scale = self._row_weights()
         base: Objective
         if self.table.kind == "ce":
-            base = CrossEntropy(self.table, weight, scale, threads=self.threads, usable=self.usable, wide=self.wide)
+            base = self.cross_entropy(weight, scale, usable=self.usable, wide=self.wide)
         else:
             base = SquaredError.from_table(self.table, weight, scale, usable=self.usable)
         return self.regularised(base)
+
+    def cross_entropy(
+        self,
+        weight: Any,
+        scale: float,
+        *,
+        usable: Columns | None = None,
+        wide: bool | None = None,
+        window: slice | None = None,
+    ) -> RowObjective:
+        """The rows (of a window) with these weights, on the CPU or on the device of the problem."""
+        return row_objective(
+            self.table,
+            weight,
+            scale,
+            threads=self.threads,
+            device=self.device,
+            usable=usable,
+            wide=wide,
+            window=window,
+        )
 
     def regularised(self, base: Objective) -> Objective:
         if self.kl == 0.0:
@@ -154,21 +179,13 @@ class Problem:
         for g in range(self.table.n_groups):
             window = slice(int(self.table.group_offsets[g]), int(self.table.group_offsets[g + 1]))
             uniform = self.table.uniform_weight
-            weight = None if uniform is not None else np.ascontiguousarray(self.table.row_weight[window])
+            weight = None if uniform is not None else self.table.window_weight(window)
             if weight is not None and weight.min() == weight.max():
                 uniform, weight = float(weight[0]), None
             scale = uniform if weight is None else float(weight.mean())
             if self.table.kind == "ce":
                 out.append(
-                    CrossEntropy(
-                        self.table,
-                        weight,
-                        float(scale or 1.0),
-                        threads=self.threads,
-                        usable=self.usable,
-                        wide=True,
-                        window=window,
-                    )
+                    self.cross_entropy(weight, float(scale or 1.0), usable=self.usable, wide=True, window=window)
                 )
             else:
                 out.append(
@@ -182,27 +199,33 @@ class Problem:
         # A float16 of -inf counts as -65536.
         if usable is None or table.kind != "ce" or table.extremes[0] > -65536.0:
             return
-        step = max(1, (1 << 20) // usable.size)
-        lost = [
-            start + np.flatnonzero(np.isneginf(table.loglik[start : start + step, usable].max(axis=1)))
-            for start in range(0, table.n_rows, step)
-        ]
-        rows = np.concatenate(lost)
+        if _device.is_tensor(table.loglik):
+            rows = _device.dead_rows(table.loglik, usable)
+        else:
+            step = max(1, (1 << 20) // usable.size)
+            lost = [
+                start + np.flatnonzero(np.isneginf(table.loglik[start : start + step, usable].max(axis=1)))
+                for start in range(0, table.n_rows, step)
+            ]
+            rows = np.concatenate(lost)
         if rows.size:
             raise InfeasibleError(
                 f"{rows.size} rows have probability 0 under every domain that may have a share: rows {listing(rows.tolist())}; "
                 "allow a domain that explains them, or leave these rows out"
             )
 
-    def _row_weights(self) -> tuple[Vector | None, float]:
-        """c_i of the combined objective: None and the common weight, or all of them and their mean."""
+    def _row_weights(self) -> tuple[Any, float]:
+        """c_i of the combined objective: None and the common weight, or all of them (where the table is) and their mean."""
         table, weight = self.table, self.group_weight
         if table.uniform_weight is not None and weight.min() == weight.max():
             return None, table.uniform_weight * float(weight[0])
-        rows = table.row_weight * np.repeat(weight, np.diff(table.group_offsets))
+        if _device.is_tensor(table.values):
+            rows = _device.group_weights(table.values, table.window_weight(slice(None)), weight, table.group_offsets)
+        else:
+            rows = np.ascontiguousarray(table.row_weight * np.repeat(weight, np.diff(table.group_offsets)))
         if rows.min() == rows.max():
             return None, float(rows[0])
-        return np.ascontiguousarray(rows), float(rows.mean())
+        return rows, float(rows.mean())
 
     @cached_property
     def first(self) -> Vector:
@@ -244,6 +267,23 @@ class Problem:
         """Sum of all row weights: the scale of the gradient."""
         weight, scale = self._row_weights()
         return float(weight.sum()) if weight is not None else scale * self.table.n_rows
+
+
+def _placed(table: ExpertTable, backend: str) -> tuple[ExpertTable, Any]:
+    """The table where a backend wants it, and the device to work on (None for the CPU).
+
+    "auto" leaves the table where it is. A table that the memory of the GPU does not hold stays in that of the host.
+    """
+    if backend in ("cpu", "reference"):
+        return table.to("cpu"), None
+    if _device.is_tensor(table.values):
+        return table, table.values.device
+    if backend != "cuda":
+        return table, None
+    device = _device.cuda_device()
+    if table.kind != "ce" or table.nbytes <= _device.room(device):
+        table = table._moved(device)
+    return table, device
 
 
 def _start_shares(start: Mapping[str, float] | NDArray[np.float64], domains: tuple[str, ...]) -> Vector:

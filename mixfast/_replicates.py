@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _newton
+from mixfast import _device, _newton
 from mixfast._backend import core
 from mixfast._newton import Limits
-from mixfast._objective import Columns, CrossEntropy, Matrix, Objective, Regularised, Vector
+from mixfast._objective import Columns, Matrix, Regularised, RowObjective, Vector
 from mixfast._problem import Problem
 
 Counts = NDArray[np.float32]
@@ -103,7 +104,7 @@ class _Model:
 def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) -> Replicates:
     """Minimise R objectives, in which the rows of unit u count counts[r, u] times, from the solution w (C,) of the original."""
     base = problem.objective.base if isinstance(problem.objective, Regularised) else problem.objective
-    if not isinstance(base, CrossEntropy):
+    if not isinstance(base, RowObjective):
         raise TypeError(f"replicates of a {type(base).__name__}")
     everywhere = base.gradients(w[None], unit, counts)
     columns = _wanted(w, everywhere)
@@ -126,7 +127,7 @@ def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) 
         own = np.repeat(hessian[None], who.size, axis=0)
         points, distance = _descend(model, own, w[columns], slopes[who], who, gradients)
         for i in np.flatnonzero(distance > _CLOSE):
-            points[i] = _alone(problem, base, w, counts[who[i]][unit])[columns]
+            points[i] = _alone(problem, w, counts[who[i]][unit])[columns]
         shares[np.ix_(who, columns)] = points / points.sum(axis=1, keepdims=True)
         worst = np.argsort(-distance, kind="stable")[:_CHECKED]
         hardest += [(float(distance[i]), int(who[i]), own[i].copy()) for i in worst]
@@ -192,15 +193,14 @@ def _longest(steps: Matrix) -> Vector:
     return out
 
 
-def _alone(problem: Problem, base: CrossEntropy, w: Vector, multiplicity: Counts) -> Vector:
+def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:
     """Optimal shares of one replicate, by the solver's own loop."""
-    weight = (base.scale if base.weight is None else base.weight) * np.maximum(
-        multiplicity.astype(np.float64), _NOTHING
-    )
-    mean = float(weight.mean())
-    own: Objective = CrossEntropy(
-        problem.table, weight, mean, threads=problem.threads, usable=problem.usable, wide=problem.wide
-    )
+    given, scale = problem._row_weights()
+    weight: Any = np.maximum(multiplicity.astype(np.float64), _NOTHING)
+    if _device.is_tensor(problem.table.values):
+        weight = _device.weights(weight, problem.device)
+    weight = weight * (scale if given is None else given)
+    own = problem.cross_entropy(weight, float(weight.mean()), usable=problem.usable, wide=problem.wide)
     start = 0.99 * w + 0.01 * problem.first
     return _newton.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
 

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
-from mixfast import _backend
+from mixfast import _backend, _device
 from mixfast._newton import Minimum, minimise
 from mixfast._objective import Vector
 from mixfast._problem import Problem
@@ -31,8 +31,15 @@ def solve_problem(problem: Problem) -> Solution:
         minimum,
         group_weight,
         perf_counter() - began,
-        f"cpu ({_backend.core.isa()}, {problem.threads} threads)",
+        backend_name(problem),
     )
+
+
+def backend_name(problem: Problem) -> str:
+    if problem.device is None:
+        return f"cpu ({_backend.core.isa()}, {problem.threads} threads)"
+    streamed = "" if _device.is_tensor(problem.table.values) else ", streamed"
+    return f"cuda ({_device.name(problem.device)}{streamed})"
 
 
 def wrap(problem: Problem, minimum: Minimum, group_weight: Vector, seconds: float, backend: str) -> Solution:

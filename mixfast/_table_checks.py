@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast import _device
 from mixfast.errors import BackendError, TableError
 
 # Offenders listed in a message; the rest is counted.
@@ -24,6 +25,8 @@ _NARROW = 48
 _CPU_DEVICES = (1, 3)
 
 Scan = tuple[float, int, NDArray[np.int64], int, NDArray[np.int64], float]
+# Of those, what may be wrong: how many rows are bad and which first, and how many are dead and which first.
+Trouble = tuple[int, NDArray[np.int64], int, NDArray[np.int64]]
 
 
 def scan(loglik: NDArray[Any]) -> Scan:
@@ -147,42 +150,48 @@ def _floating(given: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def floating_matrix(given: Any, name: str) -> NDArray[Any]:
-    """Return a checked (n, K) floating array with at least one row and one domain."""
-    array = _floating(given, name)
+def floating_matrix(given: Any, name: str) -> Any:
+    """Return a checked (n, K) floating array with at least one row and one domain; a tensor of what is on a CUDA device."""
+    there = not isinstance(given, np.ndarray) and hasattr(given, "__dlpack_device__")
+    if there and _device.accepts(int(given.__dlpack_device__()[0])):
+        array = _device.tensor(given, name)
+    else:
+        array = _floating(given, name)
     if array.ndim != 2:
         hint = "; for a single domain use values[:, None]" if array.ndim == 1 else ""
-        raise TableError(f"{name} must have shape (rows, domains), got {array.shape}{hint}")
+        raise TableError(f"{name} must have shape (rows, domains), got {tuple(array.shape)}{hint}")
     _refuse_empty(array, name)
     return array
 
 
-def _refuse_empty(array: NDArray[Any], name: str) -> None:
-    if array.size == 0:
-        raise TableError(f"{name} is empty: shape {array.shape}, expected at least one row and one domain")
+def _refuse_empty(array: Any, name: str) -> None:
+    if 0 in array.shape:
+        raise TableError(f"{name} is empty: shape {tuple(array.shape)}, expected at least one row and one domain")
 
 
-def conditional(loglik: NDArray[Any], condition: NDArray[Any], domains: tuple[str, ...]) -> NDArray[Any]:
+def conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
     """Return loglik - condition after checking that the prompt's log-probabilities are such."""
     if condition.shape != loglik.shape:
-        raise TableError(f"condition has shape {condition.shape}, loglik {loglik.shape}: they must be equal")
-    _, n_bad, bad, *_ = scan(condition)
+        raise TableError(
+            f"condition has shape {tuple(condition.shape)}, loglik {tuple(loglik.shape)}: they must be equal"
+        )
+    if _device.is_tensor(loglik) != _device.is_tensor(condition):
+        raise TableError("loglik and condition must be on the same device: one is on the CPU and the other is not")
+    n_bad, bad = _device.scan(condition)[1][:2] if _device.is_tensor(condition) else scan(condition)[1:3]
     if n_bad:
         refuse_bad_rows(condition, n_bad, bad, domains, "condition")
     # -inf - -inf is NaN (the prompt is impossible, so the answer is undefined): it is refused with its row.
     with np.errstate(invalid="ignore", over="ignore"):
-        difference: NDArray[Any] = loglik - condition
-    return difference
+        return loglik - condition
 
 
-def refuse_bad_rows(
-    values: NDArray[Any], count: int, rows: NDArray[np.int64], domains: tuple[str, ...], name: str
-) -> NoReturn:
+def refuse_bad_rows(values: Any, count: int, rows: NDArray[np.int64], domains: tuple[str, ...], name: str) -> NoReturn:
     """Name the rows with NaN or +inf, and the domain and value of each."""
     shown = []
     for row in rows[:_SHOWN].tolist():
-        k = int(np.flatnonzero(~(values[row] < math.inf))[0])
-        shown.append(f"row {row} ({domains[k]} = {values[row, k]})")
+        here = _device.host(values[row])
+        k = int(np.flatnonzero(~(here < math.inf))[0])
+        shown.append(f"row {row} ({domains[k]} = {here[k]})")
     hint = " (-inf in condition makes the answer undefined)" if "condition" in name else ""
     raise TableError(
         f"{name} has NaN or +inf in {count} of {values.shape[0]} rows: {_list(shown, count)}{hint}; "
@@ -190,7 +199,7 @@ def refuse_bad_rows(
     )
 
 
-def refuse_dead_rows(values: NDArray[Any], count: int, rows: NDArray[np.int64], name: str) -> NoReturn:
+def refuse_dead_rows(values: Any, count: int, rows: NDArray[np.int64], name: str) -> NoReturn:
     """Name the rows no expert gives any probability: every mixture's loss would be infinite."""
     raise TableError(
         f"{name} is -inf for every domain in {count} of {values.shape[0]} rows: "
@@ -463,7 +472,7 @@ def split_mask(
     return mask
 
 
-def is_mapped(array: NDArray[Any]) -> bool:
+def is_mapped(array: Any) -> bool:
     """Say whether the memory of an array is a file's."""
     base: Any = array
     while isinstance(base, np.ndarray):

@@ -16,8 +16,8 @@ from mixfast._bootstrap import Bootstrap, bootstrap
 from mixfast._holdout import HeldOut, holdout
 from mixfast._newton import Minimum, Step
 from mixfast._problem import Problem
-from mixfast._solve import solve_problem, wrap
-from mixfast.errors import BackendError, NotConvergedWarning
+from mixfast._solve import backend_name, solve_problem, wrap
+from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.solution import Solution
@@ -66,7 +66,8 @@ def solve(
     method : {"auto", "newton", "eg-paper"}
         "eg-paper" reproduces the MixMin code: 100 steps of exponentiated gradient from uniform, eta 1, last iterate, no region, no kl.
     backend : {"auto", "cpu", "reference", "cuda"}
-        "auto" follows where the table lives. "reference" computes in plain numpy, slowly.
+        "auto" follows where the table lives. "cuda" brings a table from CPU memory to the GPU for the solve (the solution keeps that
+        copy), or streams it in every sweep where it does not fit. "reference" computes in plain numpy, slowly.
     start : Mixture, dict or (K,) array, optional
         Where to start; near the answer it saves steps. It is projected on the region.
     threads : int, optional
@@ -85,7 +86,7 @@ def solve(
     TableError, ValueError
         An objective that names unknown groups, or numbers out of range.
     BackendError
-        The backend is not there.
+        The backend is not there: no CUDA device, torch or triton missing, or predictions for the GPU.
 
     Warns
     -----
@@ -114,11 +115,7 @@ def solve(
         raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}")
     if backend not in _BACKENDS:
         raise ValueError(f"backend is {backend!r}, expected one of {', '.join(_BACKENDS)}")
-    if backend == "cuda":
-        raise BackendError(
-            "the table is in CPU memory, and solving on a GPU is not part of this version: use backend='auto' or 'cpu'"
-        )
-    problem = Problem.of(table, region, kl, objective, tol, max_iter, _backend.thread_count(threads), start)
+    problem = Problem.of(table, region, kl, objective, tol, max_iter, _backend.thread_count(threads), start, backend)
     if method == "eg-paper":
         return _eg_paper(problem)
     if backend == "reference":
@@ -147,10 +144,11 @@ def _eg_paper(problem: Problem) -> Solution:
             break
     value, gradient, _ = objective.sums(w)
     gap = limits.gap(gradient, w)
+    name = backend_name(problem)
     minimum = Minimum(w, value, gradient, gap, trace, None, problem.max_iter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConvergedWarning)
-        out = wrap(problem, minimum, problem.group_weight, perf_counter() - began, "cpu (eg-paper)")
+        out = wrap(problem, minimum, problem.group_weight, perf_counter() - began, f"{name.split()[0]} (eg-paper)")
     return replace(out, status="user_limit" if gap > problem.tol else "optimal")
 
 

@@ -12,9 +12,10 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast import _device
 from mixfast import _table_checks as checks
 from mixfast._backend import core, thread_count
-from mixfast.errors import MixfastWarning, TableError
+from mixfast.errors import BackendError, MixfastWarning, TableError
 
 __all__ = ["ExpertTable"]
 
@@ -26,14 +27,17 @@ Extremes = tuple[float, float, float]
 _UNKNOWN: Extremes = (-math.inf, math.inf, -math.inf)
 
 
-def _scan(values: NDArray[Any]) -> tuple[Extremes, checks.Scan | None]:
+def _scan(values: Any) -> tuple[Extremes, checks.Trouble | None]:
     """Find the extremes of the values in one compiled sweep, and what is wrong with them, if anything is, in a second one."""
+    if _device.is_tensor(values):
+        found, trouble = _device.scan(values)
+        return (_UNKNOWN, trouble) if trouble[0] or trouble[2] else (found, None)
     rows = core.Rows(values, None, 1.0, False, values.dtype == np.float64)
     largest, smallest, lowest_top, has_nan = core.facts(rows, thread_count(None))
     # Half-precision infinities come out of the sweep as +-2^16, and NaN of either sign beyond them.
     limit = 65536.0 if values.dtype == np.float16 else math.inf
     if has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit:
-        return _UNKNOWN, checks.scan(values)
+        return _UNKNOWN, checks.scan(values)[1:5]
     return (smallest, largest, lowest_top), None
 
 
@@ -52,7 +56,8 @@ class ExpertTable:
     kind : {"ce", "mse"}
         What the values are: natural log-likelihoods (nats) or predictions.
     loglik : (n, K) float16, float32 or float64
-        Log-likelihoods, C-contiguous, read-only, no NaN, no +inf. Only where kind is "ce".
+        Log-likelihoods, C-contiguous, read-only, no NaN, no +inf; a torch tensor where the table lives on a GPU. Only where kind
+        is "ce".
     prediction, target : (n, K) float16, float32 or float64, and (n,) float64
         Predictions and what they should have been, finite. Only where kind is "mse"; row ``i * n_outputs + d`` is
         output d of observation i.
@@ -106,9 +111,11 @@ class ExpertTable:
     sequence: NDArray[Any] | None
     uniform_weight: float | None
     n_outputs: int
-    _values: NDArray[Any]
+    # An array, or a torch tensor for a table on a device.
+    _values: Any
     _target: NDArray[np.float64] | None
-    _row_weight: NDArray[np.float64] | None
+    # On the device where the values are.
+    _row_weight: Any
     _grouped: bool
     # Of all values when built; still bounds after rows were left out.
     _extremes: Extremes
@@ -136,7 +143,8 @@ class ExpertTable:
         Parameters
         ----------
         loglik : (n, K) float16, float32 or float64
-            Natural log p(row i | expert k). A numpy array, or anything on the CPU with ``__dlpack__`` or ``__array__``.
+            Natural log p(row i | expert k). A numpy array, or anything with ``__dlpack__`` or ``__array__``. What is in the memory
+            of a CUDA device (a torch tensor, a CuPy or JAX array) stays there, and `solve` works on it there.
             -inf is a probability of zero. Rows may be sequences, tokens or labelled examples.
         domains : sequence of K str, optional
             Names of the experts' domains; "domain_0", "domain_1", ... by default.
@@ -167,7 +175,7 @@ class ExpertTable:
             Not a floating (n, K) array; no rows or no domains; NaN or +inf; a row that is -inf for every domain;
             duplicated names; lengths that are not positive; weights that are negative, not finite or all zero.
         BackendError
-            The array is not in CPU memory.
+            The array is neither in CPU memory nor on a CUDA device that torch can use.
 
         Warns
         -----
@@ -201,7 +209,7 @@ class ExpertTable:
             values = checks.conditional(values, checks.floating_matrix(condition, "condition"), names)
         extremes, trouble = _scan(values)
         if trouble is not None:
-            _, n_bad, bad, n_dead, dead, _ = trouble
+            n_bad, bad, n_dead, dead = trouble
             if n_bad:
                 checks.refuse_bad_rows(values, n_bad, bad, names, label)
             if n_dead:
@@ -367,6 +375,9 @@ class ExpertTable:
         """
         from mixfast import _table_files as files
 
+        if _device.is_tensor(self._values):
+            self.to("cpu").save(path)
+            return
         arrays: dict[str, NDArray[Any]] = {}
         if self.kind == "ce":
             arrays["loglik"] = self._values
@@ -409,8 +420,12 @@ class ExpertTable:
     def row_weight(self) -> NDArray[np.float64]:
         """Weight c of each row in its group's sum, (n,) float64; built on each call where all are equal."""
         if self._row_weight is not None:
-            return self._row_weight
+            return _device.host(self._row_weight)
         return checks.read_only(np.full(self.n_rows, self.uniform_weight))
+
+    def window_weight(self, window: slice) -> Any:
+        """Return the weights c of a stretch of rows where the values are, (r,) array or tensor of float64, or one number."""
+        return self.uniform_weight if self._row_weight is None else self._row_weight[window]
 
     @property
     def group(self) -> NDArray[np.int32] | None:
@@ -442,7 +457,12 @@ class ExpertTable:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Storage type of `values`."""
-        return self._values.dtype
+        return _device.dtype_of(self._values)
+
+    @property
+    def device(self) -> str:
+        """Where `values` are: "cpu", or a CUDA device such as "cuda:0"."""
+        return str(self._values.device) if _device.is_tensor(self._values) else "cpu"
 
     @property
     def nbytes(self) -> int:
@@ -451,6 +471,51 @@ class ExpertTable:
         # c may be the given weight itself: count it once.
         unique = {id(array): array.nbytes for array in arrays if array is not None}
         return sum(unique.values()) + self.group_offsets.nbytes
+
+    def to(self, device: str) -> ExpertTable:
+        """Return the table with its values on a device.
+
+        Parameters
+        ----------
+        device : str
+            "cpu", "cuda" (the current one) or "cuda:<number>". What describes the rows stays in CPU memory, but for the row
+            weights.
+
+        Returns
+        -------
+        ExpertTable
+            A copy, or the table itself where it is there already.
+
+        Raises
+        ------
+        BackendError
+            No CUDA device, or torch or triton missing; or a table of predictions, which are never needed there.
+        ValueError
+            Another device.
+        """
+        if device == "cpu":
+            if not _device.is_tensor(self._values):
+                return self
+            weight = None if self._row_weight is None else _device.host(self._row_weight)
+            return self._replace(_values=_device.host(self._values), _row_weight=weight)
+        kind, _, number = device.partition(":")
+        if kind != "cuda" or not (number.isdigit() or device == "cuda"):
+            raise ValueError(f'device is {device!r}, expected "cpu", "cuda" or "cuda:<number>"')
+        return self._moved(_device.cuda_device(number))
+
+    def _moved(self, device: Any) -> ExpertTable:
+        """The table on a torch device."""
+        if self.kind != "ce":
+            raise BackendError(
+                "a table of predictions is solved from a K x K matrix, which is made on the CPU: use backend='cpu'"
+            )
+        if _device.is_tensor(self._values):
+            if self._values.device == device:
+                return self
+            values = self._values.to(device)
+        else:
+            values = _device.upload(self._values, device)
+        return self._replace(_values=values, _row_weight=_device.weights(self._row_weight, device))
 
     def rows(self, index: ArrayLike | slice) -> ExpertTable:
         """Return the table of some rows.
@@ -526,13 +591,13 @@ class ExpertTable:
         if not names:
             raise TableError("select needs at least one domain")
         # `take` copies in C order whatever the index; plain indexing of columns would not.
-        values = self._values.take([position[name] for name in names], axis=1)
+        values = _device.take(self._values, [position[name] for name in names], 1)
         extremes = self._extremes
         if self.kind == "ce":
             extremes, trouble = _scan(values)
-            if trouble is not None and trouble[3]:
-                checks.refuse_dead_rows(values, trouble[3], trouble[4], "loglik of the selected domains")
-        return self._replace(_values=checks.read_only(values), domains=names, _extremes=extremes)
+            if trouble is not None and trouble[2]:
+                checks.refuse_dead_rows(values, trouble[2], trouble[3], "loglik of the selected domains")
+        return self._replace(_values=values, domains=names, _extremes=extremes)
 
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ExpertTable, ExpertTable]:
         """Split the rows in two at random, by whole sequences and in each group alike.
@@ -578,6 +643,7 @@ class ExpertTable:
 
     def __repr__(self) -> str:
         size = checks.bytes_text(self._values.nbytes) + (", mapped" if checks.is_mapped(self._values) else "")
+        size += f" on {self.device}" if _device.is_tensor(self._values) else ""
         outputs = f" ({self.n_outputs} outputs)" if self.n_outputs > 1 else ""
         parts = [
             f"{self.kind}, {self.n_rows} row{'s' * (self.n_rows != 1)}{outputs} x {self.n_domains} "
@@ -623,7 +689,7 @@ def _new(state: dict[str, Any]) -> ExpertTable:
 
 def _build(
     kind: Literal["ce", "mse"],
-    values: NDArray[Any],
+    values: Any,
     *,
     domains: tuple[str, ...],
     target: NDArray[np.float64] | None = None,
@@ -654,10 +720,12 @@ def _build(
     else:
         if np.any(codes[1:] < codes[:-1]):
             order = np.argsort(codes, kind="stable")
-            values = values.take(order, axis=0)
+            values = _device.take(values, order, 0)
             target, raw, lengths, ids = _each(lambda a: a[order], target, raw, lengths, ids)
         offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(names))))).astype(np.int64)
     uniform_weight, row_weight = checks.row_weights(raw, lengths, offsets, n_outputs)
+    if _device.is_tensor(values):
+        row_weight = _device.weights(row_weight, values.device)
     return _new(
         {
             "kind": kind,
@@ -687,7 +755,7 @@ def _default_names(n_domains: int) -> tuple[str, ...]:
     return tuple(f"domain_{k}" for k in range(n_domains))
 
 
-def _warn_if_wide(values: NDArray[Any], label: str) -> None:
+def _warn_if_wide(values: Any, label: str) -> None:
     n, n_domains = values.shape
     if n_domains > n:
         warnings.warn(

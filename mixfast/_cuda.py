@@ -1,0 +1,243 @@
+"""The cross-entropy objective on a GPU: sweeps by the kernels, of a table that lives there or is streamed from the host.
+
+What the loop in `_newton` asks for is what `_objective.CrossEntropy` gives on the CPU. Only numbers of the size of a mixture, or of its
+Hessian, leave the device, once in a sweep.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast import _device
+from mixfast._backend import kernels
+from mixfast._objective import (
+    _DOUBLE_RANGE,
+    _FEW_COLUMNS,
+    _FLOAT_RANGE,
+    _WIDE_ELEMENTS,
+    Columns,
+    Matrix,
+    RowObjective,
+    Sums,
+    Vector,
+)
+from mixfast.tables import ExpertTable
+
+# As on the CPU, but four rows are added in float32 before float64; more where l - max is rounded before exp.
+_FLOAT_ERROR, _SHIFTED_ERROR = 2e-7, 1e-6
+# Below these, in nats, exp has no normal number.
+_FLOAT_LOWEST, _DOUBLE_LOWEST = -87.0, -700.0
+# Elements of the largest temporary of work by torch.
+_ELEMENTS = 1 << 25
+
+
+class DeviceCrossEntropy(RowObjective):
+    """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over a table on a device, or streamed to it.
+
+    Parameters
+    ----------
+    table : ExpertTable of kind "ce"
+        Its values are a tensor on the device, or in host memory.
+    weight : (n,) float64 tensor (array for a table in host memory) or None
+    scale : float
+    device : torch.device
+    usable, wide, window
+        As for `CrossEntropy`.
+    """
+
+    def __init__(
+        self,
+        table: ExpertTable,
+        weight: Any,
+        scale: float,
+        *,
+        device: Any,
+        usable: Columns | None = None,
+        wide: bool | None = None,
+        window: slice | None = None,
+    ) -> None:
+        values = table.loglik if window is None else table.loglik[window]
+        self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
+        self.device, self.weight, self.scale = device, weight, scale
+        self.total = scale * self.rows if weight is None else float(weight.sum())
+        self._usable, self._extremes = usable, table.extremes
+        self._sampled = False
+        self._chosen: tuple[bytes, Any] | None = None
+        self._binned: tuple[NDArray[np.int32], Any] | None = None
+        self._values = values
+        self._feed = (
+            _device.Whole(values, weight) if _device.is_tensor(values) else _device.Stream(values, weight, device)
+        )
+        if wide is None:
+            wide = self.rows * self.columns <= _WIDE_ELEMENTS or _device.dtype_of(values) == np.float64
+        self._set_precision(wide)
+
+    def _set_precision(self, wide: bool) -> None:
+        low, high, lowest_top = self._extremes
+        limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
+        rows_fit = self._usable is None and self.columns <= _FEW_COLUMNS
+        self.wide = wide
+        self.shift = high > limit or (lowest_top if rows_fit else low) < -limit
+        self._bounded = low - (high if self.shift else 0.0) > (_DOUBLE_LOWEST if wide else _FLOAT_LOWEST)
+
+    def _like(self) -> DeviceCrossEntropy:
+        out = object.__new__(DeviceCrossEntropy)
+        out.__dict__.update(self.__dict__)
+        return out
+
+    def sample(self, count: int) -> DeviceCrossEntropy:
+        """The objective on `count` rows: one of each stretch of n / count rows, at a fixed pseudo-random place."""
+        import torch
+
+        stretch = self.rows / count
+        index = ((np.arange(count) + np.random.default_rng(0).random(count)) * stretch).astype(np.int64)
+        np.minimum(index, self.rows - 1, out=index)
+        out = self._like()
+        near = self._values if _device.is_tensor(self._values) else None
+        where = torch.from_numpy(index).to(self.device) if near is not None else index
+        out._values = near[where] if near is not None else torch.from_numpy(self._values[index]).to(self.device)
+        if self.weight is not None:
+            weight = self.weight[where] * stretch
+            out.weight = weight if near is not None else torch.from_numpy(weight).to(self.device)
+        out.rows, out.scale, out._sampled, out._binned = count, self.scale * stretch, True, None
+        out._feed = _device.Whole(out._values, out.weight)
+        return out
+
+    def precise(self) -> DeviceCrossEntropy:
+        """The same rows with probabilities in float64: up to three times the time on a chip with full float64 rate."""
+        if self.wide or self._sampled:
+            return self
+        out = self._like()
+        out._set_precision(True)
+        return out
+
+    def packs(self, count: int) -> bool:
+        return False
+
+    def rounding(self, curvature: float) -> float:
+        if self.wide:
+            return 0.0
+        return (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
+
+    def _columns(self, columns: Columns | None) -> Any:
+        """The table's columns in use as an int32 tensor, None for all; the last is kept."""
+        import torch
+
+        if columns is None or columns.size == self.columns:
+            columns = self._usable
+        elif self._usable is not None:
+            columns = self._usable[columns]
+        if columns is None:
+            return None
+        key = columns.tobytes()
+        if self._chosen is None or self._chosen[0] != key:
+            self._chosen = key, torch.from_numpy(np.array(columns, dtype=np.int32)).to(self.device)
+        return self._chosen[1]
+
+    def _near(self, array: NDArray[Any]) -> Any:
+        import torch
+
+        return torch.from_numpy(np.array(array, dtype=np.float64)).to(self.device)
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
+        import torch
+
+        mixture, chosen, size = self._near(w), self._columns(columns), w.size
+        total: Any = 0.0
+        for values, weight in self._feed.blocks():
+            value, gradient, curvature = kernels().row_pass(
+                values,
+                self.scale if weight is None else weight,
+                mixture,
+                hessian=hessian,
+                columns=chosen,
+                shift=self.shift,
+                bounded=self._bounded,
+                wide=self.wide,
+            )
+            parts = [value[None], gradient] + ([] if curvature is None else [curvature.reshape(-1)])
+            total = total + torch.cat(parts)
+        out = total.cpu().numpy()
+        return float(out[0]), out[1 : 1 + size].copy(), out[1 + size :].reshape(size, size).copy() if hessian else None
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        near, chosen = self._near(mixtures), self._columns(None)
+        total: Any = 0.0
+        for values, weight in self._feed.blocks():
+            c = self.scale if weight is None else weight
+            total = total + kernels().mixture_nll(
+                values,
+                c,
+                [0, values.shape[0]],
+                near,
+                columns=chosen,
+                shift=self.shift,
+                bounded=self._bounded,
+                wide=self.wide,
+            )
+        out: Vector = total.cpu().numpy()[:, 0].copy()
+        lost = np.flatnonzero(~np.isfinite(out))
+        if lost.size:
+            # A row on which every expert of the mixture is out of exp's reach below the best: once more by log-sum-exp.
+            out[lost] = self._exact_losses(mixtures[lost])
+        return out
+
+    def _exact_losses(self, mixtures: Matrix) -> Vector:
+        import torch
+
+        logs, chosen = self._near(mixtures).log(), self._columns(None)
+        total = torch.zeros(mixtures.shape[0], dtype=torch.float64, device=self.device)
+        step = max(_ELEMENTS // self.columns, 1)
+        for values, weight in self._feed.blocks():
+            for start in range(0, values.shape[0], step):
+                block = values[start : start + step].double()
+                block = block if chosen is None else block.index_select(1, chosen)
+                c = None if weight is None else weight[start : start + step]
+                for m in range(mixtures.shape[0]):
+                    log = torch.logsumexp(block + logs[m], dim=1)
+                    total[m] -= self.scale * log.sum() if c is None else torch.where(c > 0.0, c * log, 0.0).sum()
+        out: Vector = total.cpu().numpy()
+        return out
+
+    def gradients(
+        self,
+        mixtures: Matrix,
+        bins: NDArray[np.int32],
+        multiplicity: NDArray[np.float32],
+        columns: Columns | None = None,
+    ) -> Matrix:
+        """Gradients (M, C), as on the CPU; two matrix products for each block of rows, in float32 unless the table is `wide`."""
+        import torch
+
+        dtype = torch.float64 if self.wide else torch.float32
+        chosen, unit = self._columns(columns), self._unit(bins)
+        shares = self._near(mixtures).to(dtype)
+        counts = torch.from_numpy(np.array(multiplicity)).to(self.device).to(dtype)
+        total = torch.zeros((counts.shape[0], mixtures.shape[1]), dtype=torch.float64, device=self.device)
+        step = max(_ELEMENTS // max(total.shape), 1)
+        first = 0
+        for values, weight in self._feed.blocks():
+            for start in range(0, values.shape[0], step):
+                block = values[start : start + step].to(dtype)
+                block = block if chosen is None else block.index_select(1, chosen)
+                prob = torch.exp(block - block.amax(dim=1, keepdim=True) if self.shift else block)
+                held = counts[:, unit[first + start : first + start + block.shape[0]]]
+                # One mixture stands for all: then the slopes are one column, spread over the objectives by their counts.
+                slope = 1.0 / (prob @ shares.T)
+                slope *= self.scale if weight is None else weight[start : start + step, None].to(dtype)
+                total -= ((held * slope.T) @ prob).double()
+            first += values.shape[0]
+        out: Matrix = total.cpu().numpy()
+        return out
+
+    def _unit(self, bins: NDArray[np.int32]) -> Any:
+        """The bins on the device; those of the last call are kept."""
+        import torch
+
+        if self._binned is None or self._binned[0] is not bins:
+            self._binned = bins, torch.from_numpy(bins).to(self.device)
+        return self._binned[1]
