@@ -74,7 +74,9 @@ def logarithm(x):
         q = f * q - 0.250007029775
         q = f * q + 0.33333415456
         q = f * q - 0.5
-        log = exponent.to(tl.float32) * 0.6931471805599453 + (f * f * q + f)
+        # log 2 in two parts: rounded to one, all logarithms of small numbers would be off in the same direction.
+        e = exponent.to(tl.float32)
+        log = e * 0.693359375 + (e * -2.12194440e-4 + (f * f * q + f))
         return tl.where(x >= 1.1754943508222875e-38, log, -float("inf"))
 
 

@@ -219,14 +219,16 @@ def mixture_nll(
     weighted = isinstance(weight, torch.Tensor)
     shares = mixtures.float().contiguous()
     partial = torch.empty((len(starts), n_mixtures), dtype=torch.float64, device=loglik.device)
-    _mixture_nll[(len(starts) * tiles,)](
-        loglik, shares if columns is None else columns, weight if weighted else shares, shares,
-        torch.tensor(starts, dtype=torch.int64, device=loglik.device),
-        torch.tensor(stops, dtype=torch.int64, device=loglik.device),
-        partial, n_experts, n_mixtures, loglik.stride(0), tiles,
-        ROWS=rows, EXPERTS=experts, MIXTURES=tile, FACTORS=FACTORS, SINGLE=n_experts <= experts, SHIFT=shift,
-        BOUNDED=bounded, WEIGHTED=weighted, GATHER=columns is not None, num_warps=warps, num_stages=2,
-    )  # fmt: skip
+    # Triton launches on the current device, whatever the tensors say.
+    with torch.cuda.device_of(loglik):
+        _mixture_nll[(len(starts) * tiles,)](
+            loglik, shares if columns is None else columns, weight if weighted else shares, shares,
+            torch.tensor(starts, dtype=torch.int64, device=loglik.device),
+            torch.tensor(stops, dtype=torch.int64, device=loglik.device),
+            partial, n_experts, n_mixtures, loglik.stride(0), tiles,
+            ROWS=rows, EXPERTS=experts, MIXTURES=tile, FACTORS=FACTORS, SINGLE=n_experts <= experts, SHIFT=shift,
+            BOUNDED=bounded, WEIGHTED=weighted, GATHER=columns is not None, num_warps=warps, num_stages=2, enable_fp_fusion=True,
+        )  # fmt: skip
     for g, (first, last) in enumerate(pairwise(first_piece)):
         result[:, g] = partial[first:last].sum(dim=0)
     return result if weighted else result * weight

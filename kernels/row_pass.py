@@ -223,16 +223,18 @@ def row_pass(
         loglik = loglik.contiguous()
     mixture = mixture.double().contiguous()
     n_rows, n_experts = loglik.shape[0], mixture.shape[0]
-    if n_experts > MAX_TILE_EXPERTS:
-        value, gradient = _torch_value_gradient(loglik, weight, mixture, columns, shift, wide)
-    else:
-        value, gradient = _launch_value_gradient(loglik, weight, mixture, columns, shift, bounded, wide)
-    if not hessian:
-        return value, gradient, None
-    if wide or n_experts > MAX_HESSIAN_EXPERTS or not n_rows:
-        curvature = _torch_hessian(loglik, weight, mixture, columns, shift, wide, hessian)
-    else:
-        curvature = _launch_hessian(loglik, weight, mixture, columns, shift, bounded, hessian)
+    # Triton launches on the current device, whatever the tensors say.
+    with torch.cuda.device_of(loglik):
+        if n_experts > MAX_TILE_EXPERTS:
+            value, gradient = _torch_value_gradient(loglik, weight, mixture, columns, shift, wide)
+        else:
+            value, gradient = _launch_value_gradient(loglik, weight, mixture, columns, shift, bounded, wide)
+        if not hessian:
+            return value, gradient, None
+        if wide or n_experts > MAX_HESSIAN_EXPERTS or not n_rows:
+            curvature = _torch_hessian(loglik, weight, mixture, columns, shift, wide, hessian)
+        else:
+            curvature = _launch_hessian(loglik, weight, mixture, columns, shift, bounded, hessian)
     return value, gradient, 0.5 * (curvature + curvature.T)
 
 
@@ -258,7 +260,7 @@ def _launch_value_gradient(
         loglik, mixture if columns is None else columns, weight if weighted else mixture, share, rest, value, gradient,
         n_rows, n_experts, loglik.stride(0), per_program,
         ROWS=rows, EXPERTS=experts, INNER=INNER, WIDE=wide, SHIFT=shift, BOUNDED=bounded, WEIGHTED=weighted,
-        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4,
+        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     scale = 1.0 if weighted else weight
     return scale * value.sum(), scale * gradient.sum(dim=0)
@@ -285,7 +287,7 @@ def _launch_hessian(
         loglik, mixture if columns is None else columns, weight if weighted else mixture, mixture.float(), hessian,
         n_rows, n_experts, loglik.stride(0), step, per_program,
         ROWS=rows, EXPERTS=experts, INNER=HESSIAN_INNER, SHIFT=shift, BOUNDED=bounded, WEIGHTED=weighted,
-        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4, num_stages=2,
+        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4, num_stages=2, enable_fp_fusion=True,
     )  # fmt: skip
     return hessian.sum(dim=0) * (step if weighted else step * weight)
 

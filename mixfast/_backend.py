@@ -7,10 +7,10 @@ from typing import Any
 
 import mixfast._core as core
 
-__all__ = ["core", "kernels", "thread_count"]
+__all__ = ["core", "gpu_kernels", "thread_count"]
 
 
-def kernels() -> Any:
+def gpu_kernels() -> Any:
     """The GPU kernels; importing them takes seconds, so they come when first asked for."""
     import mixfast.kernels
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast import _device
-from mixfast._backend import kernels
+from mixfast._backend import gpu_kernels
 from mixfast._objective import (
     _DOUBLE_RANGE,
     _FEW_COLUMNS,
@@ -29,6 +29,9 @@ from mixfast.tables import ExpertTable
 
 # As on the CPU, but four rows are added in float32 before float64; more where l - max is rounded before exp.
 _FLOAT_ERROR, _SHIFTED_ERROR = 2e-7, 1e-6
+# What does not average out over the rows, as a share of the gradient's scale: the polynomial of the kernels' exp is off by 1e-8.
+# It brings the last sweeps before a gap of 1e-8 to float64, which a GPU can afford.
+_FLOAT_BIAS = 5e-9
 # Below these, in nats, exp has no normal number.
 _FLOAT_LOWEST, _DOUBLE_LOWEST = -87.0, -700.0
 # Elements of the largest temporary of work by torch.
@@ -121,7 +124,8 @@ class DeviceCrossEntropy(RowObjective):
     def rounding(self, curvature: float) -> float:
         if self.wide:
             return 0.0
-        return (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
+        error = _SHIFTED_ERROR if self.shift else _FLOAT_ERROR
+        return error * math.sqrt(self.scale * curvature) + _FLOAT_BIAS * self.total
 
     def _columns(self, columns: Columns | None) -> Any:
         """The table's columns in use as an int32 tensor, None for all; the last is kept."""
@@ -149,7 +153,7 @@ class DeviceCrossEntropy(RowObjective):
         mixture, chosen, size = self._near(w), self._columns(columns), w.size
         total: Any = 0.0
         for values, weight in self._feed.blocks():
-            value, gradient, curvature = kernels().row_pass(
+            value, gradient, curvature = gpu_kernels().row_pass(
                 values,
                 self.scale if weight is None else weight,
                 mixture,
@@ -169,7 +173,7 @@ class DeviceCrossEntropy(RowObjective):
         total: Any = 0.0
         for values, weight in self._feed.blocks():
             c = self.scale if weight is None else weight
-            total = total + kernels().mixture_nll(
+            total = total + gpu_kernels().mixture_nll(
                 values,
                 c,
                 [0, values.shape[0]],
@@ -228,7 +232,11 @@ class DeviceCrossEntropy(RowObjective):
                 held = counts[:, unit[first + start : first + start + block.shape[0]]]
                 # One mixture stands for all: then the slopes are one column, spread over the objectives by their counts.
                 slope = 1.0 / (prob @ shares.T)
-                slope *= self.scale if weight is None else weight[start : start + step, None].to(dtype)
+                if weight is None:
+                    slope *= self.scale
+                else:
+                    c = weight[start : start + step, None].to(dtype)
+                    slope = torch.where(c > 0.0, c * slope, 0.0)
                 total -= ((held * slope.T) @ prob).double()
             first += values.shape[0]
         out: Matrix = total.cpu().numpy()

@@ -31,11 +31,11 @@ def solve_problem(problem: Problem) -> Solution:
         minimum,
         group_weight,
         perf_counter() - began,
-        backend_name(problem),
+        _backend_name(problem),
     )
 
 
-def backend_name(problem: Problem) -> str:
+def _backend_name(problem: Problem) -> str:
     if problem.device is None:
         return f"cpu ({_backend.core.isa()}, {problem.threads} threads)"
     streamed = "" if _device.is_tensor(problem.table.values) else ", streamed"

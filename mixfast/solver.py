@@ -16,7 +16,7 @@ from mixfast._bootstrap import Bootstrap, bootstrap
 from mixfast._holdout import HeldOut, holdout
 from mixfast._newton import Minimum, Step
 from mixfast._problem import Problem
-from mixfast._solve import backend_name, solve_problem, wrap
+from mixfast._solve import solve_problem, wrap
 from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region
@@ -144,11 +144,11 @@ def _eg_paper(problem: Problem) -> Solution:
             break
     value, gradient, _ = objective.sums(w)
     gap = limits.gap(gradient, w)
-    name = backend_name(problem)
+    where = "cpu (eg-paper)" if problem.device is None else "cuda (eg-paper)"
     minimum = Minimum(w, value, gradient, gap, trace, None, problem.max_iter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotConvergedWarning)
-        out = wrap(problem, minimum, problem.group_weight, perf_counter() - began, f"{name.split()[0]} (eg-paper)")
+        out = wrap(problem, minimum, problem.group_weight, perf_counter() - began, where)
     return replace(out, status="user_limit" if gap > problem.tol else "optimal")
 
 

@@ -423,7 +423,7 @@ class ExpertTable:
             return _device.host(self._row_weight)
         return checks.read_only(np.full(self.n_rows, self.uniform_weight))
 
-    def window_weight(self, window: slice) -> Any:
+    def _window_weight(self, window: slice) -> Any:
         """Return the weights c of a stretch of rows where the values are, (r,) array or tensor of float64, or one number."""
         return self.uniform_weight if self._row_weight is None else self._row_weight[window]
 
