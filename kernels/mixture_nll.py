@@ -19,6 +19,8 @@ from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, tor
 FACTORS = 64
 # Programs in all: enough to even out the tail on the largest current chips.
 PROGRAMS = 4 * 1056
+# The narrowest product of the tensor cores; Triton before 3.5 does not make it.
+LEAST_MIXTURES = 8 if tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 5) else 16
 # Rows of the smallest piece worth a program of its own.
 LEAST_ROWS = 1024
 
@@ -151,7 +153,7 @@ def _shape(n_experts: int, n_mixtures: int) -> tuple[int, int, int, int]:
     """
     experts = min(64, max(16, triton.next_power_of_2(n_experts)))
     if n_mixtures <= 16:
-        return max(64, 2048 // experts), experts, 8 if n_mixtures <= 8 else 16, 4
+        return max(64, 2048 // experts), experts, LEAST_MIXTURES if n_mixtures <= 8 else 16, 4
     if n_mixtures <= 64:
         return 64, experts, 64, 4
     return 64, experts, 128, 8

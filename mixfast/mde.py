@@ -306,7 +306,7 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
 
     Notes
     -----
-    Copies the values, in the widest type among the tables.
+    Copies the values, in the widest type among the tables, to CPU memory.
 
     Examples
     --------
@@ -332,7 +332,7 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
                 f"stack needs {field} in all tables or in none: missing in {listing(without)}; "
                 "rows of tokens have no length, rows of whole sequences have one"
             )
-    parts = [table.select(first.domains) for table in tables.values()]
+    parts = [table.select(first.domains).to("cpu") for table in tables.values()]
     names: list[str] = []
     codes, sequences, n_sequences = [], [], 0
     for name, part in zip(tables, parts, strict=True):
