@@ -58,8 +58,7 @@ def exponential(x, BOUNDED: tl.constexpr):
 def logarithm(x):
     """log(x) in the type of x, to 1e-7; -inf where x is 0 or below float32's normal range.
 
-    The library's float32 logarithm takes twice the operations for what cannot come here, and every thread that holds a part of a
-    row takes it.
+    The library's float32 logarithm takes twice the operations, for what cannot come here.
     """
     if x.dtype == tl.float64:
         return tl.log(x)
@@ -78,6 +77,18 @@ def logarithm(x):
         e = exponent.to(tl.float32)
         log = e * 0.693359375 + (e * -2.12194440e-4 + (f * f * q + f))
         return tl.where(x >= 1.1754943508222875e-38, log, -float("inf"))
+
+
+@triton.jit
+def multiply(product, exponent, x):
+    """Product of mantissas and sum of biased exponents with one more positive float32: one logarithm for many factors.
+
+    Every thread that holds a part of a row takes its logarithm, so that it would cost more than exp. Below the normal range a
+    mantissa means nothing: the product becomes NaN, which `logarithm` takes for no mass at all.
+    """
+    bits = x.to(tl.int32, bitcast=True)
+    mantissa = tl.where(bits < 0x00800000, 0x7FC00000, (bits & 0x7FFFFF) | 0x3F800000)
+    return product * mantissa.to(tl.float32, bitcast=True), exponent + (bits >> 23)
 
 
 def split(shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, torch_tile
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, multiply, torch_tile
 
 # Factors in [1, 2) that float32 holds the product of.
 FACTORS = 64
@@ -126,16 +126,11 @@ def _mixture_nll(
                     log += top.to(tl.float64)[:, None]
                 loss += tl.sum(weight.to(tl.float64)[:, None] * log, axis=0)
             else:
-                bits = total.to(tl.int32, bitcast=True)
-                exponent += bits >> 23
-                # Below the normal range of float32 a mantissa means nothing: NaN stays NaN in every product.
-                mantissa = tl.where(bits < 0x00800000, 0x7FC00000, (bits & 0x7FFFFF) | 0x3F800000)
-                product *= mantissa.to(tl.float32, bitcast=True)
+                product, exponent = multiply(product, exponent, total)
                 if SHIFT:
                     offset += tl.where(row_used, top.to(tl.float64), 0.0)
         if not WEIGHTED:
             blocks = (last_row - first_row + ROWS - 1) // ROWS
-            # NaN fails the comparison in `logarithm` too: no mass, as far as float32 can tell.
             log = logarithm(product).to(tl.float64) + (exponent - 127 * blocks).to(tl.float64) * 0.6931471805599453
             loss += tl.sum(log, axis=0)
             if SHIFT:

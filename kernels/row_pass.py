@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, split, torch_tile
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, multiply, split, torch_tile
 
 # Rows that are added in the table's own precision before they join the float64 sums: one conversion for so many elements.
 INNER = 4
@@ -61,6 +61,9 @@ def _value_gradient(
     gradient = tl.zeros((ROWS, EXPERTS), dtype=tl.float64)
     for tile in range(tiles_per_program):
         part = tl.zeros((ROWS, EXPERTS), dtype=share.dtype)
+        if not WIDE and not WEIGHTED:
+            product = tl.full((ROWS,), 1.0, dtype=tl.float32)
+            exponent = tl.full((ROWS,), -127 * INNER, dtype=tl.int32)
         # Unrolled, so that the loads of all blocks are on their way before the first is used.
         for inner in tl.static_range(INNER):
             row = ((program * tiles_per_program + tile) * INNER + inner) * ROWS + tl.arange(0, ROWS)
@@ -88,17 +91,24 @@ def _value_gradient(
             else:
                 total = tl.sum(prob * share[None, :] + prob * rest[None, :], axis=1)
             total = tl.where(row_used, total, 1.0)
-            log = logarithm(total).to(tl.float64)
-            if SHIFT:
-                log += top.to(tl.float64)
             if WEIGHTED:
+                log = logarithm(total).to(tl.float64)
+                if SHIFT:
+                    log += top.to(tl.float64)
                 value += weight.to(tl.float64) * log
                 slope = weight.to(total.dtype) / total
             else:
-                value += tl.where(row_used, log, 0.0)
+                if WIDE:
+                    value += logarithm(total)
+                else:
+                    product, exponent = multiply(product, exponent, total)
+                if SHIFT:
+                    value += tl.where(row_used, top.to(tl.float64), 0.0)
                 slope = tl.where(row_used, 1.0 / total, 0.0)
             part += prob * slope[:, None]
         gradient += part.to(tl.float64)
+        if not WIDE and not WEIGHTED:
+            value += logarithm(product).to(tl.float64) + exponent.to(tl.float64) * 0.6931471805599453
 
     tl.store(value_ptr + program, -tl.sum(value, axis=0))
     tl.store(gradient_ptr + program * n_experts + expert, -tl.sum(gradient, axis=0), mask=used)
