@@ -160,7 +160,7 @@ def row_weights(weight: npt.ArrayLike, n: int) -> Array:
 
 def group_rows(table: ExpertTable) -> Iterator[tuple[Any, Any, Array]]:
     """Data, target (None for cross entropy) and row weights of each group in turn."""
-    mse, table = table.kind == "mse", table.to("cpu")
+    mse = table.kind == "mse"
     data: Any = table.prediction if mse else table.loglik
     for start, stop in zip(table.group_offsets[:-1], table.group_offsets[1:], strict=True):
         rows = slice(int(start), int(stop))

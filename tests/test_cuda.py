@@ -14,7 +14,7 @@ strategies = pytest.importorskip("hypothesis.strategies")
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'mixfast[gpu]'")
 pytest.importorskip("triton", reason="triton is not installed: pip install 'mixfast[gpu]'")
 
-from mixfast import ExpertTable, Region, _cuda, _device, _newton, mde, reference, solve  # noqa: E402
+from mixfast import ExpertTable, Region, _cuda, _device, _newton, mde, solve  # noqa: E402
 from mixfast._cuda import DeviceCrossEntropy  # noqa: E402
 from mixfast._objective import CrossEntropy  # noqa: E402
 from mixfast.errors import BackendError, InfeasibleError, MixfastWarning, TableError  # noqa: E402
@@ -278,7 +278,6 @@ def test_auto_follows_the_table_and_cpu_brings_it_back():
     assert solve(near, region).backend.startswith("cuda")
     assert solve(near, region, backend="cpu").backend.startswith("cpu")
     assert solve(table, region).backend.startswith("cpu")
-    assert reference.total_value(near, np.eye(6)[0]) == reference.total_value(table, np.eye(6)[0])
     small = table.rows(slice(0, 90)).to("cuda")
     assert solve(small, backend="reference").backend.startswith("reference")
     close(losses(near, np.eye(6)), losses(table, np.eye(6)), 1e-6)
