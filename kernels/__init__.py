@@ -4,6 +4,7 @@ A leaf: it imports torch and triton and nothing else of mixfast. The functions h
 
     row_pass(loglik, weight, mixture)               -> value, gradient (K,), Hessian (K, K)
     mixture_nll(loglik, weight, groups, mixtures)   -> (M, G)
+    token_logprob(hidden, head, target)             -> (n,) or (n, E); from logits: token_logprob_from_logits
 
 Importing this package without torch or triton works; using a function then says what to install.
 """
@@ -14,7 +15,7 @@ if __name__ != "mixfast.kernels":
         "(the bare name 'kernels' belongs to another project)"
     )
 
-__all__ = ["mixture_nll", "row_pass"]
+__all__ = ["mixture_nll", "row_pass", "token_logprob", "token_logprob_from_logits"]
 
 try:
     import torch  # noqa: F401
@@ -33,3 +34,5 @@ else:
     # The functions shadow the modules of the same name on purpose: a backend is a module with these functions.
     from .mixture_nll import mixture_nll
     from .row_pass import row_pass
+    from .token_logprob import token_logprob
+    from .token_logprob_from_logits import token_logprob_from_logits

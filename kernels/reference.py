@@ -96,42 +96,88 @@ def mixture_nll(
     return out
 
 
+def _picked_logprob(
+    logits: torch.Tensor, target: torch.Tensor, softcap: float | None, scale: float, ignore_index: int, vocab: int | None
+) -> torch.Tensor:
+    """Return log softmax of the transformed logits at the targets, and 0 in ignored rows."""
+    logits = scale * logits[:, :vocab]
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    used = target != ignore_index
+    column = torch.where(used, target, 0).long()
+    logprob = torch.log_softmax(logits, dim=-1).gather(1, column[:, None])[:, 0]
+    return torch.where(used, logprob, 0.0)
+
+
 def token_logprob(
     hidden: torch.Tensor | Sequence[torch.Tensor],
     head: torch.Tensor | Sequence[torch.Tensor],
     target: torch.Tensor,
     *,
+    bias: torch.Tensor | Sequence[torch.Tensor | None] | None = None,
     softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    vocab: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Compute each expert's log-probability of the target tokens.
 
-    ``out[i, e] = log softmax(hidden_e[i] @ head_e.T)[target[i]]``
+    ``out[i, e] = log softmax(cap(scale * (hidden_e[i] @ head_e.T + bias_e)))[target[i]]``, where ``cap(x)`` is
+    ``softcap * tanh(x / softcap)``.
 
     Parameters
     ----------
-    hidden : (n, D) tensor, or one for each expert
+    hidden : (n, D) or (E, n, D) tensor, or a list of (n, D) tensors
         Last hidden states.
-    head : (V, D) tensor, or one for each expert
+    head : (V, D) or (E, V, D) tensor, or a list of (V, D) tensors
         Output embeddings. Experts may differ in D, not in vocabulary.
     target : (n,) integer tensor
+    bias : (V,) or (E, V) tensor, or a list, optional
     softcap : float, optional
         Logits x become ``softcap * tanh(x / softcap)``.
+    scale : float
+        Positive factor of the logits, before the cap.
+    ignore_index : int
+        Rows with this target give 0.
+    vocab : int, optional
+        Columns that count; those beyond it are padding.
     dtype : torch.dtype, optional
         Precision of the computation; also of the result when it is float64, which is float32 otherwise.
 
     Returns
     -------
-    (n, experts) tensor, nats
+    (n,) tensor for one (n, D) tensor, (n, experts) otherwise; nats
     """
-    hiddens = [hidden] if isinstance(hidden, torch.Tensor) else list(hidden)
-    heads = [head] if isinstance(head, torch.Tensor) else list(head)
+    single = isinstance(hidden, torch.Tensor) and hidden.ndim == 2
+    hiddens, heads = ([hidden], [head]) if single else (list(hidden), list(head))
+    biases = [bias] if single else [None] * len(hiddens) if bias is None else list(bias)
     columns = []
-    for h, e in zip(hiddens, heads, strict=True):
+    for h, e, b in zip(hiddens, heads, biases, strict=True):
         precision = dtype or h.dtype
         logits = h.to(precision) @ e.to(precision).T
-        if softcap is not None:
-            logits = softcap * torch.tanh(logits / softcap)
-        columns.append(torch.log_softmax(logits, dim=-1).gather(1, target[:, None].long())[:, 0])
-    out = torch.stack(columns, dim=1)
+        if b is not None:
+            logits = logits + b.to(precision)
+        columns.append(_picked_logprob(logits, target, softcap, scale, ignore_index, vocab))
+    out = columns[0] if single else torch.stack(columns, dim=1)
+    return out if out.dtype == torch.float64 else out.float()
+
+
+def token_logprob_from_logits(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    vocab: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Compute the log-probability of the target tokens from (n, V) logits; parameters as in `token_logprob`.
+
+    Returns
+    -------
+    (n,) tensor, nats
+    """
+    out = _picked_logprob(logits.to(dtype or logits.dtype), target, softcap, scale, ignore_index, vocab)
     return out if out.dtype == torch.float64 else out.float()

@@ -1,0 +1,111 @@
+"""Log-probabilities of target tokens from logits that are there already: one read, at the speed of memory.
+
+A program takes one row and keeps a maximum and a sum of exponentials for the whole row; many rows at once on a
+multiprocessor hide each other's waits. With fewer rows than multiprocessors this does not fill the device.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+from . import _logprob_checks as checks
+from .token_logprob import LOG2_E, _tanh
+
+# 32 bytes of float16 for each of 256 threads.
+BLOCK_COLUMNS = 4096
+
+
+@triton.jit(do_not_specialize=["vocab"])
+def _row_softmax(
+    logit_ptr,
+    target_ptr,
+    out_ptr,
+    vocab,
+    row_stride,
+    out_stride,
+    ignore_index,
+    cap_slope,
+    factor,
+    HAS_CAP: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    target = tl.load(target_ptr + row)
+    logit_ptr += row * row_stride
+    peak = -float("inf")
+    mass = 0.0
+    # A row that does not count is not read.
+    width = tl.where(target == ignore_index, 0, vocab)
+    for first in range(0, width, COLUMNS):
+        column = first + tl.arange(0, COLUMNS)
+        logit = tl.load(logit_ptr + column, mask=column < vocab, other=float("-inf")).to(tl.float32)
+        if HAS_CAP:
+            logit = tl.where(column < vocab, _tanh(logit * cap_slope), float("-inf"))
+        higher = tl.maximum(peak, tl.max(logit, axis=0) * factor)
+        shift = tl.where(higher == float("-inf"), 0.0, higher)
+        mass = mass * tl.math.exp2(peak - shift) + tl.sum(tl.math.exp2(logit * factor - shift), axis=0)
+        peak = higher
+    picked = tl.load(logit_ptr + target, mask=target != ignore_index, other=0.0).to(tl.float32)
+    if HAS_CAP:
+        picked = _tanh(picked * cap_slope)
+    logprob = ((picked * factor - peak) - tl.math.log2(mass)) * 0.6931471805599453
+    logprob = tl.where(logprob > 0.0, 0.0, logprob)
+    tl.store(out_ptr + row * out_stride, tl.where(target == ignore_index, 0.0, logprob))
+
+
+def token_logprob_from_logits(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    *,
+    softcap: float | None = None,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    vocab: int | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Compute the log-probability of the target tokens from logits, reading them once.
+
+    ``out[i] = log softmax(cap(scale * logits[i]))[target[i]]``, where ``cap(x) = softcap * tanh(x / softcap)``.
+
+    Parameters
+    ----------
+    logits : (n, V) tensor
+        float16, bfloat16 or float32 on a CUDA device; columns contiguous, rows at any stride. -inf bans a token.
+    target : (n,) integer tensor
+    softcap, scale, ignore_index, vocab
+        As in `mixfast.kernels.token_logprob`.
+    out : (n,) float32 tensor, optional
+        Filled and returned; any stride.
+
+    Returns
+    -------
+    (n,) float32 tensor
+        Nats, never above 0; computed in float32.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Shapes, devices or dtypes that do not fit; a target outside the vocabulary; rows whose logits hold NaN or
+        +infinity, or nothing finite.
+    """
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (n, V) with at least one column")
+    checks.check_dtype("logits", logits)
+    checks.check_numbers(scale, softcap)
+    n_rows = logits.shape[0]
+    vocab = checks.used_columns(vocab, logits.shape[1], "logits")
+    checks.check_device(_row_softmax, logits=logits, target=target, out=out)
+    checks.check_target(target, n_rows, vocab, ignore_index)
+    result = checks.checked_out(out, (n_rows,), logits.device)
+    if not n_rows:
+        return result
+    logits = logits if logits.stride(1) == 1 else logits.contiguous()
+    _row_softmax[(n_rows,)](
+        logits, target.to(torch.int64).contiguous(), result, vocab, logits.stride(0), result.stride(0), ignore_index,
+        1.0 if softcap is None else scale / softcap, LOG2_E * (scale if softcap is None else softcap),
+        HAS_CAP=softcap is not None, COLUMNS=min(BLOCK_COLUMNS, triton.next_power_of_2(vocab)), num_warps=8,
+    )  # fmt: skip
+    wrong = checks.not_a_logprob(result, masked=True).nonzero()[:, 0]
+    if len(wrong):
+        raise ValueError(f"logits hold NaN, +infinity or nothing finite in rows {checks.listing(wrong)}")
+    return result
