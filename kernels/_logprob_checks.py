@@ -1,6 +1,7 @@
 """What the log-probability kernels refuse: wrong devices, dtypes, shapes and targets, and results that are not finite."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import triton
@@ -88,3 +89,79 @@ def not_a_logprob(result: torch.Tensor, *, masked: bool) -> torch.Tensor:
     """Mark the values that no log-probability has; -inf is one where a bias of -inf may have banned the target."""
     wrong = ~torch.isfinite(result)
     return wrong & (result != -math.inf) if masked else wrong
+
+
+def explain(result: torch.Tensor, hiddens: list[torch.Tensor], heads: list[torch.Tensor], *, masked: bool) -> None:
+    """Raise if a result is not a log-probability, and say which input made it so; reads them again only then."""
+    wrong = not_a_logprob(result, masked=masked)
+    if not bool(wrong.any()):
+        return
+    for e, (hidden, head) in enumerate(zip(hiddens, heads, strict=True)):
+        rows = wrong[:, e].nonzero()[:, 0]
+        if not len(rows):
+            continue
+        where = f"expert {e}" if len(hiddens) > 1 else "the result"
+        broken = rows[~torch.isfinite(hidden[rows]).all(dim=1)]
+        if len(broken):
+            raise ValueError(
+                f"{where}: hidden is NaN or infinite in rows {listing(broken)}; log p is not a number there"
+            )
+        tokens = (~torch.isfinite(head).all(dim=1)).nonzero()[:, 0]
+        if len(tokens):
+            raise ValueError(
+                f"{where}: head is NaN or infinite for tokens {listing(tokens)}; every row depends on them"
+            )
+        raise ValueError(
+            f"{where}: log p is not finite in rows {listing(rows)} though hidden and head are; their products overflow "
+            "float32, or the bias is not finite"
+        )
+
+
+def as_lists(
+    hidden: torch.Tensor | Sequence[torch.Tensor],
+    head: torch.Tensor | Sequence[torch.Tensor],
+    bias: torch.Tensor | Sequence[torch.Tensor | None] | None,
+) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor | None]]:
+    """Return what one launch takes: lists of (E, n, D), (E, V, D) and (E, V), of one entry where the input is a tensor."""
+    if isinstance(hidden, torch.Tensor) and isinstance(head, torch.Tensor):
+        if hidden.ndim not in (2, 3) or head.ndim != hidden.ndim:
+            raise ValueError(
+                f"hidden has shape {tuple(hidden.shape)} and head {tuple(head.shape)}; expected (n, D) and (V, D), "
+                "or (E, n, D) and (E, V, D)"
+            )
+        if bias is not None and not isinstance(bias, torch.Tensor):
+            raise TypeError("bias is a list and hidden one tensor; give a tensor of shape (V,) or (E, V)")
+        if hidden.ndim == 3:
+            return [hidden], [head], [bias]
+        return [hidden[None]], [head[None]], [None if bias is None else bias[None]]
+    if isinstance(hidden, torch.Tensor) or isinstance(head, torch.Tensor):
+        raise TypeError("hidden and head must both be tensors, or both lists with one tensor for each expert")
+    biases = [None] * len(hidden) if bias is None else list(bias)
+    if not len(hidden) == len(head) == len(biases) or not len(hidden):
+        raise ValueError(
+            f"hidden lists {len(hidden)} experts, head {len(head)}, bias {len(biases)}; expected the same, at least 1"
+        )
+    for e, pair in enumerate(zip(hidden, head, strict=True)):
+        if pair[0].ndim != 2 or pair[1].ndim != 2:
+            raise ValueError(
+                f"expert {e}: hidden has shape {tuple(pair[0].shape)} and head {tuple(pair[1].shape)}; expected (n, D) and (V, D)"
+            )
+    return [h[None] for h in hidden], [h[None] for h in head], [None if b is None else b[None] for b in biases]
+
+
+def check_expert(e: int, hidden: torch.Tensor, head: torch.Tensor, bias: torch.Tensor | None, n_rows: int) -> None:
+    """Refuse an expert, or a batch of them, whose tensors do not fit together."""
+    check_dtype(f"hidden of expert {e}", hidden)
+    if head.dtype != hidden.dtype:
+        raise TypeError(f"expert {e}: hidden is {hidden.dtype} and head {head.dtype}; give both the same dtype")
+    if hidden.shape[0] != head.shape[0] or hidden.shape[2] != head.shape[2] or not hidden.shape[2]:
+        raise ValueError(
+            f"expert {e}: hidden has shape {tuple(hidden.shape)} and head {tuple(head.shape)} as (experts, rows, depth); "
+            "their experts and depths must be equal, and the depth at least 1"
+        )
+    if hidden.shape[1] != n_rows:
+        raise ValueError(f"expert {e}: hidden has {hidden.shape[1]} rows, the first expert {n_rows}")
+    if bias is not None and tuple(bias.shape) != tuple(head.shape[:2]):
+        raise ValueError(
+            f"expert {e}: bias has shape {tuple(bias.shape)}; expected {tuple(head.shape[:2])}, (experts, tokens)"
+        )

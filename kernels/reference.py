@@ -97,7 +97,12 @@ def mixture_nll(
 
 
 def _picked_logprob(
-    logits: torch.Tensor, target: torch.Tensor, softcap: float | None, scale: float, ignore_index: int, vocab: int | None
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    softcap: float | None,
+    scale: float,
+    ignore_index: int,
+    vocab: int | None,
 ) -> torch.Tensor:
     """Return log softmax of the transformed logits at the targets, and 0 in ignored rows."""
     logits = scale * logits[:, :vocab]

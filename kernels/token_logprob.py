@@ -8,13 +8,13 @@ There are no atomics: the same input on the same device gives the same bits. `be
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 
 from . import _logprob_checks as checks
+from ._head_plan import Tile, parts_for, tile_for
 
 try:
     from triton.tools.tensor_descriptor import TensorDescriptor
@@ -22,27 +22,8 @@ except ImportError:  # triton before 3.4: the kernel loads through pointers
     TensorDescriptor = None
 
 LOG2_E = math.log2(math.e)
-# Partial results may take this part of the memory that the logits would.
-MAX_PARTIAL_SHARE = 0.01
-# What a program costs beside its tiles (filling the pipeline, writing out), in tiles.
-START_COST = 0.5
 # Rows that the joining kernel takes at once.
 JOIN_ROWS = 128
-
-
-class Tile(NamedTuple):
-    """One tile of the product: rows x columns over steps of depth, and how a program runs it.
-
-    `group` row tiles walk through the same columns at about the same time, so that both operands come from L2:
-    on 132 multiprocessors 16 row tiles x 8 splits make the squarest front.
-    """
-
-    rows: int
-    columns: int
-    depth: int
-    warps: int
-    stages: int
-    group: int = 16
 
 
 @triton.jit
@@ -159,9 +140,7 @@ def _head_pass(
     slot = (first_slot + split).to(tl.int64) * n_experts * n_rows + expert_row
     tl.store(peak_ptr + slot, peak, mask=row_used)
     tl.store(mass_ptr + slot, mass, mask=row_used)
-    tl.store(
-        picked_ptr + expert_row, picked, mask=row_used & (target >= start * COLUMNS) & (target < stop * COLUMNS)
-    )
+    tl.store(picked_ptr + expert_row, picked, mask=row_used & (target >= start * COLUMNS) & (target < stop * COLUMNS))
 
 
 @triton.jit(do_not_specialize=["n_rows", "n_slots"])
@@ -203,23 +182,9 @@ def _join(
     tl.store(out_ptr + row.to(tl.int64) * row_stride + expert * expert_stride, logprob, mask=row_used)
 
 
-def tile_for(dtype: torch.dtype, n_rows: int) -> Tile:
-    """Return the tile for inputs of this dtype: 192 KB of shared memory for 16 bits, whatever the depth."""
-    if dtype == torch.float32:
-        # Full float32 has no matrix units: registers, not shared memory, set the tile.
-        return Tile(rows=64, columns=64, depth=32, warps=4, stages=3)
-    if n_rows <= 64:
-        return Tile(rows=64, columns=256, depth=64, warps=4, stages=4)
-    return Tile(rows=128, columns=256, depth=64, warps=8, stages=4)
-
-
-def splits_for(units: int, tiles: int, processors: int, most: int) -> int:
-    """Return into how many parts to cut the vocabulary so that `units` row tiles fill the processors evenly."""
-
-    def cost(splits: int) -> float:
-        return -(-units * splits // processors) * (-(-tiles // splits) + START_COST)
-
-    return min(range(1, max(1, min(tiles, most)) + 1), key=cost)
+def _capability(device: torch.device) -> int:
+    """Return the major compute capability; the interpreter is treated as Hopper."""
+    return torch.cuda.get_device_capability(device)[0] if device.type == "cuda" else 9
 
 
 def _describe(tensor: torch.Tensor, rows: int, depth: int) -> object | None:
@@ -228,7 +193,7 @@ def _describe(tensor: torch.Tensor, rows: int, depth: int) -> object | None:
     size = tensor.element_size()
     usable = (
         TensorDescriptor is not None
-        and (tensor.device.type != "cuda" or torch.cuda.get_device_capability(tensor.device)[0] >= 9)
+        and _capability(tensor.device) >= 9
         and tensor.stride(2) == 1
         and (n_experts == 1 or tensor.stride(0) == n * tensor.stride(1))
         and tensor.stride(1) * size % 16 == 0
@@ -256,117 +221,40 @@ def _launch(
 ) -> None:
     """Fill (n, E) `out` from (E, n, D) hidden states and (E, V, D) heads."""
     n_experts, n_rows, depth = hidden.shape
-    device, size = hidden.device, hidden.element_size()
-    tile = tile or tile_for(hidden.dtype, n_rows)
+    device = hidden.device
+    tile = tile or tile_for(hidden.dtype, n_rows, _capability(device))
     hidden = hidden if hidden.stride(2) == 1 else hidden.contiguous()
     head = head if head.stride(2) == 1 else head.contiguous()
     left, right = _describe(hidden, tile.rows, tile.depth), _describe(head, tile.columns, tile.depth)
     described = left is not None and right is not None
-    whole, rest = divmod(vocab, tile.columns)
     units = n_experts * triton.cdiv(n_rows, tile.rows)
-    if splits is None:
-        processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-        # 4 bytes of a row for the target's logit, 8 for each split, the ragged tile's included.
-        most = int((MAX_PARTIAL_SHARE * size * vocab - 4) / 8) - (rest > 0)
-        splits = splits_for(units, whole, processors, most)
-    splits = min(splits, whole)
-    # The last, ragged tile has a launch of its own: masking every tile would cost every tile.
-    parts = [(0, whole, splits, False)] if whole else []
-    if rest:
-        parts.append((whole, whole + 1, 1, True))
-    slots = sum(part[2] for part in parts)
+    processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+    parts = parts_for(vocab, tile.columns, units, processors, hidden.element_size(), splits=splits)
+    slots = sum(part.splits for part in parts)
     peak = torch.empty((slots, n_experts, n_rows), dtype=torch.float32, device=device)
     mass = torch.empty_like(peak)
     picked = torch.empty((n_experts, n_rows), dtype=torch.float32, device=device)
     interpreted = checks.is_interpreted(_head_pass)
     factor = LOG2_E * (scale if softcap is None else softcap)
     first_slot = 0
-    for first, last, n_splits, ragged in parts:
-        _head_pass[(units * n_splits,)](
+    for part in parts:
+        _head_pass[(units * part.splits,)](
             left if described else hidden, right if described else head,
             target, target if bias is None else bias, peak, mass, picked,
-            n_rows, n_experts, vocab, head.shape[1], depth, first, last, n_splits, first_slot,
+            n_rows, n_experts, vocab, head.shape[1], depth, part.first, part.last, part.splits, first_slot,
             hidden.stride(0), hidden.stride(1), head.stride(0), head.stride(1), 0 if bias is None else bias.stride(0),
             1.0 if softcap is None else scale / softcap, factor,
-            RAGGED=ragged, HAS_BIAS=bias is not None, HAS_CAP=softcap is not None, DESCRIPTORS=described,
+            RAGGED=part.ragged, HAS_BIAS=bias is not None, HAS_CAP=softcap is not None, DESCRIPTORS=described,
             # The interpreter multiplies the bit patterns of bfloat16 as if they were integers.
             UPCAST=interpreted, PRECISION="ieee" if hidden.dtype == torch.float32 or interpreted else "tf32",
             ROWS=tile.rows, COLUMNS=tile.columns, DEPTH=tile.depth, GROUP=tile.group,
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
-        first_slot += n_splits
+        first_slot += part.splits
     _join[(triton.cdiv(n_rows, JOIN_ROWS), n_experts)](
         peak, mass, picked, target, out, n_rows, slots, peak.stride(0), out.stride(0), out.stride(1), ignore_index, factor,
         ROWS=JOIN_ROWS, num_warps=4,
     )  # fmt: skip
-
-
-def _explain(result: torch.Tensor, hiddens: list[torch.Tensor], heads: list[torch.Tensor], *, masked: bool) -> None:
-    """Raise if a result is not a log-probability, and say which input made it so; reads them again only then."""
-    wrong = checks.not_a_logprob(result, masked=masked)
-    if not bool(wrong.any()):
-        return
-    for e, (hidden, head) in enumerate(zip(hiddens, heads, strict=True)):
-        rows = wrong[:, e].nonzero()[:, 0]
-        if not len(rows):
-            continue
-        where = f"expert {e}" if len(hiddens) > 1 else "the result"
-        broken = rows[~torch.isfinite(hidden[rows]).all(dim=1)]
-        if len(broken):
-            raise ValueError(f"{where}: hidden is NaN or infinite in rows {checks.listing(broken)}; log p is not a number there")
-        tokens = (~torch.isfinite(head).all(dim=1)).nonzero()[:, 0]
-        if len(tokens):
-            raise ValueError(f"{where}: head is NaN or infinite for tokens {checks.listing(tokens)}; every row depends on them")
-        raise ValueError(
-            f"{where}: log p is not finite in rows {checks.listing(rows)} though hidden and head are; their products overflow "
-            "float32, or the bias is not finite"
-        )
-
-
-def _as_lists(
-    hidden: torch.Tensor | Sequence[torch.Tensor],
-    head: torch.Tensor | Sequence[torch.Tensor],
-    bias: torch.Tensor | Sequence[torch.Tensor | None] | None,
-) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor | None]]:
-    """Return what one launch takes: lists of (E, n, D), (E, V, D) and (E, V), of one entry where the input is a tensor."""
-    if isinstance(hidden, torch.Tensor) and isinstance(head, torch.Tensor):
-        if hidden.ndim not in (2, 3) or head.ndim != hidden.ndim:
-            raise ValueError(
-                f"hidden has shape {tuple(hidden.shape)} and head {tuple(head.shape)}; expected (n, D) and (V, D), "
-                "or (E, n, D) and (E, V, D)"
-            )
-        if bias is not None and not isinstance(bias, torch.Tensor):
-            raise TypeError("bias is a list and hidden one tensor; give a tensor of shape (V,) or (E, V)")
-        if hidden.ndim == 3:
-            return [hidden], [head], [bias]
-        return [hidden[None]], [head[None]], [None if bias is None else bias[None]]
-    if isinstance(hidden, torch.Tensor) or isinstance(head, torch.Tensor):
-        raise TypeError("hidden and head must both be tensors, or both lists with one tensor for each expert")
-    biases = [None] * len(hidden) if bias is None else list(bias)
-    if not len(hidden) == len(head) == len(biases) or not len(hidden):
-        raise ValueError(f"hidden lists {len(hidden)} experts, head {len(head)}, bias {len(biases)}; expected the same, at least 1")
-    for e, pair in enumerate(zip(hidden, head, strict=True)):
-        if pair[0].ndim != 2 or pair[1].ndim != 2:
-            raise ValueError(
-                f"expert {e}: hidden has shape {tuple(pair[0].shape)} and head {tuple(pair[1].shape)}; expected (n, D) and (V, D)"
-            )
-    return [h[None] for h in hidden], [h[None] for h in head], [None if b is None else b[None] for b in biases]
-
-
-def _check_expert(e: int, hidden: torch.Tensor, head: torch.Tensor, bias: torch.Tensor | None, n_rows: int) -> None:
-    """Refuse an expert, or a batch of them, whose tensors do not fit together."""
-    checks.check_dtype(f"hidden of expert {e}", hidden)
-    if head.dtype != hidden.dtype:
-        raise TypeError(f"expert {e}: hidden is {hidden.dtype} and head {head.dtype}; give both the same dtype")
-    if hidden.shape[0] != head.shape[0] or hidden.shape[2] != head.shape[2] or not hidden.shape[2]:
-        raise ValueError(
-            f"expert {e}: hidden has shape {tuple(hidden.shape)} and head {tuple(head.shape)} as (experts, rows, depth); "
-            "their experts and depths must be equal, and the depth at least 1"
-        )
-    if hidden.shape[1] != n_rows:
-        raise ValueError(f"expert {e}: hidden has {hidden.shape[1]} rows, the first expert {n_rows}")
-    if bias is not None and tuple(bias.shape) != tuple(head.shape[:2]):
-        raise ValueError(f"expert {e}: bias has shape {tuple(bias.shape)}; expected {tuple(head.shape[:2])}, (experts, tokens)")
 
 
 def token_logprob(
@@ -436,7 +324,7 @@ def token_logprob(
     >>> token_logprob(hidden, head, torch.randint(50257, (4096,), device="cuda")).shape  # doctest: +SKIP
     torch.Size([4096])
     """
-    hiddens, heads, biases = _as_lists(hidden, head, bias)
+    hiddens, heads, biases = checks.as_lists(hidden, head, bias)
     n_rows = hiddens[0].shape[1]
     checks.check_numbers(scale, softcap)
     widths = {h.shape[1] for h in heads}
@@ -444,7 +332,7 @@ def token_logprob(
         raise ValueError(f"the heads have {sorted(widths)} tokens; say how many count: vocab={min(widths)} or fewer")
     vocab = checks.used_columns(vocab, min(widths), "head")
     for e, (h, w, b) in enumerate(zip(hiddens, heads, biases, strict=True)):
-        _check_expert(e, h, w, b, n_rows)
+        checks.check_expert(e, h, w, b, n_rows)
         checks.check_device(_head_pass, hidden=h, head=w, bias=b, target=target, out=out)
     checks.check_target(target, n_rows, vocab, ignore_index)
     n_experts = sum(len(h) for h in hiddens)
@@ -456,11 +344,13 @@ def token_logprob(
     target = target.to(torch.int64).contiguous()
     first = 0
     for h, w, b in zip(hiddens, heads, biases, strict=True):
-        _launch(
-            h, w, b if b is None else b.contiguous(), target, table[:, first : first + len(h)],
-            vocab=vocab, softcap=softcap, scale=scale, ignore_index=ignore_index, tile=tile, splits=splits,
-        )  # fmt: skip
+        # Triton launches on the current device, whatever device the tensors are on.
+        with torch.cuda.device_of(h):
+            _launch(
+                h, w, b if b is None else b.contiguous(), target, table[:, first : first + len(h)],
+                vocab=vocab, softcap=softcap, scale=scale, ignore_index=ignore_index, tile=tile, splits=splits,
+            )  # fmt: skip
         first += len(h)
     flat_hidden, flat_head = [x for h in hiddens for x in h], [x[:vocab] for h in heads for x in h]
-    _explain(table, flat_hidden, flat_head, masked=any(b is not None for b in biases))
+    checks.explain(table, flat_hidden, flat_head, masked=any(b is not None for b in biases))
     return result

@@ -38,9 +38,11 @@ def _row_softmax(
     width = tl.where(target == ignore_index, 0, vocab)
     for first in range(0, width, COLUMNS):
         column = first + tl.arange(0, COLUMNS)
-        logit = tl.load(logit_ptr + column, mask=column < vocab, other=float("-inf")).to(tl.float32)
         if HAS_CAP:
+            logit = tl.load(logit_ptr + column, mask=column < vocab, other=0.0).to(tl.float32)
             logit = tl.where(column < vocab, _tanh(logit * cap_slope), float("-inf"))
+        else:
+            logit = tl.load(logit_ptr + column, mask=column < vocab, other=float("-inf")).to(tl.float32)
         higher = tl.maximum(peak, tl.max(logit, axis=0) * factor)
         shift = tl.where(higher == float("-inf"), 0.0, higher)
         mass = mass * tl.math.exp2(peak - shift) + tl.sum(tl.math.exp2(logit * factor - shift), axis=0)
@@ -100,11 +102,13 @@ def token_logprob_from_logits(
     if not n_rows:
         return result
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
-    _row_softmax[(n_rows,)](
-        logits, target.to(torch.int64).contiguous(), result, vocab, logits.stride(0), result.stride(0), ignore_index,
-        1.0 if softcap is None else scale / softcap, LOG2_E * (scale if softcap is None else softcap),
-        HAS_CAP=softcap is not None, COLUMNS=min(BLOCK_COLUMNS, triton.next_power_of_2(vocab)), num_warps=8,
-    )  # fmt: skip
+    # Triton launches on the current device, whatever device the tensors are on.
+    with torch.cuda.device_of(logits):
+        _row_softmax[(n_rows,)](
+            logits, target.to(torch.int64).contiguous(), result, vocab, logits.stride(0), result.stride(0), ignore_index,
+            1.0 if softcap is None else scale / softcap, LOG2_E * (scale if softcap is None else softcap),
+            HAS_CAP=softcap is not None, COLUMNS=min(BLOCK_COLUMNS, triton.next_power_of_2(vocab)), num_warps=8,
+        )  # fmt: skip
     wrong = checks.not_a_logprob(result, masked=True).nonzero()[:, 0]
     if len(wrong):
         raise ValueError(f"logits hold NaN, +infinity or nothing finite in rows {checks.listing(wrong)}")

@@ -1,0 +1,70 @@
+"""How `token_logprob` cuts its work: the tile of the product by dtype and device, the splits of the vocabulary by shape.
+
+A small table instead of a search at run time, which Triton's interpreter cannot do; `benchmarks/gpu.py --tune` measures others.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+# Partial results may take this part of the memory that the logits would.
+MAX_PARTIAL_SHARE = 0.01
+# What a program costs beside its tiles (filling the pipeline, writing out), in tiles.
+START_COST = 0.5
+
+
+class Tile(NamedTuple):
+    """One tile of the product: rows x columns over steps of depth, and how a program runs it.
+
+    `group` row tiles walk through the same columns at about the same time, so that both operands come from L2:
+    on 132 multiprocessors 16 row tiles x 8 splits make the squarest front.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+    group: int = 16
+
+
+class Part(NamedTuple):
+    """A launch: tiles `first` to `last` of the vocabulary in `splits` splits; `ragged` if the last column is inside one."""
+
+    first: int
+    last: int
+    splits: int
+    ragged: bool
+
+
+def tile_for(dtype: torch.dtype, n_rows: int, capability: int = 9) -> Tile:
+    """Return the tile for inputs of this dtype on a device of this major compute capability."""
+    if dtype == torch.float32:
+        # Full float32 has no matrix units: registers, not shared memory, bound the tile.
+        return Tile(rows=128, columns=64, depth=16, warps=8, stages=3)
+    if capability < 9:
+        return Tile(rows=128, columns=128, depth=32, warps=8, stages=3)
+    if n_rows <= 64:
+        return Tile(rows=64, columns=256, depth=64, warps=4, stages=4)
+    # 128 x 256 sums are half the registers of a multiprocessor, 4 stages of operands 192 of its 227 KB.
+    return Tile(rows=128, columns=256, depth=64, warps=8, stages=4)
+
+
+def parts_for(
+    vocab: int, columns: int, units: int, processors: int, itemsize: int, *, splits: int | None = None
+) -> list[Part]:
+    """Return the launches for `units` row tiles: the whole tiles, split to fill the processors evenly; the ragged rest.
+
+    The last, ragged tile has a launch of its own, because masking every tile would cost every tile.
+    """
+    whole, rest = divmod(vocab, columns)
+
+    def cost(splits: int) -> float:
+        return -(-units * splits // processors) * (-(-whole // splits) + START_COST)
+
+    if splits is None:
+        # 4 bytes of a row for the target's logit, 8 for each split.
+        most = int((MAX_PARTIAL_SHARE * itemsize * vocab - 4) / 8) - (rest > 0)
+        splits = min(range(1, max(1, min(whole, most)) + 1), key=cost)
+    parts = [Part(0, whole, min(splits, whole), False)] if whole else []
+    return [*parts, Part(whole, whole + 1, 1, True)] if rest else parts
