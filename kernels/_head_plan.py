@@ -9,8 +9,9 @@ import torch
 
 # Partial results may take this part of the memory that the logits would.
 MAX_PARTIAL_SHARE = 0.01
-# What a program costs beside its tiles (filling the pipeline, writing out), in tiles.
-START_COST = 0.5
+# What a tile costs beside its steps of depth (the exponentials), and a program beside its tiles (launch, filling the
+# pipeline, writing out), in steps.
+TILE_COST, START_COST = 3, 4
 
 
 class Tile(NamedTuple):
@@ -51,20 +52,25 @@ def tile_for(dtype: torch.dtype, n_rows: int, capability: int = 9) -> Tile:
 
 
 def parts_for(
-    vocab: int, columns: int, units: int, processors: int, itemsize: int, *, splits: int | None = None
+    vocab: int, depth: int, tile: Tile, units: int, processors: int, itemsize: int, *, splits: int | None = None
 ) -> list[Part]:
     """Return the launches for `units` row tiles: the whole tiles, split to fill the processors evenly; the ragged rest.
 
     The last, ragged tile has a launch of its own, because masking every tile would cost every tile.
     """
-    whole, rest = divmod(vocab, columns)
+    whole, rest = divmod(vocab, tile.columns)
 
-    def cost(splits: int) -> float:
-        return -(-units * splits // processors) * (-(-whole // splits) + START_COST)
+    steps = -(-depth // tile.depth) + TILE_COST
+
+    def cost(splits: int) -> int:
+        return -(-units * splits // processors) * (-(-whole // splits) * steps + START_COST)
 
     if splits is None:
         # 4 bytes of a row for the target's logit, 8 for each split.
         most = int((MAX_PARTIAL_SHARE * itemsize * vocab - 4) / 8) - (rest > 0)
-        splits = min(range(1, max(1, min(whole, most)) + 1), key=cost)
+        most = max(1, min(whole, most))
+        # With fewer, more than `group` row tiles would be under way, and the hidden states would leave L2 at every step.
+        least = min(most, processors // tile.group)
+        splits = min(range(max(1, least), most + 1), key=cost)
     parts = [Part(0, whole, min(splits, whole), False)] if whole else []
     return [*parts, Part(whole, whole + 1, 1, True)] if rest else parts

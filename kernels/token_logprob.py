@@ -229,7 +229,7 @@ def _launch(
     described = left is not None and right is not None
     units = n_experts * triton.cdiv(n_rows, tile.rows)
     processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-    parts = parts_for(vocab, tile.columns, units, processors, hidden.element_size(), splits=splits)
+    parts = parts_for(vocab, depth, tile, units, processors, hidden.element_size(), splits=splits)
     slots = sum(part.splits for part in parts)
     peak = torch.empty((slots, n_experts, n_rows), dtype=torch.float32, device=device)
     mass = torch.empty_like(peak)

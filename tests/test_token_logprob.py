@@ -349,12 +349,13 @@ def test_says_so_without_gpu_and_interpreter(monkeypatch):
 @pytest.mark.parametrize("units", [1, 8, 128, 1000])
 def test_splits_fill_the_processors_within_one_percent_of_the_logits(vocab, units):
     tile = tile_for(torch.bfloat16, 10_000)
-    parts = parts_for(vocab, tile.columns, units, 132, 2)
+    parts = parts_for(vocab, 1024, tile, units, 132, 2)
     assert sum(last - first for first, last, _, _ in parts) == -(-vocab // tile.columns)
     slots = sum(part.splits for part in parts)
     assert slots <= 2 or 8 * slots + 4 <= MAX_PARTIAL_SHARE * 2 * vocab
     if units >= 8 and vocab >= 32000:
         first, last, splits, _ = parts[0]
+        assert splits >= 8, "all row tiles would walk through the same columns"
         rounds = -(-units * splits // 132) * -(-(last - first) // splits)
         assert units * (last - first) / (132 * rounds) >= 0.94, "multiprocessors wait for the last ones"
 
