@@ -59,19 +59,12 @@ def used_columns(vocab: int | None, width: int, name: str) -> int:
     return vocab
 
 
-def check_target(target: torch.Tensor, n_rows: int, vocab: int, ignore_index: int) -> None:
-    """Refuse targets of the wrong shape or dtype, and those outside the vocabulary: one reduction, one wait."""
+def check_target(target: torch.Tensor, n_rows: int) -> None:
+    """Refuse targets of the wrong shape or dtype; their values are looked at where the result is no log-probability."""
     if target.shape != (n_rows,):
         raise ValueError(f"target has shape {tuple(target.shape)}; expected ({n_rows},), one token for each row")
     if target.dtype.is_floating_point or target.dtype.is_complex or target.dtype == torch.bool:
         raise TypeError(f"target is {target.dtype}; expected an integer dtype")
-    wrong = ((target < 0) | (target >= vocab)) & (target != ignore_index)
-    if bool(wrong.any()):
-        rows = wrong.nonzero()[:, 0]
-        raise ValueError(
-            f"target[{int(rows[0])}] is {int(target[rows[0]])}; expected 0 to {vocab - 1} or ignore_index={ignore_index}; "
-            f"rows out of range: {listing(rows)}"
-        )
 
 
 def checked_out(out: torch.Tensor | None, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
@@ -85,17 +78,32 @@ def checked_out(out: torch.Tensor | None, shape: tuple[int, ...], device: torch.
     return out
 
 
+def all_finite(result: torch.Tensor) -> bool:
+    """Return whether all values are finite, from their sum: one small kernel, one wait. False may be a false alarm."""
+    return math.isfinite(float(result.sum()))
+
+
 def not_a_logprob(result: torch.Tensor, *, masked: bool) -> torch.Tensor:
     """Mark the values that no log-probability has; -inf is one where a bias of -inf may have banned the target."""
     wrong = ~torch.isfinite(result)
     return wrong & (result != -math.inf) if masked else wrong
 
 
-def explain(result: torch.Tensor, hiddens: list[torch.Tensor], heads: list[torch.Tensor], *, masked: bool) -> None:
-    """Raise if a result is not a log-probability, and say which input made it so; reads them again only then."""
-    wrong = not_a_logprob(result, masked=masked)
+def explain_targets(wrong: torch.Tensor, target: torch.Tensor, vocab: int, ignore_index: int) -> None:
+    """Raise if targets outside the vocabulary are among the reasons of wrong results, and name them."""
     if not bool(wrong.any()):
         return
+    outside = ((target < 0) | (target >= vocab)) & (target != ignore_index)
+    rows = outside.nonzero()[:, 0]
+    if len(rows):
+        raise ValueError(
+            f"target[{int(rows[0])}] is {int(target[rows[0]])}; expected 0 to {vocab - 1} or ignore_index={ignore_index}; "
+            f"rows out of range: {listing(rows)}"
+        )
+
+
+def explain_inputs(wrong: torch.Tensor, hiddens: list[torch.Tensor], heads: list[torch.Tensor]) -> None:
+    """Raise for the first expert with wrong results (n, E), and say which of its inputs made them so."""
     for e, (hidden, head) in enumerate(zip(hiddens, heads, strict=True)):
         rows = wrong[:, e].nonzero()[:, 0]
         if not len(rows):

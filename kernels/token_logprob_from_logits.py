@@ -47,7 +47,9 @@ def _row_softmax(
         shift = tl.where(higher == float("-inf"), 0.0, higher)
         mass = mass * tl.math.exp2(peak - shift) + tl.sum(tl.math.exp2(logit * factor - shift), axis=0)
         peak = higher
-    picked = tl.load(logit_ptr + target, mask=target != ignore_index, other=0.0).to(tl.float32)
+    # A target outside the vocabulary has no logit: NaN, which the check of the result finds.
+    known = (target >= 0) & (target < vocab)
+    picked = tl.load(logit_ptr + target, mask=known, other=float("nan")).to(tl.float32)
     if HAS_CAP:
         picked = _tanh(picked * cap_slope)
     logprob = ((picked * factor - peak) - tl.math.log2(mass)) * 0.6931471805599453
@@ -97,7 +99,7 @@ def token_logprob_from_logits(
     n_rows = logits.shape[0]
     vocab = checks.used_columns(vocab, logits.shape[1], "logits")
     checks.check_device(_row_softmax, logits=logits, target=target, out=out)
-    checks.check_target(target, n_rows, vocab, ignore_index)
+    checks.check_target(target, n_rows)
     result = checks.checked_out(out, (n_rows,), logits.device)
     if not n_rows:
         return result
@@ -109,7 +111,10 @@ def token_logprob_from_logits(
             1.0 if softcap is None else scale / softcap, LOG2_E * (scale if softcap is None else softcap),
             HAS_CAP=softcap is not None, COLUMNS=min(BLOCK_COLUMNS, triton.next_power_of_2(vocab)), num_warps=8,
         )  # fmt: skip
-    wrong = checks.not_a_logprob(result, masked=True).nonzero()[:, 0]
-    if len(wrong):
-        raise ValueError(f"logits hold NaN, +infinity or nothing finite in rows {checks.listing(wrong)}")
+    if not checks.all_finite(result):
+        wrong = checks.not_a_logprob(result, masked=True)
+        checks.explain_targets(wrong, target, vocab, ignore_index)
+        if bool(wrong.any()):
+            rows = checks.listing(wrong.nonzero()[:, 0])
+            raise ValueError(f"logits hold NaN, +infinity or nothing finite in rows {rows}")
     return result
