@@ -186,7 +186,7 @@ def tune(quick: bool) -> Iterator[Record]:
     tiles = [
         plan.Tile(128, 256, 64, 8, stages, group) for stages in (3, 4) for group in (8, 16, 32)
     ] + [plan.Tile(256, 128, 64, 8, 4), plan.Tile(128, 128, 64, 4, 3), plan.Tile(128, 128, 64, 8, 4),
-         plan.Tile(128, 256, 128, 8, 2), plan.Tile(64, 256, 64, 4, 4)]  # fmt: skip
+         plan.Tile(128, 256, 128, 8, 2), plan.Tile(64, 256, 64, 4, 2)]  # fmt: skip
     for name, (hidden, weight, target), work, bare, ms in _heads(quick):
         yield bare
         for tile in tiles:

@@ -8,15 +8,24 @@
 # PYTHON names a python with torch and triton; its torch must be a CUDA build for the timings.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
 
-PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo "$root/.venv/bin/python" || echo python3)}
 if ! "$PYTHON" -c 'import mixfast.kernels, mixfast._core' 2>/dev/null; then
-    # A python with a GPU torch, but without mixfast: built once into a venv that sees that python's packages.
-    "$PYTHON" -m venv --system-site-packages build/gpu
-    build/gpu/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-    PYTHON=build/gpu/bin/python
+    # A python with torch but without mixfast: built beside the sources, and used from there, since in this folder
+    # `import mixfast` finds the sources, which have no core.
+    "$PYTHON" -m pip install --quiet --no-deps --no-build-isolation --upgrade --target build/gpu . || {
+        echo "mixfast was not built: $PYTHON needs setuptools >= 77, Cython >= 3.1 and a C compiler"
+        exit 1
+    }
+    cd build/gpu
+    export PYTHONPATH="$root/build/gpu:$root"
 fi
 
 # A kernel whose tests fail is not timed.
-"$PYTHON" -m pytest -q -p no:cacheprovider tests/test_kernels.py tests/test_token_logprob.py $(ls tests/test_cuda*.py 2>/dev/null)
+tests=("$root"/tests/test_kernels.py "$root"/tests/test_token_logprob.py)
+for more in "$root"/tests/test_cuda*.py; do
+    [ -e "$more" ] && tests+=("$more")
+done
+"$PYTHON" -m pytest -q -p no:cacheprovider "${tests[@]}"
 exec "$PYTHON" -m benchmarks.gpu "$@"

@@ -1,6 +1,6 @@
 """How `token_logprob` cuts its work: the tile of the product by dtype and device, the splits of the vocabulary by shape.
 
-A small table instead of a search at run time, which Triton's interpreter cannot do; `benchmarks/gpu.py --tune` measures others.
+A small table instead of a search at run time, which Triton's interpreter cannot do; `benchmarks/gpu.py --set tune` measures others.
 """
 
 from typing import NamedTuple
@@ -43,7 +43,8 @@ def tile_for(dtype: torch.dtype, n_rows: int, capability: int = 9) -> Tile:
     if dtype == torch.float32:
         # Full float32 has no matrix units: registers, not shared memory, bound the tile.
         return Tile(rows=128, columns=64, depth=16, warps=8, stages=3)
-    if capability < 9:
+    if capability not in (9, 10):
+        # Less shared memory than on the chips of data centres from Hopper on: 48 KB fit everywhere.
         return Tile(rows=128, columns=128, depth=32, warps=8, stages=3)
     if n_rows <= 64:
         return Tile(rows=64, columns=256, depth=64, warps=4, stages=4)
@@ -59,7 +60,6 @@ def parts_for(
     The last, ragged tile has a launch of its own, because masking every tile would cost every tile.
     """
     whole, rest = divmod(vocab, tile.columns)
-
     steps = -(-depth // tile.depth) + TILE_COST
 
     def cost(splits: int) -> int:

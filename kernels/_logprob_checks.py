@@ -52,11 +52,11 @@ def check_numbers(scale: float, softcap: float | None) -> None:
 
 def used_columns(vocab: int | None, width: int, name: str) -> int:
     """Return the number of columns that count."""
-    if vocab is None:
-        return width
-    if not 1 <= vocab <= width:
+    if not width:
+        raise ValueError(f"{name} has no tokens; expected at least 1")
+    if vocab is not None and not 1 <= vocab <= width:
         raise ValueError(f"vocab is {vocab}; expected 1 to {width}, the tokens that {name} has")
-    return vocab
+    return width if vocab is None else vocab
 
 
 def check_target(target: torch.Tensor, n_rows: int) -> None:

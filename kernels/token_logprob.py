@@ -201,6 +201,7 @@ def _describe(tensor: torch.Tensor, rows: int, depth: int) -> object | None:
         TensorDescriptor is not None
         and _capability(tensor.device) >= 9
         and tensor.stride(2) == 1
+        and tensor.stride(1) >= d
         and (n_experts == 1 or tensor.stride(0) == n * tensor.stride(1))
         and tensor.stride(1) * size % 16 == 0
         and tensor.data_ptr() % 16 == 0
@@ -345,7 +346,7 @@ def token_logprob(
     n_experts = sum(len(h) for h in hiddens)
     single = isinstance(hidden, torch.Tensor) and hidden.ndim == 2
     result = checks.checked_out(out, (n_rows,) if single else (n_rows, n_experts), target.device)
-    if not n_rows:
+    if not result.numel():
         return result
     table = result[:, None] if single else result
     target = target.to(torch.int64).contiguous()

@@ -92,8 +92,8 @@ def token_logprob_from_logits(
         Shapes, devices or dtypes that do not fit; a target outside the vocabulary; rows whose logits hold NaN or
         +infinity, or nothing finite.
     """
-    if logits.ndim != 2 or not logits.shape[1]:
-        raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (n, V) with at least one column")
+    if logits.ndim != 2:
+        raise ValueError(f"logits has shape {tuple(logits.shape)}; expected (n, V)")
     checks.check_dtype("logits", logits)
     checks.check_numbers(scale, softcap)
     n_rows = logits.shape[0]

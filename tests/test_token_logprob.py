@@ -193,6 +193,16 @@ def test_out_is_filled_where_it_lies():
     assert torch.equal(table[:, 0], token_logprob_from_logits(hidden[0], target % 16))
 
 
+def test_views_of_any_strides():
+    hidden, head, target = problem(20, 16, 40)
+    check(hidden[:1].expand(20, 16), head, target)
+    check(hidden.T.contiguous().T, head[::2], target // 2)
+    assert torch.equal(
+        token_logprob_from_logits(head.T.contiguous().T, target.repeat(2) % 16),
+        token_logprob_from_logits(head, target.repeat(2) % 16),
+    )
+
+
 def test_twice_gives_the_same_bits():
     hidden, head, target = problem(50, 40, 200, dtype=torch.float16)
     one, two = (token_logprob(hidden, head, target, tile=SMALL, splits=4) for _ in range(2))
@@ -221,8 +231,9 @@ def test_banned_tokens():
     assert torch.isfinite(got).sum() == 19
 
 
-def test_no_rows():
+def test_no_rows_and_no_experts():
     hidden, head, target = problem(3, 16, 40, experts=2)
+    assert token_logprob(hidden[:0], head[:0], target).shape == (3, 0)
     assert token_logprob(hidden[:, :0], head, target[:0]).shape == (0, 2)
     assert token_logprob(hidden[0, :0], head[0], target[:0]).shape == (0,)
     assert token_logprob_from_logits(head[0, :0], target[:0]).shape == (0,)
@@ -285,6 +296,7 @@ def replaced(row, value, of):
         (lambda h, w, t: (h, w.half(), t), TypeError, "hidden is torch.float32 and head torch.float16"),
         (lambda h, w, t: (h.double(), w.double(), t), TypeError, "hidden of expert 0 is torch.float64"),
         (lambda h, w, t: (h[:, :3], w, t), ValueError, "depths must be equal"),
+        (lambda h, w, t: (h, w[:0], t), ValueError, "head has no tokens"),
         (lambda h, w, t: (h[None], w, t), ValueError, r"hidden has shape \(1, 10, 8\) and head \(40, 8\)"),
         (lambda h, w, t: ([h], w, t), TypeError, "both be tensors, or both lists"),
         (lambda h, w, t: ([h, h], [w], t), ValueError, "lists 2 experts, head 1"),
