@@ -134,7 +134,9 @@ def _head_pass(
         # Powers of 2: `factor` holds the scale and log2(e), and one multiply-add makes the exponent.
         higher = tl.maximum(peak, tl.max(logit, axis=1) * factor)
         shift = tl.where(higher == float("-inf"), 0.0, higher)
-        mass = mass * tl.math.exp2(peak - shift) + tl.sum(tl.math.exp2(logit * factor - shift[:, None]), axis=1)
+        mass = mass * tl.math.exp2(peak - shift) + tl.sum(
+            tl.math.exp2(tl.math.fma(logit, factor, -shift[:, None])), axis=1
+        )
         peak = higher
 
     slot = (first_slot + split).to(tl.int64) * n_experts * n_rows + expert_row
@@ -182,7 +184,7 @@ def _join(
     known = row_used & (target >= 0) & (target < vocab)
     picked = tl.load(picked_ptr + expert_row, mask=known, other=float("nan"))
     # Every term stands relative to the maximum, so a target that has nearly all the mass keeps its digits.
-    logprob = ((picked * factor - peak) - tl.math.log2(mass)) * 0.6931471805599453
+    logprob = (tl.math.fma(picked, factor, -peak) - tl.math.log2(mass)) * 0.6931471805599453
     logprob = tl.where(logprob > 0.0, 0.0, logprob)
     logprob = tl.where(target == ignore_index, 0.0, logprob)
     tl.store(out_ptr + row.to(tl.int64) * row_stride + expert * expert_stride, logprob, mask=row_used)

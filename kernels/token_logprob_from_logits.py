@@ -45,14 +45,14 @@ def _row_softmax(
             logit = tl.load(logit_ptr + column, mask=column < vocab, other=float("-inf")).to(tl.float32)
         higher = tl.maximum(peak, tl.max(logit, axis=0) * factor)
         shift = tl.where(higher == float("-inf"), 0.0, higher)
-        mass = mass * tl.math.exp2(peak - shift) + tl.sum(tl.math.exp2(logit * factor - shift), axis=0)
+        mass = mass * tl.math.exp2(peak - shift) + tl.sum(tl.math.exp2(tl.math.fma(logit, factor, -shift)), axis=0)
         peak = higher
     # A target outside the vocabulary has no logit: NaN, which the check of the result finds.
     known = (target >= 0) & (target < vocab)
     picked = tl.load(logit_ptr + target, mask=known, other=float("nan")).to(tl.float32)
     if HAS_CAP:
         picked = _tanh(picked * cap_slope)
-    logprob = ((picked * factor - peak) - tl.math.log2(mass)) * 0.6931471805599453
+    logprob = (tl.math.fma(picked, factor, -peak) - tl.math.log2(mass)) * 0.6931471805599453
     logprob = tl.where(logprob > 0.0, 0.0, logprob)
     tl.store(out_ptr + row * out_stride, tl.where(target == ignore_index, 0.0, logprob))
 

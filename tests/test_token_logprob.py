@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # bfloat16 products are wrong in the interpreter unless the kernel converts them first, so they are tried there too.
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-# A few roundings on top of twice the twin's error, for cases in which the twin happens to be exact.
+# A few roundings of a logit on top of twice the twin's error, for cases in which the twin happens to be exact.
 SLACK = 1e-7
 # Tensor cores sum float32 with fewer bits than the CPU does.
 FLOAT32_SUMS = 1e-5 if DEVICE == "cuda" else 1e-6
@@ -88,7 +88,7 @@ def check(hidden, head, target, *, tile=None, splits=None, **settings):
     plain = reference.token_logprob(hidden, head, target, **settings)
     ours, size = error(got, exact)
     theirs, _ = error(plain.clamp(max=0), exact)
-    assert ours <= 2 * theirs + SLACK * size
+    assert ours <= 2 * theirs + SLACK * (size + 1)
     assert ours <= FLOAT32_SUMS * size + 1e-6
     return got
 
@@ -266,7 +266,7 @@ def test_from_logits_matches_its_twin(n, v, dtype):
         plain = reference.token_logprob_from_logits(logits, target, **settings)
         ours, size = error(got, exact)
         theirs, _ = error(plain.clamp(max=0), exact)
-        assert ours <= 2 * theirs + SLACK * size
+        assert ours <= 2 * theirs + SLACK * (size + 1)
         assert ours <= FLOAT32_SUMS * size + 1e-6
 
 
