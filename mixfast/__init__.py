@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mixfast import mde as mde
     from mixfast import proposers as proposers
     from mixfast import reuse as reuse
+    from mixfast import score as score
     from mixfast.designs import design
     from mixfast.laws import fit
     from mixfast.proposers import propose
@@ -30,7 +31,7 @@ __version__ = "0.1.0"
 
 # Who solves a table, in a data loader say, does not wait for the rest: it is imported when first asked for.
 _LATER = {"Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers"}
-_MODULES = ("designs", "mde", "proposers", "reuse")
+_MODULES = ("designs", "mde", "proposers", "reuse", "score")
 
 
 def __getattr__(name: str) -> Any:

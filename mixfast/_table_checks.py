@@ -342,6 +342,14 @@ def lengths(given: Any, n: int) -> NDArray[Any]:
     return array
 
 
+def byte_counts(given: Any, n: int) -> NDArray[Any]:
+    """Return bytes of rows, integers of at least 0, in the type given."""
+    array = np.ascontiguousarray(_vector(given, "bytes", n, "iu"))
+    if array.min() < 0:
+        _refuse_entries(array, array < 0, "bytes is negative")
+    return array
+
+
 def sequence_ids(given: Any, n: int) -> NDArray[Any]:
     """Return integer ids of sequences, in the type given."""
     return np.ascontiguousarray(_vector(given, "sequence", n, "iu"))

@@ -29,7 +29,7 @@ _LENGTHS = "_lengths.npy"
 
 _OPTIONAL = ("weight", "group", "group_names", "sequence")
 _KEYS = {
-    "loglik": ("length", "condition", *_OPTIONAL),
+    "loglik": ("length", "bytes", "condition", *_OPTIONAL),
     "prediction": ("target", "n_outputs", *_OPTIONAL),
 }
 
@@ -58,21 +58,21 @@ def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> None
     """Write arrays as npz, or the only one as npy."""
     path = Path(path)
     if path.suffix == ".npz":
-        with _replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+        with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
             for key, array in arrays.items():
                 _write_member(archive, handle, f"{key}.npy", array)
     elif path.suffix == ".npy":
         lost = [key for key in arrays if key != "loglik"]
         if lost:
             raise TableError(f"{path}: npy holds log-likelihoods only and would lose {', '.join(lost)}; save as .npz")
-        with _replacing(path) as handle:
+        with replacing(path) as handle:
             np.lib.format.write_array(handle, arrays["loglik"], allow_pickle=False)
     else:
         raise TableError(f"{path}: a table is saved as .npz or .npy, not {path.suffix or 'without a suffix'}")
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Write next to the file and move over it: the table being written may be mapped from the old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

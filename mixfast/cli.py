@@ -1,4 +1,4 @@
-"""The command `mixfast`: solve, info, design, fit, compare, propose, next, reuse and demo. The only part of mixfast, with the reports, that prints."""
+"""The command `mixfast`: solve, info, score, design, fit, compare, propose, next, reuse and demo. The only part of mixfast, with the reports, that prints."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mixfast import _cli_design as design_commands
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast import _cli_reuse as reuse_commands
+from mixfast import _cli_score as score_command
 from mixfast import _cli_swarm as swarm_commands
 from mixfast import _cli_text as text
 from mixfast import solver
@@ -176,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     _table_options(info)
 
     design_commands.add_design(commands)
+    score_command.add(commands)
     swarm_commands.add(commands)
     design_commands.add_next(commands)
     reuse_commands.add(commands)

@@ -52,6 +52,10 @@ class AlignmentError(MixfastError, ValueError):
         )
 
 
+class ScoreError(MixfastError, ValueError):
+    """An expert model, a text, or a setting of scoring cannot be used; the message names the expert and the file."""
+
+
 class BackendError(MixfastError, RuntimeError):
     """The requested backend cannot run here; the message says what is missing and how to install it."""
 

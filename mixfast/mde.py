@@ -295,7 +295,7 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
     Returns
     -------
     ExpertTable
-        Default weights stay those of each group's mean; given ones are kept. Sequences of different tables stay apart.
+        Default weights stay those of each group's mean; given ones are kept; so are bytes where all tables have them. Sequences of different tables stay apart.
 
     Raises
     ------
@@ -343,6 +343,9 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
             sequences.append(ids.reshape(-1) + n_sequences)
             n_sequences += unique.size
     lengths = None if first.length is None else np.concatenate([np.asarray(part.length) for part in parts])
+    sizes = None
+    if all(part.bytes is not None for part in parts):
+        sizes = np.concatenate([np.asarray(part.bytes) for part in parts])
     weight = None
     if any(part.weight is not None for part in parts):
         weight = np.concatenate([part.row_weight for part in parts]) * (1.0 if lengths is None else lengths)
@@ -354,6 +357,7 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
         group=np.concatenate(codes),
         group_names=dict(enumerate(names)),
         sequence=np.concatenate(sequences) if sequences else None,
+        bytes=sizes,
     )
 
 

@@ -65,6 +65,8 @@ class ExpertTable:
         Names of the columns.
     weight, length : (n,) float64, and (n,) integer or floating, or None
         As given: the raw weight of a row, and its length (tokens or bytes).
+    bytes : (n,) integer or None
+        As given: UTF-8 bytes of the text of a row. Nothing is divided by it; losses in bits per byte need it.
     group : (n,) int32 or None
         Index of each row into `group_names`, never decreasing: rows are kept sorted by group.
     group_names : tuple of G str
@@ -91,6 +93,7 @@ class ExpertTable:
         "_row_weight",
         "_target",
         "_values",
+        "bytes",
         "domains",
         "group_names",
         "group_offsets",
@@ -106,6 +109,7 @@ class ExpertTable:
     domains: tuple[str, ...]
     weight: NDArray[np.float64] | None
     length: NDArray[Any] | None
+    bytes: NDArray[Any] | None
     group_names: tuple[str, ...]
     group_offsets: NDArray[np.int64]
     sequence: NDArray[Any] | None
@@ -135,6 +139,7 @@ class ExpertTable:
         group_names: Sequence[str] | Mapping[int, str] | None = None,
         sequence: ArrayLike | None = None,
         condition: Any = None,
+        bytes: ArrayLike | None = None,
     ) -> ExpertTable:
         """Build a table of log-likelihoods, for the cross-entropy of the experts' mixture.
 
@@ -164,6 +169,8 @@ class ExpertTable:
         condition : (n, K), optional
             log p(prompt of row i | expert k), subtracted: the table becomes the conditional log p(answer | prompt), and
             `length` should count the answer only.
+        bytes : (n,) int, optional
+            UTF-8 bytes of the text of a row, kept beside it; give it as `length` too for losses in nats per byte.
 
         Returns
         -------
@@ -231,6 +238,7 @@ class ExpertTable:
             group=group,
             group_names=group_names,
             sequence=sequence,
+            n_bytes=bytes,
             extremes=extremes,
         )
 
@@ -317,7 +325,7 @@ class ExpertTable:
             What it is is decided by its content, not its name.
 
             - npz: ``loglik`` (or ``prediction`` and ``target``), and optionally ``domains`` or ``experts``, ``length``,
-              ``weight``, ``group``, ``group_names``, ``sequence``, ``condition``.
+              ``weight``, ``group``, ``group_names``, ``sequence``, ``bytes``, ``condition``.
             - npy: the (n, K) log-likelihoods, memory-mapped.
             - folder: one sub-folder per expert holding ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, or one
               ``{name}_log_prob.npy`` (and ``{name}_lengths.npy``) per expert. Lengths come from the first expert.
@@ -384,6 +392,7 @@ class ExpertTable:
         else:
             arrays.update(prediction=self._values, target=self.target, n_outputs=np.array(self.n_outputs))
         extras = {"weight": self.weight, "length": self.length, "group": self.group, "sequence": self.sequence}
+        extras["bytes"] = self.bytes
         arrays.update({key: value for key, value in extras.items() if value is not None})
         if self._grouped:
             arrays["group_names"] = np.array(self.group_names, dtype=str)
@@ -467,7 +476,7 @@ class ExpertTable:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays of the table, in memory or mapped from disk."""
-        arrays = (self._values, self._target, self.weight, self.length, self.sequence, self._row_weight)
+        arrays = (self._values, self._target, self.weight, self.length, self.bytes, self.sequence, self._row_weight)
         # c may be the given weight itself: count it once.
         unique = {id(array): array.nbytes for array in arrays if array is not None}
         return sum(unique.values()) + self.group_offsets.nbytes
@@ -558,6 +567,7 @@ class ExpertTable:
             group=group,
             group_names=group_names,
             sequence=part(self.sequence),
+            n_bytes=part(self.bytes),
             n_outputs=self.n_outputs,
             expanded=True,
             extremes=self._extremes,
@@ -652,7 +662,7 @@ class ExpertTable:
         ]
         if self._grouped:
             parts.append(f"groups: {checks.some(self.group_names, quote=False)}")
-        given = [key for key in ("weight", "length", "sequence") if getattr(self, key) is not None]
+        given = [key for key in ("weight", "length", "bytes", "sequence") if getattr(self, key) is not None]
         if given:
             parts.append(f"with {', '.join(given)}")
         return f"ExpertTable({'; '.join(parts)})"
@@ -698,6 +708,7 @@ def _build(
     group: ArrayLike | None = None,
     group_names: Sequence[str] | Mapping[int, str] | None = None,
     sequence: ArrayLike | None = None,
+    n_bytes: ArrayLike | None = None,
     n_outputs: int = 1,
     expanded: bool = False,
     extremes: Extremes = _UNKNOWN,
@@ -710,6 +721,7 @@ def _build(
     raw = None if weight is None else checks.weights(weight, n)
     lengths = None if length is None else checks.lengths(length, n)
     ids = None if sequence is None else checks.sequence_ids(sequence, n)
+    sizes = None if n_bytes is None else checks.byte_counts(n_bytes, n)
     codes, names = checks.groups(group, group_names, n)
     if n_outputs > 1 and not expanded:
         # Without ids of their own, observations are the sequences: their outputs must not part.
@@ -721,7 +733,7 @@ def _build(
         if np.any(codes[1:] < codes[:-1]):
             order = np.argsort(codes, kind="stable")
             values = _device.take(values, order, 0)
-            target, raw, lengths, ids = _each(lambda a: a[order], target, raw, lengths, ids)
+            target, raw, lengths, ids, sizes = _each(lambda a: a[order], target, raw, lengths, ids, sizes)
         offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(names))))).astype(np.int64)
     uniform_weight, row_weight = checks.row_weights(raw, lengths, offsets, n_outputs)
     if _device.is_tensor(values):
@@ -732,6 +744,7 @@ def _build(
             "domains": domains,
             "weight": raw,
             "length": lengths,
+            "bytes": sizes,
             "group_names": names,
             "group_offsets": offsets,
             "sequence": ids,

@@ -1,0 +1,162 @@
+"""The command score: texts under the models of a folder each, to a table that `mixfast solve` takes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixfast._cli_inputs import InputError
+
+if TYPE_CHECKING:
+    from mixfast.score import Progress
+
+# A terminal's line is drawn so often; a log gets a line no more often than this.
+_TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 30.0
+
+_EXAMPLES = """\
+examples:
+  mixfast score --experts runs/web runs/code runs/books --texts targets/ --out table.npz
+  mixfast score --experts runs/* --texts questions.jsonl --prompt-field question --field answer --out table.npz
+  mixfast score --experts web=runs/1/final code=runs/2/final --texts news.txt --lines --level token --out table.npz
+  torchrun --nproc-per-node 8 -m mixfast score --experts runs/* --texts targets/ --out /shared/table.npz
+
+A run that was interrupted goes on where it ended when the same command is given again.
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    score = commands.add_parser(
+        "score",
+        help="score texts with Hugging Face models, one for each domain",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    score.set_defaults(run=_score)
+    score.add_argument(
+        "--experts",
+        metavar="[NAME=]DIR",
+        nargs="+",
+        required=True,
+        help="folders of causal language models with their tokenizers; a domain is called as its folder, or NAME",
+    )
+    score.add_argument(
+        "--texts", metavar="FILE|DIR", required=True, help=".txt, .jsonl, .parquet; each file or sub-folder is a group"
+    )
+    score.add_argument("--out", metavar="FILE", required=True, help="the table to write: .npz")
+    texts = score.add_argument_group("texts")
+    texts.add_argument(
+        "--lines", action="store_true", help="each line of a .txt file is a document; default: the file is"
+    )
+    texts.add_argument(
+        "--field", metavar="NAME", help='field of .jsonl and .parquet; default "text", or "answer" with --prompt-field'
+    )
+    texts.add_argument("--prompt-field", metavar="NAME", help="field that is given: scores the other field after it")
+    what = score.add_argument_group("what is scored")
+    what.add_argument(
+        "--level", choices=["sequence", "token"], default="sequence", help="a row is a document (default) or a token"
+    )
+    what.add_argument(
+        "--per",
+        choices=["auto", "token", "byte"],
+        default="auto",
+        help="what lengths count; default: tokens, if all share them",
+    )
+    what.add_argument(
+        "--window", metavar="N", type=int, help="tokens of context; default: as all experts allow, 2048 at most"
+    )
+    what.add_argument("--stride", metavar="N", type=int, help="windows start every N tokens; default: half the window")
+    what.add_argument(
+        "--bos",
+        metavar="auto|none|TOKEN",
+        default="auto",
+        help="what a document begins with; default: the tokenizer's BOS, and without one the first token is not scored",
+    )
+    work = score.add_argument_group("work")
+    work.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda or cuda:<number>")
+    work.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
+    work.add_argument("--batch-tokens", metavar="N", type=int, help="tokens of a batch; halved when memory runs out")
+
+
+def _score(args: argparse.Namespace) -> int:
+    from mixfast import score
+
+    began = time.perf_counter()
+    documents = score.read_texts(args.texts, lines=args.lines, field=args.field, prompt=args.prompt_field)
+    teller = _Teller()
+    try:
+        table = score.score(
+            _experts(args.experts),
+            documents,
+            level=args.level,
+            per=args.per,
+            window=args.window,
+            stride=args.stride,
+            bos=args.bos,
+            device=args.device,
+            dtype=args.dtype,
+            batch_tokens=args.batch_tokens,
+            out=args.out,
+            progress=teller,
+        )
+    finally:
+        teller.end()
+    if teller.leads:
+        print(
+            f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s"
+        )
+        print(f"next: mixfast solve {args.out}")
+    return 0
+
+
+def _experts(given: Sequence[str]) -> list[str] | dict[str, str]:
+    """Folders as they are; by name where any has one, and the others by their folder."""
+    if not any("=" in one and not Path(one).is_dir() for one in given):
+        return list(given)
+    named: dict[str, str] = {}
+    for one in given:
+        name, equals, path = one.partition("=")
+        if not equals or Path(one).is_dir():
+            name, path = Path(one).resolve().name, one
+        if name in named:
+            raise InputError(f"--experts names {name} twice: {named[name]} and {path}")
+        named[name] = path
+    return named
+
+
+class _Teller:
+    """The line on stderr that says how far the work is."""
+
+    def __init__(self) -> None:
+        rank = os.environ.get("RANK")
+        self.leads = rank in (None, "0")
+        self._who = "" if rank is None else f"rank {rank}, "
+        self._terminal = sys.stderr.isatty()
+        self._last = time.perf_counter()
+        self._shown = False
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        if now - self._last < (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
+            return
+        self._last = now
+        line = (
+            f"mixfast: {self._who}{progress.expert}, part {progress.part} of {progress.parts}, "
+            f"{progress.tokens:,} tokens, {progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens/s"
+        )
+        if self._terminal and self.leads:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            self._shown = True
+        elif not self._terminal:
+            print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the terminal's line empty."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

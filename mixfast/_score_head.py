@@ -1,0 +1,134 @@
+"""The head of a causal language model as this package computes it: log p(target) from hidden states, logits never kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mixfast import _backend
+from mixfast.errors import ScoreError
+
+# Logits computed at once on a CPU, in float32 numbers: 64 MB.
+_CHUNK = 1 << 24
+
+# What architectures call the factor on their logits, and its power: Cohere, Falcon-H1 and others multiply, Granite divides.
+_SCALES = (("logit_scale", 1), ("lm_head_multiplier", 1), ("output_multiplier", 1), ("logits_scaling", -1))
+_SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+# Log-probabilities compared with those of the model's own logits: positions, and targets of each.
+_POSITIONS, _TARGETS = 16, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """``logits = cap(scale * (hidden @ weight.T + bias))`` with ``cap(x) = softcap * tanh(x / softcap)``."""
+
+    weight: Any
+    bias: Any
+    softcap: float | None
+    scale: float
+
+    def logprob(self, hidden: Any, target: Any) -> Any:
+        """Natural log p(target | hidden), (n,) float32, of hidden (n, D) and target (n,)."""
+        if hidden.device.type == "cuda":
+            return _backend.gpu_kernels().token_logprob(
+                hidden, self.weight, target, bias=self.bias, softcap=self.softcap, scale=self.scale
+            )
+        return self._in_chunks(hidden, target)
+
+    def _in_chunks(self, hidden: Any, target: Any) -> Any:
+        import torch
+
+        weight = self.weight.float()
+        bias = None if self.bias is None else self.bias.float()
+        out = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
+        rows = max(1, _CHUNK // weight.shape[0])
+        for start in range(0, hidden.shape[0], rows):
+            part = slice(start, start + rows)
+            logits = torch.nn.functional.linear(hidden[part].float(), weight, bias)
+            if self.scale != 1.0:
+                logits *= self.scale
+            if self.softcap is not None:
+                logits.div_(self.softcap).tanh_().mul_(self.softcap)
+            chosen = logits.gather(1, target[part, None]).squeeze(1)
+            out[part] = chosen - logits.logsumexp(dim=1)
+        return out
+
+
+def head_of(model: Any, name: str) -> Head:
+    """The head of a model, as far as its configuration tells; `verify` says whether that was all."""
+    module = model.get_output_embeddings()
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        raise ScoreError(
+            f"{name}: {type(model).__name__} has no output embeddings (lm_head), so it gives no probabilities of tokens; "
+            "a causal language model is needed, loaded with its head (AutoModelForCausalLM)"
+        )
+    if weight.ndim != 2 or not weight.is_floating_point():
+        raise ScoreError(
+            f"{name}: the head {type(module).__name__} holds {weight.dtype} of shape {tuple(weight.shape)}, expected floating "
+            "(vocabulary, hidden): quantised heads are not understood, load the model unquantised"
+        )
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    scale = 1.0
+    for key, power in _SCALES:
+        value = getattr(config, key, None)
+        if isinstance(value, int | float):
+            scale *= float(value) ** power
+    caps = [getattr(config, key, None) for key in _SOFTCAPS]
+    softcap = next((float(cap) for cap in caps if isinstance(cap, int | float) and cap), None)
+    return Head(weight.detach(), None if module.bias is None else module.bias.detach(), softcap, scale)
+
+
+def hidden_states(model: Any, ids: Any, mask: Any) -> Any:
+    """Last hidden states of the backbone, (B, L, D)."""
+    return model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+
+
+def verify(model: Any, head: Head, ids: Any, name: str) -> None:
+    """Refuse a model whose own logits say something else than its backbone and our head, on a few tokens `ids` (1, L)."""
+    import torch
+
+    if model.base_model is model:
+        raise ScoreError(
+            f"{name}: {type(model).__name__} has no backbone apart from its head; its kind is not understood"
+        )
+    ids = ids[:, :_POSITIONS]
+    try:
+        hidden = hidden_states(model, ids, None)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as problem:
+        # Parts of several types, and backbones that take something else than tokens.
+        raise ScoreError(
+            f"{name}: the backbone of {type(model).__name__} fails on the first tokens: {problem}"
+        ) from None
+    if hidden.dtype != head.weight.dtype or hidden.device != head.weight.device:
+        raise ScoreError(
+            f"{name}: hidden states are {hidden.dtype} on {hidden.device} and the head is {head.weight.dtype} on "
+            f"{head.weight.device}; a model must be of one type on one device: model.to(...) makes it so"
+        )
+    if not torch.isfinite(hidden).all():
+        raise ScoreError(
+            f"{name}: hidden states are not finite (NaN or infinite) on the very first tokens; the weights are damaged, or "
+            f"overflow in {hidden.dtype}"
+        )
+    logits = model(input_ids=ids, use_cache=False).logits[0].float()
+    if hidden.shape[-1] != head.weight.shape[1] or logits.shape[-1] != head.weight.shape[0]:
+        raise ScoreError(
+            f"{name}: hidden states of {hidden.shape[-1]} numbers and logits of {logits.shape[-1]} tokens do not fit the head, "
+            f"which is {tuple(head.weight.shape)}; the head of {type(model).__name__} is not understood"
+        )
+    n, vocabulary = logits.shape
+    targets = torch.arange(n * _TARGETS, device=logits.device).mul_(7919).remainder_(vocabulary)
+    ours = head.logprob(hidden[0].repeat_interleave(_TARGETS, dim=0), targets).reshape(n, _TARGETS)
+    theirs = logits.log_softmax(dim=1).gather(1, targets.reshape(n, _TARGETS))
+    # Theirs were rounded to the type of the model on their way, ours were not.
+    allowed = 1e-4 + 4.0 * torch.finfo(hidden.dtype).eps * float(logits.abs().max())
+    apart = float((ours - theirs).abs().max())
+    if not apart <= allowed:
+        raise ScoreError(
+            f"{name}: log-probabilities from the last hidden states and the head differ from those of the model's own logits "
+            f"by up to {apart:.3g} nats (allowed: {allowed:.1g}); {type(model).__name__} does something to its logits that is "
+            f"not understood (read from its configuration: scale {head.scale:g}, softcap {head.softcap})"
+        )

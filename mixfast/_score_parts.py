@@ -1,0 +1,178 @@
+"""Finished work on disk: a file for each expert and shard of documents, so that a run that was interrupted goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._score_texts import Document
+from mixfast._table_files import replacing
+from mixfast.errors import ScoreError, listing
+
+# Text of a shard: minutes of work on a CPU, seconds on a GPU, and no more is ever lost.
+_SHARD_BYTES = 1 << 19
+# What another machine wrote may take so long to be seen in a shared folder.
+_SEEN_WITHIN = 60.0
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one expert says about one shard: tokens scored and bytes of each document, and the log-likelihoods.
+
+    `loglik` has an entry for each scored token (level "token") or each document (level "sequence"); so has `token_bytes`
+    at level "token", where it is known, and is empty otherwise.
+    """
+
+    count: NDArray[np.int64]
+    n_bytes: NDArray[np.int64]
+    loglik: NDArray[Any]
+    token_bytes: NDArray[np.int64]
+
+
+def shards(documents: Sequence[Document]) -> list[range]:
+    """Neighbouring documents of about as much text each; the same for the same documents, however many ranks there are."""
+    sizes = np.array([len(one.prompt) + len(one.text) + 1 for one in documents], dtype=np.int64)
+    place = (np.cumsum(sizes) - sizes) // _SHARD_BYTES
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(place)) + 1, [len(documents)]))
+    return [range(start, stop) for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
+
+
+def digest(documents: Sequence[Document]) -> str:
+    """A digest of texts, prompts, names and groups."""
+    found = hashlib.sha256()
+    for one in documents:
+        for text in (one.name, one.group, one.prompt, one.text):
+            data = text.encode()
+            found.update(len(data).to_bytes(8, "little"))
+            found.update(data)
+    return found.hexdigest()
+
+
+class Folder:
+    """The folder ``OUT.parts``, with a description of the run it belongs to."""
+
+    def __init__(self, out: Path, description: dict[str, Any]) -> None:
+        self.path = out.with_name(f"{out.name}.parts")
+        self.description = {"format": _FORMAT, **description}
+        text = json.dumps(self.description, sort_keys=True)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+
+    def open(self) -> None:
+        """Make the folder, or refuse one that another run has left."""
+        self.path.mkdir(exist_ok=True)
+        told = self.path / "run.json"
+        if told.exists():
+            self._compare(told)
+        elif any(self.path.glob("*.npz")):
+            raise ScoreError(
+                f"{self.path} holds parts but no run.json, so nobody knows of what; delete the folder to start anew"
+            )
+        else:
+            with replacing(told) as handle:
+                handle.write(json.dumps(self.description, sort_keys=True, indent=1).encode())
+
+    def _compare(self, told: Path) -> None:
+        try:
+            before = json.loads(told.read_text(encoding="utf-8"))
+        except ValueError as problem:
+            raise ScoreError(f"{told} is damaged ({problem}); delete {self.path} to start anew") from None
+        if before == self.description:
+            return
+        now = self.description
+        differs = [key for key in sorted({*now, *before}) if before.get(key) != now.get(key)]
+        shown = []
+        for key in differs:
+            old, new = before.get(key), now.get(key)
+            if isinstance(old, dict) and isinstance(new, dict):
+                names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+                shown.append(f"{key} ({listing(names)})")
+            elif key == "texts":
+                shown.append("the texts")
+            else:
+                shown.append(f"{key} (then {old}, now {new})")
+        raise ScoreError(
+            f"{self.path} has parts of another run; what differs: {listing(shown)}. Repeat that run to finish it, choose "
+            "another output, or delete the folder to start anew"
+        )
+
+    def has(self, expert: int, shard: int) -> bool:
+        """Say whether a part is finished."""
+        return self._file(expert, shard).exists()
+
+    def write(self, expert: int, shard: int, part: Part) -> None:
+        """Write a part; it appears whole or not at all."""
+        with replacing(self._file(expert, shard)) as handle:
+            np.savez(
+                handle,
+                run=np.array(self.fingerprint),
+                count=part.count,
+                n_bytes=part.n_bytes,
+                loglik=part.loglik,
+                token_bytes=part.token_bytes,
+            )
+
+    def read(self, expert: int, shard: int) -> Part:
+        """Read a part, waiting a little for one of another machine."""
+        file = self._file(expert, shard)
+        latest = time.monotonic() + _SEEN_WITHIN
+        while not file.exists():
+            if time.monotonic() > latest:
+                raise ScoreError(
+                    f"{file} is missing though its rank is done: is it in a folder that all machines share?"
+                )
+            # Listing a folder makes network file systems look again.
+            list(self.path.iterdir())
+            time.sleep(0.5)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                if str(arrays["run"]) != self.fingerprint:
+                    raise ScoreError(f"{file} is a part of another run; delete {self.path} to start anew")
+                return Part(arrays["count"], arrays["n_bytes"], arrays["loglik"], arrays["token_bytes"])
+        except ScoreError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+            raise ScoreError(f"{file} is damaged ({problem}); delete it and run again") from None
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.path)
+
+    def _file(self, expert: int, shard: int) -> Path:
+        return self.path / f"{expert:04d}-{shard:06d}.npz"
+
+
+class Memory:
+    """The same for a run without a file: parts are kept in memory."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[int, int], Part] = {}
+
+    def open(self) -> None:
+        """Nothing is left of earlier runs."""
+
+    def has(self, expert: int, shard: int) -> bool:
+        """Say whether a part is finished."""
+        return (expert, shard) in self._parts
+
+    def write(self, expert: int, shard: int, part: Part) -> None:
+        """Keep a part."""
+        self._parts[expert, shard] = part
+
+    def read(self, expert: int, shard: int) -> Part:
+        """Return a part."""
+        return self._parts[expert, shard]
+
+    def remove(self) -> None:
+        """Let go of all parts."""
+        self._parts.clear()

@@ -1,0 +1,66 @@
+"""The processes of one run, as `torchrun` starts them: which part of the work is whose, and where they wait for each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mixfast.errors import ScoreError
+
+# A rank may be done hours before another: who died is noticed at once all the same, by its broken connection.
+_PATIENCE = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process is number `rank` of `world`."""
+
+    rank: int
+    world: int
+
+    def mine(self, jobs: int) -> range:
+        """The jobs of this rank: neighbours, so that few experts are loaded by each."""
+        return range(jobs * self.rank // self.world, jobs * (self.rank + 1) // self.world)
+
+    def wait(self) -> None:
+        """Go on when every rank has come here."""
+        if self.world == 1:
+            return
+        import torch.distributed as distributed
+
+        try:
+            distributed.barrier()
+        except RuntimeError as problem:
+            raise ScoreError(f"rank {self.rank}: another rank ended early, and says why itself ({problem})") from None
+
+
+@contextmanager
+def ranks() -> Iterator[Ranks]:
+    """Join the other ranks that RANK and WORLD_SIZE tell of; without these there is one."""
+    found = Ranks(_number("RANK", 0), _number("WORLD_SIZE", 1))
+    if not 0 <= found.rank < found.world:
+        raise ScoreError(f"RANK is {found.rank} and WORLD_SIZE {found.world}; start the ranks with torchrun")
+    if found.world == 1:
+        yield found
+        return
+    import torch.distributed as distributed
+
+    # Whose process group it is ends it.
+    own = not distributed.is_initialized()
+    if own:
+        distributed.init_process_group("gloo", timeout=_PATIENCE)
+    try:
+        yield found
+    finally:
+        if own:
+            distributed.destroy_process_group()
+
+
+def _number(key: str, default: int) -> int:
+    value = os.environ.get(key, str(default))
+    if not value.isdigit():
+        raise ScoreError(f"{key} is {value!r}, expected a number; start the ranks with torchrun")
+    return int(value)

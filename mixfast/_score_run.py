@@ -1,0 +1,290 @@
+"""A whole run: experts one after another over shards of the documents, shared among ranks, and joined to a table."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast import _score_experts as loading
+from mixfast import _score_parts as parts
+from mixfast._score_parts import Folder, Memory, Part
+from mixfast._score_ranks import Ranks, ranks
+from mixfast._score_texts import Document, encoded
+from mixfast._score_tokens import bos_of, fingerprint
+from mixfast._score_windows import Scorer, check_window, default_window, scorer
+from mixfast.errors import MixfastWarning, ScoreError, listing
+from mixfast.tables import ExpertTable
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of `mixfast.score.score` that say what is computed and where."""
+
+    level: str
+    per: str
+    window: int | None
+    stride: int | None
+    bos: str
+    device: str
+    dtype: str
+    batch_tokens: int | None
+
+    def __post_init__(self) -> None:
+        if self.level not in ("sequence", "token"):
+            raise ScoreError(f'level is {self.level!r}, expected "sequence" or "token"')
+        if self.per not in ("auto", "token", "byte"):
+            raise ScoreError(f'per is {self.per!r}, expected "auto", "token" or "byte"')
+        if self.level == "token" and self.per == "byte":
+            raise ScoreError('per "byte" is for level "sequence"; rows that are tokens have no length to divide by')
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise ScoreError(f"batch_tokens is {self.batch_tokens}, expected at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Tell how far this process is.
+
+    Attributes
+    ----------
+    expert : str
+        The expert at work.
+    part, parts : int
+        The part at work, from 1, and how many are this process's, over all experts; those of an earlier run count.
+    tokens : int
+        Tokens scored in this run so far.
+    seconds : float
+        Since the run began.
+    """
+
+    expert: str
+    part: int
+    parts: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """An expert that is not loaded yet, and its tokenizer."""
+
+    name: str
+    path: Path
+    tokenizer: Any
+
+
+def run(
+    folders: dict[str, Path],
+    documents: Sequence[Document],
+    settings: Settings,
+    out: Path | None,
+    progress: Callable[[Progress], None] | None,
+) -> ExpertTable:
+    """Score what is not scored yet, wait for the other ranks, and join."""
+    began = time.perf_counter()
+    device = loading.device_of(settings.device)
+    for one in documents:
+        encoded(one)
+    experts = [Expert(name, path, loading.load_tokenizer(name, path)) for name, path in folders.items()]
+    digests = [fingerprint(one.tokenizer) for one in experts]
+    per = _unit(experts, digests, documents, settings)
+    window, stride = _window(experts, settings)
+    dtype = loading.dtype_of(settings.dtype, device)
+    with ranks() as team:
+        if out is None and team.world > 1:
+            raise ScoreError(f"{team.world} ranks can only join what they score through a file: give out")
+        store: Folder | Memory = Memory()
+        if out is not None:
+            models = {
+                one.name: f"{loading.fingerprint(one.path)}/{digest}"
+                for one, digest in zip(experts, digests, strict=True)
+            }
+            told = {"level": settings.level, "window": window, "stride": stride, "bos": settings.bos, "dtype": dtype}
+            store = Folder(out, {"texts": parts.digest(documents), "experts": models, **told})
+        if team.rank == 0:
+            store.open()
+        team.wait()
+        pieces = parts.shards(documents)
+        made: dict[str, Any] = {
+            "window": window,
+            "stride": stride,
+            "bos": settings.bos,
+            "batch_tokens": settings.batch_tokens,
+        }
+        mine = team.mine(len(experts) * len(pieces))
+        tokens_done = 0
+        ready: Scorer | None = None
+        for place, job in enumerate(mine):
+            k, shard = divmod(job, len(pieces))
+            expert = experts[k]
+            if store.has(k, shard):
+                continue
+            if ready is None or ready.name != f"expert {expert.name}":
+                # Let the last model go before the next takes its place.
+                ready = None
+                model = loading.load_model(expert.name, expert.path, device, dtype)
+                ready = scorer(model, expert.tokenizer, documents, name=f"expert {expert.name}", **made)
+                del model
+
+            def tell(n: int, expert: Expert = expert, place: int = place) -> None:
+                nonlocal tokens_done
+                tokens_done += n
+                if progress is not None:
+                    progress(Progress(expert.name, place + 1, len(mine), tokens_done, time.perf_counter() - began))
+
+            some = [documents[i] for i in pieces[shard]]
+            store.write(k, shard, _part(ready, some, settings.level, tell))
+        ready = None
+        team.wait()
+        return _finish(team, store, experts, pieces, documents, settings.level, per, out)
+
+
+def _part(ready: Scorer, documents: Sequence[Document], level: str, tell: Callable[[int], None]) -> Part:
+    tokens = ready.tokens(documents)
+    values = ready.logprob(documents, tokens, tell)
+    count = np.array([one.count for one in tokens], dtype=np.int64)
+    n_bytes = np.array([one.n_bytes for one in tokens], dtype=np.int64)
+    logprob = np.concatenate(values)
+    none = np.zeros(0, dtype=np.int64)
+    if level == "sequence":
+        return Part(count, n_bytes, sums(logprob, count), none)
+    known = [one.token_bytes for one in tokens if one.token_bytes is not None]
+    return Part(count, n_bytes, logprob, np.concatenate(known) if len(known) == len(tokens) else none)
+
+
+def sums(logprob: NDArray[np.float32], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Sums of the values of each document, in float64; 0 for one that has none."""
+    document = np.repeat(np.arange(count.size), count)
+    found: NDArray[np.float64] = np.bincount(document, weights=logprob, minlength=count.size).astype(np.float64)
+    return found
+
+
+def _unit(experts: Sequence[Expert], digests: Sequence[str], documents: Sequence[Document], settings: Settings) -> str:
+    """What lengths count, "token" or "byte"; refuse experts whose rows would not be about the same text."""
+    start = {one.name: bos_of(one.tokenizer, settings.bos, f"expert {one.name}") for one in experts}
+    without = [name for name, bos in start.items() if bos is None]
+    if without and len(without) < len(experts):
+        raise ScoreError(
+            f"the tokenizers of {listing(without)} have no BOS and the others have one: the first token of a document would be "
+            'scored by some experts only; give bos "none", or a token that all have, such as "<|endoftext|>"'
+        )
+    if len(set(digests)) == 1:
+        return "token" if settings.per == "auto" else settings.per
+    alike: dict[str, list[str]] = {}
+    for one, digest in zip(experts, digests, strict=True):
+        alike.setdefault(digest, []).append(one.name)
+    shown = "; ".join(listing(names) for names in alike.values())
+    if settings.level == "token":
+        raise ScoreError(
+            f"experts have different tokenizers ({shown}), so their tokens are not the same rows; score them at level "
+            '"sequence", where losses are per byte'
+        )
+    if settings.per == "token":
+        raise ScoreError(
+            f'experts have different tokenizers ({shown}), so a document has no one length in tokens; give per "byte"'
+        )
+    if without and any(not one.prompt for one in documents):
+        raise ScoreError(
+            f"experts have different tokenizers ({shown}) and no BOS, so each leaves another first token unscored and they "
+            "score different text; give a bos that all have"
+        )
+    if settings.per == "auto":
+        warnings.warn(
+            f"experts have different tokenizers ({shown}): lengths are UTF-8 bytes, and losses nats per byte",
+            MixfastWarning,
+            stacklevel=4,
+        )
+    return "byte"
+
+
+def _window(experts: Sequence[Expert], settings: Settings) -> tuple[int, int]:
+    """One window for all experts: a longer context would be an advantage of one over another."""
+    allowed = {one.name: default_window(loading.load_config(one.name, one.path)) for one in experts}
+    window = min(allowed.values()) if settings.window is None else settings.window
+    stride = max(window // 2, 1) if settings.stride is None else settings.stride
+    check_window(window, stride, "score")
+    return window, stride
+
+
+def _finish(
+    team: Ranks,
+    store: Folder | Memory,
+    experts: Sequence[Expert],
+    pieces: Sequence[range],
+    documents: Sequence[Document],
+    level: str,
+    per: str,
+    out: Path | None,
+) -> ExpertTable:
+    """Rank 0 joins the parts and writes the table, which the others then read."""
+    table = None
+    if team.rank == 0:
+        table = _join(store, experts, len(pieces), documents, level, per)
+        if out is not None:
+            table.save(out)
+            store.remove()
+    team.wait()
+    if table is None:
+        # Only rank 0 has none when there is no file, and it has a table.
+        return ExpertTable.load(str(out))
+    return table
+
+
+def _join(
+    store: Folder | Memory,
+    experts: Sequence[Expert],
+    n_pieces: int,
+    documents: Sequence[Document],
+    level: str,
+    per: str,
+) -> ExpertTable:
+    """Put the parts together: a column for each expert, and what they have in common from the first."""
+    first = _whole(store, 0, n_pieces)
+    usable = np.ones(len(documents), dtype=bool)
+    values = np.empty((first.loglik.size, len(experts)), dtype=first.loglik.dtype)
+    for k, expert in enumerate(experts):
+        found = first if k == 0 else _whole(store, k, n_pieces)
+        # In the other unit experts may differ. A document may have tokens and no bytes: those of a character begun before.
+        mine, theirs = (found.count, first.count) if per == "token" else (found.n_bytes, first.n_bytes)
+        usable &= (found.count > 0) & (mine > 0)
+        apart = np.flatnonzero(usable & (mine != theirs)).tolist()
+        if apart:
+            raise ScoreError(
+                f"experts {experts[0].name} and {expert.name} scored different parts of {listing(documents[i].name for i in apart)}"
+            )
+        values[:, k] = found.loglik
+    if not usable.all():
+        _tell_left_out([documents[i].name for i in np.flatnonzero(~usable).tolist()], len(documents))
+    group = np.array([one.group for one in documents], dtype=str)
+    options: dict[str, Any] = {"domains": [one.name for one in experts]}
+    if level == "sequence":
+        length = first.count if per == "token" else first.n_bytes
+        options |= {"group": group[usable], "length": length[usable], "bytes": first.n_bytes[usable]}
+        return ExpertTable.from_loglik(values[usable], **options)
+    document = np.repeat(np.arange(len(documents)), first.count)
+    sizes = first.token_bytes if first.token_bytes.size else None
+    return ExpertTable.from_loglik(values, group=group[document], sequence=document, bytes=sizes, **options)
+
+
+def _whole(store: Folder | Memory, expert: int, n_pieces: int) -> Part:
+    """All that an expert says."""
+    found = [store.read(expert, shard) for shard in range(n_pieces)]
+    return Part(
+        np.concatenate([part.count for part in found]),
+        np.concatenate([part.n_bytes for part in found]),
+        np.concatenate([part.loglik for part in found]),
+        np.concatenate([part.token_bytes for part in found]),
+    )
+
+
+def _tell_left_out(names: Sequence[str], n_documents: int) -> None:
+    what = f"without a token to score (the first token of a document is scored after a BOS only): {listing(names)}"
+    if len(names) == n_documents:
+        raise ScoreError(f"no document can be scored; all are {what}")
+    warnings.warn(f"{len(names)} of {n_documents} documents are left out, {what}", MixfastWarning, stacklevel=6)

@@ -1,0 +1,187 @@
+"""Documents to score: from .txt, .jsonl and .parquet files and folders of them, each named and in a group."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixfast.errors import MixfastWarning, ScoreError, listing
+
+_SUFFIXES = (".txt", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Hold one text to score, after a prompt where there is one.
+
+    Attributes
+    ----------
+    text : str
+        What is scored: a document, or the answer to the prompt.
+    prompt : str
+        What is given: the log-likelihood is log p(text | prompt). Empty by default.
+    name : str
+        For messages: where it comes from, like ``news.jsonl:12``.
+    group : str
+        The validation set it belongs to.
+    """
+
+    text: str
+    prompt: str = ""
+    name: str = "document"
+    group: str = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How files hold documents: .txt by lines or whole; the fields of .jsonl and .parquet."""
+
+    lines: bool = False
+    field: str = "text"
+    prompt: str | None = None
+
+
+def read(path: str | os.PathLike[str], form: Format) -> list[Document]:
+    """Documents of a file or folder; a group is a file, or a folder inside the folder with all that is in it."""
+    root = Path(path)
+    if root.is_dir():
+        documents = [document for file, name, group in _files(root) for document in _read_file(file, name, group, form)]
+    elif root.exists():
+        if root.suffix not in _SUFFIXES:
+            raise ScoreError(
+                f"{root}: texts are read from {', '.join(_SUFFIXES)} or a folder of such, not {root.suffix or 'this'}"
+            )
+        documents = list(_read_file(root, root.name, root.stem, form))
+    else:
+        raise ScoreError(f"{root}: there is no such file or folder of texts")
+    if not documents:
+        raise ScoreError(f"{root} holds no document")
+    return documents
+
+
+def listed(texts: Any) -> list[Document]:
+    """Documents given in Python: a sequence of Document, or a mapping of group to texts or (prompt, answer) pairs."""
+    if isinstance(texts, Mapping):
+        documents = [
+            _document(item, group, place) for group, items in texts.items() for place, item in enumerate(items)
+        ]
+    elif isinstance(texts, Sequence) and all(isinstance(item, Document) for item in texts):
+        documents = list(texts)
+    else:
+        raise ScoreError(
+            "texts must be the path of a file or folder, a mapping of group to texts, or a sequence of Document, got "
+            f"{type(texts).__name__}"
+        )
+    if not documents:
+        raise ScoreError("there is no document to score")
+    return documents
+
+
+def encoded(document: Document) -> tuple[bytes, bytes]:
+    """Prompt and text in UTF-8."""
+    try:
+        return document.prompt.encode(), document.text.encode()
+    except UnicodeEncodeError as problem:
+        raise ScoreError(f"{document.name}: half a surrogate pair is no Unicode text: {problem}") from None
+
+
+def _document(item: Any, group: str, place: int) -> Document:
+    name = f"{group}[{place}]"
+    if isinstance(item, str):
+        return Document(item, name=name, group=group)
+    if isinstance(item, Sequence) and len(item) == 2 and all(isinstance(part, str) for part in item):
+        return Document(item[1], prompt=item[0], name=name, group=group)
+    raise ScoreError(f"{name}: expected a text or a pair (prompt, answer), got {type(item).__name__}")
+
+
+def _files(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Files of a folder with the name and the group of each, in an order that every machine agrees on."""
+    found = sorted(
+        (path.relative_to(root) for path in root.rglob("*") if path.is_file()), key=lambda path: path.as_posix()
+    )
+    shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    left_out = [path.as_posix() for path in shown if path.suffix not in _SUFFIXES]
+    if left_out:
+        warnings.warn(
+            f"{root}: left out, not {', '.join(_SUFFIXES)}: {listing(left_out)}", MixfastWarning, stacklevel=2
+        )
+    # Files of one stem, a.txt and a.jsonl, would share a group that is neither a file nor a folder.
+    groups: dict[str, str] = {}
+    for path in shown:
+        if path.suffix not in _SUFFIXES:
+            continue
+        whole = len(path.parts) > 1
+        group, source = (path.parts[0], "/") if whole else (path.stem, path.name)
+        if groups.setdefault(group, source) != source:
+            raise ScoreError(f"{root}: two sources of texts would share the group {group!r}; rename one of them")
+        yield root / path, path.as_posix(), group
+
+
+def _read_file(file: Path, name: str, group: str, form: Format) -> Iterator[Document]:
+    try:
+        if file.suffix == ".parquet":
+            yield from _parquet(file, name, group, form)
+        elif file.suffix == ".jsonl":
+            yield from _jsonl(file, name, group, form)
+        else:
+            text = _text(file)
+            if not form.lines:
+                yield Document(text, name=name, group=group)
+                return
+            for place, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+                yield Document(line.removesuffix("\r"), name=f"{name}:{place}", group=group)
+    except UnicodeDecodeError as problem:
+        raise ScoreError(f"{file} is not UTF-8: {problem}") from None
+
+
+def _text(file: Path) -> str:
+    # Bytes as they are: universal newlines would change what is counted and scored.
+    return file.read_bytes().decode("utf-8-sig")
+
+
+def _jsonl(file: Path, name: str, group: str, form: Format) -> Iterator[Document]:
+    for place, line in enumerate(_text(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as problem:
+            raise ScoreError(f"{file}, line {place} is not JSON: {problem}") from None
+        if not isinstance(record, dict):
+            raise ScoreError(f"{file}, line {place} is no JSON object but {type(record).__name__}")
+        yield _record(record, f"{file}, line {place}", f"{name}:{place}", group, form)
+
+
+def _parquet(file: Path, name: str, group: str, form: Format) -> Iterator[Document]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise ScoreError(f"{file}: parquet needs pyarrow; install it with: pip install 'mixfast[io]'") from None
+    try:
+        table = parquet.ParquetFile(file)
+        present = [key for key in (form.field, form.prompt) if key in table.schema_arrow.names]
+        columns = present if len(present) == 1 + (form.prompt is not None) else None
+        batches = [batch.to_pylist() for batch in table.iter_batches(columns=columns)]
+    except (OSError, ValueError) as problem:
+        raise ScoreError(f"{file} is no readable parquet file: {problem}") from None
+    for place, record in enumerate((record for batch in batches for record in batch), start=1):
+        yield _record(record, f"{file}, row {place}", f"{name}:{place}", group, form)
+
+
+def _record(record: dict[str, Any], where: str, name: str, group: str, form: Format) -> Document:
+    parts = []
+    for key in (form.field, form.prompt):
+        if key is None:
+            parts.append("")
+        elif key not in record:
+            raise ScoreError(f"{where} has no field {key!r}; its fields are {listing(record)}")
+        elif not isinstance(record[key], str):
+            raise ScoreError(f"{where}: the field {key!r} is {type(record[key]).__name__}, expected text")
+        else:
+            parts.append(record[key])
+    return Document(parts[0], prompt=parts[1], name=name, group=group)

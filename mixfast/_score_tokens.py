@@ -1,0 +1,134 @@
+"""Documents as tokens: what is scored, the bytes each token stands for, and what makes two tokenizers the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._score_texts import Document, encoded
+from mixfast.errors import ScoreError
+
+Integers = NDArray[np.int64]
+
+# Documents encoded by one call of the tokenizer, which works in parallel inside.
+_AT_ONCE = 256
+# Parts of a tokenizer's json that text without special tokens does not pass through.
+_UNUSED = ("version", "truncation", "padding", "post_processor", "decoder")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One document: its tokens (with BOS where there is one), the first that is scored, and bytes of the scored ones."""
+
+    ids: Integers
+    first: int
+    n_bytes: int
+    # Of each scored token; None where the tokenizer does not say which text a token stands for.
+    token_bytes: Integers | None
+
+    @property
+    def count(self) -> int:
+        """Tokens scored."""
+        return max(self.ids.size - self.first, 0)
+
+
+def bos_of(tokenizer: Any, bos: str, name: str) -> int | None:
+    """Id of the token that documents begin with: "auto" (the tokenizer's BOS, if it has one), "none", or a token."""
+    if bos == "none":
+        return None
+    if bos == "auto":
+        found = tokenizer.bos_token_id
+    else:
+        found = tokenizer.get_vocab().get(bos)
+        if found is None:
+            raise ScoreError(
+                f'{name}: its tokenizer has no token {bos!r}; bos is "auto", "none" or a token of every expert'
+            )
+    return None if found is None else int(found)
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """A digest that two tokenizers share when they cut every text alike into the same ids, wherever they were loaded from."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        known: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+    else:
+        known = json.loads(backend.to_str())
+        for key in _UNUSED:
+            known.pop(key, None)
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def tokenize(tokenizer: Any, documents: Sequence[Document], bos: int | None) -> Iterator[Tokens]:
+    """Encode documents without special tokens but the BOS.
+
+    A document with a prompt is encoded as one text. What the encoded prompt has in common with it at the start is the
+    prompt; the rest is scored. So a space between both goes with the word after it, as models have seen it.
+    """
+    for start in range(0, len(documents), _AT_ONCE):
+        part = documents[start : start + _AT_ONCE]
+        wholes, offsets = _encode(tokenizer, [document.prompt + document.text for document in part])
+        prompts = [document.prompt for document in part if document.prompt]
+        prompt_ids = iter(_encode(tokenizer, prompts)[0] if prompts else ())
+        for place, document in enumerate(part):
+            ids = np.asarray(wholes[place], dtype=np.int64)
+            first = _common(ids, np.asarray(next(prompt_ids), dtype=np.int64)) if document.prompt else 0
+            if bos is not None:
+                ids = np.concatenate(([bos], ids))
+            # Nothing stands before the first token that it could be predicted from.
+            skipped = 1 if bos is None and first == 0 else 0
+            where = None if offsets is None else offsets[place]
+            yield _tokens(tokenizer, document, ids, first + skipped, bos is not None, where)
+
+
+def _encode(tokenizer: Any, texts: list[str]) -> tuple[list[list[int]], list[Any] | None]:
+    found = tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_offsets_mapping=bool(tokenizer.is_fast),
+        truncation=False,
+        padding=False,
+        verbose=False,
+    )
+    return found["input_ids"], found.get("offset_mapping")
+
+
+def _common(whole: Integers, prompt: Integers) -> int:
+    """Length of the common beginning."""
+    n = min(whole.size, prompt.size)
+    apart = np.flatnonzero(whole[:n] != prompt[:n])
+    return int(apart[0]) if apart.size else n
+
+
+def _tokens(tokenizer: Any, document: Document, ids: Integers, scored_from: int, has_bos: bool, offsets: Any) -> Tokens:
+    """The document's tokens; `scored_from` counts tokens of text, that is, without the BOS."""
+    prompt, text = encoded(document)
+    first = scored_from + has_bos
+    if first >= ids.size:
+        return Tokens(ids, ids.size, 0, None if offsets is None else np.zeros(0, dtype=np.int64))
+    if offsets is None:
+        unscored = 0
+        if scored_from and not prompt:
+            unscored = len(tokenizer.decode(ids[has_bos:first].tolist()).encode(errors="replace"))
+        return Tokens(ids, first, max(len(text) - unscored, 0), None)
+    # Each token ends where its text ends; the first of those that share a character has all its bytes.
+    ends = _byte_positions(document.prompt + document.text)[np.asarray(offsets, dtype=np.int64)[:, 1]]
+    ends = np.maximum.accumulate(np.maximum(ends, len(prompt)))
+    ends[-1] = len(prompt) + len(text)
+    before = ends[scored_from - 1] if scored_from else len(prompt)
+    token_bytes = np.diff(ends[scored_from:], prepend=before)
+    return Tokens(ids, first, int(token_bytes.sum()), token_bytes)
+
+
+def _byte_positions(text: str) -> Integers:
+    """Where in its UTF-8 form each character of a text begins, and where the last ends."""
+    points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    width = 1 + (points > 0x7F).astype(np.int64) + (points > 0x7FF) + (points > 0xFFFF)
+    return np.concatenate(([0], np.cumsum(width)))

@@ -1,0 +1,827 @@
+"""Scoring with Hugging Face models: equal to the models' own log-softmax, whatever the batches, windows, shards and ranks."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixfast import ExpertTable, _score_experts, _score_head, _score_parts, _score_ranks, _score_run, cli, mde
+from mixfast import score as scoring
+from mixfast._score_tokens import Tokens
+from mixfast._score_windows import windows
+from mixfast.errors import BackendError, MixfastError, MixfastWarning, ScoreError
+from mixfast.score import Document, read_texts, score, score_documents
+
+torch = pytest.importorskip("torch", reason="scoring needs torch: pip install 'mixfast[score]'")
+pytest.importorskip("transformers", reason="scoring needs transformers: pip install 'mixfast[score]'")
+# From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
+transformers = _score_experts.load_transformers()
+
+ROOT = Path(__file__).resolve().parent.parent
+KINDS = ["llama", "gpt_neox", "gemma2", "qwen2", "olmo2", "cohere", "granite"]
+WINDOW = 24
+
+TEXTS = [
+    "the cat sat on the mat and the dog sat on the log, while a bird sang in the tree",
+    "naïve café: 12 \N{MULTIPLICATION SIGN} 3 = 36 — déjà vu \N{GRINNING FACE}",
+    "a",
+    "def main(): return 0\n\nprint(main())\n",
+    "on and on " * 30,
+    "mat log dog cat",
+]
+DOCUMENTS = [Document(text, name=f"text {place}") for place, text in enumerate(TEXTS)]
+
+
+def make_tokenizer(size=300, bos="<s>"):
+    """A byte-level BPE trained on the texts; another size is another tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(TEXTS * 3, trainer)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token=bos, eos_token="</s>")
+
+
+def make_model(kind, seed=0, vocabulary=320, **changes):
+    torch.manual_seed(seed)
+    sizes = {
+        "vocab_size": vocabulary,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        # Far above what training starts from: the logits must differ for a softcap or a scale to show.
+        "initializer_range": 0.4,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": None,
+    }
+    special = {
+        "gemma2": {"head_dim": 8, "final_logit_softcapping": 4.0, "num_key_value_heads": 2, "sliding_window": 16},
+        "qwen2": {"tie_word_embeddings": True, "num_key_value_heads": 2},
+        "llama": {"tie_word_embeddings": False, "num_key_value_heads": 2},
+        "cohere": {"logit_scale": 0.25, "num_key_value_heads": 2},
+        "granite": {"logits_scaling": 8.0, "num_key_value_heads": 2},
+    }
+    config = transformers.AutoConfig.for_model(kind, **{**sizes, **special.get(kind, {}), **changes})
+    return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+
+def reference(model, ids, first, window, stride, bos):
+    """log p of each token from `first` on: one forward pass for each, over the window that the rules give it."""
+    out = []
+    for t in range(first, len(ids)):
+        start = 0 if t <= window else -(-(t - window) // stride) * stride
+        context = list(ids[start:t])
+        if bos and start:
+            context[0] = ids[0]
+        with torch.inference_mode():
+            logits = model(torch.tensor([context])).logits[0, -1].double()
+        out.append(float(logits.log_softmax(0)[ids[t]]))
+    return np.array(out)
+
+
+def expected(model, tokenizer, text, window=WINDOW, stride=10):
+    ids = [0, *tokenizer(text, add_special_tokens=False)["input_ids"]]
+    return reference(model, ids, 1, window, stride, True)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, tokenizer):
+    """Two experts of different kinds, a third with another tokenizer, as folders."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, kind, tok in [
+        ("web", "llama", tokenizer),
+        ("code", "qwen2", tokenizer),
+        ("odd", "gpt_neox", make_tokenizer(280)),
+    ]:
+        make_model(kind, seed=len(name)).save_pretrained(root / name)
+        tok.save_pretrained(root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def pair(runs):
+    return [runs / "web", runs / "code"]
+
+
+@pytest.fixture(scope="module")
+def truth(pair):
+    """The table of the two experts at both levels, without files, in small batches."""
+    return {level: score(pair, DOCUMENTS, level=level, window=WINDOW, stride=10) for level in ("sequence", "token")}
+
+
+def same(a, b, tolerance=1e-4):
+    assert a.domains == b.domains
+    assert a.group_names == b.group_names
+    for field in ("length", "bytes", "sequence", "group"):
+        assert np.array_equal(getattr(a, field), getattr(b, field)), field
+    assert np.allclose(a.loglik, b.loglik, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_token_is_as_the_model_says(kind, tokenizer):
+    model = make_model(kind)
+    found = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, stride=10, batch_tokens=100)
+    want = [expected(model, tokenizer, text) for text in TEXTS]
+    assert found.count.tolist() == [len(values) for values in want]
+    assert np.abs(found.logprob - np.concatenate(want)).max() < 1e-5
+    # Flat predictions would hide any mistake.
+    assert found.logprob.std() > 0.5
+    assert np.allclose(found.loglik, [values.sum() for values in want], atol=1e-4)
+
+
+@pytest.mark.parametrize("budget", [1, 40, 100_000])
+def test_batches_change_nothing(budget, tokenizer):
+    model = make_model("llama")
+    whole = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, stride=10)
+    parts = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, stride=10, batch_tokens=budget)
+    alone = [score_documents(model, tokenizer, [one], window=WINDOW, stride=10).logprob for one in DOCUMENTS]
+    assert np.allclose(parts.logprob, whole.logprob, rtol=0, atol=1e-5)
+    assert np.allclose(np.concatenate(alone), whole.logprob, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize(("window", "stride"), [(2, 1), (5, 5), (8, 3), (8, 8), (100, 50)])
+def test_windows_score_each_token_once_with_enough_before_it(window, stride, bos):
+    for n in range(2, 40):
+        for first in range(1, n):
+            tokens = Tokens(np.arange(n), first, n, None)
+            place = first
+            for one in windows(0, tokens, window, stride, bos):
+                assert one.inputs.size <= window
+                scored = one.targets[one.first :]
+                assert scored.tolist() == list(range(place, place + scored.size))
+                assert one.at == place - first
+                for target, before in zip(scored, range(one.first + 1, window + 1), strict=False):
+                    context = one.inputs[:before]
+                    assert context[-1] == target - 1 or (bos and context.size == 1)
+                    real = context.size - (bos and one.inputs[0] == 0)
+                    assert real >= min(window - stride, target - bos)
+                place += scored.size
+            assert place == n
+
+
+def test_a_small_chunk_of_logits_is_the_same(tokenizer, monkeypatch):
+    model = make_model("gemma2")
+    whole = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW)
+    monkeypatch.setattr(_score_head, "_CHUNK", 1000)
+    assert np.allclose(score_documents(model, tokenizer, DOCUMENTS, window=WINDOW).logprob, whole.logprob, atol=1e-6)
+
+
+def test_a_head_with_a_bias(tokenizer):
+    model = make_model("phi", num_key_value_heads=4, partial_rotary_factor=0.5)
+    torch.nn.init.normal_(model.lm_head.bias)
+    found = score_documents(model, tokenizer, DOCUMENTS[:1], window=64)
+    assert np.abs(found.logprob - expected(model, tokenizer, TEXTS[0], 64)).max() < 1e-5
+
+
+def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
+    seen = {}
+
+    class Hidden:
+        device = torch.device("cuda")
+
+    class Kernels:
+        @staticmethod
+        def token_logprob(hidden, head, target, *, bias=None, softcap=None, scale=1.0, ignore_index=-100):
+            seen.update(hidden=hidden, head=head, target=target, bias=bias, softcap=softcap, scale=scale)
+            return "answer"
+
+    monkeypatch.setattr(_score_head._backend, "kernels", lambda: Kernels)
+    hidden = Hidden()
+    head = _score_head.Head("weight", "bias", 30.0, 0.5)
+    assert head.logprob(hidden, "target") == "answer"
+    assert seen == {
+        "hidden": hidden,
+        "head": "weight",
+        "target": "target",
+        "bias": "bias",
+        "softcap": 30.0,
+        "scale": 0.5,
+    }
+
+
+# What is refused about a model.
+
+
+def test_a_head_that_is_not_understood_is_refused(tokenizer):
+    model = make_model("cohere")
+    model.config.logit_scale = 1.0
+    with pytest.raises(ScoreError, match=r"tiny: log-probabilities .* differ .*CohereForCausalLM does something"):
+        score_documents(model, tokenizer, DOCUMENTS, name="tiny")
+
+
+def test_no_head(tokenizer):
+    model = make_model("llama")
+    model.lm_head = None
+    with pytest.raises(ScoreError, match="tiny: LlamaForCausalLM has no output embeddings"):
+        score_documents(model, tokenizer, DOCUMENTS, name="tiny")
+
+
+def test_tokens_that_the_model_does_not_know(tokenizer):
+    with pytest.raises(ScoreError, match=r"tiny: text 0 has the token .*knows 200 tokens and its tokenizer 300"):
+        score_documents(make_model("llama", vocabulary=200), tokenizer, DOCUMENTS, name="tiny")
+
+
+def test_hidden_states_that_are_not_finite_name_the_document(tokenizer):
+    model = make_model("llama")
+    damaged = tokenizer(" bird", add_special_tokens=False)["input_ids"][-1]
+    assert damaged not in tokenizer(TEXTS[5])["input_ids"]
+    with torch.no_grad():
+        model.model.embed_tokens.weight[damaged] = torch.nan
+    with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* of text 0"):
+        score_documents(model, tokenizer, [DOCUMENTS[5], DOCUMENTS[0]], name="tiny")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:] = torch.nan
+    with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* very first tokens"):
+        score_documents(model, tokenizer, DOCUMENTS, name="tiny")
+
+
+def test_mixed_types_and_devices(tokenizer):
+    model = make_model("llama")
+    model.lm_head.to(torch.float64)
+    with pytest.raises(ScoreError, match=r"tiny: hidden states are torch.float32 on cpu and the head is torch.float64"):
+        score_documents(model, tokenizer, DOCUMENTS, name="tiny")
+    model = make_model("llama")
+    model.model.layers[1].to(torch.bfloat16)
+    with pytest.raises(ScoreError, match="tiny: the backbone of LlamaForCausalLM fails on the first tokens"):
+        score_documents(model, tokenizer, DOCUMENTS, name="tiny")
+    model.lm_head.to("meta")
+    with pytest.raises(ScoreError, match="tiny: the model lies on several devices"):
+        score_documents(model, tokenizer, DOCUMENTS, name="tiny")
+
+
+def test_the_model_is_left_as_it_was(tokenizer):
+    model = make_model("llama").train()
+    score_documents(model, tokenizer, DOCUMENTS[:1])
+    assert model.training
+    assert all(one.requires_grad for one in model.parameters())
+
+
+# Memory.
+
+
+def run_out_above(monkeypatch, limit):
+    """Let the forward pass fail above so many tokens, as a GPU does."""
+    real, sizes = _score_head.hidden_states, []
+
+    def limited(model, ids, mask):
+        if ids.numel() > limit:
+            raise torch.OutOfMemoryError("injected")
+        sizes.append(ids.numel())
+        return real(model, ids, mask)
+
+    monkeypatch.setattr("mixfast._score_windows.hidden_states", limited)
+    return sizes
+
+
+def test_running_out_of_memory_halves_the_batch(tokenizer, monkeypatch):
+    model = make_model("llama")
+    whole = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, stride=10)
+    sizes = run_out_above(monkeypatch, 60)
+    found = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, stride=10, batch_tokens=1000)
+    assert np.allclose(found.logprob, whole.logprob, rtol=0, atol=1e-5)
+    assert max(sizes) > WINDOW  # batches of one would work as well, and be slow
+    run_out_above(monkeypatch, 10)
+    with pytest.raises(ScoreError, match=f"tiny: out of memory on a single window of {WINDOW} tokens"):
+        score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, name="tiny")
+
+
+# What is scored: BOS, bytes, prompts.
+
+
+def test_without_a_bos_the_first_token_is_not_scored(tokenizer):
+    model = make_model("llama")
+    found = score_documents(model, tokenizer, DOCUMENTS, window=64, bos="none")
+    ids = [tokenizer(text)["input_ids"] for text in TEXTS]
+    assert found.count.tolist() == [len(one) - 1 for one in ids]
+    want = reference(model, ids[0], 1, 64, 32, False)
+    assert np.abs(found.logprob[: want.size] - want).max() < 1e-5
+    first = [len(tokenizer.decode(one[:1]).encode()) for one in ids]
+    ascii_only = [place for place, text in enumerate(TEXTS) if text.isascii()]
+    assert [found.n_bytes[p] for p in ascii_only] == [len(TEXTS[p]) - first[p] for p in ascii_only]
+    # The BOS by name is the BOS.
+    named = score_documents(model, tokenizer, DOCUMENTS, window=64, bos="<s>")
+    assert np.array_equal(named.logprob, score_documents(model, tokenizer, DOCUMENTS, window=64).logprob)
+    with pytest.raises(ScoreError, match="tiny: its tokenizer has no token '<nope>'"):
+        score_documents(model, tokenizer, DOCUMENTS, bos="<nope>", name="tiny")
+
+
+def test_bytes_are_those_of_utf8(tokenizer):
+    found = score_documents(make_model("llama"), tokenizer, DOCUMENTS)
+    assert found.n_bytes.tolist() == [len(text.encode()) for text in TEXTS]
+    assert found.token_bytes.size == found.count.sum()
+    assert np.add.reduceat(found.token_bytes, np.cumsum(found.count) - found.count).tolist() == found.n_bytes.tolist()
+    # A token that has its characters to itself has their bytes.
+    for token, size in zip(tokenizer(TEXTS[0])["input_ids"], found.token_bytes, strict=False):
+        assert len(tokenizer.decode([token])) == size
+
+
+@pytest.mark.parametrize("gap", ["", " "])
+def test_an_answer_after_its_prompt(gap, tokenizer):
+    model = make_model("llama")
+    prompt, answer = "the cat sat on the" + gap, "mat and the log" if gap else " mat and the log"
+    found = score_documents(
+        model, tokenizer, [Document(answer, prompt=prompt), Document("dog", prompt="cat")], window=64
+    )
+    whole = [0, *tokenizer(prompt + answer)["input_ids"]]
+    # In both cases the space belongs to the word after it.
+    start = 1 + len(tokenizer("the cat sat on the")["input_ids"])
+    want = reference(model, whole, start, 64, 32, True)
+    assert found.count[0] == want.size
+    assert np.abs(found.logprob[: want.size] - want).max() < 1e-5
+    assert found.n_bytes.tolist() == [len(answer), 3]
+    # log p(answer | prompt) is a difference of log p of texts.
+    full = score_documents(model, tokenizer, [prompt + answer, "the cat sat on the"], window=64)
+    assert found.loglik[0] == pytest.approx(full.loglik[0] - full.loglik[1], abs=1e-4)
+
+
+def test_a_long_prompt_gives_the_answer_a_full_window(tokenizer):
+    model = make_model("llama")
+    prompt = "on and on " * 12
+    found = score_documents(model, tokenizer, [Document("dog", prompt=prompt)], window=WINDOW, stride=10)
+    ids = [0, *tokenizer(prompt + "dog")["input_ids"]]
+    want = reference(model, ids, len(ids) - found.count[0], WINDOW, 10, True)
+    assert np.abs(found.logprob - want).max() < 1e-5
+
+
+# Whole tables.
+
+
+def test_tables_hold_what_the_experts_say(pair, truth, tokenizer):
+    models = [transformers.AutoModelForCausalLM.from_pretrained(path) for path in pair]
+    want = [np.concatenate([expected(model, tokenizer, text) for text in TEXTS]) for model in models]
+    token = truth["token"]
+    assert token.domains == ("web", "code")
+    assert np.abs(token.loglik - np.stack(want, axis=1)).max() < 1e-5
+    assert token.length is None
+    assert token.bytes.sum() == sum(len(text.encode()) for text in TEXTS)
+    sequence = truth["sequence"]
+    assert sequence.dtype == np.float64
+    assert sequence.length.tolist() == np.bincount(token.sequence).tolist()
+    assert np.allclose(
+        sequence.loglik, [token.loglik[token.sequence == i].sum(axis=0) for i in range(len(TEXTS))], atol=1e-4
+    )
+
+
+def test_a_table_keeps_its_bytes(truth, tmp_path):
+    table = truth["sequence"]
+    table.save(tmp_path / "table.npz")
+    same(ExpertTable.load(tmp_path / "table.npz"), table, 0.0)
+    assert table.rows([3, 1]).bytes.tolist() == table.bytes[[3, 1]].tolist()
+    assert table.select(["code"]).bytes is table.bytes
+    stacked = mde.stack({"a": table, "b": table})
+    assert stacked.bytes.tolist() == table.bytes.tolist() * 2
+    grouped = ExpertTable.from_loglik(table.loglik, group=[1, 0, 1, 0, 1, 0], bytes=np.arange(6))
+    assert grouped.bytes.tolist() == [1, 3, 5, 0, 2, 4]
+    for wrong, what in [([-1] * 6, "bytes is negative"), ([1.5] * 6, "must be integers"), ([1], "expected \\(6,\\)")]:
+        with pytest.raises(MixfastError, match=what):
+            ExpertTable.from_loglik(table.loglik, bytes=wrong)
+
+
+def test_per_byte_divides_by_bytes(pair, truth):
+    table = score(pair, DOCUMENTS, per="byte", window=WINDOW, stride=10)
+    assert table.length.tolist() == truth["sequence"].bytes.tolist()
+    assert np.allclose(table.loglik, truth["sequence"].loglik, atol=1e-4)
+
+
+def test_groups_and_pairs_from_a_mapping(pair):
+    table = score(pair, {"a": ["cat", "dog"], "b": [("the cat", " sat")]})
+    assert table.group_names == ("a", "b")
+    assert table.group.tolist() == [0, 0, 1]
+
+
+def test_documents_without_a_token_are_named_and_left_out(pair):
+    with pytest.warns(MixfastWarning, match=r"2 of 4 documents are left out.*a\[1\], a\[3\]"):
+        table = score(pair, {"a": ["cat", "", "dog", ""]})
+    assert len(table) == 2
+    with pytest.warns(MixfastWarning, match=r"1 of 2 documents are left out.*a\[0\]"):
+        assert len(score(pair, {"a": ["a", "the dog"]}, bos="none", level="token")) > 0
+    with pytest.raises(ScoreError, match="no document can be scored"):
+        score(pair, {"a": ["", ""]})
+
+
+def test_different_tokenizers_are_compared_per_byte(runs, pair, tmp_path):
+    three = [*pair, runs / "odd"]
+    with pytest.warns(MixfastWarning, match=r"different tokenizers \(web, code; odd\): lengths are UTF-8 bytes"):
+        table = score(three, DOCUMENTS)
+    assert table.length.tolist() == [len(text.encode()) for text in TEXTS]
+    with pytest.raises(ScoreError, match=r"different tokenizers .*level \"sequence\""):
+        score(three, DOCUMENTS, level="token")
+    with pytest.raises(ScoreError, match='give per "byte"'):
+        score(three, DOCUMENTS, per="token")
+    with pytest.raises(ScoreError, match="score different text; give a bos"):
+        score(three, DOCUMENTS, bos="none")
+    # The same tokenizer in another folder, with other habits about BOS and EOS, is the same tokenizer.
+    other = tmp_path / "code"
+    shutil.copytree(runs / "code", other)
+    file = other / "tokenizer.json"
+    kept = json.loads(file.read_text())
+    kept["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    file.write_text(json.dumps(kept))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert score([pair[0], other], DOCUMENTS).length.tolist() != table.length.tolist()
+
+
+def test_a_bos_that_only_some_have(runs, pair, tmp_path):
+    shutil.copytree(runs / "code", tmp_path / "code")
+    make_tokenizer(bos=None).save_pretrained(tmp_path / "code")
+    with pytest.raises(ScoreError, match="the tokenizers of code have no BOS"):
+        score([pair[0], tmp_path / "code"], DOCUMENTS)
+    assert len(score([pair[0], tmp_path / "code"], DOCUMENTS, bos="<s>")) == len(DOCUMENTS)
+
+
+# Folders that hold no expert.
+
+
+def test_wrong_folders(runs, tmp_path):
+    def refused(match, *paths, **named):
+        with pytest.raises(ScoreError, match=match):
+            score(named or list(paths), DOCUMENTS)
+
+    refused("there is no folder", tmp_path / "missing")
+    refused(r"expert .* no config.json", tmp_path)
+    refused("there is no expert", *[])
+    refused("several experts are called web", runs / "web", runs / "code" / ".." / "web")
+    with pytest.raises(ScoreError, match="give a list of folders"):
+        score(str(runs / "web"), DOCUMENTS)
+
+    def damaged(name, change):
+        shutil.copytree(runs / "web", tmp_path / name)
+        change(tmp_path / name)
+        return tmp_path / name
+
+    def shortened(path):
+        file = path / "model.safetensors"
+        os.truncate(file, file.stat().st_size - 10)
+
+    refused(r"expert short: .*model.safetensors has .* bytes and its header promises", damaged("short", shortened))
+    refused(
+        r"expert tiny: .*no readable header", damaged("tiny", lambda path: os.truncate(path / "model.safetensors", 5))
+    )
+
+    def indexed(path):
+        (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-00002.safetensors"}}))
+
+    refused(r"expert index: .* names model-00002.safetensors, which", damaged("index", indexed))
+    refused(
+        "expert bare: no causal language model", damaged("bare", lambda path: (path / "model.safetensors").unlink())
+    )
+    refused(
+        "expert untold: no tokenizer",
+        damaged("untold", lambda path: [(path / f"tokenizer{end}").unlink() for end in (".json", "_config.json")]),
+    )
+    refused(
+        r"expert config: .*config.json cannot be read",
+        damaged("config", lambda path: (path / "config.json").write_text("{")),
+    )
+
+    def headless(path):
+        from safetensors.torch import load_file, save_file
+
+        weights = load_file(path / "model.safetensors")
+        del weights["lm_head.weight"]
+        save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+
+    refused(r"expert headless: .* lack lm_head.weight, .*no head", damaged("headless", headless))
+
+    def exchanged(path):
+        make_model("llama", vocabulary=200).save_pretrained(path)
+
+    refused("expert exchanged: text 0 has the token", damaged("exchanged", exchanged))
+
+
+def test_settings_that_mean_nothing(pair, tmp_path, monkeypatch):
+    def refused(match, error=ScoreError, **settings):
+        with pytest.raises(error, match=match):
+            score(pair, DOCUMENTS, **settings)
+
+    refused("level is 'word'", level="word")
+    refused("per is 'word'", per="word")
+    refused('per "byte" is for level', level="token", per="byte")
+    refused("window is 1 ", window=1)
+    refused("stride 9;", window=8, stride=9)
+    refused("batch_tokens is 0", batch_tokens=0)
+    refused("dtype is 'int8'", dtype="int8")
+    refused("device is 'tpu'", BackendError, device="tpu")
+    refused(r"written as .npz", out=tmp_path / "table.csv")
+    refused("there is no folder", out=tmp_path / "a" / "table.npz")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused("finds no CUDA device", BackendError, device="cuda")
+    with pytest.raises(ScoreError, match="sequence of Document, got list"):
+        score(pair, ["text"])
+
+
+def test_the_gpu_of_a_rank(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert _score_experts.device_of("auto") == "cuda:3"
+    assert _score_experts.device_of("cuda:1") == "cuda:1"
+    with pytest.raises(BackendError, match="no device cuda:7: torch finds 4"):
+        _score_experts.device_of("cuda:7")
+    assert _score_experts.dtype_of("auto", "cuda:3") == "auto"
+
+
+# Texts.
+
+
+def test_texts_of_files_and_folders(tmp_path):
+    (tmp_path / "news.txt").write_bytes("Ünicode\r\nsecond\n".encode())
+    (tmp_path / "asked.jsonl").write_text(
+        '{"q": "2+2?", "a": " 4", "text": "x"}\n\n{"q": "3?", "a": "y", "text": "z"}\n'
+    )
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "b.txt").write_text("b")
+    (tmp_path / "deep" / "er" / "a.txt").write_text("a")
+    (tmp_path / ".hidden.txt").write_text("no")
+    whole = read_texts(tmp_path)
+    assert [(one.text, one.name, one.group) for one in whole] == [
+        ("x", "asked.jsonl:1", "asked"),
+        ("z", "asked.jsonl:3", "asked"),
+        ("b", "deep/b.txt", "deep"),
+        ("a", "deep/er/a.txt", "deep"),
+        ("Ünicode\r\nsecond\n", "news.txt", "news"),
+    ]
+    assert [one.text for one in read_texts(tmp_path / "news.txt", lines=True)] == ["Ünicode", "second"]
+    asked = read_texts(tmp_path / "asked.jsonl", field="a", prompt="q")
+    assert [(one.prompt, one.text) for one in asked] == [("2+2?", " 4"), ("3?", "y")]
+    (tmp_path / "notes.md").write_text("no")
+    with pytest.warns(MixfastWarning, match=r"left out.*notes.md"):
+        assert len(read_texts(tmp_path)) == 5
+
+
+def test_texts_of_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow: pip install 'mixfast[io]'")
+    import pyarrow.parquet as parquet
+
+    parquet.write_table(pa.table({"text": ["one", "two"], "n": [1, 2]}), tmp_path / "t.parquet")
+    assert [(one.text, one.name) for one in read_texts(tmp_path / "t.parquet")] == [
+        ("one", "t.parquet:1"),
+        ("two", "t.parquet:2"),
+    ]
+    with pytest.raises(ScoreError, match=r"row 1 has no field 'body'; its fields are text, n"):
+        read_texts(tmp_path / "t.parquet", field="body")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ScoreError, match=r"bad.parquet is no readable parquet file"):
+        read_texts(tmp_path / "bad.parquet")
+
+
+def test_texts_that_are_refused(tmp_path, pair):
+    def refused(name, data, match, **options):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ScoreError, match=match):
+            read_texts(tmp_path / name, **options)
+        (tmp_path / name).unlink()
+
+    refused(r"a.jsonl", b'{"text": "x"}\n{"text', "a.jsonl, line 2 is not JSON")
+    refused(r"a.jsonl", b'{"body": "x"}\n', "a.jsonl, line 1 has no field 'text'; its fields are body")
+    refused(r"a.jsonl", b'{"text": "x"}\n', "line 1 has no field 'answer'", prompt="question")
+    refused(r"a.jsonl", b'{"text": 3}\n', "the field 'text' is int")
+    refused(r"a.jsonl", b"[]\n", "no JSON object but list")
+    refused(r"a.jsonl", b"\n", "holds no document")
+    refused(r"a.txt", b"\xff\xfe", "a.txt is not UTF-8")
+    refused(r"a.csv", b"x", "texts are read from .txt, .jsonl, .parquet or a folder")
+    with pytest.raises(ScoreError, match="no such file or folder"):
+        read_texts(tmp_path / "missing")
+    with pytest.raises(ScoreError, match="holds no document"):
+        read_texts(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "a.jsonl").write_text("{}")
+    with pytest.raises(ScoreError, match="share the group 'a'"):
+        read_texts(tmp_path)
+    with pytest.raises(ScoreError, match=r"g\[0\]: half a surrogate pair"):
+        score(pair, {"g": ["\ud800"]})
+    with pytest.raises(ScoreError, match=r"g\[1\]: expected a text or a pair"):
+        score(pair, {"g": ["x", 3]})
+
+
+# Interrupted runs.
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(monkeypatch, parts):
+    """Let a run end after so many parts; the list says which were computed."""
+    real, done = _score_run._part, []
+
+    def counted(ready, documents, level, tell):
+        if len(done) == parts:
+            raise Interrupted
+        done.append((ready.name, [one.name for one in documents]))
+        return real(ready, documents, level, tell)
+
+    monkeypatch.setattr(_score_run, "_part", counted)
+    return done
+
+
+@pytest.mark.parametrize("level", ["sequence", "token"])
+def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch, small_shards):
+    out = tmp_path / "table.npz"
+    settings = {"level": level, "window": WINDOW, "stride": 10, "out": out}
+    n_shards = len(_score_parts.shards(DOCUMENTS))
+    assert n_shards > 2
+    first = interrupt_after(monkeypatch, n_shards + 1)
+    with pytest.raises(Interrupted):
+        score(pair, DOCUMENTS, **settings)
+    assert not out.exists()
+    # What a kill leaves behind is no part.
+    (tmp_path / "table.npz.parts" / f".{1:04d}-{2:06d}.npz.99.tmp").write_bytes(b"half")
+    monkeypatch.undo()
+    monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
+    rest = interrupt_after(monkeypatch, 99)
+    told = []
+    table = score(pair, DOCUMENTS, **settings, progress=told.append)
+    assert len(first) + len(rest) == 2 * n_shards
+    assert not [one for one in rest if one in first]
+    same(table, truth[level])
+    same(ExpertTable.load(out), table, 0.0)
+    assert list(tmp_path.iterdir()) == [out]
+    assert told[-1].part == told[-1].parts == 2 * n_shards
+    assert told[-1].expert == "code"
+
+
+def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards):
+    out = tmp_path / "table.npz"
+    moved = tmp_path / "moved"
+    shutil.copytree(runs / "web", moved / "web")
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(Interrupted):
+        score([moved / "web", pair[1]], DOCUMENTS, window=WINDOW, out=out)
+
+    def refused(match, experts, documents=DOCUMENTS, **settings):
+        with pytest.raises(ScoreError, match=match):
+            score(experts, documents, **{"window": WINDOW, "out": out, **settings})
+
+    refused("what differs: the texts", pair, DOCUMENTS[:-1])
+    refused(r"what differs: window \(then 24, now 32\)", pair, stride=12, window=32)
+    refused("what differs: experts", pair[:1])
+    # An expert in another place is the same, and one trained on is not.
+    with pytest.raises(Interrupted):
+        score(pair, DOCUMENTS, window=WINDOW, out=out)
+    make_model("llama", seed=99).save_pretrained(moved / "web")
+    refused(r"what differs: experts \(web\)", [moved / "web", pair[1]])
+    part = next((tmp_path / "table.npz.parts").glob("*.npz"))
+    part.write_bytes(part.read_bytes()[:50])
+    monkeypatch.undo()
+    monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
+    refused(f"{part.name} is damaged", pair)
+    part.parent.joinpath("run.json").unlink()
+    refused(r"holds parts but no run.json", pair)
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "mixfast", "score", *map(str, arguments)]
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+
+
+@pytest.fixture(scope="module")
+def text_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    for place, text in enumerate(TEXTS):
+        (folder / f"{place}.jsonl").write_text(json.dumps({"text": text}) + "\n")
+    return folder
+
+
+def test_a_killed_process_loses_no_part(pair, text_folder, tmp_path):
+    out = tmp_path / "table.npz"
+    # The second part never ends.
+    stuck = (
+        "import mixfast._score_run as run, mixfast._score_parts as parts, time\n"
+        "parts._SHARD_BYTES = 100\nreal, calls = run._part, []\n"
+        "def slow(*a):\n    calls.append(1)\n    return real(*a) if len(calls) < 2 else time.sleep(600)\n"
+        "run._part = slow\n"
+        f"run_out = __import__('mixfast.score').score.score({[str(p) for p in pair]!r}, {str(text_folder)!r}, out={str(out)!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", stuck], env=environment(), cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("table.npz.parts/*.npz")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert [path.name for path in tmp_path.glob("table.npz.parts/*.npz")] == ["0000-000000.npz"]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("level", ["sequence", "token"])
+def test_two_ranks_share_the_work(level, pair, text_folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "table.npz"
+    arguments = ["--experts", *pair, "--texts", text_folder, "--out", out, "--level", level]
+    team = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            command(*arguments),
+            env=environment(**team, RANK=str(rank), LOCAL_RANK=str(rank)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        for rank in range(2)
+    ]
+    printed = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert "6 rows" in printed[0][0] or level == "token"
+    assert printed[1][0] == ""
+    same(ExpertTable.load(out), score(pair, text_folder, level=level))
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_ranks_share_all_jobs_among_them(monkeypatch):
+    for jobs in range(20):
+        for world in range(1, 6):
+            shares = [list(_score_ranks.Ranks(rank, world).mine(jobs)) for rank in range(world)]
+            assert [job for share in shares for job in share] == list(range(jobs))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(ScoreError, match="RANK is 2 and WORLD_SIZE 1"), _score_ranks.ranks():
+        pass
+    monkeypatch.setenv("RANK", "x")
+    with pytest.raises(ScoreError, match="RANK is 'x'"), _score_ranks.ranks():
+        pass
+
+
+# The command.
+
+
+def test_the_command(pair, text_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["score", "--experts", *map(str, pair), "--texts", str(text_folder), "--out", "t.npz"]) == 0
+    printed = capsys.readouterr()
+    assert "wrote t.npz: 6 rows x 2 experts" in printed.out
+    assert printed.err == ""
+    assert ExpertTable.load("t.npz").group_names == tuple("012345")
+    assert cli.main(["solve", "t.npz", "--no-intervals", "--no-ranges"]) == 0
+    named = [f"a={pair[0]}", str(pair[1])]
+    (tmp_path / "lines.txt").write_text("the cat\nthe dog\n")
+    options = [
+        "--lines",
+        "--level",
+        "token",
+        "--window",
+        "16",
+        "--stride",
+        "8",
+        "--batch-tokens",
+        "50",
+        "--out",
+        "t.npz",
+    ]
+    assert cli.main(["score", "--experts", *named, "--texts", "lines.txt", *options]) == 0
+    table = ExpertTable.load("t.npz")
+    assert table.domains == ("a", "code")
+    assert np.unique(table.sequence).size == 2
+    capsys.readouterr()
+    assert cli.main(["score", "--experts", str(tmp_path), "--texts", "lines.txt", "--out", "t.npz"]) == 2
+    assert "has no config.json" in capsys.readouterr().err
+    assert cli.main(["score", "--experts", "a=x", "a=y", "--texts", "lines.txt", "--out", "t.npz"]) == 2
+    assert "--experts names a twice" in capsys.readouterr().err
+
+
+def test_the_module_is_no_public_name_and_imports_nothing_heavy():
+    import mixfast
+
+    assert mixfast.score is scoring
+    assert "score" not in mixfast.__all__
+    code = (
+        "import sys, mixfast.score; sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'pyarrow')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
