@@ -14,6 +14,8 @@ from typing import Any
 from mixfast.errors import BackendError, ScoreError, domain_names, listing
 
 _INSTALL = "install it with: pip install 'mixfast[score]'"
+# Names that transformers gives a tokenizer which is its tokenizer.json and nothing else.
+_PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # Read of a file of weights to recognise it: its ends and so many places between. Training changes every part of it.
 _PIECES, _PIECE = 64, 1 << 14
 
@@ -100,12 +102,22 @@ def fingerprint(path: Path) -> str:
 def load_tokenizer(name: str, path: Path) -> Any:
     """The tokenizer of a model's folder."""
     transformers = load_transformers()
+    loader = transformers.PreTrainedTokenizerFast if _is_plain(path) else transformers.AutoTokenizer
     with _quiet(transformers):
         try:
-            return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+            return loader.from_pretrained(path, local_files_only=True)
         except Exception as problem:
             # Damage and missing packages surface as almost any exception.
             raise ScoreError(f"expert {name}: no tokenizer can be read from {path}: {problem}") from None
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether the folder says that its tokenizer.json is all: AutoTokenizer puts some architectures' own rules in its place."""
+    try:
+        told = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (path / "tokenizer.json").is_file() and told.get("tokenizer_class") in _PLAIN
 
 
 def load_config(name: str, path: Path) -> Any:

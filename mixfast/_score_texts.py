@@ -50,7 +50,9 @@ def read(path: str | os.PathLike[str], form: Format) -> list[Document]:
     """Documents of a file or folder; a group is a file, or a folder inside the folder with all that is in it."""
     root = Path(path)
     if root.is_dir():
-        documents = [document for file, name, group in _files(root) for document in _read_file(file, name, group, form)]
+        documents = [
+            document for file, name, group in list(_files(root)) for document in _read_file(file, name, group, form)
+        ]
     elif root.exists():
         if root.suffix not in _SUFFIXES:
             raise ScoreError(
