@@ -151,7 +151,10 @@ def load_model(name: str, path: Path, device: str, dtype: str) -> Any:
                 else "is it complete?"
             )
         )
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except torch.OutOfMemoryError as problem:
+        raise ScoreError(f"expert {name} does not fit on {device}: {problem}") from None
 
 
 def device_of(wish: str) -> str:

@@ -72,9 +72,10 @@ class Folder:
         """Make the folder, or refuse one that another run has left."""
         self.path.mkdir(exist_ok=True)
         told = self.path / "run.json"
-        if told.exists():
+        begun = any(self.path.glob("*.npz"))
+        if begun and told.exists():
             self._compare(told)
-        elif any(self.path.glob("*.npz")):
+        elif begun:
             raise ScoreError(
                 f"{self.path} holds parts but no run.json, so nobody knows of what; delete the folder to start anew"
             )

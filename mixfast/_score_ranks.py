@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from mixfast.errors import ScoreError
 
@@ -20,6 +21,7 @@ class Ranks:
 
     rank: int
     world: int
+    group: Any = None
 
     def mine(self, jobs: int) -> range:
         """The jobs of this rank: neighbours, so that few experts are loaded by each."""
@@ -32,7 +34,7 @@ class Ranks:
         import torch.distributed as distributed
 
         try:
-            distributed.barrier()
+            distributed.barrier(group=self.group)
         except RuntimeError as problem:
             raise ScoreError(f"rank {self.rank}: another rank ended early, and says why itself ({problem})") from None
 
@@ -48,15 +50,16 @@ def ranks() -> Iterator[Ranks]:
         return
     import torch.distributed as distributed
 
-    # Whose process group it is ends it.
-    own = not distributed.is_initialized()
-    if own:
+    # A training script may have a group, whose patience is too short for us and whose end is not ours to decide.
+    joined = distributed.is_initialized()
+    if joined:
+        found = replace(found, group=distributed.new_group(backend="gloo", timeout=_PATIENCE))
+    else:
         distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield found
     finally:
-        if own:
-            distributed.destroy_process_group()
+        distributed.destroy_process_group(found.group)
 
 
 def _number(key: str, default: int) -> int:

@@ -18,7 +18,7 @@ from mixfast._score_parts import Folder, Memory, Part
 from mixfast._score_ranks import Ranks, ranks
 from mixfast._score_texts import Document, encoded
 from mixfast._score_tokens import bos_of, fingerprint
-from mixfast._score_windows import Scorer, check_window, default_window, scorer
+from mixfast._score_windows import Scorer, choose_window, longest_window, scorer
 from mixfast.errors import MixfastWarning, ScoreError, listing
 from mixfast.tables import ExpertTable
 
@@ -205,11 +205,8 @@ def _unit(experts: Sequence[Expert], digests: Sequence[str], documents: Sequence
 
 def _window(experts: Sequence[Expert], settings: Settings) -> tuple[int, int]:
     """One window for all experts: a longer context would be an advantage of one over another."""
-    allowed = {one.name: default_window(loading.load_config(one.name, one.path)) for one in experts}
-    window = min(allowed.values()) if settings.window is None else settings.window
-    stride = max(window // 2, 1) if settings.stride is None else settings.stride
-    check_window(window, stride, "score")
-    return window, stride
+    allowed = {f"expert {one.name}": longest_window(loading.load_config(one.name, one.path)) for one in experts}
+    return choose_window(allowed, settings.window, settings.stride)
 
 
 def _finish(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixfast._score_head import Head, head_of, hidden_states, verify
 from mixfast._score_texts import Document
 from mixfast._score_tokens import Integers, Tokens, bos_of, tokenize
-from mixfast.errors import ScoreError
+from mixfast.errors import ScoreError, listing
 
 # Tokens of a batch, padding included: enough to keep the processor busy, little against the weights.
 _BATCH_CPU, _BATCH_CUDA = 4096, 32768
@@ -31,11 +31,30 @@ class Window:
     at: int
 
 
-def default_window(config: Any) -> int:
-    """The longest context the configuration of a model allows, 2048 at most."""
+def longest_window(config: Any) -> int | None:
+    """The longest context that the configuration of a model allows; None where it names none."""
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    longest = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
-    return min([length for length in longest if isinstance(length, int) and length > 1] + [_LONGEST])
+    known = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    return min((length for length in known if isinstance(length, int) and length > 1), default=None)
+
+
+def choose_window(allowed: Mapping[str, int | None], window: int | None, stride: int | None) -> tuple[int, int]:
+    """Window and stride as given, or the longest that models allow, by name, and half of it; refuse what leaves tokens out."""
+    limits = {name: length for name, length in allowed.items() if length is not None}
+    if window is None:
+        window = min([*limits.values(), _LONGEST])
+    over = {name: length for name, length in limits.items() if length < window}
+    if over:
+        raise ScoreError(
+            f"window is {window} tokens, more than the longest context of "
+            + listing(f"{name} ({length})" for name, length in over.items())
+        )
+    stride = max(window // 2, 1) if stride is None else stride
+    if window < 2 or not 1 <= stride <= window:
+        raise ScoreError(
+            f"window is {window} and stride {stride}; expected a window of at least 2 tokens and a stride from 1 to it"
+        )
+    return window, stride
 
 
 def windows(document: int, tokens: Tokens, window: int, stride: int, bos: bool) -> Iterator[Window]:
@@ -185,9 +204,7 @@ def scorer(
     if len(devices) > 1:
         raise ScoreError(f"{name}: the model lies on several devices ({', '.join(sorted(devices))}); it must be on one")
     head = head_of(model, name)
-    window = default_window(model.config) if window is None else window
-    stride = max(window // 2, 1) if stride is None else stride
-    check_window(window, stride, name)
+    window, stride = choose_window({name: longest_window(model.config)}, window, stride)
     embedded = model.get_input_embeddings().weight.shape[0]
     default = _BATCH_CUDA if head.weight.device.type == "cuda" else _BATCH_CPU
     made = Scorer(
@@ -206,11 +223,3 @@ def scorer(
         with torch.inference_mode():
             verify(model, head, torch.from_numpy(first.ids[None, :window]).to(head.weight.device), name)
     return made
-
-
-def check_window(window: int, stride: int, name: str) -> None:
-    """Refuse windows that would leave tokens out."""
-    if window < 2 or not 1 <= stride <= window:
-        raise ScoreError(
-            f"{name}: window is {window} and stride {stride}; expected a window of at least 2 tokens and a stride from 1 to it"
-        )

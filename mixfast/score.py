@@ -182,7 +182,8 @@ def score(
         What ``length`` counts at level "sequence", and so what a loss is per. Experts with different tokenizers have
         bytes in common only: "auto" is tokens for one tokenizer and bytes, with a warning, for several.
     window : int, optional
-        Tokens of context and of a forward pass; by default the most that every expert allows, 2048 at most.
+        Tokens of context and of a forward pass; by default the most that every expert allows, 2048 at most. One for all
+        experts: a longer context would be an advantage of one over another.
     stride : int, optional
         Windows of long documents start every so many tokens; half the window by default. Each token is scored once, after
         at least ``window - stride`` tokens of its document, or all that precede it.
@@ -225,7 +226,7 @@ def score(
     An expert is loaded at a time and held against its own logits on a few tokens first. All logits are never kept: they are
     computed for a block of tokens and reduced, on a GPU inside one kernel. Under ``torchrun`` each rank takes a share of
     (expert, part of the texts); rank 0 joins them and all ranks return the same table, so `out` must lie in a folder that
-    they share.
+    they share. Tokenizers see the texts as they are: the name of a special token in a text becomes that token.
 
     References
     ----------

@@ -14,7 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, _score_experts, _score_head, _score_parts, _score_ranks, _score_run, cli, mde
+from mixfast import (
+    ExpertTable,
+    _cli_score,
+    _score_experts,
+    _score_head,
+    _score_parts,
+    _score_ranks,
+    _score_run,
+    cli,
+    mde,
+)
 from mixfast import score as scoring
 from mixfast._score_tokens import Tokens
 from mixfast._score_windows import windows
@@ -328,6 +338,16 @@ def test_without_a_bos_the_first_token_is_not_scored(tokenizer):
         score_documents(model, tokenizer, DOCUMENTS, bos="<nope>", name="tiny")
 
 
+def test_a_tokenizer_that_does_not_say_where_its_tokens_are():
+    # One byte a token, no BOS, no offsets.
+    slow = transformers.ByT5Tokenizer()
+    assert not slow.is_fast
+    documents = [TEXTS[0], Document("ab", prompt="cd"), "x"]
+    found = score_documents(make_model("llama", vocabulary=400), slow, documents)
+    assert found.count.tolist() == found.n_bytes.tolist() == [len(TEXTS[0]) - 1, 2, 0]
+    assert found.token_bytes is None
+
+
 def test_bytes_are_those_of_utf8(tokenizer):
     found = score_documents(make_model("llama"), tokenizer, DOCUMENTS)
     assert found.n_bytes.tolist() == [len(text.encode()) for text in TEXTS]
@@ -417,7 +437,7 @@ def test_documents_without_a_token_are_named_and_left_out(pair):
         table = score(pair, {"a": ["cat", "", "dog", ""]})
     assert len(table) == 2
     with pytest.warns(MixfastWarning, match=r"1 of 2 documents are left out.*a\[0\]"):
-        assert len(score(pair, {"a": ["a", "the dog"]}, bos="none", level="token")) > 0
+        assert len(score(pair, {"a": ["a", TEXTS[0]]}, bos="none", level="token")) > 9
     with pytest.raises(ScoreError, match="no document can be scored"):
         score(pair, {"a": ["", ""]})
 
@@ -523,6 +543,7 @@ def test_settings_that_mean_nothing(pair, tmp_path, monkeypatch):
     refused('per "byte" is for level', level="token", per="byte")
     refused("window is 1 ", window=1)
     refused("stride 9;", window=8, stride=9)
+    refused(r"window is 65 tokens, more than the longest context of expert web \(64\), expert code", window=65)
     refused("batch_tokens is 0", batch_tokens=0)
     refused("dtype is 'int8'", dtype="int8")
     refused("device is 'tpu'", BackendError, device="tpu")
@@ -685,6 +706,7 @@ def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards)
     refused("what differs: the texts", pair, DOCUMENTS[:-1])
     refused(r"what differs: window \(then 24, now 32\)", pair, stride=12, window=32)
     refused("what differs: experts", pair[:1])
+    assert not out.exists()
     # An expert in another place is the same, and one trained on is not.
     with pytest.raises(Interrupted):
         score(pair, DOCUMENTS, window=WINDOW, out=out)
@@ -825,6 +847,19 @@ def test_the_command(pair, text_folder, tmp_path, capsys, monkeypatch):
     assert "has no config.json" in capsys.readouterr().err
     assert cli.main(["score", "--experts", "a=x", "a=y", "--texts", "lines.txt", "--out", "t.npz"]) == 2
     assert "--experts names a twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_progress_line(terminal, monkeypatch, capsys):
+    monkeypatch.setattr(_cli_score, "_TERMINAL_SECONDS", 0.0)
+    monkeypatch.setattr(_cli_score, "_LOG_SECONDS", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    teller = _cli_score._Teller()
+    teller(scoring.Progress("web", 2, 7, 5000, 2.0))
+    teller.end()
+    written = capsys.readouterr().err
+    assert "mixfast: web, part 2 of 7, 5,000 tokens, 2,500 tokens/s" in written
+    assert written.endswith("\x1b[K" if terminal else "\n")
 
 
 def test_the_module_is_no_public_name_and_imports_nothing_heavy():
