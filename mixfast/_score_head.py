@@ -96,8 +96,6 @@ def verify(model: Any, head: Head, ids: Any, name: str) -> None:
     ids = ids[:, :_POSITIONS]
     try:
         hidden = hidden_states(model, ids, None)
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, TypeError, ValueError) as problem:
         # Parts of several types, and backbones that take something else than tokens.
         raise ScoreError(

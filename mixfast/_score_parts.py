@@ -64,7 +64,7 @@ class Folder:
 
     def __init__(self, out: Path, description: dict[str, Any]) -> None:
         self.path = out.with_name(f"{out.name}.parts")
-        self.description = {"format": _FORMAT, **description}
+        self.description = {"format": _FORMAT, "shard": _SHARD_BYTES, **description}
         text = json.dumps(self.description, sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
@@ -107,12 +107,14 @@ class Folder:
             "another output, or delete the folder to start anew"
         )
 
-    def has(self, expert: int, shard: int) -> bool:
+    def has(self, expert: str, shard: int) -> bool:
         """Say whether a part is finished."""
         return self._file(expert, shard).exists()
 
-    def write(self, expert: int, shard: int, part: Part) -> None:
+    def write(self, expert: str, shard: int, part: Part) -> None:
         """Write a part; it appears whole or not at all."""
+        # Another machine may not see yet what rank 0 has made.
+        self.path.mkdir(exist_ok=True)
         with replacing(self._file(expert, shard)) as handle:
             np.savez(
                 handle,
@@ -123,7 +125,7 @@ class Folder:
                 token_bytes=part.token_bytes,
             )
 
-    def read(self, expert: int, shard: int) -> Part:
+    def read(self, expert: str, shard: int) -> Part:
         """Read a part, waiting a little for one of another machine."""
         file = self._file(expert, shard)
         latest = time.monotonic() + _SEEN_WITHIN
@@ -149,28 +151,29 @@ class Folder:
         """Delete the folder."""
         shutil.rmtree(self.path)
 
-    def _file(self, expert: int, shard: int) -> Path:
-        return self.path / f"{expert:04d}-{shard:06d}.npz"
+    def _file(self, expert: str, shard: int) -> Path:
+        # By name, not by place: the same experts in another order go on with these parts.
+        return self.path / f"{hashlib.sha256(expert.encode()).hexdigest()[:16]}-{shard:06d}.npz"
 
 
 class Memory:
     """The same for a run without a file: parts are kept in memory."""
 
     def __init__(self) -> None:
-        self._parts: dict[tuple[int, int], Part] = {}
+        self._parts: dict[tuple[str, int], Part] = {}
 
     def open(self) -> None:
         """Nothing is left of earlier runs."""
 
-    def has(self, expert: int, shard: int) -> bool:
+    def has(self, expert: str, shard: int) -> bool:
         """Say whether a part is finished."""
         return (expert, shard) in self._parts
 
-    def write(self, expert: int, shard: int, part: Part) -> None:
+    def write(self, expert: str, shard: int, part: Part) -> None:
         """Keep a part."""
         self._parts[expert, shard] = part
 
-    def read(self, expert: int, shard: int) -> Part:
+    def read(self, expert: str, shard: int) -> Part:
         """Return a part."""
         return self._parts[expert, shard]
 

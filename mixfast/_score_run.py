@@ -79,6 +79,47 @@ class Expert:
     tokenizer: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done, every choice made: the same on all ranks."""
+
+    experts: Sequence[Expert]
+    documents: Sequence[Document]
+    pieces: Sequence[range]
+    level: str
+    per: str
+    device: str
+    dtype: str
+    window: int
+    stride: int
+    bos: str
+    batch_tokens: int | None
+
+    def store(self, out: Path | None) -> Folder | Memory:
+        """Where parts are kept, with all that their values depend on."""
+        if out is None:
+            return Memory()
+        experts = {
+            one.name: f"{loading.fingerprint(one.path)}/{fingerprint(one.tokenizer)}/{bos_of(one.tokenizer, self.bos, one.name)}"
+            for one in self.experts
+        }
+        settings = {key: getattr(self, key) for key in ("level", "dtype", "window", "stride", "bos")}
+        return Folder(out, {"texts": parts.digest(self.documents), "experts": experts, **settings})
+
+    def load(self, expert: Expert) -> Scorer:
+        """An expert ready to score."""
+        return scorer(
+            loading.load_model(expert.name, expert.path, self.device, self.dtype),
+            expert.tokenizer,
+            self.documents,
+            name=f"expert {expert.name}",
+            window=self.window,
+            stride=self.stride,
+            bos=self.bos,
+            batch_tokens=self.batch_tokens,
+        )
+
+
 def run(
     folders: dict[str, Path],
     documents: Sequence[Document],
@@ -87,62 +128,75 @@ def run(
     progress: Callable[[Progress], None] | None,
 ) -> ExpertTable:
     """Score what is not scored yet, wait for the other ranks, and join."""
-    began = time.perf_counter()
+    plan = _plan(folders, documents, settings)
+    with ranks() as team:
+        if out is None and team.world > 1:
+            raise ScoreError(f"{team.world} ranks can only join what they score through a file: give out")
+        store = plan.store(out)
+        if team.rank == 0:
+            store.open()
+        team.wait()
+        _work(plan, team, store, progress)
+        team.wait()
+        table = None
+        if team.rank == 0:
+            table = _join(plan, store)
+            if out is not None:
+                table.save(out)
+                store.remove()
+        team.wait()
+    # All ranks but the first, which all have a file to read.
+    return ExpertTable.load(str(out)) if table is None else table
+
+
+def _plan(folders: dict[str, Path], documents: Sequence[Document], settings: Settings) -> Plan:
     device = loading.device_of(settings.device)
     for one in documents:
         encoded(one)
     experts = [Expert(name, path, loading.load_tokenizer(name, path)) for name, path in folders.items()]
-    digests = [fingerprint(one.tokenizer) for one in experts]
-    per = _unit(experts, digests, documents, settings)
-    window, stride = _window(experts, settings)
-    dtype = loading.dtype_of(settings.dtype, device)
-    with ranks() as team:
-        if out is None and team.world > 1:
-            raise ScoreError(f"{team.world} ranks can only join what they score through a file: give out")
-        store: Folder | Memory = Memory()
-        if out is not None:
-            models = {
-                one.name: f"{loading.fingerprint(one.path)}/{digest}"
-                for one, digest in zip(experts, digests, strict=True)
-            }
-            told = {"level": settings.level, "window": window, "stride": stride, "bos": settings.bos, "dtype": dtype}
-            store = Folder(out, {"texts": parts.digest(documents), "experts": models, **told})
-        if team.rank == 0:
-            store.open()
-        team.wait()
-        pieces = parts.shards(documents)
-        made: dict[str, Any] = {
-            "window": window,
-            "stride": stride,
-            "bos": settings.bos,
-            "batch_tokens": settings.batch_tokens,
-        }
-        mine = team.mine(len(experts) * len(pieces))
-        tokens_done = 0
-        ready: Scorer | None = None
-        for place, job in enumerate(mine):
-            k, shard = divmod(job, len(pieces))
-            expert = experts[k]
-            if store.has(k, shard):
-                continue
-            if ready is None or ready.name != f"expert {expert.name}":
-                # Let the last model go before the next takes its place.
-                ready = None
-                model = loading.load_model(expert.name, expert.path, device, dtype)
-                ready = scorer(model, expert.tokenizer, documents, name=f"expert {expert.name}", **made)
-                del model
+    per = _unit(experts, documents, settings)
+    # One window for all experts: a longer context would be an advantage of one over another.
+    allowed = {f"expert {one.name}": longest_window(loading.load_config(one.name, one.path)) for one in experts}
+    window, stride = choose_window(allowed, settings.window, settings.stride)
+    return Plan(
+        experts,
+        documents,
+        parts.shards(documents),
+        settings.level,
+        per,
+        device,
+        loading.dtype_of(settings.dtype, device),
+        window,
+        stride,
+        settings.bos,
+        settings.batch_tokens,
+    )
 
-            def tell(n: int, expert: Expert = expert, place: int = place) -> None:
-                nonlocal tokens_done
-                tokens_done += n
-                if progress is not None:
-                    progress(Progress(expert.name, place + 1, len(mine), tokens_done, time.perf_counter() - began))
 
-            some = [documents[i] for i in pieces[shard]]
-            store.write(k, shard, _part(ready, some, settings.level, tell))
-        ready = None
-        team.wait()
-        return _finish(team, store, experts, pieces, documents, settings.level, per, out)
+def _work(plan: Plan, team: Ranks, store: Folder | Memory, progress: Callable[[Progress], None] | None) -> None:
+    """Score this rank's share of all pairs of expert and piece, but for those that are there."""
+    began = time.perf_counter()
+    mine = team.mine(len(plan.experts) * len(plan.pieces))
+    done = 0
+    ready: tuple[Expert, Scorer] | None = None
+    for place, job in enumerate(mine):
+        k, shard = divmod(job, len(plan.pieces))
+        expert = plan.experts[k]
+        if store.has(expert.name, shard):
+            continue
+        if ready is None or ready[0] is not expert:
+            # The last model goes before the next takes its place.
+            ready = None
+            ready = expert, plan.load(expert)
+
+        def tell(n: int, expert: Expert = expert, place: int = place) -> None:
+            nonlocal done
+            done += n
+            if progress is not None:
+                progress(Progress(expert.name, place + 1, len(mine), done, time.perf_counter() - began))
+
+        documents = [plan.documents[i] for i in plan.pieces[shard]]
+        store.write(expert.name, shard, _part(ready[1], documents, plan.level, tell))
 
 
 def _part(ready: Scorer, documents: Sequence[Document], level: str, tell: Callable[[int], None]) -> Part:
@@ -165,7 +219,7 @@ def sums(logprob: NDArray[np.float32], count: NDArray[np.int64]) -> NDArray[np.f
     return found
 
 
-def _unit(experts: Sequence[Expert], digests: Sequence[str], documents: Sequence[Document], settings: Settings) -> str:
+def _unit(experts: Sequence[Expert], documents: Sequence[Document], settings: Settings) -> str:
     """What lengths count, "token" or "byte"; refuse experts whose rows would not be about the same text."""
     start = {one.name: bos_of(one.tokenizer, settings.bos, f"expert {one.name}") for one in experts}
     without = [name for name, bos in start.items() if bos is None]
@@ -174,6 +228,7 @@ def _unit(experts: Sequence[Expert], digests: Sequence[str], documents: Sequence
             f"the tokenizers of {listing(without)} have no BOS and the others have one: the first token of a document would be "
             'scored by some experts only; give bos "none", or a token that all have, such as "<|endoftext|>"'
         )
+    digests = [fingerprint(one.tokenizer) for one in experts]
     if len(set(digests)) == 1:
         return "token" if settings.per == "auto" else settings.per
     alike: dict[str, list[str]] = {}
@@ -203,75 +258,38 @@ def _unit(experts: Sequence[Expert], digests: Sequence[str], documents: Sequence
     return "byte"
 
 
-def _window(experts: Sequence[Expert], settings: Settings) -> tuple[int, int]:
-    """One window for all experts: a longer context would be an advantage of one over another."""
-    allowed = {f"expert {one.name}": longest_window(loading.load_config(one.name, one.path)) for one in experts}
-    return choose_window(allowed, settings.window, settings.stride)
-
-
-def _finish(
-    team: Ranks,
-    store: Folder | Memory,
-    experts: Sequence[Expert],
-    pieces: Sequence[range],
-    documents: Sequence[Document],
-    level: str,
-    per: str,
-    out: Path | None,
-) -> ExpertTable:
-    """Rank 0 joins the parts and writes the table, which the others then read."""
-    table = None
-    if team.rank == 0:
-        table = _join(store, experts, len(pieces), documents, level, per)
-        if out is not None:
-            table.save(out)
-            store.remove()
-    team.wait()
-    if table is None:
-        # Only rank 0 has none when there is no file, and it has a table.
-        return ExpertTable.load(str(out))
-    return table
-
-
-def _join(
-    store: Folder | Memory,
-    experts: Sequence[Expert],
-    n_pieces: int,
-    documents: Sequence[Document],
-    level: str,
-    per: str,
-) -> ExpertTable:
+def _join(plan: Plan, store: Folder | Memory) -> ExpertTable:
     """Put the parts together: a column for each expert, and what they have in common from the first."""
-    first = _whole(store, 0, n_pieces)
-    usable = np.ones(len(documents), dtype=bool)
-    values = np.empty((first.loglik.size, len(experts)), dtype=first.loglik.dtype)
-    for k, expert in enumerate(experts):
-        found = first if k == 0 else _whole(store, k, n_pieces)
+    first = _whole(store, plan.experts[0], len(plan.pieces))
+    usable = np.ones(len(plan.documents), dtype=bool)
+    values = np.empty((first.loglik.size, len(plan.experts)), dtype=first.loglik.dtype)
+    for k, expert in enumerate(plan.experts):
+        found = first if k == 0 else _whole(store, expert, len(plan.pieces))
         # In the other unit experts may differ. A document may have tokens and no bytes: those of a character begun before.
-        mine, theirs = (found.count, first.count) if per == "token" else (found.n_bytes, first.n_bytes)
+        mine, theirs = (found.count, first.count) if plan.per == "token" else (found.n_bytes, first.n_bytes)
         usable &= (found.count > 0) & (mine > 0)
         apart = np.flatnonzero(usable & (mine != theirs)).tolist()
         if apart:
             raise ScoreError(
-                f"experts {experts[0].name} and {expert.name} scored different parts of {listing(documents[i].name for i in apart)}"
+                f"experts {plan.experts[0].name} and {expert.name} scored different parts of {listing(plan.documents[i].name for i in apart)}"
             )
         values[:, k] = found.loglik
     if not usable.all():
-        _tell_left_out([documents[i].name for i in np.flatnonzero(~usable).tolist()], len(documents))
-    group = np.array([one.group for one in documents], dtype=str)
-    options: dict[str, Any] = {"domains": [one.name for one in experts]}
-    if level == "sequence":
-        length = first.count if per == "token" else first.n_bytes
+        _tell_left_out([plan.documents[i].name for i in np.flatnonzero(~usable).tolist()], len(plan.documents))
+    group = np.array([one.group for one in plan.documents], dtype=str)
+    options: dict[str, Any] = {"domains": [one.name for one in plan.experts]}
+    if plan.level == "sequence":
+        length = first.count if plan.per == "token" else first.n_bytes
         options |= {"group": group[usable], "length": length[usable], "bytes": first.n_bytes[usable]}
         return ExpertTable.from_loglik(values[usable], **options)
-    document = np.repeat(np.arange(len(documents)), first.count)
+    document = np.repeat(np.arange(len(plan.documents)), first.count)
     sizes = first.token_bytes if first.token_bytes.size else None
     return ExpertTable.from_loglik(values, group=group[document], sequence=document, bytes=sizes, **options)
 
 
-def _whole(store: Folder | Memory, expert: int, n_pieces: int) -> Part:
+def _whole(store: Folder | Memory, expert: Expert, n_pieces: int) -> Part:
     """All that an expert says."""
-    found = [store.read(expert, shard) for shard in range(n_pieces)]
+    found = [store.read(expert.name, shard) for shard in range(n_pieces)]
     return Part(
         np.concatenate([part.count for part in found]),
         np.concatenate([part.n_bytes for part in found]),

@@ -268,6 +268,47 @@ def test_hidden_states_that_are_not_finite_name_the_document(tokenizer):
         score_documents(model, tokenizer, DOCUMENTS, name="tiny")
 
 
+def spied(monkeypatch, change=lambda hidden: hidden):
+    """Masks of the batches, whose hidden states may be changed after the check at the start."""
+    real, masks = _score_head.hidden_states, []
+
+    def hidden_states(model, ids, mask):
+        masks.append((ids, mask))
+        return change(real(model, ids, mask))
+
+    monkeypatch.setattr("mixfast._score_windows.hidden_states", hidden_states)
+    return masks
+
+
+def test_a_softcap_does_not_hide_infinite_hidden_states(tokenizer, monkeypatch):
+    def overflow(hidden):
+        hidden[-1, 3, 0] = torch.inf
+        return hidden
+
+    spied(monkeypatch, overflow)
+    with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* at 1 of"):
+        score_documents(make_model("gemma2"), tokenizer, DOCUMENTS[:1], name="tiny", window=64)
+
+
+def test_padding_is_masked(tokenizer, monkeypatch):
+    masks = spied(monkeypatch)
+    short = [text for text in TEXTS if len(text) < 100]
+    score_documents(make_model("llama"), tokenizer, short, window=64)
+    ((ids, mask),) = masks
+    # The last token is a target only, and the BOS comes before the first.
+    assert sorted(mask.sum(dim=1).tolist()) == sorted(len(tokenizer(text)["input_ids"]) for text in short)
+    assert (mask[:, 1:] <= mask[:, :-1]).all()
+    assert not ids[mask == 0].any()
+
+
+def test_half_precision_is_that_of_the_model(tokenizer):
+    model = make_model("llama")
+    exact = score_documents(model, tokenizer, DOCUMENTS[:2], window=64)
+    half = score_documents(model.to(torch.bfloat16), tokenizer, DOCUMENTS[:2], window=64)
+    assert half.logprob.dtype == np.float32
+    assert 0 < np.abs(half.logprob - exact.logprob).max() < 0.5
+
+
 def test_mixed_types_and_devices(tokenizer):
     model = make_model("llama")
     model.lm_head.to(torch.float64)
@@ -676,19 +717,21 @@ def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch,
         score(pair, DOCUMENTS, **settings)
     assert not out.exists()
     # What a kill leaves behind is no part.
-    (tmp_path / "table.npz.parts" / f".{1:04d}-{2:06d}.npz.99.tmp").write_bytes(b"half")
+    (tmp_path / "table.npz.parts" / ".part-000002.npz.99.tmp").write_bytes(b"half")
     monkeypatch.undo()
     monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
     rest = interrupt_after(monkeypatch, 99)
     told = []
-    table = score(pair, DOCUMENTS, **settings, progress=told.append)
+    # In another order; that is no other run.
+    table = score(pair[::-1], DOCUMENTS, **settings, progress=told.append)
     assert len(first) + len(rest) == 2 * n_shards
     assert not [one for one in rest if one in first]
-    same(table, truth[level])
+    same(table.select(["web", "code"]), truth[level])
     same(ExpertTable.load(out), table, 0.0)
     assert list(tmp_path.iterdir()) == [out]
-    assert told[-1].part == told[-1].parts == 2 * n_shards
-    assert told[-1].expert == "code"
+    assert told[0].parts == 2 * n_shards
+    assert told[0].tokens < told[-1].tokens
+    assert {one.expert for one in told} == {"code"}
 
 
 def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards):
@@ -717,6 +760,11 @@ def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards)
     monkeypatch.undo()
     monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
     refused(f"{part.name} is damaged", pair)
+    part.unlink()
+    monkeypatch.setattr(_score_parts, "_SEEN_WITHIN", 0.0)
+    monkeypatch.setattr(_score_parts.Folder, "has", lambda *where: True)
+    refused(f"{part.name} is missing though its rank is done", pair)
+    part.parent.joinpath("other.npz").touch()
     part.parent.joinpath("run.json").unlink()
     refused(r"holds parts but no run.json", pair)
 
