@@ -200,7 +200,7 @@ class StandIn:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotConvergedWarning)
             found = exactly(task, form)
-        self.gap = max(self.gap, found.gap)
+        self.gap = max(self.gap, found.gap or 0.0)
         return found.value, found.mixture.weights
 
     def _scores(self, w: Vector) -> tuple[Matrix, dict[str, float]]:
