@@ -26,7 +26,17 @@ ALLOWED = {("proposers", "laws")}
 
 # What may be imported when `mixfast` is: everything else costs every user time and must wait inside a function.
 LIGHT = set(sys.stdlib_module_names) | {"numpy", "mixfast"}
-PRINTERS = {"cli", "_cli_design", "_cli_options", "_cli_reuse", "_cli_reuse_plan", "_cli_score", "_cli_swarm", "report", "__main__"}
+PRINTERS = {
+    "cli",
+    "_cli_design",
+    "_cli_options",
+    "_cli_reuse",
+    "_cli_reuse_plan",
+    "_cli_score",
+    "_cli_swarm",
+    "report",
+    "__main__",
+}
 
 # Loops compiled by Numba: private modules that import it when loaded, and are themselves imported inside functions only.
 LOOPS = set((ROOT / "mixfast").rglob("_*_loops.py"))
