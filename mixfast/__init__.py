@@ -17,8 +17,10 @@ from mixfast.tables import ExpertTable
 
 if TYPE_CHECKING:
     from mixfast import designs as designs
+    from mixfast import exporters as exporters
     from mixfast import mde as mde
     from mixfast import proposers as proposers
+    from mixfast import readers as readers
     from mixfast import reuse as reuse
     from mixfast import score as score
     from mixfast.designs import design
@@ -31,7 +33,7 @@ __version__ = "0.1.0"
 
 # Who solves a table, in a data loader say, does not wait for the rest: it is imported when first asked for.
 _LATER = {"Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers"}
-_MODULES = ("designs", "mde", "proposers", "reuse", "score")
+_MODULES = ("designs", "exporters", "mde", "proposers", "readers", "reuse", "score")
 
 
 def __getattr__(name: str) -> Any:

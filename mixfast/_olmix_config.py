@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixfast.errors import AlignmentError, BackendError, MixfastError, listing
+from mixfast import _yaml_documents
+from mixfast.errors import AlignmentError, MixfastError, listing
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
@@ -163,7 +164,7 @@ def read(path: str | os.PathLike[str]) -> OlmixConfig:
         If pyyaml is missing.
     """
     path = Path(path)
-    document = _section({"": _loaded(path)}, "")
+    document = _section({"": _yaml_documents.load(path, OlmixConfigError)}, "")
     swarm, priors, regression, proposer, constraints, filtering, tests = (
         _section(document, key)
         for key in ("swarm", "priors", "regression", "proposer", "constraints", "filtering", "eval")
@@ -201,29 +202,6 @@ def read(path: str | os.PathLike[str]) -> OlmixConfig:
         },
         notes=tuple(notes),
     )
-
-
-def _loaded(path: Path) -> Any:
-    try:
-        import yaml
-    except ImportError as problem:
-        raise BackendError("reading YAML needs pyyaml: pip install 'mixfast[io]'") from problem
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """The safe loader, but a key given twice is an error and not a matter of order."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            if repeated := [str(key) for index, key in enumerate(keys) if key in keys[:index]]:
-                raise OlmixConfigError(
-                    f"{path}, below line {node.start_mark.line + 1}: given twice: {listing(repeated)}"
-                )
-            return super().construct_mapping(node, deep)
-
-    try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise OlmixConfigError(f"{path} is not YAML: {problem}") from problem
 
 
 def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command `mixfast`: solve, info, score, design, fit, compare, propose, next, reuse and demo. The only part of mixfast, with the reports, that prints."""
+"""The command `mixfast`: solve, info, score, design, fit, compare, propose, next, reuse, export and demo. The only part of mixfast, with the reports, that prints."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from mixfast import _cli_design as design_commands
+from mixfast import _cli_export as export_command
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast import _cli_reuse as reuse_commands
@@ -181,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     swarm_commands.add(commands)
     design_commands.add_next(commands)
     reuse_commands.add(commands)
+    export_command.add(commands)
 
     demo = commands.add_parser("demo", help="the whole way on a small real table", allow_abbrev=False)
     demo.set_defaults(run=_demo)

@@ -29,6 +29,7 @@ LIGHT = set(sys.stdlib_module_names) | {"numpy", "mixfast"}
 PRINTERS = {
     "cli",
     "_cli_design",
+    "_cli_export",
     "_cli_options",
     "_cli_reuse",
     "_cli_reuse_plan",

@@ -1,0 +1,153 @@
+"""The command export: a mixture, to the file that a loader takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixfast import _cli_inputs as inputs
+from mixfast import _cli_options as shared
+from mixfast._cli_inputs import InputError
+from mixfast._mixture_files import _YAML_LINE, _unique, _yaml_name
+from mixfast.errors import MixtureError
+
+if TYPE_CHECKING:
+    from mixfast.exporters import Export
+
+_EXAMPLES = """\
+examples:
+  mixfast export mixture.yaml --to megatron --paths "/data/{domain}_text_document" --out blend.txt
+  mixfast export mixture.yaml --to olmo-core --paths paths.yaml --tokens counts.yaml --budget 1T
+  mixfast export mixture.yaml --to huggingface --tokens counts.yaml --documents documents.yaml --out mix.py
+  mixfast export mixture.yaml --to llama-factory --unit sequences
+
+formats, and what each takes:
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    export = commands.add_parser(
+        "export",
+        help="write a mixture for a data loader",
+        epilog=_EXAMPLES,
+        formatter_class=_Formats,
+        allow_abbrev=False,
+    )
+    export.set_defaults(run=_export)
+    export.add_argument("mixture", metavar="MIXTURE", help="yaml or json file of shares")
+    export.add_argument("--to", metavar="NAME", required=True, help="the format; below")
+    export.add_argument("--out", metavar="FILE", help="file to write; default: stdout")
+    what = export.add_argument_group("what is known of the domains")
+    what.add_argument(
+        "--paths",
+        metavar="FILE|PATTERN",
+        help="yaml or json of name: path (or a list of paths), or a pattern such as /data/{domain}",
+    )
+    what.add_argument("--tokens", metavar="FILE", help="tokens of each domain; 3.2B, 1e9 and 2_000 are fine")
+    what.add_argument("--documents", metavar="FILE", help="documents (rows) of each domain in those tokens")
+    what.add_argument("--budget", metavar="N", type=shared.checked(shared.budget), help="tokens of the training run")
+    what.add_argument(
+        "--unit",
+        metavar="documents|sequences",
+        help="what the loader draws: documents, which need --tokens and --documents, or sequences of equal length",
+    )
+    what.add_argument("--block-size", metavar="N", type=int, help="sequences of a block of levanter (default 2048)")
+
+
+class _Formats(argparse.RawDescriptionHelpFormatter):
+    """The help, which alone needs the formats loaded: their names and options below the examples."""
+
+    def add_text(self, text: str | None) -> None:
+        if text is _EXAMPLES:
+            from mixfast import exporters
+
+            rows = [f"  {to:<15}{_flags(exporters.options(to))}" for to in exporters.FORMATS]
+            text = _EXAMPLES + "\n".join(rows)
+        super().add_text(text)
+
+
+def _flags(names: tuple[str, ...]) -> str:
+    return " ".join(f"--{name.replace('_', '-')}" for name in names)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from mixfast import exporters
+    from mixfast.mixture import Mixture
+
+    takes = exporters.options(args.to)
+    given = {
+        name: getattr(args, name)
+        for name in ("paths", "tokens", "documents", "budget", "unit", "block_size")
+        if getattr(args, name) is not None
+    }
+    if unused := tuple(name for name in given if name not in takes):
+        raise InputError(f"--to {args.to} takes {_flags(takes) or 'no options'}; it has no use for {_flags(unused)}")
+    shared.check_folder("--out", args.out)
+    for name in ("tokens", "documents"):
+        if name in given:
+            given[name] = inputs.numbers(given[name], inputs.count)
+    if "{domain}" not in given.get("paths", "{domain}"):
+        given["paths"] = paths(given["paths"])
+    written = exporters.export(Mixture.load(args.mixture), args.to, **given)
+    for note in written.notes:
+        print(f"mixfast: note: {' '.join(note.split())}", file=sys.stderr)
+    _deliver(written, args.out)
+    return 0
+
+
+def _deliver(written: Export, out: str | None) -> None:
+    if out is None:
+        print(written.text, end="")
+        return
+    shared.write_together({out: written.text})
+    print(f"wrote {out}: {len(written.values)} domains for {written.format}")
+
+
+def paths(path: str) -> dict[str, str | list[str]]:
+    """Return the paths by domain of a yaml or json file: one each, or several as lines of ``- path`` or a JSON list."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        found = _json_paths(text) if Path(path).suffix.lower() == ".json" else _yaml_paths(text)
+        if not found:
+            raise InputError("it names no domain; expected lines of 'name: path'")
+        return found
+    except (InputError, MixtureError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path}: {problem}") from None
+
+
+def _json_paths(text: str) -> dict[str, str | list[str]]:
+    try:
+        document = json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as problem:
+        raise InputError(f"not JSON: {problem}") from None
+    if not isinstance(document, dict):
+        raise InputError("expected one JSON object of name to path")
+    return document
+
+
+def _yaml_paths(text: str) -> dict[str, str | list[str]]:
+    """The small part of YAML that this needs: ``name: path``, or ``name:`` and lines of ``- path`` below it."""
+    found: dict[str, str | list[str]] = {}
+    several: list[str] | None = None
+    for place, line in enumerate(text.splitlines(), start=1):
+        bare = line.strip()
+        if not bare or bare.startswith("#") or bare == "---":
+            continue
+        if bare.startswith("- "):
+            if several is None:
+                raise InputError(f"line {place}: '- path' stands below no name: {bare!r}")
+            several.append(bare[2:].strip().strip("'\""))
+            continue
+        match = _YAML_LINE.match(line.rstrip())
+        if match is None:
+            raise InputError(f"line {place} is not 'name: path': {bare!r}")
+        name, value = _yaml_name(match, place), match["value"]
+        if name in found:
+            raise InputError(f"line {place}: {name!r} is given twice")
+        several = None if value is not None else []
+        found[name] = several if several is not None else str(value).strip("'\"")
+    return found

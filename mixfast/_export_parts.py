@@ -1,0 +1,197 @@
+"""What all formats do before they write: leave out zeros, convert units, look up paths and counts, say what was done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mixfast._export_nouns import Export, ExportError
+from mixfast._mixture_files import _yaml_float, _yaml_key
+from mixfast.errors import AlignmentError, listing
+from mixfast.mixture import Mixture
+
+Paths = Mapping[str, str | Sequence[str]] | str
+Counts = Mapping[str, int]
+
+UNITS = ("sequences", "documents")
+
+
+@dataclass
+class Draft:
+    """An export in the making: the domains with a share, and the notes so far."""
+
+    format: str
+    mixture: Mixture
+    dropped: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, format: str, mixture: Mixture) -> Draft:
+        """Begin with the domains that have a share: most loaders refuse a share of 0."""
+        if not isinstance(mixture, Mixture):
+            raise ExportError(f"mixture must be a Mixture, got {type(mixture).__name__}; of a solution it is .mixture")
+        kept, dropped = mixture.drop_zeros()
+        draft = cls(format, kept, dropped)
+        if dropped:
+            draft.notes.append(f"left out, with a share of 0: {listing(dropped, limit=len(dropped))}")
+        return draft
+
+    def paths(self, given: Paths | None, what: str) -> dict[str, tuple[str, ...]]:
+        """Return the paths of each domain, at least one."""
+        if given is None:
+            raise ExportError(
+                f"{self.format} needs {what} of each domain: give paths, a mapping of domain to path "
+                "or a pattern such as /data/{domain}"
+            )
+        if isinstance(given, str):
+            if "{domain}" not in given:
+                raise ExportError(f"paths is {given!r}; a pattern for all domains must hold {{domain}}")
+            return {name: (given.replace("{domain}", name),) for name in self.mixture}
+        self._known("paths", given)
+        found = {}
+        for name in self.mixture:
+            one = given[name]
+            entries = (one,) if isinstance(one, str) else tuple(one)
+            if not entries or not all(isinstance(entry, str) and entry for entry in entries):
+                raise ExportError(f"the path of {name!r} must be a text that is not empty, or several, got {one!r}")
+            found[name] = entries
+        return found
+
+    def path(self, given: Paths | None, what: str) -> dict[str, str]:
+        """Return the path of each domain, where the format takes only one."""
+        found = self.paths(given, what)
+        several = [f"{name} ({len(entries)})" for name, entries in found.items() if len(entries) > 1]
+        if several:
+            raise ExportError(
+                f"{self.format} takes one path for a domain, got more for: {listing(several)}; "
+                "merge the files, or give the mixture a domain for each"
+            )
+        return {name: entries[0] for name, entries in found.items()}
+
+    def counts(self, given: Counts | None, what: str, why: str) -> dict[str, int]:
+        """Return a positive whole number for each domain."""
+        if given is None:
+            raise ExportError(f"{self.format} needs {what}, the number of {what} of each domain: {why}")
+        self._known(what, given)
+        wrong = [f"{name}={given[name]!r}" for name in self.mixture if not _is_count(given[name])]
+        if wrong:
+            raise ExportError(f"{what} must be whole numbers above 0 where a domain has a share, got {listing(wrong)}")
+        return {name: int(given[name]) for name in self.mixture}
+
+    def _known(self, what: str, given: Mapping[str, Any]) -> None:
+        if not isinstance(given, Mapping):
+            raise ExportError(f"{what} must be a mapping by domain, got {type(given).__name__}")
+        if any(name not in given for name in self.mixture):
+            raise AlignmentError.between("the mixture", self.mixture, what, given)
+        # `mixfast solve --out` leaves out shares of 0, so a file for all domains names more; typos are caught above.
+        unused = [name for name in given if name not in self.mixture and name not in self.dropped]
+        if unused:
+            self.notes.append(f"{what} also names what is not in the mixture: {listing(unused)}")
+
+    def elements(
+        self, unit: str | None, tokens: Counts | None, documents: Counts | None, *, raw: bool = False
+    ) -> Mixture:
+        """Return shares of what the loader draws.
+
+        Shares of tokens are those of sequences of equal length. Of documents, domain k gets a part in proportion to
+        ``share_k / mean tokens of its documents``. ``raw`` loaders draw before they pack, so the counts are needed
+        unless the caller says that all elements are equally long.
+        """
+        if unit not in (None, *UNITS):
+            raise ExportError(f"unit is {unit!r}, expected sequences or documents")
+        if unit is None:
+            unit = "documents" if raw or tokens is not None or documents is not None else "sequences"
+        if unit == "sequences":
+            if tokens is not None or documents is not None:
+                raise ExportError("tokens and documents convert shares to documents; unit is sequences: leave them out")
+            self.notes.append(
+                "shares count what is drawn, right where all of it is equally long (packed sequences); "
+                "for documents give tokens and documents"
+            )
+            return self.mixture
+        why = (
+            "it draws documents, and shares of tokens become shares of documents by their mean lengths; "
+            "where all elements are equally long, give unit sequences"
+        )
+        supply, number = self.counts(tokens, "tokens", why), self.counts(documents, "documents", why)
+        scaled = {name: share * (number[name] / supply[name]) for name, share in self.mixture.items()}
+        total = math.fsum(scaled.values())
+        drawn = Mixture(self.mixture.domains, [value / total for value in scaled.values()])
+        apart = max(drawn, key=lambda name: abs(drawn[name] - self.mixture[name]))
+        self.notes.append(
+            "shares of tokens became shares of documents by the mean lengths; the largest change: "
+            f"{apart} from {self.mixture[apart]:.4g} to {drawn[apart]:.4g}"
+        )
+        return drawn
+
+    def epochs(self, tokens: Counts | None, budget: int | None) -> dict[str, float] | None:
+        """Return how often each domain's tokens are read, or None where that was not asked for."""
+        if tokens is None and budget is None:
+            return None
+        supply = self.counts(tokens, "tokens", "with budget they say how often a domain is repeated")
+        if budget is None:
+            raise ExportError(f"{self.format} needs budget, the tokens of the whole run, with tokens")
+        return self.mixture.epochs(supply, checked_budget(budget))
+
+    def done(self, text: str, suffix: str, values: Mapping[str, float]) -> Export:
+        """Finish; notes stand above the text where the format has comments."""
+        if suffix in (".yaml", ".py"):
+            lines = [f"mixture for {self.format}, written by mixfast", *(f"note: {note}" for note in self.notes)]
+            text = "".join(f"# {one_line(line)}\n" for line in lines) + text
+        return Export(format=self.format, text=text, suffix=suffix, values=dict(values), notes=tuple(self.notes))
+
+
+def checked_budget(budget: int) -> int:
+    """Return the tokens of a run, a whole number above 0."""
+    if not _is_count(budget):
+        raise ExportError(f"budget must be a whole number of tokens above 0, got {budget!r}")
+    return int(budget)
+
+
+def _is_count(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and value > 0 and value == int(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def one_line(text: str) -> str:
+    """Return the text as one line that any file can hold: names of domains may have line breaks and control characters."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def in_order(names: Iterable[str]) -> str:
+    """Return the note that says which domain the numbers of a list belong to."""
+    names = tuple(names)
+    return f"the order of the list: {listing(names, limit=len(names))}"
+
+
+def yaml_text(document: Mapping[str, Any], indent: str = "") -> str:
+    """Return a YAML block of mappings, lists, texts, floats and integers that every YAML 1.1 or 1.2 reader takes alike."""
+    lines: list[str] = []
+    for name, value in document.items():
+        lines += _yaml_entry(f"{indent}{_yaml_key(name)}:", value, indent)
+    return "".join(lines)
+
+
+def _yaml_entry(head: str, value: Any, indent: str) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{head}\n", yaml_text(value, indent + "  ")]
+    if not isinstance(value, (list, tuple)):
+        return [f"{head} {_yaml_scalar(value)}\n"]
+    lines = [f"{head}\n"]
+    for item in value:
+        if isinstance(item, Mapping):
+            block = yaml_text(item, indent + "    ")
+            lines.append(f"{indent}  - {block[len(indent) + 4 :]}")
+        else:
+            lines.append(f"{indent}  - {_yaml_scalar(item)}\n")
+    return lines
+
+
+def _yaml_scalar(value: str | float) -> str:
+    if isinstance(value, str):
+        return _yaml_key(value)
+    return _yaml_float(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,116 @@
+"""Fine-tuning programs, which mix rows of data sets before they pack them: LLaMA-Factory, axolotl, TRL."""
+
+from __future__ import annotations
+
+from mixfast._export_nouns import Export, ExportError
+from mixfast._export_parts import Counts, Draft, Paths, checked_budget, in_order, yaml_text
+from mixfast.errors import listing
+from mixfast.mixture import Mixture
+
+
+def llama_factory(
+    mixture: Mixture, *, unit: str | None = None, tokens: Counts | None = None, documents: Counts | None = None
+) -> Export:
+    """Write the ``dataset``, ``mix_strategy`` and ``interleave_probs`` of a LLaMA-Factory configuration.
+
+    Written for llamafactory 0.9.5. Domains are the names of ``dataset_info.json``. Probabilities count examples, so
+    counts are needed, or ``unit="sequences"``.
+
+    Raises
+    ------
+    ExportError
+        If a name holds a comma, which separates names there, or counts are missing.
+    """
+    draft = Draft.of("llama-factory", mixture)
+    broken = [name for name in draft.mixture if "," in name or name != name.strip()]
+    if broken:
+        raise ExportError(f"llama-factory splits its list of names at commas; rename {listing(map(repr, broken))}")
+    shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
+    draft.notes.append("names are looked up in dataset_info.json")
+    document = {
+        "dataset": ",".join(shares),
+        "mix_strategy": "interleave_over",
+        "interleave_probs": ",".join(map(repr, shares.values())),
+    }
+    return draft.done(yaml_text(document), ".yaml", shares)
+
+
+def trl(
+    mixture: Mixture,
+    *,
+    paths: Paths | None = None,
+    unit: str | None = None,
+    tokens: Counts | None = None,
+    documents: Counts | None = None,
+) -> Export:
+    """Write the ``datasets`` of a TRL configuration, a ``path`` and a ``fraction`` for each domain.
+
+    Written for trl 1.16, where the fraction is the share of rows in the mixture; earlier versions have no such key.
+    Counts are needed, or ``unit="sequences"``.
+    """
+    draft = Draft.of("trl", mixture)
+    places = draft.path(paths, "the path or the name on the hub")
+    shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
+    draft.notes.append(in_order(shares))
+    draft.notes.append(
+        "TRL keeps the first rows of each data set, as many as no data set has to be repeated for; not when streaming"
+    )
+    document = {"datasets": [{"path": places[name], "fraction": share} for name, share in shares.items()]}
+    return draft.done(yaml_text(document), ".yaml", shares)
+
+
+def axolotl(
+    mixture: Mixture,
+    *,
+    paths: Paths | None = None,
+    tokens: Counts | None = None,
+    documents: Counts | None = None,
+    budget: int | None = None,
+) -> Export:
+    """Write the ``datasets`` of an axolotl configuration, each cut to the rows it contributes: ``split: train[:N]``.
+
+    Written for axolotl 0.19, which has no weights: it reads all rows of all data sets. Of domain k, with D_k rows of
+    N_k tokens, ``D_k * share_k * budget / N_k`` rows are kept, the first ones.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    paths : mapping of str to str, or str
+        File or name on the hub of each domain; or a pattern with ``{domain}``. Folders written by ``save_to_disk``
+        are read without their split.
+    tokens, documents : mapping of str to int
+        Tokens and rows of each domain.
+    budget : int, optional
+        Tokens of one epoch; default: the most that needs no row twice.
+
+    Returns
+    -------
+    Export
+        Its values are rows.
+
+    Raises
+    ------
+    ExportError
+        If paths or counts are missing, or a domain has fewer tokens than its share of the budget.
+    """
+    draft = Draft.of("axolotl", mixture)
+    places = draft.path(paths, "the file or the name on the hub")
+    why = "axolotl has no weights, so that many rows of each are kept as make up its share"
+    supply, rows = draft.counts(tokens, "tokens", why), draft.counts(documents, "documents", why)
+    scarcest = min(draft.mixture, key=lambda name: supply[name] / draft.mixture[name])
+    most = int(supply[scarcest] / draft.mixture[scarcest])
+    if budget is None:
+        budget = most
+        draft.notes.append(f"{budget} tokens in all, the most that needs no row twice; {scarcest} is kept whole")
+    fractions = draft.mixture.epochs(supply, checked_budget(budget))
+    # A budget equal to the most may exceed it by its rounding.
+    over = [f"{name} {fraction:.4g} times" for name, fraction in fractions.items() if fraction > 1.0 + 1e-9]
+    if over:
+        raise ExportError(
+            f"axolotl repeats no rows, and a budget of {budget} reads {listing(over)}; the most without is {most}"
+        )
+    kept = {name: min(rows[name], max(1, round(rows[name] * fraction))) for name, fraction in fractions.items()}
+    draft.notes.append(in_order(kept))
+    draft.notes.append("shares became numbers of rows, the first of each; set the type of each data set yourself")
+    document = {"datasets": [{"path": places[name], "split": f"train[:{number}]"} for name, number in kept.items()]}
+    return draft.done(yaml_text(document), ".yaml", kept)

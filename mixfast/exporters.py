@@ -1,0 +1,145 @@
+"""A mixture for the loaders that people run: what each takes as weights, in its own units, with what has to be known.
+
+>>> import mixfast
+>>> from mixfast import exporters
+>>> mixture = mixfast.Mixture(["web", "code", "books"], [0.7, 0.3, 0.0])
+>>> blend = exporters.export(mixture, "megatron", paths="/data/{domain}_text_document")
+>>> print(blend.text, end="")
+0.7 /data/web_text_document
+0.3 /data/code_text_document
+>>> blend.notes
+('left out, with a share of 0: books',)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from mixfast._export_blends import levanter, megatron, nanotron, nemo, olmix, olmo_core, streaming
+from mixfast._export_code import grain, huggingface, litdata, seqio, torchdata, webdataset
+from mixfast._export_lists import doremi, energon, maxtext, regmix
+from mixfast._export_nouns import Export, ExportError
+from mixfast._export_tuning import axolotl, llama_factory, trl
+from mixfast.mixture import Mixture
+
+__all__ = [
+    "FORMATS",
+    "Export",
+    "ExportError",
+    "axolotl",
+    "doremi",
+    "energon",
+    "export",
+    "grain",
+    "huggingface",
+    "levanter",
+    "litdata",
+    "llama_factory",
+    "maxtext",
+    "megatron",
+    "nanotron",
+    "nemo",
+    "olmix",
+    "olmo_core",
+    "options",
+    "regmix",
+    "seqio",
+    "streaming",
+    "torchdata",
+    "trl",
+    "webdataset",
+]
+
+FORMATS: Mapping[str, Callable[..., Export]] = MappingProxyType(
+    {
+        "axolotl": axolotl,
+        "doremi": doremi,
+        "energon": energon,
+        "grain": grain,
+        "huggingface": huggingface,
+        "levanter": levanter,
+        "litdata": litdata,
+        "llama-factory": llama_factory,
+        "maxtext": maxtext,
+        "megatron": megatron,
+        "nanotron": nanotron,
+        "nemo": nemo,
+        "olmix": olmix,
+        "olmo-core": olmo_core,
+        "regmix": regmix,
+        "seqio": seqio,
+        "streaming": streaming,
+        "torchdata": torchdata,
+        "trl": trl,
+        "webdataset": webdataset,
+    }
+)
+"""The function of each format, by its name."""
+
+
+def options(to: str) -> tuple[str, ...]:
+    """Return the names of what a format takes beside the mixture.
+
+    Raises
+    ------
+    ExportError
+        If the format is unknown; the known ones are listed.
+    """
+    if to not in FORMATS:
+        raise ExportError(f"the format {to!r} is not known; known are: {', '.join(FORMATS)}")
+    return tuple(inspect.signature(FORMATS[to]).parameters)[1:]
+
+
+def export(mixture: Mixture, to: str, **given: Any) -> Export:
+    """Write a mixture for a loader.
+
+    Shares have the digits that read back as the same float64 and sum to 1 exactly. Domains with a share of 0 are left
+    out, since most loaders refuse them, and named in the notes.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        Shares of training tokens.
+    to : str
+        A key of `FORMATS`.
+    paths : mapping of str to str (or to a sequence of them for olmo-core), or str
+        Where each domain lies, or a pattern that holds ``{domain}``. For formats that name places.
+    tokens : mapping of str to int
+        Tokens of each domain.
+    documents : mapping of str to int
+        Documents (rows, examples) of each domain, in the same tokens. With ``tokens`` they turn shares of tokens into
+        shares of documents, for loaders that draw documents.
+    unit : {"documents", "sequences"}, optional
+        What the loader draws. Sequences of equal length need no conversion. Default: documents where their counts are
+        given, or where the loader always draws them before it packs.
+    budget : int
+        Tokens of the whole run: with ``tokens`` it says how often each domain is repeated.
+    block_size : int, default 2048
+        Sequences of a block of levanter.
+
+    Returns
+    -------
+    Export
+        The text, the ending of its file, the numbers in it, and notes.
+
+    Raises
+    ------
+    ExportError
+        If the format is unknown, takes no such option, or needs one that is missing; or the loader would refuse the
+        result.
+    AlignmentError
+        If a domain with a share is missing from paths or counts; both sets are shown.
+
+    Notes
+    -----
+    ``options(to)`` names the options that a format takes. The functions behind it are here by their names, with a
+    docstring each that says which version they were written for.
+    """
+    takes = options(to)
+    unknown = [name for name in given if name not in takes]
+    if unknown:
+        raise ExportError(f"{to} takes {', '.join(takes) or 'no options'}; it has no use for {', '.join(unknown)}")
+    return FORMATS[to](mixture, **given)
