@@ -62,7 +62,7 @@ def nemo(mixture: Mixture, *, paths: Paths | None = None) -> Export:
 
 def _words(draft: Draft, paths: Paths | None) -> dict[str, str]:
     prefixes = draft.path(paths, "the path prefix of the tokenised files")
-    broken = [f"{name}: {prefix!r}" for name, prefix in prefixes.items() if len(prefix.split()) != 1]
+    broken = [f"{name}: {prefix!r}" for name, prefix in prefixes.items() if prefix.split() != [prefix]]
     if broken:
         raise ExportError(f"{draft.format} splits its list at white space, so a prefix has none; got {broken[0]}")
     return prefixes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ from mixfast._mixture_files import _yaml_float, _yaml_key
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture
 
-Paths = Mapping[str, str | Sequence[str]] | str
+Path = str | os.PathLike[str]
+Paths = Mapping[str, Path | Sequence[Path]] | str
 Counts = Mapping[str, int]
 
 UNITS = ("sequences", "documents")
@@ -53,7 +55,7 @@ class Draft:
         found = {}
         for name in self.mixture:
             one = given[name]
-            entries = (one,) if isinstance(one, str) else tuple(one)
+            entries = tuple(map(_as_text, one if isinstance(one, (list, tuple)) else (one,)))
             if not entries or not all(isinstance(entry, str) and entry for entry in entries):
                 raise ExportError(f"the path of {name!r} must be a text that is not empty, or several, got {one!r}")
             found[name] = entries
@@ -148,6 +150,11 @@ def checked_budget(budget: int) -> int:
     if not _is_count(budget):
         raise ExportError(f"budget must be a whole number of tokens above 0, got {budget!r}")
     return int(budget)
+
+
+def _as_text(path: Any) -> Any:
+    """Return the text of a path object, and anything else as it is, to be refused by name."""
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
 
 
 def _is_count(value: Any) -> bool:
