@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast._cli_inputs import InputError
-from mixfast._mixture_files import _YAML_LINE, _unique, _yaml_name
+from mixfast._mixture_files import _unique, _yaml_name
 from mixfast.errors import MixtureError
 
 if TYPE_CHECKING:
@@ -26,6 +27,17 @@ examples:
 
 formats, and what each takes:
 """
+
+
+# A colon ends the name only before white space: dclm:code and s3://bucket hold others.
+_ENTRY = re.compile(
+    r"""
+    \s* (?: "(?P<double>(?:[^"\\]|\\.)*)" | '(?P<single>(?:[^']|'')*)' | (?P<plain>[^\s"'#:&*!|>%@`{}\[\],?-][^#]*?) )
+    \s*: (?:\s+(?P<value>[^\s#].*))? (?:\s+\#.*)?\Z
+    """,
+    re.VERBOSE,
+)
+_PATH = re.compile(r"""(?: "([^"\\]*)" | '([^']*)' | ([^\s"'#&*!|>%@`{}\[\],?].*?) )(?:\s+\#.*)?\Z""", re.VERBOSE)
 
 
 def add(commands: Any) -> None:
@@ -140,14 +152,21 @@ def _yaml_paths(text: str) -> dict[str, str | list[str]]:
         if bare.startswith("- "):
             if several is None:
                 raise InputError(f"line {place}: '- path' stands below no name: {bare!r}")
-            several.append(bare[2:].strip().strip("'\""))
+            several.append(_path(bare[2:].strip(), place))
             continue
-        match = _YAML_LINE.match(line.rstrip())
+        match = _ENTRY.match(line.rstrip())
         if match is None:
             raise InputError(f"line {place} is not 'name: path': {bare!r}")
-        name, value = _yaml_name(match, place), match["value"]
+        name = _yaml_name(match, place)
         if name in found:
             raise InputError(f"line {place}: {name!r} is given twice")
-        several = None if value is not None else []
-        found[name] = several if several is not None else str(value).strip("'\"")
+        several = [] if match["value"] is None else None
+        found[name] = _path(match["value"], place) if several is None else several
     return found
+
+
+def _path(text: str, place: int) -> str:
+    match = _PATH.match(text)
+    if match is None:
+        raise InputError(f"line {place}: {text!r} is no path; quote it, and write several as lines of '- path'")
+    return next(group for group in match.groups() if group is not None)

@@ -24,7 +24,9 @@ def llama_factory(
     draft = Draft.of("llama-factory", mixture)
     broken = [name for name in draft.mixture if "," in name or name != name.strip()]
     if broken:
-        raise ExportError(f"llama-factory splits its list of names at commas; rename {listing(map(repr, broken))}")
+        raise ExportError(
+            f"llama-factory splits its list of names at commas and strips them; rename {listing(map(repr, broken))}"
+        )
     shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
     draft.notes.append("names are looked up in dataset_info.json")
     document = {

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mixfast import Mixture, cli, exporters
+from mixfast import Mixture, _cli_export, cli, exporters
 
 
 @pytest.fixture
@@ -65,6 +65,27 @@ def test_help_lists_the_formats_and_their_options(run):
     assert "--tokens --documents --budget" in out
 
 
+PATHS = """\
+---
+# comment
+web: s3://bucket/web # here
+dclm:code: /a b/c#d
+"with: colon": "/q #r"
+'it''s':   # several
+  - 'x y' # first
+  - /z:0
+c: ./d:e
+"""
+
+
+def test_paths_files_are_read_as_yaml_reads_them(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    (tmp_path / "paths.yaml").write_text(PATHS)
+    found = _cli_export.paths(str(tmp_path / "paths.yaml"))
+    assert found == yaml.safe_load(PATHS)
+    assert found["it's"] == ["x y", "/z:0"]
+
+
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
 def test_paths_in_both_kinds_of_file(run, tmp_path, suffix):
     text = {"yaml": "web: w\ncode: c\nbooks: b\n", "json": '{"web": "w", "code": ["c"], "books": "b"}'}[suffix]
@@ -82,6 +103,7 @@ def test_paths_in_both_kinds_of_file(run, tmp_path, suffix):
         (["--to", "doremi", "--unit", "sequences"], "--to doremi takes no options; it has no use for --unit"),
         (["--to", "megatron", "--paths", "absent.yaml"], "absent.yaml: No such file or directory"),
         (["--to", "megatron", "--paths", "bad.yaml"], "bad.yaml: line 2 is not 'name: path': '[c]'"),
+        (["--to", "megatron", "--paths", "flow.yaml"], "flow.yaml: line 1: '[a, b]' is no path; quote it, and write"),
         (["--to", "megatron", "--paths", "twice.yaml"], "twice.yaml: line 2: 'web' is given twice"),
         (["--to", "megatron", "--paths", "list.yaml"], "list.yaml: line 1: '- path' stands below no name"),
         (["--to", "megatron", "--paths", "empty.yaml"], "empty.yaml: it names no domain"),
@@ -100,6 +122,7 @@ def test_paths_in_both_kinds_of_file(run, tmp_path, suffix):
 def test_refusals_are_one_line(run, tmp_path, arguments, message):
     (tmp_path / "bad.yaml").write_text("web: w\n[c]\n")
     (tmp_path / "twice.yaml").write_text("web: w\nweb: x\n")
+    (tmp_path / "flow.yaml").write_text("web: [a, b]\n")
     (tmp_path / "list.yaml").write_text("- w\n")
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     (tmp_path / "bad.json").write_text("[1]")

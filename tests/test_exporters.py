@@ -298,7 +298,7 @@ def test_refusals(to, given, error, message):
 
 
 def test_a_name_with_a_comma_is_refused_where_it_separates():
-    with pytest.raises(ExportError, match="splits its list of names at commas; rename 'a,b'"):
+    with pytest.raises(ExportError, match="splits its list of names at commas and strips them; rename 'a,b'"):
         exporters.llama_factory(Mixture(["a,b", "c"], [0.5, 0.5]), unit="sequences")
 
 
