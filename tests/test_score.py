@@ -218,7 +218,7 @@ def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
             seen.update(hidden=hidden, head=head, target=target, bias=bias, softcap=softcap, scale=scale)
             return "answer"
 
-    monkeypatch.setattr(_score_head._backend, "kernels", lambda: Kernels)
+    monkeypatch.setattr(_score_head._backend, "gpu_kernels", lambda: Kernels)
     hidden = Hidden()
     head = _score_head.Head("weight", "bias", 30.0, 0.5)
     assert head.logprob(hidden, "target") == "answer"
