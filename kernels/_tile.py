@@ -97,6 +97,32 @@ def split(shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return high, (shares - high.double()).float()
 
 
+def checked(
+    loglik: torch.Tensor, weight: torch.Tensor | float, mixtures: torch.Tensor, columns: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | float, torch.Tensor | None]:
+    """Log-likelihoods, weights and columns as the kernels read them; refuse what they would read beyond its end, or elsewhere."""
+    if loglik.ndim != 2 or not loglik.is_floating_point():
+        raise TypeError(f"loglik is {loglik.dtype} of shape {tuple(loglik.shape)}; expected floating (n, K)")
+    for name, tensor, length in (
+        ("weight", weight, loglik.shape[0]),
+        ("columns", columns, mixtures.shape[-1]),
+        ("mixtures", mixtures, None),
+    ):
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        if tensor.device != loglik.device:
+            raise ValueError(f"loglik is on {loglik.device} and {name} on {tensor.device}; move them to one device")
+        if length is not None and tuple(tensor.shape) != (length,):
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected ({length},)")
+    if columns is None and mixtures.shape[-1] != loglik.shape[1]:
+        raise ValueError(f"the mixtures have {mixtures.shape[-1]} shares and loglik {loglik.shape[1]} experts")
+    return (
+        loglik if loglik.stride(1) == 1 else loglik.contiguous(),
+        weight.contiguous() if isinstance(weight, torch.Tensor) else weight,
+        None if columns is None else columns.contiguous(),
+    )
+
+
 def torch_tile(
     loglik: torch.Tensor,
     weight: torch.Tensor | float,
@@ -105,17 +131,16 @@ def torch_tile(
     wide: bool,
     rows: slice,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Probabilities (r, C), weights (r,) and what was subtracted (r,) of those of the rows that have a weight, in plain torch."""
+    """Probabilities (r, C), weights (r,) and what was subtracted (r,), in plain torch; 1 where a row has no weight."""
     part = loglik[rows]
-    if isinstance(weight, torch.Tensor):
-        c = weight[rows].double()
-        used = c > 0.0
-        if not bool(used.all()):
-            part, c = part[used], c[used]
-    else:
-        c = torch.full((part.shape[0],), weight, dtype=torch.float64, device=loglik.device)
     part = part if columns is None else part.index_select(1, columns)
     part = part.double() if wide else part.float()
+    if isinstance(weight, torch.Tensor):
+        c = weight[rows].double()
+        # A row of weight 0 may hold anything; picking the others would make the host wait for their number.
+        part = torch.where(c[:, None] > 0.0, part, 0.0)
+    else:
+        c = torch.full((part.shape[0],), weight, dtype=torch.float64, device=loglik.device)
     if not shift or not part.shape[0]:
         return part.exp(), c, None
     top = part.amax(dim=1)

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, multiply, torch_tile
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, checked, exponential, logarithm, multiply, torch_tile
 
 # Factors in [1, 2) that float32 holds the product of.
 FACTORS = 64
@@ -72,7 +72,8 @@ def _mixture_nll(
         offset = tl.zeros((ROWS,), dtype=tl.float64)
         last_row = tl.minimum(first_row + ROWS * FACTORS, stop)
         for block in range(first_row, last_row, ROWS):
-            row = block + tl.arange(0, ROWS)
+            # int64 whatever the loop counts in: n * K passes 2^31.
+            row = block + tl.arange(0, ROWS).to(tl.int64)
             row_used = row < stop
             if WEIGHTED:
                 weight = tl.load(weight_ptr + row, mask=row_used, other=0.0)
@@ -200,12 +201,11 @@ def mixture_nll(
         Nats; 0 for a group without rows. Two calls with the same input and settings give the same bits. inf where a row of
         positive weight has no mass under the mixture that float32 (float64 where `wide`) can hold.
     """
+    loglik, weight, columns = checked(loglik, weight, mixtures, columns)
     n_mixtures, n_experts = mixtures.shape
     result = torch.zeros((n_mixtures, len(groups) - 1), dtype=torch.float64, device=loglik.device)
     if groups[-1] == groups[0] or not n_mixtures:
         return result
-    if loglik.stride(1) != 1:
-        loglik = loglik.contiguous()
     if wide or n_experts > MAX_TILE_EXPERTS:
         return _torch_mixture_nll(loglik, weight, groups, mixtures.double(), columns, shift, wide, result)
     rows, experts, tile, warps = _shape(n_experts, n_mixtures)
@@ -213,6 +213,9 @@ def mixture_nll(
     if piece_rows is None:
         piece_rows = max(triton.cdiv(groups[-1] - groups[0], max(PROGRAMS // tiles, 1)), LEAST_ROWS)
     starts, stops, first_piece = _pieces(groups, piece_rows)
+    # From pinned memory the host need not wait, here for all the work that was queued before.
+    limits = torch.tensor([starts, stops], dtype=torch.int64, pin_memory=loglik.is_cuda)
+    first_row, last_row = limits.to(loglik.device, non_blocking=True)
     weighted = isinstance(weight, torch.Tensor)
     shares = mixtures.float().contiguous()
     partial = torch.empty((len(starts), n_mixtures), dtype=torch.float64, device=loglik.device)
@@ -220,9 +223,7 @@ def mixture_nll(
     with torch.cuda.device_of(loglik):
         _mixture_nll[(len(starts) * tiles,)](
             loglik, shares if columns is None else columns, weight if weighted else shares, shares,
-            torch.tensor(starts, dtype=torch.int64, device=loglik.device),
-            torch.tensor(stops, dtype=torch.int64, device=loglik.device),
-            partial, n_experts, n_mixtures, loglik.stride(0), tiles,
+            first_row, last_row, partial, n_experts, n_mixtures, loglik.stride(0), tiles,
             ROWS=rows, EXPERTS=experts, MIXTURES=tile, FACTORS=FACTORS, SINGLE=n_experts <= experts, SHIFT=shift,
             BOUNDED=bounded, WEIGHTED=weighted, GATHER=columns is not None, num_warps=warps, num_stages=2, enable_fp_fusion=True,
         )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, exponential, logarithm, multiply, split, torch_tile
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, checked, exponential, logarithm, multiply, split, torch_tile
 
 # Rows that are added in the table's own precision before they join the float64 sums: one conversion for so many elements.
 INNER = 4
@@ -229,8 +229,7 @@ def row_pass(
         Nats. Two calls with the same input give the same bits. Where a row of positive weight has no mass under the mixture,
         the value is inf, and gradient and Hessian are not finite.
     """
-    if loglik.stride(1) != 1:
-        loglik = loglik.contiguous()
+    loglik, weight, columns = checked(loglik, weight, mixture, columns)
     mixture = mixture.double().contiguous()
     n_rows, n_experts = loglik.shape[0], mixture.shape[0]
     # Triton launches on the current device, whatever the tensors say.

@@ -129,8 +129,6 @@ class DeviceCrossEntropy(RowObjective):
 
     def _columns(self, columns: Columns | None) -> Any:
         """The table's columns in use as an int32 tensor, None for all; the last is kept."""
-        import torch
-
         if columns is None or columns.size == self.columns:
             columns = self._usable
         elif self._usable is not None:
@@ -139,13 +137,11 @@ class DeviceCrossEntropy(RowObjective):
             return None
         key = columns.tobytes()
         if self._chosen is None or self._chosen[0] != key:
-            self._chosen = key, torch.from_numpy(np.array(columns, dtype=np.int32)).to(self.device)
+            self._chosen = key, _device.send(columns.astype(np.int32), self.device)
         return self._chosen[1]
 
     def _near(self, array: NDArray[Any]) -> Any:
-        import torch
-
-        return torch.from_numpy(np.array(array, dtype=np.float64)).to(self.device)
+        return _device.send(array.astype(np.float64), self.device)
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         import torch
@@ -220,7 +216,7 @@ class DeviceCrossEntropy(RowObjective):
         dtype = torch.float64 if self.wide else torch.float32
         chosen, unit = self._columns(columns), self._unit(bins)
         shares = self._near(mixtures).to(dtype)
-        counts = torch.from_numpy(np.array(multiplicity)).to(self.device).to(dtype)
+        counts = _device.send(multiplicity, self.device).to(dtype)
         total = torch.zeros((counts.shape[0], mixtures.shape[1]), dtype=torch.float64, device=self.device)
         step = max(_ELEMENTS // max(total.shape), 1)
         first = 0

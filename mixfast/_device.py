@@ -95,12 +95,26 @@ def upload(values: NDArray[Any], device: Any) -> Any:
     """A tensor on the device with the values of an array."""
     import torch
 
-    whole = torch.empty(values.shape, dtype=_host_tensor(values[:0]).dtype, device=device)
     start = 0
-    for block, _ in Stream(values, None, device).blocks():
-        whole[start : start + len(block)] = block
-        start += len(block)
+    try:
+        whole = torch.empty(values.shape, dtype=_host_tensor(values[:0]).dtype, device=device)
+        for block, _ in Stream(values, None, device).blocks():
+            whole[start : start + len(block)] = block
+            start += len(block)
+    except torch.OutOfMemoryError as problem:
+        raise BackendError(
+            f"a table of {values.nbytes / 1e9:.3g} GB does not fit in the memory of {device}: leave it where it is, and "
+            f"solve(table, backend='cuda') streams it ({problem})"
+        ) from None
     return whole
+
+
+def send(array: NDArray[Any], device: Any) -> Any:
+    """A small array on the device, from pinned memory: without waiting for the work that was queued before."""
+    import torch
+
+    tensor = torch.from_numpy(np.array(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def weights(array: Any, device: Any) -> Any:

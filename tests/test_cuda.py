@@ -428,6 +428,16 @@ def test_what_is_missing_is_said(monkeypatch):
         solve(table, backend="cuda")
 
 
+def test_a_table_that_does_not_fit_says_how_to_go_on(monkeypatch):
+    def full(*shape, **where):
+        raise torch.OutOfMemoryError("out of memory")
+
+    table = ExpertTable.from_loglik(loglik(20, 3))
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(BackendError, match=r"2.4e-07 GB does not fit .*backend='cuda'\) streams it"):
+        table.to("cuda")
+
+
 def test_predictions_and_other_devices_are_refused():
     rng = np.random.default_rng(0)
     predictions = ExpertTable.from_predictions(rng.normal(size=(20, 3)), rng.normal(size=20))

@@ -17,6 +17,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'mixfast[gpu]'")
 pytest.importorskip("triton", reason="triton is not installed: pip install 'mixfast[gpu]'")
 
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+
 from mixfast.kernels import mixture_nll, reference, row_pass  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -263,6 +265,70 @@ def test_mixture_nll_of_a_row_without_mass(weighted):
     mixtures[1, :2] = 0.0
     got = mixture_nll(loglik, weight if weighted else 0.1, [0, 80], mixtures)[:, 0]
     assert torch.isinf(got).tolist() == [False, True, False]
+
+
+def test_weights_and_columns_with_gaps_between_them():
+    loglik, weight = table(50, 8)
+    apart, columns = torch.stack([weight, weight * float("nan")], dim=1)[:, 0], torch.arange(8, dtype=torch.int32)[1::2]
+    columns, mixture = columns.to(DEVICE), mixtures_of(2, 4)
+    dense = loglik[:, 1::2]
+    for got, wanted in zip(
+        row_pass(loglik, apart, mixture[0], columns=columns), row_pass(dense, weight, mixture[0]), strict=True
+    ):
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-7)
+    got = mixture_nll(loglik, apart, [0, 50], mixture, columns=columns)
+    torch.testing.assert_close(got, mixture_nll(dense, weight, [0, 50], mixture), rtol=1e-6, atol=1e-7)
+
+
+def test_rows_further_apart_than_32_bits_count():
+    # The storage is never touched but for its few rows.
+    storage = torch.empty(0, dtype=torch.float16, device=DEVICE).new_empty((1 << 31) + 64)
+    loglik = torch.as_strided(storage, (3, 8), (1 << 30, 1))
+    small = table(3, 8, dtype=torch.float16)[0]
+    loglik.copy_(small)
+    mixture = mixtures_of(1, 8)
+    for got, wanted in zip(row_pass(loglik, 0.5, mixture[0]), row_pass(small, 0.5, mixture[0]), strict=True):
+        assert torch.equal(got, wanted)
+    assert torch.equal(mixture_nll(loglik, 0.5, [0, 3], mixture), mixture_nll(small, 0.5, [0, 3], mixture))
+
+
+def test_what_does_not_fit_is_refused():
+    loglik, weight = table(20, 4)
+    mixture = mixtures_of(2, 4)
+    for kernel in (
+        lambda x, c, w, **more: row_pass(x, c, w[0], **more),
+        lambda x, c, w, **more: mixture_nll(x, c, [0, 20], w, **more),
+    ):
+        with pytest.raises(ValueError, match=r"weight has shape \(19,\); expected \(20,\)"):
+            kernel(loglik, weight[1:], mixture)
+        with pytest.raises(ValueError, match="3 shares and loglik 4 experts"):
+            kernel(loglik, weight, mixture[:, :3])
+        with pytest.raises(ValueError, match=r"columns has shape \(3,\); expected \(4,\)"):
+            kernel(loglik, weight, mixture, columns=torch.arange(3, device=DEVICE))
+        with pytest.raises(ValueError, match="weight on meta; move them to one device"):
+            kernel(loglik, weight.to("meta"), mixture)
+        with pytest.raises(TypeError, match=r"torch.int64 of shape \(20, 4\); expected floating"):
+            kernel(loglik.long(), weight, mixture)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuse what makes the host wait for the device."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name
+        masks = name == "aten::index" and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if masks or name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"):
+            raise AssertionError(f"{name} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("n_experts", "wide"), [(6, False), (6, True), (300, False)])
+def test_a_sweep_does_not_wait_for_the_device(n_experts, wide):
+    loglik, weight = table(90, n_experts)
+    mixture = mixtures_of(3, n_experts)
+    with NoWaiting():
+        row_pass(loglik, weight, mixture[0], wide=wide)
+        mixture_nll(loglik, weight, [0, 40, 90], mixture, wide=wide)
 
 
 def test_mixture_nll_agrees_with_row_pass():
