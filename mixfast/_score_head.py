@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixfast import _backend
-from mixfast.errors import ScoreError
+from mixfast.errors import ScoreError, listing
 
 # Logits computed at once on a CPU, in float32 numbers: 64 MB.
 _CHUNK = 1 << 24
@@ -21,8 +21,12 @@ _POSITIONS, _TARGETS = 16, 4
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """``logits = cap(scale * (hidden @ weight.T + bias))`` with ``cap(x) = softcap * tanh(x / softcap)``."""
+    """``logits = cap(scale * (hidden @ weight.T + bias))`` with ``cap(x) = softcap * tanh(x / softcap)``.
 
+    `name` is what messages call the model.
+    """
+
+    name: str
     weight: Any
     bias: Any
     softcap: float | None
@@ -31,9 +35,12 @@ class Head:
     def logprob(self, hidden: Any, target: Any) -> Any:
         """Natural log p(target | hidden), (n,) float32, of hidden (n, D) and target (n,)."""
         if hidden.device.type == "cuda":
-            return _backend.gpu_kernels().token_logprob(
-                hidden, self.weight, target, bias=self.bias, softcap=self.softcap, scale=self.scale
-            )
+            try:
+                return _backend.gpu_kernels().token_logprob(
+                    hidden, self.weight, target, bias=self.bias, softcap=self.softcap, scale=self.scale
+                )
+            except (TypeError, ValueError) as problem:
+                raise ScoreError(f"{self.name}: the head cannot be computed on {hidden.device}: {problem}") from None
         return self._in_chunks(hidden, target)
 
     def _in_chunks(self, hidden: Any, target: Any) -> Any:
@@ -77,7 +84,7 @@ def head_of(model: Any, name: str) -> Head:
             scale *= float(value) ** power
     caps = [getattr(config, key, None) for key in _SOFTCAPS]
     softcap = next((float(cap) for cap in caps if isinstance(cap, int | float) and cap), None)
-    return Head(weight.detach(), None if module.bias is None else module.bias.detach(), softcap, scale)
+    return Head(name, weight.detach(), None if module.bias is None else module.bias.detach(), softcap, scale)
 
 
 def hidden_states(model: Any, ids: Any, mask: Any) -> Any:
@@ -116,6 +123,12 @@ def verify(model: Any, head: Head, ids: Any, name: str) -> None:
         raise ScoreError(
             f"{name}: hidden states of {hidden.shape[-1]} numbers and logits of {logits.shape[-1]} tokens do not fit the head, "
             f"which is {tuple(head.weight.shape)}; the head of {type(model).__name__} is not understood"
+        )
+    damaged = torch.isfinite(head.weight).all(dim=1).logical_not().nonzero()[:, 0]
+    if damaged.numel():
+        raise ScoreError(
+            f"{name}: the head (lm_head) is not finite (NaN or infinite) for {damaged.numel()} tokens: {listing(damaged.tolist())}; "
+            "the weights are damaged"
         )
     n, vocabulary = logits.shape
     targets = torch.arange(n * _TARGETS, device=logits.device).mul_(7919).remainder_(vocabulary)

@@ -22,6 +22,9 @@ from mixfast._score_windows import Scorer, choose_window, longest_window, scorer
 from mixfast.errors import MixfastWarning, ScoreError, listing
 from mixfast.tables import ExpertTable
 
+# Characters of a document that nobody means to be one, and the bytes that a tokenizer's answer takes for each (measured).
+_LONG, _TOKENIZED = 10_000_000, 200
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -153,6 +156,7 @@ def _plan(folders: dict[str, Path], documents: Sequence[Document], settings: Set
     device = loading.device_of(settings.device)
     for one in documents:
         encoded(one)
+    _warn_of_long(documents)
     experts = [Expert(name, path, loading.load_tokenizer(name, path)) for name, path in folders.items()]
     per = _unit(experts, documents, settings)
     # One window for all experts: a longer context would be an advantage of one over another.
@@ -171,6 +175,19 @@ def _plan(folders: dict[str, Path], documents: Sequence[Document], settings: Set
         settings.bos,
         settings.batch_tokens,
     )
+
+
+def _warn_of_long(documents: Sequence[Document]) -> None:
+    sizes = {one.name: len(one.prompt) + len(one.text) for one in documents}
+    long = [name for name, size in sizes.items() if size > _LONG]
+    if long:
+        warnings.warn(
+            f"documents of more than {_LONG / 1e6:.0f} million characters: {listing(long)}; the tokenizer takes about "
+            f"{_TOKENIZED * max(sizes.values()) / 1e9:.2g} GB of memory for the longest, and nothing of a document is kept before "
+            "its end is scored: cut them up, or give --lines (lines=True) if each line of a .txt file is a document",
+            MixfastWarning,
+            stacklevel=5,
+        )
 
 
 def _work(plan: Plan, team: Ranks, store: Folder | Memory, progress: Callable[[Progress], None] | None) -> None:
@@ -274,6 +291,9 @@ def _join(plan: Plan, store: Folder | Memory) -> ExpertTable:
                 f"experts {plan.experts[0].name} and {expert.name} scored different parts of {listing(plan.documents[i].name for i in apart)}"
             )
         values[:, k] = found.loglik
+    if not usable.any():
+        # Nothing is lost, and these parts would stand in the way of better texts.
+        store.remove()
     if not usable.all():
         _tell_left_out([plan.documents[i].name for i in np.flatnonzero(~usable).tolist()], len(plan.documents))
     group = np.array([one.group for one in plan.documents], dtype=str)

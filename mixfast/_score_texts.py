@@ -152,8 +152,8 @@ def _jsonl(file: Path, name: str, group: str, form: Format) -> Iterator[Document
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise ScoreError(f"{file}, line {place} is not JSON: {problem}") from None
+        except (ValueError, RecursionError) as problem:
+            raise ScoreError(f"{file}, line {place} is not JSON that can be read: {problem}") from None
         if not isinstance(record, dict):
             raise ScoreError(f"{file}, line {place} is no JSON object but {type(record).__name__}")
         yield _record(record, f"{file}, line {place}", f"{name}:{place}", group, form)

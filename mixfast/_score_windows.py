@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from mixfast.errors import ScoreError, listing
 _BATCH_CPU, _BATCH_CUDA = 4096, 32768
 # The default window where a model allows more: longer contexts cost memory, and few documents have them.
 _LONGEST = 2048
+# Characters of a document that its first few tokens are taken from.
+_SAMPLED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +172,12 @@ class Scorer:
             hidden = hidden_states(self.model, torch.from_numpy(ids).to(device), mask)
             chosen = hidden[torch.from_numpy(keep).to(device)]
             del hidden
-            values = self.head.logprob(chosen, torch.from_numpy(targets).to(device))
-            # A head that saturates may hide what the hidden states do not.
-            values = torch.where(torch.isfinite(chosen).all(dim=1), values, torch.nan).cpu().numpy()
+            # A head that saturates may hide what the hidden states do not, and the kernels refuse them without a document's name.
+            finite = torch.isfinite(chosen).all(dim=1)
+            if bool(finite.all()):
+                values = self.head.logprob(chosen, torch.from_numpy(targets).to(device)).cpu().numpy()
+            else:
+                values = torch.where(finite, 0.0, torch.nan).cpu().numpy()
         counts = [window.inputs.size - window.first for window in batch]
         return np.split(values, np.cumsum(counts)[:-1])
 
@@ -218,7 +223,8 @@ def scorer(
         default if batch_tokens is None else batch_tokens,
         min(embedded, head.weight.shape[0]),
     )
-    first = next((tokens for one in sample if (tokens := made.tokens([one])[0]).count), None)
+    starts = (replace(one, prompt="", text=(one.prompt + one.text)[:_SAMPLED]) for one in sample)
+    first = next((tokens for one in starts if (tokens := made.tokens([one])[0]).count), None)
     if first is not None:
         with torch.inference_mode():
             verify(model, head, torch.from_numpy(first.ids[None, :window]).to(head.weight.device), name)

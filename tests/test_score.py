@@ -22,6 +22,7 @@ from mixfast import (
     _score_parts,
     _score_ranks,
     _score_run,
+    _score_windows,
     cli,
     mde,
 )
@@ -220,7 +221,7 @@ def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
 
     monkeypatch.setattr(_score_head._backend, "gpu_kernels", lambda: Kernels)
     hidden = Hidden()
-    head = _score_head.Head("weight", "bias", 30.0, 0.5)
+    head = _score_head.Head("tiny", "weight", "bias", 30.0, 0.5)
     assert head.logprob(hidden, "target") == "answer"
     assert seen == {
         "hidden": hidden,
@@ -230,6 +231,13 @@ def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
         "softcap": 30.0,
         "scale": 0.5,
     }
+
+    def refuse(*args, **kwargs):
+        raise ValueError("expert 0: head is NaN")
+
+    monkeypatch.setattr(Kernels, "token_logprob", refuse)
+    with pytest.raises(ScoreError, match="tiny: the head cannot be computed on cuda: expert 0: head is NaN"):
+        head.logprob(hidden, "target")
 
 
 # What is refused about a model.
@@ -268,6 +276,14 @@ def test_hidden_states_that_are_not_finite_name_the_document(tokenizer):
         score_documents(model, tokenizer, DOCUMENTS, name="tiny")
 
 
+def test_a_head_that_is_not_finite_is_told_from_one_that_is_not_understood(tokenizer):
+    model = make_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight[[7, 9], 3] = torch.nan
+    with pytest.raises(ScoreError, match=r"tiny: the head \(lm_head\) is not finite .* for 2 tokens: 7, 9"):
+        score_documents(model, tokenizer, DOCUMENTS, name="tiny")
+
+
 def spied(monkeypatch, change=lambda hidden: hidden):
     """Masks of the batches, whose hidden states may be changed after the check at the start."""
     real, masks = _score_head.hidden_states, []
@@ -288,6 +304,21 @@ def test_a_softcap_does_not_hide_infinite_hidden_states(tokenizer, monkeypatch):
     spied(monkeypatch, overflow)
     with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* at 1 of"):
         score_documents(make_model("gemma2"), tokenizer, DOCUMENTS[:1], name="tiny", window=64)
+
+
+def test_the_head_is_not_asked_about_hidden_states_that_are_not_finite(tokenizer, monkeypatch):
+    """The kernels of a GPU refuse them, and know of neither expert nor document."""
+    real = _score_head.Head.logprob
+
+    def strict(head, hidden, target):
+        if not torch.isfinite(hidden).all():
+            raise ValueError("hidden is NaN")
+        return real(head, hidden, target)
+
+    monkeypatch.setattr(_score_head.Head, "logprob", strict)
+    spied(monkeypatch, lambda hidden: hidden.index_fill(1, torch.tensor([2]), torch.nan))
+    with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* at 1 of \d+ tokens of text 0"):
+        score_documents(make_model("llama"), tokenizer, DOCUMENTS[:1], name="tiny", window=64)
 
 
 def test_padding_is_masked(tokenizer, monkeypatch):
@@ -473,14 +504,30 @@ def test_groups_and_pairs_from_a_mapping(pair):
     assert table.group.tolist() == [0, 0, 1]
 
 
-def test_documents_without_a_token_are_named_and_left_out(pair):
+def test_documents_without_a_token_are_named_and_left_out(pair, tmp_path):
     with pytest.warns(MixfastWarning, match=r"2 of 4 documents are left out.*a\[1\], a\[3\]"):
         table = score(pair, {"a": ["cat", "", "dog", ""]})
     assert len(table) == 2
     with pytest.warns(MixfastWarning, match=r"1 of 2 documents are left out.*a\[0\]"):
         assert len(score(pair, {"a": ["a", TEXTS[0]]}, bos="none", level="token")) > 9
     with pytest.raises(ScoreError, match="no document can be scored"):
-        score(pair, {"a": ["", ""]})
+        score(pair, {"a": ["", ""]}, out=tmp_path / "t.npz")
+    # What that left behind is in nobody's way.
+    assert len(score(pair, {"a": ["cat", "dog"]}, out=tmp_path / "t.npz")) == 2
+
+
+def test_a_document_that_is_too_long_to_be_meant_is_named(pair, monkeypatch):
+    monkeypatch.setattr(_score_run, "_LONG", 100)
+    with pytest.warns(MixfastWarning, match=r"characters: text 4; the tokenizer takes about .* --lines"):
+        score(pair, DOCUMENTS)
+
+
+def test_only_the_start_of_a_long_document_is_tokenized_to_check_a_model(tokenizer, monkeypatch):
+    seen = []
+    real = _score_windows.Scorer.tokens
+    monkeypatch.setattr(_score_windows.Scorer, "tokens", lambda self, some: seen.append(some) or real(self, some))
+    score_documents(make_model("llama"), tokenizer, ["cat " * 5000], window=64)
+    assert [len(some[0].text) for some in seen] == [4096, 20000]
 
 
 def test_different_tokenizers_are_compared_per_byte(runs, pair, tmp_path):
@@ -659,6 +706,8 @@ def test_texts_that_are_refused(tmp_path, pair):
         (tmp_path / name).unlink()
 
     refused(r"a.jsonl", b'{"text": "x"}\n{"text', "a.jsonl, line 2 is not JSON")
+    refused(r"a.jsonl", b"[" * 100_000, "a.jsonl, line 1 is not JSON that can be read")
+    refused(r"a.jsonl", b'{"text": ' + b"1" * 5000 + b"}", "a.jsonl, line 1 is not JSON that can be read")
     refused(r"a.jsonl", b'{"body": "x"}\n', "a.jsonl, line 1 has no field 'text'; its fields are body")
     refused(r"a.jsonl", b'{"text": "x"}\n', "line 1 has no field 'answer'", prompt="question")
     refused(r"a.jsonl", b'{"text": 3}\n', "the field 'text' is int")
