@@ -29,6 +29,8 @@ FLUSH_BYTES = 256 << 20
 ROWS = 16384
 DEPTHS = (512, 1024, 2048, 4096)
 VOCABS = (50257, 128256, 262144)
+# What the solver says of tables like `_table`'s: no value is beyond the range of exp.
+IN_RANGE = {"shift": False, "bounded": True}
 # Milliseconds that one case may take in all, and the fewest runs of it.
 BUDGET_MS, FEWEST = 600.0, 7
 
@@ -224,8 +226,12 @@ def rows(quick: bool) -> Iterator[Record]:
     for k in (16, 64) if quick else (8, 16, 32, 64, 128, 256):
         loglik = _table((1 << 30) // k, k)
         mixture = torch.full((k,), 1.0 / k, dtype=torch.float64, device="cuda")
-        for label, hessian in (("value and gradient", 0), ("with Hessian", 1)):
-            timing = measure(lambda x=loglik, w=mixture, h=hessian: row_pass(x, 1.0 / len(x), w, hessian=h))
+        for label, options in (
+            ("value and gradient", {"hessian": 0, **IN_RANGE}),
+            ("with Hessian", {"hessian": 1, **IN_RANGE}),
+            ("any values, gradient", {"hessian": 0}),
+        ):
+            timing = measure(lambda x=loglik, w=mixture, o=options: row_pass(x, 1.0 / len(x), w, **o))
             case = f"{len(loglik)} x {k} fp32"
             yield record(case, f"mixfast, {label}", timing, loglik.nbytes / 1e9, "GB/s", loglik.nbytes / rate)
 
@@ -245,7 +251,7 @@ def nll(quick: bool) -> Iterator[Record]:
             mixtures = torch.distributions.Dirichlet(torch.ones(k, dtype=torch.float64, device="cuda")).sample((m,))
             shares = mixtures.float().T.contiguous()
             product = measure(lambda p=block, s=shares: torch.mm(p, s))
-            timing = measure(lambda x=loglik, w=mixtures: mixture_nll(x, 1.0 / len(x), [0, len(x)], w))
+            timing = measure(lambda x=loglik, w=mixtures: mixture_nll(x, 1.0 / len(x), [0, len(x)], w, **IN_RANGE))
             case, blocks = f"{len(loglik)} x {k} x {m} mixtures fp32", len(loglik) / len(block)
             read, gemm = loglik.nbytes / rate, product.ms * blocks
             work = 1e-9 * len(loglik) * m
@@ -276,8 +282,37 @@ def solve(quick: bool) -> Iterator[Record]:
     yield record(f"{len(loglik)} x 16 fp32", "mixfast", timing, loglik.nbytes / 1e9, "GB/s", read, note=note)
 
 
+def stream(quick: bool) -> Iterator[Record]:
+    """A sweep over a table in host memory beside the bare copies of it, from pinned and from pageable memory."""
+    import numpy as np
+    import torch
+
+    import mixfast
+    from mixfast._cuda import DeviceCrossEntropy
+
+    rows, k = 10_000_000 if quick else 100_000_000, 16
+    pinned = torch.empty(1 << 28, dtype=torch.float32, pin_memory=True)
+    near = torch.empty_like(pinned, device="cuda")
+    bus = measure(lambda to=near, source=pinned: to.copy_(source, non_blocking=True))
+    yield record("limit", "copy of 1 GB, pinned to device", bus, pinned.nbytes / 1e9, "GB/s", bus.ms)
+    rate = pinned.nbytes / bus.ms
+    del near, pinned
+    table = mixfast.ExpertTable.from_loglik(_table(rows, k).cpu())
+    far = torch.from_numpy(table.loglik)
+    near = torch.empty_like(far, device="cuda")
+    plain = measure(lambda to=near: to.copy_(far), budget=3000.0)
+    del near
+    case, moved = f"{rows} x {k} fp32, streamed", table.loglik.nbytes
+    yield record(case, "copy, pageable", plain, moved / 1e9, "GB/s", moved / rate)
+    objective = DeviceCrossEntropy(table, None, table.uniform_weight, device=torch.device("cuda", 0))
+    mixture = np.full(k, 1.0 / k)
+    for label, hessian in (("value and gradient", 0), ("with Hessian", 1)):
+        timing = measure(lambda h=hessian: objective.sums(mixture, hessian=h), budget=3000.0)
+        yield record(case, f"mixfast, {label}", timing, moved / 1e9, "GB/s", moved / rate)
+
+
 SETS: dict[str, Callable[[bool], Iterator[Record]]] = {
-    "head": head, "rows": rows, "nll": nll, "solve": solve, "peers": peers, "tune": tune,
+    "head": head, "rows": rows, "nll": nll, "solve": solve, "stream": stream, "peers": peers, "tune": tune,
 }  # fmt: skip
 
 

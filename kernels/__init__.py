@@ -6,6 +6,8 @@ A leaf: it imports torch and triton and nothing else of mixfast. The functions h
     mixture_nll(loglik, weight, groups, mixtures)   -> (M, G)
     token_logprob(hidden, head, target)             -> (n,) or (n, E); from logits: token_logprob_from_logits
 
+`full_float32()` is the context in which torch's own float32 products are as exact as theirs.
+
 Importing this package without torch or triton works; using a function then says what to install.
 """
 
@@ -15,7 +17,7 @@ if __name__ != "mixfast.kernels":
         "(the bare name 'kernels' belongs to another project)"
     )
 
-__all__ = ["mixture_nll", "row_pass", "token_logprob", "token_logprob_from_logits"]
+__all__ = ["full_float32", "mixture_nll", "row_pass", "token_logprob", "token_logprob_from_logits"]
 
 try:
     import torch  # noqa: F401
@@ -32,6 +34,7 @@ except ImportError as error:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 else:
     # The functions shadow the modules of the same name on purpose: a backend is a module with these functions.
+    from ._tile import full_float32
     from .mixture_nll import mixture_nll
     from .row_pass import row_pass
     from .token_logprob import token_logprob

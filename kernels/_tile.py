@@ -1,5 +1,8 @@
 """What the kernels over a table's rows share: exp without the special-function unit, and shares as two floats."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import triton
 import triton.language as tl
@@ -121,6 +124,27 @@ def checked(
         weight.contiguous() if isinstance(weight, torch.Tensor) else weight,
         None if columns is None else columns.contiguous(),
     )
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Let torch multiply float32 as such, though training scripts allow TF32, which has ten bits."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        # Said by the newer setting, and torch refuses to read the older one.
+        matmul = torch.backends.cuda.matmul
+        said, matmul.fp32_precision = matmul.fp32_precision, "ieee"
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = said
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def torch_tile(

@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, checked, exponential, logarithm, multiply, torch_tile
+from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, checked, exponential, full_float32, logarithm, multiply, torch_tile
 
 # Factors in [1, 2) that float32 holds the product of.
 FACTORS = 64
@@ -207,7 +207,8 @@ def mixture_nll(
     if groups[-1] == groups[0] or not n_mixtures:
         return result
     if wide or n_experts > MAX_TILE_EXPERTS:
-        return _torch_mixture_nll(loglik, weight, groups, mixtures.double(), columns, shift, wide, result)
+        with full_float32():
+            return _torch_mixture_nll(loglik, weight, groups, mixtures.double(), columns, shift, wide, result)
     rows, experts, tile, warps = _shape(n_experts, n_mixtures)
     tiles = triton.cdiv(n_mixtures, tile)
     if piece_rows is None:

@@ -9,7 +9,17 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, checked, exponential, logarithm, multiply, split, torch_tile
+from ._tile import (
+    MAX_TILE_EXPERTS,
+    TORCH_ELEMENTS,
+    checked,
+    exponential,
+    full_float32,
+    logarithm,
+    multiply,
+    split,
+    torch_tile,
+)
 
 # Rows that are added in the table's own precision before they join the float64 sums: one conversion for so many elements.
 INNER = 4
@@ -233,7 +243,7 @@ def row_pass(
     mixture = mixture.double().contiguous()
     n_rows, n_experts = loglik.shape[0], mixture.shape[0]
     # Triton launches on the current device, whatever the tensors say.
-    with torch.cuda.device_of(loglik):
+    with torch.cuda.device_of(loglik), full_float32():
         if n_experts > MAX_TILE_EXPERTS:
             value, gradient = _torch_value_gradient(loglik, weight, mixture, columns, shift, wide)
         else:

@@ -220,21 +220,22 @@ class DeviceCrossEntropy(RowObjective):
         total = torch.zeros((counts.shape[0], mixtures.shape[1]), dtype=torch.float64, device=self.device)
         step = max(_ELEMENTS // max(total.shape), 1)
         first = 0
-        for values, weight in self._feed.blocks():
-            for start in range(0, values.shape[0], step):
-                block = values[start : start + step].to(dtype)
-                block = block if chosen is None else block.index_select(1, chosen)
-                prob = torch.exp(block - block.amax(dim=1, keepdim=True) if self.shift else block)
-                held = counts[:, unit[first + start : first + start + block.shape[0]]]
-                # One mixture stands for all: then the slopes are one column, spread over the objectives by their counts.
-                slope = 1.0 / (prob @ shares.T)
-                if weight is None:
-                    slope *= self.scale
-                else:
-                    c = weight[start : start + step, None].to(dtype)
-                    slope = torch.where(c > 0.0, c * slope, 0.0)
-                total -= ((held * slope.T) @ prob).double()
-            first += values.shape[0]
+        with gpu_kernels().full_float32():
+            for values, weight in self._feed.blocks():
+                for start in range(0, values.shape[0], step):
+                    block = values[start : start + step].to(dtype)
+                    block = block if chosen is None else block.index_select(1, chosen)
+                    prob = torch.exp(block - block.amax(dim=1, keepdim=True) if self.shift else block)
+                    held = counts[:, unit[first + start : first + start + block.shape[0]]]
+                    # One mixture stands for all: then the slopes are one column, spread over the objectives by their counts.
+                    slope = 1.0 / (prob @ shares.T)
+                    if weight is None:
+                        slope *= self.scale
+                    else:
+                        c = weight[start : start + step, None].to(dtype)
+                        slope = torch.where(c > 0.0, c * slope, 0.0)
+                    total -= ((held * slope.T) @ prob).double()
+                first += values.shape[0]
         out: Matrix = total.cpu().numpy()
         return out
 

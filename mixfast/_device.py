@@ -88,7 +88,8 @@ def tensor(given: Any, name: str) -> Any:
             f"{name} must be float16, float32 or float64, got {str(out.dtype).removeprefix('torch.')}: convert it first, for "
             "a torch tensor with .float()"
         )
-    return out.contiguous()
+    # A view of negated numbers is contiguous, and its memory has the other sign.
+    return out.resolve_neg().contiguous()
 
 
 def upload(values: NDArray[Any], device: Any) -> Any:

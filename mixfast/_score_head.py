@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,12 @@ def hidden_states(model: Any, ids: Any, mask: Any) -> Any:
 
 def verify(model: Any, head: Head, ids: Any, name: str) -> None:
     """Refuse a model whose own logits say something else than its backbone and our head, on a few tokens `ids` (1, L)."""
+    # Where TF32 is allowed, logits in float32 would be off by far more than what makes two heads the same.
+    with _backend.gpu_kernels().full_float32() if ids.device.type == "cuda" else nullcontext():
+        _verify(model, head, ids, name)
+
+
+def _verify(model: Any, head: Head, ids: Any, name: str) -> None:
     import torch
 
     if model.base_model is model:

@@ -107,7 +107,7 @@ def host_array(given: Any, name: str) -> NDArray[Any]:
     if isinstance(given, np.ndarray):
         return np.asarray(given)
     shared = hasattr(given, "__dlpack__") and hasattr(given, "__dlpack_device__")
-    if shared and (device := int(given.__dlpack_device__()[0])) not in _CPU_DEVICES:
+    if shared and (device := _dlpack_code(given, name)) not in _CPU_DEVICES:
         raise BackendError(
             f"{name} is a {type(given).__name__} outside CPU memory (DLPack device type {device}); copy it to the CPU "
             "first, for a torch tensor with .cpu()"
@@ -117,6 +117,9 @@ def host_array(given: Any, name: str) -> NDArray[Any]:
             # Gradients are of no use here, and torch refuses to export a tensor that asks for them.
             if getattr(given, "requires_grad", False):
                 given = given.detach()
+            # Nor does it export the sign of a view of negated numbers, such as the imaginary part of a conjugate.
+            if hasattr(given, "resolve_neg"):
+                given = given.resolve_neg()
             try:
                 return np.from_dlpack(given)
             except (BufferError, RuntimeError, TypeError, ValueError):
@@ -127,6 +130,16 @@ def host_array(given: Any, name: str) -> NDArray[Any]:
         raise TableError(
             f"{name} ({type(given).__name__}) cannot be read as a numpy array: {error}; give float16, float32 or "
             "float64 values (for a torch tensor of another type: tensor.float())"
+        ) from None
+
+
+def _dlpack_code(given: Any, name: str) -> int:
+    """The DLPack code of where something lies."""
+    try:
+        return int(given.__dlpack_device__()[0])
+    except (BufferError, RuntimeError, ValueError) as error:
+        raise BackendError(
+            f"{name} is a {type(given).__name__} in no memory that can be read ({error}); copy it to the CPU first"
         ) from None
 
 
@@ -153,7 +166,7 @@ def _floating(given: Any, name: str) -> NDArray[Any]:
 def floating_matrix(given: Any, name: str) -> Any:
     """Return a checked (n, K) floating array with at least one row and one domain; a tensor of what is on a CUDA device."""
     there = not isinstance(given, np.ndarray) and hasattr(given, "__dlpack_device__")
-    if there and _device.accepts(int(given.__dlpack_device__()[0])):
+    if there and _device.accepts(_dlpack_code(given, name)):
         array = _device.tensor(given, name)
     else:
         array = _floating(given, name)

@@ -161,6 +161,10 @@ def test_torch_tensors() -> None:
     np.testing.assert_array_equal(ExpertTable.from_loglik(wanted).loglik, table.loglik)
     with pytest.raises(TableError, match=r"tensor\.float\(\)"):
         ExpertTable.from_loglik(tensor.to(torch.bfloat16))
+    flipped = ExpertTable.from_loglik(torch._neg_view(-tensor))
+    np.testing.assert_array_equal(flipped.loglik, tensor.numpy())
+    with pytest.raises(BackendError, match="loglik is a Tensor in no memory that can be read"):
+        ExpertTable.from_loglik(tensor.to("meta"))
 
 
 def test_default_weights_make_every_group_a_mean() -> None:
