@@ -115,7 +115,7 @@ def _start(args: argparse.Namespace) -> int:
             raise AlignmentError.between(args.mixture, shares, args.tokens, tokens)
         shares |= {name: 0.0 for name in tokens if name not in shares}
     ledger = Ledger.start(shares, why=args.why, tokens=tokens)
-    plans.write(args.state, ledger, {})
+    plans.write(args.state, ledger, None, {})
     print(f"wrote {args.state}: {len(shares)} domains")
     return 0
 
@@ -129,8 +129,12 @@ def _show(args: argparse.Namespace) -> int:
     for entry in ledger.entries:
         lost = "" if entry.loss is None else f"{entry.loss:.3g}"
         runs = f"{entry.runs} of {entry.full_runs}" if entry.full_runs else ""
-        rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost, entry.why])
-    print(text.grid(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows))
+        rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost])
+    # Reasons are of any length: behind the numbers, and not in line to the right.
+    head, *lines = text.grid(["when", "kind", "domains", "frozen", "runs", "loss"], rows).split("\n")
+    print(f"{head}  why")
+    for line, entry in zip(lines, ledger.entries, strict=True):
+        print(f"{line:<{len(head)}}  {entry.why}")
     if ledger.pending is not None:
         print(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
     print(f"\n{_shares(ledger.mixture, None, None)}")
@@ -177,7 +181,7 @@ def _propose(args: argparse.Namespace) -> int:
     where = plan.part.full
     counts = None if where.available is None else dict(zip(where.domains, where.available.tolist(), strict=True))
     print(_shares(mixture, counts, where.target_tokens))
-    plans.record(args, ledger.record(plan, mixture, why=pending.why))
+    plans.record(args, ledger.record(plan, mixture, why=pending.why), ledger)
     return 0 if found.status in ("optimal", "searched") else 1
 
 

@@ -55,7 +55,7 @@ def update(args: argparse.Namespace) -> int:
     for option, given in (("--swarm-out", args.swarm_out), ("--collapsed-out", args.collapsed_out)):
         shared.check_folder(option, given)
     check_distinct(outputs)
-    ledger = Ledger.load(args.state)
+    ledger = before = Ledger.load(args.state)
     if ledger.pending is not None:
         if not args.replace:
             raise InputError(
@@ -64,13 +64,15 @@ def update(args: argparse.Namespace) -> int:
             )
         ledger = replace(ledger, pending=None)
     plan = _plan(args, ledger)
-    why = args.why or f"{args.change} {', '.join(args.names)}"
+    why = args.why or f"{args.change} {listing(args.names)}"
     print(plan.report)
+    if ledger.tokens and args.budget is None:
+        print(f"note: {args.state} knows token counts, but without --budget nothing limits how often they repeat")
     if plan.coupling is not None and plan.coupling.reopen and not plan.safe:
         print(f"worth reopening: {listing(plan.coupling.reopen)} (--partial)")
     if plan.runs == 0:
         _check_unused(args, ("--runs", args.runs), ("--swarm-out", args.swarm_out))
-        return record(args, ledger.record(plan, plan.mixture, why=why))
+        return record(args, ledger.record(plan, plan.mixture, why=why), before)
     _check_unused(args, ("--out", args.out))
     design = _swarm(args, ledger, plan)
     if args.swarm_out is None:
@@ -80,7 +82,7 @@ def update(args: argparse.Namespace) -> int:
     files = {args.swarm_out: shared.design_text(_expanded(plan, design))}
     if args.collapsed_out is not None:
         files[args.collapsed_out] = shared.design_text(design)
-    write(args.state, planned, files)
+    write(args.state, planned, before, files)
     fewer = "" if len(design) >= plan.runs else f", fewer than the {plan.runs} advised"
     print(f"wrote {', '.join(files)}: {len(design)} runs{fewer}\n{after(args.state, args.swarm_out)}")
     return 0
@@ -221,20 +223,28 @@ def _expanded(plan: Reuse, design: Design) -> Design:
     return replace(design, ratios=np.array(rows), domains=plan.part.full.domains)
 
 
-def write(state: str, ledger: Ledger, files: Mapping[str, str]) -> None:
-    """Write the files and, last, the ledger: all or none."""
+def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str, str]) -> None:
+    """Write the files and, last, the ledger: all, or none where it is no more what it was `before`."""
+    from mixfast._reuse_ledger import held
+    from mixfast.reuse import Ledger
+
     shared.check_folder("STATE", state)
     suffix = Path(state).suffix.lower()
     if suffix not in (".yaml", ".yml", ".json"):
         raise InputError(f"{state}: a ledger ends in .yaml, .yml or .json")
-    shared.write_together({**files, state: ledger.to_json() if suffix == ".json" else ledger.to_yaml()})
+    with held(Path(state)):
+        if (Ledger.load(state) if Path(state).exists() else None) != before:
+            raise InputError(
+                f"{state} was changed meanwhile, by another step: nothing was written; look at it and repeat this one"
+            )
+        shared.write_together({**files, state: ledger.to_json() if suffix == ".json" else ledger.to_yaml()})
 
 
-def record(args: argparse.Namespace, ledger: Ledger) -> int:
+def record(args: argparse.Namespace, ledger: Ledger, before: Ledger) -> int:
     """Write the ledger and its last mixture, where the user named a file for that."""
     if args.out is None:
         print("nothing recorded: --out mixture.yaml writes the mixture, and records it")
         return 0
-    write(args.state, ledger, {args.out: shared.mixture_text(ledger.mixture, args.out)})
+    write(args.state, ledger, before, {args.out: shared.mixture_text(ledger.mixture, args.out)})
     print(f"wrote {args.out}, recorded in {args.state}")
     return 0

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixfast import _reuse_text
 from mixfast._reuse_changes import ReuseError
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from mixfast.reuse import Reuse
 
 FORMAT = "mixfast-reuse-1"
+
+_Part = TypeVar("_Part", "Entry", Pending)
 
 # A mixture written with nine digits still is what was frozen.
 _SAME = 1e-9
@@ -202,12 +206,25 @@ class Ledger:
         return cls._of(_reuse_text.read_json(text))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to ``path``, YAML or, for ``.json``, JSON; a file that is there is replaced only by a whole new one."""
+        """Write to ``path``, YAML or, for ``.json``, JSON; a file that is there is replaced only by a whole new one.
+
+        Raises
+        ------
+        ReuseError
+            If the file that is there is no ledger, or has updates that this one lacks: they would be lost.
+        """
         target = Path(path)
         text = self.to_json() if _is_json(target) else self.to_yaml()
-        beside = target.with_name(f".{target.name}.new")
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, target)
+        with held(target):
+            there = Ledger.load(target).entries if target.exists() else ()
+            if there != self.entries[: len(there)]:
+                raise ReuseError(
+                    f"{target} has updates that this ledger lacks, the last of {there[-1].when} ({there[-1].why}): load it and "
+                    "record on top of it, or save this ledger elsewhere"
+                )
+            beside = target.with_name(f".{target.name}.new")
+            beside.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(beside, target)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Ledger:
@@ -256,27 +273,60 @@ class Ledger:
         updates = document.get("updates")
         if not isinstance(updates, list) or not updates:
             raise ReuseError("the ledger holds no updates; begin one with Ledger.start")
+        if unknown := [name for name in document if name not in ("format", "checksum", "updates", "pending")]:
+            raise ReuseError(
+                f"the ledger has entries that are none of its own, and would be lost: {listing(unknown)}; remove them"
+            )
         content = {name: document[name] for name in ("updates", "pending") if name in document}
         if document.get("checksum") != (wanted := _checksum(content)):
             raise ReuseError(
                 f"the ledger was changed since it was written: its checksum is {document.get('checksum')!r}, its content's "
                 f"{wanted!r}. Undo the edit; if it is meant, write this checksum into the file"
             )
-        try:
-            entries = tuple(_entry(update) for update in updates)
-            pending = Pending.from_dict(content["pending"]) if "pending" in content else None
-        except (TypeError, KeyError, ValueError) as problem:
-            if isinstance(problem, MixfastError):
-                raise
-            raise ReuseError(f"an update of the ledger lacks a field or has an unknown one: {problem}") from problem
+        entries = tuple(_entry(update, f"update {place}") for place, update in enumerate(updates, start=1))
+        pending = _read(Pending, content["pending"], "the open plan") if "pending" in content else None
         return cls(entries, pending)
 
 
-def _entry(update: dict[str, Any]) -> Entry:
-    lists = {name: tuple(update[name]) for name in ("changes", "reopened", "warnings")}
-    entry = Entry(**{**update, **lists})
-    Mixture.from_dict(entry.mixture)
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes from replacing a ledger's file meanwhile; one that is not there yet cannot be held."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield
+        return
+    # Who waited finds another file at the path and must read that: the lock is on what was replaced.
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _entry(update: Any, where: str) -> Entry:
+    entry = _read(Entry, update, where)
+    try:
+        Mixture.from_dict(entry.mixture)
+    except MixfastError as problem:
+        raise ReuseError(f"the mixture of {where} of the ledger: {problem}") from problem
     return entry
+
+
+def _read(kind: type[_Part], document: Any, where: str) -> _Part:
+    """An entry or a plan of the fields that a file gives it."""
+    if not isinstance(document, dict):
+        raise ReuseError(f"{where} of the ledger is {document!r}, expected names with values")
+    # What files of before lack has a value of its own.
+    optional = {"tokens"}
+    known = [each.name for each in fields(kind)]
+    lacking = [name for name in known if name not in document and name not in optional]
+    unknown = [name for name in document if name not in known]
+    if lacking or unknown:
+        raise ReuseError(f"{where} of the ledger: missing: {listing(lacking)}; not known: {listing(unknown)}")
+    lists = ("changes", "reopened", "warnings", "objective")
+    if wrong := [name for name in lists if name in document and not isinstance(document[name], list)]:
+        raise ReuseError(f"{where} of the ledger: {listing(wrong)} must be lists")
+    given: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in document.items()}
+    return kind(**given)
 
 
 def _plain(entry: Entry | Pending) -> dict[str, Any]:

@@ -62,12 +62,6 @@ class Pending:
             limits_of(plan.part.full),
         )
 
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Pending:
-        """Read what `dataclasses.asdict` made of one."""
-        lists = {name: tuple(document[name]) for name in ("changes", "reopened", "warnings", "objective")}
-        return cls(**{**document, **lists})
-
 
 def described(change: Change) -> dict[str, Any]:
     """A change as plain names."""

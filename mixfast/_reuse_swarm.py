@@ -102,7 +102,7 @@ def swarm(
     if not keep.any():
         raise ReuseError(
             f"no run can be kept: all {len(old)} had more than {tolerance:g} of domains that changed, {listing(update.gone)}; "
-            "raise tolerance, keep what is gone by keep_gone=True, or design a new swarm"
+            "raise the tolerance, keep what is gone too (keep_gone), or go on with new runs alone"
         )
     kept = shares[keep] / shares[keep].sum(axis=1, keepdims=True)
     runs = tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if stays)
@@ -162,16 +162,7 @@ def _without(region: Region, gone: tuple[str, ...]) -> Region:
 
 def expanded(part: Collapse, swarm: Swarm) -> Swarm:
     """The runs of a collapsed swarm over all domains, as they were trained."""
-    return Swarm(
-        part.expand_rows(swarm.ratios, swarm.domains),
-        swarm.values,
-        domains=part.full.domains,
-        metric_names=swarm.metrics,
-        runs=swarm.runs,
-        chosen=swarm.chosen,
-        direction=swarm.direction,
-        unit=swarm.unit,
-    )
+    return swarm._with(ratios=part.expand_rows(swarm.ratios, swarm.domains), domains=part.full.domains)
 
 
 def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
@@ -194,16 +185,8 @@ def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
             f"these runs do not have the frozen ratios of {part.virtual!r}: {listing(off)}; leave out runs of other plans, and "
             "write shares with nine digits at least"
         )
-    return Swarm(
-        rows,
-        whole.values,
-        domains=part.domains,
-        metric_names=whole.metrics,
-        runs=whole.runs,
-        chosen=whole.chosen,
-        direction=whole.direction,
-        unit=whole.unit,
-    )
+    # With what its report has to tell: runs that were left out stay named.
+    return whole._with(ratios=np.array(rows), domains=part.domains)
 
 
 def together(one: Swarm, other: Swarm) -> Swarm:

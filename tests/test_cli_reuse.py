@@ -1,6 +1,7 @@
 """mixfast reuse: a mixture's life through the command line, and that nothing is lost when a step is refused."""
 
 import csv
+import json
 import math
 import os
 import shutil
@@ -10,7 +11,7 @@ import pytest
 
 from mixfast import Mixture, Region, Swarm, cli, fit, propose
 from mixfast.designs import Design
-from mixfast.reuse import Add, Ledger, Partition, ReuseError, full, resume
+from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, full, resume
 
 pytest.importorskip("numba")
 
@@ -480,3 +481,99 @@ def test_ledgers_of_before_there_were_plans_are_read_and_kept():
     checksum = ledger.to_yaml().splitlines()[1]
     assert checksum == 'checksum: "e5220d6743a9a082"'
     assert ledger.to_yaml() == text
+
+
+# What a hostile year brings.
+
+
+def test_two_steps_at_once_lose_nothing(begun, run, good, monkeypatch):
+    """While one step plans, another is recorded: the first is refused, and writes nothing."""
+    from mixfast import _cli_reuse_plan as plans
+
+    planned = plans._swarm
+
+    def slowly(*arguments):
+        good("remove", begun, "books", "--out", "other.yaml")
+        return planned(*arguments)
+
+    monkeypatch.setattr(plans, "_swarm", slowly)
+    status, _, err = run("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
+    assert status == 2
+    assert "changed meanwhile" in err
+    assert not os.path.exists("ratios.csv")
+    ledger = Ledger.load(begun)
+    assert (len(ledger.entries), ledger.pending) == (2, None)
+
+
+def test_a_ledger_is_not_saved_over_updates_it_lacks(tmp_path):
+    first = Ledger.start(OLD, why="first")
+    path = tmp_path / "life.yaml"
+    first.save(path)
+    region = Region(["web", "code"])
+    longer = first.record(plan := full(OLD, Remove(["books"]), region), plan.mixture, why="books went")
+    longer.save(path)
+    with pytest.raises(ReuseError, match="books went"):
+        first.save(path)
+    assert Ledger.load(path) == longer
+    path.write_text("no ledger")
+    with pytest.raises(ReuseError, match=r"life\.yaml"):
+        longer.save(path)
+
+
+def test_the_floor_that_is_in_the_way_is_named(begun, refused):
+    assert "Reopen books" in refused("add", begun, "maths", "--floor", "books=0.4", "--floor", "web=0.01")
+    both = refused("add", begun, "maths", "--floor", "books=0.29", "--cap", "web=0.4")
+    assert "Reopen books, web, or change" in both
+    reopened = refused("add", begun, "maths", "--cap", "maths=0.1", "--cap", "code=0.1", "--hold")
+    assert "Reopen code" in reopened
+
+
+def test_runs_that_were_left_out_are_named(begun, good, folder):
+    good("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    (folder / "metrics.csv").write_text("\n".join([*lines[:-1], "typo" + lines[-1]]))
+    said = good("propose", begun, "ratios.csv", "metrics.csv", "--law", "log_linear")
+    assert "typo" in said
+    assert "no row of metrics" in said
+
+
+def test_counts_without_a_budget_are_told(begun, good):
+    assert "without --budget" in good("remove", begun, "books")
+    assert "without --budget" not in good("remove", begun, "books", "--budget", "1B")
+
+
+def test_reasons_of_any_length_stand_behind_the_numbers(begun, good):
+    good("remove", begun, "books", "--why", "w" * 200, "--out", "mixture.yaml")
+    head, first, second = good("show", begun).split("\n")[:3]
+    assert len(head) < 100
+    assert head.index("why") == first.index("first mixture") == second.index("www")
+    names = [f"long_name_{k}" for k in range(30)]
+    good("add", begun, *names, "--swarm-out", "ratios.csv")
+    assert "long_name_7 and 22 more" in good("show", begun)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda d: d | {"extra": 1}, "extra"),
+        (lambda d: d["updates"][0].update(colour=3), "update 1 of the ledger: missing: none; not known: colour"),
+        (lambda d: d["updates"][0].pop("why"), "missing: why"),
+        (lambda d: d["updates"][0].update(mixture=3), "the mixture of update 1"),
+        (lambda d: d["updates"][0].update(changes=3), "changes must be lists"),
+        (lambda d: d["updates"].append(3), "update 2 of the ledger is 3"),
+    ],
+)
+def test_ledgers_of_other_fields_are_told_apart(break_it, said, tmp_path):
+    """By names of the file, never by what Python calls them; the checksum is right, as of another version's hand."""
+    from mixfast._reuse_ledger import _checksum
+
+    document = json.loads(Ledger.start(OLD, why="first").to_json())
+    document = changed if isinstance(changed := break_it(document), dict) and "updates" in changed else document
+    document["checksum"] = _checksum({"updates": document["updates"]})
+    path = tmp_path / "life.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ReuseError, match=said) as refused:
+        Ledger.load(path)
+    assert "life.json" in str(refused.value)
+    assert "__init__" not in str(refused.value)
