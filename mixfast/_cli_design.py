@@ -105,9 +105,10 @@ def add_next(commands: Any) -> None:
     following.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
     following.add_argument(
         "--way",
-        choices=["auto", "information", "improvement"],
+        choices=["auto", "information", "improvement", "thompson"],
         default="auto",
-        help="learn most of log-linear laws, or try what may be best; auto (default): by the laws",
+        help="information: learn most of log-linear laws; improvement: try what may be best; thompson: the same by draws, "
+        "for many runs at once; auto (default): by the laws",
     )
     following.add_argument(
         "--objective",
@@ -160,7 +161,13 @@ def _design(args: argparse.Namespace) -> int:
         if found.advised == 0:
             advice = f"the {len(there)} runs that exist are as many as are advised"
     fewer = "" if len(found) >= found.advised else f"; {len(found)} are fewer than that"
-    _emit(args.out, found, [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer])
+    lines = [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer]
+    if found.different < len(found):
+        lines.append(
+            f"only {found.different} of these mixtures differ: the limits leave no room for more; loosen them, or train each of "
+            "these once"
+        )
+    _emit(args.out, found, lines)
     return 0
 
 
@@ -209,6 +216,8 @@ def _next(args: argparse.Namespace) -> int:
     from mixfast.swarm import Swarm
 
     shared.check_folder("--out", args.out)
+    if args.runs < 1:
+        raise InputError(f"--runs is {args.runs}, expected at least 1")
     if args.fitted is not None and args.law is not None:
         raise InputError(f"--law {args.law} fits a law, and {args.fitted} is one: leave out one of them")
     swarm = Swarm.from_csv(args.ratios, args.metrics, ignore=args.ignore or ())

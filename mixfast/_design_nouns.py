@@ -51,10 +51,16 @@ class Design:
 
     def __str__(self) -> str:
         enough = "enough" if len(self) >= self.advised else "fewer than advised"
+        alike = "" if self.different == len(self) else f"only {self.different} of them differ; "
         return (
-            f"{len(self)} runs, {len(self.domains)} domains, {self.method}; "
+            f"{len(self)} runs, {len(self.domains)} domains, {self.method}; {alike}"
             f"{enough} for a log-linear law: {RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
         )
+
+    @property
+    def different(self) -> int:
+        """Mixtures that differ, in some share by 1e-9: fewer than the runs where the limits leave next to no room."""
+        return len(np.unique(self.ratios.round(9), axis=0))
 
     def to_csv(self, target: Source) -> None:
         """Write the mixtures to a path or an open file: ids in a column "run", digits that read back as the same numbers."""

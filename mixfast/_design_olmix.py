@@ -71,26 +71,33 @@ class Olmix:
 
     def __post_init__(self) -> None:
         low, high = self.strength
+        shares = "finite numbers of at least 0"
         least = self.minimum if isinstance(self.minimum, tuple) else (self.minimum,)
-        for what, value, fine in (
-            ("strength", self.strength, 0.0 < low <= high < np.inf),
-            ("temperature", self.temperature, 0.0 < self.temperature <= 1.0),
-            ("minimum", self.minimum, len(least) <= 2 and all(0.0 < x < 1.0 for x in least)),
-            ("source_prior", self.source_prior, all(0.0 <= x < np.inf for x in self.source_prior.values())),
-            ("topic_prior", self.topic_prior, all(0.0 <= x < np.inf for x in self.topic_prior.values())),
+        for what, value, fine, expected in (
+            ("strength", self.strength, 0.0 < low <= high < np.inf, "two numbers above 0, the smaller first"),
+            ("temperature", self.temperature, 0.0 < self.temperature <= 1.0, "above 0 and at most 1"),
+            (
+                "minimum",
+                self.minimum,
+                len(least) <= 2 and all(0.0 < x < 1.0 for x in least),
+                "a share above 0 and below 1, or two: of a source, and of a topic within it",
+            ),
+            ("source_prior", self.source_prior, all(0.0 <= x < np.inf for x in self.source_prior.values()), shares),
+            ("topic_prior", self.topic_prior, all(0.0 <= x < np.inf for x in self.topic_prior.values()), shares),
             (
                 "source_share",
                 self.source_share,
                 all(x >= 0.0 for x in self.source_share.values()) and sum(self.source_share.values()) <= 1.0 + 1e-9,
+                "shares of at least 0 that sum to 1 at most",
             ),
-            ("nonzero", self.nonzero, not isinstance(self.nonzero, str)),
-            ("proxy_tokens", self.proxy_tokens, self.proxy_tokens is None or self.proxy_tokens >= 1),
-            ("max_epochs", self.max_epochs, self.max_epochs > 0.0),
-            ("apart", self.apart, 0.0 <= self.apart < 1.0),
-            ("multiplier", self.multiplier, self.multiplier >= 1),
+            ("nonzero", self.nonzero, not isinstance(self.nonzero, str), "a sequence of names"),
+            ("proxy_tokens", self.proxy_tokens, self.proxy_tokens is None or self.proxy_tokens >= 1, "at least 1"),
+            ("max_epochs", self.max_epochs, self.max_epochs > 0.0, "a number above 0"),
+            ("apart", self.apart, 0.0 <= self.apart < 1.0, "a distance of at least 0 and below 1"),
+            ("multiplier", self.multiplier, self.multiplier >= 1, "a whole number of at least 1"),
         ):
             if not fine:
-                raise RegionError(f"Olmix({what}={value!r}) is out of range; see its documentation")
+                raise RegionError(f"the {what} of Olmix's sampler is {value!r}, expected {expected}")
 
 
 def qualities(region: Region, frozen: Frozen) -> dict[str, Mapping[str, float]]:

@@ -52,15 +52,15 @@ class RegMix:
 
     def __post_init__(self) -> None:
         low, high = self.strength
-        for what, value, fine in (
-            ("temper", self.temper, 0.0 < self.temper <= 1.0),
-            ("strength", self.strength, 0.0 < low <= high < np.inf),
-            ("usage", self.usage, self.usage > 0.0),
-            ("minimum", self.minimum, 0.0 < self.minimum < 1.0),
-            ("multiplier", self.multiplier, self.multiplier >= 1),
+        for what, value, fine, expected in (
+            ("temper (temperature)", self.temper, 0.0 < self.temper <= 1.0, "above 0 and at most 1"),
+            ("strength", self.strength, 0.0 < low <= high < np.inf, "two numbers above 0, the smaller first"),
+            ("usage", self.usage, self.usage > 0.0, "a number above 0"),
+            ("minimum", self.minimum, 0.0 < self.minimum < 1.0, "a share above 0 and below 1"),
+            ("multiplier", self.multiplier, self.multiplier >= 1, "a whole number of at least 1"),
         ):
             if not fine:
-                raise RegionError(f"RegMix({what}={value}) is out of range; see its documentation")
+                raise RegionError(f"the {what} of RegMix's sampler is {value!r}, expected {expected}")
 
 
 def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:

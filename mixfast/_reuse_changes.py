@@ -90,7 +90,7 @@ class Partition:
         names = domain_names(parts, ReuseError)
         (name,) = domain_names([parent], ReuseError)
         if len(names) < 2:
-            raise ReuseError(f"{name!r} is split into {listing(names)} only; give two parts or more, or use Revise")
+            raise ReuseError(f"{name!r} is split into {listing(names)} only; give two parts or more, or revise it")
         object.__setattr__(self, "parent", name)
         object.__setattr__(self, "parts", names)
 
@@ -187,7 +187,7 @@ class Update:
         if unknown := [name for name in gone if name not in set(old)]:
             raise ReuseError(
                 f"{listing(unknown)} cannot be removed, split or revised: not among the old domains {listing(old)}; "
-                "new domains are an Add"
+                "domains that are new are added"
             )
         if twice := sorted({name for name in gone if gone.count(name) > 1}):
             raise ReuseError(f"more than one change touches {listing(twice)}; make them one after the other")

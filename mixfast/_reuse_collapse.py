@@ -64,7 +64,7 @@ class Collapse:
         if not total > 0.0:
             raise ReuseError(f"{listing(names)} have no share in the old mixture: nothing to freeze; reopen them")
         if virtual in full.domains:
-            raise ReuseError(f"the virtual domain cannot be called {virtual!r} like a real one; give virtual= another")
+            raise ReuseError(f"the virtual domain cannot be called {virtual!r} like a real one; give it another name")
         frozen = Mixture(names, [shares[name] / total for name in names])
         return cls(virtual, frozen, tuple(name for name in full.domains if name not in set(names)), full)
 
@@ -172,16 +172,25 @@ class Collapse:
         full, ratios = self.full, self.matrix
         used = ratios[:, 0] > 0.0
         # Caps and floors of the members, as limits on the one share they are multiples of.
-        low = float((full.floor[used] / ratios[used, 0]).max())
+        floors = np.where(used, full.floor / np.where(used, ratios[:, 0], 1.0), 0.0)
+        low, wide = float(floors.max()), full.domains[int(floors.argmax())]
         high, narrow = self.cap
         if blocked := [full.domains[k] for k in np.flatnonzero((full.floor > 0.0) & (ratios.sum(axis=1) == 0.0))]:
             raise InfeasibleError(f"{listing(blocked)} have a floor but a frozen share of 0; reopen them")
         place = {name: k for k, name in enumerate(full.domains)}
         columns = [place[name] for name in self.others]
         cap, floor = [min(high, 1.0), *full.cap[columns].tolist()], [low, *full.floor[columns].tolist()]
-        advice = (
-            f"frozen ratios hold {self.virtual!r} between {low:.6g} and {high:.6g}; the upper limit is the cap of {narrow!r} "
-            f"({full.cap[place[narrow]]:.6g}) over its ratio {self.frozen[narrow]:.6g}"
+        # Which member to reopen: whose floor, or cap, leaves the others too little room.
+        culprits: dict[str, str] = {}
+        if low > min(high, 1.0) or low + math.fsum(floor[1:]) > 1.0:
+            culprits[wide] = f"floor {full.floor[place[wide]]:.6g}"
+        if low <= 1.0 and (low > high or high + math.fsum(cap[1:]) < 1.0):
+            culprits[narrow] = f"cap {full.cap[place[narrow]]:.6g}"
+        reasons = [f"{name!r} ({limit} over its ratio {self.frozen[name]:.6g})" for name, limit in culprits.items()]
+        advice = f"{self.virtual!r} would need a share of at least {low:.6g} and at most {high:.6g}" + (
+            f", because of {listing(reasons)}. Reopen {listing(culprits)}"
+            if reasons
+            else ". Reopen some of its domains"
         )
         bounds = []
         for bound, row in zip(full.bounds, full.bound_rows @ ratios, strict=True):
@@ -198,8 +207,7 @@ class Collapse:
             return Region(self.domains, prior=prior, cap=cap, floor=floor, bounds=bounds or None)
         except InfeasibleError as problem:
             raise InfeasibleError(
-                f"no mixture keeps these ratios within the limits: {problem}. {advice}. Reopen that domain (reopen=[...]) or "
-                "change its limit"
+                f"no mixture keeps these ratios within the limits: {problem}. {advice}, or change the limits"
             ) from problem
 
     # Laws.

@@ -39,12 +39,12 @@ def doubts(
         twin = coupling.like[coupling.assumed[0]]
         out.append(
             f"nothing is known about {listing(coupling.assumed)}: taken to act like {twin}, the worst case for freezing; say "
-            "what they are like with like={...}"
+            "which old domain each is like"
         )
     if coupling.gap > max(0.1 * allowed * coupling.gain, 1e-6):
         out.append(
             f"the old law is too steep for its optimum to be found: loss and gain may be off by {coupling.gap:.2g}; fit it to more runs, "
-            "or with penalty='cv'"
+            "or with its penalty chosen by cross-validation"
         )
     if loss > max(allowed * coupling.gain, 1e-6):
         more = [name for name in coupling.reopen if name not in set(opened)]

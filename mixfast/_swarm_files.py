@@ -234,7 +234,7 @@ def _key(ratios: Raw, metrics: Raw, id: str | None) -> str:
     raise SwarmError(
         f"both tables need {what}; rows are never matched by position. {ratios.where} has "
         f"{listing(map(repr, ratios.names))}. {metrics.where} has {listing(map(repr, metrics.names))}. "
-        "Name a column that both have with id="
+        "Give the column with the ids one name in both"
     )
 
 
@@ -346,7 +346,7 @@ def _floats(raw: Raw, name: str, cells: Any, ids: Sequence[str]) -> NDArray[np.f
     if wrong:
         raise SwarmError(
             f"{raw.where}: column {name!r} must hold numbers, but {listing(wrong, limit=1)}; if it is "
-            f"neither a domain nor a metric, leave it out with ignore=[{name!r}]"
+            f"neither a domain nor a metric, leave it out by ignoring {name!r}"
         )
     return numbers
 

@@ -276,7 +276,9 @@ def next_runs(
     else:
         points, ids = _others(among, region, known)
     if len(points) < count:
-        raise RegionError(f"q is {count}, but only {len(points)} candidates are left in the region and not yet trained")
+        raise RegionError(
+            f"{count} runs are wanted, but only {len(points)} candidates are left that the region allows and that are not yet trained"
+        )
     at = points[:, order]
     values, joints = law.predict(at), law.joint(at, used)
     spread = _design_next.spread(values, target, joints) if joints is not None else law.sd(at)
@@ -312,10 +314,10 @@ def _way(way: str, law: Any, target: Target, joint: bool) -> str:
     kinds = {name: law.law_of(name)[0].name for name in (target.metrics[j] for j in target.used)}
     other = [name for name, kind in kinds.items() if kind != "log_linear"]
     if way == "information" and other:
-        raise RegionError(f"way='information' needs log-linear laws; of another kind: {listing(other)}")
+        raise RegionError(f"the way 'information' needs log-linear laws; of another kind: {listing(other)}")
     if way == "thompson" and not joint:
         raise RegionError(
-            "way='thompson' draws the errors of mixtures jointly, which not all of these laws know: "
+            "the way 'thompson' draws the errors of mixtures jointly, which not all of these laws know: "
             f"{listing([f'{name} ({kind})' for name, kind in kinds.items()])}; fit gp with tasks=0, log_linear, linear, "
             "autoscale or bimix"
         )

@@ -192,8 +192,8 @@ class Region:
         if math.fsum(np.minimum(supply / target, 1.0)) < 1.0 - _ROUNDING:
             total = math.fsum(supply)
             raise InfeasibleError(
-                f"the supply is {target - total:,.0f} tokens short: max_epochs turns the {sum(counts):,} available "
-                f"into {total:,.0f}, but target_tokens is {target:,}; add data, allow more epochs or lower the target"
+                f"the supply is {target - total:,.0f} tokens short: the epochs that are allowed turn the {sum(counts):,} "
+                f"available into {total:,.0f}, but the run takes {target:,}; add data, allow more epochs or lower the target"
             )
         caps = np.minimum(supply / target, per_domain("cap", cap, names, missing=1.0))
         natural = np.array(counts, dtype=np.float64)

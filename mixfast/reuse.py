@@ -306,7 +306,7 @@ def partial(
             )
         chosen = tuple(name for name in update.kept if name in named)
     elif stand_in is None:
-        raise ReuseError("which domains to reopen follows from the old law: give law=, or name them with reopen=[...]")
+        raise ReuseError("which domains to reopen follows from the old law: give it, or name the domains")
     return _plan("partial", shares, update, where, chosen, stand_in, kl, virtual, allowed, [])
 
 

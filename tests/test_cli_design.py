@@ -157,7 +157,7 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design", "--domains", "a,b", "--cap", "0.3"), "caps sum to 0.6"),
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--law", "gp"), "leave out one"),
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--objective", "speed"), "speed"),
-        (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "0"), "q must be"),
+        (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "0"), "--runs is 0, expected at least 1"),
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--among", "ratios.csv"), "not yet trained"),
     ],
 )
@@ -198,3 +198,27 @@ def test_mixtures_are_read_as_strictly_as_swarms(folder):
     (folder / "bad.csv").write_text("run,step\na,1\n")
     with pytest.raises(SwarmError, match="no column for domains"):
         Design.from_csv(folder / "bad.csv")
+
+
+def test_draws_choose_the_next_runs(run):
+    status, out, err = run("next", "ratios.csv", "metrics.csv", "law.json", "--runs", 3, "--way", "thompson")
+    assert status == 0
+    assert len(read(out)[1]) == 3
+    assert "expected improvement" in err
+
+
+@pytest.mark.parametrize("domains", ["a", "a,b,c"])
+def test_limits_that_leave_one_mixture_are_told(run, domains):
+    status, _, err = run("design", "--domains", domains, "--cap", 1 / len(domains.split(",")), "--runs", 4)
+    assert status == 0
+    assert "only 1 of these mixtures differ" in err
+    assert "differ" not in run("design", "--domains", "a,b,c", "--runs", 4)[2]
+
+
+def test_settings_out_of_range_say_the_range(run):
+    _, _, err = run("design", "--domains", "a,b", "--method", "regmix", "--temperature", 3)
+    assert "temperature" in err
+    assert "3.0, expected above 0 and at most 1" in err
+    _, _, err = run("design", "--domains", "a,b", "--method", "olmix", "--minimum", 2)
+    assert "minimum" in err
+    assert "2.0, expected a share above 0 and below 1" in err

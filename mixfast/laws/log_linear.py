@@ -226,7 +226,7 @@ class LogLinear:
         if (steep := float(np.ptp(self.a[j]))) > 2.0 * _HIGHEST:
             notes.append(
                 f"metric {j} has coefficients that ran away (they differ by {steep:.2g}): too few runs, or no log-linear relation; "
-                "trust the law near the runs only, or fit with penalty='cv'"
+                "trust the law near the runs only, or fit it with its penalty chosen by cross-validation"
             )
         self._spread(j, basis, y, point, penalty)
 
