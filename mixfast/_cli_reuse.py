@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,8 @@ the life of a mixture:
 
 An update without --swarm-out (where no runs are needed: without --out) only prints its plan. Shares that no change
 touches keep their ratios to each other. --law, the old law over the old domains, predicts what that costs, and
---partial reopens the domains that are worth it.
+--partial reopens the domains that are worth it. For the update after this one such a law comes of all runs so far:
+  mixfast reuse propose life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json --out mixture.yaml
 """
 
 _MOST_LINES = 12
@@ -81,7 +82,8 @@ def add(commands: Any) -> None:
         "--old",
         metavar=("RATIOS", "METRICS"),
         nargs=2,
-        help="runs of before the change: fitted too, where they still say something",
+        action="append",
+        help="runs of before the change: fitted too, where they still say something (repeated)",
     )
     propose.add_argument("--law", choices=["auto", *swarm_commands.LAWS], default="auto", help="default auto")
     propose.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
@@ -92,6 +94,11 @@ def add(commands: Any) -> None:
     propose.add_argument("--method", default="auto", help="auto, exact, search or regmix (default auto)")
     propose.add_argument("--seed", metavar="N", type=int, default=0, help="for what is drawn (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture and record it; without, it is only printed")
+    propose.add_argument(
+        "--law-out",
+        metavar="FILE",
+        help="with --old, whose runs tell the frozen domains apart: write the law over all domains, for --law of the next update",
+    )
 
     show = step("show", _show, "print the ledger")
     show.add_argument(
@@ -154,7 +161,11 @@ def _propose(args: argparse.Namespace) -> int:
     from mixfast.swarm import Swarm
 
     shared.check_out(args.out)
-    plans.check_distinct([args.state, args.out, args.ratios, args.metrics])
+    plans.check_distinct([args.state, args.out, args.law_out, args.ratios, args.metrics])
+    if args.law_out is not None:
+        if args.old is None:
+            raise InputError("--law-out needs --old: the new runs alone do not tell the frozen domains apart")
+        swarm_commands.check_law_out("--law-out", args.law_out)
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
@@ -166,13 +177,18 @@ def _propose(args: argparse.Namespace) -> int:
     if kl > 0.0 and not plan.region.has_prior:
         raise InputError("--kl pulls towards a prior, and the plan has none: plan it anew with --prior")
     if args.old is not None:
-        runs = _with_old(args, ledger, plan, runs)
+        runs = plan.expand_swarm(runs)
+        for old in args.old:
+            runs = _with_old(old, args.ignore or (), ledger, plan, runs)
     print(runs.report)
     with shared.progress("fitting"):
         law = fit(runs, args.law, seed=args.seed)
+    print(f"\n{law.report}\n")
+    if args.law_out is not None:
+        law.save(args.law_out)
+        print(f"wrote {args.law_out}\n")
     if args.old is not None:
         law = plan.collapse_law(law)
-    print(f"\n{law.report}\n")
     objective = swarm_commands.objective_of(args.objective or list(pending.objective), law)
     with shared.progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
@@ -185,16 +201,17 @@ def _propose(args: argparse.Namespace) -> int:
     return 0 if found.status in ("optimal", "searched") else 1
 
 
-def _with_old(args: argparse.Namespace, ledger: Ledger, plan: Reuse, runs: Swarm) -> Swarm:
-    """The new runs and the old ones that hold no share of what is no more, over all domains."""
+def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan: Reuse, runs: Swarm) -> Swarm:
+    """These runs and the old ones of two files that hold no share of what is no more, over all domains."""
     import numpy as np
 
     from mixfast._reuse_swarm import swarm, together
     from mixfast.swarm import Swarm
 
-    old = Swarm.from_csv(*args.old, ignore=args.ignore or ())
+    ratios, metrics = files
+    old = Swarm.from_csv(ratios, metrics, ignore=ignore)
     if not set(old.domains) <= set(ledger.mixture):
-        raise AlignmentError.between(args.old[0], old.domains, args.state, ledger.mixture)
+        raise AlignmentError.between(ratios, old.domains, "the ledger", ledger.mixture)
     # Domains that came after these runs had no share in them.
     later = [name for name in ledger.mixture if name not in old.domains]
     whole = Swarm(
@@ -212,7 +229,7 @@ def _with_old(args: argparse.Namespace, ledger: Ledger, plan: Reuse, runs: Swarm
         f", {len(carried.dropped)} left out for their shares of {listing(plan.update.gone)}" if carried.dropped else ""
     )
     print(f"{len(carried.swarm)} old runs kept{left_out}")
-    return together(plan.expand_swarm(runs), carried.swarm)
+    return together(runs, carried.swarm)
 
 
 def _shares(mixture: Mixture, tokens: Mapping[str, int] | None, budget: int | None) -> str:

@@ -122,15 +122,18 @@ def _seed(args: argparse.Namespace, config: OlmixConfig | None) -> int:
     return int(args.seed) if args.seed is not None else 0 if config is None else config.seed
 
 
+def check_law_out(option: str, given: str) -> None:
+    """Refuse a file of laws that could not be written, before the work begins."""
+    if Path(given).suffix not in (".json", ".npz"):
+        raise InputError(f"{option} {given}: laws are written as .json or .npz")
+    shared.check_folder(option, given)
+
+
 def _fit(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
 
     if args.out is not None:
-        out = Path(args.out)
-        if out.suffix not in (".json", ".npz"):
-            raise InputError(f"--out {args.out}: laws are written as .json or .npz")
-        if not out.parent.is_dir():
-            raise InputError(f"--out {args.out}: there is no folder {out.parent}")
+        check_law_out("--out", args.out)
     config = _config(args)
     law = args.law or ("auto" if config is None else config.regression)
     if law not in ("auto", *LAWS):

@@ -11,6 +11,7 @@ import pytest
 
 from mixfast import Mixture, Region, Swarm, cli, fit, propose
 from mixfast.designs import Design
+from mixfast.laws import Fit
 from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, full, resume
 
 pytest.importorskip("numba")
@@ -577,3 +578,42 @@ def test_ledgers_of_other_fields_are_told_apart(break_it, said, tmp_path):
         Ledger.load(path)
     assert "life.json" in str(refused.value)
     assert "__init__" not in str(refused.value)
+
+
+def test_the_law_of_all_runs_serves_the_next_update(begun, good, refused, folder):
+    """Nested reuse: the second update's loss is predicted by a law that the first one's runs and the old ones gave."""
+    old_runs()
+    good("add", begun, "maths", *PLAN, "--runs", 4, "--swarm-out", "r1.csv")
+    train("r1.csv", "m1.csv")
+    step = ("propose", begun, "r1.csv", "m1.csv", "--law", "log_linear")
+    assert "--law-out needs --old" in refused(*step, "--law-out", "law1.json")
+    old = ("--old", "or.csv", "om.csv")
+    assert ".json or .npz" in refused(*step, *old, "--law-out", "law1.txt")
+    good(*step, *old, "--law-out", "law1.json", "--out", "mixture.yaml")
+    update = (
+        "add",
+        begun,
+        "c",
+        "java",
+        "--like",
+        "c=code",
+        "--like",
+        "java=maths",
+        "--kl",
+        "0.02",
+        "--prior",
+        "uniform",
+    )
+    planned = good(*update, "--law", "law1.json", "--partial", "--swarm-out", "r2.csv")
+    assert "predicted loss against a full recomputation" in planned
+    train("r2.csv", "m2.csv")
+    twice = (*old, "--old", "r1.csv", "m1.csv", "--law-out", "law2.json", "--out", "mixture.yaml")
+    out = good("propose", begun, "r2.csv", "m2.csv", "--law", "log_linear", *twice)
+    assert "24 old runs kept\n4 old runs kept" in out
+    names = Mixture.load("mixture.yaml").domains
+    law, truth = Fit.load("law2.json"), Planted(SLOPES)
+    assert set(law.domains) == set(SLOPES) >= set(names)
+    best = propose(truth, Region(list(SLOPES), prior=1), kl=0.02)
+    found = np.array([Ledger.load(begun).mixture[name] for name in SLOPES])
+    value = losses(SLOPES, found[None]).mean() + 0.02 * (found * np.log(np.maximum(found, 1e-300) * 6)).sum()
+    assert value <= best.value * 1.01
