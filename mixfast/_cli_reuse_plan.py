@@ -68,8 +68,9 @@ def update(args: argparse.Namespace) -> int:
     print(plan.report)
     if ledger.tokens and args.budget is None:
         print(f"note: {args.state} knows token counts, but without --budget nothing limits how often they repeat")
-    if plan.coupling is not None and plan.coupling.reopen and not plan.safe:
-        print(f"worth reopening: {listing(plan.coupling.reopen)} (--partial)")
+    frozen = [name for name in (plan.coupling.reopen if plan.coupling else ()) if name not in plan.reopened]
+    if frozen and not plan.safe:
+        print(f"worth reopening: {listing(frozen)} (--partial)")
     if plan.runs == 0:
         _check_unused(args, ("--runs", args.runs), ("--swarm-out", args.swarm_out))
         return record(args, ledger.record(plan, plan.mixture, why=why), before)

@@ -102,7 +102,7 @@ def swarm(
     if not keep.any():
         raise ReuseError(
             f"no run can be kept: all {len(old)} had more than {tolerance:g} of domains that changed, {listing(update.gone)}; "
-            "raise the tolerance, keep what is gone too (keep_gone), or go on with new runs alone"
+            "leave these runs out, or carry them in Python with a higher tolerance or with what is gone (keep_gone)"
         )
     kept = shares[keep] / shares[keep].sum(axis=1, keepdims=True)
     runs = tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if stays)

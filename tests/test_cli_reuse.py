@@ -590,22 +590,12 @@ def test_the_law_of_all_runs_serves_the_next_update(begun, good, refused, folder
     old = ("--old", "or.csv", "om.csv")
     assert ".json or .npz" in refused(*step, *old, "--law-out", "law1.txt")
     good(*step, *old, "--law-out", "law1.json", "--out", "mixture.yaml")
-    update = (
-        "add",
-        begun,
-        "c",
-        "java",
-        "--like",
-        "c=code",
-        "--like",
-        "java=maths",
-        "--kl",
-        "0.02",
-        "--prior",
-        "uniform",
-    )
+    update = ("add", begun, "c", "java", "--like", "c=code", "--kl", "0.02", "--prior", "uniform")
     planned = good(*update, "--law", "law1.json", "--partial", "--swarm-out", "r2.csv")
     assert "predicted loss against a full recomputation" in planned
+    assert "not safe" in planned
+    assert "of them reopened" in planned
+    assert "worth reopening" not in planned
     train("r2.csv", "m2.csv")
     twice = (*old, "--old", "r1.csv", "m1.csv", "--law-out", "law2.json", "--out", "mixture.yaml")
     out = good("propose", begun, "r2.csv", "m2.csv", "--law", "log_linear", *twice)
