@@ -115,7 +115,9 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
     changes = _changes(args, ledger.mixture)
     made = Update.of(changes, ledger.mixture)
     law = None if args.law is None else Fit.load(args.law)
-    reopen = [name.strip() for given in args.reopen or () for name in given.split(",")]
+    # A name may hold a comma itself.
+    parts = ([given] if given in made.kept else given.split(",") for given in args.reopen or ())
+    reopen = [name.strip() for names in parts for name in names]
     if args.partial and reopen:
         raise InputError("--partial lets the law choose what to reopen, and --reopen names it: leave out one of them")
     if args.partial and law is None:

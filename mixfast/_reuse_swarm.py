@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -194,7 +194,7 @@ def together(one: Swarm, other: Swarm) -> Swarm:
     if set(one.metrics) != set(other.metrics):
         raise AlignmentError.between("the new runs' metrics", one.metrics, "the old runs' metrics", other.metrics)
     more = other.align(one.domains).select(one.metrics)
-    return Swarm(
+    both = Swarm(
         np.concatenate([one.ratios, more.ratios]),
         np.concatenate([one.values, more.values]),
         domains=one.domains,
@@ -204,3 +204,4 @@ def together(one: Swarm, other: Swarm) -> Swarm:
         direction=one.direction,
         unit=one.unit,
     )
+    return both._with(_history=replace(both._history, dropped=one.report.dropped + more.report.dropped))

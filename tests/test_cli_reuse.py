@@ -534,9 +534,11 @@ def test_runs_that_were_left_out_are_named(begun, good, folder):
     train("ratios.csv", "metrics.csv")
     lines = (folder / "metrics.csv").read_text().splitlines()
     (folder / "metrics.csv").write_text("\n".join([*lines[:-1], "typo" + lines[-1]]))
-    said = good("propose", begun, "ratios.csv", "metrics.csv", "--law", "log_linear")
-    assert "typo" in said
-    assert "no row of metrics" in said
+    step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "log_linear")
+    old_runs()
+    for said in (good(*step), good(*step, "--old", "or.csv", "om.csv")):
+        assert "typo" in said
+        assert "no row of metrics" in said
 
 
 def test_counts_without_a_budget_are_told(begun, good):
@@ -607,3 +609,12 @@ def test_the_law_of_all_runs_serves_the_next_update(begun, good, refused, folder
     found = np.array([Ledger.load(begun).mixture[name] for name in SLOPES])
     value = losses(SLOPES, found[None]).mean() + 0.02 * (found * np.log(np.maximum(found, 1e-300) * 6)).sum()
     assert value <= best.value * 1.01
+
+
+def test_names_with_commas_and_blanks_can_be_reopened(good, folder):
+    Mixture.from_dict({"law, tax": 0.5, "Bücher c=d": 0.3, "web": 0.2}).save("odd.yaml")
+    good("start", "odd-life.yaml", "--mixture", "odd.yaml")
+    for given in (["law, tax"], ["law, tax", "web"], ["Bücher c=d,web"]):
+        out = good("add", "odd-life.yaml", "new one", *(word for name in given for word in ("--reopen", name)))
+        opened = [name for name in ("law, tax", "Bücher c=d", "web") if any(name in each for each in given)]
+        assert f"of them reopened: {', '.join(opened)}\n" in out
