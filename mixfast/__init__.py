@@ -22,18 +22,25 @@ if TYPE_CHECKING:
     from mixfast import proposers as proposers
     from mixfast import readers as readers
     from mixfast import reuse as reuse
+    from mixfast import sampler as sampler
     from mixfast import score as score
     from mixfast.designs import design
     from mixfast.laws import fit
     from mixfast.proposers import propose
+    from mixfast.sampler import MixtureSampler, MixtureSchedule
     from mixfast.swarm import Swarm
 
-__all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "design", "fit", "propose", "solve"]
+__all__ = [
+    "ExpertTable", "Mixture", "MixtureSampler", "MixtureSchedule", "Region", "Swarm", "design", "fit", "propose", "solve",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 # Who solves a table, in a data loader say, does not wait for the rest: it is imported when first asked for.
-_LATER = {"Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers"}
-_MODULES = ("designs", "exporters", "mde", "proposers", "readers", "reuse", "score")
+_LATER = {
+    "MixtureSampler": "sampler", "MixtureSchedule": "sampler", "Swarm": "swarm", "design": "designs", "fit": "laws",
+    "propose": "proposers",
+}  # fmt: skip
+_MODULES = ("designs", "exporters", "mde", "proposers", "readers", "reuse", "sampler", "score")
 
 
 def __getattr__(name: str) -> Any:

@@ -56,6 +56,14 @@ class ScoreError(MixfastError, ValueError):
     """An expert model, a text, or a setting of scoring cannot be used; the message names the expert and the file."""
 
 
+class SamplerError(MixfastError, ValueError):
+    """A sampler cannot be built or resumed as asked: schedule, sizes, limits of repetition, or a state that is not its own."""
+
+
+class ExhaustedError(SamplerError, IndexError):
+    """A sample was asked for behind the end of a stream; the message says where and why it ends."""
+
+
 class BackendError(MixfastError, RuntimeError):
     """The requested backend cannot run here; the message says what is missing and how to install it."""
 

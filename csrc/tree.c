@@ -1,0 +1,287 @@
+/* The tree of a stage: its shape, its numbers, and the ways down and up. See blend.h for what and why. */
+#include "blend.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef __int128 i128;
+typedef unsigned __int128 u128;
+
+#define Q ((int64_t)1 << MF_Q_BITS)
+
+static inline i128 floor_div(i128 a, i128 b) {
+    const i128 q = a / b;
+    return q - (a % b < 0);
+}
+
+/* The quotient is known to fit 64 bits and the divisor is positive: one machine division for what is not negative. */
+static inline int64_t floor_ratio(i128 a, int64_t b) {
+    if (a >= 0) return (int64_t)((u128)a / (uint64_t)b);
+    return -(int64_t)(((u128)-a + (uint64_t)b - 1) / (uint64_t)b);
+}
+
+typedef struct {
+    ptrdiff_t first, last;
+    int32_t above; /* parent code */
+} range;
+
+static inline void hang(mf_split *split, int32_t *parent, ptrdiff_t leaves, int32_t above, int32_t what) {
+    parent[what >= 0 ? leaves + what : ~what] = above;
+    if (above >= 0) split[above >> 1].child[above & 1] = what;
+}
+
+int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int32_t *parent) {
+    /* Two copies of the leaves' numbers; a range's right side goes through `spare`. At most one range waits for each
+     * level above the one in work. */
+    int32_t *items = malloc(2 * (size_t)leaves * sizeof *items);
+    range *todo = malloc(((size_t)leaves + 1) * sizeof *todo);
+    if (!items || !todo) {
+        free(items), free(todo);
+        return MF_BLEND_MEMORY;
+    }
+    int32_t *spare = items + leaves;
+    for (ptrdiff_t k = 0; k < leaves; k++) items[k] = (int32_t)k;
+    ptrdiff_t waiting = 0;
+    int32_t made = 0;
+    todo[waiting++] = (range){0, leaves, -1};
+    while (waiting) {
+        const range r = todo[--waiting];
+        if (r.last - r.first == 1) {
+            hang(split, parent, leaves, r.above, ~items[r.first]);
+            continue;
+        }
+        const int32_t node = made++;
+        hang(split, parent, leaves, r.above, node);
+        int64_t sum[2] = {0, 0};
+        ptrdiff_t left = r.first, right = 0;
+        for (ptrdiff_t k = r.first; k < r.last; k++) {
+            const int32_t leaf = items[k];
+            const int side = sum[1] < sum[0];
+            sum[side] += weight[leaf];
+            items[left] = spare[right] = leaf; /* left <= k: what is overwritten has been read */
+            left += !side, right += side;
+        }
+        memcpy(items + left, spare, (size_t)right * sizeof *items);
+        todo[waiting++] = (range){left, r.last, 2 * node + 1};
+        todo[waiting++] = (range){r.first, left, 2 * node};
+    }
+    free(items), free(todo);
+    return MF_BLEND_OK;
+}
+
+/* Sums of one side of a node while the tree is filled. */
+typedef struct {
+    int64_t a, c, whole, frac;
+} sums;
+
+static inline sums add(sums x, sums y) {
+    sums s = {x.a + y.a, x.c + y.c, x.whole + y.whole, x.frac + y.frac};
+    if (s.frac >= Q) s.frac -= Q, s.whole += 1;
+    return s;
+}
+
+static inline int64_t share(int64_t a, int64_t c, int64_t u) { return a + c * (2 * u + 1); }
+
+int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const int64_t *f) {
+    const ptrdiff_t leaves = stage->leaves, nodes = leaves - 1;
+    if (!nodes) return (int64_t)1 << 32;
+    sums *side = calloc((size_t)nodes * 2, sizeof *side);
+    int64_t *reach = calloc((size_t)nodes, sizeof *reach), worst = 0;
+    if (!side || !reach) {
+        free(side), free(reach);
+        return MF_BLEND_MEMORY;
+    }
+    for (ptrdiff_t k = 0; k < leaves; k++) side[stage->parent[k]] = (sums){a[k], c ? c[k] : 0, 0, f ? f[k] : 0};
+    for (ptrdiff_t j = nodes - 1; j >= 0; j--) {
+        const sums l = side[2 * j], s = add(l, side[2 * j + 1]);
+        if (j) side[stage->parent[leaves + j]] = s;
+        mf_split *node = stage->split + j;
+        node->left = l.a, node->total = s.a, node->left_slope = l.c, node->total_slope = s.c;
+        node->part = l.whole, node->origin = s.whole, node->left_frac = l.frac, node->total_frac = s.frac;
+        node->phase = 0;
+        if (!stage->steps) {
+            /* Half a sample, and the part of a sample that the left child is ahead of its share of the node's. */
+            const i128 ahead = (i128)l.frac * s.a - (i128)l.a * s.frac;
+            const i128 phase = (2 * ahead + (i128)s.a * Q) >> (MF_Q_BITS + 1);
+            const i128 turns = floor_div(phase, s.a);
+            node->part += (int64_t)turns;
+            node->phase = (int64_t)(phase - turns * s.a);
+        }
+    }
+    /* Downwards: twice the bound at each child, rounded up. The ratio of two straight lines is largest at an end. */
+    const int64_t last = stage->steps ? stage->steps - 1 : 0;
+    for (ptrdiff_t j = 0; j < nodes; j++) {
+        const mf_split *node = stage->split + j;
+        for (int s = 0; s < 2; s++) {
+            int64_t here = 0;
+            for (int end = 0; end < 1 + (stage->steps > 1); end++) {
+                const int64_t u = end ? last : 0, total = share(node->total, node->total_slope, u);
+                const int64_t left = share(node->left, node->left_slope, u), w = s ? total - left : left;
+                const int64_t passed = (int64_t)(((i128)w * reach[j] + total - 1) / total);
+                here = passed > here ? passed : here;
+            }
+            here += (int64_t)1 << 32;
+            if (node->child[s] >= 0)
+                reach[node->child[s]] = here;
+            else
+                worst = here > worst ? here : worst;
+        }
+    }
+    free(side), free(reach);
+    return worst;
+}
+
+/* Exact count of a ramp's node at the start of step u, in units of 1/Q, from the start of the stage. */
+static inline i128 ramp_count(int64_t step, int64_t a, int64_t c, int64_t u) {
+    return (i128)step * ((i128)a * u + (i128)c * u * u);
+}
+
+/* The step of a ramp in which a node's exact count reaches x: a floating-point guess, then exact comparisons. */
+static int64_t ramp_step(const mf_stage *stage, const mf_split *s, i128 x) {
+    const double y = (double)x / (double)stage->step, a = (double)s->total, c = (double)s->total_slope;
+    const double root = a * a + 4.0 * c * y;
+    double guess = y <= 0 ? 0 : 2.0 * y / (a + sqrt(root > 0 ? root : 0));
+    if (!(guess < (double)(stage->steps - 1))) guess = (double)(stage->steps - 1);
+    int64_t u = (int64_t)guess;
+    while (u > 0 && x < ramp_count(stage->step, s->total, s->total_slope, u)) u--;
+    while (u < stage->steps - 1 && x >= ramp_count(stage->step, s->total, s->total_slope, u + 1)) u++;
+    return u;
+}
+
+int64_t mf_split_left(const mf_stage *stage, const mf_split *s, int64_t n, u128 *rest, int64_t *until,
+                      int64_t *shares) {
+    if (!stage->steps) {
+        const i128 top = (i128)s->left * (n - s->origin) + s->phase;
+        const int64_t floor = floor_ratio(top, s->total);
+        if (rest) {
+            *rest = (u128)(top - (i128)floor * s->total);
+            *until = MF_FAR, shares[0] = s->left, shares[1] = s->total;
+        }
+        return s->part + floor;
+    }
+    const i128 x = (i128)(n - s->origin) * Q - s->total_frac;
+    const int64_t u = ramp_step(stage, s, x);
+    const int64_t left = share(s->left, s->left_slope, u), total = share(s->total, s->total_slope, u);
+    const i128 y = x - ramp_count(stage->step, s->total, s->total_slope, u);
+    /* left * y / total in two parts, as the product alone would not fit. */
+    const int64_t whole = floor_ratio(y, total), part = (int64_t)(y - (i128)whole * total);
+    const i128 product = (i128)left * part;
+    const int64_t floor = (int64_t)(product / total);
+    const i128 count =
+        ramp_count(stage->step, s->left, s->left_slope, u) + s->left_frac + Q / 2 + (i128)left * whole + floor;
+    if (rest) {
+        *rest = (u128)(count & (Q - 1)) * (u128)total + (u128)(product - (i128)floor * total);
+        *until = MF_FAR;
+        if (u < stage->steps - 1) {
+            /* The last count n with x(n) before the next step. */
+            const i128 gone = ramp_count(stage->step, s->total, s->total_slope, u + 1) + s->total_frac;
+            *until = s->origin + (int64_t)((gone - 1) >> MF_Q_BITS);
+        }
+        shares[0] = left, shares[1] = total;
+    }
+    return s->part + (int64_t)(count >> MF_Q_BITS);
+}
+
+int mf_tree_counts(const mf_stage *stage, int64_t n, int64_t *count) {
+    const ptrdiff_t nodes = stage->leaves - 1;
+    if (!nodes) {
+        count[0] = n;
+        return MF_BLEND_OK;
+    }
+    int64_t *own = malloc((size_t)nodes * sizeof *own);
+    if (!own) return MF_BLEND_MEMORY;
+    own[0] = n;
+    for (ptrdiff_t j = 0; j < nodes; j++) {
+        const mf_split *s = stage->split + j;
+        const int64_t left = mf_split_left(stage, s, own[j], NULL, NULL, NULL), both[2] = {left, own[j] - left};
+        for (int side = 0; side < 2; side++) {
+            const int32_t child = s->child[side];
+            *(child >= 0 ? own + child : count + ~child) = both[side];
+        }
+    }
+    free(own);
+    return MF_BLEND_OK;
+}
+
+static inline int64_t child_count(const mf_stage *stage, const mf_split *s, int side, int64_t n) {
+    const int64_t left = mf_split_left(stage, s, n, NULL, NULL, NULL);
+    return side ? n - left : left;
+}
+
+/* The least count of a node at which its child's is m. */
+static int64_t node_when(const mf_stage *stage, const mf_split *s, int side, int64_t m) {
+    if (!stage->steps) {
+        i128 n;
+        if (!side) {
+            n = s->origin - floor_div(s->phase - (i128)(m - s->part) * s->total, s->left);
+        } else {
+            const i128 above = (i128)s->total * (s->part + m - 1) - (i128)s->left * s->origin + s->phase;
+            n = floor_div(above, s->total - s->left) + 1;
+        }
+        return n < MF_FAR ? (int64_t)n : MF_FAR;
+    }
+    /* No closed form is worth its lines here: double the stride, then halve. A ramp has less than 2^37 samples. */
+    int64_t low = m - 1, stride = 1;
+    while (child_count(stage, s, side, low) >= m) low -= stride, stride *= 2;
+    for (stride = 1; child_count(stage, s, side, low + stride) < m; stride *= 2)
+        if (stride > (int64_t)1 << 38) return MF_FAR;
+    int64_t high = low + stride;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        *(child_count(stage, s, side, middle) < m ? &low : &high) = middle;
+    }
+    return high;
+}
+
+int64_t mf_tree_when(const mf_stage *stage, ptrdiff_t leaf, int64_t m) {
+    int64_t n = m;
+    for (int32_t above = stage->leaves > 1 ? stage->parent[leaf] : -1; above >= 0;
+         above = stage->parent[stage->leaves + (above >> 1)]) {
+        n = node_when(stage, stage->split + (above >> 1), above & 1, n);
+        if (n >= MF_FAR / 2) return MF_FAR;
+    }
+    return stage->start + n - 1 - stage->origin;
+}
+
+/* Count of one leaf when the root's is n. */
+int64_t mf_tree_count(const mf_stage *stage, ptrdiff_t leaf, int64_t n) {
+    int32_t way[2 * MF_Q_BITS + 8];
+    int deep = 0;
+    for (int32_t above = stage->leaves > 1 ? stage->parent[leaf] : -1; above >= 0;
+         above = stage->parent[stage->leaves + (above >> 1)])
+        way[deep++] = above;
+    while (deep--) n = child_count(stage, stage->split + (way[deep] >> 1), way[deep] & 1, n);
+    return n;
+}
+
+void mf_tree_advance(ptrdiff_t n, const int64_t *a, const int64_t *c, int64_t step, int64_t steps, int64_t length,
+                     int64_t *whole, int64_t *frac) {
+    int64_t u = steps ? length / step : 0;
+    if (steps && u > steps - 1) u = steps - 1;
+    for (ptrdiff_t k = 0; k < n; k++) {
+        i128 more = frac[k];
+        if (steps)
+            more += ramp_count(step, a[k], c[k], u) + (i128)share(a[k], c[k], u) * (length - u * step);
+        else
+            more += (i128)a[k] * length;
+        whole[k] += (int64_t)(more >> MF_Q_BITS);
+        frac[k] = (int64_t)(more & (Q - 1));
+    }
+}
+
+void mf_tree_shares(ptrdiff_t n, const int64_t *v, int64_t *out) {
+    i128 total = 0, sum = 0;
+    for (ptrdiff_t k = 0; k < n; k++) total += v[k];
+    int64_t before = 0;
+    for (ptrdiff_t k = 0; k < n; k++) {
+        sum += v[k];
+        const int64_t here = (int64_t)((sum << MF_Q_BITS) / total);
+        out[k] = here - before;
+        before = here;
+    }
+}
+
+void mf_tree_slopes(ptrdiff_t n, const int64_t *a, const int64_t *b, int64_t step, int64_t length, int64_t *out) {
+    for (ptrdiff_t k = 0; k < n; k++) out[k] = (int64_t)((i128)(b[k] - a[k]) * step / (2 * length));
+}

@@ -1,0 +1,200 @@
+"""MixtureSchedule: a mixture that changes while a model is trained, in steps and on straight lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._backend import core
+from mixfast.errors import SamplerError
+from mixfast.mixture import Mixture
+
+Integers = NDArray[np.int64]
+
+FORMAT = "mixfast-schedule-1"
+# Samples are counted in 60 bits: with shares of 62 bits every product fits 128.
+LONGEST = 1 << 60
+# The steps of a ramp are a quarter of the root of its length; on longer ramps the rounding of its slopes would be seen.
+LONGEST_RAMP = 1 << 36
+
+
+@dataclass(frozen=True)
+class Change:
+    """From sample ``start`` on the shares are those of ``mixture``; with ``stop`` they get there on a straight line."""
+
+    start: int
+    mixture: Mixture
+    stop: int | None = None
+
+
+class MixtureSchedule:
+    """Hold the mixture of every sample of a run: constant at first, then changed at once or along straight lines.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        The shares from the first sample on.
+    sample_tokens : int, optional
+        Tokens of one sample. Where given, all positions of `then` and `ramp` are in tokens, and a change takes effect
+        at the first sample that begins at or after its token; else they are in samples.
+
+    Attributes
+    ----------
+    changes : tuple
+        Each has ``start`` (in samples), ``mixture`` and ``stop`` (the end of a ramp, else None).
+    domains : tuple of str
+        All domains, in the order in which the changes first name them.
+
+    Raises
+    ------
+    SamplerError
+        If a change does not come after the one before it, or a ramp is empty, too long or begins inside another.
+
+    Examples
+    --------
+    >>> from mixfast import Mixture
+    >>> web, code = Mixture(["web", "code"], [0.9, 0.1]), Mixture(["web", "code"], [0.5, 0.5])
+    >>> schedule = MixtureSchedule(web).ramp(code, start=1000, stop=3000)
+    >>> schedule.at(2000)
+    Mixture(web 0.7, code 0.3)
+    """
+
+    def __init__(self, mixture: Mixture, *, sample_tokens: int | None = None) -> None:
+        if not isinstance(mixture, Mixture):
+            raise SamplerError(f"a schedule begins with a Mixture, got {type(mixture).__name__}")
+        if sample_tokens is not None:
+            sample_tokens = whole_number("sample_tokens", sample_tokens, 1)
+        self.sample_tokens = sample_tokens
+        self.changes: tuple[Change, ...] = (Change(0, mixture),)
+
+    def then(self, mixture: Mixture, *, at: int) -> MixtureSchedule:
+        """Return the schedule that has the shares of ``mixture`` from ``at`` on; inside a ramp, that ends it there."""
+        return self._with(Change(self._sample("at", at), mixture))
+
+    def ramp(self, mixture: Mixture, *, start: int, stop: int) -> MixtureSchedule:
+        """Return the schedule whose shares go from what they are at ``start`` straight to ``mixture`` at ``stop``."""
+        change = Change(self._sample("start", start), mixture, self._sample("stop", stop))
+        last = self.changes[-1]
+        if last.stop is not None and change.start < last.stop:
+            raise SamplerError(
+                f"a ramp begins at sample {change.start}, inside the ramp of samples {last.start} to {last.stop}; "
+                f"begin it at sample {last.stop} or later"
+            )
+        if not 0 < (change.stop or 0) - change.start <= LONGEST_RAMP:
+            raise SamplerError(
+                f"a ramp goes from sample {change.start} to {change.stop}; its length must be between 1 and 2^36 samples"
+            )
+        return self._with(change)
+
+    def until(self, sample: int) -> MixtureSchedule:
+        """Return what the schedule says of the samples before ``sample``: later changes are left out."""
+        found = MixtureSchedule(self.changes[0].mixture, sample_tokens=self.sample_tokens)
+        found.changes = tuple(change for change in self.changes if change.start < max(sample, 1))
+        return found
+
+    def at(self, sample: int) -> Mixture:
+        """Return the mixture at a sample, over all domains of the schedule (rounded to float64)."""
+        sample = whole_number("sample", sample, 0)
+        done = [change for change in self.changes if change.start <= sample]
+        shares = self._vector(done[-1].mixture)
+        stop = done[-1].stop
+        if stop is not None and sample < stop:
+            passed = (sample - done[-1].start) / (stop - done[-1].start)
+            shares = passed * shares + (1 - passed) * self._vector(done[-2].mixture)
+        return Mixture(self.domains, shares / shares.sum())
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """All domains, in the order in which the changes first name them."""
+        return tuple(dict.fromkeys(name for change in self.changes for name in change.mixture.domains))
+
+    def shares(self, change: Change) -> Integers:
+        """Return the shares (K,) of a change's mixture over 2^62, with the sum 2^62."""
+        return quantised(self._vector(change.mixture))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the schedule as plain lists, dicts, strings and numbers; `from_dict` gives it back bit by bit."""
+        changes = []
+        for change in self.changes:
+            entry: dict[str, Any] = {"start": change.start, "mixture": change.mixture.as_dict()}
+            changes.append(entry if change.stop is None else {**entry, "stop": change.stop})
+        return {"format": FORMAT, "sample_tokens": self.sample_tokens, "changes": changes}
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> MixtureSchedule:
+        """Build a schedule from what `as_dict` gives."""
+        if not isinstance(entry, Mapping) or entry.get("format") != FORMAT or not entry.get("changes"):
+            raise SamplerError(f"a schedule is a mapping with format {FORMAT!r} and its changes, got {entry!r:.200}")
+        changes = entry["changes"]
+        found = cls(Mixture.from_dict(changes[0]["mixture"]))
+        for change in changes[1:]:
+            mixture = Mixture.from_dict(change["mixture"])
+            if change.get("stop") is None:
+                found = found.then(mixture, at=change["start"])
+            else:
+                found = found.ramp(mixture, start=change["start"], stop=change["stop"])
+        found.sample_tokens = entry.get("sample_tokens")
+        return found
+
+    def to_json(self) -> str:
+        """Return the schedule as JSON."""
+        return json.dumps(self.as_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> MixtureSchedule:
+        """Read what `to_json` writes."""
+        return cls.from_dict(json.loads(text))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MixtureSchedule) and self.as_dict() == other.as_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.changes)
+
+    def __repr__(self) -> str:
+        words = [
+            f"{change.mixture!r} from {change.start}" + (f" to {change.stop}" if change.stop is not None else "")
+            for change in self.changes
+        ]
+        return f"MixtureSchedule({'; '.join(words)})"
+
+    def _with(self, change: Change) -> MixtureSchedule:
+        if not isinstance(change.mixture, Mixture):
+            raise SamplerError(f"a schedule changes to a Mixture, got {type(change.mixture).__name__}")
+        last = self.changes[-1]
+        if change.start <= last.start:
+            raise SamplerError(
+                f"a change at sample {change.start} must come after the one before it, which is at sample {last.start}"
+            )
+        found = MixtureSchedule(self.changes[0].mixture, sample_tokens=self.sample_tokens)
+        found.changes = (*self.changes, change)
+        return found
+
+    def _sample(self, what: str, position: int) -> int:
+        position = whole_number(what, position, 0)
+        sample = -(-position // (self.sample_tokens or 1))
+        if sample > LONGEST:
+            raise SamplerError(f"{what} is sample {sample}, beyond the last that can be counted, 2^60")
+        return sample
+
+    def _vector(self, mixture: Mixture) -> NDArray[np.float64]:
+        if mixture.domains == self.domains:
+            return mixture.weights
+        return np.array([mixture.get(name, 0.0) for name in self.domains])
+
+
+def quantised(shares: NDArray[np.float64]) -> Integers:
+    """Return float64 shares (K,) over 2^62. A share below 2^-62 is 0: it has no sample in any run."""
+    return core.blend_shares(np.floor(np.ldexp(shares, 62)).astype(np.int64))
+
+
+def whole_number(what: str, value: Any, least: int) -> int:
+    """Return a whole number of at least ``least`` as an int; anything else is refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+        raise SamplerError(f"{what} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
