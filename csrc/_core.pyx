@@ -86,6 +86,7 @@ cdef extern from "blend.h" nogil:
         Py_ssize_t events
         const int64_t *event_at
         const int32_t *event_leaf
+        const int64_t *event_lag
         const int64_t *touch_first
         const int64_t *touch_at
         const int64_t *touch_by
@@ -607,14 +608,16 @@ cdef class Stage:
             f[j] = mf_tree_when(&self.c, leaf[j], count[j])
         return found
 
-    def set_events(self, const int64_t[::1] at, const int32_t[::1] leaf, const int64_t[::1] first,
-                   const int64_t[::1] touch_at, const int64_t[::1] touch_by):
-        """Give samples `at` (E,) to other leaves `leaf` (E,); leaf k gains touch_by from sample touch_at on."""
+    def set_events(self, const int64_t[::1] at, const int32_t[::1] leaf, const int64_t[::1] lag,
+                   const int64_t[::1] first, const int64_t[::1] touch_at, const int64_t[::1] touch_by):
+        """Events (E,) as in blend.h, and what leaf k gains by them: touch_by behind sample touch_at, in first[k] ...."""
         check_shape(at.shape[0], self.c.leaves + 1, leaf.shape[0], first.shape[0])
-        self.memory = (np.asarray(at), np.asarray(leaf), np.asarray(first), np.asarray(touch_at), np.asarray(touch_by))
+        check_shape(at.shape[0], touch_at.shape[0], lag.shape[0], touch_by.shape[0])
+        self.memory = (np.asarray(at), np.asarray(leaf), np.asarray(lag), np.asarray(first), np.asarray(touch_at),
+                       np.asarray(touch_by))
         self.c.events = at.shape[0]
         if self.c.events:
-            self.c.event_at, self.c.event_leaf = &at[0], &leaf[0]
+            self.c.event_at, self.c.event_leaf, self.c.event_lag = &at[0], &leaf[0], &lag[0]
             self.c.touch_first, self.c.touch_at, self.c.touch_by = &first[0], &touch_at[0], &touch_by[0]
 
     def at(self, const uint64_t[:, ::1] table, bint shuffle, int64_t i):

@@ -46,8 +46,10 @@ typedef struct {
     int32_t child[2]; /* a node, or ~leaf */
 } mf_split;
 
-/* Leaf k has had base[k] + (its count in the tree) + (the sum of touch_by before i) samples before sample i. Events
- * give a sample to another leaf than the tree does: they work off what a stage before this one left unbalanced. */
+/* A stage that follows another works off what that one left unbalanced: at some samples ("events") a leaf has its turn
+ * that the tree does not give (leaf >= 0), or a sample of the tree is passed over (leaf < 0). Sample i, if it is no
+ * event's, is sample i - lag of the tree, where lag counts the former less the latter so far. Leaf k has had base[k] +
+ * (its count in the tree) + (the sum of its touch_by before i) samples before sample i. */
 typedef struct {
     ptrdiff_t leaves;
     mf_split *split;       /* leaves - 1 of them, parents before their children; 0 is the root */
@@ -57,8 +59,9 @@ typedef struct {
     const int64_t *base;
     const int32_t *domain;
     ptrdiff_t events;
-    const int64_t *event_at; /* ascending */
+    const int64_t *event_at; /* ascending; of a sample passed over, the sample that is in its place */
     const int32_t *event_leaf;
+    const int64_t *event_lag;   /* from the event on */
     const int64_t *touch_first; /* leaves + 1; NULL without events */
     const int64_t *touch_at;
     const int64_t *touch_by;
@@ -113,11 +116,11 @@ int64_t mf_split_left(const mf_stage *stage, const mf_split *s, int64_t n, unsig
 uint64_t mf_mix(uint64_t x);
 
 /* The permutation of [0, size) that a key picks. */
+enum { MF_ROUNDS = 6 };
 typedef struct {
-    uint64_t key, rows, mask, size;
+    uint64_t size;
+    uint32_t rows, mask, key[MF_ROUNDS];
     int bits;
 } mf_order;
-mf_order mf_order_of(uint64_t key, int64_t size, int64_t epoch);
-int64_t mf_order_at(const mf_order *o, int64_t position);
 
 #endif

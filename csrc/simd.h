@@ -12,6 +12,14 @@
 #define MF_X86 0
 #endif
 
+/* A function whose plain loops are worth compiling for several instruction sets; the loader picks one. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
+    !defined(__SANITIZE_ADDRESS__)
+#define MF_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define MF_CLONES
+#endif
+
 #define MF_CAT_(a, b, c, d) a##_##b##_##c##d
 #define MF_CAT(a, b, c, d) MF_CAT_(a, b, c, d)
 

@@ -2,6 +2,9 @@
 #include "blend.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "simd.h"
 
 typedef unsigned __int128 u128;
 
@@ -16,51 +19,66 @@ static inline uint64_t mix(uint64_t x) {
 uint64_t mf_mix(uint64_t x) { return mix(x); }
 
 #define GOLDEN 0x9e3779b97f4a7c15u
-#define ROUNDS 3 /* pairs of rounds */
 
 /* A Feistel network on rows x 2^bits cells, of which there are as many as positions and less than one column more: the
- * walk of a position that lands outside (Black and Rogaway, 2002) is one step nearly always, and needs no division. */
+ * walk of a position that lands outside (Black and Rogaway, 2002) is one step nearly always, and needs no division.
+ * Halves have 30 bits at most. */
 static inline mf_order order_of(uint64_t key, int64_t size, int64_t epoch) {
     mf_order o;
     const uint64_t n = (uint64_t)size;
     const int wide = n > 1 ? 64 - __builtin_clzll(n - 1) : 0;
     o.size = n;
     o.bits = (wide + 1) / 2;
-    o.mask = ((uint64_t)1 << o.bits) - 1;
-    o.rows = (n + o.mask) >> o.bits;
-    o.key = mix(key + GOLDEN * (uint64_t)epoch);
+    o.mask = ((uint32_t)1 << o.bits) - 1;
+    o.rows = (uint32_t)((n + o.mask) >> o.bits);
+    uint64_t state = mix(key + GOLDEN * (uint64_t)epoch);
+    for (int r = 0; r < MF_ROUNDS; r += 2) {
+        const uint64_t bits = mix(state += GOLDEN);
+        o.key[r] = (uint32_t)bits, o.key[r + 1] = (uint32_t)(bits >> 32);
+    }
     return o;
 }
 
-static inline uint64_t scramble(uint64_t x) {
-    x *= 0xbf58476d1ce4e5b9u;
-    return (x ^ (x >> 32)) * 0x94d049bb133111ebu;
+/* "lowbias32" of C. Wellons' search for integer hashes. */
+static inline uint32_t scramble(uint32_t x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+static inline uint64_t order_step(const mf_order *o, uint64_t at) {
+    uint32_t low = (uint32_t)at & o->mask, row = (uint32_t)(at >> o->bits);
+    for (int r = 0; r < MF_ROUNDS; r += 2) {
+        low = (low ^ scramble(row ^ o->key[r])) & o->mask;
+        row += (uint32_t)((uint64_t)scramble(low ^ o->key[r + 1]) * o->rows >> 32);
+        row -= row >= o->rows ? o->rows : 0;
+    }
+    return (uint64_t)row << o->bits | low;
 }
 
 static inline int64_t order_at(const mf_order *o, uint64_t at) {
-    do {
-        uint64_t low = at & o->mask, row = at >> o->bits, key = o->key;
-        for (int r = 0; r < ROUNDS; r++) {
-            low = (low ^ (scramble(row ^ key) >> 32)) & o->mask;
-            key += GOLDEN;
-            row += (uint64_t)((u128)scramble(low ^ key) * o->rows >> 64);
-            row -= row >= o->rows ? o->rows : 0;
-            key += GOLDEN;
-        }
-        at = row << o->bits | low;
-    } while (__builtin_expect(at >= o->size, 0));
+    do at = order_step(o, at);
+    while (__builtin_expect(at >= o->size, 0));
     return (int64_t)at;
 }
 
-mf_order mf_order_of(uint64_t key, int64_t size, int64_t epoch) { return order_of(key, size, epoch); }
-int64_t mf_order_at(const mf_order *o, int64_t position) { return order_at(o, (uint64_t)position); }
+/* Neighbouring positions: all first steps, in vectors, then the few walks that go on. */
+MF_CLONES static void order_run(const mf_order *order, uint64_t at, ptrdiff_t n, int64_t *restrict out) {
+    const mf_order o = *order;
+    for (ptrdiff_t j = 0; j < n; j++) out[j] = (int64_t)order_step(&o, at + (uint64_t)j);
+    int64_t largest = 0;
+    for (ptrdiff_t j = 0; j < n; j++) largest = out[j] > largest ? out[j] : largest;
+    if ((uint64_t)largest < o.size) return;
+    for (ptrdiff_t j = 0; j < n; j++)
+        if ((uint64_t)out[j] >= o.size) out[j] = order_at(&o, (uint64_t)out[j]);
+}
 
-/* Events before sample i. */
-static ptrdiff_t events_before(const mf_stage *stage, int64_t i) {
+/* Events up to sample i, its own among them. */
+static ptrdiff_t events_until(const mf_stage *stage, int64_t i) {
     ptrdiff_t low = 0, high = stage->events;
     while (low < high) {
         const ptrdiff_t middle = low + (high - low) / 2;
-        if (stage->event_at[middle] < i)
+        if (stage->event_at[middle] <= i)
             low = middle + 1;
         else
             high = middle;
@@ -71,7 +89,9 @@ static ptrdiff_t events_before(const mf_stage *stage, int64_t i) {
 void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
                  ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch) {
     for (ptrdiff_t j = 0; j < count; j++) {
-        const int64_t i = first + j * step, root = i - stage->start + stage->origin;
+        const int64_t i = first + j * step;
+        const ptrdiff_t e = stage->events ? events_until(stage, i) : 0;
+        const int64_t root = i - stage->start + stage->origin - (e ? stage->event_lag[e - 1] : 0);
         int64_t n = root;
         int32_t at = stage->leaves > 1 ? 0 : ~0;
         /* A node's count before the sample and after it differ by one at each node on the sample's way. */
@@ -91,10 +111,9 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
         ptrdiff_t leaf = ~at;
         int64_t had = stage->base[leaf] + n;
         if (stage->events) {
-            const ptrdiff_t e = events_before(stage, i);
-            if (e < stage->events && stage->event_at[e] == i) {
-                leaf = stage->event_leaf[e];
-                had = stage->base[leaf] + mf_tree_count(stage, leaf, root);
+            if (e && stage->event_at[e - 1] == i && stage->event_leaf[e - 1] >= 0) {
+                leaf = stage->event_leaf[e - 1];
+                had = stage->base[leaf] + mf_tree_count(stage, leaf, root + 1);
             }
             for (int64_t t = stage->touch_first[leaf]; t < stage->touch_first[leaf + 1]; t++)
                 had += stage->touch_at[t] < i ? stage->touch_by[t] : 0;
@@ -118,14 +137,14 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     }
 }
 
-/* What the inner loop keeps of a node. */
+/* What the inner loops keep of a node and of a leaf. */
 typedef struct {
-    uint64_t rest, left, total;
-    int32_t child[2]; /* of a sample that goes right, left */
+    uint64_t rest, left, gap; /* gap: total - left */
+    int32_t child[2];
 } hot_node;
 
 typedef struct {
-    u128 rest, left, total;
+    u128 rest, left, gap;
     int64_t count, until;
     int32_t child[2];
 } ramp_node;
@@ -133,114 +152,133 @@ typedef struct {
 typedef struct {
     int64_t position, size, epoch;
     int32_t domain;
+    int64_t ordered; /* the epoch of `order`; -1 for none yet */
     mf_order order;
 } hot_leaf;
 
 typedef struct {
     const mf_stage *stage;
     const mf_domain *domain;
-    hot_node *node;
+    int shuffle;
+    hot_node *node; /* constant shares, or */
     ramp_node *slope;
     hot_leaf *leaf;
+    uint32_t *place; /* 2 chunks */
+    struct waiting {
+        int32_t what;
+        ptrdiff_t count;
+    } *todo;
+    ptrdiff_t chunk;
+    int64_t *out_domain, *out_index, *out_epoch;
 } runner;
 
-static inline int32_t walk(const runner *r) {
-    if (r->stage->leaves < 2) return ~0;
-    int32_t at = 0;
-    do {
-        hot_node *h = r->node + at;
-        const uint64_t sum = h->rest + h->left;
-        const int goes = sum >= h->total;
-        h->rest = goes ? sum - h->total : sum;
-        at = h->child[goes];
-    } while (at >= 0);
-    return at;
+/* The next samples of a leaf, at the given places of the output. */
+static void take(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t count) {
+    hot_leaf *h = r->leaf + leaf;
+    const int shuffle = r->shuffle && h->size != MF_FAR;
+    int64_t found[64];
+    while (count) {
+        ptrdiff_t part = count < 64 || !shuffle ? count : 64;
+        if (h->size - h->position < part) part = (ptrdiff_t)(h->size - h->position);
+        if (shuffle) {
+            if (h->ordered != h->epoch) {
+                h->order = order_of(r->domain[h->domain].key, h->size, h->epoch);
+                h->ordered = h->epoch;
+            }
+            order_run(&h->order, (uint64_t)h->position, part, found);
+            for (ptrdiff_t j = 0; j < part; j++) r->out_index[place[j]] = found[j];
+        } else {
+            for (ptrdiff_t j = 0; j < part; j++) r->out_index[place[j]] = h->position + j;
+        }
+        for (ptrdiff_t j = 0; j < part; j++) r->out_domain[place[j]] = h->domain, r->out_epoch[place[j]] = h->epoch;
+        place += part, count -= part;
+        h->position += part;
+        if (h->position == h->size) h->position = 0, h->epoch++;
+    }
 }
 
-static void set_slope(const runner *r, int32_t at, int64_t n) {
+/* Deal the places of a node's samples out to its children: the left one's stay where they are, those of the right one
+ * go to `right`. Returns how many are the left one's. No branch depends on where a sample goes. */
+static ptrdiff_t deal(hot_node *h, uint32_t *place, ptrdiff_t count, uint32_t *right) {
+    const uint64_t left = h->left, gap = h->gap;
+    uint64_t rest = h->rest;
+    ptrdiff_t l = 0;
+    for (ptrdiff_t j = 0; j < count; j++) {
+        const uint32_t p = place[j];
+        const int goes = rest >= gap;
+        const uint64_t less = rest - gap, more = rest + left;
+        rest = goes ? less : more;
+        place[l] = p; /* l <= j */
+        right[j - l] = p;
+        l += goes;
+    }
+    h->rest = rest;
+    return l;
+}
+
+static ptrdiff_t deal_ramp(const runner *r, int32_t at, uint32_t *place, ptrdiff_t count, uint32_t *right) {
     ramp_node *h = r->slope + at;
-    int64_t shares[2];
-    mf_split_left(r->stage, r->stage->split + at, n, &h->rest, &h->until, shares);
-    h->count = n;
-    h->left = (u128)shares[0] << MF_Q_BITS, h->total = (u128)shares[1] << MF_Q_BITS;
-}
-
-static inline int32_t walk_ramp(const runner *r) {
-    if (r->stage->leaves < 2) return ~0;
-    int32_t at = 0;
-    do {
-        ramp_node *h = r->slope + at;
+    const mf_split *s = r->stage->split + at;
+    ptrdiff_t l = 0;
+    for (ptrdiff_t j = 0; j < count; j++) {
+        const uint32_t p = place[j];
         int goes;
         if (__builtin_expect(h->count < h->until, 1)) {
-            const u128 sum = h->rest + h->left;
-            goes = sum >= h->total;
-            h->rest = goes ? sum - h->total : sum;
-            h->count++;
+            goes = h->rest >= h->gap;
+            h->rest = goes ? h->rest - h->gap : h->rest + h->left;
         } else { /* into the next step of the ramp */
-            const mf_split *s = r->stage->split + at;
-            const int64_t n = h->count, before = mf_split_left(r->stage, s, n, NULL, NULL, NULL);
-            goes = mf_split_left(r->stage, s, n + 1, NULL, NULL, NULL) > before;
-            set_slope(r, at, n + 1);
+            int64_t shares[2];
+            const int64_t before = mf_split_left(r->stage, s, h->count, NULL, NULL, NULL);
+            goes = mf_split_left(r->stage, s, h->count + 1, &h->rest, &h->until, shares) > before;
+            h->left = (u128)shares[0] << MF_Q_BITS, h->gap = (u128)(shares[1] - shares[0]) << MF_Q_BITS;
         }
-        at = h->child[goes];
-    } while (at >= 0);
-    return at;
-}
-
-#define CHUNK 512
-
-/* The sample that a leaf has next. */
-static inline void take(hot_leaf *h, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch) {
-    *out_domain = h->domain;
-    *out_index = h->position;
-    *out_epoch = h->epoch;
-    if (__builtin_expect(++h->position == h->size, 0)) {
-        h->position = 0;
-        h->epoch++;
+        h->count++;
+        place[l] = p;
+        right[j - l] = p;
+        l += goes;
     }
+    return l;
 }
 
-/* The samples between two events. Orders are looked up a chunk at a time: those of many samples overlap, and do not
- * wait for a way down the tree that was guessed wrong. */
-static void samples(const runner *r, int shuffle, ptrdiff_t count, int64_t *out_domain, int64_t *out_index,
-                    int64_t *out_epoch) {
-    int32_t leaf[CHUNK];
-    for (ptrdiff_t done = 0; done < count; done += CHUNK) {
-        const ptrdiff_t part = count - done < CHUNK ? count - done : CHUNK;
-        int64_t *d = out_domain + done, *x = out_index + done, *epoch = out_epoch + done;
-        if (r->slope)
-            for (ptrdiff_t j = 0; j < part; j++) take(r->leaf + (leaf[j] = ~walk_ramp(r)), d + j, x + j, epoch + j);
-        else
-            for (ptrdiff_t j = 0; j < part; j++) take(r->leaf + (leaf[j] = ~walk(r)), d + j, x + j, epoch + j);
-        if (!shuffle) continue;
-        for (ptrdiff_t j = 0; j < part; j++) {
-            const hot_leaf *h = r->leaf + leaf[j];
-            if (h->size == MF_FAR) continue;
-            mf_order o = h->order;
-            o.key = mix(o.key + GOLDEN * (uint64_t)epoch[j]);
-            x[j] = order_at(&o, (uint64_t)x[j]);
+/* The next `count` samples of the tree, at most a chunk; without output they are passed over. The samples of right
+ * children wait behind the chunk, one heap on the other, and are moved to its front when their turn comes. */
+static void walk(const runner *r, ptrdiff_t count, int output) {
+    for (ptrdiff_t j = 0; j < count; j++) r->place[j] = (uint32_t)j;
+    uint32_t *heap = r->place + r->chunk;
+    int32_t at = r->stage->leaves > 1 ? 0 : ~0;
+    for (ptrdiff_t waiting = 0;;) {
+        while (at >= 0 && count) {
+            const ptrdiff_t left =
+                r->slope ? deal_ramp(r, at, r->place, count, heap) : deal(r->node + at, r->place, count, heap);
+            const int32_t *child = r->slope ? r->slope[at].child : r->node[at].child;
+            if (left < count) {
+                r->todo[waiting++] = (struct waiting){child[1], count - left};
+                heap += count - left;
+            }
+            at = child[0], count = left;
         }
+        if (count && output) take(r, ~at, r->place, count);
+        if (!waiting) return;
+        at = r->todo[--waiting].what, count = r->todo[waiting].count;
+        heap -= count;
+        memcpy(r->place, heap, (size_t)count * sizeof *heap);
     }
 }
 
-int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, ptrdiff_t count,
-                 int64_t *out_domain, int64_t *out_index, int64_t *out_epoch) {
-    const ptrdiff_t leaves = stage->leaves, nodes = leaves - 1;
-    runner r = {stage, domain, NULL, NULL, NULL};
-    int64_t *own = malloc((size_t)leaves * 2 * sizeof *own);
-    r.leaf = malloc((size_t)leaves * sizeof *r.leaf);
-    if (stage->steps)
-        r.slope = malloc((size_t)leaves * sizeof *r.slope);
-    else
-        r.node = malloc((size_t)leaves * sizeof *r.node);
-    if (!own || !r.leaf || (!r.slope && !r.node)) {
-        free(own), free(r.leaf), free(r.slope), free(r.node);
-        return MF_BLEND_MEMORY;
+static void samples(runner *r, ptrdiff_t count) {
+    while (count) {
+        const ptrdiff_t part = count < r->chunk ? count : r->chunk;
+        walk(r, part, 1);
+        count -= part;
+        r->out_domain += part, r->out_index += part, r->out_epoch += part;
     }
-    int64_t *had = own + leaves;
-    const ptrdiff_t past = events_before(stage, first);
-    own[0] = had[0] = first - stage->start + stage->origin;
-    for (ptrdiff_t j = 0; j < nodes; j++) {
+}
+
+/* Nodes and leaves as they are before sample `first`. */
+static void set_up(const runner *r, int64_t first, ptrdiff_t past, int64_t *own, int64_t *had) {
+    const mf_stage *stage = r->stage;
+    own[0] = had[0] = first - stage->start + stage->origin - (past ? stage->event_lag[past - 1] : 0);
+    for (ptrdiff_t j = 0; j < stage->leaves - 1; j++) {
         const mf_split *s = stage->split + j;
         u128 rest;
         int64_t until, shares[2];
@@ -249,50 +287,73 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
             const int32_t child = s->child[side];
             *(child >= 0 ? own + child : had + ~child) = both[side];
         }
-        if (stage->steps) {
-            r.slope[j] = (ramp_node){rest,  (u128)shares[0] << MF_Q_BITS, (u128)shares[1] << MF_Q_BITS, own[j],
-                                     until, {s->child[1], s->child[0]}};
-        } else {
-            r.node[j] =
-                (hot_node){(uint64_t)rest, (uint64_t)shares[0], (uint64_t)shares[1], {s->child[1], s->child[0]}};
-        }
+        const int64_t gap = shares[1] - shares[0];
+        if (stage->steps)
+            r->slope[j] = (ramp_node){rest,  (u128)shares[0] << MF_Q_BITS, (u128)gap << MF_Q_BITS, own[j],
+                                      until, {s->child[0], s->child[1]}};
+        else
+            r->node[j] = (hot_node){(uint64_t)rest, (uint64_t)shares[0], (uint64_t)gap, {s->child[0], s->child[1]}};
     }
-    for (ptrdiff_t k = 0; k < leaves; k++) {
-        hot_leaf *h = r.leaf + k;
+    for (ptrdiff_t k = 0; k < stage->leaves; k++) {
+        hot_leaf *h = r->leaf + k;
         int64_t n = had[k] + stage->base[k];
-        for (int64_t t = stage->events ? stage->touch_first[k] : 0,
-                     last = stage->events ? stage->touch_first[k + 1] : 0;
-             t < last; t++)
-            n += stage->touch_at[t] < first ? stage->touch_by[t] : 0;
+        if (stage->events)
+            for (int64_t t = stage->touch_first[k]; t < stage->touch_first[k + 1]; t++)
+                n += stage->touch_at[t] < first ? stage->touch_by[t] : 0;
         h->domain = stage->domain[k];
-        const int64_t size = domain[h->domain].size;
+        const int64_t size = r->domain[h->domain].size;
         h->size = size ? size : MF_FAR;
         h->epoch = size ? n / size : 0;
         h->position = n - h->epoch * size;
-        h->order = order_of(0, h->size, 0);
-        h->order.key = domain[h->domain].key; /* the epoch is mixed in at each sample */
+        h->ordered = -1;
     }
-    ptrdiff_t done = 0;
-    for (ptrdiff_t e = past; done < count; e++) {
-        ptrdiff_t part = count - done;
-        const int event = e < stage->events && stage->event_at[e] - first < count;
-        if (event) part = (ptrdiff_t)(stage->event_at[e] - first) - done;
-        samples(&r, shuffle, part, out_domain + done, out_index + done, out_epoch + done);
-        done += part;
-        if (event) {
-            if (stage->steps)
-                walk_ramp(&r);
-            else
-                walk(&r);
-            const hot_leaf *h = r.leaf + stage->event_leaf[e];
-            take(r.leaf + stage->event_leaf[e], out_domain + done, out_index + done, out_epoch + done);
-            if (shuffle && h->size != MF_FAR) {
-                const mf_order o = order_of(h->order.key, h->size, out_epoch[done]);
-                out_index[done] = order_at(&o, (uint64_t)out_index[done]);
+}
+
+int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, ptrdiff_t count,
+                 int64_t *out_domain, int64_t *out_index, int64_t *out_epoch) {
+    const size_t leaves = (size_t)stage->leaves;
+    /* Long enough that a leaf has some samples in each, short enough that they stay in the cache. */
+    ptrdiff_t chunk = (ptrdiff_t)leaves * 32;
+    chunk = chunk < 4096 ? 4096 : chunk > 65536 ? 65536 : chunk;
+    chunk = chunk < count ? chunk : count;
+    runner r = {stage,
+                domain,
+                shuffle,
+                .chunk = chunk,
+                .out_domain = out_domain,
+                .out_index = out_index,
+                .out_epoch = out_epoch};
+    int64_t *own = malloc(2 * leaves * sizeof *own);
+    r.leaf = malloc(leaves * sizeof *r.leaf);
+    r.place = malloc(2 * (size_t)(chunk + 1) * sizeof *r.place);
+    r.todo = malloc((leaves + 1) * sizeof *r.todo);
+    if (stage->steps)
+        r.slope = malloc(leaves * sizeof *r.slope);
+    else
+        r.node = malloc(leaves * sizeof *r.node);
+    int failed = MF_BLEND_MEMORY;
+    if (own && r.leaf && r.place && r.todo && (r.slope || r.node)) {
+        ptrdiff_t past = stage->events ? events_until(stage, first - 1) : 0;
+        while (past < stage->events && stage->event_at[past] == first && stage->event_leaf[past] < 0) past++;
+        set_up(&r, first, past, own, own + leaves);
+        ptrdiff_t done = 0;
+        for (ptrdiff_t e = past; done < count; e++) {
+            const int event = e < stage->events && stage->event_at[e] - first < count;
+            const ptrdiff_t part = (event ? (ptrdiff_t)(stage->event_at[e] - first) : count) - done;
+            samples(&r, part);
+            done += part;
+            if (!event) break;
+            if (stage->event_leaf[e] < 0) {
+                walk(&r, 1, 0);
+                continue;
             }
+            const uint32_t here = 0;
+            take(&r, stage->event_leaf[e], &here, 1);
+            r.out_domain++, r.out_index++, r.out_epoch++;
             done++;
         }
+        failed = MF_BLEND_OK;
     }
-    free(own), free(r.leaf), free(r.slope), free(r.node);
-    return MF_BLEND_OK;
+    free(own), free(r.leaf), free(r.place), free(r.todo), free(r.slope), free(r.node);
+    return failed;
 }

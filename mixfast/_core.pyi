@@ -98,6 +98,7 @@ class Stage:
         self,
         at: NDArray[np.int64],
         leaf: NDArray[np.int32],
+        lag: NDArray[np.int64],
         first: NDArray[np.int64],
         touch_at: NDArray[np.int64],
         touch_by: NDArray[np.int64],

@@ -3,7 +3,8 @@
 Each stage is a tree over the domains that have a share in it (`csrc/blend.h` says what it does and proves its bound). What
 this file adds is the passage from one stage to the next. The new tree is set up with the exact counts of all stages before,
 so that it hands out samples as if it had always been there: rounding does not add up. Where a domain has had one sample
-more than the new tree would have given it, the next sample of that domain goes to one that has had one less (an event).
+more than the new tree would have given it, its next sample of the tree is passed over; where it has had one less, it has a
+turn of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Integers = NDArray[np.int64]
 
 # Proved for constant shares; a ramp is cut until its trees keep it as well.
 BOUND = 1.5
-_NONE = np.empty(0, dtype=np.int64)
+# How far a domain may fall behind before it has a turn of its own after a change of shares.
+PATIENCE = 1.25
 _NEVER = 1 << 62
 
 
@@ -87,6 +89,22 @@ class Counts:
     part: Integers
 
 
+@dataclass(frozen=True)
+class Events:
+    """What a stage does to work off what the one before it left unbalanced, in the order of the samples.
+
+    At sample ``at`` the domain ``gains`` has a turn the tree does not give it, or (-1) the tree's sample in this place,
+    one of ``skips``, is passed over. From then on the tree is ``lag`` samples behind; its samples from ``own`` on, counted
+    as if there were no events, are meant.
+    """
+
+    at: Integers
+    gains: Integers
+    skips: Integers
+    lag: Integers
+    own: Integers
+
+
 @dataclass
 class Stage:
     """A compiled stage with what is needed to leave it again."""
@@ -96,36 +114,47 @@ class Stage:
     core: Any
     drawn: Integers
     root: int
-    events: tuple[Integers, Integers, Integers]
+    events: Events | None = None
 
     def counts(self, sample: int) -> Integers:
         """Samples of all domains (K,) drawn before a sample of this stage, in the whole stream."""
         found = self.drawn.copy()
-        found[self.core.domain] = self.core.base + self.core.counts(sample - self.start + self.root)
-        at, source, target = self.events
-        past = at < sample
-        np.add.at(found, source[past], -1)
-        np.add.at(found, target[past], 1)
+        lag = 0
+        if self.events is not None:
+            # A sample passed over in the place of `sample` comes before it.
+            past = self.events.at < sample + (self.events.gains < 0)
+            lag = int((self.events.gains[past] >= 0).sum() - (self.events.gains[past] < 0).sum())
+        found[self.core.domain] = self.core.base + self.core.counts(sample - self.start + self.root - lag)
+        if self.events is not None:
+            gains, skips = self.events.gains[past], self.events.skips[past]
+            np.add.at(found, gains[gains >= 0], 1)
+            np.add.at(found, skips[skips >= 0], -1)
         return found
 
     def when(self, domains: Integers, count: Integers) -> Integers:
         """Samples (m,) at which domains of this stage have their count-th sample, which they have not had before it."""
-        leaf = np.searchsorted(self.core.domain, domains, sorter=self._by_domain())
-        leaf = self._by_domain()[leaf]
+        by_domain = np.argsort(self.core.domain, kind="stable")
+        leaf = by_domain[np.searchsorted(self.core.domain, domains, sorter=by_domain)]
         base = self.core.base[leaf]
-        at, source, target = self.events
+        events = self.events
+        if events is None:
+            return self.core.when(leaf, count - base)
         # A domain that was ahead is passed over at its first samples: its count is the tree's from then on.
-        skipped = np.bincount(source, minlength=len(self.drawn))[domains]
-        found = self.core.when(leaf, count - base + skipped)
-        for j in np.flatnonzero(np.isin(domains, target)):
+        skipped = np.bincount(events.skips[events.skips >= 0], minlength=len(self.drawn))[domains]
+        found = self._at(self.core.when(leaf, count - base + skipped))
+        for j in np.flatnonzero(np.isin(domains, events.gains)):
             # One that was behind gets its count-th with what it has gained so far: the first of the ways to reach it.
-            gained = at[target == domains[j]]
+            gained = events.at[events.gains == domains[j]]
             tree = self.core.when(np.full(len(gained), leaf[j]), count[j] - base[j] - np.arange(1, len(gained) + 1))
-            found[j] = min(found[j], int(np.maximum(tree, gained).min()))
+            found[j] = min(found[j], int(np.maximum(self._at(tree), gained).min()))
         return found
 
-    def _by_domain(self) -> Integers:
-        return np.argsort(self.core.domain, kind="stable")
+    def _at(self, own: Integers) -> Integers:
+        """Samples of the stream that samples of the tree are."""
+        if self.events is None:
+            return own
+        lag = np.concatenate([[0], self.events.lag])[np.searchsorted(self.events.own, own, side="right")]
+        return np.where(own < _NEVER, own + lag, own)
 
 
 def leave(stage: Stage, stop: int, counts: Counts) -> None:
@@ -159,32 +188,59 @@ def _enter(line: Line, tree: Any, counts: Counts) -> Stage:
     order = tree.domain
     ahead = counts.drawn[order] - counts.whole[order]
     root = int(ahead.sum())
-    stage = Stage(line.start, line, tree, counts.drawn.copy(), root, (_NONE, _NONE, _NONE))
+    stage = Stage(line.start, line, tree, counts.drawn.copy(), root)
     if line.start == 0:
         return stage
     own = tree.counts(root)
     tree.base[:] = counts.drawn[order] - own
     more = ahead - own
-    giver = np.repeat(np.flatnonzero(more > 0), more[more > 0])
-    if not len(giver):
+    if not more.any():
         return stage
-    # The samples at which the tree comes to those that are ahead; they go, in turn, to who would wait too long first.
+    # The tree's samples of those that are ahead of it are passed over.
+    skips = np.repeat(np.flatnonzero(more > 0), more[more > 0])
     which = np.concatenate([np.arange(1, n + 1) for n in more[more > 0].tolist()])
-    at = tree.when(giver, own[giver] + which)
-    giver, at = giver[np.argsort(at, kind="stable")], np.sort(at, kind="stable")
-    taker = np.repeat(np.flatnonzero(more < 0), -more[more < 0])
-    owed = counts.whole[order] - counts.drawn[order] + np.ldexp(counts.part[order].astype(np.float64), -62)
-    patience = (BOUND - owed) / np.ldexp(line.at(line.start)[order].astype(np.float64), -62)
-    taker = taker[np.argsort(patience[taker], kind="stable")]
-    known = at < LONGEST
-    giver, taker, at = giver[known], taker[known], at[known]
-    touched = np.concatenate([giver, taker])
-    by_leaf = np.argsort(touched, kind="stable")
-    touch_by = np.repeat(np.array([-1, 1]), len(at))[by_leaf]
-    first = np.concatenate([[0], np.cumsum(np.bincount(touched, minlength=len(order)))])
-    tree.set_events(at, taker.astype(np.int32), first, np.concatenate([at, at])[by_leaf], touch_by)
-    stage.events = (at, order[giver].astype(np.int64), order[taker].astype(np.int64))
+    places = tree.when(skips, own[skips] + which)
+    skips, places = skips[np.argsort(places, kind="stable")], np.sort(places)
+    # Those that are behind it have as many turns: at the same places, or before that where they would be too far behind.
+    # While a turn comes before its place, all others wait together, each as much as its share.
+    takes = np.repeat(np.flatnonzero(more < 0), -more[more < 0])
+    off = ahead - np.ldexp(counts.part[order].astype(np.float64), -62)
+    wait = (PATIENCE + off) / np.ldexp(line.at(line.start)[order].astype(np.float64), -62)
+    takes = takes[np.argsort(wait[takes], kind="stable")]
+    latest = line.start + np.clip(np.floor(wait[takes]), 0, float(LONGEST)).astype(np.int64)
+    _set_events(stage, skips, places, takes, latest)
     return stage
+
+
+def _set_events(stage: Stage, skips: Integers, places: Integers, takes: Integers, latest: Integers) -> None:
+    """Merge passed-over samples of the tree, by place, with turns, by the latest sample for each, both (E,)."""
+    events: list[tuple[int, int, int, int, int, int]] = []
+    lag, done, free = 0, 0, stage.start
+    turns = list(zip(takes.tolist(), latest.tolist(), strict=True))
+    for skip, place in zip(skips.tolist(), places.tolist(), strict=True):
+        while done < len(turns) and max(turns[done][1], free) < min(place + lag, LONGEST):
+            at = max(turns[done][1], free)
+            lag, free = lag + 1, at + 1
+            events.append((at, turns[done][0], -1, lag, at - lag + 1, at))
+            done += 1
+        if place >= LONGEST:
+            break
+        at = place + lag
+        lag -= 1
+        events.append((at, -1, skip, lag, place + 1, at - 1))
+        if lag < 0:
+            lag, free = lag + 1, at + 1
+            events.append((at, turns[done][0], -1, lag, place + 1, at))
+            done += 1
+    at, gains, skipped, lags, own, touch = (np.array(column, dtype=np.int64) for column in zip(*events, strict=True))
+    order = stage.core.domain.astype(np.int64)
+    named = np.append(order, -1)
+    stage.events = Events(at, named[gains], named[skipped], lags, own)
+    touched = np.maximum(gains, skipped)
+    by_leaf = np.argsort(touched, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(touched, minlength=len(order)))])
+    by = np.where(gains >= 0, 1, -1)
+    stage.core.set_events(at, gains.astype(np.int32), lags, first, touch[by_leaf], by[by_leaf])
 
 
 class Plan:
