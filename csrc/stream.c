@@ -176,8 +176,10 @@ typedef struct {
 static void take(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t count) {
     hot_leaf *h = r->leaf + leaf;
     const int shuffle = r->shuffle && h->size != MF_FAR;
-    int64_t found[64];
+    int64_t found[64], *domain = r->out_domain, *index = r->out_index, *epoch = r->out_epoch;
+    const int64_t h_domain = h->domain;
     while (count) {
+        const int64_t h_epoch = h->epoch;
         ptrdiff_t part = count < 64 || !shuffle ? count : 64;
         if (h->size - h->position < part) part = (ptrdiff_t)(h->size - h->position);
         if (shuffle) {
@@ -186,11 +188,17 @@ static void take(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t
                 h->ordered = h->epoch;
             }
             order_run(&h->order, (uint64_t)h->position, part, found);
-            for (ptrdiff_t j = 0; j < part; j++) r->out_index[place[j]] = found[j];
+            for (ptrdiff_t j = 0; j < part; j++) {
+                const uint32_t p = place[j];
+                domain[p] = h_domain, index[p] = found[j], epoch[p] = h_epoch;
+            }
         } else {
-            for (ptrdiff_t j = 0; j < part; j++) r->out_index[place[j]] = h->position + j;
+            const int64_t from = h->position;
+            for (ptrdiff_t j = 0; j < part; j++) {
+                const uint32_t p = place[j];
+                domain[p] = h_domain, index[p] = from + j, epoch[p] = h_epoch;
+            }
         }
-        for (ptrdiff_t j = 0; j < part; j++) r->out_domain[place[j]] = h->domain, r->out_epoch[place[j]] = h->epoch;
         place += part, count -= part;
         h->position += part;
         if (h->position == h->size) h->position = 0, h->epoch++;
@@ -314,7 +322,7 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     const size_t leaves = (size_t)stage->leaves;
     /* Long enough that a leaf has some samples in each, short enough that they stay in the cache. */
     ptrdiff_t chunk = (ptrdiff_t)leaves * 32;
-    chunk = chunk < 4096 ? 4096 : chunk > 65536 ? 65536 : chunk;
+    chunk = chunk < 4096 ? 4096 : chunk > 32768 ? 32768 : chunk;
     chunk = chunk < count ? chunk : count;
     runner r = {stage,
                 domain,
