@@ -23,7 +23,7 @@ Integers = NDArray[np.int64]
 
 # Proved for constant shares; a ramp is cut until its trees keep it as well.
 BOUND = 1.5
-# How far a domain may fall behind before it has a turn of its own after a change of shares.
+# How far a domain may fall behind before it has a turn of its own after a change of shares: less makes all others wait
 PATIENCE = 1.25
 _NEVER = 1 << 62
 

@@ -36,7 +36,7 @@ class Positions(NamedTuple):
     """Samples of a stream: number of the domain, index within the domain, and epoch, three int64 arrays of one length."""
 
     domain: Integers
-    index: Integers
+    index: Integers  # type: ignore[assignment]  # tuple.index is in the way
     epoch: Integers
 
 
@@ -277,7 +277,9 @@ class MixtureSampler:
         return position
 
     def _history(self, position: int) -> str:
-        """Hash of all that decides the stream before a position."""
+        """Hash of all that decides the stream before a position; of nothing at the start, where all is still open."""
+        if position == 0:
+            return hashlib.sha256(b"").hexdigest()[:32]
         past = self.schedule.until(position)
         seen = len(past.domains)
         entry = past.as_dict()

@@ -46,7 +46,9 @@ def assert_one_stream(sampler, found, start, points):
             for column, whole in zip(part, found, strict=True):
                 np.testing.assert_array_equal(column, whole[i - start :: step])
         difference = sampler.counts(stop) - sampler.counts(i)
-        np.testing.assert_array_equal(difference, np.bincount(found.domain[i - start :], minlength=len(sampler.domains)))
+        np.testing.assert_array_equal(
+            difference, np.bincount(found.domain[i - start :], minlength=len(sampler.domains))
+        )
 
 
 # Shares.

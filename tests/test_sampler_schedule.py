@@ -1,0 +1,368 @@
+"""Schedules, limits of repetition and states of the sampler, and what is refused."""
+
+import hashlib
+import json
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_sampler import assert_one_stream, counted, mixture_of
+
+from mixfast import Mixture
+from mixfast.errors import AlignmentError, ExhaustedError, MixfastError, MixfastWarning, SamplerError
+from mixfast.sampler import MixtureSampler, MixtureSchedule
+
+A, B, C = mixture_of([5, 3, 1]), mixture_of([1, 3, 5]), mixture_of([2, 1, 7])
+SIZES = [100, 60, 40]
+
+
+def exact_counts(schedule, length):
+    """Exact samples of each domain up to and with each sample (n, K), in float64: shares summed, sample by sample."""
+    domains = schedule.domains
+    share = np.zeros((length, len(domains)))
+    last = np.zeros(len(domains))
+    for change in schedule.changes:
+        now = np.array([change.mixture.get(name, 0.0) for name in domains])
+        share[change.start :] = now
+        if change.stop is not None:
+            passed = (np.arange(change.stop - change.start) + 0.5) / (change.stop - change.start)
+            line = last + passed[:, None] * (now - last)
+            share[change.start : change.stop] = line[: max(0, length - change.start)]
+        last = now
+    return np.cumsum(share, axis=0)
+
+
+def off(schedule, length):
+    found = MixtureSampler(schedule, seed=0).positions(0, length)
+    return counted(found.domain, len(schedule.domains)) - exact_counts(schedule, length)
+
+
+# Schedules.
+
+
+@st.composite
+def schedules(draw):
+    domains = draw(st.integers(2, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+
+    def mixture():
+        weights = rng.dirichlet(np.full(domains, draw(st.sampled_from([0.2, 0.5, 2.0])))) + 1e-9
+        weights[rng.random(domains) < draw(st.sampled_from([0.0, 0.2]))] = 0.0
+        return mixture_of(weights if weights.any() else np.ones(domains))
+
+    schedule, at = MixtureSchedule(mixture()), 0
+    for _ in range(draw(st.integers(0, 4))):
+        at += draw(st.integers(1, 2000))
+        if draw(st.booleans()):
+            schedule = schedule.then(mixture(), at=at)
+        else:
+            stop = at + draw(st.integers(1, 2000))
+            schedule, at = schedule.ramp(mixture(), start=at, stop=stop), stop
+    return schedule, at + 1500
+
+
+@given(schedules(), st.data())
+@settings(max_examples=60)
+def test_all_ways_to_ask_agree_across_changes(case, data):
+    schedule, length = case
+    domains = len(schedule.domains)
+    sampler = MixtureSampler(schedule, np.arange(1, domains + 1) * 5, seed=1)
+    found = sampler.positions(0, length)
+    count = counted(found.domain, domains)
+    had = count[np.arange(length), found.domain] - 1
+    np.testing.assert_array_equal(found.epoch, had // (5 * (found.domain + 1)))  # none lost, none repeated too early
+    near = [at for change in schedule.changes for at in (change.start - 1, change.start, change.start + 1) if at >= 0]
+    points = [data.draw(st.integers(0, length - 1)) for _ in range(4)] + near
+    assert_one_stream(sampler, found, 0, points)
+    for i in points:
+        np.testing.assert_array_equal(sampler.counts(i), count[i - 1] if i else np.zeros(domains))
+        assert sampler[i] == tuple(int(column[i]) for column in found)
+    for k, (name, at) in enumerate(sampler.first_samples().items()):
+        seen = np.flatnonzero(found.domain == k)
+        assert at == seen[0] if len(seen) else at is None or at >= length, name
+
+
+def test_changes_do_not_add_up():
+    rng = np.random.default_rng(1)
+    worst = []
+    for _ in range(40):
+        domains = int(rng.integers(2, 30))
+        schedule = MixtureSchedule(mixture_of(rng.dirichlet(np.ones(domains))))
+        for j in range(1, 12):
+            schedule = schedule.then(mixture_of(rng.dirichlet(np.ones(domains))), at=300 * j + int(rng.integers(200)))
+        worst.append(np.abs(off(schedule, 6000)).max(axis=1))
+    worst = np.array(worst)
+    assert (worst.max(axis=1) < 1.5).mean() > 0.8
+    assert worst.max() < 2.5
+    assert worst[:, 5500:].max() < 1.5  # long after the last change
+
+
+def test_a_domain_that_all_know_of_from_the_start_keeps_1_5_after_a_change_of_one():
+    schedule = MixtureSchedule(A).then(B, at=1001).then(C, at=5003)
+    assert np.abs(off(schedule, 20_000)).max() < 1.5
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 10, 1000, 100_000])
+def test_ramps_are_straight(length):
+    for first, last in ((A, B), (Mixture(["d0", "d1"], [1.0, 0.0]), Mixture(["d0", "d1"], [0.0, 1.0]))):
+        schedule = MixtureSchedule(first).ramp(last, start=50, stop=50 + length)
+        assert np.abs(off(schedule, length + 2000)).max() < 1.75
+
+
+def test_a_ramp_of_many_samples_ends_on_its_exact_counts():
+    stop = 10 + (1 << 34)
+    schedule = MixtureSchedule(A).ramp(B, start=10, stop=stop).then(A, at=stop + 5)
+    sampler = MixtureSampler(schedule, SIZES, seed=0)
+    mean = (A.weights + B.weights) / 2
+    np.testing.assert_allclose(sampler.counts(stop), 10 * A.weights + mean * (stop - 10), atol=1.75, rtol=0)
+    middle = (stop - 10) // 2
+    exact = 10 * A.weights + (0.75 * A.weights + 0.25 * B.weights) * middle
+    np.testing.assert_allclose(sampler.counts(10 + middle), exact, atol=1.75, rtol=0)
+    for start in (middle, stop - 300):
+        assert_one_stream(sampler, sampler.positions(start, start + 600), start, [start, start + 299, start + 301])
+    with pytest.raises(SamplerError, match=r"between 1 and 2\^36"):
+        MixtureSchedule(A).ramp(B, start=0, stop=(1 << 36) + 1)
+
+
+def test_tokens_are_turned_into_the_first_sample_behind_them():
+    schedule = MixtureSchedule(A, sample_tokens=1024).then(B, at=1024 * 7 + 1).ramp(C, start=1024 * 9, stop=20_000)
+    assert [(change.start, change.stop) for change in schedule.changes] == [(0, None), (8, None), (9, 20)]
+    assert MixtureSchedule.from_json(schedule.to_json()) == schedule
+    plain = MixtureSchedule(A).then(B, at=8).ramp(C, start=9, stop=20)
+    np.testing.assert_array_equal(
+        MixtureSampler(plain, seed=0).positions(0, 99).domain, MixtureSampler(schedule, seed=0).positions(0, 99).domain
+    )
+    assert plain.at(8) == B
+    assert plain.at(20) == C
+
+
+def test_a_change_leaves_what_comes_before_it_alone():
+    whole = MixtureSampler(A, SIZES, seed=0).positions(0, 3000)
+    ramp = MixtureSampler(MixtureSchedule(A).ramp(B, start=500, stop=2500), SIZES, seed=0).positions(0, 3000)
+    for schedule, other, same in (
+        (MixtureSchedule(A).then(B, at=1000), whole, 1000),
+        (MixtureSchedule(A).ramp(C, start=777, stop=1000), whole, 777),
+        (MixtureSchedule(A).then(Mixture(["d0", "new"], [0.5, 0.5]), at=999), whole, 999),
+        (MixtureSchedule(A).ramp(B, start=500, stop=2500).then(C, at=1600), ramp, 1600),
+    ):
+        found = MixtureSampler(schedule, dict(zip(["d0", "d1", "d2", "new"], [*SIZES, 9], strict=True)), seed=0)
+        for column, before in zip(found.positions(0, 3000), other, strict=True):
+            np.testing.assert_array_equal(column[:same], before[:same])
+            assert (column[same:] != before[same:]).any()
+
+
+# Limits of repetition.
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(
+    "schedule", [MixtureSchedule(A), MixtureSchedule(A).ramp(B, start=40, stop=260).then(C, at=300)]
+)
+@pytest.mark.parametrize("epochs", [1, 2.5, {"d0": 3, "d2": 1.0}])
+def test_limits_are_kept_to_the_sample(schedule, epochs, shuffle):
+    caps = [
+        int(size * (epochs.get(f"d{k}", 1e9) if isinstance(epochs, dict) else epochs)) for k, size in enumerate(SIZES)
+    ]
+    free = MixtureSampler(schedule, SIZES, seed=2, shuffle=shuffle).positions(0, 2000)
+    end = int((counted(free.domain, 3) > caps).any(axis=1).argmax())
+    spent = int(free.domain[end])
+    stop = MixtureSampler(schedule, SIZES, seed=2, shuffle=shuffle, on_exhausted="stop", max_epochs=epochs)
+    assert len(stop) == end
+    for column, other in zip(stop.positions(0, end), free, strict=True):
+        np.testing.assert_array_equal(column, other[:end])
+    with pytest.raises(ExhaustedError, match=rf"at sample {end} domain 'd{spent}' .* its limit of {caps[spent]}"):
+        stop[end]
+    repeat = {"seed": 2, "shuffle": shuffle, "max_epochs": epochs}
+    assert MixtureSampler(schedule, SIZES, length=end, **repeat).length == end
+    with pytest.raises(
+        SamplerError, match=rf"at sample {end} domain 'd{spent}' .* limit of {caps[spent]} samples; the run has"
+    ):
+        MixtureSampler(schedule, SIZES, length=end + 1, **repeat)
+    # The others go on.
+    length = None if not isinstance(epochs, dict) else 1500
+    on = MixtureSampler(
+        schedule, SIZES, seed=2, shuffle=shuffle, on_exhausted="redistribute", max_epochs=epochs, length=length
+    )
+    assert len(on) == (sum(caps) if length is None else length)
+    found = on.positions(0, len(on))
+    count = counted(found.domain, 3)
+    assert (count <= caps).all()
+    used = np.flatnonzero(count[-1] == caps)
+    assert len(used) == (3 if length is None else 2)
+    first = min(int((count[:, k] == caps[k]).argmax()) for k in used) + 1
+    for column, other in zip(found, free, strict=True):
+        np.testing.assert_array_equal(column[:first], other[:first])
+    assert_one_stream(on, found, 0, [0, first - 1, first, first + 1, len(on) // 2])
+
+
+def test_what_a_spent_domain_leaves_goes_to_the_others_by_their_shares():
+    sampler = MixtureSampler(mixture_of([6, 3, 1]), [600, 10**6, 10**6], seed=0, on_exhausted="redistribute")
+    count = counted(sampler.positions(0, 9000).domain, 3)
+    spent = int((count[:, 0] == 600).argmax()) + 1
+    rest = np.arange(1, 9001 - spent)[:, None] * np.array([0.75, 0.25])
+    assert np.abs(count[spent:, 1:] - count[spent - 1, 1:] - rest).max() < 3.0
+    assert (count[spent:, 0] == 600).all()
+    assert np.abs(count[-1, 1:] - count[spent - 1, 1:] - rest[-1]).max() < 1.5
+
+
+def test_the_run_is_too_long_for_all_domains_together():
+    with pytest.raises(SamplerError, match="at sample 200 all domains with a share have been read"):
+        MixtureSampler(A, SIZES, seed=0, on_exhausted="redistribute", length=201)
+    assert len(MixtureSampler(A, SIZES, seed=0, on_exhausted="redistribute", length=200)) == 200
+
+
+def test_a_domain_that_comes_too_late_is_named():
+    mixture = Mixture(["web", "rare"], [1 - 1e-6, 1e-6])
+    with pytest.warns(MixfastWarning, match="no sample of these domains comes in the 1000 samples of the run: rare"):
+        late = MixtureSampler(mixture, seed=0, length=1000)
+    assert late.first_samples() == {"web": 0, "rare": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        enough = MixtureSampler(mixture, seed=0, length=1_000_000)
+        first = enough.first_samples()["rare"]
+        assert enough[first][:2] == (1, 0)
+
+
+# States.
+
+
+def test_states_are_small_and_go_on_anywhere():
+    sampler = MixtureSampler(MixtureSchedule(A).then(B, at=400), SIZES, seed=4)
+    cursor = sampler.cursor()
+    cursor.take(700)
+    text = json.dumps(cursor.state_dict())
+    assert len(text) < 300
+    again = MixtureSampler(MixtureSchedule(A).then(B, at=400), SIZES, seed=4).cursor()
+    again.load_state_dict(json.loads(text))
+    assert again.position == 700
+    np.testing.assert_array_equal(again.take(64, rank=3, world_size=8).index, sampler.positions(703, 764, 8).index)
+
+
+def test_the_future_may_change_and_the_past_may_not():
+    schedule = MixtureSchedule(A).then(B, at=400)
+    state = MixtureSampler(schedule, SIZES, seed=4).state(500)
+    new = Mixture(["d1", "new"], [0.5, 0.5])
+    for other in (schedule.then(C, at=500), schedule.ramp(new, start=600, stop=900), schedule.then(A, at=1 << 40)):
+        sizes = dict(zip(["d0", "d1", "d2", "new"], [*SIZES, 9], strict=True))
+        assert MixtureSampler(other, sizes, seed=4).check_state(state) == 500
+    changed = [
+        MixtureSampler(MixtureSchedule(A).then(B, at=401), SIZES, seed=4),
+        MixtureSampler(MixtureSchedule(A).then(C, at=400), SIZES, seed=4),
+        MixtureSampler(schedule.then(C, at=499), SIZES, seed=4),
+        MixtureSampler(A, SIZES, seed=4),
+        MixtureSampler(schedule, [100, 60, 41], seed=4),
+        MixtureSampler(schedule, SIZES, seed=4, shuffle=False),
+        MixtureSampler(schedule, SIZES, seed=4, on_exhausted="redistribute", max_epochs=20),
+        MixtureSampler(
+            MixtureSchedule(Mixture(["x", "y", "z"], A.weights)).then(B, at=400), [*SIZES, 100, 60, 40], seed=4
+        ),
+    ]
+    for other in changed:
+        with pytest.raises(SamplerError, match="sample 500 of another stream"):
+            other.check_state(state)
+    assert MixtureSampler(C, SIZES, seed=4).check_state(MixtureSampler(A, SIZES, seed=4).state(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 5}, "saved with seed 5, this sampler has seed 4"),
+        ({"algorithm": 2}, "version 2 of the algorithm, this is version 1"),
+        ({"position": -1}, "position must be a whole number"),
+        ({"position": 10**6}, "behind the end of this stream at 1000"),
+        ({"format": "other"}, "has the format"),
+        ({"history": None}, "another stream"),
+    ],
+)
+def test_states_of_others_are_refused(changes, message):
+    sampler = MixtureSampler(A, SIZES, seed=4, length=1000)
+    with pytest.raises(SamplerError, match=message):
+        sampler.check_state({**sampler.state(10), **changes})
+    with pytest.raises(SamplerError, match="lacks history"):
+        sampler.check_state({key: value for key, value in sampler.state(10).items() if key != "history"})
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"mixture": {"d0": 1.0}}, SamplerError, "must be a Mixture or a MixtureSchedule, got dict"),
+        ({"sizes": {"d0": 1, "d1": 2}}, AlignmentError, "sizes name different domains"),
+        ({"sizes": [1, 2]}, SamplerError, "one number for each of the 3 domains"),
+        ({"sizes": [100, 0, 3]}, SamplerError, "have a share but no samples: d1"),
+        ({"sizes": [100, -2, 3]}, SamplerError, "d1=-2"),
+        ({"sizes": [100, 2.5, 3]}, SamplerError, "whole numbers"),
+        ({"sizes": [100, 2**70, 3]}, SamplerError, "whole numbers|between"),
+        ({"sizes": [100, float("nan"), 3]}, SamplerError, "whole numbers"),
+        ({"seed": -1}, SamplerError, "seed must be a whole number"),
+        ({"seed": 1.5}, SamplerError, "seed must be a whole number"),
+        ({"seed": 1 << 64}, SamplerError, r"below 2\^64"),
+        ({"length": 0}, SamplerError, "length must be"),
+        ({"length": (1 << 60) + 1}, SamplerError, r"at most 2\^60"),
+        ({"on_exhausted": "cycle"}, SamplerError, "one of repeat, stop, redistribute"),
+        ({"on_exhausted": "stop", "sizes": None}, SamplerError, "give their sizes"),
+        ({"max_epochs": 0}, SamplerError, "positive numbers, got 0 for domain 'd0'"),
+        ({"max_epochs": float("nan")}, SamplerError, "positive numbers"),
+        ({"max_epochs": 0.001}, SamplerError, "leaves no sample of domain 'd0'"),
+        ({"max_epochs": {"other": 2}}, AlignmentError, "max_epochs"),
+    ],
+)
+def test_bad_arguments_are_refused_before_training(arguments, error, message):
+    settings = {"mixture": A, "sizes": SIZES, "seed": 0, **arguments}
+    with pytest.raises(error, match=message):
+        MixtureSampler(settings.pop("mixture"), settings.pop("sizes"), **settings)
+
+
+def test_bad_schedules_and_samples_are_refused():
+    schedule = MixtureSchedule(A).ramp(B, start=10, stop=20)
+    for wrong, message in (
+        (lambda: schedule.then(C, at=10), "must come after the one before it, which is at sample 10"),
+        (lambda: schedule.ramp(C, start=15, stop=30), "inside the ramp of samples 10 to 20"),
+        (lambda: schedule.ramp(C, start=30, stop=30), "its length must be"),
+        (lambda: schedule.then(C, at=-1), "at must be a whole number"),
+        (lambda: schedule.then(C, at=1 << 61), "beyond the last"),
+        (lambda: schedule.then({"a": 1.0}, at=99), "changes to a Mixture, got dict"),
+        (lambda: MixtureSchedule(A, sample_tokens=0), "sample_tokens"),
+        (lambda: MixtureSchedule.from_dict({"format": "other"}), "mixfast-schedule-1"),
+    ):
+        with pytest.raises(SamplerError, match=message):
+            wrong()
+    sampler = MixtureSampler(A, SIZES, seed=0)
+    with pytest.raises(IndexError, match="counted from 0"):
+        sampler[-1]
+    with pytest.raises(SamplerError, match="step must be"):
+        sampler.positions(0, 10, 0)
+    assert issubclass(ExhaustedError, MixfastError)
+
+
+# Streams of version 1 of the algorithm, for ever: a saved state must find its samples again.
+
+
+def test_golden_streams():
+    found = MixtureSampler(A, SIZES, seed=1).positions(0, 12)
+    assert found.domain.tolist() == GOLDEN["domain"]
+    assert found.index.tolist() == GOLDEN["index"]
+    rng = np.random.default_rng(5)
+    weights = np.round(rng.dirichlet(np.full(100, 0.5)), 6) + 1e-6
+    schedule = MixtureSchedule(mixture_of(weights)).ramp(mixture_of(weights[::-1]), start=3000, stop=9000)
+    schedule = schedule.then(mixture_of(np.arange(1, 101)), at=12_000)
+    sampler = MixtureSampler(
+        schedule, np.arange(1, 101) * 7, seed=2, on_exhausted="redistribute", max_epochs=8, length=20_000
+    )
+    far = MixtureSampler(mixture_of([3, 2, 1]), [10**6 + 3, 2**40 + 1, 5], seed=2**64 - 1)
+    streams = [*sampler.positions(0, 20_000), *far.positions(10**17, 10**17 + 2000)]
+    data = b"".join(column.astype("<i8").tobytes() for column in streams)
+    assert hashlib.sha256(data).hexdigest()[:16] == GOLDEN["hash"]
+    assert sampler.state(15_000)["history"] == GOLDEN["history"]
+
+
+GOLDEN = {
+    "domain": [0, 1, 0, 1, 0, 2, 0, 1, 0, 0, 1, 0],
+    "index": [19, 14, 68, 50, 21, 20, 16, 21, 43, 44, 59, 37],
+    "hash": "17e247a182bc75aa",
+    "history": "985ffb1f86b2cc7ca378dd124b91f9c6",
+}
