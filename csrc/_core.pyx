@@ -533,7 +533,7 @@ cdef class Stage:
     ----------
     start : int, its first sample; origin : int, count of the tree's root there.
     domain : (n,) int32, numbers of the domains that have a share, heaviest first.
-    share, slope : (n,) int64, shares are share + slope (2u + 1) over 2^62 in step u; slope None where they are constant.
+    share, slope : (n,) int64, shares are share + slope (2u + 1) over 2^62 in step u; slope None if they are constant.
     exact : (n,) int64, fractions of the exact counts at the start over 2^62, or None for zeros.
     step, steps : int, length of a ramp's step in samples, and their number; 0, 0 where shares are constant.
     shape : Stage with the same domains whose tree is to be used again, or None.
@@ -544,9 +544,9 @@ cdef class Stage:
     cdef object split, parent, memory
     cdef readonly double bound
 
-    def __init__(self, int64_t start, int64_t origin, const int32_t[::1] domain, const int64_t[::1] share, slope=None,
-                 exact=None, int64_t step=0, int64_t steps=0, Stage shape=None):
-        cdef Py_ssize_t n = domain.shape[0], j
+    def __init__(self, int64_t start, int64_t origin, const int32_t[::1] domain, const int64_t[::1] share,
+                 slope=None, exact=None, int64_t step=0, int64_t steps=0, Stage shape=None):
+        cdef Py_ssize_t n = domain.shape[0]
         cdef const int64_t[::1] view
         cdef const int64_t *slope_p = NULL
         cdef const int64_t *exact_p = NULL
@@ -610,7 +610,7 @@ cdef class Stage:
 
     def set_events(self, const int64_t[::1] at, const int32_t[::1] leaf, const int64_t[::1] lag,
                    const int64_t[::1] first, const int64_t[::1] touch_at, const int64_t[::1] touch_by):
-        """Events (E,) as in blend.h, and what leaf k gains by them: touch_by behind sample touch_at, in first[k] ...."""
+        """Events (E,) as in blend.h, and what leaf k gains by them: touch_by behind touch_at, from first[k] on."""
         check_shape(at.shape[0], self.c.leaves + 1, leaf.shape[0], first.shape[0])
         check_shape(at.shape[0], touch_at.shape[0], lag.shape[0], touch_by.shape[0])
         self.memory = (np.asarray(at), np.asarray(leaf), np.asarray(lag), np.asarray(first), np.asarray(touch_at),
@@ -639,7 +639,8 @@ cdef class Stage:
             part = min(n - at, SEGMENT // 256 if apart else SEGMENT // 8)
             with nogil:
                 if apart:
-                    mf_blend_at(&self.c, t, shuffle, first + at * step, step, part, &domain[at], &index[at], &epoch[at])
+                    mf_blend_at(&self.c, t, shuffle, first + at * step, step, part, &domain[at], &index[at],
+                                &epoch[at])
                 else:
                     failed = mf_blend_run(&self.c, t, shuffle, first + at, part, &domain[at], &index[at], &epoch[at])
             if failed:

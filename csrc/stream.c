@@ -157,6 +157,10 @@ typedef struct {
 } hot_leaf;
 
 typedef struct {
+    int64_t domain, index, epoch;
+} drawn;
+
+typedef struct {
     const mf_stage *stage;
     const mf_domain *domain;
     int shuffle;
@@ -164,6 +168,8 @@ typedef struct {
     ramp_node *slope;
     hot_leaf *leaf;
     uint32_t *place; /* 2 chunks */
+    uint32_t *rank;  /* where in `drawn` each sample of a chunk is */
+    drawn *drawn;    /* by domain */
     struct waiting {
         int32_t what;
         ptrdiff_t count;
@@ -172,37 +178,41 @@ typedef struct {
     int64_t *out_domain, *out_index, *out_epoch;
 } runner;
 
-/* The next samples of a leaf, at the given places of the output. */
-static void take(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t count) {
+/* The next samples of a leaf, at the given places of a chunk, of which `before` have been drawn. */
+static void take(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t count, ptrdiff_t before) {
     hot_leaf *h = r->leaf + leaf;
     const int shuffle = r->shuffle && h->size != MF_FAR;
-    int64_t found[64], *domain = r->out_domain, *index = r->out_index, *epoch = r->out_epoch;
-    const int64_t h_domain = h->domain;
+    int64_t found[64];
+    for (ptrdiff_t j = 0; j < count; j++) r->rank[place[j]] = (uint32_t)(before + j);
+    drawn *out = r->drawn + before;
     while (count) {
-        const int64_t h_epoch = h->epoch;
         ptrdiff_t part = count < 64 || !shuffle ? count : 64;
         if (h->size - h->position < part) part = (ptrdiff_t)(h->size - h->position);
+        const drawn first = {h->domain, h->position, h->epoch};
         if (shuffle) {
             if (h->ordered != h->epoch) {
                 h->order = order_of(r->domain[h->domain].key, h->size, h->epoch);
                 h->ordered = h->epoch;
             }
             order_run(&h->order, (uint64_t)h->position, part, found);
-            for (ptrdiff_t j = 0; j < part; j++) {
-                const uint32_t p = place[j];
-                domain[p] = h_domain, index[p] = found[j], epoch[p] = h_epoch;
-            }
+            for (ptrdiff_t j = 0; j < part; j++) out[j] = (drawn){first.domain, found[j], first.epoch};
         } else {
-            const int64_t from = h->position;
-            for (ptrdiff_t j = 0; j < part; j++) {
-                const uint32_t p = place[j];
-                domain[p] = h_domain, index[p] = from + j, epoch[p] = h_epoch;
-            }
+            for (ptrdiff_t j = 0; j < part; j++) out[j] = (drawn){first.domain, first.index + j, first.epoch};
         }
-        place += part, count -= part;
+        out += part, count -= part;
         h->position += part;
         if (h->position == h->size) h->position = 0, h->epoch++;
     }
+}
+
+/* Samples of a chunk in their order. Drawn by domain and fetched from there they touch far less memory than written in
+ * place, three arrays wide. */
+static void put(runner *r, ptrdiff_t count) {
+    for (ptrdiff_t j = 0; j < count; j++) {
+        const drawn d = r->drawn[r->rank[j]];
+        r->out_domain[j] = d.domain, r->out_index[j] = d.index, r->out_epoch[j] = d.epoch;
+    }
+    r->out_domain += count, r->out_index += count, r->out_epoch += count;
 }
 
 /* Deal the places of a node's samples out to its children: the left one's stay where they are, those of the right one
@@ -254,6 +264,7 @@ static void walk(const runner *r, ptrdiff_t count, int output) {
     for (ptrdiff_t j = 0; j < count; j++) r->place[j] = (uint32_t)j;
     uint32_t *heap = r->place + r->chunk;
     int32_t at = r->stage->leaves > 1 ? 0 : ~0;
+    ptrdiff_t before = 0;
     for (ptrdiff_t waiting = 0;;) {
         while (at >= 0 && count) {
             const ptrdiff_t left =
@@ -265,7 +276,8 @@ static void walk(const runner *r, ptrdiff_t count, int output) {
             }
             at = child[0], count = left;
         }
-        if (count && output) take(r, ~at, r->place, count);
+        if (count && output) take(r, ~at, r->place, count, before);
+        before += count;
         if (!waiting) return;
         at = r->todo[--waiting].what, count = r->todo[waiting].count;
         heap -= count;
@@ -277,8 +289,8 @@ static void samples(runner *r, ptrdiff_t count) {
     while (count) {
         const ptrdiff_t part = count < r->chunk ? count : r->chunk;
         walk(r, part, 1);
+        put(r, part);
         count -= part;
-        r->out_domain += part, r->out_index += part, r->out_epoch += part;
     }
 }
 
@@ -334,13 +346,15 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     int64_t *own = malloc(2 * leaves * sizeof *own);
     r.leaf = malloc(leaves * sizeof *r.leaf);
     r.place = malloc(2 * (size_t)(chunk + 1) * sizeof *r.place);
+    r.rank = malloc((size_t)chunk * sizeof *r.rank);
+    r.drawn = malloc((size_t)chunk * sizeof *r.drawn);
     r.todo = malloc((leaves + 1) * sizeof *r.todo);
     if (stage->steps)
         r.slope = malloc(leaves * sizeof *r.slope);
     else
         r.node = malloc(leaves * sizeof *r.node);
     int failed = MF_BLEND_MEMORY;
-    if (own && r.leaf && r.place && r.todo && (r.slope || r.node)) {
+    if (own && r.leaf && r.place && r.rank && r.drawn && r.todo && (r.slope || r.node)) {
         ptrdiff_t past = stage->events ? events_until(stage, first - 1) : 0;
         while (past < stage->events && stage->event_at[past] == first && stage->event_leaf[past] < 0) past++;
         set_up(&r, first, past, own, own + leaves);
@@ -356,12 +370,12 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
                 continue;
             }
             const uint32_t here = 0;
-            take(&r, stage->event_leaf[e], &here, 1);
-            r.out_domain++, r.out_index++, r.out_epoch++;
+            take(&r, stage->event_leaf[e], &here, 1, 0);
+            put(&r, 1);
             done++;
         }
         failed = MF_BLEND_OK;
     }
-    free(own), free(r.leaf), free(r.place), free(r.todo), free(r.slope), free(r.node);
+    free(own), free(r.leaf), free(r.place), free(r.rank), free(r.drawn), free(r.todo), free(r.slope), free(r.node);
     return failed;
 }

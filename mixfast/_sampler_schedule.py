@@ -71,6 +71,7 @@ class MixtureSchedule:
             sample_tokens = whole_number("sample_tokens", sample_tokens, 1)
         self.sample_tokens = sample_tokens
         self.changes: tuple[Change, ...] = (Change(0, mixture),)
+        self.domains = mixture.domains
 
     def then(self, mixture: Mixture, *, at: int) -> MixtureSchedule:
         """Return the schedule that has the shares of ``mixture`` from ``at`` on; inside a ramp, that ends it there."""
@@ -93,9 +94,7 @@ class MixtureSchedule:
 
     def until(self, sample: int) -> MixtureSchedule:
         """Return what the schedule says of the samples before ``sample``: later changes are left out."""
-        found = MixtureSchedule(self.changes[0].mixture, sample_tokens=self.sample_tokens)
-        found.changes = tuple(change for change in self.changes if change.start < max(sample, 1))
-        return found
+        return self._of(tuple(change for change in self.changes if change.start < max(sample, 1)))
 
     def at(self, sample: int) -> Mixture:
         """Return the mixture at a sample, over all domains of the schedule (rounded to float64)."""
@@ -107,11 +106,6 @@ class MixtureSchedule:
             passed = (sample - done[-1].start) / (stop - done[-1].start)
             shares = passed * shares + (1 - passed) * self._vector(done[-2].mixture)
         return Mixture(self.domains, shares / shares.sum())
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """All domains, in the order in which the changes first name them."""
-        return tuple(dict.fromkeys(name for change in self.changes for name in change.mixture.domains))
 
     def shares(self, change: Change) -> Integers:
         """Return the shares (K,) of a change's mixture over 2^62, with the sum 2^62."""
@@ -171,8 +165,12 @@ class MixtureSchedule:
             raise SamplerError(
                 f"a change at sample {change.start} must come after the one before it, which is at sample {last.start}"
             )
-        found = MixtureSchedule(self.changes[0].mixture, sample_tokens=self.sample_tokens)
-        found.changes = (*self.changes, change)
+        return self._of((*self.changes, change))
+
+    def _of(self, changes: tuple[Change, ...]) -> MixtureSchedule:
+        found = MixtureSchedule(changes[0].mixture, sample_tokens=self.sample_tokens)
+        found.changes = changes
+        found.domains = tuple(dict.fromkeys(name for change in changes for name in change.mixture.domains))
         return found
 
     def _sample(self, what: str, position: int) -> int:

@@ -397,9 +397,10 @@ def _sizes(domains: tuple[str, ...], sizes: Any, schedule: MixtureSchedule) -> I
     if sizes is None:
         return np.zeros(len(domains), dtype=np.int64)
     if isinstance(sizes, Mapping):
-        if any(name not in sizes for name in domains):
-            raise AlignmentError.between("the mixture", domains, "sizes", sizes)
-        sizes = [sizes[name] for name in domains]
+        try:
+            sizes = [sizes[name] for name in domains]
+        except KeyError:
+            raise AlignmentError.between("the mixture", domains, "sizes", sizes) from None
     try:
         given = np.asarray(sizes)
     except (ValueError, OverflowError) as problem:
