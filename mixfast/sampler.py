@@ -160,17 +160,19 @@ class MixtureSampler:
         found: tuple[int, int, int] = stage.core.at(self._table, self.shuffle, i)
         return found
 
-    def positions(self, start: int, stop: int, step: int = 1) -> Positions:
+    def positions(self, start: int, stop: int, step: int = 1, *, out: Positions | None = None) -> Positions:
         """Return samples ``start, start + step, ...`` below ``stop`` as three int64 arrays.
 
         With ``step`` the number of ranks and ``start`` offset by the rank, this is one rank's part of the global stream.
+        ``out`` is written to and returned: for long parts, new memory costs as much as the samples do.
 
         Raises
         ------
         ExhaustedError
             If the stream ends before ``stop``.
         SamplerError
-            If a bound is not a whole number, or the step is not positive.
+            If a bound is not a whole number, the step is not positive, or ``out`` is not three contiguous int64 arrays of
+            as many elements as there are samples.
         """
         start, stop, step = (
             whole_number("start", start, 0),
@@ -180,11 +182,21 @@ class MixtureSampler:
         count = len(range(start, stop, step))
         if stop > (LONGEST if self.length is None else self.length) and count:
             raise self._beyond(stop - 1)
+        if out is None:
+            found = Positions(*(np.empty(count, dtype=np.int64) for _ in range(3)))
+        else:
+            found = Positions(*out)
+            for name, column in zip(Positions._fields, found, strict=True):
+                if column.dtype != np.int64 or column.shape != (count,) or not column.flags.c_contiguous:
+                    raise SamplerError(
+                        f"out.{name} must be a contiguous int64 array of {count} elements, got {column.dtype} {column.shape}"
+                    )
         # A way down the tree for a sample costs about as much as ten samples in a row.
-        if 1 < step <= 10:
+        if 1 < step <= 10 and count:
             every = self.positions(start, stop)
-            return Positions(*(np.ascontiguousarray(column[::step]) for column in every))
-        found = Positions(*(np.empty(count, dtype=np.int64) for _ in range(3)))
+            for column, whole in zip(found, every, strict=True):
+                column[:] = whole[::step]
+            return found
         plan, at = self._plan, 0
         while at < count:
             first = start + at * step

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import mixfast
 from mixfast import Mixture
 from mixfast.errors import ExhaustedError, SamplerError
-from mixfast.sampler import MixtureSampler, MixtureSchedule
+from mixfast.sampler import MixtureSampler, MixtureSchedule, Positions
 
 Q = 1 << 62
 
@@ -149,6 +149,19 @@ def test_what_comes_back():
     assert [x[0] for x in bounded] == bounded.positions(0, 5000).domain.tolist()
     with pytest.raises(TypeError, match="no end"):
         len(sampler)
+
+
+def test_memory_is_used_again():
+    sampler = MixtureSampler(mixture_of([3, 1]), [10, 10], seed=0)
+    out = Positions(*np.full((3, 40), -1))
+    for step in (1, 2, 50):
+        whole = sampler.positions(7, 7 + 40 * step, step)
+        assert sampler.positions(7, 7 + 40 * step, step, out=out).index is out.index
+        for mine, other in zip(out, whole, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    for wrong in (np.full((3, 39), 0), np.full((3, 40), 0.0), np.full((3, 80), 0)[:, ::2]):
+        with pytest.raises(SamplerError, match=r"out\.domain must be a contiguous int64 array of 40 elements"):
+            sampler.positions(0, 40, out=Positions(*wrong))
 
 
 # The order within a domain.
