@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 DOMAINS = (8, 64, 512, 2419)
 # Times faster than Megatron's loop, by number of domains.
 TARGETS = {8: 1.5, 64: 4.0, 512: 30.0, 2419: 150.0}
-SAMPLES = 1 << 17
+SAMPLES = 1 << 19
 
 # Error diffusion, as `build_blending_indices` of Megatron-LM's helpers.cpp: the domain that lacks most comes next.
 MEGATRON = """

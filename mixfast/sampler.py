@@ -88,9 +88,9 @@ class MixtureSampler:
     Notes
     -----
     Shares are rounded to multiples of 2^-62 once; all else is exact in integers of up to 128 bits, alike on all
-    machines. A stream may have 2^60 samples. Work and memory are K log K to build; `positions` costs log K additions a
-    sample, and a sample alone log K divisions. No threads, no state: an instance may be shared by threads, forked and
-    pickled.
+    machines. A stream may have 2^60 samples. Work and memory are K log K to build, once more for each change of the
+    schedule and each domain that leaves, and a few times on a ramp; `positions` costs log K additions a sample, and a
+    sample alone log K divisions. No threads, no state: an instance may be shared by threads, forked and pickled.
 
     After a change of shares the domains go on from where they are, and what has been drawn is held against the exact
     count since the first sample. No stream that does not know its changes in advance can keep 1.5 at every one of many:
