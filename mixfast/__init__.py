@@ -18,6 +18,7 @@ from mixfast.tables import ExpertTable
 if TYPE_CHECKING:
     from mixfast import designs as designs
     from mixfast import exporters as exporters
+    from mixfast import loaders as loaders
     from mixfast import mde as mde
     from mixfast import proposers as proposers
     from mixfast import readers as readers
@@ -35,7 +36,7 @@ __version__ = "0.1.0"
 
 # Who solves a table, in a data loader say, does not wait for the rest: it is imported when first asked for.
 _LATER = {"MixtureSampler": "sampler", "Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers"}
-_MODULES = ("designs", "exporters", "mde", "proposers", "readers", "reuse", "sampler", "score")
+_MODULES = ("designs", "exporters", "loaders", "mde", "proposers", "readers", "reuse", "sampler", "score")
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ LAYERS = {
     "base": {"errors", "reference"},
     "values": {"region", "mixture", "tables", "swarm", "solution"},
     "work": {
-        "solver", "mde", "designs", "laws", "proposers", "reuse", "sampler", "readers", "exporters", "score",
+        "solver", "mde", "designs", "laws", "proposers", "reuse", "sampler", "loaders", "readers", "exporters", "score",
     },
     "shell": {"cli", "report", "__main__", "__init__"},
 }  # fmt: skip
@@ -22,7 +22,7 @@ LAYER = {module: layer for layer, modules in LAYERS.items() for module in module
 
 # Work modules do not import one another, but for these; the solver loop is shared by all.
 SHARED = {"solver"}
-ALLOWED = {("proposers", "laws")}
+ALLOWED = {("proposers", "laws"), ("loaders", "sampler")}
 
 # What may be imported when `mixfast` is: everything else costs every user time and must wait inside a function.
 LIGHT = set(sys.stdlib_module_names) | {"numpy", "mixfast"}
@@ -41,6 +41,9 @@ PRINTERS = {
 
 # Loops compiled by Numba: private modules that import it when loaded, and are themselves imported inside functions only.
 LOOPS = set((ROOT / "mixfast").rglob("_*_loops.py"))
+# The same for classes that derive from those of torch.
+TORCH = set((ROOT / "mixfast").rglob("_*_torch.py"))
+HEAVY = {**dict.fromkeys(LOOPS, "numba"), **dict.fromkeys(TORCH, "torch")}
 
 
 def python_files(*folders):
@@ -137,11 +140,11 @@ def test_only_the_backend_imports_the_core_and_the_kernels(path):
 
 @pytest.mark.parametrize("path", python_files("mixfast"), ids=lambda path: path.name)
 def test_heavy_packages_wait_inside_functions(path):
-    light = LIGHT | {"numba"} if path in LOOPS else LIGHT
+    light = LIGHT | {HEAVY[path]} if path in HEAVY else LIGHT
     for name in imports(tree_of(path), inside_functions=False):
         assert name.startswith(".") or name.split(".")[0] in light, f"{path.name} imports {name} when it is loaded"
-        loops = any(part in {loop.stem for loop in LOOPS} for part in name.split("."))
-        assert not loops or path in LOOPS, f"{path.name} imports {name}, and Numba with it, when it is loaded"
+        heavy = any(part in {other.stem for other in HEAVY} for part in name.split("."))
+        assert not heavy or path in HEAVY, f"{path.name} imports {name}, and Numba or torch with it, when it is loaded"
 
 
 def test_the_kernels_are_a_leaf():

@@ -1,0 +1,27 @@
+"""The loop of Megatron-LM's blending indices, compiled by Numba. Imported inside functions only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def greedy(weights: Any, limits: Any, domain: Any, index: Any) -> None:
+    """Fill domain (N,) and index (N,): each sample goes to the domain that lacks most, the first of equals.
+
+    A domain that has had its limit (K,) is left out. No fused multiply-add: it would round otherwise.
+    """
+    had = np.zeros(len(weights), dtype=np.int64)
+    for i in range(len(domain)):
+        t = max(float(i), 1.0)
+        best, most = -1, -np.inf
+        for k in range(len(weights)):
+            lack = weights[k] * t - float(had[k])
+            if lack > most and had[k] < limits[k]:
+                best, most = k, lack
+        domain[i] = best
+        index[i] = had[best]
+        had[best] += 1
