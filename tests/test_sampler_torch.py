@@ -1,0 +1,393 @@
+"""Streams in torch's data loaders: one order whatever the ranks, workers and batches; resuming; what is refused."""
+
+import itertools
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mixfast import Mixture, MixtureSampler, MixtureSchedule, errors, loaders
+
+torch = pytest.importorskip("torch")
+DataLoader = torch.utils.data.DataLoader
+
+SIZES = {"web": 23, "code": 7, "books": 40}
+MIXTURE = Mixture(list(SIZES), [0.5, 0.3, 0.2])
+SCHEDULE = MixtureSchedule(MIXTURE).then(Mixture(list(SIZES), [0.1, 0.1, 0.8]), at=60)
+
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "ignore:'set_vital'")
+
+
+class Words:
+    """A map-style source whose items say what they are."""
+
+    def __init__(self, name, size):
+        self.name, self.size = name, size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, i):
+        if not 0 <= i < self.size:
+            raise IndexError(i)
+        return self.name, i
+
+
+class Batched(Words):
+    """The same, read a batch at a time, as Hugging Face data sets are."""
+
+    def __getitems__(self, indices):
+        assert all(type(i) is int for i in indices)
+        return [self[i] for i in indices]
+
+    def __getitem__(self, i):
+        return super().__getitem__(i)
+
+
+SOURCES = {name: Words(name, size) for name, size in SIZES.items()}
+
+
+def stream_of(length=130, schedule=SCHEDULE, **options):
+    return MixtureSampler(schedule, SIZES, **({"seed": 5} | options), length=length)
+
+
+def items(stream, start=0, stop=None):
+    """Samples of a stream, read one by one."""
+    stop = len(stream) if stop is None else stop
+    return [(stream.domains[k], i) for k, i, _ in (stream[j] for j in range(start, stop))]
+
+
+def passes(kind, stream, batch_size, workers=0, rank=0, world_size=1, state=None, maker=DataLoader, **options):
+    """A loader of one of the two kinds, and the adapter that holds its place."""
+    if kind == "sampler":
+        adapter = loaders.StreamSampler(stream, rank=rank, world_size=world_size)
+        data, more = loaders.Concatenated(stream, SOURCES), {"sampler": adapter}
+    else:
+        adapter = data = loaders.StreamDataset(stream, SOURCES, batch_size=batch_size, rank=rank, world_size=world_size)
+        more = {}
+    if state is not None:
+        adapter.load_state_dict(state)
+    return maker(data, batch_size=batch_size, num_workers=workers, collate_fn=list, **more, **options), adapter
+
+
+def together(of_ranks):
+    """The global stream from the batches of each rank: rank r of W has samples r, r + W, ... of each step."""
+    found = []
+    for step in itertools.zip_longest(*of_ranks):
+        assert len({len(batch) for batch in step}) == 1
+        found += [sample for row in zip(*step, strict=True) for sample in row]
+    return found
+
+
+kinds = pytest.mark.parametrize("kind", ["sampler", "dataset"])
+
+# ----------------------------------------------------------------------------------------------------------------- order
+
+
+@kinds
+@pytest.mark.parametrize(("world_size", "batch_size"), [(1, 1), (1, 7), (1, 500), (2, 4), (3, 5), (13, 2)])
+def test_the_stream_is_the_same_for_any_ranks_and_batches(kind, world_size, batch_size):
+    stream = stream_of()
+    found = together(
+        [list(passes(kind, stream, batch_size, rank=r, world_size=world_size)[0]) for r in range(world_size)]
+    )
+    assert found == items(stream)[: 130 - 130 % world_size]
+
+
+@kinds
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 4), (3, 4), (4, 50)])
+def test_and_for_any_workers(kind, workers, batch_size):
+    stream = stream_of()
+    loader, _ = passes(kind, stream, batch_size, workers)
+    found = list(loader)
+    assert [sample for batch in found for sample in batch] == items(stream)
+    assert {len(batch) for batch in found[:-1]} <= {batch_size}
+    assert len(loader) == len(found)
+
+
+@kinds
+def test_each_pass_is_the_same(kind):
+    loader, _ = passes(kind, stream_of(), 8)
+    assert list(loader) == list(loader)
+    first, second = iter(loader), iter(loader)
+    assert next(first) == next(second)
+
+
+def test_long_streams_pass_from_block_to_block():
+    stream = stream_of(5000)
+    for world_size in (1, 2, 11):
+        sampler = loaders.StreamSampler(stream, rank=world_size - 1, world_size=world_size)
+        positions = stream.positions(0, 5000 - 5000 % world_size)
+        first = np.array([0, 23, 30])
+        assert list(sampler) == (first[positions.domain] + positions.index)[world_size - 1 :: world_size].tolist()
+        assert len(sampler) == 5000 // world_size
+
+
+def test_a_stream_without_an_end_goes_on():
+    stream = MixtureSampler(MIXTURE, SIZES, seed=5)
+    for kind in ("sampler", "dataset"):
+        loader, adapter = passes(kind, stream, 10)
+        assert list(itertools.chain.from_iterable(itertools.islice(loader, 20))) == items(stream, 0, 200)
+        with pytest.raises(TypeError, match="no end"):
+            len(adapter)
+
+
+def test_ranks_are_those_of_torch_distributed(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
+    try:
+        sampler = loaders.StreamSampler(stream_of())
+        assert (sampler.rank, sampler.world_size) == (0, 1)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_sources_read_in_batches_keep_their_places():
+    stream = stream_of()
+    mixed = {"web": SOURCES["web"], "code": Batched("code", 7), "books": Batched("books", 40)}
+    data = loaders.Concatenated(stream, mixed)
+    numbers = np.random.default_rng(0).integers(0, 70, 200).tolist()
+    assert data.__getitems__(numbers) == [data[i] for i in numbers] == [(items_of_all())[i] for i in numbers]
+    assert data.__getitems__([]) == []
+    assert len(data) == 70
+    for wrong in (-1, 70):
+        with pytest.raises(IndexError):
+            data[wrong]
+        with pytest.raises(IndexError):
+            data.__getitems__([0, wrong])
+
+
+def items_of_all():
+    return [(name, i) for name, size in SIZES.items() for i in range(size)]
+
+
+def test_hugging_face_datasets_are_sources():
+    datasets = pytest.importorskip("datasets")
+    sources = datasets.DatasetDict(
+        {
+            "web": datasets.Dataset.from_dict({"text": [f"web {i}" for i in range(23)]}),
+            "code": datasets.Dataset.from_dict({"text": [f"code {i}" for i in range(7)], "language": ["C"] * 7}),
+            "books": datasets.Dataset.from_dict({"text": [f"books {i}" for i in range(40)]}),
+        }
+    )
+    stream = MixtureSampler(SCHEDULE, loaders.sizes(sources), seed=5, length=130)
+    want = [f"{name} {i}" for name, i in items(stream_of())]
+    sampler = loaders.StreamSampler(stream)
+    loader = DataLoader(loaders.Concatenated(stream, sources), batch_size=8, sampler=sampler, collate_fn=list)
+    assert [row["text"] for batch in loader for row in batch] == want
+    data = loaders.StreamDataset(stream, sources, batch_size=8)
+    assert [row["text"] for batch in DataLoader(data, batch_size=8, collate_fn=list) for row in batch] == want
+    with pytest.raises(errors.SamplerError, match="map-style"):
+        loaders.sizes({"web": sources["web"].to_iterable_dataset()})
+
+
+@kinds
+def test_streams_of_other_loaders_are_served_too(kind):
+    for stream in (
+        loaders.MegatronStream(MIXTURE, 130, dict.fromkeys(SIZES, 100)),
+        loaders.GrainStream(MIXTURE, dict.fromkeys(SIZES, 100), length=130),
+    ):
+        sources = {name: Words(name, 100) for name in SIZES}
+        data = loaders.StreamDataset(stream, sources, batch_size=5)
+        adapter = loaders.StreamSampler(stream)
+        loader = (
+            DataLoader(data, batch_size=5, collate_fn=list)
+            if kind == "dataset"
+            else DataLoader(loaders.Concatenated(stream, sources), batch_size=5, sampler=adapter, collate_fn=list)
+        )
+        assert [sample for batch in loader for sample in batch] == items(stream)
+
+
+# -------------------------------------------------------------------------------------------------------------- resuming
+
+
+@kinds
+def test_another_world_goes_on_where_the_last_stopped(kind):
+    stream, state, at, found = stream_of(), None, 0, []
+    # Ranks, batch size, steps: each goes on from the state of the one before.
+    for ranks, batch_size, steps in ((1, 3, 2), (4, 2, 3), (2, 7, 2), (3, 1, 5), (1, 9, None)):
+        runs = [passes(kind, stream, batch_size, rank=r, world_size=ranks, state=state) for r in range(ranks)]
+        found += together([list(itertools.islice(loader, steps)) for loader, _ in runs])
+        if steps is not None:
+            states = [adapter.state_after(steps * batch_size) for _, adapter in runs]
+            assert states.count(states[0]) == ranks
+            state, at = json.loads(json.dumps(states[0])), at + ranks * steps * batch_size
+            assert state["position"] == at
+            assert len(json.dumps(state)) < 300
+    assert found == items(stream)
+
+
+stateful = pytest.fixture(lambda: pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader)
+
+
+@kinds
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize("steps", [0, 1, 5, 17])
+def test_a_stateful_loader_goes_on(stateful, kind, workers, steps):
+    stream = stream_of()
+    options = {"batch_size": 4, "workers": workers, "rank": 1, "world_size": 2, "maker": stateful}
+    whole = list(passes(kind, stream, 4, rank=1, world_size=2)[0])
+    assert len(whole) == 17
+    loader, _ = passes(kind, stream, **options)
+    reading = iter(loader)
+    assert [next(reading) for _ in range(steps)] == whole[:steps]
+    state = pickle.loads(pickle.dumps(loader.state_dict()))
+    again, _ = passes(kind, stream, **options)
+    again.load_state_dict(state)
+    assert list(again) == whole[steps:]
+    # The state also starts other worlds, by way of the adapter.
+    loader, adapter = passes(kind, stream, 3, state=state)
+    assert adapter.position == min(8 * steps, 130)
+    assert list(itertools.chain.from_iterable(loader)) == items(stream, min(8 * steps, 130))
+
+
+def test_a_stateful_loader_goes_on_in_the_middle_of_a_read_batch(stateful):
+    stream = stream_of()
+    data = loaders.StreamDataset(stream, SOURCES, batch_size=6)
+    loader = stateful(data, batch_size=None)
+    reading = iter(loader)
+    had = [next(reading) for _ in range(8)]
+    state = loader.state_dict()
+    again = stateful(loaders.StreamDataset(stream, SOURCES, batch_size=6), batch_size=None)
+    again.load_state_dict(state)
+    assert [tuple(sample) for sample in had + list(again)] == items(stream)
+
+
+@pytest.mark.parametrize("stateful_states", [False, True])
+def test_killed_loaders_lose_and_repeat_nothing(stateful_states):
+    if stateful_states:
+        pytest.importorskip("torchdata.stateful_dataloader")
+    kill_resume = pytest.importorskip("benchmarks.kill_resume")
+    found = kill_resume.trial(0, 2, length=240, stateful=stateful_states)
+    assert found["exact"]
+    assert found["killed"] >= 1
+    assert stateful_states or found["state_bytes"] < 300
+
+
+@pytest.mark.slow
+def test_two_hundred_kills():
+    kill_resume = pytest.importorskip("benchmarks.kill_resume")
+    assert kill_resume.main(["--kills", "200"]) == 0
+
+
+# --------------------------------------------------------------------------------------------------------------- refused
+
+
+def test_states_of_other_streams_are_refused():
+    state = stream_of().state(40)
+    for kind in ("sampler", "dataset"):
+        for other, what in (
+            (stream_of(seed=6), "seed 5, this sampler has seed 6"),
+            (stream_of(schedule=MixtureSchedule(Mixture(list(SIZES), [0.4, 0.4, 0.2]))), "another stream"),
+            (stream_of(shuffle=False), "another stream"),
+            (loaders.GrainStream(MIXTURE, SIZES), "has the format"),
+        ):
+            _, adapter = passes(kind, other, 4)
+            with pytest.raises(errors.SamplerError, match=what):
+                adapter.load_state_dict(state)
+            assert adapter.position == 0
+        _, adapter = passes(kind, stream_of(), 4)
+        with pytest.raises(errors.SamplerError, match="version 99"):
+            adapter.load_state_dict({**state, "algorithm": 99})
+        with pytest.raises(errors.SamplerError, match="no state of a stream"):
+            adapter.load_state_dict({"step": 3})
+
+
+def test_a_stateful_loader_refuses_before_the_first_batch(stateful):
+    states = []
+    for workers in (0, 2):
+        loader, _ = passes("dataset", stream_of(), 4, workers, maker=stateful)
+        next(iter(loader))
+        states.append(loader.state_dict())
+    alone, state = states
+    for batch_size, world_size, stream in ((5, 1, stream_of()), (4, 2, stream_of()), (4, 1, stream_of(seed=1))):
+        other, _ = passes("dataset", stream, batch_size, world_size=world_size, maker=stateful)
+        other.load_state_dict(alone)
+        with pytest.raises(errors.SamplerError, match=r"load_state_dict of the StreamDataset|has seed 1"):
+            next(iter(other))
+    _, adapter = passes("dataset", stream_of(), 4)
+    workers = state["_snapshot"]["_worker_snapshots"]
+    with pytest.raises(errors.SamplerError, match="1 of 2 workers"):
+        adapter.load_state_dict(workers["worker_1"])
+    with pytest.raises(errors.SamplerError, match="snapshot_every_n_steps=1"):
+        adapter.load_state_dict({**state, "_steps_since_snapshot": 2})
+
+
+def test_sources_that_do_not_fit_are_refused():
+    stream = stream_of()
+    for sources, error, what in (
+        ({**SOURCES, "cod": SOURCES["code"]}, errors.AlignmentError, "Only in sources: cod"),
+        ({"web": SOURCES["web"]}, errors.AlignmentError, "Only in the stream: books, code"),
+        ({**SOURCES, "code": Words("code", 8)}, errors.SamplerError, r"\(code: 8 for 7\)"),
+        ({**SOURCES, "code": iter([])}, errors.SamplerError, "'code' .* has no length"),
+        ({**SOURCES, "code": {1, 2}}, errors.SamplerError, "'code' .* cannot be indexed"),
+        (list(SOURCES.values()), errors.SamplerError, "must be a mapping"),
+    ):
+        with pytest.raises(error, match=what):
+            loaders.StreamDataset(stream, sources, batch_size=4)
+    with pytest.raises(errors.SamplerError, match="have a share but no samples: code"):
+        MixtureSampler(MIXTURE, loaders.sizes({**SOURCES, "code": []}), seed=0)
+    with pytest.raises(errors.SamplerError, match="made without sizes"):
+        loaders.StreamSampler(MixtureSampler(MIXTURE, seed=0))
+
+
+def test_impossible_ranks_and_counts_are_refused():
+    stream = stream_of()
+    for options, what in (
+        ({"rank": 2, "world_size": 2}, "rank must be below world_size"),
+        ({"rank": 0}, "both rank and world_size"),
+        ({"rank": -1, "world_size": 2}, "rank must be a whole number"),
+    ):
+        with pytest.raises(errors.SamplerError, match=what):
+            loaders.StreamSampler(stream, **options)
+    with pytest.raises(errors.SamplerError, match="batch_size must be a whole number of at least 1"):
+        loaders.StreamDataset(stream, SOURCES, batch_size=0)
+    with pytest.raises(errors.SamplerError, match="131 samples were had, and there are 130"):
+        loaders.StreamSampler(stream).state_after(131)
+
+
+# ------------------------------------------------------------------------------------------------------------- documents
+
+
+def test_documents_drawn_by_their_shares_give_the_shares_of_tokens():
+    tokens = {"web": 700.0, "code": 2500.0, "books": 90_000.0}
+    shares = loaders.document_shares(MIXTURE, tokens)
+    given = np.array([shares.mixture[name] * tokens[name] for name in SIZES])
+    np.testing.assert_allclose(given / given.sum(), MIXTURE.weights, rtol=1e-12)
+    assert "Shares of documents, not of tokens" in shares.note
+    # Domains without a share need no mean.
+    assert loaders.document_shares(Mixture(["a", "b"], [1.0, 0.0]), {"a": 3}).mixture["a"] == 1.0
+    with pytest.raises(errors.AlignmentError, match="Only in the mixture: books"):
+        loaders.document_shares(MIXTURE, {"web": 1, "code": 1})
+    with pytest.raises(errors.SamplerError, match="positive numbers, got code=0"):
+        loaders.document_shares(MIXTURE, tokens | {"code": 0})
+
+
+# ------------------------------------------------------------------------------------------------------------- processes
+
+
+def test_adapters_go_to_spawned_workers():
+    stream = stream_of()
+    data = pickle.loads(pickle.dumps(loaders.StreamDataset(stream, SOURCES, batch_size=4)))
+    sampler = pickle.loads(pickle.dumps(loaders.StreamSampler(stream)))
+    assert list(data) == items(stream)
+    assert len(list(sampler)) == 130
+
+
+def test_loaders_need_numpy_only():
+    code = (
+        "import sys; from mixfast import loaders; loaders.GrainStream({'a': 1}); "
+        "assert not {'torch', 'datasets', 'numba'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_without_torch_the_adapters_say_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mixfast._sampler_torch", None)
+    with pytest.raises(errors.BackendError, match="pip install torch"):
+        loaders.StreamSampler  # noqa: B018
+    with pytest.raises(AttributeError):
+        loaders.Nothing  # noqa: B018
+    assert "StreamSampler" in dir(loaders)
