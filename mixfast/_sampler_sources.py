@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,12 +71,12 @@ def sizes_of(stream: Stream) -> Integers:
     return found
 
 
-class Concatenated:
-    """Read the sources of a stream's domains as one map-style data set, in the order of ``stream.domains``.
+class Sources:
+    """Read the sources of a stream's domains as one map-style data set, whose items are asked for as ``domain, index``.
 
-    Item ``sum of the sizes of the domains before + index`` is sample ``index`` of a domain: the number that a
-    `StreamSampler` gives. A batch is taken from a source at once where that has ``__getitems__``, as those of Hugging
-    Face have; they need not have the same columns.
+    These are the pairs that a `StreamSampler` gives: a number of ``stream.domains``, and one within the domain's source. A
+    batch is taken from a source at once where that has ``__getitems__``, as those of Hugging Face have; columns may differ
+    from source to source.
 
     Parameters
     ----------
@@ -97,8 +96,8 @@ class Concatenated:
     >>> from mixfast import Mixture, MixtureSampler
     >>> sources = {"web": ["a", "b", "c"], "code": ["x"]}
     >>> stream = MixtureSampler(Mixture(["web", "code"], [0.5, 0.5]), sizes(sources), seed=0)
-    >>> data = Concatenated(stream, sources)
-    >>> len(data), data[2], data[3]
+    >>> data = Sources(stream, sources)
+    >>> len(data), data[0, 2], data[1, 0]
     (4, 'c', 'x')
     """
 
@@ -106,10 +105,10 @@ class Concatenated:
         have = sizes(sources)
         if set(have) != set(stream.domains):
             raise AlignmentError.between("sources", have, "the stream", stream.domains)
-        want = sizes_of(stream)
+        want = sizes_of(stream).tolist()
         wrong = [
             f"{name}: {have[name]} for {size}"
-            for name, size in zip(stream.domains, want.tolist(), strict=True)
+            for name, size in zip(stream.domains, want, strict=True)
             if have[name] != size
         ]
         if wrong:
@@ -117,42 +116,30 @@ class Concatenated:
                 f"sources are not as long as the stream takes them to be ({listing(wrong)}); a stream is decided by its "
                 "sizes, so make it with sizes(sources)"
             )
+        self._samples = sum(want)
         self._sources = [sources[name] for name in stream.domains]
         self._in_batches = [callable(getattr(source, "__getitems__", None)) for source in self._sources]
-        self._ends = np.cumsum(want)
-        self._starts = self._ends - want
-        self._bounds = (self._starts.tolist(), self._ends.tolist())
+        self._any_in_batches = any(self._in_batches)
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._samples
 
-    def __getitem__(self, i: int) -> Any:
-        starts, ends = self._bounds
-        if not 0 <= i < ends[-1]:
-            raise IndexError(f"item {i} of {ends[-1]}")
-        k = bisect_right(ends, i)
-        return self._sources[k][i - starts[k]]
+    def __getitem__(self, at: tuple[int, int]) -> Any:
+        domain, index = at
+        return self._sources[domain][index]
 
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        """Return the items of a batch; a `torch.utils.data.DataLoader` asks for them so."""
-        number = np.asarray(indices, dtype=np.int64)
-        if len(number) and not 0 <= number.min() <= number.max() < self._ends[-1]:
-            raise IndexError(f"items {number.min()} to {number.max()} of {self._ends[-1]}")
-        domain = np.searchsorted(self._ends, number, side="right")
-        return self.take(domain, number - self._starts[domain])
-
-    def take(self, domain: Integers, index: Integers) -> list[Any]:
-        """Return samples by domain (m,) and index (m,)."""
+    def __getitems__(self, batch: list[tuple[int, int]]) -> list[Any]:
+        """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
         sources = self._sources
-        if not any(self._in_batches):
-            return [sources[k][i] for k, i in zip(domain.tolist(), index.tolist(), strict=True)]
-        found: list[Any] = [None] * len(domain)
-        order = np.argsort(domain, kind="stable")
-        for part in np.split(order, np.flatnonzero(np.diff(domain[order])) + 1):
-            if not len(part):
-                continue
-            k, numbers = int(domain[part[0]]), index[part].tolist()
-            items = sources[k].__getitems__(numbers) if self._in_batches[k] else [sources[k][i] for i in numbers]
-            for place, item in zip(part.tolist(), items, strict=True):
+        if not self._any_in_batches:
+            return [sources[domain][index] for domain, index in batch]
+        found: list[Any] = [None] * len(batch)
+        places: dict[int, list[int]] = {}
+        for place, (domain, _) in enumerate(batch):
+            places.setdefault(domain, []).append(place)
+        for domain, those in places.items():
+            source, numbers = sources[domain], [batch[place][1] for place in those]
+            items = source.__getitems__(numbers) if self._in_batches[domain] else [source[i] for i in numbers]
+            for place, item in zip(those, items, strict=True):
                 found[place] = item
         return found

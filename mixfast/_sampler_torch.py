@@ -6,17 +6,22 @@ next samples of the stream, whatever their number. Workers take a rank's batches
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from operator import length_hint
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch.distributed
 import torch.utils.data
 
 from mixfast._sampler_schedule import LONGEST, whole_number
-from mixfast._sampler_sources import Concatenated, Stream, sizes_of
+from mixfast._sampler_sources import Sources, Stream, sizes_of
 from mixfast.errors import SamplerError
+
+if TYPE_CHECKING:
+    from mixfast.sampler import Positions
+
+Pair = tuple[int, int]
 
 FORMAT = "mixfast-reader-1"
 _BLOCK = 1024
@@ -84,11 +89,11 @@ class _Place:
         self.position = self.stream.check_state(first["stream"]) + had * first["world_size"]
 
 
-class StreamSampler(_Place, torch.utils.data.Sampler[int]):  # type: ignore[misc]
-    """Yield a rank's samples as numbers into the concatenated sources: the ``sampler=`` of a `DataLoader`.
+class StreamSampler(_Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc]
+    """Yield a rank's samples as pairs ``domain, index``: the ``sampler=`` of a `DataLoader` over `Sources`.
 
-    The data set is `Concatenated`, or any other in which the domains follow one another in the order of
-    ``stream.domains``. The main process draws the numbers, so the order holds for any number of workers.
+    Or over any other data set that takes such pairs; ``domain`` is a number of ``stream.domains``. The main process draws
+    them, so the order holds for any number of workers.
 
     Parameters
     ----------
@@ -114,21 +119,20 @@ class StreamSampler(_Place, torch.utils.data.Sampler[int]):  # type: ignore[misc
     >>> mixture = Mixture(["web", "code"], [0.75, 0.25])
     >>> stream = MixtureSampler(mixture, loaders.sizes(sources), seed=0, shuffle=False, length=8)
     >>> sampler = loaders.StreamSampler(stream)
-    >>> loader = torch.utils.data.DataLoader(loaders.Concatenated(stream, sources), batch_size=4, sampler=sampler)
+    >>> loader = torch.utils.data.DataLoader(loaders.Sources(stream, sources), batch_size=4, sampler=sampler)
     >>> list(loader)
     [['a', 'b', 'x', 'c'], ['a', 'b', 'y', 'c']]
     """
 
     def __init__(self, stream: Stream, *, rank: int | None = None, world_size: int | None = None) -> None:
         super().__init__(stream, rank, world_size)
-        size = sizes_of(stream)
-        self._first = np.cumsum(size) - size
+        sizes_of(stream)
 
-    def __iter__(self) -> Iterator[int]:
-        return _Numbers(self)
+    def __iter__(self) -> Iterator[Pair]:
+        return _Pairs(self)
 
 
-class _Numbers:
+class _Pairs:
     """A pass of a `StreamSampler`, and its place."""
 
     def __init__(self, sampler: StreamSampler) -> None:
@@ -140,20 +144,20 @@ class _Numbers:
         end = LONGEST if sampler.stream.length is None else sampler.stream.length
         self._at = position
         self._end = end - (end - position) % sampler.world_size
-        self._block: Iterator[int] = iter(())
+        self._block: Iterator[Pair] = iter(())
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[Pair]:
         return self
 
-    def __next__(self) -> int:
-        for number in self._block:
-            return number
+    def __next__(self) -> Pair:
+        for pair in self._block:
+            return pair
         if self._at >= self._end:
             raise StopIteration
         sampler = self._sampler
         stop = min(self._at + _BLOCK * sampler.world_size, self._end)
-        domain, index, _ = sampler.stream.positions(self._at + sampler.rank, stop, sampler.world_size)
-        self._block = iter((sampler._first[domain] + index).tolist())
+        found = sampler.stream.positions(self._at + sampler.rank, stop, sampler.world_size)
+        self._block = iter(_pairs(found))
         self._at = stop
         return next(self._block)
 
@@ -211,7 +215,7 @@ class StreamDataset(_Place, torch.utils.data.IterableDataset[Any]):  # type: ign
         world_size: int | None = None,
     ) -> None:
         super().__init__(stream, rank, world_size)
-        self.sources = Concatenated(stream, sources)
+        self.sources = Sources(stream, sources)
         self.batch_size = whole_number("batch_size", batch_size, 1)
 
     def __iter__(self) -> Iterator[Any]:
@@ -227,11 +231,14 @@ class _Reader:
         self._layout = (worker, workers, data.rank, data.world_size, data.batch_size)
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self, batches: int = 0) -> None:
         data = self._data
         self._start, self._total = data.position + data.rank, data.samples()
         self._origin = data.state_dict()
-        self._next, self._read = self._worker * data.batch_size, 0
+        # The rank's first sample that is not in `_ahead` yet; samples read, those still in `_batch` included.
+        self._next = (self._worker + batches * self._workers) * data.batch_size
+        self._read = batches * data.batch_size
+        self._ahead: deque[list[Pair]] = deque()
         self._batch: Iterator[Any] = iter(())
 
     def __iter__(self) -> Iterator[Any]:
@@ -240,19 +247,29 @@ class _Reader:
     def __next__(self) -> Any:
         for sample in self._batch:
             return sample
-        if self._next >= self._total:
-            raise StopIteration
         self._fetch()
         return next(self._batch)
 
     def _fetch(self) -> None:
+        if not self._ahead:
+            self._look_ahead()
+        batch = self._ahead.popleft()
+        self._batch = iter(self._data.sources.__getitems__(batch))
+        self._read += len(batch)
+
+    def _look_ahead(self) -> None:
+        """Look up the worker's next batches; those of the other workers lie between them."""
+        if self._next >= self._total:
+            raise StopIteration
         data = self._data
-        last = min(self._next + data.batch_size, self._total) - 1
-        first, step = self._start + self._next * data.world_size, data.world_size
-        found = data.stream.positions(first, self._start + last * step + 1, step)
-        self._batch = iter(data.sources.take(found.domain, found.index))
-        self._read += last + 1 - self._next
-        self._next += self._workers * data.batch_size
+        size, step = data.batch_size, data.world_size
+        every = self._workers * size
+        stop = min(self._next + max(_BLOCK // every - 1, 0) * every + size, self._total)
+        first = self._start + self._next * step
+        found = data.stream.positions(first, self._start + (stop - 1) * step + 1, step)
+        for at in range(0, stop - self._next, every):
+            self._ahead.append(_pairs(found, slice(at, at + size)))
+        self._next += len(self._ahead) * every
 
     def state_dict(self) -> dict[str, Any]:
         read = self._read - length_hint(self._batch)
@@ -271,14 +288,16 @@ class _Reader:
                 "change that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
             )
         self._data.position = self._data.stream.check_state(state["stream"])
-        self._begin()
         batches, rest = divmod(state["read"], self._data.batch_size)
-        self._next += batches * self._workers * self._data.batch_size
-        self._read = batches * self._data.batch_size
+        self._begin(batches)
         if rest:
             self._fetch()
             for _ in range(rest):
                 next(self._batch)
+
+
+def _pairs(found: Positions, part: slice = slice(None)) -> list[Pair]:
+    return list(zip(found.domain[part].tolist(), found.index[part].tolist(), strict=True))
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mixfast._sampler_peers import GrainStream, MegatronStream, megatron_exhaustive_indices, megatron_indices
-from mixfast._sampler_sources import Concatenated, sizes
+from mixfast._sampler_sources import Sources, sizes
 from mixfast.errors import AlignmentError, BackendError, SamplerError, listing
 from mixfast.mixture import Mixture
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mixfast._sampler_torch import StreamSampler as StreamSampler
 
 __all__ = [
-    "Concatenated", "DocumentShares", "GrainStream", "MegatronStream", "StreamDataset", "StreamSampler",
+    "DocumentShares", "GrainStream", "MegatronStream", "Sources", "StreamDataset", "StreamSampler",
     "document_shares", "megatron_exhaustive_indices", "megatron_indices", "sizes",
 ]  # fmt: skip
 

@@ -64,7 +64,7 @@ def passes(kind, stream, batch_size, workers=0, rank=0, world_size=1, state=None
     """A loader of one of the two kinds, and the adapter that holds its place."""
     if kind == "sampler":
         adapter = loaders.StreamSampler(stream, rank=rank, world_size=world_size)
-        data, more = loaders.Concatenated(stream, SOURCES), {"sampler": adapter}
+        data, more = loaders.Sources(stream, SOURCES), {"sampler": adapter}
     else:
         adapter = data = loaders.StreamDataset(stream, SOURCES, batch_size=batch_size, rank=rank, world_size=world_size)
         more = {}
@@ -120,9 +120,9 @@ def test_long_streams_pass_from_block_to_block():
     stream = stream_of(5000)
     for world_size in (1, 2, 11):
         sampler = loaders.StreamSampler(stream, rank=world_size - 1, world_size=world_size)
-        positions = stream.positions(0, 5000 - 5000 % world_size)
-        first = np.array([0, 23, 30])
-        assert list(sampler) == (first[positions.domain] + positions.index)[world_size - 1 :: world_size].tolist()
+        found = stream.positions(0, 5000 - 5000 % world_size)
+        want = list(zip(found.domain.tolist(), found.index.tolist(), strict=True))
+        assert list(sampler) == want[world_size - 1 :: world_size]
         assert len(sampler) == 5000 // world_size
 
 
@@ -147,20 +147,12 @@ def test_ranks_are_those_of_torch_distributed(tmp_path):
 def test_sources_read_in_batches_keep_their_places():
     stream = stream_of()
     mixed = {"web": SOURCES["web"], "code": Batched("code", 7), "books": Batched("books", 40)}
-    data = loaders.Concatenated(stream, mixed)
-    numbers = np.random.default_rng(0).integers(0, 70, 200).tolist()
-    assert data.__getitems__(numbers) == [data[i] for i in numbers] == [(items_of_all())[i] for i in numbers]
+    data = loaders.Sources(stream, mixed)
+    draw = np.random.default_rng(0)
+    pairs = [(k, int(draw.integers(list(SIZES.values())[k]))) for k in draw.integers(0, 3, 200).tolist()]
+    assert data.__getitems__(pairs) == [data[pair] for pair in pairs] == [(stream.domains[k], i) for k, i in pairs]
     assert data.__getitems__([]) == []
     assert len(data) == 70
-    for wrong in (-1, 70):
-        with pytest.raises(IndexError):
-            data[wrong]
-        with pytest.raises(IndexError):
-            data.__getitems__([0, wrong])
-
-
-def items_of_all():
-    return [(name, i) for name, size in SIZES.items() for i in range(size)]
 
 
 def test_hugging_face_datasets_are_sources():
@@ -175,7 +167,7 @@ def test_hugging_face_datasets_are_sources():
     stream = MixtureSampler(SCHEDULE, loaders.sizes(sources), seed=5, length=130)
     want = [f"{name} {i}" for name, i in items(stream_of())]
     sampler = loaders.StreamSampler(stream)
-    loader = DataLoader(loaders.Concatenated(stream, sources), batch_size=8, sampler=sampler, collate_fn=list)
+    loader = DataLoader(loaders.Sources(stream, sources), batch_size=8, sampler=sampler, collate_fn=list)
     assert [row["text"] for batch in loader for row in batch] == want
     data = loaders.StreamDataset(stream, sources, batch_size=8)
     assert [row["text"] for batch in DataLoader(data, batch_size=8, collate_fn=list) for row in batch] == want
@@ -195,7 +187,7 @@ def test_streams_of_other_loaders_are_served_too(kind):
         loader = (
             DataLoader(data, batch_size=5, collate_fn=list)
             if kind == "dataset"
-            else DataLoader(loaders.Concatenated(stream, sources), batch_size=5, sampler=adapter, collate_fn=list)
+            else DataLoader(loaders.Sources(stream, sources), batch_size=5, sampler=adapter, collate_fn=list)
         )
         assert [sample for batch in loader for sample in batch] == items(stream)
 
