@@ -130,15 +130,22 @@ class Sources:
 
     def __getitems__(self, batch: list[tuple[int, int]]) -> list[Any]:
         """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
+        if not self._any_in_batches:
+            sources = self._sources
+            return [sources[domain][index] for domain, index in batch]
+        return self.take([domain for domain, _ in batch], [index for _, index in batch])
+
+    def take(self, domains: list[int], indices: list[int]) -> list[Any]:
+        """Return the samples of a batch by their domains (m,) and indices (m,)."""
         sources = self._sources
         if not self._any_in_batches:
-            return [sources[domain][index] for domain, index in batch]
-        found: list[Any] = [None] * len(batch)
+            return [sources[domain][index] for domain, index in zip(domains, indices, strict=True)]
+        found: list[Any] = [None] * len(domains)
         places: dict[int, list[int]] = {}
-        for place, (domain, _) in enumerate(batch):
+        for place, domain in enumerate(domains):
             places.setdefault(domain, []).append(place)
         for domain, those in places.items():
-            source, numbers = sources[domain], [batch[place][1] for place in those]
+            source, numbers = sources[domain], [indices[place] for place in those]
             items = source.__getitems__(numbers) if self._in_batches[domain] else [source[i] for i in numbers]
             for place, item in zip(those, items, strict=True):
                 found[place] = item

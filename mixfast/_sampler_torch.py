@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from operator import length_hint
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import torch.distributed
 import torch.utils.data
 
 from mixfast._sampler_schedule import LONGEST, whole_number
 from mixfast._sampler_sources import Sources, Stream, sizes_of
-from mixfast.errors import SamplerError
-
-if TYPE_CHECKING:
-    from mixfast.sampler import Positions
+from mixfast.errors import SamplerError, listing
 
 Pair = tuple[int, int]
 
 FORMAT = "mixfast-reader-1"
 _BLOCK = 1024
-_LAYOUT = ("worker", "workers", "rank", "world_size", "batch_size")
 
 
 class _Place:
@@ -129,44 +126,76 @@ class StreamSampler(_Place, torch.utils.data.Sampler[Pair]):  # type: ignore[mis
         sizes_of(stream)
 
     def __iter__(self) -> Iterator[Pair]:
-        return _Pairs(self)
+        return _Pairs.of(self)
 
 
-class _Pairs:
-    """A pass of a `StreamSampler`, and its place."""
+class _Lists:
+    """Lists that are given out one after the other, as iterators, of which the last is kept: it knows what it has left."""
 
-    def __init__(self, sampler: StreamSampler) -> None:
-        self._sampler = sampler
-        self._begin(sampler.position)
+    last: Iterator[Any] = iter(())
 
-    def _begin(self, position: int) -> None:
-        sampler = self._sampler
-        end = LONGEST if sampler.stream.length is None else sampler.stream.length
-        self._at = position
-        self._end = end - (end - position) % sampler.world_size
-        self._block: Iterator[Pair] = iter(())
-
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[Iterator[Any]]:
         return self
 
-    def __next__(self) -> Pair:
-        for pair in self._block:
-            return pair
-        if self._at >= self._end:
+    def __next__(self) -> Iterator[Any]:
+        self.last = iter(self.following())
+        return self.last
+
+    def following(self) -> list[Any]:
+        """Return the next list."""
+        raise NotImplementedError
+
+    def left(self) -> int:
+        """Items of the last list that have not been taken."""
+        return length_hint(self.last)
+
+    def drop(self) -> None:
+        """Take them."""
+        deque(self.last, maxlen=0)
+
+
+class _Blocks(_Lists):
+    """A pass of a `StreamSampler`: pairs, a block at a time."""
+
+    def __init__(self, sampler: StreamSampler) -> None:
+        self.sampler = sampler
+        self.begin(sampler.position)
+
+    def begin(self, position: int) -> None:
+        """Go on at a global sample."""
+        self.drop()
+        end = LONGEST if self.sampler.stream.length is None else self.sampler.stream.length
+        self.at, self.end = position, end - (end - position) % self.sampler.world_size
+
+    def following(self) -> list[Pair]:
+        if self.at >= self.end:
             raise StopIteration
-        sampler = self._sampler
-        stop = min(self._at + _BLOCK * sampler.world_size, self._end)
-        found = sampler.stream.positions(self._at + sampler.rank, stop, sampler.world_size)
-        self._block = iter(_pairs(found))
-        self._at = stop
-        return next(self._block)
+        rank, step = self.sampler.rank, self.sampler.world_size
+        stop = min(self.at + _BLOCK * step, self.end)
+        domain, index, _ = self.sampler.stream.positions(self.at + rank, stop, step)
+        self.at = stop
+        return list(zip(domain.tolist(), index.tolist(), strict=True))
+
+
+# Chains hand out items as fast as a list does; a method in Python for each would cost as much as finding the sample.
+class _Pairs(chain[Pair]):
+    """A pass of a `StreamSampler`, item by item, and its place."""
+
+    blocks: _Blocks
+
+    @classmethod
+    def of(cls, sampler: StreamSampler) -> _Pairs:
+        blocks = _Blocks(sampler)
+        found = cast("_Pairs", cls.from_iterable(blocks))
+        found.blocks = blocks
+        return found
 
     def state_dict(self) -> dict[str, Any]:
-        # The iterator of a list knows how many it has left.
-        return self._sampler.stream.state(self._at - length_hint(self._block) * self._sampler.world_size)
+        sampler = self.blocks.sampler
+        return sampler.stream.state(self.blocks.at - self.blocks.left() * sampler.world_size)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._begin(self._sampler.stream.check_state(state))
+        self.blocks.begin(self.blocks.sampler.stream.check_state(state))
 
 
 class StreamDataset(_Place, torch.utils.data.IterableDataset[Any]):  # type: ignore[misc]
@@ -220,84 +249,87 @@ class StreamDataset(_Place, torch.utils.data.IterableDataset[Any]):  # type: ign
 
     def __iter__(self) -> Iterator[Any]:
         info = torch.utils.data.get_worker_info()
-        return _Reader(self, 0, 1) if info is None else _Reader(self, info.id, info.num_workers)
+        return _Reader.of(self, 0, 1) if info is None else _Reader.of(self, info.id, info.num_workers)
 
 
-class _Reader:
-    """A worker's pass over a `StreamDataset`, and its place."""
+class _Batches(_Lists):
+    """A worker's pass over a `StreamDataset`: samples, a batch at a time."""
 
     def __init__(self, data: StreamDataset, worker: int, workers: int) -> None:
-        self._data, self._worker, self._workers = data, worker, workers
-        self._layout = (worker, workers, data.rank, data.world_size, data.batch_size)
-        self._begin()
+        self.data, self.worker, self.workers = data, worker, workers
+        self.begin(0)
 
-    def _begin(self, batches: int = 0) -> None:
-        data = self._data
-        self._start, self._total = data.position + data.rank, data.samples()
-        self._origin = data.state_dict()
-        # The rank's first sample that is not in `_ahead` yet; samples read, those still in `_batch` included.
-        self._next = (self._worker + batches * self._workers) * data.batch_size
-        self._read = batches * data.batch_size
-        self._ahead: deque[list[Pair]] = deque()
-        self._batch: Iterator[Any] = iter(())
+    def begin(self, batches: int) -> None:
+        """Go on behind so many batches of this worker."""
+        data = self.data
+        self.drop()
+        self.first, self.total = data.position + data.rank, data.samples()
+        # The rank's first sample that is not in `ahead` yet; samples read, those of the last list included.
+        self.next = (self.worker + batches * self.workers) * data.batch_size
+        self.read = batches * data.batch_size
+        self.ahead: deque[tuple[list[int], list[int]]] = deque()
 
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        for sample in self._batch:
-            return sample
-        self._fetch()
-        return next(self._batch)
-
-    def _fetch(self) -> None:
-        if not self._ahead:
+    def following(self) -> list[Any]:
+        if not self.ahead:
             self._look_ahead()
-        batch = self._ahead.popleft()
-        self._batch = iter(self._data.sources.__getitems__(batch))
-        self._read += len(batch)
+        domains, indices = self.ahead.popleft()
+        self.read += len(domains)
+        return self.data.sources.take(domains, indices)
 
     def _look_ahead(self) -> None:
         """Look up the worker's next batches; those of the other workers lie between them."""
-        if self._next >= self._total:
+        if self.next >= self.total:
             raise StopIteration
-        data = self._data
-        size, step = data.batch_size, data.world_size
-        every = self._workers * size
-        stop = min(self._next + max(_BLOCK // every - 1, 0) * every + size, self._total)
-        first = self._start + self._next * step
-        found = data.stream.positions(first, self._start + (stop - 1) * step + 1, step)
-        for at in range(0, stop - self._next, every):
-            self._ahead.append(_pairs(found, slice(at, at + size)))
-        self._next += len(self._ahead) * every
+        size, step = self.data.batch_size, self.data.world_size
+        every = self.workers * size
+        stop = min(self.next + max(_BLOCK // every - 1, 0) * every + size, self.total)
+        domain, index, _ = self.data.stream.positions(
+            self.first + self.next * step, self.first + (stop - 1) * step + 1, step
+        )
+        for at in range(0, stop - self.next, every):
+            self.ahead.append((domain[at : at + size].tolist(), index[at : at + size].tolist()))
+        self.next += len(self.ahead) * every
+
+
+class _Reader(chain[Any]):
+    """A worker's pass over a `StreamDataset`, item by item, and its place."""
+
+    batches: _Batches
+
+    @classmethod
+    def of(cls, data: StreamDataset, worker: int, workers: int) -> _Reader:
+        batches = _Batches(data, worker, workers)
+        found = cast("_Reader", cls.from_iterable(batches))
+        found.batches = batches
+        return found
+
+    def _layout(self) -> dict[str, int]:
+        batches, data = self.batches, self.batches.data
+        return {
+            "worker": batches.worker, "workers": batches.workers, "rank": data.rank, "world_size": data.world_size,
+            "batch_size": data.batch_size,
+        }  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        read = self._read - length_hint(self._batch)
-        return {"format": FORMAT, "stream": self._origin, "read": read, **dict(zip(_LAYOUT, self._layout, strict=True))}
+        batches = self.batches
+        read = batches.read - batches.left()
+        return {"format": FORMAT, "stream": batches.data.state_dict(), "read": read, **self._layout()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state.get("format") != FORMAT:
             raise SamplerError(f"a worker's state has the format {FORMAT!r}, got {state!r:.200}")
-        saved = tuple(state[name] for name in _LAYOUT)
-        if saved != self._layout:
-            now, then = (
-                ", ".join(f"{n} {v}" for n, v in zip(_LAYOUT, values, strict=True)) for values in (self._layout, saved)
-            )
+        now = self._layout()
+        if now != {name: state[name] for name in now}:
             raise SamplerError(
-                f"this reads as {now}, and the state was saved by {then}. A StatefulDataLoader goes on as it was saved; to "
-                "change that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
+                f"this reads as {listing(f'{name} {value}' for name, value in now.items())}, and the state was saved by "
+                f"{listing(f'{name} {state[name]}' for name in now)}. A StatefulDataLoader goes on as it was saved; to change "
+                "that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
             )
-        self._data.position = self._data.stream.check_state(state["stream"])
-        batches, rest = divmod(state["read"], self._data.batch_size)
-        self._begin(batches)
-        if rest:
-            self._fetch()
-            for _ in range(rest):
-                next(self._batch)
-
-
-def _pairs(found: Positions, part: slice = slice(None)) -> list[Pair]:
-    return list(zip(found.domain[part].tolist(), found.index[part].tolist(), strict=True))
+        data = self.batches.data
+        data.position = data.stream.check_state(state["stream"])
+        batches, rest = divmod(state["read"], data.batch_size)
+        self.batches.begin(batches)
+        deque(islice(self, rest), maxlen=0)
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
