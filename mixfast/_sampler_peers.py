@@ -165,8 +165,9 @@ class MegatronStream(_PeerStream):
     ----------
     weights : mapping of str to float
         The blend, in its order; normalised as Megatron-LM does.
-    length : int
-        Samples of the run.
+    length : int, optional
+        Samples of the run. Left out, as Megatron-LM's size may be, weights are the numbers of samples of the data sets, each of
+        which is read once.
     sizes : mapping of str to int, optional
         Samples of each (mid-level) data set. Megatron-LM ends in an IndexError where one is read beyond; here it is
         refused. The samples of a `GPTDataset` are already shuffled and repeated: give its length, not that of the corpus.
@@ -184,9 +185,17 @@ class MegatronStream(_PeerStream):
 
     FORMAT = "mixfast-megatron-1"
 
-    def __init__(self, weights: Mapping[str, float], length: int, sizes: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, weights: Mapping[str, float], length: int | None = None, *, sizes: Mapping[str, int] | None = None
+    ) -> None:
+        if length is None:
+            sizes = weights  # type: ignore[assignment]  # _sizes refuses what is not whole
         super().__init__(weights, sizes)
-        self._set(*megatron_indices(self.weights, length))
+        self._exhaustive = length is None
+        self._domain, self._index = (
+            megatron_exhaustive_indices(self._sizes) if length is None else megatron_indices(self.weights, length)
+        )
+        self.length = len(self._domain)
         if not self._sizes.any():
             return
         drawn = np.bincount(self._domain, minlength=len(self.domains))
@@ -199,19 +208,6 @@ class MegatronStream(_PeerStream):
             raise SamplerError(
                 f"the blend reads more samples than there are ({listing(short)}); Megatron-LM would fail"
             )
-
-    @classmethod
-    def exhaustive(cls, sizes: Mapping[str, int]) -> MegatronStream:
-        """Follow the blend without a size: each data set exactly once, in proportion to their lengths."""
-        stream = cls.__new__(cls)
-        _PeerStream.__init__(stream, sizes, sizes)
-        stream._exhaustive = True
-        stream._set(*megatron_exhaustive_indices(stream._sizes))
-        return stream
-
-    def _set(self, domain: NDArray[np.int16], index: Integers) -> None:
-        self._domain, self._index = domain, index
-        self.length = len(domain)
 
     def _at(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
         return self._domain[sample], self._index[sample]

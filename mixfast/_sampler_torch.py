@@ -82,8 +82,8 @@ class _Place:
             )
         if _steps_behind(state):
             raise SamplerError("the loader's state is some steps old; make the loader with snapshot_every_n_steps=1")
-        had = sum(reader["read"] for reader in readers)
-        self.position = self.stream.check_state(first["stream"]) + had * first["world_size"]
+        # The loader takes from its workers in turn: all before the latest sample read has been read as well.
+        self.position = max(self.stream.check_state(reader["stream"]) for reader in readers)
 
 
 class StreamSampler(_Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc]
@@ -263,7 +263,7 @@ class _Batches(_Lists):
         """Go on behind so many batches of this worker."""
         data = self.data
         self.drop()
-        self.first, self.total = data.position + data.rank, data.samples()
+        self.origin, self.total = data.position, data.samples()
         # The rank's first sample that is not in `ahead` yet; samples read, those of the last list included.
         self.next = (self.worker + batches * self.workers) * data.batch_size
         self.read = batches * data.batch_size
@@ -283,9 +283,8 @@ class _Batches(_Lists):
         size, step = self.data.batch_size, self.data.world_size
         every = self.workers * size
         stop = min(self.next + max(_BLOCK // every - 1, 0) * every + size, self.total)
-        domain, index, _ = self.data.stream.positions(
-            self.first + self.next * step, self.first + (stop - 1) * step + 1, step
-        )
+        start = self.origin + self.data.rank
+        domain, index, _ = self.data.stream.positions(start + self.next * step, start + (stop - 1) * step + 1, step)
         for at in range(0, stop - self.next, every):
             self.ahead.append((domain[at : at + size].tolist(), index[at : at + size].tolist()))
         self.next += len(self.ahead) * every
@@ -311,9 +310,14 @@ class _Reader(chain[Any]):
         }  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        batches = self.batches
-        read = batches.read - batches.left()
-        return {"format": FORMAT, "stream": batches.data.state_dict(), "read": read, **self._layout()}
+        batches, data = self.batches, self.batches.data
+        read, until = batches.read - batches.left(), 0
+        if read:
+            before, last = divmod(read - 1, data.batch_size)
+            until = (batches.worker + before * batches.workers) * data.batch_size + last + 1
+        # Up to the last sample that this worker has read, and no further: what comes then may be changed.
+        stream = data.stream.state(batches.origin + until * data.world_size)
+        return {"format": FORMAT, "stream": stream, "origin": batches.origin, "read": read, **self._layout()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state.get("format") != FORMAT:
@@ -326,7 +330,8 @@ class _Reader(chain[Any]):
                 "that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
             )
         data = self.batches.data
-        data.position = data.stream.check_state(state["stream"])
+        data.stream.check_state(state["stream"])
+        data.position = state["origin"]
         batches, rest = divmod(state["read"], data.batch_size)
         self.batches.begin(batches)
         deque(islice(self, rest), maxlen=0)

@@ -126,7 +126,7 @@ def test_megatron_is_the_package(helpers, count):
 
 def test_a_megatron_stream_reads_as_the_indices_say():
     weights = {"web": 7, "code": 2, "books": 1}
-    stream = loaders.MegatronStream(weights, 100, {"web": 71, "code": 21, "books": 11})
+    stream = loaders.MegatronStream(weights, 100, sizes={"web": 71, "code": 21, "books": 11})
     domain, index = loaders.megatron_indices(list(weights.values()), 100)
     whole = stream.positions(0, 100)
     assert whole.domain.tolist() == domain.tolist()
@@ -140,7 +140,7 @@ def test_a_megatron_stream_reads_as_the_indices_say():
 
 
 def test_an_exhaustive_megatron_stream_reads_everything_once():
-    stream = loaders.MegatronStream.exhaustive({"web": 50, "code": 7})
+    stream = loaders.MegatronStream({"web": 50, "code": 7})
     found = stream.positions(0, len(stream))
     assert sorted(zip(found.domain.tolist(), found.index.tolist(), strict=True)) == [
         *((0, i) for i in range(50)),
@@ -150,11 +150,15 @@ def test_an_exhaustive_megatron_stream_reads_everything_once():
 
 def test_what_megatron_would_fail_at_is_refused_before():
     with pytest.raises(errors.SamplerError, match=r"more samples than there are \(code: 20 of 10\)"):
-        loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, {"web": 100, "code": 10})
+        loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, sizes={"web": 100, "code": 10})
     with pytest.raises(errors.SamplerError, match=r"positive numbers, got code=0\.0"):
         loaders.MegatronStream({"web": 0.8, "code": 0.0}, 100)
     with pytest.raises(errors.AlignmentError, match="Only in the weights: code"):
-        loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, {"web": 100})
+        loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, sizes={"web": 100})
+    with pytest.raises(
+        errors.SamplerError, match=r"size of domain 'web' must be a whole number of at least 1, got 0\.5"
+    ):
+        loaders.MegatronStream({"web": 0.5, "code": 3})
     with pytest.raises(errors.SamplerError, match="fewer than 32767 data sets"):
         loaders.megatron_indices(np.ones(32767), 1)
     with pytest.raises(errors.SamplerError, match="sizes must be whole numbers of at least 1"):
@@ -214,7 +218,7 @@ def test_a_prefix_of_a_grain_stream_can_wrap_within_a_domain():
     "make",
     [
         lambda w: loaders.GrainStream(w, {"web": 30, "code": 30}),
-        lambda w: loaders.MegatronStream(w, 30, {"web": 30, "code": 30}),
+        lambda w: loaders.MegatronStream(w, 30, sizes={"web": 30, "code": 30}),
     ],
 )
 def test_states_are_small_and_refused_elsewhere(make):

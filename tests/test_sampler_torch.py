@@ -178,7 +178,7 @@ def test_hugging_face_datasets_are_sources():
 @kinds
 def test_streams_of_other_loaders_are_served_too(kind):
     for stream in (
-        loaders.MegatronStream(MIXTURE, 130, dict.fromkeys(SIZES, 100)),
+        loaders.MegatronStream(MIXTURE, 130, sizes=dict.fromkeys(SIZES, 100)),
         loaders.GrainStream(MIXTURE, dict.fromkeys(SIZES, 100), length=130),
     ):
         sources = {name: Words(name, 100) for name in SIZES}
@@ -233,6 +233,27 @@ def test_a_stateful_loader_goes_on(stateful, kind, workers, steps):
     loader, adapter = passes(kind, stream, 3, state=state)
     assert adapter.position == min(8 * steps, 130)
     assert list(itertools.chain.from_iterable(loader)) == items(stream, min(8 * steps, 130))
+
+
+@kinds
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_stateful_loader_knows_the_past_and_leaves_the_future(stateful, kind, workers):
+    constant = MixtureSchedule(MIXTURE)
+    loader, _ = passes(kind, stream_of(schedule=constant), 4, workers, maker=stateful)
+    reading = iter(loader)
+    had = [sample for _ in range(5) for sample in next(reading)]
+    state = loader.state_dict()
+    later = stream_of(schedule=constant.then(Mixture(list(SIZES), [0.1, 0.1, 0.8]), at=20))
+    again, _ = passes(kind, later, 4, workers, maker=stateful)
+    again.load_state_dict(state)
+    assert had + [sample for batch in again for sample in batch] == items(later)
+    other, adapter = passes(kind, stream_of(schedule=constant.then(SCHEDULE.at(100), at=19)), 4, maker=stateful)
+    with pytest.raises(errors.SamplerError, match="another stream"):
+        adapter.load_state_dict(state)
+    if not workers:
+        other.load_state_dict(state)
+        with pytest.raises(errors.SamplerError, match="another stream"):
+            next(iter(other))
 
 
 def test_a_stateful_loader_goes_on_in_the_middle_of_a_read_batch(stateful):
