@@ -22,7 +22,8 @@ from mixfast.errors import SamplerError, listing
 Pair = tuple[int, int]
 
 FORMAT = "mixfast-reader-1"
-_BLOCK = 1024
+# Samples looked up at once: many more would leave the processor's cache before they are read.
+_BLOCK = 512
 
 
 class _Place:
