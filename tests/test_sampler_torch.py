@@ -256,6 +256,22 @@ def test_a_stateful_loader_knows_the_past_and_leaves_the_future(stateful, kind, 
             next(iter(other))
 
 
+@kinds
+def test_the_state_of_a_pass_is_enough(kind):
+    stream = stream_of()
+    _, adapter = passes(kind, stream, 8, state=stream.state(40))
+    reading = iter(adapter)
+    had = list(itertools.islice(reading, 11))
+    state = json.loads(json.dumps(reading.state_dict()))
+    assert len(json.dumps(state)) < 400
+    _, other = passes(kind, stream, 8)
+    again = iter(other)
+    next(again)
+    again.load_state_dict(state)
+    _, whole = passes(kind, stream, 8, state=stream.state(40))
+    assert had + list(again) == list(whole)
+
+
 def test_a_stateful_loader_goes_on_in_the_middle_of_a_read_batch(stateful):
     stream = stream_of()
     data = loaders.StreamDataset(stream, SOURCES, batch_size=6)
