@@ -174,8 +174,8 @@ class MegatronStream(_PeerStream):
 
     Notes
     -----
-    Time and memory are Megatron-LM's: K steps and 10 bytes a sample, before the first is read. With Numba installed
-    (``pip install 'mixfast[laws]'``) about as fast as its C++, else 20 times slower.
+    Time and memory are Megatron-LM's: K steps and 10 bytes a sample, before the first is read. The loop is compiled
+    where Numba is installed (``pip install 'mixfast[laws]'``), and runs in numpy, much slower, where it is not.
 
     Examples
     --------
