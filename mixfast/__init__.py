@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from mixfast.laws import fit
     from mixfast.proposers import propose
     from mixfast.sampler import MixtureSampler as MixtureSampler
+    from mixfast.sampler import MixtureSchedule as MixtureSchedule
     from mixfast.swarm import Swarm
 
 __all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "design", "fit", "propose", "solve"]
 __version__ = "0.1.0"
 
 # Who solves a table, in a data loader say, does not wait for the rest: it is imported when first asked for.
-_LATER = {"MixtureSampler": "sampler", "Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers"}
+_LATER = {
+    "MixtureSampler": "sampler", "MixtureSchedule": "sampler", "Swarm": "swarm", "design": "designs", "fit": "laws",
+    "propose": "proposers",
+}  # fmt: skip
 _MODULES = ("designs", "exporters", "loaders", "mde", "proposers", "readers", "reuse", "sampler", "score")
 
 
