@@ -118,7 +118,7 @@ def partial_reuse(world: World, steps: list[Step]) -> list[Mixture]:
 
 
 def partial_by_law(world: World, steps: list[Step]) -> list[Mixture]:
-    """The same, but a law of all runs so far says what to open; the runs themselves are used once."""
+    """The same with our law, and a law of all runs so far says what to open; the runs themselves are used once."""
     return _frozen(world, steps, None)
 
 
@@ -139,7 +139,7 @@ def _frozen(world: World, steps: list[Step], opened: dict[str, tuple[str, ...]] 
             plan = reuse.partial(out[-1], step.change, step.region, reopen=opened.get(step.name, ()))
         swarm = designs.design(plan.sampling, step.runs, seed=step.seed)
         new = measured(world, plan.expand_rows(swarm.ratios, swarm.domains), step.region.domains, f"{number}-")
-        out.append(plan.expand(propose(fit(plan.collapse_swarm(new)), plan.region)))
+        out.append(plan.expand(propose(fit(plan.collapse_swarm(new), FAINT if opened is None else 0.0), plan.region)))
         carried = reuse.swarm(runs, step.change, step.region, keep_gone=True).swarm
         rows = np.zeros((len(new), len(carried.domains)))
         rows[:, [carried.domains.index(name) for name in new.domains]] = new.ratios
