@@ -143,7 +143,7 @@ def _frozen(world: World, steps: list[Step], opened: dict[str, tuple[str, ...]] 
         carried = reuse.swarm(runs, step.change, step.region, keep_gone=True).swarm
         rows = np.zeros((len(new), len(carried.domains)))
         rows[:, [carried.domains.index(name) for name in new.domains]] = new.ratios
-        runs = _joined(
+        runs = reuse.together(
             carried, Swarm(rows, new.values, domains=carried.domains, metric_names=new.metrics, runs=new.runs)
         )
     return out
@@ -166,13 +166,12 @@ def mixfast_reuse(world: World, steps: list[Step]) -> list[Mixture]:
         if step.runs:
             half = step.runs // 2
             spread = _over(plan, designs.design(plan.sampling, step.runs - half, seed=step.seed), runs)
-            runs = _joined(runs, measured(world, spread.ratios, runs.domains, f"{number}-spread-"))
+            runs = reuse.together(runs, measured(world, spread.ratios, spread.domains, f"{number}-spread-"))
             pool = _over(plan, designs.design(plan.sampling, CANDIDATES, seed=step.seed + 1), runs)
             chosen = designs.next_runs(
                 runs, fit(runs, FAINT), carried.region, half, way="information", among=pool
             ).design
-            order = [chosen.domains.index(name) for name in runs.domains]
-            runs = _joined(runs, measured(world, chosen.ratios[:, order], runs.domains, f"{number}-chosen-"))
+            runs = reuse.together(runs, measured(world, chosen.ratios, chosen.domains, f"{number}-chosen-"))
         law = fit(runs, FAINT)
         whole = propose(law, carried.region)
         out.append(Mixture(step.region.domains, [whole[name] for name in step.region.domains]))
@@ -186,13 +185,6 @@ def _over(plan: reuse.Reuse, collapsed: designs.Design, runs: Swarm) -> designs.
         collapsed.ratios, collapsed.domains
     )
     return designs.Design(rows, runs.domains, collapsed.runs, collapsed.method, collapsed.advised)
-
-
-def _joined(old: Swarm, new: Swarm) -> Swarm:
-    return Swarm(
-        np.vstack([old.ratios, new.ratios]), np.vstack([old.values, new.values]), domains=old.domains, metric_names=old.metrics,
-        runs=(*old.runs, *new.runs),
-    )  # fmt: skip
 
 
 WAYS: dict[str, Callable[[World, list[Step]], list[Mixture]]] = {

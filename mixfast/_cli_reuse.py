@@ -205,7 +205,7 @@ def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan:
     """These runs and the old ones of two files that hold no share of what is no more, over all domains."""
     import numpy as np
 
-    from mixfast._reuse_swarm import swarm, together
+    from mixfast.reuse import swarm, together
     from mixfast.swarm import Swarm
 
     ratios, metrics = files

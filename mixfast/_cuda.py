@@ -14,17 +14,7 @@ from numpy.typing import NDArray
 
 from mixfast import _device
 from mixfast._backend import gpu_kernels
-from mixfast._objective import (
-    _DOUBLE_RANGE,
-    _FEW_COLUMNS,
-    _FLOAT_RANGE,
-    _WIDE_ELEMENTS,
-    Columns,
-    Matrix,
-    RowObjective,
-    Sums,
-    Vector,
-)
+from mixfast._objective import Columns, Matrix, RowObjective, Sums, Vector, needs_shift, sample_rows, works_wide
 from mixfast.tables import ExpertTable
 
 # As on the CPU, but four rows are added in float32 before float64; more where l - max is rounded before exp.
@@ -76,15 +66,13 @@ class DeviceCrossEntropy(RowObjective):
             _device.Whole(values, weight) if _device.is_tensor(values) else _device.Stream(values, weight, device)
         )
         if wide is None:
-            wide = self.rows * self.columns <= _WIDE_ELEMENTS or _device.dtype_of(values) == np.float64
+            wide = works_wide(self.rows, self.columns, _device.dtype_of(values))
         self._set_precision(wide)
 
     def _set_precision(self, wide: bool) -> None:
-        low, high, lowest_top = self._extremes
-        limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
-        rows_fit = self._usable is None and self.columns <= _FEW_COLUMNS
+        low, high, _ = self._extremes
         self.wide = wide
-        self.shift = high > limit or (lowest_top if rows_fit else low) < -limit
+        self.shift = needs_shift(self._extremes, self.columns, self._usable, wide)
         self._bounded = low - (high if self.shift else 0.0) > (_DOUBLE_LOWEST if wide else _FLOAT_LOWEST)
 
     def _like(self) -> DeviceCrossEntropy:
@@ -96,9 +84,7 @@ class DeviceCrossEntropy(RowObjective):
         """The objective on `count` rows: one of each stretch of n / count rows, at a fixed pseudo-random place."""
         import torch
 
-        stretch = self.rows / count
-        index = ((np.arange(count) + np.random.default_rng(0).random(count)) * stretch).astype(np.int64)
-        np.minimum(index, self.rows - 1, out=index)
+        index, stretch = sample_rows(self.rows, count)
         out = self._like()
         near = self._values if _device.is_tensor(self._values) else None
         where = torch.from_numpy(index).to(self.device) if near is not None else index

@@ -99,6 +99,26 @@ class RowObjective(Objective):
         raise NotImplementedError
 
 
+def works_wide(rows: int, columns: int, dtype: Any) -> bool:
+    """Whether a table of this size and type is worked on in float64 from the start."""
+    return rows * columns <= _WIDE_ELEMENTS or dtype == np.float64
+
+
+def needs_shift(extremes: tuple[float, float, float], columns: int, usable: Columns | None, wide: bool) -> bool:
+    """Whether a row's maximum must be subtracted before exp: where its values, or those of some rows' best, are out of range."""
+    low, high, lowest_top = extremes
+    limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
+    rows_fit = usable is None and columns <= _FEW_COLUMNS
+    return high > limit or (lowest_top if rows_fit else low) < -limit
+
+
+def sample_rows(rows: int, count: int) -> tuple[NDArray[np.int64], float]:
+    """One row of each stretch of rows / count, at a fixed pseudo-random place: ascending indices, and the length of a stretch."""
+    stretch = rows / count
+    index = ((np.arange(count) + np.random.default_rng(0).random(count)) * stretch).astype(np.int64)
+    return np.minimum(index, rows - 1), stretch
+
+
 class CrossEntropy(RowObjective):
     """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over all columns of a table.
 
@@ -133,12 +153,10 @@ class CrossEntropy(RowObjective):
         self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
         self._usable = usable
         self.threads = threads
-        low, high, lowest_top = table.extremes
+        low, high, _ = table.extremes
         if wide is None:
-            wide = self.rows * self.columns <= _WIDE_ELEMENTS or values.dtype == np.float64
-        limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
-        rows_fit = usable is None and self.columns <= _FEW_COLUMNS
-        self.shift = high > limit or (lowest_top if rows_fit else low) < -limit
+            wide = works_wide(self.rows, self.columns, values.dtype)
+        self.shift = needs_shift(table.extremes, self.columns, usable, wide)
         self.wide = wide
         self.weight, self.scale = weight, scale
         self.total = scale * self.rows if weight is None else float(weight.sum())
@@ -154,9 +172,7 @@ class CrossEntropy(RowObjective):
 
     def sample(self, count: int) -> CrossEntropy:
         """The objective on `count` rows: one of each stretch of n / count rows, at a fixed pseudo-random place."""
-        stretch = self.rows / count
-        index = ((np.arange(count) + np.random.default_rng(0).random(count)) * stretch).astype(np.int64)
-        np.minimum(index, self.rows - 1, out=index)
+        index, stretch = sample_rows(self.rows, count)
         out = object.__new__(CrossEntropy)
         out.rows, out.columns, out.threads = count, self.columns, self.threads
         out.shift, out.wide, out.bounded, out._products = self.shift, self.wide, self.bounded, self._products

@@ -190,9 +190,27 @@ def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
 
 
 def together(one: Swarm, other: Swarm) -> Swarm:
-    """Two swarms of the same domains and metrics as one, in the order of the first; ids that both have are refused by `Swarm`."""
+    """Return the runs of two swarms as one, such as old runs carried over and those trained since.
+
+    Parameters
+    ----------
+    one, other : Swarm
+        Of the same domains and metrics, in any order; (R, K) and (S, K).
+
+    Returns
+    -------
+    Swarm
+        R + S runs, first those of ``one``, whose order of domains and metrics, direction and unit it has.
+
+    Raises
+    ------
+    AlignmentError
+        If domains or metrics differ; both sets are shown.
+    SwarmError
+        If a run's id is in both.
+    """
     if set(one.metrics) != set(other.metrics):
-        raise AlignmentError.between("the new runs' metrics", one.metrics, "the old runs' metrics", other.metrics)
+        raise AlignmentError.between("the first runs' metrics", one.metrics, "the other runs' metrics", other.metrics)
     more = other.align(one.domains).select(one.metrics)
     both = Swarm(
         np.concatenate([one.ratios, more.ratios]),

@@ -23,7 +23,7 @@ from mixfast._reuse_doubts import doubts
 from mixfast._reuse_law import Seen
 from mixfast._reuse_ledger import Entry, Ledger
 from mixfast._reuse_pending import Pending, change_of, region_of
-from mixfast._reuse_swarm import Carried, collapsed, expanded, swarm
+from mixfast._reuse_swarm import Carried, collapsed, expanded, swarm, together
 from mixfast._target import Objective
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
 from mixfast.mixture import Mixture
@@ -32,7 +32,7 @@ from mixfast.swarm import Swarm
 
 __all__ = [
     "Add", "Carried", "Coupling", "Entry", "Ledger", "Partition", "Pending", "Remove", "Reuse", "ReuseError", "Revise", "Update",
-    "full", "kappa", "partial", "resume", "swarm",
+    "full", "kappa", "partial", "resume", "swarm", "together",
 ]  # fmt: skip
 
 # Olmix's advice (RQ2): so many runs for each number a law has to find, one for each domain and a constant.

@@ -10,7 +10,8 @@ import pytest
 from mixfast import Mixture, Region, Swarm, fit, propose
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.laws.log_linear import LogLinear
-from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, full, kappa, partial, swarm
+from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, full, kappa, partial, swarm, together
+from mixfast.swarm import SwarmError
 
 # The published mixtures have 16 digits, and went through one division each.
 DIGITS = 1e-12
@@ -547,6 +548,22 @@ def test_runs_on_data_that_is_no_more_can_be_kept():
     assert again.region.project([0.0, 0.0, 0.0, 0.0, 1.0, 0.0])[-2:].tolist() == [0.0, 0.0]
     with pytest.raises(ReuseError, match=r"'c' cannot be kept as 'c \(old\)'"):
         swarm(old_swarm(), [Revise(["c"]), Add(["c (old)"])], Region(["a", "b", "c", "c (old)"]), keep_gone=True)
+
+
+def test_old_and_new_runs_are_put_together_by_name():
+    new = Swarm([[0.1, 0.2, 0.7]], [9.0], domains=["c", "b", "a"], metric_names=["m"], runs=["new"])
+    both = together(old_swarm(), new)
+    assert (both.runs, both.domains) == (("w", "x", "y", "z", "new"), ("a", "b", "c"))
+    assert both.ratios[-1].tolist() == [0.7, 0.2, 0.1]
+    assert both.values[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0, 9.0]
+    with pytest.raises(AlignmentError, match="Only in"):
+        together(old_swarm(), Swarm([[0.1, 0.9]], [9.0], domains=["c", "b"], metric_names=["m"], runs=["new"]))
+    with pytest.raises(AlignmentError, match="the first runs' metrics"):
+        together(
+            old_swarm(), Swarm([[0.1, 0.2, 0.7]], [9.0], domains=["c", "b", "a"], metric_names=["n"], runs=["new"])
+        )
+    with pytest.raises(SwarmError, match="x"):
+        together(old_swarm(), old_swarm())
 
 
 def test_collapsed_runs_are_expanded_as_they_were_trained():
