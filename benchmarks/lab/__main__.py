@@ -1,0 +1,57 @@
+"""``python -m benchmarks.lab CORPORA [--scale cpu|gpu] [--workers 2]``: train what is missing, choose, judge, write the page.
+
+CORPORA is a folder of NAME.txt.xz, one for each domain and target of `corpora.py`. Stops and goes on anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from benchmarks.lab import judge
+from benchmarks.lab.corpora import DOMAINS
+from benchmarks.lab.laboratory import MAX_EPOCHS, Laboratory
+from benchmarks.lab.methods import Evidence, choices
+from benchmarks.lab.scales import SCALES
+from benchmarks.lab.stages import SEEDS, finals, load, save, search
+from benchmarks.lab.swarm import proxies
+
+RESULTS = Path(__file__).resolve().parent / "results"
+STAGES = ("proxies", "next", "choose", "finals", "judge")
+
+
+def main() -> None:
+    """Run the stages asked for, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lab", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("corpora", type=Path)
+    parser.add_argument("--scale", choices=SCALES, default="cpu")
+    parser.add_argument("--stage", choices=STAGES, nargs="+", default=STAGES)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("~/.cache/mixfast-lab").expanduser(), help="cut texts, experts' tables"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(SEEDS), help="of the final models")
+    options = parser.parse_args()
+    lab = Laboratory(SCALES[options.scale], options.corpora, RESULTS / options.scale, options.cache)
+    if "proxies" in options.stage:
+        lab.train(proxies(lab), options.workers)
+    if "next" in options.stage:
+        search(lab, options.workers)
+    chosen = RESULTS / options.scale / "choices.csv"
+    if "choose" in options.stage:
+        save(choices(Evidence(lab)), chosen)
+    if "finals" in options.stage:
+        lab.train(finals(load(chosen), options.seeds), options.workers)
+    if "judge" not in options.stage:
+        return
+    found = load(chosen)
+    rows = judge.verdicts(found, lab.store, lab.supply, sum(lab.supply[name] for name in DOMAINS))
+    judge.save(rows, RESULTS / options.scale / "verdicts.csv")
+    for capped in (True, False):
+        print(f"\nno token read more than {MAX_EPOCHS} times" if capped else "\nany shares")
+        print(judge.table(rows, capped=capped))
+
+
+if __name__ == "__main__":
+    main()

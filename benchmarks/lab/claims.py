@@ -1,0 +1,130 @@
+"""What the papers claim, at this scale: each claim a row with its figure and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mixfast
+from benchmarks.lab.corpora import DOMAINS, TARGETS
+from benchmarks.lab.laboratory import VALIDATION
+from benchmarks.lab.methods import OBJECTIVES, Choice, Evidence
+from benchmarks.lab.stages import final_run
+from mixfast import mde
+
+SIZES = (8, 16, 25, 50)
+DRAWS = 10
+AVERAGES = {"validation": VALIDATION, "validation and targets": (*VALIDATION, *TARGETS)}
+"""Analogues of the averages of the MDE paper over SlimPajama's domains, and over end tasks and these."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of a claim: what was varied, and the rank correlation or other number found, with its standard error."""
+
+    claim: str
+    case: str
+    runs: int
+    value: float
+    error: float
+
+
+def rank(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return Spearman's correlation; ties do not occur in measured losses."""
+    return float(np.corrcoef(a.argsort().argsort(), b.argsort().argsort())[0, 1])
+
+
+def _splits(count: int, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    for draw in range(DRAWS):
+        order = np.random.default_rng(draw).permutation(count)
+        yield order[:size], order[size:]
+
+
+def features(evidence: Evidence) -> list[Row]:
+    """Rank correlation on unseen runs, of laws on shares and of laws that also know the experts' ensemble losses."""
+    rows = []
+    for average, metrics in AVERAGES.items():
+        swarm = _averaged(evidence.swarm, metrics)
+        known = mde.features(evidence.table(metrics, 1), swarm)
+        alone = rank(known.values.mean(axis=1), swarm.values[:, 0])
+        rows.append(Row(f"MDE features, {average}", "the experts' ensemble, no runs", 0, alone, np.nan))
+        for law in ("linear", "lightgbm", "gp"):
+            for size in SIZES:
+                for shown, more in (("shares", None), ("shares and MDE", known)):
+                    found = [
+                        rank(
+                            mixfast.fit(swarm.subset(train), law, features=more, folds=0).predict(swarm.ratios[test])[
+                                :, 0
+                            ],
+                            truth,
+                        )
+                        for train, test in _splits(len(swarm), size)
+                        for truth in (swarm.values[test, 0],)
+                    ]
+                    rows.append(_row(f"MDE features, {average}", f"{law}, {shown}", size, found))
+    return rows
+
+
+def shape(evidence: Evidence) -> list[Row]:
+    """Rank correlation on unseen runs of either kind, of log-linear laws fitted on dense or on sparse runs, mean of the targets."""
+    swarm = evidence.swarm.select(TARGETS)
+    kinds = {
+        kind: np.array([i for i, run in enumerate(swarm.runs) if run.startswith(kind)]) for kind in ("dense", "sparse")
+    }
+    rows = []
+    for fitted, index in kinds.items():
+        found: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for train, test in _splits(len(index), 24):
+            law = mixfast.fit(swarm.subset(index[train]), "log_linear", folds=0)
+            for kind in kinds:
+                unseen = index[test] if kind == fitted else kinds[kind]
+                guess = law.predict(swarm.ratios[unseen])
+                found[kind].append(np.mean([rank(guess[:, j], swarm.values[unseen, j]) for j in range(len(TARGETS))]))
+        rows += [
+            _row("swarm shape, mean of targets", f"fitted on {fitted}, judged on {kind}", 24, found[kind])
+            for kind in kinds
+        ]
+    return rows
+
+
+def transfer(evidence: Evidence, chosen: Sequence[Choice]) -> list[Row]:
+    """Rank correlation between what small models say and what final models measured, over all mixtures that were chosen."""
+    rows = []
+    store = evidence.lab.store
+    mixtures = {final_run(one.mixture, 0): one.mixture for one in chosen if final_run(one.mixture, 0) in store}
+    weights = np.array([mixture.weights for mixture in mixtures.values()])
+    capped = np.array([evidence.lab.region(capped=True).contains(row, 1e-6) for row in weights])
+    for objective, metrics in OBJECTIVES.items():
+        large = np.array([np.mean([store.metric(run, name) for name in metrics]) for run in mixtures])
+        swarm = evidence.swarm.select(metrics)
+        said = {
+            law: mixfast.fit(swarm, law, folds=0).predict(weights).mean(axis=1)
+            for law in ("lightgbm", "log_linear", "gp")
+        }
+        said["experts' ensemble"] = mde.features(evidence.table(metrics, 1), weights, domains=DOMAINS).values.mean(
+            axis=1
+        )
+        for name, guess in said.items():
+            for case, kept in (("within the caps", capped), ("all", np.ones(len(capped), dtype=bool))):
+                rows.append(
+                    Row(
+                        f"small to large, {objective}",
+                        f"{name}, {case}",
+                        int(kept.sum()),
+                        rank(guess[kept], large[kept]),
+                        np.nan,
+                    )
+                )
+    return rows
+
+
+def _averaged(swarm: mixfast.Swarm, metrics: Sequence[str]) -> mixfast.Swarm:
+    mean = swarm.select(metrics).values.mean(axis=1)
+    return mixfast.Swarm(swarm.ratios, mean, domains=swarm.domains, metric_names=["average"], runs=swarm.runs)
+
+
+def _row(claim: str, case: str, runs: int, found: Sequence[float]) -> Row:
+    return Row(claim, case, runs, float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found))))

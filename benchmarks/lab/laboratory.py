@@ -1,0 +1,129 @@
+"""One laboratory: its texts, what is measured on them, and the training of whatever runs are asked for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mixfast
+from benchmarks.lab.corpora import DOMAINS, LATER, NATURAL, TARGETS, Corpora
+from benchmarks.lab.scales import SCALES, Scale
+from benchmarks.lab.store import Job, Store
+
+VALIDATION = tuple(f"val_{name}" for name in DOMAINS)
+METRICS = (*VALIDATION, *(f"val_{name}" for name in LATER), *TARGETS)
+MAX_EPOCHS = 4
+# Experts and proxies are scored on the first part of the held-out windows, final models on another: no mixture is
+# judged by the windows it was chosen on.
+SEEN = {"targets": slice(0, 300), "validation": slice(0, 80)}
+UNSEEN = {"targets": slice(300, 700), "validation": slice(80, 240)}
+
+
+class Laboratory:
+    """The texts under `corpora`, results in `folder`, and what can be made again in `cache`."""
+
+    def __init__(self, scale: Scale, corpora: Path, folder: Path, cache: Path) -> None:
+        self.scale, self.cache = scale, cache
+        shape = scale.proxy.shape
+        self.corpora = Corpora(corpora, cache, vocabulary=shape.vocabulary, window=shape.window)
+        self._folder = folder
+
+    @cached_property
+    def store(self) -> Store:
+        """Everything trained so far."""
+        return Store(self._folder, NATURAL, METRICS)
+
+    @cached_property
+    def supply(self) -> dict[str, int]:
+        """Tokens a final model can find of each domain; a final run reads as many as all of DOMAINS have together."""
+        share = mixfast.Mixture(DOMAINS, [NATURAL[name] / sum(NATURAL[name] for name in DOMAINS) for name in DOMAINS])
+        windows = share.tokens(self.scale.final.windows)
+        # Domains that come later bring their own.
+        one = self.scale.final.windows / sum(NATURAL[name] for name in DOMAINS)
+        windows |= {name: round(NATURAL[name] * one) for name in LATER}
+        return {name: count * self.scale.final.shape.window for name, count in windows.items()}
+
+    def region(self, *, capped: bool, domains: Sequence[str] = DOMAINS) -> mixfast.Region:
+        """Return what a final run allows: no token read more than 4 times, or anything."""
+        budget = self.scale.final.windows * self.scale.final.shape.window
+        supply = {name: self.supply[name] for name in domains}
+        found = mixfast.Region.from_tokens(supply, budget, max_epochs=MAX_EPOCHS)
+        return found if capped else mixfast.Region(domains, prior=found.prior)
+
+    def expert(self, domain: str) -> dict[str, NDArray[np.float32]]:
+        """Return an expert's log-likelihoods of the tokens of each set, (windows, T)."""
+        with np.load(self.cache / f"expert-{self.scale.name}-{domain}.npz") as kept:
+            return {name: kept[name] for name in kept.files}
+
+    def train(self, jobs: Iterable[Job], workers: int) -> None:
+        """Train those runs that are not there yet, several in one batch, and keep what they measured."""
+        left = {job.run: job for job in jobs if job.run not in self.store}
+        groups = [
+            tuple(same[i : i + self.scale.together])
+            for recipe in ("proxy", "final")
+            for expert in (True, False)
+            if (same := [job for job in left.values() if job.recipe == recipe and (job.kind == "expert") is expert])
+            for i in range(0, len(same), self.scale.together)
+        ]
+        if not groups:
+            return
+        for name in (*NATURAL, *TARGETS):
+            self.corpora[name]  # cut here, once, not by every worker
+        print(f"{len(left)} runs to train", flush=True)
+        begun = time.perf_counter()
+        with multiprocessing.get_context("spawn").Pool(
+            workers, _begin, (self.scale.name, self.corpora.folder, self.cache)
+        ) as pool:
+            for done, (group, found, seconds) in enumerate(pool.imap_unordered(_run, groups), 1):
+                recipe = self.scale.recipe(group[0].recipe)
+                for r, job in enumerate(group):
+                    metrics = {name: values[r] for name, values in found.items()}
+                    facts = {
+                        "windows": recipe.windows,
+                        "operations": recipe.operations,
+                        "seconds": round(seconds / len(group), 2),
+                    }
+                    self.store.add(job, metrics, **facts)
+                print(f"{done}/{len(groups)} {group[0].run} ... {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+_WORKER: list[Laboratory] = []
+
+
+def _begin(scale: str, corpora: Path, cache: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    _WORKER.append(Laboratory(SCALES[scale], corpora, cache, cache))
+
+
+def _run(group: tuple[Job, ...]) -> tuple[tuple[Job, ...], dict[str, NDArray[np.float64]], float]:
+    from benchmarks.lab.train import loss_per_byte, score, train
+
+    lab = _WORKER[0]
+    begun = time.perf_counter()
+    recipe = lab.scale.recipe(group[0].recipe)
+    final = group[0].recipe == "final"
+    texts = {name: lab.corpora[name] for name in NATURAL}
+    pools = {
+        name: lab.supply[name] // recipe.shape.window if final else len(text.train) for name, text in texts.items()
+    }
+    models = train(recipe, texts, [job.mixture for job in group], pools, [job.seed for job in group], lab.scale.device)
+    rows = UNSEEN if final else SEEN
+    held = {
+        name: (lab.corpora[name.removeprefix("val_")], rows["targets" if name in TARGETS else "validation"])
+        for name in METRICS
+    }
+    found = {name: loss_per_byte(models, text, part) for name, (text, part) in held.items()}
+    if group[0].kind == "expert":
+        tables = {name: score(models, text.held[part]) for name, (text, part) in held.items()}
+        for r, job in enumerate(group):
+            path = lab.cache / f"expert-{lab.scale.name}-{job.run.removeprefix('expert-')}.npz"
+            np.savez(path, **{name: table[:, :, r] for name, table in tables.items()})
+    return group, found, time.perf_counter() - begun

@@ -1,0 +1,188 @@
+"""The ways to choose a mixture, each from its own runs: (laboratory, objective, region) -> mixture and the proxies it took."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+import mixfast
+from benchmarks.lab.corpora import DOMAINS, TARGETS
+from benchmarks.lab.laboratory import VALIDATION, Laboratory
+from mixfast import mde
+
+OBJECTIVES = {**{name: (name,) for name in TARGETS}, "mean": VALIDATION}
+"""Metrics of each objective, which count alike."""
+BLOCK = 8
+"""Tokens along which the block-wise table follows the experts' posterior."""
+FIRST, BATCH, ROUNDS = 16, 8, 2
+"""Runs of the design that the iterated search begins with, runs of each round, and rounds."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a method chose, and how many proxy runs it needed for that."""
+
+    objective: str
+    method: str
+    capped: bool
+    mixture: mixfast.Mixture
+    proxies: int
+
+
+class Evidence:
+    """All that methods may look at: the experts' tables and the swarm, none of it from final models."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self.lab = lab
+
+    @cached_property
+    def _scored(self) -> dict[str, np.ndarray]:
+        """Log-likelihoods of each set's tokens, (windows, T, K)."""
+        experts = [self.lab.expert(name) for name in DOMAINS]
+        return {name: np.stack([expert[name] for expert in experts], axis=2) for name in experts[0]}
+
+    def table(self, metrics: Sequence[str], block: int) -> mixfast.ExpertTable:
+        """Return the experts' table of some sets: rows of `block` tokens each, a group for each set."""
+        window = self.lab.scale.proxy.shape.window
+        sums, sequence, group = [], [], []
+        for name in metrics:
+            scored = self._scored[name].astype(np.float64)
+            sums.append(scored.reshape(-1, block, len(DOMAINS)).sum(axis=1))
+            rows = len(sums[-1])
+            sequence.append(np.arange(rows) // (window // block) + sum(map(len, sums[:-1])))
+            group.append(np.full(rows, len(group)))
+        loglik = np.concatenate(sums)
+        return mixfast.ExpertTable.from_loglik(
+            loglik,
+            domains=DOMAINS,
+            length=None if block == 1 else np.full(len(loglik), block),
+            group=np.concatenate(group),
+            group_names=metrics,
+            sequence=np.concatenate(sequence) if block < window else None,
+        )
+
+    def per_byte(self, objective: str) -> dict[str, float]:
+        """Return the weight of each group, in nats per token, of an objective that is a mean in nats per byte."""
+        found = {}
+        for name in OBJECTIVES[objective]:
+            text = self.lab.corpora[name.removeprefix("val_")]
+            found[name] = self.lab.scale.proxy.shape.window / float(text.held_bytes[: len(self._scored[name])].mean())
+        return found
+
+    @cached_property
+    def swarm(self) -> mixfast.Swarm:
+        """Dense and sparse runs, in turn."""
+        runs = [self.lab.store.runs(lambda row, kind=kind: row["kind"] == kind) for kind in ("dense", "sparse")]
+        return self.lab.store.swarm([run for pair in zip(*runs, strict=True) for run in pair], DOMAINS)
+
+    def followed(self, objective: str, rounds: int) -> mixfast.Swarm:
+        """Return the first runs of the swarm and those that `next_runs` asked for in so many rounds."""
+        count = rounds * BATCH
+        more = self.lab.store.runs(lambda row: row["kind"] == f"next-{objective}")[:count]
+        return self.lab.store.swarm([*self.swarm.runs[:FIRST], *more], DOMAINS, chosen=more)
+
+
+Chooser = Callable[[Evidence, str, mixfast.Region], tuple[Any, int]]
+
+
+def _natural(_evidence: Evidence, _objective: str, region: mixfast.Region) -> tuple[Any, int]:
+    return region.prior, 0
+
+
+def _uniform(_evidence: Evidence, _objective: str, region: mixfast.Region) -> tuple[Any, int]:
+    # The nearest point to the uniform mixture under caps fills every domain to one level or its cap: that is UniMax.
+    return region.project(np.full(len(DOMAINS), 1 / len(DOMAINS))), 0
+
+
+def _best_run(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
+    swarm = evidence.swarm.select(OBJECTIVES[objective])
+    allowed = [row for row in range(len(swarm)) if region.contains(swarm.ratios[row])]
+    best = min(allowed, key=lambda row: swarm.values[row].mean(), default=None)
+    return (region.prior if best is None else swarm.ratios[best]), len(swarm)
+
+
+def _mixmin_paper(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
+    table = evidence.table(OBJECTIVES[objective], evidence.lab.scale.proxy.shape.window)
+    with warnings.catch_warnings():
+        # Its 100 steps end above the tolerance; that is what is compared.
+        warnings.simplefilter("ignore", mixfast.errors.NotConvergedWarning)
+        found = mixfast.solve(table, objective=evidence.per_byte(objective), method="eg-paper")
+    return region.project(found.mixture.align(DOMAINS).weights), len(DOMAINS)
+
+
+def _exact(block: int | None) -> Chooser:
+    def choose(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
+        table = evidence.table(OBJECTIVES[objective], block or evidence.lab.scale.proxy.shape.window)
+        return mixfast.solve(table, region, objective=evidence.per_byte(objective)).mixture, len(DOMAINS)
+
+    return choose
+
+
+def _law(law: str, *, features: bool = False, **options: Any) -> Chooser:
+    def choose(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
+        swarm = evidence.swarm.select(OBJECTIVES[objective])
+        known = mde.features(evidence.table(OBJECTIVES[objective], 1), swarm) if features else None
+        fitted = mixfast.fit(swarm, law, features=known, folds=5 if law == "auto" else 0)
+        return mixfast.propose(fitted, region, **options).mixture, len(swarm) + features * len(DOMAINS)
+
+    return choose
+
+
+def _next(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
+    swarm = evidence.followed(objective, ROUNDS).select(OBJECTIVES[objective])
+    return mixfast.propose(mixfast.fit(swarm), region).mixture, len(swarm)
+
+
+METHODS: dict[str, Chooser] = {
+    "natural": _natural,
+    "uniform": _uniform,
+    "best run": _best_run,
+    "MixMin": _mixmin_paper,
+    "mixfast, sequences": _exact(None),
+    "mixfast, tokens": _exact(1),
+    "mixfast, posterior of 8": _exact(BLOCK),
+    "RegMix": _law("lightgbm", method="regmix"),
+    "Olmix": _law("log_linear", kl=0.05),
+    "Olmix, no KL": _law("log_linear"),
+    "MDE, ridge": _law("linear", features=True),
+    "MDE, GP": _law("gp", features=True),
+    "MDE, LightGBM": _law("lightgbm", features=True),
+    "mixfast, auto": _law("auto"),
+    "mixfast, auto and MDE": _law("auto", features=True),
+    "mixfast, next runs": _next,
+}
+# With caps everything; without them what the papers do, and its counterpart here.
+UNCAPPED = (
+    "natural",
+    "uniform",
+    "best run",
+    "MixMin",
+    "mixfast, tokens",
+    "RegMix",
+    "Olmix",
+    "mixfast, auto",
+    "mixfast, next runs",
+)
+
+
+def choices(evidence: Evidence, methods: dict[str, Chooser] = METHODS) -> list[Choice]:
+    """Return what every method chooses for every objective, with caps and without."""
+    found = []
+    for capped in (True, False):
+        region = evidence.lab.region(capped=capped)
+        for method, choose in methods.items():
+            for objective in OBJECTIVES:
+                if capped or method in UNCAPPED:
+                    shares, proxies = choose(evidence, objective, region)
+                    weights = shares.align(DOMAINS).weights if isinstance(shares, mixfast.Mixture) else shares
+                    # Nobody feeds a loader a share of a millionth, and a final run here has 8000 windows.
+                    kept = np.where(np.asarray(weights) < 1e-5, 0.0, weights)
+                    mixture = mixfast.Mixture(DOMAINS, kept / math.fsum(kept))
+                    found.append(Choice(objective, method, capped, mixture, proxies))
+    return found

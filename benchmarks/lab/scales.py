@@ -1,0 +1,70 @@
+"""The two sizes of the laboratory: what fits on two cores in an evening, and what a GPU can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.lab.model import Shape
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: windows of `shape.window` tokens, `batch` of them a step, AdamW with linear decay."""
+
+    name: str
+    shape: Shape
+    steps: int
+    batch: int
+    rate: float
+
+    @property
+    def windows(self) -> int:
+        """Windows that one run reads."""
+        return self.steps * self.batch
+
+    @property
+    def operations(self) -> float:
+        """Floating-point operations of one run: 6 for each weight of a matrix and token, the head included."""
+        shape = self.shape
+        weights = 12 * shape.width**2 * shape.layers + shape.width * shape.vocabulary
+        return 6.0 * weights * self.windows * shape.window
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A laboratory: the proxies' recipe, that of the final models, and how they are run."""
+
+    name: str
+    proxy: Recipe
+    final: Recipe
+    together: int
+    """Models in one batch."""
+    device: str
+    dense: int
+    sparse: int
+    """Proxy runs of the swarm."""
+
+    def recipe(self, name: str) -> Recipe:
+        """Return "proxy" or "final"."""
+        return {"proxy": self.proxy, "final": self.final}[name]
+
+
+CPU = Scale(
+    name="cpu",
+    proxy=Recipe("proxy", Shape(512, 64, 64, 2, 2, 2048), steps=250, batch=16, rate=8e-3),
+    final=Recipe("final", Shape(512, 64, 96, 2, 3, 2048), steps=500, batch=16, rate=6e-3),
+    together=4,
+    device="cpu",
+    dense=32,
+    sparse=32,
+)
+GPU = Scale(
+    name="gpu",
+    proxy=Recipe("proxy", Shape(4096, 256, 128, 4, 4, 8192), steps=1000, batch=32, rate=4e-3),
+    final=Recipe("final", Shape(4096, 256, 384, 6, 6, 8192), steps=2000, batch=32, rate=2e-3),
+    together=32,
+    device="cuda",
+    dense=64,
+    sparse=64,
+)
+SCALES = {"cpu": CPU, "gpu": GPU}

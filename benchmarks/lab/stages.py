@@ -1,0 +1,81 @@
+"""What is trained after the swarm: the rounds of the iterated search, and the final models on what every method chose."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import mixfast
+from benchmarks.lab.corpora import DOMAINS
+from benchmarks.lab.laboratory import Laboratory
+from benchmarks.lab.methods import BATCH, OBJECTIVES, ROUNDS, Choice, Evidence
+from benchmarks.lab.store import Job
+from mixfast import designs
+
+SEEDS = 3
+
+
+def next_round(evidence: Evidence, number: int) -> list[Job]:
+    """Return the proxies that one round asks for, of all objectives."""
+    jobs = []
+    region = evidence.lab.region(capped=True)
+    for objective, metrics in OBJECTIVES.items():
+        swarm = evidence.followed(objective, number).select(metrics)
+        wanted = designs.next_runs(swarm, mixfast.fit(swarm), region, BATCH, seed=number)
+        for i, ratios in enumerate(wanted.design.ratios, number * BATCH):
+            kind = f"next-{objective}"
+            jobs.append(Job(f"{kind}-{i:02d}", kind, "proxy", mixfast.Mixture(DOMAINS, ratios), 0))
+    return jobs
+
+
+def search(lab: Laboratory, workers: int) -> None:
+    """Train the rounds, each on what the one before has shown."""
+    for number in range(ROUNDS):
+        kinds = [f"next-{objective}" for objective in OBJECTIVES]
+        if any(
+            len(lab.store.runs(lambda row, kind=kind: row["kind"] == kind)) < (number + 1) * BATCH for kind in kinds
+        ):
+            lab.train(next_round(Evidence(lab), number), workers)
+
+
+def final_run(mixture: mixfast.Mixture, seed: int) -> str:
+    """Return the name of a final run: methods that agree to 1e-5 share it."""
+    shares = np.round(mixture.align(DOMAINS).weights, 5) + 0.0
+    return f"final-{hashlib.sha256(shares.tobytes()).hexdigest()[:10]}-s{seed}"
+
+
+def finals(found: Iterable[Choice], seeds: Sequence[int]) -> list[Job]:
+    """Return the final models of all choices; whole rounds of one seed first, so that an early end leaves no holes."""
+    chosen = list(found)
+    return [Job(final_run(one.mixture, seed), "final", "final", one.mixture, seed) for seed in seeds for one in chosen]
+
+
+def load(path: Path) -> list[Choice]:
+    """Read choices.csv."""
+    with path.open() as file:
+        return [
+            Choice(
+                row["objective"],
+                row["method"],
+                row["capped"] == "1",
+                mixfast.Mixture(DOMAINS, [float(row[name]) for name in DOMAINS]),
+                int(row["proxies"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def save(found: Iterable[Choice], path: Path) -> None:
+    """Write choices.csv."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["objective", "method", "capped", "proxies", "final", *DOMAINS])
+        for one in found:
+            shares = [repr(one.mixture[name]) for name in DOMAINS]
+            writer.writerow(
+                [one.objective, one.method, int(one.capped), one.proxies, final_run(one.mixture, 0)[:-3], *shares]
+            )

@@ -1,0 +1,134 @@
+"""The laboratory: its models are causal and do not see each other, streams repeat what they must, and it goes on where it stopped."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mixfast
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'mixfast[score]'")
+tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed: pip install 'mixfast[score]'")
+
+from benchmarks.lab import judge, stages  # noqa: E402
+from benchmarks.lab.corpora import DOMAINS, Corpora, Text  # noqa: E402
+from benchmarks.lab.laboratory import METRICS  # noqa: E402
+from benchmarks.lab.methods import OBJECTIVES, Choice  # noqa: E402
+from benchmarks.lab.model import Models, Shape  # noqa: E402
+from benchmarks.lab.scales import Recipe  # noqa: E402
+from benchmarks.lab.store import Job, Store  # noqa: E402
+from benchmarks.lab.train import loss_per_byte, score, train  # noqa: E402
+
+SMALL = Shape(vocabulary=11, window=6, width=8, layers=2, heads=2, hashes=13)
+
+
+@pytest.fixture(autouse=True)
+def _eager():
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def test_models_are_causal_and_sum_to_one() -> None:
+    models = Models(SMALL, [0, 1])
+    tokens = torch.randint(0, 11, (2, 3, 7), generator=torch.Generator().manual_seed(0))
+    changed = tokens.clone()
+    changed[:, :, 4] = (changed[:, :, 4] + 1) % 11
+    before, after = models(tokens), models(changed)
+    # The log p of tokens 1..3 does not know token 4; that of token 4 and of those after it does.
+    assert torch.equal(before[:, :, :3], after[:, :, :3])
+    assert (before[:, :, 3:] != after[:, :, 3:]).all()
+    every = tokens[:, :1].repeat(1, 11, 1)
+    every[:, :, -1] = torch.arange(11)
+    assert models(every)[:, :, -1].exp().sum(1).tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_a_model_does_not_depend_on_those_beside_it() -> None:
+    recipe = Recipe("proxy", SMALL, steps=40, batch=4, rate=1e-2)
+    texts = _texts()
+    web, code = mixfast.Mixture(["web"], [1.0]), mixfast.Mixture(["web", "code"], [0.25, 0.75])
+    pools = {"web": 20, "code": 5}
+    together = train(recipe, texts, [web, code, code], pools, [0, 1, 2], "cpu")
+    alone = train(recipe, texts, [code], pools, [1], "cpu")
+    for name, both in together.named_parameters():
+        assert torch.allclose(both[1:2], dict(alone.named_parameters())[name], atol=2e-4), name
+    losses = loss_per_byte(together, texts["code"], slice(0, 10))
+    # What was trained on code knows code, and seeds make a difference.
+    assert losses[1] < losses[0] - 0.1
+    assert losses[1] != losses[2]
+    assert losses[1] == pytest.approx(-score(together, texts["code"].held[:10])[:, :, 1].sum() / 120, rel=1e-6)
+
+
+def test_a_text_is_cut_once_and_nothing_held_out_is_trained_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = ["solver", "mixture", "domain", "größe", "token", "of", "the"]
+    for name in ("code_c", "target_foldoc"):
+        text = " ".join(rng.choice(words, 30_000))
+        (tmp_path / f"{name}.txt.xz").write_bytes(lzma.compress(text.encode()))
+    made = Corpora(tmp_path, tmp_path / "cache", vocabulary=300, window=16)
+    # The vocabulary is learned from all domains; here from one.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmarks.lab.corpora.NATURAL", {"code_c": 1})
+        text, target = made["code_c"], made["target_foldoc"]
+    assert len(target.train) == 0
+    assert len(target.held) > 100
+    blocks = sum(len(part) for part in (text.train, text.held))
+    assert 0.03 < len(text.held) / blocks < 0.07
+    # Bytes are counted as the tokens spell them.
+    tokens = [made._tokenizer.id_to_token(i) for i in text.held[0][1:].tolist()]
+    assert len(tokenizers.decoders.ByteLevel().decode(tokens).encode()) == pytest.approx(text.held_bytes[0], abs=4)
+    assert (made["code_c"].train == text.train).all()
+
+
+def test_the_store_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    mixture = mixfast.Mixture(["web", "code"], [0.1, 0.9])
+    facts = {"windows": 8, "operations": 1e9, "seconds": 0.5}
+    store = Store(tmp_path, ["code", "web", "new"], ["loss", "other"])
+    store.add(Job("a", "dense", "proxy", mixture, 0), {"loss": 1.25, "other": 2.0}, **facts)
+    # A run whose metrics were never written has not been.
+    with (tmp_path / "runs.csv").open("a") as file:
+        file.write("b,dense,proxy,0,8,1e9,0.5\n")
+    again = Store(tmp_path, ["code", "web", "new"], ["loss", "other"])
+    assert "a" in again
+    assert "b" not in again
+    assert again.runs(lambda row: row["kind"] == "dense") == ["a"]
+    swarm = again.swarm(["a"], ["web", "code"])
+    assert swarm.ratios.tolist() == [[0.1, 0.9]]
+    assert swarm.values.tolist() == [[1.25, 2.0]]
+    again.add(Job("b", "dense", "proxy", mixture, 0), {"loss": 1.5, "other": 2.0}, **facts)
+    assert Store(tmp_path, ["code", "web", "new"], ["loss", "other"]).metric("b", "loss") == 1.5
+
+
+def test_methods_are_judged_against_natural_seed_by_seed(tmp_path: Path) -> None:
+    store = Store(tmp_path, DOMAINS, METRICS)
+    natural = mixfast.Mixture(DOMAINS, np.full(14, 1 / 14))
+    better = mixfast.Mixture(DOMAINS, [0.35, *[0.05] * 13])
+    objective = next(iter(OBJECTIVES))
+    chosen = [Choice(objective, "natural", True, natural, 0), Choice(objective, "ours", True, better, 14)]
+    for seed, base in enumerate((2.0, 4.0)):
+        for mixture, factor in ((natural, 1.0), (better, 0.9)):
+            job = Job(stages.final_run(mixture, seed), "final", "final", mixture, seed)
+            store.add(job, dict.fromkeys(METRICS, base * factor), windows=1, operations=1, seconds=1)
+    stages.save(chosen, tmp_path / "choices.csv")
+    assert stages.load(tmp_path / "choices.csv") == chosen
+    rows = judge.verdicts(chosen, store, dict.fromkeys(DOMAINS, 100), 1400)
+    ours = rows[1]
+    assert (ours.seeds, ours.change, ours.loss) == (2, pytest.approx(-10.0), pytest.approx(2.7))
+    # The seeds agree about the change, though not about the loss.
+    assert ours.half == pytest.approx(0.0, abs=1e-9)
+    assert ours.epochs == pytest.approx(4.9)
+    judge.save(rows, tmp_path / "verdicts.csv")
+    assert "| ours | 14 | **-10.0 ± 0.0** |" in judge.table(rows, capped=True)
+
+
+def _texts() -> dict[str, Text]:
+    """Two languages of eleven tokens: one counts up, one counts down, both with mistakes."""
+    rng = np.random.default_rng(1)
+    texts = {}
+    for name, way in (("web", 1), ("code", -1)):
+        start = rng.integers(0, 11, (60, 1))
+        tokens = (start + way * np.arange(7) + (rng.random((60, 7)) < 0.05)) % 11
+        texts[name] = Text(tokens[:40], tokens[40:], np.full(20, 12))
+    return texts
