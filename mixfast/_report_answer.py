@@ -1,0 +1,191 @@
+"""What a page is about: a solved or proposed mixture, or one that was only given, seen alike whatever it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._target import Target, resolve
+from mixfast.mixture import Mixture
+from mixfast.region import Region
+from mixfast.solution import ShadowPrice, Solution
+
+if TYPE_CHECKING:
+    from mixfast.laws import Fit
+    from mixfast.proposers import Proposal
+
+Vector = NDArray[np.float64]
+Ends = dict[str, tuple[float, float]]
+
+# How far a status may be trusted, in the words of the page.
+_STATUS = {
+    "optimal": "Certified: no mixture that the limits allow is better by more than the gap.",
+    "optimal_inaccurate": "Not certified to the tolerance: rounding stopped the solver. A better mixture may exist, by up to the gap.",
+    "user_limit": "Not finished: the steps ran out. A better mixture may exist, by up to the gap.",
+    "searched": "Found by search: nothing proves that there is no better mixture.",
+    "given": "A mixture that was given: nothing was solved or proposed.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A mixture and what is known around it; `source` is None for one that was only given."""
+
+    mixture: Mixture
+    source: Solution | Proposal | None
+    region: Region | None
+
+    @classmethod
+    def of(cls, given: Solution | Proposal | Mixture, region: Region | None = None) -> Answer:
+        """See a solution, a proposal or a mixture as an answer; the region is for a mixture, the others have theirs."""
+        from mixfast.proposers import Proposal
+
+        if isinstance(given, Solution):
+            return cls(given.mixture, given, given._problem.region)
+        if isinstance(given, Proposal):
+            return cls(given.mixture, given, given._region)
+        if isinstance(given, Mixture):
+            fits = region is not None and set(region.domains) == set(given.domains)
+            return cls(given, None, region.align(given.domains) if region is not None and fits else None)
+        raise TypeError(f"expected a Solution, a Proposal or a Mixture, got {type(given).__name__}")
+
+    @property
+    def status(self) -> str:
+        return "given" if self.source is None else self.source.status
+
+    @property
+    def meaning(self) -> str:
+        """The status in a sentence."""
+        return _STATUS.get(self.status, "")
+
+    @property
+    def gap(self) -> float | None:
+        """The certified distance to the best value; None where nothing is certified."""
+        gap = None if self.source is None else self.source.gap
+        return None if gap is None or not math.isfinite(gap) else gap
+
+    @property
+    def kl(self) -> float:
+        if isinstance(self.source, Solution):
+            return self.source._problem.kl
+        return 0.0 if self.source is None else self.source.kl
+
+    @cached_property
+    def prior(self) -> dict[str, float] | None:
+        """Prior shares; None where no prior was given."""
+        if self.region is None or not self.region.has_prior:
+            return None
+        return dict(zip(self.region.domains, self.region.prior.tolist(), strict=True))
+
+    @cached_property
+    def caps(self) -> dict[str, float]:
+        """Caps below 1."""
+        if self.region is None:
+            return {}
+        return {name: cap for name, cap in zip(self.region.domains, self.region.cap.tolist(), strict=True) if cap < 1.0}
+
+    @cached_property
+    def epochs(self) -> dict[str, float] | None:
+        if self.region is None or self.region.available is None or self.region.target_tokens is None:
+            return None
+        available = dict(zip(self.region.domains, self.region.available.tolist(), strict=True))
+        return self.mixture.epochs(available, self.region.target_tokens)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit beside a prior."""
+        where = self.region
+        return where is not None and bool((where.cap < 1.0).any() or (where.floor > 0.0).any() or where.bounds)
+
+    @cached_property
+    def prices(self) -> tuple[ShadowPrice, ...]:
+        return () if self.source is None else self.source.shadow_prices
+
+    @property
+    def unit(self) -> str:
+        """The unit of the value."""
+        if isinstance(self.source, Solution):
+            table = self.source._problem.table
+            if table.kind == "mse":
+                return "half squared units of the target"
+            if table.weight is not None:
+                return "nats, as weighted by the rows' own weights"
+            return "nats per unit of length" if table.length is not None else "nats per row"
+        return "the objective's unit"
+
+    def order(self) -> list[str]:
+        """Domains by share, the largest first."""
+        return sorted(self.mixture.domains, key=lambda name: -self.mixture[name])
+
+    def compared(self, others: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """The loss, without the KL term, of this mixture and of others over the same domains."""
+        domains = self.mixture.domains
+        rows = {"this mixture": self.mixture.weights}
+        rows |= {name: _row(shares, domains) for name, shares in others.items() if set(shares) <= set(domains)}
+        stack = np.array(list(rows.values()))
+        if self.source is None:
+            return {}
+        if isinstance(self.source, Solution):
+            values = _losses(self.source, stack)
+        else:
+            values = self.source._target.score(np.asarray(self.source._law.predict(stack), dtype=np.float64))
+        return dict(zip(rows, values.tolist(), strict=True))
+
+    def references(self, present: Mixture | None) -> dict[str, dict[str, float]]:
+        """The mixtures that this one is held against: the prior, equal shares, and what is trained on at present."""
+        uniform = dict.fromkeys(self.mixture.domains, 1.0 / len(self.mixture))
+        out = {} if self.prior is None or _same(self.prior, uniform) else {"prior": self.prior}
+        out["uniform"] = uniform
+        if present is not None and present is not self.mixture:
+            out["present mixture"] = present.as_dict()
+        return out
+
+
+def ends_of(intervals: Any) -> Ends:
+    """Intervals by domain, of a bootstrap of either kind or a mapping."""
+    if intervals is None:
+        return {}
+    if isinstance(intervals, Mapping):
+        return dict(intervals)
+    if hasattr(intervals, "low"):
+        return {name: (low, intervals.high[name]) for name, low in intervals.low.items()}
+    return dict(intervals.intervals)
+
+
+def base_of(law: Fit, at: Mapping[str, float] | None) -> tuple[Vector, str]:
+    """Shares (K,) in the law's order around which it is looked at, and what to call them: equal ones where `at` has other domains."""
+    if at is not None and set(at) == set(law.domains):
+        return np.array([at[name] for name in law.domains]), "this mixture"
+    return np.full(len(law.domains), 1.0 / len(law.domains)), "equal shares"
+
+
+def target_of(law: Fit, answer: Answer | None) -> Target:
+    """The objective that a proposal of this law was made for, else the mean of its metrics."""
+    from mixfast.proposers import Proposal
+
+    source = None if answer is None else answer.source
+    if isinstance(source, Proposal) and tuple(source._law.metrics) == tuple(law.metrics):
+        return source._target
+    return resolve(None, law)
+
+
+def _row(shares: Mapping[str, float], domains: tuple[str, ...]) -> Vector:
+    return np.array([shares.get(name, 0.0) for name in domains])
+
+
+def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return all(abs(one[name] - other[name]) <= 1e-12 for name in one)
+
+
+def _losses(solution: Solution, stack: NDArray[np.float64]) -> Vector:
+    """Losses (M,) of mixtures over all domains, those that the limits exclude too."""
+    free = replace(solution._problem, region=None, kl=0.0, start=None)
+    if free.worst:
+        return np.max([group.losses(stack) for group in free.group_objectives], axis=0)
+    return np.asarray(free.objective.losses(stack), dtype=np.float64)

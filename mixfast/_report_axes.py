@@ -1,0 +1,166 @@
+"""What all figures of a report share: matplotlib without its global state, colours that survive grey, names drawn as they are written."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mixfast.errors import BackendError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which all kinds of colour vision tell apart. Their greys are alike in part: marks also differ in shape,
+# filling or hatch.
+INK, MUTED, PALE = "#1a1a1a", "#666666", "#d9d9d9"
+BLUE, LIGHT_BLUE, ORANGE, VERMILION = "#0072b2", "#8fc1e3", "#e69f00", "#d55e00"
+STACK = (
+    ("#0072b2", ""), ("#f5c768", "////"), ("#56b4e9", "...."), ("#d55e00", ""), ("#a8dcc8", "\\\\\\\\"),
+    ("#cc79a7", "xxxx"), ("#f0e442", "----"), ("#4d4d4d", ""), ("#bfd8ee", "++++"),
+)  # fmt: skip
+REST = ("#ffffff", "")
+
+# The 90 % interval of a normal distribution, in standard deviations.
+Z90 = 1.6448536269514722
+WIDTH = 9.0
+# Beyond this many domains a picture is a wall: the last are put together, and the figure says so.
+MOST_ROWS = 100
+# A longer name would leave no room for what is said of it.
+_LONGEST = 34
+
+_STYLE: dict[str, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "text.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "hatch.linewidth": 0.6,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    # Names in scripts that matplotlib's own font lacks are drawn by the reader's browser.
+    "svg.fonttype": "none",
+    # The same picture gives the same bytes.
+    "svg.hashsalt": "mixfast",
+}
+# Control characters are no XML, and those that turn the direction of writing would turn what stands beside a name.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+# matplotlib's settings belong to the process: two pages made in threads must not take them from each other.
+_SETTINGS = threading.RLock()
+
+
+@contextmanager
+def style(ax: Axes | None = None) -> Iterator[None]:
+    """The report's settings of matplotlib, for as long as a figure is drawn; in another's Axes only what names need."""
+    try:
+        import matplotlib as mpl
+        from matplotlib import style as styles
+    except ImportError as problem:
+        raise BackendError(
+            f"figures need matplotlib ({problem}); install it with: pip install 'mixfast[plot]'"
+        ) from problem
+    with _SETTINGS:
+        if ax is not None:
+            # TeX would take a name for commands.
+            with mpl.rc_context({"text.usetex": False}):
+                yield
+            return
+        with styles.context(["default", _STYLE]):
+            yield
+
+
+def axes(ax: Axes | None, height: float, width: float = WIDTH) -> Axes:
+    """The Axes that were given, or those of a new figure of so many inches that no window knows of."""
+    if ax is not None:
+        return ax
+    return panels(1, 1, height, width)[1][0]
+
+
+def panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
+    """A new figure with a grid of Axes, row by row."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG, the same bytes for the same picture."""
+    out = io.BytesIO()
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def clean(name: object) -> str:
+    """The name on one line, with a sign in the place of each character that cannot be shown."""
+    return _UNFIT.sub("\ufffd", str(name))
+
+
+def shortened(name: object, longest: int) -> str:
+    """The name, without its middle where it is long: names of one collection differ at their ends."""
+    text = clean(name)
+    if len(text) <= longest:
+        return text
+    tail = (longest - 1) // 2
+    return f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def label(name: object, longest: int = _LONGEST) -> str:
+    """The name as matplotlib is to draw it: a dollar sign begins no formula, and a leading underscore hides nothing from a legend."""
+    text = shortened(name, longest).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def percent_axis(axis: Any) -> None:
+    """Show shares as percentages."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
+
+
+def share(value: float) -> str:
+    """A share in a few characters; a trace of one is not shown as none."""
+    if value <= 0.0:
+        return "0"
+    return "<0.01%" if value < 5e-5 else f"{100 * value:.2f}%" if value < 0.0995 else f"{100 * value:.1f}%"
+
+
+def height_of(rows: int, more: float = 1.0) -> float:
+    """Inches for so many lines of names."""
+    return more + 0.225 * max(rows, 3)
+
+
+def legend(ax: Axes) -> None:
+    """A legend above the Axes, where it covers nothing; none where there is nothing to tell apart."""
+    handles, words = ax.get_legend_handles_labels()
+    if len(handles) > 1:
+        ax.legend(handles, words, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, borderaxespad=0.2,
+                  handletextpad=0.5, columnspacing=1.4)  # fmt: skip
+
+
+def words_above(ax: Axes, text: str) -> None:
+    """A line of text above the Axes, over its legend."""
+    ax.annotate(text, (0.0, 1.0), xycoords="axes fraction", xytext=(0, 18), textcoords="offset points", fontsize=8.5,
+                color=MUTED)  # fmt: skip

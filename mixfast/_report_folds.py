@@ -1,0 +1,125 @@
+"""What a law says of runs it has not seen: refits on folds of the runs, for the figure of predicted against measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast import _swarm_names
+
+if TYPE_CHECKING:
+    from mixfast.laws import Fit, MetricReport
+    from mixfast.swarm import Swarm
+
+Matrix = NDArray[np.float64]
+
+# With more runs, a law's own word on those left out is taken, as `fit` does: what its settings learnt of them is next to nothing.
+_SETTLED_RUNS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """Measured metrics and what the laws predicted of them without having seen the run.
+
+    Attributes
+    ----------
+    metrics, unit : tuple of str, length J
+    measured, predicted, sd : (R, J) float64
+        NaN where a run has no value, or was never left out: runs chosen after looking at data are not.
+    scores : tuple of MetricReport
+        Errors, rank correlation, optimism and coverage of each metric.
+    """
+
+    metrics: tuple[str, ...]
+    unit: tuple[str, ...]
+    measured: Matrix = field(repr=False)
+    predicted: Matrix = field(repr=False)
+    sd: Matrix = field(repr=False)
+    scores: tuple[MetricReport, ...] = field(repr=False)
+
+    def column(self, metric: str) -> int:
+        """The column of a metric; ValueError with the names there are for another."""
+        if metric not in self.metrics:
+            raise ValueError(f"no metric {metric!r}; there are: {', '.join(self.metrics)}")
+        return self.metrics.index(metric)
+
+
+def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> OutOfFold:
+    """Predict every run of a swarm by the same laws, fitted anew without it.
+
+    Parameters
+    ----------
+    law : Fit
+        Which law each metric has, with its settings.
+    swarm : Swarm
+        The runs it was fitted to; aligned by name.
+    folds : int, default 5
+        Parts into which the runs are cut, fewer where there are fewer runs.
+    seed : int, default 0
+        Of the folds; with that of the fit these are the same.
+
+    Returns
+    -------
+    OutOfFold
+
+    Raises
+    ------
+    AlignmentError
+        Law and swarm name different domains.
+    ValueError
+        Fewer than two runs that may be left out, or too few for a law; a metric that the swarm lacks.
+
+    Notes
+    -----
+    Costs a fit for each fold; above 256 runs none, for laws that know what they would have said.
+    """
+    from mixfast.laws import _report
+    from mixfast.laws._threads import single_blas
+
+    open_runs = int((~swarm.chosen).sum())
+    if open_runs < 2 or folds < 2:
+        raise ValueError(
+            f"{open_runs} runs may be left out in {folds} folds: predictions out of fold need at least 2 of both; runs marked "
+            "as chosen are never left out"
+        )
+    domains = tuple(law.domains)
+    order = list(range(len(domains)))
+    if tuple(swarm.domains) != domains:
+        order = list(_swarm_names.pairing(swarm.domains, domains, "the swarm", "the fit"))
+    shares = np.ascontiguousarray(swarm.ratios[:, order])
+    measured = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(swarm.metric(name)) for name in law.metrics]])
+    guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
+    with single_blas():
+        for part in law.parts:
+            x = np.ascontiguousarray(law._inputs(part.law, shares))
+            closed = getattr(part.law, "left_out", None) if len(x) > _SETTLED_RUNS else None
+            if closed is not None and not np.array_equal(getattr(part.law, "_x", None), x):
+                closed = None  # it speaks of its own runs, and these are others
+            columns, own = list(part.columns), list(part.own)
+            for train, test in swarm.folds(min(folds, open_runs), seed=seed):
+                if closed is not None:
+                    values, sds = closed(test)
+                    values, sds = values[:, own], sds[:, own]
+                else:
+                    some = part.law.fit(
+                        np.ascontiguousarray(x[train]), np.ascontiguousarray(measured[np.ix_(train, columns)])
+                    )
+                    rows = np.ascontiguousarray(x[test])
+                    values, sds = some.predict(rows), some.sd(rows)
+                guess[np.ix_(test, columns)], spread[np.ix_(test, columns)] = values, sds
+    scores = tuple(
+        _report.measure(
+            name,
+            law.laws[name],
+            measured[:, j],
+            guess[:, j],
+            spread[:, j],
+            -1.0 if law.direction[j] == "max" else 1.0,
+            {},
+        )
+        for j, name in enumerate(law.metrics)
+    )
+    return OutOfFold(tuple(law.metrics), tuple(law.unit), measured, guess, spread, scores)

@@ -1,0 +1,225 @@
+"""What a person deciding needs, first: the answer, how far it is proven, what it gains, what it changes, what binds, and what to doubt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mixfast import _report_axes as draw
+from mixfast import _report_html as html
+from mixfast._report_answer import ends_of
+from mixfast._report_shares import MANY_EPOCHS
+from mixfast.errors import listing
+
+if TYPE_CHECKING:
+    from mixfast._report_answer import Answer
+    from mixfast._report_folds import OutOfFold
+    from mixfast._report_parts import Parts
+    from mixfast.laws import MetricReport
+
+# Changes and limits that are shown before the details.
+_FIRST = 6
+# An interval wider than this leaves a real choice open.
+_WIDE = 0.08
+# A share below this is rounding of zero to whoever reads percentages.
+_NOTHING = 5e-6
+
+
+def head(parts: Parts, found: OutOfFold | None) -> str:
+    """The opening of the page."""
+    answer = parts.answer
+    cards = [] if answer is None else _cards(answer, parts)
+    out = ""
+    if answer is None:
+        out += html.paragraph(
+            "No mixture: this page has no solution, proposal, mixture or ledger to report."
+            + (" It says how well the laws predict." if parts.law is not None else "")
+        )
+    else:
+        out += html.paragraph(answer.meaning)
+    if parts.law is not None:
+        cards += _law_cards(scores_of(parts, found))
+    if cards:
+        out += f'<dl class="facts">{"".join(cards)}</dl>'
+    doubts = list(warnings(parts, found))
+    if doubts:
+        out += "<h3>Warnings</h3>" + html.bullets(doubts, "warnings")
+    if answer is not None:
+        blocks = [_values(answer, parts), _changes(answer, parts), _limits(answer)]
+        out += '<div class="pair">' + "".join(f"<div>{block}</div>" for block in blocks if block) + "</div>"
+    return out
+
+
+def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
+    """What speaks against trusting the page, in sentences, the gravest first."""
+    answer = parts.answer
+    if answer is not None:
+        if answer.source is not None and answer.status != "optimal":
+            yield f"Status {answer.status}. {answer.meaning}"
+        yield from _about_shares(answer, parts)
+    yield from _about_laws(parts, found)
+    if parts.ledger is not None:
+        last = parts.ledger.entries[-1]
+        yield from (f"Update of {last.when[:10]}: {words}" for words in last.warnings)
+        pending = parts.ledger.pending
+        if pending is not None:
+            yield f"An update planned on {pending.when[:10]} is open ({pending.why}): the mixture does not have it yet."
+            yield from (f"Planned update: {words}" for words in pending.warnings)
+
+
+def scores_of(parts: Parts, found: OutOfFold | None) -> Sequence[MetricReport]:
+    """Out-of-fold scores: those of the figure, else those that the law was saved with."""
+    if found is not None:
+        return found.scores
+    return () if parts.law is None else tuple(parts.law.reports)
+
+
+def number(value: float | None, digits: int = 5) -> str:
+    """A number in a few characters; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+
+
+def points(change: float) -> str:
+    """A change of a share in percentage points."""
+    return f"{100.0 * change:+.2f}"
+
+
+# The cards.
+
+
+def _card(what: str, value: str, more: str = "", *, doubt: bool = False) -> str:
+    sub = f'<div class="sub">{html.prose(more)}</div>' if more else ""
+    return f"<div{' class=' + chr(34) + 'doubt' + chr(34) if doubt else ''}><dt>{html.text(what)}</dt><dd>{html.text(value)}{sub}</dd></div>"
+
+
+def _cards(answer: Answer, parts: Parts) -> list[str]:
+    used = sum(share > _NOTHING for share in answer.mixture.values())
+    cards = [_card("status", answer.status, doubt=answer.status not in ("optimal", "given"))]
+    if answer.source is not None:
+        gap = f"{answer.gap:.1e}" if answer.gap is not None else "none"
+        cards.append(_card("gap", gap, "how much better another allowed mixture can be at most" if answer.gap is not None
+                           else "a search certifies nothing", doubt=answer.gap is None))  # fmt: skip
+        kl = f"; with {answer.kl:g} x KL to the prior" if answer.kl > 0.0 else ""
+        cards.append(_card("value", f"{answer.source.value:.6g}", f"{answer.unit}{kl}"))
+        values = answer.compared(answer.references(parts.present))
+        for name in ("prior", "uniform", "present mixture"):
+            if name in values:
+                change = values["this mixture"] - values[name]
+                cards.append(_card(f"loss against {name}", f"{change:+.4g}", "negative is better", doubt=change > 0.0))
+    gain = getattr(answer.source, "gain", None)
+    if gain is not None:
+        sd = "" if gain.sd is None else f"± {gain.sd:.2g}, one standard deviation of two new runs"
+        cards.append(_card("expected gain over prior", f"{gain.value:+.4g}", sd, doubt=gain.value <= (gain.sd or 0.0)))
+    cards.append(_card("domains with a share", f"{used} of {len(answer.mixture)}"))
+    if answer.epochs:
+        name = max(answer.epochs, key=lambda key: answer.epochs[key])  # type: ignore[index]
+        most = answer.epochs[name]
+        cards.append(_card("most epochs", f"{most:.2f}", draw.shortened(name, 40), doubt=_many(most)))
+    return cards
+
+
+def _law_cards(scores: Sequence[MetricReport]) -> list[str]:
+    if not scores:
+        return []
+    from mixfast.laws._report import mean_known
+
+    rank = mean_known([one.spearman for one in scores])
+    bad = sum(not one.r2 > 0.0 for one in scores)
+    return [
+        _card("law, rank correlation", number(rank, 3), f"mean over {len(scores)} metrics, runs not seen"),
+        _card("metrics beyond the law", f"{bad} of {len(scores)}", "predicted no better than by their mean", doubt=bad > 0),
+    ]  # fmt: skip
+
+
+# The tables.
+
+
+def _values(answer: Answer, parts: Parts) -> str:
+    values = answer.compared(answer.references(parts.present))
+    if len(values) < 2:
+        return ""
+    own = values["this mixture"]
+    rows = [[name, f"{value:.6g}", "" if name == "this mixture" else f"{value - own:+.4g}"] for name, value in values.items()]
+    what = "objective without KL term" if answer.kl > 0.0 else "objective"
+    return "<h3>Value</h3>" + html.table(["mixture", what, "difference"], rows, caption=f"In {answer.unit}; less is better.")
+
+
+def _changes(answer: Answer, parts: Parts) -> str:
+    if parts.present is not None:
+        against: Mapping[str, float] = parts.present
+        words = "present mixture"
+    elif answer.prior is not None:
+        against, words = answer.prior, "prior"
+    else:
+        against = dict.fromkeys(answer.mixture.domains, 1.0 / len(answer.mixture))
+        words = "uniform"
+    names = [*answer.mixture.domains, *(name for name in against if name not in answer.mixture)]
+    moved = sorted(names, key=lambda name: -abs(answer.mixture.get(name, 0.0) - against.get(name, 0.0)))
+    rows = [
+        [name, draw.share(against.get(name, 0.0)), draw.share(answer.mixture.get(name, 0.0)),
+         points(answer.mixture.get(name, 0.0) - against.get(name, 0.0))]
+        for name in moved[:_FIRST]
+    ]  # fmt: skip
+    total = 0.5 * math.fsum(abs(answer.mixture.get(name, 0.0) - against.get(name, 0.0)) for name in names)
+    caption = f"{draw.share(total)} of the tokens change hands in all."
+    return f"<h3>Biggest changes against the {words}</h3>" + html.table(
+        ["domain", words, "this mixture", "points"], rows, caption=caption
+    )
+
+
+def _limits(answer: Answer) -> str:
+    if not answer.limited or answer.source is None:
+        return ""
+    title = "<h3>Limits that bind, and their price</h3>"
+    if answer.gap is None:
+        return title + html.paragraph("A search knows no prices of limits.", "soft")
+    if not answer.prices:
+        return title + html.paragraph("None: the limits cost nothing.", "soft")
+    rows = [[one.name, f"{one.limit} {draw.share(one.value)}", f"{one.price / 100.0:.2g}"] for one in answer.prices[:_FIRST]]
+    more = len(answer.prices) - len(rows)
+    caption = "Saved per percentage point by which the limit gives way." + (f" {more} more bind." if more else "")
+    return title + html.table(["domain or group", "limit", "price"], rows, caption=caption)
+
+
+# The warnings.
+
+
+def _many(passes: float) -> bool:
+    # A cap of four epochs is kept to the last digits only.
+    return passes > MANY_EPOCHS * (1.0 + 1e-6)
+
+
+def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
+    many = {name: passes for name, passes in (answer.epochs or {}).items() if _many(passes)}
+    if many:
+        worst = sorted(many, key=lambda name: -many[name])
+        named = listing(f"{name} {many[name]:.1f}" for name in worst)
+        yield f"Read more than {MANY_EPOCHS:g} times, where repeats are worth far less than new tokens: {named}."
+    wide = {name: high - low for name, (low, high) in ends_of(parts.intervals).items() if high - low > _WIDE}
+    if wide:
+        worst = sorted(wide, key=lambda name: -wide[name])
+        named = listing(f"{name} ({100.0 * wide[name]:.0f} points)" for name in worst)
+        yield f"Wide intervals, the data do not settle these shares: {named}."
+    held = getattr(answer.source, "held", ())
+    if held:
+        yield f"No run had a share of {listing(held)}: kept at the prior share, for nothing is known of it."
+    gain = getattr(answer.source, "gain", None)
+    if gain is not None and gain.sd is not None and gain.value < gain.sd:
+        yield "The expected gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
+    values = answer.compared(answer.references(parts.present))
+    worse = [name for name in values if name != "this mixture" and values[name] < values["this mixture"]]
+    if worse:
+        yield f"Worse than {listing(worse)} in the objective, because limits or the KL term hold the mixture."
+
+
+def _about_laws(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
+    scores = scores_of(parts, found)
+    bad = [one.metric for one in scores if one.runs and not one.r2 > 0.0]
+    if bad:
+        yield f"Laws that predict unseen runs no better than the mean does: {listing(bad)}."
+    short = [one.metric for one in scores if one.coverage < 0.75]
+    if short:
+        yield f"Intervals too narrow, 90 % ones held less than 75 % of the unseen runs: {listing(short)}."
+    if parts.law is not None:
+        yield from parts.law.notes

@@ -1,0 +1,200 @@
+"""The parts of the page about a law: how well it predicts, how it responds to each share, and which domain does what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixfast import _report_axes as draw
+from mixfast import _report_head as head
+from mixfast import _report_html as html
+from mixfast import _report_laws as laws
+from mixfast._report_answer import base_of, target_of
+from mixfast._report_head import number
+from mixfast._report_html import Missing, Pictures, Section
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mixfast._report_folds import OutOfFold
+    from mixfast._report_parts import Parts
+    from mixfast._target import Target
+
+# Small pictures on one page; what they leave out is in a table.
+_METRICS, _DOMAINS, _COLUMNS = 24, 12, 3
+_NO_LAW = (
+    "There is no law. Pass mixfast.fit(swarm) or laws.Fit.load(path); the command: RATIOS METRICS, or --law law.json."
+)
+
+
+def predicted(parts: Parts, ink: Pictures, found: OutOfFold | None, why: str) -> Section | Missing:
+    """Predicted against measured, on runs that the law had not seen."""
+    title = "Predicted against measured"
+    if parts.law is None:
+        return Missing("predicted", title, _NO_LAW)
+    scores = head.scores_of(parts, found)
+    if not scores:
+        return Missing("predicted", title, why)
+    body = ""
+    if found is not None:
+        shown = found.metrics[:_METRICS]
+        more = len(found.metrics) - len(shown)
+        body += ink.of(
+            lambda: _grid_of_metrics(found, shown),
+            f"Predicted against measured for {len(shown)} metrics; points on the diagonal are predicted exactly.",
+            "Each point is a run that the law had not seen; bars are 90 % intervals."
+            + (f" {more} more metrics are in the table only." if more else ""),
+        )
+    rows = [
+        [one.metric, one.law, str(one.runs), number(one.rmse, 4), number(one.sd, 4), number(one.spearman, 3), number(one.r2, 3),
+         number(one.optimism, 2), "–" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
+        for one in scores
+    ]  # fmt: skip
+    header = ["metric", "law", "runs", "rmse", "its sd", "Spearman", "R²", "optimism", "90 % hit"]
+    caption = (
+        "On runs left out. Optimism: how much better than true the best-predicted runs looked. 90 % hit: how often the interval held."
+    )
+    body += html.table(header, rows, words=[1], caption=caption)
+    if found is None:
+        body += html.paragraph(f"No figure: {why}", "soft")
+    body += _expected(parts)
+    return Section("predicted", title, body)
+
+
+def response(parts: Parts, ink: Pictures) -> Section | Missing:
+    """What happens when one share moves."""
+    title = "Response to each share"
+    law, swarm = parts.law, parts.swarm
+    if law is None:
+        return Missing("response", title, _NO_LAW)
+    target = target_of(law, parts.answer)
+    at = None if parts.answer is None else parts.answer.mixture
+    base, words = base_of(law, at)
+    reach = [laws.reach(law, swarm, k, float(base[k])) for k in range(len(law.domains))]
+    rows, spread = [], []
+    for k, name in enumerate(law.domains):
+        x = np.array([0.0, base[k], min(2.0 * base[k], 1.0), reach[k]])
+        value, sd = laws.curve(law, target, base, k, x)
+        spread.append(float(np.ptp(value)))
+        error = "–" if sd is None else number(float(draw.Z90 * sd[1]), 2)
+        rows.append([name, draw.share(float(base[k])), number(value[1]), error,
+                     *(f"{change:+.3g}" for change in (value[[0, 2, 3]] - value[1]).tolist()), draw.share(reach[k])])  # fmt: skip
+    order = np.argsort(-np.array(spread), kind="stable")
+    shown = [law.domains[k] for k in order[:_DOMAINS]]
+    more = len(law.domains) - len(shown)
+    body = html.paragraph(
+        f"What the law predicts of {_objective(target)} when one domain's share moves away from {words} and the others keep their "
+        "proportions. Less is better."
+    )
+    body += ink.of(
+        lambda: _grid_of_domains(parts, target, shown),
+        f"Curves of the predicted objective over the share of {len(shown)} domains, with 90 % bands.",
+        "The ring is where the mixture is now; ticks are the shares of the runs; dashed lines are beyond them, extrapolated. Bands: "
+        "90 % for a new run, as if all metrics erred together."
+        + (f" The {len(shown)} domains that matter most; {more} more are in the table." if more else ""),
+    )
+    header = ["domain", "share", "predicted", "± 90 %", "change at 0", "at twice", "at the far end", "far end"]
+    listed = html.table(header, [rows[k] for k in order.tolist()])
+    body += html.folded("All responses as numbers", listed) if ink.there else listed
+    return Section("response", title, body)
+
+
+def coefficients(parts: Parts, ink: Pictures) -> Section | Missing:
+    """Which domain does what to which metric."""
+    title = "Domains and metrics"
+    law = parts.law
+    if law is None:
+        return Missing("coefficients", title, _NO_LAW)
+    at = None if parts.answer is None else parts.answer.mixture
+    base, words = base_of(law, at)
+    slopes = laws.effects(law, base)
+    exact = getattr(law, "smooth", False)
+    body = html.paragraph(
+        f"How each metric changes as one domain gets more and the others keep their proportions, at {words}. "
+        + ("" if exact else "The law has no gradient: mean slopes over the next five points. ")
+        + "For log-linear laws this is the map of their coefficients around their mean."
+    )
+    body += ink.of(
+        lambda: laws.coefficients(law, at),
+        f"Squares for {len(law.domains)} domains and {len(law.metrics)} metrics: filled where more of the domain helps.",
+        "Filled: more of the domain makes the metric better. Hollow: worse. Areas are to the scale of each metric.",
+    )
+    rows = [[name, *(f"{value / 100.0:+.2g}" for value in slopes[:, k])] for k, name in enumerate(law.domains)]
+    listed = html.table(["domain", *law.metrics], rows, caption="Change of the metric, in its unit, for one point more of share.")
+    body += html.folded("All slopes as numbers", listed) if ink.there else listed
+    own = _log_linear(law)
+    if own:
+        header, lines = own
+        caption = "f(w) = exp(gamma) + exp(a . w); the coefficients a of each domain, and gamma in the last line."
+        body += html.folded("Coefficients of the log-linear laws", html.table(header, lines, caption=caption))
+    return Section("coefficients", title, body)
+
+
+# Parts.
+
+
+def _objective(target: Target) -> str:
+    used = [target.metrics[j] for j in target.used]
+    if target.worst:
+        return f"the largest of {len(used)} metrics"
+    return used[0] if len(used) == 1 else f"the objective, a weighted mean of {len(used)} metrics"
+
+
+def _expected(parts: Parts) -> str:
+    """What the law expects of each metric at the mixture, beside the prior."""
+    answer, law = parts.answer, parts.law
+    if answer is None or set(answer.mixture.domains) != set(law.domains):
+        return ""
+    base, _ = base_of(law, answer.mixture)
+    prior, words = base_of(law, answer.prior)
+    words = "prior" if answer.prior else words
+    values, sd = law.predict(np.stack([base, prior])), law.sd(base[None, :])[0]
+    rows = [
+        [name, law.unit[j], number(float(values[0, j])), number(float(sd[j]), 2), number(float(values[1, j])),
+         f"{float(values[0, j] - values[1, j]):+.3g}", "more" if law.direction[j] == "max" else "less"]
+        for j, name in enumerate(law.metrics)
+    ]  # fmt: skip
+    header = ["metric", "unit", "at this mixture", "± sd", f"at {words}", "difference", "better is"]
+    return "<h3>What the law expects</h3>" + html.table(header, rows, words=[1, 6])
+
+
+def _grid_of_metrics(found: OutOfFold, shown: tuple[str, ...]) -> Figure:
+    with draw.style():
+        figure, axes = _grid(len(shown), 2.9)
+        for ax, metric in zip(axes, shown, strict=False):
+            laws.predicted(found, metric, ax=ax)
+    return figure
+
+
+def _grid_of_domains(parts: Parts, target: Target, shown: list[str]) -> Figure:
+    at = None if parts.answer is None else parts.answer.mixture
+    with draw.style():
+        figure, axes = _grid(len(shown), 2.3)
+        for ax, name in zip(axes, shown, strict=False):
+            laws.response(parts.law, name, objective=target, at=at, swarm=parts.swarm, ax=ax)  # type: ignore[arg-type]
+        # One scale, so that what matters more looks so.
+        low, high = (pick(ax.get_ylim()[side] for ax in axes[: len(shown)]) for side, pick in ((0, min), (1, max)))
+        for ax in axes[: len(shown)]:
+            ax.set_ylim(low, high)
+    return figure
+
+
+def _grid(count: int, height: float) -> tuple[Figure, list[Any]]:
+    columns = min(_COLUMNS, count)
+    rows = -(-count // columns)
+    figure, axes = draw.panels(rows, columns, height * rows, draw.WIDTH * columns / _COLUMNS + (0.6 if columns < _COLUMNS else 0.0))
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _log_linear(law: Any) -> tuple[list[str], list[list[str]]] | None:
+    """Coefficients of the metrics whose law is log-linear."""
+    own = [name for name in law.metrics if law.laws[name] == "log_linear"]
+    if not own:
+        return None
+    fitted = [law.law_of(name) for name in own]
+    rows = [[name, *(f"{one.a[j, k]:.4g}" for one, j in fitted)] for k, name in enumerate(law.domains)]
+    rows.append(["gamma", *(f"{one.gamma[j]:.4g}" for one, j in fitted)])
+    return ["domain", *own], rows

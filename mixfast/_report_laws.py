@@ -1,0 +1,243 @@
+"""Figures of a law: predicted against measured, the response to one domain's share, and which domain does what to which metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast import _report_axes as draw
+from mixfast._report_answer import base_of
+from mixfast._report_axes import BLUE, INK, MUTED, ORANGE
+from mixfast._target import Objective, Target, resolve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mixfast._report_folds import OutOfFold
+    from mixfast.laws import Fit
+    from mixfast.swarm import Swarm
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+# Points of a curve, and the share that is moved to a domain where a law has no gradient, as trees have none.
+_POINTS, _MOVE = 61, 0.05
+# How far a curve goes where no runs say how far they went.
+_LEAST_SPAN = 0.3
+
+
+def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
+    """Draw what the law predicted of runs it had not seen against what was measured, with 90 % intervals.
+
+    Parameters
+    ----------
+    found : OutOfFold
+        As `mixfast.report.out_of_fold` returns it.
+    metric : str
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        A metric that is not there.
+    BackendError
+        matplotlib is not installed.
+    """
+    j = found.column(metric)
+    truth, guess, sd = found.measured[:, j], found.predicted[:, j], found.sd[:, j]
+    there = np.isfinite(truth) & np.isfinite(guess)
+    truth, guess, sd = truth[there], guess[there], sd[there]
+    score = found.scores[j]
+    with draw.style(ax):
+        ax = draw.axes(ax, 4.0, 4.4)
+        if truth.size:
+            ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
+            ax.plot(ends, ends, "-", color=MUTED, lw=0.8)
+            bars = np.where(np.isfinite(sd), draw.Z90 * sd, 0.0)
+            ax.vlines(truth, guess - bars, guess + bars, color="#b8cfe0", lw=0.9)
+            ax.plot(truth, guess, "o", color=BLUE, ms=3.2, mew=0)
+            # Errors far wider than the data would hide it.
+            room = 0.35 * (ends[1] - ends[0]) or 1.0
+            ax.set_ylim(ends[0] - room, ends[1] + room)
+        ax.set_title(f"{draw.label(metric, 30)}\n{score.law}, Spearman {score.spearman:.3f}, rmse {score.rmse:.3g}",
+                     loc="left", fontsize=8.5)  # fmt: skip
+        ax.set_xlabel("measured")
+        ax.set_ylabel("predicted out of fold")
+        ax.grid()
+    return ax
+
+
+def response(
+    law: Fit,
+    domain: str,
+    *,
+    objective: Objective = None,
+    at: Mapping[str, float] | None = None,
+    swarm: Swarm | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what a law predicts when one domain's share moves and the others keep their proportions, with a 90 % band.
+
+    Parameters
+    ----------
+    law : Fit
+    domain : str
+    objective : optional
+        A metric, weights or families of metrics, or "worst", as for `mixfast.propose`; the mean of all by default.
+    at : Mixture or mapping, optional
+        The mixture that is moved from, marked in the figure; equal shares by default.
+    swarm : Swarm, optional
+        Its runs' shares of the domain are drawn as ticks; outside of them the line is dashed, for it is extrapolated.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        A domain or an objective that the law does not know.
+    BackendError
+        matplotlib is not installed.
+    """
+    if domain not in law.domains:
+        raise ValueError(f"no domain {domain!r} in the law; there are: {', '.join(law.domains)}")
+    target = objective if isinstance(objective, Target) else resolve(objective, law)
+    base, _ = base_of(law, at)
+    k = law.domains.index(domain)
+    seen = _seen(swarm, domain)
+    x = np.unique(np.r_[np.linspace(0.0, reach(law, swarm, k, float(base[k])), _POINTS), base[k]])
+    value, sd = curve(law, target, base, k, x)
+    with draw.style(ax):
+        ax = draw.axes(ax, 3.2, 4.4)
+        if sd is not None:
+            ax.fill_between(x, value - draw.Z90 * sd, value + draw.Z90 * sd, color="#dbe9f4", lw=0, label="90 % interval")
+        known = np.ones(x.size, dtype=bool) if seen is None else (x >= seen.min()) & (x <= seen.max())
+        ax.plot(x, value, "--", color=BLUE, lw=1.0)
+        ax.plot(x[known], value[known], "-", color=BLUE, lw=1.8)
+        here = int(np.searchsorted(x, base[k]))
+        ax.plot(x[here], value[here], "o", mfc="white", mec=INK, mew=1.4, ms=6, zorder=4)
+        if seen is not None:
+            ax.plot(seen, np.zeros(seen.size), "|", color=MUTED, ms=5, alpha=0.6, transform=ax.get_xaxis_transform())
+        ax.set_title(draw.label(domain, 30), loc="left")
+        draw.percent_axis(ax.xaxis)
+        ax.set_xlim(-0.02 * x[-1], 1.02 * x[-1])
+        ax.grid()
+    return ax
+
+
+def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | None = None) -> Axes:
+    """Draw which domain does what to which metric: the change of each metric as a domain gets more and the others keep their proportions.
+
+    Parameters
+    ----------
+    law : Fit
+    at : Mixture or mapping, optional
+        Where the slopes are taken; equal shares by default. For log-linear laws the picture is that of their coefficients around
+        their mean at this mixture, wherever it is.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+        Filled squares: more of the domain makes the metric better. Hollow ones: worse. Areas are to the scale of each metric.
+
+    Raises
+    ------
+    BackendError
+        matplotlib is not installed.
+    """
+    base, words = base_of(law, at)
+    better = -effects(law, base) * _signs(law)[:, None]
+    order = np.argsort(-better.mean(axis=0), kind="stable") if len(law.metrics) == 1 else _by_gain(better)
+    order = order[: draw.MOST_ROWS]
+    scale = np.abs(better).max(axis=1, keepdims=True)
+    size = np.sqrt(np.abs(better) / np.where(scale > 0.0, scale, 1.0))[:, order]
+    helps = better[:, order] > 0.0
+    with draw.style(ax):
+        from matplotlib.collections import PatchCollection
+        from matplotlib.patches import Rectangle
+
+        rows, columns = len(order), len(law.metrics)
+        ax = draw.axes(ax, draw.height_of(rows, 2.6), min(draw.WIDTH, 3.4 + 0.27 * columns))
+        for mask, face, edge, name in ((helps, BLUE, BLUE, "helps"), (~helps, "white", ORANGE, "hurts")):
+            boxes = [
+                Rectangle((j - 0.45 * size[j, i], i - 0.45 * size[j, i]), 0.9 * size[j, i], 0.9 * size[j, i])
+                for j, i in np.argwhere(mask & (size > 0.02))
+            ]
+            ax.add_collection(PatchCollection(boxes, facecolor=face, edgecolor=edge, linewidth=1.1))
+            ax.plot([], [], "s", mfc=face, mec=edge, mew=1.2, ms=7, label=f"more of it {name}")
+        ax.set_xticks(np.arange(columns), [draw.label(name) for name in law.metrics], rotation=55, ha="right",
+                      rotation_mode="anchor")  # fmt: skip
+        ax.set_yticks(np.arange(rows), [draw.label(law.domains[k]) for k in order])
+        ax.set_xlim(-0.6, columns - 0.4)
+        ax.set_ylim(rows - 0.4, -0.6)
+        ax.tick_params(length=0)
+        ax.set_aspect("equal", adjustable="box", anchor="W")
+        ax.grid()
+        draw.legend(ax)
+        left_out = len(law.domains) - rows
+        more = f"; {left_out} domains with smaller gains are left out" if left_out else ""
+        draw.words_above(ax, f"slopes at {words}, each metric to its own scale{more}")
+    return ax
+
+
+# The numbers behind them.
+
+
+def curve(law: Fit, target: Target, base: Vector, k: int, x: Vector) -> tuple[Vector, Vector | None]:
+    """The objective where domain k has the shares x and the others keep their proportions, and its standard deviation."""
+    others = np.delete(base, k)
+    total = float(others.sum())
+    # Where it has everything, the others come in alike.
+    others = others / total if total > 0.0 else np.full(others.size, 1.0 / max(others.size, 1))
+    rows = np.insert(np.outer(1.0 - x, others), k, x, axis=1) if others.size else np.ones((x.size, 1))
+    values = np.asarray(law.predict(rows), dtype=np.float64)
+    sd: Any = np.asarray(law.sd(rows), dtype=np.float64) if hasattr(law, "sd") else None
+    spread = None if sd is None else target.spread(values, sd)
+    return target.score(values), spread if spread is not None and np.isfinite(spread).all() else None
+
+
+def reach(law: Fit, swarm: Swarm | None, k: int, here: float) -> float:
+    """The share of domain k up to which a response is looked at: what some run had, and beyond where the mixture is."""
+    seen = _seen(swarm, law.domains[k])
+    return min(max(_LEAST_SPAN if seen is None else float(seen.max()), 1.4 * here), 1.0)
+
+
+def effects(law: Fit, base: Vector) -> Matrix:
+    """Slopes (J, K) of each metric along the way on which one domain gets more and the others keep their proportions.
+
+    In the metric's unit for each unit of share. Of laws without gradients: the mean slope over the next five points.
+    """
+    if getattr(law, "smooth", False):
+        _, gradients = law.slopes(base[None, :])
+        own = np.asarray(gradients[0], dtype=np.float64)
+        return own - (own @ base)[:, None]
+    moved = (1.0 - _MOVE) * base + _MOVE * np.eye(base.size)
+    values = np.asarray(law.predict(np.vstack([base, moved])), dtype=np.float64)
+    return (values[1:] - values[0]).T / _MOVE
+
+
+def _seen(swarm: Swarm | None, domain: str) -> Vector | None:
+    """The runs' shares of a domain."""
+    if swarm is None or domain not in swarm.domains:
+        return None
+    return np.asarray(swarm.ratios[:, swarm.domains.index(domain)])
+
+
+def _signs(law: Fit) -> Vector:
+    return np.array([-1.0 if way == "max" else 1.0 for way in law.direction])
+
+
+def _by_gain(better: Matrix) -> NDArray[np.int64]:
+    """Domains by their mean effect over the metrics, each metric to its own scale."""
+    scale = np.abs(better).max(axis=1, keepdims=True)
+    return np.argsort(-(better / np.where(scale > 0.0, scale, 1.0)).mean(axis=0), kind="stable")

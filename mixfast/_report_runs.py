@@ -1,0 +1,133 @@
+"""Figures of a solve: how it converged, and how mixtures do on rows that nobody fitted."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixfast import _report_axes as draw
+from mixfast._report_axes import BLUE, INK, MUTED, ORANGE
+from mixfast.solution import Solution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mixfast.solver import HeldOut
+
+# An expert far worse than all mixtures would press them together: it is drawn at the edge, with its loss.
+_FAR = 1.4
+
+
+def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
+    """Draw the gap after each step of a solve, or where there is none, the best value that a search had found.
+
+    Parameters
+    ----------
+    answer : Solution or Proposal
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+        Hollow marks are steps on a sample of the rows.
+
+    Raises
+    ------
+    BackendError
+        matplotlib is not installed.
+    """
+    with draw.style(ax):
+        ax = draw.axes(ax, 3.0)
+        trace = answer.trace
+        step = np.arange(1, len(trace) + 1)
+        gaps = np.array([line.gap for line in trace], dtype=np.float64)
+        ax.set_xlabel("step")
+        # The axis counts steps: halves of them mean nothing.
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(axis="y")
+        if not np.isfinite(gaps).any():
+            ax.plot(step, [line.value for line in trace], "-o", color=BLUE, ms=4)
+            ax.set_ylabel("best value found")
+            draw.words_above(ax, "a search has no gap: nothing proves that there is no better mixture")
+            return ax
+        # A gap of 0, which a rounding below zero is shown as, has no place on a logarithmic axis.
+        least = max(float(np.min(gaps[gaps > 0.0], initial=1e-16)), 1e-16)
+        gaps = np.where(gaps > 0.0, gaps, least)
+        rows = np.array([line.rows for line in trace])
+        whole = rows == rows.max()
+        # What was solved on a sample is another problem: its line ends there.
+        for change in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows)) + 1):
+            ax.plot(step[change], gaps[change], "-", color=MUTED, lw=0.8)
+        ax.plot(step[whole], gaps[whole], "o", color=BLUE, ms=4.5, label="all rows")
+        if not whole.all():
+            ax.plot(step[~whole], gaps[~whole], "o", mfc="white", mec=BLUE, ms=4.5, label="a sample of the rows")
+        ax.set_yscale("log")
+        if isinstance(answer, Solution):
+            ax.axhline(answer._problem.tol, color=INK, lw=0.8, ls="--", label=f"tolerance {answer._problem.tol:g}")
+        ax.set_ylabel("gap")
+        draw.legend(ax)
+    return ax
+
+
+def held_out(report: HeldOut, *, ax: Axes | None = None) -> Axes:
+    """Draw the losses of mixtures, baselines and single experts on rows that were held out, best first.
+
+    Parameters
+    ----------
+    report : HeldOut
+        As `mixfast.solver.holdout` returns it.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+        Filled: fitted mixtures. Hollow squares: baselines. Hollow circles: single experts. A loss far out is written at the edge.
+
+    Raises
+    ------
+    BackendError
+        matplotlib is not installed.
+    """
+    rows = report.rows[: draw.MOST_ROWS]
+    with draw.style(ax):
+        ax = draw.axes(ax, draw.height_of(len(rows)))
+        losses = np.array([row.held_out_loss for row in rows])
+        edge = _edge(report, losses)
+        for kind, marker, fill, colour in (
+            ("fitted mixture", "o", BLUE, BLUE),
+            ("baseline", "s", "white", INK),
+            ("single expert", "o", "white", ORANGE),
+        ):
+            among = [i for i, row in enumerate(rows) if _kind(row) == kind and row.held_out_loss <= edge]
+            if among:
+                ax.plot(losses[among], among, marker, mfc=fill, mec=colour, mew=1.3, ms=5.5, ls="none", label=kind)
+        here = [i for i, row in enumerate(rows) if row.held_out_loss <= edge and row.fit_loss <= edge]
+        ax.plot([rows[i].fit_loss for i in here], here, "|", color=MUTED, ms=9, mew=1.2, label="on the fitted rows")
+        for i, row in enumerate(rows):
+            if row.held_out_loss > edge:
+                ax.annotate(f"{row.held_out_loss:.4g} ▸", (1.0, i), xycoords=("axes fraction", "data"), ha="right",
+                            va="center", fontsize=8, color=INK)  # fmt: skip
+        ax.set_yticks(np.arange(len(rows)), [draw.label(row.name) for row in rows])
+        ax.set_ylim(len(rows) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xlabel("held-out loss, nats")
+        ax.grid(axis="both")
+        draw.legend(ax)
+        if len(rows) < len(report.rows):
+            draw.words_above(ax, f"{len(report.rows) - len(rows)} more with a larger loss")
+    return ax
+
+
+def _kind(row: Any) -> str:
+    return "fitted mixture" if row.fitted else "single expert" if row.name.startswith("only ") else "baseline"
+
+
+def _edge(report: HeldOut, losses: np.ndarray) -> float:
+    """The largest loss that is drawn in its place."""
+    best = float(losses.min())
+    close = [row.held_out_loss for row in report.rows if _kind(row) != "single expert"]
+    experts = sorted(row.held_out_loss for row in report.rows if _kind(row) == "single expert")
+    far = max([*close, *experts[: (len(experts) + 1) // 2]], default=best)
+    return best + _FAR * (far - best) if math.isfinite(far) and far > best else math.inf

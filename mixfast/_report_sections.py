@@ -1,0 +1,284 @@
+"""The parts of the page about a mixture: shares, the near-optimal set, prices, convergence, held-out losses, its history and schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mixfast import _report_axes as draw
+from mixfast import _report_html as html
+from mixfast import _report_runs, _report_shares, _report_time
+from mixfast._report_answer import ends_of
+from mixfast._report_head import number, points
+from mixfast._report_html import Missing, Pictures, Section
+from mixfast.solution import Solution
+
+if TYPE_CHECKING:
+    from mixfast._report_parts import Parts
+
+_NO_MIXTURE = (
+    "There is no mixture. Solve a table (mixfast.solve) or fit and propose (mixfast.fit, mixfast.propose), and pass the result; "
+    "the command does so for a TABLE, for RATIOS METRICS, or for --law."
+)
+
+
+def shares(parts: Parts, ink: Pictures) -> Section | Missing:
+    """The mixture, beside what it is compared with."""
+    answer = parts.answer
+    if answer is None:
+        return Missing("shares", "Shares", _NO_MIXTURE)
+    ends, prior, epochs = ends_of(parts.intervals), answer.prior, answer.epochs
+    order = answer.order()
+    largest = ", ".join(f"{name} {draw.share(answer.mixture[name])}" for name in order[:3])
+    body = ink.of(
+        lambda: _report_shares.shares(
+            answer.source or answer.mixture, parts.intervals, region=answer.region, present=parts.present
+        ),
+        f"Bars of the shares of {len(order)} domains, largest first: {largest}.",
+        "Bars: shares. Whiskers: intervals. Diamonds: prior. A triangle's tip: the cap (not drawn where far out). "
+        f"Epochs above {_report_shares.MANY_EPOCHS:g} are marked by !."
+        + (f" The last {len(order) - draw.MOST_ROWS} domains are in one line." if len(order) > draw.MOST_ROWS else ""),
+    )
+    level = f"{100 * parts.intervals.level:.0f} % interval" if parts.intervals is not None else "interval"
+    header = ["domain", "share"]
+    header += [level] if ends else []
+    header += ["prior", "points"] if prior else []
+    header += ["present"] if parts.present is not None else []
+    header += ["cap"] if answer.caps else []
+    header += ["epochs"] if epochs else []
+    rows = []
+    for name in order:
+        own = answer.mixture[name]
+        row = [name, draw.share(own)]
+        row += [_span(ends.get(name))] if ends else []
+        row += [draw.share(prior[name]), points(own - prior[name])] if prior else []
+        row += [draw.share(parts.present.get(name, 0.0))] if parts.present is not None else []
+        row += [draw.share(answer.caps[name]) if name in answer.caps else ""] if answer.caps else []
+        row += [f"{epochs[name]:.2f}"] if epochs else []
+        rows.append(row)
+
+    def rest(shown: int) -> list[str]:
+        total = math.fsum(answer.mixture[name] for name in order[shown:])
+        return [f"other {len(order) - shown} domains", draw.share(total), *[""] * (len(header) - 2)]
+
+    listed = html.table(header, rows, rest=rest)
+    body += html.folded("All shares as numbers", listed) if body else listed
+    return Section("shares", "Shares", body)
+
+
+def lacking(parts: Parts) -> list[Missing]:
+    """What the section on shares would have held, had it been known."""
+    out: list[Missing] = []
+    answer = parts.answer
+    if answer is None:
+        return out
+    if parts.intervals is None:
+        solved = "solver.bootstrap(table, region, solution=solution)"
+        proposed = "proposers.bootstrap(swarm, law, region, fit=mixfast.fit), which refits on halves of the runs"
+        how = solved if isinstance(answer.source, Solution) else proposed
+        out.append(
+            Missing(
+                "intervals", "Intervals of the shares",
+                f"One solve has none. Pass {how}; the command: --replicates 200 for a table, --replicates 30 for runs.",
+            )
+        )  # fmt: skip
+    if answer.epochs is None:
+        out.append(
+            Missing(
+                "epochs", "Epochs",
+                "The tokens of the domains are not known. Build the region by Region.from_tokens(tokens, budget); the command: "
+                "--tokens FILE --budget N.",
+            )
+        )  # fmt: skip
+    if answer.prior is None:
+        out.append(
+            Missing(
+                "prior", "Prior",
+                "No prior was given; equal shares stand in for it. Region(domains, prior=...) or Region.from_tokens; the command: "
+                "--prior FILE or --tokens FILE.",
+            )
+        )  # fmt: skip
+    return out
+
+
+def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Missing:
+    """How far each share can go at next to no loss."""
+    title = "Near-optimal set"
+    answer = parts.answer
+    if answer is None or answer.source is None:
+        return Missing("near-optimal", title, "Only a Solution or a Proposal knows it. " + _NO_MIXTURE)
+    if eps is None:
+        return Missing("near-optimal", title, "It was declined: eps=None, or --no-ranges.")
+    source = answer.source
+    try:
+        found = source.ranges(eps)
+    except ValueError as problem:
+        return Missing("near-optimal", title, str(problem))
+    order = answer.order()
+    widest = max(order, key=lambda name: found[name][1] - found[name][0])
+    low, high = found[widest]
+    words = f"{widest} can be anything from {draw.share(low)} to {draw.share(high)}"
+    body = html.paragraph(
+        f"Within {eps:g} of the objective, all others adjusting, {words}. A wide range is freedom: choose by price or licence. "
+        + ("These are mixtures that the search looked at." if answer.gap is None else "The true range is at least as wide.")
+    )
+    body += ink.of(
+        lambda: _report_shares.ranges(source, eps, ranges=found),
+        f"Range of each share within {eps:g} of the objective; the widest is that of {widest}.",
+        "Bars: shares of mixtures within the tolerance. Dots: this mixture.",
+    )
+    rows = [[name, draw.share(answer.mixture[name]), *(draw.share(end) for end in found[name])] for name in order]
+    listed = html.table(["domain", "share", "from", "to"], rows)
+    body += html.folded("All ranges as numbers", listed) if ink.there else listed
+    return Section("near-optimal", title, body)
+
+
+def prices(parts: Parts, ink: Pictures) -> Section | Missing:
+    """What the binding limits cost."""
+    title = "Shadow prices"
+    answer = parts.answer
+    if answer is None or answer.source is None:
+        return Missing("prices", title, "Only a Solution or a Proposal has prices. " + _NO_MIXTURE)
+    if not answer.limited:
+        why = "There are no limits. Region(domains, cap=..., floor=..., bounds=...) or Region.from_tokens; the command: --tokens, --cap, --floor, --limit."
+        return Missing("prices", title, why)
+    if answer.gap is None:
+        why = "A search has no multipliers. Laws that are convex (log_linear, linear) are solved exactly and have them: --law-kind log_linear, or mixfast.fit(swarm, 'log_linear')."
+        return Missing("prices", title, why)
+    found = answer.prices
+    if not found:
+        return Section("prices", title, html.paragraph("No limit binds: relaxing any of them alone gains nothing."))
+    source = answer.source
+    body = ink.of(
+        lambda: _report_shares.prices(source),
+        f"Bars of what {len(found)} binding limits cost; the dearest is that of {found[0].name}.",
+        "Objective saved per percentage point by which the limit gives way. A price holds for small changes.",
+    )
+    body += html.bullets([price.text for price in found[: draw.MOST_ROWS]])
+    if isinstance(source, Solution):
+        cost = source.value - source.unconstrained.value
+        body += html.paragraph(f"All limits together cost {max(cost, 0.0):.4g} {answer.unit}: the value without any is {source.unconstrained.value:.6g}.")
+    return Section("prices", title, body)
+
+
+def convergence(parts: Parts, ink: Pictures) -> Section | Missing:
+    """How the solve or the search went."""
+    title = "Convergence and gap"
+    answer = parts.answer
+    if answer is None or answer.source is None or not answer.source.trace:
+        return Missing("convergence", title, "Nothing was solved or searched here. " + _NO_MIXTURE)
+    source = answer.source
+    trace = source.trace
+    gap = "no gap" if answer.gap is None else f"a gap of {answer.gap:.1e}"
+    body = ink.of(
+        lambda: _report_runs.convergence(source),
+        f"The course of {len(trace)} steps, ending with {gap}.",
+        "The gap bounds the distance to the best value; hollow marks are steps on a sample of the rows."
+        if answer.gap is not None
+        else "The best value found so far.",
+    )
+    looked = "rows" if isinstance(source, Solution) else "points or metrics"
+    rows = [
+        [str(i), f"{step.rows:,}", f"{step.domains:,}", f"{step.value:.8g}", "–" if math.isnan(step.gap) else f"{step.gap:.1e}"]
+        for i, step in enumerate(trace, start=1)
+    ]
+    listed = html.table(["step", f"{looked} looked at", "domains in play", "value", "gap"], rows)
+    body += html.folded("All steps as numbers", listed) if ink.there else listed
+    return Section("convergence", title, body)
+
+
+def held_out(parts: Parts, ink: Pictures) -> Section | Missing:
+    """Losses on rows that nobody fitted."""
+    title = "Held-out losses"
+    report = parts.held_out
+    if report is None:
+        why = "Nothing was held out. Pass solver.holdout(table, region, share=0.2); the command, for a table: --held-out 0.2."
+        return Missing("held-out", title, why)
+    fitted, rest = report.sizes
+    best = report.rows[0]
+    body = html.paragraph(
+        f"Fitted on {fitted:,} rows, compared on the other {rest:,}. Best: {best.name}, {best.held_out_loss:.6g} nats. "
+        "Of the fitted mixtures only 'mixfast' keeps to the limits."
+    )
+    body += ink.of(
+        lambda: _report_runs.held_out(report),
+        f"Held-out losses of {len(report.rows)} mixtures and experts; {best.name} is best.",
+        "Filled: fitted mixtures. Squares: baselines. Circles: single experts. Ticks: the loss on the fitted rows.",
+    )
+    rows = [[row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}", "yes" if row.fitted else ""] for row in report.rows]
+    listed = html.table(["mixture", "on the fitted rows", "held out", "fitted"], rows)
+    body += html.folded("All losses as numbers", listed) if ink.there else listed
+    return Section("held-out", title, body)
+
+
+def history(parts: Parts, ink: Pictures) -> Section | Missing:
+    """The mixture's life."""
+    title = "History"
+    ledger = parts.ledger
+    if ledger is None:
+        why = "There is no ledger. Begin one by reuse.Ledger.start(mixture, why=...) or `mixfast reuse start`, and pass it; the command: --ledger life.yaml."
+        return Missing("history", title, why)
+    entries = ledger.entries
+    body = ink.of(
+        lambda: _report_time.history(ledger),
+        f"Stacked shares after each of {len(entries)} updates, from {entries[0].when[:10]} to {entries[-1].when[:10]}.",
+        "The mixture after each update. Domains that were never among the nine largest are put together.",
+    )
+    rows = [
+        [entry.when[:10], entry.kind, str(len(entry.mixture)), str(len(entry.frozen)) if entry.frozen else "",
+         f"{entry.runs} of {entry.full_runs}" if entry.full_runs else "", number(entry.loss, 3) if entry.loss is not None else "",
+         _changed(entry.changes), entry.why]
+        for entry in entries
+    ]  # fmt: skip
+    header = ["when", "kind", "domains", "frozen", "runs", "predicted loss", "changes", "why"]
+    body += html.table(header, rows, words=[6, 7], caption="Runs: advised, of those of a full recomputation. Loss: against that.")
+    names = list(dict.fromkeys(name for entry in reversed(entries) for name in entry.mixture))
+    grid = [
+        [name, *(draw.share(entry.mixture[name]) if name in entry.mixture else "" for entry in entries)] for name in names
+    ]
+    listed = html.table(["domain", *(entry.when[:10] for entry in entries)], grid)
+    return Section("history", title, body + html.folded("All shares after every update", listed))
+
+
+def schedule(parts: Parts, ink: Pictures) -> Section | Missing:
+    """What the loader is to do."""
+    title = "Loader schedule"
+    given = parts.schedule
+    if given is None:
+        why = "There is no schedule. Pass a MixtureSchedule or a MixtureSampler; the command: --schedule FILE, as MixtureSchedule.to_json writes it."
+        return Missing("schedule", title, why)
+    plan = getattr(given, "schedule", given)
+    samples, found = _report_time.course(given, None)
+    unit = plan.sample_tokens or 1
+    body = ink.of(
+        lambda: _report_time.schedule(given),
+        f"Stacked shares of {len(plan.domains)} domains over the run, which change {len(plan.changes) - 1} times.",
+        "Shares over the run; between the places where they turn they are straight lines. "
+        "Domains that are never among the nine largest are put together.",
+    )
+    at = [f"{int(sample) * unit:,}" for sample in samples]
+    order = sorted(range(len(plan.domains)), key=lambda k: -found[0, k])
+    rows = [[plan.domains[k], *(draw.share(float(value)) for value in found[:, k])] for k in order]
+    what = "tokens" if plan.sample_tokens else "samples"
+    body += html.table(["domain", *at], rows, caption=f"Shares at these {what}.")
+    return Section("schedule", title, body)
+
+
+def _span(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{100 * max(ends[0], 0.0):.1f} – {100 * ends[1]:.1f}%"
+
+
+def _changed(changes: tuple[dict[str, object], ...]) -> str:
+    parts = []
+    for change in changes:
+        rest = [f"{value if isinstance(value, str) else _flat(value)}" for key, value in change.items() if key != "change"]
+        parts.append(f"{change.get('change', '')} {'; '.join(rest)}".strip())
+    return ", ".join(parts)
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{old} → {_flat(new)}" for old, new in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_flat(one) for one in value)
+    return "" if value is None else str(value)

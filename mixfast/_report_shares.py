@@ -1,0 +1,248 @@
+"""Figures with a domain a line: shares beside the prior, the near-optimal set, and what the limits cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixfast import _report_axes as draw
+from mixfast._report_answer import Answer, ends_of
+from mixfast._report_axes import BLUE, INK, LIGHT_BLUE, MUTED, ORANGE, PALE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from mixfast.mixture import Mixture
+    from mixfast.region import Region
+
+# More repeats than this are worth far less than new tokens (Muennighoff et al. 2023, arXiv:2305.16264).
+MANY_EPOCHS = 4.0
+
+
+def shares(
+    answer: Any,
+    intervals: Any = None,
+    *,
+    region: Region | None = None,
+    present: Mixture | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the shares, largest first, beside prior, caps and the present mixture, with intervals and the epochs they imply.
+
+    Parameters
+    ----------
+    answer : Solution, Proposal or Mixture
+    intervals : Bootstrap, ShareIntervals or mapping of str to (float, float), optional
+        Drawn as whiskers.
+    region : Region, optional
+        Prior, caps and token counts of a bare Mixture; the others have their own.
+    present : Mixture, optional
+        Drawn beside it, for instance what is trained on now.
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure that no window knows of.
+
+    Returns
+    -------
+    matplotlib Axes
+        ``ax.figure.savefig("shares.png")`` writes it.
+
+    Raises
+    ------
+    TypeError
+        Something that is no answer.
+    BackendError
+        matplotlib is not installed.
+
+    Notes
+    -----
+    Of more than 100 domains the last are put together in one line that says so.
+    """
+    seen = Answer.of(answer, region)
+    with draw.style(ax):
+        names, rest = _shown(seen)
+        ax = draw.axes(ax, draw.height_of(len(names) + bool(rest)))
+        place = np.arange(len(names))
+        ax.barh(place, [seen.mixture[name] for name in names], height=0.62, color=LIGHT_BLUE, label="share")
+        ends = ends_of(intervals)
+        among = [i for i, name in enumerate(names) if name in ends]
+        if among:
+            low, high = (np.array([ends[names[i]][side] for i in among]) for side in (0, 1))
+            level = f"{100 * getattr(intervals, 'level', math.nan):.0f}% " if hasattr(intervals, "level") else ""
+            ax.hlines(among, low, high, color=INK, lw=1.3, label=f"{level}interval")
+            ax.plot(np.r_[low, high], among * 2, "|", color=INK, ms=6, mew=1.3)
+        _marks(ax, names, seen.prior, "D", "prior", BLUE)
+        _marks(ax, names, None if present is None else present.as_dict(), "o", "present mixture", ORANGE)
+        capped = [i for i, name in enumerate(names) if name in seen.caps]
+        if capped:
+            limits = [seen.caps[names[i]] for i in capped]
+            # Triangles whose tip touches the cap from the right: as far as this and no further.
+            ax.plot(limits, capped, marker=4, color=draw.VERMILION, ms=6, ls="none", label="cap")
+        right = _right_of(ax)
+        ax.set_xlim(0.0, right)
+        _names(ax, names, rest, seen)
+        draw.percent_axis(ax.xaxis)
+        ax.set_xlabel("share of the training tokens")
+        ax.grid(axis="x")
+        _columns(ax, names, seen)
+        draw.legend(ax)
+    return ax
+
+
+def ranges(
+    answer: Any,
+    eps: float = 1e-3,
+    *,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the near-optimal set: how far each share can go while the objective stays within `eps`.
+
+    Parameters
+    ----------
+    answer : Solution or Proposal
+    eps : float, default 1e-3
+        In the unit of the objective.
+    ranges : mapping of str to (float, float), optional
+        What ``answer.ranges(eps)`` gave, if at hand; it is computed otherwise.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        An objective without ranges, see `Solution.ranges` and `Proposal.ranges`.
+    BackendError
+        matplotlib is not installed.
+    """
+    seen = Answer.of(answer)
+    if seen.source is None and ranges is None:
+        raise TypeError("ranges are known of a Solution or a Proposal; got a Mixture")
+    found = dict(ranges) if ranges is not None or seen.source is None else seen.source.ranges(eps)
+    with draw.style(ax):
+        names, rest = _shown(seen)
+        ax = draw.axes(ax, draw.height_of(len(names) + bool(rest)))
+        place = np.arange(len(names))
+        low, high = (np.array([found[name][side] for name in names]) for side in (0, 1))
+        ax.barh(place, high - low, left=low, height=0.5, color=PALE, edgecolor=MUTED, lw=0.7, label=f"within {eps:g}")
+        ax.plot([seen.mixture[name] for name in names], place, "o", color=BLUE, ms=4.5, label="this mixture")
+        ax.set_xlim(0.0, _right_of(ax))
+        _names(ax, names, rest, seen)
+        draw.percent_axis(ax.xaxis)
+        ax.set_xlabel(f"share, while the objective stays within {eps:g} of the best found")
+        ax.grid(axis="x")
+        draw.legend(ax)
+    return ax
+
+
+def prices(answer: Any, *, ax: Axes | None = None) -> Axes:
+    """Draw what the binding limits cost: loss saved for each percentage point by which one gives way, dearest first.
+
+    Parameters
+    ----------
+    answer : Solution or Proposal
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+        With a sentence in place of bars where no limit binds.
+
+    Raises
+    ------
+    BackendError
+        matplotlib is not installed.
+    """
+    seen = Answer.of(answer)
+    with draw.style(ax):
+        found = seen.prices[: draw.MOST_ROWS]
+        ax = draw.axes(ax, draw.height_of(len(found)))
+        ax.set_xlabel(f"{seen.unit} saved per percentage point")
+        if not found:
+            ax.set_yticks([])
+            ax.text(0.5, 0.5, "no limit binds", transform=ax.transAxes, ha="center", va="center", color=MUTED)
+            return ax
+        place, cost = np.arange(len(found)), np.array([price.price / 100.0 for price in found])
+        upper = np.array([price.limit in ("cap", "at most") for price in found])
+        for mask, colour, hatch, words in (
+            (upper, LIGHT_BLUE, "", "cap: more of it would help"),
+            (~upper, "#f5c768", "////", "floor: less of it would help"),
+        ):
+            if mask.any():
+                ax.barh(place[mask], cost[mask], 0.62, color=colour, hatch=hatch, edgecolor=MUTED, lw=0.5, label=words)
+        for y, price in enumerate(found):
+            ax.annotate(
+                f"{price.price / 100.0:.2g}  ({price.limit} {draw.share(price.value)})",
+                (cost[y], y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
+            )  # fmt: skip
+        ax.set_yticks(place, [draw.label(price.name) for price in found])
+        ax.set_ylim(len(found) - 0.4, -0.6)
+        ax.set_xlim(0.0, 1.35 * cost.max())
+        ax.grid(axis="x")
+        if len(found) < len(seen.prices):
+            draw.words_above(ax, f"{len(seen.prices) - len(found)} more limits bind, each at a lower price")
+        draw.legend(ax)
+    return ax
+
+
+# Parts.
+
+
+def _shown(seen: Answer) -> tuple[list[str], list[str]]:
+    """Domains in lines of their own, and those that are put together."""
+    order = seen.order()
+    if len(order) <= draw.MOST_ROWS:
+        return order, []
+    return order[: draw.MOST_ROWS], order[draw.MOST_ROWS :]
+
+
+def _names(ax: Axes, names: list[str], rest: list[str], seen: Answer) -> None:
+    lines = [draw.label(name) for name in names]
+    if rest:
+        total = math.fsum(seen.mixture[name] for name in rest)
+        lines.append(f"other {len(rest)} domains: {draw.share(total)}")
+        ax.barh(len(names), total, height=0.62, color="white", edgecolor=MUTED, lw=0.7)
+    ax.set_yticks(np.arange(len(lines)), lines)
+    ax.set_ylim(len(lines) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+
+
+def _marks(ax: Axes, names: list[str], values: Mapping[str, float] | None, marker: str, words: str, colour: str) -> None:
+    """Hollow marks, told apart by their shape."""
+    if values is None:
+        return
+    among = [i for i, name in enumerate(names) if name in values]
+    ax.plot(
+        [values[names[i]] for i in among], among, marker, ms=5, mfc="white", mec=colour, mew=1.3, label=words, zorder=4
+    )
+
+
+def _right_of(ax: Axes) -> float:
+    """Where the axis ends: behind all that is drawn, but a cap far out does not shrink the rest."""
+    own = max((bar.get_x() + bar.get_width() for bar in ax.patches), default=0.0)
+    marks = [x for line in ax.lines if line.get_label() != "cap" for x in np.atleast_1d(line.get_xdata())]
+    marks += [x for line in ax.collections for path in line.get_paths() for x in path.vertices[:, 0]]
+    most = max([own, *(float(x) for x in marks if math.isfinite(x))], default=0.0)
+    return min(1.06 * most, 1.02) if most > 0.0 else 1.0
+
+
+def _columns(ax: Axes, names: list[str], seen: Answer) -> None:
+    """Shares and epochs as numbers, to the right of the bars."""
+    heads = [("share", 1.06)]
+    heads += [("epochs", 1.13)] if seen.epochs else []
+    for words, x in heads:
+        ax.annotate(words, (x, 1.0), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points",
+                    ha="right", fontsize=8, color=MUTED)  # fmt: skip
+    at = ax.get_yaxis_transform()
+    for y, name in enumerate(names):
+        ax.text(1.06, y, draw.share(seen.mixture[name]), transform=at, ha="right", va="center", fontsize=8)
+        if seen.epochs:
+            passes = seen.epochs[name]
+            many = passes > MANY_EPOCHS * (1.0 + 1e-6)
+            ax.text(1.13, y, f"{passes:.2f}" + (" !" if many else ""), transform=at, ha="right", va="center", fontsize=8,
+                    fontweight="bold" if many else "normal")  # fmt: skip

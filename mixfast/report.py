@@ -1,0 +1,200 @@
+"""Reports: one page of HTML that anybody can open, and its figures one by one.
+
+`page` takes whatever is there (a solution or proposal, a law and its runs, a ledger, a loader's schedule) and says what is
+missing. Figures are functions that take an optional ``ax`` and return the Axes. They need matplotlib
+(``pip install 'mixfast[plot]'``); the page without them has tables only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from mixfast import _report_head, _report_html, _report_law_sections, _report_origin, _report_sections
+from mixfast._report_folds import OutOfFold, out_of_fold
+from mixfast._report_html import Missing, Pictures, Section
+from mixfast._report_laws import coefficients, predicted, response
+from mixfast._report_origin import Files
+from mixfast._report_parts import Parts
+from mixfast._report_runs import convergence, held_out
+from mixfast._report_shares import prices, ranges, shares
+from mixfast._report_time import history, schedule
+from mixfast.errors import BackendError
+
+__all__ = [
+    "OutOfFold",
+    "Page",
+    "coefficients",
+    "convergence",
+    "held_out",
+    "history",
+    "out_of_fold",
+    "page",
+    "predicted",
+    "prices",
+    "ranges",
+    "response",
+    "schedule",
+    "shares",
+]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report as one HTML file that loads nothing.
+
+    Attributes
+    ----------
+    html : str
+        The whole document.
+    sections : tuple of str
+        Titles of what is in it.
+    missing : dict of str to str
+        What is not in it: why, and how to get it.
+    warnings : tuple of str
+        What speaks against trusting it, as at the top of the page.
+    """
+
+    html: str = field(repr=False)
+    sections: tuple[str, ...]
+    missing: dict[str, str]
+    warnings: tuple[str, ...]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page; a file that is there is replaced only by a whole new one."""
+        place = Path(path)
+        beside = place.with_name(f".{place.name}.new")
+        try:
+            beside.write_text(self.html, encoding="utf-8", newline="\n")
+            os.replace(beside, place)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook."""
+        from html import escape
+
+        return f'<iframe srcdoc="{escape(self.html)}" width="100%" height="800" style="border: 0"></iframe>'
+
+
+def page(
+    *parts: object,
+    title: str = "Mixture report",
+    eps: float | None = 1e-3,
+    folds: int = 5,
+    seed: int = 0,
+    files: Files = (),
+    call: str | None = None,
+    when: str | None = None,
+) -> Page:
+    """Make a page of whatever is known of a mixture.
+
+    Parameters
+    ----------
+    *parts : objects of mixfast, in any order, at most one of each kind; None is skipped
+        What the page is about: a Solution (`mixfast.solve`), a Proposal (`mixfast.propose`), or a Mixture; beside one of the
+        first two, a Mixture is what it is compared with, for instance what is trained on now. Around it: a Bootstrap or ShareIntervals
+        (intervals), a HeldOut, a Fit (law), the Swarm of its runs, a Region (of a bare Mixture), an ExpertTable, a Ledger, a
+        MixtureSchedule or MixtureSampler.
+    title : str
+    eps : float or None, default 1e-3
+        Of the near-optimal set, in the unit of the objective; None leaves it out.
+    folds, seed : int, default 5 and 0
+        Of the predictions out of fold; those of the fit give the same folds.
+    files : paths, or mapping of path to str, optional
+        Files that all this was read from: the page gives their hashes. A mapping adds words on each, such as its shape.
+    call : str, optional
+        What made the page; by default this call, with the kinds of its parts.
+    when : str, optional
+        The date that is stated; by default today's.
+
+    Returns
+    -------
+    Page
+
+    Raises
+    ------
+    TypeError
+        A part that no page is made of.
+    ValueError
+        Two parts of one kind.
+
+    Notes
+    -----
+    What is missing, matplotlib too, makes the page shorter; it says how to get it. With a law and its swarm, the law is fitted once
+    more for each fold; the near-optimal set costs what `ranges` does. The same parts give the same bytes, but for the date.
+
+    Examples
+    --------
+    >>> import mixfast
+    >>> made = page(mixfast.Mixture(["web", "code"], [0.8, 0.2]), when="2026-01-31")
+    >>> made.sections
+    ('Shares', 'Where this comes from')
+    >>> "prior" in made.missing["Prior"]
+    True
+    """
+    have = Parts.of(parts)
+    ink = Pictures()
+    found, why = _left_out(have, folds, seed)
+    builders: list[Callable[[], Section | Missing]] = [
+        lambda: _report_sections.shares(have, ink),
+        lambda: _report_sections.near_optimal(have, ink, eps),
+        lambda: _report_sections.prices(have, ink),
+        lambda: _report_sections.convergence(have, ink),
+        lambda: _report_sections.held_out(have, ink),
+        lambda: _report_law_sections.predicted(have, ink, found, why),
+        lambda: _report_law_sections.response(have, ink),
+        lambda: _report_law_sections.coefficients(have, ink),
+        lambda: _report_sections.history(have, ink),
+        lambda: _report_sections.schedule(have, ink),
+    ]
+    made = [build() for build in builders]
+    sections = [one for one in made if isinstance(one, Section)]
+    missing = [one for one in made if isinstance(one, Missing)] + _report_sections.lacking(have)
+    if not ink.there:
+        missing.insert(0, Missing("figures", "Figures", "matplotlib is not installed: pip install 'mixfast[plot]'."))
+    if found is None and have.law is not None and have.law.reports:
+        missing.append(Missing("folds", "Predictions of unseen runs", why))
+    kinds = ", ".join(type(one).__name__ for one in parts if one is not None)
+    day = date.today().isoformat() if when is None else when
+    sections.append(_report_origin.section(have, files, call or f"mixfast.report.page({kinds})", day))
+    under = _under(have, day)
+    return Page(
+        _report_html.page(title, under, _report_head.head(have, found), sections, missing),
+        tuple(one.title for one in sections),
+        {one.title: one.why for one in missing},
+        tuple(_report_head.warnings(have, found)),
+    )
+
+
+def _left_out(have: Parts, folds: int, seed: int) -> tuple[OutOfFold | None, str]:
+    """Predictions out of fold, or why there are none."""
+    if have.law is None:
+        return None, ""
+    if have.swarm is None:
+        return None, "The runs are not here. Pass the Swarm of the law; the command: RATIOS METRICS beside --law."
+    try:
+        return out_of_fold(have.law, have.swarm, folds=folds, seed=seed), ""
+    except (ValueError, BackendError) as problem:
+        return None, f"The law could not be fitted without some of its runs: {problem}"
+
+
+def _under(have: Parts, day: str) -> str:
+    """The line under the title."""
+    words = []
+    if have.answer is not None:
+        words.append(f"{len(have.answer.mixture)} domains")
+    elif have.law is not None:
+        words.append(f"{len(have.law.domains)} domains")
+    if have.table is not None:
+        words.append(f"{have.table.n_rows:,} rows")
+    if have.swarm is not None:
+        words.append(f"{len(have.swarm)} runs")
+    if have.law is not None:
+        words.append(f"{len(have.law.metrics)} metrics")
+    if have.ledger is not None:
+        words.append(f"{len(have.ledger.entries)} updates")
+    return " · ".join([*words, day])
