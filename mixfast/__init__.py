@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mixfast import mde as mde
     from mixfast import proposers as proposers
     from mixfast import readers as readers
+    from mixfast import report as report
     from mixfast import reuse as reuse
     from mixfast import sampler as sampler
     from mixfast import score as score
@@ -40,7 +41,7 @@ _LATER = {
     "MixtureSampler": "sampler", "MixtureSchedule": "sampler", "Swarm": "swarm", "design": "designs", "fit": "laws",
     "propose": "proposers",
 }  # fmt: skip
-_MODULES = ("designs", "exporters", "loaders", "mde", "proposers", "readers", "reuse", "sampler", "score")
+_MODULES = ("designs", "exporters", "loaders", "mde", "proposers", "readers", "report", "reuse", "sampler", "score")
 
 
 def __getattr__(name: str) -> Any:

@@ -62,7 +62,10 @@ class Answer:
     @property
     def meaning(self) -> str:
         """The status in a sentence."""
-        return _STATUS.get(self.status, "")
+        words = _STATUS.get(self.status, "")
+        if self.source is None or isinstance(self.source, Solution):
+            return words
+        return f"{words} All of it under the law: how far that holds for runs it has not seen is said below."
 
     @property
     def gap(self) -> float | None:
@@ -117,7 +120,15 @@ class Answer:
             if table.weight is not None:
                 return "nats, as weighted by the rows' own weights"
             return "nats per unit of length" if table.length is not None else "nats per row"
-        return "the objective's unit"
+        return ", ".join(self.units) if len(self.units) == 1 else "the objective's unit"
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """The units of the metrics that a proposal's objective is made of."""
+        if self.source is None or isinstance(self.source, Solution):
+            return ()
+        target, known = self.source._target, getattr(self.source._law, "unit", ())
+        return tuple(dict.fromkeys(known[j] for j in target.used)) if isinstance(known, tuple) and known else ()
 
     def order(self) -> list[str]:
         """Domains by share, the largest first."""
@@ -140,8 +151,12 @@ class Answer:
     def references(self, present: Mixture | None) -> dict[str, dict[str, float]]:
         """The mixtures that this one is held against: the prior, equal shares, and what is trained on at present."""
         uniform = dict.fromkeys(self.mixture.domains, 1.0 / len(self.mixture))
-        out = {} if self.prior is None or _same(self.prior, uniform) else {"prior": self.prior}
-        out["uniform"] = uniform
+        if self.prior is None:
+            out = {"uniform": uniform}
+        else:
+            out = (
+                {"uniform prior": uniform} if _same(self.prior, uniform) else {"prior": self.prior, "uniform": uniform}
+            )
         if present is not None and present is not self.mixture:
             out["present mixture"] = present.as_dict()
         return out

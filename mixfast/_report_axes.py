@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which all kinds of colour vision tell apart. Their greys are alike in part: marks also differ in shape,
-# filling or hatch.
+# After Okabe and Ito's colours, which all kinds of colour vision tell apart, orange darker to be seen as a line. Their greys are alike
+# in part: marks also differ in shape, filling or hatch.
 INK, MUTED, PALE = "#1a1a1a", "#666666", "#d9d9d9"
-BLUE, LIGHT_BLUE, ORANGE, VERMILION = "#0072b2", "#8fc1e3", "#e69f00", "#d55e00"
+BLUE, LIGHT_BLUE, ORANGE, VERMILION = "#0072b2", "#8fc1e3", "#b87700", "#d55e00"
 STACK = (
     ("#0072b2", ""), ("#f5c768", "////"), ("#56b4e9", "...."), ("#d55e00", ""), ("#a8dcc8", "\\\\\\\\"),
     ("#cc79a7", "xxxx"), ("#f0e442", "----"), ("#4d4d4d", ""), ("#bfd8ee", "++++"),
@@ -28,7 +28,8 @@ REST = ("#ffffff", "")
 
 # The 90 % interval of a normal distribution, in standard deviations.
 Z90 = 1.6448536269514722
-WIDTH = 9.0
+# Of a page of 1050 pixels.
+WIDTH = 10.8
 # Beyond this many domains a picture is a wall: the last are put together, and the figure says so.
 MOST_ROWS = 100
 # A longer name would leave no room for what is said of it.
@@ -98,8 +99,9 @@ def panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tupl
     """A new figure with a grid of Axes, row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.07))
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
 
@@ -138,6 +140,20 @@ def percent_axis(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
+
+
+def count_axis(axis: Any) -> None:
+    """Show counts with the suffixes that the command line takes."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda number, _: _count(number)))
+
+
+def _count(number: float) -> str:
+    for power, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if number >= 10 * power or (number >= power and power > 1e3):
+            return f"{number / power:.4g}{suffix}"
+    return f"{number:.6g}"
 
 
 def share(value: float) -> str:

@@ -96,9 +96,9 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
         for part in law.parts:
             x = np.ascontiguousarray(law._inputs(part.law, shares))
             closed = getattr(part.law, "left_out", None) if len(x) > _SETTLED_RUNS else None
-            if closed is not None and not np.array_equal(getattr(part.law, "_x", None), x):
+            if closed is not None and not np.array_equal(getattr(part.law, "_x", ()), x):
                 closed = None  # it speaks of its own runs, and these are others
-            columns, own = list(part.columns), list(part.own)
+            columns, own = np.array(part.columns, dtype=np.int64), list(part.own)
             for train, test in swarm.folds(min(folds, open_runs), seed=seed):
                 if closed is not None:
                     values, sds = closed(test)

@@ -46,7 +46,7 @@ def head(parts: Parts, found: OutOfFold | None) -> str:
     if doubts:
         out += "<h3>Warnings</h3>" + html.bullets(doubts, "warnings")
     if answer is not None:
-        blocks = [_values(answer, parts), _changes(answer, parts), _limits(answer)]
+        blocks = [_values(answer, parts), *_all_changes(answer, parts), _limits(answer)]
         out += '<div class="pair">' + "".join(f"<div>{block}</div>" for block in blocks if block) + "</div>"
     return out
 
@@ -77,7 +77,7 @@ def scores_of(parts: Parts, found: OutOfFold | None) -> Sequence[MetricReport]:
 
 def number(value: float | None, digits: int = 5) -> str:
     """A number in a few characters; a dash where there is none."""
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}g}"
 
 
 def points(change: float) -> str:
@@ -89,7 +89,7 @@ def points(change: float) -> str:
 
 
 def _card(what: str, value: str, more: str = "", *, doubt: bool = False) -> str:
-    sub = f'<div class="sub">{html.prose(more)}</div>' if more else ""
+    sub = f'<span class="sub">{html.prose(more)}</span>' if more else ""
     return f"<div{' class=' + chr(34) + 'doubt' + chr(34) if doubt else ''}><dt>{html.text(what)}</dt><dd>{html.text(value)}{sub}</dd></div>"
 
 
@@ -103,18 +103,22 @@ def _cards(answer: Answer, parts: Parts) -> list[str]:
         kl = f"; with {answer.kl:g} x KL to the prior" if answer.kl > 0.0 else ""
         cards.append(_card("value", f"{answer.source.value:.6g}", f"{answer.unit}{kl}"))
         values = answer.compared(answer.references(parts.present))
-        for name in ("prior", "uniform", "present mixture"):
-            if name in values:
+        gain = getattr(answer.source, "gain", None)
+        for name in values:
+            # The gain of a proposal says it of the prior, with its uncertainty.
+            if name != "this mixture" and (gain is None or "prior" not in name):
                 change = values["this mixture"] - values[name]
                 cards.append(_card(f"loss against {name}", f"{change:+.4g}", "negative is better", doubt=change > 0.0))
     gain = getattr(answer.source, "gain", None)
     if gain is not None:
         sd = "" if gain.sd is None else f"± {gain.sd:.2g}, one standard deviation of two new runs"
-        cards.append(_card("expected gain over prior", f"{gain.value:+.4g}", sd, doubt=gain.value <= (gain.sd or 0.0)))
+        over = "equal shares" if answer.prior is None else "prior"
+        cards.append(
+            _card(f"expected gain over {over}", f"{gain.value:+.4g}", sd, doubt=gain.value <= (gain.sd or 0.0))
+        )
     cards.append(_card("domains with a share", f"{used} of {len(answer.mixture)}"))
     if answer.epochs:
-        name = max(answer.epochs, key=lambda key: answer.epochs[key])  # type: ignore[index]
-        most = answer.epochs[name]
+        name, most = max(answer.epochs.items(), key=lambda item: item[1])
         cards.append(_card("most epochs", f"{most:.2f}", draw.shortened(name, 40), doubt=_many(most)))
     return cards
 
@@ -125,10 +129,10 @@ def _law_cards(scores: Sequence[MetricReport]) -> list[str]:
     from mixfast.laws._report import mean_known
 
     rank = mean_known([one.spearman for one in scores])
-    bad = sum(not one.r2 > 0.0 for one in scores)
+    bad = sum(one.runs > 0 and not one.r2 > 0.0 for one in scores)
     return [
         _card("law, rank correlation", number(rank, 3), f"mean over {len(scores)} metrics, runs not seen"),
-        _card("metrics beyond the law", f"{bad} of {len(scores)}", "predicted no better than by their mean", doubt=bad > 0),
+        _card("metrics the law misses", f"{bad} of {len(scores)}", "predicted no better than by their mean", doubt=bad > 0),
     ]  # fmt: skip
 
 
@@ -140,20 +144,26 @@ def _values(answer: Answer, parts: Parts) -> str:
     if len(values) < 2:
         return ""
     own = values["this mixture"]
-    rows = [[name, f"{value:.6g}", "" if name == "this mixture" else f"{value - own:+.4g}"] for name, value in values.items()]
+    rows = [
+        [name, f"{value:.6g}", "" if name == "this mixture" else f"{value - own:+.4g}"]
+        for name, value in values.items()
+    ]
     what = "objective without KL term" if answer.kl > 0.0 else "objective"
-    return "<h3>Value</h3>" + html.table(["mixture", what, "difference"], rows, caption=f"In {answer.unit}; less is better.")
+    return "<h3>Value</h3>" + html.table(
+        ["mixture", what, "difference"], rows, caption=f"In {answer.unit}; less is better."
+    )
 
 
-def _changes(answer: Answer, parts: Parts) -> str:
+def _all_changes(answer: Answer, parts: Parts) -> Iterator[str]:
+    if answer.prior is not None:
+        yield _changes(answer, answer.prior, "prior")
     if parts.present is not None:
-        against: Mapping[str, float] = parts.present
-        words = "present mixture"
-    elif answer.prior is not None:
-        against, words = answer.prior, "prior"
-    else:
-        against = dict.fromkeys(answer.mixture.domains, 1.0 / len(answer.mixture))
-        words = "uniform"
+        yield _changes(answer, parts.present, "present mixture")
+    if answer.prior is None and parts.present is None:
+        yield _changes(answer, dict.fromkeys(answer.mixture.domains, 1.0 / len(answer.mixture)), "uniform mixture")
+
+
+def _changes(answer: Answer, against: Mapping[str, float], words: str) -> str:
     names = [*answer.mixture.domains, *(name for name in against if name not in answer.mixture)]
     moved = sorted(names, key=lambda name: -abs(answer.mixture.get(name, 0.0) - against.get(name, 0.0)))
     rows = [
@@ -164,7 +174,7 @@ def _changes(answer: Answer, parts: Parts) -> str:
     total = 0.5 * math.fsum(abs(answer.mixture.get(name, 0.0) - against.get(name, 0.0)) for name in names)
     caption = f"{draw.share(total)} of the tokens change hands in all."
     return f"<h3>Biggest changes against the {words}</h3>" + html.table(
-        ["domain", words, "this mixture", "points"], rows, caption=caption
+        ["domain", words.removesuffix(" mixture"), "here", "points"], rows, caption=caption
     )
 
 
@@ -176,7 +186,9 @@ def _limits(answer: Answer) -> str:
         return title + html.paragraph("A search knows no prices of limits.", "soft")
     if not answer.prices:
         return title + html.paragraph("None: the limits cost nothing.", "soft")
-    rows = [[one.name, f"{one.limit} {draw.share(one.value)}", f"{one.price / 100.0:.2g}"] for one in answer.prices[:_FIRST]]
+    rows = [
+        [one.name, f"{one.limit} {draw.share(one.value)}", f"{one.price / 100.0:.2g}"] for one in answer.prices[:_FIRST]
+    ]
     more = len(answer.prices) - len(rows)
     caption = "Saved per percentage point by which the limit gives way." + (f" {more} more bind." if more else "")
     return title + html.table(["domain or group", "limit", "price"], rows, caption=caption)
@@ -201,6 +213,8 @@ def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
         worst = sorted(wide, key=lambda name: -wide[name])
         named = listing(f"{name} ({100.0 * wide[name]:.0f} points)" for name in worst)
         yield f"Wide intervals, the data do not settle these shares: {named}."
+    if len(answer.units) > 1:
+        yield f"The objective puts metrics of different units together ({'; '.join(answer.units)}): the larger numbers decide."
     held = getattr(answer.source, "held", ())
     if held:
         yield f"No run had a share of {listing(held)}: kept at the prior share, for nothing is known of it."

@@ -37,10 +37,10 @@ figure { margin: 14px 0 10px; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { max-width: 90ch; margin-top: 4px; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 10px; margin: 18px 0 8px; padding: 0; }
-.facts div { background: var(--tint); border: 1px solid var(--line); border-radius: 4px; padding: 8px 12px; }
+.facts > div { background: var(--tint); border: 1px solid var(--line); border-radius: 4px; padding: 8px 12px; }
 .facts dt { font-size: 12px; color: var(--soft); }
 .facts dd { margin: 0; font-size: 18px; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.facts .sub { font-size: 12px; font-weight: 400; color: var(--soft); }
+.facts .sub { display: block; font-size: 12px; font-weight: 400; color: var(--soft); }
 .doubt dd::before { content: "! "; }
 .doubt { border-left: 4px solid var(--ink) !important; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 4px 36px; }
@@ -52,7 +52,7 @@ ul.warnings li::before { content: "! "; font-weight: 700; }
 table { border-collapse: collapse; font-size: 13px; margin: 6px 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: 4px; }
 th, td { padding: 2px 12px 2px 0; text-align: right; border-bottom: 1px solid #ececec; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 9em; max-width: 34em; }
+th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 15em; max-width: 34em; }
 td.text, th.text { text-align: left; overflow-wrap: anywhere; }
 th { font-weight: 600; border-bottom: 1px solid #9a9a9a; vertical-align: bottom; }
 tr.rest td { font-style: italic; }
@@ -62,8 +62,8 @@ code, pre { font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, "De
 pre, code { overflow-wrap: anywhere; white-space: pre-wrap; }
 @media print {
   body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; }
-  h2 { break-after: avoid; } figure, .facts div, tr { break-inside: avoid; } .scroll { overflow: visible; }
-  summary { display: none; } details > :not(summary) { display: block; }
+  h2 { break-after: avoid; } figure, .facts > div, tr { break-inside: avoid; } .scroll { overflow: visible; }
+  summary { display: none; } details::details-content { content-visibility: visible; display: block; }
 }
 """
 
@@ -167,7 +167,7 @@ class Pictures:
 def page(title: str, under: str, head: str, sections: Sequence[Section], missing: Sequence[Missing]) -> str:
     """The whole document."""
     links = [*sections, *([Section("missing", "Not in this report", "")] if missing else [])]
-    nav = "".join(f'<a href="#{one.anchor}">{text(one.title)}</a>' for one in links)
+    nav = " ".join(f'<a href="#{one.anchor}">{text(one.title)}</a>' for one in links)
     body = "".join(
         f'<section id="{one.anchor}"><h2><a href="#{one.anchor}">{text(one.title)}</a></h2>{one.body}</section>\n'
         for one in sections

@@ -43,19 +43,17 @@ def predicted(parts: Parts, ink: Pictures, found: OutOfFold | None, why: str) ->
         body += ink.of(
             lambda: _grid_of_metrics(found, shown),
             f"Predicted against measured for {len(shown)} metrics; points on the diagonal are predicted exactly.",
-            "Each point is a run that the law had not seen; bars are 90 % intervals."
+            "Each point is a run that the law had not seen; bars are 90 % intervals, triangles at the edge predictions further out."
             + (f" {more} more metrics are in the table only." if more else ""),
         )
     rows = [
         [one.metric, one.law, str(one.runs), number(one.rmse, 4), number(one.sd, 4), number(one.spearman, 3), number(one.r2, 3),
-         number(one.optimism, 2), "–" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
+         number(one.optimism, 2), "-" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
         for one in scores
     ]  # fmt: skip
     header = ["metric", "law", "runs", "rmse", "its sd", "Spearman", "R²", "optimism", "90 % hit"]
-    caption = (
-        "On runs left out. Optimism: how much better than true the best-predicted runs looked. 90 % hit: how often the interval held."
-    )
-    body += html.table(header, rows, words=[1], caption=caption)
+    caption = "On runs left out. Optimism: how much better than true the best-predicted runs looked. 90 % hit: how often the interval held."
+    body += _opened("Scores", html.table(header, rows, words=[1], caption=caption), len(rows) <= _METRICS)
     if found is None:
         body += html.paragraph(f"No figure: {why}", "soft")
     body += _expected(parts)
@@ -77,7 +75,7 @@ def response(parts: Parts, ink: Pictures) -> Section | Missing:
         x = np.array([0.0, base[k], min(2.0 * base[k], 1.0), reach[k]])
         value, sd = laws.curve(law, target, base, k, x)
         spread.append(float(np.ptp(value)))
-        error = "–" if sd is None else number(float(draw.Z90 * sd[1]), 2)
+        error = "-" if sd is None else number(float(draw.Z90 * sd[1]), 2)
         rows.append([name, draw.share(float(base[k])), number(value[1]), error,
                      *(f"{change:+.3g}" for change in (value[[0, 2, 3]] - value[1]).tolist()), draw.share(reach[k])])  # fmt: skip
     order = np.argsort(-np.array(spread), kind="stable")
@@ -121,7 +119,9 @@ def coefficients(parts: Parts, ink: Pictures) -> Section | Missing:
         "Filled: more of the domain makes the metric better. Hollow: worse. Areas are to the scale of each metric.",
     )
     rows = [[name, *(f"{value / 100.0:+.2g}" for value in slopes[:, k])] for k, name in enumerate(law.domains)]
-    listed = html.table(["domain", *law.metrics], rows, caption="Change of the metric, in its unit, for one point more of share.")
+    listed = html.table(
+        ["domain", *law.metrics], rows, caption="Change of the metric, in its unit, for one point more of share."
+    )
     body += html.folded("All slopes as numbers", listed) if ink.there else listed
     own = _log_linear(law)
     if own:
@@ -156,7 +156,13 @@ def _expected(parts: Parts) -> str:
         for j, name in enumerate(law.metrics)
     ]  # fmt: skip
     header = ["metric", "unit", "at this mixture", "± sd", f"at {words}", "difference", "better is"]
-    return "<h3>What the law expects</h3>" + html.table(header, rows, words=[1, 6])
+    listed = html.table(header, rows, words=[1, 6])
+    return _opened("What the law expects of each metric", listed, len(rows) <= _METRICS)
+
+
+def _opened(title: str, listed: str, short: bool) -> str:
+    """A table under a title, or where it is long, behind it."""
+    return f"<h3>{html.text(title)}</h3>{listed}" if short else html.folded(title, listed)
 
 
 def _grid_of_metrics(found: OutOfFold, shown: tuple[str, ...]) -> Figure:
@@ -164,6 +170,7 @@ def _grid_of_metrics(found: OutOfFold, shown: tuple[str, ...]) -> Figure:
         figure, axes = _grid(len(shown), 2.9)
         for ax, metric in zip(axes, shown, strict=False):
             laws.predicted(found, metric, ax=ax)
+        _outer_labels(axes, len(shown))
     return figure
 
 
@@ -172,7 +179,7 @@ def _grid_of_domains(parts: Parts, target: Target, shown: list[str]) -> Figure:
     with draw.style():
         figure, axes = _grid(len(shown), 2.3)
         for ax, name in zip(axes, shown, strict=False):
-            laws.response(parts.law, name, objective=target, at=at, swarm=parts.swarm, ax=ax)  # type: ignore[arg-type]
+            laws.respond(parts.law, name, target, at, parts.swarm, ax)
         # One scale, so that what matters more looks so.
         low, high = (pick(ax.get_ylim()[side] for ax in axes[: len(shown)]) for side, pick in ((0, min), (1, max)))
         for ax in axes[: len(shown)]:
@@ -183,10 +190,21 @@ def _grid_of_domains(parts: Parts, target: Target, shown: list[str]) -> Figure:
 def _grid(count: int, height: float) -> tuple[Figure, list[Any]]:
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    figure, axes = draw.panels(rows, columns, height * rows, draw.WIDTH * columns / _COLUMNS + (0.6 if columns < _COLUMNS else 0.0))
+    figure, axes = draw.panels(
+        rows, columns, height * rows, draw.WIDTH * columns / _COLUMNS + (0.6 if columns < _COLUMNS else 0.0)
+    )
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes
+
+
+def _outer_labels(axes: list[Any], count: int) -> None:
+    """Words on the axes at the edge of the grid only."""
+    for place, ax in enumerate(axes[:count]):
+        if place % _COLUMNS:
+            ax.set_ylabel("")
+        if place + _COLUMNS < count:
+            ax.set_xlabel("")
 
 
 def _log_linear(law: Any) -> tuple[list[str], list[list[str]]] | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixfast import _report_axes as draw
 from mixfast._report_answer import base_of
-from mixfast._report_axes import BLUE, INK, MUTED, ORANGE
+from mixfast._report_axes import BLUE, INK, MUTED, VERMILION
 from mixfast._target import Objective, Target, resolve
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ Matrix = NDArray[np.float64]
 
 # Points of a curve, and the share that is moved to a domain where a law has no gradient, as trees have none.
 _POINTS, _MOVE = 61, 0.05
+# Inches of a square of the map, and for the names around it.
+_CELL, _MARGIN = 0.3, 3.0
 # How far a curve goes where no runs say how far they went.
 _LEAST_SPAN = 0.3
 
@@ -42,6 +44,7 @@ def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib Axes
+        Hollow triangles at the edge: predictions further out than half the range of what was measured.
 
     Raises
     ------
@@ -58,14 +61,23 @@ def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
     with draw.style(ax):
         ax = draw.axes(ax, 4.0, 4.4)
         if truth.size:
-            ends = [min(truth.min(), guess.min()), max(truth.max(), guess.max())]
+            ends = [truth.min(), truth.max()]
             ax.plot(ends, ends, "-", color=MUTED, lw=0.8)
+            # One wild guess, or an interval far wider than the data, would press all others together.
+            room = 0.5 * (ends[1] - ends[0]) or 1.0
+            low, high = ends[0] - room, ends[1] + room
             bars = np.where(np.isfinite(sd), draw.Z90 * sd, 0.0)
-            ax.vlines(truth, guess - bars, guess + bars, color="#b8cfe0", lw=0.9)
-            ax.plot(truth, guess, "o", color=BLUE, ms=3.2, mew=0)
-            # Errors far wider than the data would hide it.
-            room = 0.35 * (ends[1] - ends[0]) or 1.0
-            ax.set_ylim(ends[0] - room, ends[1] + room)
+            _uprights(ax, truth, guess - bars, guess + bars, color="#b8cfe0", lw=0.9)
+            inside = (guess >= low) & (guess <= high)
+            ax.plot(truth[inside], guess[inside], "o", color=BLUE, ms=3.4, mew=0)
+            for out, marker, edge in ((guess > high, "^", high), (guess < low, "v", low)):
+                if out.any():
+                    ax.plot(truth[out], np.full(int(out.sum()), edge), marker, mfc="white", mec=VERMILION, mew=1.2, ms=6,
+                            clip_on=False)  # fmt: skip
+            drawn = np.r_[ends, (guess - bars)[inside], (guess + bars)[inside], guess[inside]]
+            pad = 0.04 * (ends[1] - ends[0]) or 0.5
+            bottom = low if (guess < low).any() else max(low, drawn.min() - pad)
+            ax.set_ylim(bottom, high if (guess > high).any() else min(high, drawn.max() + pad))
         ax.set_title(f"{draw.label(metric, 30)}\n{score.law}, Spearman {score.spearman:.3f}, rmse {score.rmse:.3g}",
                      loc="left", fontsize=8.5)  # fmt: skip
         ax.set_xlabel("measured")
@@ -110,7 +122,13 @@ def response(
     """
     if domain not in law.domains:
         raise ValueError(f"no domain {domain!r} in the law; there are: {', '.join(law.domains)}")
-    target = objective if isinstance(objective, Target) else resolve(objective, law)
+    return respond(law, domain, resolve(objective, law), at, swarm, ax)
+
+
+def respond(
+    law: Fit, domain: str, target: Target, at: Mapping[str, float] | None, swarm: Swarm | None, ax: Axes | None
+) -> Axes:
+    """Draw the response of an objective whose weights are known."""
     base, _ = base_of(law, at)
     k = law.domains.index(domain)
     seen = _seen(swarm, domain)
@@ -119,14 +137,17 @@ def response(
     with draw.style(ax):
         ax = draw.axes(ax, 3.2, 4.4)
         if sd is not None:
-            ax.fill_between(x, value - draw.Z90 * sd, value + draw.Z90 * sd, color="#dbe9f4", lw=0, label="90 % interval")
+            ax.fill_between(
+                x, value - draw.Z90 * sd, value + draw.Z90 * sd, color="#dbe9f4", lw=0, label="90 % interval"
+            )
         known = np.ones(x.size, dtype=bool) if seen is None else (x >= seen.min()) & (x <= seen.max())
         ax.plot(x, value, "--", color=BLUE, lw=1.0)
         ax.plot(x[known], value[known], "-", color=BLUE, lw=1.8)
         here = int(np.searchsorted(x, base[k]))
         ax.plot(x[here], value[here], "o", mfc="white", mec=INK, mew=1.4, ms=6, zorder=4)
         if seen is not None:
-            ax.plot(seen, np.zeros(seen.size), "|", color=MUTED, ms=5, alpha=0.6, transform=ax.get_xaxis_transform())
+            low, high = np.zeros(seen.size), np.full(seen.size, 0.03)
+            _uprights(ax, seen, low, high, color=MUTED, lw=0.8, transform=ax.get_xaxis_transform())
         ax.set_title(draw.label(domain, 30), loc="left")
         draw.percent_axis(ax.xaxis)
         ax.set_xlim(-0.02 * x[-1], 1.02 * x[-1])
@@ -163,17 +184,20 @@ def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | 
     size = np.sqrt(np.abs(better) / np.where(scale > 0.0, scale, 1.0))[:, order]
     helps = better[:, order] > 0.0
     with draw.style(ax):
-        from matplotlib.collections import PatchCollection
-        from matplotlib.patches import Rectangle
+        from matplotlib.patches import PathPatch
+        from matplotlib.path import Path
 
         rows, columns = len(order), len(law.metrics)
-        ax = draw.axes(ax, draw.height_of(rows, 2.6), min(draw.WIDTH, 3.4 + 0.27 * columns))
-        for mask, face, edge, name in ((helps, BLUE, BLUE, "helps"), (~helps, "white", ORANGE, "hurts")):
-            boxes = [
-                Rectangle((j - 0.45 * size[j, i], i - 0.45 * size[j, i]), 0.9 * size[j, i], 0.9 * size[j, i])
-                for j, i in np.argwhere(mask & (size > 0.02))
-            ]
-            ax.add_collection(PatchCollection(boxes, facecolor=face, edgecolor=edge, linewidth=1.1))
+        cell = min(_CELL, (draw.WIDTH - _MARGIN) / columns)
+        ax = draw.axes(ax, cell * rows + _MARGIN, cell * columns + _MARGIN)
+        for mask, face, edge, name in ((helps, BLUE, BLUE, "helps"), (~helps, "white", VERMILION, "hurts")):
+            boxed = np.argwhere(mask & (size > 0.02))
+            if len(boxed):
+                # One path, not thousands of patches: the page stays small.
+                corners = np.array([[-0.45, -0.45], [0.45, -0.45], [0.45, 0.45], [-0.45, 0.45]])
+                boxes = boxed[:, None, :] + size[boxed[:, 0], boxed[:, 1]][:, None, None] * corners
+                path = Path.make_compound_path_from_polys(boxes)
+                ax.add_patch(PathPatch(path, facecolor=face, edgecolor=edge, linewidth=1.1))
             ax.plot([], [], "s", mfc=face, mec=edge, mew=1.2, ms=7, label=f"more of it {name}")
         ax.set_xticks(np.arange(columns), [draw.label(name) for name in law.metrics], rotation=55, ha="right",
                       rotation_mode="anchor")  # fmt: skip
@@ -224,6 +248,12 @@ def effects(law: Fit, base: Vector) -> Matrix:
     moved = (1.0 - _MOVE) * base + _MOVE * np.eye(base.size)
     values = np.asarray(law.predict(np.vstack([base, moved])), dtype=np.float64)
     return (values[1:] - values[0]).T / _MOVE
+
+
+def _uprights(ax: Axes, x: Vector, low: Vector, high: Vector, **look: Any) -> None:
+    """Upright lines as one path: a page with a path for each of thousands of runs would be megabytes."""
+    none = np.full(x.size, np.nan)
+    ax.plot(np.c_[x, x, none].ravel(), np.c_[low, high, none].ravel(), "-", **look)
 
 
 def _seen(swarm: Swarm | None, domain: str) -> Vector | None:

@@ -79,7 +79,8 @@ def _arrays(parts: Parts) -> list[tuple[str, str, list[Any]]]:
     table: Any = parts.table
     if table is not None:
         shape = f"{table.n_rows:,} rows x {table.n_domains:,} domains, {table.n_groups} groups, {table.dtype}"
-        out.append(("table", shape, [table.values] if table.device == "cpu" else []))
+        own = [table.values, table.row_weight, table.group_offsets] + ([table.target] if table.kind == "mse" else [])
+        out.append(("table", shape, own if table.device == "cpu" else []))
     if parts.swarm is not None:
         runs, domains = parts.swarm.ratios.shape
         out.append(("ratios", f"{runs} runs x {domains} domains", [parts.swarm.ratios]))

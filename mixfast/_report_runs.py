@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mixfast.solver import HeldOut
 
 # An expert far worse than all mixtures would press them together: it is drawn at the edge, with its loss.
-_FAR = 1.4
+_FAR = 1.5
 
 
 def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
@@ -39,13 +39,15 @@ def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
         matplotlib is not installed.
     """
     with draw.style(ax):
+        from matplotlib.ticker import MaxNLocator
+
         ax = draw.axes(ax, 3.0)
         trace = answer.trace
         step = np.arange(1, len(trace) + 1)
         gaps = np.array([line.gap for line in trace], dtype=np.float64)
         ax.set_xlabel("step")
         # The axis counts steps: halves of them mean nothing.
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
         if not np.isfinite(gaps).any():
             ax.plot(step, [line.value for line in trace], "-o", color=BLUE, ms=4)
@@ -129,5 +131,5 @@ def _edge(report: HeldOut, losses: np.ndarray) -> float:
     best = float(losses.min())
     close = [row.held_out_loss for row in report.rows if _kind(row) != "single expert"]
     experts = sorted(row.held_out_loss for row in report.rows if _kind(row) == "single expert")
-    far = max([*close, *experts[: (len(experts) + 1) // 2]], default=best)
+    far = max([*close, *experts[: max(3 * len(experts) // 4, 1)]], default=best)
     return best + _FAR * (far - best) if math.isfinite(far) and far > best else math.inf

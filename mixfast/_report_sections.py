@@ -16,6 +16,8 @@ from mixfast.solution import Solution
 if TYPE_CHECKING:
     from mixfast._report_parts import Parts
 
+# Ranges need the Hessian over all domains and two searches for each.
+_MOST_RANGED = 500
 _NO_MIXTURE = (
     "There is no mixture. Solve a table (mixfast.solve) or fit and propose (mixfast.fit, mixfast.propose), and pass the result; "
     "the command does so for a TABLE, for RATIOS METRICS, or for --law."
@@ -110,6 +112,9 @@ def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Mi
     if eps is None:
         return Missing("near-optimal", title, "It was declined: eps=None, or --no-ranges.")
     source = answer.source
+    if len(answer.mixture) > _MOST_RANGED:
+        why = f"With more than {_MOST_RANGED} domains it costs more than all the rest: solution.ranges(eps, domains=[...]) of those that matter."
+        return Missing("near-optimal", title, why)
     try:
         found = source.ranges(eps)
     except ValueError as problem:
@@ -120,7 +125,11 @@ def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Mi
     words = f"{widest} can be anything from {draw.share(low)} to {draw.share(high)}"
     body = html.paragraph(
         f"Within {eps:g} of the objective, all others adjusting, {words}. A wide range is freedom: choose by price or licence. "
-        + ("These are mixtures that the search looked at." if answer.gap is None else "The true range is at least as wide.")
+        + (
+            "These are mixtures that the search looked at."
+            if answer.gap is None
+            else "The true range is at least as wide."
+        )
     )
     body += ink.of(
         lambda: _report_shares.ranges(source, eps, ranges=found),
@@ -157,7 +166,9 @@ def prices(parts: Parts, ink: Pictures) -> Section | Missing:
     body += html.bullets([price.text for price in found[: draw.MOST_ROWS]])
     if isinstance(source, Solution):
         cost = source.value - source.unconstrained.value
-        body += html.paragraph(f"All limits together cost {max(cost, 0.0):.4g} {answer.unit}: the value without any is {source.unconstrained.value:.6g}.")
+        body += html.paragraph(
+            f"All limits together cost {max(cost, 0.0):.4g} {answer.unit}: the value without any is {source.unconstrained.value:.6g}."
+        )
     return Section("prices", title, body)
 
 
@@ -179,7 +190,13 @@ def convergence(parts: Parts, ink: Pictures) -> Section | Missing:
     )
     looked = "rows" if isinstance(source, Solution) else "points or metrics"
     rows = [
-        [str(i), f"{step.rows:,}", f"{step.domains:,}", f"{step.value:.8g}", "–" if math.isnan(step.gap) else f"{step.gap:.1e}"]
+        [
+            str(i),
+            f"{step.rows:,}",
+            f"{step.domains:,}",
+            f"{step.value:.8g}",
+            "-" if math.isnan(step.gap) else f"{step.gap:.1e}",
+        ]
         for i, step in enumerate(trace, start=1)
     ]
     listed = html.table(["step", f"{looked} looked at", "domains in play", "value", "gap"], rows)
@@ -205,7 +222,10 @@ def held_out(parts: Parts, ink: Pictures) -> Section | Missing:
         f"Held-out losses of {len(report.rows)} mixtures and experts; {best.name} is best.",
         "Filled: fitted mixtures. Squares: baselines. Circles: single experts. Ticks: the loss on the fitted rows.",
     )
-    rows = [[row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}", "yes" if row.fitted else ""] for row in report.rows]
+    rows = [
+        [row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}", "yes" if row.fitted else ""]
+        for row in report.rows
+    ]
     listed = html.table(["mixture", "on the fitted rows", "held out", "fitted"], rows)
     body += html.folded("All losses as numbers", listed) if ink.there else listed
     return Section("held-out", title, body)
@@ -231,10 +251,13 @@ def history(parts: Parts, ink: Pictures) -> Section | Missing:
         for entry in entries
     ]  # fmt: skip
     header = ["when", "kind", "domains", "frozen", "runs", "predicted loss", "changes", "why"]
-    body += html.table(header, rows, words=[6, 7], caption="Runs: advised, of those of a full recomputation. Loss: against that.")
+    body += html.table(
+        header, rows, words=[6, 7], caption="Runs: advised, of those of a full recomputation. Loss: against that."
+    )
     names = list(dict.fromkeys(name for entry in reversed(entries) for name in entry.mixture))
     grid = [
-        [name, *(draw.share(entry.mixture[name]) if name in entry.mixture else "" for entry in entries)] for name in names
+        [name, *(draw.share(entry.mixture[name]) if name in entry.mixture else "" for entry in entries)]
+        for name in names
     ]
     listed = html.table(["domain", *(entry.when[:10] for entry in entries)], grid)
     return Section("history", title, body + html.folded("All shares after every update", listed))
@@ -265,13 +288,15 @@ def schedule(parts: Parts, ink: Pictures) -> Section | Missing:
 
 
 def _span(ends: tuple[float, float] | None) -> str:
-    return "" if ends is None else f"{100 * max(ends[0], 0.0):.1f} – {100 * ends[1]:.1f}%"
+    return "" if ends is None else f"{100 * max(ends[0], 0.0):.1f} - {100 * ends[1]:.1f}%"
 
 
 def _changed(changes: tuple[dict[str, object], ...]) -> str:
     parts = []
     for change in changes:
-        rest = [f"{value if isinstance(value, str) else _flat(value)}" for key, value in change.items() if key != "change"]
+        rest = [
+            f"{value if isinstance(value, str) else _flat(value)}" for key, value in change.items() if key != "change"
+        ]
         parts.append(f"{change.get('change', '')} {'; '.join(rest)}".strip())
     return ", ".join(parts)
 

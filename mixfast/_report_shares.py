@@ -80,9 +80,9 @@ def shares(
             limits = [seen.caps[names[i]] for i in capped]
             # Triangles whose tip touches the cap from the right: as far as this and no further.
             ax.plot(limits, capped, marker=4, color=draw.VERMILION, ms=6, ls="none", label="cap")
-        right = _right_of(ax)
-        ax.set_xlim(0.0, right)
-        _names(ax, names, rest, seen)
+        # A cap far out does not shrink the rest.
+        marked = (seen.prior or {}, {} if present is None else present, {name: end[1] for name, end in ends.items()})
+        _names(ax, names, rest, seen, most=max(values.get(name, 0.0) for values in marked for name in names))
         draw.percent_axis(ax.xaxis)
         ax.set_xlabel("share of the training tokens")
         ax.grid(axis="x")
@@ -123,7 +123,7 @@ def ranges(
     seen = Answer.of(answer)
     if seen.source is None and ranges is None:
         raise TypeError("ranges are known of a Solution or a Proposal; got a Mixture")
-    found = dict(ranges) if ranges is not None or seen.source is None else seen.source.ranges(eps)
+    found: Any = ranges if seen.source is None or ranges is not None else seen.source.ranges(eps)
     with draw.style(ax):
         names, rest = _shown(seen)
         ax = draw.axes(ax, draw.height_of(len(names) + bool(rest)))
@@ -131,8 +131,7 @@ def ranges(
         low, high = (np.array([found[name][side] for name in names]) for side in (0, 1))
         ax.barh(place, high - low, left=low, height=0.5, color=PALE, edgecolor=MUTED, lw=0.7, label=f"within {eps:g}")
         ax.plot([seen.mixture[name] for name in names], place, "o", color=BLUE, ms=4.5, label="this mixture")
-        ax.set_xlim(0.0, _right_of(ax))
-        _names(ax, names, rest, seen)
+        _names(ax, names, rest, seen, most=float(high.max()))
         draw.percent_axis(ax.xaxis)
         ax.set_xlabel(f"share, while the objective stays within {eps:g} of the best found")
         ax.grid(axis="x")
@@ -201,18 +200,24 @@ def _shown(seen: Answer) -> tuple[list[str], list[str]]:
     return order[: draw.MOST_ROWS], order[draw.MOST_ROWS :]
 
 
-def _names(ax: Axes, names: list[str], rest: list[str], seen: Answer) -> None:
+def _names(ax: Axes, names: list[str], rest: list[str], seen: Answer, most: float) -> None:
+    """The lines' names, the one of those put together, and an axis that ends behind all shares."""
+    most = max(most, *seen.mixture.values())
     lines = [draw.label(name) for name in names]
     if rest:
         total = math.fsum(seen.mixture[name] for name in rest)
+        most = max(most, total)
         lines.append(f"other {len(rest)} domains: {draw.share(total)}")
         ax.barh(len(names), total, height=0.62, color="white", edgecolor=MUTED, lw=0.7)
     ax.set_yticks(np.arange(len(lines)), lines)
     ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
+    ax.set_xlim(0.0, min(1.06 * most, 1.02) or 1.0)
 
 
-def _marks(ax: Axes, names: list[str], values: Mapping[str, float] | None, marker: str, words: str, colour: str) -> None:
+def _marks(
+    ax: Axes, names: list[str], values: Mapping[str, float] | None, marker: str, words: str, colour: str
+) -> None:
     """Hollow marks, told apart by their shape."""
     if values is None:
         return
@@ -222,27 +227,18 @@ def _marks(ax: Axes, names: list[str], values: Mapping[str, float] | None, marke
     )
 
 
-def _right_of(ax: Axes) -> float:
-    """Where the axis ends: behind all that is drawn, but a cap far out does not shrink the rest."""
-    own = max((bar.get_x() + bar.get_width() for bar in ax.patches), default=0.0)
-    marks = [x for line in ax.lines if line.get_label() != "cap" for x in np.atleast_1d(line.get_xdata())]
-    marks += [x for line in ax.collections for path in line.get_paths() for x in path.vertices[:, 0]]
-    most = max([own, *(float(x) for x in marks if math.isfinite(x))], default=0.0)
-    return min(1.06 * most, 1.02) if most > 0.0 else 1.0
-
-
 def _columns(ax: Axes, names: list[str], seen: Answer) -> None:
     """Shares and epochs as numbers, to the right of the bars."""
-    heads = [("share", 1.06)]
-    heads += [("epochs", 1.13)] if seen.epochs else []
+    heads = [("share", 1.065)]
+    heads += [("epochs", 1.14)] if seen.epochs else []
     for words, x in heads:
         ax.annotate(words, (x, 1.0), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points",
                     ha="right", fontsize=8, color=MUTED)  # fmt: skip
     at = ax.get_yaxis_transform()
     for y, name in enumerate(names):
-        ax.text(1.06, y, draw.share(seen.mixture[name]), transform=at, ha="right", va="center", fontsize=8)
+        ax.text(1.065, y, draw.share(seen.mixture[name]), transform=at, ha="right", va="center", fontsize=8)
         if seen.epochs:
             passes = seen.epochs[name]
             many = passes > MANY_EPOCHS * (1.0 + 1e-6)
-            ax.text(1.13, y, f"{passes:.2f}" + (" !" if many else ""), transform=at, ha="right", va="center", fontsize=8,
+            ax.text(1.14, y, f"{passes:.2f}" + (" !" if many else ""), transform=at, ha="right", va="center", fontsize=8,
                     fontweight="bold" if many else "normal")  # fmt: skip

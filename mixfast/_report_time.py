@@ -48,9 +48,11 @@ def history(ledger: Ledger, *, ax: Axes | None = None) -> Axes:
         bottom = np.zeros(len(entries))
         place = np.arange(len(entries))
         for (colour, hatch), name, part in zip(_looks(words, names), words, parts, strict=True):
-            ax.bar(place, part, 0.72, bottom, color=colour, hatch=hatch, edgecolor=MUTED, lw=0.5, label=draw.label(name))
+            ax.bar(
+                place, part, 0.72, bottom, color=colour, hatch=hatch, edgecolor=MUTED, lw=0.5, label=draw.label(name)
+            )
             bottom = bottom + part
-        ticks = [f"{entry.when[:10]}\n{entry.kind}" for entry in entries]
+        ticks = [f"{number}  {entry.kind}\n{entry.when[:10]}" for number, entry in enumerate(entries, start=1)]
         slanted = len(entries) > 10
         ax.set_xticks(place, ticks, rotation=60 if slanted else 0, ha="right" if slanted else "center")
         ax.set_xlim(-0.6, len(entries) - 0.4)
@@ -89,6 +91,7 @@ def schedule(given: Any, *, length: int | None = None, ax: Axes | None = None) -
                             label=draw.label(name))  # fmt: skip
             bottom = bottom + part
         ax.set_xlim(0.0, x[-1])
+        draw.count_axis(ax.xaxis)
         ax.set_xlabel("tokens" if plan.sample_tokens else "samples")
         if len(plan.changes) == 1 and length is None and getattr(given, "length", None) is None:
             ax.set_xticks([])

@@ -1,4 +1,4 @@
-"""The command `mixfast`: solve, info, score, design, fit, compare, propose, next, reuse, export and demo. The only part of mixfast, with the reports, that prints."""
+"""The command `mixfast`: solve, info, score, design, fit, compare, propose, next, reuse, report, export and demo. The only part of mixfast, with the reports, that prints."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mixfast import _cli_design as design_commands
 from mixfast import _cli_export as export_command
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
+from mixfast import _cli_report as report_command
 from mixfast import _cli_reuse as reuse_commands
 from mixfast import _cli_score as score_command
 from mixfast import _cli_swarm as swarm_commands
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             args = _parser().parse_args(argv)
+            args.argv = list(sys.argv[1:] if argv is None else argv)
             status: int = args.run(args)
             sys.stdout.flush()
             return status
@@ -182,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     swarm_commands.add(commands)
     design_commands.add_next(commands)
     reuse_commands.add(commands)
+    report_command.add(commands)
     export_command.add(commands)
 
     demo = commands.add_parser("demo", help="the whole way on a small real table", allow_abbrev=False)

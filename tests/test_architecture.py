@@ -32,6 +32,7 @@ PRINTERS = {
     "_cli_export",
     "_cli_options",
     "_cli_reuse",
+    "_cli_report",
     "_cli_reuse_plan",
     "_cli_score",
     "_cli_swarm",

@@ -1,0 +1,284 @@
+"""The command report: a page of HTML from a table, from proxy runs, from a law, a mixture, a ledger and a schedule, or any of them."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixfast import _cli_inputs as inputs
+from mixfast import _cli_options as shared
+from mixfast import _cli_swarm as swarm_commands
+from mixfast._cli_inputs import InputError
+from mixfast.errors import MixfastError
+from mixfast.mixture import Mixture
+
+if TYPE_CHECKING:
+    from mixfast.laws import Fit
+    from mixfast.region import Region
+    from mixfast.swarm import Swarm
+
+_EXAMPLES = """\
+examples:
+  mixfast report table.npz --tokens counts.yaml --budget 1T --held-out 0.2 --out report.html
+  mixfast report ratios.csv metrics.csv --tokens counts.yaml --budget 1T --kl 0.05 --out report.html
+  mixfast report ratios.csv metrics.csv --law law.json --objective pile_cc --replicates 30 --out report.html
+  mixfast report --ledger life.yaml --tokens counts.yaml --budget 1T --out report.html
+  mixfast report table.npz --mixture today.yaml --schedule schedule.json --out report.html
+
+One file is a table: it is solved. Two are proxy runs: laws are fitted, unless --law brings them, and a mixture is
+proposed. What is not given is named on the page, with how to get it.
+"""
+
+# Resamples of a table cost a few solves together; those of runs a fit each, and are made only where asked for.
+_REPLICATES = 200
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    report = commands.add_parser(
+        "report",
+        help="one page of HTML to decide by, with all figures",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    report.set_defaults(run=_report)
+    report.add_argument("input", metavar="TABLE|RATIOS", nargs="?", help="a table of experts, or csv: a run a line")
+    report.add_argument("metrics", metavar="METRICS", nargs="?", help="csv: the same runs, a metric a column")
+    report.add_argument("--out", metavar="FILE", required=True, help="the page to write: .html")
+    report.add_argument("--title", metavar="TEXT", default="Mixture report", help="of the page")
+    more = report.add_argument_group("what else is known")
+    more.add_argument("--law", metavar="FILE", help="laws that `mixfast fit --out` wrote")
+    more.add_argument("--mixture", metavar="FILE", help="a mixture to compare with, such as what is trained on now")
+    more.add_argument("--ledger", metavar="FILE", help="the mixture's life, as `mixfast reuse` keeps it")
+    more.add_argument("--schedule", metavar="FILE", help="a loader's schedule, as MixtureSchedule.to_json writes it")
+    table = report.add_argument_group("tables")
+    table.add_argument("--task", metavar="NAME", action="append", help="task of a folder; several make one group each")
+    table.add_argument("--conditional", action="store_true", help="for folders: subtract the loss of the prompt")
+    table.add_argument(
+        "--held-out",
+        metavar="SHARE",
+        type=shared.checked(inputs.number),
+        help="also fit without this share of the sequences and compare mixtures on it",
+    )
+    runs = report.add_argument_group("runs")
+    runs.add_argument(
+        "--law-kind", choices=["auto", *swarm_commands.LAWS], default="auto", help="what to fit (default auto)"
+    )
+    runs.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
+    runs.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
+    shared.limits(report)
+    goal = report.add_argument_group("objective")
+    goal.add_argument(
+        "--objective", metavar="worst|NAME|NAME=WEIGHT", action="append", help="groups of a table or metrics of a law"
+    )
+    shared.pull(goal)
+    work = report.add_argument_group("work")
+    work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
+    work.add_argument(
+        "--replicates",
+        metavar="N",
+        type=int,
+        help=f"resamples behind the intervals: {_REPLICATES} for a table, by default none for runs, which are refitted for each",
+    )
+    work.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
+    work.add_argument(
+        "--eps", metavar="LOSS", type=shared.checked(inputs.number), default=1e-3, help="of the ranges (default 1e-3)"
+    )
+    work.add_argument("--no-ranges", action="store_true", help="leave out the near-optimal set")
+    work.add_argument("--seed", metavar="N", type=int, default=0, help="for all that is drawn (default 0)")
+
+
+def _report(args: argparse.Namespace) -> int:
+    from mixfast import report
+
+    _check(args)
+    files: dict[str, str] = {}
+    parts: list[Any] = []
+    _read_around(args, parts, files)
+    status = "given"
+    if args.metrics is not None or (args.input is None and args.law is not None):
+        status = _of_runs(args, parts, files)
+    elif args.input is not None:
+        status = _of_table(args, parts, files)
+    else:
+        parts.append(_region_of_mixture(args, parts))
+    for path in (args.tokens, args.prior):
+        if path is not None and Path(path).exists():
+            files[path] = ""
+    with shared.progress("making the page"):
+        page = report.page(
+            *parts,
+            title=args.title,
+            eps=None if args.no_ranges else args.eps,
+            folds=args.folds,
+            seed=args.seed,
+            files=files,
+            call=shlex.join(["mixfast", *args.argv]),
+        )
+    shared.write_together({args.out: page.html})
+    print(f"wrote {args.out}: {', '.join(page.sections)}")
+    for words in page.warnings:
+        print(f"warning: {words}")
+    if page.missing:
+        print(f"not in it: {', '.join(page.missing)}; the page says how to get them")
+    return 0 if status in ("optimal", "searched", "given") else 1
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse, before the work begins, what is sure to fail."""
+    if Path(args.out).suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"--out {args.out}: a page ends in .html")
+    shared.check_folder("--out", args.out)
+    if not any((args.input, args.law, args.mixture, args.ledger, args.schedule)):
+        raise InputError("nothing to report: give a TABLE, RATIOS METRICS, --law, --mixture, --ledger or --schedule")
+    read = [args.input, args.metrics, args.law, args.mixture, args.ledger, args.schedule, args.tokens, args.prior]
+    if Path(args.out).resolve() in [Path(path).resolve() for path in read if path is not None]:
+        raise InputError(f"--out {args.out} is one of the files that are read")
+    if args.input is not None and args.metrics is None and Path(args.input).suffix.lower() == ".csv":
+        raise InputError(f"{args.input}: runs need two files, RATIOS and METRICS, both csv")
+    inputs.positive("--eps", args.eps)
+    inputs.positive("--threads", args.threads)
+    if not args.kl >= 0.0:
+        raise InputError(f"--kl is {args.kl:g}, expected at least 0")
+    if args.replicates is not None and args.replicates < 2:
+        raise InputError(f"--replicates is {args.replicates}, expected at least 2; --no-intervals leaves them out")
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}, expected at least 0")
+    if args.held_out is not None and not 0.0 < args.held_out < 1.0:
+        raise InputError(f"--held-out is {args.held_out:g}, expected a share of the sequences between 0 and 1")
+
+
+def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> None:
+    """What is read as it is."""
+    if args.mixture is not None:
+        mixture = Mixture.load(args.mixture)
+        parts.append(mixture)
+        files[args.mixture] = f"{len(mixture)} domains"
+    if args.ledger is not None:
+        from mixfast.reuse import Ledger
+
+        ledger = Ledger.load(args.ledger)
+        parts.append(ledger)
+        files[args.ledger] = f"{len(ledger.entries)} updates"
+    if args.schedule is not None:
+        parts.append(_schedule(args.schedule))
+        files[args.schedule] = f"{len(parts[-1].changes) - 1} changes"
+
+
+def _schedule(path: str) -> Any:
+    import json
+
+    from mixfast.sampler import MixtureSchedule
+
+    try:
+        return MixtureSchedule.from_json(Path(path).read_text(encoding="utf-8"))
+    except (MixfastError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as problem:
+        raise InputError(f"{path}: no schedule as MixtureSchedule.to_json writes it: {problem}") from None
+
+
+def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:
+    """Solve, and measure what is around it; the status."""
+    from mixfast import solver
+    from mixfast.tables import ExpertTable
+
+    with shared.progress(f"reading {args.input}"):
+        table = ExpertTable.load(args.input, task=args.task, conditional=args.conditional)
+    files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
+    where = inputs.region(args, table.domains)
+    objective = inputs.objective(args.objective, table.group_names)
+    options: dict[str, Any] = {"kl": args.kl, "objective": objective, "threads": args.threads}
+    with shared.progress("solving"):
+        solution = solver.solve(table, where, **options)
+    parts.append(solution)
+    if args.law is not None:
+        parts.append(_load_law(args, files))
+    if table.kind == "ce" and objective != "worst" and not args.no_intervals:
+        replicates = args.replicates or _REPLICATES
+        with shared.progress(f"solving {replicates} resamples"):
+            parts.append(
+                solver.bootstrap(table, where, replicates=replicates, seed=args.seed, solution=solution, **options)
+            )
+    if args.held_out is not None:
+        with shared.progress("fitting for the held-out losses"):
+            parts.append(solver.holdout(table, where, share=args.held_out, seed=args.seed, **options))
+    return solution.status
+
+
+def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:
+    """Fit where no law is given, propose, and measure what is around it; the status."""
+    from mixfast.laws import fit
+    from mixfast.proposers import propose
+
+    if args.held_out is not None:
+        raise InputError("--held-out is for tables; runs are held out by --folds")
+    swarm = None if args.metrics is None else _swarm(args, files)
+    if args.law is not None:
+        law = _load_law(args, files)
+    elif swarm is not None:
+        with shared.progress("fitting"):
+            law = fit(swarm, args.law_kind, seed=args.seed, folds=args.folds)
+    if args.kl > 0.0 and args.prior is None and args.tokens is None:
+        args.prior = "uniform"
+    where = inputs.region(args, law.domains, args.law or args.input)
+    options = {"objective": swarm_commands.objective_of(args.objective, law), "kl": args.kl}
+    with shared.progress("searching"):
+        found = propose(law, where, seed=args.seed, **options)
+    parts += [found, law, swarm]
+    if args.replicates is not None and not args.no_intervals:
+        if swarm is None:
+            raise InputError("--replicates refits laws, which needs the runs: RATIOS METRICS")
+        parts.append(_intervals(args, swarm, law, where, options))
+    return found.status
+
+
+def _intervals(args: argparse.Namespace, swarm: Swarm, law: Fit, where: Region | None, options: dict[str, Any]) -> Any:
+    """Proposals of refits on halves of the runs, each metric with the law that it has."""
+    from mixfast.laws import fit
+    from mixfast.proposers import bootstrap
+    from mixfast.region import Region
+
+    region = Region.simplex(law.domains) if where is None else where
+    chosen: Any = {swarm.metric(name): kind for name, kind in law.laws.items()}
+    with shared.progress(f"refitting {args.replicates} halves of the runs"):
+        return bootstrap(
+            swarm.select(list(chosen)),
+            chosen,
+            region,
+            fit=lambda some, laws: fit(some, laws, folds=0),
+            draws=args.replicates,
+            seed=args.seed,
+            **options,
+        )
+
+
+def _swarm(args: argparse.Namespace, files: dict[str, str]) -> Swarm:
+    from mixfast.swarm import Swarm
+
+    with shared.progress(f"reading {args.input}"):
+        swarm = Swarm.from_csv(args.input, args.metrics, ignore=args.ignore or ())
+    files[args.input] = f"{len(swarm)} runs x {len(swarm.domains)} domains"
+    files[args.metrics] = f"{len(swarm)} runs x {len(swarm.metrics)} metrics"
+    return swarm
+
+
+def _load_law(args: argparse.Namespace, files: dict[str, str]) -> Fit:
+    from mixfast.laws import Fit
+
+    law = Fit.load(args.law)
+    files[args.law] = f"{len(law.domains)} domains, {len(law.metrics)} metrics"
+    return law
+
+
+def _region_of_mixture(args: argparse.Namespace, parts: list[Any]) -> Region | None:
+    """The limits and counts of a mixture that was only given."""
+    from mixfast.reuse import Ledger
+
+    mixtures = [
+        part.mixture if isinstance(part, Ledger) else part for part in parts if isinstance(part, (Mixture, Ledger))
+    ]
+    if not mixtures:
+        return None
+    return inputs.region(args, mixtures[0].domains, args.mixture or args.ledger)
