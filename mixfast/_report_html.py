@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 # Lines of a table before the rest goes into one that says so: nobody reads further, and the file stays small.
 MOST_LINES = 200
-_LONGEST = 120
+_LONGEST = 100
+_ENDLESS = re.compile(rf"\S{{{_LONGEST + 1},}}")
 
 _CSS = """
 :root { --ink: #1a1a1a; --soft: #5c5c5c; --line: #dcdcdc; --blue: #00507d; --tint: #f5f7f9; }
@@ -92,8 +94,13 @@ def text(value: object) -> str:
 
 
 def prose(value: object) -> str:
-    """Escaped text of any length."""
-    return escape(draw.clean(value), quote=True)
+    """Escaped text of any length; a name in it is of no more than one line."""
+    return escape(_ENDLESS.sub(lambda found: draw.shortened(found[0], _LONGEST), draw.clean(value)), quote=True)
+
+
+def verbatim(value: object) -> str:
+    """Escaped text to be copied, with all that it holds."""
+    return f"<pre><code>{escape(draw.clean(value), quote=True)}</code></pre>"
 
 
 def paragraph(value: object, kind: str = "") -> str:

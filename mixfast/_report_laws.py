@@ -25,8 +25,8 @@ Matrix = NDArray[np.float64]
 
 # Points of a curve, and the share that is moved to a domain where a law has no gradient, as trees have none.
 _POINTS, _MOVE = 61, 0.05
-# Inches of a square of the map, and for the names around it.
-_CELL, _MARGIN = 0.3, 3.0
+# Inches of a square of the map, for the names around it, and for the words above it.
+_CELL, _MARGIN, _LEAST_WIDTH = 0.3, 3.0, 6.5
 # How far a curve goes where no runs say how far they went.
 _LEAST_SPAN = 0.3
 
@@ -189,7 +189,7 @@ def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | 
 
         rows, columns = len(order), len(law.metrics)
         cell = min(_CELL, (draw.WIDTH - _MARGIN) / columns)
-        ax = draw.axes(ax, cell * rows + _MARGIN, cell * columns + _MARGIN)
+        ax = draw.axes(ax, cell * rows + _MARGIN, max(cell * columns + _MARGIN, _LEAST_WIDTH))
         for mask, face, edge, name in ((helps, BLUE, BLUE, "helps"), (~helps, "white", VERMILION, "hurts")):
             boxed = np.argwhere(mask & (size > 0.02))
             if len(boxed):

@@ -40,7 +40,7 @@ def section(parts: Parts, files: Files, call: str, when: str) -> html.Section:
     if source is not None and hasattr(source, "backend"):
         versions.append(["backend", source.backend])
     body += html.table(["made by", ""], versions, words=[1])
-    body += f"<p>Made on {html.text(when)} by</p><pre><code>{html.prose(call)}</code></pre>"
+    body += f"<p>Made on {html.text(when)} by</p>{html.verbatim(call)}"
     return html.Section("origin", "Where this comes from", body)
 
 

@@ -1,0 +1,594 @@
+"""The page of a report: whole whatever is missing, safe whatever names hold, the same bytes each time; and its figures one by one."""
+
+import base64
+import itertools
+import json
+import re
+import sys
+import threading
+import warnings
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import mixfast
+from mixfast import cli, proposers, report, reuse, solver
+from mixfast.errors import BackendError
+
+WHEN = "2026-01-31"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+SECTIONS = (
+    "shares",
+    "near-optimal",
+    "prices",
+    "convergence",
+    "held-out",
+    "predicted",
+    "response",
+    "coefficients",
+    "history",
+    "schedule",
+)
+FIGURES = (
+    "shares",
+    "ranges",
+    "prices",
+    "convergence",
+    "held_out",
+    "predicted",
+    "response",
+    "coefficients",
+    "history",
+    "schedule",
+)
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "$x^2$ and $",
+    "long" * 200,
+    "日本語",
+    "_hidden",
+    "bell\x07",
+    "\u202eevil",
+    "\"quoted\" & 'so'",
+    r"\$\frac{1}",
+    "%s {} {0}",
+    "two\nlines",
+    "javascript:alert(1)",
+]
+
+
+class Checker(HTMLParser):
+    """Refuses what is not well formed, and what would be loaded or run."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.open, self.ids, self.links, self.images, self.alts, self.words = [], [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base", "form"), tag
+        names = [name for name, _ in attrs]
+        assert len(set(names)) == len(names), f"{tag} repeats an attribute: {attrs}"
+        for name, value in attrs:
+            assert not name.startswith("on"), f"{tag} {name}"
+            if name == "id":
+                self.ids.append(value)
+            if name == "href":
+                assert value.startswith("#"), value
+                self.links.append(value[1:])
+            if name == "src":
+                assert tag == "img"
+                assert value.startswith("data:image/svg+xml;base64,"), value[:40]
+                self.images.append(base64.b64decode(value.partition(",")[2]))
+        if tag == "img":
+            self.alts.append(dict(attrs).get("alt"))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+
+def checked(page):
+    """The parsed page, after all that must hold of every page."""
+    found = Checker()
+    found.feed(page.html)
+    found.close()
+    assert found.open == []
+    assert page.html.startswith("<!DOCTYPE html>")
+    assert len(set(found.ids)) == len(found.ids)
+    assert set(found.links) <= set(found.ids)
+    assert all(alt and alt.strip() for alt in found.alts)
+    for anchor in SECTIONS:
+        assert (anchor in found.ids) != (f"missing-{anchor}" in found.ids), anchor
+    assert "origin" in found.ids
+    style = re.search("<style>(.*?)</style>", page.html, re.DOTALL)[1]
+    assert "url(" not in style
+    assert "@import" not in style
+    for image in found.images:
+        for node in ElementTree.fromstring(image).iter():
+            assert not node.tag.endswith(("script", "image"))
+            references = [value for name, value in node.attrib.items() if name.endswith("href")]
+            assert all(value.startswith("#") for value in references)
+    return found
+
+
+def a_table(domains, rows=60):
+    rng = np.random.default_rng(0)
+    loglik = rng.normal(-2.0, 0.6, size=(rows, len(domains)))
+    return mixfast.ExpertTable.from_loglik(loglik, domains=domains)
+
+
+def a_swarm(domains, runs=30, metrics=("loss_a", "loss_b")):
+    rng = np.random.default_rng(1)
+    ratios = rng.dirichlet(np.ones(len(domains)), runs)
+    values = 2.0 + ratios @ rng.normal(size=(len(domains), len(metrics))) + 0.01 * rng.normal(size=(runs, len(metrics)))
+    return mixfast.Swarm(ratios, values, domains=domains, metric_names=metrics)
+
+
+def a_ledger(domains):
+    mixture = mixfast.Mixture(domains, np.full(len(domains), 1.0 / len(domains)))
+    ledger = reuse.Ledger.start(mixture, why="first <b>swarm</b>", when="2026-01-01")
+    plan = reuse.full(mixture, [reuse.Add(["new"])], mixfast.Region([*domains, "new"], prior=1))
+    shares = dict.fromkeys(plan.part.domains, 1.0 / len(plan.part.domains))
+    ledger = ledger.record(plan, shares, why="one more", when="2026-01-02")
+    again = reuse.full(ledger.mixture, [reuse.Add(["newer"])], mixfast.Region([*domains, "new", "newer"], prior=1))
+    return ledger.begin(again, why="and another", when="2026-01-03")
+
+
+def a_schedule(domains):
+    even = mixfast.Mixture(domains, np.full(len(domains), 1.0 / len(domains)))
+    late = mixfast.Mixture([*domains, "late"], np.full(len(domains) + 1, 1.0 / (len(domains) + 1)))
+    return mixfast.MixtureSchedule(even, sample_tokens=512).ramp(late, start=10**6, stop=2 * 10**6).then(even, at=10**7)
+
+
+class Things:
+    """One of each part, over the same domains."""
+
+    def __init__(self, domains, law="linear", metrics=("loss_a", "loss_b")):
+        # The first domain runs out, at more epochs than are good.
+        tokens = {name: 1000 * (k + 1) for k, name in enumerate(domains)} | {domains[0]: 40 * len(domains)}
+        self.region = mixfast.Region.from_tokens(tokens, 2000 * len(domains), max_epochs=5)
+        self.table = a_table(domains)
+        self.solution = mixfast.solve(self.table, self.region)
+        self.intervals = solver.bootstrap(self.table, self.region, solution=self.solution, replicates=20)
+        self.held_out = solver.holdout(self.table, self.region)
+        self.swarm = a_swarm(domains, metrics=metrics)
+        self.law = mixfast.fit(self.swarm, law)
+        self.proposal = mixfast.propose(self.law, self.region)
+        self.mixture = mixfast.Mixture(domains, np.arange(1.0, len(domains) + 1) / sum(range(len(domains) + 1)))
+        self.ledger = a_ledger(domains)
+        self.schedule = a_schedule(domains)
+
+    def around(self):
+        return [self.intervals, self.held_out, self.law, self.swarm, self.ledger, self.schedule, self.mixture]
+
+
+@pytest.fixture(scope="module")
+def things():
+    return Things(["web", "code", "books", "maths"])
+
+
+@pytest.fixture
+def no_matplotlib(monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+def figures(things):
+    found = report.out_of_fold(things.law, things.swarm)
+    return {
+        "shares": lambda **to: report.shares(things.solution, things.intervals, present=things.mixture, **to),
+        "ranges": lambda **to: report.ranges(things.solution, **to),
+        "prices": lambda **to: report.prices(things.solution, **to),
+        "convergence": lambda **to: report.convergence(things.solution, **to),
+        "held_out": lambda **to: report.held_out(things.held_out, **to),
+        "predicted": lambda **to: report.predicted(found, things.law.metrics[0], **to),
+        "response": lambda **to: report.response(things.law, things.law.domains[0], swarm=things.swarm, **to),
+        "coefficients": lambda **to: report.coefficients(things.law, things.mixture, **to),
+        "history": lambda **to: report.history(things.ledger, **to),
+        "schedule": lambda **to: report.schedule(things.schedule, **to),
+    }
+
+
+# The page.
+
+
+def test_every_subset_of_parts_makes_a_page(things, no_matplotlib):
+    others = [things.held_out, things.law, things.swarm, things.ledger, things.schedule, things.region]
+    for answer in (None, things.solution, things.proposal, things.mixture):
+        for chosen in itertools.product((False, True), repeat=len(others)):
+            parts = [answer, *(part for part, here in zip(others, chosen, strict=True) if here)]
+            checked(report.page(*parts, when=WHEN))
+    checked(report.page(things.table, when=WHEN))
+    checked(report.page(things.intervals, when=WHEN))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["solution", "intervals", "held_out", "mixture", "ledger", "schedule"],
+        ["proposal", "law", "swarm", "ledger"],
+        ["solution", "law", "swarm"],
+        ["mixture", "region", "law"],
+        ["ledger"],
+        ["schedule"],
+        ["law"],
+        [],
+    ],
+    ids="-".join,
+)
+def test_pages_with_figures(things, names):
+    pytest.importorskip("matplotlib")
+    page = report.page(*(getattr(things, name) for name in names), when=WHEN)
+    found = checked(page)
+    assert len(found.images) >= len([name for name in names if name in ("solution", "proposal", "law", "schedule")])
+    assert "Figures" not in page.missing
+    if "ledger" in names:
+        assert any("is open (and another)" in words for words in page.warnings)
+
+
+def test_without_matplotlib_the_page_has_tables_and_figures_say_what_to_install(things, no_matplotlib):
+    page = report.page(things.solution, things.law, things.swarm, when=WHEN)
+    found = checked(page)
+    assert found.images == []
+    assert "pip install 'mixfast[plot]'" in page.missing["Figures"]
+    for name, draw in figures(things).items():
+        with pytest.raises(BackendError, match=r"pip install 'mixfast\[plot\]'"):
+            draw()
+            pytest.fail(f"{name} drew")
+
+
+def test_the_same_parts_give_the_same_bytes_but_for_the_date(things):
+    pytest.importorskip("matplotlib")
+    one, two = (
+        report.page(things.solution, things.intervals, things.schedule, when=when).html
+        for when in ("2026-01-31", "2027-12-01")
+    )
+    assert one != two
+    assert one == two.replace("2027-12-01", "2026-01-31")
+    again = mixfast.solve(things.table, things.region)
+    assert (
+        report.page(again, when=WHEN, call="x").html == report.page(things.solution, when=WHEN, call="x").html
+    )  # no clock in it
+
+
+def test_the_head_says_what_a_person_deciding_needs(things):
+    page = report.page(things.solution, things.intervals, things.mixture, when=WHEN)
+    words = " ".join(checked(page).words)
+    assert things.solution.status in words
+    assert f"{things.solution.gap:.1e}" in words
+    uniform = mixfast.solve(things.table, mixfast.Region(things.table.domains, cap=0.25)).value
+    assert f"{things.solution.value - uniform:+.4g}" in words
+    for price in things.solution.shadow_prices[:3]:
+        assert price.text.split(":")[0] in words
+    most = max(things.solution.epochs, key=lambda name: things.solution.epochs[name])
+    assert things.solution.epochs[most] > 4.0
+    assert any(most in line and "more than 4 times" in line for line in page.warnings)
+    assert "tokens change hands" in words
+
+
+def test_doubts_are_warnings(things):
+    def said(*parts):
+        return " ".join(report.page(*parts, when=WHEN).warnings)
+
+    with pytest.warns(mixfast.errors.NotConvergedWarning):
+        rough = mixfast.solve(things.table, things.region, max_iter=1)
+    # The solve without limits, which prices them, ends as early.
+    with pytest.warns(mixfast.errors.NotConvergedWarning):
+        assert f"Status {rough.status}" in said(rough)
+    searched = mixfast.propose(things.law, things.region, method="search")
+    assert "nothing proves" in said(searched)
+    noise = mixfast.Swarm(
+        things.swarm.ratios,
+        np.random.default_rng(3).normal(size=30),
+        domains=things.swarm.domains,
+        metric_names=["noise"],
+    )
+    law = mixfast.fit(noise, "linear")
+    assert law.reports[0].r2 <= 0.0
+    assert "no better than the mean does: noise" in said(law)
+    wide = proposers.ShareIntervals(
+        things.proposal, dict.fromkeys(things.law.domains, 0.0), {"web": 0.5, "code": 0.01, "books": 0.01, "maths": 0.01},
+        np.zeros((2, 4)), 0.9,
+    )  # fmt: skip
+    assert "web (50 points)" in said(wide)
+    assert "web (50 points)" not in said(things.proposal)
+
+
+def test_data_files_and_versions_are_named_by_their_hashes(things, tmp_path):
+    import hashlib
+
+    file, folder = tmp_path / "runs.csv", tmp_path / "folder"
+    file.write_text("a,b\n1,2\n")
+    folder.mkdir()
+    (folder / "one.npy").write_bytes(b"1")
+    gone = tmp_path / "gone.csv"
+    page = report.page(things.solution, files={str(file): "1 x 2", str(folder): "", str(gone): ""}, call="mixfast x")
+    words = " ".join(checked(page).words)
+    assert hashlib.sha256(file.read_bytes()).hexdigest()[:16] in words
+    assert "1 x 2, 8 bytes" in words
+    assert "not readable any more" in words
+    assert f"60 rows x 4 domains, 1 groups, {things.table.dtype}" in words
+    assert mixfast.__version__ in words
+    assert np.__version__ in words
+    other = mixfast.ExpertTable.from_loglik(things.table.loglik + 1e-9, domains=things.table.domains)
+    digests = [set(re.findall(r"\b[0-9a-f]{16}\b", report.page(one).html)) for one in (things.table, other)]
+    assert digests[0]
+    assert not digests[0] & digests[1]
+
+
+def test_hostile_names_are_shown_and_do_nothing():
+    pytest.importorskip("matplotlib")
+    all_of = Things(HOSTILE, metrics=("<b>m</b>", "$loss$"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # names that matplotlib has no signs for, or no room
+        page = report.page(all_of.solution, *all_of.around(), title="<img src=x onerror=alert(1)>", when=WHEN)
+    found = checked(page)
+    words = " ".join(found.words)
+    assert max(len(word) for text in found.words for word in text.split()) < 200
+    assert "<script>alert(1)</script>" in words
+    assert "日本語" in words
+    assert "<script" not in page.html
+    assert "<img src=x" not in page.html
+    assert "\u202e" not in page.html
+    assert "\x07" not in page.html
+    drawn = " ".join(
+        "".join(node.itertext()) for image in found.images for node in ElementTree.fromstring(image).iter()
+    )
+    assert "$x^2$ and $" in drawn
+    assert r"\$\frac{1}" in drawn
+    assert "_hidden" in drawn
+    assert "日本語" in drawn
+
+
+def test_sixty_four_domains_and_more(no_matplotlib):
+    names = [f"domain_{k:03}" for k in range(300)]
+    page = report.page(mixfast.Mixture(names, np.full(300, 1 / 300)), when=WHEN)
+    words = " ".join(checked(page).words)
+    assert "other 100 domains 33.3%" in words
+
+
+def test_wrong_parts_are_refused(things):
+    with pytest.raises(TypeError, match=r"made of a Solution.*got dict"):
+        report.page({"web": 1.0})
+    with pytest.raises(ValueError, match="two were given: Solution and Proposal"):
+        report.page(things.solution, things.proposal)
+
+
+def test_a_saved_page_replaces_a_file_whole(things, tmp_path):
+    page = report.page(things.mixture, when=WHEN)
+    target = tmp_path / "page.html"
+    target.write_text("old")
+    page.save(target)
+    assert target.read_text(encoding="utf-8") == page.html
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert "srcdoc=" in page._repr_html_()
+
+
+# Figures.
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_draws_into_the_axes_it_is_given(things, name):
+    mpl = pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    before = dict(mpl.rcParams)
+    ax = Figure().add_subplot()
+    assert figures(things)[name](ax=ax) is ax
+    assert ax.has_data()
+    own = figures(things)[name]()
+    assert own is not ax
+    assert own.figure.canvas is not None
+    assert dict(mpl.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_the_users_own_style_changes_no_page(things):
+    mpl = pytest.importorskip("matplotlib")
+    plain = report.page(things.solution, when=WHEN).html
+    with mpl.rc_context({"text.usetex": True, "font.size": 30, "svg.fonttype": "path", "figure.facecolor": "black"}):
+        assert report.page(things.solution, when=WHEN).html == plain
+
+
+def test_pages_made_in_threads_are_alike(things):
+    pytest.importorskip("matplotlib")
+    made = [None] * 3
+
+    def work(place):
+        made[place] = report.page(things.solution, things.schedule, when=WHEN).html
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert made[0] is not None
+    assert made[0] == made[1] == made[2]
+
+
+def test_figures_with_a_line_for_each_domain_show_64_and_fold_more():
+    pytest.importorskip("matplotlib")
+
+    def labels(count):
+        mixture = mixfast.Mixture(
+            [f"domain_{k}" for k in range(count)], np.arange(count, 0, -1) / sum(range(count + 1))
+        )
+        ax = report.shares(mixture)
+        return [text.get_text() for text in ax.get_yticklabels()], ax.figure.get_figheight()
+
+    few, low = labels(8)
+    many, high = labels(64)
+    assert many == [f"domain_{k}" for k in range(64)]  # the largest first
+    assert high > 4 * low
+    most, _ = labels(130)
+    assert len(most) == 101
+    assert most[-1].startswith("other 30 domains: ")
+    assert len(few) == 8
+
+
+def test_time_figures_say_what_they_fold():
+    pytest.importorskip("matplotlib")
+    names = [f"domain_{k}" for k in range(64)]
+    ax = report.schedule(mixfast.MixtureSchedule(mixfast.Mixture(names, np.full(64, 1 / 64))))
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(words) == 10
+    assert words[0].startswith("other 55 domains: 85.9%")
+
+
+def test_the_course_of_a_schedule_keeps_its_jumps_and_ramps():
+    from mixfast import _report_time
+
+    web, code = mixfast.Mixture(["web", "code"], [0.9, 0.1]), mixfast.Mixture(["web", "code"], [0.5, 0.5])
+    samples, shares = _report_time.course(
+        mixfast.MixtureSchedule(web).ramp(code, start=100, stop=300).then(web, at=200), None
+    )
+    where = dict(zip(samples.tolist(), shares[:, 0].tolist(), strict=True))
+    assert where[0] == where[100] == pytest.approx(0.9)
+    assert where[199] == pytest.approx(0.9 - 0.4 * 99 / 200)
+    assert where[200] == where[samples[-1]] == pytest.approx(0.9)
+    assert np.allclose(shares.sum(axis=1), 1.0)
+
+
+# The numbers behind them.
+
+
+def test_out_of_fold_is_what_the_fit_measured(things):
+    found = report.out_of_fold(things.law, things.swarm)
+    for mine, fitted in zip(found.scores, things.law.reports, strict=True):
+        assert mine.rmse == pytest.approx(fitted.rmse, rel=1e-12)
+        assert mine.coverage == fitted.coverage
+    turned = things.swarm.align(things.swarm.domains[::-1])
+    assert np.allclose(report.out_of_fold(things.law, turned).predicted, found.predicted)
+    with pytest.raises(ValueError, match="at least 2"):
+        report.out_of_fold(things.law, things.swarm.subset([0]))
+
+
+def test_slopes_are_those_of_moving_one_share(things):
+    from mixfast import _report_laws as laws
+
+    base = things.mixture.weights
+    slopes = laws.effects(things.law, base)
+    step = 1e-6
+    for k in range(len(base)):
+        moved = (1.0 - step) * base + step * np.eye(len(base))[k]
+        change = (things.law.predict(moved) - things.law.predict(base))[0] / step
+        assert np.allclose(slopes[:, k], change, atol=1e-6)
+
+    class Stepped:
+        smooth, domains, metrics = False, things.law.domains, things.law.metrics
+        predict = staticmethod(things.law.predict)
+
+    assert np.allclose(laws.effects(Stepped, base), slopes)  # the law is linear: any step is as good
+
+
+def test_a_response_keeps_the_others_proportions(things):
+    from mixfast import _report_laws as laws
+    from mixfast._target import resolve
+
+    base, x = things.mixture.weights, np.array([0.0, 0.3, 1.0])
+    value, sd = laws.curve(things.law, resolve("loss_a", things.law), base, 1, x)
+    for share, got in zip(x, value, strict=True):
+        rest = np.delete(base, 1)
+        row = np.insert((1.0 - share) * rest / rest.sum(), 1, share)
+        assert got == pytest.approx(things.law.predict(row)[0, 0])
+    assert sd.shape == (3,)
+    whole, _ = laws.curve(things.law, resolve("loss_a", things.law), np.eye(4)[1], 1, x)
+    assert np.isfinite(whole).all()
+
+
+# The command.
+
+
+def run(capsys, *argv):
+    status = cli.main([str(word) for word in argv])
+    return status, capsys.readouterr()
+
+
+@pytest.fixture
+def sample(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo", "--copy-to", "."]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+def test_the_command_reports_a_table(sample, capsys, no_matplotlib):
+    status, said = run(
+        capsys, "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "150M", "--held-out", "0.2",
+        "--replicates", "20", "--out", "page.html",
+    )  # fmt: skip
+    assert status == 0, said.err
+    assert said.out.startswith("wrote page.html: Shares, ")
+    html = (sample / "page.html").read_text(encoding="utf-8")
+    assert "mixfast report demo.npz --tokens demo_tokens.yaml" in html
+    assert 'id="held-out"' in html
+    assert "34,425 x 16, " in html
+    again = html
+    assert run(capsys, *html_call())[0] == 0
+    assert (sample / "page.html").read_text(encoding="utf-8") == again
+
+
+def html_call():
+    return (
+        "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "150M", "--held-out", "0.2", "--replicates", "20",
+        "--out", "page.html",
+    )  # fmt: skip
+
+
+def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, capsys, no_matplotlib):
+    runs = ("demo_ratios.csv", "demo_metrics.csv")
+    assert run(capsys, "fit", *runs, "--law", "linear", "--out", "law.json")[0] == 0
+    domains = mixfast.Swarm.from_csv(*runs).domains
+    mixfast.Mixture(domains, np.full(len(domains), 1 / len(domains))).save("now.yaml")
+    (sample / "schedule.json").write_text(a_schedule(["web", "code"]).to_json())
+    assert run(capsys, "reuse", "start", "life.yaml", "--mixture", "now.yaml")[0] == 0
+    status, said = run(
+        capsys, "report", *runs, "--law", "law.json", "--mixture", "now.yaml", "--ledger", "life.yaml", "--schedule",
+        "schedule.json", "--kl", "0.05", "--replicates", "3", "--objective", "target_foldoc_nats_per_byte", "--out", "p.html",
+    )  # fmt: skip
+    assert status == 0, said.err
+    html = (sample / "p.html").read_text(encoding="utf-8")
+    for anchor in ("shares", "predicted", "response", "history", "schedule"):
+        assert f'<section id="{anchor}">' in html
+    assert "45 runs x 8 domains" in html
+    assert run(capsys, "report", "--ledger", "life.yaml", "--out", "p.html")[0] == 0
+    assert run(capsys, "report", "--law", "law.json", "--out", "p.html")[0] == 0
+    assert run(capsys, "report", "--mixture", "now.yaml", "--out", "p.html")[0] == 0
+    assert run(capsys, "report", *runs, "--law-kind", "linear", "--out", "p.html")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--out", "p.html"], "nothing to report"),
+        (["demo.npz", "--out", "p.pdf"], "a page ends in .html"),
+        (["demo_ratios.csv", "--out", "p.html"], "RATIOS and METRICS"),
+        (["demo.npz", "--out", "nowhere/p.html"], "no folder"),
+        (["--schedule", "demo_tokens.yaml", "--out", "p.html"], "no schedule"),
+        (["demo_ratios.csv", "demo_metrics.csv", "--held-out", "0.2", "--out", "p.html"], "for tables"),
+        (["demo.npz", "--held-out", "2", "--out", "p.html"], "between 0 and 1"),
+    ],
+)
+def test_the_command_refuses_in_a_line(sample, capsys, argv, words):
+    status, said = run(capsys, "report", *argv)
+    assert status == 2
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert not (sample / "p.html").exists()
+
+
+def test_a_page_that_cannot_be_made_leaves_the_old_one(sample, capsys):
+    (sample / "p.html").write_text("old")
+    (sample / "broken.json").write_text(json.dumps({"mixfast_fit": 99}))
+    assert run(capsys, "report", "--law", "broken.json", "--out", "p.html")[0] == 2
+    assert (sample / "p.html").read_text() == "old"
+    assert not list(sample.glob(".*.new"))
