@@ -276,9 +276,9 @@ def _region_of_mixture(args: argparse.Namespace, parts: list[Any]) -> Region | N
     """The limits and counts of a mixture that was only given."""
     from mixfast.reuse import Ledger
 
-    mixtures = [
-        part.mixture if isinstance(part, Ledger) else part for part in parts if isinstance(part, (Mixture, Ledger))
-    ]
-    if not mixtures:
-        return None
-    return inputs.region(args, mixtures[0].domains, args.mixture or args.ledger)
+    for part in parts:
+        if isinstance(part, Mixture):
+            return inputs.region(args, part.domains, args.mixture)
+        if isinstance(part, Ledger):
+            return inputs.region(args, part.mixture.domains, args.ledger, known=part.tokens)
+    return None

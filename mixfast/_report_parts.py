@@ -56,7 +56,8 @@ class Parts:
         main = source or mixture or (None if ledger is None else ledger.mixture)
         region = found.get("region")
         answer = None if main is None else Answer.of(main, region)
-        present = mixture or (None if ledger is None else ledger.mixture)
+        known = [mixture, None if ledger is None else ledger.mixture]
+        present = next((one for one in known if answer is not None and one not in (None, answer.mixture)), None)
         law, table = found.get("law"), found.get("table")
         if isinstance(source, Solution):
             table = table or source._problem.table
@@ -64,7 +65,7 @@ class Parts:
             law = source._law if _is_fit(source._law) else None
         return cls(
             answer,
-            None if answer is None or present is None or present == answer.mixture else present,
+            present,
             intervals,
             found.get("held-out report"),
             law,

@@ -241,8 +241,11 @@ def test_without_matplotlib_the_page_has_tables_and_figures_say_what_to_install(
     assert found.images == []
     assert "pip install 'mixfast[plot]'" in page.missing["Figures"]
     for name, draw in figures(things).items():
-        with pytest.raises(BackendError, match=r"pip install 'mixfast\[plot\]'"):
+        try:
             draw()
+        except BackendError as problem:
+            assert "pip install 'mixfast[plot]'" in str(problem)
+        else:
             pytest.fail(f"{name} drew")
 
 
