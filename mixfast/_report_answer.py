@@ -35,15 +35,16 @@ _STATUS = {
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A mixture and what is known around it; `source` is None for one that was only given."""
+    """A mixture and what is known around it; `source` is None for one that was only given, which a law may judge."""
 
     mixture: Mixture
     source: Solution | Proposal | None
     region: Region | None
+    law: Fit | None = None
 
     @classmethod
-    def of(cls, given: Solution | Proposal | Mixture, region: Region | None = None) -> Answer:
-        """See a solution, a proposal or a mixture as an answer; the region is for a mixture, the others have theirs."""
+    def of(cls, given: Solution | Proposal | Mixture, region: Region | None = None, law: Fit | None = None) -> Answer:
+        """See a solution, a proposal or a mixture as an answer; region and law are for a mixture, the others have theirs."""
         from mixfast.proposers import Proposal
 
         if isinstance(given, Solution):
@@ -52,7 +53,9 @@ class Answer:
             return cls(given.mixture, given, given._region)
         if isinstance(given, Mixture):
             fits = region is not None and set(region.domains) == set(given.domains)
-            return cls(given, None, region.align(given.domains) if region is not None and fits else None)
+            judged = law is not None and set(law.domains) == set(given.domains)
+            where = region.align(given.domains) if region is not None and fits else None
+            return cls(given, None, where, law if judged else None)
         raise TypeError(f"expected a Solution, a Proposal or a Mixture, got {type(given).__name__}")
 
     @property
@@ -124,9 +127,11 @@ class Answer:
 
     @cached_property
     def units(self) -> tuple[str, ...]:
-        """The units of the metrics that a proposal's objective is made of."""
-        if self.source is None or isinstance(self.source, Solution):
+        """The units of the metrics that the objective of a law is made of."""
+        if isinstance(self.source, Solution):
             return ()
+        if self.source is None:
+            return () if self.law is None else tuple(dict.fromkeys(self.law.unit))
         target, known = self.source._target, getattr(self.source._law, "unit", ())
         return tuple(dict.fromkeys(known[j] for j in target.used)) if isinstance(known, tuple) and known else ()
 
@@ -141,8 +146,11 @@ class Answer:
         rows |= {name: _row(shares, domains) for name, shares in others.items() if set(shares) <= set(domains)}
         stack = np.array(list(rows.values()))
         if self.source is None:
-            return {}
-        if isinstance(self.source, Solution):
+            if self.law is None:
+                return {}
+            order = [domains.index(name) for name in self.law.domains]
+            values = resolve(None, self.law).score(self.law.predict(stack[:, order]))
+        elif isinstance(self.source, Solution):
             values = _losses(self.source, stack)
         else:
             values = self.source._target.score(np.asarray(self.source._law.predict(stack), dtype=np.float64))

@@ -26,8 +26,8 @@ _WIDE = 0.08
 _NOTHING = 5e-6
 
 
-def head(parts: Parts, found: OutOfFold | None) -> str:
-    """The opening of the page."""
+def head(parts: Parts, found: OutOfFold | None, doubts: Sequence[str]) -> str:
+    """The opening of the page; `doubts` are its warnings."""
     answer = parts.answer
     cards = [] if answer is None else _cards(answer, parts)
     out = ""
@@ -42,7 +42,6 @@ def head(parts: Parts, found: OutOfFold | None) -> str:
         cards += _law_cards(scores_of(parts, found))
     if cards:
         out += f'<dl class="facts">{"".join(cards)}</dl>'
-    doubts = list(warnings(parts, found))
     if doubts:
         out += "<h3>Warnings</h3>" + html.bullets(doubts, "warnings")
     if answer is not None:
@@ -90,7 +89,8 @@ def points(change: float) -> str:
 
 def _card(what: str, value: str, more: str = "", *, doubt: bool = False) -> str:
     sub = f'<span class="sub">{html.prose(more)}</span>' if more else ""
-    return f"<div{' class=' + chr(34) + 'doubt' + chr(34) if doubt else ''}><dt>{html.text(what)}</dt><dd>{html.text(value)}{sub}</dd></div>"
+    mark = ' class="doubt"' if doubt else ""
+    return f"<div{mark}><dt>{html.text(what)}</dt><dd>{html.text(value)}{sub}</dd></div>"
 
 
 def _cards(answer: Answer, parts: Parts) -> list[str]:
@@ -102,7 +102,7 @@ def _cards(answer: Answer, parts: Parts) -> list[str]:
                            else "a search certifies nothing", doubt=answer.gap is None))  # fmt: skip
         kl = f"; with {answer.kl:g} x KL to the prior" if answer.kl > 0.0 else ""
         cards.append(_card("value", f"{answer.source.value:.6g}", f"{answer.unit}{kl}"))
-        values = answer.compared(answer.references(parts.present))
+        values = parts.values
         gain = getattr(answer.source, "gain", None)
         for name in values:
             # The gain of a proposal says it of the prior, with its uncertainty.
@@ -140,7 +140,7 @@ def _law_cards(scores: Sequence[MetricReport]) -> list[str]:
 
 
 def _values(answer: Answer, parts: Parts) -> str:
-    values = answer.compared(answer.references(parts.present))
+    values = parts.values
     if len(values) < 2:
         return ""
     own = values["this mixture"]
@@ -221,10 +221,11 @@ def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
     gain = getattr(answer.source, "gain", None)
     if gain is not None and gain.sd is not None and gain.value < gain.sd:
         yield "The expected gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
-    values = answer.compared(answer.references(parts.present))
+    values = parts.values
     worse = [name for name in values if name != "this mixture" and values[name] < values["this mixture"]]
     if worse:
-        yield f"Worse than {listing(worse)} in the objective, because limits or the KL term hold the mixture."
+        why = "" if answer.source is None else ", because limits or the KL term hold the mixture"
+        yield f"Worse than {listing(worse)} in the objective{why}."
 
 
 def _about_laws(parts: Parts, found: OutOfFold | None) -> Iterator[str]:

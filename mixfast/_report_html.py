@@ -38,7 +38,7 @@ nav a { color: var(--blue); margin-right: 14px; white-space: nowrap; }
 figure { margin: 14px 0 10px; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { max-width: 90ch; margin-top: 4px; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 10px; margin: 18px 0 8px; padding: 0; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 10px; margin: 18px 0 8px; padding: 0; }
 .facts > div { background: var(--tint); border: 1px solid var(--line); border-radius: 4px; padding: 8px 12px; }
 .facts dt { font-size: 12px; color: var(--soft); }
 .facts dd { margin: 0; font-size: 18px; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
@@ -55,7 +55,7 @@ table { border-collapse: collapse; font-size: 13px; margin: 6px 0; font-variant-
 caption { text-align: left; padding-bottom: 4px; }
 th, td { padding: 2px 12px 2px 0; text-align: right; border-bottom: 1px solid #ececec; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 15em; max-width: 34em; }
-td.text, th.text { text-align: left; overflow-wrap: anywhere; }
+td.text, th.text { text-align: left; overflow-wrap: anywhere; min-width: 6em; }
 th { font-weight: 600; border-bottom: 1px solid #9a9a9a; vertical-align: bottom; }
 tr.rest td { font-style: italic; }
 details { margin: 6px 0; }
@@ -105,7 +105,7 @@ def verbatim(value: object) -> str:
 
 def paragraph(value: object, kind: str = "") -> str:
     """A paragraph of text."""
-    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{prose(value)}</p>"
+    return f'<p class="{kind}">{prose(value)}</p>' if kind else f"<p>{prose(value)}</p>"
 
 
 def table(
@@ -127,7 +127,8 @@ def table(
     def cell(tag: str, place: int, value: object) -> str:
         inside = f"<bdi>{text(value)}</bdi>" if place == 0 else prose(value) if place in words else text(value)
         scope = ' scope="col"' if tag == "th" else ""
-        return f"<{tag}{scope}{' class=' + chr(34) + 'text' + chr(34) if place in words else ''}>{inside}</{tag}>"
+        side = ' class="text"' if place in words else ""
+        return f"<{tag}{scope}{side}>{inside}</{tag}>"
 
     out = ['<div class="scroll"><table>']
     out += [f"<caption>{prose(caption)}</caption>"] if caption else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mixfast._report_answer import Answer
@@ -28,6 +29,12 @@ class Parts:
     table: ExpertTable | None = None
     ledger: Any = None
     schedule: Any = None
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """Losses of the mixture and of those it is held against, none where nothing can tell them; one sweep of a table's rows."""
+        answer = self.answer
+        return {} if answer is None else answer.compared(answer.references(self.present))
 
     @classmethod
     def of(cls, given: Iterable[object]) -> Parts:
@@ -55,10 +62,11 @@ class Parts:
         mixture = found.get("mixture")
         main = source or mixture or (None if ledger is None else ledger.mixture)
         region = found.get("region")
-        answer = None if main is None else Answer.of(main, region)
+        law = found.get("law")
+        answer = None if main is None else Answer.of(main, region, law)
         known = [mixture, None if ledger is None else ledger.mixture]
         present = next((one for one in known if answer is not None and one not in (None, answer.mixture)), None)
-        law, table = found.get("law"), found.get("table")
+        table = found.get("table")
         if isinstance(source, Solution):
             table = table or source._problem.table
         elif source is not None and law is None:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 # Ranges need the Hessian over all domains and two searches for each.
 _MOST_RANGED = 500
-_NO_MIXTURE = (
-    "There is no mixture. Solve a table (mixfast.solve) or fit and propose (mixfast.fit, mixfast.propose), and pass the result; "
+_SOLVE = (
+    "Solve a table (mixfast.solve) or fit and propose (mixfast.fit, mixfast.propose), and pass the result; "
     "the command does so for a TABLE, for RATIOS METRICS, or for --law."
 )
+_NO_MIXTURE = f"There is no mixture. {_SOLVE}"
 
 
 def shares(parts: Parts, ink: Pictures) -> Section | Missing:
@@ -37,9 +38,7 @@ def shares(parts: Parts, ink: Pictures) -> Section | Missing:
             answer.source or answer.mixture, parts.intervals, region=answer.region, present=parts.present
         ),
         f"Bars of the shares of {len(order)} domains, largest first: {largest}.",
-        "Bars: shares. Whiskers: intervals. Diamonds: prior. A triangle's tip: the cap (not drawn where far out). "
-        f"Epochs above {_report_shares.MANY_EPOCHS:g} are marked by !."
-        + (f" The last {len(order) - draw.MOST_ROWS} domains are in one line." if len(order) > draw.MOST_ROWS else ""),
+        _key(parts),
     )
     level = f"{100 * parts.intervals.level:.0f} % interval" if parts.intervals is not None else "interval"
     header = ["domain", "share"]
@@ -77,11 +76,11 @@ def lacking(parts: Parts) -> list[Missing]:
     if parts.intervals is None:
         solved = "solver.bootstrap(table, region, solution=solution)"
         proposed = "proposers.bootstrap(swarm, law, region, fit=mixfast.fit), which refits on halves of the runs"
-        how = solved if isinstance(answer.source, Solution) else proposed
+        how = solved if answer.source is None or isinstance(answer.source, Solution) else proposed
         out.append(
             Missing(
                 "intervals", "Intervals of the shares",
-                f"One solve has none. Pass {how}; the command: --replicates 200 for a table, --replicates 30 for runs.",
+                f"One answer has none. Pass {how}; the command: --replicates 200 for a table, --replicates 30 for runs.",
             )
         )  # fmt: skip
     if answer.epochs is None:
@@ -108,7 +107,7 @@ def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Mi
     title = "Near-optimal set"
     answer = parts.answer
     if answer is None or answer.source is None:
-        return Missing("near-optimal", title, "Only a Solution or a Proposal knows it. " + _NO_MIXTURE)
+        return Missing("near-optimal", title, "Only a Solution or a Proposal knows it. " + _SOLVE)
     if eps is None:
         return Missing("near-optimal", title, "It was declined: eps=None, or --no-ranges.")
     source = answer.source
@@ -147,7 +146,7 @@ def prices(parts: Parts, ink: Pictures) -> Section | Missing:
     title = "Shadow prices"
     answer = parts.answer
     if answer is None or answer.source is None:
-        return Missing("prices", title, "Only a Solution or a Proposal has prices. " + _NO_MIXTURE)
+        return Missing("prices", title, "Only a Solution or a Proposal has prices. " + _SOLVE)
     if not answer.limited:
         why = "There are no limits. Region(domains, cap=..., floor=..., bounds=...) or Region.from_tokens; the command: --tokens, --cap, --floor, --limit."
         return Missing("prices", title, why)
@@ -177,7 +176,7 @@ def convergence(parts: Parts, ink: Pictures) -> Section | Missing:
     title = "Convergence and gap"
     answer = parts.answer
     if answer is None or answer.source is None or not answer.source.trace:
-        return Missing("convergence", title, "Nothing was solved or searched here. " + _NO_MIXTURE)
+        return Missing("convergence", title, "Nothing was solved or searched here. " + _SOLVE)
     source = answer.source
     trace = source.trace
     gap = "no gap" if answer.gap is None else f"a gap of {answer.gap:.1e}"
@@ -285,6 +284,22 @@ def schedule(parts: Parts, ink: Pictures) -> Section | Missing:
     what = "tokens" if plan.sample_tokens else "samples"
     body += html.table(["domain", *at], rows, caption=f"Shares at these {what}.")
     return Section("schedule", title, body)
+
+
+def _key(parts: Parts) -> str:
+    """What the marks of the figure of shares mean, of those that are in it."""
+    answer = parts.answer
+    if answer is None:
+        return ""
+    words = ["Bars: shares."]
+    words += ["Whiskers: intervals."] if parts.intervals is not None else []
+    words += ["Diamonds: prior."] if answer.prior else []
+    words += ["Circles: the present mixture."] if parts.present is not None else []
+    words += ["A triangle's tip: the cap, not drawn where it is far out."] if answer.caps else []
+    words += [f"Epochs above {_report_shares.MANY_EPOCHS:g} are marked by !."] if answer.epochs else []
+    over = len(answer.mixture) - draw.MOST_ROWS
+    words += [f"The last {over} domains are in one line."] if over > 0 else []
+    return " ".join(words)
 
 
 def _span(ends: tuple[float, float] | None) -> str:

@@ -162,11 +162,12 @@ def page(
     day = date.today().isoformat() if when is None else when
     sections.append(_report_origin.section(have, files, call or f"mixfast.report.page({kinds})", day))
     under = _under(have, day)
+    doubts = tuple(_report_head.warnings(have, found))
     return Page(
-        _report_html.page(title, under, _report_head.head(have, found), sections, missing),
+        _report_html.page(title, under, _report_head.head(have, found, doubts), sections, missing),
         tuple(one.title for one in sections),
         {one.title: one.why for one in missing},
-        tuple(_report_head.warnings(have, found)),
+        doubts,
     )
 
 
