@@ -284,6 +284,24 @@ def test_a_mixture_alone_is_judged_by_a_law_of_its_domains(things, no_matplotlib
     assert "at equal shares" in " ".join(checked(other).words)
 
 
+def test_losses_beside_the_solution_are_those_of_the_bare_objective(no_matplotlib):
+    rng = np.random.default_rng(5)
+    domains, group = ["web", "code", "books"], np.repeat([0, 1], 30)
+    table = mixfast.ExpertTable.from_loglik(rng.normal(-2.0, 0.6, size=(60, 3)), domains=domains, group=group)
+    # One domain that the limits exclude, one limit that binds, and a pull: none of them is in the losses of the others.
+    region = mixfast.Region(domains, prior=[0.5, 0.4, 0.1], cap={"books": 0.0, "web": 0.6})
+    each = -np.log(np.exp(table.loglik) @ np.stack([[0.5, 0.4, 0.1], np.full(3, 1 / 3)]).T)
+    groups = np.stack([each[group == g].mean(axis=0) for g in (0, 1)])
+    for objective, wanted in ((None, groups.mean(axis=0)), ("worst", groups.max(axis=0))):
+        solution = mixfast.solve(table, region, kl=0.1 if objective is None else 0.0, objective=objective)
+        page = report.page(solution, when=WHEN)
+        words = " ".join(checked(page).words)
+        for value in wanted:
+            assert f"{value:.6g}" in words
+            assert f"{value - solution.loss:+.4g}" in words
+    assert "needs a weighted objective" in page.missing["Near-optimal set"]
+
+
 def test_doubts_are_warnings(things, no_matplotlib):
     def said(*parts):
         return " ".join(report.page(*parts, when=WHEN).warnings)
