@@ -147,6 +147,10 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--replicates is {args.replicates}, expected at least 2; --no-intervals leaves them out")
     if args.seed < 0:
         raise InputError(f"--seed is {args.seed}, expected at least 0")
+    if args.held_out is not None and (args.metrics is not None or args.input is None):
+        raise InputError("--held-out is for tables; runs are held out by --folds")
+    if args.replicates is not None and args.input is None:
+        raise InputError("--replicates solves a table or refits the laws of runs anew: give a TABLE, or RATIOS METRICS")
     if args.held_out is not None and not 0.0 < args.held_out < 1.0:
         raise InputError(f"--held-out is {args.held_out:g}, expected a share of the sequences between 0 and 1")
 
@@ -212,8 +216,6 @@ def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) 
     from mixfast.laws import fit
     from mixfast.proposers import propose
 
-    if args.held_out is not None:
-        raise InputError("--held-out is for tables; runs are held out by --folds")
     swarm = None if args.metrics is None else _swarm(args, files)
     if args.law is not None:
         law = _load_law(args, files)
@@ -227,9 +229,7 @@ def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) 
     with shared.progress("searching"):
         found = propose(law, where, seed=args.seed, **options)
     parts += [found, law, swarm]
-    if args.replicates is not None and not args.no_intervals:
-        if swarm is None:
-            raise InputError("--replicates refits laws, which needs the runs: RATIOS METRICS")
+    if args.replicates is not None and swarm is not None and not args.no_intervals:
         parts.append(_intervals(args, swarm, law, where, options))
     return found.status
 

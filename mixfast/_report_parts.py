@@ -68,7 +68,7 @@ class Parts:
         present = next((one for one in known if answer is not None and one not in (None, answer.mixture)), None)
         table = found.get("table")
         if isinstance(source, Solution):
-            table = table or source._problem.table
+            table = source._problem.table if table is None else table
         elif source is not None and law is None:
             law = source._law if _is_fit(source._law) else None
         return cls(

@@ -211,10 +211,10 @@ def held_out(parts: Parts, ink: Pictures) -> Section | Missing:
         why = "Nothing was held out. Pass solver.holdout(table, region, share=0.2); the command, for a table: --held-out 0.2."
         return Missing("held-out", title, why)
     fitted, rest = report.sizes
-    best = report.rows[0]
+    best, limited = report.rows[0], any(row.name == "mixfast, no limits" for row in report.rows)
     body = html.paragraph(
         f"Fitted on {fitted:,} rows, compared on the other {rest:,}. Best: {best.name}, {best.held_out_loss:.6g} nats. "
-        "Of the fitted mixtures only 'mixfast' keeps to the limits."
+        + ("Of the fitted mixtures only 'mixfast' keeps to the limits." if limited else "")
     )
     body += ink.of(
         lambda: _report_runs.held_out(report),
