@@ -46,7 +46,7 @@ figcaption { max-width: 90ch; margin-top: 4px; }
 .doubt dd::before { content: "! "; }
 .doubt { border-left: 4px solid var(--ink) !important; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 4px 36px; }
-.pair > div { min-width: 0; overflow-x: auto; }
+.pair > div { min-width: 0; }
 ul.warnings { list-style: none; margin: 8px 0; padding: 0; }
 ul.warnings li { border-left: 4px solid #b35900; background: #fdf6ee; padding: 4px 12px; margin: 5px 0; overflow-wrap: anywhere; }
 ul.warnings li::before { content: "! "; font-weight: 700; }
@@ -65,6 +65,7 @@ pre, code { overflow-wrap: anywhere; white-space: pre-wrap; }
 @media print {
   body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; }
   h2 { break-after: avoid; } figure, .facts > div, tr { break-inside: avoid; } .scroll { overflow: visible; }
+  th:first-child, td:first-child { min-width: 9em; }
   summary { display: none; } details::details-content { content-visibility: visible; display: block; }
 }
 """
