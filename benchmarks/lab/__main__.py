@@ -9,16 +9,17 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks.lab import judge
+from benchmarks.lab import claims, figures, judge
 from benchmarks.lab.corpora import DOMAINS
 from benchmarks.lab.laboratory import MAX_EPOCHS, Laboratory
+from benchmarks.lab.life import live
 from benchmarks.lab.methods import Evidence, choices
 from benchmarks.lab.scales import SCALES
 from benchmarks.lab.stages import SEEDS, finals, load, save, search
 from benchmarks.lab.swarm import proxies
 
 RESULTS = Path(__file__).resolve().parent / "results"
-STAGES = ("proxies", "next", "choose", "finals", "judge")
+STAGES = ("proxies", "next", "choose", "finals", "judge", "claims", "life")
 
 
 def main() -> None:
@@ -43,14 +44,21 @@ def main() -> None:
         save(choices(Evidence(lab)), chosen)
     if "finals" in options.stage:
         lab.train(finals(load(chosen), options.seeds), options.workers)
-    if "judge" not in options.stage:
-        return
-    found = load(chosen)
-    rows = judge.verdicts(found, lab.store, lab.supply, sum(lab.supply[name] for name in DOMAINS))
-    judge.save(rows, RESULTS / options.scale / "verdicts.csv")
-    for capped in (True, False):
-        print(f"\nno token read more than {MAX_EPOCHS} times" if capped else "\nany shares")
-        print(judge.table(rows, capped=capped))
+    folder = RESULTS / options.scale
+    if "judge" in options.stage:
+        rows = judge.verdicts(load(chosen), lab.store, lab.supply, sum(lab.supply[name] for name in DOMAINS))
+        judge.save(rows, folder / "verdicts.csv")
+        figures.methods(rows, folder / "methods.svg")
+        for capped in (True, False):
+            print(f"\nno token read more than {MAX_EPOCHS} times" if capped else "\nany shares")
+            print(judge.table(rows, capped=capped))
+    if "claims" in options.stage:
+        evidence = Evidence(lab)
+        found = [*claims.features(evidence), *claims.shape(evidence), *claims.transfer(evidence, load(chosen))]
+        claims.save(found, folder / "claims.csv")
+        figures.features(found, folder / "features.svg")
+    if "life" in options.stage:
+        print(live(lab, options.workers, folder / "life.csv"))
 
 
 if __name__ == "__main__":

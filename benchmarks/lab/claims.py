@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,14 @@ class Row:
     runs: int
     value: float
     error: float
+
+
+def save(rows: Sequence[Row], path: Path) -> None:
+    """Write claims.csv."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["claim", "case", "runs", "value", "standard_error"])
+        writer.writerows([row.claim, row.case, row.runs, f"{row.value:.4f}", f"{row.error:.4f}"] for row in rows)
 
 
 def rank(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -1,0 +1,75 @@
+"""The laboratory's two figures: what every method gained, and what the experts' losses add to few runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.lab.claims import Row
+from benchmarks.lab.judge import Verdict
+from benchmarks.lab.methods import OBJECTIVES
+
+# Colour-blind safe, and told apart in grey by their markers.
+_OURS, _THEIRS = "#0072b2", "#d55e00"
+
+
+def methods(rows: Sequence[Verdict], path: Path) -> None:
+    """Draw the change of each objective against natural, methods from best to worst in the mean, caps or none."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    cells = {(row.capped, row.method, row.objective): row for row in rows}
+    names = {row.method for row in rows if row.capped}
+    order = sorted(names, key=lambda name: np.mean([row.change for row in rows if row.capped and row.method == name]))
+    with rc_context({"svg.hashsalt": "mixfast", "font.size": 8}):
+        figure = Figure(figsize=(12, 0.26 * len(order) + 1.3), layout="constrained")
+        axes = figure.subplots(1, len(OBJECTIVES), sharey=True)
+        for ax, objective in zip(axes, OBJECTIVES, strict=True):
+            for y, method in enumerate(order):
+                colour = _OURS if method.startswith("mixfast") else _THEIRS
+                for capped, marker, shift in ((True, "o", -0.15), (False, "s", 0.15)):
+                    row = cells.get((capped, method, objective))
+                    if row is not None:
+                        half = 0 if np.isnan(row.half) else row.half
+                        face = colour if capped else "white"
+                        ax.errorbar(row.change, y + shift, xerr=half, fmt=marker, ms=4, color=colour, mfc=face, lw=0.9)
+            ax.axvline(0, color="0.6", lw=0.7)
+            ax.set(title=objective.removeprefix("target_"), xlabel="change of loss, %")
+            ax.grid(axis="x", color="0.9", lw=0.5)
+            ax.spines[["top", "right"]].set_visible(False)
+        proxies = {row.method: row.proxies for row in rows}
+        axes[0].set_yticks(range(len(order)), [f"{name} ({proxies[name]})" for name in order])
+        axes[0].invert_yaxis()
+        figure.suptitle(
+            "Final models against the natural mixture; in brackets the proxy runs used. Filled: no token read more than 4 times. Hollow: any shares.",
+            fontsize=9,
+        )
+        figure.savefig(path, metadata={"Date": None})
+
+
+def features(rows: Sequence[Row], path: Path) -> None:
+    """Draw rank correlation on unseen runs against the number of runs, laws with the experts' losses and without."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    kept = [row for row in rows if row.claim.startswith("MDE features")]
+    claims = list(dict.fromkeys(row.claim for row in kept))
+    with rc_context({"svg.hashsalt": "mixfast", "font.size": 9}):
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        for ax, claim in zip(figure.subplots(1, len(claims), sharey=True), claims, strict=True):
+            for law, marker in (("linear", "^"), ("lightgbm", "s"), ("gp", "o")):
+                for shown, colour, line in (("shares", _THEIRS, "--"), ("shares and MDE", _OURS, "-")):
+                    found = [row for row in kept if row.claim == claim and row.case == f"{law}, {shown}"]
+                    x, y, e = ([getattr(row, name) for row in found] for name in ("runs", "value", "error"))
+                    ax.errorbar(x, y, e, marker=marker, ms=5, color=colour, ls=line, lw=1, label=f"{law}, {shown}")
+            alone = next(row.value for row in kept if row.claim == claim and row.runs == 0)
+            ax.axhline(alone, color="0.4", lw=0.8, ls=":")
+            ax.annotate("the experts' ensemble alone", (50, alone), ha="right", va="bottom", fontsize=8, color="0.3")
+            ax.set(title=claim.removeprefix("MDE features, "), xlabel="runs fitted on", ylim=(0, 1.03))
+            ax.set_xticks([8, 16, 25, 50])
+            ax.spines[["top", "right"]].set_visible(False)
+        figure.axes[0].set_ylabel("rank correlation on unseen runs")
+        figure.axes[-1].legend(frameon=False, fontsize=8, loc="lower right")
+        figure.savefig(path, metadata={"Date": None})
