@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from benchmarks.lab import claims, figures, judge
-from benchmarks.lab.corpora import DOMAINS
+from benchmarks.lab.corpora import DOMAINS, NATURAL, TARGETS
 from benchmarks.lab.laboratory import MAX_EPOCHS, Laboratory
 from benchmarks.lab.life import live
 from benchmarks.lab.methods import Evidence, choices
@@ -34,6 +34,11 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=range(SEEDS), help="of the final models")
     options = parser.parse_args()
+    missing = [name for name in (*NATURAL, *TARGETS) if not (options.corpora / f"{name}.txt.xz").exists()]
+    if missing:
+        parser.error(
+            f"{options.corpora} lacks {', '.join(f'{name}.txt.xz' for name in missing)}; benchmarks/lab/README.md says where they come from"
+        )
     lab = Laboratory(SCALES[options.scale], options.corpora, RESULTS / options.scale, options.cache)
     if "proxies" in options.stage:
         lab.train(proxies(lab), options.workers)
@@ -41,7 +46,7 @@ def main() -> None:
         search(lab, options.workers)
     chosen = RESULTS / options.scale / "choices.csv"
     if "choose" in options.stage:
-        save(choices(Evidence(lab)), chosen)
+        save(choices(Evidence(lab), load(chosen) if chosen.exists() else ()), chosen)
     if "finals" in options.stage:
         lab.train(finals(load(chosen), options.seeds), options.workers)
     folder = RESULTS / options.scale

@@ -20,6 +20,8 @@ OBJECTIVES = {**{name: (name,) for name in TARGETS}, "mean": VALIDATION}
 """Metrics of each objective, which count alike."""
 BLOCK = 8
 """Tokens along which the block-wise table follows the experts' posterior."""
+KL = 0.05
+"""Pull to the natural mixture that Olmix recommends."""
 FIRST, BATCH, ROUNDS = 16, 8, 2
 """Runs of the design that the iterated search begins with, runs of each round, and rounds."""
 
@@ -116,10 +118,10 @@ def _mixmin_paper(evidence: Evidence, objective: str, region: mixfast.Region) ->
     return region.project(found.mixture.align(DOMAINS).weights), len(DOMAINS)
 
 
-def _exact(block: int | None) -> Chooser:
+def _exact(block: int | None, kl: float = 0.0) -> Chooser:
     def choose(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
         table = evidence.table(OBJECTIVES[objective], block or evidence.lab.scale.proxy.shape.window)
-        return mixfast.solve(table, region, objective=evidence.per_byte(objective)).mixture, len(DOMAINS)
+        return mixfast.solve(table, region, kl=kl, objective=evidence.per_byte(objective)).mixture, len(DOMAINS)
 
     return choose
 
@@ -147,8 +149,10 @@ METHODS: dict[str, Chooser] = {
     "mixfast, sequences": _exact(None),
     "mixfast, tokens": _exact(1),
     "mixfast, posterior of 8": _exact(BLOCK),
+    "mixfast, tokens, KL": _exact(1, KL),
+    "mixfast, posterior of 8, KL": _exact(BLOCK, KL),
     "RegMix": _law("lightgbm", method="regmix"),
-    "Olmix": _law("log_linear", kl=0.05),
+    "Olmix": _law("log_linear", kl=KL),
     "Olmix, no KL": _law("log_linear"),
     "MDE, ridge": _law("linear", features=True),
     "MDE, GP": _law("gp", features=True),
@@ -171,18 +175,21 @@ UNCAPPED = (
 )
 
 
-def choices(evidence: Evidence, methods: dict[str, Chooser] = METHODS) -> list[Choice]:
-    """Return what every method chooses for every objective, with caps and without."""
+def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:
+    """Return what every method chooses for every objective, with caps and without; what is known already is not chosen anew."""
+    have = {(one.capped, one.method, one.objective): one for one in known}
     found = []
     for capped in (True, False):
         region = evidence.lab.region(capped=capped)
-        for method, choose in methods.items():
-            for objective in OBJECTIVES:
-                if capped or method in UNCAPPED:
-                    shares, proxies = choose(evidence, objective, region)
-                    weights = shares.align(DOMAINS).weights if isinstance(shares, mixfast.Mixture) else shares
-                    # Nobody feeds a loader a share of a millionth, and a final run here has 8000 windows.
-                    kept = np.where(np.asarray(weights) < 1e-5, 0.0, weights)
-                    mixture = mixfast.Mixture(DOMAINS, kept / math.fsum(kept))
-                    found.append(Choice(objective, method, capped, mixture, proxies))
+        for method, choose in METHODS.items():
+            for objective in OBJECTIVES if capped or method in UNCAPPED else ():
+                if one := have.get((capped, method, objective)):
+                    found.append(one)
+                    continue
+                shares, proxies = choose(evidence, objective, region)
+                weights = shares.align(DOMAINS).weights if isinstance(shares, mixfast.Mixture) else shares
+                # Nobody feeds a loader a share of a millionth, and a final run here has 8000 windows.
+                kept = np.where(np.asarray(weights) < 1e-5, 0.0, weights)
+                mixture = mixfast.Mixture(DOMAINS, kept / math.fsum(kept))
+                found.append(Choice(objective, method, capped, mixture, proxies))
     return found
