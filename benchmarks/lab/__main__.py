@@ -19,7 +19,7 @@ from benchmarks.lab.stages import SEEDS, finals, load, save, search
 from benchmarks.lab.swarm import proxies
 
 RESULTS = Path(__file__).resolve().parent / "results"
-STAGES = ("proxies", "next", "choose", "finals", "judge", "claims", "life")
+STAGES = ("proxies", "next", "choose", "finals", "judge", "life", "claims")
 
 
 def main() -> None:
@@ -57,13 +57,18 @@ def main() -> None:
         for capped in (True, False):
             print(f"\nno token read more than {MAX_EPOCHS} times" if capped else "\nany shares")
             print(judge.table(rows, capped=capped))
-    if "claims" in options.stage:
-        evidence = Evidence(lab)
-        found = [*claims.features(evidence), *claims.shape(evidence), *claims.transfer(evidence, load(chosen))]
-        claims.save(found, folder / "claims.csv")
-        figures.features(found, folder / "features.svg")
     if "life" in options.stage:
         print(live(lab, options.workers, folder / "life.csv"))
+    if "claims" in options.stage:
+        evidence = Evidence(lab)
+        found = [
+            *claims.features(evidence),
+            *claims.shape(evidence),
+            *claims.collapse(evidence),
+            *claims.transfer(evidence, load(chosen)),
+        ]
+        claims.save(found, folder / "claims.csv")
+        figures.features(found, folder / "features.svg")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,45 @@ def shape(evidence: Evidence) -> list[Row]:
     return rows
 
 
+def collapse(evidence: Evidence) -> list[Row]:
+    """Rank correlation against c = runs / (m + 1), for swarms of several numbers m of domains; mean of the targets."""
+    store = evidence.lab.store
+    swarms = {len(DOMAINS): evidence.swarm.select(TARGETS)}
+    for number, kind in ((0, "life-start"), (1, "life-recomputation"), (2, "life-recomputation")):
+        runs = store.runs(lambda row, kind=kind: row["kind"] == kind)
+        runs = [run for run in runs if run.startswith(f"{kind}-{number}-")]
+        if runs:
+            texts = [name for name in store.domains if any(store.mixture(run)[name] > 0 for run in runs)]
+            # Texts that always come in one proportion are one domain: the law sees the first of them.
+            ratios = store.swarm(runs, texts).ratios
+            shares = [
+                j for j in range(len(texts)) if not any(_proportional(ratios[:, j], ratios[:, i]) for i in range(j))
+            ]
+            merged = np.column_stack(
+                [
+                    ratios[:, [i for i in range(len(texts)) if _proportional(ratios[:, j], ratios[:, i])]].sum(1)
+                    for j in shares
+                ]
+            )
+            values = store.swarm(runs, texts).select(TARGETS).values
+            swarms[len(shares)] = mixfast.Swarm(
+                merged, values, domains=[texts[j] for j in shares], metric_names=TARGETS
+            )
+    rows = []
+    for m, swarm in sorted(swarms.items()):
+        for c in (1.0, 1.5, 2.0):
+            found = []
+            for train, test in _splits(len(swarm), round(c * (m + 1))):
+                guess = mixfast.fit(swarm.subset(train), "log_linear", folds=0).predict(swarm.ratios[test])
+                found.append(np.mean([rank(guess[:, j], swarm.values[test, j]) for j in range(len(TARGETS))]))
+            rows.append(_row("runs for each number of the law", f"{m} domains, c = {c:g}", round(c * (m + 1)), found))
+    return rows
+
+
+def _proportional(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    return bool(np.allclose(a * b.sum(), b * a.sum(), atol=1e-9))
+
+
 def transfer(evidence: Evidence, chosen: Sequence[Choice]) -> list[Row]:
     """Rank correlation between what small models say and what final models measured, over all mixtures that were chosen."""
     rows = []
