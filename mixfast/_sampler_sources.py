@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -58,9 +60,17 @@ def sizes(sources: Mapping[str, Any]) -> dict[str, int]:
                 f"source {name!r} ({type(source).__name__}) has no length; sources are read by number, so each must be "
                 "map-style: len() and [i]. A Hugging Face data set is, unless it was loaded with streaming=True"
             ) from problem
-        if not hasattr(source, "__getitem__"):
-            raise SamplerError(f"source {name!r} ({type(source).__name__}) cannot be indexed by number")
+        if not hasattr(source, "__getitem__") or _only_iterated(source):
+            raise SamplerError(
+                f"source {name!r} ({type(source).__name__}) cannot be indexed by number; each must be map-style: len() and [i]"
+            )
     return found
+
+
+def _only_iterated(source: Any) -> bool:
+    """Whether this is one of torch's data sets that inherit an index which only raises."""
+    torch = sys.modules.get("torch.utils.data")
+    return torch is not None and isinstance(source, torch.IterableDataset)
 
 
 def sizes_of(stream: Stream) -> Integers:
@@ -117,6 +127,7 @@ class Sources:
                 "sizes, so make it with sizes(sources)"
             )
         self._samples = sum(want)
+        self._domains = stream.domains
         self._sources = [sources[name] for name in stream.domains]
         self._in_batches = [callable(getattr(source, "__getitems__", None)) for source in self._sources]
         self._any_in_batches = any(self._in_batches)
@@ -125,28 +136,59 @@ class Sources:
         return self._samples
 
     def __getitem__(self, at: tuple[int, int]) -> Any:
-        domain, index = at
-        return self._sources[domain][index]
+        return self.__getitems__([at])[0]
 
     def __getitems__(self, batch: list[tuple[int, int]]) -> list[Any]:
         """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
-        if not self._any_in_batches:
-            sources = self._sources
-            return [sources[domain][index] for domain, index in batch]
-        return self.take([domain for domain, _ in batch], [index for _, index in batch])
+        if self._any_in_batches:
+            return self.take([domain for domain, _ in _pairs(batch)], [index for _, index in batch])
+        sources, left = self._sources, iter(batch)
+        try:
+            return [sources[domain][index] for domain, index in left]
+        except Exception as problem:
+            domain, index = _pairs(batch)[-1 - length_hint(left)]
+            self._explain(problem, domain, [index])
+            raise
 
     def take(self, domains: list[int], indices: list[int]) -> list[Any]:
         """Return the samples of a batch by their domains (m,) and indices (m,)."""
         sources = self._sources
         if not self._any_in_batches:
-            return [sources[domain][index] for domain, index in zip(domains, indices, strict=True)]
+            left = iter(indices)
+            try:
+                return [sources[domain][index] for domain, index in zip(domains, left, strict=True)]
+            except Exception as problem:
+                at = -1 - length_hint(left)
+                self._explain(problem, domains[at], [indices[at]])
+                raise
         found: list[Any] = [None] * len(domains)
         places: dict[int, list[int]] = {}
         for place, domain in enumerate(domains):
             places.setdefault(domain, []).append(place)
         for domain, those in places.items():
             source, numbers = sources[domain], [indices[place] for place in those]
-            items = source.__getitems__(numbers) if self._in_batches[domain] else [source[i] for i in numbers]
+            try:
+                items = source.__getitems__(numbers) if self._in_batches[domain] else [source[i] for i in numbers]
+            except Exception as problem:
+                self._explain(problem, domain, numbers)
+                raise
             for place, item in zip(those, items, strict=True):
                 found[place] = item
         return found
+
+    def _explain(self, problem: Exception, domain: int, indices: list[int]) -> None:
+        """Note in the error of a source what was read."""
+        what = f"sample {listing(map(str, indices))} of domain {self._domains[domain]!r}"
+        # Let through it would end the stream here, as if that were over.
+        if isinstance(problem, StopIteration):
+            raise SamplerError(f"the source raised StopIteration for {what}, in place of giving it") from problem
+        problem.add_note(f"this was {what}")
+
+
+def _pairs(batch: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return a batch of pairs; numbers, of a loader's own sampler, are refused."""
+    if batch and not isinstance(batch[0], tuple):
+        raise SamplerError(
+            f"Sources are read by pairs of domain and index, got {batch[0]!r}: give the loader sampler=StreamSampler(stream)"
+        )
+    return batch

@@ -6,10 +6,12 @@ next samples of the stream, whatever their number. Workers take a rank's batches
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from operator import length_hint
+from types import FrameType
 from typing import Any, cast
 
 import torch.distributed
@@ -34,10 +36,10 @@ class _Place:
         self.rank, self.world_size = _ranks(rank, world_size)
         self.position = 0
 
-    def samples(self) -> int:
-        """Samples each rank has; what is left over, fewer than there are ranks, is not given out."""
+    def samples(self, position: int | None = None) -> int:
+        """Samples each rank has from a place on; what is left over, fewer than there are ranks, is not given out."""
         end = LONGEST if self.stream.length is None else self.stream.length
-        return (end - self.position) // self.world_size
+        return (end - (self.position if position is None else position)) // self.world_size
 
     def __len__(self) -> int:
         if self.stream.length is None:
@@ -130,52 +132,34 @@ class StreamSampler(_Place, torch.utils.data.Sampler[Pair]):  # type: ignore[mis
         return _Pairs.of(self)
 
 
-class _Lists:
-    """Lists that are given out one after the other, as iterators, of which the last is kept: it knows what it has left."""
-
-    last: Iterator[Any] = iter(())
-
-    def __iter__(self) -> Iterator[Iterator[Any]]:
-        return self
-
-    def __next__(self) -> Iterator[Any]:
-        self.last = iter(self.following())
-        return self.last
-
-    def following(self) -> list[Any]:
-        """Return the next list."""
-        raise NotImplementedError
-
-    def left(self) -> int:
-        """Items of the last list that have not been taken."""
-        return length_hint(self.last)
-
-    def drop(self) -> None:
-        """Take them."""
-        deque(self.last, maxlen=0)
-
-
-class _Blocks(_Lists):
+class _Blocks:
     """A pass of a `StreamSampler`: pairs, a block at a time."""
 
     def __init__(self, sampler: StreamSampler) -> None:
         self.sampler = sampler
+        self.pairs: Iterator[Pair] = iter(())
+        self.left: Iterator[int] = iter(())
         self.begin(sampler.position)
 
     def begin(self, position: int) -> None:
         """Go on at a global sample."""
-        self.drop()
+        deque(self.pairs, maxlen=0)
         end = LONGEST if self.sampler.stream.length is None else self.sampler.stream.length
         self.at, self.end = position, end - (end - position) % self.sampler.world_size
 
-    def following(self) -> list[Pair]:
+    def __iter__(self) -> Iterator[Iterator[Pair]]:
+        return self
+
+    def __next__(self) -> Iterator[Pair]:
         if self.at >= self.end:
             raise StopIteration
         rank, step = self.sampler.rank, self.sampler.world_size
         stop = min(self.at + _BLOCK * step, self.end)
         domain, index, _ = self.sampler.stream.positions(self.at + rank, stop, step)
-        self.at = stop
-        return list(zip(domain.tolist(), index.tolist(), strict=True))
+        self.at, self.left = stop, iter(index.tolist())
+        # Pairs made when they are asked for: a block of them, alive at once, would set off the garbage collector.
+        self.pairs = zip(domain.tolist(), self.left, strict=True)
+        return self.pairs
 
 
 # Chains hand out items as fast as a list does; a method in Python for each would cost as much as finding the sample.
@@ -192,8 +176,8 @@ class _Pairs(chain[Pair]):
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        sampler = self.blocks.sampler
-        return sampler.stream.state(self.blocks.at - self.blocks.left() * sampler.world_size)
+        blocks = self.blocks
+        return blocks.sampler.stream.state(blocks.at - length_hint(blocks.left) * blocks.sampler.world_size)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.blocks.begin(self.blocks.sampler.stream.check_state(state))
@@ -209,8 +193,9 @@ class StreamDataset(_Place, torch.utils.data.IterableDataset[Any]):  # type: ign
     sources : mapping of str to map-style data set
         One for each of the stream's domains.
     batch_size : int
-        That of the loader, which it must be told as well. Worker v of V reads batches v, v + V, ... and the loader takes
-        from its workers in turn: this is what keeps the order of the stream. (None in the loader: any number here.)
+        That of the loader, which must be told as well; 1 if it has None. Worker v of V reads batches v, v + V, ... and the
+        loader takes from its workers in turn: this is what keeps the order of the stream. Workers that are asked for
+        another size refuse; without workers, or with one, any size gives the same order.
     rank, world_size : int, optional
         As in `StreamSampler`.
 
@@ -222,7 +207,10 @@ class StreamDataset(_Place, torch.utils.data.IterableDataset[Any]):  # type: ign
     Notes
     -----
     As in `StreamSampler`. A ``StatefulDataLoader`` goes on from its own state with the same workers only. To change their
-    number, or that of ranks, load the state that it gave into the data set instead, before the loader is made.
+    number, or that of ranks, load the state that it gave into the data set instead, before the loader is made: workers
+    have a copy of the data set from when they start, and persistent ones do not hear of what is loaded later.
+
+    Where a source fails, its error carries a note of the domain and the sample that was read, and nothing is skipped.
 
     Examples
     --------
@@ -253,29 +241,51 @@ class StreamDataset(_Place, torch.utils.data.IterableDataset[Any]):  # type: ign
         return _Reader.of(self, 0, 1) if info is None else _Reader.of(self, info.id, info.num_workers)
 
 
-class _Batches(_Lists):
+class _Batches:
     """A worker's pass over a `StreamDataset`: samples, a batch at a time."""
 
     def __init__(self, data: StreamDataset, worker: int, workers: int) -> None:
         self.data, self.worker, self.workers = data, worker, workers
-        self.begin(0)
+        self.take = data.sources.take
+        self.unchecked = workers > 1
+        self.left: Iterator[Any] = iter(())
+        self.begin(0, data.position)
 
-    def begin(self, batches: int) -> None:
-        """Go on behind so many batches of this worker."""
+    def begin(self, batches: int, origin: int) -> None:
+        """Go on behind so many batches of this worker, of a pass that began at a global sample."""
         data = self.data
-        self.drop()
-        self.origin, self.total = data.position, data.samples()
-        # The rank's first sample that is not in `ahead` yet; samples read, those of the last list included.
+        deque(self.left, maxlen=0)
+        self.origin, self.total = origin, data.samples(origin)
+        # The rank's first sample that is not in `ahead` yet; samples read, those of the last batch included.
         self.next = (self.worker + batches * self.workers) * data.batch_size
         self.read = batches * data.batch_size
         self.ahead: deque[tuple[list[int], list[int]]] = deque()
 
-    def following(self) -> list[Any]:
+    def __iter__(self) -> Iterator[Iterator[Any]]:
+        return self
+
+    def __next__(self) -> Iterator[Any]:
         if not self.ahead:
+            if self.unchecked:
+                self._check_loader()
             self._look_ahead()
-        domains, indices = self.ahead.popleft()
-        self.read += len(domains)
-        return self.data.sources.take(domains, indices)
+        found = self.take(*self.ahead[0])
+        # Only now: where a source fails the batch is still to come, whoever goes on.
+        self.ahead.popleft()
+        self.read += len(found)
+        self.left = iter(found)
+        return self.left
+
+    def _check_loader(self) -> None:
+        """Refuse another batch size than this reads by: several workers would be asked in another order."""
+        asked = _batch_size_asked()
+        if asked not in (None, self.data.batch_size):
+            raise SamplerError(
+                f"the loader asks its workers for batches of {asked}, and this StreamDataset was made with batch_size="
+                f"{self.data.batch_size}: with {self.workers} workers the samples would come in another order. Give both "
+                "the same (1 here for batch_size=None there), or use StreamSampler, which needs not know"
+            )
+        self.unchecked = False
 
     def _look_ahead(self) -> None:
         """Look up the worker's next batches; those of the other workers lie between them."""
@@ -312,7 +322,7 @@ class _Reader(chain[Any]):
 
     def state_dict(self) -> dict[str, Any]:
         batches, data = self.batches, self.batches.data
-        read, until = batches.read - batches.left(), 0
+        read, until = batches.read - length_hint(batches.left), 0
         if read:
             before, last = divmod(read - 1, data.batch_size)
             until = (batches.worker + before * batches.workers) * data.batch_size + last + 1
@@ -332,9 +342,8 @@ class _Reader(chain[Any]):
             )
         data = self.batches.data
         data.stream.check_state(state["stream"])
-        data.position = state["origin"]
         batches, rest = divmod(state["read"], data.batch_size)
-        self.batches.begin(batches)
+        self.batches.begin(batches, state["origin"])
         deque(islice(self, rest), maxlen=0)
 
 
@@ -349,6 +358,20 @@ def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if rank >= world_size:
         raise SamplerError(f"rank must be below world_size, got rank {rank} of {world_size}")
     return rank, world_size
+
+
+def _batch_size_asked() -> int | None:
+    """Return how many samples the loader that is reading now asks a worker for at once; None where it is not torch's.
+
+    A data set that is iterated is not told, but the function of torch that asks for its samples has the batch.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "fetch" and "possibly_batched_index" in frame.f_locals:
+            batch = frame.f_locals["possibly_batched_index"]
+            return 1 if batch is None else len(batch)
+        frame = frame.f_back
+    return None
 
 
 def _states(entry: Any) -> Iterator[Mapping[str, Any]]:
