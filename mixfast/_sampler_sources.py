@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from operator import length_hint
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -140,33 +139,37 @@ class Sources:
 
     def __getitems__(self, batch: list[tuple[int, int]]) -> list[Any]:
         """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
-        if self._any_in_batches:
-            return self.take([domain for domain, _ in _pairs(batch)], [index for _, index in batch])
-        sources, left = self._sources, iter(batch)
-        try:
-            return [sources[domain][index] for domain, index in left]
-        except Exception as problem:
-            domain, index = _pairs(batch)[-1 - length_hint(left)]
-            self._explain(problem, domain, [index])
-            raise
+        if batch and not isinstance(batch[0], tuple):
+            raise SamplerError(
+                f"Sources are read by pairs of domain and index, got {batch[0]!r}: give the loader a StreamSampler(stream)"
+            )
+        return self.read(batch)
 
     def take(self, domains: list[int], indices: list[int]) -> list[Any]:
         """Return the samples of a batch by their domains (m,) and indices (m,)."""
-        sources = self._sources
-        if not self._any_in_batches:
-            left = iter(indices)
-            try:
-                return [sources[domain][index] for domain, index in zip(domains, left, strict=True)]
-            except Exception as problem:
-                at = -1 - length_hint(left)
-                self._explain(problem, domains[at], [indices[at]])
-                raise
-        found: list[Any] = [None] * len(domains)
+        return self.read(zip(domains, indices, strict=True))
+
+    def read(self, pairs: Iterable[tuple[int, int]]) -> list[Any]:
+        """Return the samples of a batch by pairs of domain and index."""
+        if self._any_in_batches:
+            return self._read_in_batches(list(pairs))
+        sources, found = self._sources, []
+        domain = index = -1
+        try:
+            for domain, index in pairs:
+                found.append(sources[domain][index])
+        except Exception as problem:
+            self._explain(problem, domain, [index])
+            raise
+        return found
+
+    def _read_in_batches(self, pairs: list[tuple[int, int]]) -> list[Any]:
+        found: list[Any] = [None] * len(pairs)
         places: dict[int, list[int]] = {}
-        for place, domain in enumerate(domains):
+        for place, (domain, _) in enumerate(pairs):
             places.setdefault(domain, []).append(place)
         for domain, those in places.items():
-            source, numbers = sources[domain], [indices[place] for place in those]
+            source, numbers = self._sources[domain], [pairs[place][1] for place in those]
             try:
                 items = source.__getitems__(numbers) if self._in_batches[domain] else [source[i] for i in numbers]
             except Exception as problem:
@@ -183,12 +186,3 @@ class Sources:
         if isinstance(problem, StopIteration):
             raise SamplerError(f"the source raised StopIteration for {what}, in place of giving it") from problem
         problem.add_note(f"this was {what}")
-
-
-def _pairs(batch: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return a batch of pairs; numbers, of a loader's own sampler, are refused."""
-    if batch and not isinstance(batch[0], tuple):
-        raise SamplerError(
-            f"Sources are read by pairs of domain and index, got {batch[0]!r}: give the loader sampler=StreamSampler(stream)"
-        )
-    return batch

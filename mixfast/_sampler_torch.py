@@ -6,17 +6,17 @@ next samples of the stream, whatever their number. Workers take a rank's batches
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from operator import length_hint
-from types import FrameType
 from typing import Any, cast
 
+import numpy as np
 import torch.distributed
 import torch.utils.data
 
+from mixfast._sampler_loaders import batch_size_asked, states, steps_behind
 from mixfast._sampler_schedule import LONGEST, whole_number
 from mixfast._sampler_sources import Sources, Stream, sizes_of
 from mixfast.errors import SamplerError, listing
@@ -24,8 +24,8 @@ from mixfast.errors import SamplerError, listing
 Pair = tuple[int, int]
 
 FORMAT = "mixfast-reader-1"
-# Samples looked up at once: many more would leave the processor's cache before they are read.
-_BLOCK = 512
+# Samples looked up at once: a call costs as much as some hundred samples, and many more would leave the processor's cache.
+_BLOCK = 2048
 
 
 class _Place:
@@ -70,20 +70,20 @@ class _Place:
         SamplerError
             If the state is that of another stream.
         """
-        states = list(_states(state))
-        if not states:
+        found = list(states(state))
+        if not found:
             raise SamplerError(f"no state of a stream is in {state!r:.200}")
-        readers = [entry for entry in states if entry["format"] == FORMAT]
+        readers = [entry for entry in found if entry["format"] == FORMAT]
         if not readers:
             # The state of a loader holds both where its pass began and how far it has come.
-            self.position = max(self.stream.check_state(entry) for entry in states)
+            self.position = max(self.stream.check_state(entry) for entry in found)
             return
         first = readers[0]
         if sorted(reader["worker"] for reader in readers) != list(range(first["workers"])):
             raise SamplerError(
                 f"the state holds {len(readers)} of {first['workers']} workers; load the loader's whole state"
             )
-        if _steps_behind(state):
+        if steps_behind(state):
             raise SamplerError("the loader's state is some steps old; make the loader with snapshot_every_n_steps=1")
         # The loader takes from its workers in turn: all before the latest sample read has been read as well.
         self.position = max(self.stream.check_state(reader["stream"]) for reader in readers)
@@ -137,8 +137,7 @@ class _Blocks:
 
     def __init__(self, sampler: StreamSampler) -> None:
         self.sampler = sampler
-        self.pairs: Iterator[Pair] = iter(())
-        self.left: Iterator[int] = iter(())
+        self.pairs, self.left = _zipped([], [])
         self.begin(sampler.position)
 
     def begin(self, position: int) -> None:
@@ -156,9 +155,8 @@ class _Blocks:
         rank, step = self.sampler.rank, self.sampler.world_size
         stop = min(self.at + _BLOCK * step, self.end)
         domain, index, _ = self.sampler.stream.positions(self.at + rank, stop, step)
-        self.at, self.left = stop, iter(index.tolist())
-        # Pairs made when they are asked for: a block of them, alive at once, would set off the garbage collector.
-        self.pairs = zip(domain.tolist(), self.left, strict=True)
+        self.at = stop
+        self.pairs, self.left = _zipped(domain.tolist(), index.tolist())
         return self.pairs
 
 
@@ -246,39 +244,40 @@ class _Batches:
 
     def __init__(self, data: StreamDataset, worker: int, workers: int) -> None:
         self.data, self.worker, self.workers = data, worker, workers
-        self.take = data.sources.take
         self.unchecked = workers > 1
         self.left: Iterator[Any] = iter(())
         self.begin(0, data.position)
 
     def begin(self, batches: int, origin: int) -> None:
         """Go on behind so many batches of this worker, of a pass that began at a global sample."""
-        data = self.data
         deque(self.left, maxlen=0)
-        self.origin, self.total = origin, data.samples(origin)
-        # The rank's first sample that is not in `ahead` yet; samples read, those of the last batch included.
-        self.next = (self.worker + batches * self.workers) * data.batch_size
-        self.read = batches * data.batch_size
-        self.ahead: deque[tuple[list[int], list[int]]] = deque()
+        self.origin, self.total = origin, self.data.samples(origin)
+        # The rank's first sample that is not in `pairs` yet; samples read, those of the last batch included.
+        self.next = (self.worker + batches * self.workers) * self.data.batch_size
+        self.read = batches * self.data.batch_size
+        self.pairs, self.ahead = _zipped([], [])
 
     def __iter__(self) -> Iterator[Iterator[Any]]:
         return self
 
     def __next__(self) -> Iterator[Any]:
-        if not self.ahead:
+        if not length_hint(self.ahead):
             if self.unchecked:
                 self._check_loader()
             self._look_ahead()
-        found = self.take(*self.ahead[0])
-        # Only now: where a source fails the batch is still to come, whoever goes on.
-        self.ahead.popleft()
+        try:
+            found = self.data.sources.read(islice(self.pairs, self.data.batch_size))
+        except Exception:
+            # Where a source fails the batch is still to come, whoever goes on.
+            self.begin(self.read // self.data.batch_size, self.origin)
+            raise
         self.read += len(found)
         self.left = iter(found)
         return self.left
 
     def _check_loader(self) -> None:
         """Refuse another batch size than this reads by: several workers would be asked in another order."""
-        asked = _batch_size_asked()
+        asked = batch_size_asked()
         if asked not in (None, self.data.batch_size):
             raise SamplerError(
                 f"the loader asks its workers for batches of {asked}, and this StreamDataset was made with batch_size="
@@ -296,9 +295,11 @@ class _Batches:
         stop = min(self.next + max(_BLOCK // every - 1, 0) * every + size, self.total)
         start = self.origin + self.data.rank
         domain, index, _ = self.data.stream.positions(start + self.next * step, start + (stop - 1) * step + 1, step)
-        for at in range(0, stop - self.next, every):
-            self.ahead.append((domain[at : at + size].tolist(), index[at : at + size].tolist()))
-        self.next += len(self.ahead) * every
+        if self.workers > 1:
+            mine = np.arange(stop - self.next) % every < size
+            domain, index = domain[mine], index[mine]
+        self.next += -(-(stop - self.next) // every) * every
+        self.pairs, self.ahead = _zipped(domain.tolist(), index.tolist())
 
 
 class _Reader(chain[Any]):
@@ -347,6 +348,15 @@ class _Reader(chain[Any]):
         deque(islice(self, rest), maxlen=0)
 
 
+def _zipped(domains: list[int], indices: list[int]) -> tuple[Iterator[Pair], Iterator[int]]:
+    """Return pairs, and an iterator that knows how many of them are left.
+
+    They are made when they are asked for: a block of them, alive at once, would set off the garbage collector.
+    """
+    left = iter(indices)
+    return zip(domains, left, strict=True), left
+
+
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if (rank is None) != (world_size is None):
         raise SamplerError(f"give both rank and world_size, or neither; got rank {rank!r}, world_size {world_size!r}")
@@ -358,37 +368,3 @@ def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if rank >= world_size:
         raise SamplerError(f"rank must be below world_size, got rank {rank} of {world_size}")
     return rank, world_size
-
-
-def _batch_size_asked() -> int | None:
-    """Return how many samples the loader that is reading now asks a worker for at once; None where it is not torch's.
-
-    A data set that is iterated is not told, but the function of torch that asks for its samples has the batch.
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "fetch" and "possibly_batched_index" in frame.f_locals:
-            batch = frame.f_locals["possibly_batched_index"]
-            return 1 if batch is None else len(batch)
-        frame = frame.f_back
-    return None
-
-
-def _states(entry: Any) -> Iterator[Mapping[str, Any]]:
-    """All states of streams and readers in the state of a loader, however it nests them."""
-    if isinstance(entry, Mapping):
-        if str(entry.get("format", "")).startswith("mixfast-"):
-            yield entry
-            return
-        entry = entry.values()
-    elif not isinstance(entry, (list, tuple)):
-        return
-    for part in entry:
-        yield from _states(part)
-
-
-def _steps_behind(entry: Any) -> int:
-    """Batches that a StatefulDataLoader gave after the snapshot in its state."""
-    if not isinstance(entry, Mapping):
-        return 0
-    return entry.get("_steps_since_snapshot", 0) + sum(_steps_behind(part) for part in entry.values())
