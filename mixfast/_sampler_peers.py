@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._sampler_schedule import LONGEST, whole_number
+from mixfast._sampler_schedule import LONGEST, MixtureSchedule, whole_number
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError, domain_names, listing
 from mixfast.sampler import Positions
 
@@ -31,13 +31,14 @@ class _PeerStream:
     FORMAT = ""
 
     def __init__(self, weights: Mapping[str, float], sizes: Mapping[str, int] | None) -> None:
+        if isinstance(weights, MixtureSchedule):
+            raise SamplerError(
+                "the loader that this follows has one blend for all of a run; MixtureSampler takes a schedule"
+            )
         if not isinstance(weights, Mapping):
             raise SamplerError(f"weights must be a mapping from domain to number, got {type(weights).__name__}")
         self.domains = domain_names(weights, SamplerError)
-        self.weights = [float(weights[name]) for name in self.domains]
-        wrong = [f"{name}={w}" for name, w in zip(self.domains, self.weights, strict=True) if not 0 < w < np.inf]
-        if wrong:
-            raise SamplerError(f"weights must be positive numbers, got {listing(wrong)}; leave such domains out")
+        self.weights = positive(weights, "weights", "; leave such domains out")
         self._sizes = _sizes(self.domains, sizes)
         self.length: int | None = None
         self._exhaustive = False
@@ -278,6 +279,21 @@ def _greedy_slow(weights: NDArray[np.float64], limits: Integers, domain: NDArray
         had[k] += 1
         if had[k] == limits[k]:
             had[k] = np.inf  # lacks nothing any more
+
+
+def positive(numbers: Mapping[str, Any], what: str, advice: str = "") -> list[float]:
+    """Return the numbers of a mapping by domain; other than positive ones are refused, and named."""
+    found, wrong = [], []
+    for name, number in numbers.items():
+        try:
+            found.append(float(number))
+        except (TypeError, ValueError):
+            found.append(np.nan)
+        if not 0 < found[-1] < np.inf:
+            wrong.append(f"{name}={number!r}")
+    if wrong:
+        raise SamplerError(f"{what} must be positive numbers, got {listing(wrong)}{advice}")
+    return found
 
 
 def _sizes(domains: tuple[str, ...], sizes: Mapping[str, int] | None) -> Integers:

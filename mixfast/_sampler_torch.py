@@ -267,10 +267,11 @@ class _Batches:
             self._look_ahead()
         try:
             found = self.data.sources.read(islice(self.pairs, self.data.batch_size))
-        except Exception:
-            # Where a source fails the batch is still to come, whoever goes on.
+        except Exception as problem:
+            # Where a source fails the batch is still to come. Raised here, it would end the chain, and who catches it and
+            # goes on would take that for the end of the stream.
             self.begin(self.read // self.data.batch_size, self.origin)
-            raise
+            return _raising(problem)
         self.read += len(found)
         self.left = iter(found)
         return self.left
@@ -346,6 +347,12 @@ class _Reader(chain[Any]):
         batches, rest = divmod(state["read"], data.batch_size)
         self.batches.begin(batches, state["origin"])
         deque(islice(self, rest), maxlen=0)
+
+
+def _raising(problem: Exception) -> Iterator[Any]:
+    """Iterate over nothing but an error."""
+    yield from ()
+    raise problem
 
 
 def _zipped(domains: list[int], indices: list[int]) -> tuple[Iterator[Pair], Iterator[int]]:

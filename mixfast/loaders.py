@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixfast._sampler_peers import GrainStream, MegatronStream, megatron_exhaustive_indices, megatron_indices
+from mixfast._sampler_peers import (
+    GrainStream,
+    MegatronStream,
+    megatron_exhaustive_indices,
+    megatron_indices,
+    positive,
+)
 from mixfast._sampler_sources import Sources, sizes
-from mixfast.errors import AlignmentError, BackendError, SamplerError, listing
+from mixfast.errors import AlignmentError, BackendError, MixfastWarning, SamplerError, listing
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -24,6 +31,9 @@ __all__ = [
     "DocumentShares", "GrainStream", "MegatronStream", "Sources", "StreamDataset", "StreamSampler",
     "document_shares", "megatron_exhaustive_indices", "megatron_indices", "sizes",
 ]  # fmt: skip
+
+# No corpus has documents of ten million tokens on average: such a number is the total, or has another unit.
+_LONGEST_DOCUMENT = 1e7
 
 _TORCH = ("StreamDataset", "StreamSampler")
 
@@ -56,6 +66,11 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
     SamplerError
         If a mean is not a positive number.
 
+    Warns
+    -----
+    MixfastWarning
+        If a mean is below one token or above ten million: totals in place of means, or thousands in place of tokens.
+
     Examples
     --------
     >>> shares = document_shares(Mixture(["web", "books"], [0.5, 0.5]), {"web": 1_000, "books": 99_000})
@@ -64,13 +79,24 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
     >>> shares.note  # doctest: +ELLIPSIS
     'Shares of documents, not of tokens: web 99% of documents for 50% of tokens, books 1% of documents for 50% ...
     """
+    if not isinstance(mixture, Mixture):
+        raise SamplerError(
+            f"mixture must be a Mixture, got {type(mixture).__name__}; convert those of a schedule one by one"
+        )
     drawn = [name for name, share in mixture.items() if share > 0]
+    if not isinstance(tokens_per_document, Mapping):
+        raise SamplerError(f"means must be a mapping from domain to number, got {type(tokens_per_document).__name__}")
     if any(name not in tokens_per_document for name in drawn):
         raise AlignmentError.between("the mixture", drawn, "tokens_per_document", tokens_per_document)
-    mean = np.array([float(tokens_per_document.get(name, 1.0)) for name in mixture.domains])
-    wrong = [f"{name}={m}" for name, m in zip(mixture.domains, mean.tolist(), strict=True) if not 0 < m < np.inf]
-    if wrong:
-        raise SamplerError(f"mean tokens of a document must be positive numbers, got {listing(wrong)}")
+    means = {name: tokens_per_document[name] for name in drawn}
+    means = dict(zip(drawn, positive(means, "mean tokens of a document"), strict=True))
+    mean = np.array([means.get(name, 1.0) for name in mixture.domains])
+    if odd := [f"{name}={m:.3g}" for name, m in means.items() if not 1.0 <= m <= _LONGEST_DOCUMENT]:
+        warnings.warn(
+            f"mean tokens of a document are below 1 or above {_LONGEST_DOCUMENT:.0e}: {listing(odd)}; are they means, in tokens?",
+            MixfastWarning,
+            stacklevel=2,
+        )
     share = mixture.weights / mean
     found = Mixture(mixture.domains, share / share.sum())
     each = [f"{name} {100 * found[name]:.3g}% of documents for {100 * mixture[name]:.3g}% of tokens" for name in drawn]

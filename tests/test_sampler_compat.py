@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import _sampler_peers, errors, loaders
+from mixfast import Mixture, MixtureSchedule, _sampler_peers, errors, loaders
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import given, settings  # noqa: E402
@@ -151,8 +151,13 @@ def test_an_exhaustive_megatron_stream_reads_everything_once():
 def test_what_megatron_would_fail_at_is_refused_before():
     with pytest.raises(errors.SamplerError, match=r"more samples than there are \(code: 20 of 10\)"):
         loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, sizes={"web": 100, "code": 10})
-    with pytest.raises(errors.SamplerError, match=r"positive numbers, got code=0\.0"):
-        loaders.MegatronStream({"web": 0.8, "code": 0.0}, 100)
+    for wrong in (0.0, -1, "much", None):
+        with pytest.raises(errors.SamplerError, match=f"positive numbers, got code={wrong!r}; leave such"):
+            loaders.MegatronStream({"web": 0.8, "code": wrong}, 100)
+    schedule = MixtureSchedule(Mixture(["a"], [1.0]))
+    for stream in (loaders.MegatronStream, loaders.GrainStream):
+        with pytest.raises(errors.SamplerError, match="one blend for all of a run; MixtureSampler takes a schedule"):
+            stream(schedule, 100)
     with pytest.raises(errors.AlignmentError, match="Only in the weights: code"):
         loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, sizes={"web": 100})
     with pytest.raises(

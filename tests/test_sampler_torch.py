@@ -47,6 +47,16 @@ class Batched(Words):
         return super().__getitem__(i)
 
 
+class Endless(torch.utils.data.IterableDataset):
+    """A data set of torch that has a length and, inherited, an index that only raises."""
+
+    def __len__(self):
+        return 7
+
+    def __iter__(self):
+        return itertools.count()
+
+
 SOURCES = {name: Words(name, size) for name, size in SIZES.items()}
 
 
@@ -80,6 +90,15 @@ def together(of_ranks):
         assert len({len(batch) for batch in step}) == 1
         found += [sample for row in zip(*step, strict=True) for sample in row]
     return found
+
+
+def first_of(loader):
+    """The first batch; workers end at once, which takes torch seconds where it is left to the garbage collector."""
+    reading = iter(loader)
+    try:
+        return next(reading)
+    finally:
+        getattr(reading, "_shutdown_workers", lambda: None)()
 
 
 kinds = pytest.mark.parametrize("kind", ["sampler", "dataset"])
@@ -142,6 +161,36 @@ def test_ranks_are_those_of_torch_distributed(tmp_path):
         assert (sampler.rank, sampler.world_size) == (0, 1)
     finally:
         torch.distributed.destroy_process_group()
+
+
+RANK = """
+import json, sys, torch.distributed, torch.utils.data
+from mixfast import Mixture, MixtureSampler, loaders
+
+rank, place = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{place}/ranks", rank=rank, world_size=2)
+sources = {"web": range(0, 23), "code": range(100, 107), "books": range(200, 240)}
+stream = MixtureSampler(Mixture(list(sources), [0.5, 0.3, 0.2]), loaders.sizes(sources), seed=5, length=131)
+data = loaders.StreamDataset(stream, sources, batch_size=4)
+loader = torch.utils.data.DataLoader(data, batch_size=4, num_workers=2)
+found = [batch.tolist() for batch in loader]
+states = [None, None]
+torch.distributed.all_gather_object(states, data.state_after(8))
+with open(f"{place}/{rank}.json", "w") as file:
+    json.dump({"found": found, "same": states[0] == states[1]}, file)
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_of_torch_distributed_read_one_stream(tmp_path):
+    ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)]) for rank in (0, 1)]
+    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    had = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert all(rank["same"] for rank in had)
+    sources = {"web": range(23), "code": range(100, 107), "books": range(200, 240)}
+    stream = MixtureSampler(Mixture(list(sources), [0.5, 0.3, 0.2]), loaders.sizes(sources), seed=5, length=131)
+    whole = [sources[stream.domains[k]][i] for k, i, _ in (stream[j] for j in range(130))]
+    assert together([rank["found"] for rank in had]) == whole
 
 
 def test_sources_read_in_batches_keep_their_places():
@@ -352,6 +401,7 @@ def test_sources_that_do_not_fit_are_refused():
         ({**SOURCES, "code": Words("code", 8)}, errors.SamplerError, r"\(code: 8 for 7\)"),
         ({**SOURCES, "code": iter([])}, errors.SamplerError, "'code' .* has no length"),
         ({**SOURCES, "code": {1, 2}}, errors.SamplerError, "'code' .* cannot be indexed"),
+        ({**SOURCES, "code": Endless()}, errors.SamplerError, r"'code' \(Endless\) cannot be indexed"),
         (list(SOURCES.values()), errors.SamplerError, "must be a mapping"),
     ):
         with pytest.raises(error, match=what):
@@ -360,6 +410,96 @@ def test_sources_that_do_not_fit_are_refused():
         MixtureSampler(MIXTURE, loaders.sizes({**SOURCES, "code": []}), seed=0)
     with pytest.raises(errors.SamplerError, match="made without sizes"):
         loaders.StreamSampler(MixtureSampler(MIXTURE, seed=0))
+
+
+@pytest.mark.parametrize("maker", ["torch", "torchdata"])
+@pytest.mark.parametrize("loader_size", [3, 8, None])
+def test_workers_asked_for_another_batch_size_refuse(maker, loader_size, request):
+    maker = DataLoader if maker == "torch" else request.getfixturevalue("stateful")
+    stream = stream_of()
+    data = loaders.StreamDataset(stream, SOURCES, batch_size=4)
+    with pytest.raises(
+        errors.SamplerError, match=f"batches of {loader_size or 1}, and this StreamDataset .* batch_size=4"
+    ):
+        first_of(maker(data, batch_size=loader_size, num_workers=2, collate_fn=list))
+    # One reader at a time gives the same order for any size.
+    for workers in (0, 1):
+        loader = maker(data, batch_size=loader_size, num_workers=workers, collate_fn=lambda batch: batch)
+        found = list(loader) if loader_size is None else [sample for batch in loader for sample in batch]
+        assert found == items(stream)
+
+
+def test_single_samples_of_several_workers_come_in_order():
+    stream = stream_of()
+    data = loaders.StreamDataset(stream, SOURCES, batch_size=1)
+    assert list(DataLoader(data, batch_size=None, num_workers=3, collate_fn=tuple)) == items(stream)
+
+
+class Broken(Words):
+    """A source that cannot read one of its samples."""
+
+    def __init__(self, size, error):
+        super().__init__("code", size)
+        self.error = error
+
+    def __getitem__(self, i):
+        if i == 3 and self.error is not None:
+            raise self.error
+        return super().__getitem__(i)
+
+
+class BrokenInBatches(Broken):
+    """The same, read in batches."""
+
+    def __getitems__(self, indices):
+        return [self[i] for i in indices]
+
+
+@pytest.mark.parametrize("source", [Broken, BrokenInBatches])
+@kinds
+def test_errors_of_sources_name_what_was_read_and_skip_nothing(kind, source):
+    stream = stream_of()
+    broken = source(7, OSError("disk on fire"))
+    sources = {**SOURCES, "code": broken}
+    data = loaders.Sources(stream, sources)
+    if kind == "dataset":
+        reading = iter(loaders.StreamDataset(stream, sources, batch_size=4))
+    else:
+        reading = (data[pair] for pair in loaders.StreamSampler(stream))
+    had = []
+    with pytest.raises(OSError, match="disk on fire") as caught:
+        had.extend(reading)
+    assert "3" in caught.value.__notes__[0]
+    assert "of domain 'code'" in caught.value.__notes__[0]
+    if kind == "dataset":
+        for _ in range(2):
+            # Whoever goes on gets the batch that failed, not the one after it.
+            with pytest.raises(OSError, match="disk on fire"):
+                next(reading)
+        broken.error = None
+        whole = items(stream)
+        missing = list(reading)
+        assert missing == whole[len(whole) - len(missing) :]
+        assert len(missing) % 4 == len(whole) % 4
+        assert len(had) <= len(whole) - len(missing) < len(had) + 4
+
+
+@pytest.mark.parametrize("source", [Broken, BrokenInBatches])
+def test_a_source_that_stops_does_not_end_the_stream(source):
+    stream = MixtureSampler(Mixture(list(SIZES), [0.0, 1.0, 0.0]), SIZES, seed=5, shuffle=False)
+    data = loaders.StreamDataset(stream, {**SOURCES, "code": source(7, StopIteration())}, batch_size=4)
+    with pytest.raises(errors.SamplerError, match=r"StopIteration for sample .*3.* of domain 'code'"):
+        list(DataLoader(data, batch_size=4, collate_fn=list))
+    with pytest.raises(errors.SamplerError, match="StopIteration for sample"):
+        first_of(DataLoader(data, batch_size=4, collate_fn=list, num_workers=2))
+
+
+def test_sources_are_read_by_pairs_only():
+    data = loaders.Sources(stream_of(), SOURCES)
+    with pytest.raises(errors.SamplerError, match=r"by pairs .* got 0: give the loader a StreamSampler"):
+        list(DataLoader(data, batch_size=4))
+    with pytest.raises(errors.SamplerError, match="got 5"):
+        data[5]
 
 
 def test_impossible_ranks_and_counts_are_refused():
@@ -390,8 +530,17 @@ def test_documents_drawn_by_their_shares_give_the_shares_of_tokens():
     assert loaders.document_shares(Mixture(["a", "b"], [1.0, 0.0]), {"a": 3}).mixture["a"] == 1.0
     with pytest.raises(errors.AlignmentError, match="Only in the mixture: books"):
         loaders.document_shares(MIXTURE, {"web": 1, "code": 1})
-    with pytest.raises(errors.SamplerError, match="positive numbers, got code=0"):
-        loaders.document_shares(MIXTURE, tokens | {"code": 0})
+    for wrong in (0, "1K", None, float("nan")):
+        with pytest.raises(errors.SamplerError, match=f"positive numbers, got code={wrong!r}"):
+            loaders.document_shares(MIXTURE, tokens | {"code": wrong})
+    with pytest.raises(errors.SamplerError, match="means must be a mapping from domain to number, got list"):
+        loaders.document_shares(MIXTURE, [1, 2, 3])
+    with pytest.raises(errors.SamplerError, match="got MixtureSchedule; convert those of a schedule one by one"):
+        loaders.document_shares(SCHEDULE, tokens)
+    # Totals, or means in thousands, are no means in tokens.
+    for name, wrong in (("web", 3e11), ("code", 0.7)):
+        with pytest.warns(errors.MixfastWarning, match=f"below 1 or above 1e.07: {name}="):
+            loaders.document_shares(MIXTURE, tokens | {name: wrong})
 
 
 # ------------------------------------------------------------------------------------------------------------- processes
