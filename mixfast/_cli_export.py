@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -16,7 +17,9 @@ from mixfast._mixture_files import _unique, _yaml_name
 from mixfast.errors import MixtureError
 
 if TYPE_CHECKING:
+    from mixfast._sampler_schedule import MixtureSchedule
     from mixfast.exporters import Export
+    from mixfast.mixture import Mixture
 
 _EXAMPLES = """\
 examples:
@@ -50,7 +53,7 @@ def add(commands: Any) -> None:
         allow_abbrev=False,
     )
     export.set_defaults(run=_export)
-    export.add_argument("mixture", metavar="MIXTURE", help="yaml or json file of shares")
+    export.add_argument("mixture", metavar="MIXTURE", help="yaml or json file of shares, or of MixtureSchedule.to_json")
     export.add_argument("--to", metavar="NAME", required=True, help="the format; below")
     export.add_argument("--out", metavar="FILE", help="file to write; default: stdout")
     what = export.add_argument_group("what is known of the domains")
@@ -68,6 +71,7 @@ def add(commands: Any) -> None:
         help="what the loader draws: documents, which need --tokens and --documents, or sequences of equal length",
     )
     what.add_argument("--block-size", metavar="N", type=int, help="sequences of a block of levanter (default 2048)")
+    what.add_argument("--batch-size", metavar="N", type=int, help="sequences of a global batch, for a schedule")
 
 
 class _Formats(argparse.RawDescriptionHelpFormatter):
@@ -88,12 +92,11 @@ def _flags(names: tuple[str, ...]) -> str:
 
 def _export(args: argparse.Namespace) -> int:
     from mixfast import exporters
-    from mixfast.mixture import Mixture
 
     takes = exporters.options(args.to)
     given = {
         name: getattr(args, name)
-        for name in ("paths", "tokens", "documents", "budget", "unit", "block_size")
+        for name in ("paths", "tokens", "documents", "budget", "unit", "block_size", "batch_size")
         if getattr(args, name) is not None
     }
     if unused := tuple(name for name in given if name not in takes):
@@ -104,11 +107,24 @@ def _export(args: argparse.Namespace) -> int:
             given[name] = inputs.numbers(given[name], inputs.count)
     if "{domain}" not in given.get("paths", "{domain}"):
         given["paths"] = paths(given["paths"])
-    written = exporters.export(Mixture.load(args.mixture), args.to, **given)
+    written = exporters.export(_mixture(args.mixture), args.to, **given)
     for note in written.notes:
         print(f"mixfast: note: {' '.join(note.split())}", file=sys.stderr)
     _deliver(written, args.out)
     return 0
+
+
+def _mixture(path: str) -> Mixture | MixtureSchedule:
+    """Return the mixture of a file, or the schedule."""
+    from mixfast._sampler_schedule import FORMAT, MixtureSchedule
+    from mixfast.mixture import Mixture
+
+    if Path(path).suffix.lower() == ".json":
+        with contextlib.suppress(ValueError):  # told by the reader of mixtures
+            document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+            if isinstance(document, dict) and document.get("format") == FORMAT:
+                return MixtureSchedule.from_dict(document)
+    return Mixture.load(path)
 
 
 def _deliver(written: Export, out: str | None) -> None:

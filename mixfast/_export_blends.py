@@ -6,13 +6,21 @@ All but Streaming draw sequences of equal length, so shares of tokens go out as 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from mixfast._export_nouns import Export, ExportError
 from mixfast._export_parts import Counts, Draft, Paths, in_order, yaml_text
+from mixfast._export_schedules import stages_of
+from mixfast._sampler_schedule import MixtureSchedule
 from mixfast.mixture import Mixture
 
 # BlendedDataset holds the number of a data set as int16.
 _MEGATRON_MOST = 32767
+# levanter packs the place in a block into 16 bits.
+_LEVANTER_MOST = 65535
+# Below this relative change its rounding is not worth a note.
+_LEVANTER_SAID = 1e-2
 # Rounding of counts and of whole sequences must not push a source over its limit, where OLMo-core refuses it.
 _REPETITION_ROOM = 0.01
 
@@ -49,8 +57,9 @@ def megatron(mixture: Mixture, *, paths: Paths | None = None) -> Export:
 def nemo(mixture: Mixture, *, paths: Paths | None = None) -> Export:
     """Write NeMo's ``paths`` as YAML: ``[share, prefix, share, prefix, ...]``, as texts, which is their type there.
 
-    Written for the ``PreTrainingDataModule`` of NeMo 2; it hands the list to Megatron-LM. Parameters and errors are
-    those of `megatron`.
+    Written for the ``PreTrainingDataModule`` of NeMo 2, which hands the list to Megatron-LM. NeMo 3 trains no language
+    models; Megatron Bridge, which does, takes this list as ``data_path``, or the file of `megatron` as
+    ``data_args_path``. Parameters and errors are those of `megatron`.
     """
     draft = Draft.of("nemo", mixture)
     prefixes = _words(draft, paths)
@@ -68,28 +77,50 @@ def _words(draft: Draft, paths: Paths | None) -> dict[str, str]:
     return prefixes
 
 
-def nanotron(mixture: Mixture, *, paths: Paths | None = None) -> Export:
-    """Write nanotron's ``data_stages`` with one stage: ``dataset_folder`` and ``dataset_weights``.
+def nanotron(
+    mixture: Mixture | MixtureSchedule, *, paths: Paths | None = None, batch_size: int | None = None
+) -> Export:
+    """Write nanotron's ``data_stages``: ``dataset_folder`` and ``dataset_weights``, in one stage or those of a schedule.
 
-    Written for nanotron's main branch of 2026-04 (Nanoset); ``paths`` gives the folder of each domain.
+    Written for nanotron's main branch of 2026-04 (Nanoset); ``paths`` gives the folder of each domain. From stage to
+    stage nanotron goes on where it stood in each folder.
+
+    Parameters
+    ----------
+    mixture : Mixture or MixtureSchedule
+        Of a schedule, without ramps.
+    paths : mapping of str to str, or str
+        Folder of each domain; or a pattern with ``{domain}``.
+    batch_size : int, optional
+        Sequences of a global batch, for a schedule.
+
+    Returns
+    -------
+    Export
+        Its values are those of the first stage.
+
+    Raises
+    ------
+    ExportError
+        If folders are missing; a schedule has ramps, or changes inside a batch.
     """
-    draft = Draft.of("nanotron", mixture)
+    draft, parts = stages_of("nanotron", mixture, batch_size)
     folders = draft.path(paths, "the folder of the tokenised files")
-    shares = draft.mixture.as_dict()
-    draft.notes.append(in_order(shares))
-    stage = {
-        "name": "mixture",
-        "start_training_step": 1,
-        "data": {
-            "seed": 42,
-            "num_loading_workers": 1,
-            "dataset": {
-                "dataset_folder": [folders[name] for name in shares],
-                "dataset_weights": list(shares.values()),
-            },
-        },
-    }
-    return draft.done(yaml_text({"data_stages": [stage]}), ".yaml", shares)
+    stages = []
+    for number, (step, shares) in enumerate(parts, start=1):
+        draft.notes.append(in_order(shares) if len(parts) == 1 else f"stage {number}, {in_order(shares)}")
+        dataset = {
+            "dataset_folder": [folders[name] for name in shares],
+            "dataset_weights": list(shares.values()),
+        }
+        stages.append(
+            {
+                "name": "mixture" if len(parts) == 1 else f"mixture {number}",
+                "start_training_step": step + 1,
+                "data": {"seed": 42, "num_loading_workers": 1, "dataset": dataset},
+            }
+        )
+    return draft.done(yaml_text({"data_stages": stages}), ".yaml", parts[0][1])
 
 
 def streaming(
@@ -121,7 +152,7 @@ def olmo_core(
 ) -> Export:
     """Write the ``SourceMixtureList`` of OLMo-core: ``target_ratio``, ``paths`` and, with counts, ``max_repetition_ratio``.
 
-    Written for ai2-olmo-core 2.5. Several paths a domain and globs are fine. A domain that needs more tokens than it
+    Written for ai2-olmo-core 3.0. Several paths a domain and globs are fine. A domain that needs more tokens than it
     has is refused by OLMo-core, unless it may be repeated: ``tokens`` and ``budget`` say how often it is.
 
     Parameters
@@ -192,27 +223,64 @@ def _say_repeated(draft: Draft, epochs: dict[str, float]) -> None:
         draft.notes.append(f"domains read more than once, in epochs: {', '.join(repeated)}")
 
 
-def levanter(mixture: Mixture, *, block_size: int = 2048) -> Export:
+def levanter(mixture: Mixture | MixtureSchedule, *, block_size: int = 2048, batch_size: int | None = None) -> Export:
     """Write the ``train_weights`` and ``mixture_block_size`` of levanter's data configuration.
 
-    Written for levanter of 2025-09 (``LmDataConfig``). Each block of so many sequences holds ``share * block_size``
-    of a domain, rounded down: a share below one sequence a block is never trained on, which a note says.
+    Written for levanter of 2026-10 (``LmDataConfig``). Each block of so many sequences holds ``share * block_size``
+    of a domain, rounded down, and the largest gets the rest: a share below one sequence a block is never trained on,
+    which a note says. A schedule becomes a list of step and shares.
+
+    Parameters
+    ----------
+    mixture : Mixture or MixtureSchedule
+        Of a schedule, without ramps.
+    block_size : int, default 2048
+        Sequences of a block; at most 65 535.
+    batch_size : int, optional
+        Sequences of a batch, for a schedule.
+
+    Returns
+    -------
+    Export
+        Its values are those of the first part.
 
     Raises
     ------
     ExportError
-        If ``block_size`` is not a whole number above 0.
+        If ``block_size`` is not such a number; a schedule has ramps, or changes inside a batch or a block.
     """
-    draft = Draft.of("levanter", mixture)
-    if isinstance(block_size, bool) or not isinstance(block_size, int) or block_size < 1:
-        raise ExportError(f"block_size must be a whole number of sequences above 0, got {block_size!r}")
-    shares = draft.mixture.as_dict()
-    never = [name for name, share in shares.items() if share * block_size < 1.0]
-    if never:
-        enough = math.ceil(1.0 / min(shares.values()))
-        draft.notes.append(
-            f"below one sequence in a block of {block_size}, so never trained on: {', '.join(never)}; "
-            f"a block size of {enough} has one of each"
+    if isinstance(block_size, bool) or not isinstance(block_size, int) or not 1 <= block_size <= _LEVANTER_MOST:
+        raise ExportError(
+            f"block_size must be a whole number of sequences above 0 and at most {_LEVANTER_MOST}, got {block_size!r}"
         )
-    document = {"data": {"train_weights": shares, "mixture_block_size": block_size}}
-    return draft.done(yaml_text(document), ".yaml", shares)
+    draft, parts = stages_of("levanter", mixture, batch_size, unit=block_size)
+    for step, shares in parts:
+        draft.notes += [f"from step {step}: {note}" if step else note for note in _block_notes(shares, block_size)]
+    weights: Any = parts[0][1] if len(parts) == 1 else [[step, shares] for step, shares in parts]
+    document = {"data": {"train_weights": weights, "mixture_block_size": block_size}}
+    return draft.done(yaml_text(document), ".yaml", parts[0][1])
+
+
+def _block_notes(shares: Mapping[str, float], block_size: int) -> list[str]:
+    """Return what levanter makes of shares: counts in a block, of which the largest is made up to its size."""
+    counts = {name: int(share * block_size) for name, share in shares.items()}
+    counts[max(counts, key=counts.__getitem__)] += block_size - sum(counts.values())
+    notes = []
+    if never := [name for name, count in counts.items() if count == 0]:
+        enough = math.ceil(1.0 / min(shares.values()))
+        advice = (
+            f"a block size of {enough} has one of each"
+            if enough <= _LEVANTER_MOST
+            else f"no block has one of each, its size being at most {_LEVANTER_MOST}: drop or merge them"
+        )
+        notes.append(
+            f"below one sequence in a block of {block_size}, so never trained on: {', '.join(never)}; {advice}"
+        )
+    error = {name: abs(count / block_size / shares[name] - 1.0) for name, count in counts.items() if count}
+    name = max(error, key=error.__getitem__)
+    if error[name] > _LEVANTER_SAID:
+        notes.append(
+            f"levanter rounds to whole sequences of a block: {name} becomes {counts[name] / block_size:.6g}, "
+            f"not {shares[name]:.6g}; larger blocks are closer"
+        )
+    return notes

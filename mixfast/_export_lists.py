@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from mixfast._export_nouns import Export
+from mixfast._export_nouns import Export, ExportError
 from mixfast._export_parts import Counts, Draft, Paths, yaml_text
 from mixfast._grain_shares import grain_note
+from mixfast.errors import listing
 from mixfast.mixture import Mixture
 
 
@@ -15,9 +16,18 @@ def regmix(mixture: Mixture) -> Export:
 
     Written for sail-sg/regmix of 2024-10. Keys are prefixes of packed files; names that begin with ``train_`` stay as
     they are. Each domain is validated on with ``valid_NAME: 1.0``.
+
+    Raises
+    ------
+    ExportError
+        If the files of one name, ``train_NAME-*``, are also those of another.
     """
     draft = Draft.of("regmix", mixture)
     bare = {name: name.removeprefix("train_") for name in draft.mixture}
+    if special := [name for name in bare if set(name) & set("*?[")]:
+        raise ExportError(f"regmix finds files by glob patterns of their names; rename {listing(map(repr, special))}")
+    if both := [f"{a!r} and {b!r}" for a in bare.values() for b in bare.values() if b.startswith(f"{a}-")]:
+        raise ExportError(f"regmix reads the files train_NAME-*, which would mix up {listing(both)}; rename one")
     if any(name == short for name, short in bare.items()):
         draft.notes.append("keys are train_ and valid_ with the name of the domain")
     draft.notes.append("model_name is the smallest of the models in RegMix's code; put yours")
@@ -50,7 +60,7 @@ def maxtext(
 ) -> Export:
     """Write the JSON file of maxtext's ``grain_train_mixture_config_path``: ``{name: {path, weight}}``.
 
-    Written for AI-Hypercomputer/maxtext of 2026-08, ArrayRecord files. It draws documents and packs later, so counts
+    Written for maxtext 0.2.5, ArrayRecord files. It draws documents and packs later, so counts
     are needed, or ``unit="sequences"``. The other way in, ``grain_train_files=PATTERN,w;...``, rounds weights to 4
     decimals.
     """

@@ -10,6 +10,7 @@ from typing import Any
 
 from mixfast._export_nouns import Export, ExportError
 from mixfast._mixture_files import _yaml_float, _yaml_key
+from mixfast._sampler_schedule import MixtureSchedule
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture
 
@@ -30,8 +31,13 @@ class Draft:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, format: str, mixture: Mixture) -> Draft:
+    def of(cls, format: str, mixture: Mixture | MixtureSchedule) -> Draft:
         """Begin with the domains that have a share: most loaders refuse a share of 0."""
+        if isinstance(mixture, MixtureSchedule):
+            raise ExportError(
+                f"{format} has one mixture for all of a run, and this is a schedule. levanter and nanotron take one; here, write "
+                "each part by itself, export(change.mixture, ...) of schedule.changes, and start anew with it at change.start"
+            )
         if not isinstance(mixture, Mixture):
             raise ExportError(f"mixture must be a Mixture, got {type(mixture).__name__}; of a solution it is .mixture")
         kept, dropped = mixture.drop_zeros()
@@ -82,6 +88,20 @@ class Draft:
             raise ExportError(f"{what} must be whole numbers above 0 where a domain has a share, got {listing(wrong)}")
         return {name: int(given[name]) for name in self.mixture}
 
+    def lengths(
+        self, tokens: Counts | None, documents: Counts | None, why: str
+    ) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the tokens and the documents of each domain; of these there are never more."""
+        supply, number = self.counts(tokens, "tokens", why), self.counts(documents, "documents", why)
+        swapped = [
+            f"{name}: {number[name]} documents, {supply[name]} tokens" for name in supply if number[name] > supply[name]
+        ]
+        if swapped:
+            raise ExportError(
+                f"more documents than tokens ({listing(swapped)}): tokens are counted one by one; are the two swapped?"
+            )
+        return supply, number
+
     def _known(self, what: str, given: Mapping[str, Any]) -> None:
         if not isinstance(given, Mapping):
             raise ExportError(f"{what} must be a mapping by domain, got {type(given).__name__}")
@@ -117,7 +137,7 @@ class Draft:
             "it draws documents, and shares of tokens become shares of documents by their mean lengths; "
             "where all elements are equally long, give unit sequences"
         )
-        supply, number = self.counts(tokens, "tokens", why), self.counts(documents, "documents", why)
+        supply, number = self.lengths(tokens, documents, why)
         scaled = {name: share * (number[name] / supply[name]) for name, share in self.mixture.items()}
         total = math.fsum(scaled.values())
         drawn = Mixture(self.mixture.domains, [value / total for value in scaled.values()])
@@ -188,14 +208,21 @@ def _yaml_entry(head: str, value: Any, indent: str) -> list[str]:
         return [f"{head}\n", yaml_text(value, indent + "  ")]
     if not isinstance(value, (list, tuple)):
         return [f"{head} {_yaml_scalar(value)}\n"]
-    lines = [f"{head}\n"]
-    for item in value:
+    return [f"{head}\n", _yaml_items(value, indent + "  ")]
+
+
+def _yaml_items(items: Sequence[Any], indent: str) -> str:
+    lines = []
+    for item in items:
         if isinstance(item, Mapping):
-            block = yaml_text(item, indent + "    ")
-            lines.append(f"{indent}  - {block[len(indent) + 4 :]}")
+            block = yaml_text(item, indent + "  ")
+        elif isinstance(item, (list, tuple)):
+            block = _yaml_items(item, indent + "  ")
         else:
-            lines.append(f"{indent}  - {_yaml_scalar(item)}\n")
-    return lines
+            block = f"{indent}  {_yaml_scalar(item)}\n"
+        # The dash stands where the block is indented further.
+        lines.append(f"{indent}- {block[len(indent) + 2 :]}")
+    return "".join(lines)
 
 
 def _yaml_scalar(value: str | float) -> str:

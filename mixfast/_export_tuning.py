@@ -71,8 +71,9 @@ def axolotl(
 ) -> Export:
     """Write the ``datasets`` of an axolotl configuration, each cut to the rows it contributes: ``split: train[:N]``.
 
-    Written for axolotl 0.19, which has no weights: it reads all rows of all data sets. Of domain k, with D_k rows of
-    N_k tokens, ``D_k * share_k * budget / N_k`` rows are kept, the first ones.
+    Written for axolotl 0.21, which has no shares: it reads all rows of all data sets (its ``weight`` is the part of a
+    data set's own rows to keep). Of domain k, with D_k rows of N_k tokens, ``D_k * share_k * budget / N_k`` rows are
+    kept, the first ones.
 
     Parameters
     ----------
@@ -97,8 +98,8 @@ def axolotl(
     """
     draft = Draft.of("axolotl", mixture)
     places = draft.path(paths, "the file or the name on the hub")
-    why = "axolotl has no weights, so that many rows of each are kept as make up its share"
-    supply, rows = draft.counts(tokens, "tokens", why), draft.counts(documents, "documents", why)
+    why = "axolotl has no shares, so that many rows of each are kept as make up its share"
+    supply, rows = draft.lengths(tokens, documents, why)
     scarcest = min(draft.mixture, key=lambda name: supply[name] / draft.mixture[name])
     most = int(supply[scarcest] / draft.mixture[scarcest])
     if budget is None:

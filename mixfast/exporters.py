@@ -23,6 +23,7 @@ from mixfast._export_code import grain, huggingface, litdata, seqio, torchdata, 
 from mixfast._export_lists import doremi, energon, maxtext, regmix
 from mixfast._export_nouns import Export, ExportError
 from mixfast._export_tuning import axolotl, llama_factory, trl
+from mixfast._sampler_schedule import MixtureSchedule
 from mixfast.mixture import Mixture
 
 __all__ = [
@@ -93,7 +94,7 @@ def options(to: str) -> tuple[str, ...]:
     return tuple(inspect.signature(FORMATS[to]).parameters)[1:]
 
 
-def export(mixture: Mixture, to: str, **given: Any) -> Export:
+def export(mixture: Mixture | MixtureSchedule, to: str, **given: Any) -> Export:
     """Write a mixture for a loader.
 
     Shares have the digits that read back as the same float64 and sum to 1 exactly. Domains with a share of 0 are left
@@ -101,8 +102,8 @@ def export(mixture: Mixture, to: str, **given: Any) -> Export:
 
     Parameters
     ----------
-    mixture : Mixture
-        Shares of training tokens.
+    mixture : Mixture or MixtureSchedule
+        Shares of training tokens. Schedules go to levanter and nanotron; other loaders have one mixture for a run.
     to : str
         A key of `FORMATS`.
     paths : mapping of str to str (or to a sequence of them for olmo-core), or str
@@ -119,6 +120,8 @@ def export(mixture: Mixture, to: str, **given: Any) -> Export:
         Tokens of the whole run: with ``tokens`` it says how often each domain is repeated.
     block_size : int, default 2048
         Sequences of a block of levanter.
+    batch_size : int
+        Sequences of a global batch, for a schedule: loaders count it in steps.
 
     Returns
     -------

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mixfast import Mixture, _cli_export, cli, exporters
+from mixfast import Mixture, MixtureSchedule, _cli_export, cli, exporters
 
 
 @pytest.fixture
@@ -55,6 +55,19 @@ def test_counts_of_documents_convert(run):
     assert status == 0
     assert json.loads(out)["web"]["weight"] == pytest.approx(0.0062 / (0.0062 + 0.3 / 400 + 0.08 / 500))
     assert "the largest change: web from 0.62 to 0.872" in err
+
+
+def test_a_schedule_is_read_from_json(run, tmp_path):
+    parts = Mixture(["web", "code"], [0.75, 0.25]), Mixture(["web", "code"], [0.5, 0.5])
+    schedule = MixtureSchedule(parts[0]).then(parts[1], at=4096)
+    (tmp_path / "schedule.json").write_text(schedule.to_json())
+    given = ("--to", "levanter", "--batch-size", "64", "--block-size", "1024")
+    status, out, _ = run("schedule.json", *given)
+    assert (status, out) == (0, exporters.levanter(schedule, batch_size=64, block_size=1024).text)
+    assert "train_weights:\n    - - 0\n      - web: 0.75\n        code: 0.25\n    - - 64\n" in out
+    status, _, err = run("schedule.json", "--to", "doremi")
+    assert status == 2
+    assert "doremi has one mixture for all of a run" in err
 
 
 def test_help_lists_the_formats_and_their_options(run):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixfast import Mixture, exporters, readers
+from mixfast import Mixture, MixtureSchedule, exporters, readers
 from mixfast._grain_shares import grain_shares
 from mixfast.errors import AlignmentError, MixfastError, MixfastWarning, MixtureError
 from mixfast.exporters import ExportError
@@ -123,7 +123,9 @@ def test_any_name_and_any_share_survive(raw):
         try:
             written = exporters.export(mixture, to, **wanted(to))
         except ExportError as problem:
-            refused = {"megatron": "white space", "nemo": "white space", "llama-factory": "commas"}
+            refused = {
+                "megatron": "white space", "nemo": "white space", "llama-factory": "commas", "regmix": "rename",
+            }  # fmt: skip
             if refused.get(to, "never") in str(problem):
                 continue
             raise
@@ -237,13 +239,135 @@ def test_olmo_core_finds_enough_tokens(domains, budget):
         assert source["max_repetition_ratio"] >= 1
 
 
-def test_levanter_names_what_a_block_leaves_out():
+def levanter_blocks(shares, block_size):
+    """Sequences of each domain in a block, as MixtureDataset counts them."""
+    counts = np.zeros(len(shares), dtype=np.int32)
+    total = sum(shares.values())
+    for place, share in enumerate(shares.values()):
+        counts[place] = share / total * block_size
+    counts[np.argmax(counts)] += block_size - counts.sum()
+    return dict(zip(shares, counts.tolist(), strict=True))
+
+
+def test_levanter_names_what_a_block_leaves_out_and_rounds():
     mixture = Mixture(["big", "small"], [0.9999, 0.0001])
     assert any("never trained on: small; a block size of 10000" in n for n in exporters.levanter(mixture).notes)
     assert exporters.levanter(mixture, block_size=10_000).notes == ()
-    for wrong in (0, 2.5, True):
-        with pytest.raises(ExportError, match="block_size must be a whole number"):
+    tiny = Mixture(["big", "small"], [1 - 1e-5, 1e-5])
+    assert "at most 65535: drop or merge them" in exporters.levanter(tiny, block_size=65_535).notes[0]
+    for wrong in (0, 2.5, True, 65_536):
+        with pytest.raises(ExportError, match=r"block_size must be a whole number .* at most 65535"):
             exporters.levanter(mixture, block_size=wrong)
+    uneven = Mixture(["big", "small"], [0.9, 0.1])
+    assert exporters.levanter(uneven).notes == ()
+    assert levanter_blocks(dict(uneven), 19) == {"big": 18, "small": 1}
+    (note,) = exporters.levanter(uneven, block_size=19).notes
+    assert f"small becomes {1 / 19:.6g}, not 0.1; larger blocks" in note
+
+
+@given(st.lists(shares, min_size=1, max_size=8), st.integers(1, 65_535))
+def test_notes_on_levanter_are_what_its_blocks_hold(raw, block_size):
+    mixture = Mixture([f"d{place}" for place in range(len(raw))], np.array(raw) / math.fsum(raw))
+    written = exporters.levanter(mixture, block_size=block_size)
+    counts = levanter_blocks(written.values, block_size)
+    notes = " ".join(written.notes)
+    never = [name for name, count in counts.items() if count == 0]
+    assert (f"never trained on: {', '.join(never)};" in notes) == bool(never)
+    worst = max(abs(count / block_size / mixture[name] - 1) for name, count in counts.items() if count)
+    assert ("rounds to whole" in notes) == (worst > 1e-2)
+
+
+# Schedules.
+
+EARLY, LATE = Mixture(["web", "code", "books"], [0.7, 0.3, 0.0]), Mixture(["web", "books"], [0.5, 0.5])
+SCHEDULE = MixtureSchedule(EARLY).then(LATE, at=8_192).then(EARLY, at=40_960)
+
+
+def drawn_by_stages(stages, batch_size, samples):
+    """The shares that are in force at each of the samples; stages are pairs of step and shares."""
+    return [next(shares for step, shares in reversed(stages) if step * batch_size <= sample) for sample in samples]
+
+
+def test_schedules_go_to_levanter():
+    written = exporters.levanter(SCHEDULE, block_size=1024, batch_size=256)
+    data = yaml.safe_load(written.text)["data"]
+    assert [step for step, _ in data["train_weights"]] == [0, 32, 160]
+    assert written.values == {"web": 0.7, "code": 0.3}
+    samples = (0, 8_191, 8_192, 40_959, 40_960, 10**6)
+    assert drawn_by_stages(data["train_weights"], 256, samples) == [
+        SCHEDULE.at(sample).drop_zeros()[0].as_dict() for sample in samples
+    ]
+    # What MixtureDataset asserts of the starts, after rescale_mixture_schedule_for_batch_schedule.
+    assert all(step * 256 % data["mixture_block_size"] == 0 for step, _ in data["train_weights"])
+    assert yaml.safe_load(exporters.levanter(EARLY, batch_size=256).text)["data"]["train_weights"] == written.values
+
+
+def test_schedules_go_to_nanotron():
+    written = exporters.nanotron(SCHEDULE, paths={"web": "/w", "code": "/c", "books": "/b"}, batch_size=512)
+    stages = yaml.safe_load(written.text)["data_stages"]
+    assert [stage["name"] for stage in stages] == ["mixture 1", "mixture 2", "mixture 3"]
+    parts = [
+        (
+            stage["start_training_step"] - 1,
+            dict(
+                zip(
+                    stage["data"]["dataset"]["dataset_folder"], stage["data"]["dataset"]["dataset_weights"], strict=True
+                )
+            ),
+        )
+        for stage in stages
+    ]
+    assert drawn_by_stages(parts, 512, (0, 8_191, 8_192, 40_960)) == [
+        {"/w": 0.7, "/c": 0.3}, {"/w": 0.7, "/c": 0.3}, {"/w": 0.5, "/b": 0.5}, {"/w": 0.7, "/c": 0.3},
+    ]  # fmt: skip
+    assert "stage 2, the order of the list: web, books" in written.notes
+    with pytest.raises(AlignmentError, match="Only in the mixture: books"):
+        exporters.nanotron(SCHEDULE, paths={"web": "/w", "code": "/c"}, batch_size=512)
+
+
+@pytest.mark.parametrize("to", [to for to in exporters.FORMATS if to not in ("levanter", "nanotron")])
+def test_other_loaders_refuse_schedules(to):
+    with pytest.raises(ExportError, match=f"{to} has one mixture for all of a run.*levanter and nanotron.*each part"):
+        exporters.export(SCHEDULE, to, **wanted(to))
+
+
+def test_schedules_that_loaders_cannot_follow():
+    for wrong in (None, 0, 2.5, True):
+        with pytest.raises(ExportError, match="batch_size must be the sequences of a global batch"):
+            exporters.levanter(SCHEDULE, batch_size=wrong)
+    with pytest.raises(
+        ExportError, match=r"whole batches of 1000 sequences, and a change is at sample 8192.* are 8000 and 9000"
+    ):
+        exporters.nanotron(SCHEDULE, paths=PATTERN, batch_size=1000)
+    with pytest.raises(ExportError, match=r"batches of 256 and blocks of 16384 .* are none before and 16384"):
+        exporters.levanter(SCHEDULE, batch_size=256, block_size=16_384)
+    ramp = MixtureSchedule(EARLY).ramp(LATE, start=8_192, stop=16_384)
+    with pytest.raises(ExportError, match=r"ramp from sample 8192 to 16384; make steps of it: \.then\("):
+        exporters.levanter(ramp, batch_size=256)
+    # A domain that never has a share is left out, and said.
+    never = MixtureSchedule(Mixture(["web", "none"], [1.0, 0.0]))
+    assert "left out, with a share of 0: none" in exporters.levanter(never, batch_size=1).notes
+
+
+# Names and counts.
+
+
+def test_regmix_refuses_names_whose_files_are_also_those_of_others():
+    for both, what in (
+        (["web", "web-code"], "'web' and 'web-code'"),
+        (["train_web", "web-code"], "'web' and 'web-code'"),
+        (["a*", "b"], r"rename 'a\*'"),
+    ):
+        with pytest.raises(ExportError, match=what):
+            exporters.regmix(Mixture(both, [0.5, 0.5]))
+    exporters.regmix(Mixture(["web", "webcode", "code-web"], [0.5, 0.25, 0.25]))
+
+
+@pytest.mark.parametrize("to", ["huggingface", "axolotl"])
+def test_more_documents_than_tokens_are_refused(to):
+    given = wanted(to, unit=None) if to == "huggingface" else wanted(to)
+    with pytest.raises(ExportError, match=r"more documents than tokens .*web: 10000 documents, 100 tokens.* swapped"):
+        exporters.export(MIXTURE, to, **given | {"tokens": DOCUMENTS, "documents": TOKENS})
 
 
 def test_grain_says_what_it_rounds():
@@ -445,6 +569,80 @@ def test_streaming_takes_the_proportions(tmp_path):
     streams = [streaming.Stream(**stream) for stream in yaml.safe_load(written.text)["streams"].values()]
     drawn = [row["from"] for row in streaming.StreamingDataset(streams=streams, epoch_size=100, batch_size=1)]
     assert counts_of(drawn) == pytest.approx(KEPT, abs=1e-12)
+
+
+def test_megatron_reads_the_blend():
+    utils = loader("megatron.core.datasets.utils")
+    mixture = Mixture(["web", "code", "books"], [0.62, 0.38 - 8e-5, 8e-5])
+    want = (["/data/web", "/data/code", "/data/books"], list(mixture.values()))
+    assert utils.get_blend_from_list(exporters.megatron(mixture, paths=PATTERN).text.split()) == want
+    words = yaml.safe_load(exporters.nemo(mixture, paths=PATTERN).text)["paths"]
+    assert utils.get_blend_from_list(words) == want
+
+
+def test_olmo_core_finds_its_tokens(tmp_path):
+    module = loader("olmo_core.data.source_mixture")
+    mixture, _ = MIXTURE.drop_zeros()
+    tokens = {"web": 100_000, "code": 20_000, "books": 5_000}
+    for name, count in tokens.items():
+        np.zeros(count, dtype=np.uint16).tofile(tmp_path / f"{name}.npy")
+    known = {"tokens": tokens, "budget": 125_000}
+    exporters.olmo_core(mixture, paths=f"{tmp_path}/{{domain}}.npy", **known).save(tmp_path / "mix.yaml")
+    config = module.SourceMixtureDatasetConfig(
+        source_list=module.SourceMixtureList.from_yaml(str(tmp_path / "mix.yaml")),
+        requested_tokens=125_000,
+        global_batch_size=1024,
+        render_tables=False,
+    )
+    built = config.build(npdtype=np.uint16, sequence_length=64)
+    had = {source.name: sum(path.tokens for path in source.path_tokens) for source in built.sources}
+    assert {name: n / sum(had.values()) for name, n in had.items()} == pytest.approx(dict(mixture), abs=0.002)
+
+
+def test_levanter_takes_its_weights():
+    module = loader("levanter.data.mixture")
+    data = yaml.safe_load(exporters.levanter(SCHEDULE, block_size=1024, batch_size=256).text)["data"]
+    stages = [(256 * step, shares) for step, shares in data["train_weights"]]
+    mixed = module.MixtureDataset(dict.fromkeys(SCHEDULE.domains), stages, data["mixture_block_size"], key=0)
+    for part, (_, shares) in zip(mixed._counts_per_block_per_stage, stages, strict=True):
+        counts = dict(zip(mixed.dataset_index, part.tolist(), strict=True))
+        assert {name: n for name, n in counts.items() if n} == levanter_blocks(shares, 1024)
+
+
+def test_energon_reads_the_weights(tmp_path):
+    config, paths = loader("megatron.energon.dataset_config"), loader("megatron.energon.epathlib")
+    module = loader("megatron.energon.metadataset.metadataset_v2")
+    mixture = Mixture(["web", "code", "books"], [0.62, 0.38 - 8e-5, 8e-5])
+    exporters.energon(mixture, paths="/data/{domain}", unit="sequences").save(tmp_path / "mix.yaml")
+    path = paths.EPath(str(tmp_path / "mix.yaml"))
+    found = config.load_config(path, default_type=module.MetadatasetV2, default_kwargs={"path": path})
+    blend = found.splits["train"].blend
+    assert [(str(entry.path), entry.weight) for entry in blend] == [(f"/data/{n}", w) for n, w in mixture.items()]
+
+
+def test_llama_factory_reads_the_probabilities(tmp_path):
+    module, transformers = loader("llamafactory.hparams.data_args"), loader("transformers")
+    for mixture in (MIXTURE.drop_zeros()[0], Mixture(["web"], [1.0])):
+        exporters.llama_factory(mixture, unit="sequences").save(tmp_path / "mix.yaml")
+        (found,) = transformers.HfArgumentParser(module.DataArguments).parse_yaml_file(str(tmp_path / "mix.yaml"))
+        assert dict(zip(found.dataset, found.interleave_probs, strict=True)) == dict(mixture)
+        assert found.mix_strategy == "interleave_over"
+
+
+def test_maxtext_mixes_the_shares(tmp_path):
+    grain = loader("grain")
+    mixture, _ = MIXTURE.drop_zeros()
+    exporters.maxtext(mixture, paths="{domain}", unit="sequences").save(tmp_path / "mix.json")
+    # What get_datasets of its grain_data_processing does with the file.
+    config = json.loads((tmp_path / "mix.json").read_text())
+    weights = [float(entry["weight"]) for entry in config.values()]
+    sources = {
+        name: grain.MapDataset.source([entry["path"]]).repeat().to_iter_dataset() for name, entry in config.items()
+    }
+    scaled = {name: weight / sum(weights) for name, weight in zip(config, weights, strict=True)}
+    stream = iter(grain.IterDataset.mix(sources, scaled))
+    period = sum(int(share * (100 / 0.08)) for share in KEPT.values())
+    assert counts_of([next(stream) for _ in range(period)]) == pytest.approx(grain_shares(KEPT), rel=1e-12)
 
 
 def test_seqio_gets_the_rates(mixed, monkeypatch):
