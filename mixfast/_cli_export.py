@@ -14,7 +14,7 @@ from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast._cli_inputs import InputError
 from mixfast._mixture_files import _unique, _yaml_name
-from mixfast.errors import MixtureError
+from mixfast.errors import MixfastError, MixtureError
 
 if TYPE_CHECKING:
     from mixfast._sampler_schedule import MixtureSchedule
@@ -120,10 +120,14 @@ def _mixture(path: str) -> Mixture | MixtureSchedule:
     from mixfast.mixture import Mixture
 
     if Path(path).suffix.lower() == ".json":
+        document: Any = None
         with contextlib.suppress(ValueError):  # told by the reader of mixtures
             document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-            if isinstance(document, dict) and document.get("format") == FORMAT:
+        if isinstance(document, dict) and document.get("format") == FORMAT:
+            try:
                 return MixtureSchedule.from_dict(document)
+            except (MixfastError, KeyError, TypeError) as problem:
+                raise InputError(f"{path} is no schedule as MixtureSchedule.to_json writes it: {problem!r}") from None
     return Mixture.load(path)
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from mixfast._export_nouns import ExportError
 from mixfast._export_parts import Draft
 from mixfast._sampler_schedule import MixtureSchedule
 from mixfast.mixture import Mixture
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-Stages = list[tuple[int, "Mapping[str, float]"]]
+Stages = list[tuple[int, Mapping[str, float]]]
 
 
 def stages_of(
@@ -45,10 +42,11 @@ def stages_of(
             )
         if change.start % whole:
             below = change.start - change.start % whole
+            near = " or ".join(str(sample) for sample in (below, below + whole) if sample)
             blocks = f" and blocks of {unit}" if unit > 1 else ""
             raise ExportError(
                 f"{format} changes its shares between whole batches of {batch_size}{blocks} sequences, and a change is at "
-                f"sample {change.start}; the nearest it can do are {below or 'none before'} and {below + whole}"
+                f"sample {change.start}; it could be at {near}"
             )
         stages.append((change.start // batch_size, change.mixture.drop_zeros()[0].as_dict()))
     drawn = {name for _, shares in stages for name in shares}

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from types import FrameType
 from typing import Any
 
 
-def batch_size_asked() -> int | None:
-    """Return how many samples the loader that is reading now asks a worker for at once; None where it is not torch's.
+def batch_size_asked(batches: object) -> int | None:
+    """Return how many samples torch's loader asks for at once; to be called by what iterates over the ``batches`` of a pass.
 
-    A data set that is iterated is not told, but the function of torch that asks for its samples has the batch.
+    A data set that is iterated is not told, but the function that asks for its samples has the batch. None where something
+    else asks, such as what packs samples of any length before the loader sees them.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "fetch" and "possibly_batched_index" in frame.f_locals:
-            batch = frame.f_locals["possibly_batched_index"]
-            return 1 if batch is None else len(batch)
-        frame = frame.f_back
-    return None
+    known = sys._getframe(2).f_locals
+    if getattr(getattr(known.get("self"), "dataset_iter", None), "batches", None) is not batches:
+        return None
+    batch = known.get("possibly_batched_index")
+    return 1 if batch is None else len(batch)
 
 
 def states(entry: Any) -> Iterator[Mapping[str, Any]]:

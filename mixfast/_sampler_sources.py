@@ -139,7 +139,7 @@ class Sources:
 
     def __getitems__(self, batch: list[tuple[int, int]]) -> list[Any]:
         """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
-        if batch and not isinstance(batch[0], tuple):
+        if batch and not isinstance(batch[0], (tuple, list)):
             raise SamplerError(
                 f"Sources are read by pairs of domain and index, got {batch[0]!r}: give the loader a StreamSampler(stream)"
             )
@@ -181,6 +181,8 @@ class Sources:
 
     def _explain(self, problem: Exception, domain: int, indices: list[int]) -> None:
         """Note in the error of a source what was read."""
+        if domain < 0:
+            return  # nothing was read: what gives the pairs failed
         what = f"sample {listing(map(str, indices))} of domain {self._domains[domain]!r}"
         # Let through it would end the stream here, as if that were over.
         if isinstance(problem, StopIteration):

@@ -262,8 +262,10 @@ class _Batches:
 
     def __next__(self) -> Iterator[Any]:
         if not length_hint(self.ahead):
-            if self.unchecked:
-                self._check_loader()
+            asked = batch_size_asked(self) if self.unchecked else None
+            if asked not in (None, self.data.batch_size):
+                return _raising(self._refusal(asked))
+            self.unchecked = False
             self._look_ahead()
         try:
             found = self.data.sources.read(islice(self.pairs, self.data.batch_size))
@@ -276,16 +278,13 @@ class _Batches:
         self.left = iter(found)
         return self.left
 
-    def _check_loader(self) -> None:
-        """Refuse another batch size than this reads by: several workers would be asked in another order."""
-        asked = batch_size_asked()
-        if asked not in (None, self.data.batch_size):
-            raise SamplerError(
-                f"the loader asks its workers for batches of {asked}, and this StreamDataset was made with batch_size="
-                f"{self.data.batch_size}: with {self.workers} workers the samples would come in another order. Give both "
-                "the same (1 here for batch_size=None there), or use StreamSampler, which needs not know"
-            )
-        self.unchecked = False
+    def _refusal(self, asked: int | None) -> SamplerError:
+        """Say that several workers, asked for another batch size than this reads by, would give another order."""
+        return SamplerError(
+            f"the loader asks its workers for batches of {asked}, and this StreamDataset was made with batch_size="
+            f"{self.data.batch_size}: with {self.workers} workers the samples would come in another order. Give both "
+            "the same (1 here for batch_size=None there), or use StreamSampler, which needs not know"
+        )
 
     def _look_ahead(self) -> None:
         """Look up the worker's next batches; those of the other workers lie between them."""

@@ -68,6 +68,10 @@ def test_a_schedule_is_read_from_json(run, tmp_path):
     status, _, err = run("schedule.json", "--to", "doremi")
     assert status == 2
     assert "doremi has one mixture for all of a run" in err
+    (tmp_path / "schedule.json").write_text('{"format": "mixfast-schedule-1", "changes": [{"start": 0}]}')
+    status, _, err = run("schedule.json", *given)
+    assert status == 2
+    assert "schedule.json is no schedule as MixtureSchedule.to_json writes it: KeyError('mixture')" in err
 
 
 def test_help_lists_the_formats_and_their_options(run):

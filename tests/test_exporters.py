@@ -336,10 +336,11 @@ def test_schedules_that_loaders_cannot_follow():
         with pytest.raises(ExportError, match="batch_size must be the sequences of a global batch"):
             exporters.levanter(SCHEDULE, batch_size=wrong)
     with pytest.raises(
-        ExportError, match=r"whole batches of 1000 sequences, and a change is at sample 8192.* are 8000 and 9000"
+        ExportError,
+        match=r"whole batches of 1000 sequences, and a change is at sample 8192; it could be at 8000 or 9000",
     ):
         exporters.nanotron(SCHEDULE, paths=PATTERN, batch_size=1000)
-    with pytest.raises(ExportError, match=r"batches of 256 and blocks of 16384 .* are none before and 16384"):
+    with pytest.raises(ExportError, match=r"batches of 256 and blocks of 16384 .*; it could be at 16384"):
         exporters.levanter(SCHEDULE, batch_size=256, block_size=16_384)
     ramp = MixtureSchedule(EARLY).ramp(LATE, start=8_192, stop=16_384)
     with pytest.raises(ExportError, match=r"ramp from sample 8192 to 16384; make steps of it: \.then\("):

@@ -429,6 +429,25 @@ def test_workers_asked_for_another_batch_size_refuse(maker, loader_size, request
         assert found == items(stream)
 
 
+class Packed(torch.utils.data.IterableDataset):
+    """Pairs of samples, put together where they are read."""
+
+    def __init__(self, how, data):
+        self.how, self.data = how, data
+
+    def __iter__(self):
+        reading = iter(self.data)
+        return self.how(zip(reading, reading, strict=False))
+
+
+@pytest.mark.parametrize("how", [iter, lambda pairs: (pair for pair in pairs)])
+def test_what_is_packed_before_the_loader_sees_it_has_no_batches_to_agree_on(how):
+    stream = stream_of()
+    data = Packed(how, loaders.StreamDataset(stream, SOURCES, batch_size=4))
+    found = [tuple(pair) for batch in DataLoader(data, batch_size=3, num_workers=2, collate_fn=list) for pair in batch]
+    assert sorted(sample for pair in found for sample in pair) == sorted(items(stream))
+
+
 def test_single_samples_of_several_workers_come_in_order():
     stream = stream_of()
     data = loaders.StreamDataset(stream, SOURCES, batch_size=1)
