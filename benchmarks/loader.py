@@ -89,8 +89,8 @@ def contenders(domains: int, batch_size: int, workers: int) -> dict[str, Callabl
         "StreamSampler": lambda: loader(
             loaders.Sources(stream, sources), sampler=loaders.StreamSampler(stream), **options
         ),
-        "24 sources": lambda: loader(Ready(), sampler=pairs, **options),
-        "24 iterable sources": lambda: loader(ReadyIterable(), **options),
+        "ready sources": lambda: loader(Ready(), sampler=pairs, **options),
+        "ready iterable sources": lambda: loader(ReadyIterable(), **options),
         "one iterable source": lambda: loader(OneIterable(), **options),
         "StreamDataset": lambda: loader(loaders.StreamDataset(stream, sources, batch_size=batch_size), **options),
     }
@@ -142,8 +142,8 @@ def main(arguments: list[str] | None = None) -> int:
     for workers, batch_size in itertools.product(options.workers, options.batch_size):
         found = measure(options.domains, batch_size, workers, options.rounds, options.samples)
         for ours, theirs, floor in (
-            ("StreamSampler", "one source", "24 sources"),
-            ("StreamDataset", "one iterable source", "24 iterable sources"),
+            ("StreamSampler", "one source", "ready sources"),
+            ("StreamDataset", "one iterable source", "ready iterable sources"),
         ):
             ratio, clock, least = (
                 statistics.median(a[j] / b[j] for a, b in zip(found[name], found[theirs], strict=True))
