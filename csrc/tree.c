@@ -209,24 +209,29 @@ static inline int64_t child_count(const mf_stage *stage, const mf_split *s, int 
     return side ? n - left : left;
 }
 
-/* The least count of a node at which its child's is m. */
-static int64_t node_when(const mf_stage *stage, const mf_split *s, int side, int64_t m) {
-    if (!stage->steps) {
-        i128 n;
-        if (!side) {
-            n = s->origin - floor_div(s->phase - (i128)(m - s->part) * s->total, s->left);
-        } else {
-            const i128 above = (i128)s->total * (s->part + m - 1) - (i128)s->left * s->origin + s->phase;
-            n = floor_div(above, s->total - s->left) + 1;
-        }
-        return n < MF_FAR ? (int64_t)n : MF_FAR;
+/* The least count of a node at which its child's is m; constant shares. */
+static int64_t node_when(const mf_split *s, int side, int64_t m) {
+    i128 n;
+    if (!side) {
+        n = s->origin - floor_div(s->phase - (i128)(m - s->part) * s->total, s->left);
+    } else {
+        const i128 above = (i128)s->total * (s->part + m - 1) - (i128)s->left * s->origin + s->phase;
+        n = floor_div(above, s->total - s->left) + 1;
     }
-    /* No closed form is worth its lines here: double the stride, then halve. A ramp has less than 2^37 samples. */
-    int64_t low = m - 1, stride = 1;
-    while (child_count(stage, s, side, low) >= m) low -= stride, stride *= 2;
-    for (stride = 1; child_count(stage, s, side, low + stride) < m; stride *= 2)
-        if (stride > (int64_t)1 << 38) return MF_FAR;
-    int64_t high = low + stride;
+    return n < MF_FAR ? (int64_t)n : MF_FAR;
+}
+
+/* The same on a ramp, for counts from `low` to `high`: no closed form is worth its lines here, so double the stride,
+ * then halve. `low` where the child has had its m-th before, MF_FAR where it does not get it. */
+static int64_t ramp_when(const mf_stage *stage, const mf_split *s, int side, int64_t m, int64_t low, int64_t high) {
+    if (child_count(stage, s, side, low) >= m) return low;
+    if (child_count(stage, s, side, high) < m) return MF_FAR;
+    for (int64_t stride = 1; stride < high - low; stride *= 2) {
+        if (child_count(stage, s, side, low + stride) >= m)
+            high = low + stride;
+        else
+            low += stride;
+    }
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;
         *(child_count(stage, s, side, middle) < m ? &low : &high) = middle;
@@ -234,11 +239,35 @@ static int64_t node_when(const mf_stage *stage, const mf_split *s, int side, int
     return high;
 }
 
-int64_t mf_tree_when(const mf_stage *stage, ptrdiff_t leaf, int64_t m) {
-    int64_t n = m;
+/* The parent codes from a leaf up to the root; returns how many. */
+enum { WAY = 2 * MF_Q_BITS + 8 };
+static int way_up(const mf_stage *stage, ptrdiff_t leaf, int32_t *way) {
+    int deep = 0;
     for (int32_t above = stage->leaves > 1 ? stage->parent[leaf] : -1; above >= 0;
-         above = stage->parent[stage->leaves + (above >> 1)]) {
-        n = node_when(stage, stage->split + (above >> 1), above & 1, n);
+         above = stage->parent[stage->leaves + (above >> 1)])
+        way[deep++] = above;
+    return deep;
+}
+
+/* A ramp has less than 2^37 samples. */
+#define RAMP ((int64_t)1 << 37)
+
+int64_t mf_tree_when(const mf_stage *stage, ptrdiff_t leaf, int64_t m) {
+    int32_t way[WAY];
+    const int deep = way_up(stage, leaf, way);
+    int64_t n = m, low[WAY], high[WAY];
+    /* Beyond what a node has within the ramp, shares of next to nothing ask for more samples than can be counted. */
+    if (stage->steps && deep) {
+        low[deep - 1] = stage->origin, high[deep - 1] = stage->origin + RAMP;
+        for (int j = deep - 1; j > 0; j--) {
+            const mf_split *s = stage->split + (way[j] >> 1);
+            low[j - 1] = child_count(stage, s, way[j] & 1, low[j]);
+            high[j - 1] = child_count(stage, s, way[j] & 1, high[j]);
+        }
+    }
+    for (int j = 0; j < deep; j++) {
+        const mf_split *s = stage->split + (way[j] >> 1);
+        n = stage->steps ? ramp_when(stage, s, way[j] & 1, n, low[j], high[j]) : node_when(s, way[j] & 1, n);
         if (n >= MF_FAR / 2) return MF_FAR;
     }
     return stage->start + n - 1 - stage->origin;
@@ -246,11 +275,8 @@ int64_t mf_tree_when(const mf_stage *stage, ptrdiff_t leaf, int64_t m) {
 
 /* Count of one leaf when the root's is n. */
 int64_t mf_tree_count(const mf_stage *stage, ptrdiff_t leaf, int64_t n) {
-    int32_t way[2 * MF_Q_BITS + 8];
-    int deep = 0;
-    for (int32_t above = stage->leaves > 1 ? stage->parent[leaf] : -1; above >= 0;
-         above = stage->parent[stage->leaves + (above >> 1)])
-        way[deep++] = above;
+    int32_t way[WAY];
+    int deep = way_up(stage, leaf, way);
     while (deep--) n = child_count(stage, stage->split + (way[deep] >> 1), way[deep] & 1, n);
     return n;
 }

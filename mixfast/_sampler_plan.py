@@ -232,6 +232,8 @@ def _set_events(stage: Stage, skips: Integers, places: Integers, takes: Integers
             lag, free = lag + 1, at + 1
             events.append((at, turns[done][0], -1, lag, place + 1, at))
             done += 1
+    if not events:  # all of them come after the last sample that can be counted
+        return
     at, gains, skipped, lags, own, touch = (np.array(column, dtype=np.int64) for column in zip(*events, strict=True))
     order = stage.core.domain.astype(np.int64)
     named = np.append(order, -1)
@@ -260,6 +262,7 @@ class Plan:
         zeros = np.zeros(len(caps), dtype=np.int64)
         self.counts = Counts(zeros, zeros.copy(), zeros.copy())
         self._left = np.zeros(len(caps), dtype=bool)
+        self.left: list[tuple[int, int]] = []  # who has left, and from which sample on
         shares = zeros
         for j, change in enumerate(schedule.changes):
             after = schedule.changes[j + 1].start if j + 1 < len(schedule.changes) else self.limit
@@ -328,6 +331,7 @@ class Plan:
                 self.end, self.spent = at, domain
                 return at
             self._left[domain] = True
+            self.left.append((at + 1, domain))
             leave(stage, at + 1, self.counts)
             return at + 1
         return stop
@@ -342,6 +346,13 @@ class Plan:
         near = stage.counts(stop)[domains] >= count
         if not near.any():
             return stop, -1
+        domains, count = domains[near], count[near]
+        # The way up the tree is long. One domain is asked for, the first as far as its share tells, then those that have
+        # come as far by that sample.
+        pace = (count - stage.drawn[domains]) / stage.line.at(stage.start)[domains]
+        guess = int(pace.argmin())
+        until = int(stage.when(domains[guess : guess + 1], count[guess : guess + 1])[0]) + 1
+        near = stage.counts(until)[domains] >= count
         domains, at = domains[near], stage.when(domains[near], count[near])
         first = int(at.argmin())
         return int(at[first]), int(domains[first])

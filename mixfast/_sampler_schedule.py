@@ -100,16 +100,16 @@ class MixtureSchedule:
         """Return the mixture at a sample, over all domains of the schedule (rounded to float64)."""
         sample = whole_number("sample", sample, 0)
         done = [change for change in self.changes if change.start <= sample]
-        shares = self._vector(done[-1].mixture)
+        shares = self.vector(done[-1].mixture)
         stop = done[-1].stop
         if stop is not None and sample < stop:
             passed = (sample - done[-1].start) / (stop - done[-1].start)
-            shares = passed * shares + (1 - passed) * self._vector(done[-2].mixture)
+            shares = passed * shares + (1 - passed) * self.vector(done[-2].mixture)
         return Mixture(self.domains, shares / shares.sum())
 
     def shares(self, change: Change) -> Integers:
         """Return the shares (K,) of a change's mixture over 2^62, with the sum 2^62."""
-        return quantised(self._vector(change.mixture))
+        return quantised(self.vector(change.mixture))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the schedule as plain lists, dicts, strings and numbers; `from_dict` gives it back bit by bit."""
@@ -122,17 +122,21 @@ class MixtureSchedule:
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> MixtureSchedule:
         """Build a schedule from what `as_dict` gives."""
-        if not isinstance(entry, Mapping) or entry.get("format") != FORMAT or not entry.get("changes"):
+        changes = entry.get("changes") if isinstance(entry, Mapping) and entry.get("format") == FORMAT else None
+        if not isinstance(changes, list) or not changes:
             raise SamplerError(f"a schedule is a mapping with format {FORMAT!r} and its changes, got {entry!r:.200}")
-        changes = entry["changes"]
-        found = cls(Mixture.from_dict(changes[0]["mixture"]))
-        for change in changes[1:]:
-            mixture = Mixture.from_dict(change["mixture"])
-            if change.get("stop") is None:
-                found = found.then(mixture, at=change["start"])
-            else:
-                found = found.ramp(mixture, start=change["start"], stop=change["stop"])
-        found.sample_tokens = entry.get("sample_tokens")
+        for change in changes:
+            if not isinstance(change, Mapping) or not {"start", "mixture"} <= set(change):
+                raise SamplerError(f"a change of a schedule has a start and a mixture, got {change!r:.200}")
+        first, *later = changes
+        if first["start"] != 0 or first.get("stop") is not None:
+            raise SamplerError(f"a schedule starts with constant shares at sample 0, got {first!r:.200}")
+        found = cls(Mixture.from_dict(first["mixture"]))
+        for change in later:
+            mixture, start, stop = Mixture.from_dict(change["mixture"]), change["start"], change.get("stop")
+            found = found.then(mixture, at=start) if stop is None else found.ramp(mixture, start=start, stop=stop)
+        if entry.get("sample_tokens") is not None:
+            found.sample_tokens = whole_number("sample_tokens", entry["sample_tokens"], 1)
         return found
 
     def to_json(self) -> str:
@@ -142,10 +146,19 @@ class MixtureSchedule:
     @classmethod
     def from_json(cls, text: str) -> MixtureSchedule:
         """Read what `to_json` writes."""
-        return cls.from_dict(json.loads(text))
+        try:
+            entry = json.loads(text)
+        except json.JSONDecodeError as problem:
+            raise SamplerError(
+                f"a schedule is written as JSON, which this is not ({problem}): {text!r:.200}"
+            ) from problem
+        return cls.from_dict(entry)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, MixtureSchedule) and self.as_dict() == other.as_dict()
+        # Mixtures are equal in any order, streams are not: domains go by their numbers.
+        return (
+            isinstance(other, MixtureSchedule) and self.domains == other.domains and self.as_dict() == other.as_dict()
+        )
 
     def __hash__(self) -> int:
         return hash(self.changes)
@@ -161,7 +174,8 @@ class MixtureSchedule:
         if not isinstance(change.mixture, Mixture):
             raise SamplerError(f"a schedule changes to a Mixture, got {type(change.mixture).__name__}")
         last = self.changes[-1]
-        if change.start <= last.start:
+        # A ramp may begin where its first mixture does, with the first sample for one.
+        if change.start < last.start + (change.stop is None or last.stop is not None):
             raise SamplerError(
                 f"a change at sample {change.start} must come after the one before it, which is at sample {last.start}"
             )
@@ -180,7 +194,8 @@ class MixtureSchedule:
             raise SamplerError(f"{what} is sample {sample}, beyond the last that can be counted, 2^60")
         return sample
 
-    def _vector(self, mixture: Mixture) -> NDArray[np.float64]:
+    def vector(self, mixture: Mixture) -> NDArray[np.float64]:
+        """Return the shares (K,) of a mixture in the order of ``domains``."""
         if mixture.domains == self.domains:
             return mixture.weights
         return np.array([mixture.get(name, 0.0) for name in self.domains])

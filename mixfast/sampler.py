@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._backend import core
+from mixfast._sampler_checks import POLICIES, domain_sizes, named_and_drawn, sample_limits
+from mixfast._sampler_cursor import MixtureCursor
 from mixfast._sampler_plan import Plan
 from mixfast._sampler_schedule import LONGEST, MixtureSchedule, whole_number
-from mixfast.errors import AlignmentError, ExhaustedError, MixfastWarning, SamplerError, listing
+from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError, listing
 from mixfast.mixture import Mixture
 
 __all__ = ["MixtureCursor", "MixtureSampler", "MixtureSchedule", "Positions"]
@@ -27,8 +28,6 @@ FORMAT = "mixfast-sampler-1"
 # Counts up whenever the same arguments would give another stream; a state of another version is refused.
 ALGORITHM = 1
 
-_POLICIES = ("repeat", "stop", "redistribute")
-_ANY = 1 << 62
 _BLOCK = 4096
 
 
@@ -128,8 +127,8 @@ class MixtureSampler:
             mixture = MixtureSchedule(mixture)
         if not isinstance(mixture, MixtureSchedule):
             raise SamplerError(f"mixture must be a Mixture or a MixtureSchedule, got {type(mixture).__name__}")
-        if on_exhausted not in _POLICIES:
-            raise SamplerError(f"on_exhausted must be one of {listing(_POLICIES)}, got {on_exhausted!r}")
+        if on_exhausted not in POLICIES:
+            raise SamplerError(f"on_exhausted must be one of {listing(POLICIES)}, got {on_exhausted!r}")
         self.schedule = mixture
         self.domains = mixture.domains
         self.seed = whole_number("seed", seed, 0)
@@ -142,18 +141,24 @@ class MixtureSampler:
         self.on_exhausted = on_exhausted
         self.shuffle = bool(shuffle)
         self._arguments = (mixture, sizes, max_epochs, length)
-        self._sizes = _sizes(self.domains, sizes, mixture)
-        self._caps = _caps(self.domains, self._sizes, max_epochs, on_exhausted)
+        named, drawn = named_and_drawn(mixture)
+        self._sizes = domain_sizes(self.domains, sizes, drawn)
+        self._caps = sample_limits(self.domains, self._sizes, max_epochs, on_exhausted)
         self._table = core.domain_table(self._sizes, self.seed)
         self._plan = Plan(mixture, self._caps, on_exhausted == "redistribute", length)
         self.length = self._plan.end if self._plan.end is not None else length
-        if length is not None:
-            self._check_length(length)
+        self._end = LONGEST if self.length is None else self.length
+        # Hashes of the past, which is another one as soon as a change has begun or a domain has left.
+        self._begins = [change.start for change in mixture.changes]
+        self._histories: dict[tuple[int, int], str] = {}
+        self._check_run(length, named, drawn)
 
     # The stream.
 
     def __getitem__(self, i: int) -> tuple[int, int, int]:
-        if not 0 <= i < (LONGEST if self.length is None else self.length):
+        if type(i) is not int:
+            i = _number(i)
+        if not 0 <= i < self._end:
             raise self._beyond(i)
         plan = self._plan
         stage = plan.stages[bisect_right(plan.starts, i) - 1] if len(plan.starts) > 1 else plan.stages[0]
@@ -179,9 +184,10 @@ class MixtureSampler:
             whole_number("stop", stop, 0),
             whole_number("step", step, 1),
         )
-        count = len(range(start, stop, step))
-        if stop > (LONGEST if self.length is None else self.length) and count:
+        if start < stop and stop > self._end:
             raise self._beyond(stop - 1)
+        step = min(step, LONGEST)
+        count = len(range(start, min(stop, LONGEST), step))
         if out is None:
             found = Positions(*(np.empty(count, dtype=np.int64) for _ in range(3)))
         else:
@@ -208,11 +214,9 @@ class MixtureSampler:
         return found
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        at, end = 0, LONGEST if self.length is None else self.length
-        while at < end:
-            block = self.positions(at, min(at + _BLOCK, end))
+        for at in range(0, self._end, _BLOCK):
+            block = self.positions(at, min(at + _BLOCK, self._end))
             yield from zip(*(column.tolist() for column in block), strict=True)
-            at += _BLOCK
 
     def __len__(self) -> int:
         if self.length is None:
@@ -222,7 +226,7 @@ class MixtureSampler:
     def counts(self, sample: int) -> Integers:
         """Return how many samples of each domain (K,) come before a sample: exact, in K log K work."""
         sample = whole_number("sample", sample, 0)
-        if sample > (LONGEST if self.length is None else self.length):
+        if sample > self._end:
             raise self._beyond(sample - 1)
         j = max(bisect_right(self._plan.starts, sample) - 1, 0)
         return self._plan.stages[j].counts(sample)
@@ -230,12 +234,11 @@ class MixtureSampler:
     def first_samples(self) -> dict[str, int | None]:
         """Return the number of each domain's first sample; None where it has none in this stream."""
         plan = self._plan
-        end = LONGEST if self.length is None else self.length
         found = np.full(len(self.domains), -1, dtype=np.int64)
         for j, stage in enumerate(plan.stages):
             new = stage.core.domain.astype(np.int64)
             new = new[(found[new] < 0) & (stage.drawn[new] == 0)]
-            until = plan.starts[j + 1] if j + 1 < len(plan.starts) else end
+            until = plan.starts[j + 1] if j + 1 < len(plan.starts) else self._end
             at = stage.when(new, np.ones(len(new), dtype=np.int64))
             found[new[at < until]] = at[at < until]
         return {name: at if at >= 0 else None for name, at in zip(self.domains, found.tolist(), strict=True)}
@@ -250,9 +253,9 @@ class MixtureSampler:
         """Return what must be kept to go on at sample ``position``: a few strings and integers, for JSON.
 
         It does not depend on ranks, workers or batches. `check_state` refuses it where the stream before ``position``
-        would have been another one.
+        would have been another one. Behind the end of the stream, as after a last batch that is not full, it is the end's.
         """
-        position = whole_number("position", position, 0)
+        position = min(whole_number("position", position, 0), self._end)
         return {
             "format": FORMAT,
             "algorithm": ALGORITHM,
@@ -292,17 +295,24 @@ class MixtureSampler:
         """Hash of all that decides the stream before a position; of nothing at the start, where all is still open."""
         if position == 0:
             return hashlib.sha256(b"").hexdigest()[:32]
-        past = self.schedule.until(position)
-        seen = len(past.domains)
-        entry = past.as_dict()
-        del entry["sample_tokens"]
-        facts = {
-            "schedule": entry,
-            "sizes": self._sizes[:seen].tolist(),
-            "caps": self._caps[:seen].tolist() if self.on_exhausted == "redistribute" else None,
-            "shuffle": self.shuffle,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        begun = bisect_left(self._begins, position)
+        left = [domain for at, domain in self._plan.left if at < position]
+        if (begun, len(left)) not in self._histories:
+            past = self.schedule.until(position)
+            seen = len(past.domains)
+            entry = past.as_dict()
+            del entry["sample_tokens"]
+            facts = {
+                "schedule": entry,
+                "domains": past.domains,  # in their order, which the sorted keys do not tell
+                "sizes": self._sizes[:seen].tolist(),
+                "left": [[domain, int(self._caps[domain])] for domain in left],
+                "shuffle": self.shuffle,
+            }
+            self._histories[begun, len(left)] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[
+                :32
+            ]
+        return self._histories[begun, len(left)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (*self._arguments, self.seed, self.on_exhausted, self.shuffle)
@@ -313,14 +323,19 @@ class MixtureSampler:
 
     # What is refused.
 
-    def _check_length(self, length: int) -> None:
+    def _check_run(self, length: int | None, named: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> None:
+        """Refuse a run that its limits end early; name the domains that have a share and never come."""
         plan = self._plan
-        if plan.end is not None and plan.end < length and self.on_exhausted != "stop":
+        if length is not None and plan.end is not None and plan.end < length and self.on_exhausted != "stop":
             raise SamplerError(f"{self._why()}; the run has {length} samples. Raise max_epochs, or shorten the run")
-        late = [name for name, at in self.first_samples().items() if at is None]
-        if late:
+        late = named & ~drawn
+        if self.length is not None:
+            first = self.first_samples()
+            late = named & np.array([first[name] is None for name in self.domains])
+        if late.any():
+            run = "2^60 samples that can be counted" if self.length is None else f"{self.length} samples of the run"
             warnings.warn(
-                f"no sample of these domains comes in the {self.length} samples of the run: {listing(late)}",
+                f"no sample of these domains comes in the {run}: {listing(self.domains[k] for k in np.flatnonzero(late))}",
                 MixfastWarning,
                 stacklevel=3,
             )
@@ -341,59 +356,11 @@ class MixtureSampler:
         return ExhaustedError(f"sample {i} is behind the end of the stream of {self.length} samples{why}")
 
 
-class MixtureCursor:
-    """A place in a sampler's stream that moves on, and is saved and restored as a few integers.
-
-    Parameters
-    ----------
-    sampler : MixtureSampler
-    position : int
-        The next global sample.
-
-    Examples
-    --------
-    >>> from mixfast import Mixture
-    >>> sampler = MixtureSampler(Mixture(["web", "code"], [0.75, 0.25]), seed=0)
-    >>> cursor = sampler.cursor()
-    >>> cursor.take(8, rank=1, world_size=2).index
-    array([1, 2, 4, 5])
-    >>> saved = cursor.state_dict()
-    >>> again = sampler.cursor()
-    >>> again.load_state_dict(saved)
-    >>> again.position
-    8
-    """
-
-    def __init__(self, sampler: MixtureSampler, position: int = 0) -> None:
-        self.sampler = sampler
-        self.position = whole_number("position", position, 0)
-
-    def take(self, count: int, *, rank: int = 0, world_size: int = 1) -> Positions:
-        """Return a rank's part of the next ``count`` global samples, and move behind them.
-
-        Rank r of W gets the r-th of them and each W-th after it, so that all ranks together get each once. At the end of
-        the stream there may be fewer, or none.
-        """
-        count = whole_number("count", count, 0)
-        rank, world_size = whole_number("rank", rank, 0), whole_number("world_size", world_size, 1)
-        if rank >= world_size:
-            raise SamplerError(f"rank must be below world_size, got rank {rank} of {world_size}")
-        end = LONGEST if self.sampler.length is None else self.sampler.length
-        stop = max(self.position, min(self.position + count, end))
-        found = self.sampler.positions(self.position + rank, stop, world_size)
-        self.position = stop
-        return found
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sampler's state at this place."""
-        return self.sampler.state(self.position)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Move to the place of a state; `SamplerError` unless the stream up to there is this sampler's."""
-        self.position = self.sampler.check_state(state)
-
-    def __repr__(self) -> str:
-        return f"MixtureCursor(position {self.position} of {self.sampler!r})"
+def _number(i: Any) -> int:
+    """Numpy's whole numbers are as good as Python's; True, 5.0 and slices are not."""
+    if isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)):
+        raise SamplerError(f"a sample is asked for by its number, got {i!r}; positions(start, stop) gives many")
+    return int(i)
 
 
 def _rebuild(schedule: Any, sizes: Any, caps: Any, length: Any, seed: Any, policy: Any, shuffle: Any) -> MixtureSampler:
@@ -402,63 +369,3 @@ def _rebuild(schedule: Any, sizes: Any, caps: Any, length: Any, seed: Any, polic
         return MixtureSampler(
             schedule, sizes, seed=seed, on_exhausted=policy, max_epochs=caps, shuffle=shuffle, length=length
         )
-
-
-def _sizes(domains: tuple[str, ...], sizes: Any, schedule: MixtureSchedule) -> Integers:
-    """Samples of each domain (K,), 0 for all where domains have no end."""
-    if sizes is None:
-        return np.zeros(len(domains), dtype=np.int64)
-    if isinstance(sizes, Mapping):
-        try:
-            sizes = [sizes[name] for name in domains]
-        except KeyError:
-            raise AlignmentError.between("the mixture", domains, "sizes", sizes) from None
-    try:
-        given = np.asarray(sizes)
-    except (ValueError, OverflowError) as problem:
-        raise SamplerError(f"sizes must be whole numbers, one for each domain: {problem}") from problem
-    if given.shape != (len(domains),):
-        raise SamplerError(
-            f"sizes must have one number for each of the {len(domains)} domains, got shape {given.shape}"
-        )
-    if given.dtype.kind not in "iu":
-        raise SamplerError(f"sizes must be whole numbers of samples, got {given.dtype} ({listing(given.tolist())})")
-    wrong = (given < 0) | (given > LONGEST)
-    if wrong.any():
-        named = [f"{domains[k]}={given[k]}" for k in np.flatnonzero(wrong)]
-        raise SamplerError(f"sizes must be between 1 and 2^60 samples, got {listing(named)}")
-    drawn = np.zeros(len(domains), dtype=bool)
-    for change in schedule.changes:
-        drawn |= schedule.shares(change) > 0
-    empty = [domains[k] for k in np.flatnonzero(drawn & (given == 0))]
-    if empty:
-        raise SamplerError(f"these domains have a share but no samples: {listing(empty)}; drop them from the mixture")
-    return np.ascontiguousarray(given, dtype=np.int64)
-
-
-def _caps(domains: tuple[str, ...], sizes: Integers, max_epochs: Any, policy: str) -> Integers:
-    """Most samples of each domain (K,); 2^62 for any number."""
-    caps = np.full(len(domains), _ANY, dtype=np.int64)
-    if max_epochs is None:
-        if policy == "repeat":
-            return caps
-        max_epochs = 1
-    if not sizes.any():
-        raise SamplerError(f"on_exhausted={policy!r} and max_epochs count passes over domains: give their sizes")
-    if isinstance(max_epochs, Mapping):
-        unknown = set(max_epochs) - set(domains)
-        if unknown:
-            raise AlignmentError.between("max_epochs", max_epochs, "the mixture", domains)
-        wishes = [max_epochs.get(name) for name in domains]
-    else:
-        wishes = [max_epochs] * len(domains)
-    for k, (name, wish) in enumerate(zip(domains, wishes, strict=True)):
-        if wish is None or (isinstance(wish, float) and wish == float("inf")):
-            continue
-        if isinstance(wish, bool) or not isinstance(wish, (int, float, np.integer, np.floating)) or not wish > 0:
-            raise SamplerError(f"max_epochs must be positive numbers, got {wish!r} for domain {name!r}")
-        cap = int(Fraction(float(wish)) * int(sizes[k]))
-        if cap == 0 and sizes[k] > 0:
-            raise SamplerError(f"max_epochs {wish!r} leaves no sample of domain {name!r}, which has {sizes[k]}")
-        caps[k] = min(cap, _ANY)
-    return caps

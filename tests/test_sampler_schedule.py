@@ -153,6 +153,84 @@ def test_a_change_leaves_what_comes_before_it_alone():
             assert (column[same:] != before[same:]).any()
 
 
+def test_a_ramp_may_begin_with_the_first_sample_or_where_shares_jump():
+    schedule = MixtureSchedule(A).ramp(B, start=0, stop=1000).then(C, at=1500).ramp(A, start=1500, stop=2500)
+    assert np.abs(off(schedule, 4000)).max() < 1.75
+    assert MixtureSchedule.from_json(schedule.to_json()) == schedule
+    assert schedule.at(0) == A
+    assert schedule.at(1500) == C
+    sampler = MixtureSampler(schedule, SIZES, seed=1)
+    assert_one_stream(sampler, sampler.positions(0, 3000), 0, [0, 1, 500, 999, 1499, 1500, 1501, 2499])
+    for wrong in (
+        lambda: schedule.then(B, at=1500),
+        lambda: MixtureSchedule(A).then(B, at=0),
+        lambda: MixtureSchedule(A).ramp(B, start=0, stop=9).ramp(C, start=0, stop=9),
+    ):
+        with pytest.raises(SamplerError, match=r"must come after|inside the ramp"):
+            wrong()
+
+
+def test_a_share_of_next_to_nothing_on_a_ramp():
+    """The domain is owed a sample from before, and gets it on a ramp on which its share is 1e-17."""
+
+    def mixture(*weights):
+        return Mixture(["a", "b", "c", "z"], np.array(weights) / sum(weights))
+
+    tiny = 1e-17
+    schedule = MixtureSchedule(mixture(0.6, 0.12, 0.09, 0.19)).then(mixture(0.15, 0.03, 0.21, tiny), at=3)
+    schedule = schedule.ramp(mixture(0.23, 0.45, 0.13, tiny), start=5, stop=33)
+    schedule = schedule.then(mixture(0.27, 0.08, 0.3, 0.35), at=63)
+    found = MixtureSampler(schedule, seed=0).positions(0, 63).domain
+    assert found[5] == 3
+    assert MixtureSampler(schedule, seed=0).first_samples()["z"] == 5
+    limited = MixtureSampler(schedule, [99, 99, 99, 1], seed=0, on_exhausted="redistribute", max_epochs={"z": 1})
+    assert (limited.positions(6, 500).domain != 3).all()
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=80)
+def test_changes_far_out_and_shares_that_are_nearly_nothing(seed):
+    rng = np.random.default_rng(seed)
+    domains = int(rng.choice([2, 3, 7, 30]))
+
+    def mixture():
+        weights = rng.dirichlet(np.full(domains, rng.choice([0.05, 0.3, 1, 10])))
+        weights[rng.random(domains) < rng.choice([0, 0.3])] = 0
+        weights[rng.integers(domains)] = rng.choice([5e-324, 2**-62.0, 3 * 2**-62.0, 1e-17, 1e-12, 0.5])
+        return mixture_of(weights if weights.sum() > 1e-3 else np.ones(domains))
+
+    def far():
+        return int(2 ** rng.uniform(0, rng.choice([10, 36, 59])))
+
+    schedule, at = MixtureSchedule(mixture()), 0
+    for _ in range(rng.integers(0, 4)):
+        start, length = at + far(), min(far(), 1 << 36)
+        if start + length >= 1 << 60:
+            break
+        at = start + length
+        ramp = rng.random() < 0.5
+        schedule = schedule.ramp(mixture(), start=start, stop=at) if ramp else schedule.then(mixture(), at=at)
+    sizes = [int(2 ** rng.uniform(0, 60)) for _ in range(domains)]
+    policy = str(rng.choice(["repeat", "stop", "redistribute"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixfastWarning)
+        sampler = MixtureSampler(schedule, sizes, seed=seed, on_exhausted=policy)
+    end = 1 << 60 if sampler.length is None else sampler.length
+    last = sampler.counts(end)
+    assert last.sum() == end
+    assert policy == "repeat" or (last <= sizes).all()
+    for name, first in sampler.first_samples().items():
+        k = schedule.domains.index(name)
+        assert last[k] == 0 if first is None else (sampler[first][0] == k and sampler.counts(first)[k] == 0)
+    for near in {0, end, *(c.start for c in schedule.changes), *(c.stop or 0 for c in schedule.changes)}:
+        start, stop = max(0, min(near, end) - 20), min(near + 20, end)
+        found = sampler.positions(start, stop)
+        for j, i in enumerate(range(start, stop)):
+            assert sampler[i] == tuple(int(column[j]) for column in found)
+        count = sampler.counts(start) + np.bincount(found.domain, minlength=domains)
+        np.testing.assert_array_equal(count, sampler.counts(stop))
+
+
 # Limits of repetition.
 
 
@@ -197,6 +275,13 @@ def test_limits_are_kept_to_the_sample(schedule, epochs, shuffle):
     assert_one_stream(on, found, 0, [0, first - 1, first, first + 1, len(on) // 2])
 
 
+def test_limits_are_read_as_they_are_written():
+    sizes = [10, 10**9, 10**9]
+    for epochs, cap in ((2.3, 23), (0.3, 3), (1.1, 11), (0.99, 9), (10**400, None), (np.float32("inf"), None)):
+        sampler = MixtureSampler(A, sizes, seed=0, on_exhausted="redistribute", max_epochs={"d0": epochs})
+        assert sampler.counts(10**6)[0] == cap or cap is None
+
+
 def test_what_a_spent_domain_leaves_goes_to_the_others_by_their_shares():
     sampler = MixtureSampler(mixture_of([6, 3, 1]), [600, 10**6, 10**6], seed=0, on_exhausted="redistribute")
     count = counted(sampler.positions(0, 9000).domain, 3)
@@ -223,6 +308,12 @@ def test_a_domain_that_comes_too_late_is_named():
         enough = MixtureSampler(mixture, seed=0, length=1_000_000)
         first = enough.first_samples()["rare"]
         assert enough[first][:2] == (1, 0)
+        MixtureSampler(Mixture(["web", "none"], [1.0, 0.0]), seed=0, length=9)  # nobody expects it
+    schedule = MixtureSchedule(Mixture(["web"], [1.0])).then(Mixture(["late"], [1.0]), at=30)
+    with pytest.warns(MixfastWarning, match="in the 20 samples of the run: late"):
+        MixtureSampler(schedule, [20, 20], seed=0, on_exhausted="stop")
+    with pytest.warns(MixfastWarning, match=r"2\^60 samples that can be counted: none"):
+        MixtureSampler(Mixture(["web", "none"], [1.0, 1e-19]), seed=0)
 
 
 # States.
@@ -254,7 +345,12 @@ def test_the_future_may_change_and_the_past_may_not():
         MixtureSampler(A, SIZES, seed=4),
         MixtureSampler(schedule, [100, 60, 41], seed=4),
         MixtureSampler(schedule, SIZES, seed=4, shuffle=False),
-        MixtureSampler(schedule, SIZES, seed=4, on_exhausted="redistribute", max_epochs=20),
+        MixtureSampler(schedule, SIZES, seed=4, on_exhausted="redistribute", max_epochs={"d0": 2}),
+        MixtureSampler(
+            MixtureSchedule(Mixture(["d1", "d0", "d2"], A.weights[[1, 0, 2]])).then(B, at=400),
+            [SIZES[k] for k in (1, 0, 2)],
+            seed=4,
+        ),
         MixtureSampler(
             MixtureSchedule(Mixture(["x", "y", "z"], A.weights)).then(B, at=400), [*SIZES, 100, 60, 40], seed=4
         ),
@@ -263,6 +359,36 @@ def test_the_future_may_change_and_the_past_may_not():
         with pytest.raises(SamplerError, match="sample 500 of another stream"):
             other.check_state(state)
     assert MixtureSampler(C, SIZES, seed=4).check_state(MixtureSampler(A, SIZES, seed=4).state(0)) == 0
+
+
+def test_the_order_of_the_domains_is_part_of_the_past():
+    one, other = Mixture(["a", "b"], [0.3, 0.7]), Mixture(["b", "a"], [0.7, 0.3])
+    state = MixtureSampler(one, [9, 9], seed=0).state(5)
+    with pytest.raises(SamplerError, match="sample 5 of another stream"):
+        MixtureSampler(other, [9, 9], seed=0).check_state(state)
+    assert MixtureSchedule(one) != MixtureSchedule(other)
+
+
+def test_limits_that_have_not_been_reached_are_the_future():
+    def limited(epochs):
+        return MixtureSampler(A, SIZES, seed=4, on_exhausted="redistribute", max_epochs=epochs)
+
+    reached = {"d0": 1, "d1": 9, "d2": 9}
+    sampler = limited(reached)
+    spent = int((counted(sampler.positions(0, 500).domain, 3)[:, 0] == 100).argmax()) + 1
+    for epochs in ({**reached, "d1": 20}, {**reached, "d2": 7.5}):
+        assert limited(epochs).check_state(sampler.state(400)) == 400
+    assert MixtureSampler(A, SIZES, seed=4).check_state(sampler.state(spent)) == spent
+    assert limited({**reached, "d0": 3}).check_state(sampler.state(spent)) == spent
+    for other in (MixtureSampler(A, SIZES, seed=4), limited({**reached, "d0": 3}), limited({**reached, "d1": 0.5})):
+        with pytest.raises(SamplerError, match="another stream"):
+            other.check_state(sampler.state(spent + 1))
+
+
+def test_the_state_behind_the_end_is_that_of_the_end():
+    short = MixtureSampler(A, SIZES, seed=4, length=1000)
+    assert short.state(1024) == short.state(1000)  # after a last batch that is not full
+    assert MixtureSampler(A, SIZES, seed=4, length=2000).check_state(short.state(1024)) == 1000
 
 
 @pytest.mark.parametrize(
@@ -309,12 +435,17 @@ def test_states_of_others_are_refused(changes, message):
         ({"max_epochs": float("nan")}, SamplerError, "positive numbers"),
         ({"max_epochs": 0.001}, SamplerError, "leaves no sample of domain 'd0'"),
         ({"max_epochs": {"other": 2}}, AlignmentError, "max_epochs"),
+        ({"max_epochs": [1, 2, 3]}, SamplerError, "positive numbers"),
     ],
 )
 def test_bad_arguments_are_refused_before_training(arguments, error, message):
     settings = {"mixture": A, "sizes": SIZES, "seed": 0, **arguments}
     with pytest.raises(error, match=message):
         MixtureSampler(settings.pop("mixture"), settings.pop("sizes"), **settings)
+
+
+def saved(**entry):
+    return MixtureSchedule.from_dict({"format": "mixfast-schedule-1", **entry})
 
 
 def test_bad_schedules_and_samples_are_refused():
@@ -328,6 +459,15 @@ def test_bad_schedules_and_samples_are_refused():
         (lambda: schedule.then({"a": 1.0}, at=99), "changes to a Mixture, got dict"),
         (lambda: MixtureSchedule(A, sample_tokens=0), "sample_tokens"),
         (lambda: MixtureSchedule.from_dict({"format": "other"}), "mixfast-schedule-1"),
+        (lambda: MixtureSchedule.from_json("web: 1"), "JSON, which this is not"),
+        (lambda: saved(changes=5), "and its changes"),
+        (lambda: saved(changes=[{"start": 0}]), "has a start and a mixture"),
+        (lambda: saved(changes=[{"start": 3, "mixture": {"a": 1.0}}]), "constant shares at sample 0, got .*3"),
+        (
+            lambda: saved(changes=[{"start": 0, "stop": 3, "mixture": {"a": 1.0}}]),
+            "constant shares at sample 0, got .*stop",
+        ),
+        (lambda: saved(changes=[{"start": 0, "mixture": {"a": 1.0}}], sample_tokens="1k"), "sample_tokens must be"),
     ):
         with pytest.raises(SamplerError, match=message):
             wrong()
@@ -336,6 +476,13 @@ def test_bad_schedules_and_samples_are_refused():
         sampler[-1]
     with pytest.raises(SamplerError, match="step must be"):
         sampler.positions(0, 10, 0)
+    for wrong in (True, 5.0, np.float64(5), "5", None, slice(0, 5), [1, 2], np.array([1, 2])):
+        with pytest.raises(SamplerError, match="asked for by its number"):
+            sampler[wrong]
+    assert sampler[np.uint8(200)] == sampler[np.int64(200)] == sampler[200]
+    with pytest.raises(ExhaustedError):
+        sampler.positions(0, 1 << 70)
+    assert sampler.positions(7, 9, 1 << 70).index.tolist() == [sampler[7][1]]
     assert issubclass(ExhaustedError, MixfastError)
 
 
@@ -364,5 +511,5 @@ GOLDEN = {
     "domain": [0, 1, 0, 1, 0, 2, 0, 1, 0, 0, 1, 0],
     "index": [19, 14, 68, 50, 21, 20, 16, 21, 43, 44, 59, 37],
     "hash": "17e247a182bc75aa",
-    "history": "985ffb1f86b2cc7ca378dd124b91f9c6",
+    "history": "1a3d6037a4ecf152d9789d35b1714194",
 }

@@ -1,0 +1,91 @@
+"""What a sampler is told of its domains: their sizes, their limits of repetition, and which of them ever come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._sampler_schedule import LONGEST, MixtureSchedule
+from mixfast.errors import AlignmentError, SamplerError, listing
+
+Integers = NDArray[np.int64]
+
+POLICIES = ("repeat", "stop", "redistribute")
+# More samples than any run has.
+ANY = 1 << 62
+
+
+def named_and_drawn(schedule: MixtureSchedule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which domains (K,) have a share at some time, and which have one that is not 0 when it is rounded."""
+    named = np.zeros(len(schedule.domains), dtype=bool)
+    drawn = named.copy()
+    for change in schedule.changes:
+        named |= schedule.vector(change.mixture) > 0
+        drawn |= schedule.shares(change) > 0
+    return named, drawn
+
+
+def domain_sizes(domains: tuple[str, ...], sizes: Any, drawn: NDArray[np.bool_]) -> Integers:
+    """Samples of each domain (K,), 0 for all where domains have no end."""
+    if sizes is None:
+        return np.zeros(len(domains), dtype=np.int64)
+    if isinstance(sizes, Mapping):
+        try:
+            sizes = [sizes[name] for name in domains]
+        except KeyError:
+            raise AlignmentError.between("the mixture", domains, "sizes", sizes) from None
+    try:
+        given = np.asarray(sizes)
+    except (ValueError, OverflowError) as problem:
+        raise SamplerError(f"sizes must be whole numbers, one for each domain: {problem}") from problem
+    if given.shape != (len(domains),):
+        raise SamplerError(
+            f"sizes must have one number for each of the {len(domains)} domains, got shape {given.shape}"
+        )
+    if given.dtype.kind not in "iu":
+        raise SamplerError(f"sizes must be whole numbers of samples, got {given.dtype} ({listing(given.tolist())})")
+    wrong = (given < 0) | (given > LONGEST)
+    if wrong.any():
+        named = [f"{domains[k]}={given[k]}" for k in np.flatnonzero(wrong)]
+        raise SamplerError(f"sizes must be between 1 and 2^60 samples, got {listing(named)}")
+    empty = [domains[k] for k in np.flatnonzero(drawn & (given == 0))]
+    if empty:
+        raise SamplerError(f"these domains have a share but no samples: {listing(empty)}; drop them from the mixture")
+    return np.ascontiguousarray(given, dtype=np.int64)
+
+
+def sample_limits(domains: tuple[str, ...], sizes: Integers, max_epochs: Any, policy: str) -> Integers:
+    """Most samples of each domain (K,); 2^62 for any number."""
+    caps = np.full(len(domains), ANY, dtype=np.int64)
+    if max_epochs is None:
+        if policy == "repeat":
+            return caps
+        max_epochs = 1
+    if not sizes.any():
+        raise SamplerError(f"on_exhausted={policy!r} and max_epochs count passes over domains: give their sizes")
+    if isinstance(max_epochs, Mapping):
+        unknown = set(max_epochs) - set(domains)
+        if unknown:
+            raise AlignmentError.between("max_epochs", max_epochs, "the mixture", domains)
+        wishes = [max_epochs.get(name) for name in domains]
+    else:
+        wishes = [max_epochs] * len(domains)
+    for k, (name, wish) in enumerate(zip(domains, wishes, strict=True)):
+        if wish is None:
+            continue
+        if isinstance(wish, bool) or not isinstance(wish, (int, float, np.integer, np.floating)) or not wish > 0:
+            raise SamplerError(f"max_epochs must be positive numbers, got {wish!r} for domain {name!r}")
+        if isinstance(wish, (float, np.floating)) and math.isinf(wish):
+            continue
+        # As it is written: 2.3 times 10 samples are 23, though the float64 is a little less than 2.3.
+        times = Fraction(repr(float(wish)) if isinstance(wish, (float, np.floating)) else int(wish))
+        cap = int(times * int(sizes[k]))
+        if cap == 0 and sizes[k] > 0:
+            raise SamplerError(f"max_epochs {wish!r} leaves no sample of domain {name!r}, which has {sizes[k]}")
+        caps[k] = min(cap, ANY)
+    return caps

@@ -1,0 +1,67 @@
+"""MixtureCursor: a place in a sampler's stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mixfast._sampler_schedule import LONGEST, whole_number
+from mixfast.errors import SamplerError
+
+if TYPE_CHECKING:
+    from mixfast.sampler import MixtureSampler, Positions
+
+
+class MixtureCursor:
+    """A place in a sampler's stream that moves on, and is saved and restored as a few integers.
+
+    Parameters
+    ----------
+    sampler : MixtureSampler
+    position : int
+        The next global sample.
+
+    Examples
+    --------
+    >>> from mixfast import Mixture
+    >>> sampler = MixtureSampler(Mixture(["web", "code"], [0.75, 0.25]), seed=0)
+    >>> cursor = sampler.cursor()
+    >>> cursor.take(8, rank=1, world_size=2).index
+    array([1, 2, 4, 5])
+    >>> saved = cursor.state_dict()
+    >>> again = sampler.cursor()
+    >>> again.load_state_dict(saved)
+    >>> again.position
+    8
+    """
+
+    def __init__(self, sampler: MixtureSampler, position: int = 0) -> None:
+        self.sampler = sampler
+        self.position = whole_number("position", position, 0)
+
+    def take(self, count: int, *, rank: int = 0, world_size: int = 1) -> Positions:
+        """Return a rank's part of the next ``count`` global samples, and move behind them.
+
+        Rank r of W gets the r-th of them and each W-th after it, so that all ranks together get each once. At the end of
+        the stream there may be fewer, or none.
+        """
+        count = whole_number("count", count, 0)
+        rank, world_size = whole_number("rank", rank, 0), whole_number("world_size", world_size, 1)
+        if rank >= world_size:
+            raise SamplerError(f"rank must be below world_size, got rank {rank} of {world_size}")
+        end = LONGEST if self.sampler.length is None else self.sampler.length
+        stop = max(self.position, min(self.position + count, end))
+        found = self.sampler.positions(self.position + rank, stop, world_size)
+        self.position = stop
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sampler's state at this place."""
+        return self.sampler.state(self.position)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Move to the place of a state; `SamplerError` unless the stream up to there is this sampler's."""
+        self.position = self.sampler.check_state(state)
+
+    def __repr__(self) -> str:
+        return f"MixtureCursor(position {self.position} of {self.sampler!r})"
