@@ -100,6 +100,8 @@ cdef extern from "blend.h" nogil:
                      int64_t *out_domain, int64_t *out_index, int64_t *out_epoch)
     void mf_tree_advance(Py_ssize_t n, const int64_t *a, const int64_t *c, int64_t step, int64_t steps, int64_t length,
                          int64_t *whole, int64_t *frac)
+    Py_ssize_t mf_tree_events(int64_t start, int64_t end, Py_ssize_t n, const int64_t *skip, const int64_t *place,
+                              const int64_t *turn, const int64_t *latest, int64_t *out)
     void mf_tree_shares(Py_ssize_t n, const int64_t *v, int64_t *out)
     void mf_tree_slopes(Py_ssize_t n, const int64_t *a, const int64_t *b, int64_t step, int64_t length, int64_t *out)
     uint64_t mf_mix(uint64_t x)
@@ -524,6 +526,18 @@ def blend_advance(const int64_t[::1] a, slope, int64_t step, int64_t steps, int6
         check_shape(a.shape[0], 1, view.shape[0], 1)
         c = &view[0]
     mf_tree_advance(a.shape[0], &a[0], c, step, steps if c else 0, length, &whole[0], &frac[0])
+
+
+def blend_events(int64_t start, int64_t end, const int64_t[::1] skip, const int64_t[::1] place, const int64_t[::1] turn,
+                 const int64_t[::1] latest):
+    """Events (6, E) of samples passed over (n,) and turns (n,); the columns are those of blend.h."""
+    cdef Py_ssize_t n = skip.shape[0], made
+    check_shape(n, n, place.shape[0], turn.shape[0])
+    check_shape(n, n, latest.shape[0], n)
+    out = np.empty((6, 2 * n), dtype=np.int64)
+    cdef int64_t[:, ::1] o = out
+    made = mf_tree_events(start, end, n, &skip[0], &place[0], &turn[0], &latest[0], &o[0, 0])
+    return out[:, :made]
 
 
 cdef class Stage:

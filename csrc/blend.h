@@ -90,6 +90,14 @@ int64_t mf_tree_count(const mf_stage *stage, ptrdiff_t leaf, int64_t n);
  * beyond all. */
 int64_t mf_tree_when(const mf_stage *stage, ptrdiff_t leaf, int64_t m);
 
+/* Merges n samples of the tree that are passed over (leaf `skip` at sample `place`, ascending) with as many turns of
+ * leaf `turn`, each at the place of a skip, or at sample `latest` (ascending) where that is earlier. Nothing happens
+ * from sample `end` on. Writes 6 columns of 2n elements (at, leaf that gains or -1, leaf passed over or -1, lag from
+ * then on, first sample of the tree that lags, sample from which on it counts) and returns how many events there are.
+ */
+ptrdiff_t mf_tree_events(int64_t start, int64_t end, ptrdiff_t n, const int64_t *skip, const int64_t *place,
+                         const int64_t *turn, const int64_t *latest, int64_t *out);
+
 /* Samples first, first + step, ...: one way down the tree each. */
 void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
                  ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "deal.h"
 #include "simd.h"
 
 typedef unsigned __int128 u128;
@@ -137,12 +138,7 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     }
 }
 
-/* What the inner loops keep of a node and of a leaf. */
-typedef struct {
-    uint64_t rest, left, gap; /* gap: total - left */
-    int32_t child[2];
-} hot_node;
-
+/* What the inner loops keep of a ramp's node and of a leaf. */
 typedef struct {
     u128 rest, left, gap;
     int64_t count, until;
@@ -165,9 +161,10 @@ typedef struct {
     const mf_domain *domain;
     int shuffle;
     hot_node *node; /* constant shares, or */
+    dealer *deal;
     ramp_node *slope;
     hot_leaf *leaf;
-    uint32_t *place; /* 2 chunks */
+    uint32_t *place; /* 2 chunks with their slack */
     uint32_t *rank;  /* where in `drawn` each sample of a chunk is */
     drawn *drawn;    /* by domain */
     struct waiting {
@@ -215,25 +212,7 @@ static void put(runner *r, ptrdiff_t count) {
     r->out_domain += count, r->out_index += count, r->out_epoch += count;
 }
 
-/* Deal the places of a node's samples out to its children: the left one's stay where they are, those of the right one
- * go to `right`. Returns how many are the left one's. No branch depends on where a sample goes. */
-static ptrdiff_t deal(hot_node *h, uint32_t *place, ptrdiff_t count, uint32_t *right) {
-    const uint64_t left = h->left, gap = h->gap;
-    uint64_t rest = h->rest;
-    ptrdiff_t l = 0;
-    for (ptrdiff_t j = 0; j < count; j++) {
-        const uint32_t p = place[j];
-        const int goes = rest >= gap;
-        const uint64_t less = rest - gap, more = rest + left;
-        rest = goes ? less : more;
-        place[l] = p; /* l <= j */
-        right[j - l] = p;
-        l += goes;
-    }
-    h->rest = rest;
-    return l;
-}
-
+/* As `deal`, on a ramp. */
 static ptrdiff_t deal_ramp(const runner *r, int32_t at, uint32_t *place, ptrdiff_t count, uint32_t *right) {
     ramp_node *h = r->slope + at;
     const mf_split *s = r->stage->split + at;
@@ -262,13 +241,13 @@ static ptrdiff_t deal_ramp(const runner *r, int32_t at, uint32_t *place, ptrdiff
  * children wait behind the chunk, one heap on the other, and are moved to its front when their turn comes. */
 static void walk(const runner *r, ptrdiff_t count, int output) {
     for (ptrdiff_t j = 0; j < count; j++) r->place[j] = (uint32_t)j;
-    uint32_t *heap = r->place + r->chunk;
+    uint32_t *heap = r->place + r->chunk + DEAL_SLACK;
     int32_t at = r->stage->leaves > 1 ? 0 : ~0;
     ptrdiff_t before = 0;
     for (ptrdiff_t waiting = 0;;) {
         while (at >= 0 && count) {
             const ptrdiff_t left =
-                r->slope ? deal_ramp(r, at, r->place, count, heap) : deal(r->node + at, r->place, count, heap);
+                r->slope ? deal_ramp(r, at, r->place, count, heap) : r->deal(r->node + at, r->place, count, heap);
             const int32_t *child = r->slope ? r->slope[at].child : r->node[at].child;
             if (left < count) {
                 r->todo[waiting++] = (struct waiting){child[1], count - left};
@@ -339,13 +318,14 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     runner r = {stage,
                 domain,
                 shuffle,
+                .deal = dealer_here(),
                 .chunk = chunk,
                 .out_domain = out_domain,
                 .out_index = out_index,
                 .out_epoch = out_epoch};
     int64_t *own = malloc(2 * leaves * sizeof *own);
     r.leaf = malloc(leaves * sizeof *r.leaf);
-    r.place = malloc(2 * (size_t)(chunk + 1) * sizeof *r.place);
+    r.place = malloc(2 * (size_t)(chunk + DEAL_SLACK) * sizeof *r.place);
     r.rank = malloc((size_t)chunk * sizeof *r.rank);
     r.drawn = malloc((size_t)chunk * sizeof *r.drawn);
     r.todo = malloc((leaves + 1) * sizeof *r.todo);

@@ -281,6 +281,37 @@ int64_t mf_tree_count(const mf_stage *stage, ptrdiff_t leaf, int64_t n) {
     return n;
 }
 
+ptrdiff_t mf_tree_events(int64_t start, int64_t end, ptrdiff_t n, const int64_t *skip, const int64_t *place,
+                         const int64_t *turn, const int64_t *latest, int64_t *out) {
+    ptrdiff_t made = 0, done = 0;
+    int64_t lag = 0, free_from = start; /* the first sample that has no turn yet */
+#define EVENT(at, gains, skips, own, touch)                                      \
+    do {                                                                         \
+        const int64_t column[6] = {(at), (gains), (skips), lag, (own), (touch)}; \
+        for (int c = 0; c < 6; c++) out[c * 2 * n + made] = column[c];           \
+        made++;                                                                  \
+    } while (0)
+    for (ptrdiff_t j = 0; j < n; j++) {
+        for (; done < n; done++) {
+            const int64_t at = latest[done] > free_from ? latest[done] : free_from;
+            if (at >= place[j] + lag || at >= end) break;
+            free_from = at + 1, lag++;
+            EVENT(at, turn[done], -1, free_from - lag, at);
+        }
+        if (place[j] >= end) break;
+        const int64_t at = place[j] + lag;
+        lag--;
+        EVENT(at, -1, skip[j], place[j] + 1, at - 1);
+        if (lag < 0) {
+            free_from = at + 1, lag++;
+            EVENT(at, turn[done], -1, place[j] + 1, at);
+            done++;
+        }
+    }
+#undef EVENT
+    return made;
+}
+
 void mf_tree_advance(ptrdiff_t n, const int64_t *a, const int64_t *c, int64_t step, int64_t steps, int64_t length,
                      int64_t *whole, int64_t *frac) {
     int64_t u = steps ? length / step : 0;

@@ -133,8 +133,9 @@ class Stage:
 
     def when(self, domains: Integers, count: Integers) -> Integers:
         """Samples (m,) at which domains of this stage have their count-th sample, which they have not had before it."""
-        by_domain = np.argsort(self.core.domain, kind="stable")
-        leaf = by_domain[np.searchsorted(self.core.domain, domains, sorter=by_domain)]
+        leaves = np.empty(len(self.drawn), dtype=np.int64)
+        leaves[self.core.domain] = np.arange(len(self.core.domain))
+        leaf = leaves[domains]
         base = self.core.base[leaf]
         events = self.events
         if events is None:
@@ -142,7 +143,9 @@ class Stage:
         # A domain that was ahead is passed over at its first samples: its count is the tree's from then on.
         skipped = np.bincount(events.skips[events.skips >= 0], minlength=len(self.drawn))[domains]
         found = self._at(self.core.when(leaf, count - base + skipped))
-        for j in np.flatnonzero(np.isin(domains, events.gains)):
+        gaining = np.zeros(len(self.drawn), dtype=bool)
+        gaining[events.gains[events.gains >= 0]] = True
+        for j in np.flatnonzero(gaining[domains]):
             # One that was behind gets its count-th with what it has gained so far: the first of the ways to reach it.
             gained = events.at[events.gains == domains[j]]
             tree = self.core.when(np.full(len(gained), leaf[j]), count[j] - base[j] - np.arange(1, len(gained) + 1))
@@ -198,9 +201,10 @@ def _enter(line: Line, tree: Any, counts: Counts) -> Stage:
         return stage
     # The tree's samples of those that are ahead of it are passed over.
     skips = np.repeat(np.flatnonzero(more > 0), more[more > 0])
-    which = np.concatenate([np.arange(1, n + 1) for n in more[more > 0].tolist()])
+    which = np.arange(len(skips)) - np.searchsorted(skips, skips) + 1
     places = tree.when(skips, own[skips] + which)
-    skips, places = skips[np.argsort(places, kind="stable")], np.sort(places)
+    by_place = np.argsort(places, kind="stable")
+    skips, places = skips[by_place], places[by_place]
     # Those that are behind it have as many turns: at the same places, or before that where they would be too far behind.
     # While a turn comes before its place, all others wait together, each as much as its share.
     takes = np.repeat(np.flatnonzero(more < 0), -more[more < 0])
@@ -213,28 +217,10 @@ def _enter(line: Line, tree: Any, counts: Counts) -> Stage:
 
 
 def _set_events(stage: Stage, skips: Integers, places: Integers, takes: Integers, latest: Integers) -> None:
-    """Merge passed-over samples of the tree, by place, with turns, by the latest sample for each, both (E,)."""
-    events: list[tuple[int, int, int, int, int, int]] = []
-    lag, done, free = 0, 0, stage.start
-    turns = list(zip(takes.tolist(), latest.tolist(), strict=True))
-    for skip, place in zip(skips.tolist(), places.tolist(), strict=True):
-        while done < len(turns) and max(turns[done][1], free) < min(place + lag, LONGEST):
-            at = max(turns[done][1], free)
-            lag, free = lag + 1, at + 1
-            events.append((at, turns[done][0], -1, lag, at - lag + 1, at))
-            done += 1
-        if place >= LONGEST:
-            break
-        at = place + lag
-        lag -= 1
-        events.append((at, -1, skip, lag, place + 1, at - 1))
-        if lag < 0:
-            lag, free = lag + 1, at + 1
-            events.append((at, turns[done][0], -1, lag, place + 1, at))
-            done += 1
-    if not events:  # all of them come after the last sample that can be counted
+    """Merge passed-over samples of the tree, by place, with turns, by the latest sample for each, both (n,)."""
+    at, gains, skipped, lags, own, touch = found = core.blend_events(stage.start, LONGEST, skips, places, takes, latest)
+    if not found.size:  # all of them come after the last sample that can be counted
         return
-    at, gains, skipped, lags, own, touch = (np.array(column, dtype=np.int64) for column in zip(*events, strict=True))
     order = stage.core.domain.astype(np.int64)
     named = np.append(order, -1)
     stage.events = Events(at, named[gains], named[skipped], lags, own)
@@ -242,7 +228,8 @@ def _set_events(stage: Stage, skips: Integers, places: Integers, takes: Integers
     by_leaf = np.argsort(touched, kind="stable")
     first = np.concatenate([[0], np.cumsum(np.bincount(touched, minlength=len(order)))])
     by = np.where(gains >= 0, 1, -1)
-    stage.core.set_events(at, gains.astype(np.int32), lags, first, touch[by_leaf], by[by_leaf])
+    lags = np.ascontiguousarray(lags)
+    stage.core.set_events(np.ascontiguousarray(at), gains.astype(np.int32), lags, first, touch[by_leaf], by[by_leaf])
 
 
 class Plan:

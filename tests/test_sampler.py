@@ -1,10 +1,14 @@
 """The stream of samples: how near its shares it stays, that all ways to ask agree, and the order within domains."""
 
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import combinations_with_replacement, permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,6 +240,36 @@ def test_pickle_fork_and_threads_give_the_same_stream():
         assert pool.apply_async(_in_a_child, (sampler,)).get(60) == expected
     with ThreadPoolExecutor(4) as crew:
         assert set(crew.map(_in_a_child, [sampler] * 16)) == {expected}
+
+
+HASHED = """
+import hashlib, sys
+import numpy as np
+from mixfast import Mixture, _backend
+from mixfast.sampler import MixtureSampler
+found = hashlib.sha256()
+for domains in (1, 2, 3, 9, 40, 333, 2419):
+    weights = np.arange(1, domains + 1) ** 2.0
+    mixture = Mixture([f"d{k}" for k in range(domains)], weights / weights.sum())
+    sampler = MixtureSampler(mixture, np.arange(domains) + 50, seed=3)
+    for start, count in ((0, 5000), (10**12, 100_000), (10**12 + 7, 17), (10**15, 4096), (5, 16), (21, 33)):
+        found.update(b"".join(column.tobytes() for column in sampler.positions(start, start + count)))
+print(_backend.core.isa(), found.hexdigest())
+"""
+
+
+def test_every_instruction_set_gives_the_same_stream(tmp_path):
+    root = str(Path(mixfast.__file__).parent.parent)
+    said = {}
+    for isa in ("baseline", "avx2", "avx512"):
+        environment = {**os.environ, "MIXFAST_ISA": isa, "PYTHONPATH": root}
+        process = subprocess.run(
+            [sys.executable, "-c", HASHED], env=environment, capture_output=True, text=True, timeout=120, cwd=tmp_path
+        )
+        assert process.returncode == 0, process.stderr
+        said[isa] = process.stdout.split()
+    assert said["baseline"][0] == "baseline"
+    assert len({stream for _, stream in said.values()}) == 1
 
 
 def test_ranks_of_any_world_share_the_stream_out():
