@@ -53,12 +53,13 @@ int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int3
         }
         const int32_t node = made++;
         hang(split, parent, leaves, r.above, node);
-        int64_t sum[2] = {0, 0};
+        int64_t ahead = 0; /* what the left side weighs more than the right one */
         ptrdiff_t left = r.first, right = 0;
         for (ptrdiff_t k = r.first; k < r.last; k++) {
             const int32_t leaf = items[k];
-            const int side = sum[1] < sum[0];
-            sum[side] += weight[leaf];
+            const int side = ahead > 0;
+            const int64_t more = ahead + weight[leaf], less = ahead - weight[leaf];
+            ahead = side ? less : more;
             items[left] = spare[right] = leaf; /* left <= k: what is overwritten has been read */
             left += !side, right += side;
         }
@@ -70,15 +71,12 @@ int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int3
     return MF_BLEND_OK;
 }
 
-/* Sums of one side of a node while the tree is filled. */
-typedef struct {
-    int64_t a, c, whole, frac;
-} sums;
-
-static inline sums add(sums x, sums y) {
-    sums s = {x.a + y.a, x.c + y.c, x.whole + y.whole, x.frac + y.frac};
-    if (s.frac >= Q) s.frac -= Q, s.whole += 1;
-    return s;
+/* Shares and exact counts of what hangs on one side of a node are added to the node's. */
+static inline void fill_side(mf_split *split, int32_t above, int64_t a, int64_t c, int64_t whole, int64_t frac) {
+    mf_split *node = split + (above >> 1);
+    if (!(above & 1)) node->left = a, node->left_slope = c, node->part = whole, node->left_frac = frac;
+    node->total += a, node->total_slope += c, node->origin += whole, node->total_frac += frac;
+    if (node->total_frac >= Q) node->total_frac -= Q, node->origin += 1;
 }
 
 static inline int64_t share(int64_t a, int64_t c, int64_t u) { return a + c * (2 * u + 1); }
@@ -86,27 +84,27 @@ static inline int64_t share(int64_t a, int64_t c, int64_t u) { return a + c * (2
 int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const int64_t *f) {
     const ptrdiff_t leaves = stage->leaves, nodes = leaves - 1;
     if (!nodes) return (int64_t)1 << 32;
-    sums *side = calloc((size_t)nodes * 2, sizeof *side);
     int64_t *reach = calloc((size_t)nodes, sizeof *reach), worst = 0;
-    if (!side || !reach) {
-        free(side), free(reach);
-        return MF_BLEND_MEMORY;
-    }
-    for (ptrdiff_t k = 0; k < leaves; k++) side[stage->parent[k]] = (sums){a[k], c ? c[k] : 0, 0, f ? f[k] : 0};
-    for (ptrdiff_t j = nodes - 1; j >= 0; j--) {
-        const sums l = side[2 * j], s = add(l, side[2 * j + 1]);
-        if (j) side[stage->parent[leaves + j]] = s;
+    if (!reach) return MF_BLEND_MEMORY;
+    for (ptrdiff_t j = 0; j < nodes; j++) {
         mf_split *node = stage->split + j;
-        node->left = l.a, node->total = s.a, node->left_slope = l.c, node->total_slope = s.c;
-        node->part = l.whole, node->origin = s.whole, node->left_frac = l.frac, node->total_frac = s.frac;
+        node->total = node->total_slope = node->origin = node->total_frac = 0;
+    }
+    for (ptrdiff_t k = 0; k < leaves; k++)
+        fill_side(stage->split, stage->parent[k], a[k], c ? c[k] : 0, 0, f ? f[k] : 0);
+    for (ptrdiff_t j = nodes - 1; j >= 0; j--) {
+        mf_split *node = stage->split + j;
+        if (j)
+            fill_side(stage->split, stage->parent[leaves + j], node->total, node->total_slope, node->origin,
+                      node->total_frac);
         node->phase = 0;
         if (!stage->steps) {
             /* Half a sample, and the part of a sample that the left child is ahead of its share of the node's. */
-            const i128 ahead = (i128)l.frac * s.a - (i128)l.a * s.frac;
-            const i128 phase = (2 * ahead + (i128)s.a * Q) >> (MF_Q_BITS + 1);
-            const i128 turns = floor_div(phase, s.a);
+            const i128 ahead = (i128)node->left_frac * node->total - (i128)node->left * node->total_frac;
+            const i128 phase = (2 * ahead + (i128)node->total * Q) >> (MF_Q_BITS + 1);
+            const i128 turns = floor_div(phase, node->total);
             node->part += (int64_t)turns;
-            node->phase = (int64_t)(phase - turns * s.a);
+            node->phase = (int64_t)(phase - turns * node->total);
         }
     }
     /* Downwards: twice the bound at each child, rounded up. The ratio of two straight lines is largest at an end. */
@@ -128,7 +126,7 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
                 worst = here > worst ? here : worst;
         }
     }
-    free(side), free(reach);
+    free(reach);
     return worst;
 }
 

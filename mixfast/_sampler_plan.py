@@ -312,7 +312,8 @@ class Plan:
             end = stop if until >= line.steps else min(stop, line.start + until * line.step)
             at, domain = self._spent(stage, end)
             if domain < 0:
-                leave(stage, end, self.counts)
+                if end < self.limit:
+                    leave(stage, end, self.counts)
                 continue
             if not self.redistribute:
                 self.end, self.spent = at, domain
