@@ -12,7 +12,7 @@ typedef unsigned __int128 u128;
 
 static inline i128 floor_div(i128 a, i128 b) {
     const i128 q = a / b;
-    return q - (a % b < 0);
+    return q - (a < q * b);
 }
 
 /* The quotient is known to fit 64 bits and the divisor is positive: one machine division for what is not negative. */

@@ -331,16 +331,14 @@ class Plan:
         if not len(domains):
             return stop, -1
         count = self.caps[domains] + (0 if self.redistribute else 1)
-        near = stage.counts(stop)[domains] >= count
-        if not near.any():
-            return stop, -1
-        domains, count = domains[near], count[near]
         # The way up the tree is long. One domain is asked for, the first as far as its share tells, then those that have
         # come as far by that sample.
-        pace = (count - stage.drawn[domains]) / stage.line.at(stage.start)[domains]
+        pace = (count - stage.drawn[domains]) / np.maximum(stage.line.at(stage.start)[domains], 1)
         guess = int(pace.argmin())
-        until = int(stage.when(domains[guess : guess + 1], count[guess : guess + 1])[0]) + 1
+        until = min(int(stage.when(domains[guess : guess + 1], count[guess : guess + 1])[0]) + 1, stop)
         near = stage.counts(until)[domains] >= count
+        if not near.any():
+            return stop, -1
         domains, at = domains[near], stage.when(domains[near], count[near])
         first = int(at.argmin())
         return int(at[first]), int(domains[first])

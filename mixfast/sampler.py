@@ -330,8 +330,7 @@ class MixtureSampler:
             raise SamplerError(f"{self._why()}; the run has {length} samples. Raise max_epochs, or shorten the run")
         late = named & ~drawn
         if self.length is not None:
-            first = self.first_samples()
-            late = named & np.array([first[name] is None for name in self.domains])
+            late = named & (self.counts(self.length) == 0)
         if late.any():
             run = "2^60 samples that can be counted" if self.length is None else f"{self.length} samples of the run"
             warnings.warn(
