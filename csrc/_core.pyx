@@ -68,6 +68,9 @@ cdef extern from "simplex.h" nogil:
     int mf_linear_min(const double *g, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
 
 cdef extern from "blend.h" nogil:
+    ctypedef struct mf_slope:
+        pass
+
     ctypedef struct mf_split:
         pass
     ctypedef struct mf_domain:
@@ -76,6 +79,7 @@ cdef extern from "blend.h" nogil:
     ctypedef struct mf_stage:
         Py_ssize_t leaves
         mf_split *split
+        mf_slope *slope
         const int32_t *parent
         int64_t start
         int64_t origin
@@ -555,7 +559,7 @@ cdef class Stage:
 
     cdef mf_stage c
     cdef readonly object domain, base, events
-    cdef object split, parent, memory
+    cdef object split, slope, parent, memory
     cdef readonly double bound
 
     def __init__(self, int64_t start, int64_t origin, const int32_t[::1] domain, const int64_t[::1] share,
@@ -573,6 +577,9 @@ cdef class Stage:
         self.split = np.zeros(max(n - 1, 1) * sizeof(mf_split), dtype=np.uint8)
         self.c.leaves = n
         self.c.split = <mf_split *>address(self.split)
+        if steps:
+            self.slope = np.empty(max(n - 1, 1) * sizeof(mf_slope), dtype=np.uint8)
+            self.c.slope = <mf_slope *>address(self.slope)
         self.c.domain = &domain[0]
         self.c.base = <const int64_t *>address(self.base)
         self.c.start, self.c.origin, self.c.step, self.c.steps = start, origin, step, steps

@@ -35,16 +35,19 @@
 #define MF_Q_BITS 62
 #define MF_FAR ((int64_t)1 << 62) /* later than any sample */
 
-/* A node. Constant stage: L(n) = part + floor((left (n - origin) + phase) / total). On a ramp the shares in step u are
- * left + left_slope (2u + 1) and total + total_slope (2u + 1), and the exact counts at the start of the stage are
- * part + left_frac / Q and origin + total_frac / Q. */
+/* A node. Constant stage: L(n) = part + floor((left (n - origin) + phase) / total). */
 typedef struct {
     int64_t left, total;
-    int64_t left_slope, total_slope;
     int64_t part, origin, phase;
-    int64_t left_frac, total_frac;
     int32_t child[2]; /* a node, or ~leaf */
 } mf_split;
+
+/* What a node has besides on a ramp: the shares in step u are left + left_slope (2u + 1) and total + total_slope (2u +
+ * 1), the exact counts at the start of the stage part + left_frac / Q and origin + total_frac / Q. */
+typedef struct {
+    int64_t left_slope, total_slope;
+    int64_t left_frac, total_frac;
+} mf_slope;
 
 /* A stage that follows another works off what that one left unbalanced: at some samples ("events") a leaf has its turn
  * that the tree does not give (leaf >= 0), or a sample of the tree is passed over (leaf < 0). Sample i, if it is no
@@ -53,6 +56,7 @@ typedef struct {
 typedef struct {
     ptrdiff_t leaves;
     mf_split *split;       /* leaves - 1 of them, parents before their children; 0 is the root */
+    mf_slope *slope;       /* as many on a ramp, else NULL */
     const int32_t *parent; /* of each leaf, then of each node: 2 node + side; -1 for the root */
     int64_t start, origin; /* the first sample, and the root's count there */
     int64_t step, steps;   /* of a ramp, in samples and their number; steps is 0 where shares are constant */

@@ -72,11 +72,13 @@ int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int3
 }
 
 /* Shares and exact counts of what hangs on one side of a node are added to the node's. */
-static inline void fill_side(mf_split *split, int32_t above, int64_t a, int64_t c, int64_t whole, int64_t frac) {
+static inline void fill_side(mf_split *split, mf_slope *slope, int32_t above, int64_t a, int64_t c, int64_t whole,
+                             int64_t frac) {
     mf_split *node = split + (above >> 1);
-    if (!(above & 1)) node->left = a, node->left_slope = c, node->part = whole, node->left_frac = frac;
-    node->total += a, node->total_slope += c, node->origin += whole, node->total_frac += frac;
-    if (node->total_frac >= Q) node->total_frac -= Q, node->origin += 1;
+    mf_slope *line = slope + (above >> 1);
+    if (!(above & 1)) node->left = a, line->left_slope = c, node->part = whole, line->left_frac = frac;
+    node->total += a, line->total_slope += c, node->origin += whole, line->total_frac += frac;
+    if (line->total_frac >= Q) line->total_frac -= Q, node->origin += 1;
 }
 
 static inline int64_t share(int64_t a, int64_t c, int64_t u) { return a + c * (2 * u + 1); }
@@ -85,22 +87,28 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
     const ptrdiff_t leaves = stage->leaves, nodes = leaves - 1;
     if (!nodes) return (int64_t)1 << 32;
     int64_t *reach = calloc((size_t)nodes, sizeof *reach), worst = 0;
-    if (!reach) return MF_BLEND_MEMORY;
+    /* Constant shares need them here only. */
+    mf_slope *slope = stage->steps ? stage->slope : malloc((size_t)nodes * sizeof *slope);
+    if (!reach || !slope) {
+        free(reach), free(stage->steps ? NULL : slope);
+        return MF_BLEND_MEMORY;
+    }
     for (ptrdiff_t j = 0; j < nodes; j++) {
-        mf_split *node = stage->split + j;
-        node->total = node->total_slope = node->origin = node->total_frac = 0;
+        stage->split[j].total = stage->split[j].origin = 0;
+        slope[j].total_slope = slope[j].total_frac = 0;
     }
     for (ptrdiff_t k = 0; k < leaves; k++)
-        fill_side(stage->split, stage->parent[k], a[k], c ? c[k] : 0, 0, f ? f[k] : 0);
+        fill_side(stage->split, slope, stage->parent[k], a[k], c ? c[k] : 0, 0, f ? f[k] : 0);
     for (ptrdiff_t j = nodes - 1; j >= 0; j--) {
         mf_split *node = stage->split + j;
+        const mf_slope *line = slope + j;
         if (j)
-            fill_side(stage->split, stage->parent[leaves + j], node->total, node->total_slope, node->origin,
-                      node->total_frac);
+            fill_side(stage->split, slope, stage->parent[leaves + j], node->total, line->total_slope, node->origin,
+                      line->total_frac);
         node->phase = 0;
         if (!stage->steps) {
             /* Half a sample, and the part of a sample that the left child is ahead of its share of the node's. */
-            const i128 ahead = (i128)node->left_frac * node->total - (i128)node->left * node->total_frac;
+            const i128 ahead = (i128)line->left_frac * node->total - (i128)node->left * line->total_frac;
             const i128 phase = (2 * ahead + (i128)node->total * Q) >> (MF_Q_BITS + 1);
             const i128 turns = floor_div(phase, node->total);
             node->part += (int64_t)turns;
@@ -114,8 +122,8 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
         for (int s = 0; s < 2; s++) {
             int64_t here = 0;
             for (int end = 0; end < 1 + (stage->steps > 1); end++) {
-                const int64_t u = end ? last : 0, total = share(node->total, node->total_slope, u);
-                const int64_t left = share(node->left, node->left_slope, u), w = s ? total - left : left;
+                const int64_t u = end ? last : 0, total = share(node->total, slope[j].total_slope, u);
+                const int64_t left = share(node->left, slope[j].left_slope, u), w = s ? total - left : left;
                 const int64_t passed = (int64_t)(((i128)w * reach[j] + total - 1) / total);
                 here = passed > here ? passed : here;
             }
@@ -126,7 +134,7 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
                 worst = here > worst ? here : worst;
         }
     }
-    free(reach);
+    free(reach), free(stage->steps ? NULL : slope);
     return worst;
 }
 
@@ -136,14 +144,14 @@ static inline i128 ramp_count(int64_t step, int64_t a, int64_t c, int64_t u) {
 }
 
 /* The step of a ramp in which a node's exact count reaches x: a floating-point guess, then exact comparisons. */
-static int64_t ramp_step(const mf_stage *stage, const mf_split *s, i128 x) {
-    const double y = (double)x / (double)stage->step, a = (double)s->total, c = (double)s->total_slope;
+static int64_t ramp_step(const mf_stage *stage, const mf_split *s, const mf_slope *line, i128 x) {
+    const double y = (double)x / (double)stage->step, a = (double)s->total, c = (double)line->total_slope;
     const double root = a * a + 4.0 * c * y;
     double guess = y <= 0 ? 0 : 2.0 * y / (a + sqrt(root > 0 ? root : 0));
     if (!(guess < (double)(stage->steps - 1))) guess = (double)(stage->steps - 1);
     int64_t u = (int64_t)guess;
-    while (u > 0 && x < ramp_count(stage->step, s->total, s->total_slope, u)) u--;
-    while (u < stage->steps - 1 && x >= ramp_count(stage->step, s->total, s->total_slope, u + 1)) u++;
+    while (u > 0 && x < ramp_count(stage->step, s->total, line->total_slope, u)) u--;
+    while (u < stage->steps - 1 && x >= ramp_count(stage->step, s->total, line->total_slope, u + 1)) u++;
     return u;
 }
 
@@ -158,22 +166,23 @@ int64_t mf_split_left(const mf_stage *stage, const mf_split *s, int64_t n, u128 
         }
         return s->part + floor;
     }
-    const i128 x = (i128)(n - s->origin) * Q - s->total_frac;
-    const int64_t u = ramp_step(stage, s, x);
-    const int64_t left = share(s->left, s->left_slope, u), total = share(s->total, s->total_slope, u);
-    const i128 y = x - ramp_count(stage->step, s->total, s->total_slope, u);
+    const mf_slope *line = stage->slope + (s - stage->split);
+    const i128 x = (i128)(n - s->origin) * Q - line->total_frac;
+    const int64_t u = ramp_step(stage, s, line, x);
+    const int64_t left = share(s->left, line->left_slope, u), total = share(s->total, line->total_slope, u);
+    const i128 y = x - ramp_count(stage->step, s->total, line->total_slope, u);
     /* left * y / total in two parts, as the product alone would not fit. */
     const int64_t whole = floor_ratio(y, total), part = (int64_t)(y - (i128)whole * total);
     const i128 product = (i128)left * part;
     const int64_t floor = (int64_t)(product / total);
     const i128 count =
-        ramp_count(stage->step, s->left, s->left_slope, u) + s->left_frac + Q / 2 + (i128)left * whole + floor;
+        ramp_count(stage->step, s->left, line->left_slope, u) + line->left_frac + Q / 2 + (i128)left * whole + floor;
     if (rest) {
         *rest = (u128)(count & (Q - 1)) * (u128)total + (u128)(product - (i128)floor * total);
         *until = MF_FAR;
         if (u < stage->steps - 1) {
             /* The last count n with x(n) before the next step. */
-            const i128 gone = ramp_count(stage->step, s->total, s->total_slope, u + 1) + s->total_frac;
+            const i128 gone = ramp_count(stage->step, s->total, line->total_slope, u + 1) + line->total_frac;
             *until = s->origin + (int64_t)((gone - 1) >> MF_Q_BITS);
         }
         shares[0] = left, shares[1] = total;

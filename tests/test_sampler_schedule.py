@@ -99,6 +99,16 @@ def test_changes_do_not_add_up():
     assert worst[:, 5500:].max() < 1.5  # long after the last change
 
 
+def test_no_stream_keeps_1_5_at_changes_it_does_not_know():
+    """Whoever is drawn loses its share: the last of 8 domains is behind by 1/8 + 1/7 + ... + 1/2, whatever the order."""
+    left = [f"d{k}" for k in range(8)]
+    schedule = MixtureSchedule(mixture_of(np.ones(8)))
+    for sample in range(6):
+        left.remove(schedule.domains[MixtureSampler(schedule, seed=0)[sample][0]])
+        schedule = schedule.then(Mixture(left, np.full(len(left), 1 / len(left))), at=sample + 1)
+    assert abs(np.abs(off(schedule, 7)[-1]).max() - sum(1 / j for j in range(2, 9))) < 1e-9
+
+
 def test_a_domain_that_all_know_of_from_the_start_keeps_1_5_after_a_change_of_one():
     schedule = MixtureSchedule(A).then(B, at=1001).then(C, at=5003)
     assert np.abs(off(schedule, 20_000)).max() < 1.5
