@@ -110,7 +110,6 @@ class Stage:
     """A compiled stage with what is needed to leave it again."""
 
     start: int
-    line: Line
     core: Any
     drawn: Integers
     root: int
@@ -160,10 +159,9 @@ class Stage:
         return np.where(own < _NEVER, own + lag, own)
 
 
-def leave(stage: Stage, stop: int, counts: Counts) -> None:
-    """Move the counts on from the start of a stage to ``stop``."""
+def leave(stage: Stage, line: Line, stop: int, counts: Counts) -> None:
+    """Move the counts on from the start of a stage, which has the shares of ``line``, to ``stop``."""
     counts.drawn = stage.counts(stop)
-    line = stage.line
     core.blend_advance(line.share, line.slope, line.step, line.steps, stop - stage.start, counts.whole, counts.part)
 
 
@@ -191,7 +189,7 @@ def _enter(line: Line, tree: Any, counts: Counts) -> Stage:
     order = tree.domain
     ahead = counts.drawn[order] - counts.whole[order]
     root = int(ahead.sum())
-    stage = Stage(line.start, line, tree, counts.drawn.copy(), root)
+    stage = Stage(line.start, tree, counts.drawn.copy(), root)
     if line.start == 0:
         return stage
     own = tree.counts(root)
@@ -310,21 +308,21 @@ class Plan:
             stage = _enter(part, tree, self.counts)
             self.stages.append(stage)
             end = stop if until >= line.steps else min(stop, line.start + until * line.step)
-            at, domain = self._spent(stage, end)
+            at, domain = self._spent(stage, part, end)
             if domain < 0:
                 if end < self.limit:
-                    leave(stage, end, self.counts)
+                    leave(stage, part, end, self.counts)
                 continue
             if not self.redistribute:
                 self.end, self.spent = at, domain
                 return at
             self._left[domain] = True
             self.left.append((at + 1, domain))
-            leave(stage, at + 1, self.counts)
+            leave(stage, part, at + 1, self.counts)
             return at + 1
         return stop
 
-    def _spent(self, stage: Stage, stop: int) -> tuple[int, int]:
+    def _spent(self, stage: Stage, line: Line, stop: int) -> tuple[int, int]:
         """Return the sample before ``stop`` at which a domain first has its last sample (or would exceed it), and which."""
         domains = stage.core.domain.astype(np.int64)
         domains = domains[self.caps[domains] < _NEVER]
@@ -333,7 +331,7 @@ class Plan:
         count = self.caps[domains] + (0 if self.redistribute else 1)
         # The way up the tree is long. One domain is asked for, the first as far as its share tells, then those that have
         # come as far by that sample.
-        pace = (count - stage.drawn[domains]) / np.maximum(stage.line.at(stage.start)[domains], 1)
+        pace = (count - stage.drawn[domains]) / np.maximum(line.at(line.start)[domains], 1)
         guess = int(pace.argmin())
         until = min(int(stage.when(domains[guess : guess + 1], count[guess : guess + 1])[0]) + 1, stop)
         near = stage.counts(until)[domains] >= count
