@@ -228,16 +228,25 @@ static int64_t node_when(const mf_split *s, int side, int64_t m) {
     return n < MF_FAR ? (int64_t)n : MF_FAR;
 }
 
-/* The same on a ramp, for counts from `low` to `high`: no closed form is worth its lines here, so double the stride,
- * then halve. `low` where the child has had its m-th before, MF_FAR where it does not get it. */
+/* The same on a ramp, for counts from `low` to `high`: `low` where the child has had its m-th before, MF_FAR where it
+ * does not get it. No closed form is worth its lines here: a guess by the shares at `low`, in floating point, then
+ * strides that double until the place is passed, then halves. */
 static int64_t ramp_when(const mf_stage *stage, const mf_split *s, int side, int64_t m, int64_t low, int64_t high) {
-    if (child_count(stage, s, side, low) >= m) return low;
+    u128 rest;
+    int64_t until, shares[2], stride = 1;
+    const int64_t left = mf_split_left(stage, s, low, &rest, &until, shares), had = side ? low - left : left;
+    if (had >= m) return low;
     if (child_count(stage, s, side, high) < m) return MF_FAR;
-    for (int64_t stride = 1; stride < high - low; stride *= 2) {
-        if (child_count(stage, s, side, low + stride) >= m)
-            high = low + stride;
-        else
-            low += stride;
+    const double away = (double)(m - had) * (double)shares[1] / (double)(side ? shares[1] - shares[0] : shares[0]);
+    const int64_t near = away < (double)(high - low) ? low + (int64_t)away : high;
+    if (near > low && child_count(stage, s, side, near) < m) {
+        low = near;
+        while (low + stride < high && child_count(stage, s, side, low + stride) < m) low += stride, stride *= 2;
+        if (low + stride < high) high = low + stride;
+    } else if (near > low) {
+        high = near;
+        while (high - stride > low && child_count(stage, s, side, high - stride) >= m) high -= stride, stride *= 2;
+        if (high - stride > low) low = high - stride;
     }
     while (high - low > 1) {
         const int64_t middle = low + (high - low) / 2;

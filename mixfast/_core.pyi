@@ -66,6 +66,14 @@ def linear_min(g: Vector, lo: Vector, hi: Vector, total: float = 1.0) -> Vector:
 def domain_table(sizes: NDArray[np.int64], seed: int) -> NDArray[np.uint64]: ...
 def blend_shares(v: NDArray[np.int64]) -> NDArray[np.int64]: ...
 def blend_slopes(a: NDArray[np.int64], b: NDArray[np.int64], step: int, length: int) -> NDArray[np.int64]: ...
+def blend_events(
+    start: int,
+    end: int,
+    skip: NDArray[np.int64],
+    place: NDArray[np.int64],
+    turn: NDArray[np.int64],
+    latest: NDArray[np.int64],
+) -> NDArray[np.int64]: ...
 def blend_advance(
     a: NDArray[np.int64],
     slope: NDArray[np.int64] | None,
