@@ -159,6 +159,7 @@ def measure(domains: int, rounds: int, records: list, verdicts: list) -> None:  
         "grain's formula, Python": grain(weights),
         "mixfast, one at a time": (lambda: [shuffled[far + 977 * j] for j in range(2000)], 2000),
         "mixfast, start-up": (lambda: MixtureSampler(mixture, sizes, seed=0), 1),
+        "mixfast, state": (lambda: [shuffled.state(far + j) for j in range(1000)], 1000),
         "mixfast, first 1000 at 0": (lambda: shuffled.positions(0, 1000), 1),
         "mixfast, first 1000 at 1e15": (lambda: shuffled.positions(far, far + 1000), 1),
     }

@@ -32,7 +32,7 @@ static ptrdiff_t deal(hot_node *h, uint32_t *place, ptrdiff_t count, uint32_t *r
     const uint64_t left = h->left, gap = h->gap;
     uint64_t rest = h->rest;
     ptrdiff_t r = 0;
-#ifdef __GNUC__
+#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC unroll 4
 #endif
     for (ptrdiff_t j = 0; j < count; j++) {

@@ -23,7 +23,7 @@ class MixtureCursor:
 
     Examples
     --------
-    >>> from mixfast import Mixture
+    >>> from mixfast import Mixture, MixtureSampler
     >>> sampler = MixtureSampler(Mixture(["web", "code"], [0.75, 0.25]), seed=0)
     >>> cursor = sampler.cursor()
     >>> cursor.take(8, rank=1, world_size=2).index

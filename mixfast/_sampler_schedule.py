@@ -175,7 +175,7 @@ class MixtureSchedule:
             raise SamplerError(f"a schedule changes to a Mixture, got {type(change.mixture).__name__}")
         last = self.changes[-1]
         # A ramp may begin where its first mixture does, with the first sample for one.
-        if change.start < last.start + (change.stop is None or last.stop is not None):
+        if change.start < last.start + (change.stop is None):
             raise SamplerError(
                 f"a change at sample {change.start} must come after the one before it, which is at sample {last.start}"
             )

@@ -7,6 +7,7 @@ import json
 import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -304,8 +305,8 @@ class MixtureSampler:
         if position == 0:
             return hashlib.sha256(b"").hexdigest()[:32]
         begun = bisect_left(self._begins, position)
-        left = [domain for at, domain in self._plan.left if at < position]
-        if (begun, len(left)) not in self._histories:
+        gone = bisect_left(self._plan.left, position, key=itemgetter(0))
+        if (begun, gone) not in self._histories:
             past = self.schedule.until(position)
             seen = len(past.domains)
             entry = past.as_dict()
@@ -314,13 +315,12 @@ class MixtureSampler:
                 "schedule": entry,
                 "domains": past.domains,  # in their order, which the sorted keys do not tell
                 "sizes": self._sizes[:seen].tolist(),
-                "left": [[domain, int(self._caps[domain])] for domain in left],
+                "left": [[domain, int(self._caps[domain])] for _, domain in self._plan.left[:gone]],
                 "shuffle": self.shuffle,
             }
-            self._histories[begun, len(left)] = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[
-                :32
-            ]
-        return self._histories[begun, len(left)]
+            digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+            self._histories[begun, gone] = digest.hexdigest()[:32]
+        return self._histories[begun, gone]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (*self._arguments, self.seed, self.on_exhausted, self.shuffle)
