@@ -197,6 +197,14 @@ def test_a_share_of_next_to_nothing_on_a_ramp():
     assert (limited.positions(6, 500).domain != 3).all()
 
 
+def test_nothing_is_worked_off_where_that_comes_after_the_last_sample():
+    nothing = 2.0**-61
+    schedule = MixtureSchedule(mixture_of([3, 3, 3, 8])).then(mixture_of([nothing, nothing, 1.0, nothing]), at=2)
+    sampler = MixtureSampler(schedule, seed=0)
+    assert sampler.positions(2, 1000).domain.tolist() == [2] * 998
+    assert sampler.counts(1 << 60).sum() == 1 << 60
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=80)
 def test_changes_far_out_and_shares_that_are_nearly_nothing(seed):
