@@ -1,0 +1,211 @@
+"""States of the sampler, what is refused, and the streams that stay as they are."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from test_sampler import counted, mixture_of
+from test_sampler_schedule import SIZES, A, B, C
+
+from mixfast import Mixture
+from mixfast.errors import AlignmentError, ExhaustedError, MixfastError, SamplerError
+from mixfast.sampler import MixtureSampler, MixtureSchedule
+
+# States.
+
+
+def test_states_are_small_and_go_on_anywhere():
+    sampler = MixtureSampler(MixtureSchedule(A).then(B, at=400), SIZES, seed=4)
+    cursor = sampler.cursor()
+    cursor.take(700)
+    text = json.dumps(cursor.state_dict())
+    assert len(text) < 300
+    again = MixtureSampler(MixtureSchedule(A).then(B, at=400), SIZES, seed=4).cursor()
+    again.load_state_dict(json.loads(text))
+    assert again.position == 700
+    np.testing.assert_array_equal(again.take(64, rank=3, world_size=8).index, sampler.positions(703, 764, 8).index)
+
+
+def test_the_future_may_change_and_the_past_may_not():
+    schedule = MixtureSchedule(A).then(B, at=400)
+    state = MixtureSampler(schedule, SIZES, seed=4).state(500)
+    new = Mixture(["d1", "new"], [0.5, 0.5])
+    for other in (schedule.then(C, at=500), schedule.ramp(new, start=600, stop=900), schedule.then(A, at=1 << 40)):
+        sizes = dict(zip(["d0", "d1", "d2", "new"], [*SIZES, 9], strict=True))
+        assert MixtureSampler(other, sizes, seed=4).check_state(state) == 500
+    changed = [
+        MixtureSampler(MixtureSchedule(A).then(B, at=401), SIZES, seed=4),
+        MixtureSampler(MixtureSchedule(A).then(C, at=400), SIZES, seed=4),
+        MixtureSampler(schedule.then(C, at=499), SIZES, seed=4),
+        MixtureSampler(A, SIZES, seed=4),
+        MixtureSampler(schedule, [100, 60, 41], seed=4),
+        MixtureSampler(schedule, SIZES, seed=4, shuffle=False),
+        MixtureSampler(schedule, SIZES, seed=4, on_exhausted="redistribute", max_epochs={"d0": 2}),
+        MixtureSampler(
+            MixtureSchedule(Mixture(["d1", "d0", "d2"], A.weights[[1, 0, 2]])).then(B, at=400),
+            [SIZES[k] for k in (1, 0, 2)],
+            seed=4,
+        ),
+        MixtureSampler(
+            MixtureSchedule(Mixture(["x", "y", "z"], A.weights)).then(B, at=400), [*SIZES, 100, 60, 40], seed=4
+        ),
+    ]
+    for other in changed:
+        with pytest.raises(SamplerError, match="sample 500 of another stream"):
+            other.check_state(state)
+    assert MixtureSampler(C, SIZES, seed=4).check_state(MixtureSampler(A, SIZES, seed=4).state(0)) == 0
+
+
+def test_the_order_of_the_domains_is_part_of_the_past():
+    one, other = Mixture(["a", "b"], [0.3, 0.7]), Mixture(["b", "a"], [0.7, 0.3])
+    state = MixtureSampler(one, [9, 9], seed=0).state(5)
+    with pytest.raises(SamplerError, match="sample 5 of another stream"):
+        MixtureSampler(other, [9, 9], seed=0).check_state(state)
+    assert MixtureSchedule(one) != MixtureSchedule(other)
+
+
+def test_limits_that_have_not_been_reached_are_the_future():
+    def limited(epochs):
+        return MixtureSampler(A, SIZES, seed=4, on_exhausted="redistribute", max_epochs=epochs)
+
+    reached = {"d0": 1, "d1": 9, "d2": 9}
+    sampler = limited(reached)
+    spent = int((counted(sampler.positions(0, 500).domain, 3)[:, 0] == 100).argmax()) + 1
+    for epochs in ({**reached, "d1": 20}, {**reached, "d2": 7.5}):
+        assert limited(epochs).check_state(sampler.state(400)) == 400
+    assert MixtureSampler(A, SIZES, seed=4).check_state(sampler.state(spent)) == spent
+    assert limited({**reached, "d0": 3}).check_state(sampler.state(spent)) == spent
+    for other in (MixtureSampler(A, SIZES, seed=4), limited({**reached, "d0": 3}), limited({**reached, "d1": 0.5})):
+        with pytest.raises(SamplerError, match="another stream"):
+            other.check_state(sampler.state(spent + 1))
+
+
+def test_the_state_behind_the_end_is_that_of_the_end():
+    short = MixtureSampler(A, SIZES, seed=4, length=1000)
+    assert short.state(1024) == short.state(1000)  # after a last batch that is not full
+    assert MixtureSampler(A, SIZES, seed=4, length=2000).check_state(short.state(1024)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 5}, "saved with seed 5, this sampler has seed 4"),
+        ({"algorithm": 2}, "version 2 of the algorithm, this is version 1"),
+        ({"position": -1}, "position must be a whole number"),
+        ({"position": 10**6}, "behind the end of this stream at 1000"),
+        ({"format": "other"}, "has the format"),
+        ({"history": None}, "another stream"),
+    ],
+)
+def test_states_of_others_are_refused(changes, message):
+    sampler = MixtureSampler(A, SIZES, seed=4, length=1000)
+    with pytest.raises(SamplerError, match=message):
+        sampler.check_state({**sampler.state(10), **changes})
+    with pytest.raises(SamplerError, match="lacks history"):
+        sampler.check_state({key: value for key, value in sampler.state(10).items() if key != "history"})
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"mixture": {"d0": 1.0}}, SamplerError, "must be a Mixture or a MixtureSchedule, got dict"),
+        ({"sizes": {"d0": 1, "d1": 2}}, AlignmentError, "sizes name different domains"),
+        ({"sizes": [1, 2]}, SamplerError, "one number for each of the 3 domains"),
+        ({"sizes": [100, 0, 3]}, SamplerError, "have a share but no samples: d1"),
+        ({"sizes": [100, -2, 3]}, SamplerError, "d1=-2"),
+        ({"sizes": [100, 2.5, 3]}, SamplerError, "whole numbers"),
+        ({"sizes": [100, 2**70, 3]}, SamplerError, "whole numbers|between"),
+        ({"sizes": [100, float("nan"), 3]}, SamplerError, "whole numbers"),
+        ({"seed": -1}, SamplerError, "seed must be a whole number"),
+        ({"seed": 1.5}, SamplerError, "seed must be a whole number"),
+        ({"seed": 1 << 64}, SamplerError, r"below 2\^64"),
+        ({"length": 0}, SamplerError, "length must be"),
+        ({"length": (1 << 60) + 1}, SamplerError, r"at most 2\^60"),
+        ({"on_exhausted": "cycle"}, SamplerError, "one of repeat, stop, redistribute"),
+        ({"on_exhausted": "stop", "sizes": None}, SamplerError, "give their sizes"),
+        ({"max_epochs": 0}, SamplerError, "positive numbers, got 0 for domain 'd0'"),
+        ({"max_epochs": float("nan")}, SamplerError, "positive numbers"),
+        ({"max_epochs": 0.001}, SamplerError, "leaves no sample of domain 'd0'"),
+        ({"max_epochs": {"other": 2}}, AlignmentError, "max_epochs"),
+        ({"max_epochs": [1, 2, 3]}, SamplerError, "positive numbers"),
+    ],
+)
+def test_bad_arguments_are_refused_before_training(arguments, error, message):
+    settings = {"mixture": A, "sizes": SIZES, "seed": 0, **arguments}
+    with pytest.raises(error, match=message):
+        MixtureSampler(settings.pop("mixture"), settings.pop("sizes"), **settings)
+
+
+def saved(**entry):
+    return MixtureSchedule.from_dict({"format": "mixfast-schedule-1", **entry})
+
+
+def test_bad_schedules_and_samples_are_refused():
+    schedule = MixtureSchedule(A).ramp(B, start=10, stop=20)
+    for wrong, message in (
+        (lambda: schedule.then(C, at=10), "must come after the one before it, which is at sample 10"),
+        (lambda: schedule.ramp(C, start=15, stop=30), "inside the ramp of samples 10 to 20"),
+        (lambda: schedule.ramp(C, start=30, stop=30), "its length must be"),
+        (lambda: schedule.then(C, at=-1), "at must be a whole number"),
+        (lambda: schedule.then(C, at=1 << 61), "beyond the last"),
+        (lambda: schedule.then({"a": 1.0}, at=99), "changes to a Mixture, got dict"),
+        (lambda: MixtureSchedule(A, sample_tokens=0), "sample_tokens"),
+        (lambda: MixtureSchedule.from_dict({"format": "other"}), "mixfast-schedule-1"),
+        (lambda: MixtureSchedule.from_json("web: 1"), "JSON, which this is not"),
+        (lambda: saved(changes=5), "and its changes"),
+        (lambda: saved(changes=[{"start": 0}]), "has a start and a mixture"),
+        (lambda: saved(changes=[{"start": 3, "mixture": {"a": 1.0}}]), "constant shares at sample 0, got .*3"),
+        (
+            lambda: saved(changes=[{"start": 0, "stop": 3, "mixture": {"a": 1.0}}]),
+            "constant shares at sample 0, got .*stop",
+        ),
+        (lambda: saved(changes=[{"start": 0, "mixture": {"a": 1.0}}], sample_tokens="1k"), "sample_tokens must be"),
+    ):
+        with pytest.raises(SamplerError, match=message):
+            wrong()
+    sampler = MixtureSampler(A, SIZES, seed=0)
+    with pytest.raises(IndexError, match="counted from 0"):
+        sampler[-1]
+    with pytest.raises(SamplerError, match="step must be"):
+        sampler.positions(0, 10, 0)
+    for wrong in (True, 5.0, np.float64(5), "5", None, slice(0, 5), [1, 2], np.array([1, 2])):
+        with pytest.raises(SamplerError, match="asked for by its number"):
+            sampler[wrong]
+    assert sampler[np.uint8(200)] == sampler[np.int64(200)] == sampler[200]
+    with pytest.raises(ExhaustedError):
+        sampler.positions(0, 1 << 70)
+    assert sampler.positions(7, 9, 1 << 70).index.tolist() == [sampler[7][1]]
+    assert issubclass(ExhaustedError, MixfastError)
+
+
+# Streams of version 1 of the algorithm, for ever: a saved state must find its samples again.
+
+
+def test_golden_streams():
+    found = MixtureSampler(A, SIZES, seed=1).positions(0, 12)
+    assert found.domain.tolist() == GOLDEN["domain"]
+    assert found.index.tolist() == GOLDEN["index"]
+    rng = np.random.default_rng(5)
+    weights = np.round(rng.dirichlet(np.full(100, 0.5)), 6) + 1e-6
+    schedule = MixtureSchedule(mixture_of(weights)).ramp(mixture_of(weights[::-1]), start=3000, stop=9000)
+    schedule = schedule.then(mixture_of(np.arange(1, 101)), at=12_000)
+    sampler = MixtureSampler(
+        schedule, np.arange(1, 101) * 7, seed=2, on_exhausted="redistribute", max_epochs=8, length=20_000
+    )
+    far = MixtureSampler(mixture_of([3, 2, 1]), [10**6 + 3, 2**40 + 1, 5], seed=2**64 - 1)
+    streams = [*sampler.positions(0, 20_000), *far.positions(10**17, 10**17 + 2000)]
+    data = b"".join(column.astype("<i8").tobytes() for column in streams)
+    assert hashlib.sha256(data).hexdigest()[:16] == GOLDEN["hash"]
+    assert sampler.state(15_000)["history"] == GOLDEN["history"]
+
+
+GOLDEN = {
+    "domain": [0, 1, 0, 1, 0, 2, 0, 1, 0, 0, 1, 0],
+    "index": [19, 14, 68, 50, 21, 20, 16, 21, 43, 44, 59, 37],
+    "hash": "17e247a182bc75aa",
+    "history": "1a3d6037a4ecf152d9789d35b1714194",
+}
