@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,22 +20,37 @@ _T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571}
 
 @dataclass(frozen=True)
 class Verdict:
-    """One method on one objective: change of the loss against natural in percent (below 0 is better), over seeds."""
+    """One method on one objective: change of the loss against natural in percent (below 0 is better)."""
 
     objective: str
     method: str
     capped: bool
     proxies: int
-    seeds: int
     loss: float
-    change: float
-    half: float
-    """Half of the 95 % interval of `change`; NaN with one seed."""
+    changes: tuple[float, ...]
+    """One for each seed."""
     epochs: float
     """Most passes over any domain that its final run made."""
 
+    @property
+    def change(self) -> float:
+        """Mean over seeds."""
+        return float(np.mean(self.changes))
 
-def verdicts(found: Iterable[Choice], store: Store, supply: dict[str, int], budget: int) -> list[Verdict]:
+    @property
+    def half(self) -> float:
+        """Half of the 95 % interval of `change`; NaN with one seed."""
+        return half_interval(self.changes)
+
+
+def half_interval(values: Sequence[float]) -> float:
+    """Return half of the 95 % interval of a mean."""
+    if len(values) < 2:
+        return math.nan
+    return _T[len(values) - 1] * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def verdicts(found: Iterable[Choice], store: Store, supply: Mapping[str, int], budget: int) -> list[Verdict]:
     """Judge every choice whose final models are there; natural and method are compared seed by seed."""
     found = list(found)
     natural = next(one.mixture for one in found if one.method == "natural")
@@ -50,71 +66,65 @@ def verdicts(found: Iterable[Choice], store: Store, supply: dict[str, int], budg
         ]
         if pairs:
             ours, theirs = np.array(pairs).T
-            change = 100 * (ours / theirs - 1)
-            half = _T[len(pairs) - 1] * change.std(ddof=1) / np.sqrt(len(pairs)) if len(pairs) > 1 else np.nan
+            changes = tuple((100 * (ours / theirs - 1)).tolist())
             epochs = max(one.mixture[name] * budget / supply[name] for name in one.mixture)
             result.append(
-                Verdict(
-                    one.objective,
-                    one.method,
-                    one.capped,
-                    one.proxies,
-                    len(pairs),
-                    ours.mean(),
-                    change.mean(),
-                    half,
-                    epochs,
-                )
+                Verdict(one.objective, one.method, one.capped, one.proxies, float(ours.mean()), changes, epochs)
             )
     return result
 
 
-def _loss(store: Store, run: str, objective: str) -> float:
-    return float(np.mean([store.metric(run, name) for name in OBJECTIVES[objective]]))
-
-
 def save(rows: Iterable[Verdict], path: Path) -> None:
     """Write verdicts.csv."""
+    columns = (
+        "objective",
+        "method",
+        "capped",
+        "proxies",
+        "nats_per_byte",
+        "change_percent",
+        "half_95",
+        "most_epochs",
+        "by_seed",
+    )
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            [
-                "objective",
-                "method",
-                "capped",
-                "proxies",
-                "seeds",
-                "nats_per_byte",
-                "change_percent",
-                "half_95",
-                "most_epochs",
-            ]
-        )
+        writer.writerow(columns)
         for row in rows:
             numbers = (f"{row.loss:.5f}", f"{row.change:.3f}", f"{row.half:.3f}", f"{row.epochs:.2f}")
-            writer.writerow([row.objective, row.method, int(row.capped), row.proxies, row.seeds, *numbers])
+            seeds = " ".join(f"{change:.3f}" for change in row.changes)
+            writer.writerow([row.objective, row.method, int(row.capped), row.proxies, *numbers, seeds])
 
 
 def table(rows: Iterable[Verdict], *, capped: bool) -> str:
-    """Return a Markdown table, methods by objectives, the best mean of each objective bold, best methods first."""
-    kept = [row for row in rows if row.capped is capped]
-    methods = list(dict.fromkeys(row.method for row in kept))
-    cells = {(row.method, row.objective): row for row in kept}
-    best = {name: min((row.change for row in kept if row.objective == name), default=np.nan) for name in OBJECTIVES}
-    lines = ["| method | proxies | " + " | ".join(OBJECTIVES) + " |", "|---|---:|" + "---:|" * len(OBJECTIVES)]
-
-    def mean(method: str) -> float:
-        return float(np.mean([cells[method, name].change if (method, name) in cells else 0.0 for name in OBJECTIVES]))
-
-    for method in sorted(methods, key=mean):
-        shown = []
-        for name in OBJECTIVES:
-            row = cells.get((method, name))
-            if row is None:
-                shown.append("")
-            else:
-                text = f"{row.change:+.1f}" + ("" if np.isnan(row.half) else f" ± {row.half:.1f}")
-                shown.append(f"**{text}**" if row.change == best[name] else text)
-        proxies = next(row.proxies for row in kept if row.method == method)
-        lines.append(f"| {method} | {proxies} | " + " | ".join(shown) + " |")
+    """Return a Markdown table, methods by objectives and their mean, the best of each column bold, best methods first."""
+    proxies: dict[str, int] = {}
+    changes: dict[str, dict[str, tuple[float, ...]]] = {}
+    for row in rows:
+        if row.capped is capped:
+            proxies[row.method] = row.proxies
+            changes.setdefault(row.method, {})[row.objective] = row.changes
+    for found in changes.values():
+        if len(found) == len(OBJECTIVES) and len({len(each) for each in found.values()}) == 1:
+            found["all"] = tuple(np.mean(list(found.values()), axis=0).tolist())
+    columns = (*OBJECTIVES, "all")
+    best = {
+        name: min((np.mean(each[name]) for each in changes.values() if name in each), default=0) for name in columns
+    }
+    lines = ["| method | proxies | " + " | ".join(columns) + " |", "|---|---:|" + "---:|" * len(columns)]
+    for method in sorted(changes, key=lambda method: np.mean(changes[method].get("all", (math.inf,)))):
+        shown = [_cell(changes[method].get(name, ()), best[name]) for name in columns]
+        lines.append(f"| {method} | {proxies[method]} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
+
+
+def _cell(changes: Sequence[float], best: float) -> str:
+    if not changes:
+        return ""
+    half = half_interval(changes)
+    text = f"{np.mean(changes):+.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")
+    return f"**{text}**" if np.mean(changes) == best else text
+
+
+def _loss(store: Store, run: str, objective: str) -> float:
+    return float(np.mean([store.metric(run, name) for name in OBJECTIVES[objective]]))
