@@ -123,6 +123,16 @@ def test_methods_are_judged_against_natural_seed_by_seed(tmp_path: Path) -> None
     assert "| ours | 14 | **-10.0 ± 0.0** |" in judge.table(rows, capped=True)
 
 
+def test_methods_are_compared_seed_by_seed() -> None:
+    rows = [
+        judge.Verdict(objective, method, True, 14, 2.0, changes, 1.0)
+        for objective in OBJECTIVES
+        for method, changes in (("ours", (-3.0, 1.0)), ("theirs", (-2.0, 2.5)), ("other seeds", (-2.0,)))
+    ]
+    # Seeds move both alike; what is left of their difference is a quarter of a point around 1.25.
+    assert judge.against(rows, "ours").splitlines()[2:] == ["| theirs | " + " | ".join(["-1.2 ± 3.2"] * 6) + " |"]
+
+
 def _texts() -> dict[str, Text]:
     """Two languages of eleven tokens: one counts up, one counts down, both with mistakes."""
     rng = np.random.default_rng(1)

@@ -118,8 +118,25 @@ def table(rows: Iterable[Verdict], *, capped: bool) -> str:
     return "\n".join(lines)
 
 
+def against(rows: Iterable[Verdict], ours: str) -> str:
+    """Return a Markdown table of one method's change less that of each other, under the caps, paired by seed."""
+    changes: dict[str, dict[str, tuple[float, ...]]] = {}
+    for row in rows:
+        if row.capped:
+            changes.setdefault(row.method, {})[row.objective] = row.changes
+    columns = (*OBJECTIVES, "all")
+    lines = ["| against | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    for method, theirs in changes.items():
+        shared = [name for name in OBJECTIVES if len(theirs.get(name, ())) == len(changes[ours].get(name, ())) > 0]
+        if method != ours and len(shared) == len(OBJECTIVES):
+            less = {name: np.subtract(changes[ours][name], theirs[name]) for name in OBJECTIVES}
+            less["all"] = np.mean(list(less.values()), axis=0)
+            lines.append(f"| {method} | " + " | ".join(_cell(less[name], math.nan) for name in columns) + " |")
+    return "\n".join(lines)
+
+
 def _cell(changes: Sequence[float], best: float) -> str:
-    if not changes:
+    if not len(changes):
         return ""
     half = half_interval(changes)
     text = f"{np.mean(changes):+.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")
