@@ -159,6 +159,8 @@ METHODS: dict[str, Chooser] = {
     "MDE, LightGBM": _law("lightgbm", features=True),
     "mixfast, auto": _law("auto"),
     "mixfast, auto and MDE": _law("auto", features=True),
+    "mixfast, auto, KL": _law("auto", kl=KL),
+    "mixfast, auto and MDE, KL": _law("auto", features=True, kl=KL),
     "mixfast, next runs": _next,
 }
 # With caps everything; without them what the papers do, and its counterpart here.
