@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 import mixfast
 from benchmarks.lab.corpora import DOMAINS, TARGETS
 from benchmarks.lab.laboratory import VALIDATION
+from benchmarks.lab.life import after, trained
 from benchmarks.lab.methods import OBJECTIVES, Choice, Evidence
 from benchmarks.lab.stages import final_run
 from mixfast import mde
 
 SIZES = (8, 16, 25, 50)
 DRAWS = 10
+FEWEST = 8
+"""Unseen runs whose ranks are worth correlating."""
 AVERAGES = {"validation": VALIDATION, "validation and targets": (*VALIDATION, *TARGETS)}
 """Analogues of the averages of the MDE paper over SlimPajama's domains, and over end tasks and these."""
 
@@ -102,41 +105,21 @@ def shape(evidence: Evidence) -> list[Row]:
 
 def collapse(evidence: Evidence) -> list[Row]:
     """Rank correlation against c = runs / (m + 1), for swarms of several numbers m of domains; mean of the targets."""
-    store = evidence.lab.store
     swarms = {len(DOMAINS): evidence.swarm.select(TARGETS)}
-    for number, kind in ((0, "life-start"), (1, "life-recomputation"), (2, "life-recomputation")):
-        runs = store.runs(lambda row, kind=kind: row["kind"] == kind)
-        runs = [run for run in runs if run.startswith(f"{kind}-{number}-")]
-        if runs:
-            texts = [name for name in store.domains if any(store.mixture(run)[name] > 0 for run in runs)]
-            # Texts that always come in one proportion are one domain: the law sees the first of them.
-            ratios = store.swarm(runs, texts).ratios
-            shares = [
-                j for j in range(len(texts)) if not any(_proportional(ratios[:, j], ratios[:, i]) for i in range(j))
-            ]
-            merged = np.column_stack(
-                [
-                    ratios[:, [i for i in range(len(texts)) if _proportional(ratios[:, j], ratios[:, i])]].sum(1)
-                    for j in shares
-                ]
-            )
-            values = store.swarm(runs, texts).select(TARGETS).values
-            swarms[len(shares)] = mixfast.Swarm(
-                merged, values, domains=[texts[j] for j in shares], metric_names=TARGETS
-            )
+    for number, way in ((0, "start"), (1, "recomputation"), (2, "recomputation")):
+        swarms[len(after(number))] = trained(evidence.lab.store, way, number)
     rows = []
     for m, swarm in sorted(swarms.items()):
         for c in (1.0, 1.5, 2.0):
+            size = round(c * (m + 1))
+            if swarm is None or size + FEWEST > len(swarm):
+                continue
             found = []
-            for train, test in _splits(len(swarm), round(c * (m + 1))):
+            for train, test in _splits(len(swarm), size):
                 guess = mixfast.fit(swarm.subset(train), "log_linear", folds=0).predict(swarm.ratios[test])
                 found.append(np.mean([rank(guess[:, j], swarm.values[test, j]) for j in range(len(TARGETS))]))
-            rows.append(_row("runs for each number of the law", f"{m} domains, c = {c:g}", round(c * (m + 1)), found))
+            rows.append(_row("runs for each number of the law", f"{m} domains, c = {c:g}", size, found))
     return rows
-
-
-def _proportional(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    return bool(np.allclose(a * b.sum(), b * a.sum(), atol=1e-9))
 
 
 def transfer(evidence: Evidence, chosen: Sequence[Choice]) -> list[Row]:

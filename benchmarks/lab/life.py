@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import mixfast
 from benchmarks.lab.corpora import NATURAL, TARGETS
 from benchmarks.lab.laboratory import MAX_EPOCHS, Laboratory
-from benchmarks.lab.store import Job
+from benchmarks.lab.store import Job, Store
 from mixfast import designs, reuse
 from mixfast.laws.log_linear import LogLinear
 
@@ -55,6 +55,29 @@ class Life:
         return mixfast.Swarm(rows, values, domains=names, metric_names=TARGETS, runs=[job.run for job in jobs])
 
 
+def after(number: int) -> tuple[str, ...]:
+    """Return the domains after so many updates."""
+    names = START
+    for _, change in UPDATES[:number]:
+        names = reuse.Update.of(change, names).domains
+    return names
+
+
+def trained(store: Store, way: str, number: int) -> mixfast.Swarm | None:
+    """Return the proxies that a way has trained at an update, as a swarm of the targets' losses; None if there are none."""
+    runs = [
+        run for run in store.runs(lambda row: row["kind"] == f"life-{way}") if run.startswith(f"life-{way}-{number}-")
+    ]
+    if not runs:
+        return None
+    names = after(number)
+    rows = np.array(
+        [[sum(store.mixture(run)[part] for part in MADE_OF.get(name, (name,))) for name in names] for run in runs]
+    )
+    values = store.swarm(runs, store.domains).select(TARGETS).values
+    return mixfast.Swarm(rows, values, domains=names, metric_names=TARGETS, runs=runs)
+
+
 def texts(shares: Mapping[str, float]) -> mixfast.Mixture:
     """Return the mixture of texts that a mixture of domains means."""
     found = dict.fromkeys(NATURAL, 0.0)
@@ -68,10 +91,9 @@ def texts(shares: Mapping[str, float]) -> mixfast.Mixture:
 
 def recomputation(life: Life) -> list[mixfast.Mixture]:
     """Train a new swarm of 3 (m + 1) runs at every update."""
-    found, names = [], START
-    for number, change in enumerate((None, *(change for _, change in UPDATES))):
-        names = names if change is None else reuse.Update.of(change, names).domains
-        region = life.region(names)
+    found = []
+    for number in range(len(UPDATES) + 1):
+        region = life.region(after(number))
         swarm = mixfast.design(region, seed=number)
         runs = _first(life) if number == 0 else life.measured(swarm.ratios, swarm.domains, f"{number}-")
         found.append(_propose(runs, region, 0.0))
@@ -82,8 +104,7 @@ def frozen(life: Life) -> list[mixfast.Mixture]:
     """Keep the ratios of what a change leaves alone: Olmix's full reuse."""
     found = [_propose(_first(life), life.region(START), 0.0)]
     for number, (_, change) in enumerate(UPDATES, 1):
-        names = reuse.Update.of(change, found[-1].domains).domains
-        plan = reuse.full(found[-1], [change], life.region(names))
+        plan = reuse.full(found[-1], [change], life.region(after(number)))
         if len(plan.region.domains) == 1:
             found.append(plan.mixture)
             continue
@@ -99,7 +120,7 @@ def kept(life: Life) -> list[mixfast.Mixture]:
     law = mixfast.fit(runs, LogLinear(penalty=FAINT), folds=0)
     found = [mixfast.propose(law, life.region(START), kl=KL).mixture]
     for number, (_, change) in enumerate(UPDATES, 1):
-        region = life.region(reuse.Update.of(change, found[-1].domains).domains)
+        region = life.region(after(number))
         plan = reuse.full(found[-1], [change], region)
         carried = reuse.swarm(runs, change, region, keep_gone=True)
         runs = carried.swarm
@@ -119,11 +140,8 @@ def kept(life: Life) -> list[mixfast.Mixture]:
 
 def natural(life: Life) -> list[mixfast.Mixture]:
     """Take every domain as often as it is there."""
-    found, names = [], START
-    for change in (None, *(change for _, change in UPDATES)):
-        names = names if change is None else reuse.Update.of(change, names).domains
-        found.append(mixfast.Mixture(names, life.region(names).prior))
-    return found
+    every = [after(number) for number in range(len(UPDATES) + 1)]
+    return [mixfast.Mixture(names, life.region(names).prior) for names in every]
 
 
 WAYS: dict[str, Callable[[Life], list[mixfast.Mixture]]] = {
