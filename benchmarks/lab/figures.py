@@ -71,5 +71,5 @@ def features(rows: Sequence[Row], path: Path) -> None:
             ax.set_xticks([8, 16, 25, 50])
             ax.spines[["top", "right"]].set_visible(False)
         figure.axes[0].set_ylabel("rank correlation on unseen runs")
-        figure.axes[-1].legend(frameon=False, fontsize=8, loc="lower right")
+        figure.axes[-1].legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.4))
         figure.savefig(path, metadata={"Date": None})
