@@ -126,8 +126,8 @@ def _mixture(path: str) -> Mixture | MixtureSchedule:
         if isinstance(document, dict) and document.get("format") == FORMAT:
             try:
                 return MixtureSchedule.from_dict(document)
-            except (MixfastError, KeyError, TypeError) as problem:
-                raise InputError(f"{path} is no schedule as MixtureSchedule.to_json writes it: {problem!r}") from None
+            except MixfastError as problem:
+                raise InputError(f"{path} is no schedule as MixtureSchedule.to_json writes it: {problem}") from None
     return Mixture.load(path)
 
 

@@ -71,7 +71,9 @@ def test_a_schedule_is_read_from_json(run, tmp_path):
     (tmp_path / "schedule.json").write_text('{"format": "mixfast-schedule-1", "changes": [{"start": 0}]}')
     status, _, err = run("schedule.json", *given)
     assert status == 2
-    assert "schedule.json is no schedule as MixtureSchedule.to_json writes it: KeyError('mixture')" in err
+    assert (
+        "schedule.json is no schedule as MixtureSchedule.to_json writes it: a change of a schedule has a start" in err
+    )
 
 
 def test_help_lists_the_formats_and_their_options(run):
