@@ -58,12 +58,19 @@ class Laboratory:
 
     def expert(self, domain: str) -> dict[str, NDArray[np.float32]]:
         """Return an expert's log-likelihoods of the tokens of each set, (windows, T)."""
-        with np.load(self.cache / f"expert-{self.scale.name}-{domain}.npz") as kept:
+        with np.load(self._table(f"expert-{domain}")) as kept:
             return {name: kept[name] for name in kept.files}
+
+    def _table(self, run: str) -> Path:
+        return self.cache / f"{self.scale.name}-{run}.npz"
+
+    def _tableless(self, job: Job) -> bool:
+        """Whether this is an expert whose table is gone with the cache: it is trained again."""
+        return job.kind == "expert" and not self._table(job.run).exists()
 
     def train(self, jobs: Iterable[Job], workers: int) -> None:
         """Train those runs that are not there yet, several in one batch, and keep what they measured."""
-        left = {job.run: job for job in jobs if job.run not in self.store}
+        left = {job.run: job for job in jobs if job.run not in self.store or self._tableless(job)}
         groups = [
             tuple(same[i : i + self.scale.together])
             for recipe in ("proxy", "final")
@@ -89,7 +96,8 @@ class Laboratory:
                         "operations": recipe.operations,
                         "seconds": round(seconds / len(group), 2),
                     }
-                    self.store.add(job, metrics, **facts)
+                    if job.run not in self.store:
+                        self.store.add(job, metrics, **facts)
                 print(f"{done}/{len(groups)} {group[0].run} ... {time.perf_counter() - begun:.0f} s", flush=True)
 
 
@@ -124,6 +132,5 @@ def _run(group: tuple[Job, ...]) -> tuple[tuple[Job, ...], dict[str, NDArray[np.
     if group[0].kind == "expert":
         tables = {name: score(models, text.held[part]) for name, (text, part) in held.items()}
         for r, job in enumerate(group):
-            path = lab.cache / f"expert-{lab.scale.name}-{job.run.removeprefix('expert-')}.npz"
-            np.savez(path, **{name: table[:, :, r] for name, table in tables.items()})
+            np.savez(lab._table(job.run), **{name: table[:, :, r] for name, table in tables.items()})
     return group, found, time.perf_counter() - begun
