@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.lab.methods import OBJECTIVES, Choice
 from benchmarks.lab.stages import SEEDS, final_run
 from benchmarks.lab.store import Store
-
-# Student's t for 95 %, two-sided, by degrees of freedom.
-_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571}
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ class Verdict:
 
 
 def half_interval(values: Sequence[float]) -> float:
-    """Return half of the 95 % interval of a mean."""
+    """Return half of the 95 % interval of a mean, by Student's t; NaN for one value."""
     if len(values) < 2:
         return math.nan
-    return _T[len(values) - 1] * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
 def verdicts(found: Iterable[Choice], store: Store, supply: Mapping[str, int], budget: int) -> list[Verdict]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import mixfast
 from benchmarks.lab.corpora import NATURAL, TARGETS
+from benchmarks.lab.judge import half_interval
 from benchmarks.lab.laboratory import MAX_EPOCHS, Laboratory
 from benchmarks.lab.store import Job, Store
 from mixfast import designs, reuse
@@ -171,7 +172,7 @@ def live(lab: Laboratory, workers: int, path: Path) -> str:
         base = losses if way == "natural" else base
         change = 100 * (losses / base - 1)
         runs = len(lab.store.runs(lambda row, kind=f"life-{way}": row["kind"] == kind))
-        shown = [f"{each.mean():+.2f} ± {4.303 * each.std(ddof=1) / np.sqrt(SEEDS):.2f}" for each in change]
+        shown = [f"{each.mean():+.2f} ± {half_interval(each):.2f}" for each in change]
         lines.append(f"| {way} | {runs} | " + " | ".join(shown) + " |")
         rows += [
             [way, runs, update, seed, f"{loss:.5f}", f"{part:.3f}"]
