@@ -14,7 +14,7 @@ from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast._cli_inputs import InputError
 from mixfast._mixture_files import _unique, _yaml_name
-from mixfast.errors import MixfastError, MixtureError
+from mixfast.errors import MixtureError
 
 if TYPE_CHECKING:
     from mixfast._sampler_schedule import MixtureSchedule
@@ -116,7 +116,7 @@ def _export(args: argparse.Namespace) -> int:
 
 def _mixture(path: str) -> Mixture | MixtureSchedule:
     """Return the mixture of a file, or the schedule."""
-    from mixfast._sampler_schedule import FORMAT, MixtureSchedule
+    from mixfast._sampler_schedule import FORMAT
     from mixfast.mixture import Mixture
 
     if Path(path).suffix.lower() == ".json":
@@ -124,10 +124,7 @@ def _mixture(path: str) -> Mixture | MixtureSchedule:
         with contextlib.suppress(ValueError):  # told by the reader of mixtures
             document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         if isinstance(document, dict) and document.get("format") == FORMAT:
-            try:
-                return MixtureSchedule.from_dict(document)
-            except MixfastError as problem:
-                raise InputError(f"{path} is no schedule as MixtureSchedule.to_json writes it: {problem}") from None
+            return inputs.schedule(path)
     return Mixture.load(path)
 
 

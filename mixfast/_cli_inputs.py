@@ -267,3 +267,13 @@ def positive(option: str, value: float | None) -> None:
     """Refuse what is not a finite number above 0."""
     if value is not None and not 0.0 < value < float("inf"):
         raise InputError(f"{option} is {value:g}, expected a number above 0")
+
+
+def schedule(path: str) -> Any:
+    """Read a loader's schedule, as MixtureSchedule.to_json writes it."""
+    from mixfast.sampler import MixtureSchedule
+
+    try:
+        return MixtureSchedule.from_json(Path(path).read_text(encoding="utf-8-sig"))
+    except (MixfastError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path} is no schedule as MixtureSchedule.to_json writes it: {problem}") from None

@@ -11,7 +11,6 @@ from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast import _cli_swarm as swarm_commands
 from mixfast._cli_inputs import InputError
-from mixfast.errors import MixfastError
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -168,19 +167,8 @@ def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, st
         parts.append(ledger)
         files[args.ledger] = f"{len(ledger.entries)} updates"
     if args.schedule is not None:
-        parts.append(_schedule(args.schedule))
+        parts.append(inputs.schedule(args.schedule))
         files[args.schedule] = f"{len(parts[-1].changes) - 1} changes"
-
-
-def _schedule(path: str) -> Any:
-    import json
-
-    from mixfast.sampler import MixtureSchedule
-
-    try:
-        return MixtureSchedule.from_json(Path(path).read_text(encoding="utf-8"))
-    except (MixfastError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as problem:
-        raise InputError(f"{path}: no schedule as MixtureSchedule.to_json writes it: {problem}") from None
 
 
 def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:

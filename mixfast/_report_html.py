@@ -172,6 +172,10 @@ class Pictures:
             f"<figcaption>{prose(caption)}</figcaption></figure>"
         )
 
+    def numbers(self, summary: str, listed: str) -> str:
+        """The numbers of a figure, folded below it; open where there is none."""
+        return folded(summary, listed) if self.there else listed
+
 
 def page(title: str, under: str, head: str, sections: Sequence[Section], missing: Sequence[Missing]) -> str:
     """The whole document."""

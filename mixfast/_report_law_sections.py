@@ -94,7 +94,7 @@ def response(parts: Parts, ink: Pictures) -> Section | Missing:
     )
     header = ["domain", "share", "predicted", "± 90 %", "change at 0", "at twice", "at the far end", "far end"]
     listed = html.table(header, [rows[k] for k in order.tolist()])
-    body += html.folded("All responses as numbers", listed) if ink.there else listed
+    body += ink.numbers("All responses as numbers", listed)
     return Section("response", title, body)
 
 
@@ -122,7 +122,7 @@ def coefficients(parts: Parts, ink: Pictures) -> Section | Missing:
     listed = html.table(
         ["domain", *law.metrics], rows, caption="Change of the metric, in its unit, for one point more of share."
     )
-    body += html.folded("All slopes as numbers", listed) if ink.there else listed
+    body += ink.numbers("All slopes as numbers", listed)
     own = _log_linear(law)
     if own:
         header, lines = own

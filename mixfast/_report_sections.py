@@ -137,7 +137,7 @@ def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Mi
     )
     rows = [[name, draw.share(answer.mixture[name]), *(draw.share(end) for end in found[name])] for name in order]
     listed = html.table(["domain", "share", "from", "to"], rows)
-    body += html.folded("All ranges as numbers", listed) if ink.there else listed
+    body += ink.numbers("All ranges as numbers", listed)
     return Section("near-optimal", title, body)
 
 
@@ -199,7 +199,7 @@ def convergence(parts: Parts, ink: Pictures) -> Section | Missing:
         for i, step in enumerate(trace, start=1)
     ]
     listed = html.table(["step", f"{looked} looked at", "domains in play", "value", "gap"], rows)
-    body += html.folded("All steps as numbers", listed) if ink.there else listed
+    body += ink.numbers("All steps as numbers", listed)
     return Section("convergence", title, body)
 
 
@@ -226,7 +226,7 @@ def held_out(parts: Parts, ink: Pictures) -> Section | Missing:
         for row in report.rows
     ]
     listed = html.table(["mixture", "on the fitted rows", "held out", "fitted"], rows)
-    body += html.folded("All losses as numbers", listed) if ink.there else listed
+    body += ink.numbers("All losses as numbers", listed)
     return Section("held-out", title, body)
 
 
