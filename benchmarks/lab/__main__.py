@@ -9,16 +9,17 @@ import argparse
 import os
 from pathlib import Path
 
-from benchmarks.lab import claims, figures, judge
+from benchmarks.lab import claims, figures, judge, sample
 from benchmarks.lab.corpora import DOMAINS, NATURAL, TARGETS
 from benchmarks.lab.laboratory import MAX_EPOCHS, Laboratory
 from benchmarks.lab.life import live
 from benchmarks.lab.methods import Evidence, choices
 from benchmarks.lab.scales import SCALES
-from benchmarks.lab.stages import SEEDS, finals, load, save, search
+from benchmarks.lab.stages import SEEDS, enlarged, finals, load, save, search
 from benchmarks.lab.swarm import proxies
 
 RESULTS = Path(__file__).resolve().parent / "results"
+SAMPLE = Path(__file__).resolve().parents[2] / "mixfast" / "data"
 # Named before any final model was trained.
 OURS = "mixfast, tokens"
 STAGES = ("proxies", "next", "choose", "finals", "judge", "life", "claims")
@@ -29,8 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lab", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("corpora", type=Path)
     parser.add_argument("--scale", choices=SCALES, default="cpu")
-    parser.add_argument("--stage", choices=STAGES, nargs="+", default=STAGES)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, of one thread each")
+    parser.add_argument(
+        "--stage",
+        choices=(*STAGES, "sample"),
+        nargs="+",
+        default=STAGES,
+        help="all by default, but for sample, which writes the sample in mixfast/data anew",
+    )
+    parser.add_argument("--workers", type=int, help="processes, of one thread each; by default one for each core, or one GPU")
     parser.add_argument(
         "--cache", type=Path, default=Path("~/.cache/mixfast-lab").expanduser(), help="cut texts, experts' tables"
     )
@@ -41,6 +48,8 @@ def main() -> None:
         parser.error(
             f"{options.corpora} lacks {', '.join(f'{name}.txt.xz' for name in missing)}; benchmarks/lab/README.md says where they come from"
         )
+    if options.workers is None:
+        options.workers = (os.cpu_count() or 1) if SCALES[options.scale].device == "cpu" else 1
     lab = Laboratory(SCALES[options.scale], options.corpora, RESULTS / options.scale, options.cache)
     if "proxies" in options.stage:
         lab.train(proxies(lab), options.workers)
@@ -50,7 +59,7 @@ def main() -> None:
     if "choose" in options.stage:
         save(choices(Evidence(lab), load(chosen) if chosen.exists() else ()), chosen)
     if "finals" in options.stage:
-        lab.train(finals(load(chosen), options.seeds), options.workers)
+        lab.train([*finals(load(chosen), options.seeds), *enlarged(lab)], options.workers)
     folder = RESULTS / options.scale
     if "judge" in options.stage:
         rows = judge.verdicts(load(chosen), lab.store, lab.supply, sum(lab.supply[name] for name in DOMAINS))
@@ -70,9 +79,13 @@ def main() -> None:
             *claims.shape(evidence),
             *claims.collapse(evidence),
             *claims.transfer(evidence, load(chosen)),
+            *claims.ranks(evidence),
+            *claims.updates(folder / "life.csv"),
         ]
         claims.save(found, folder / "claims.csv")
         figures.features(found, folder / "features.svg")
+    if "sample" in options.stage:
+        sample.make(lab, options.workers, SAMPLE)
 
 
 if __name__ == "__main__":

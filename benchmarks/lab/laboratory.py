@@ -68,6 +68,16 @@ class Laboratory:
         """Whether this is an expert whose table is gone with the cache: it is trained again."""
         return job.kind == "expert" and not self._table(job.run).exists()
 
+    def _suffices(self, name: str, windows: int) -> None:
+        """Refuse a text with fewer windows than a proxy reads, which repeats nothing, or than a final model is told to find."""
+        if name in NATURAL:
+            needed = max(self.scale.proxy.windows, self.supply[name] // self.scale.final.shape.window)
+            if windows < needed:
+                raise ValueError(
+                    f"{name} has {windows} windows of text, and a run at scale {self.scale.name} may read {needed} different ones: "
+                    "bring more text, or shorten the recipes in scales.py"
+                )
+
     def train(self, jobs: Iterable[Job], workers: int) -> None:
         """Train those runs that are not there yet, several in one batch, and keep what they measured."""
         left = {job.run: job for job in jobs if job.run not in self.store or self._tableless(job)}
@@ -81,7 +91,7 @@ class Laboratory:
         if not groups:
             return
         for name in (*NATURAL, *TARGETS):
-            self.corpora[name]  # cut here, once, not by every worker
+            self._suffices(name, len(self.corpora[name].train))  # cut here, once, not by every worker
         print(f"{len(left)} runs to train", flush=True)
         begun = time.perf_counter()
         with multiprocessing.get_context("spawn").Pool(
@@ -108,6 +118,7 @@ def _begin(scale: str, corpora: Path, cache: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("high")
     _WORKER.append(Laboratory(SCALES[scale], corpora, cache, cache))
 
 

@@ -17,6 +17,8 @@ from benchmarks.lab.store import Job
 from mixfast import designs
 
 SEEDS = 3
+LARGE, ENLARGED = "large", 16
+"""Kind of the final models at mixtures of the swarm, and how many of them for each design."""
 
 
 def next_round(evidence: Evidence, number: int) -> list[Job]:
@@ -52,6 +54,15 @@ def finals(found: Iterable[Choice], seeds: Sequence[int]) -> list[Job]:
     """Return the final models of all choices; whole rounds of one seed first, so that an early end leaves no holes."""
     chosen = list(found)
     return [Job(final_run(one.mixture, seed), "final", "final", one.mixture, seed) for seed in seeds for one in chosen]
+
+
+def enlarged(lab: Laboratory) -> list[Job]:
+    """Return final models at the swarm's own first dense and sparse mixtures: what the ranks of proxies are worth."""
+    return [
+        Job(f"{LARGE}-{run}", LARGE, "final", lab.store.mixture(run), 0)
+        for kind in ("dense", "sparse")
+        for run in lab.store.runs(lambda row, kind=kind: row["kind"] == kind)[:ENLARGED]
+    ]
 
 
 def load(path: Path) -> list[Choice]:
