@@ -20,7 +20,7 @@ _STUDENT = 2.776
 _KL = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 _WHAT = """\
-Sixteen small language models, each trained on one domain of real text, scored four texts that none of them has seen:
+Fourteen small language models, each trained on one domain of real text, scored four texts that none of them has seen:
 questions and answers on Perl, a computing dictionary, fortune cookies, and the manual of Python. How much of each domain
 should one model be trained on to do well on all four? (mixfast/data/README.md says where the numbers come from.)"""
 
@@ -32,7 +32,7 @@ _READ_SOLVE = """\
 What it says
   share         how much of the training tokens to take from the domain
   90% interval  how far the share moves when other windows of the same texts are drawn: what the data cannot tell
-  epochs        how often the domain's tokens are read; doc_perl and law_licences end at the limit of 4
+  epochs        how often the domain's tokens are read; domains at 4.00 end at the limit
   price         what the loss gains for each percentage point that the limit gives way: where more data pays
   range         how far the share can go alone while the loss hardly changes: what you are free to choose
   no limits     the optimum if tokens were endless; the difference in value is what the supply costs
@@ -98,7 +98,9 @@ def _models(path: Path) -> str:
         change = 100 * (np.array(loss[name]) / natural - 1)
         change = np.column_stack([change.mean(axis=1), change])
         half = _STUDENT * change.std(axis=0, ddof=1) / np.sqrt(len(change))
-        lines.append([name, *(f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(change.mean(axis=0), half, strict=True))])
+        lines.append(
+            [name, *(f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(change.mean(axis=0), half, strict=True))]
+        )
     shown = text.grid(["trained on", "all", *(name.removeprefix("target_") for name in targets)], lines)
     head = "Larger models were trained, really, on four mixtures (4 times the operations of an expert). In percent:"
     return f"{head}\n\n{shown}\n\n{_READ_MODELS}"

@@ -203,15 +203,16 @@ def _seconds(value: float) -> str:
 def next_steps(answer: Answer) -> list[str]:
     """Return what the numbers suggest to do, the most important first."""
     steps = [] if answer.solution.status == "optimal" else [_uncertified(answer)]
+    if answer.region is None or answer.region.available is None:
+        steps.append(
+            "no token supply was given: how often this repeats a domain is unknown, and no expert can see what that costs. "
+            "--tokens counts.yaml --budget 1T keeps every domain within what exists"
+        )
     steps += _about_limits(answer)
     steps += _about_intervals(answer)
     steps += _about_flat_directions(answer)
     steps += _about_groups(answer)
     steps += _about_zeros(answer)
-    if answer.region is None or (not answer.limited and answer.region.available is None):
-        steps.append(
-            "no token supply was given: --tokens counts.yaml --budget 1T keeps every domain within what exists"
-        )
     if not answer.saved:
         steps.append("write the mixture down: --out mixture.yaml")
     return steps

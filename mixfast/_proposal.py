@@ -22,6 +22,8 @@ from mixfast.solution import ShadowPrice
 
 # A multiplier below this is rounding, and a share this close to a limit is at it.
 _PRICE_ROUNDING, _AT_LIMIT = 1e-9, 1e-6
+# A share is beyond those of the runs when it is larger by this.
+_BEYOND = 1e-3
 # Domains in a summary.
 _SHOWN = 12
 # Ends of ranges that are solved for one by one under a KL term; how close to eps they come, and in how many solves.
@@ -65,6 +67,8 @@ class Proposal:
     method : str
         "exact", "search" or "regmix".
     kl : float
+    doubts : tuple of str
+        What speaks against training on the mixture as it is.
     objective : dict of str to float
         Weight of each metric, summing to 1; for "worst" solved exactly the multipliers that prove it.
     limited : dict of str to float
@@ -130,6 +134,38 @@ class Proposal:
             sd = float(np.hypot(*self._target.spread(self._expected, self._deviation)))
         each = (self._expected[1] - self._expected[0]) * self._target.sign
         return Gain(prior - here, sd, dict(zip(self._target.metrics, each.tolist(), strict=True)))
+
+    @cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against training on this mixture as it is, a sentence each."""
+        found, region, w = [], self._region, self.mixture.weights
+        if region.available is None or region.target_tokens is None:
+            found.append(
+                "no token counts were given, so how often this repeats a domain is unknown. Proxy runs repeat little and cannot tell what "
+                "that costs, which can be more than a mixture gains. Give tokens and a budget (Region.from_tokens; --tokens and --budget)."
+            )
+        largest = getattr(self._law, "largest", None)
+        if largest is not None:
+            beyond = [k for k in np.argsort(-w, kind="stable").tolist() if 0.0 < largest[k] < w[k] - _BEYOND]
+            if beyond:
+                named = listing(
+                    f"{self.mixture.domains[k]} {w[k]:.1%}, in runs at most {largest[k]:.1%}" for k in beyond
+                )
+                found.append(f"shares beyond those of any run, where the law is only extended: {named}.")
+        if self.held:
+            found.append(
+                f"no run had a share of {listing(self.held)}: kept at the prior share, for nothing is known of it."
+            )
+        if self.gain.sd is not None and self.gain.value < self.gain.sd:
+            found.append(
+                "the gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
+            )
+        if self.kl == 0.0 and region.has_prior:
+            found.append(
+                "nothing pulls towards the prior (kl = 0). Laws err most far from it, and a search goes there: kl=0.05 made better models "
+                "with every law that was tried (benchmarks/lab)."
+            )
+        return tuple(found)
 
     @property
     def epochs(self) -> dict[str, float] | None:
@@ -340,10 +376,6 @@ class Proposal:
             f"Proposed mixture ({self.method}, {self.status}, {self.seconds * 1e3:.3g} ms). {proof}",
             f"Expected gain over the prior: {gain.value:.4g}{sd}.",
         ]
-        if gain.sd is not None and gain.value < gain.sd:
-            lines.append(
-                "The gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
-            )
         units = dict.fromkeys(_unit_of(self._law, self._target.metrics[j]) for j in self._target.used)
         if len(units) > 1:
             lines.append(
@@ -360,10 +392,7 @@ class Proposal:
             lines.append(f"  {name:{width}}  {w[k]:6.2%}  {prior[k]:6.2%}{passes}")
         if order.size > _SHOWN:
             lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
-        if self.held:
-            lines.append(
-                f"No run had a share of {listing(self.held)}: kept at the prior share, for nothing is known of it."
-            )
+        lines += [f"Doubt: {doubt}" for doubt in self.doubts]
         lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
         # Changes of the last digits are none.
         least = {name: 1e-9 * max(1.0, abs(value)) for name, value in self.predicted.items()}
@@ -390,6 +419,7 @@ class Proposal:
             "objective": self.objective,
             "limited": self.limited,
             "held": list(self.held),
+            "doubts": list(self.doubts),
             "predicted": self.predicted,
             "predicted_sd": self.predicted_sd,
             "gain": {"value": gain.value, "sd": gain.sd, "metrics": gain.metrics},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from mixfast._target import Target, resolve
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.solution import ShadowPrice, Solution
+from mixfast.solver import losses
+from mixfast.tables import ExpertTable
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
@@ -35,16 +37,21 @@ _STATUS = {
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A mixture and what is known around it; `source` is None for one that was only given, which a law may judge."""
+    """A mixture and what is known around it; `source` is None for one that was only given, which a law or a table may judge."""
 
     mixture: Mixture
     source: Solution | Proposal | None
     region: Region | None
-    law: Fit | None = None
+    judge: Fit | ExpertTable | None = None
 
     @classmethod
-    def of(cls, given: Solution | Proposal | Mixture, region: Region | None = None, law: Fit | None = None) -> Answer:
-        """See a solution, a proposal or a mixture as an answer; region and law are for a mixture, the others have theirs."""
+    def of(
+        cls,
+        given: Solution | Proposal | Mixture,
+        region: Region | None = None,
+        judges: Sequence[Fit | ExpertTable | None] = (),
+    ) -> Answer:
+        """See a solution, a proposal or a mixture as an answer; region and judges, of which the first that fits is taken, are for a mixture."""
         from mixfast.proposers import Proposal
 
         if isinstance(given, Solution):
@@ -53,9 +60,9 @@ class Answer:
             return cls(given.mixture, given, given._region)
         if isinstance(given, Mixture):
             fits = region is not None and set(region.domains) == set(given.domains)
-            judged = law is not None and set(law.domains) == set(given.domains)
+            judge = next((one for one in judges if one is not None and set(one.domains) >= set(given.domains)), None)
             where = region.align(given.domains) if region is not None and fits else None
-            return cls(given, None, where, law if judged else None)
+            return cls(given, None, where, judge)
         raise TypeError(f"expected a Solution, a Proposal or a Mixture, got {type(given).__name__}")
 
     @property
@@ -116,8 +123,8 @@ class Answer:
     @property
     def unit(self) -> str:
         """The unit of the value."""
-        if isinstance(self.source, Solution):
-            table = self.source._problem.table
+        table = self.source._problem.table if isinstance(self.source, Solution) else self.judge
+        if isinstance(table, ExpertTable):
             if table.kind == "mse":
                 return "half squared units of the target"
             if table.weight is not None:
@@ -131,7 +138,11 @@ class Answer:
         if isinstance(self.source, Solution):
             return ()
         if self.source is None:
-            return () if self.law is None else tuple(dict.fromkeys(self.law.unit))
+            return (
+                ()
+                if self.judge is None or isinstance(self.judge, ExpertTable)
+                else tuple(dict.fromkeys(self.judge.unit))
+            )
         target, known = self.source._target, getattr(self.source._law, "unit", ())
         return tuple(dict.fromkeys(known[j] for j in target.used)) if isinstance(known, tuple) and known else ()
 
@@ -146,10 +157,16 @@ class Answer:
         rows |= {name: _row(shares, domains) for name, shares in others.items() if set(shares) <= set(domains)}
         stack = np.array(list(rows.values()))
         if self.source is None:
-            if self.law is None:
+            if self.judge is None:
                 return {}
-            order = [domains.index(name) for name in self.law.domains]
-            values = resolve(None, self.law).score(self.law.predict(stack[:, order]))
+            # A mixture's file leaves out what has no share.
+            whole = np.zeros((len(stack), len(self.judge.domains)))
+            whole[:, [self.judge.domains.index(name) for name in domains]] = stack
+            stack = whole
+            if isinstance(self.judge, ExpertTable):
+                values = losses(self.judge, stack)
+            else:
+                values = resolve(None, self.judge).score(self.judge.predict(stack))
         elif isinstance(self.source, Solution):
             values = _losses(self.source, stack)
         else:

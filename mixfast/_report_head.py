@@ -215,12 +215,8 @@ def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
         yield f"Wide intervals, the data do not settle these shares: {named}."
     if len(answer.units) > 1:
         yield f"The objective puts metrics of different units together ({'; '.join(answer.units)}): the larger numbers decide."
-    held = getattr(answer.source, "held", ())
-    if held:
-        yield f"No run had a share of {listing(held)}: kept at the prior share, for nothing is known of it."
-    gain = getattr(answer.source, "gain", None)
-    if gain is not None and gain.sd is not None and gain.value < gain.sd:
-        yield "The expected gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
+    for doubt in getattr(answer.source, "doubts", ()):
+        yield doubt[:1].upper() + doubt[1:]
     values = parts.values
     worse = [name for name in values if name != "this mixture" and values[name] < values["this mixture"]]
     if worse:

@@ -63,10 +63,10 @@ class Parts:
         main = source or mixture or (None if ledger is None else ledger.mixture)
         region = found.get("region")
         law = found.get("law")
-        answer = None if main is None else Answer.of(main, region, law)
+        table = found.get("table")
+        answer = None if main is None else Answer.of(main, region, (law, table))
         known = [mixture, None if ledger is None else ledger.mixture]
         present = next((one for one in known if answer is not None and one not in (None, answer.mixture)), None)
-        table = found.get("table")
         if isinstance(source, Solution):
             table = source._problem.table if table is None else table
         elif source is not None and law is None:

@@ -1,6 +1,6 @@
 """The command line: every option, what it refuses and how, and its exit statuses."""
 
-import importlib.util
+import csv
 import io
 import json
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, Mixture, Region, _cli_options, cli, solve, solver
+from mixfast import ExpertTable, Mixture, Region, Swarm, _cli_options, cli, solve, solver
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_text as text
 
@@ -312,22 +312,47 @@ def test_demo_goes_the_whole_way_quickly(run):
 def test_demo_copies_its_files(run, folder):
     assert run("demo", "--copy-to", "sample")[0] == 0
     table = ExpertTable.load(folder / "sample" / "demo.npz")
-    assert table.shape == (34425, 16)
+    assert table.shape == (38400, 14)
     assert (folder / "sample" / "demo.npz").stat().st_size <= 1_000_000
     counts = inputs.numbers(str(folder / "sample" / "demo_tokens.yaml"), inputs.count)
     assert set(counts) == set(table.domains)
 
 
-def test_the_demo_sample_is_made_of_the_real_tables(shared_data, tmp_path):
-    spec = importlib.util.spec_from_file_location("make_demo_sample", ROOT / "benchmarks" / "make_demo_sample.py")
-    make_demo_sample = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_demo_sample)
+def test_the_demo_sample_agrees_with_the_laboratory(folder):
+    results = ROOT / "benchmarks" / "lab" / "results" / "cpu"
+    own = Swarm.from_csv(cli._DATA / "demo_ratios.csv", cli._DATA / "demo_metrics.csv")
+    ratios, metrics = (
+        {row["run"]: row for row in csv.DictReader((results / f"{name}.csv").open(encoding="utf-8"))}
+        for name in ("ratios", "metrics")
+    )
+    for i, run in enumerate(own.runs):
+        assert own.ratios[i].tolist() == pytest.approx([float(ratios[run][name]) for name in own.domains], abs=1e-12)
+        for j, name in enumerate(own.metrics):
+            named = "doc_python" if name == "target_doc_python" else name
+            assert own.values[i, j] == float(metrics[run][named])
+    # Experts: nats per token of half of the windows here, nats per byte of all of them there.
+    table = ExpertTable.load(cli._DATA / "demo.npz")
+    single = text.losses(table)[0]
+    for j, group in enumerate(table.group_names):
+        named = "doc_python" if group == "target_doc_python" else group
+        there = [float(metrics[f"expert-{name}"][named]) for name in table.domains]
+        ratio = single[:, j] / there
+        assert ratio == pytest.approx(np.full(len(ratio), np.median(ratio)), rel=0.05)
 
-    make_demo_sample.main([str(shared_data / "tables"), str(tmp_path)])
-    made, kept = (ExpertTable.load(place / "demo.npz") for place in (tmp_path, cli._DATA))
-    assert np.array_equal(made.loglik, kept.loglik)
-    assert np.array_equal(made.sequence, kept.sequence)
-    assert (tmp_path / "demo_tokens.yaml").read_text() == (cli._DATA / "demo_tokens.yaml").read_text()
+
+def test_the_models_of_the_demo_were_trained_on_what_it_finds():
+    table = ExpertTable.load(cli._DATA / "demo.npz")
+    region = Region.from_tokens(
+        inputs.numbers(str(cli._DATA / "demo_tokens.yaml"), inputs.count), 512_000, max_epochs=4
+    )
+    found = solve(table, region).mixture
+    rows = list(csv.DictReader((cli._DATA / "demo_models.csv").open(encoding="utf-8")))
+    trained = [row for row in rows if row["mixture"] == "mixfast"]
+    assert [row["seed"] for row in trained] == list("01234")
+    for row in trained:
+        assert [float(row[name]) for name in table.domains] == pytest.approx(
+            [found[name] for name in table.domains], abs=1e-3
+        )
 
 
 # What is refused.

@@ -475,6 +475,28 @@ def test_a_proposal_says_what_it_expects_and_what_it_costs():
     assert json.loads(json.dumps(proposal.to_dict()))["status"] == "optimal"
 
 
+def test_doubts_say_what_speaks_against_a_proposal():
+    def said(law, region, **options):
+        return " ".join(propose(law, region, **options).doubts)
+
+    law = random_law(2, 4, seed=3)
+    counts = dict.fromkeys(law.domains, 1000)
+    bare, supplied = Region(law.domains, prior=1), Region.from_tokens(counts, 2000, max_epochs=4)
+    assert "no token counts" in said(law, bare, kl=0.05)
+    assert said(law, supplied, kl=0.05) == ""
+    assert "kl = 0" in said(law, supplied)
+    assert "kl = 0" not in said(law, Region(law.domains))
+    best = propose(law, supplied, kl=0.05).mixture.weights
+    most = int(np.argmax(best))
+    law.largest = np.where(np.arange(4) == most, best[most] - 0.1, 1.0)
+    assert f"{law.domains[most]} {best[most]:.1%}, in runs at most {best[most] - 0.1:.1%}" in said(
+        law, supplied, kl=0.05
+    )
+    found = propose(law, supplied, kl=0.05)
+    assert f"Doubt: {found.doubts[0]}" in found.summary()
+    assert found.to_dict()["doubts"] == list(found.doubts)
+
+
 def test_ranges_are_as_wide_as_the_objective_allows():
     law = random_law(10, 5, seed=12)
     region = Region(law.domains, prior=random_prior(5, 12), cap=0.6)

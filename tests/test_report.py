@@ -284,6 +284,19 @@ def test_a_mixture_alone_is_judged_by_a_law_of_its_domains(things, no_matplotlib
     assert "at equal shares" in " ".join(checked(other).words)
 
 
+def test_a_mixture_alone_is_judged_by_a_table_of_its_domains(things, no_matplotlib):
+    # A mixture's file leaves out what has no share, and may have another order.
+    two = mixfast.Mixture(list(things.table.domains[:2])[::-1], [0.75, 0.25])
+    page = report.page(two, things.table, when=WHEN)
+    words = " ".join(checked(page).words)
+    own, even = solver.losses(things.table, [[0.25, 0.75, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    assert f"{own:.6g}" in words
+    assert f"{even - own:+.4g}" in words
+    assert "nats" in words
+    other = report.page(mixfast.Mixture(["a", "b"], [0.5, 0.5]), things.table, when=WHEN)
+    assert f"{even:.6g}" not in " ".join(checked(other).words)
+
+
 def test_losses_beside_the_solution_are_those_of_the_bare_objective(no_matplotlib):
     rng = np.random.default_rng(5)
     domains, group = ["web", "code", "books"], np.repeat([0, 1], 30)
@@ -550,7 +563,7 @@ def sample(tmp_path, monkeypatch, capsys):
 
 def test_the_command_reports_a_table(sample, capsys, no_matplotlib):
     status, said = run(
-        capsys, "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "150M", "--held-out", "0.2",
+        capsys, "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "512K", "--held-out", "0.2",
         "--replicates", "20", "--out", "page.html",
     )  # fmt: skip
     assert status == 0, said.err
@@ -558,7 +571,7 @@ def test_the_command_reports_a_table(sample, capsys, no_matplotlib):
     html = (sample / "page.html").read_text(encoding="utf-8")
     assert "mixfast report demo.npz --tokens demo_tokens.yaml" in html
     assert 'id="held-out"' in html
-    assert "34,425 x 16, " in html
+    assert "38,400 x 14, " in html
     again = html
     assert run(capsys, *html_call())[0] == 0
     assert (sample / "page.html").read_text(encoding="utf-8") == again
@@ -566,7 +579,7 @@ def test_the_command_reports_a_table(sample, capsys, no_matplotlib):
 
 def html_call():
     return (
-        "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "150M", "--held-out", "0.2", "--replicates", "20",
+        "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "512K", "--held-out", "0.2", "--replicates", "20",
         "--out", "page.html",
     )  # fmt: skip
 
@@ -580,13 +593,13 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, capsys, n
     assert run(capsys, "reuse", "start", "life.yaml", "--mixture", "now.yaml")[0] == 0
     status, said = run(
         capsys, "report", *runs, "--law", "law.json", "--mixture", "now.yaml", "--ledger", "life.yaml", "--schedule",
-        "schedule.json", "--kl", "0.05", "--replicates", "3", "--objective", "target_foldoc_nats_per_byte", "--out", "p.html",
+        "schedule.json", "--kl", "0.05", "--replicates", "3", "--objective", "target_foldoc", "--out", "p.html",
     )  # fmt: skip
     assert status == 0, said.err
     html = (sample / "p.html").read_text(encoding="utf-8")
     for anchor in ("shares", "predicted", "response", "history", "schedule"):
         assert f'<section id="{anchor}">' in html
-    assert "45 runs x 8 domains" in html
+    assert "67 runs x 14 domains" in html
     assert run(capsys, "report", "--ledger", "life.yaml", "--out", "p.html")[0] == 0
     assert run(capsys, "report", "--law", "law.json", "--out", "p.html")[0] == 0
     assert run(capsys, "report", "--mixture", "now.yaml", "--out", "p.html")[0] == 0

@@ -37,7 +37,9 @@ def main() -> None:
         default=STAGES,
         help="all by default, but for sample, which writes the sample in mixfast/data anew",
     )
-    parser.add_argument("--workers", type=int, help="processes, of one thread each; by default one for each core, or one GPU")
+    parser.add_argument(
+        "--workers", type=int, help="processes, of one thread each; by default one for each core, or one GPU"
+    )
     parser.add_argument(
         "--cache", type=Path, default=Path("~/.cache/mixfast-lab").expanduser(), help="cut texts, experts' tables"
     )

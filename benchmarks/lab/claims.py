@@ -16,7 +16,7 @@ from benchmarks.lab.corpora import DOMAINS, TARGETS
 from benchmarks.lab.laboratory import VALIDATION
 from benchmarks.lab.life import after, trained
 from benchmarks.lab.methods import OBJECTIVES, Choice, Evidence
-from benchmarks.lab.stages import LARGE, final_run
+from benchmarks.lab.stages import final_run
 from mixfast import mde
 
 SIZES = (8, 16, 25, 50)
@@ -157,26 +157,17 @@ def transfer(evidence: Evidence, chosen: Sequence[Choice]) -> list[Row]:
 def ranks(evidence: Evidence) -> list[Row]:
     """Rank correlation between the swarm's runs and final models of the same mixtures, both as measured."""
     store = evidence.lab.store
-    region = evidence.lab.region(capped=True)
-    runs = [run for run in evidence.swarm.runs if f"{LARGE}-{run}" in store]
-    if not runs:
-        return []
-    capped = np.array([region.contains(store.mixture(run).align(DOMAINS).weights, 1e-6) for run in runs])
-    cases = {
-        "all": np.ones(len(runs), dtype=bool),
-        "dense": np.array([run.startswith("dense") for run in runs]),
-        "sparse": np.array([run.startswith("sparse") for run in runs]),
-        "within the caps": capped,
-        "beyond the caps": ~capped,
-    }
     rows = []
-    for objective, metrics in OBJECTIVES.items():
-        small, large = (
-            np.array([np.mean([store.metric(prefix + run, name) for name in metrics]) for run in runs])
-            for prefix in ("", f"{LARGE}-")
-        )
-        for case, kept in cases.items():
-            if kept.sum() >= FEWEST:
+    for kind, shown in (("fresh", "nothing repeated"), ("large", "natural amount of text")):
+        runs = np.array([run for run in evidence.swarm.runs if f"{kind}-{run}" in store])
+        for objective, metrics in OBJECTIVES.items() if len(runs) else ():
+            small, large = (
+                np.array([np.mean([store.metric(prefix + run, name) for name in metrics]) for run in runs])
+                for prefix in ("", f"{kind}-")
+            )
+            for design in ("", "dense", "sparse"):
+                kept = np.char.startswith(runs, design)
+                case = f"{shown}, {design or 'all'}"
                 value = rank(small[kept], large[kept])
                 rows.append(Row(f"ranks across scale, {objective}", case, int(kept.sum()), value, np.nan))
     return rows

@@ -83,7 +83,7 @@ class Laboratory:
         left = {job.run: job for job in jobs if job.run not in self.store or self._tableless(job)}
         groups = [
             tuple(same[i : i + self.scale.together])
-            for recipe in ("proxy", "final")
+            for recipe in ("proxy", "final", "fresh")
             for expert in (True, False)
             if (same := [job for job in left.values() if job.recipe == recipe and (job.kind == "expert") is expert])
             for i in range(0, len(same), self.scale.together)
@@ -128,13 +128,13 @@ def _run(group: tuple[Job, ...]) -> tuple[tuple[Job, ...], dict[str, NDArray[np.
     lab = _WORKER[0]
     begun = time.perf_counter()
     recipe = lab.scale.recipe(group[0].recipe)
-    final = group[0].recipe == "final"
+    scarce, small = group[0].recipe == "final", group[0].recipe == "proxy"
     texts = {name: lab.corpora[name] for name in NATURAL}
     pools = {
-        name: lab.supply[name] // recipe.shape.window if final else len(text.train) for name, text in texts.items()
+        name: lab.supply[name] // recipe.shape.window if scarce else len(text.train) for name, text in texts.items()
     }
     models = train(recipe, texts, [job.mixture for job in group], pools, [job.seed for job in group], lab.scale.device)
-    rows = UNSEEN if final else SEEN
+    rows = SEEN if small else UNSEEN
     held = {
         name: (lab.corpora[name.removeprefix("val_")], rows["targets" if name in TARGETS else "validation"])
         for name in METRICS

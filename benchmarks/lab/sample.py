@@ -12,52 +12,46 @@ from typing import Any
 import numpy as np
 
 import mixfast
-from benchmarks.lab.corpora import DOMAINS, NATURAL, TARGETS
-from benchmarks.lab.laboratory import MAX_EPOCHS, SEEN, VALIDATION, Laboratory
+from benchmarks.lab.corpora import DOMAINS, TARGETS
+from benchmarks.lab.laboratory import SEEN, VALIDATION, Laboratory
 from benchmarks.lab.store import Job
+from benchmarks.lab.swarm import proxies
 
-WINDOWS = 134
+WINDOWS = 150
 """Windows of each target: as many as keep the table below a megabyte."""
 LIMIT = 1_000_000
 SEEDS = 5
-EXPERTS = tuple(NATURAL)
 NAMES = {name: name if name.startswith("target_") else f"target_{name}" for name in TARGETS}
 
 
 def make(lab: Laboratory, workers: int, folder: Path) -> None:
     """Train what is missing and write demo.npz, demo_tokens.yaml, demo_ratios.csv, demo_metrics.csv and demo_models.csv."""
-    lab.train(
-        [Job(f"expert-{name}", "expert", "proxy", mixfast.Mixture([name], [1.0]), 0) for name in EXPERTS], workers
-    )
+    lab.train(proxies(lab), workers)
     arrays = table(lab)
     write_npz(folder / "demo.npz", arrays)
     size = (folder / "demo.npz").stat().st_size
     if size > LIMIT:
         raise ValueError(f"demo.npz has {size} bytes, more than {LIMIT}: take fewer windows")
-    head = f"# Tokens that a run of {budget(lab)} tokens can find of each domain."
-    lines = [head, *(f"{name}: {lab.supply[name]}" for name in EXPERTS)]
+    budget = lab.scale.final.windows * lab.scale.final.shape.window
+    head = f"# Tokens that a run of {budget} tokens can find of each domain."
+    lines = [head, *(f"{name}: {lab.supply[name]}" for name in DOMAINS)]
     (folder / "demo_tokens.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name, rows in zip(("ratios", "metrics"), swarm(lab), strict=True):
         _write_csv(folder / f"demo_{name}.csv", rows)
     _write_csv(folder / "demo_models.csv", models(lab, workers, folder / "demo.npz"))
 
 
-def budget(lab: Laboratory) -> int:
-    """Return the tokens that a final model reads."""
-    return lab.scale.final.windows * lab.scale.final.shape.window
-
-
 def table(lab: Laboratory) -> dict[str, np.ndarray]:
     """Return the arrays of demo.npz: evenly spaced windows of each target under every expert, a row for each token."""
-    scored = [lab.expert(name) for name in EXPERTS]
+    scored = [lab.expert(name) for name in DOMAINS]
     have = SEEN["targets"].stop
     taken = np.arange(WINDOWS) * have // WINDOWS
     window = lab.scale.proxy.shape.window
-    rows = [np.stack([expert[name][taken] for expert in scored], axis=2).reshape(-1, len(EXPERTS)) for name in TARGETS]
+    rows = [np.stack([expert[name][taken] for expert in scored], axis=2).reshape(-1, len(DOMAINS)) for name in TARGETS]
     count = WINDOWS * window
     return {
         "loglik": np.concatenate(rows).astype(np.float16),
-        "domains": np.array(EXPERTS),
+        "domains": np.array(DOMAINS),
         "sequence": (np.arange(count * len(TARGETS)) // window).astype(np.int32),
         "group": (np.arange(count * len(TARGETS)) // count).astype(np.int32),
         "group_names": np.array([NAMES[name] for name in TARGETS]),
@@ -76,16 +70,14 @@ def swarm(lab: Laboratory) -> tuple[list[list[Any]], list[list[Any]]]:
 def models(lab: Laboratory, workers: int, path: Path) -> list[list[Any]]:
     """Train final models on four mixtures for the mean of the targets, and return what they measured as lines of a csv."""
     known = mixfast.ExpertTable.load(path)
-    region = mixfast.Region.from_tokens(
-        {name: lab.supply[name] for name in EXPERTS}, budget(lab), max_epochs=MAX_EPOCHS
-    )
+    region = lab.region(capped=True)
     with warnings.catch_warnings():
         # Its 100 steps end above the tolerance; that is what is compared.
         warnings.simplefilter("ignore", mixfast.errors.NotConvergedWarning)
         paper = mixfast.solve(known, method="eg-paper").mixture
     mixtures = {
         "natural": region.prior,
-        "uniform": region.project(np.full(len(EXPERTS), 1 / len(EXPERTS))),
+        "uniform": region.project(np.full(len(DOMAINS), 1 / len(DOMAINS))),
         "eg-paper": region.project(paper.align(region.domains).weights),
         "mixfast": mixfast.solve(known, region).mixture.align(region.domains).weights,
     }
@@ -95,10 +87,10 @@ def models(lab: Laboratory, workers: int, path: Path) -> list[list[Any]]:
         for name, shares in mixtures.items()
     ]
     lab.train(jobs, workers)
-    lines: list[list[Any]] = [["mixture", "seed", *(NAMES[name] for name in TARGETS), *EXPERTS]]
+    lines: list[list[Any]] = [["mixture", "seed", *(NAMES[name] for name in TARGETS), *DOMAINS]]
     for job in jobs:
         losses = [f"{lab.store.metric(job.run, name):.6f}" for name in TARGETS]
-        shares = [f"{lab.store.mixture(job.run)[name]:.6f}" for name in EXPERTS]
+        shares = [f"{lab.store.mixture(job.run)[name]:.6f}" for name in DOMAINS]
         lines.append([job.run.split("-", 1)[1].rpartition("-")[0], job.seed, *losses, *shares])
     return lines
 

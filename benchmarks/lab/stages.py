@@ -17,8 +17,8 @@ from benchmarks.lab.store import Job
 from mixfast import designs
 
 SEEDS = 3
-LARGE, ENLARGED = "large", 16
-"""Kind of the final models at mixtures of the swarm, and how many of them for each design."""
+LARGE, ENLARGED = {"large": "final", "fresh": "fresh"}, 16
+"""Kinds of final models at mixtures of the swarm, with their recipes, and how many of them for each design."""
 
 
 def next_round(evidence: Evidence, number: int) -> list[Job]:
@@ -57,9 +57,10 @@ def finals(found: Iterable[Choice], seeds: Sequence[int]) -> list[Job]:
 
 
 def enlarged(lab: Laboratory) -> list[Job]:
-    """Return final models at the swarm's own first dense and sparse mixtures: what the ranks of proxies are worth."""
+    """Return final models at the swarm's own first dense and sparse mixtures, with the natural amount of text and with all there is."""
     return [
-        Job(f"{LARGE}-{run}", LARGE, "final", lab.store.mixture(run), 0)
+        Job(f"{large}-{run}", large, recipe, lab.store.mixture(run), 0)
+        for large, recipe in LARGE.items()
         for kind in ("dense", "sparse")
         for run in lab.store.runs(lambda row, kind=kind: row["kind"] == kind)[:ENLARGED]
     ]

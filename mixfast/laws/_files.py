@@ -15,7 +15,7 @@ from mixfast.laws._report import MetricReport
 if TYPE_CHECKING:
     from mixfast.laws._fit import Fit
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save(fit: Fit, path: Any) -> None:
@@ -28,7 +28,7 @@ def save(fit: Fit, path: Any) -> None:
         "metrics": list(fit.metrics),
         "direction": list(fit.direction),
         "unit": list(fit.unit),
-        "identified": [bool(seen) for seen in fit.identified],
+        "largest": fit.largest.tolist(),
         "features": list(getattr(fit.features, "names", ())),
         "notes": list(fit.notes),
         "reports": [vars(one) for one in fit.reports],
@@ -100,7 +100,7 @@ def load(path: Any, features: Any) -> Fit:
         tuple(head["metrics"]),
         tuple(head["direction"]),
         tuple(head["unit"]),
-        np.array(head["identified"], dtype=bool),
+        np.array(head["largest"], dtype=np.float64),
         parts,
         features,
         reports,

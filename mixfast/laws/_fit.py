@@ -56,8 +56,8 @@ class Fit:
     direction : tuple of str
         "min" or "max" for each metric.
     unit : tuple of str
-    identified : (K,) bool
-        Domains that some run has a share of; of the others no law knows anything.
+    largest : (K,) float
+        Largest share of each domain in a run. Of larger ones the laws know less, and nothing of a domain that no run has.
     laws : dict of str to str
         The law of each metric.
     reports : tuple of MetricReport
@@ -71,7 +71,7 @@ class Fit:
     metrics: tuple[str, ...]
     direction: tuple[str, ...]
     unit: tuple[str, ...]
-    identified: NDArray[np.bool_]
+    largest: Vector
     parts: tuple[Part, ...] = field(repr=False)
     features: Any = field(repr=False)
     reports: tuple[MetricReport, ...] = field(repr=False)
@@ -83,6 +83,11 @@ class Fit:
         return {
             self.metrics[j]: (part.law, i) for part in self.parts for i, j in zip(part.own, part.columns, strict=True)
         }
+
+    @property
+    def identified(self) -> NDArray[np.bool_]:
+        """Domains (K,) that some run has a share of."""
+        return self.largest > 0.0
 
     @property
     def laws(self) -> dict[str, str]:
@@ -333,7 +338,7 @@ def fit(
         chosen,
         tuple(_of(swarm.direction, swarm, name) for name in chosen),
         tuple(_of(swarm.unit, swarm, name) for name in chosen),
-        np.asarray((x > 0.0).any(axis=0)),
+        x.max(axis=0),
         tuple(parts),
         features,
         tuple(reports),
