@@ -32,7 +32,7 @@ def main(path: Path) -> None:
     guess = np.full(swarm.values.shape, np.nan)
     for train, test in swarm.folds(5):
         guess[test] = mixfast.fit(swarm.subset(train), "gp", folds=0).predict(swarm.ratios[test])
-    region = mixfast.Region.from_tokens(dict.fromkeys(swarm.domains, 10_000_000), 150_000_000, max_epochs=4)
+    region = mixfast.Region.from_tokens(dict.fromkeys(swarm.domains, 40_000), 512_000, max_epochs=4)
     objective = {"targets": "target_*"}
     found = proposers.bootstrap(swarm, "gp", region, fit=_fit, objective=objective, kl=0.01, draws=30)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,12 @@ import mixfast
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'mixfast[score]'")
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed: pip install 'mixfast[score]'")
 
-from benchmarks.lab import judge, stages  # noqa: E402
+from benchmarks.lab import claims, judge, stages  # noqa: E402
 from benchmarks.lab.corpora import DOMAINS, Corpora, Text  # noqa: E402
-from benchmarks.lab.laboratory import METRICS  # noqa: E402
+from benchmarks.lab.laboratory import METRICS, Laboratory  # noqa: E402
 from benchmarks.lab.methods import OBJECTIVES, Choice  # noqa: E402
 from benchmarks.lab.model import Models, Shape  # noqa: E402
-from benchmarks.lab.scales import Recipe  # noqa: E402
+from benchmarks.lab.scales import SCALES, Recipe  # noqa: E402
 from benchmarks.lab.store import Job, Store  # noqa: E402
 from benchmarks.lab.train import loss_per_byte, score, train  # noqa: E402
 
@@ -131,6 +132,43 @@ def test_methods_are_compared_seed_by_seed() -> None:
     ]
     # Seeds move both alike; what is left of their difference is a quarter of a point around 1.25.
     assert judge.against(rows, "ours").splitlines()[2:] == ["| theirs | " + " | ".join(["-1.2 ± 3.2"] * 6) + " |"]
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_models_of_either_scale_can_be_trained(name: str) -> None:
+    scale = SCALES[name]
+    assert scale.final.operations >= 4 * scale.proxy.operations
+    for recipe in (scale.proxy, scale.final):
+        tokens = np.random.default_rng(0).integers(0, recipe.shape.vocabulary, (6, recipe.shape.window + 1))
+        text = Text(tokens[:4], tokens[4:], np.full(2, 100))
+        web = mixfast.Mixture(["web"], [1.0])
+        models = train(replace(recipe, steps=2, batch=1), {"web": text}, [web, web], {"web": 4}, [0, 1], "cpu")
+        assert sum(p[0].numel() for p in models.parameters()) == recipe.shape.parameters
+        losses = loss_per_byte(models, text, slice(0, 2)) * 100 / recipe.shape.window
+        assert losses == pytest.approx([np.log(recipe.shape.vocabulary)] * 2, rel=0.1)
+
+
+def test_too_little_text_is_refused_by_name(tmp_path: Path) -> None:
+    lab = Laboratory(SCALES["cpu"], tmp_path, tmp_path / "results", tmp_path / "cache")
+    needed = SCALES["cpu"].proxy.windows
+    lab._suffices("code_c", needed)
+    lab._suffices("target_foldoc", 0)  # nothing is trained on it
+    with pytest.raises(ValueError, match=f"code_c has {needed - 1} windows of text, and a run at scale cpu"):
+        lab._suffices("code_c", needed - 1)
+
+
+def test_ways_to_follow_updates_are_compared_by_seed(tmp_path: Path) -> None:
+    lines = [
+        f"{way},{runs},{update},{seed},2.0,{change * seed}"
+        for way, runs, change in (("natural", 0, 0.0), ("frozen", 9, -1.0))
+        for update in ("add", "remove")
+        for seed in (1, 2, 3)
+    ]
+    (tmp_path / "life.csv").write_text("\n".join(["way,runs,update,seed,nats_per_byte,change_percent", *lines, ""]))
+    natural, frozen = claims.updates(tmp_path / "life.csv")
+    assert (natural.case, natural.value) == ("natural", 0.0)
+    assert (frozen.runs, frozen.value, frozen.error) == (9, -2.0, pytest.approx(1 / np.sqrt(3)))
+    assert claims.updates(tmp_path / "nothing.csv") == []
 
 
 def _texts() -> dict[str, Text]:
