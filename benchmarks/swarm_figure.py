@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import mixfast
+from mixfast import _cli_inputs as inputs
 from mixfast import proposers
 
 ROOT = Path(__file__).resolve().parent
@@ -32,13 +33,14 @@ def main(path: Path) -> None:
     guess = np.full(swarm.values.shape, np.nan)
     for train, test in swarm.folds(5):
         guess[test] = mixfast.fit(swarm.subset(train), "gp", folds=0).predict(swarm.ratios[test])
-    region = mixfast.Region.from_tokens(dict.fromkeys(swarm.domains, 40_000), 512_000, max_epochs=4)
+    tokens = inputs.numbers(str(DATA / "demo_tokens.yaml"), inputs.count)
+    region = mixfast.Region.from_tokens(tokens, 512_000, max_epochs=4)
     objective = {"targets": "target_*"}
-    found = proposers.bootstrap(swarm, "gp", region, fit=_fit, objective=objective, kl=0.01, draws=30)
+    found = proposers.bootstrap(swarm, "gp", region, fit=_fit, objective=objective, kl=0.05, draws=30)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     for j, name in enumerate(law.metrics):
         if name.startswith("target_"):
-            left.plot(swarm.values[:, j], guess[:, j], ".", ms=5, label=name.removeprefix("target_").split("_nats")[0])
+            left.plot(swarm.values[:, j], guess[:, j], ".", ms=5, label=name.removeprefix("target_"))
     ends = left.get_xlim()
     left.plot(ends, ends, "k-", lw=0.7)
     left.set(xlabel="measured, nats per byte", ylabel="predicted out of fold", title="Runs the law had not seen")
