@@ -276,7 +276,8 @@ class ShareIntervals:
     proposal : Proposal
         From all runs.
     low, high : dict of str to float
-        Interval of each domain's share at `level`.
+        Interval of each domain's share at `level`, widened to the proposal where all draws lie to one side of it: then the law itself
+        depends on how many runs there are.
     shares : ndarray (draws, K)
         The proposals of the draws.
     level : float
@@ -346,6 +347,8 @@ def bootstrap(
         shares.append(one.mixture.align(whole.mixture.domains).weights)
     table = np.array(shares)
     low, high = np.quantile(table, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
+    # With half of the runs a law is smoother, and may move a share one way in all draws.
+    low, high = np.minimum(low, whole.mixture.weights), np.maximum(high, whole.mixture.weights)
     names = whole.mixture.domains
     return ShareIntervals(
         whole,

@@ -668,8 +668,16 @@ def test_intervals_are_wide_where_runs_say_little():
         share = found.proposal.mixture.weights
         assert found.shares.shape == (20, 4)
         width.append(found.high["d0"] - found.low["d0"])
-        assert found.low["d1"] - 0.2 <= share[1] <= found.high["d1"] + 0.2
+        for k, name in enumerate(region.domains):
+            assert found.low[name] <= share[k] <= found.high[name]
     assert width[0] < 0.02 < 0.1 < width[1]
+    # Draws that all lie to one side of the proposal do not leave it outside.
+    fits = iter([Runs(0.001), *[Runs(0.5)] * 3])
+    found = bootstrap(Runs(0.1), "linear", region, fit=lambda *_: fit_linear(next(fits), "linear"), draws=3, kl=0.1)
+    assert (np.ptp(found.shares, axis=0) == 0.0).all()
+    ends = np.array([[found.low[name], found.high[name]] for name in region.domains])
+    assert ends.max(axis=1).tolist() == np.maximum(found.shares[0], found.proposal.mixture.weights).tolist()
+    assert ends.min(axis=1).tolist() == np.minimum(found.shares[0], found.proposal.mixture.weights).tolist()
     with pytest.raises(ValueError, match="draws"):
         bootstrap(Runs(0.1), "linear", region, fit=fit_linear, draws=1)
 
