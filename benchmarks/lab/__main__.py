@@ -86,6 +86,7 @@ def main() -> None:
         ]
         claims.save(found, folder / "claims.csv")
         figures.features(found, folder / "features.svg")
+        figures.ranks(lab.store, folder / "ranks.svg")
     if "sample" in options.stage:
         sample.make(lab, options.workers, SAMPLE)
 

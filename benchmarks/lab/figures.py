@@ -1,4 +1,4 @@
-"""The laboratory's two figures: what every method gained, and what the experts' losses add to few runs."""
+"""The laboratory's figures: what every method gained, what the experts' losses add to few runs, and what ranks of proxies are worth."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.lab.claims import Row
 from benchmarks.lab.judge import Verdict
 from benchmarks.lab.methods import OBJECTIVES
+from benchmarks.lab.store import Store
 
 # Colour-blind safe, and told apart in grey by their markers.
 _OURS, _THEIRS = "#0072b2", "#d55e00"
@@ -72,4 +73,30 @@ def features(rows: Sequence[Row], path: Path) -> None:
             ax.spines[["top", "right"]].set_visible(False)
         figure.axes[0].set_ylabel("rank correlation on unseen runs")
         figure.axes[-1].legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1, 0.4))
+        figure.savefig(path, metadata={"Date": None})
+
+
+def ranks(store: Store, path: Path) -> None:
+    """Draw the loss of final models against that of proxies of the same mixtures, with nothing repeated and with the natural amount of text."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    shown = (
+        ("fresh", "nothing repeated", "o", _OURS, _OURS),
+        ("large", "natural amount of text", "s", _THEIRS, "white"),
+    )
+    with rc_context({"svg.hashsalt": "mixfast", "font.size": 8}):
+        figure = Figure(figsize=(12, 2.9), layout="constrained")
+        for ax, (objective, metrics) in zip(figure.subplots(1, len(OBJECTIVES)), OBJECTIVES.items(), strict=True):
+            for kind, label, marker, colour, face in shown:
+                runs = store.runs(lambda row, kind=kind: row["kind"] == kind)
+                small, large = (
+                    [np.mean([store.metric(run, name) for name in metrics]) for run in names]
+                    for names in ([run.removeprefix(f"{kind}-") for run in runs], runs)
+                )
+                ax.plot(small, large, marker, ms=4, color=colour, mfc=face, mew=0.9, label=label)
+            ax.set(title=objective.removeprefix("target_"), xlabel="loss of the proxy")
+            ax.spines[["top", "right"]].set_visible(False)
+        figure.axes[0].set_ylabel("loss of the final model, nats per byte")
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
         figure.savefig(path, metadata={"Date": None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -49,12 +49,12 @@ class Laboratory:
         windows |= {name: round(NATURAL[name] * one) for name in LATER}
         return {name: count * self.scale.final.shape.window for name, count in windows.items()}
 
-    def region(self, *, capped: bool, domains: Sequence[str] = DOMAINS) -> mixfast.Region:
-        """Return what a final run allows: no token read more than 4 times, or anything."""
+    def region(self, *, capped: bool, max_epochs: float = MAX_EPOCHS) -> mixfast.Region:
+        """Return what a final run allows: no token read more than so many times, or anything."""
         budget = self.scale.final.windows * self.scale.final.shape.window
-        supply = {name: self.supply[name] for name in domains}
-        found = mixfast.Region.from_tokens(supply, budget, max_epochs=MAX_EPOCHS)
-        return found if capped else mixfast.Region(domains, prior=found.prior)
+        supply = {name: self.supply[name] for name in DOMAINS}
+        found = mixfast.Region.from_tokens(supply, budget, max_epochs=max_epochs)
+        return found if capped else mixfast.Region(DOMAINS, prior=found.prior)
 
     def expert(self, domain: str) -> dict[str, NDArray[np.float32]]:
         """Return an expert's log-likelihoods of the tokens of each set, (windows, T)."""

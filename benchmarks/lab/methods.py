@@ -22,6 +22,8 @@ BLOCK = 8
 """Tokens along which the block-wise table follows the experts' posterior."""
 KL = 0.05
 """Pull to the natural mixture that Olmix recommends."""
+WEAR, PASSES = 15.4, 32
+"""Repeats after which a token is worth 1/e of a new one (Muennighoff et al. 2023, arXiv:2305.16264), and the most epochs looked at."""
 FIRST, BATCH, ROUNDS = 16, 8, 2
 """Runs of the design that the iterated search begins with, runs of each round, and rounds."""
 
@@ -126,6 +128,28 @@ def _exact(block: int | None, kl: float = 0.0) -> Chooser:
     return choose
 
 
+def _within(epochs: float) -> Chooser:
+    def choose(evidence: Evidence, objective: str, _region: mixfast.Region) -> tuple[Any, int]:
+        return _exact(1)(evidence, objective, evidence.lab.region(capped=True, max_epochs=epochs))
+
+    return choose
+
+
+def _worn(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
+    """Every epoch of a domain is a column of its own, its probabilities scaled by what that epoch is worth: the first epochs are taken first."""
+    table = evidence.table(OBJECTIVES[objective], 1)
+    repeats = np.arange(PASSES - 1)
+    worth = np.array([1.0, *(WEAR * (np.exp(-repeats / WEAR) - np.exp(-(repeats + 1) / WEAR)))])
+    columns = (table.loglik[:, :, None] + np.log(worth)).reshape(len(table), -1)
+    names = [f"{name}, epoch {epoch}" for name in DOMAINS for epoch in range(1, PASSES + 1)]
+    worn = mixfast.ExpertTable.from_loglik(
+        columns.astype(np.float32), domains=names, group=table.group, group_names=table.group_names
+    )
+    one = dict(zip(names, np.repeat(region.prior, PASSES).tolist(), strict=True))
+    found = mixfast.solve(worn, mixfast.Region(names, cap=one), objective=evidence.per_byte(objective)).mixture
+    return found.align(names).weights.reshape(len(DOMAINS), PASSES).sum(axis=1), len(DOMAINS)
+
+
 def _law(law: str, *, features: bool = False, **options: Any) -> Chooser:
     def choose(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
         swarm = evidence.swarm.select(OBJECTIVES[objective])
@@ -162,7 +186,11 @@ METHODS: dict[str, Chooser] = {
     "mixfast, auto, KL": _law("auto", kl=KL),
     "mixfast, auto and MDE, KL": _law("auto", features=True, kl=KL),
     "mixfast, next runs": _next,
+    **{f"mixfast, tokens, {epochs} epochs": _within(epochs) for epochs in (2, 8)},
+    "mixfast, tokens, worn epochs": _worn,
 }
+# Their own caps stand in for those of the others.
+OWN_CAPS = tuple(name for name in METHODS if name.endswith("epochs"))
 # With caps everything; without them what the papers do, and its counterpart here.
 UNCAPPED = (
     "natural",
@@ -174,6 +202,7 @@ UNCAPPED = (
     "Olmix",
     "mixfast, auto",
     "mixfast, next runs",
+    *OWN_CAPS,
 )
 
 
@@ -184,7 +213,7 @@ def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:
     for capped in (True, False):
         region = evidence.lab.region(capped=capped)
         for method, choose in METHODS.items():
-            for objective in OBJECTIVES if capped or method in UNCAPPED else ():
+            for objective in OBJECTIVES if (method not in OWN_CAPS if capped else method in UNCAPPED) else ():
                 if one := have.get((capped, method, objective)):
                     found.append(one)
                     continue
