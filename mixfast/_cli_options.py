@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast import _cli_inputs as inputs
 from mixfast._cli_inputs import InputError
+from mixfast._wear import MEASURED
 
 if TYPE_CHECKING:
     from mixfast.designs import Design
@@ -52,6 +53,26 @@ def limits(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:DOMAINS:LOW..HIGH",
         action="append",
         help="limits on a group's sum, either end may be left out; domains by comma, * allowed",
+    )
+
+
+def check_wear(args: argparse.Namespace) -> None:
+    """Refuse a wear out of range, or without what it is counted by."""
+    inputs.positive("--wear", args.wear)
+    if args.wear is not None and (args.tokens is None or args.budget is None):
+        raise InputError("--wear counts how often tokens repeat: give --tokens and --budget")
+
+
+def wear(group: Any) -> None:
+    """Add how repeated tokens wear out."""
+    group.add_argument(
+        "--wear",
+        metavar="REPEATS",
+        type=checked(inputs.number),
+        nargs="?",
+        const=MEASURED,
+        help="count repeated tokens for less: after so many repeats a token is worth 1/e of a new one "
+        f"({MEASURED}, as measured by Muennighoff et al., if no number follows); needs --tokens and --budget",
     )
 
 

@@ -74,6 +74,7 @@ def add(commands: Any) -> None:
         "--objective", metavar="worst|NAME|NAME=WEIGHT", action="append", help="groups of a table or metrics of a law"
     )
     shared.pull(goal)
+    shared.wear(goal)
     work = report.add_argument_group("work")
     work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
     work.add_argument(
@@ -140,6 +141,9 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"{args.input}: runs need two files, RATIOS and METRICS, both csv")
     inputs.positive("--eps", args.eps)
     inputs.positive("--threads", args.threads)
+    shared.check_wear(args)
+    if args.wear is not None and args.metrics is not None:
+        raise InputError("--wear is for tables: a law says nothing of shares that are worth less")
     if not args.kl >= 0.0:
         raise InputError(f"--kl is {args.kl:g}, expected at least 0")
     if args.replicates is not None and args.replicates < 2:
@@ -181,7 +185,7 @@ def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str])
     files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names)
-    options: dict[str, Any] = {"kl": args.kl, "objective": objective, "threads": args.threads}
+    options: dict[str, Any] = {"kl": args.kl, "objective": objective, "wear": args.wear, "threads": args.threads}
     with shared.progress("solving"):
         solution = solver.solve(table, where, **options)
     parts.append(solution)

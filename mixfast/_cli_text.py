@@ -25,6 +25,8 @@ _WIDE, _TOO_WIDE = 0.05, 0.08
 _TRADE = -0.5
 # Below this a share is rounding of zero to whoever reads percentages.
 _NOTHING = 5e-6
+# A domain read more often than this is repeated in earnest.
+_REPEATED = 2.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,13 @@ def _certificate(answer: Answer) -> str:
         lines.append(
             ("", f"of which {solution.loss:.6f} loss and {solution.value - solution.loss:.6f} for the KL term")
         )
+    if solution.wear is not None:
+        lines.append(
+            (
+                "wear",
+                f"a token read {solution.wear:g} times more is worth 1/e of a new one; losses are of effective shares",
+            )
+        )
     lines.append(("gap", f"{solution.gap:.1e}: no allowed mixture is better by more than this"))
     lines.append(("status", solution.status))
     if answer.limited:
@@ -230,6 +239,10 @@ def _about_limits(answer: Answer) -> list[str]:
     more = len(answer.solution.shadow_prices) - len(steps)
     if more > 0:
         steps.append(f"{more} more limit{'s bind' if more > 1 else ' binds'}, each at a lower price")
+    if answer.solution.wear is None and max((answer.solution.epochs or {}).values(), default=0.0) > _REPEATED:
+        steps.append(
+            "repeated tokens count as much as new ones here: --wear counts them for less, and needs no hard limit (--max-epochs 32 --wear)"
+        )
     return steps
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -106,14 +106,14 @@ def holdout(
         mixtures.append(np.eye(table.n_domains)[k])
     stack = np.array(mixtures)
     objective = options.get("objective")
-    here, there = (_losses(part, objective, stack, solution._problem.threads) for part in (fit, held_out))
+    here, there = (_losses(part, objective, stack, solution._problem) for part in (fit, held_out))
     fitted = {"mixfast", "mixfast, no limits", "eg-paper"}
     rows = [HeldOutRow(n, float(a), float(b), n in fitted) for n, a, b in zip(names, here, there, strict=True)]
     return HeldOut(tuple(sorted(rows, key=lambda row: row.held_out_loss)), solution, (fit.n_rows, held_out.n_rows))
 
 
-def _losses(table: ExpertTable, objective: Any, mixtures: np.ndarray, threads: int) -> np.ndarray:
-    problem = Problem.of(table, None, 0.0, objective, 1e-8, 1, threads, None)
+def _losses(table: ExpertTable, objective: Any, mixtures: np.ndarray, like: Problem) -> np.ndarray:
+    problem = replace(Problem.of(table, None, 0.0, objective, 1e-8, 1, like.threads, None), wear=like.wear)
     if problem.worst:
         return np.max([group.losses(mixtures) for group in problem.group_objectives], axis=0)
     return problem.objective.losses(mixtures)

@@ -116,4 +116,8 @@ def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:
         return gradient
     # A row whose best expert is excluded and further ahead than exp reaches.
     table = table.to("cpu")
-    return reference.gradient(table.loglik, scale if weight is None else _device.host(weight), w)
+    own = scale if weight is None else _device.host(weight)
+    if problem.wear is None:
+        return reference.gradient(table.loglik, own, w)
+    share, slope, _ = problem.wear.worth(w)
+    return reference.gradient(table.loglik, own, share) * slope

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mixfast import _backend, _device
 from mixfast._newton import Limits
 from mixfast._objective import Columns, Objective, Regularised, RowObjective, SquaredError, Vector, row_objective
-from mixfast.errors import AlignmentError, InfeasibleError, TableError, listing
+from mixfast._wear import Wear, Worn
+from mixfast.errors import AlignmentError, InfeasibleError, RegionError, TableError, listing
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
 
@@ -38,6 +39,8 @@ class Problem:
     wide: bool | None = None
     # A torch device for work on a GPU, None for the CPU.
     device: Any = None
+    # How repeated tokens wear out, over all domains; None where they do not.
+    wear: Wear | None = None
 
     @classmethod
     def of(
@@ -51,6 +54,7 @@ class Problem:
         threads: int,
         start: Mapping[str, float] | NDArray[np.float64] | None,
         backend: str = "auto",
+        wear: float | None = None,
     ) -> Problem:
         """Check and align what the caller gave, and bring the table to where the work is to be done."""
         if not isinstance(table, ExpertTable):
@@ -68,7 +72,20 @@ class Problem:
         table, device = _placed(table, backend)
         shares = None if start is None else _start_shares(start, table.domains)
         worst, weight = _group_weights(objective, table.group_names)
-        return cls(table, region, float(kl), worst, weight, float(tol), int(max_iter), threads, shares, device=device)
+        worn = None if wear is None else _wear(wear, table, region)
+        return cls(
+            table,
+            region,
+            float(kl),
+            worst,
+            weight,
+            float(tol),
+            int(max_iter),
+            threads,
+            shares,
+            device=device,
+            wear=worn,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """What was given, without what was worked out from it: views of the table's memory do not travel."""
@@ -154,8 +171,8 @@ class Problem:
         wide: bool | None = None,
         window: slice | None = None,
     ) -> RowObjective:
-        """The rows (of a window) with these weights, on the CPU or on the device of the problem."""
-        return row_objective(
+        """The rows (of a window) with these weights, on the CPU or on the device of the problem; repeats wear out."""
+        rows = row_objective(
             self.table,
             weight,
             scale,
@@ -165,6 +182,10 @@ class Problem:
             wide=wide,
             window=window,
         )
+        return self.worn(rows, usable)
+
+    def worn(self, rows: RowObjective, usable: Columns | None) -> RowObjective:
+        return rows if self.wear is None else Worn(rows, self.wear.restrict(usable))
 
     def regularised(self, base: Objective) -> Objective:
         if self.kl == 0.0:
@@ -284,6 +305,20 @@ def _placed(table: ExpertTable, backend: str) -> tuple[ExpertTable, Any]:
     if table.kind != "ce" or table.nbytes <= _device.room(device):
         table = table._moved(device)
     return table, device
+
+
+def _wear(repeats: float, table: ExpertTable, region: Region | None) -> Wear:
+    if not (math.isfinite(repeats) and repeats > 0.0):
+        raise ValueError(f"wear is {repeats}, expected a number of repeats above 0")
+    if table.kind != "ce":
+        raise ValueError(
+            "wear is for tables of log-likelihoods: predictions of a share that is worth less have no meaning"
+        )
+    if region is None or region.available is None or region.target_tokens is None:
+        raise RegionError(
+            "wear needs to know how often a mixture repeats each domain: give a region with token counts (Region.from_tokens)"
+        )
+    return Wear(region.available / region.target_tokens, float(repeats))
 
 
 def _start_shares(start: Mapping[str, float] | NDArray[np.float64], domains: tuple[str, ...]) -> Vector:

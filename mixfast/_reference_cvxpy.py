@@ -37,6 +37,7 @@ def solve_cvxpy(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
+    wear: float | None = None,
     solver: str = "CLARABEL",
     options: Mapping[str, Any] | None = None,
 ) -> ConicSolution:
@@ -52,6 +53,8 @@ def solve_cvxpy(
     kl : float, nats
         Strength of the pull to ``region.prior``.
     objective : None, "worst", or dict of group name to weight
+    wear : float, optional
+        As in `mixfast.solve`; the region has token counts.
     solver : str
         Any conic solver installed for cvxpy: CLARABEL, ECOS, SCS (no squared error or cross entropy for QP solvers).
     options : mapping
@@ -60,7 +63,8 @@ def solve_cvxpy(
     Returns
     -------
     ConicSolution
-        ``value`` is recomputed here at the weights returned; these may miss the region by the solver's tolerance.
+        ``value`` is recomputed here at the weights returned (with `wear` it is the solver's); these may miss the region by the
+        solver's tolerance.
 
     Raises
     ------
@@ -82,7 +86,14 @@ def solve_cvxpy(
     for row, lower, upper in zip(region.bound_rows, region.bound_lower, region.bound_upper, strict=True):
         limits += [row @ w >= lower] if np.isfinite(lower) else []
         limits += [row @ w <= upper] if np.isfinite(upper) else []
-    losses = [_cvxpy_loss(cp, w, rows, np.asarray(region.cap) > 0) for rows in group_rows(table)]
+    worth = w
+    if wear is not None:
+        epoch = np.asarray(region.available) / region.target_tokens
+        fresh, more = cp.Variable(region.n_domains), cp.Variable(region.n_domains)
+        limits += [w == fresh + more, fresh >= 0, fresh <= epoch, more >= 0]
+        unit = wear * np.where(epoch > 0, epoch, 1.0)
+        worth = fresh + cp.multiply(unit, 1 - cp.exp(-cp.multiply(1 / unit, more)))
+    losses = [_cvxpy_loss(cp, worth, rows, np.asarray(region.cap) > 0) for rows in group_rows(table)]
     pull = 0.0
     if kl:
         has = region.prior > 0
@@ -112,6 +123,8 @@ def solve_cvxpy(
         duals = np.array([max(float(np.sum(limit.dual_value)), 0.0) for limit in worst])
         shares = duals / duals.sum()
     value = total_value(table, weights, prior=region.prior, kl=kl, objective=objective)
+    if wear is not None:
+        value = float(problem.value)
     solver_seconds = float(problem.solver_stats.solve_time or np.nan)
     return ConicSolution(weights, value, problem.status, shares, solver, seconds, solver_seconds)
 

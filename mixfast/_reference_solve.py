@@ -8,12 +8,12 @@ import numpy as np
 
 from mixfast import reference
 from mixfast._newton import Minimum, minimise
-from mixfast._objective import Columns, Objective, Sums, Vector
+from mixfast._objective import Columns, RowObjective, Sums, Vector
 from mixfast._problem import Problem
 from mixfast.errors import BackendError
 
 
-class _Rows(Objective):
+class _Rows(RowObjective):
     """Cross-entropy over all rows by `reference.row_pass`; never samples."""
 
     def __init__(self, problem: Problem) -> None:
@@ -21,6 +21,7 @@ class _Rows(Objective):
         values = values if problem.usable is None else values[:, problem.usable]
         weight, scale = problem._row_weights()
         self.rows, self.columns = values.shape
+        self.scale, self.shift = scale, True
         self.offset = values.max(axis=1)
         self.prob = np.exp(values - self.offset[:, None])
         self.weight = np.full(self.rows, scale) if weight is None else weight
@@ -38,6 +39,10 @@ def solve_reference(problem: Problem) -> tuple[Minimum, Vector, float]:
         raise BackendError(
             'backend="reference" solves weighted objectives; for "worst" use mixfast.reference.solve_cvxpy'
         )
-    objective = problem.objective if problem.table.kind == "mse" else problem.regularised(_Rows(problem))
+    objective = (
+        problem.objective
+        if problem.table.kind == "mse"
+        else problem.regularised(problem.worn(_Rows(problem), problem.usable))
+    )
     minimum = minimise(objective, problem.limits, problem.first, tol=problem.tol, max_iter=problem.max_iter)
     return minimum, problem.group_weight, perf_counter() - began

@@ -123,6 +123,8 @@ class Answer:
     @property
     def unit(self) -> str:
         """The unit of the value."""
+        if isinstance(self.source, Solution) and self.source.wear is not None:
+            return f"{replace(self, source=None, judge=self.source._problem.table).unit}, of effective shares (wear {self.source.wear:g})"
         table = self.source._problem.table if isinstance(self.source, Solution) else self.judge
         if isinstance(table, ExpertTable):
             if table.kind == "mse":

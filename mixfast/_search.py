@@ -31,6 +31,8 @@ _AVERAGED = 64
 _APART = 0.02
 # RegMix's simulation.
 _DRAWS, _BEST = 100_000, 128
+# So often as many are drawn, at most, until that many are inside the region.
+_BATCHES = 50
 # Step sizes end here.
 _LEAST_STEP = 1e-9
 
@@ -199,25 +201,32 @@ def _descend(region: Region, score: Score, slope: Slope, points: Matrix, values:
 def regmix(region: Region, score: Score, seed: int, clock: Callable[[], float]) -> Found:
     """RegMix's simulation: the mean of the best 128 of 100 000 mixtures drawn from Dirichlet(prior) with numpy's old generator.
 
-    Limits of the region, which the paper does not have, reject what breaks them. Domains whose share is fixed have it in every draw:
-    the others of a Dirichlet vector, given some, are distributed as a smaller Dirichlet vector over what these leave.
+    Limits of the region, which the paper does not have, reject what breaks them, and as many are drawn as it takes (within reason) to
+    have 100 000 that are allowed. Domains whose share is fixed have it in every draw: the others of a Dirichlet vector, given some, are
+    distributed as a smaller Dirichlet vector over what these leave.
     """
     alpha = region.prior
     fixed = region.floor >= region.cap
-    draws = np.where(fixed, region.floor, 0.0) * np.ones((_DRAWS, 1))
     # A domain of prior 0 never has a share.
     has = (alpha > 0.0) & ~fixed
-    if has.any():
-        left = 1.0 - region.floor[fixed].sum() if fixed.any() else 1.0
-        draws[:, has] = left * np.random.RandomState(seed).dirichlet(alpha[has], _DRAWS)
-    keep = ((draws <= region.cap) & (draws >= region.floor)).all(axis=1)
-    if region.bounds:
-        activity = draws @ region.bound_rows.T
-        keep &= ((activity >= region.bound_lower) & (activity <= region.bound_upper)).all(axis=1)
-    draws = draws[keep]
+    left = 1.0 - region.floor[fixed].sum() if fixed.any() else 1.0
+    generator = np.random.RandomState(seed)
+    kept: list[Matrix] = []
+    for _ in range(_BATCHES):
+        draws = np.where(fixed, region.floor, 0.0) * np.ones((_DRAWS, 1))
+        if has.any():
+            draws[:, has] = left * generator.dirichlet(alpha[has], _DRAWS)
+        keep = ((draws <= region.cap) & (draws >= region.floor)).all(axis=1)
+        if region.bounds:
+            activity = draws @ region.bound_rows.T
+            keep &= ((activity >= region.bound_lower) & (activity <= region.bound_upper)).all(axis=1)
+        kept.append(draws[keep])
+        if sum(map(len, kept)) >= _DRAWS:
+            break
+    draws = np.concatenate(kept)[:_DRAWS]
     if not len(draws):
         raise InfeasibleError(
-            f"none of {_DRAWS:,} mixtures drawn around the prior is inside the region, whose limits RegMix's simulation does not "
+            f"none of {_BATCHES * _DRAWS:,} mixtures drawn around the prior is inside the region, whose limits RegMix's simulation does not "
             "know: use method='search' (or 'auto')"
         )
     scores = score(draws)

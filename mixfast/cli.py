@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         help="groups not named count 0; default: all alike",
     )
     shared.pull(goal)
+    shared.wear(goal)
     work = solve.add_argument_group("work")
     work.add_argument(
         "--tol", metavar="NATS", type=shared.checked(inputs.number), default=1e-8, help="gap to reach (default 1e-8)"
@@ -222,7 +223,7 @@ def _solve(args: argparse.Namespace) -> int:
     # Everything that can be refused is, before the work begins.
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names)
-    options = {"kl": args.kl, "objective": objective, "tol": args.tol, "threads": args.threads}
+    options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
     answer = answer_of(table, where, options, args)
     held_out = None
     if args.held_out is not None:
@@ -244,6 +245,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
     inputs.positive("--tol", args.tol)
     inputs.positive("--eps", args.eps)
     inputs.positive("--threads", args.threads)
+    shared.check_wear(args)
     if not (math.isfinite(args.kl) and args.kl >= 0.0):
         raise InputError(f"--kl is {args.kl:g}, expected nats of at least 0")
     if args.replicates < 2:

@@ -59,7 +59,7 @@ def propose(
         Weight of the KL divergence to the region's prior, in the unit of the objective. Olmix recommends 0.05.
     method : {"auto", "exact", "search", "regmix"}
         "exact" needs metrics that are convex (log-linear or linear laws) and ends with a certificate. "search" is for all laws. "regmix"
-        is that paper's simulation: the mean of the best 128 of 100 000 draws. "auto" is exact where it can be.
+        is that paper's simulation: the mean of the best 128 of 100 000 draws that the region allows. "auto" is exact where it can be.
     seed : int, default 0
         Of the search and the simulation; an exact solve has nothing random.
     tolerance : float or mapping of metric to float, optional

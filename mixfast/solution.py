@@ -76,6 +76,8 @@ class Solution:
         The limits that bind, dearest first.
     epochs : dict of str to float, or None
         Passes over each domain's tokens that the mixture implies; None where the token counts are not known.
+    wear : float or None
+        As given to `solve`; the losses are then those of effective shares.
     trace : tuple of Step
         Rows looked at, domains in play, value, gap and seconds of each step.
     seconds : float
@@ -120,6 +122,11 @@ class Solution:
             return None
         available = dict(zip(region.domains, region.available.tolist(), strict=True))
         return self.mixture.epochs(available, region.target_tokens)
+
+    @property
+    def wear(self) -> float | None:
+        """Repeats after which a token was counted for 1/e of a new one; None where repeats count as new."""
+        return None if self._problem.wear is None else self._problem.wear.repeats
 
     @cached_property
     def multipliers(self) -> Multipliers:
@@ -216,6 +223,7 @@ class Solution:
             "group_losses": self.group_losses,
             "group_weights": self.group_weights,
             "epochs": self.epochs,
+            "wear": self.wear,
             "shadow_prices": [vars(price) for price in self.shadow_prices],
             "seconds": self.seconds,
             "backend": self.backend,

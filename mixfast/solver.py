@@ -41,6 +41,7 @@ def solve(
     method: str = "auto",
     backend: str = "auto",
     start: Mapping[str, float] | NDArray[np.float64] | None = None,
+    wear: float | None = None,
     threads: int | None = None,
     max_iter: int = 200,
 ) -> Solution:
@@ -70,6 +71,11 @@ def solve(
         copy), or streams it in every sweep where it does not fit. "reference" computes in plain numpy, slowly.
     start : Mixture, dict or (K,) array, optional
         Where to start; near the answer it saves steps. It is projected on the region.
+    wear : float, optional
+        Repeated tokens are worth less than new ones: a domain read w / u times, u the share that one epoch of it fills, counts as the
+        share ``u + u wear (1 - exp(-(w/u - 1) / wear))``. 15.4 is what Muennighoff et al. measured: repeats after which a token is worth
+        1/e of a new one. Needs token counts; caps hold as well, so let the region allow more epochs where wear is to decide. The
+        loss is then that of the effective shares; the problem stays convex and the gap a proof. For log-likelihoods.
     threads : int, optional
         CPU threads; MIXFAST_NUM_THREADS, or all available up to 16, by default. The answer is the same for any number.
     max_iter : int, default 200
@@ -83,6 +89,8 @@ def solve(
     ------
     AlignmentError
         Region and table name different domains.
+    RegionError
+        `wear` without token counts.
     TableError, ValueError
         An objective that names unknown groups, or numbers out of range.
     BackendError
@@ -100,7 +108,8 @@ def solve(
 
     References
     ----------
-    Thudi et al., "MixMin: Finding Data Mixtures via Convex Minimization" (arXiv 2502.10510).
+    Thudi et al., "MixMin: Finding Data Mixtures via Convex Minimization" (arXiv 2502.10510). Muennighoff et al., "Scaling
+    Data-Constrained Language Models" (arXiv 2305.16264), for `wear`.
 
     Examples
     --------
@@ -115,7 +124,9 @@ def solve(
         raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}")
     if backend not in _BACKENDS:
         raise ValueError(f"backend is {backend!r}, expected one of {', '.join(_BACKENDS)}")
-    problem = Problem.of(table, region, kl, objective, tol, max_iter, _backend.thread_count(threads), start, backend)
+    problem = Problem.of(
+        table, region, kl, objective, tol, max_iter, _backend.thread_count(threads), start, backend, wear
+    )
     if method == "eg-paper":
         return _eg_paper(problem)
     if backend == "reference":

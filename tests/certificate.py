@@ -68,6 +68,7 @@ def check(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
+    wear: float | None = None,
     tol: float = 1e-7,
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
@@ -84,6 +85,7 @@ def check(
         solution,
         kl=kl,
         objective=objective,
+        wear=wear,
         tol=tol,
         feasible_tol=feasible_tol,
         multipliers=multipliers,
@@ -100,6 +102,7 @@ def inspect(
     *,
     kl: float = 0.0,
     objective: Mapping[str, float] | str | None = None,
+    wear: float | None = None,
     tol: float = 1e-7,
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
@@ -113,7 +116,15 @@ def inspect(
     if not violation <= feasible_tol:
         bad.append(f"infeasible: violation {violation:.3g} > {feasible_tol:.1g} ({limits.worst_offender(w)})")
 
-    losses, gradients = reference.group_pass(table, w)
+    worth, slopes = w, np.ones(w.size)
+    if wear is not None:
+        # The first epoch of a domain counts whole, every later one less: (1 - exp(-r / wear)) of wear epochs after r repeats.
+        epoch = region.align(table.domains).available / region.target_tokens
+        repeats = np.maximum(w / np.where(epoch > 0, epoch, 1.0) - 1.0, 0.0)
+        worth = np.where(repeats > 0, epoch + epoch * wear * -np.expm1(-repeats / wear), w)
+        slopes = np.exp(-repeats / wear)
+    losses, gradients = reference.group_pass(table, worth)
+    gradients = gradients * slopes
     pull = kl * reference.kl_divergence(w, limits.prior) if kl else 0.0
     worst = isinstance(objective, str)
     if worst:

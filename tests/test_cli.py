@@ -355,6 +355,22 @@ def test_the_models_of_the_demo_were_trained_on_what_it_finds():
         )
 
 
+def test_wear_counts_repeats_for_less(run, solved, folder):
+    (folder / "few.yaml").write_text("web: 6M\ncode_c: 1M\ncode_py: 1M\nbooks: 3M\n")
+    limits = ("--tokens", "few.yaml", "--budget", "10M", "--max-epochs", "100")
+    free, worn = solved("plain.npz", *limits), solved("plain.npz", *limits, "--wear")
+    assert free["wear"] is None
+    assert worn["wear"] == 15.4
+    assert worn["value"] > free["value"]
+    assert max(worn["epochs"].values()) < max(free["epochs"].values())
+    assert solved("plain.npz", *limits, "--wear", "2")["value"] > worn["value"]
+    assert "effective shares" in run("solve", "plain.npz", *limits, "--wear")[1]
+    assert "--wear" in run("solve", "plain.npz", *limits)[1]
+    for options, words in ((("--wear",), "--tokens and --budget"), ((*limits, "--wear", "0"), "above 0")):
+        status, _, err = run("solve", "plain.npz", *options)
+        assert (status, words in err) == (2, True)
+
+
 # What is refused.
 
 

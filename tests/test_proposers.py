@@ -595,6 +595,14 @@ def test_regmix_is_the_mean_of_the_best_draws():
     proposal = propose(law, region, method="regmix", seed=42)
     assert proposal.status == "searched"
     np.testing.assert_allclose(proposal.mixture.weights, best, rtol=1e-12)
+    # Limits reject draws, and others are drawn in their place.
+    capped = region.replace(cap={"d0": 0.2, "d1": 0.4})
+    more = np.random.RandomState(42)
+    draws = np.concatenate([more.dirichlet(region.prior, 100_000) for _ in range(12)])
+    draws = draws[(draws <= capped.cap).all(axis=1)][:100_000]
+    assert len(draws) == 100_000
+    best = draws[np.argsort(law.predict(draws).mean(axis=1), kind="stable")[:128]].mean(axis=0)
+    np.testing.assert_allclose(propose(law, capped, method="regmix", seed=42).mixture.weights, best, rtol=1e-12)
     with pytest.raises(InfeasibleError, match="search"):
         propose(law, region.replace(bounds={("d3",): (0.1, 0.1)}), method="regmix")
 

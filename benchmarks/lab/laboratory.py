@@ -83,7 +83,7 @@ class Laboratory:
         left = {job.run: job for job in jobs if job.run not in self.store or self._tableless(job)}
         groups = [
             tuple(same[i : i + self.scale.together])
-            for recipe in ("proxy", "final", "fresh")
+            for recipe in ("proxy", "judge", "final", "fresh")
             for expert in (True, False)
             if (same := [job for job in left.values() if job.recipe == recipe and (job.kind == "expert") is expert])
             for i in range(0, len(same), self.scale.together)

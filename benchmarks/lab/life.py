@@ -28,7 +28,7 @@ UPDATES: tuple[tuple[str, reuse.Change], ...] = (
     ("split code in two", reuse.Partition("code", ["code_c", "code_rust"])),
 )
 KL, FAINT, SEEDS = 0.01, 2e-7, 3
-"""Pull to the natural mixture; penalty of our law, as in `benchmarks.lifecycle`; seeds of the models that judge."""
+"""Pull to the natural mixture and penalty of the log-linear law, as in `benchmarks.lifecycle`, of all ways; seeds of the models that judge."""
 
 
 class Life:
@@ -91,19 +91,19 @@ def texts(shares: Mapping[str, float]) -> mixfast.Mixture:
 
 
 def recomputation(life: Life) -> list[mixfast.Mixture]:
-    """Train a new swarm of 3 (m + 1) runs at every update."""
+    """Train a new swarm of 3 (m + 1) runs at every update; the law is the same in all ways."""
     found = []
     for number in range(len(UPDATES) + 1):
         region = life.region(after(number))
         swarm = mixfast.design(region, seed=number)
         runs = _first(life) if number == 0 else life.measured(swarm.ratios, swarm.domains, f"{number}-")
-        found.append(_propose(runs, region, 0.0))
+        found.append(_propose(runs, region))
     return found
 
 
 def frozen(life: Life) -> list[mixfast.Mixture]:
     """Keep the ratios of what a change leaves alone: Olmix's full reuse."""
-    found = [_propose(_first(life), life.region(START), 0.0)]
+    found = [_propose(_first(life), life.region(START))]
     for number, (_, change) in enumerate(UPDATES, 1):
         plan = reuse.full(found[-1], [change], life.region(after(number)))
         if len(plan.region.domains) == 1:
@@ -111,7 +111,7 @@ def frozen(life: Life) -> list[mixfast.Mixture]:
             continue
         drawn = mixfast.design(plan.sampling, plan.runs, seed=number)
         new = life.measured(plan.expand_rows(drawn.ratios, drawn.domains), plan.part.full.domains, f"{number}-")
-        found.append(plan.expand(_propose(plan.collapse_swarm(new), plan.region, 0.0)))
+        found.append(plan.expand(_propose(plan.collapse_swarm(new), plan.region)))
     return found
 
 
@@ -161,7 +161,7 @@ def live(lab: Laboratory, workers: int, path: Path) -> str:
         life = Life(lab, way, workers)
         found = follow(life)[1:]
         jobs = [
-            Job(f"life-{way}-judged-{number}-s{seed}", "judge", "proxy", texts(dict(mixture.as_dict())), seed)
+            Job(f"life-{way}-judged-{number}-s{seed}", "judge", "judge", texts(dict(mixture.as_dict())), seed)
             for number, mixture in enumerate(found, 1)
             for seed in range(1, SEEDS + 1)
         ]
@@ -192,8 +192,8 @@ def _first(life: Life) -> mixfast.Swarm:
     return Life(life.lab, "start", life.workers).measured(drawn.ratios, drawn.domains, "0-")
 
 
-def _propose(runs: mixfast.Swarm, region: mixfast.Region, penalty: float) -> mixfast.Mixture:
-    return mixfast.propose(mixfast.fit(runs, LogLinear(penalty=penalty), folds=0), region, kl=KL).mixture
+def _propose(runs: mixfast.Swarm, region: mixfast.Region) -> mixfast.Mixture:
+    return mixfast.propose(mixfast.fit(runs, LogLinear(penalty=FAINT), folds=0), region, kl=KL).mixture
 
 
 def _over(plan: reuse.Reuse, collapsed: designs.Design, runs: mixfast.Swarm) -> designs.Design:

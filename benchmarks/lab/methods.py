@@ -21,9 +21,9 @@ OBJECTIVES = {**{name: (name,) for name in TARGETS}, "mean": VALIDATION}
 BLOCK = 8
 """Tokens along which the block-wise table follows the experts' posterior."""
 KL = 0.05
-"""Pull to the natural mixture that Olmix recommends."""
+"""Pull to the natural mixture, nats per byte. Olmix recommends this number for its losses in bits."""
 WEAR, PASSES = 15.4, 32
-"""Repeats after which a token is worth 1/e of a new one (Muennighoff et al. 2023, arXiv:2305.16264), and the most epochs looked at."""
+"""Repeats after which a token is worth 1/e of a new one (Muennighoff et al. 2023, arXiv:2305.16264), and a cap that is none."""
 FIRST, BATCH, ROUNDS = 16, 8, 2
 """Runs of the design that the iterated search begins with, runs of each round, and rounds."""
 
@@ -135,25 +135,23 @@ def _within(epochs: float) -> Chooser:
     return choose
 
 
-def _worn(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
-    """Every epoch of a domain is a column of its own, its probabilities scaled by what that epoch is worth: the first epochs are taken first."""
-    table = evidence.table(OBJECTIVES[objective], 1)
-    repeats = np.arange(PASSES - 1)
-    worth = np.array([1.0, *(WEAR * (np.exp(-repeats / WEAR) - np.exp(-(repeats + 1) / WEAR)))])
-    columns = (table.loglik[:, :, None] + np.log(worth)).reshape(len(table), -1)
-    names = [f"{name}, epoch {epoch}" for name in DOMAINS for epoch in range(1, PASSES + 1)]
-    worn = mixfast.ExpertTable.from_loglik(
-        columns.astype(np.float32), domains=names, group=table.group, group_names=table.group_names
-    )
-    one = dict(zip(names, np.repeat(region.prior, PASSES).tolist(), strict=True))
-    found = mixfast.solve(worn, mixfast.Region(names, cap=one), objective=evidence.per_byte(objective)).mixture
-    return found.align(names).weights.reshape(len(DOMAINS), PASSES).sum(axis=1), len(DOMAINS)
+def _worn(kl: float = 0.0) -> Chooser:
+    def choose(evidence: Evidence, objective: str, _region: mixfast.Region) -> tuple[Any, int]:
+        table, region = (
+            evidence.table(OBJECTIVES[objective], 1),
+            evidence.lab.region(capped=True, max_epochs=PASSES),
+        )
+        found = mixfast.solve(table, region, kl=kl, objective=evidence.per_byte(objective), wear=WEAR)
+        return found.mixture, len(DOMAINS)
+
+    return choose
 
 
 def _law(law: str, *, features: bool = False, **options: Any) -> Chooser:
     def choose(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
         swarm = evidence.swarm.select(OBJECTIVES[objective])
-        known = mde.features(evidence.table(OBJECTIVES[objective], 1), swarm) if features else None
+        # As in the paper, the ensemble's losses on all sets, whatever the objective.
+        known = mde.features(evidence.table((*VALIDATION, *TARGETS), 1), swarm) if features else None
         fitted = mixfast.fit(swarm, law, features=known, folds=5 if law == "auto" else 0)
         return mixfast.propose(fitted, region, **options).mixture, len(swarm) + features * len(DOMAINS)
 
@@ -176,7 +174,7 @@ METHODS: dict[str, Chooser] = {
     "mixfast, tokens, KL": _exact(1, KL),
     "mixfast, posterior of 8, KL": _exact(BLOCK, KL),
     "RegMix": _law("lightgbm", method="regmix"),
-    "Olmix": _law("log_linear", kl=KL),
+    "Olmix": _law("log_linear", kl=KL * math.log(2)),
     "Olmix, no KL": _law("log_linear"),
     "MDE, ridge": _law("linear", features=True),
     "MDE, GP": _law("gp", features=True),
@@ -187,10 +185,11 @@ METHODS: dict[str, Chooser] = {
     "mixfast, auto and MDE, KL": _law("auto", features=True, kl=KL),
     "mixfast, next runs": _next,
     **{f"mixfast, tokens, {epochs} epochs": _within(epochs) for epochs in (2, 8)},
-    "mixfast, tokens, worn epochs": _worn,
+    "mixfast, tokens, wear": _worn(),
+    "mixfast, tokens, wear, KL": _worn(KL),
 }
 # Their own caps stand in for those of the others.
-OWN_CAPS = tuple(name for name in METHODS if name.endswith("epochs"))
+OWN_CAPS = tuple(name for name in METHODS if name.endswith("epochs") or ", wear" in name)
 # With caps everything; without them what the papers do, and its counterpart here.
 UNCAPPED = (
     "natural",

@@ -45,8 +45,8 @@ class Scale:
     """Proxy runs of the swarm."""
 
     def recipe(self, name: str) -> Recipe:
-        """Return "proxy", "final", or "fresh": a final model that finds all the text there is, not only the natural amount."""
-        return {"proxy": self.proxy, "final": self.final, "fresh": self.final}[name]
+        """Return a recipe: "proxy", "final", "judge" (a proxy scored on what final models are scored on), "fresh" (a final model that finds all text)."""
+        return {"proxy": self.proxy, "judge": self.proxy, "final": self.final, "fresh": self.final}[name]
 
 
 CPU = Scale(

@@ -1,0 +1,179 @@
+"""Repeats that wear out: the same optimum as a conic solver finds, with a certificate, prices and all that is built on a solve."""
+
+import itertools
+
+import numpy as np
+import pytest
+from certificate import check
+
+from mixfast import ExpertTable, Region, reference, solve
+from mixfast._wear import Wear, Worn
+from mixfast.errors import RegionError
+from mixfast.solver import bootstrap, holdout, path
+
+NAMES = ("web", "code", "books", "maths", "wiki")
+TOKENS = dict(zip(NAMES, (700, 150, 100, 30, 20), strict=True))
+
+
+def table(rows=400, seed=0, groups=1, **options):
+    rng = np.random.default_rng(seed)
+    source = rng.choice(5, size=rows, p=[0.1, 0.1, 0.2, 0.25, 0.35])
+    loglik = rng.normal(-6.0, 1.0, size=(rows, 5))
+    loglik[np.arange(rows), source] += 2.5
+    return ExpertTable.from_loglik(loglik, domains=NAMES, group=np.arange(rows) % groups, **options)
+
+
+def region(**limits):
+    return Region.from_tokens(TOKENS, 1000, max_epochs=limits.pop("max_epochs", 1000), **limits)
+
+
+def solved(data, where, **options):
+    """A solution that an independent check of the conditions of optimality has passed."""
+    solution = solve(data, where, **options)
+    told = {key: options[key] for key in ("kl", "objective", "wear") if key in options}
+    check(data, where, solution, **told, tol=1e-7)
+    assert solution.status == "optimal"
+    return solution
+
+
+@pytest.mark.parametrize("repeats", [0.3, 2.0, 15.4])
+@pytest.mark.parametrize("kl", [0.0, 0.1])
+def test_the_optimum_is_that_of_a_conic_solver(repeats, kl):
+    data = table(rows=150, groups=2)
+    for where in (
+        region(),
+        region(max_epochs=3),
+        region(bounds={"text": (["web", "wiki"], 0.3, 0.5)}, floor={"web": 0.1}),
+    ):
+        found = solved(data, where, kl=kl, wear=repeats)
+        conic = reference.solve_cvxpy(data, where, kl=kl, wear=repeats)
+        assert found.value == pytest.approx(conic.value, abs=2e-7)
+        np.testing.assert_allclose(found.mixture.weights, conic.weights, atol=2e-3)
+
+
+def test_the_worst_group_and_squares_of_weights():
+    data = table(groups=3)
+    for objective in ("worst", {"group_0": 1.0, "group_2": 3.0}):
+        found = solved(data, region(), wear=2.0, objective=objective)
+        conic = reference.solve_cvxpy(data, region(), wear=2.0, objective=objective)
+        assert found.value == pytest.approx(conic.value, abs=3e-7)
+
+
+def test_wear_lies_between_no_repeats_and_endless_ones():
+    data = table()
+    epochs = [max(solved(data, region(), wear=repeats).epochs.values()) for repeats in (0.1, 1.0, 15.4, 1e9)]
+    assert epochs == sorted(epochs)
+    free, endless = solved(data, region()), solved(data, region(), wear=1e12)
+    assert endless.value == pytest.approx(free.value, abs=1e-8)
+    assert max(free.epochs.values()) == pytest.approx(epochs[-1], abs=0.05)
+    # With nothing to be had from repeats the natural mixture is what is left: all tokens once.
+    least = solved(data, region(), wear=1e-4)
+    assert least.mixture.total_variation(region().prior) < 1e-3
+    losses = [solved(data, region(), wear=repeats).loss for repeats in (0.1, 1.0, 15.4)]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_slopes_and_curves_are_those_of_the_shares():
+    wear = Wear(np.array([0.3, 0.1, 0.05, 0.0]), 2.0)
+    for w in (np.array([0.2, 0.3, 0.5, 0.0]), np.array([0.31, 0.05, 0.64, 0.0])):
+        step = 1e-6
+        ahead, behind, here = (wear.worth(w + d) for d in (step, -step, 0.0))
+        np.testing.assert_allclose((ahead.share - behind.share) / (2 * step), here.slope, atol=1e-8)
+        np.testing.assert_allclose((ahead.slope - behind.slope) / (2 * step), here.curve, atol=1e-7)
+
+
+def test_large_tables_sample_and_work_on_few_domains_at_a_time():
+    rng = np.random.default_rng(3)
+    names = [f"d{k}" for k in range(150)]
+    loglik = rng.normal(-3.0, 1.0, size=(40_000, 150)).astype(np.float32)
+    loglik[np.arange(40_000), rng.integers(0, 12, 40_000)] += 2.0
+    where = Region.from_tokens({name: 10 + k for k, name in enumerate(names)}, 9_000, max_epochs=100)
+    found = solved(ExpertTable.from_loglik(loglik, domains=names), where, wear=5.0)
+    assert max(found.epochs.values()) > 2.5
+
+
+def test_what_is_built_on_a_solve_wears_too():
+    data = table(rows=1200, groups=2, sequence=np.arange(1200) // 4)
+    where = region(max_epochs=20)
+    found = solved(data, where, wear=3.0)
+    # Ranges: both ends were computed, under wear.
+    for low, high in found.ranges(1e-3).values():
+        assert low < high
+    draws = bootstrap(data, where, solution=found, replicates=40)
+    assert draws.error < 0.2
+    for name, (low, high) in draws.intervals.items():
+        assert low - 0.02 <= found.mixture[name] <= high + 0.02
+    # Groups and held-out losses are of effective shares.
+    worth = Wear(where.available / where.target_tokens, 3.0).worth(found.mixture.weights).share
+    assert [found.group_losses[name] for name in data.group_names] == pytest.approx(
+        reference.group_pass(data, worth)[0].tolist(), abs=1e-9
+    )
+    best = holdout(data, where, wear=3.0).rows
+    assert {row.name for row in best} >= {"mixfast", "uniform", "eg-paper"}
+    fitted = {row.name: row.fit_loss for row in best}
+    assert fitted["mixfast"] < min(fitted["uniform"], fitted["prior"], fitted["eg-paper"])
+    assert found.unconstrained.value <= found.value + 1e-8
+    one, two = path(data, where, kl=[0.0, 0.1], wear=3.0)
+    assert one.value == pytest.approx(found.value, abs=1e-8)
+    assert two.mixture.total_variation(where.prior) < one.mixture.total_variation(where.prior)
+
+
+def test_prices_are_what_limits_cost_under_wear():
+    data, step = table(), 1e-4
+    where = region(max_epochs=5)
+    found = solved(data, where, wear=4.0)
+    price = next(one for one in found.shadow_prices if one.limit == "cap")
+    caps = dict(zip(NAMES, where.cap.tolist(), strict=True))
+    caps[price.name] += step
+    loosened = solve(data, region(cap=caps), wear=4.0, tol=1e-11)
+    assert (found.value - loosened.value) / step == pytest.approx(price.price, rel=0.02)
+
+
+def test_backends_and_orders_agree():
+    data = table(groups=2)
+    found = solved(data, region(), wear=2.0)
+    slow = solve(data, region(), wear=2.0, backend="reference")
+    assert slow.value == pytest.approx(found.value, abs=1e-8)
+    turned = Region.from_tokens(dict(reversed(TOKENS.items())), 1000, max_epochs=1000)
+    assert solve(data, turned, wear=2.0).value == pytest.approx(found.value, abs=1e-12)
+    wide = ExpertTable.from_loglik(np.tile(data.loglik, (400, 1)).astype(np.float32), domains=NAMES)
+    assert solved(wide, region(), wear=2.0).value == pytest.approx(found.value, abs=1e-6)
+
+
+def test_domains_without_tokens_stay_out():
+    none = TOKENS | {"maths": 0}
+    found = solve(table(), Region.from_tokens(none, 1000, max_epochs=1000), wear=2.0)
+    assert found.mixture["maths"] == 0.0
+    assert found.status == "optimal"
+
+
+def test_bad_input_says_what_is_wrong():
+    data = table()
+    with pytest.raises(RegionError, match="token counts"):
+        solve(data, wear=15.4)
+    with pytest.raises(RegionError, match="token counts"):
+        solve(data, Region(NAMES, cap=0.5), wear=15.4)
+    for bad in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="above 0"):
+            solve(data, region(), wear=bad)
+    squares = ExpertTable.from_predictions(np.ones((4, 5)), np.zeros(4), domains=NAMES)
+    with pytest.raises(ValueError, match="log-likelihoods"):
+        solve(squares, region(), wear=15.4)
+    with pytest.raises(ValueError, match="eg-paper"):
+        solve(data, region(), wear=15.4, method="eg-paper")
+
+
+def test_the_objective_is_convex_along_lines():
+    data = table(rows=50)
+    worn = Worn(_rows(data), Wear(np.array([0.7, 0.15, 0.1, 0.03, 0.02]), 1.5))
+    rng = np.random.default_rng(1)
+    points = rng.dirichlet(np.full(5, 0.5), 30)
+    for a, b in itertools.pairwise(points):
+        ends, middle = worn.losses(np.stack([a, b])).mean(), worn.losses((0.5 * (a + b))[None])[0]
+        assert middle <= ends + 1e-12
+
+
+def _rows(data):
+    from mixfast._objective import row_objective
+
+    return row_objective(data, None, 1.0 / len(data), threads=1)
