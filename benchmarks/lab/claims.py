@@ -155,8 +155,9 @@ def transfer(evidence: Evidence, chosen: Sequence[Choice]) -> list[Row]:
 
 
 def ranks(evidence: Evidence) -> list[Row]:
-    """Rank correlation between the swarm's runs and final models of the same mixtures, both as measured."""
+    """Rank correlation between final models at the swarm's mixtures and its runs, both as measured, and the experts' ensemble there."""
     store = evidence.lab.store
+    mixtures = dict(zip(evidence.swarm.runs, evidence.swarm.ratios, strict=True))
     rows = []
     for kind, shown in (("fresh", "nothing repeated"), ("large", "natural amount of text")):
         runs = np.array([run for run in evidence.swarm.runs if f"{kind}-{run}" in store])
@@ -170,6 +171,12 @@ def ranks(evidence: Evidence) -> list[Row]:
                 case = f"{shown}, {design or 'all'}"
                 value = rank(small[kept], large[kept])
                 rows.append(Row(f"ranks across scale, {objective}", case, int(kept.sum()), value, np.nan))
+            table, weights = evidence.table(metrics, 1), np.array([mixtures[run] for run in runs])
+            ensemble = mde.features(table, weights, domains=DOMAINS).values.mean(axis=1)
+            value = rank(ensemble, large)
+            rows.append(
+                Row(f"ranks across scale, {objective}", f"{shown}, the experts' ensemble", len(runs), value, np.nan)
+            )
     return rows
 
 
