@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 from mixfast import _replicates
 from mixfast._backend import core
 from mixfast._objective import Matrix, Vector
+from mixfast.errors import MixfastWarning, listing
 from mixfast.region import Region
 from mixfast.solution import Solution
 from mixfast.tables import ExpertTable
 
 # Sequences beyond this many are resampled in blocks of neighbours. The spread of a share needs far fewer units to be measured.
 _MOST_UNITS = 4096
+# Fewer units than this hardly show how much units differ.
+_FEW = 20
 # Units that are drawn at a time.
 _DRAWS = 1 << 15
 
@@ -42,6 +46,8 @@ class Bootstrap:
         these 8 shows it. A share whose standard error is below 1 % of the largest one is measured against that 1 %.
     units : int
         What was resampled: sequences, or blocks of neighbouring ones where there are more than 4096.
+    doubt : str
+        Why the intervals are too narrow, where a group has too few sequences to draw from; empty otherwise.
     seconds : float
     """
 
@@ -51,6 +57,7 @@ class Bootstrap:
     gap: float
     error: float
     units: int
+    doubt: str
     seconds: float
 
     @property
@@ -97,6 +104,11 @@ def bootstrap(
     -------
     Bootstrap
 
+    Warns
+    -----
+    MixfastWarning
+        A group has too few sequences to tell how far the shares move; the intervals are too narrow.
+
     Raises
     ------
     ValueError
@@ -129,7 +141,23 @@ def bootstrap(
     found = _replicates.solve(problem, w, unit, counts)
     full = np.zeros((replicates, table.n_domains))
     full[:, slice(None) if problem.usable is None else problem.usable] = found.shares
-    return Bootstrap(solution, full, level, found.gap, found.error, group.size, perf_counter() - began)
+    doubt = _doubt(problem.table, group, problem.group_weight)
+    if doubt:
+        warnings.warn(doubt, MixfastWarning, stacklevel=2)
+    return Bootstrap(solution, full, level, found.gap, found.error, group.size, doubt, perf_counter() - began)
+
+
+def _doubt(table: ExpertTable, group: NDArray[np.int64], weight: Vector) -> str:
+    """What is to be said of groups that count and have too few units."""
+    counts = np.bincount(group, minlength=table.n_groups)
+    few = [g for g in range(table.n_groups) if weight[g] > 0.0 and counts[g] < _FEW]
+    if not few:
+        return ""
+    named = listing(f"{table.group_names[g]} has {counts[g]}" for g in few)
+    return (
+        f"intervals are too narrow: a group needs some {_FEW} sequences to show how much they differ, and {named}; score more texts, or "
+        "give shorter sequences where these are whole documents"
+    )
 
 
 def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -101,8 +101,16 @@ def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] |
                 raise InputError(f"--limit {text}: no domain is called {member!r}; known are: {listing(domains)}")
             chosen += [domain for domain in found if domain not in chosen]
         lower, upper = (number(end) if end.strip() else None for end in (low, high))
+        _no_more_than_all(f"--limit {text}", (lower or 0.0, upper or 0.0))
         out.append(Bound(name.strip(), tuple(chosen), lower, upper))
     return out
+
+
+def _no_more_than_all(what: str, shares: Iterable[float]) -> None:
+    """Refuse a share above 1: most likely it lacks its per cent sign, and as a cap it would be none."""
+    for share in shares:
+        if share > 1.0:
+            raise InputError(f"{what}: a share is at most 1, and this one is {share:g}; a fifth is 0.2 or 20%")
 
 
 def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -209,6 +217,8 @@ def region(
     Counts that are ``known`` need not be in the file of ``--tokens``, nor need there be a file where all are.
     """
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
+    for text in args.cap or ():
+        _no_more_than_all(f"--cap {text}", [number(text.rpartition("=")[2])])
     bounds = limits(args.limit, domains)
     prior = _prior(args.prior, domains, owner)
     epochs = named("--max-epochs", args.max_epochs, domains)

@@ -252,7 +252,7 @@ def _price(price: ShadowPrice, where: Region | None) -> str:
     if where is not None and where.max_epochs is not None and epoch:
         limit = where.max_epochs[where.domains.index(price.name)]
         return (
-            f"{price.name} runs out at {limit:g} epochs. One more is worth about "
+            f"{price.name} runs out at {limit:g} epochs. One more is worth at most "
             f"{price.price * epoch:.2g} nats: --max-epochs {price.name}={limit + 1:g}, or find more"
         )
     if price.limit == "cap":

@@ -61,6 +61,10 @@ class Problem:
             raise TypeError(
                 f"solve takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik(array) or .load(path)"
             )
+        if region is not None and not isinstance(region, Region):
+            raise TypeError(
+                f"region is {type(region).__name__}, expected a Region: Region(domains, cap=...) or Region.from_tokens(...)"
+            )
         if region is not None and region.domains != table.domains:
             region = region.align(table.domains)
         if not (math.isfinite(kl) and kl >= 0.0):

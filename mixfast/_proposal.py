@@ -220,7 +220,7 @@ class Proposal:
                 epoch = float(region.available[k]) / region.target_tokens
                 # Only where the token count makes the cap: under a tighter one more epochs change nothing.
                 if epoch > 0.0 and abs(region.max_epochs[k] * epoch - value) <= 1e-9:
-                    return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth {price * epoch:.3g} ({point})"
+                    return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth at most {price * epoch:.3g} ({point})"
             return f"{name} is at its cap of {value:.3%}: raising it saves {point}"
         if limit == "floor":
             return f"{name} is held up by its floor of {value:.3%}: lowering it saves {point}"

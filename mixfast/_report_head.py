@@ -208,6 +208,9 @@ def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
         worst = sorted(many, key=lambda name: -many[name])
         named = listing(f"{name} {many[name]:.1f}" for name in worst)
         yield f"Read more than {MANY_EPOCHS:g} times, where repeats are worth far less than new tokens: {named}."
+    doubt = getattr(parts.intervals, "doubt", "")
+    if doubt:
+        yield doubt[:1].upper() + doubt[1:]
     wide = {name: high - low for name, (low, high) in ends_of(parts.intervals).items() if high - low > _WIDE}
     if wide:
         worst = sorted(wide, key=lambda name: -wide[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -95,7 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _refuse(f"not enough memory. {error}")
     except OSError as error:
-        return _refuse(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        if error.errno == errno.ENOMEM:
+            return _refuse(f"not enough memory, or address space (ulimit -v): {error.strerror}")
+        # Of a copy, what was to be written.
+        path = error.filename2 or error.filename
+        return _refuse(f"{path}: {error.strerror}" if path and error.strerror else str(error))
     except (MixfastError, ValueError) as error:
         return _refuse(str(error))
 

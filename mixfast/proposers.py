@@ -24,6 +24,8 @@ from mixfast.region import Region
 __all__ = ["Gain", "KlAdvice", "Proposal", "ShareIntervals", "advise_kl", "bootstrap", "path", "propose"]
 
 _METHODS = ("auto", "exact", "search", "regmix")
+# A share this far outside an interval is not there by rounding.
+_OUTSIDE = 0.005
 
 
 def propose(
@@ -281,6 +283,8 @@ class ShareIntervals:
     shares : ndarray (draws, K)
         The proposals of the draws.
     level : float
+    doubt : str
+        Which shares lie outside what (nearly) all draws say; empty where none does.
     """
 
     proposal: Proposal
@@ -288,6 +292,21 @@ class ShareIntervals:
     high: dict[str, float]
     shares: Matrix
     level: float
+
+    @property
+    def doubt(self) -> str:
+        """Which shares lie outside what (nearly) all draws say; empty where none does."""
+        names, tail = self.proposal.mixture.domains, 0.5 - 0.5 * self.level
+        low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
+        w = self.proposal.mixture.weights
+        outside = np.flatnonzero((w < low - _OUTSIDE) | (w > high + _OUTSIDE))
+        if not outside.size:
+            return ""
+        named = listing(f"{names[k]} {w[k]:.1%} (refits {low[k]:.1%} to {high[k]:.1%})" for k in outside)
+        return (
+            f"refits on halves of the runs agree on other shares than the proposal: {named}. The law changes with the number of runs: "
+            "train more before these shares are trusted; their intervals are widened to hold the proposal."
+        )
 
 
 def bootstrap(

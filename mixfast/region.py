@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast import _backend, _lp, _projection
 from mixfast._limits import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
-from mixfast.errors import AlignmentError, InfeasibleError, RegionError, domain_names, listing
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError, domain_names, listing
 
 __all__ = ["Bound", "Region"]
 
@@ -42,7 +43,7 @@ class Region:
         Non-negative, divided by its sum; a mapping must name every domain. None, or any one number: uniform.
     cap, floor : number, array_like (K,) or mapping of str to float, optional
         Largest and smallest share of each domain. Domains a mapping leaves out have no limit. Caps above 1, infinity
-        included, are no limit; floors are at least 0.
+        included, are no limit (finite ones with a warning); floors are at least 0.
     bounds : mapping or sequence, optional
         Linear limits on groups of domains, any of these forms, None for no limit::
 
@@ -100,7 +101,13 @@ class Region:
         self, domains: Iterable[str], *, prior: Limit = None, cap: Limit = None, floor: Limit = None, bounds: Any = None
     ) -> None:
         names = domain_names(domains, RegionError)
-        caps = np.minimum(per_domain("cap", cap, names, missing=1.0), 1.0)
+        caps = per_domain("cap", cap, names, missing=1.0)
+        beyond = [f"{name}={caps[k]:g}" for k, name in enumerate(names) if 1.0 < caps[k] < math.inf]
+        if beyond:
+            warnings.warn(
+                f"cap: {listing(beyond)} is no limit, for shares sum to 1; 20 % is 0.2", MixfastWarning, stacklevel=2
+            )
+        caps = np.minimum(caps, 1.0)
         floors = per_domain("floor", floor, names, missing=0.0)
         limits = bound_list(bounds, names)
         rows = np.zeros((len(limits), len(names)))
@@ -195,7 +202,7 @@ class Region:
                 f"the supply is {target - total:,.0f} tokens short: the epochs that are allowed turn the {sum(counts):,} "
                 f"available into {total:,.0f}, but the run takes {target:,}; add data, allow more epochs or lower the target"
             )
-        caps = np.minimum(supply / target, per_domain("cap", cap, names, missing=1.0))
+        caps = np.minimum(np.minimum(supply / target, 1.0), per_domain("cap", cap, names, missing=1.0))
         natural = np.array(counts, dtype=np.float64)
         region = cls(names, prior=natural if prior is None else prior, cap=caps, floor=floor, bounds=bounds)
         region._set(

@@ -170,7 +170,7 @@ class Solution:
         epoch = region.epoch_share(name) if limit == "cap" and region is not None else None
         per_epoch = price * (epoch or 0.0)
         if per_epoch > 0.0:
-            return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth {per_epoch:.3g} nats ({point})"
+            return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth at most {per_epoch:.3g} nats ({point})"
         if limit == "cap":
             return f"{name} is at its cap of {value:.3%}: raising it saves {point}"
         if limit == "floor":

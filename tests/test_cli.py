@@ -371,6 +371,18 @@ def test_wear_counts_repeats_for_less(run, solved, folder):
         assert (status, words in err) == (2, True)
 
 
+def test_intervals_of_few_sequences_are_doubted(run, folder):
+    rng = np.random.default_rng(0)
+    loglik = rng.normal(-3.0, 0.5, size=(60, 4))
+    ExpertTable.from_loglik(
+        loglik, domains=NAMES, group=np.repeat(["many", "one"], 30), sequence=[*range(30), *[99] * 30]
+    ).save(folder / "few.npz")
+    status, _, err = run("solve", "few.npz", "--replicates", "5")
+    assert status == 0
+    assert "intervals are too narrow" in err
+    assert "one has 1;" in err
+
+
 # What is refused.
 
 
@@ -379,6 +391,9 @@ def test_wear_counts_repeats_for_less(run, solved, folder):
     [
         (["--cap", "wbe=0.1"], "--cap names an unknown domain: wbe"),
         (["--floor", "web"], "--floor web: 'web' is no number"),
+        (["--cap", "web=20"], "--cap web=20: a share is at most 1"),
+        (["--cap", "150%"], "a share is at most 1, and this one is 1.5"),
+        (["--limit", "code:code_*:..20"], "a share is at most 1, and this one is 20"),
         (["--cap", "0.1"], "the caps sum to 0.4"),
         (["--cap", "web=0.1", "--cap", "web=0.2"], "--cap names web twice"),
         (["--cap", "0.5", "--cap", "0.6"], "more than one number for all"),

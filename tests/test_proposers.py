@@ -686,6 +686,8 @@ def test_intervals_are_wide_where_runs_say_little():
     ends = np.array([[found.low[name], found.high[name]] for name in region.domains])
     assert ends.max(axis=1).tolist() == np.maximum(found.shares[0], found.proposal.mixture.weights).tolist()
     assert ends.min(axis=1).tolist() == np.minimum(found.shares[0], found.proposal.mixture.weights).tolist()
+    assert "refits on halves of the runs agree on other shares" in found.doubt
+    assert "d0" in found.doubt
     with pytest.raises(ValueError, match="draws"):
         bootstrap(Runs(0.1), "linear", region, fit=fit_linear, draws=1)
 

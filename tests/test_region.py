@@ -6,11 +6,12 @@ import copy
 import itertools
 import math
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 
-from mixfast.errors import AlignmentError, InfeasibleError, RegionError
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
 from mixfast.region import Bound, Region
 
@@ -498,3 +499,12 @@ def test_max_epochs_are_checked():
         Region.from_tokens({"web": 100}, 100, max_epochs={"wbe": 2})
     with pytest.raises(RegionError, match="max_epochs must be non-negative"):
         Region.from_tokens({"web": 100}, 100, max_epochs=-1)
+
+
+def test_a_finite_cap_above_one_is_told():
+    with pytest.warns(MixfastWarning, match=r"cap: code=20 is no limit"):
+        Region(["web", "code"], cap={"code": 20})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Region(["web", "code"], cap={"code": np.inf, "web": 1.0})
+        assert Region.from_tokens({"web": 900, "code": 900}, 1000).cap.tolist() == [1.0, 1.0]

@@ -1,5 +1,6 @@
 """solve() and what is built on it: certificates, invariances, published algorithms, limits and their prices."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -577,3 +578,19 @@ def test_gap_of_a_point_beyond_a_group_limit():
     limits = Limits(np.zeros(3), np.ones(3), groups)
     w = np.array([0.25 + 1e-13, 0.5 - 1e-13, 0.25])
     assert limits.gap(np.array([-1e13, -1.0, 0.0]), w) == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_region_that_is_none_is_named():
+    with pytest.raises(TypeError, match="region is dict, expected a Region"):
+        solve(table_of(tokens(50, 3)), {"a": 0.2})
+
+
+def test_one_more_epoch_is_worth_no_more_than_its_price():
+    table = table_of(tokens(300, 3, seed=2), domains=["a", "b", "c"])
+    scarce = max(solve(table).mixture.items(), key=lambda item: item[1])[0]
+    counts = dict.fromkeys(table.domains, 200) | {scarce: 20}
+    found = [solve(table, Region.from_tokens(counts, 200, max_epochs={scarce: epochs})) for epochs in (1, 2, 3)]
+    for one, more in itertools.pairwise(found):
+        price = next(price for price in one.shadow_prices if (price.name, price.limit) == (scarce, "cap"))
+        assert 0.0 < one.value - more.value <= price.price * 20 / 200 + 1e-8
+        assert "at most" in price.text
