@@ -131,6 +131,11 @@ def test_methods_are_compared_seed_by_seed() -> None:
         for method, changes in (("ours", (-3.0, 1.0)), ("theirs", (-2.0, 2.5)), ("other seeds", (-2.0,)))
     ]
     # Seeds move both alike; what is left of their difference is a quarter of a point around 1.25.
+    assert judge.pooled_half([np.array([1.0, 1.5])]) == pytest.approx(judge.half_interval([1.0, 1.5]))
+    # Two groups of one spread: the mean of their variances, by Student's t with two degrees of freedom.
+    assert judge.pooled_half([np.array([1.0, 1.5]), np.array([0.0, 0.1])]) == pytest.approx(
+        4.303 * np.sqrt((0.125 + 0.005) / 2 / 2), rel=1e-3
+    )
     assert judge.against(rows, "ours").splitlines()[2:] == ["| theirs | " + " | ".join(["-1.2 ± 3.2"] * 6) + " |"]
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.lab.methods import OBJECTIVES, Choice
+from benchmarks.lab.methods import OBJECTIVES, OWN_CAPS, Choice
 from benchmarks.lab.stages import SEEDS, final_run
 from benchmarks.lab.store import Store
 
@@ -117,20 +118,38 @@ def table(rows: Iterable[Verdict], *, capped: bool) -> str:
 
 
 def against(rows: Iterable[Verdict], ours: str) -> str:
-    """Return a Markdown table of one method's change less that of each other, under the caps, paired by seed."""
+    """Return a Markdown table of one method's change less that of each other, under caps, paired by seed.
+
+    Three seeds tell a spread badly; that of a column is pooled over all its rows.
+    """
     changes: dict[str, dict[str, tuple[float, ...]]] = {}
     for row in rows:
-        if row.capped:
+        if row.capped or row.method in OWN_CAPS:
             changes.setdefault(row.method, {})[row.objective] = row.changes
     columns = (*OBJECTIVES, "all")
     lines = ["| against | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    found: dict[str, dict[str, NDArray[np.float64]]] = {}
     for method, theirs in changes.items():
         shared = [name for name in OBJECTIVES if len(theirs.get(name, ())) == len(changes[ours].get(name, ())) > 0]
         if method != ours and len(shared) == len(OBJECTIVES):
             less = {name: np.subtract(changes[ours][name], theirs[name]) for name in OBJECTIVES}
-            less["all"] = np.mean(list(less.values()), axis=0)
-            lines.append(f"| {method} | " + " | ".join(_cell(less[name], math.nan) for name in columns) + " |")
+            found[method] = less | {"all": np.mean(list(less.values()), axis=0)}
+    halves = {name: pooled_half([less[name] for less in found.values()]) for name in columns}
+    for method, less in found.items():
+        cells = [f"{less[name].mean():+.1f} ± {halves[name]:.1f}" for name in columns]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def pooled_half(groups: Sequence[NDArray[np.float64]]) -> float:
+    """Return half of the 95 % interval of a group's mean, of groups of n values each that share one spread."""
+    values = np.array(groups)
+    count, n = values.shape
+    if n < 2:
+        return math.nan
+    freedom = count * (n - 1)
+    sd = math.sqrt(float(np.square(values - values.mean(axis=1, keepdims=True)).sum()) / freedom)
+    return float(stats.t.ppf(0.975, freedom)) * sd / math.sqrt(n)
 
 
 def _cell(changes: Sequence[float], best: float) -> str:
