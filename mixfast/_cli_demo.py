@@ -26,7 +26,7 @@ should one model be trained on to do well on all four? (mixfast/data/README.md s
 
 _READ_INFO = """\
 What it says: each row is one token of a target text, each column an expert. `only doc_perl` is the loss of the best
-single expert; an expert of DNA is no help. `uniform mixture`, equal shares, is better than any single expert."""
+single expert; an expert of DNA is no help. In the mean of the targets `uniform mixture`, equal shares, is better than any."""
 
 _READ_SOLVE = """\
 What it says
@@ -49,7 +49,8 @@ more loss that costs. `distance` is the share of tokens that would have to chang
 _READ_MODELS = """\
 What it says: change of the loss on other windows of the targets, which no expert scored, against training on all text
 once (natural), mean of five seeds and 95% interval. The mixtures read no token more than 4 times, as above;
-`eg-paper` is brought to the nearest allowed mixture. A certificate is about the experts; this is about what they are for."""
+`eg-paper` is the loop of the MixMin paper on this table, brought to the nearest allowed mixture; `mixfast, wear` is
+solve --max-epochs 32 --wear --kl 0.05. A certificate is about the experts; this is about what they are for."""
 
 _END = """\
 Try it yourself: `mixfast demo --copy-to .` writes demo.npz and demo_tokens.yaml here. Then for example
@@ -102,7 +103,7 @@ def _models(path: Path) -> str:
             [name, *(f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(change.mean(axis=0), half, strict=True))]
         )
     shown = text.grid(["trained on", "all", *(name.removeprefix("target_") for name in targets)], lines)
-    head = "Larger models were trained, really, on four mixtures (4 times the operations of an expert). In percent:"
+    head = "Larger models were trained, really, on five mixtures (4 times the operations of an expert). In percent:"
     return f"{head}\n\n{shown}\n\n{_READ_MODELS}"
 
 

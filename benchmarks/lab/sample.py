@@ -14,6 +14,7 @@ import numpy as np
 import mixfast
 from benchmarks.lab.corpora import DOMAINS, TARGETS
 from benchmarks.lab.laboratory import SEEN, VALIDATION, Laboratory
+from benchmarks.lab.methods import KL, PASSES, WEAR
 from benchmarks.lab.store import Job
 from benchmarks.lab.swarm import proxies
 
@@ -68,7 +69,7 @@ def swarm(lab: Laboratory) -> tuple[list[list[Any]], list[list[Any]]]:
 
 
 def models(lab: Laboratory, workers: int, path: Path) -> list[list[Any]]:
-    """Train final models on four mixtures for the mean of the targets, and return what they measured as lines of a csv."""
+    """Train final models on five mixtures for the mean of the targets, and return what they measured as lines of a csv."""
     known = mixfast.ExpertTable.load(path)
     region = lab.region(capped=True)
     with warnings.catch_warnings():
@@ -80,18 +81,21 @@ def models(lab: Laboratory, workers: int, path: Path) -> list[list[Any]]:
         "uniform": region.project(np.full(len(DOMAINS), 1 / len(DOMAINS))),
         "eg-paper": region.project(paper.align(region.domains).weights),
         "mixfast": mixfast.solve(known, region).mixture.align(region.domains).weights,
+        "mixfast, wear": mixfast.solve(known, lab.region(capped=True, max_epochs=PASSES), wear=WEAR, kl=KL)
+        .mixture.align(region.domains)
+        .weights,
     }
     jobs = [
-        Job(f"sample-{name}-s{seed}", "sample", "final", mixfast.Mixture(region.domains, shares), seed)
+        Job(f"sample-{name.replace(', ', '-')}-s{seed}", "sample", "final", mixfast.Mixture(region.domains, shares), seed)
         for seed in range(SEEDS)
         for name, shares in mixtures.items()
     ]
     lab.train(jobs, workers)
     lines: list[list[Any]] = [["mixture", "seed", *(NAMES[name] for name in TARGETS), *DOMAINS]]
-    for job in jobs:
+    for job, mixture in zip(jobs, [*mixtures] * SEEDS, strict=True):
         losses = [f"{lab.store.metric(job.run, name):.6f}" for name in TARGETS]
         shares = [f"{lab.store.mixture(job.run)[name]:.6f}" for name in DOMAINS]
-        lines.append([job.run.split("-", 1)[1].rpartition("-")[0], job.seed, *losses, *shares])
+        lines.append([mixture, job.seed, *losses, *shares])
     return lines
 
 
