@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from mixfast._export_nouns import Export, ExportError
 from mixfast._export_parts import Counts, Draft, Paths, checked_budget, in_order, yaml_text
 from mixfast.errors import listing
 from mixfast.mixture import Mixture
+
+# Below this relative change the rounding to whole rows is not worth a note.
+_SAID = 1e-2
 
 
 def llama_factory(
@@ -115,5 +121,19 @@ def axolotl(
     kept = {name: min(rows[name], max(1, round(rows[name] * fraction))) for name, fraction in fractions.items()}
     draft.notes.append(in_order(kept))
     draft.notes.append("shares became numbers of rows, the first of each; set the type of each data set yourself")
+    draft.notes += _row_note(draft.mixture, {name: kept[name] * supply[name] / rows[name] for name in kept})
     document = {"datasets": [{"path": places[name], "split": f"train[:{number}]"} for name, number in kept.items()]}
     return draft.done(yaml_text(document), ".yaml", kept)
+
+
+def _row_note(mixture: Mixture, tokens: Mapping[str, float]) -> list[str]:
+    """Return the note on the share that whole rows change most, where that is worth a note."""
+    total = math.fsum(tokens.values())
+    name = max(tokens, key=lambda one: abs(tokens[one] / total / mixture[one] - 1.0))
+    made = tokens[name] / total
+    if abs(made / mixture[name] - 1.0) < _SAID:
+        return []
+    return [
+        f"rounded to whole rows, of each at least one, {total:.6g} tokens in all: {name} becomes {made:.6g}, not "
+        f"{mixture[name]:.6g}; a larger budget, or shorter rows, are closer"
+    ]

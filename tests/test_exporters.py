@@ -207,6 +207,18 @@ def test_axolotl_keeps_the_rows_that_make_the_shares():
         exporters.axolotl(MIXTURE, paths=PATTERN, tokens=TOKENS, documents=DOCUMENTS, budget=7000)
 
 
+def test_axolotl_says_what_whole_rows_make_of_the_shares():
+    mixture = Mixture(["web", "code", "books"], [0.5, 0.3, 0.2])
+    known = {"tokens": dict.fromkeys(mixture, 10**6), "documents": {"web": 1000, "code": 1000, "books": 20}}
+    written = exporters.axolotl(mixture, paths=PATTERN, budget=100_000, **known)
+    assert written.values == {"web": 50, "code": 30, "books": 1}
+    said = [note for note in written.notes if "whole rows" in note]
+    assert ["130000 tokens in all: books becomes 0.384615, not 0.2" in note for note in said] == [True]
+    exact = exporters.axolotl(mixture, paths=PATTERN, budget=500_000, **known)
+    assert exact.values == {"web": 250, "code": 150, "books": 2}
+    assert not any("whole rows" in note for note in exact.notes)
+
+
 def test_repetition_is_written_where_it_is_known():
     known = {"tokens": TOKENS, "budget": 12_500}
     mix = yaml.safe_load(exporters.olmix(MIXTURE, **known).text)["mix"]
