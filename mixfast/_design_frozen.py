@@ -21,6 +21,8 @@ Frozen = Mapping[str, Mapping[str, float]]
 
 # A share is at its limit when it is this near to it; roundings of a share are a thousand times smaller.
 _ROOM = 1e-13
+# Domains without groups, of which columns by domains are held: a few GB.
+_MOST_DOMAINS = 20_000
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
     Raises
     ------
     RegionError
-        If a group is empty, its shares are not positive and finite, or two groups share a domain.
+        If a group is empty, its shares are not positive and finite, two groups share a domain, or columns times
+        domains are more than 20 000 squared.
     AlignmentError
         If a member is no domain of the region.
     InfeasibleError
@@ -74,6 +77,12 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
     if clash := [name for name in groups if name in others]:
         raise RegionError(f"these frozen groups have the names of domains outside them: {listing(clash)}; rename them")
     names = (*groups, *others)
+    if len(names) * region.n_domains > _MOST_DOMAINS**2:
+        raise RegionError(
+            f"{region.n_domains:,} domains, {len(names):,} with each frozen group as one, are too many to design for: each of these has "
+            f"a number for each domain, {8e-9 * len(names) * region.n_domains:,.0f} GB, and the limit is {_MOST_DOMAINS:,} domains, "
+            f"{8e-9 * _MOST_DOMAINS**2:.1f} GB. Merge small domains, or freeze the ratios of most of them in a few groups (frozen; --frozen)"
+        )
     spread = np.zeros((len(names), region.n_domains))
     for row, name in zip(spread, names, strict=True):
         for member, share in groups.get(name, {name: 1.0}).items():
