@@ -160,6 +160,8 @@ def _compare(args: argparse.Namespace) -> int:
         raise InputError(f"--folds {args.folds}: laws are compared on runs left out, which takes 2 folds or more")
     config = _config(args)
     swarm = _swarm(args, config)
+    for name in args.metric or ():
+        swarm.metric(name)  # refused here, and not once for each law
     reports = {}
     for law in LAWS:
         try:
