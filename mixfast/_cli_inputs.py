@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -210,11 +210,18 @@ def _yaml_groups(text: str) -> dict[str, dict[str, str]]:
 
 
 def region(
-    args: Any, domains: Sequence[str], owner: str = "the table", *, known: Mapping[str, int] | None = None
+    args: Any,
+    domains: Sequence[str],
+    owner: str = "the table",
+    *,
+    known: Mapping[str, int] | None = None,
+    usual: Mapping[str, float] | None = None,
+    gone: Collection[str] = (),
 ) -> Region | None:
     """Return the region that the options describe for the owner's domains, or None where they limit nothing.
 
-    Counts that are ``known`` need not be in the file of ``--tokens``, nor need there be a file where all are.
+    Counts that are ``known`` need not be in the file of ``--tokens``, nor need there be a file where all are. Domains may
+    be read their ``usual`` number of times where ``--max-epochs`` does not say another. The file may also name what is ``gone``.
     """
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
     for text in args.cap or ():
@@ -230,8 +237,11 @@ def region(
         return Region(domains, prior=prior, cap=cap, floor=floor, bounds=bounds)
     if args.budget is None:
         raise InputError("--tokens needs --budget: the tokens of the whole training run, for example --budget 1T")
-    available = dict(known or {}) | ({} if args.tokens is None else numbers(args.tokens, count))
+    counted = {} if args.tokens is None else numbers(args.tokens, count)
+    available = dict(known or {}) | {name: tokens for name, tokens in counted.items() if name not in gone}
     _same_names(args.tokens or f"the counts in {owner}", available, domains, owner)
+    if usual and (epochs is None or isinstance(epochs, dict)):
+        epochs = {**usual, **(epochs or {})}
     extra = {} if epochs is None else {"max_epochs": epochs}
     return Region.from_tokens(
         {name: available[name] for name in domains},

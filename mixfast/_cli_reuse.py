@@ -23,15 +23,16 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 the life of a mixture:
-  mixfast reuse start life.yaml --mixture mixture.yaml --tokens counts.yaml
-  mixfast reuse add life.yaml maths code2 --tokens new.yaml --budget 1T --swarm-out ratios.csv
+  mixfast reuse start life.yaml --mixture mixture.yaml --tokens counts.yaml --budget 1T
+  mixfast reuse add life.yaml maths code2 --tokens new.yaml --swarm-out ratios.csv
   (train a proxy on each row of ratios.csv)
   mixfast reuse propose life.yaml ratios.csv metrics.csv --out mixture.yaml
   mixfast reuse remove life.yaml web_old --out mixture.yaml
-  mixfast reuse partition life.yaml pdfs pdfs_law pdfs_science --tokens parts.yaml --budget 1T --swarm-out ratios.csv
-  mixfast reuse revise life.yaml code2=code3 --tokens new.yaml --budget 1T --swarm-out ratios.csv
+  mixfast reuse partition life.yaml pdfs pdfs_law pdfs_science --tokens parts.yaml --swarm-out ratios.csv
+  mixfast reuse revise life.yaml code2=code3 --tokens newer.yaml --budget 2T --swarm-out ratios.csv
   mixfast reuse show life.yaml
 
+The ledger keeps token counts, budget and --max-epochs: later updates keep to them until they are given others.
 An update without --swarm-out (where no runs are needed: without --out) only prints its plan. Shares that no change
 touches keep their ratios to each other. --law, the old law over the old domains, predicts what that costs, and
 --partial reopens the domains that are worth it. For the update after this one such a law comes of all runs so far:
@@ -62,6 +63,15 @@ def add(commands: Any) -> None:
     start = step("start", _start, "begin a ledger with a mixture")
     start.add_argument("--mixture", metavar="FILE", required=True, help="the mixture as it is now")
     start.add_argument("--tokens", metavar="FILE", help="tokens of its domains; domains it lacks get the share 0")
+    start.add_argument(
+        "--budget", metavar="N", type=shared.checked(shared.budget), help="tokens of the training run: 1T, 300B, 5e9"
+    )
+    start.add_argument(
+        "--max-epochs",
+        metavar="[NAME=]E",
+        action="append",
+        help="how often tokens may repeat, for all or for a domain (default 4), in every mixture of the ledger",
+    )
     start.add_argument("--why", metavar="TEXT", default="first mixture", help="for those who come later")
 
     for name, what, words in (
@@ -121,9 +131,19 @@ def _start(args: argparse.Namespace) -> int:
         if any(name not in tokens for name in shares):
             raise AlignmentError.between(args.mixture, shares, args.tokens, tokens)
         shares |= {name: 0.0 for name in tokens if name not in shares}
-    ledger = Ledger.start(shares, why=args.why, tokens=tokens)
+    if args.budget is not None and tokens is None:
+        raise InputError("--budget limits how often tokens repeat: give --tokens too")
+    epochs = inputs.named("--max-epochs", args.max_epochs, list(shares))
+    if epochs is not None and args.budget is None:
+        raise InputError("--max-epochs needs --tokens and --budget: how often tokens repeat follows from both")
+    extra = {} if epochs is None else {"max_epochs": epochs}
+    ledger = Ledger.start(shares, why=args.why, tokens=tokens, budget=args.budget, **extra)
     plans.write(args.state, ledger, None, {})
     print(f"wrote {args.state}: {len(shares)} domains")
+    if args.budget is None:
+        print(
+            "note: --tokens with a --budget would limit how often domains repeat, in this mixture and in what becomes of it"
+        )
     return 0
 
 
@@ -144,7 +164,7 @@ def _show(args: argparse.Namespace) -> int:
         print(f"{line:<{len(head)}}  {entry.why}")
     if ledger.pending is not None:
         print(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
-    print(f"\n{_shares(ledger.mixture, None, None)}")
+    print(f"\n{_shares(ledger.mixture, ledger.tokens, ledger.budget)}")
     if args.out is not None:
         shared.write_together({args.out: shared.mixture_text(ledger.mixture, args.out)})
         print(f"wrote {args.out}")
@@ -233,7 +253,7 @@ def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan:
 
 
 def _shares(mixture: Mixture, tokens: Mapping[str, int] | None, budget: int | None) -> str:
-    epochs = mixture.epochs(tokens, budget) if tokens and budget else None
+    epochs = mixture.epochs(tokens, budget) if tokens and budget and set(tokens) == set(mixture) else None
     order = sorted(mixture, key=lambda name: -mixture[name])
     rows = [
         [name, text.percent(mixture[name]), *([f"{epochs[name]:.2f}"] if epochs else [])]

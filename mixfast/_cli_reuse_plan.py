@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from mixfast.region import Region
 
 if TYPE_CHECKING:
     from mixfast.designs import Design
-    from mixfast.reuse import Ledger, Reuse
+    from mixfast.reuse import Ledger, Reuse, Update
 
 # The parts of a split are the same text as the whole, counted anew: tokens at the seams differ, no more.
 _SPLIT = 0.01
@@ -66,8 +68,10 @@ def update(args: argparse.Namespace) -> int:
     plan = _plan(args, ledger)
     why = args.why or f"{args.change} {listing(args.names)}"
     print(plan.report)
-    if ledger.tokens and args.budget is None:
+    if ledger.tokens and plan.part.full.target_tokens is None:
         print(f"note: {args.state} knows token counts, but without --budget nothing limits how often they repeat")
+    if ledger.budget is not None and args.budget is None:
+        print(f"note: what is not given of budget, tokens and epochs is as in {args.state}")
     frozen = [name for name in (plan.coupling.reopen if plan.coupling else ()) if name not in plan.reopened]
     if frozen and not plan.safe:
         print(f"worth reopening: {listing(frozen)} (--partial)")
@@ -168,19 +172,38 @@ def _like(given: list[str] | None) -> dict[str, str]:
     return {new: old for new, _, old in pairs}
 
 
-def _region(args: argparse.Namespace, ledger: Ledger, made: Any) -> Region:
-    """The limits over the new domains; counts of domains without a change are those of the ledger where they are not given."""
+def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
+    """The limits over the new domains; what is not given of counts, budget and epochs is as in the ledger."""
     known = {name: count for name, count in ledger.tokens.items() if name in set(made.kept)}
     given = {} if args.tokens is None else inputs.numbers(args.tokens, inputs.count)
-    if args.budget is not None and (missing := [n for n in made.domains if n not in known and n not in given]):
+    budget = ledger.budget if args.budget is None else args.budget
+    if budget is not None and (missing := [n for n in made.domains if n not in known and n not in given]):
+        which = f"the budget in {args.state}, {budget}," if args.budget is None else f"--budget {budget}"
         where = "give --tokens FILE" if args.tokens is None else f"they are not in {args.tokens}"
         raise InputError(
-            f"--budget {args.budget} limits repetition, for which the tokens of {listing(missing)} must be known: {where}"
+            f"{which} limits repetition, for which the tokens of {listing(missing)} must be known: {where}"
         )
     _check_split(args.state, ledger.tokens, given, made.changes)
-    if args.kl > 0.0 and args.prior is None and args.budget is None:
+    if args.kl > 0.0 and args.prior is None and budget is None:
         raise InputError("--kl pulls towards a prior: name a --prior, or give --tokens and --budget")
-    return inputs.region(args, made.domains, args.state, known=known) or Region(made.domains)
+    gone = [name for name in made.gone if name not in made.domains]
+    if old := [name for name in gone if name in given]:
+        print(
+            f"mixfast: note: {args.tokens} names what this update takes away, left out: {listing(old)}", file=sys.stderr
+        )
+    with_budget = argparse.Namespace(**{**vars(args), "budget": budget})
+    usual = _usual_epochs(ledger.max_epochs, made)
+    region = inputs.region(with_budget, made.domains, args.state, known=known, usual=usual, gone=gone)
+    return region or Region(made.domains)
+
+
+def _usual_epochs(known: Mapping[str, float], made: Update) -> dict[str, float]:
+    """How often domains may be read, as far as it is known: heirs like what they come from, others that are new like most."""
+    if not known:
+        return {}
+    times = Counter(known.values())
+    most = max(times, key=lambda epochs: (times[epochs], -epochs))
+    return {name: known.get(made.heirs.get(name, name), most) for name in made.domains}
 
 
 def _check_split(state: str, before: Mapping[str, int], given: Mapping[str, int], changes: Iterable[Any]) -> None:

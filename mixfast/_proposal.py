@@ -139,7 +139,7 @@ class Proposal:
     def doubts(self) -> tuple[str, ...]:
         """What speaks against training on this mixture as it is, a sentence each."""
         found, region, w = [], self._region, self.mixture.weights
-        if region.available is None or region.target_tokens is None:
+        if not region.counted:
             found.append(
                 "no token counts were given, so how often this repeats a domain is unknown. Proxy runs repeat little and cannot tell what "
                 "that costs, which can be more than a mixture gains. Give tokens and a budget (Region.from_tokens; --tokens and --budget)."

@@ -204,11 +204,13 @@ class Collapse:
         if full.has_prior:
             prior = self._tilted if math.fsum(self._tilted.values()) > 0.0 else self.natural
         try:
-            return Region(self.domains, prior=prior, cap=cap, floor=floor, bounds=bounds or None)
+            region = Region(self.domains, prior=prior, cap=cap, floor=floor, bounds=bounds or None)
         except InfeasibleError as problem:
             raise InfeasibleError(
                 f"no mixture keeps these ratios within the limits: {problem}. {advice}, or change the limits"
             ) from problem
+        region._set(counted=full.counted)
+        return region
 
     # Laws.
 

@@ -8,16 +8,17 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixfast import _reuse_text
 from mixfast._reuse_changes import ReuseError
-from mixfast._reuse_pending import Pending, described
+from mixfast._reuse_pending import Pending, described, limits_of
 from mixfast.errors import AlignmentError, MixfastError, listing
 from mixfast.mixture import Mixture
+from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 
 if TYPE_CHECKING:
     from mixfast.reuse import Reuse
@@ -28,6 +29,9 @@ _Part = TypeVar("_Part", "Entry", Pending)
 
 # A mixture written with nine digits still is what was frozen.
 _SAME = 1e-9
+
+# What files of before lack, and files without counts: it has a value of its own.
+_OPTIONAL = ("tokens", "budget", "max_epochs")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class Entry:
         The mixture it ended in, over all domains.
     tokens : dict of str to int
         Tokens of the domains then, of those where they were known.
+    budget : int or None
+        Tokens of the whole run; None where it was not known.
+    max_epochs : dict of str to float
+        How often the tokens of each domain may be read; empty without a budget.
     """
 
     when: str
@@ -71,6 +79,8 @@ class Entry:
     warnings: tuple[str, ...]
     mixture: dict[str, float]
     tokens: dict[str, int] = field(default_factory=dict)
+    budget: int | None = None
+    max_epochs: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,58 @@ class Ledger:
 
     @classmethod
     def start(
-        cls, mixture: Mapping[str, float], *, why: str, when: str | None = None, tokens: Mapping[str, int] | None = None
+        cls,
+        mixture: Mapping[str, float],
+        *,
+        why: str,
+        when: str | None = None,
+        tokens: Mapping[str, int] | None = None,
+        budget: int | None = None,
+        max_epochs: float | Mapping[str, float] = DEFAULT_MAX_EPOCHS,
     ) -> Ledger:
-        """Return the ledger of a first mixture; ``when`` is today's date by default, ``tokens`` those of the domains."""
+        """Return the ledger of a first mixture.
+
+        Parameters
+        ----------
+        mixture : Mixture or mapping of str to float
+        why, when
+            As for `record`.
+        tokens : mapping of str to int, optional
+            Tokens of each domain.
+        budget : int, optional
+            Tokens of the whole run: with it, ``tokens`` and ``max_epochs`` limit how often a domain is repeated.
+        max_epochs : number or mapping of str to number
+            As for `Region.from_tokens`.
+
+        Raises
+        ------
+        ReuseError
+            If a budget comes without tokens, or the mixture repeats a domain more often than is allowed.
+        AlignmentError
+            If tokens and mixture name different domains.
+        RegionError, InfeasibleError
+            If a count is no whole number, or the tokens do not reach for the budget.
+        """
         first = Mixture.from_dict(dict(mixture)).as_dict()
         if tokens is not None and set(tokens) != set(first):
             raise AlignmentError.between("the token counts", tokens, "the mixture", first)
-        known = {} if tokens is None else {name: int(tokens[name]) for name in first}
-        return cls((Entry(_day(when), _reason(why), "start", (), None, {}, (), 0, 0, None, (), first, known),))
+        entry = Entry(_day(when), _reason(why), "start", (), None, {}, (), 0, 0, None, (), first)
+        if tokens is None:
+            if budget is not None:
+                raise ReuseError(f"a budget of {budget} limits how often tokens repeat: give the tokens too")
+            return cls((entry,))
+        known = {name: int(tokens[name]) for name in first}
+        if budget is None:
+            return cls((replace(entry, tokens=known),))
+        region = Region.from_tokens(known, budget, max_epochs=max_epochs)
+        caps = dict(zip(region.domains, region.cap.tolist(), strict=True))
+        over = [f"{name} ({first[name]:.4g}, cap {cap:.4g})" for name, cap in caps.items() if first[name] > cap + _SAME]
+        if over:
+            raise ReuseError(
+                f"in a run of {budget:,} tokens, the mixture repeats domains more often than is allowed: {listing(over)}; choose it "
+                "within these caps, allow more epochs, or give no budget"
+            )
+        return cls((replace(entry, **_counts(region)),))
 
     @property
     def mixture(self) -> Mixture:
@@ -113,6 +167,16 @@ class Ledger:
     def tokens(self) -> dict[str, int]:
         """Tokens of the present domains, of those where the updates told them."""
         return dict(self.entries[-1].tokens)
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens of the whole run, as the last update was told; None where none was."""
+        return self.entries[-1].budget
+
+    @property
+    def max_epochs(self) -> dict[str, float]:
+        """How often the tokens of the present domains may be read; empty without a budget."""
+        return dict(self.entries[-1].max_epochs)
 
     def begin(
         self, plan: Reuse, *, why: str, objective: Iterable[str] = (), kl: float = 0.0, when: str | None = None
@@ -181,7 +245,7 @@ class Ledger:
             plan.loss,
             plan.warnings,
             result.as_dict(),
-            self._counted(plan),
+            **self._counted(plan),
         )
         return Ledger((*self.entries, entry))
 
@@ -252,12 +316,14 @@ class Ledger:
                 f"the plan was made from another mixture than the ledger's last: {listing(moved)} differ; plan from ledger.mixture"
             )
 
-    def _counted(self, plan: Reuse) -> dict[str, int]:
-        """Tokens after an update: those it was planned with, or, where it had none, those known of what it left alone."""
-        region = plan.part.full
-        if region.available is None:
-            return {name: count for name, count in self.tokens.items() if name in set(plan.update.kept)}
-        return dict(zip(region.domains, region.available.tolist(), strict=True))
+    def _counted(self, plan: Reuse) -> dict[str, Any]:
+        """Counts after an update: those it was planned with, or, where it had none, those known of what it left alone."""
+        if plan.part.full.available is not None:
+            return _counts(plan.part.full)
+        kept = set(plan.update.kept)
+        tokens = {name: count for name, count in self.tokens.items() if name in kept}
+        epochs = {name: most for name, most in self.max_epochs.items() if name in kept}
+        return {"tokens": tokens, "budget": self.budget, "max_epochs": epochs}
 
     def _document(self) -> dict[str, Any]:
         content: dict[str, Any] = {"updates": [_plain(entry) for entry in self.entries]}
@@ -290,16 +356,23 @@ class Ledger:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keep other processes from replacing a ledger's file meanwhile; one that is not there yet cannot be held."""
+    """Keep other processes from replacing a ledger's file meanwhile, or from beginning it where it is not there yet."""
     try:
-        file = path.open("rb")
+        handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
+        handle = os.open(path.parent, os.O_RDONLY)
+    # Who waited finds another file at the path and must read that: the lock is on what was replaced, or on its folder.
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-        return
-    # Who waited finds another file at the path and must read that: the lock is on what was replaced.
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    finally:
+        os.close(handle)
+
+
+def _counts(region: Region) -> dict[str, Any]:
+    """What an entry keeps of the token counts of a region."""
+    limits = limits_of(region)
+    return {"tokens": limits["available"], "budget": limits["target_tokens"], "max_epochs": limits["max_epochs"]}
 
 
 def _entry(update: Any, where: str) -> Entry:
@@ -315,10 +388,8 @@ def _read(kind: type[_Part], document: Any, where: str) -> _Part:
     """An entry or a plan of the fields that a file gives it."""
     if not isinstance(document, dict):
         raise ReuseError(f"{where} of the ledger is {document!r}, expected names with values")
-    # What files of before lack has a value of its own.
-    optional = {"tokens"}
     known = [each.name for each in fields(kind)]
-    lacking = [name for name in known if name not in document and name not in optional]
+    lacking = [name for name in known if name not in document and name not in _OPTIONAL]
     unknown = [name for name in document if name not in known]
     if lacking or unknown:
         raise ReuseError(f"{where} of the ledger: missing: {listing(lacking)}; not known: {listing(unknown)}")
@@ -330,9 +401,9 @@ def _read(kind: type[_Part], document: Any, where: str) -> _Part:
 
 
 def _plain(entry: Entry | Pending) -> dict[str, Any]:
-    """The fields as lists, dicts, numbers and strings; tokens only where they are known."""
+    """The fields as lists, dicts, numbers and strings; tokens, budget and epochs only where they are known."""
     fields = json.loads(json.dumps(asdict(entry)))
-    return {name: value for name, value in fields.items() if name != "tokens" or value}
+    return {name: value for name, value in fields.items() if name not in _OPTIONAL or value}
 
 
 def _checksum(content: dict[str, Any]) -> str:

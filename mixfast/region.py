@@ -66,6 +66,8 @@ class Region:
         The bounds as a matrix, infinite where there is no limit.
     available : ndarray (K,), int64, or None; target_tokens : int or None; max_epochs : ndarray (K,), float64, or None
         Token counts behind the caps, when the region was built by `from_tokens`.
+    counted : bool
+        Whether token counts are behind the caps: its own, or, where `reuse` froze domains to one, those of the domains.
 
     Raises
     ------
@@ -95,6 +97,7 @@ class Region:
     available: NDArray[np.int64] | None
     target_tokens: int | None
     max_epochs: Vector | None
+    counted: bool
     _given: dict[str, Any]  # the limits as they were given, to build this region again in another order
 
     def __init__(
@@ -127,6 +130,7 @@ class Region:
             available=None,
             target_tokens=None,
             max_epochs=None,
+            counted=False,
             _given=by_name(names, prior=prior, cap=cap, floor=floor) | {"bounds": limits},
         )
         self._check_box()
@@ -209,6 +213,7 @@ class Region:
             available=read_only(np.array(counts, dtype=np.int64)),
             target_tokens=target,
             max_epochs=read_only(epochs),
+            counted=True,
             _given=by_name(names, prior=prior, cap=cap, floor=floor) | {"bounds": region.bounds},
         )
         return region
@@ -359,7 +364,9 @@ class Region:
     def _again(self, names: tuple[str, ...], changes: Mapping[str, Any]) -> Region:
         given = {**self._given, **changes}
         if self.available is None or self.target_tokens is None or self.max_epochs is None:
-            return Region(names, **given)
+            region = Region(names, **given)
+            region._set(counted=self.counted)
+            return region
         available = dict(zip(self.domains, self.available.tolist(), strict=True))
         max_epochs = dict(zip(self.domains, self.max_epochs.tolist(), strict=True))
         ordered = {name: available[name] for name in names}

@@ -189,7 +189,10 @@ class Reuse:
             lost = f", {self.loss / gain:.2%} of the gain" if gain > 0.0 and math.isfinite(self.loss) else ""
             lines.append(f"predicted loss against a full recomputation: {self.loss:.3g}{lost}")
         lines += [f"note: {note}" for note in self.notes]
-        lines += [f"not safe: {warning}" for warning in self.warnings] or ["nothing known speaks against it"]
+        lines += [f"not safe: {warning}" for warning in self.warnings]
+        if not self.warnings:
+            unknown = ", but no token counts with a budget are known: how often domains repeat is not checked"
+            lines.append("nothing known speaks against it" + ("" if self.part.full.counted else unknown))
         return "\n".join(lines)
 
 

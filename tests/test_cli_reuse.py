@@ -1,6 +1,7 @@
 """mixfast reuse: a mixture's life through the command line, and that nothing is lost when a step is refused."""
 
 import csv
+import fcntl
 import json
 import math
 import os
@@ -592,7 +593,21 @@ def test_the_law_of_all_runs_serves_the_next_update(begun, good, refused, folder
     old = ("--old", "or.csv", "om.csv")
     assert ".json or .npz" in refused(*step, *old, "--law-out", "law1.txt")
     good(*step, *old, "--law-out", "law1.json", "--out", "mixture.yaml")
-    update = ("add", begun, "c", "java", "--like", "c=code", "--kl", "0.02", "--prior", "uniform")
+    (folder / "more.yaml").write_text("c: 9B\njava: 9B\n")
+    update = (
+        "add",
+        begun,
+        "c",
+        "java",
+        "--like",
+        "c=code",
+        "--kl",
+        "0.02",
+        "--prior",
+        "uniform",
+        "--tokens",
+        "more.yaml",
+    )
     planned = good(*update, "--law", "law1.json", "--partial", "--swarm-out", "r2.csv")
     assert "predicted loss against a full recomputation" in planned
     assert "not safe" in planned
@@ -618,3 +633,149 @@ def test_names_with_commas_and_blanks_can_be_reopened(good, folder):
         out = good("add", "odd-life.yaml", "new one", *(word for name in given for word in ("--reopen", name)))
         opened = [name for name in ("law, tax", "Bücher c=d", "web") if any(name in each for each in given)]
         assert f"of them reopened: {', '.join(opened)}\n" in out
+
+
+# Caps outlive the step that they were given in.
+
+TIGHT = "web: 9B\ncode: 2B\nbooks: 4B\njunk: 1B\n"
+TIGHT_OLD = {"web": 0.5, "code": 0.2, "books": 0.2, "junk": 0.1}
+
+
+@pytest.fixture
+def tight(folder, good):
+    """A ledger with a budget, whose code is read as often as may be: 4 times in 40B tokens."""
+    Mixture.from_dict(TIGHT_OLD).save("tight.yaml")
+    (folder / "tight_counts.yaml").write_text(TIGHT)
+    good("start", "tight-life.yaml", "--mixture", "tight.yaml", "--tokens", "tight_counts.yaml", "--budget", "40B")
+    return "tight-life.yaml"
+
+
+def test_caps_hold_in_what_is_recorded_after_a_removal(tight, good, refused, folder):
+    """Renormalised without junk, code would be read 4.44 times."""
+    assert "needs runs: --swarm-out" in refused("remove", tight, "junk", "--out", "mixture.yaml")
+    out = good("remove", tight, "junk", "--swarm-out", "ratios.csv")
+    assert "renormalising breaks the limits of code" in out
+    assert "not given of budget, tokens and epochs is as in tight-life.yaml" in out
+    train("ratios.csv", "metrics.csv")
+    out = good("propose", tight, "ratios.csv", "metrics.csv", "--law", "log_linear", "--out", "mixture.yaml")
+    counts = {"web": 9 * 10**9, "code": 2 * 10**9, "books": 4 * 10**9}
+    assert Mixture.load("mixture.yaml").epochs(counts, 40 * 10**9)["code"] <= 4.0 + 1e-6
+    ledger = Ledger.load(tight)
+    assert (ledger.tokens, ledger.budget, ledger.max_epochs) == (counts, 40 * 10**9, dict.fromkeys(counts, 4.0))
+    assert "epochs" in good("show", tight)
+
+
+def test_what_a_ledger_knows_gives_way_to_what_is_given(tight, good):
+    out = good("remove", tight, "junk", "--budget", "36B", "--out", "mixture.yaml")
+    assert "0 open" in out
+    assert "nothing known speaks against it\n" in out
+    assert "is as in" not in out
+    assert Mixture.load("mixture.yaml").epochs({"web": 9, "code": 2, "books": 4}, 36)["code"] == pytest.approx(4.0)
+    assert Ledger.load(tight).budget == 36 * 10**9
+    good("remove", tight, "books", "--max-epochs", "7", "--out", "mixture.yaml")
+    assert Ledger.load(tight).max_epochs == {"web": 7.0, "code": 7.0}
+    assert Ledger.load(tight).budget == 36 * 10**9
+
+
+def test_epochs_of_new_domains_are_those_of_what_they_come_from_or_of_most(good, folder):
+    good("start", "epochs.yaml", "--mixture", "mixture.yaml", "--tokens", "counts.yaml", "--budget", "10B", "--max-epochs", "3",
+         "--max-epochs", "code=2")  # fmt: skip
+    (folder / "parts.yaml").write_text("c: 1B\njava: 1B\nmaths: 3B\n")
+    (folder / "split.yaml").write_text("c: 1B\njava: 1B\n")
+    good("partition", "epochs.yaml", "code", "c", "java", "--tokens", "split.yaml", "--swarm-out", "ratios.csv")
+    pending = Ledger.load("epochs.yaml").pending.region
+    assert pending["max_epochs"] == {"web": 3.0, "books": 3.0, "c": 2.0, "java": 2.0}
+    plan = ("add", "epochs.yaml", "maths", "--tokens", "new.yaml", "--swarm-out", "ratios.csv", "--replace")
+    for given, expected in ((), 3.0), (("--max-epochs", "maths=1.5"), 1.5):
+        good(*plan, *given)
+        epochs = Ledger.load("epochs.yaml").pending.region["max_epochs"]
+        assert epochs == {"web": 3.0, "code": 2.0, "books": 3.0, "maths": expected}
+
+
+def test_a_new_domain_must_be_counted_where_there_is_a_budget(tight, refused):
+    err = refused("add", tight, "maths", "--swarm-out", "ratios.csv")
+    assert "the budget in tight-life.yaml, 40000000000, limits repetition" in err
+    assert "tokens of maths must be known: give --tokens" in err
+
+
+def test_a_mixture_above_its_caps_begins_no_ledger(refused):
+    start = ("start", "new-life.yaml", "--mixture", "mixture.yaml")
+    counted = (*start, "--tokens", "counts.yaml")
+    assert "code (0.2, cap 0.16)" in refused(*counted, "--budget", "50B")
+    assert "code (0.2, cap 0.1)" in refused(*counted, "--budget", "20B", "--max-epochs", "code=1")
+    assert "tokens short" in refused(*counted, "--budget", "1T")
+    assert "give --tokens too" in refused(*start, "--budget", "1B")
+    assert "--max-epochs needs --tokens and --budget" in refused(*counted, "--max-epochs", "2")
+    with pytest.raises(ReuseError, match="give the tokens too"):
+        Ledger.start(OLD, why="first", budget=10)
+
+
+def test_unchecked_epochs_are_told(begun, good):
+    """Begun without a budget: nothing can be said of repetition, and so it is not said to be all right."""
+    assert "against it, but no token counts with a budget are known: " in good("remove", begun, "books")
+    assert "nothing known speaks against it\n" in good("remove", begun, "books", "--budget", "1B")
+
+
+def test_ledgers_with_counts_of_before_budgets_are_read_and_kept(folder):
+    document = json.loads(Ledger.start(OLD, why="first", tokens={"web": 9, "code": 2, "books": 4}).to_json())
+    assert set(document["updates"][0]) & {"tokens", "budget", "max_epochs"} == {"tokens"}
+    (folder / "old.json").write_text(json.dumps(document))
+    ledger = Ledger.load("old.json")
+    assert (ledger.tokens, ledger.budget, ledger.max_epochs) == ({"web": 9, "code": 2, "books": 4}, None, {})
+    limited = Ledger.start(OLD, why="first", tokens=ledger.tokens, budget=10, max_epochs=math.inf)
+    assert Ledger.from_yaml(limited.to_yaml()) == limited
+
+
+# Files of counts that name what goes.
+
+
+def test_counts_may_name_what_the_update_takes_away(begun, run, refused, folder):
+    steps = {
+        ("remove", begun, "books", "--tokens", "counts.yaml", "--budget", "5B", "--out", "mixture.yaml"): "books",
+        ("revise", begun, "code=code2", "--tokens", "all.yaml", "--budget", "5B"): "code",
+        ("partition", begun, "code", "c", "java", "--tokens", "parts.yaml", "--budget", "5B"): "code",
+    }
+    (folder / "all.yaml").write_text("web: 9B\ncode: 2B\ncode2: 3B\n")
+    (folder / "parts.yaml").write_text("web: 9B\ncode: 2B\nc: 1B\njava: 1B\n")
+    for step, gone in steps.items():
+        status, _, err = run(*step)
+        file = step[step.index("--tokens") + 1]
+        assert (status, err) == (0, f"mixfast: note: {file} names what this update takes away, left out: {gone}\n")
+    (folder / "all.yaml").write_text("web: 9B\ncode: 2B\nbooks: 4B\n")
+    # Gone before this update: unknown to it.
+    assert "Only in all.yaml: books" in refused("revise", begun, "code", "--tokens", "all.yaml", "--budget", "5B")
+
+
+# What is doubted of a proposal.
+
+
+def test_a_proposal_of_counted_domains_is_not_said_to_be_uncounted(begun, good):
+    said = "no token counts were given"
+    for counted in (True, False):
+        good("add", begun, "maths", *(PLAN if counted else ()), "--swarm-out", "ratios.csv", "--replace")
+        train("ratios.csv", "metrics.csv")
+        out = good("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear")
+        assert (said in out) is not counted
+        # Counts are a prior, and nothing pulls towards it.
+        assert ("kl = 0" in out) is counted
+    region = full(OLD, Add(["maths"]), resume_region()).region
+    assert region.counted
+    assert region.align(["maths", "existing"]).counted
+    assert not Region(["existing", "maths"]).counted
+
+
+def test_a_ledger_begun_while_another_waits_is_kept(folder, run, monkeypatch):
+    """Who begins second waits for the lock on the folder, then finds the ledger of the first, and leaves it."""
+    lock, first, asked = fcntl.flock, Ledger.start(OLD, why="first"), []
+
+    def waits(handle, kind):
+        asked.append((os.fstat(handle).st_ino, kind))
+        (folder / "both.yaml").write_text(first.to_yaml())
+        lock(handle, kind)
+
+    monkeypatch.setattr(fcntl, "flock", waits)
+    status, _, err = run("start", "both.yaml", "--mixture", "mixture.yaml", "--why", "second")
+    assert status == 2
+    assert "changed meanwhile" in err
+    assert asked == [(folder.stat().st_ino, fcntl.LOCK_EX)]
+    assert Ledger.load("both.yaml") == first
