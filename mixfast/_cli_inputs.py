@@ -260,7 +260,14 @@ def _prior(given: str | None, domains: Sequence[str], owner: str) -> Any:
     if given == "uniform":
         return dict.fromkeys(domains, 1.0)
     shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in _POWERS else number(text))
-    _same_names(given, shares, domains, owner)
+    try:
+        _same_names(given, shares, domains, owner)
+    except AlignmentError as problem:
+        if not set(shares) < set(domains):
+            raise
+        raise AlignmentError(
+            f"{problem} Mixture files leave out shares of 0: add them, or write the file with `mixfast solve --keep-zeros`"
+        ) from None
     return shares
 
 

@@ -469,7 +469,12 @@ def test_wrong_json_counts_are_refused(refused, folder, content):
 
 def test_a_prior_must_name_every_domain(refused, folder):
     (folder / "short.yaml").write_text("web: 0.5\nbooks: 0.5\n")
-    assert "Only in the table: code_c, code_py" in refused("solve", "plain.npz", "--prior", "short.yaml")
+    error = refused("solve", "plain.npz", "--prior", "short.yaml")
+    assert "Only in the table: code_c, code_py" in error
+    assert "leave out shares of 0" in error
+    assert "--keep-zeros" in error
+    (folder / "short.yaml").write_text("web: 0.5\nprose: 0.5\n")
+    assert "--keep-zeros" not in refused("solve", "plain.npz", "--prior", "short.yaml")
 
 
 def npz(path, **arrays):
