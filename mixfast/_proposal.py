@@ -22,6 +22,8 @@ from mixfast.solution import ShadowPrice
 
 # A multiplier below this is rounding, and a share this close to a limit is at it.
 _PRICE_ROUNDING, _AT_LIMIT = 1e-9, 1e-6
+# 90 % intervals that hold less than this of unseen runs are too narrow.
+_HELD = 0.75
 # A share is beyond those of the runs when it is larger by this.
 _BEYOND = 1e-3
 # Domains in a summary.
@@ -144,6 +146,7 @@ class Proposal:
                 "no token counts were given, so how often this repeats a domain is unknown. Proxy runs repeat little and cannot tell what "
                 "that costs, which can be more than a mixture gains. Give tokens and a budget (Region.from_tokens; --tokens and --budget)."
             )
+        found += self._doubts_of_the_laws()
         largest = getattr(self._law, "largest", None)
         if largest is not None:
             beyond = [k for k in np.argsort(-w, kind="stable").tolist() if 0.0 < largest[k] < w[k] - _BEYOND]
@@ -160,12 +163,30 @@ class Proposal:
             found.append(
                 "the gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
             )
-        if self.kl == 0.0 and region.has_prior:
+        if self.kl == 0.0:
+            needed = "kl=0.05" if region.has_prior else "a prior, such as token counts give, and kl=0.05"
             found.append(
-                "nothing pulls towards the prior (kl = 0). Laws err most far from it, and a search goes there: kl=0.05 made better models "
-                "with every law that was tried (benchmarks/lab)."
+                "nothing pulls towards a prior (kl = 0). Laws err most far from the mixtures that were run, and a search goes there: "
+                f"{needed} made better models with every law that was tried (benchmarks/lab)."
             )
         return tuple(found)
+
+    def _doubts_of_the_laws(self) -> list[str]:
+        """What the laws' predictions of unseen runs say against those of the metrics that count."""
+        known = {one.metric: one for one in getattr(self._law, "reports", ())}
+        used = [known[name] for name in (self._target.metrics[j] for j in self._target.used) if name in known]
+        found = []
+        bad = [one.metric for one in used if one.runs and not one.r2 > 0.0]
+        if bad:
+            found.append(
+                f"of runs they had not seen, laws that count predict no more than the mean does: {listing(bad)}."
+            )
+        narrow = [f"{one.metric} {one.coverage:.0%}" for one in used if one.coverage < _HELD]
+        if narrow:
+            found.append(
+                f"the gain is less sure than it says: 90 % intervals held fewer of the runs that laws had not seen: {listing(narrow)}."
+            )
+        return found
 
     @property
     def epochs(self) -> dict[str, float] | None:

@@ -12,6 +12,7 @@ from mixfast import Region
 from mixfast._exact import Exponentials, _shares, solve_exact
 from mixfast._objective import Regularised
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
+from mixfast.laws import MetricReport
 from mixfast.proposers import advise_kl, bootstrap, path, propose
 
 
@@ -485,13 +486,22 @@ def test_doubts_say_what_speaks_against_a_proposal():
     assert "no token counts" in said(law, bare, kl=0.05)
     assert said(law, supplied, kl=0.05) == ""
     assert "kl = 0" in said(law, supplied)
-    assert "kl = 0" not in said(law, Region(law.domains))
+    assert "kl = 0" in said(law, Region(law.domains))
+    assert "a prior, such as token counts" in said(law, Region(law.domains))
     best = propose(law, supplied, kl=0.05).mixture.weights
     most = int(np.argmax(best))
     law.largest = np.where(np.arange(4) == most, best[most] - 0.1, 1.0)
     assert f"{law.domains[most]} {best[most]:.1%}, in runs at most {best[most] - 0.1:.1%}" in said(
         law, supplied, kl=0.05
     )
+    law.largest = np.ones(4)
+    law.reports = [
+        MetricReport(metric, "linear", 30, 1.0, 1.0, 0.5, r2, 0.0, coverage, {})
+        for metric, r2, coverage in (("m0", -9.1, 0.9), ("m1", 0.5, 0.4))
+    ]
+    assert "no more than the mean does: m0" in said(law, supplied, kl=0.05)
+    assert "m1 40%" in said(law, supplied, kl=0.05)
+    assert said(law, supplied, kl=0.05, objective={"m0": 1.0}).count("m1") == 0
     found = propose(law, supplied, kl=0.05)
     assert f"Doubt: {found.doubts[0]}" in found.summary()
     assert found.to_dict()["doubts"] == list(found.doubts)

@@ -44,16 +44,25 @@ def minimum_by_scipy(region, g):
     matrix = np.concatenate([region.bound_rows, -region.bound_rows])
     right = np.concatenate([region.bound_upper, -region.bound_lower])
     finite = np.isfinite(right)
-    result = linprog(
-        g,
-        A_ub=matrix[finite] if finite.any() else None,
-        b_ub=right[finite] if finite.any() else None,
-        A_eq=np.ones((1, region.n_domains)),
-        b_eq=[1.0],
-        bounds=np.column_stack([region.floor, region.cap]),
-        method="highs",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
-    )
+    result = None
+    # On thin regions its presolve may call infeasible what holds a point; then it goes without.
+    for presolve in (True, False):
+        result = linprog(
+            g,
+            A_ub=matrix[finite] if finite.any() else None,
+            b_ub=right[finite] if finite.any() else None,
+            A_eq=np.ones((1, region.n_domains)),
+            b_eq=[1.0],
+            bounds=np.column_stack([region.floor, region.cap]),
+            method="highs",
+            options={
+                "primal_feasibility_tolerance": 1e-10,
+                "dual_feasibility_tolerance": 1e-10,
+                "presolve": presolve,
+            },
+        )
+        if result.status == 0:
+            break
     assert result.status == 0, result.message
     return result.fun
 

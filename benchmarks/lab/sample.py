@@ -86,7 +86,13 @@ def models(lab: Laboratory, workers: int, path: Path) -> list[list[Any]]:
         .weights,
     }
     jobs = [
-        Job(f"sample-{name.replace(', ', '-')}-s{seed}", "sample", "final", mixfast.Mixture(region.domains, shares), seed)
+        Job(
+            f"sample-{name.replace(', ', '-')}-s{seed}",
+            "sample",
+            "final",
+            mixfast.Mixture(region.domains, shares),
+            seed,
+        )
         for seed in range(SEEDS)
         for name, shares in mixtures.items()
     ]
