@@ -756,8 +756,9 @@ def test_a_proposal_of_counted_domains_is_not_said_to_be_uncounted(begun, good):
         train("ratios.csv", "metrics.csv")
         out = good("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear")
         assert (said in out) is not counted
-        # Counts are a prior, and nothing pulls towards it.
-        assert ("kl = 0" in out) is counted
+        # Counts are a prior, and nothing pulls towards it; without them there is none to be pulled to.
+        assert "kl = 0" in out
+        assert ("a prior, such as token counts give" in out) is not counted
     region = full(OLD, Add(["maths"]), resume_region()).region
     assert region.counted
     assert region.align(["maths", "existing"]).counted
