@@ -463,6 +463,10 @@ def secant_many(double[:, :, ::1] hessian, const int64_t[::1] which, const doubl
         raise MemoryError("mixfast: no memory for the quadratic step")
 
 
+def _why_empty(const double[::1] numbers):
+    return "the capped simplex is empty" if np.isfinite(numbers).all() else "a gradient or a point is not finite"
+
+
 def project(const double[::1] x, const double[::1] lo, const double[::1] hi, double total=1.0):
     """Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
     cdef int failed
@@ -473,7 +477,7 @@ def project(const double[::1] x, const double[::1] lo, const double[::1] hi, dou
     if failed == -1:
         raise MemoryError("mixfast: no memory for the projection")
     if failed:
-        raise ValueError("the capped simplex is empty")
+        raise ValueError(_why_empty(x))
     return out
 
 
@@ -487,7 +491,7 @@ def linear_min(const double[::1] g, const double[::1] lo, const double[::1] hi, 
     if failed == -1:
         raise MemoryError("mixfast: no memory for the linear step")
     if failed:
-        raise ValueError("the capped simplex is empty")
+        raise ValueError(_why_empty(g))
     return out
 
 

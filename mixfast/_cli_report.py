@@ -11,6 +11,7 @@ from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast import _cli_swarm as swarm_commands
 from mixfast._cli_inputs import InputError
+from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -124,6 +125,9 @@ def _report(args: argparse.Namespace) -> int:
         print(f"warning: {words}")
     if page.missing:
         print(f"not in it: {', '.join(page.missing)}; the page says how to get them")
+    for problem in parts:
+        if isinstance(problem, ProposalError):
+            print(f"warning: {problem}")
     return 0 if status in ("optimal", "searched", "given") else 1
 
 
@@ -218,8 +222,13 @@ def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) 
         args.prior = "uniform"
     where = inputs.region(args, law.domains, args.law or args.input)
     options = {"objective": swarm_commands.objective_of(args.objective, law), "kl": args.kl}
-    with shared.progress("searching"):
-        found = propose(law, where, seed=args.seed, **options)
+    try:
+        with shared.progress("searching"):
+            found = propose(law, where, seed=args.seed, **options)
+    except ProposalError as problem:
+        # How badly the laws do is what the page can still say.
+        parts += [problem, law, swarm]
+        return "none"
     parts += [found, law, swarm]
     if args.replicates is not None and swarm is not None and not args.no_intervals:
         parts.append(_intervals(args, swarm, law, where, options))

@@ -26,6 +26,8 @@ _PRICE_ROUNDING, _AT_LIMIT = 1e-9, 1e-6
 _HELD = 0.75
 # A share is beyond those of the runs when it is larger by this.
 _BEYOND = 1e-3
+# Between the best and the worst of some hundred runs lie about five standard deviations.
+_IMPLAUSIBLE = 10.0
 # Domains in a summary.
 _SHOWN = 12
 # Ends of ranges that are solved for one by one under a KL term; how close to eps they come, and in how many solves.
@@ -79,7 +81,7 @@ class Proposal:
         Points (or metrics) looked at, domains, value, gap (nan where searched) and seconds.
     seconds : float
     held : tuple of str
-        Domains that no run had a share of: kept at their prior share.
+        Domains that no run had a share of, kept at their prior share, and those that all runs had the same share of, kept there.
     """
 
     mixture: Mixture
@@ -155,9 +157,23 @@ class Proposal:
                     f"{self.mixture.domains[k]} {w[k]:.1%}, in runs at most {largest[k]:.1%}" for k in beyond
                 )
                 found.append(f"shares beyond those of any run, where the law is only extended: {named}.")
-        if self.held:
+        constant = getattr(self._law, "constant", {})
+        if never := [name for name in self.held if name not in constant]:
             found.append(
-                f"no run had a share of {listing(self.held)}: kept at the prior share, for nothing is known of it."
+                f"no run had a share of {listing(never)}: kept at the prior share, for nothing is known of it."
+            )
+        if same := [name for name in self.held if name in constant]:
+            named = listing(f"{name} ({constant[name]:.3g})" for name in same)
+            found.append(f"all runs had the same share of {named}: kept there, for nothing is known of other shares.")
+        spread = {one.metric: one.sd for one in getattr(self._law, "reports", ())}
+        far = [
+            f"{name} by {abs(change) / spread[name]:.3g} standard deviations of the runs"
+            for name, change in self.gain.metrics.items()
+            if abs(change) > _IMPLAUSIBLE * spread.get(name, math.inf)
+        ]
+        if far:
+            found.append(
+                f"the law expects changes that no run comes near, so its coefficients may have run away: {listing(far)}."
             )
         if self.gain.sd is not None and self.gain.value < self.gain.sd:
             found.append(

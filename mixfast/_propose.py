@@ -15,13 +15,15 @@ from mixfast._newton import Minimum
 from mixfast._objective import Matrix, Regularised, Vector
 from mixfast._proposal import Proposal
 from mixfast._target import Convex, Target, has_slopes
-from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, RegionError, listing
+from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError, listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 
 # What a broken tolerance costs in a search, in units of the objective: more than any gain elsewhere.
 _BROKEN = 1e3
 _MAX_ITER = 200
+# Numbers from here on are no losses: the log-linear law is cut off at 1e130.
+ASTRONOMIC = 1e100
 
 
 class Task:
@@ -109,6 +111,8 @@ def exactly(task: Task, form: Convex) -> Proposal:
         )
         value = found.value
     status = "optimal"
+    if not math.isfinite(found.gap) or not math.isfinite(value):
+        refuse_runaway(task)
     if not found.gap <= task.tol * max(1.0, abs(found.value)):
         status = "user_limit" if found.steps >= _MAX_ITER else "optimal_inaccurate"
         warnings.warn(
@@ -237,6 +241,44 @@ def searched(task: Task, method: str) -> Proposal:
         _gradient=None,
         _smooth=None,
         _seen=(found.seen, found.scores),
+    )
+
+
+def refuse_endless(task: Task, found: Proposal) -> Proposal:
+    """Return the proposal; `ProposalError` where a number that a person would decide by is not one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for where, values in zip(("at the mixture found", "at the prior"), found._expected, strict=True):
+            if names := _astronomic(task, values):
+                raise _runaway(names, where)
+        numbers = (found.value, found.gain.value, 0.0 if found.gap is None else found.gap)
+        sd = found.gain.sd
+    # The standard deviation of a law may be unknown, but not infinite.
+    if not np.isfinite(numbers).all() or (sd is not None and abs(sd) >= ASTRONOMIC):
+        raise _runaway([task.target.metrics[j] for j in task.target.used], "around the mixture found")
+    return found
+
+
+def refuse_runaway(task: Task) -> None:
+    """Raise `ProposalError` where the law's numbers, not the question, keep it from being answered."""
+    points = [task.region.prior, task.confined.project(task.region.prior)]
+    points += [task.confined.linear_min(-row) for row in np.eye(task.region.n_domains)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(task.law.predict(np.array(points)), dtype=np.float64)
+    if names := _astronomic(task, values):
+        raise _runaway(names, "within the region")
+
+
+def _astronomic(task: Task, values: Matrix) -> list[str]:
+    """The metrics that are not finite, or so large that laws cut them off there."""
+    wrong = ~(np.abs(np.atleast_2d(values)) < ASTRONOMIC).all(axis=0)
+    return [name for name, no in zip(task.target.metrics, wrong.tolist(), strict=True) if no]
+
+
+def _runaway(names: list[str], where: str) -> ProposalError:
+    return ProposalError(
+        f"no mixture is proposed: the law of {listing(names)} gives infinite or astronomic numbers {where}. Its coefficients ran away, "
+        "as they do with few runs for the domains, or with domains that hardly vary or vary together: limit their shares, leave such "
+        "metrics out of the objective and of the fit, fit another law, or a log-linear one with penalty='cv'"
     )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast import _swarm_names
+from mixfast._propose import ASTRONOMIC
+from mixfast._swarm_rank import tried
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit, MetricReport
@@ -39,6 +41,11 @@ class OutOfFold:
     predicted: Matrix = field(repr=False)
     sd: Matrix = field(repr=False)
     scores: tuple[MetricReport, ...] = field(repr=False)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all predictions are numbers that losses may be."""
+        return bool((np.isnan(self.predicted) | (np.abs(self.predicted) < ASTRONOMIC)).all())
 
     def column(self, metric: str) -> int:
         """The column of a metric; ValueError with the names there are for another."""
@@ -89,7 +96,8 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
     order = list(range(len(domains)))
     if tuple(swarm.domains) != domains:
         order = list(_swarm_names.pairing(swarm.domains, domains, "the swarm", "the fit"))
-    shares = np.ascontiguousarray(swarm.ratios[:, order])
+    # As `fit` does, without what differs by rounding only.
+    shares = np.ascontiguousarray(tried(swarm.ratios).shares[:, order])
     measured = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(swarm.metric(name)) for name in law.metrics]])
     guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
     with single_blas():

@@ -53,6 +53,8 @@ def head(parts: Parts, found: OutOfFold | None, doubts: Sequence[str]) -> str:
 def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
     """What speaks against trusting the page, in sentences, the gravest first."""
     answer = parts.answer
+    if parts.refusal is not None:
+        yield f"N{str(parts.refusal)[1:]}."
     if answer is not None:
         if answer.source is not None and answer.status != "optimal":
             yield f"Status {answer.status}. {answer.meaning}"

@@ -10,6 +10,7 @@ from mixfast import _report_axes as draw
 from mixfast import _report_head as head
 from mixfast import _report_html as html
 from mixfast import _report_laws as laws
+from mixfast._propose import ASTRONOMIC
 from mixfast._report_answer import base_of, target_of
 from mixfast._report_head import number
 from mixfast._report_html import Missing, Pictures, Section
@@ -26,6 +27,10 @@ _METRICS, _DOMAINS, _COLUMNS = 24, 12, 3
 _NO_LAW = (
     "There is no law. Pass mixfast.fit(swarm) or laws.Fit.load(path); the command: RATIOS METRICS, or --law law.json."
 )
+_ENDLESS = (
+    "The law gives infinite or astronomic numbers there: its coefficients ran away. Fit another law, or a log-linear one with "
+    "penalty='cv'; and see the warnings."
+)
 
 
 def predicted(parts: Parts, ink: Pictures, found: OutOfFold | None, why: str) -> Section | Missing:
@@ -37,6 +42,8 @@ def predicted(parts: Parts, ink: Pictures, found: OutOfFold | None, why: str) ->
     if not scores:
         return Missing("predicted", title, why)
     body = ""
+    if found is not None and not found.finite:
+        found, why = None, _ENDLESS
     if found is not None:
         shown = found.metrics[:_METRICS]
         more = len(found.metrics) - len(shown)
@@ -70,14 +77,17 @@ def response(parts: Parts, ink: Pictures) -> Section | Missing:
     at = None if parts.answer is None else parts.answer.mixture
     base, words = base_of(law, at)
     reach = [laws.reach(law, swarm, k, float(base[k])) for k in range(len(law.domains))]
-    rows, spread = [], []
+    rows, spread, finite = [], [], True
     for k, name in enumerate(law.domains):
         x = np.array([0.0, base[k], min(2.0 * base[k], 1.0), reach[k]])
         value, sd = laws.curve(law, target, base, k, x)
         spread.append(float(np.ptp(value)))
         error = "-" if sd is None else number(float(draw.Z90 * sd[1]), 2)
+        finite &= bool((np.abs(value) < ASTRONOMIC).all())
         rows.append([name, draw.share(float(base[k])), number(value[1]), error,
                      *(f"{change:+.3g}" for change in (value[[0, 2, 3]] - value[1]).tolist()), draw.share(reach[k])])  # fmt: skip
+    if not finite:
+        return Missing("response", title, _ENDLESS)
     order = np.argsort(-np.array(spread), kind="stable")
     shown = [law.domains[k] for k in order[:_DOMAINS]]
     more = len(law.domains) - len(shown)
@@ -107,6 +117,8 @@ def coefficients(parts: Parts, ink: Pictures) -> Section | Missing:
     at = None if parts.answer is None else parts.answer.mixture
     base, words = base_of(law, at)
     slopes = laws.effects(law, base)
+    if not (np.abs(slopes) < ASTRONOMIC).all():
+        return Missing("coefficients", title, _ENDLESS)
     exact = getattr(law, "smooth", False)
     body = html.paragraph(
         f"How each metric changes as one domain gets more and the others keep their proportions, at {words}. "

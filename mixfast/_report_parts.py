@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from mixfast._report_answer import Answer
+from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.solution import Solution
@@ -29,6 +30,7 @@ class Parts:
     table: ExpertTable | None = None
     ledger: Any = None
     schedule: Any = None
+    refusal: ProposalError | None = None
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -82,6 +84,7 @@ class Parts:
             table,
             ledger,
             found.get("schedule"),
+            found.get("refusal"),
         )
 
 
@@ -101,6 +104,7 @@ def _kind(one: object) -> str:
         (ExpertTable, "table"),
         (Ledger, "ledger"),
         ((MixtureSchedule, MixtureSampler), "schedule"),
+        (ProposalError, "refusal"),
     ]
     for types, name in kinds:
         if isinstance(one, types):

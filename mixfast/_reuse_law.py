@@ -56,6 +56,15 @@ class Seen(_Seen):
         self.direction, self.unit = law.direction, law.unit
         self.report, self.smooth = law.report, law.smooth
         self.identified = self._spread @ np.asarray(law.identified, dtype=np.float64) > 0.0
+        constant = dict(getattr(law, "constant", {}))
+        share = np.array([constant.get(name, 0.0) for name in law.domains])
+        still = np.array([name in constant for name in law.domains])
+        # A collapsed domain whose members all have one share in all runs has one too.
+        self.constant = {
+            name: float(share[row > 0.0].sum())
+            for name, row in zip(self.domains, self._spread, strict=True)
+            if (row > 0.0).any() and still[row > 0.0].all()
+        }
         self._parts: dict[int, _Part] = {}
 
     def law_of(self, metric: str) -> tuple[_Part, int]:

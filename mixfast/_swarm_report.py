@@ -51,8 +51,12 @@ class SwarmReport:
         Metrics with one value for all runs.
     never_sampled : tuple of str
         Domains that no run uses: nothing is known of their effect.
+    unvaried : mapping of str to float
+        Further domains with one share in all runs but for rounding, and that share: nothing is known of their effect either.
+    linked : tuple of str
+        Domains that vary only together, such as two in a fixed ratio: their effects cannot be told apart.
     rank : int
-        Rank of the mixtures (R, K): K where every domain's effect can be told from the others'.
+        Rank of the mixtures (R, K) without their rounding: K where every domain's effect can be told from the others'.
     missing : mapping of str to int
         Runs without a value, for each metric that lacks some.
     ignored : tuple of str
@@ -73,6 +77,8 @@ class SwarmReport:
     duplicates: tuple[tuple[str, ...], ...]
     constant: tuple[str, ...]
     never_sampled: tuple[str, ...]
+    unvaried: dict[str, float]
+    linked: tuple[str, ...]
     rank: int
     missing: dict[str, int]
     ignored: tuple[str, ...]
@@ -107,6 +113,11 @@ class SwarmReport:
             lines.append(f"runs without a value: {shown}")
         if self.never_sampled:
             lines.append(f"never sampled, so of unknown effect: {_counted(self.never_sampled, 'domain')}")
+        if self.unvaried:
+            shown = listing(f"{name} ({share:.3g})" for name, share in self.unvaried.items())
+            lines.append(f"the same share in all runs, so of unknown effect: {shown}")
+        if self.linked:
+            lines.append(f"vary only together, so of effects that cannot be told apart: {listing(self.linked)}")
         lines.append(f"rank of the mixtures: {self.rank} of {self.domains}")
         if self.guessed_directions:
             lines.append(f"higher is better, by their names: {listing(self.guessed_directions)}")
@@ -135,6 +146,8 @@ def report(swarm: Swarm, history: History) -> SwarmReport:
         ),
         constant=_constant(swarm),
         never_sampled=tuple(swarm.domains[column] for column in np.flatnonzero(unused).tolist()),
+        unvaried={swarm.domains[k]: share for k, share in swarm._tried.constant.items() if not unused[k]},
+        linked=tuple(swarm.domains[k] for k in swarm._tried.linked),
         rank=swarm.matrix_rank,
         missing=missing,
         ignored=history.ignored,

@@ -52,6 +52,10 @@ class AlignmentError(MixfastError, ValueError):
         )
 
 
+class ProposalError(MixfastError, ValueError):
+    """A law gives no usable numbers where a mixture was looked for, so that none is proposed; the message names the metrics."""
+
+
 class ScoreError(MixfastError, ValueError):
     """An expert model, a text, or a setting of scoring cannot be used; the message names the expert and the file."""
 

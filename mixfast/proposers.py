@@ -16,9 +16,11 @@ import numpy as np
 
 from mixfast._objective import Matrix, Vector
 from mixfast._proposal import Gain, Proposal
-from mixfast._propose import Task, exactly, most_of, searched, shares_of, with_limited
+from mixfast._propose import (
+    Task, exactly, most_of, refuse_endless, refuse_runaway, searched, shares_of, with_limited,
+)  # fmt: skip
 from mixfast._target import Objective, convex_form, resolve
-from mixfast.errors import AlignmentError, RegionError, listing
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError, listing
 from mixfast.region import Region
 
 __all__ = ["Gain", "KlAdvice", "Proposal", "ShareIntervals", "advise_kl", "bootstrap", "path", "propose"]
@@ -91,6 +93,8 @@ def propose(
         kl > 0 and a region without a prior.
     InfeasibleError
         No mixture of the region keeps every metric within its tolerance.
+    ProposalError
+        The law gives infinite or astronomic numbers at the mixture found or at the prior.
 
     Warns
     -----
@@ -99,7 +103,8 @@ def propose(
 
     Notes
     -----
-    Domains that no run had a share of (`law.identified`) stay at their prior share, within their limits: no law knows what they do.
+    Domains that no run had a share of (`law.identified`) stay at their prior share, within their limits, and those that all runs had the
+    same share of (`law.constant`) at that share: no law knows what they do.
     Exact: Newton's method in J unknowns (metrics) under a KL term and limits on single domains, else the loop of `solve`; deterministic.
     Well below a millisecond for 52 metrics and 64 domains. A search calls `law.predict` on some ten thousand mixtures.
 
@@ -145,20 +150,37 @@ def propose(
         raise ValueError(
             f"method='exact' needs convex laws (log_linear or linear) and no kappa, but: {listing(reasons)}; use method='auto'"
         )
-    if method in ("auto", "exact") and form is not None and not reasons:
-        return exactly(task, form)
-    return searched(task, method)
+    exact = method in ("auto", "exact") and form is not None and not reasons
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = exactly(task, form) if exact and form is not None else searched(task, method)
+    except MixfastError:
+        raise
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        refuse_runaway(task)
+        raise
+    return refuse_endless(task, found)
 
 
 def _hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
-    """The region with the domains that no run had a share of held at their prior share, and their names."""
+    """The region with domains held, and their names: at their share in all runs, or where no run had one at their prior share."""
     identified = getattr(law, "identified", None)
     if identified is None or np.all(identified):
         return region, ()
     unseen = ~np.asarray(identified, dtype=bool)
-    at = np.clip(region.prior, region.floor, region.cap)
-    held = region.replace(cap=np.where(unseen, at, region.cap), floor=np.where(unseen, at, region.floor))
-    return held, tuple(name for name, no in zip(region.domains, unseen.tolist(), strict=True) if no)
+    constant = getattr(law, "constant", {})
+    kept = [constant.get(name, prior) for name, prior in zip(region.domains, region.prior.tolist(), strict=True)]
+    at = np.clip(kept, region.floor, region.cap)
+    names = tuple(name for name, no in zip(region.domains, unseen.tolist(), strict=True) if no)
+    try:
+        held = region.replace(cap=np.where(unseen, at, region.cap), floor=np.where(unseen, at, region.floor))
+    except InfeasibleError as problem:
+        shown = listing(f"{name} at {at[region.domains.index(name)]:.3g}" for name in names)
+        raise InfeasibleError(
+            f"no run varied {listing(names)}, so the law knows nothing of other shares and they are kept ({shown}); with that the region "
+            f"holds no mixture: {problem}"
+        ) from problem
+    return held, names
 
 
 def path(law: Any, region: Region, kls: Sequence[float], **options: Any) -> list[Proposal]:

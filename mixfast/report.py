@@ -98,7 +98,7 @@ def page(
         What the page is about: a Solution (`mixfast.solve`), a Proposal (`mixfast.propose`), or a Mixture; beside one of the
         first two, a Mixture is what it is compared with, for instance what is trained on now. Around it: a Bootstrap or ShareIntervals
         (intervals), a HeldOut, a Fit (law), the Swarm of its runs, a Region (of a bare Mixture), an ExpertTable, a Ledger, a
-        MixtureSchedule or MixtureSampler.
+        MixtureSchedule or MixtureSampler. In the place of a Proposal, the ProposalError that there is none.
     title : str
     eps : float or None, default 1e-3
         Of the near-optimal set, in the unit of the objective; None leaves it out.

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast import _swarm_checks, _swarm_files, _swarm_folds, _swarm_names
 from mixfast._swarm_checks import SwarmError
 from mixfast._swarm_files import Source
+from mixfast._swarm_rank import Tried, tried
 from mixfast._swarm_report import History, SwarmReport, report
 from mixfast.errors import domain_names, listing
 
@@ -242,8 +243,15 @@ class Swarm:
 
     @cached_property
     def matrix_rank(self) -> int:
-        """Rank of the mixtures (R, K); below K some differences between domains were never tried."""
-        return int(np.linalg.matrix_rank(self.ratios))
+        """Rank of the mixtures (R, K); below K some differences between domains were never tried.
+
+        Directions in which they spread no more than their shares were rounded do not count.
+        """
+        return self._tried.rank
+
+    @cached_property
+    def _tried(self) -> Tried:
+        return tried(self.ratios)
 
     # Names.
 

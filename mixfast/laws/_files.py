@@ -29,6 +29,7 @@ def save(fit: Fit, path: Any) -> None:
         "direction": list(fit.direction),
         "unit": list(fit.unit),
         "largest": fit.largest.tolist(),
+        "constant": fit.constant,
         "features": list(getattr(fit.features, "names", ())),
         "notes": list(fit.notes),
         "reports": [vars(one) for one in fit.reports],
@@ -106,6 +107,8 @@ def load(path: Any, features: Any) -> Fit:
         reports,
         tuple(head["notes"]),
         0.0,
+        # Files of earlier versions do not have it.
+        dict(head.get("constant", {})),
     )
 
 

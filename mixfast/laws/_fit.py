@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast import _swarm_names
+from mixfast._swarm_rank import Tried, tried
 from mixfast.errors import MixfastWarning, listing
 from mixfast.laws import _report, _table
 from mixfast.laws._foreign import Foreign
@@ -58,6 +59,8 @@ class Fit:
     unit : tuple of str
     largest : (K,) float
         Largest share of each domain in a run. Of larger ones the laws know less, and nothing of a domain that no run has.
+    constant : dict of str to float
+        Domains with one and the same share in all runs but for rounding, and that share: the laws know nothing of other shares.
     laws : dict of str to str
         The law of each metric.
     reports : tuple of MetricReport
@@ -77,6 +80,7 @@ class Fit:
     reports: tuple[MetricReport, ...] = field(repr=False)
     notes: tuple[str, ...]
     seconds: float
+    constant: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
@@ -86,8 +90,8 @@ class Fit:
 
     @property
     def identified(self) -> NDArray[np.bool_]:
-        """Domains (K,) that some run has a share of."""
-        return self.largest > 0.0
+        """Domains (K,) that some run has a share of, and not all the same."""
+        return (self.largest > 0.0) & np.array([name not in self.constant for name in self.domains])
 
     @property
     def laws(self) -> dict[str, str]:
@@ -276,8 +280,10 @@ def fit(
         )
     chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
     y = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(name) for name in chosen]])
-    x = np.ascontiguousarray(swarm.ratios)
-    notes = list(_caveats(swarm, chosen, y))
+    seen = tried(swarm.ratios)
+    # Where runs differ by rounding only, laws would take it for what made the losses differ.
+    x = np.ascontiguousarray(seen.shares)
+    notes = list(_caveats(swarm, chosen, y, seen))
     full = x if features is None else np.hstack([x, _features_of(features, swarm)])
     plan = _plan(law, chosen, len(x), options)
     scored = folds > 0 and int((~swarm.chosen).sum()) >= 2
@@ -338,12 +344,13 @@ def fit(
         chosen,
         tuple(_of(swarm.direction, swarm, name) for name in chosen),
         tuple(_of(swarm.unit, swarm, name) for name in chosen),
-        x.max(axis=0),
+        swarm.ratios.max(axis=0),
         tuple(parts),
         features,
         tuple(reports),
         tuple(dict.fromkeys(notes)),
         perf_counter() - began,
+        {swarm.domains[k]: share for k, share in seen.constant.items() if swarm.ratios[:, k].any()},
     )
 
 
@@ -477,7 +484,7 @@ def _names(positions: str, domains: Sequence[str]) -> list[str]:
     return [domains[k] if k < len(domains) else f"feature {k - len(domains)}" for k in map(int, positions.split(","))]
 
 
-def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix) -> list[str]:
+def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Tried) -> list[str]:
     """What the runs do not say, in words; a warning for what makes a law useless."""
     out = []
     runs, domains = swarm.ratios.shape
@@ -485,6 +492,16 @@ def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix) -> list[str]:
     if unseen:
         out.append(
             f"no run has a share of {listing(unseen)}: no law knows what they do; a proposal keeps them at their prior share"
+        )
+    still = [f"{swarm.domains[k]} ({share:.3g})" for k, share in seen.constant.items() if swarm.ratios[:, k].any()]
+    if still:
+        out.append(
+            f"all runs have the same share of {listing(still)}: no law knows what another would do; a proposal keeps it"
+        )
+    if seen.linked:
+        out.append(
+            f"{listing(swarm.domains[k] for k in seen.linked)} vary only together, as in a fixed ratio: no law can tell their effects "
+            "apart; limit their shares, or train runs with other ratios"
         )
     if runs < domains + 1:
         out.append(

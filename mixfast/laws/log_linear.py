@@ -34,6 +34,8 @@ _FOLDS = 10
 _LEAST_PENALTY = 1e-2
 # The largest exponent: a runaway coefficient far from the runs is huge, not infinite, and its square is not either.
 _HIGHEST = 300.0
+# Shares that differ by less are one.
+_STILL = 1e-12
 _STATE = ("gamma", "a", "objective", "runs", "penalties", "noise", "covariance", "identified")
 
 Descend = Callable[..., tuple[float, float, int]]
@@ -184,15 +186,18 @@ class LogLinear:
                     f"metrics {columns.tolist()} have no value in any of the {len(y)} runs; leave them out"
                 )
             basis = _Basis.of(x[rows])
-            law.identified &= np.diag(basis.unseen) < 1e-8
+            law.identified &= _identified(x[rows])
             for j in columns:
                 law._fit_metric(int(j), basis, np.ascontiguousarray(y[rows, j]), descend, notes)
         if not law.identified.all():
             lost = np.flatnonzero(~law.identified)
             never = [int(k) for k in lost if not x[:, k].any()]
+            same = [int(k) for k in lost if k not in never and np.ptp(x[:, k]) <= _STILL]
+            rest = [int(k) for k in lost if k not in never and k not in same]
+            why = (("never sampled", never), ("the same share in all runs", same), ("varied only together", rest))
             notes.append(
-                f"the runs do not identify the coefficients of domains {lost.tolist()} (never sampled: {never}); what is "
-                "open is set as for the average run"
+                f"the runs do not identify the coefficients of domains {lost.tolist()} "
+                f"({'; '.join(f'{what}: {which}' for what, which in why if which)}); what is open is set as for the average run"
             )
         law.notes = tuple(notes)
         return law
@@ -395,6 +400,14 @@ class _Search:
         b = point.b.copy()
         loss, c, steps = self.descend(self.basis.z, self.y, self.delta, quad, self.floor, point.c, b, _STEPS, _TOL)
         return _Point(loss, c, b, steps < _STEPS)
+
+
+def _identified(x: Matrix) -> NDArray[np.bool_]:
+    """Domains (K,) whose coefficients mixtures (R, K) determine, once those with one share in all are left aside."""
+    out = np.ptp(x, axis=0) > _STILL
+    if out.any():
+        out[out] = np.diag(_Basis.of(x[:, out]).unseen) < 1e-8
+    return np.asarray(out)
 
 
 def _flat(basis: _Basis, level: float) -> Vector:
