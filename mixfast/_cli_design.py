@@ -102,7 +102,7 @@ def add_next(commands: Any) -> None:
     following.add_argument("fitted", metavar="LAW", nargs="?", help="what `mixfast fit --out` wrote; default: fit now")
     following.add_argument("--runs", metavar="Q", type=int, required=True, help="how many runs to choose")
     following.add_argument("--law", choices=["auto", *swarm_commands.LAWS], help="the law to fit (default auto)")
-    following.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
+    shared.columns(following)
     following.add_argument(
         "--way",
         choices=["auto", "information", "improvement", "thompson"],
@@ -213,14 +213,17 @@ def _region(args: argparse.Namespace, there: Design | None) -> Region:
 def _next(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, next_runs
     from mixfast.laws import Fit, fit
-    from mixfast.swarm import Swarm
 
     shared.check_folder("--out", args.out)
     if args.runs < 1:
         raise InputError(f"--runs is {args.runs}, expected at least 1")
     if args.fitted is not None and args.law is not None:
         raise InputError(f"--law {args.law} fits a law, and {args.fitted} is one: leave out one of them")
-    swarm = Swarm.from_csv(args.ratios, args.metrics, ignore=args.ignore or ())
+    if args.fitted is not None and (args.more_is_better or args.less_is_better):
+        raise InputError(
+            f"--more-is-better and --less-is-better are for laws that are fitted now: {args.fitted} has its directions"
+        )
+    swarm = shared.read_runs(args, args.ratios, args.metrics)
     among = None if args.among is None else Design.from_csv(args.among)
     if args.fitted is not None:
         law, told = Fit.load(args.fitted), args.fitted

@@ -21,6 +21,7 @@ from mixfast._wear import MEASURED
 if TYPE_CHECKING:
     from mixfast.designs import Design
     from mixfast.mixture import Mixture
+    from mixfast.swarm import Swarm
 
 # Shorter than this, nobody wonders whether it still runs.
 _QUIET_SECONDS = 1.0
@@ -54,6 +55,34 @@ def limits(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="limits on a group's sum, either end may be left out; domains by comma, * allowed",
     )
+
+
+def columns(parser: Any) -> None:
+    """Add what is told of the columns of runs."""
+    parser.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
+    parser.add_argument(
+        "--more-is-better",
+        metavar="METRIC",
+        action="append",
+        help="a metric to raise, where its name does not say so, such as mmlu (repeated; * allowed)",
+    )
+    parser.add_argument(
+        "--less-is-better", metavar="METRIC", action="append", help="a metric to lower (repeated; * allowed)"
+    )
+
+
+def read_runs(args: argparse.Namespace, ratios: str, metrics: str) -> Swarm:
+    """The runs of two files, with what `columns` tells of them."""
+    from mixfast.swarm import Swarm
+
+    with progress(f"reading {ratios}"):
+        swarm = Swarm.from_csv(ratios, metrics, ignore=args.ignore or ())
+    return directed(args, swarm)
+
+
+def directed(args: argparse.Namespace, swarm: Swarm) -> Swarm:
+    """The runs with the directions that the options name."""
+    return swarm.better(more=args.more_is_better or (), less=args.less_is_better or ())
 
 
 def check_wear(args: argparse.Namespace) -> None:

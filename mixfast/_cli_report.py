@@ -67,7 +67,7 @@ def add(commands: Any) -> None:
     runs.add_argument(
         "--law-kind", choices=["auto", *swarm_commands.LAWS], default="auto", help="what to fit (default auto)"
     )
-    runs.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
+    shared.columns(runs)
     runs.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
     shared.limits(report)
     goal = report.add_argument_group("objective")
@@ -146,6 +146,10 @@ def _check(args: argparse.Namespace) -> None:
     inputs.positive("--eps", args.eps)
     inputs.positive("--threads", args.threads)
     shared.check_wear(args)
+    if (args.more_is_better or args.less_is_better) and (args.metrics is None or args.law is not None):
+        raise InputError(
+            "--more-is-better and --less-is-better are for laws that are fitted now: a law of a file has its directions"
+        )
     if args.wear is not None and args.metrics is not None:
         raise InputError("--wear is for tables: a law says nothing of shares that are worth less")
     if not args.kl >= 0.0:
@@ -256,10 +260,7 @@ def _intervals(args: argparse.Namespace, swarm: Swarm, law: Fit, where: Region |
 
 
 def _swarm(args: argparse.Namespace, files: dict[str, str]) -> Swarm:
-    from mixfast.swarm import Swarm
-
-    with shared.progress(f"reading {args.input}"):
-        swarm = Swarm.from_csv(args.input, args.metrics, ignore=args.ignore or ())
+    swarm = shared.read_runs(args, args.input, args.metrics)
     files[args.input] = f"{len(swarm)} runs x {len(swarm.domains)} domains"
     files[args.metrics] = f"{len(swarm)} runs x {len(swarm.metrics)} metrics"
     return swarm

@@ -96,7 +96,7 @@ def add(commands: Any) -> None:
         help="runs of before the change: fitted too, where they still say something (repeated)",
     )
     propose.add_argument("--law", choices=["auto", *swarm_commands.LAWS], default="auto", help="default auto")
-    propose.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
+    shared.columns(propose)
     propose.add_argument(
         "--objective", metavar="worst|METRIC|METRIC=WEIGHT", action="append", help="default: the plan's"
     )
@@ -178,7 +178,6 @@ def _propose(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
     from mixfast.proposers import propose
     from mixfast.reuse import Ledger, resume
-    from mixfast.swarm import Swarm
 
     shared.check_out(args.out)
     plans.check_distinct([args.state, args.out, args.law_out, args.ratios, args.metrics])
@@ -191,7 +190,7 @@ def _propose(args: argparse.Namespace) -> int:
     if pending is None:
         raise InputError(f"{args.state} has no open plan: plan one by `mixfast reuse add`, remove, partition or revise")
     plan = resume(ledger)
-    trained: Swarm = Swarm.from_csv(args.ratios, args.metrics, ignore=args.ignore or ())
+    trained = shared.read_runs(args, args.ratios, args.metrics)
     runs = plan.collapse_swarm(trained)
     kl = pending.kl if args.kl is None else args.kl
     if kl > 0.0 and not plan.region.has_prior:

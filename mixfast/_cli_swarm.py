@@ -80,7 +80,7 @@ def _swarm_options(parser: argparse.ArgumentParser) -> None:
         "--olmix-config", metavar="FILE", help="take files, law, seed and metrics from an Olmix fit YAML"
     )
     parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric (repeated)")
-    parser.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
+    shared.columns(parser)
     parser.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
     parser.add_argument("--seed", metavar="N", type=int, help="of the folds (default 0)")
 
@@ -97,12 +97,10 @@ def _config(args: argparse.Namespace) -> OlmixConfig | None:
 
 
 def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
-    from mixfast.swarm import Swarm
-
     if config is not None:
         config = replace(config, ratios=args.ratios or config.ratios, metrics=args.metrics or config.metrics)
         with shared.progress(f"reading {config.ratios}"):
-            swarm = config.swarm()
+            swarm = shared.directed(args, config.swarm())
         if config.train_split != (1.0,):
             print(
                 f"note: train_split {list(config.train_split)} is not followed: every run is fitted, folds test the law"
@@ -112,8 +110,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
     elif args.ratios is None or args.metrics is None:
         raise InputError("two files are needed: the runs' RATIOS and their METRICS, both csv")
     else:
-        with shared.progress(f"reading {args.ratios}"):
-            swarm = Swarm.from_csv(args.ratios, args.metrics, ignore=args.ignore or ())
+        swarm = shared.read_runs(args, args.ratios, args.metrics)
     print(swarm.report)
     return swarm
 

@@ -250,10 +250,8 @@ def refuse_endless(task: Task, found: Proposal) -> Proposal:
         for where, values in zip(("at the mixture found", "at the prior"), found._expected, strict=True):
             if names := _astronomic(task, values):
                 raise _runaway(names, where)
-        numbers = (found.value, found.gain.value, 0.0 if found.gap is None else found.gap)
-        sd = found.gain.sd
-    # The standard deviation of a law may be unknown, but not infinite.
-    if not np.isfinite(numbers).all() or (sd is not None and abs(sd) >= ASTRONOMIC):
+        numbers = (found.value, 0.0 if found.gap is None else found.gap, *task.target.score(found._expected).tolist())
+    if not np.isfinite(numbers).all():
         raise _runaway([task.target.metrics[j] for j in task.target.used], "around the mixture found")
     return found
 
@@ -270,8 +268,8 @@ def refuse_runaway(task: Task) -> None:
 
 def _astronomic(task: Task, values: Matrix) -> list[str]:
     """The metrics that are not finite, or so large that laws cut them off there."""
-    wrong = ~(np.abs(np.atleast_2d(values)) < ASTRONOMIC).all(axis=0)
-    return [name for name, no in zip(task.target.metrics, wrong.tolist(), strict=True) if no]
+    fine = (np.abs(np.atleast_2d(values)) < ASTRONOMIC).all(axis=0)
+    return [task.target.metrics[j] for j in np.flatnonzero(~fine)]
 
 
 def _runaway(names: list[str], where: str) -> ProposalError:

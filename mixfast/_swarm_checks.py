@@ -21,14 +21,42 @@ SUM_TOLERANCE = 5e-3
 _SUM_LIMIT = SUM_TOLERANCE + 1e-9
 # Sums this close to 1 are roundings: such rows keep every bit, so that files give back what was written.
 _SUM_EXACT = 1e-12
+# Numbers with more are float64's, and not rounded.
+_MOST_DECIMALS = 12
 # What solvers leave below 0; it becomes 0.
 _BELOW_ZERO = -1e-12
 
-# Names that end so say which way is better. A Brier score is an error, in spite of its name.
-_HIGHER = re.compile(
-    r"(?<!brier)(?:^|[^a-z0-9])(?:accuracy|acc|acc_norm|acc_raw|acc_per_char|score|f1|exact_match)$", re.IGNORECASE
+# Of metrics with such a word more is better, wherever it stands in the name, and of those that end with such a word.
+_MORE = re.compile(
+    r"(?:^|_)(?:accuracy|accuracies|exact_match|pass@\w+|pass_at_\d+|(?:sacre)?bleu\d?|rouge(?:_?(?:\d|l|lsum))?|auc|auroc|win_?rate)(?=_|$)"
+    r"|(?:^|_)(?:acc|acc_norm|acc_raw|acc_per_char|acc_bytes|acc_mutual_info|em|f1|score)$"
 )
-# And so say in what unit they are.
+# Unless another says that it is an error: a Brier score, an accuracy's standard error.
+_ERRORS = frozenset(
+    [
+        "brier",
+        "loss",
+        "nll",
+        "ce",
+        "bpb",
+        "ppl",
+        "perplexity",
+        "nats",
+        "bits",
+        "err",
+        "error",
+        "errors",
+        "stderr",
+        "std",
+        "sd",
+    ]
+)
+# What may stand behind the word that counts.
+_BEHIND = frozenset(["pct", "percent", "mean", "avg", "average", "macro", "micro", "weighted", "overall", "total"])
+_SHOTS = re.compile(r"\d+shots?$")
+# lm-eval calls a metric task/metric,filter.
+_FILTER = re.compile(r",[^,/]*$")
+# And so names end that say in what unit they are.
 _UNITS = {
     "nats_per_byte": "nats_per_byte",
     "nats_per_token": "nats_per_token",
@@ -110,6 +138,7 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
     if (ratios < _BELOW_ZERO).any():
         raise SwarmError(f"shares must not be negative, got {_cells(ratios < 0.0, ratios, names, domains)}")
     ratios = np.maximum(ratios, 0.0)
+    _refuse_constant(ratios, domains)
     with np.errstate(over="ignore"):
         sums = ratios.sum(axis=1)
         missed = np.abs(sums - 1.0)
@@ -121,6 +150,31 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
     rows = missed > _SUM_EXACT
     ratios[rows] /= sums[rows, None]
     return ratios, np.where(rows, missed, 0.0)
+
+
+def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
+    """Raise where a constant column is what keeps all rows from a sum of 1: a setting of the runs that is no domain."""
+    # A single run has constants only.
+    if len(ratios) < 2 or ratios.shape[1] < 2:
+        return
+    over = ratios.sum(axis=1) - 1.0
+    for column in np.flatnonzero((np.ptp(ratios, axis=0) == 0.0) & (ratios[0] > 0.0)).tolist():
+        rest = np.delete(ratios, column, axis=1)
+        rounded = rest.shape[1] * _half_unit(rest)
+        if np.abs(over - ratios[0, column]).max() <= rounded < np.abs(over).min():
+            raise SwarmError(
+                f"{domains[column]!r} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like no domain but a "
+                f"setting of the runs; leave the column out (--ignore {domains[column]}; in Python ignore={[domains[column]]!r})"
+            )
+
+
+def _half_unit(numbers: Matrix) -> float:
+    """Half of the last decimal that the numbers were written with: by so much each may be rounded."""
+    for decimals in range(1, _MOST_DECIMALS):
+        counts = numbers * 10.0**decimals
+        if (np.abs(counts - np.rint(counts)) <= 1e-15 * 10.0**decimals).all():
+            return 0.5 * 10.0**-decimals
+    return _SUM_EXACT
 
 
 def _why(ratios: Matrix) -> str:
@@ -172,11 +226,19 @@ def chosen_mask(given: Any, runs: tuple[str, ...]) -> NDArray[np.bool_]:
     return np.array([run in named for run in runs], dtype=np.bool_)
 
 
+def more_is_better(name: str) -> bool:
+    """Whether a metric's name says that more of it is better."""
+    words = re.findall(r"[a-z0-9@]+", _FILTER.sub("", name.lower()))
+    while len(words) > 1 and (words[-1] in _BEHIND or _SHOTS.match(words[-1])):
+        words.pop()
+    return _ERRORS.isdisjoint(words) and _MORE.search("_".join(words)) is not None
+
+
 def directions(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return "min" or "max" for each metric, and what was told from names that end in accuracy, score and the like."""
+    """Return "min" or "max" for each metric, and what was told from names with accuracy, score and the like."""
 
     def told(name: str) -> str | None:
-        return "max" if _HIGHER.search(name) else None
+        return "max" if more_is_better(name) else None
 
     found, guessed = _per_metric("direction", given, metrics, told, default="min")
     if wrong := [f"{name}={way!r}" for name, way in zip(metrics, found, strict=True) if way not in ("min", "max")]:
@@ -188,9 +250,9 @@ def units(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[
     """Return the unit of each metric, and what was told from names that end in a unit."""
 
     def told(name: str) -> str | None:
-        if _HIGHER.search(name):
+        if more_is_better(name):
             return "score"
-        suffix = _UNIT.search(name)
+        suffix = _UNIT.search(_FILTER.sub("", name))
         return _UNITS[suffix[1].lower()] if suffix else None
 
     return _per_metric("unit", given, metrics, told, default="nats")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from mixfast.errors import AlignmentError, listing
 
@@ -68,6 +69,15 @@ def one(known: Sequence[str], name: str, what: str) -> str:
     if found is None:
         raise AlignmentError(f"there is no {what} {name!r}; the {what}s are: {listing(known)}")
     return found
+
+
+def matching(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str]:
+    """Return the known names that are meant, each once: single ones as by `one`, several by patterns with ``*``."""
+    found: list[str] = []
+    for name in wanted:
+        meant = [name] if name in known else [each for each in known if "*" in name and fnmatchcase(each, name)]
+        found += meant or [one(known, name, what)]
+    return list(dict.fromkeys(found))
 
 
 def pairing(known: Sequence[str], wanted: Sequence[str], what: str, other: str) -> list[int]:

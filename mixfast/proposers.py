@@ -17,7 +17,14 @@ import numpy as np
 from mixfast._objective import Matrix, Vector
 from mixfast._proposal import Gain, Proposal
 from mixfast._propose import (
-    Task, exactly, most_of, refuse_endless, refuse_runaway, searched, shares_of, with_limited,
+    Task,
+    exactly,
+    most_of,
+    refuse_endless,
+    refuse_runaway,
+    searched,
+    shares_of,
+    with_limited,
 )  # fmt: skip
 from mixfast._target import Objective, convex_form, resolve
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError, listing

@@ -41,8 +41,9 @@ class Swarm:
         Runs that were proposed after looking at data. They are never in a test fold: a law that has seen what
         they were chosen from would be scored on its own answers.
     direction : "min", "max", mapping by metric or sequence (J,), optional
-        Which way is better. Default "min", but "max" for metrics whose names end in accuracy, acc, acc_norm, acc_raw,
-        acc_per_char, score (not brier_score), f1 or exact_match; the report names them.
+        Which way is better. Default "min", but "max" for metrics whose names have accuracy, exact_match, pass@1, bleu, rouge, auc or
+        win_rate among their words, or end in acc, acc_norm, em, f1 or score (not brier_score); lm-eval's "task/metric,filter" is
+        understood. The report names them. Names of tasks alone, such as mmlu, say nothing: name them here, or by `better`.
     unit : str, mapping by metric or sequence (J,), optional
         Default "nats", but what names end in: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token,
         perplexity (also ppl), and "score" for the names that make the direction "max".
@@ -71,6 +72,7 @@ class Swarm:
     >>> print(swarm.report)
     3 runs, 2 domains, 1 metric
     rank of the mixtures: 2 of 2
+    less is better: the metric
     every law can be fitted; for the log-linear law about 9 runs are advised
     """
 
@@ -344,6 +346,52 @@ class Swarm:
             unit=tuple(self.unit[column] for column in columns),
             _history=history,
         )
+
+    def better(self, *, more: str | Iterable[str] = (), less: str | Iterable[str] = ()) -> Swarm:
+        """Return the same swarm with more, or less, being better of these metrics.
+
+        Parameters
+        ----------
+        more, less : str or iterable of str
+            Metrics, named as by `metric`, or patterns with ``*`` for all that match.
+
+        Raises
+        ------
+        AlignmentError
+            If a name is unknown or ambiguous.
+        SwarmError
+            If a metric is among both.
+
+        Examples
+        --------
+        >>> swarm = Swarm(
+        ...     [[0.2, 0.8], [0.9, 0.1]],
+        ...     [[0.3, 2.1], [0.4, 2.0]],
+        ...     domains=["web", "code"],
+        ...     metric_names=["mmlu", "loss"],
+        ... )
+        >>> swarm.direction, swarm.better(more="mm*").direction
+        (('min', 'min'), ('max', 'min'))
+        """
+        up, down = (
+            _swarm_names.matching(self.metrics, [names] if isinstance(names, str) else list(names), "metric")
+            for names in (more, less)
+        )
+        if both := [name for name in up if name in down]:
+            raise SwarmError(f"more and less of {listing(both)} cannot both be better")
+        way = (
+            dict(zip(self.metrics, self.direction, strict=True)) | dict.fromkeys(up, "max") | dict.fromkeys(down, "min")
+        )
+        history = replace(
+            self._history,
+            guessed_directions=tuple(name for name in self._history.guessed_directions if name not in (*up, *down)),
+        )
+        # Losses are in nats where nobody says otherwise; what is better the higher it is, is none.
+        unit = (
+            "score" if name in up and given == "nats" else given
+            for name, given in zip(self.metrics, self.unit, strict=True)
+        )
+        return self._with(direction=tuple(way[name] for name in self.metrics), unit=tuple(unit), _history=history)
 
     def folds(self, n: int = 5, seed: int = 0) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Split the runs for cross-validation, the same for the same seed.

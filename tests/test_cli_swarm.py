@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mixfast import Mixture, cli
+from mixfast.laws import Fit
 
 DOMAINS = ("web", "code", "books")
 
@@ -203,3 +204,14 @@ def test_names_that_a_law_does_not_know_are_held_against_the_law(run, law, files
     status, _, err = run("propose", law, "--cap", "prose=0.1")
     assert status == 2
     assert "known are: train_web" in err
+
+
+def test_directions_are_said_and_told(files, run):
+    _, out, _ = run("fit", "ratios.csv", "metrics.csv", "--law", "linear", "--out", "l.json", "--more-is-better", "*")
+    assert "more is better: all 2 metrics" in out
+    assert set(Fit.load(files / "l.json").direction) == {"max"}
+    _, out, _ = run("fit", "ratios.csv", "metrics.csv", "--law", "linear")
+    assert "less is better: all 2 metrics" in out
+    status, _, err = run("fit", "ratios.csv", "metrics.csv", "--more-is-better", "nothing")
+    assert status == 2
+    assert "there is no metric 'nothing'" in err

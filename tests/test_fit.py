@@ -1,12 +1,14 @@
 """fit(): the choice of laws, out-of-fold reports, alignment by name, files."""
 
+import io
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mixfast import Mixture, Region, propose
+from mixfast import ExpertTable, Mixture, Region, propose
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, _report, fit
 from mixfast.swarm import Swarm
@@ -291,3 +293,37 @@ def test_a_shared_prefix_may_be_left_out():
     shares = dict(zip(DOMAINS, swarm.ratios[0], strict=True))
     assert np.array_equal(found.predict(shares), found.predict(long.ratios[0]))
     assert propose(found, objective="loss_0").mixture == propose(found, objective="m/loss_0").mixture
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_law_that_is_there_survives_a_full_disk(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"law{suffix}"
+    found = fit(swarm_of(), "linear", folds=0)
+    found.save(path)
+    before = path.read_bytes()
+
+    class Full(io.FileIO):
+        def write(self, data):
+            super().write(bytes(data)[:10])
+            raise OSError(28, "No space left on device")
+
+    real = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda self, mode="r", *rest, **more: Full(self, "w") if mode == "wb" else real(self, mode, *rest, **more),
+    )
+    with pytest.raises(OSError, match="No space left"):
+        found.save(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_table_is_no_law(tmp_path):
+    ExpertTable.from_loglik(-np.ones((4, 2))).save(tmp_path / "table.npz")
+    with pytest.raises(ValueError, match=r"it is a table of experts.*mixfast solve"):
+        Fit.load(tmp_path / "table.npz")
+    np.savez(tmp_path / "other.npz", a=np.ones(2))
+    with pytest.raises(ValueError, match="there is no head in it, but a"):
+        Fit.load(tmp_path / "other.npz")

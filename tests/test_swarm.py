@@ -60,7 +60,7 @@ def test_two_files_become_one_swarm():
     assert len(swarm) == 4
     assert swarm.report.missing == {"arc_accuracy": 1}
     assert "arc_accuracy (1)" in str(swarm.report)
-    assert "by their names: arc_accuracy" in str(swarm.report)
+    assert "more is better: arc_accuracy (told from the names); less is better: the other" in str(swarm.report)
 
 
 def test_arrays_are_read_only_and_copied():
@@ -205,8 +205,10 @@ def test_columns_to_leave_out():
     ratios = ratios.replace("\nd,", "\nd,you,100,")
     with pytest.raises(SwarmError, match=r"'owner' must hold numbers, but run 'a' has 'me' .*ignoring 'owner'"):
         read(ratios)
-    with pytest.raises(SwarmError, match="left out by name"):
+    with pytest.raises(SwarmError, match="'tokens' is 100 in every run, and without it all rows sum to 1"):
         read(ratios, ignore="owner")
+    with pytest.raises(SwarmError, match="left out by name"):
+        read(ratios.replace("100", "200", 1), ignore="owner")
     swarm = read(ratios, ignore=["owner", "tokens"])
     assert same(swarm, read())
     assert swarm.report.ignored == ("owner", "tokens")
@@ -399,6 +401,79 @@ def test_units_and_directions_by_name_and_by_hand():
     assert swarm.direction == ("min", "max")
     assert swarm.unit == ("goals", "goals")
     assert swarm.report.guessed_directions == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["acc", "acc_norm", "exact_match", "em", "squad_em", "f1", "F1 macro", "bleu", "sacrebleu", "wmt/bleu,none", "rougeL", "rouge_1",
+     "pass@1", "humaneval/pass@1,create_test", "pass_at_10", "AUC", "roc_auc", "win_rate", "winrate", "accuracy", "Accuracy (%)", "top5_accuracy",
+     "accuracy_5shot", "hellaswag/acc,none", "arc/acc_norm,none", "gsm8k/exact_match,strict-match"],
+)  # fmt: skip
+def test_names_of_which_more_is_better(name):
+    assert Swarm(np.eye(2), [1.0, 2.0], domains=["x", "y"], metric_names=[name]).direction == ("max",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["loss", "mmlu", "hellaswag/acc_stderr,none", "acc_loss", "accuracy_error", "brier_score", "brier_score_mean", "code_accuracy_bpb", "wikitext/"
+     "word_perplexity,none", "soccer", "femme", "bleumonde", "rougemont_nll", "password", "em_dashes", "f1_news", "aucune", "drawin_rate_x"],
+)  # fmt: skip
+def test_names_that_do_not_say_so(name):
+    assert Swarm(np.eye(2), [1.0, 2.0], domains=["x", "y"], metric_names=[name]).direction == ("min",)
+
+
+def test_directions_by_hand_and_in_the_report():
+    names = ["mmlu_law", "mmlu_art", "loss", "x/acc,none"]
+    swarm = Swarm(np.eye(2), np.ones((2, 4)), domains=["x", "y"], metric_names=names)
+    assert "more is better: x/acc,none (told from the names); less is better: the other 3" in str(swarm.report)
+    told = swarm.better(more=["mmlu_*", "loss"], less="x/acc,none")
+    assert told.direction == ("max", "max", "max", "min")
+    assert told.unit == ("score", "score", "score", "score")
+    assert "more is better: mmlu_law, mmlu_art, loss; less is better: the other" in str(told.report)
+    assert "less is better: all 4 metrics" in str(swarm.better(less="*").report)
+    assert "more is better: all 4 metrics" in str(swarm.better(more="*").report)
+    with pytest.raises(AlignmentError, match="there is no metric 'zz\\*'; the metrics are: mmlu_law"):
+        swarm.better(more="zz*")
+    with pytest.raises(SwarmError, match="more and less of loss"):
+        swarm.better(more="l*", less="loss")
+
+
+# Columns that are no domains.
+
+
+@pytest.mark.parametrize("digits", [2, 4, 6, 17])
+@pytest.mark.parametrize("setting", [0.001, 0.004, 0.3, 1000.0])
+def test_a_constant_column_beside_whole_mixtures_is_no_domain(digits, setting):
+    w = np.random.default_rng(0).dirichlet(np.ones(3), 12)
+    w = np.round(w, digits)
+    w[:, 2] += 1.0 - w.sum(axis=1)  # whole, as tables are that people check
+    w = np.maximum(np.round(w, digits), 0.0)
+    rows = np.c_[w, np.full(12, setting)]
+    if digits == 2 and setting < 0.02:  # within what rounding explains
+        assert Swarm(rows, np.ones(12), domains=[*"abc", "lr"], metric_names=["loss"]).domains[-1] == "lr"
+        return
+    with pytest.raises(
+        SwarmError, match=r"'lr' is .* in every run, and without it .*--ignore lr; in Python ignore=\['lr'\]"
+    ):
+        Swarm(rows, np.ones(12), domains=[*"abc", "lr"], metric_names=["loss"])
+
+
+@pytest.mark.parametrize("digits", [3, 4, 6, 17])
+def test_a_constant_domain_is_one(digits):
+    w = np.random.default_rng(0).dirichlet(np.ones(3), 12)
+    rows = np.round(np.c_[w * 0.995, np.full(12, 0.005)], digits)
+    assert len(Swarm(rows, np.ones(12), domains=[*"abcd"], metric_names=["loss"]).domains) == 4
+
+
+def test_nothing_is_said_of_ordinary_rounding():
+    w = np.random.default_rng(0).dirichlet(np.ones(9), 40)
+    for digits, said in ((2, None), (3, True), (4, False), (6, False), (17, False)):
+        rows = np.round(w, digits)
+        if said is None:
+            rows[:, 0] += 1.0 - rows.sum(axis=1) + 0.004
+            said = True
+        runs = Swarm(np.abs(rows), np.ones(40), domains=[*"abcdefghi"], metric_names=["loss"])
+        assert ("missed 1" in str(runs.report)) == said
 
 
 # Names.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast.errors import MixfastError
+from mixfast.errors import MixfastError, listing
 from mixfast.laws import _table
 from mixfast.laws._report import MetricReport
 
@@ -48,12 +49,20 @@ def save(fit: Fit, path: Any) -> None:
             key: {"dtype": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
             for key, value in arrays.items()
         }
-        path.write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
-    elif path.suffix == ".npz":
-        with path.open("wb") as file:
-            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
-    else:
+        text = json.dumps(head, indent=1) + "\n"
+    elif path.suffix != ".npz":
         raise ValueError(f"{path}: a fit is saved as .json or .npz, not {path.suffix or 'a file without suffix'}")
+    # On a full disk a law that is there already stays.
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        with beside.open("wb") as file:
+            if path.suffix == ".json":
+                file.write(text.encode("utf-8"))
+            else:
+                np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def load(path: Any, features: Any) -> Fit:
@@ -64,6 +73,8 @@ def load(path: Any, features: Any) -> Fit:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
+                if "head" not in file.files:
+                    raise ValueError(_other(file.files))
                 head = json.loads(str(file["head"]))
                 arrays = {key: file[key] for key in file.files if key != "head"}
         else:
@@ -110,6 +121,16 @@ def load(path: Any, features: Any) -> Fit:
         # Files of earlier versions do not have it.
         dict(head.get("constant", {})),
     )
+
+
+def _other(keys: list[str]) -> str:
+    """What an npz without the head of a fit is instead."""
+    if {"loglik", "prediction"} & set(keys):
+        return (
+            "it is a table of experts. Laws are fitted to runs, by mixfast.fit or `mixfast fit`; a table is solved, by mixfast.solve "
+            "or `mixfast solve`"
+        )
+    return f"there is no head in it, but {listing(keys)}"
 
 
 def _flat(value: Any, key: str, arrays: dict[str, Any]) -> Any:
