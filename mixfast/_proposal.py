@@ -165,16 +165,6 @@ class Proposal:
         if same := [name for name in self.held if name in constant]:
             named = listing(f"{name} ({constant[name]:.3g})" for name in same)
             found.append(f"all runs had the same share of {named}: kept there, for nothing is known of other shares.")
-        spread = {one.metric: one.sd for one in getattr(self._law, "reports", ())}
-        far = [
-            f"{name} by {abs(change) / spread[name]:.3g} standard deviations of the runs"
-            for name, change in self.gain.metrics.items()
-            if abs(change) > _IMPLAUSIBLE * spread.get(name, math.inf)
-        ]
-        if far:
-            found.append(
-                f"the law expects changes that no run comes near, so its coefficients may have run away: {listing(far)}."
-            )
         if self.gain.sd is not None and self.gain.value < self.gain.sd:
             found.append(
                 "the gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart."
@@ -196,6 +186,16 @@ class Proposal:
         if bad:
             found.append(
                 f"of runs they had not seen, laws that count predict no more than the mean does: {listing(bad)}."
+            )
+        changes = self.gain.metrics
+        far = [
+            f"{one.metric} by {abs(changes[one.metric]) / one.sd:.3g} standard deviations of the runs"
+            for one in used
+            if one.sd > 0.0 and abs(changes[one.metric]) > _IMPLAUSIBLE * one.sd
+        ]
+        if far:
+            found.append(
+                f"laws expect changes from the prior that no run comes near, so their coefficients may have run away: {listing(far)}."
             )
         narrow = [f"{one.metric} {one.coverage:.0%}" for one in used if one.coverage < _HELD]
         if narrow:

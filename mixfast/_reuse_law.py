@@ -55,6 +55,7 @@ class Seen(_Seen):
         self.domains, self.metrics = part.domains, tuple(law.metrics)
         self.direction, self.unit = law.direction, law.unit
         self.report, self.smooth = law.report, law.smooth
+        self.reports = getattr(law, "reports", ())
         self.identified = self._spread @ np.asarray(law.identified, dtype=np.float64) > 0.0
         constant = dict(getattr(law, "constant", {}))
         share = np.array([constant.get(name, 0.0) for name in law.domains])

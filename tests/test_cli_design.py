@@ -124,6 +124,16 @@ def test_next_fits_or_takes_a_law(run, folder):
     assert np.array_equal(read(out)[1], designs.next_runs(swarm, law, Region(DOMAINS), 3).design.ratios)
 
 
+def test_next_takes_directions_where_it_fits(run):
+    fitted = ("next", "ratios.csv", "metrics.csv", "--law", "linear", "--runs", 2, "--way", "improvement")
+    less, more = run(*fitted), run(*fitted, "--more-is-better", "*")
+    assert (less[0], more[0]) == (0, 0)
+    assert less[1] != more[1]
+    status, _, err = run("next", "ratios.csv", "metrics.csv", "law.json", "--runs", 2, "--less-is-better", "*")
+    assert status == 2
+    assert "law.json has its directions" in err
+
+
 def test_next_keeps_limits_objectives_and_pools(run):
     status, out, err = run(
         "next", "ratios.csv", "metrics.csv", "law.json", "--runs", 2, "--cap", "web=20%", "--objective", "web_loss",

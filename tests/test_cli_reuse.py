@@ -258,6 +258,26 @@ def test_a_law_seen_through_a_collapse_is_the_law():
     assert propose(seen, plan.region, method="search", kl=0.05).value == pytest.approx(exact.value, abs=1e-6)
 
 
+def test_a_domain_without_variation_stays_so_through_a_collapse():
+    plan = full(OLD, Add(["maths"]), resume_region())
+    rng = np.random.default_rng(0)
+    ratios = np.c_[rng.dirichlet(np.ones(3), 30) * 0.9, np.full(30, 0.1)]
+    domains = ("web", "code", "books", "maths")
+    law = fit(Swarm(ratios, losses(domains, ratios), domains=domains, metric_names=["web_loss", "code_loss"]), "linear")
+    seen = plan.collapse_law(law)
+    assert seen.identified.tolist() == [True, False]
+    assert seen.constant == {"maths": pytest.approx(0.1)}
+    assert propose(seen, plan.region, kl=0.05).mixture["maths"] == pytest.approx(0.1)
+
+
+def test_directions_are_told_by_hand(begun, good):
+    good("add", begun, "maths", *PLAN, "--kl", "0.05", "--swarm-out", "ratios.csv")
+    train("ratios.csv", "metrics.csv")
+    step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear")
+    assert "less is better: all 2 metrics" in good(*step)
+    assert "more is better: code_loss; less is better: the other" in good(*step, "--more-is-better", "code*")
+
+
 def test_old_runs_that_do_not_fit(begun, good, refused, folder):
     old_runs()
     good("revise", begun, "code", "--reopen", "web", "--swarm-out", "ratios.csv")
