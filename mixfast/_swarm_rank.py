@@ -17,8 +17,8 @@ _LEAST_SPREAD = 1e-6
 _DECIMALS = (2, 3, 4, 5)
 # How far from a whole number a rounded share may be that is counted in units of its rounding: float32 is 6e-3 off at worst.
 _WHOLE = 1e-2
-# Rows that are looked at for their decimals.
-_ROWS = 512
+# Rows that are looked at for their decimals, fewer where they are wide, and units that they may miss a sum of 1 by.
+_ROWS, _CELLS, _OFF = 512, 4_000_000, 50
 # How much more than expected of independent roundings.
 _SLACK = 1.5
 # Below this, the spread is the rounding of float64.
@@ -78,14 +78,19 @@ def tried(ratios: Matrix) -> Tried:
     shares = ratios.copy()
     linked = varying[:0]
     if lost > 0:
-        null = np.linalg.svd(ratios[:, varying])[2][-lost:]
+        null = _last(ratios[:, varying], lost)
         linked = varying[(null**2).sum(axis=0) > _PART]
         # Once more without the others, whose shares of 0 are to stay so.
-        null = np.linalg.svd(ratios[:, linked])[2][-lost:]
+        null = _last(ratios[:, linked], lost)
         shares[:, linked] -= shares[:, linked] @ null.T @ null
     shares[:, still] = centre[still]
     shares[:, varying] *= ((1.0 - centre[still].sum()) / shares[:, varying].sum(axis=1))[:, None]
     return Tried(rank, shares, constant, tuple(linked.tolist()))
+
+
+def _last(x: Matrix, count: int) -> Matrix:
+    """The right singular vectors (count, K) of the smallest singular values; by way of QR, for there may be very many rows."""
+    return np.asarray(np.linalg.svd(np.linalg.qr(x, mode="r"))[2][-count:])
 
 
 def rounding(ratios: Matrix) -> float:
@@ -93,11 +98,13 @@ def rounding(ratios: Matrix) -> float:
 
     Rows that missed a sum of 1, and were divided by it, are known by their shares being whole multiples of nearly that unit.
     """
-    some = ratios[np.linspace(0, len(ratios) - 1, min(_ROWS, len(ratios))).astype(int)]
+    runs, domains = ratios.shape
+    rows = min(_ROWS, runs, max(8, _CELLS // (2 * _OFF * domains)))
+    some = ratios[np.linspace(0, runs - 1, rows).astype(int)]
     for decimals in _DECIMALS:
         units = 10**decimals
         # By how many units the sum of K roundings, or of what a swarm allows, can miss.
-        off = min(max(5, some.shape[1] // 2 + 1), units // 200)
+        off = min(max(5, domains // 2 + 1), units // 200, _OFF)
         counts = some[:, None, :] * np.arange(units - off, units + off + 1)[None, :, None]
         if (np.abs(counts - np.rint(counts)) < _WHOLE).all(axis=2).any(axis=1).all():
             return 1.0 / units

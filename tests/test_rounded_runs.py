@@ -79,6 +79,14 @@ def test_one_run_with_a_domain_is_a_direction():
     assert tried(w[:1]).rank == 1
 
 
+def test_many_runs_and_many_domains_take_little_memory():
+    rng = np.random.default_rng(4)
+    w = rng.dirichlet(np.ones(3), 50_000)
+    seen = tried(np.round(np.c_[w[:, :2], w[:, 2:] * [2 / 3, 1 / 3]], 6))  # all left singular vectors would be 20 GB
+    assert (seen.rank, seen.linked) == (3, (2, 3))
+    assert rounding(np.round(rng.dirichlet(np.ones(1000), 300), 4)) == 1e-4
+
+
 @given(st.integers(2, 8), st.sampled_from([3, 4, 5]), st.integers(0, 1000))
 @settings(max_examples=40)
 def test_decimals_are_found_again_after_rows_were_divided_by_their_sums(domains, decimals, seed):
