@@ -102,7 +102,7 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
         )
     ]
     prior = region.prior @ used.T
-    return Collapsed(Region(names, prior=prior, cap=caps, floor=floors, bounds=bounds), spread, region)
+    return Collapsed(Region(names, prior=prior, cap=np.minimum(caps, 1.0), floor=floors, bounds=bounds), spread, region)
 
 
 def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str, float]:

@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -182,15 +183,15 @@ def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[ob
     left_out = {ignore} if isinstance(ignore, str) else set(ignore or ())
     if unknown := sorted(left_out - set(ratios.names) - set(metrics.names)):
         raise SwarmError(f"ignore names columns that neither table has: {listing(unknown)}")
-    key = _key(ratios, metrics, id)
-    ids = {raw: run_ids(raw.cells(raw.names.index(key)), raw.where) for raw in (ratios, metrics)}
+    keys = _keys(ratios, metrics, id)
+    ids = {raw: run_ids(raw.cells(raw.names.index(key)), raw.where) for raw, key in keys.items()}
     flag = chosen if isinstance(chosen, str) else CHOSEN
     if isinstance(chosen, str) and chosen not in ratios.names and chosen not in metrics.names:
         raise SwarmError(
             f"chosen={chosen!r} is a column of neither table; {ratios.where} has {listing(ratios.names)}; "
             "to name runs, give a list of their ids"
         )
-    special = {key, flag} if chosen is None or isinstance(chosen, str) else {key}
+    special = {*keys.values(), flag} if chosen is None or isinstance(chosen, str) else {*keys.values()}
     domains, ignored = _columns(ratios, special, left_out)
     measured, more = _columns(metrics, special, left_out)
     if not domains or not measured:
@@ -213,7 +214,7 @@ def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[ob
 def read_mixtures(source: Source) -> tuple[list[str], tuple[str, ...], NDArray[np.float64]]:
     """Return the domains, the ids of the runs and the shares (R, K) of a file of mixtures alone."""
     raw = read_csv(source, "ratios")
-    key = next((name for name in ID_NAMES if name in raw.names), None)
+    key = next((found for name in ID_NAMES if (found := _spelled(raw, name)) is not None), None)
     if key is None:
         raise SwarmError(
             f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES)}; it has {listing(map(repr, raw.names))}"
@@ -225,11 +226,18 @@ def read_mixtures(source: Source) -> tuple[list[str], tuple[str, ...], NDArray[n
     return domains, ids, _table(raw, domains, ids)
 
 
-def _key(ratios: Raw, metrics: Raw, id: str | None) -> str:
-    wanted = ID_NAMES if id is None else (id,)
-    for name in wanted:
-        if name in ratios.names and name in metrics.names:
-            return name
+def _spelled(raw: Raw, wanted: str) -> str | None:
+    """The column that is called so, or so but for capitals and spaces: "Run ID" is run_id."""
+    alike = [name for name in raw.names if re.sub(r"[\s-]+", "_", name.strip().lower()) == wanted]
+    return wanted if wanted in raw.names else alike[0] if len(alike) == 1 else None
+
+
+def _keys(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
+    """The column of each table that names the runs."""
+    for name in ID_NAMES if id is None else (id,):
+        here, there = _spelled(ratios, name), _spelled(metrics, name)
+        if here is not None and there is not None:
+            return {ratios: here, metrics: there}
     what = f"a column {id!r}" if id is not None else "a column with the ids of runs, " + " or ".join(ID_NAMES)
     raise SwarmError(
         f"both tables need {what}; rows are never matched by position. {ratios.where} has "

@@ -736,3 +736,14 @@ def test_large_files_take_no_minutes():
     # A tenth of a second on the machine at hand: far more says that something grew with the square of the runs.
     assert time.perf_counter() - begun < 3.0
     assert same(again, swarm)
+
+
+@pytest.mark.parametrize(
+    ("here", "there"), [("Run", "run"), ("Run ID", "run_id"), ("RUN-ID", "Run Id"), ("Index", "index")]
+)
+def test_ids_of_runs_are_found_however_they_are_spelled(tmp_path, here, there):
+    (tmp_path / "r.csv").write_text(f"{here},web,code\na,0.2,0.8\nb,0.9,0.1\nc,0.4,0.6\n")
+    (tmp_path / "m.csv").write_text(f"{there},loss\nb,2.0\na,1.0\nc,3.0\n")
+    found = Swarm.from_csv(tmp_path / "r.csv", tmp_path / "m.csv")
+    assert (found.runs, found.domains, found.metrics) == (("a", "b", "c"), ("web", "code"), ("loss",))
+    assert found.values[:, 0].tolist() == [1.0, 2.0, 3.0]
