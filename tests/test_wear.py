@@ -11,6 +11,8 @@ from mixfast._wear import Wear, Worn
 from mixfast.errors import RegionError
 from mixfast.solver import bootstrap, holdout, path
 
+pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
+
 NAMES = ("web", "code", "books", "maths", "wiki")
 TOKENS = dict(zip(NAMES, (700, 150, 100, 30, 20), strict=True))
 
