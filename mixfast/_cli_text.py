@@ -86,15 +86,6 @@ def size(number: float) -> str:
     return f"{number:.0f} B"
 
 
-def unit(table: ExpertTable) -> str:
-    """Return the unit of the objective."""
-    if table.kind == "mse":
-        return "half squared units of the target"
-    if table.weight is not None:
-        return "nats, as weighted by the rows' own weights"
-    return "nats per unit of length" if table.length is not None else "nats per row"
-
-
 # The report of a solve.
 
 
@@ -170,7 +161,7 @@ def _units(answer: Answer) -> str:
 
 def _certificate(answer: Answer) -> str:
     solution = answer.solution
-    lines = [("value", f"{solution.value:.6f} {unit(answer.table)}")]
+    lines = [("value", f"{solution.value:.6f} {answer.table.unit}")]
     if answer.kl > 0.0:
         lines.append(
             ("", f"of which {solution.loss:.6f} loss and {solution.value - solution.loss:.6f} for the KL term")
@@ -417,7 +408,7 @@ def info_report(path: Path, table: ExpertTable) -> str:
     text = "\n".join(f"{name:<{width}}{fact}" for name, fact in facts) + f"\n\n{grid(header, rows)}"
     if table.n_domains > len(order):
         text += f"\n... and {table.n_domains - len(order):,} experts with a larger loss"
-    return text + f"\nin {unit(table)}"
+    return text + f"\nin {table.unit}"
 
 
 def losses(table: ExpertTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -123,15 +123,11 @@ class Answer:
     @property
     def unit(self) -> str:
         """The unit of the value."""
-        if isinstance(self.source, Solution) and self.source.wear is not None:
-            return f"{replace(self, source=None, judge=self.source._problem.table).unit}, of effective shares (wear {self.source.wear:g})"
-        table = self.source._problem.table if isinstance(self.source, Solution) else self.judge
-        if isinstance(table, ExpertTable):
-            if table.kind == "mse":
-                return "half squared units of the target"
-            if table.weight is not None:
-                return "nats, as weighted by the rows' own weights"
-            return "nats per unit of length" if table.length is not None else "nats per row"
+        if isinstance(self.source, Solution):
+            worn = "" if self.source.wear is None else f", of effective shares (wear {self.source.wear:g})"
+            return self.source._problem.table.unit + worn
+        if isinstance(self.judge, ExpertTable):
+            return self.judge.unit
         return ", ".join(self.units) if len(self.units) == 1 else "the objective's unit"
 
     @cached_property

@@ -459,6 +459,15 @@ class ExpertTable:
         return len(self.group_names)
 
     @property
+    def unit(self) -> str:
+        """The unit of the table's loss, in words."""
+        if self.kind == "mse":
+            return "half squared units of the target"
+        if self.weight is not None:
+            return "nats, as weighted by the rows' own weights"
+        return "nats per unit of length" if self.length is not None else "nats per row"
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(n, K)."""
         return self._values.shape[0], self._values.shape[1]

@@ -145,13 +145,16 @@ def test_files_hold_the_whole_fit(law, suffix, tmp_path):
     assert np.array_equal(again.predict(swarm.ratios), found.predict(swarm.ratios))
     assert np.array_equal(again.sd(swarm.ratios), found.sd(swarm.ratios))
     assert again.reports == found.reports
+    assert again.largest.tolist() == found.largest.tolist()
+    assert again.constant == found.constant
     assert again.domains == found.domains
     assert again.laws == found.laws
 
 
 def test_files_that_are_no_fit(tmp_path):
     path = tmp_path / "law.json"
-    for text in ("", "{}", "[1]", json.dumps({"mixfast_fit": 99, "arrays": {}})):
+    whole = {"mixfast_fit": 2, "arrays": {}, "parts": [], "reports": [], "features": []}
+    for text in ("", "{}", "[1]", json.dumps({"mixfast_fit": 99, "arrays": {}}), json.dumps(whole)):
         path.write_text(text)
         with pytest.raises(ValueError, match="is not a fit that mixfast saved"):
             Fit.load(path)

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.lab.claims import Row
 from benchmarks.lab.judge import Verdict
-from benchmarks.lab.methods import OBJECTIVES
+from benchmarks.lab.methods import OBJECTIVES, OWN_CAPS
 from benchmarks.lab.store import Store
 
 # Colour-blind safe, and told apart in grey by their markers.
@@ -17,13 +17,13 @@ _OURS, _THEIRS = "#0072b2", "#d55e00"
 
 
 def methods(rows: Sequence[Verdict], path: Path) -> None:
-    """Draw the change of each objective against natural, methods from best to worst in the mean, caps or none."""
+    """Draw the change of each objective against natural, methods from best to worst in the mean, under caps (the common or their own) or none."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    cells = {(row.capped, row.method, row.objective): row for row in rows}
-    names = {row.method for row in rows if row.capped}
-    order = sorted(names, key=lambda name: np.mean([row.change for row in rows if row.capped and row.method == name]))
+    cells = {(row.capped or row.method in OWN_CAPS, row.method, row.objective): row for row in rows}
+    names = dict.fromkeys(method for capped, method, _ in cells if capped)
+    order = sorted(names, key=lambda name: np.mean([cells[True, name, each].change for each in OBJECTIVES]))
     with rc_context({"svg.hashsalt": "mixfast", "font.size": 8}):
         figure = Figure(figsize=(12, 0.26 * len(order) + 1.3), layout="constrained")
         axes = figure.subplots(1, len(OBJECTIVES), sharey=True)
@@ -44,7 +44,7 @@ def methods(rows: Sequence[Verdict], path: Path) -> None:
         axes[0].set_yticks(range(len(order)), [f"{name} ({proxies[name]})" for name in order])
         axes[0].invert_yaxis()
         figure.suptitle(
-            "Final models against the natural mixture; in brackets the proxy runs used. Filled: no token read more than 4 times. Hollow: any shares.",
+            "Final models against the natural mixture; in brackets the proxy runs used. Filled: no token read more than 4 times, or the limits named. Hollow: any shares.",
             fontsize=9,
         )
         figure.savefig(path, metadata={"Date": None})

@@ -94,6 +94,7 @@ def load(path: Any, features: Any) -> Fit:
             for one in head["parts"]
         )
         reports = tuple(MetricReport(**one) for one in head["reports"])
+        largest, constant = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
     except MixfastError:
         raise
     except OSError:
@@ -112,14 +113,13 @@ def load(path: Any, features: Any) -> Fit:
         tuple(head["metrics"]),
         tuple(head["direction"]),
         tuple(head["unit"]),
-        np.array(head["largest"], dtype=np.float64),
+        largest,
         parts,
         features,
         reports,
         tuple(head["notes"]),
         0.0,
-        # Files of earlier versions do not have it.
-        dict(head.get("constant", {})),
+        constant,
     )
 
 

@@ -80,7 +80,7 @@ class Fit:
     reports: tuple[MetricReport, ...] = field(repr=False)
     notes: tuple[str, ...]
     seconds: float
-    constant: dict[str, float] = field(default_factory=dict)
+    constant: dict[str, float]
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
