@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast import _replicates
-from mixfast._backend import core
+from mixfast._engine.backend import core
 from mixfast._objective import Matrix, Vector
 from mixfast.errors import MixfastWarning, listing
 from mixfast.region import Region

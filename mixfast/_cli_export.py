@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mixfast import _cli_inputs as inputs
 from mixfast import _cli_options as shared
 from mixfast._cli_inputs import InputError
-from mixfast._mixture_files import _unique, _yaml_name
+from mixfast._text.flat_yaml import _unique, _yaml_name
 from mixfast.errors import MixtureError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mixfast._mixture_files import _YAML_LINE, _unique, _yaml_name
+from mixfast._text.flat_yaml import _YAML_LINE, _unique, _yaml_name
 from mixfast.errors import AlignmentError, MixfastError, listing
 from mixfast.region import Bound, Region
 

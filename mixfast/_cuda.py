@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _device
-from mixfast._backend import gpu_kernels
+from mixfast._engine.backend import device as _device
+from mixfast._engine.backend import gpu_kernels
 from mixfast._objective import Columns, Matrix, RowObjective, Sums, Vector, needs_shift, sample_rows, works_wide
 from mixfast.tables import ExpertTable
 

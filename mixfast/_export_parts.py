@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixfast._export_nouns import Export, ExportError
-from mixfast._mixture_files import _yaml_float, _yaml_key
 from mixfast._sampler_schedule import MixtureSchedule
+from mixfast._text.flat_yaml import _yaml_float, _yaml_key
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture
 

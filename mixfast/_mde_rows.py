@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _device, reference
+from mixfast import reference
+from mixfast._engine.backend import device
 from mixfast._objective import RowObjective, row_objective
 from mixfast.errors import TableError, listing
 from mixfast.tables import ExpertTable
@@ -53,7 +54,7 @@ class Rows:
     @property
     def c(self) -> Vector:
         """Weight of each row, (n,)."""
-        return np.full(self.loglik.shape[0], self.scale) if self.weight is None else _device.host(self.weight)
+        return np.full(self.loglik.shape[0], self.scale) if self.weight is None else device.host(self.weight)
 
     def slopes(self, mixtures: Matrix) -> tuple[Vector, Matrix]:
         """Losses (M,) and their gradients (M, K)."""
@@ -63,7 +64,7 @@ class Rows:
                 values[m], gradients[m], _ = self.objective.sums(np.ascontiguousarray(mixture))
             if not (np.isfinite(values[m]) and np.isfinite(gradients[m]).all()):
                 # A row has no mass that the sweep can hold: once more by log-sum-exp.
-                loglik = _device.host(self.loglik)
+                loglik = device.host(self.loglik)
                 values[m] = reference.ensemble_loss(loglik, self.c, mixture)
                 gradients[m] = reference.gradient(loglik, self.c, mixture)
         return values, gradients
@@ -84,7 +85,7 @@ class Rows:
         step = max(1, _BLOCK // mixtures.shape[0])
         for start in range(0, n, step):
             part = slice(start, start + step)
-            apart = _row_losses(_device.host(self.loglik[part]), mixtures)
+            apart = _row_losses(device.host(self.loglik[part]), mixtures)
             apart -= np.outer(tokens[part].astype(np.float32), mean.astype(np.float32))
             np.square(apart, out=apart)
             scatter += ((n * c[part]) ** 2).astype(np.float32) @ apart
@@ -208,12 +209,12 @@ def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) 
             out.append(Rows(objective, table.loglik[start:stop], weight, scale, tokens, 1.0))
             continue
         part = _subset(table, start + chosen)
-        every = np.full(stop - start, scale) if weight is None else _device.host(weight)
+        every = np.full(stop - start, scale) if weight is None else device.host(weight)
         amount = every if tokens is None else every * tokens
         c = every[chosen] * (amount.sum() / amount[chosen].sum())
         even = c.min() == c.max()
         rest = None if even else c
-        near = _device.weights(rest, part.values.device) if _device.is_tensor(part.values) else rest
+        near = device.weights(rest, part.values.device) if device.is_tensor(part.values) else rest
         objective = row_objective(part, near, float(c.mean()), threads=threads)
         share = chosen.size / (stop - start)
         out.append(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _device
+from mixfast._engine.backend import device
 from mixfast._newton import Minimum
 from mixfast._objective import SquaredError, Vector
 
@@ -94,7 +94,7 @@ def _under_bounds(
 
 def _level(gradient: Vector, low: Vector, high: Vector) -> float:
     """The gradient of the domain at which a greedy fill from the cheapest up ends, or between the two where one is just full."""
-    from mixfast._backend import core
+    from mixfast._engine.backend import core
 
     s = core.linear_min(gradient, low, high)
     below, above = gradient[s > low].max(initial=-math.inf), gradient[s < high].min(initial=math.inf)
@@ -116,7 +116,7 @@ def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:
         return gradient
     # A row whose best expert is excluded and further ahead than exp reaches.
     table = table.to("cpu")
-    own = scale if weight is None else _device.host(weight)
+    own = scale if weight is None else device.host(weight)
     if problem.wear is None:
         return reference.gradient(table.loglik, own, w)
     share, slope, _ = problem.wear.worth(w)

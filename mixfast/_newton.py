@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._backend import core
+from mixfast._engine.backend import core
 from mixfast._objective import Columns, Matrix, Objective, Vector
 
 if TYPE_CHECKING:

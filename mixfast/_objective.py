@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _device
-from mixfast._backend import core
+from mixfast._engine.backend import core
+from mixfast._engine.backend import device as _device
 from mixfast.tables import ExpertTable
 
 Vector = NDArray[np.float64]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixfast import _yaml_documents
+from mixfast._text import yaml
 from mixfast.errors import AlignmentError, MixfastError, listing
 from mixfast.region import Region
 from mixfast.swarm import Swarm
@@ -164,7 +164,7 @@ def read(path: str | os.PathLike[str]) -> OlmixConfig:
         If pyyaml is missing.
     """
     path = Path(path)
-    document = _section({"": _yaml_documents.load(path, OlmixConfigError)}, "")
+    document = _section({"": yaml.load(path, OlmixConfigError)}, "")
     swarm, priors, regression, proposer, constraints, filtering, tests = (
         _section(document, key)
         for key in ("swarm", "priors", "regression", "proposer", "constraints", "filtering", "eval")

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _backend, _device
+from mixfast._engine import backend as _backend
+from mixfast._engine.backend import device as _device
 from mixfast._newton import Limits
 from mixfast._objective import Columns, Objective, Regularised, RowObjective, SquaredError, Vector, row_objective
 from mixfast._wear import Wear, Worn

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _device, _newton
-from mixfast._backend import core
+from mixfast import _newton
+from mixfast._engine.backend import core, device
 from mixfast._newton import Limits
 from mixfast._objective import Columns, Matrix, Regularised, RowObjective, Vector
 from mixfast._problem import Problem
@@ -197,8 +197,8 @@ def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:
     """Optimal shares of one replicate, by the solver's own loop."""
     given, scale = problem._row_weights()
     weight: Any = np.maximum(multiplicity.astype(np.float64), _NOTHING)
-    if _device.is_tensor(problem.table.values):
-        weight = _device.weights(weight, problem.device)
+    if device.is_tensor(problem.table.values):
+        weight = device.weights(weight, problem.device)
     weight = weight * (scale if given is None else given)
     own = problem.cross_entropy(weight, float(weight.mean()), usable=problem.usable, wide=problem.wide)
     start = 0.99 * w + 0.01 * problem.first

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._backend import core
+from mixfast._engine.backend import core
 from mixfast._sampler_schedule import LONGEST, MixtureSchedule
 
 Integers = NDArray[np.int64]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._backend import core
+from mixfast._engine.backend import core
 from mixfast.errors import SamplerError
 from mixfast.mixture import Mixture
 

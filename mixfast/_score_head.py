@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from mixfast import _backend
+from mixfast._engine import backend
 from mixfast.errors import ScoreError, listing
 
 # Logits computed at once on a CPU, in float32 numbers: 64 MB.
@@ -37,7 +37,7 @@ class Head:
         """Natural log p(target | hidden), (n,) float32, of hidden (n, D) and target (n,)."""
         if hidden.device.type == "cuda":
             try:
-                return _backend.gpu_kernels().token_logprob(
+                return backend.gpu_kernels().token_logprob(
                     hidden, self.weight, target, bias=self.bias, softcap=self.softcap, scale=self.scale
                 )
             except (TypeError, ValueError) as problem:
@@ -96,7 +96,7 @@ def hidden_states(model: Any, ids: Any, mask: Any) -> Any:
 def verify(model: Any, head: Head, ids: Any, name: str) -> None:
     """Refuse a model whose own logits say something else than its backbone and our head, on a few tokens `ids` (1, L)."""
     # Where TF32 is allowed, logits in float32 would be off by far more than what makes two heads the same.
-    with _backend.gpu_kernels().full_float32() if ids.device.type == "cuda" else nullcontext():
+    with backend.gpu_kernels().full_float32() if ids.device.type == "cuda" else nullcontext():
         _verify(model, head, ids, name)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixfast._backend import core
+from mixfast._engine.backend import core
 from mixfast._newton import Step
 from mixfast._objective import Columns, Matrix, Vector
 from mixfast.errors import InfeasibleError

@@ -7,7 +7,8 @@ from time import perf_counter
 
 import numpy as np
 
-from mixfast import _backend, _device
+from mixfast._engine import backend as _backend
+from mixfast._engine.backend import device
 from mixfast._newton import Minimum, minimise
 from mixfast._objective import Vector
 from mixfast._problem import Problem
@@ -38,8 +39,8 @@ def solve_problem(problem: Problem) -> Solution:
 def _backend_name(problem: Problem) -> str:
     if problem.device is None:
         return f"cpu ({_backend.core.isa()}, {problem.threads} threads)"
-    streamed = "" if _device.is_tensor(problem.table.values) else ", streamed"
-    return f"cuda ({_device.name(problem.device)}{streamed})"
+    streamed = "" if device.is_tensor(problem.table.values) else ", streamed"
+    return f"cuda ({device.name(problem.device)}{streamed})"
 
 
 def wrap(problem: Problem, minimum: Minimum, group_weight: Vector, seconds: float, backend: str) -> Solution:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _device
+from mixfast._engine.backend import device as _device
 from mixfast.errors import BackendError, TableError
 
 # Offenders listed in a message; the rest is counted.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _backend, _mde_rows
+from mixfast import _mde_rows
+from mixfast._engine import backend
 from mixfast._mde_advice import Redundancy, redundancy
 from mixfast._mde_residual import Residual, match
 from mixfast._mde_rows import Rows
@@ -273,7 +274,7 @@ def features(
     labels: list[str] = []
     for name in levels:
         level = _mde_rows.level_of(table, name)
-        parts += _mde_rows.rows_of(level, _mde_rows.sample(level, rows, seed), _backend.thread_count(threads))
+        parts += _mde_rows.rows_of(level, _mde_rows.sample(level, rows, seed), backend.thread_count(threads))
         labels += [f"{group}@{name}" for group in table.group_names]
     mixtures = np.ascontiguousarray(ratios[:, order])
     values = np.stack([part.objective.losses(mixtures) for part in parts], axis=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _mixture_files
+from mixfast._text import flat_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, domain_names, listing
 
 Vector = NDArray[np.float64]
@@ -241,12 +241,12 @@ class Mixture(Mapping[str, float]):
 
     def to_json(self) -> str:
         """Return the mixture as JSON; `from_json` gives back the same float64 shares, bit by bit."""
-        return _mixture_files.write_json(self)
+        return flat_yaml.write_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Mixture:
         """Read what `to_json` writes, or a flat JSON object of domain to share."""
-        return cls.from_dict(_mixture_files.read_json(text))
+        return cls.from_dict(flat_yaml.read_json(text))
 
     def to_yaml(self) -> str:
         """Return the mixture as YAML; `from_yaml` gives back the same float64 shares, bit by bit.
@@ -254,7 +254,7 @@ class Mixture(Mapping[str, float]):
         Names that YAML could take for something else are quoted, and shares always have a decimal point, so every
         YAML reader sees strings and floats.
         """
-        return _mixture_files.write_yaml(self)
+        return flat_yaml.write_yaml(self)
 
     @classmethod
     def from_yaml(cls, text: str) -> Mixture:
@@ -262,7 +262,7 @@ class Mixture(Mapping[str, float]):
 
         Only this small part of YAML is understood, one ``name: share`` a line; anything else is refused with its line.
         """
-        return cls.from_dict(_mixture_files.read_yaml(text))
+        return cls.from_dict(flat_yaml.read_yaml(text))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the mixture to ``path``: YAML for ``.yaml`` and ``.yml``, JSON for ``.json``."""

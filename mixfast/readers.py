@@ -12,8 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mixfast import _yaml_documents
-from mixfast._mixture_files import _unique
+from mixfast._text import yaml
+from mixfast._text.flat_yaml import _unique
 from mixfast.errors import MixtureError
 from mixfast.mixture import Mixture
 
@@ -102,7 +102,7 @@ def doremi(path: str | PathLike[str]) -> Mixture:
 
 def _document(path: Path) -> Any:
     if path.suffix.lower() != ".json":
-        return _yaml_documents.load(path, MixtureError)
+        return yaml.load(path, MixtureError)
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
     except (json.JSONDecodeError, UnicodeDecodeError, MixtureError) as problem:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _backend, _lp, _projection
+from mixfast import _lp, _projection
+from mixfast._engine import backend
 from mixfast._limits import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError, domain_names, listing
 
@@ -299,7 +300,7 @@ class Region:
         """
         cost = self._vector("g", g)
         if not self.bounds:
-            return _backend.core.linear_min(cost, self.floor, self.cap, 1.0)
+            return backend.core.linear_min(cost, self.floor, self.cap, 1.0)
         return _lp.minimise(cost, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper)
 
     def lower_bound(self, g: ArrayLike) -> float:
@@ -377,7 +378,7 @@ class Region:
             object.__setattr__(self, field, value)
 
     def _capped(self, x: Vector) -> Vector:
-        return _backend.core.project(x, self.floor, self.cap, 1.0)
+        return backend.core.project(x, self.floor, self.cap, 1.0)
 
     def _vector(self, what: str, values: ArrayLike) -> Vector:
         vector = np.ascontiguousarray(values, dtype=np.float64)
@@ -412,7 +413,7 @@ class Region:
             self.bounds, self.bound_rows, self.bound_lower, self.bound_upper, strict=True
         ):
             slack = _ROUNDING * float(np.abs(row).max())
-            least, most = (float(row @ _backend.core.linear_min(g, self.floor, self.cap, 1.0)) for g in (row, -row))
+            least, most = (float(row @ backend.core.linear_min(g, self.floor, self.cap, 1.0)) for g in (row, -row))
             if lower > most + slack or upper < least - slack:
                 side = f"at most {most:.6g}" if lower > most else f"at least {least:.6g}"
                 raise InfeasibleError(f"bound {described(bound)} cannot hold: caps and floors make the group {side}")

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._backend import core
+from mixfast._engine.backend import core
 from mixfast._sampler_checks import POLICIES, domain_sizes, named_and_drawn, sample_limits
 from mixfast._sampler_cursor import MixtureCursor
 from mixfast._sampler_plan import Plan

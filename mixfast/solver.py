@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _backend
 from mixfast._bootstrap import Bootstrap, bootstrap
+from mixfast._engine import backend as _backend
 from mixfast._holdout import HeldOut, holdout
 from mixfast._newton import Minimum, Step
 from mixfast._problem import Problem

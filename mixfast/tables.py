@@ -12,9 +12,9 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _device
 from mixfast import _table_checks as checks
-from mixfast._backend import core, thread_count
+from mixfast._engine.backend import core, thread_count
+from mixfast._engine.backend import device as _device
 from mixfast.errors import BackendError, MixfastWarning, TableError
 
 __all__ = ["ExpertTable"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mixfast import reference
-from mixfast._backend import core
+from mixfast._engine.backend import core
 
 SHAPES = [(1, 1), (1, 7), (2, 3), (5, 12), (17, 16), (33, 31), (64, 8), (100, 33), (511, 5), (513, 70), (40, 300)]
 DTYPES = ["f2", "f4", "f8"]
@@ -334,7 +334,7 @@ ISA_CHECK = """
 import json, sys
 import numpy as np
 from mixfast import reference
-from mixfast._backend import core
+from mixfast._engine.backend import core
 
 worst = 0.0
 for n, k in [(1, 1), (7, 3), (33, 16), (100, 17), (513, 33), (64, 70), (20, 300)]:

@@ -15,8 +15,9 @@ strategies = pytest.importorskip("hypothesis.strategies")
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'mixfast[gpu]'")
 pytest.importorskip("triton", reason="triton is not installed: pip install 'mixfast[gpu]'")
 
-from mixfast import ExpertTable, Region, _device, _newton, _objective, mde, solve  # noqa: E402
+from mixfast import ExpertTable, Region, _newton, _objective, mde, solve  # noqa: E402
 from mixfast._cuda import DeviceCrossEntropy  # noqa: E402
+from mixfast._engine.backend import device as _device  # noqa: E402
 from mixfast._objective import CrossEntropy  # noqa: E402
 from mixfast.errors import BackendError, InfeasibleError, MixfastWarning, TableError  # noqa: E402
 from mixfast.solver import bootstrap, holdout, losses, path  # noqa: E402

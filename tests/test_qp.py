@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mixfast import _lp, _newton, _qp
-from mixfast._backend import core
+from mixfast._engine.backend import core
 
 Vector = NDArray[np.float64]
 

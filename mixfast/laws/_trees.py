@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _backend
+from mixfast._engine import backend
 from mixfast.errors import BackendError
 
 MOST_LEAVES = 64
@@ -85,7 +85,7 @@ class Forest:
         x = np.require(x, dtype=np.float64, requirements=["C", "W"])
         out = np.empty((x.shape[0], self.metric_start.size - 1), dtype=np.float64)
         arrays = [getattr(self, field.name) for field in fields(self)]
-        workers = max(1, min(_backend.thread_count(threads), x.shape[0] // _ROWS_A_THREAD))
+        workers = max(1, min(backend.thread_count(threads), x.shape[0] // _ROWS_A_THREAD))
         evaluate = _loops().evaluate
         cuts = [x.shape[0] * part // workers for part in range(workers + 1)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._backend import thread_count
+from mixfast._engine.backend import thread_count
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import Matrix, State, Vector
 
