@@ -48,7 +48,7 @@ def minimise_pieces(
     pieces: Pieces, limits: Limits, kl: float, prior: Vector, w: Vector, *, tol: float, max_iter: int
 ) -> tuple[Minimum, Vector]:
     """The minimum over the usable domains, and the multipliers (P,) of the pieces that prove it."""
-    from mixfast import _qp
+    from mixfast._engine.geometry import qp
 
     began = perf_counter()
     trace: list[Step] = []
@@ -76,7 +76,7 @@ def minimise_pieces(
         if kl > 0.0:
             curvature[np.diag_indices_from(curvature)] += kl / np.maximum(w, 1e-300)
         with np.errstate(invalid="ignore", divide="ignore"):
-            direction, weight_new = _qp.minimax(
+            direction, weight_new = qp.minimax(
                 curvature, values, gradients + slope, w, limits.lowest(w), limits.high, *(limits.groups or ())
             )
         if not np.isfinite(weight_new).all():  # no piece was found to hold the maximum

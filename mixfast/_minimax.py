@@ -39,7 +39,7 @@ def _descend(
     trace: list[Step],
     began: float,
 ) -> tuple[Minimum, Vector]:
-    from mixfast import _qp
+    from mixfast._engine.geometry import qp
 
     limits = problem.limits
     rows = sum(group.rows for group in groups)
@@ -63,7 +63,7 @@ def _descend(
             curvature[np.diag_indices_from(curvature)] += problem.kl / np.maximum(w, 1e-300)
         # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
         low = np.maximum(limits.lowest(w), 0.1 * w) if gap > _ROUGH else limits.lowest(w)
-        direction, weight_new = _qp.minimax(
+        direction, weight_new = qp.minimax(
             curvature,
             losses,
             gradients + prior[1],

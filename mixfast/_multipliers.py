@@ -74,17 +74,17 @@ def _under_bounds(
     cost: Vector, low: Vector, high: Vector, region: Region, held: NDArray[np.bool_]
 ) -> tuple[Vector, Vector]:
     """How far each domain is below the level, (K,), and the prices of the group limits; these keep the domains `held` at 0."""
-    from mixfast import _lp
+    from mixfast._engine.geometry import lp
 
     rows, limits = region.bound_rows, (region.bound_rows, region.bound_lower, region.bound_upper)
     # Without the held ones first: an expert that alone explains a row may cost so much that all other prices drown.
-    level, price = _lp.prices(cost, low, np.where(held, low, high), *limits)
+    level, price = lp.prices(cost, low, np.where(held, low, high), *limits)
     over = level + price @ rows - cost
     steep = float(over[held].max(initial=0.0))
     if steep > 0.0:
         # Every mixture is best for a cost of the held ones alone, so its prices change no share.
         alone = np.where(held, -over / steep, 0.0)
-        rise, more = _lp.prices(alone, low, high, *limits)
+        rise, more = lp.prices(alone, low, high, *limits)
         change = rise + more @ rows - alone
         change[np.abs(change) < _LEVEL] = 0.0
         over = np.where(held, 0.0, over) + steep * change

@@ -144,9 +144,9 @@ class Limits:
         """A vertex that minimises <gradient, s>."""
         if self.groups is None:
             return core.linear_min(gradient, self.low, self.high)
-        from mixfast import _lp
+        from mixfast._engine.geometry import lp
 
-        return _lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
+        return lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
 
     def gap(self, gradient: Vector, w: Vector) -> float:
         """Frank-Wolfe gap over the limits, moved to where w is beyond them by rounding: that may be worth a lot of the rest."""
@@ -170,9 +170,9 @@ class Limits:
                 self.active = np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
             step, _, _ = core.qp(hessian, gradient, w, low, self.high, self.active)
             return step
-        from mixfast import _qp
+        from mixfast._engine.geometry import qp
 
-        return _qp.newton(hessian, gradient, w, low, self.high, *self.groups)
+        return qp.newton(hessian, gradient, w, low, self.high, *self.groups)
 
     def lowest(self, w: Vector) -> Vector:
         """Lower bounds of a step from w: the region's, or a hundredth of w where shares must not reach 0."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _lp, _projection
 from mixfast._engine import backend
+from mixfast._engine.geometry import lp, projection
 from mixfast._limits import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError, domain_names, listing
 
@@ -26,7 +26,7 @@ DEFAULT_MAX_EPOCHS = 4.0
 
 # Limits such as ten caps of 0.1 miss 1 by roundings of their decimal fractions; real contradictions are far larger.
 # Half of what the linear program allows, so that a region accepted here never fails there.
-_ROUNDING = 0.5 * _lp.FEASIBLE
+_ROUNDING = 0.5 * lp.FEASIBLE
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -282,7 +282,7 @@ class Region:
         point = self._vector("x", x)
         if not self.bounds:
             return self._capped(point)
-        return _projection.project(
+        return projection.project(
             point, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper, self._capped
         )
 
@@ -301,7 +301,7 @@ class Region:
         cost = self._vector("g", g)
         if not self.bounds:
             return backend.core.linear_min(cost, self.floor, self.cap, 1.0)
-        return _lp.minimise(cost, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper)
+        return lp.minimise(cost, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper)
 
     def lower_bound(self, g: ArrayLike) -> float:
         """Return the minimum of ``<g, s>`` over the region, in the unit of ``g``."""
@@ -420,10 +420,10 @@ class Region:
         if not self.bounds:
             return
         try:
-            _lp.minimise(
+            lp.minimise(
                 np.zeros(self.n_domains), self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper
             )
-        except _lp.Contradiction as found:
+        except lp.Contradiction as found:
             culprits = listing(described(self.bounds[row]) for row in found.rows)
             raise InfeasibleError(f"bounds that cannot hold together, given the caps and floors: {culprits}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixfast import _lp
+from mixfast._engine.geometry import lp
 
 linprog = pytest.importorskip("scipy.optimize").linprog
 
@@ -61,7 +61,7 @@ def violation(s, lower, upper, rows, row_lower, row_upper):
 @pytest.mark.parametrize("seed", range(400))
 def test_minimum_equals_scipy(seed):
     cost, *limits = random_problem(np.random.default_rng(seed), feasible=True)
-    vertex = _lp.minimise(cost, *limits)
+    vertex = lp.minimise(cost, *limits)
     assert violation(vertex, *limits) <= 1e-12
     assert cost @ vertex == pytest.approx(by_scipy(cost, *limits).fun, abs=1e-9)
 
@@ -72,8 +72,8 @@ def test_contradictions_equal_scipy():
         cost, *limits = random_problem(np.random.default_rng(10_000 + seed), feasible=False)
         reference = by_scipy(cost, *limits)
         try:
-            vertex = _lp.minimise(cost, *limits)
-        except _lp.Contradiction as found:
+            vertex = lp.minimise(cost, *limits)
+        except lp.Contradiction as found:
             assert reference.status == 2
             # The rows it names contradict each other without the rest.
             lower, upper, rows, row_lower, row_upper = limits
@@ -101,7 +101,7 @@ def test_highly_degenerate_equations_finish(cost_kind):
             "negative ties": -rng.integers(0, 3, n_domains).astype(float),
         }[cost_kind]
         limits = (np.zeros(n_domains), np.full(n_domains, 1.0 / 20.0), rows, activity, activity)
-        vertex = _lp.minimise(cost, *limits)
+        vertex = lp.minimise(cost, *limits)
         assert violation(vertex, *limits) <= 1e-12
         assert cost @ vertex == pytest.approx(by_scipy(cost, *limits).fun, abs=1e-9)
 
@@ -116,7 +116,7 @@ def test_many_domains_take_few_steps(monkeypatch):
     solves = []
     original = np.linalg.solve
     monkeypatch.setattr(np.linalg, "solve", lambda *a: solves.append(1) or original(*a))
-    vertex = _lp.minimise(rng.normal(size=n_domains), *limits)
+    vertex = lp.minimise(rng.normal(size=n_domains), *limits)
     assert violation(vertex, *limits) <= 1e-12
     assert len(solves) <= 3 * 200
 
@@ -125,11 +125,11 @@ def test_a_vertex_has_few_shares_between_their_bounds():
     rng = np.random.default_rng(2)
     for seed in range(50):
         cost, lower, upper, rows, *row_limits = random_problem(np.random.default_rng(seed), feasible=True)
-        vertex = _lp.minimise(rng.normal(size=cost.size), lower, upper, rows, *row_limits)
+        vertex = lp.minimise(rng.normal(size=cost.size), lower, upper, rows, *row_limits)
         between = (vertex > lower + 1e-12) & (vertex < upper - 1e-12)
         assert between.sum() <= rows.shape[0] + 1
 
 
 def test_equal_costs_fill_the_first_domains():
     everything = (np.zeros(4), np.full(4, 0.4), np.ones((1, 4)), np.array([0.0]), np.array([1.0]))
-    assert _lp.minimise(np.ones(4), *everything).tolist() == pytest.approx([0.4, 0.4, 0.2, 0.0], abs=1e-15)
+    assert lp.minimise(np.ones(4), *everything).tolist() == pytest.approx([0.4, 0.4, 0.2, 0.0], abs=1e-15)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mixfast import _lp, _newton, _qp
+from mixfast import _newton
 from mixfast._engine.backend import core
+from mixfast._engine.geometry import lp, qp
 
 Vector = NDArray[np.float64]
 
@@ -77,7 +78,7 @@ def gap(p: Problem, slope: Vector, step: Vector) -> float:
     slope = slope - slope.mean()
     # w, and with it the limits through it, is only feasible to rounding.
     loose = 1e-14
-    best = _lp.minimise(
+    best = lp.minimise(
         slope, p.low - loose, p.high + loose, p.rows, p.rows_low - 10 * loose, p.rows_high + 10 * loose, p.w.sum()
     )
     return float(slope @ (p.w + step - best))
@@ -88,14 +89,14 @@ def size(*parts: Vector) -> float:
 
 
 def assert_newton(p: Problem) -> Vector:
-    step = _qp.newton(*p)
+    step = qp.newton(*p)
     assert violation(p, step) <= 1e-12
     assert abs(gap(p, p.gradient + p.hessian @ step, step)) <= 1e-10 * size(p.hessian, p.gradient)
     return step
 
 
 def assert_minimax(p: Problem, losses: Vector, gradients: Vector) -> tuple[Vector, Vector]:
-    step, weights = _qp.minimax(p.hessian, losses, gradients, *p[2:])
+    step, weights = qp.minimax(p.hessian, losses, gradients, *p[2:])
     assert violation(p, step) <= 1e-12
     assert weights.min() >= 0.0
     assert abs(math.fsum(weights) - 1.0) <= 1e-12
@@ -136,7 +137,7 @@ def test_minimax_meets_kkt(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_interior_point_and_walk_alone(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second stage solves what the first one would have."""
-    stage = _qp._active_set
+    stage = qp._active_set
     walks = []
 
     def second_only(problem, at, rounds, *, careful=False):
@@ -145,7 +146,7 @@ def test_interior_point_and_walk_alone(seed: int, monkeypatch: pytest.MonkeyPatc
             return stage(problem, at, rounds, careful=True)
         return None
 
-    monkeypatch.setattr(_qp, "_active_set", second_only)
+    monkeypatch.setattr(qp, "_active_set", second_only)
     rng = np.random.default_rng(seed)
     for _ in range(10):
         p = random_problem(rng, int(rng.integers(2, 15)), int(rng.integers(0, 4)))
@@ -161,9 +162,9 @@ def test_walk_from_afar(seed: int) -> None:
     p = box(np.zeros(k), np.full(k, 2.5 / k), rng.dirichlet(np.full(k, 50.0)), seed)
     p = p._replace(hessian=p.hessian + np.eye(k), gradient=3.0 * rng.standard_normal(k))
     limits = np.concatenate([p.low - p.w, [0.0]]), np.concatenate([p.high - p.w, [0.0]])
-    problem = _qp._Problem.of(p.hessian, p.gradient, np.ones((1, k)), *limits)
-    start = _qp._Point(np.zeros(k), np.zeros(1), np.zeros(k + 1, dtype=np.int8))
-    point = _qp._active_set(problem, start, k + 1, careful=True)
+    problem = qp._Problem.of(p.hessian, p.gradient, np.ones((1, k)), *limits)
+    start = qp._Point(np.zeros(k), np.zeros(1), np.zeros(k + 1, dtype=np.int8))
+    point = qp._active_set(problem, start, k + 1, careful=True)
     assert point is not None
     np.testing.assert_allclose(point.x, assert_newton(p), atol=1e-12)
 
@@ -221,10 +222,10 @@ def test_equal_and_contrary_rows() -> None:
 @pytest.mark.parametrize("w", [[1.0], [0.25] * 4, [1.0, 0.0, 0.0]])
 def test_a_single_feasible_point(w: list[float]) -> None:
     p = box(w, w, w)
-    assert not _qp.newton(*p).any()
-    assert not _qp.minimax(p.hessian, np.zeros(2), np.ones((2, len(w))), *p[2:])[0].any()
+    assert not qp.newton(*p).any()
+    assert not qp.minimax(p.hessian, np.zeros(2), np.ones((2, len(w))), *p[2:])[0].any()
     # Caps that sum to 1 leave the same.
-    assert np.abs(_qp.newton(*p._replace(low=np.zeros(len(w))))).max() <= 1e-15
+    assert np.abs(qp.newton(*p._replace(low=np.zeros(len(w))))).max() <= 1e-15
 
 
 def test_one_group_is_a_newton_step() -> None:
@@ -245,7 +246,7 @@ def test_identical_groups() -> None:
 
 def test_nonsense_in_gives_a_feasible_step() -> None:
     p = box([0.0] * 3, [1.0] * 3, [1 / 3] * 3)
-    step = _qp.newton(*p._replace(gradient=np.array([np.nan, 0.0, 0.0])))
+    step = qp.newton(*p._replace(gradient=np.array([np.nan, 0.0, 0.0])))
     assert np.isfinite(step).all()
     assert violation(p, step) <= 1e-12
 
@@ -317,5 +318,5 @@ def test_a_share_of_next_to_nothing_grows_again() -> None:
     w = np.array([0.5, 0.5 - 1e-37, 1e-37])
     gradient = np.array([-1.5, -0.5, -31.0])
     rows, held = np.array([[1.0, 0.0, 0.0]]), np.array([0.5])
-    step = _qp.newton(np.eye(3) + np.diag(1.0 / w), gradient, w, 0.01 * w, np.ones(3), rows, held, held)
+    step = qp.newton(np.eye(3) + np.diag(1.0 / w), gradient, w, 0.01 * w, np.ones(3), rows, held, held)
     assert step[2] == pytest.approx(30.5 * w[2], rel=1e-6, abs=0.0)
