@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast._limits import Bound
 from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise
 from mixfast.region import Region
+from mixfast.region._bounds import Bound
 
 if TYPE_CHECKING:
     from mixfast.reuse import Reuse

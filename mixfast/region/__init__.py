@@ -1,0 +1,5 @@
+"""Region: the set of mixtures that are allowed, with its prior; the geometry every solver needs of it."""
+
+from mixfast.region._region import DEFAULT_MAX_EPOCHS, Bound, Region
+
+__all__ = ["Bound", "Region"]
