@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._score_texts import Document
-from mixfast._table_files import replacing
 from mixfast.errors import ScoreError, listing
+from mixfast.tables._files import replacing
 
 # Text of a shard: minutes of work on a CPU, seconds on a GPU, and no more is ever lost.
 _SHARD_BYTES = 1 << 19

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mixfast import _table_checks as checks
-from mixfast import _table_files as files
 from mixfast.errors import BackendError, MixfastWarning, TableError
 from mixfast.tables import ExpertTable
+from mixfast.tables import _checks as checks
+from mixfast.tables import _files as files
 
 FLOATS = (np.float16, np.float32, np.float64)
 

@@ -12,10 +12,10 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _table_checks as checks
 from mixfast._engine.backend import core, thread_count
 from mixfast._engine.backend import device as _device
 from mixfast.errors import BackendError, MixfastWarning, TableError
+from mixfast.tables import _checks as checks
 
 __all__ = ["ExpertTable"]
 
@@ -351,7 +351,7 @@ class ExpertTable:
         Large uncompressed arrays (`save` writes such) are memory-mapped, not read, so a table may exceed the memory.
         The checksum of a mapped array is not verified.
         """
-        from mixfast import _table_files as files
+        from mixfast.tables import _files as files
 
         arrays = files.read(path, task=task, conditional=conditional)
         try:
@@ -381,7 +381,7 @@ class ExpertTable:
         -----
         Arrays are stored uncompressed and aligned, so that `load` can map them.
         """
-        from mixfast import _table_files as files
+        from mixfast.tables import _files as files
 
         if _device.is_tensor(self._values):
             self.to("cpu").save(path)
