@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _swarm_checks, _swarm_files
-from mixfast._swarm_files import Source
 from mixfast.errors import listing
-from mixfast.swarm import Swarm
+from mixfast.swarm import Swarm, _checks, _files
+from mixfast.swarm._files import Source
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -65,7 +64,7 @@ class Design:
     def to_csv(self, target: Source) -> None:
         """Write the mixtures to a path or an open file: ids in a column "run", digits that read back as the same numbers."""
         rows = ([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
-        _swarm_files.write_csv(target, ["run", *self.domains], rows)
+        _files.write_csv(target, ["run", *self.domains], rows)
 
     @classmethod
     def from_csv(cls, source: Source) -> Design:
@@ -76,8 +75,8 @@ class Design:
         SwarmError
             If the file has no ids, or its numbers are no shares; the message names file, column and run.
         """
-        domains, runs, shares = _swarm_files.read_mixtures(source)
-        ratios, _ = _swarm_checks.shares(shares, tuple(domains), runs)
+        domains, runs, shares = _files.read_mixtures(source)
+        ratios, _ = _checks.shares(shares, tuple(domains), runs)
         return cls(ratios, tuple(domains), runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
 
     def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:

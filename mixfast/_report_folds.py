@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _swarm_names
 from mixfast._propose import ASTRONOMIC
-from mixfast._swarm_rank import tried
+from mixfast.swarm import _names
+from mixfast.swarm._rank import tried
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit, MetricReport
@@ -95,7 +95,7 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
     domains = tuple(law.domains)
     order = list(range(len(domains)))
     if tuple(swarm.domains) != domains:
-        order = list(_swarm_names.pairing(swarm.domains, domains, "the swarm", "the fit"))
+        order = list(_names.pairing(swarm.domains, domains, "the swarm", "the fit"))
     # As `fit` does, without what differs by rounding only.
     shares = np.ascontiguousarray(tried(swarm.ratios).shares[:, order])
     measured = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(swarm.metric(name)) for name in law.metrics]])

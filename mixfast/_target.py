@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mixfast import _swarm_names
 from mixfast._exact import Exponentials
 from mixfast._objective import Matrix, Vector
 from mixfast.errors import listing
+from mixfast.swarm import _names
 
 Objective = str | Mapping[str, Any] | None
 
@@ -126,7 +126,7 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
         found = [j for j, metric in enumerate(metrics) if metric.startswith(name[:-1])]
         if found:
             return found
-    meant = _swarm_names.lookup(metrics, [name], "metric")[0] if isinstance(name, str) else None
+    meant = _names.lookup(metrics, [name], "metric")[0] if isinstance(name, str) else None
     if meant is not None:
         return [metrics.index(meant)]
     raise ValueError(f"objective names {name!r}, which the law does not know; its metrics are: {listing(metrics, 100)}")

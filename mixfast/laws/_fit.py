@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _swarm_names
-from mixfast._swarm_rank import Tried, tried
 from mixfast.errors import MixfastWarning, listing
 from mixfast.laws import _report, _table
 from mixfast.laws._foreign import Foreign
@@ -23,6 +21,8 @@ from mixfast.laws._protocol import Law, Matrix, Vector
 from mixfast.laws._report import MetricReport
 from mixfast.laws._threads import single_blas
 from mixfast.swarm import Swarm
+from mixfast.swarm import _names as _swarm_names
+from mixfast.swarm._rank import Tried, tried
 
 Index = NDArray[np.int64]
 # What "auto" chooses from: laws that are fitted in seconds and came first on some metric of the published swarms. Trees did not, and

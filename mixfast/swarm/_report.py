@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixfast._swarm_folds import same_mixture
 from mixfast.errors import listing
+from mixfast.swarm._folds import same_mixture
 
 if TYPE_CHECKING:
     from mixfast.swarm import Swarm

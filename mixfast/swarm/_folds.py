@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._swarm_checks import SwarmError
+from mixfast.swarm._checks import SwarmError
 
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
 

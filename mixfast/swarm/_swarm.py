@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _swarm_checks, _swarm_files, _swarm_folds, _swarm_names
-from mixfast._swarm_checks import SwarmError
-from mixfast._swarm_files import Source
-from mixfast._swarm_rank import Tried, tried
-from mixfast._swarm_report import History, SwarmReport, report
 from mixfast.errors import domain_names, listing
+from mixfast.swarm import _checks, _files, _folds, _names
+from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._files import Source
+from mixfast.swarm._rank import Tried, tried
+from mixfast.swarm._report import History, SwarmReport, report
 
 __all__ = ["Swarm", "SwarmError", "SwarmReport"]
 
@@ -98,13 +98,13 @@ class Swarm:
         direction: PerMetric = None,
         unit: PerMetric = None,
     ) -> None:
-        names = _swarm_checks.unique_names(domains, "domain")
-        measured = _swarm_checks.unique_names(metric_names, "metric")
-        ids = None if runs is None else _swarm_checks.run_ids(runs)
-        shares, missed = _swarm_checks.shares(ratios, names, ids)
+        names = _checks.unique_names(domains, "domain")
+        measured = _checks.unique_names(metric_names, "metric")
+        ids = None if runs is None else _checks.run_ids(runs)
+        shares, missed = _checks.shares(ratios, names, ids)
         ids = ids or tuple(map(str, range(len(shares))))
-        directions, told = _swarm_checks.directions(direction, measured)
-        units, units_told = _swarm_checks.units(unit, measured)
+        directions, told = _checks.directions(direction, measured)
+        units, units_told = _checks.units(unit, measured)
         history = History(
             renormalised=tuple(ids[row] for row in np.flatnonzero(missed).tolist()),
             deviation=float(missed.max()),
@@ -113,11 +113,11 @@ class Swarm:
         )
         self._set(
             ratios=shares,
-            values=_swarm_checks.values(metrics, measured, ids),
+            values=_checks.values(metrics, measured, ids),
             domains=names,
             metrics=measured,
             runs=ids,
-            chosen=_swarm_checks.chosen_mask(chosen, ids),
+            chosen=_checks.chosen_mask(chosen, ids),
             direction=directions,
             unit=units,
             _history=history,
@@ -167,7 +167,7 @@ class Swarm:
         -----
         Rows are never matched by position. 512 runs x 17 domains take about 10 ms, 100 000 runs a few seconds.
         """
-        tables = _swarm_files.read_csv(ratios, "ratios"), _swarm_files.read_csv(metrics, "metrics")
+        tables = _files.read_csv(ratios, "ratios"), _files.read_csv(metrics, "metrics")
         return cls._joined(*tables, id, chosen, ignore, direction, unit)
 
     @classmethod
@@ -207,7 +207,7 @@ class Swarm:
         >>> swarm.runs, swarm.unit, swarm.report.dropped
         (('a', 'b'), ('bits_per_byte',), (('c', 'no row of metrics'),))
         """
-        tables = _swarm_files.read_frame(ratios, "ratios"), _swarm_files.read_frame(metrics, "metrics")
+        tables = _files.read_frame(ratios, "ratios"), _files.read_frame(metrics, "metrics")
         return cls._joined(*tables, id, chosen, ignore, direction, unit)
 
     def to_csv(self, ratios: Source, metrics: Source) -> None:
@@ -223,9 +223,7 @@ class Swarm:
         SwarmError
             If a domain or a metric has the name of a bookkeeping column, which would not be read back.
         """
-        _swarm_files.write(
-            ratios, metrics, self.runs, self.chosen, self.domains, self.ratios, self.metrics, self.values
-        )
+        _files.write(ratios, metrics, self.runs, self.chosen, self.domains, self.ratios, self.metrics, self.values)
 
     # Facts.
 
@@ -265,11 +263,11 @@ class Swarm:
         AlignmentError
             If no domain, or more than one, can be meant.
         """
-        return _swarm_names.one(self.domains, name, "domain")
+        return _names.one(self.domains, name, "domain")
 
     def metric(self, name: str) -> str:
         """Return the swarm's own name of a metric; otherwise as `domain`."""
-        return _swarm_names.one(self.metrics, name, "metric")
+        return _names.one(self.metrics, name, "metric")
 
     def align(self, domains: Iterable[str]) -> Swarm:
         """Return the same swarm with its domains in the order, and by the names, of ``domains``.
@@ -285,7 +283,7 @@ class Swarm:
         names = domain_names(domains, SwarmError)
         if names == self.domains:
             return self
-        order = _swarm_names.pairing(self.domains, names, "the swarm", "the domains asked for")
+        order = _names.pairing(self.domains, names, "the swarm", "the domains asked for")
         return self._with(domains=names, ratios=self.ratios[:, order])
 
     # Parts.
@@ -311,7 +309,7 @@ class Swarm:
             raise SwarmError(f"positions must be below {len(self)}, the number of runs, got {listing(found.tolist())}")
         rows = rows % len(self)
         runs = tuple(self.runs[row] for row in rows.tolist())
-        _swarm_checks.refuse_repeated(runs, "the runs of a subset", "; weigh or resample arrays, not the swarm")
+        _checks.refuse_repeated(runs, "the runs of a subset", "; weigh or resample arrays, not the swarm")
         changed = set(self._history.renormalised) & set(runs)
         history = replace(
             self._history, dropped=(), renormalised=tuple(run for run in runs if run in changed),
@@ -332,7 +330,7 @@ class Swarm:
             If a metric is named twice, or none is.
         """
         given = [metrics] if isinstance(metrics, str) else list(metrics)
-        names = _swarm_checks.unique_names([self.metric(name) for name in given], "metric")
+        names = _checks.unique_names([self.metric(name) for name in given], "metric")
         columns = [self.metrics.index(name) for name in names]
         history = replace(
             self._history,
@@ -374,7 +372,7 @@ class Swarm:
         (('min', 'min'), ('max', 'min'))
         """
         up, down = (
-            _swarm_names.matching(self.metrics, [names] if isinstance(names, str) else list(names), "metric")
+            _names.matching(self.metrics, [names] if isinstance(names, str) else list(names), "metric")
             for names in (more, less)
         )
         if both := [name for name in up if name in down]:
@@ -415,7 +413,7 @@ class Swarm:
         SwarmError
             If there are too few mixtures.
         """
-        return _swarm_folds.folds(self.ratios, self.chosen, n, seed)
+        return _folds.folds(self.ratios, self.chosen, n, seed)
 
     def holdout(self, share: float = 0.25, seed: int = 0) -> tuple[Swarm, Swarm]:
         """Return two swarms, to fit and to test, drawn as by `folds`; chosen runs are in the first.
@@ -431,7 +429,7 @@ class Swarm:
         SwarmError
             If share is out of range or there are fewer than two different mixtures to divide.
         """
-        fit, test = _swarm_folds.holdout(self.ratios, self.chosen, share, seed)
+        fit, test = _folds.holdout(self.ratios, self.chosen, share, seed)
         return self.subset(fit), self.subset(test)
 
     # Inside.
@@ -439,15 +437,15 @@ class Swarm:
     @classmethod
     def _joined(
         cls,
-        ratios: _swarm_files.Raw,
-        metrics: _swarm_files.Raw,
+        ratios: _files.Raw,
+        metrics: _files.Raw,
         id: Any,
         chosen: Any,
         ignore: Any,
         direction: Any,
         unit: Any,
     ) -> Swarm:
-        joined = _swarm_files.join(ratios, metrics, id=id, chosen=chosen, ignore=ignore)
+        joined = _files.join(ratios, metrics, id=id, chosen=chosen, ignore=ignore)
         swarm = cls(**joined.arguments, direction=direction, unit=unit)
         swarm._set(_history=replace(swarm._history, dropped=joined.dropped, ignored=joined.ignored))
         return swarm
