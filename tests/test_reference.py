@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from certificate import _Limits, _linear_minimum, check, inspect
 
-from mixfast import _reference_losses, reference
+from mixfast import reference
 from mixfast.errors import BackendError
+from mixfast.reference import _losses
 
 # Plain stand-ins for ExpertTable and Region: this rung of the tests trusts no other room.
 
@@ -138,7 +139,7 @@ def test_loss_of_whole_sequences_never_underflows():
 def test_blocks_do_not_change_the_answer(monkeypatch):
     table, weight, w = random_loglik(3, n=101), np.random.default_rng(3).random(101), random_mixture(3, 5)
     whole = reference.ensemble_loss(table, weight, w), reference.gradient(table, weight, w)
-    monkeypatch.setattr(_reference_losses, "_BLOCK_ELEMENTS", 37)
+    monkeypatch.setattr(_losses, "_BLOCK_ELEMENTS", 37)
     assert reference.ensemble_loss(table, weight, w) == pytest.approx(whole[0], rel=1e-15)
     np.testing.assert_allclose(reference.gradient(table, weight, w), whole[1], rtol=1e-14)
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mixfast._reference_cvxpy import ConicSolution, solve_cvxpy
-from mixfast._reference_losses import (
+from mixfast.errors import BackendError, RegionError
+from mixfast.reference._conic import ConicSolution, solve_cvxpy
+from mixfast.reference._losses import (
     Array,
     GroupPass,
     Pass,
@@ -32,7 +33,6 @@ from mixfast._reference_losses import (
     squared_error,
     total_value,
 )
-from mixfast.errors import BackendError, RegionError
 
 if TYPE_CHECKING:
     from mixfast.region import Region

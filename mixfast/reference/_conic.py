@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mixfast._reference_losses import Array, group_rows, group_weights, total_value
 from mixfast.errors import BackendError
+from mixfast.reference._losses import Array, group_rows, group_weights, total_value
 
 if TYPE_CHECKING:
     from mixfast.region import Region
