@@ -288,7 +288,7 @@ def stream(quick: bool) -> Iterator[Record]:
     import torch
 
     import mixfast
-    from mixfast._cuda import DeviceCrossEntropy
+    from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy
 
     rows, k = 10_000_000 if quick else 100_000_000, 16
     pinned = torch.empty(1 << 28, dtype=torch.float32, pin_memory=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixfast import _replicates
 from mixfast._engine.backend import core
-from mixfast._objective import Matrix, Vector
+from mixfast._engine.objectives.base import Matrix, Vector
 from mixfast.errors import MixfastWarning, listing
 from mixfast.region import Region
 from mixfast.solution import Solution

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast import _cli_inputs as inputs
 from mixfast._cli_inputs import InputError
-from mixfast._wear import MEASURED
+from mixfast._engine.objectives.wear import MEASURED
 
 if TYPE_CHECKING:
     from mixfast.designs import Design

@@ -13,8 +13,8 @@ from time import perf_counter
 
 import numpy as np
 
+from mixfast._engine.objectives.base import Matrix, Regularised, Vector
 from mixfast._newton import Limits, Minimum, Step
-from mixfast._objective import Matrix, Regularised, Vector
 from mixfast._target import Convex
 
 # Rise of the maximum that a step may bring for rounding, and the share of the model's fall that it must bring.

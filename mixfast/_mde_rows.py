@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mixfast import reference
 from mixfast._engine.backend import device
-from mixfast._objective import RowObjective, row_objective
+from mixfast._engine.objectives.base import RowObjective, row_objective
 from mixfast.errors import TableError, listing
 from mixfast.tables import ExpertTable
 

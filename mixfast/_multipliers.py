@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import device
+from mixfast._engine.objectives.base import SquaredError, Vector
 from mixfast._newton import Minimum
-from mixfast._objective import SquaredError, Vector
 
 if TYPE_CHECKING:
     from mixfast._problem import Problem

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import core
-from mixfast._objective import Columns, Matrix, Objective, Vector
+from mixfast._engine.objectives.base import Columns, Matrix, Objective, Vector
 
 if TYPE_CHECKING:
     from mixfast.region import Region

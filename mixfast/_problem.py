@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device as _device
+from mixfast._engine.objectives.base import (
+    Columns,
+    Objective,
+    Regularised,
+    RowObjective,
+    SquaredError,
+    Vector,
+    row_objective,
+)
+from mixfast._engine.objectives.wear import Wear, Worn
 from mixfast._newton import Limits
-from mixfast._objective import Columns, Objective, Regularised, RowObjective, SquaredError, Vector, row_objective
-from mixfast._wear import Wear, Worn
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, TableError, listing
 from mixfast.region import Region
 from mixfast.tables import ExpertTable

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mixfast import _exact, _search
+from mixfast._engine.objectives.base import Columns, Matrix, Regularised, Vector
 from mixfast._exact import Exponentials
 from mixfast._multipliers import Multipliers
 from mixfast._newton import Step
-from mixfast._objective import Columns, Matrix, Regularised, Vector
 from mixfast._target import Target, has_slopes
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture

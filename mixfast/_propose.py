@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mixfast import _exact, _search
+from mixfast._engine.objectives.base import Matrix, Regularised, Vector
 from mixfast._newton import Minimum
-from mixfast._objective import Matrix, Regularised, Vector
 from mixfast._proposal import Proposal
 from mixfast._target import Convex, Target, has_slopes
 from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError, listing

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mixfast import _newton
 from mixfast._engine.backend import core, device
+from mixfast._engine.objectives.base import Columns, Matrix, Regularised, RowObjective, Vector
 from mixfast._newton import Limits
-from mixfast._objective import Columns, Matrix, Regularised, RowObjective, Vector
 from mixfast._problem import Problem
 
 Counts = NDArray[np.float32]

@@ -9,8 +9,8 @@ import numpy as np
 
 from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device
+from mixfast._engine.objectives.base import Vector
 from mixfast._newton import Minimum, minimise
-from mixfast._objective import Vector
 from mixfast._problem import Problem
 from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._engine.objectives.base import Matrix, Vector
 from mixfast._exact import Exponentials
-from mixfast._objective import Matrix, Vector
 from mixfast.errors import listing
 from mixfast.swarm import _names
 

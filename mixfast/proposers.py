@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._objective import Matrix, Vector
+from mixfast._engine.objectives.base import Matrix, Vector
 from mixfast._proposal import Gain, Proposal
 from mixfast._propose import (
     Task,

@@ -7,7 +7,7 @@ import pytest
 from certificate import check
 
 from mixfast import ExpertTable, Region, reference, solve
-from mixfast._wear import Wear, Worn
+from mixfast._engine.objectives.wear import Wear, Worn
 from mixfast.errors import RegionError
 from mixfast.solver import bootstrap, holdout, path
 
@@ -176,6 +176,6 @@ def test_the_objective_is_convex_along_lines():
 
 
 def _rows(data):
-    from mixfast._objective import row_objective
+    from mixfast._engine.objectives.base import row_objective
 
     return row_objective(data, None, 1.0 / len(data), threads=1)

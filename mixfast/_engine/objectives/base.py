@@ -272,7 +272,7 @@ def row_objective(
         device = table.values.device
     if device is None:
         return CrossEntropy(table, weight, scale, threads=threads, usable=usable, wide=wide, window=window)
-    from mixfast._cuda import DeviceCrossEntropy
+    from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy
 
     return DeviceCrossEntropy(table, weight, scale, device=device, usable=usable, wide=wide, window=window)
 
