@@ -1,7 +1,7 @@
 """The exact proposal for the largest of several convex functions: the worst metric, and metrics that must not get worse.
 
 ``min_w max_p phi_p(w) + kl * KL(w || prior)`` with ``phi_p = offset_p + sum_j weight_pj f_j``, by sequential quadratic programming as in
-`mixfast._minimax`. Its multipliers lambda prove it: the Frank-Wolfe gap of ``sum_p lambda_p phi_p`` bounds the minimax value from below.
+`mixfast._engine.optimise.minimax`. Its multipliers lambda prove it: the Frank-Wolfe gap of ``sum_p lambda_p phi_p`` bounds the minimax value from below.
 Limits ``f_j(w) <= most_j`` are pieces as well, ``F + rho * (f_j - most_j)``: an exact penalty, F's own minimum once rho is above the sum of
 their multipliers.
 """
@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from mixfast._engine.objectives.base import Matrix, Regularised, Vector
-from mixfast._newton import Limits, Minimum, Step
+from mixfast._engine.optimise.newton import Limits, Minimum, Step
 from mixfast._target import Convex
 
 # Rise of the maximum that a step may bring for rounding, and the share of the model's fall that it must bring.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import device
 from mixfast._engine.objectives.base import SquaredError, Vector
-from mixfast._newton import Minimum
+from mixfast._engine.optimise.newton import Minimum
 
 if TYPE_CHECKING:
     from mixfast._problem import Problem

@@ -23,7 +23,7 @@ from mixfast._engine.objectives.base import (
     row_objective,
 )
 from mixfast._engine.objectives.wear import Wear, Worn
-from mixfast._newton import Limits
+from mixfast._engine.optimise.newton import Limits
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, TableError, listing
 from mixfast.region import Region
 from mixfast.tables import ExpertTable

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mixfast import _exact, _search
 from mixfast._engine.objectives.base import Columns, Matrix, Regularised, Vector
-from mixfast._exact import Exponentials
+from mixfast._engine.optimise import dual, search
+from mixfast._engine.optimise.dual import Exponentials
+from mixfast._engine.optimise.newton import Step
 from mixfast._multipliers import Multipliers
-from mixfast._newton import Step
 from mixfast._target import Target, has_slopes
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture
@@ -218,7 +218,7 @@ class Proposal:
         """Multipliers of the region's limits; None where searched."""
         if self._gradient is None:
             return None
-        return _exact.prices(self._region, self._usable, self._gradient)
+        return dual.prices(self._region, self._usable, self._gradient)
 
     @cached_property
     def shadow_prices(self) -> tuple[ShadowPrice, ...]:
@@ -314,7 +314,7 @@ class Proposal:
     def _solved_ranges(self, smooth: Exponentials, eps: float, wanted: list[str]) -> dict[str, tuple[float, float]]:
         """Both ends by a price on the share: the dearer it is, the further the share moves and the more the objective rises."""
         out = {}
-        region, usable = _exact.confine(self._region, self.kl)
+        region, usable = dual.confine(self._region, self.kl)
         index = np.arange(region.n_domains) if usable is None else usable
         # Usable domains alone are priced, those without a share stay without.
         reach = set(index.tolist())
@@ -339,7 +339,7 @@ class Proposal:
             linear = smooth.linear.copy()
             linear[k] += sign * price
             priced = Exponentials(smooth.a, smooth.log_weight, linear, smooth.constant)
-            found = _exact.solve_exact(priced, region, usable, kl=self.kl, start=start, tol=1e-3 * eps)
+            found = dual.solve_exact(priced, region, usable, kl=self.kl, start=start, tol=1e-3 * eps)
             w = np.zeros(region.n_domains)
             w[slice(None) if usable is None else usable] = found.w
             rise = found.value - sign * price * float(w[k]) - self.value
@@ -359,7 +359,7 @@ class Proposal:
         return best
 
     def _ray_ranges(self, smooth: Exponentials, eps: float, wanted: list[str]) -> dict[str, tuple[float, float]]:
-        from mixfast import _flat
+        from mixfast._engine.optimise import flat
 
         region, usable = self._region, self._usable
         names = region.domains
@@ -371,15 +371,15 @@ class Proposal:
         if hessian is None:
             raise RuntimeError("a Hessian was asked for and not given")
         hessian[np.diag_indices_from(hessian)] += objective.separable(w, None)[1]
-        limits = _exact.limits_of(region, usable, 0.0)
+        limits = dual.limits_of(region, usable, 0.0)
         out = dict.fromkeys(wanted, (0.0, 0.0))
         place = {names[k]: i for i, k in enumerate(index.tolist())}
         for name in wanted:
             if name not in place:
                 continue
             i = place[name]
-            ends = [_flat._model_end(limits, hessian, gradient, w, i, sign, eps) for sign in (-1.0, 1.0)]
-            reached = _flat._along(objective.losses, w, np.array(ends), self.value + eps)
+            ends = [flat._model_end(limits, hessian, gradient, w, i, sign, eps) for sign in (-1.0, 1.0)]
+            reached = flat._along(objective.losses, w, np.array(ends), self.value + eps)
             out[name] = (float(min(reached[0, i], w[i])), float(max(reached[1, i], w[i])))
         return out
 
@@ -395,7 +395,7 @@ class Proposal:
             return self._target.slope(np.asarray(values), np.asarray(gradients))
 
         has = has_slopes(self._law)
-        w = _search.most(self._region, self._usable, score, slope if has else None, self._seed)
+        w = search.most(self._region, self._usable, score, slope if has else None, self._seed)
         return Mixture(self.mixture.domains, w)
 
     def summary(self) -> str:

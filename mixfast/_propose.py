@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mixfast import _exact, _search
 from mixfast._engine.objectives.base import Matrix, Regularised, Vector
-from mixfast._newton import Minimum
+from mixfast._engine.optimise import dual, search
+from mixfast._engine.optimise.newton import Minimum
 from mixfast._proposal import Proposal
 from mixfast._target import Convex, Target, has_slopes
 from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError, listing
@@ -44,7 +44,7 @@ class Task:
         self.held = held
         self.law, self.region, self.target, self.kl, self.kappa = law, region, target, kl, kappa
         self.seed, self.tol, self.began = seed, tol, began
-        self.confined, self.usable = _exact.confine(region, kl)
+        self.confined, self.usable = dual.confine(region, kl)
         self.first: Vector | None = None
         # Largest value of each signed metric, (J,), infinite where it may be anything.
         self.most: Vector | None = None
@@ -65,7 +65,7 @@ class Task:
     def inner(self) -> Vector:
         """A start over the usable domains, none of them 0."""
         near = self.region.prior if self.first is None else self.first
-        w = _exact.inner_point(self.confined, self.usable, near)
+        w = dual.inner_point(self.confined, self.usable, near)
         return np.ascontiguousarray(w if self.usable is None else w[self.usable])
 
     def done(self, w: Vector, status: str, value: float, method: str, **more: Any) -> Proposal:
@@ -94,7 +94,7 @@ class Task:
 def exactly(task: Task, form: Convex) -> Proposal:
     """The certified optimum of convex metrics."""
     target, usable, kl = task.target, task.usable, task.kl
-    smooth: _exact.Exponentials | None = None
+    smooth: dual.Exponentials | None = None
     weight, limited = target.weight, np.zeros(target.weight.size)
     if not target.worst:
         smooth = form.combined(target.weight)
@@ -106,7 +106,7 @@ def exactly(task: Task, form: Convex) -> Proposal:
             value = inside.sums(found.w)[0]
             value += Regularised.term(kl, task.prior, found.w)[0] if kl > 0.0 else 0.0
     elif smooth is not None:
-        found = _exact.solve_exact(
+        found = dual.solve_exact(
             smooth, task.confined, usable, kl=kl, start=task.first, tol=task.tol, max_iter=_MAX_ITER
         )
         value = found.value
@@ -149,7 +149,7 @@ def _several(task: Task, form: Convex) -> tuple[Minimum, Vector, Vector]:
     from mixfast._exact_pieces import minimise_limited, minimise_worst
 
     target, usable = task.target, task.usable
-    limits = _exact.limits_of(task.confined, usable, task.kl)
+    limits = dual.limits_of(task.confined, usable, task.kl)
     if usable is not None:
         form = Convex(form.a[:, usable], form.on, form.linear[:, usable], form.constant)
     options: dict[str, Any] = {"tol": task.tol, "max_iter": _MAX_ITER}
@@ -170,7 +170,7 @@ def _several(task: Task, form: Convex) -> tuple[Minimum, Vector, Vector]:
         shifted = Convex(form.a, form.on, form.linear, form.constant - np.where(limited, task.most, 0.0))
         used = np.flatnonzero(limited).tolist()
         least, weight = minimise_worst(
-            shifted, used, _exact.limits_of(task.confined, usable, 0.0), 0.0, task.prior, task.inner(), **options
+            shifted, used, dual.limits_of(task.confined, usable, 0.0), 0.0, task.prior, task.inner(), **options
         )
         if least.value > max(10.0 * task.tol, 1e-8):
             names = [target.metrics[j] for j in np.argsort(-weight, kind="stable") if weight[j] > 1e-6]
@@ -225,12 +225,12 @@ def searched(task: Task, method: str) -> Proposal:
             raise RegionError(
                 "method='regmix' draws mixtures around the prior, and the region has none: give Region a prior"
             )
-        found = _search.regmix(task.confined, score, task.seed, clock)
+        found = search.regmix(task.confined, score, task.seed, clock)
     else:
         starts = [task.confined.project(task.region.prior)]
         starts += [] if task.first is None else [task.first]
         has = has_slopes(law)
-        found = _search.search(task.confined, usable, score, slope if has else None, task.seed, np.array(starts), clock)
+        found = search.search(task.confined, usable, score, slope if has else None, task.seed, np.array(starts), clock)
     return task.done(
         found.w,
         "searched",

@@ -3,7 +3,7 @@
 A replicate's first Newton step takes its own gradient and the Hessian of all rows: where one expert explains each row that step is
 exact, and else it is off by 1/n next to a spread of 1/sqrt(n). Every further sweep shows each replicate's gradient where it came to;
 its own copy of the Hessian is corrected by that (BFGS), which needs no sweep. A replicate whose next step is short beside the spread
-takes it and is done. Steps are accepted by the slope along them, as in `mixfast._newton`.
+takes it and is done. Steps are accepted by the slope along them, as in `mixfast._engine.optimise.newton`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _newton
 from mixfast._engine.backend import core, device
 from mixfast._engine.objectives.base import Columns, Matrix, Regularised, RowObjective, Vector
-from mixfast._newton import Limits
+from mixfast._engine.optimise import newton
+from mixfast._engine.optimise.newton import Limits
 from mixfast._problem import Problem
 
 Counts = NDArray[np.float32]
@@ -202,7 +202,7 @@ def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:
     weight = weight * (scale if given is None else given)
     own = problem.cross_entropy(weight, float(weight.mean()), usable=problem.usable, wide=problem.wide)
     start = 0.99 * w + 0.01 * problem.first
-    return _newton.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
+    return newton.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
 
 
 def _wanted(w: Vector, gradients: Matrix) -> Columns:

@@ -10,7 +10,7 @@ import numpy as np
 from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device
 from mixfast._engine.objectives.base import Vector
-from mixfast._newton import Minimum, minimise
+from mixfast._engine.optimise.newton import Minimum, minimise
 from mixfast._problem import Problem
 from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture
@@ -20,7 +20,7 @@ from mixfast.solution import Solution
 def solve_problem(problem: Problem) -> Solution:
     began = perf_counter()
     if problem.worst and problem.table.n_groups > 1:
-        from mixfast._minimax import minimise_worst
+        from mixfast._engine.optimise.minimax import minimise_worst
 
         minimum, group_weight = minimise_worst(problem)
     else:

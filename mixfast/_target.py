@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.objectives.base import Matrix, Vector
-from mixfast._exact import Exponentials
+from mixfast._engine.optimise.dual import Exponentials
 from mixfast.errors import listing
 from mixfast.swarm import _names
 

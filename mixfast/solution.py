@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.optimise.newton import Minimum, Step
 from mixfast._multipliers import Multipliers, multipliers
-from mixfast._newton import Minimum, Step
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class Solution:
         For each end: maximise the share within the quadratic model of L at the optimum, then search along the ray to that point with exact
         losses, and once more with the gradient found there. Costs a few sweeps of the rows for each batch of 64 domains.
         """
-        from mixfast import _flat
+        from mixfast._engine.optimise import flat
 
-        return _flat.ranges(self, eps, domains)
+        return flat.ranges(self, eps, domains)
 
     def to_dict(self) -> dict[str, Any]:
         """The solution as plain numbers and strings, for json."""

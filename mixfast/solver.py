@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._bootstrap import Bootstrap, bootstrap
 from mixfast._engine import backend as _backend
+from mixfast._engine.optimise.newton import Minimum, Step
 from mixfast._holdout import HeldOut, holdout
-from mixfast._newton import Minimum, Step
 from mixfast._problem import Problem
 from mixfast._solve import solve_problem, wrap
 from mixfast.errors import NotConvergedWarning
@@ -104,7 +104,7 @@ def solve(
     Notes
     -----
     The table is read where it lies: beside it the solver needs 1/10 of its size, or 50 MB where that is more. Cost: about six sweeps of
-    the rows, most of the search being done on samples of them (`mixfast._newton`). Deterministic. Safe in threads and after a fork.
+    the rows, most of the search being done on samples of them (`mixfast._engine.optimise.newton`). Deterministic. Safe in threads and after a fork.
 
     References
     ----------

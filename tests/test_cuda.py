@@ -15,11 +15,12 @@ strategies = pytest.importorskip("hypothesis.strategies")
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'mixfast[gpu]'")
 pytest.importorskip("triton", reason="triton is not installed: pip install 'mixfast[gpu]'")
 
-from mixfast import ExpertTable, Region, _newton, mde, solve  # noqa: E402
+from mixfast import ExpertTable, Region, mde, solve  # noqa: E402
 from mixfast._engine.backend import device as _device  # noqa: E402
 from mixfast._engine.objectives import base  # noqa: E402
 from mixfast._engine.objectives.base import CrossEntropy  # noqa: E402
 from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy  # noqa: E402
+from mixfast._engine.optimise import newton  # noqa: E402
 from mixfast.errors import BackendError, InfeasibleError, MixfastWarning, TableError  # noqa: E402
 from mixfast.solver import bootstrap, holdout, losses, path  # noqa: E402
 
@@ -255,7 +256,7 @@ def test_a_streamed_table_gives_what_one_on_the_device_gives(name, streamed, mon
 
 def test_float32_probabilities_and_a_sample_lead_to_the_same_gap(monkeypatch):
     """Large enough, or held for it, for a sample and for float32 sweeps on the way to float64 ones."""
-    monkeypatch.setattr(_newton, "_SAMPLE_ROWS", 500)
+    monkeypatch.setattr(newton, "_SAMPLE_ROWS", 500)
     monkeypatch.setattr(base, "_WIDE_ELEMENTS", 0)
     table, _, _ = problem_of("plain", n=5000, k=4)
     there = solve(table, backend="cuda")

@@ -10,7 +10,7 @@ import pytest
 
 from mixfast import Region
 from mixfast._engine.objectives.base import Regularised
-from mixfast._exact import Exponentials, _shares, solve_exact
+from mixfast._engine.optimise.dual import Exponentials, _shares, solve_exact
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import MetricReport
 from mixfast.proposers import advise_kl, bootstrap, path, propose

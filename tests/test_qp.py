@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mixfast import _newton
 from mixfast._engine.backend import core
 from mixfast._engine.geometry import lp, qp
+from mixfast._engine.optimise import newton
 
 Vector = NDArray[np.float64]
 
@@ -308,7 +308,7 @@ def test_secant_updates_are_those_of_the_solver() -> None:
     core.secant_many(after, which, moved, change)
     for i, step, seen in zip(which, moved, change, strict=True):
         wanted = before[i].copy()
-        _newton._secant_update(wanted, step, seen)
+        newton._secant_update(wanted, step, seen)
         np.testing.assert_allclose(after[i], wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
     assert np.array_equal(after[1], before[1])
 

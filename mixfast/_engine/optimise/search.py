@@ -17,7 +17,7 @@ import numpy as np
 
 from mixfast._engine.backend import core
 from mixfast._engine.objectives.base import Columns, Matrix, Vector
-from mixfast._newton import Step
+from mixfast._engine.optimise.newton import Step
 from mixfast.errors import InfeasibleError
 from mixfast.region import Region
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixfast._engine.objectives.base import Columns, Matrix, Vector
-from mixfast._newton import Limits
+from mixfast._engine.optimise.newton import Limits
 from mixfast.errors import AlignmentError, listing
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from time import perf_counter
 import numpy as np
 
 from mixfast._engine.objectives.base import Objective, Regularised, Vector
-from mixfast._newton import _ROUGH, _SAMPLE_ROWS, Minimum, Step
+from mixfast._engine.optimise.newton import _ROUGH, _SAMPLE_ROWS, Minimum, Step
 from mixfast._problem import Problem
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.objectives.base import Columns, Matrix, Objective, Regularised, Sums, Vector
+from mixfast._engine.optimise.newton import Limits, Minimum, Step, minimise
 from mixfast._multipliers import Multipliers, _level, _under_bounds
-from mixfast._newton import Limits, Minimum, Step, minimise
 from mixfast.errors import InfeasibleError, listing
 from mixfast.region import Region
 
