@@ -87,7 +87,8 @@ def ours(problem: Problem, threads: int, limit: float, *, tol: float = 1e-8) -> 
 
 def replicates_one_by_one(table: Any, solution: Any, count: int, threads: int) -> tuple[np.ndarray, float]:
     """Shares (count, K) of the first replicates of seed 0, each solved closely on its own, and seconds for one at tolerance 1e-8."""
-    from mixfast import ExpertTable, _bootstrap, solve
+    from mixfast import ExpertTable, solve
+    from mixfast.solver import _bootstrap
 
     unit, group = _bootstrap._units(table)
     counts = _bootstrap._draw(np.random.default_rng(0), unit, group, table, 200)[:count]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mixfast.errors import listing
 from mixfast.region import Region
-from mixfast.solution import ShadowPrice, Solution
 from mixfast.solver import Bootstrap, HeldOut
+from mixfast.solver._solution import ShadowPrice, Solution
 from mixfast.tables import ExpertTable
 
 # A table of more lines than this hides what it shows; domains without a share go first.

@@ -13,12 +13,12 @@ from mixfast._engine.objectives.base import Columns, Matrix, Regularised, Vector
 from mixfast._engine.optimise import dual, search
 from mixfast._engine.optimise.dual import Exponentials
 from mixfast._engine.optimise.newton import Step
-from mixfast._multipliers import Multipliers
 from mixfast._target import Target, has_slopes
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
-from mixfast.solution import ShadowPrice
+from mixfast.solver._multipliers import Multipliers
+from mixfast.solver._solution import ShadowPrice
 
 # A multiplier below this is rounding, and a share this close to a limit is at it.
 _PRICE_ROUNDING, _AT_LIMIT = 1e-9, 1e-6

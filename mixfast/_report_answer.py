@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mixfast._target import Target, resolve
 from mixfast.mixture import Mixture
 from mixfast.region import Region
-from mixfast.solution import ShadowPrice, Solution
 from mixfast.solver import losses
+from mixfast.solver._solution import ShadowPrice, Solution
 from mixfast.tables import ExpertTable
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from mixfast._report_answer import Answer
 from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 from mixfast.region import Region
-from mixfast.solution import Solution
+from mixfast.solver._solution import Solution
 from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixfast import _report_axes as draw
 from mixfast._report_axes import BLUE, INK, MUTED, ORANGE
-from mixfast.solution import Solution
+from mixfast.solver._solution import Solution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from mixfast import _report_runs, _report_shares, _report_time
 from mixfast._report_answer import ends_of
 from mixfast._report_head import number, points
 from mixfast._report_html import Missing, Pictures, Section
-from mixfast.solution import Solution
+from mixfast.solver._solution import Solution
 
 if TYPE_CHECKING:
     from mixfast._report_parts import Parts

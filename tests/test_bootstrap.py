@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, Region, _bootstrap, _replicates, reference, solve
-from mixfast.solver import bootstrap
+from mixfast import ExpertTable, Region, reference, solve
+from mixfast.solver import _bootstrap, _replicates, bootstrap
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
 

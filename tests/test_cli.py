@@ -282,7 +282,7 @@ def test_info(run):
 
 @pytest.mark.parametrize("name", ["grouped", "plain", "long", "mse"])
 def test_losses_of_info_are_those_of_the_solver(folder, name):
-    from mixfast._problem import Problem
+    from mixfast.solver._problem import Problem
 
     table = ExpertTable.load(folder / f"{name}.npz")
     own, uniform = text.losses(table)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from mixfast._engine.objectives.base import Columns, Matrix, Objective, Regularised, Sums, Vector
 from mixfast._engine.optimise.newton import Limits, Minimum, Step, minimise
-from mixfast._multipliers import Multipliers, _level, _under_bounds
 from mixfast.errors import InfeasibleError, listing
 from mixfast.region import Region
+from mixfast.solver._multipliers import Multipliers, _level, _under_bounds
 
 # Steps of the dual Newton method, halvings of a step, and passes for the one number that makes shares sum to 1.
 _STEPS, _HALVINGS, _PASSES = 60, 30, 100

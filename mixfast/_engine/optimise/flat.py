@@ -12,7 +12,7 @@ from mixfast._engine.optimise.newton import Limits
 from mixfast.errors import AlignmentError, listing
 
 if TYPE_CHECKING:
-    from mixfast.solution import Solution
+    from mixfast.solver._solution import Solution
 
 # Domains that may take or give in exchange: all up to this many. Domains whose candidates are computed together.
 _DOMAINS, _TOGETHER = 256, 64

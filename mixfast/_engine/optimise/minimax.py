@@ -13,7 +13,7 @@ import numpy as np
 
 from mixfast._engine.objectives.base import Objective, Regularised, Vector
 from mixfast._engine.optimise.newton import _ROUGH, _SAMPLE_ROWS, Minimum, Step
-from mixfast._problem import Problem
+from mixfast.solver._problem import Problem
 
 
 def minimise_worst(problem: Problem) -> tuple[Minimum, Vector]:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _replicates
 from mixfast._engine.backend import core
 from mixfast._engine.objectives.base import Matrix, Vector
 from mixfast.errors import MixfastWarning, listing
 from mixfast.region import Region
-from mixfast.solution import Solution
+from mixfast.solver import _replicates
+from mixfast.solver._solution import Solution
 from mixfast.tables import ExpertTable
 
 # Sequences beyond this many are resampled in blocks of neighbours. The spread of a share needs far fewer units to be measured.

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._problem import Problem
 from mixfast.errors import NotConvergedWarning
 from mixfast.region import Region
-from mixfast.solution import Solution
+from mixfast.solver._problem import Problem
+from mixfast.solver._solution import Solution
 from mixfast.tables import ExpertTable
 
 

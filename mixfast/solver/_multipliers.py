@@ -14,8 +14,8 @@ from mixfast._engine.objectives.base import SquaredError, Vector
 from mixfast._engine.optimise.newton import Minimum
 
 if TYPE_CHECKING:
-    from mixfast._problem import Problem
     from mixfast.region import Region
+    from mixfast.solver._problem import Problem
 
 # Reduced costs below this, of costs of 1, are rounding.
 _LEVEL = 1e-12

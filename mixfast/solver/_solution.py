@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.optimise.newton import Minimum, Step
-from mixfast._multipliers import Multipliers, multipliers
 from mixfast.mixture import Mixture
+from mixfast.solver._multipliers import Multipliers, multipliers
 
 if TYPE_CHECKING:
-    from mixfast._problem import Problem
+    from mixfast.solver._problem import Problem
 
 Vector = NDArray[np.float64]
 
@@ -181,7 +181,7 @@ class Solution:
     @cached_property
     def unconstrained(self) -> Solution:
         """The optimum of the same objective over the whole simplex: what the limits of the region cost."""
-        from mixfast._solve import solve_problem
+        from mixfast.solver._minimise import solve_problem
 
         if self._problem.region is None:
             return self

@@ -19,7 +19,7 @@ from mixfast._engine.backend import core, device
 from mixfast._engine.objectives.base import Columns, Matrix, Regularised, RowObjective, Vector
 from mixfast._engine.optimise import newton
 from mixfast._engine.optimise.newton import Limits
-from mixfast._problem import Problem
+from mixfast.solver._problem import Problem
 
 Counts = NDArray[np.float32]
 Indices = NDArray[np.int64]

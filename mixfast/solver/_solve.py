@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._bootstrap import Bootstrap, bootstrap
 from mixfast._engine import backend as _backend
 from mixfast._engine.optimise.newton import Minimum, Step
-from mixfast._holdout import HeldOut, holdout
-from mixfast._problem import Problem
-from mixfast._solve import solve_problem, wrap
 from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region
-from mixfast.solution import Solution
+from mixfast.solver._bootstrap import Bootstrap, bootstrap
+from mixfast.solver._holdout import HeldOut, holdout
+from mixfast.solver._minimise import solve_problem, wrap
+from mixfast.solver._problem import Problem
+from mixfast.solver._solution import Solution
 from mixfast.tables import ExpertTable
 
 __all__ = ["Bootstrap", "HeldOut", "Solution", "bootstrap", "holdout", "losses", "path", "solve"]
@@ -130,7 +130,7 @@ def solve(
     if method == "eg-paper":
         return _eg_paper(problem)
     if backend == "reference":
-        from mixfast._reference_solve import solve_reference
+        from mixfast.solver._by_reference import solve_reference
 
         return wrap(problem, *solve_reference(problem), "reference (numpy)")
     return solve_problem(problem)

@@ -9,8 +9,8 @@ import numpy as np
 from mixfast import reference
 from mixfast._engine.objectives.base import Columns, RowObjective, Sums, Vector
 from mixfast._engine.optimise.newton import Minimum, minimise
-from mixfast._problem import Problem
 from mixfast.errors import BackendError
+from mixfast.solver._problem import Problem
 
 
 class _Rows(RowObjective):

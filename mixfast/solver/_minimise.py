@@ -11,10 +11,10 @@ from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device
 from mixfast._engine.objectives.base import Vector
 from mixfast._engine.optimise.newton import Minimum, minimise
-from mixfast._problem import Problem
 from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture
-from mixfast.solution import Solution
+from mixfast.solver._problem import Problem
+from mixfast.solver._solution import Solution
 
 
 def solve_problem(problem: Problem) -> Solution:
