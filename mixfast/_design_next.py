@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast import _candidates, _design_cover
-from mixfast._target import Target
+from mixfast.laws._target import Target
 from mixfast.region import Region
 
 Matrix = NDArray[np.float64]

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixfast._engine.objectives.base import Matrix, Regularised, Vector
 from mixfast._engine.optimise.newton import Limits, Minimum, Step
-from mixfast._target import Convex
+from mixfast.laws._target import Convex
 
 # Rise of the maximum that a step may bring for rounding, and the share of the model's fall that it must bring.
 _ROUNDING, _ARMIJO = 1e-14, 1e-4

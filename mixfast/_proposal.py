@@ -13,8 +13,8 @@ from mixfast._engine.objectives.base import Columns, Matrix, Regularised, Vector
 from mixfast._engine.optimise import dual, search
 from mixfast._engine.optimise.dual import Exponentials
 from mixfast._engine.optimise.newton import Step
-from mixfast._target import Target, has_slopes
 from mixfast.errors import AlignmentError, listing
+from mixfast.laws._target import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.solver._multipliers import Multipliers

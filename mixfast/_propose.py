@@ -14,8 +14,8 @@ from mixfast._engine.objectives.base import Matrix, Regularised, Vector
 from mixfast._engine.optimise import dual, search
 from mixfast._engine.optimise.newton import Minimum
 from mixfast._proposal import Proposal
-from mixfast._target import Convex, Target, has_slopes
 from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError, listing
+from mixfast.laws._target import Convex, Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 

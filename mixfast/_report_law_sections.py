@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mixfast._report_folds import OutOfFold
     from mixfast._report_parts import Parts
-    from mixfast._target import Target
+    from mixfast.laws._target import Target
 
 # Small pictures on one page; what they leave out is in a table.
 _METRICS, _DOMAINS, _COLUMNS = 24, 12, 3

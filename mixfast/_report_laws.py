@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixfast import _report_axes as draw
 from mixfast._report_answer import base_of
 from mixfast._report_axes import BLUE, INK, MUTED, VERMILION
-from mixfast._target import Objective, Target, resolve
+from mixfast.laws._target import Objective, Target, resolve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,8 +18,8 @@ import numpy as np
 from mixfast._propose import Task, exactly
 from mixfast._reuse_changes import ReuseError, Update
 from mixfast._reuse_collapse import Collapse, Matrix, Vector
-from mixfast._target import Convex, Objective, Target, convex_form, resolve
 from mixfast.errors import InfeasibleError, NotConvergedWarning, listing
+from mixfast.laws._target import Convex, Objective, Target, convex_form, resolve
 from mixfast.region import Region
 
 # Gap of the two solves whose difference is the loss.

@@ -12,8 +12,8 @@ from mixfast import _design_cover, _design_frozen, _design_next, _design_olmix, 
 from mixfast._design_nouns import RUNS_PER_NUMBER, Design, NextRuns
 from mixfast._design_olmix import Olmix
 from mixfast._design_regmix import RegMix
-from mixfast._target import Objective, Target, resolve
 from mixfast.errors import AlignmentError, RegionError, domain_names, listing
+from mixfast.laws._target import Objective, Target, resolve
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 

@@ -26,8 +26,8 @@ from mixfast._propose import (
     shares_of,
     with_limited,
 )  # fmt: skip
-from mixfast._target import Objective, convex_form, resolve
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError, listing
+from mixfast.laws._target import Objective, convex_form, resolve
 from mixfast.region import Region
 
 __all__ = ["Gain", "KlAdvice", "Proposal", "ShareIntervals", "advise_kl", "bootstrap", "path", "propose"]

@@ -24,8 +24,8 @@ from mixfast._reuse_law import Seen
 from mixfast._reuse_ledger import Entry, Ledger
 from mixfast._reuse_pending import Pending, change_of, region_of
 from mixfast._reuse_swarm import Carried, collapsed, expanded, swarm, together
-from mixfast._target import Objective
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
+from mixfast.laws._target import Objective
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.swarm import Swarm

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mixfast import _design_next
-from mixfast._target import Target, resolve
 from mixfast.designs import design, next_runs
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.laws import fit
+from mixfast.laws._target import Target, resolve
 from mixfast.laws.gaussian import GaussianProcess
 from mixfast.region import Region
 from mixfast.swarm import Swarm

@@ -532,7 +532,7 @@ def test_slopes_are_those_of_moving_one_share(things):
 
 def test_a_response_keeps_the_others_proportions(things):
     from mixfast import _report_laws as laws
-    from mixfast._target import resolve
+    from mixfast.laws._target import resolve
 
     base, x = things.mixture.weights, np.array([0.0, 0.3, 1.0])
     value, sd = laws.curve(things.law, resolve("loss_a", things.law), base, 1, x)
