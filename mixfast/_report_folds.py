@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._propose import ASTRONOMIC
+from mixfast.proposers._task import ASTRONOMIC
 from mixfast.swarm import _names
 from mixfast.swarm._rank import tried
 

@@ -10,10 +10,10 @@ from mixfast import _report_axes as draw
 from mixfast import _report_head as head
 from mixfast import _report_html as html
 from mixfast import _report_laws as laws
-from mixfast._propose import ASTRONOMIC
 from mixfast._report_answer import base_of, target_of
 from mixfast._report_head import number
 from mixfast._report_html import Missing, Pictures, Section
+from mixfast.proposers._task import ASTRONOMIC
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixfast import Mixture, Region, Swarm, fit, propose, report
-from mixfast._propose import ASTRONOMIC
 from mixfast.cli import main
 from mixfast.errors import InfeasibleError, ProposalError
 from mixfast.laws import Fit
+from mixfast.proposers._task import ASTRONOMIC
 from mixfast.swarm._rank import rounding, tried
 
 NAMES = ["web", "code", "books", "wiki", "safety"]

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.objectives.base import Matrix, Vector
-from mixfast._proposal import Gain, Proposal
-from mixfast._propose import (
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError, listing
+from mixfast.laws._target import Objective, convex_form, resolve
+from mixfast.proposers._proposal import Gain, Proposal
+from mixfast.proposers._task import (
     Task,
     exactly,
     most_of,
@@ -26,8 +28,6 @@ from mixfast._propose import (
     shares_of,
     with_limited,
 )  # fmt: skip
-from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError, listing
-from mixfast.laws._target import Objective, convex_form, resolve
 from mixfast.region import Region
 
 __all__ = ["Gain", "KlAdvice", "Proposal", "ShareIntervals", "advise_kl", "bootstrap", "path", "propose"]

@@ -13,10 +13,10 @@ import numpy as np
 from mixfast._engine.objectives.base import Matrix, Regularised, Vector
 from mixfast._engine.optimise import dual, search
 from mixfast._engine.optimise.newton import Minimum
-from mixfast._proposal import Proposal
 from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError, listing
 from mixfast.laws._target import Convex, Target, has_slopes
 from mixfast.mixture import Mixture
+from mixfast.proposers._proposal import Proposal
 from mixfast.region import Region
 
 # What a broken tolerance costs in a search, in units of the objective: more than any gain elsewhere.
