@@ -16,7 +16,7 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 
-from mixfast import _candidates
+from mixfast.designs import _candidates
 from mixfast.laws._trees import Forest
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import mixfast
-from mixfast import _candidates
+from mixfast.designs import _candidates
 from mixfast.laws import _report
 
 LAWS = ("auto", "gp", "log_linear", "linear", "lightgbm")

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from mixfast import _candidates
+from mixfast.designs import _candidates
 from mixfast.errors import BackendError
 from mixfast.laws import _trees, boosted
 from mixfast.laws.boosted import Boosted

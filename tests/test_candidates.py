@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mixfast import _candidates
+from mixfast.designs import _candidates
 from mixfast.errors import InfeasibleError, RegionError
 from mixfast.region import Region
 

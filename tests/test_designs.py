@@ -400,7 +400,7 @@ def test_more_domains_than_can_be_held_are_refused_before_memory_is(monkeypatch)
     names = [f"d{k}" for k in range(200_000)]
     with pytest.raises(RegionError, match=r"200,000 domains, .* 320 GB, and the limit is 20,000 domains, 3\.2 GB"):
         design(Region(names), 2, seed=0)
-    monkeypatch.setattr("mixfast._design_frozen._MOST_DOMAINS", 20)
+    monkeypatch.setattr("mixfast.designs._frozen._MOST_DOMAINS", 20)
     many = [f"d{k}" for k in range(40)]
     with pytest.raises(RegionError, match="freeze the ratios"):
         extend(design(Region(many[:20]), 2, seed=0), Region(many), 2, seed=0)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _candidates, _design_cover
+from mixfast.designs import _candidates, _cover
 from mixfast.laws._target import Target
 from mixfast.region import Region
 
@@ -39,7 +39,7 @@ def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
         _candidates.sample(region, _HALF // len(_NEAR), centre=centre, strength=strength, seed=own)
         for strength, own in zip(_NEAR, seeds[1:], strict=True)
     ]
-    return np.concatenate([_design_cover.pool(region, _HALF, seeds[0]), *near])
+    return np.concatenate([_cover.pool(region, _HALF, seeds[0]), *near])
 
 
 def spread(values: Matrix, target: Target, joints: list[Any]) -> Matrix:

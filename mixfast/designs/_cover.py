@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _candidates
+from mixfast.designs import _candidates
 from mixfast.region import Region
 
 Matrix = NDArray[np.float64]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._design_frozen import Collapsed, Frozen
-from mixfast._design_regmix import STRENGTHS, within
+from mixfast.designs._frozen import Collapsed, Frozen
+from mixfast.designs._regmix import STRENGTHS, within
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
 from mixfast.region import Region
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _design_cover, _design_frozen, _design_next, _design_olmix, _design_regmix
-from mixfast._design_nouns import RUNS_PER_NUMBER, Design, NextRuns
-from mixfast._design_olmix import Olmix
-from mixfast._design_regmix import RegMix
+from mixfast.designs import _cover, _frozen, _next_runs, _olmix, _regmix
+from mixfast.designs._olmix import Olmix
+from mixfast.designs._regmix import RegMix
+from mixfast.designs._results import RUNS_PER_NUMBER, Design, NextRuns
 from mixfast.errors import AlignmentError, RegionError, domain_names, listing
 from mixfast.laws._target import Objective, Target, resolve
 from mixfast.region import Region
@@ -115,16 +115,16 @@ def design(
     way = _method(method)
     if isinstance(way, RegMix) and frozen:
         raise RegionError("RegMix's sampler does not know frozen groups; use method='cover' or 'olmix'")
-    groups = _design_olmix.qualities(region, frozen or {}) if isinstance(way, Olmix) else frozen
-    columns = _design_frozen.collapsed(region, groups)
+    groups = _olmix.qualities(region, frozen or {}) if isinstance(way, Olmix) else frozen
+    columns = _frozen.collapsed(region, groups)
     advised = advised_runs(int(columns.region.reachable.sum()))
     count = advised if runs is None else _count(runs, "runs")
     if isinstance(way, RegMix):
-        rows, name = _design_regmix.regmix(region, count, way, seed=_seed(seed)), "regmix"
+        rows, name = _regmix.regmix(region, count, way, seed=_seed(seed)), "regmix"
     elif isinstance(way, Olmix):
-        rows, name = columns.expand(_design_olmix.olmix(columns, count, way, seed=_seed(seed))), "olmix"
+        rows, name = columns.expand(_olmix.olmix(columns, count, way, seed=_seed(seed))), "olmix"
     else:
-        rows, name = columns.expand(_design_cover.cover(columns.region, count, seed=_seed(seed))), "cover"
+        rows, name = columns.expand(_cover.cover(columns.region, count, seed=_seed(seed))), "cover"
     return _designed(rows, region, _numbered(count, ()), name, advised)
 
 
@@ -175,11 +175,11 @@ def extend(
             f"{listing(region.domains)}. Rename the swarm's by Swarm.align, or leave out the runs that use them"
         )
     count = _count(runs, "runs")
-    columns = _design_frozen.collapsed(region, frozen)
+    columns = _frozen.collapsed(region, frozen)
     there = np.zeros((len(swarm.runs), region.n_domains))
     there[:, [region.domains.index(name) for name in swarm.domains]] = swarm.ratios
     known = columns.collapse(there)
-    rows = columns.expand(_design_cover.cover(columns.region, count, seed=_seed(seed), there=known))
+    rows = columns.expand(_cover.cover(columns.region, count, seed=_seed(seed), there=known))
     advised = max(advised_runs(int(columns.region.reachable.sum())) - len(swarm.runs), 0)
     return _designed(rows, region, _numbered(count, swarm.runs), "cover", advised)
 
@@ -272,7 +272,7 @@ def next_runs(
     first = int(np.where(inside | ~inside.any(), before, np.inf).argmin())
     ids: tuple[str, ...]
     if among is None:
-        points, ids = _design_next.pool(region, region.project(known[first]), seed=random), ()
+        points, ids = _next_runs.pool(region, region.project(known[first]), seed=random), ()
     else:
         points, ids = _others(among, region, known)
     if len(points) < count:
@@ -281,23 +281,21 @@ def next_runs(
         )
     at = points[:, order]
     values, joints = law.predict(at), law.joint(at, used)
-    spread = _design_next.spread(values, target, joints) if joints is not None else law.sd(at)
+    spread = _next_runs.spread(values, target, joints) if joints is not None else law.sd(at)
     mean, sd = target.score(values), target.spread(values, spread)
     way = _way(way, law, target, joints is not None)
     if way == "information":
-        chosen, gain = _design_next.informative(target.weight[target.used], values[:, target.used], joints, count)
+        chosen, gain = _next_runs.informative(target.weight[target.used], values[:, target.used], joints, count)
         bought = "nats of information on the coefficients"
     else:
         drawn = None
         if way == "thompson":
-            some = _design_next.hopeful(mean, sd)
-            drawn = some[_design_next.thompson(target, law.joint(at[some], used), count, seed=random)]
+            some = _next_runs.hopeful(mean, sd)
+            drawn = some[_next_runs.thompson(target, law.joint(at[some], used), count, seed=random)]
         doubt = (
-            _design_next.Nearness(sd, points, known)
-            if joints is None
-            else _design_next.Covariances(target, values, joints)
+            _next_runs.Nearness(sd, points, known) if joints is None else _next_runs.Covariances(target, values, joints)
         )
-        chosen, gain = _design_next.improving(mean, doubt, float(before[first]), count, drawn)
+        chosen, gain = _next_runs.improving(mean, doubt, float(before[first]), count, drawn)
         bought = "expected improvement of the objective"
     runs = _numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())
     advised = max(advised_runs(int(region.reachable.sum())) - len(swarm), 0)

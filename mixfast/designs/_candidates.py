@@ -212,7 +212,7 @@ def _middle(low: Units, high: Units) -> Units:
 def _loops() -> Any:
     """The compiled loops, or a message that says how to get Numba."""
     try:
-        from mixfast import _candidate_loops
+        from mixfast.designs import _candidate_loops
     except ImportError as problem:
         raise BackendError(
             "sampling within limits needs Numba, which is missing: pip install mixfast[laws]"
