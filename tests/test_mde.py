@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mixfast import ExpertTable, mde, reference
-from mixfast._mde_advice import ridge
 from mixfast.errors import AlignmentError, MixfastError, TableError
+from mixfast.mde._advice import ridge
 
 DOMAINS = ("web", "code", "math", "wiki")
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast import _mde_rows
 from mixfast._engine import backend
-from mixfast._mde_advice import Redundancy, redundancy
-from mixfast._mde_residual import Residual, match
-from mixfast._mde_rows import Rows
 from mixfast.errors import AlignmentError, MixfastError, TableError, domain_names, listing
+from mixfast.mde import _rows as _mde_rows
+from mixfast.mde._advice import Redundancy, redundancy
+from mixfast.mde._residual import Residual, match
+from mixfast.mde._rows import Rows
 from mixfast.tables import ExpertTable
 
 __all__ = ["Features", "Redundancy", "Residual", "features", "match", "redundancy", "stack"]

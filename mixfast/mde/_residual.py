@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._mde_advice import PENALTIES, standard
 from mixfast.errors import AlignmentError, MixfastError, listing
+from mixfast.mde._advice import PENALTIES, standard
 
 if TYPE_CHECKING:
     from mixfast.mde import Features
