@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._reuse_collapse import Collapse, Matrix
 from mixfast.errors import AlignmentError
+from mixfast.reuse._collapse import Collapse, Matrix
 
 
 class _Seen:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise
 from mixfast.region import Region
 from mixfast.region._bounds import Bound
+from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, Revise
 
 if TYPE_CHECKING:
     from mixfast.reuse import Reuse

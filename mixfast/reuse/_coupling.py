@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._reuse_changes import ReuseError, Update
-from mixfast._reuse_collapse import Collapse, Matrix, Vector
 from mixfast.errors import InfeasibleError, NotConvergedWarning, listing
 from mixfast.laws._target import Convex, Objective, Target, convex_form, resolve
 from mixfast.proposers._task import Task, exactly
 from mixfast.region import Region
+from mixfast.reuse._changes import ReuseError, Update
+from mixfast.reuse._collapse import Collapse, Matrix, Vector
 
 # Gap of the two solves whose difference is the loss.
 _TOL = 1e-10

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mixfast._reuse_changes import Change, Partition, ReuseError, Update
-from mixfast._reuse_collapse import Collapse
 from mixfast.errors import AlignmentError, listing
 from mixfast.region import Region
+from mixfast.reuse._changes import Change, Partition, ReuseError, Update
+from mixfast.reuse._collapse import Collapse
 from mixfast.swarm import Swarm
 
 

@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixfast._reuse_changes import Add, Change, Partition, Remove, ReuseError, Revise, Update
-from mixfast._reuse_collapse import Collapse, Matrix
-from mixfast._reuse_coupling import Coupling, StandIn, kappa
-from mixfast._reuse_doubts import doubts
-from mixfast._reuse_law import Seen
-from mixfast._reuse_ledger import Entry, Ledger
-from mixfast._reuse_pending import Pending, change_of, region_of
-from mixfast._reuse_swarm import Carried, collapsed, expanded, swarm, together
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
 from mixfast.laws._target import Objective
 from mixfast.mixture import Mixture
 from mixfast.region import Region
+from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, Revise, Update
+from mixfast.reuse._collapse import Collapse, Matrix
+from mixfast.reuse._collapsed_law import Seen
+from mixfast.reuse._coupling import Coupling, StandIn, kappa
+from mixfast.reuse._ledger import Entry, Ledger
+from mixfast.reuse._pending import Pending, change_of, region_of
+from mixfast.reuse._runs import Carried, collapsed, expanded, swarm, together
+from mixfast.reuse._warnings import doubts
 from mixfast.swarm import Swarm
 
 __all__ = [

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixfast import _reuse_text
-from mixfast._reuse_changes import ReuseError
-from mixfast._reuse_pending import Pending, described, limits_of
 from mixfast.errors import AlignmentError, MixfastError, listing
 from mixfast.mixture import Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
+from mixfast.reuse._changes import ReuseError
+from mixfast.reuse._pending import Pending, described, limits_of
 
 if TYPE_CHECKING:
     from mixfast.reuse import Reuse

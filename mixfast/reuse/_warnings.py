@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mixfast._reuse_collapse import Collapse
-from mixfast._reuse_coupling import Coupling
 from mixfast.errors import listing
 from mixfast.mixture import Mixture
+from mixfast.reuse._collapse import Collapse
+from mixfast.reuse._coupling import Coupling
 
 
 def doubts(

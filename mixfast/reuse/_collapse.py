@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._reuse_changes import ReuseError
 from mixfast.errors import AlignmentError, InfeasibleError, domain_names, listing
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.region._bounds import Bound
+from mixfast.reuse._changes import ReuseError
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
