@@ -17,9 +17,9 @@ from mixfast._text.flat_yaml import _unique, _yaml_name
 from mixfast.errors import MixtureError
 
 if TYPE_CHECKING:
-    from mixfast._sampler_schedule import MixtureSchedule
     from mixfast.exporters import Export
     from mixfast.mixture import Mixture
+    from mixfast.sampler._schedule import MixtureSchedule
 
 _EXAMPLES = """\
 examples:
@@ -116,8 +116,8 @@ def _export(args: argparse.Namespace) -> int:
 
 def _mixture(path: str) -> Mixture | MixtureSchedule:
     """Return the mixture of a file, or the schedule."""
-    from mixfast._sampler_schedule import FORMAT
     from mixfast.mixture import Mixture
+    from mixfast.sampler._schedule import FORMAT
 
     if Path(path).suffix.lower() == ".json":
         document: Any = None

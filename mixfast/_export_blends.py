@@ -12,8 +12,8 @@ from typing import Any
 from mixfast._export_nouns import Export, ExportError
 from mixfast._export_parts import Counts, Draft, Paths, in_order, yaml_text
 from mixfast._export_schedules import stages_of
-from mixfast._sampler_schedule import MixtureSchedule
 from mixfast.mixture import Mixture
+from mixfast.sampler._schedule import MixtureSchedule
 
 # BlendedDataset holds the number of a data set as int16.
 _MEGATRON_MOST = 32767

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixfast._export_nouns import Export, ExportError
-from mixfast._sampler_schedule import MixtureSchedule
 from mixfast._text.flat_yaml import _yaml_float, _yaml_key
 from mixfast.errors import AlignmentError, listing
 from mixfast.mixture import Mixture
+from mixfast.sampler._schedule import MixtureSchedule
 
 Path = str | os.PathLike[str]
 Paths = Mapping[str, Path | Sequence[Path]] | str

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from mixfast._export_nouns import ExportError
 from mixfast._export_parts import Draft
-from mixfast._sampler_schedule import MixtureSchedule
 from mixfast.mixture import Mixture
+from mixfast.sampler._schedule import MixtureSchedule
 
 Stages = list[tuple[int, Mapping[str, float]]]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._sampler_schedule import LONGEST, MixtureSchedule, whole_number
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError, domain_names, listing
 from mixfast.sampler import Positions
+from mixfast.sampler._schedule import LONGEST, MixtureSchedule, whole_number
 
 Integers = NDArray[np.int64]
 

@@ -23,8 +23,8 @@ from mixfast._export_code import grain, huggingface, litdata, seqio, torchdata, 
 from mixfast._export_lists import doremi, energon, maxtext, regmix
 from mixfast._export_nouns import Export, ExportError
 from mixfast._export_tuning import axolotl, llama_factory, trl
-from mixfast._sampler_schedule import MixtureSchedule
 from mixfast.mixture import Mixture
+from mixfast.sampler._schedule import MixtureSchedule
 
 __all__ = [
     "FORMATS",

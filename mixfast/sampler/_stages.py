@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import core
-from mixfast._sampler_schedule import LONGEST, MixtureSchedule
+from mixfast.sampler._schedule import LONGEST, MixtureSchedule
 
 Integers = NDArray[np.int64]
 

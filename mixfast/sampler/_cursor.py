@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mixfast._sampler_schedule import LONGEST, whole_number
 from mixfast.errors import SamplerError
+from mixfast.sampler._schedule import LONGEST, whole_number
 
 if TYPE_CHECKING:
     from mixfast.sampler import MixtureSampler, Positions

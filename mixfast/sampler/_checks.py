@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._sampler_schedule import LONGEST, MixtureSchedule
 from mixfast.errors import AlignmentError, SamplerError, listing
+from mixfast.sampler._schedule import LONGEST, MixtureSchedule
 
 Integers = NDArray[np.int64]
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import core
-from mixfast._sampler_checks import POLICIES, domain_sizes, named_and_drawn, sample_limits
-from mixfast._sampler_cursor import MixtureCursor
-from mixfast._sampler_plan import Plan
-from mixfast._sampler_schedule import LONGEST, MixtureSchedule, whole_number
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError, listing
 from mixfast.mixture import Mixture
+from mixfast.sampler._checks import POLICIES, domain_sizes, named_and_drawn, sample_limits
+from mixfast.sampler._cursor import MixtureCursor
+from mixfast.sampler._schedule import LONGEST, MixtureSchedule, whole_number
+from mixfast.sampler._stages import Plan
 
 __all__ = ["MixtureCursor", "MixtureSampler", "MixtureSchedule", "Positions"]
 
