@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import Mixture, MixtureSchedule, _sampler_peers, errors, loaders
+from mixfast import Mixture, MixtureSchedule, errors, loaders
+from mixfast.loaders import _peers
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import given, settings  # noqa: E402
@@ -62,7 +63,7 @@ def greedy(request, monkeypatch):
     if request.param == "compiled":
         pytest.importorskip("numba")
         return
-    monkeypatch.setitem(__import__("sys").modules, "mixfast._sampler_greedy_loops", None)
+    monkeypatch.setitem(__import__("sys").modules, "mixfast.loaders._greedy_loops", None)
 
 
 @settings(max_examples=40, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
@@ -248,5 +249,5 @@ def test_no_numba_is_no_other_stream(monkeypatch):
     weights = np.random.default_rng(0).dirichlet(np.ones(30))
     fast = loaders.megatron_indices(weights, 3000)
     slow = np.empty(3000, dtype=np.int16), np.empty(3000, dtype=np.int64)
-    _sampler_peers._greedy_slow(weights / np.sum(weights), np.full(30, 1 << 62), *slow)
+    _peers._greedy_slow(weights / np.sum(weights), np.full(30, 1 << 62), *slow)
     np.testing.assert_array_equal(fast, slow)

@@ -582,7 +582,7 @@ def test_loaders_need_numpy_only():
 
 
 def test_without_torch_the_adapters_say_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mixfast._sampler_torch", None)
+    monkeypatch.setitem(sys.modules, "mixfast.loaders._torch", None)
     with pytest.raises(errors.BackendError, match="pip install torch"):
         loaders.StreamSampler  # noqa: B018
     with pytest.raises(AttributeError):

@@ -16,9 +16,9 @@ import numpy as np
 import torch.distributed
 import torch.utils.data
 
-from mixfast._sampler_loaders import batch_size_asked, states, steps_behind
-from mixfast._sampler_sources import Sources, Stream, sizes_of
 from mixfast.errors import SamplerError, listing
+from mixfast.loaders._loader_state import batch_size_asked, states, steps_behind
+from mixfast.loaders._sources import Sources, Stream, sizes_of
 from mixfast.sampler._schedule import LONGEST, whole_number
 
 Pair = tuple[int, int]

@@ -261,7 +261,7 @@ def _greedy(weights: NDArray[np.float64], limits: Integers, size: int) -> tuple[
         raise SamplerError(f"Megatron-LM blends fewer than {_MOST_DOMAINS} data sets, got {len(weights)}")
     domain, index = np.empty(size, dtype=np.int16), np.empty(size, dtype=np.int64)
     try:
-        from mixfast._sampler_greedy_loops import greedy
+        from mixfast.loaders._greedy_loops import greedy
     except ImportError:
         greedy = _greedy_slow
     greedy(weights, limits, domain, index)

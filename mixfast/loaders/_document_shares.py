@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixfast._sampler_peers import (
+from mixfast.errors import AlignmentError, BackendError, MixfastWarning, SamplerError, listing
+from mixfast.loaders._peers import (
     GrainStream,
     MegatronStream,
     megatron_exhaustive_indices,
     megatron_indices,
     positive,
 )
-from mixfast._sampler_sources import Sources, sizes
-from mixfast.errors import AlignmentError, BackendError, MixfastWarning, SamplerError, listing
+from mixfast.loaders._sources import Sources, sizes
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
-    from mixfast._sampler_torch import StreamDataset as StreamDataset
-    from mixfast._sampler_torch import StreamSampler as StreamSampler
+    from mixfast.loaders._torch import StreamDataset as StreamDataset
+    from mixfast.loaders._torch import StreamSampler as StreamSampler
 
 __all__ = [
     "DocumentShares", "GrainStream", "MegatronStream", "Sources", "StreamDataset", "StreamSampler",
@@ -111,7 +111,7 @@ def __getattr__(name: str) -> Any:
     if name not in _TORCH:
         raise AttributeError(f"module 'mixfast.loaders' has no attribute {name!r}")
     try:
-        return getattr(import_module("mixfast._sampler_torch"), name)
+        return getattr(import_module("mixfast.loaders._torch"), name)
     except ModuleNotFoundError as problem:
         raise BackendError(f"{name} needs PyTorch, which is not installed; pip install torch") from problem
 
