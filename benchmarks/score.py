@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mixfast import _score_experts
-from mixfast.score import score_documents
+from mixfast.score import _experts, score_documents
 
 # Sizes by device: what is left out on the command line.
 _CPU = {
@@ -141,7 +140,7 @@ def main() -> int:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--way", choices=["mixfast", "loop"], help="measure only this and print JSON")
     options = parser.parse_args()
-    options.device = _score_experts.device_of(options.device)
+    options.device = _experts.device_of(options.device)
     for name, value in (_CPU if options.device == "cpu" else _CUDA).items():
         if getattr(options, name) is None:
             setattr(options, name, value)

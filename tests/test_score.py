@@ -14,28 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import (
-    ExpertTable,
-    _cli_score,
-    _score_experts,
-    _score_head,
-    _score_parts,
-    _score_ranks,
-    _score_run,
-    _score_windows,
-    cli,
-    mde,
-)
+from mixfast import ExpertTable, _cli_score, cli, mde
 from mixfast import score as scoring
-from mixfast._score_tokens import Tokens
-from mixfast._score_windows import windows
 from mixfast.errors import BackendError, MixfastError, MixfastWarning, ScoreError
-from mixfast.score import Document, read_texts, score, score_documents
+from mixfast.score import Document, _experts, _head, _ranks, _run, _shards, _windows, read_texts, score, score_documents
+from mixfast.score._tokens import Tokens
+from mixfast.score._windows import windows
 
 torch = pytest.importorskip("torch", reason="scoring needs torch: pip install 'mixfast[score]'")
 pytest.importorskip("transformers", reason="scoring needs transformers: pip install 'mixfast[score]'")
 # From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
-transformers = _score_experts.load_transformers()
+transformers = _experts.load_transformers()
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ["llama", "gpt_neox", "gemma2", "qwen2", "olmo2", "cohere", "granite"]
@@ -196,7 +185,7 @@ def test_windows_score_each_token_once_with_enough_before_it(window, stride, bos
 def test_a_small_chunk_of_logits_is_the_same(tokenizer, monkeypatch):
     model = make_model("gemma2")
     whole = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW)
-    monkeypatch.setattr(_score_head, "_CHUNK", 1000)
+    monkeypatch.setattr(_head, "_CHUNK", 1000)
     assert np.allclose(score_documents(model, tokenizer, DOCUMENTS, window=WINDOW).logprob, whole.logprob, atol=1e-6)
 
 
@@ -219,9 +208,9 @@ def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
             seen.update(hidden=hidden, head=head, target=target, bias=bias, softcap=softcap, scale=scale)
             return "answer"
 
-    monkeypatch.setattr(_score_head._backend, "gpu_kernels", lambda: Kernels)
+    monkeypatch.setattr(_head._backend, "gpu_kernels", lambda: Kernels)
     hidden = Hidden()
-    head = _score_head.Head("tiny", "weight", "bias", 30.0, 0.5)
+    head = _head.Head("tiny", "weight", "bias", 30.0, 0.5)
     assert head.logprob(hidden, "target") == "answer"
     assert seen == {
         "hidden": hidden,
@@ -286,13 +275,13 @@ def test_a_head_that_is_not_finite_is_told_from_one_that_is_not_understood(token
 
 def spied(monkeypatch, change=lambda hidden: hidden):
     """Masks of the batches, whose hidden states may be changed after the check at the start."""
-    real, masks = _score_head.hidden_states, []
+    real, masks = _head.hidden_states, []
 
     def hidden_states(model, ids, mask):
         masks.append((ids, mask))
         return change(real(model, ids, mask))
 
-    monkeypatch.setattr("mixfast._score_windows.hidden_states", hidden_states)
+    monkeypatch.setattr("mixfast.score._windows.hidden_states", hidden_states)
     return masks
 
 
@@ -308,14 +297,14 @@ def test_a_softcap_does_not_hide_infinite_hidden_states(tokenizer, monkeypatch):
 
 def test_the_head_is_not_asked_about_hidden_states_that_are_not_finite(tokenizer, monkeypatch):
     """The kernels of a GPU refuse them, and know of neither expert nor document."""
-    real = _score_head.Head.logprob
+    real = _head.Head.logprob
 
     def strict(head, hidden, target):
         if not torch.isfinite(hidden).all():
             raise ValueError("hidden is NaN")
         return real(head, hidden, target)
 
-    monkeypatch.setattr(_score_head.Head, "logprob", strict)
+    monkeypatch.setattr(_head.Head, "logprob", strict)
     spied(monkeypatch, lambda hidden: hidden.index_fill(1, torch.tensor([2]), torch.nan))
     with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* at 1 of \d+ tokens of text 0"):
         score_documents(make_model("llama"), tokenizer, DOCUMENTS[:1], name="tiny", window=64)
@@ -366,7 +355,7 @@ def test_the_model_is_left_as_it_was(tokenizer):
 
 def run_out_above(monkeypatch, limit):
     """Let the forward pass fail above so many tokens, as a GPU does."""
-    real, sizes = _score_head.hidden_states, []
+    real, sizes = _head.hidden_states, []
 
     def limited(model, ids, mask):
         if ids.numel() > limit:
@@ -374,7 +363,7 @@ def run_out_above(monkeypatch, limit):
         sizes.append(ids.numel())
         return real(model, ids, mask)
 
-    monkeypatch.setattr("mixfast._score_windows.hidden_states", limited)
+    monkeypatch.setattr("mixfast.score._windows.hidden_states", limited)
     return sizes
 
 
@@ -517,15 +506,15 @@ def test_documents_without_a_token_are_named_and_left_out(pair, tmp_path):
 
 
 def test_a_document_that_is_too_long_to_be_meant_is_named(pair, monkeypatch):
-    monkeypatch.setattr(_score_run, "_LONG", 100)
+    monkeypatch.setattr(_run, "_LONG", 100)
     with pytest.warns(MixfastWarning, match=r"characters: text 4; the tokenizer takes about .* --lines"):
         score(pair, DOCUMENTS)
 
 
 def test_only_the_start_of_a_long_document_is_tokenized_to_check_a_model(tokenizer, monkeypatch):
     seen = []
-    real = _score_windows.Scorer.tokens
-    monkeypatch.setattr(_score_windows.Scorer, "tokens", lambda self, some: seen.append(some) or real(self, some))
+    real = _windows.Scorer.tokens
+    monkeypatch.setattr(_windows.Scorer, "tokens", lambda self, some: seen.append(some) or real(self, some))
     score_documents(make_model("llama"), tokenizer, ["cat " * 5000], window=64)
     assert [len(some[0].text) for some in seen] == [4096, 20000]
 
@@ -647,11 +636,11 @@ def test_the_gpu_of_a_rank(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert _score_experts.device_of("auto") == "cuda:3"
-    assert _score_experts.device_of("cuda:1") == "cuda:1"
+    assert _experts.device_of("auto") == "cuda:3"
+    assert _experts.device_of("cuda:1") == "cuda:1"
     with pytest.raises(BackendError, match="no device cuda:7: torch finds 4"):
-        _score_experts.device_of("cuda:7")
-    assert _score_experts.dtype_of("auto", "cuda:3") == "auto"
+        _experts.device_of("cuda:7")
+    assert _experts.dtype_of("auto", "cuda:3") == "auto"
 
 
 # Texts.
@@ -734,7 +723,7 @@ def test_texts_that_are_refused(tmp_path, pair):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
+    monkeypatch.setattr(_shards, "_SHARD_BYTES", 100)
 
 
 class Interrupted(Exception):
@@ -743,7 +732,7 @@ class Interrupted(Exception):
 
 def interrupt_after(monkeypatch, parts):
     """Let a run end after so many parts; the list says which were computed."""
-    real, done = _score_run._part, []
+    real, done = _run._part, []
 
     def counted(ready, documents, level, tell):
         if len(done) == parts:
@@ -751,7 +740,7 @@ def interrupt_after(monkeypatch, parts):
         done.append((ready.name, [one.name for one in documents]))
         return real(ready, documents, level, tell)
 
-    monkeypatch.setattr(_score_run, "_part", counted)
+    monkeypatch.setattr(_run, "_part", counted)
     return done
 
 
@@ -759,7 +748,7 @@ def interrupt_after(monkeypatch, parts):
 def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch, small_shards):
     out = tmp_path / "table.npz"
     settings = {"level": level, "window": WINDOW, "stride": 10, "out": out}
-    n_shards = len(_score_parts.shards(DOCUMENTS))
+    n_shards = len(_shards.shards(DOCUMENTS))
     assert n_shards > 2
     first = interrupt_after(monkeypatch, n_shards + 1)
     with pytest.raises(Interrupted):
@@ -768,7 +757,7 @@ def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch,
     # What a kill leaves behind is no part.
     (tmp_path / "table.npz.parts" / ".part-000002.npz.99.tmp").write_bytes(b"half")
     monkeypatch.undo()
-    monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
+    monkeypatch.setattr(_shards, "_SHARD_BYTES", 100)
     rest = interrupt_after(monkeypatch, 99)
     told = []
     # In another order; that is no other run.
@@ -807,11 +796,11 @@ def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards)
     part = next((tmp_path / "table.npz.parts").glob("*.npz"))
     part.write_bytes(part.read_bytes()[:50])
     monkeypatch.undo()
-    monkeypatch.setattr(_score_parts, "_SHARD_BYTES", 100)
+    monkeypatch.setattr(_shards, "_SHARD_BYTES", 100)
     refused(f"{part.name} is damaged", pair)
     part.unlink()
-    monkeypatch.setattr(_score_parts, "_SEEN_WITHIN", 0.0)
-    monkeypatch.setattr(_score_parts.Folder, "has", lambda *where: True)
+    monkeypatch.setattr(_shards, "_SEEN_WITHIN", 0.0)
+    monkeypatch.setattr(_shards.Folder, "has", lambda *where: True)
     refused(f"{part.name} is missing though its rank is done", pair)
     part.parent.joinpath("other.npz").touch()
     part.parent.joinpath("run.json").unlink()
@@ -836,15 +825,15 @@ def text_folder(tmp_path_factory):
 
 STUCK = """
 import sys, time
-from mixfast import _score_parts, _score_run, score
-_score_parts._SHARD_BYTES = 100
-real, calls = _score_run._part, []
+from mixfast import _shards, _run, score
+_shards._SHARD_BYTES = 100
+real, calls = _run._part, []
 
 def slow(*arguments):
     calls.append(1)
     return real(*arguments) if len(calls) < 3 else time.sleep(600)
 
-_score_run._part = slow
+_run._part = slow
 score.score(sys.argv[3:], sys.argv[1], out=sys.argv[2], window=24, stride=10)
 """
 
@@ -865,7 +854,7 @@ def test_after_a_kill_the_rest_is_done(pair, truth, text_folder, tmp_path, monke
     assert not out.exists()
     done = interrupt_after(monkeypatch, 99)
     table = score(pair, text_folder, out=out, window=WINDOW, stride=10)
-    assert len(done) == 2 * len(_score_parts.shards(DOCUMENTS)) - 2
+    assert len(done) == 2 * len(_shards.shards(DOCUMENTS)) - 2
     assert np.allclose(table.loglik, truth["sequence"].loglik, rtol=0, atol=1e-4)
 
 
@@ -898,14 +887,14 @@ def test_two_ranks_share_the_work(pair, text_folder, tmp_path):
 def test_ranks_share_all_jobs_among_them(monkeypatch):
     for jobs in range(20):
         for world in range(1, 6):
-            shares = [list(_score_ranks.Ranks(rank, world).mine(jobs)) for rank in range(world)]
+            shares = [list(_ranks.Ranks(rank, world).mine(jobs)) for rank in range(world)]
             assert [job for share in shares for job in share] == list(range(jobs))
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
     monkeypatch.setenv("RANK", "2")
-    with pytest.raises(ScoreError, match="RANK is 2 and WORLD_SIZE 1"), _score_ranks.ranks():
+    with pytest.raises(ScoreError, match="RANK is 2 and WORLD_SIZE 1"), _ranks.ranks():
         pass
     monkeypatch.setenv("RANK", "x")
-    with pytest.raises(ScoreError, match="RANK is 'x'"), _score_ranks.ranks():
+    with pytest.raises(ScoreError, match="RANK is 'x'"), _ranks.ranks():
         pass
 
 

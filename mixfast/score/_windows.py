@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._score_head import Head, head_of, hidden_states, verify
-from mixfast._score_texts import Document
-from mixfast._score_tokens import Integers, Tokens, bos_of, tokenize
 from mixfast.errors import ScoreError, listing
+from mixfast.score._head import Head, head_of, hidden_states, verify
+from mixfast.score._texts import Document
+from mixfast.score._tokens import Integers, Tokens, bos_of, tokenize
 
 # Tokens of a batch, padding included: enough to keep the processor busy, little against the weights.
 _BATCH_CPU, _BATCH_CUDA = 4096, 32768

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._score_texts import Document, encoded
 from mixfast.errors import ScoreError
+from mixfast.score._texts import Document, encoded
 
 Integers = NDArray[np.int64]
 

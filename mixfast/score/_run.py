@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _score_experts as loading
-from mixfast import _score_parts as parts
-from mixfast._score_parts import Folder, Memory, Part
-from mixfast._score_ranks import Ranks, ranks
-from mixfast._score_texts import Document, encoded
-from mixfast._score_tokens import bos_of, fingerprint
-from mixfast._score_windows import Scorer, choose_window, longest_window, scorer
 from mixfast.errors import MixfastWarning, ScoreError, listing
+from mixfast.score import _experts as loading
+from mixfast.score import _shards as parts
+from mixfast.score._ranks import Ranks, ranks
+from mixfast.score._shards import Folder, Memory, Part
+from mixfast.score._texts import Document, encoded
+from mixfast.score._tokens import bos_of, fingerprint
+from mixfast.score._windows import Scorer, choose_window, longest_window, scorer
 from mixfast.tables import ExpertTable
 
 # Characters of a document that nobody means to be one, and the bytes that a tokenizer's answer takes for each (measured).

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _score_experts, _score_run, _score_texts, _score_windows
-from mixfast._score_run import Progress, Settings
-from mixfast._score_texts import Document
 from mixfast.errors import ScoreError
+from mixfast.score import _experts, _run, _texts, _windows
+from mixfast.score._run import Progress, Settings
+from mixfast.score._texts import Document
 from mixfast.tables import ExpertTable
 
 __all__ = ["Document", "Progress", "Scores", "read_texts", "score", "score_documents"]
@@ -44,7 +44,7 @@ class Scores:
     @property
     def loglik(self) -> NDArray[np.float64]:
         """Log-likelihood of each document in nats, (N,) float64, summed over its scored tokens."""
-        return _score_run.sums(self.logprob, self.count)
+        return _run.sums(self.logprob, self.count)
 
 
 def read_texts(
@@ -84,7 +84,7 @@ def read_texts(
     """
     if field is None:
         field = "text" if prompt is None else "answer"
-    return _score_texts.read(path, _score_texts.Format(lines, field, prompt))
+    return _texts.read(path, _texts.Format(lines, field, prompt))
 
 
 def score_documents(
@@ -130,13 +130,13 @@ def score_documents(
     What a document gets does not depend on the others of its batch but for rounding.
     """
     listed = [
-        _score_texts.Document(one, name=f"document {place}") if isinstance(one, str) else one
+        _texts.Document(one, name=f"document {place}") if isinstance(one, str) else one
         for place, one in enumerate(documents)
     ]
     training = model.training
     model.eval()
     try:
-        scorer = _score_windows.scorer(
+        scorer = _windows.scorer(
             model, tokenizer, listed, name=name, window=window, stride=stride, bos=bos, batch_tokens=batch_tokens
         )
         tokens = scorer.tokens(listed)
@@ -236,11 +236,11 @@ def score(
     --------
     >>> table = score(["runs/web", "runs/code"], "targets/", out="table.npz")  # doctest: +SKIP
     """
-    folders = _score_experts.folders(experts)
+    folders = _experts.folders(experts)
     settings = Settings(level, per, window, stride, bos, device, dtype, batch_tokens)
     if out is not None and Path(out).suffix != ".npz":
         raise ScoreError(f"out is {os.fspath(out)}: a scored table is written as .npz")
     if out is not None and not Path(out).resolve().parent.is_dir():
         raise ScoreError(f"out is {os.fspath(out)}: there is no folder {Path(out).resolve().parent}")
-    documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else _score_texts.listed(texts)
-    return _score_run.run(folders, documents, settings, None if out is None else Path(out).resolve(), progress)
+    documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else _texts.listed(texts)
+    return _run.run(folders, documents, settings, None if out is None else Path(out).resolve(), progress)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._score_texts import Document
 from mixfast.errors import ScoreError, listing
+from mixfast.score._texts import Document
 from mixfast.tables._files import replacing
 
 # Text of a shard: minutes of work on a CPU, seconds on a GPU, and no more is ever lost.
