@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixfast import Mixture, MixtureSchedule, exporters, readers
-from mixfast._grain_shares import grain_shares
 from mixfast.errors import AlignmentError, MixfastError, MixfastWarning, MixtureError
 from mixfast.exporters import ExportError
+from mixfast.exporters._grain_rounding import grain_shares
 
 yaml = pytest.importorskip("yaml")
 

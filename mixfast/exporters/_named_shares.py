@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from mixfast._export_nouns import Export, ExportError
-from mixfast._export_parts import Counts, Draft, Paths, yaml_text
-from mixfast._grain_shares import grain_note
 from mixfast.errors import listing
+from mixfast.exporters._draft import Counts, Draft, Paths, yaml_text
+from mixfast.exporters._grain_rounding import grain_note
+from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mixfast._export_nouns import ExportError
-from mixfast._export_parts import Draft
+from mixfast.exporters._draft import Draft
+from mixfast.exporters._result import ExportError
 from mixfast.mixture import Mixture
 from mixfast.sampler._schedule import MixtureSchedule
 

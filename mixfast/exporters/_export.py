@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mixfast._export_blends import levanter, megatron, nanotron, nemo, olmix, olmo_core, streaming
-from mixfast._export_code import grain, huggingface, litdata, seqio, torchdata, webdataset
-from mixfast._export_lists import doremi, energon, maxtext, regmix
-from mixfast._export_nouns import Export, ExportError
-from mixfast._export_tuning import axolotl, llama_factory, trl
+from mixfast.exporters._finetuning import axolotl, llama_factory, trl
+from mixfast.exporters._named_shares import doremi, energon, maxtext, regmix
+from mixfast.exporters._pretokenised import levanter, megatron, nanotron, nemo, olmix, olmo_core, streaming
+from mixfast.exporters._python_modules import grain, huggingface, litdata, seqio, torchdata, webdataset
+from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 from mixfast.sampler._schedule import MixtureSchedule
 

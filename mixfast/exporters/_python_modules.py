@@ -9,9 +9,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 
-from mixfast._export_nouns import Export
-from mixfast._export_parts import Counts, Draft
-from mixfast._grain_shares import grain_note
+from mixfast.exporters._draft import Counts, Draft
+from mixfast.exporters._grain_rounding import grain_note
+from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
 
 _CHECK = """\

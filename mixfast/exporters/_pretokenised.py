@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mixfast._export_nouns import Export, ExportError
-from mixfast._export_parts import Counts, Draft, Paths, in_order, yaml_text
-from mixfast._export_schedules import stages_of
+from mixfast.exporters._draft import Counts, Draft, Paths, in_order, yaml_text
+from mixfast.exporters._result import Export, ExportError
+from mixfast.exporters._schedules import stages_of
 from mixfast.mixture import Mixture
 from mixfast.sampler._schedule import MixtureSchedule
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mixfast._export_nouns import Export, ExportError
-from mixfast._export_parts import Counts, Draft, Paths, checked_budget, in_order, yaml_text
 from mixfast.errors import listing
+from mixfast.exporters._draft import Counts, Draft, Paths, checked_budget, in_order, yaml_text
+from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 
 # Below this relative change the rounding to whole rows is not worth a note.

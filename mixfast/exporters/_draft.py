@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mixfast._export_nouns import Export, ExportError
 from mixfast._text.flat_yaml import _yaml_float, _yaml_key
 from mixfast.errors import AlignmentError, listing
+from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 from mixfast.sampler._schedule import MixtureSchedule
 
