@@ -15,8 +15,8 @@ from mixfast._cli_inputs import InputError
 from mixfast.errors import listing
 
 if TYPE_CHECKING:
-    from mixfast._olmix_config import OlmixConfig
     from mixfast.laws import Fit
+    from mixfast.readers._olmix_config import OlmixConfig
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
@@ -88,7 +88,7 @@ def _swarm_options(parser: argparse.ArgumentParser) -> None:
 def _config(args: argparse.Namespace) -> OlmixConfig | None:
     if args.olmix_config is None:
         return None
-    from mixfast._olmix_config import read
+    from mixfast.readers._olmix_config import read
 
     config = read(args.olmix_config)
     for note in config.notes:
@@ -195,7 +195,7 @@ def _propose(args: argparse.Namespace) -> int:
     law = Fit.load(args.law)
     config = None
     if args.olmix_config is not None:
-        from mixfast._olmix_config import read
+        from mixfast.readers._olmix_config import read
 
         config = read(args.olmix_config)
     method = args.method or ("auto" if config is None else _proposer(config, args.olmix_config))

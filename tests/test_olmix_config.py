@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from mixfast import _olmix_config
-from mixfast._olmix_config import OlmixConfigError
 from mixfast.errors import AlignmentError
+from mixfast.readers import _olmix_config
+from mixfast.readers._olmix_config import OlmixConfigError
 
 yaml = pytest.importorskip("yaml")
 
