@@ -485,10 +485,10 @@ def test_time_figures_say_what_they_fold():
 
 
 def test_the_course_of_a_schedule_keeps_its_jumps_and_ramps():
-    from mixfast import _report_time
+    from mixfast.report import _timeline_figures
 
     web, code = mixfast.Mixture(["web", "code"], [0.9, 0.1]), mixfast.Mixture(["web", "code"], [0.5, 0.5])
-    samples, shares = _report_time.course(
+    samples, shares = _timeline_figures.course(
         mixfast.MixtureSchedule(web).ramp(code, start=100, stop=300).then(web, at=200), None
     )
     where = dict(zip(samples.tolist(), shares[:, 0].tolist(), strict=True))
@@ -513,7 +513,7 @@ def test_out_of_fold_is_what_the_fit_measured(things):
 
 
 def test_slopes_are_those_of_moving_one_share(things):
-    from mixfast import _report_laws as laws
+    from mixfast.report import _law_figures as laws
 
     base = things.mixture.weights
     slopes = laws.effects(things.law, base)
@@ -531,8 +531,8 @@ def test_slopes_are_those_of_moving_one_share(things):
 
 
 def test_a_response_keeps_the_others_proportions(things):
-    from mixfast import _report_laws as laws
     from mixfast.laws._target import resolve
+    from mixfast.report import _law_figures as laws
 
     base, x = things.mixture.weights, np.array([0.0, 0.3, 1.0])
     value, sd = laws.curve(things.law, resolve("loss_a", things.law), base, 1, x)

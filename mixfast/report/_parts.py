@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mixfast._report_answer import Answer
 from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 from mixfast.region import Region
+from mixfast.report._answer import Answer
 from mixfast.solver._solution import Solution
 from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast import _report_axes as draw
-from mixfast._report_axes import BLUE, INK, MUTED, ORANGE
+from mixfast.report import _axes as draw
+from mixfast.report._axes import BLUE, INK, MUTED, ORANGE
 from mixfast.solver._solution import Solution
 
 if TYPE_CHECKING:

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast import _report_axes as draw
-from mixfast import _report_head as head
-from mixfast import _report_html as html
-from mixfast import _report_laws as laws
-from mixfast._report_answer import base_of, target_of
-from mixfast._report_head import number
-from mixfast._report_html import Missing, Pictures, Section
 from mixfast.proposers._task import ASTRONOMIC
+from mixfast.report import _axes as draw
+from mixfast.report import _head as head
+from mixfast.report import _html as html
+from mixfast.report import _law_figures as laws
+from mixfast.report._answer import base_of, target_of
+from mixfast.report._head import number
+from mixfast.report._html import Missing, Pictures, Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mixfast._report_folds import OutOfFold
-    from mixfast._report_parts import Parts
     from mixfast.laws._target import Target
+    from mixfast.report._folds import OutOfFold
+    from mixfast.report._parts import Parts
 
 # Small pictures on one page; what they leave out is in a table.
 _METRICS, _DOMAINS, _COLUMNS = 24, 12, 3

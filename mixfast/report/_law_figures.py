@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _report_axes as draw
-from mixfast._report_answer import base_of
-from mixfast._report_axes import BLUE, INK, MUTED, VERMILION
 from mixfast.laws._target import Objective, Target, resolve
+from mixfast.report import _axes as draw
+from mixfast.report._answer import base_of
+from mixfast.report._axes import BLUE, INK, MUTED, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from mixfast._report_folds import OutOfFold
     from mixfast.laws import Fit
+    from mixfast.report._folds import OutOfFold
     from mixfast.swarm import Swarm
 
 Vector = NDArray[np.float64]

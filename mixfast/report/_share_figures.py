@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast import _report_axes as draw
-from mixfast._report_answer import Answer, ends_of
-from mixfast._report_axes import BLUE, INK, LIGHT_BLUE, MUTED, ORANGE, PALE
+from mixfast.report import _axes as draw
+from mixfast.report._answer import Answer, ends_of
+from mixfast.report._axes import BLUE, INK, LIGHT_BLUE, MUTED, ORANGE, PALE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from mixfast import _report_head, _report_html, _report_law_sections, _report_origin, _report_sections
-from mixfast._report_folds import OutOfFold, out_of_fold
-from mixfast._report_html import Missing, Pictures, Section
-from mixfast._report_laws import coefficients, predicted, response
-from mixfast._report_origin import Files
-from mixfast._report_parts import Parts
-from mixfast._report_runs import convergence, held_out
-from mixfast._report_shares import prices, ranges, shares
-from mixfast._report_time import history, schedule
 from mixfast.errors import BackendError
+from mixfast.report import _head, _html, _law_sections, _origin, _sections
+from mixfast.report._folds import OutOfFold, out_of_fold
+from mixfast.report._html import Missing, Pictures, Section
+from mixfast.report._law_figures import coefficients, predicted, response
+from mixfast.report._origin import Files
+from mixfast.report._parts import Parts
+from mixfast.report._share_figures import prices, ranges, shares
+from mixfast.report._solve_figures import convergence, held_out
+from mixfast.report._timeline_figures import history, schedule
 
 __all__ = [
     "OutOfFold",
@@ -140,31 +140,31 @@ def page(
     ink = Pictures()
     found, why = _left_out(have, folds, seed)
     builders: list[Callable[[], Section | Missing]] = [
-        lambda: _report_sections.shares(have, ink),
-        lambda: _report_sections.near_optimal(have, ink, eps),
-        lambda: _report_sections.prices(have, ink),
-        lambda: _report_sections.convergence(have, ink),
-        lambda: _report_sections.held_out(have, ink),
-        lambda: _report_law_sections.predicted(have, ink, found, why),
-        lambda: _report_law_sections.response(have, ink),
-        lambda: _report_law_sections.coefficients(have, ink),
-        lambda: _report_sections.history(have, ink),
-        lambda: _report_sections.schedule(have, ink),
+        lambda: _sections.shares(have, ink),
+        lambda: _sections.near_optimal(have, ink, eps),
+        lambda: _sections.prices(have, ink),
+        lambda: _sections.convergence(have, ink),
+        lambda: _sections.held_out(have, ink),
+        lambda: _law_sections.predicted(have, ink, found, why),
+        lambda: _law_sections.response(have, ink),
+        lambda: _law_sections.coefficients(have, ink),
+        lambda: _sections.history(have, ink),
+        lambda: _sections.schedule(have, ink),
     ]
     made = [build() for build in builders]
     sections = [one for one in made if isinstance(one, Section)]
-    missing = [one for one in made if isinstance(one, Missing)] + _report_sections.lacking(have)
+    missing = [one for one in made if isinstance(one, Missing)] + _sections.lacking(have)
     if not ink.there:
         missing.insert(0, Missing("figures", "Figures", "matplotlib is not installed: pip install 'mixfast[plot]'."))
     if found is None and have.law is not None and have.law.reports:
         missing.append(Missing("folds", "Predictions of unseen runs", why))
     kinds = ", ".join(type(one).__name__ for one in parts if one is not None)
     day = date.today().isoformat() if when is None else when
-    sections.append(_report_origin.section(have, files, call or f"mixfast.report.page({kinds})", day))
+    sections.append(_origin.section(have, files, call or f"mixfast.report.page({kinds})", day))
     under = _under(have, day)
-    doubts = tuple(_report_head.warnings(have, found))
+    doubts = tuple(_head.warnings(have, found))
     return Page(
-        _report_html.page(title, under, _report_head.head(have, found, doubts), sections, missing),
+        _html.page(title, under, _head.head(have, found, doubts), sections, missing),
         tuple(one.title for one in sections),
         {one.title: one.why for one in missing},
         doubts,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mixfast import _report_axes as draw
-from mixfast import _report_html as html
-from mixfast import _report_runs, _report_shares, _report_time
-from mixfast._report_answer import ends_of
-from mixfast._report_head import number, points
-from mixfast._report_html import Missing, Pictures, Section
+from mixfast.report import _axes as draw
+from mixfast.report import _html as html
+from mixfast.report import _share_figures, _solve_figures, _timeline_figures
+from mixfast.report._answer import ends_of
+from mixfast.report._head import number, points
+from mixfast.report._html import Missing, Pictures, Section
 from mixfast.solver._solution import Solution
 
 if TYPE_CHECKING:
-    from mixfast._report_parts import Parts
+    from mixfast.report._parts import Parts
 
 # Ranges need the Hessian over all domains and two searches for each.
 _MOST_RANGED = 500
@@ -34,7 +34,7 @@ def shares(parts: Parts, ink: Pictures) -> Section | Missing:
     order = answer.order()
     largest = ", ".join(f"{name} {draw.share(answer.mixture[name])}" for name in order[:3])
     body = ink.of(
-        lambda: _report_shares.shares(
+        lambda: _share_figures.shares(
             answer.source or answer.mixture, parts.intervals, region=answer.region, present=parts.present
         ),
         f"Bars of the shares of {len(order)} domains, largest first: {largest}.",
@@ -131,7 +131,7 @@ def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Mi
         )
     )
     body += ink.of(
-        lambda: _report_shares.ranges(source, eps, ranges=found),
+        lambda: _share_figures.ranges(source, eps, ranges=found),
         f"Range of each share within {eps:g} of the objective; the widest is that of {widest}.",
         "Bars: shares of mixtures within the tolerance. Dots: this mixture.",
     )
@@ -158,7 +158,7 @@ def prices(parts: Parts, ink: Pictures) -> Section | Missing:
         return Section("prices", title, html.paragraph("No limit binds: relaxing any of them alone gains nothing."))
     source = answer.source
     body = ink.of(
-        lambda: _report_shares.prices(source),
+        lambda: _share_figures.prices(source),
         f"Bars of what {len(found)} binding limits cost; the dearest is that of {found[0].name}.",
         "Objective saved per percentage point by which the limit gives way. A price holds for small changes.",
     )
@@ -181,7 +181,7 @@ def convergence(parts: Parts, ink: Pictures) -> Section | Missing:
     trace = source.trace
     gap = "no gap" if answer.gap is None else f"a gap of {answer.gap:.1e}"
     body = ink.of(
-        lambda: _report_runs.convergence(source),
+        lambda: _solve_figures.convergence(source),
         f"The course of {len(trace)} steps, ending with {gap}.",
         "The gap bounds the distance to the best value; hollow marks are steps on a sample of the rows."
         if answer.gap is not None
@@ -217,7 +217,7 @@ def held_out(parts: Parts, ink: Pictures) -> Section | Missing:
         + ("Of the fitted mixtures only 'mixfast' keeps to the limits." if limited else "")
     )
     body += ink.of(
-        lambda: _report_runs.held_out(report),
+        lambda: _solve_figures.held_out(report),
         f"Held-out losses of {len(report.rows)} mixtures and experts; {best.name} is best.",
         "Filled: fitted mixtures. Squares: baselines. Circles: single experts. Ticks: the loss on the fitted rows.",
     )
@@ -239,7 +239,7 @@ def history(parts: Parts, ink: Pictures) -> Section | Missing:
         return Missing("history", title, why)
     entries = ledger.entries
     body = ink.of(
-        lambda: _report_time.history(ledger),
+        lambda: _timeline_figures.history(ledger),
         f"Stacked shares after each of {len(entries)} updates, from {entries[0].when[:10]} to {entries[-1].when[:10]}.",
         "The mixture after each update. Domains that were never among the nine largest are put together.",
     )
@@ -270,10 +270,10 @@ def schedule(parts: Parts, ink: Pictures) -> Section | Missing:
         why = "There is no schedule. Pass a MixtureSchedule or a MixtureSampler; the command: --schedule FILE, as MixtureSchedule.to_json writes it."
         return Missing("schedule", title, why)
     plan = getattr(given, "schedule", given)
-    samples, found = _report_time.course(given, None)
+    samples, found = _timeline_figures.course(given, None)
     unit = plan.sample_tokens or 1
     body = ink.of(
-        lambda: _report_time.schedule(given),
+        lambda: _timeline_figures.schedule(given),
         f"Stacked shares of {len(plan.domains)} domains over the run, which change {len(plan.changes) - 1} times.",
         "Shares over the run; between the places where they turn they are straight lines. "
         "Domains that are never among the nine largest are put together.",
@@ -296,7 +296,7 @@ def _key(parts: Parts) -> str:
     words += ["Diamonds: prior."] if answer.prior else []
     words += ["Circles: the present mixture."] if parts.present is not None else []
     words += ["A triangle's tip: the cap, not drawn where it is far out."] if answer.caps else []
-    words += [f"Epochs above {_report_shares.MANY_EPOCHS:g} are marked by !."] if answer.epochs else []
+    words += [f"Epochs above {_share_figures.MANY_EPOCHS:g} are marked by !."] if answer.epochs else []
     over = len(answer.mixture) - draw.MOST_ROWS
     words += [f"The last {over} domains are in one line."] if over > 0 else []
     return " ".join(words)

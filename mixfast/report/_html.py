@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from mixfast import _report_axes as draw
 from mixfast.errors import BackendError
+from mixfast.report import _axes as draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

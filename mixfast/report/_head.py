@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixfast import _report_axes as draw
-from mixfast import _report_html as html
-from mixfast._report_answer import ends_of
-from mixfast._report_shares import MANY_EPOCHS
 from mixfast.errors import listing
+from mixfast.report import _axes as draw
+from mixfast.report import _html as html
+from mixfast.report._answer import ends_of
+from mixfast.report._share_figures import MANY_EPOCHS
 
 if TYPE_CHECKING:
-    from mixfast._report_answer import Answer
-    from mixfast._report_folds import OutOfFold
-    from mixfast._report_parts import Parts
     from mixfast.laws import MetricReport
+    from mixfast.report._answer import Answer
+    from mixfast.report._folds import OutOfFold
+    from mixfast.report._parts import Parts
 
 # Changes and limits that are shown before the details.
 _FIRST = 6

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import _report_axes as draw
-from mixfast._report_axes import INK, MUTED, REST, STACK
+from mixfast.report import _axes as draw
+from mixfast.report._axes import INK, MUTED, REST, STACK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast import _report_html as html
+from mixfast.report import _html as html
 
 if TYPE_CHECKING:
-    from mixfast._report_parts import Parts
+    from mixfast.report._parts import Parts
 
 Files = Iterable[str | PathLike[str]] | Mapping[str, str]
 
