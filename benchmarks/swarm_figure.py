@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import mixfast
-from mixfast import _cli_inputs as inputs
 from mixfast import proposers
+from mixfast.cli import _inputs as inputs
 
 ROOT = Path(__file__).resolve().parent
 DATA = ROOT.parent / "mixfast" / "data"

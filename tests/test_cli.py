@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, Mixture, Region, Swarm, _cli_options, cli, solve, solver
-from mixfast import _cli_inputs as inputs
-from mixfast import _cli_text as text
+from mixfast import ExpertTable, Mixture, Region, Swarm, cli, solve, solver
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options
+from mixfast.cli import _solve_report as text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -600,15 +601,15 @@ def test_progress_is_for_terminals_and_long_waits(monkeypatch):
 
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setattr(_cli_options, "_QUIET_SECONDS", 0.02)
-        with _cli_options.progress("thinking"):
+        monkeypatch.setattr(_options, "_QUIET_SECONDS", 0.02)
+        with _options.progress("thinking"):
             time.sleep(0.1)
         assert ("thinking" in stream.getvalue()) is shown
         assert not shown or stream.getvalue().endswith("\r\x1b[K")
     quiet = Terminal()
     monkeypatch.setattr(sys, "stderr", quiet)
-    monkeypatch.setattr(_cli_options, "_QUIET_SECONDS", 10.0)
-    with _cli_options.progress("thinking"):
+    monkeypatch.setattr(_options, "_QUIET_SECONDS", 10.0)
+    with _options.progress("thinking"):
         pass
     assert quiet.getvalue() == ""
 

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from mixfast import Mixture, MixtureSchedule, _cli_export, cli, exporters
+from mixfast import Mixture, MixtureSchedule, cli, exporters
+from mixfast.cli import _export
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ c: ./d:e
 def test_paths_files_are_read_as_yaml_reads_them(tmp_path):
     yaml = pytest.importorskip("yaml")
     (tmp_path / "paths.yaml").write_text(PATHS)
-    found = _cli_export.paths(str(tmp_path / "paths.yaml"))
+    found = _export.paths(str(tmp_path / "paths.yaml"))
     assert found == yaml.safe_load(PATHS)
     assert found["it's"] == ["x y", "/z:0"]
 

@@ -510,7 +510,7 @@ def test_ledgers_of_before_there_were_plans_are_read_and_kept():
 
 def test_two_steps_at_once_lose_nothing(begun, run, good, monkeypatch):
     """While one step plans, another is recorded: the first is refused, and writes nothing."""
-    from mixfast import _cli_reuse_plan as plans
+    from mixfast.cli import _reuse_plan as plans
 
     planned = plans._swarm
 

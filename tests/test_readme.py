@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mixfast import _cli_inputs, cli
+from mixfast import cli
+from mixfast.cli import _inputs
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -36,7 +37,7 @@ def test_every_block_runs(tmp_path, monkeypatch, capsys):
             capsys.readouterr()
         elif kind == "yaml":
             (tmp_path / "counts.yaml").write_text(block)
-            counts = _cli_inputs.numbers("counts.yaml", _cli_inputs.count)
+            counts = _inputs.numbers("counts.yaml", _inputs.count)
             assert counts == {"web": 1_200_000_000_000, "code": 350_000_000_000, "books": 26_000_000_000}
         else:
             for command, output in commands(block):

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, _cli_score, cli, mde
+from mixfast import ExpertTable, cli, mde
 from mixfast import score as scoring
+from mixfast.cli import _score
 from mixfast.errors import BackendError, MixfastError, MixfastWarning, ScoreError
 from mixfast.score import Document, _experts, _head, _ranks, _run, _shards, _windows, read_texts, score, score_documents
 from mixfast.score._tokens import Tokens
@@ -937,10 +938,10 @@ def test_the_command(pair, text_folder, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_progress_line(terminal, monkeypatch, capsys):
-    monkeypatch.setattr(_cli_score, "_TERMINAL_SECONDS", 0.0)
-    monkeypatch.setattr(_cli_score, "_LOG_SECONDS", 0.0)
+    monkeypatch.setattr(_score, "_TERMINAL_SECONDS", 0.0)
+    monkeypatch.setattr(_score, "_LOG_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    teller = _cli_score._Teller()
+    teller = _score._Teller()
     teller(scoring.Progress("web", 2, 7, 5000, 2.0))
     teller.end()
     written = capsys.readouterr().err

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast import _cli_inputs as inputs
-from mixfast import _cli_options as shared
-from mixfast import _cli_swarm as swarm_commands
-from mixfast import _cli_text as text
-from mixfast._cli_inputs import InputError
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli import _solve_report as text
+from mixfast.cli import _swarm as swarm_commands
+from mixfast.cli._inputs import InputError
 from mixfast.errors import listing
 from mixfast.region import Region
 

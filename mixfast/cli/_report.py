@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast import _cli_inputs as inputs
-from mixfast import _cli_options as shared
-from mixfast import _cli_swarm as swarm_commands
-from mixfast._cli_inputs import InputError
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli import _swarm as swarm_commands
+from mixfast.cli._inputs import InputError
 from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from mixfast import _cli_design as design_commands
-from mixfast import _cli_export as export_command
-from mixfast import _cli_inputs as inputs
-from mixfast import _cli_options as shared
-from mixfast import _cli_report as report_command
-from mixfast import _cli_reuse as reuse_commands
-from mixfast import _cli_score as score_command
-from mixfast import _cli_swarm as swarm_commands
-from mixfast import _cli_text as text
 from mixfast import solver
-from mixfast._cli_inputs import InputError
+from mixfast.cli import _design as design_commands
+from mixfast.cli import _export as export_command
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli import _report as report_command
+from mixfast.cli import _reuse as reuse_commands
+from mixfast.cli import _score as score_command
+from mixfast.cli import _solve_report as text
+from mixfast.cli import _swarm as swarm_commands
+from mixfast.cli._inputs import InputError
 from mixfast.errors import MixfastError
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
@@ -340,7 +340,7 @@ def _demo(args: argparse.Namespace) -> int:
             shutil.copyfile(_DATA / name, folder / name)
         print(f"wrote to {folder}: {', '.join(_SAMPLE)}")
         return OK
-    from mixfast._cli_demo import sections
+    from mixfast.cli._demo import sections
 
     # A section is shown as soon as it is computed.
     for section in sections(_DATA):

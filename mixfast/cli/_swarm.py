@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast import _cli_inputs as inputs
-from mixfast import _cli_options as shared
-from mixfast._cli_inputs import InputError
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli._inputs import InputError
 from mixfast.errors import listing
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _rivals(reports: dict[str, Any]) -> str:
     """Out-of-fold rmse of every metric under every law, the least marked, and the mean rank correlation."""
-    from mixfast import _cli_text as text
+    from mixfast.cli import _solve_report as text
     from mixfast.laws._report import mean_known
 
     names = [one.metric for one in next(iter(reports.values()))]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast._cli_inputs import InputError
+from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
     from mixfast.score import Progress

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast import _cli_inputs as inputs
-from mixfast import _cli_options as shared
-from mixfast._cli_inputs import InputError
 from mixfast._text.flat_yaml import _unique, _yaml_name
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli._inputs import InputError
 from mixfast.errors import MixtureError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from mixfast import _cli_inputs as inputs
-from mixfast._cli_inputs import InputError
 from mixfast._engine.objectives.wear import MEASURED
+from mixfast.cli import _inputs as inputs
+from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
     from mixfast.designs import Design

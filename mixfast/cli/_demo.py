@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mixfast import _cli_text as text
 from mixfast import solver
-from mixfast._cli_inputs import count, numbers
+from mixfast.cli import _solve_report as text
+from mixfast.cli._inputs import count, numbers
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
 
