@@ -13,9 +13,11 @@ from time import perf_counter
 
 import numpy as np
 
-from mixfast._engine.objectives.base import Matrix, Regularised, Vector
-from mixfast._engine.optimise.newton import Limits, Minimum, Step
-from mixfast.laws._target import Convex
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.exponentials import Convex
+from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.optimise.trace import Minimum, Step
 
 # Rise of the maximum that a step may bring for rounding, and the share of the model's fall that it must bring.
 _ROUNDING, _ARMIJO = 1e-14, 1e-4

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixfast._text.flat_yaml import _YAML_ESCAPED, _YAML_LINE, _yaml_float, _yaml_key
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.reuse._changes import ReuseError
 
 Line = tuple[int, int, str]  # number in the file, indentation, text

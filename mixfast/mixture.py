@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text import flat_yaml
-from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
 
 Vector = NDArray[np.float64]
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from mixfast import Region
-from mixfast._engine.objectives.base import Regularised
-from mixfast._engine.optimise.dual import Exponentials, _shares, solve_exact
+from mixfast._engine.objectives.exponentials import Exponentials
+from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.optimise.dual import _shares, solve_exact
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import MetricReport
 from mixfast.proposers import advise_kl, bootstrap, path, propose
+from mixfast.region import reach
 
 
 class LogLinear:
@@ -778,8 +780,8 @@ def test_starts_change_nothing_but_the_number_of_steps():
     rng = np.random.default_rng(1)
     objective = Exponentials(rng.normal(size=(20, 6)), np.full(20, -3.0), np.zeros(6), 0.0)
     region = Region(names(6), prior=rng.dirichlet(np.ones(6)), cap=0.5)
-    first = solve_exact(objective, region, None, kl=0.05, start=None, tol=1e-12)
-    again = solve_exact(objective, region, None, kl=0.05, start=first.w, tol=1e-12)
+    first = solve_exact(objective, reach(region, 0.05), kl=0.05, start=None, tol=1e-12)
+    again = solve_exact(objective, reach(region, 0.05), kl=0.05, start=first.w, tol=1e-12)
     assert again.steps <= 1
     full = Regularised(objective, 0.05, region.prior)
     assert full.sums(again.w)[0] == pytest.approx(first.value, abs=1e-13)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixfast import ExpertTable, Mixture, Region, reference, solve
-from mixfast._engine.optimise.newton import GroupLimits, Limits
+from mixfast._engine.geometry.limits import GroupLimits, Limits
 from mixfast.errors import (
     AlignmentError,
     BackendError,

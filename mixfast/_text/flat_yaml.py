@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mixfast.errors import MixtureError, listing
+from mixfast._text.names import listing
+from mixfast.errors import MixtureError
 
 FORMAT = "mixfast-mixture-1"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mixfast.errors import BackendError, MixfastError, listing
+from mixfast._text.names import listing
+from mixfast.errors import BackendError, MixfastError
 
 
 def load(path: Path, error: type[MixfastError]) -> Any:

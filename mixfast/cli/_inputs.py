@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text.flat_yaml import _YAML_LINE, _unique, _yaml_name
-from mixfast.errors import AlignmentError, MixfastError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Bound, Region
 
 _POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _reuse_plan as plans
 from mixfast.cli import _solve_report as text
 from mixfast.cli import _swarm as swarm_commands
 from mixfast.cli._inputs import InputError
-from mixfast.errors import AlignmentError, listing
+from mixfast.errors import AlignmentError
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:

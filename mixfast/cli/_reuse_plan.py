@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _solve_report as text
 from mixfast.cli import _swarm as swarm_commands
 from mixfast.cli._inputs import InputError
-from mixfast.errors import listing
 from mixfast.region import Region
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.region import Region
 from mixfast.solver import Bootstrap, HeldOut
 from mixfast.solver._solution import ShadowPrice, Solution

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
-from mixfast.errors import listing
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import domain_names, listing
 from mixfast.designs import _cover, _frozen, _next_runs, _olmix, _regmix
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
 from mixfast.designs._results import RUNS_PER_NUMBER, Design, NextRuns
-from mixfast.errors import AlignmentError, RegionError, domain_names, listing
+from mixfast.errors import AlignmentError, RegionError
 from mixfast.laws._target import Objective, Target, resolve
 from mixfast.region import Region
 from mixfast.swarm import Swarm

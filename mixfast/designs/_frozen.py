@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import AlignmentError, RegionError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Bound, Region
 
 Matrix = NDArray[np.float64]

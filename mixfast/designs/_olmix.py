@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import listing
 from mixfast.designs._frozen import Collapsed, Frozen
 from mixfast.designs._regmix import STRENGTHS, within
-from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
+from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.region import Region
 
 Matrix = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.swarm import Swarm, _checks, _files
 from mixfast.swarm._files import Source
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixfast._text.flat_yaml import _yaml_float, _yaml_key
-from mixfast.errors import AlignmentError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 from mixfast.sampler._schedule import MixtureSchedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.exporters._draft import Counts, Draft, Paths, checked_budget, in_order, yaml_text
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.exporters._draft import Counts, Draft, Paths, yaml_text
 from mixfast.exporters._grain_rounding import grain_note
 from mixfast.exporters._result import Export, ExportError

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast.errors import MixfastError, listing
+from mixfast._text.names import listing
+from mixfast.errors import MixfastError
 from mixfast.laws import _table
 from mixfast.laws._report import MetricReport
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import MixfastWarning, listing
+from mixfast._text.names import listing
+from mixfast.errors import MixfastWarning
 from mixfast.laws import _report, _table
 from mixfast.laws._foreign import Foreign
 from mixfast.laws._joint import Joint

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._engine.objectives.base import Matrix, Vector
-from mixfast._engine.optimise.dual import Exponentials
-from mixfast.errors import listing
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.exponentials import Convex
+from mixfast._text.names import listing
 from mixfast.swarm import _names
 
 Objective = str | Mapping[str, Any] | None
@@ -141,21 +141,6 @@ def _signs(direction: Any, metrics: tuple[str, ...]) -> Vector:
     if wrong:
         raise ValueError(f"direction must be 'min' or 'max', got {listing(wrong)}")
     return np.array([-1.0 if named.get(name, "min") == "max" else 1.0 for name in metrics])
-
-
-@dataclass(frozen=True, eq=False)
-class Convex:
-    """Metrics that are convex in the mixture: ``sign_j f_j(w) = constant_j + linear_j.w + on_j exp(a_j.w)``; 0 for unused ones."""
-
-    a: Matrix  # (J, K)
-    on: Vector  # (J,), 0 or 1
-    linear: Matrix  # (J, K)
-    constant: Vector  # (J,)
-
-    def combined(self, weight: Vector) -> Exponentials:
-        """``sum_j weight_j f_j`` for weights (J,) >= 0."""
-        rows = np.flatnonzero((weight > 0.0) & (self.on > 0.0))
-        return Exponentials(self.a[rows], np.log(weight[rows]), weight @ self.linear, float(weight @ self.constant))
 
 
 def has_slopes(law: Any) -> bool:

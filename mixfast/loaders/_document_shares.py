@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mixfast.errors import AlignmentError, BackendError, MixfastWarning, SamplerError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, BackendError, MixfastWarning, SamplerError
 from mixfast.loaders._peers import (
     GrainStream,
     MegatronStream,

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import AlignmentError, ExhaustedError, SamplerError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
 from mixfast.sampler import Positions
 from mixfast.sampler._schedule import LONGEST, MixtureSchedule, whole_number
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import AlignmentError, SamplerError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, SamplerError
 
 if TYPE_CHECKING:
     from mixfast.sampler import Positions

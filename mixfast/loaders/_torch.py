@@ -16,7 +16,8 @@ import numpy as np
 import torch.distributed
 import torch.utils.data
 
-from mixfast.errors import SamplerError, listing
+from mixfast._text.names import listing
+from mixfast.errors import SamplerError
 from mixfast.loaders._loader_state import batch_size_asked, states, steps_behind
 from mixfast.loaders._sources import Sources, Stream, sizes_of
 from mixfast.sampler._schedule import LONGEST, whole_number

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import AlignmentError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError
 
 if TYPE_CHECKING:
     from mixfast.mde import Features

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine import backend
-from mixfast.errors import AlignmentError, MixfastError, TableError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import AlignmentError, MixfastError, TableError
 from mixfast.mde import _rows as _mde_rows
 from mixfast.mde._advice import Redundancy, redundancy
 from mixfast.mde._residual import Residual, match

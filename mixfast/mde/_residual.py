@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import AlignmentError, MixfastError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, MixfastError
 from mixfast.mde._advice import PENALTIES, standard
 
 if TYPE_CHECKING:

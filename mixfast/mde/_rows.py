@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from mixfast import reference
 from mixfast._engine.backend import device
-from mixfast._engine.objectives.base import RowObjective, row_objective
-from mixfast.errors import TableError, listing
+from mixfast._engine.objectives.base import RowObjective
+from mixfast._engine.objectives.rows import row_objective
+from mixfast._text.names import listing
+from mixfast.errors import TableError
 from mixfast.tables import ExpertTable
 
 Vector = NDArray[np.float64]

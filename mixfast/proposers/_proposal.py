@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._engine.objectives.base import Columns, Matrix, Regularised, Vector
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.geometry.prices import Multipliers, prices
+from mixfast._engine.objectives.exponentials import Exponentials
+from mixfast._engine.objectives.kl import Regularised
 from mixfast._engine.optimise import dual, search
-from mixfast._engine.optimise.dual import Exponentials
-from mixfast._engine.optimise.newton import Step
-from mixfast.errors import AlignmentError, listing
+from mixfast._engine.optimise.trace import Step
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError
 from mixfast.laws._target import Target, has_slopes
 from mixfast.mixture import Mixture
-from mixfast.region import Region
-from mixfast.solver._multipliers import Multipliers
+from mixfast.region import Reach, Region, limits_over, reach
 from mixfast.solver._solution import ShadowPrice
 
 # A multiplier below this is rounding, and a share this close to a limit is at it.
@@ -218,7 +220,12 @@ class Proposal:
         """Multipliers of the region's limits; None where searched."""
         if self._gradient is None:
             return None
-        return dual.prices(self._region, self._usable, self._gradient)
+        usable = (
+            np.isin(np.arange(self._region.n_domains), self._usable)
+            if self._usable is not None
+            else np.ones(self._region.n_domains, bool)
+        )
+        return prices(self._gradient, limits_over(self._region), usable)
 
     @cached_property
     def shadow_prices(self) -> tuple[ShadowPrice, ...]:
@@ -314,22 +321,21 @@ class Proposal:
     def _solved_ranges(self, smooth: Exponentials, eps: float, wanted: list[str]) -> dict[str, tuple[float, float]]:
         """Both ends by a price on the share: the dearer it is, the further the share moves and the more the objective rises."""
         out = {}
-        region, usable = dual.confine(self._region, self.kl)
-        index = np.arange(region.n_domains) if usable is None else usable
+        part = reach(self._region, self.kl)
+        region = part.region
+        index = np.arange(region.n_domains) if part.usable is None else part.usable
         # Usable domains alone are priced, those without a share stay without.
-        reach = set(index.tolist())
+        usable = set(index.tolist())
         for name in wanted:
             k = region.domains.index(name)
             w = float(self.mixture.weights[k])
             ends = [w, w]
-            for side, sign in enumerate((1.0, -1.0)) if k in reach else ():
-                ends[side] = self._end(smooth, region, usable, k, sign, eps)
+            for side, sign in enumerate((1.0, -1.0)) if k in usable else ():
+                ends[side] = self._end(smooth, part, k, sign, eps)
             out[name] = (min(ends[0], w), max(ends[1], w))
         return out
 
-    def _end(
-        self, smooth: Exponentials, region: Region, usable: Columns | None, k: int, sign: float, eps: float
-    ) -> float:
+    def _end(self, smooth: Exponentials, part: Reach, k: int, sign: float, eps: float) -> float:
         """The share of domain k at which the objective has risen by all but eps, `sign` 1 for the lowest."""
         best = float(self.mixture.weights[k])
         start = self.mixture.weights
@@ -339,9 +345,8 @@ class Proposal:
             linear = smooth.linear.copy()
             linear[k] += sign * price
             priced = Exponentials(smooth.a, smooth.log_weight, linear, smooth.constant)
-            found = dual.solve_exact(priced, region, usable, kl=self.kl, start=start, tol=1e-3 * eps)
-            w = np.zeros(region.n_domains)
-            w[slice(None) if usable is None else usable] = found.w
+            found = dual.solve_exact(priced, part, kl=self.kl, start=start, tol=1e-3 * eps)
+            w = part.spread(found.w)
             rise = found.value - sign * price * float(w[k]) - self.value
             if rise <= eps:
                 start, low = w, price
@@ -371,7 +376,7 @@ class Proposal:
         if hessian is None:
             raise RuntimeError("a Hessian was asked for and not given")
         hessian[np.diag_indices_from(hessian)] += objective.separable(w, None)[1]
-        limits = dual.limits_of(region, usable, 0.0)
+        limits = limits_over(region).restrict(usable)
         out = dict.fromkeys(wanted, (0.0, 0.0))
         place = {names[k]: i for i, k in enumerate(index.tolist())}
         for name in wanted:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._engine.objectives.base import Matrix, Vector
-from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError, listing
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError
 from mixfast.laws._target import Objective, convex_form, resolve
 from mixfast.proposers._proposal import Gain, Proposal
 from mixfast.proposers._task import (

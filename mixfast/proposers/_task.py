@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from mixfast._engine.objectives.base import Matrix, Regularised, Vector
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.exponentials import Convex, Exponentials
+from mixfast._engine.objectives.kl import Regularised
 from mixfast._engine.optimise import dual, search
-from mixfast._engine.optimise.newton import Minimum
-from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError, listing
-from mixfast.laws._target import Convex, Target, has_slopes
+from mixfast._engine.optimise.trace import Minimum
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError
+from mixfast.laws._target import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.proposers._proposal import Proposal
-from mixfast.region import Region
+from mixfast.region import Region, reach
 
 # What a broken tolerance costs in a search, in units of the objective: more than any gain elsewhere.
 _BROKEN = 1e3
@@ -44,7 +48,8 @@ class Task:
         self.held = held
         self.law, self.region, self.target, self.kl, self.kappa = law, region, target, kl, kappa
         self.seed, self.tol, self.began = seed, tol, began
-        self.confined, self.usable = dual.confine(region, kl)
+        self.reach = reach(region, kl)
+        self.confined, self.usable = self.reach.region, self.reach.usable
         self.first: Vector | None = None
         # Largest value of each signed metric, (J,), infinite where it may be anything.
         self.most: Vector | None = None
@@ -65,8 +70,7 @@ class Task:
     def inner(self) -> Vector:
         """A start over the usable domains, none of them 0."""
         near = self.region.prior if self.first is None else self.first
-        w = dual.inner_point(self.confined, self.usable, near)
-        return np.ascontiguousarray(w if self.usable is None else w[self.usable])
+        return np.ascontiguousarray(self.reach.restrict(self.reach.inner_point(near)))
 
     def done(self, w: Vector, status: str, value: float, method: str, **more: Any) -> Proposal:
         weight: Vector = more.pop("weight", self.target.weight)
@@ -94,7 +98,7 @@ class Task:
 def exactly(task: Task, form: Convex) -> Proposal:
     """The certified optimum of convex metrics."""
     target, usable, kl = task.target, task.usable, task.kl
-    smooth: dual.Exponentials | None = None
+    smooth: Exponentials | None = None
     weight, limited = target.weight, np.zeros(target.weight.size)
     if not target.worst:
         smooth = form.combined(target.weight)
@@ -106,9 +110,7 @@ def exactly(task: Task, form: Convex) -> Proposal:
             value = inside.sums(found.w)[0]
             value += Regularised.term(kl, task.prior, found.w)[0] if kl > 0.0 else 0.0
     elif smooth is not None:
-        found = dual.solve_exact(
-            smooth, task.confined, usable, kl=kl, start=task.first, tol=task.tol, max_iter=_MAX_ITER
-        )
+        found = dual.solve_exact(smooth, task.reach, kl=kl, start=task.first, tol=task.tol, max_iter=_MAX_ITER)
         value = found.value
     status = "optimal"
     if not math.isfinite(found.gap) or not math.isfinite(value):
@@ -149,7 +151,7 @@ def _several(task: Task, form: Convex) -> tuple[Minimum, Vector, Vector]:
     from mixfast._exact_pieces import minimise_limited, minimise_worst
 
     target, usable = task.target, task.usable
-    limits = dual.limits_of(task.confined, usable, task.kl)
+    limits = task.reach.limits
     if usable is not None:
         form = Convex(form.a[:, usable], form.on, form.linear[:, usable], form.constant)
     options: dict[str, Any] = {"tol": task.tol, "max_iter": _MAX_ITER}
@@ -170,7 +172,7 @@ def _several(task: Task, form: Convex) -> tuple[Minimum, Vector, Vector]:
         shifted = Convex(form.a, form.on, form.linear, form.constant - np.where(limited, task.most, 0.0))
         used = np.flatnonzero(limited).tolist()
         least, weight = minimise_worst(
-            shifted, used, dual.limits_of(task.confined, usable, 0.0), 0.0, task.prior, task.inner(), **options
+            shifted, used, replace(limits, interior=False), 0.0, task.prior, task.inner(), **options
         )
         if least.value > max(10.0 * task.tol, 1e-8):
             names = [target.metrics[j] for j in np.argsort(-weight, kind="stable") if weight[j] > 1e-6]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text import yaml
-from mixfast.errors import AlignmentError, MixfastError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 

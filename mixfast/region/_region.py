@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine import backend
 from mixfast._engine.geometry import lp, projection
-from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
 
 __all__ = ["Bound", "Region"]

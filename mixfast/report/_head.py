@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.report import _axes as draw
 from mixfast.report import _html as html
 from mixfast.report._answer import ends_of

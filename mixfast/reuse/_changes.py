@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mixfast.errors import MixfastError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import MixfastError
 
 
 class ReuseError(MixfastError, ValueError):

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast.errors import AlignmentError, InfeasibleError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.region._bounds import Bound

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mixfast import _reuse_text
-from mixfast.errors import AlignmentError, MixfastError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, MixfastError
 from mixfast.mixture import Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 from mixfast.reuse._changes import ReuseError

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixfast.errors import AlignmentError, InfeasibleError, RegionError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws._target import Objective
 from mixfast.mixture import Mixture
 from mixfast.region import Region

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mixfast.errors import AlignmentError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, Partition, ReuseError, Update
 from mixfast.reuse._collapse import Collapse

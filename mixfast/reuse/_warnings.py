@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.mixture import Mixture
 from mixfast.reuse._collapse import Collapse
 from mixfast.reuse._coupling import Coupling

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import AlignmentError, SamplerError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, SamplerError
 from mixfast.sampler._schedule import LONGEST, MixtureSchedule
 
 Integers = NDArray[np.int64]

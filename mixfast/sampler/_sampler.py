@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import core
-from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError, listing
+from mixfast._text.names import listing
+from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._checks import POLICIES, domain_sizes, named_and_drawn, sample_limits
 from mixfast.sampler._cursor import MixtureCursor

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mixfast.errors import BackendError, ScoreError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import BackendError, ScoreError
 
 _INSTALL = "install it with: pip install 'mixfast[score]'"
 # Names that transformers gives a tokenizer which is its tokenizer.json and nothing else.

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixfast._engine import backend
-from mixfast.errors import ScoreError, listing
+from mixfast._text.names import listing
+from mixfast.errors import ScoreError
 
 # Logits computed at once on a CPU, in float32 numbers: 64 MB.
 _CHUNK = 1 << 24

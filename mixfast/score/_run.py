@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import MixfastWarning, ScoreError, listing
+from mixfast._text.names import listing
+from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score import _experts as loading
 from mixfast.score import _shards as parts
 from mixfast.score._ranks import Ranks, ranks

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import ScoreError, listing
+from mixfast._text.names import listing
+from mixfast.errors import ScoreError
 from mixfast.score._texts import Document
 from mixfast.tables._files import replacing
 

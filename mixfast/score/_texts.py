@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixfast.errors import MixfastWarning, ScoreError, listing
+from mixfast._text.names import listing
+from mixfast.errors import MixfastWarning, ScoreError
 
 _SUFFIXES = (".txt", ".jsonl", ".parquet")
 

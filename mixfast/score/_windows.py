@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import ScoreError, listing
+from mixfast._text.names import listing
+from mixfast.errors import ScoreError
 from mixfast.score._head import Head, head_of, hidden_states, verify
 from mixfast.score._texts import Document
 from mixfast.score._tokens import Integers, Tokens, bos_of, tokenize

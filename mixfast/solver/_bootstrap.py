@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import core
-from mixfast._engine.objectives.base import Matrix, Vector
-from mixfast.errors import MixfastWarning, listing
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import listing
+from mixfast.errors import MixfastWarning
 from mixfast.region import Region
 from mixfast.solver import _replicates
 from mixfast.solver._solution import Solution

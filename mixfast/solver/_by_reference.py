@@ -7,8 +7,10 @@ from time import perf_counter
 import numpy as np
 
 from mixfast import reference
-from mixfast._engine.objectives.base import Columns, RowObjective, Sums, Vector
-from mixfast._engine.optimise.newton import Minimum, minimise
+from mixfast._engine.backend.arrays import Columns, Vector
+from mixfast._engine.objectives.base import RowObjective, Sums
+from mixfast._engine.optimise.trace import Minimum
+from mixfast._engine.optimise.working_set import minimise
 from mixfast.errors import BackendError
 from mixfast.solver._problem import Problem
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device
-from mixfast._engine.objectives.base import Vector
-from mixfast._engine.optimise.newton import Minimum, minimise
+from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.optimise.trace import Minimum
+from mixfast._engine.optimise.working_set import minimise
 from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.solver._problem import Problem

@@ -13,19 +13,16 @@ from numpy.typing import NDArray
 
 from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device as _device
-from mixfast._engine.objectives.base import (
-    Columns,
-    Objective,
-    Regularised,
-    RowObjective,
-    SquaredError,
-    Vector,
-    row_objective,
-)
+from mixfast._engine.backend.arrays import Columns, Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.base import Objective, RowObjective
+from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.objectives.rows import row_objective
+from mixfast._engine.objectives.squared_error import SquaredError
 from mixfast._engine.objectives.wear import Wear, Worn
-from mixfast._engine.optimise.newton import Limits
-from mixfast.errors import AlignmentError, InfeasibleError, RegionError, TableError, listing
-from mixfast.region import Region
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, InfeasibleError, RegionError, TableError
+from mixfast.region import Region, limits_over
 from mixfast.tables import ExpertTable
 
 # exp of differences up to this (nats) cannot underflow in float32.
@@ -111,7 +108,7 @@ class Problem:
         return replace(self, region=Region(self.table.domains, prior=self.region.prior), start=None)
 
     @cached_property
-    def _where(self) -> Region:
+    def where(self) -> Region:
         """The region; the whole simplex where none was given."""
         return Region.simplex(self.table.domains) if self.region is None else self.region
 
@@ -134,14 +131,14 @@ class Problem:
     def _without(self, lost: NDArray[np.bool_]) -> Region:
         """The region with the domains of prior 0 at 0, where the KL term wants them."""
         names = [self.table.domains[k] for k in np.flatnonzero(lost)]
-        held = [self.table.domains[k] for k in np.flatnonzero(lost & (self._where.floor > 0.0))]
+        held = [self.table.domains[k] for k in np.flatnonzero(lost & (self.where.floor > 0.0))]
         if held:
             raise InfeasibleError(
                 f"with kl > 0 a domain of prior 0 cannot have a share, but {listing(held)} must have one: "
                 "give it a prior, or remove its floor"
             )
         try:
-            return self._where.replace(cap=np.where(lost, 0.0, self._where.cap))
+            return self.where.replace(cap=np.where(lost, 0.0, self.where.cap))
         except InfeasibleError as error:
             raise InfeasibleError(
                 f"with kl > 0 a domain of prior 0 cannot have a share, and without {listing(names)} the region is empty: {error}"
@@ -153,7 +150,7 @@ class Problem:
         if self.region is None:
             size = self.table.n_domains
             return Limits(np.zeros(size), np.ones(size), interior=self.kl > 0.0)
-        return replace(Limits.of(self.region).restrict(self.usable), interior=self.kl > 0.0)
+        return replace(limits_over(self.region).restrict(self.usable), interior=self.kl > 0.0)
 
     def spread(self, w: Vector) -> Vector:
         """Shares over all domains from those of the usable ones."""
@@ -282,10 +279,10 @@ class Problem:
         if limits.groups is None:
             return w
         # Of the region without the domains that may have no share, so that the sum is right over the others.
-        closed = self._where.cap
+        closed = self.where.cap
         if self.usable is not None:
-            closed = np.where(self.spread(np.ones(w.size)) > 0.0, closed, self._where.floor)
-        full = self._where.replace(cap=closed).project(self.spread(w))
+            closed = np.where(self.spread(np.ones(w.size)) > 0.0, closed, self.where.floor)
+        full = self.where.replace(cap=closed).project(self.spread(w))
         w = full if self.usable is None else full[self.usable]
         missing = np.flatnonzero((w <= 0.0) & (limits.high > 0.0))
         if missing.size:

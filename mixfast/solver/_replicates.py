@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import core, device
-from mixfast._engine.objectives.base import Columns, Matrix, Regularised, RowObjective, Vector
-from mixfast._engine.optimise import newton
-from mixfast._engine.optimise.newton import Limits
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.base import RowObjective
+from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.optimise import newton, working_set
 from mixfast.solver._problem import Problem
 
 Counts = NDArray[np.float32]
@@ -202,7 +204,7 @@ def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:
     weight = weight * (scale if given is None else given)
     own = problem.cross_entropy(weight, float(weight.mean()), usable=problem.usable, wide=problem.wide)
     start = 0.99 * w + 0.01 * problem.first
-    return newton.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
+    return working_set.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
 
 
 def _wanted(w: Vector, gradients: Matrix) -> Columns:

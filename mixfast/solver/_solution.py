@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.optimise.newton import Minimum, Step
+from mixfast._engine.geometry.prices import Multipliers
+from mixfast._engine.optimise.trace import Minimum, Step
 from mixfast.mixture import Mixture
-from mixfast.solver._multipliers import Multipliers, multipliers
+from mixfast.solver._multipliers import multipliers
 
 if TYPE_CHECKING:
     from mixfast.solver._problem import Problem

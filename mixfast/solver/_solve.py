@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine import backend as _backend
-from mixfast._engine.optimise.newton import Minimum, Step
+from mixfast._engine.optimise.trace import Minimum, Step
 from mixfast.errors import NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region

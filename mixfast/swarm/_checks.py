@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast.errors import MixfastError, domain_names, listing
+from mixfast._text.names import domain_names, listing
+from mixfast.errors import MixfastError
 
 Matrix = NDArray[np.float64]
 

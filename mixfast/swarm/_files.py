@@ -20,7 +20,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids
 
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]

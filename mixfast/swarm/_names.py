@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from mixfast.errors import AlignmentError, listing
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError
 
 _SEPARATORS = "_/.:-| "
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixfast.errors import listing
+from mixfast._text.names import listing
 from mixfast.swarm._folds import same_mixture
 
 if TYPE_CHECKING:

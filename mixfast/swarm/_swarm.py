@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast.errors import domain_names, listing
+from mixfast._text.names import domain_names, listing
 from mixfast.swarm import _checks, _files, _folds, _names
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Source

@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import device as _device
 from mixfast._engine.backend import gpu_kernels
-from mixfast._engine.objectives.base import (
-    Columns,
-    Matrix,
-    RowObjective,
-    Sums,
-    Vector,
-    needs_shift,
-    sample_rows,
-    works_wide,
-)
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift, sample_rows, works_wide
 from mixfast.tables import ExpertTable
 
 # As on the CPU, but four rows are added in float32 before float64; more where l - max is rounded before exp.

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.objectives.base import Columns, Matrix, RowObjective, Sums, Vector
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.objectives.base import RowObjective, Sums
 
 MEASURED = 15.4
 """Repeats after which a token is worth 1/e of a new one, as Muennighoff et al. measured it on web text."""

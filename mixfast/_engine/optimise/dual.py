@@ -12,18 +12,20 @@ Reference: Chen et al., "Olmix" (arXiv 2602.12237), which states the problem and
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.objectives.base import Columns, Matrix, Objective, Regularised, Sums, Vector
-from mixfast._engine.optimise.newton import Limits, Minimum, Step, minimise
-from mixfast.errors import InfeasibleError, listing
-from mixfast.region import Region
-from mixfast.solver._multipliers import Multipliers, _level, _under_bounds
+from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.base import Objective
+from mixfast._engine.objectives.exponentials import Exponentials
+from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.optimise.trace import Minimum, Step
+from mixfast._engine.optimise.working_set import minimise
+from mixfast.region import Reach
 
 # Steps of the dual Newton method, halvings of a step, and passes for the one number that makes shares sum to 1.
 _STEPS, _HALVINGS, _PASSES = 60, 30, 100
@@ -54,124 +56,29 @@ class _Dual(NamedTuple):
     value: float  # of the dual: no mixture has a smaller objective
 
 
-class Exponentials(Objective):
-    """``sum_j exp(log_weight_j + a_j.w) + linear.w + constant``, convex; J rows of K slopes.
-
-    Parameters
-    ----------
-    a : (J, K) float64
-    log_weight : (J,) float64
-    linear : (K,) float64
-    constant : float
-    """
-
-    def __init__(self, a: Matrix, log_weight: Vector, linear: Vector, constant: float) -> None:
-        self.a, self.log_weight, self.linear, self.constant = np.ascontiguousarray(a), log_weight, linear, constant
-        self.rows, self.columns = max(a.shape[0], 1), a.shape[1]
-
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
-        a, linear = (self.a, self.linear) if columns is None else (self.a[:, columns], self.linear[columns])
-        e = np.exp(self.log_weight + a @ w)
-        value = float(e.sum() + linear @ w) + self.constant
-        return value, e @ a + linear, (a.T * e) @ a if hessian else None
-
-    def losses(self, mixtures: Matrix) -> Vector:
-        with np.errstate(over="ignore"):  # a steep law is infinite where nobody would go
-            e = np.exp(mixtures @ self.a.T + self.log_weight)
-        return e.sum(axis=1) + mixtures @ self.linear + self.constant
-
-    def restrict(self, columns: Columns | None) -> Exponentials:
-        """The same over some of the domains, the others having no share."""
-        if columns is None:
-            return self
-        return Exponentials(self.a[:, columns], self.log_weight, self.linear[columns], self.constant)
-
-
-def confine(region: Region, kl: float) -> tuple[Region, Columns | None]:
-    """The region with the domains that the KL term forbids at 0, and the domains that may have a share (None: all)."""
-    reach = region.reachable
-    if kl > 0.0 and not region.prior.all():
-        lost = reach & (region.prior <= 0.0)
-        held = [region.domains[k] for k in np.flatnonzero(lost & (region.floor > 0.0))]
-        if held:
-            raise InfeasibleError(
-                f"with kl > 0 a domain of prior 0 cannot have a share, but {listing(held)} must have one: "
-                "give it a prior, or remove its floor"
-            )
-        if lost.any():
-            names = [region.domains[k] for k in np.flatnonzero(lost)]
-            try:
-                region = region.replace(cap=np.where(lost, 0.0, region.cap))
-            except InfeasibleError as error:
-                raise InfeasibleError(
-                    f"with kl > 0 a domain of prior 0 cannot have a share, and without {listing(names)} the region is empty: {error}"
-                ) from None
-            reach = region.reachable
-    return region, None if reach.all() else np.flatnonzero(reach).astype(np.int32)
-
-
-def limits_of(region: Region, usable: Columns | None, kl: float) -> Limits:
-    """The region over its usable domains, as the shared loop takes it."""
-    return replace(Limits.of(region).restrict(usable), interior=kl > 0.0)
-
-
-def inner_point(region: Region, usable: Columns | None, near: Vector) -> Vector:
-    """A mixture (K,) of the region close to `near`, in which every usable domain has a share."""
-    w = region.project(near)
-    reach = np.ones(w.size, dtype=bool)
-    if usable is not None:
-        reach[:] = False
-        reach[usable] = True
-    missing = np.flatnonzero(reach & (w <= 0.0))
-    if missing.size:
-        centre = region.project(np.where(reach, 1.0 / np.count_nonzero(reach), 0.0))
-        points = [centre]
-        for k in missing[centre[missing] <= 0.0]:
-            cost = np.zeros(w.size)
-            cost[k] = -1.0
-            points.append(region.linear_min(cost))
-        w = 0.9 * w + 0.1 * np.mean(points, axis=0)
-    return w
-
-
 def solve_exact(
-    objective: Exponentials,
-    region: Region,
-    usable: Columns | None,
-    *,
-    kl: float,
-    start: Vector | None,
-    tol: float,
-    max_iter: int = 200,
+    objective: Exponentials, reach: Reach, *, kl: float, start: Vector | None, tol: float, max_iter: int = 200
 ) -> Minimum:
     """Minimise to a Frank-Wolfe gap of `tol`, in the units of the metrics; the minimum is over the usable domains.
 
     `start` (K,) is a mixture of the region, None for the prior. Where the objective's value is above 1, so is the gap's unit.
     """
-    here = region.prior if start is None else start
+    here = reach.region.prior if start is None else start
     unit = max(1.0, abs(float(objective.losses(here[None, :])[0])))
     for _ in range(_UNITS):
-        found = _solve(objective, region, usable, kl, start, tol * unit, max_iter)
+        found = _solve(objective, reach, kl, start, tol * unit, max_iter)
         actual = max(1.0, abs(found.value))
         if found.gap <= tol * actual or found.gap > tol * unit:
             break
-        unit, start = actual, np.zeros(region.n_domains)
-        start[slice(None) if usable is None else usable] = found.w
+        unit, start = actual, reach.spread(found.w)
     return found
 
 
 def _solve(
-    objective: Exponentials,
-    region: Region,
-    usable: Columns | None,
-    kl: float,
-    start: Vector | None,
-    tol: float,
-    max_iter: int,
+    objective: Exponentials, reach: Reach, kl: float, start: Vector | None, tol: float, max_iter: int
 ) -> Minimum:
-    inside = objective.restrict(usable)
-    chosen = slice(None) if usable is None else usable
-    prior, low, high = region.prior[chosen], region.floor[chosen], region.cap[chosen]
+    region, inside = reach.region, objective.restrict(reach.usable)
+    prior, low, high = reach.prior, reach.limits.low, reach.limits.high
     metrics, domains = inside.a.shape
     dual = kl > 0.0 and not region.bounds and metrics <= max(_MANY_METRICS, domains)
     best: Minimum | None = None
@@ -180,14 +87,14 @@ def _solve(
         near = start
         if near is None:
             near = region.prior if ((prior <= high) & (prior >= low)).all() else region.project(region.prior)
-        best = _dual(inside, kl, prior, low, high, near[chosen], tol)
+        best = _dual(inside, kl, prior, low, high, reach.restrict(near), tol)
         if best.gap <= tol:
             return best
-    near = inner_point(region, usable, region.prior if start is None else start)[chosen]
+    near = reach.restrict(reach.inner_point(region.prior if start is None else start))
     if best is not None:
         near = 0.99 * best.w + 0.01 * near
     loss: Objective = Regularised(inside, kl, prior) if kl > 0.0 else inside
-    found = minimise(loss, limits_of(region, usable, kl), np.ascontiguousarray(near), tol=tol, max_iter=max_iter)
+    found = minimise(loss, reach.limits, np.ascontiguousarray(near), tol=tol, max_iter=max_iter)
     if found.gap > tol and dual and best is None:
         best = _dual(inside, kl, prior, low, high, found.w, tol)
     return found if best is None or found.gap <= best.gap else best
@@ -327,26 +234,3 @@ def _certify(
     log = np.where(w > 0.0, np.log(np.maximum(w, _TINY)), log) - log_prior
     gradient = gradient + kl * (log + 1.0)
     return value + kl * float(w @ log), gradient, limits.gap(gradient, w)
-
-
-def prices(region: Region, usable: Columns | None, gradient: Vector) -> Multipliers:
-    """Multipliers of the region's limits at an optimum with this gradient (K,), -inf or nan where there is none."""
-    low, high = region.floor, region.cap
-    known = np.isfinite(gradient)
-    cost = np.where(known, gradient, 0.0)
-    high = np.where(known, high, low)
-    if region.bounds:
-        may: NDArray[np.bool_] = np.ones(low.size, dtype=bool)
-        if usable is not None:
-            may[:] = False
-            may[usable] = True
-        over, price = _under_bounds(cost, low, high, region, known & (high > low) & ~may)
-    else:
-        price = np.zeros(0)
-        over = _level(cost, low, high) - cost
-    over = np.where(known, over, 0.0)
-    lower, upper = np.maximum(price, 0.0), np.maximum(-price, 0.0)
-    if price.size:
-        lower[np.isneginf(region.bound_lower)] = 0.0
-        upper[np.isposinf(region.bound_upper)] = 0.0
-    return Multipliers(np.maximum(over, 0.0), np.maximum(-over, 0.0), lower, upper)

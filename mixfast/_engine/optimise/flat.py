@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixfast._engine.objectives.base import Columns, Matrix, Vector
-from mixfast._engine.optimise.newton import Limits
-from mixfast.errors import AlignmentError, listing
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError
 
 if TYPE_CHECKING:
     from mixfast.solver._solution import Solution

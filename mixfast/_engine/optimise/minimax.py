@@ -11,8 +11,12 @@ from time import perf_counter
 
 import numpy as np
 
-from mixfast._engine.objectives.base import Objective, Regularised, Vector
-from mixfast._engine.optimise.newton import _ROUGH, _SAMPLE_ROWS, Minimum, Step
+from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.objectives.base import Objective
+from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.optimise.newton import _ROUGH
+from mixfast._engine.optimise.trace import Minimum, Step
+from mixfast._engine.optimise.working_set import _SAMPLE_ROWS
 from mixfast.solver._problem import Problem
 
 

@@ -16,36 +16,26 @@ Nocedal and Wright, "Numerical Optimization", procedure 18.2 for damped BFGS.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixfast._engine.backend import core
-from mixfast._engine.objectives.base import Columns, Matrix, Objective, Vector
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.base import Objective
+from mixfast._engine.optimise.trace import Minimum, Step
 
 if TYPE_CHECKING:
-    from mixfast.region import Region
+    pass
 
-# A share this close to its bound is at it.
-_ROUNDING = 4e-16
-# A share that must not be 0 need not be less.
-_LEAST = 1e-100
 # A slope of this share of the value is none.
 _LEVEL = 1e-15
 # A value that is larger by this share of itself is larger, at any precision of the probabilities.
 _RISE, _COARSE_RISE = 1e-8, 1e-6
 # Gaps below this share of the rows' total weight may be rounding noise of float32 probabilities.
 _NOISE = 1e-6
-# Rows of the sample on which the search begins, and the elements it may have whatever the table.
-_SAMPLE_ROWS, _SAMPLE_ELEMENTS = 8192, 4 << 20
-
-
-def _sample_rows(rows: int, domains: int) -> int:
-    """Rows of the sample: few enough to stay in cache, and at most 1/20 of a table of thousands of domains."""
-    return min(_SAMPLE_ROWS, max(rows // 20, _SAMPLE_ELEMENTS // domains))
 
 
 class _Detail(NamedTuple):
@@ -86,136 +76,6 @@ _RESCUES = 2
 _ALL_DOMAINS = 96
 # Up to this many domains a Hessian over all of them is affordable where it must be.
 _DENSE_DOMAINS = 1000
-# Rounds without progress, close to the optimum, after which the working set is given up on.
-_VAIN_ROUNDS = 3
-# Domains added to the working set in one round.
-_NEW_DOMAINS = 64
-
-
-class Step(NamedTuple):
-    """One line of a trace."""
-
-    rows: int  # rows looked at
-    domains: int
-    value: float
-    gap: float
-    seconds: float
-
-
-class GroupLimits(NamedTuple):
-    """``low <= rows @ w <= high``, (B, K) and (B,)."""
-
-    rows: Matrix
-    low: Vector
-    high: Vector
-
-
-@dataclass
-class Limits:
-    """A region over some of its domains: bounds, and limits on groups of domains where there are any.
-
-    `interior`: shares must not reach 0 on the way, because the objective's slope is infinite there (KL).
-    """
-
-    low: Vector
-    high: Vector
-    groups: GroupLimits | None = None
-    interior: bool = False
-    total: float = 1.0
-    active: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
-
-    @classmethod
-    def of(cls, region: Region) -> Limits:
-        if not region.bounds:
-            return cls(region.floor, region.cap)
-        return cls(region.floor, region.cap, GroupLimits(region.bound_rows, region.bound_lower, region.bound_upper))
-
-    def restrict(self, columns: Columns | None) -> Limits:
-        if columns is None:
-            return self
-        groups = self.groups and self.groups._replace(rows=np.ascontiguousarray(self.groups.rows[:, columns]))
-        return Limits(self.low[columns], self.high[columns], groups, self.interior)
-
-    def above(self, floor: Vector) -> Limits:
-        """The same limits with floors raised to `floor`."""
-        return Limits(np.maximum(self.low, floor), self.high, self.groups, self.interior)
-
-    def linear_min(self, gradient: Vector) -> Vector:
-        """A vertex that minimises <gradient, s>."""
-        if self.groups is None:
-            return core.linear_min(gradient, self.low, self.high)
-        from mixfast._engine.geometry import lp
-
-        return lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
-
-    def gap(self, gradient: Vector, w: Vector) -> float:
-        """Frank-Wolfe gap over the limits, moved to where w is beyond them by rounding: that may be worth a lot of the rest."""
-        return max(float(gradient @ (w - self.around(w).linear_min(gradient))), 0.0)
-
-    def around(self, w: Vector) -> Limits:
-        """The least enlargement that holds w, where there are limits on groups: single ones are kept to the last bit."""
-        if self.groups is None:
-            return self
-        inside = self.groups.rows @ w
-        groups = GroupLimits(
-            self.groups.rows, np.minimum(self.groups.low, inside), np.maximum(self.groups.high, inside)
-        )
-        return Limits(np.minimum(self.low, w), np.maximum(self.high, w), groups, total=math.fsum(w))
-
-    def newton(self, hessian: Matrix, gradient: Vector, w: Vector) -> Vector:
-        """The step d that minimises g.d + d'Hd/2 within the limits."""
-        low = self.lowest(w)
-        if self.groups is None:
-            if self.active.size != w.size:
-                self.active = np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
-            step, _, _ = core.qp(hessian, gradient, w, low, self.high, self.active)
-            return step
-        from mixfast._engine.geometry import qp
-
-        return qp.newton(hessian, gradient, w, low, self.high, *self.groups)
-
-    def lowest(self, w: Vector) -> Vector:
-        """Lower bounds of a step from w: the region's, or a hundredth of w where shares must not reach 0."""
-        return np.maximum(self.low, np.maximum(0.01 * w, _LEAST)) if self.interior else self.low
-
-    def clip(self, w: Vector) -> Vector:
-        """w with the shares that rounding left outside a bound, or next to it, put on it."""
-        if self.interior:
-            return np.minimum(np.maximum(w, self.low), self.high)
-        w = np.where(w - self.low <= _ROUNDING, self.low, w)
-        return np.where(self.high - w <= _ROUNDING, self.high, w)
-
-
-@dataclass
-class Minimum:
-    """Where a minimisation stands."""
-
-    w: Vector
-    value: float
-    gradient: Vector
-    gap: float
-    trace: list[Step]
-    hessian: Matrix | None = None
-    steps: int = 0
-
-
-# What is beyond floating point on the way is seen and avoided, not warned of.
-@np.errstate(invalid="ignore", over="ignore")
-def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
-    """Minimise over the limits to a Frank-Wolfe gap of `tol`, starting from a sample of the rows where there are many."""
-    began = perf_counter()
-    trace: list[Step] = []
-    count = _sample_rows(objective.rows, w.size)
-    sample = objective.sample(count) if objective.rows >= 4 * count else objective
-    # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.
-    apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
-    if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS and not limits.interior and not apart:
-        w = _sparse_start(sample, limits, w)
-    w = _em(sample, limits, w)
-    if sample is not objective:
-        # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
-        w = _working_set(sample, limits, w, max(1e-1 / count * sample.total, tol), 30, trace, began).w
-    return _working_set(objective, limits, w, tol, max_iter, trace, began)
 
 
 def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None = None) -> Vector:
@@ -236,93 +96,6 @@ def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None
         # The projection may take the whole of a small share, which rows (or the KL term) cannot do without.
         w = moved + 0.01 * (w - moved)
     return w
-
-
-def _working_set(
-    objective: Objective,
-    limits: Limits,
-    w: Vector,
-    tol: float,
-    max_iter: int,
-    trace: list[Step],
-    began: float,
-) -> Minimum:
-    """Minimise over a growing set of domains until a sweep of all of them certifies the gap."""
-    if objective.columns <= _ALL_DOMAINS:
-        return _newton(objective, limits, None, w, None, tol, max_iter, trace, began)
-    steps = 0
-    previous, target, noise, vain = math.inf, math.inf, 0.0, 0
-    inside, columns = limits, None
-    while True:
-        value, gradient, _ = objective.sums(w)
-        gap = limits.gap(gradient, w)
-        # A gap of its own on domains that were just solved closer than that is float32's rounding.
-        solved = gap if columns is None else inside.gap(gradient[columns], w[columns])
-        if gap > tol and solved > 2.0 * target and objective.precise() is not objective:
-            objective, noise, previous, target = objective.precise(), 0.0, math.inf, math.inf
-            continue
-        trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
-        if gap <= tol and noise:
-            objective, noise = objective.precise(), 0.0
-            continue
-        # A round may raise the gap, by domains that come in; several without a lower one are the end of what rounding allows.
-        vain = vain + 1 if gap >= 0.9 * previous and gap < _NOISE * objective.total else 0
-        if gap <= tol or steps >= max_iter or vain == _VAIN_ROUNDS:
-            return Minimum(w, value, gradient, gap, trace, None, steps)
-        previous = min(gap, previous)
-        columns = _choose(limits, gradient, w)
-        inside = limits.restrict(columns)
-        here: tuple[float, Vector] | None = (value, gradient) if columns is None else (value, gradient[columns])
-        if gap > _ROUGH * objective.total and columns is not None:
-            # Domains that come in with a share of 0 would have to grow by doubling: give them a little, and let it settle.
-            seeded = 0.9 * w[columns] + 0.1 * np.mean([inside.linear_min(g) for g in _pulls(gradient[columns])], axis=0)
-            w = w.copy()
-            w[columns] = _em(objective, inside, seeded, columns)
-            here = None
-        # Solve the working set ahead of what the other domains add to the gap, not further; at the end leave them some room.
-        target = max(0.02 * gap, 0.5 * tol)
-        inner = _newton(objective, limits, columns, w, here, target, max_iter - steps, trace, began)
-        steps += max(inner.steps, 1)
-        if inner.hessian is not None and _noise(objective, inner.hessian, inner.w) > 0.5 * tol:
-            noise = 1.0
-        if columns is None:
-            w = inner.w
-        else:
-            w = np.zeros(w.size)
-            w[columns] = inner.w
-
-
-def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
-    """A point of the region with few shares: the mean of vertices that prefer the domains which pay most at w."""
-    vertices = [limits.linear_min(cost) for cost in _pulls(sample.sums(w)[1])]
-    return np.mean(vertices, axis=0)
-
-
-def _pulls(gradient: Vector) -> list[Vector]:
-    """Costs whose vertices prefer, each in its turn, the domains that pay most."""
-    best = np.argsort(gradient)[:_NEW_DOMAINS]
-    out = []
-    for first in range(best.size):
-        cost = np.zeros(gradient.size)
-        cost[np.roll(best, -first)] = np.arange(-best.size, 0)
-        out.append(cost)
-    return out
-
-
-def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
-    """Domains that have a share, and those that most want one."""
-    has = w > 0.0
-    # At a solution the gradient is level over the domains between their bounds; those below it want a larger share.
-    level = float(gradient[has & (w < limits.high)].max(initial=-math.inf))
-    room = np.flatnonzero(~has & (limits.high > 0.0))
-    wanting = room[gradient[room] < level] if np.isfinite(level) else room
-    if wanting.size > _NEW_DOMAINS:
-        wanting = wanting[np.argpartition(gradient[wanting], _NEW_DOMAINS)[:_NEW_DOMAINS]]
-    chosen = has.copy()
-    chosen[wanting] = True
-    if limits.groups is not None and not chosen.all():
-        chosen |= limits.linear_min(gradient) > 0.0
-    return None if chosen.all() else np.flatnonzero(chosen).astype(np.int32)
 
 
 def _newton(

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend import core
-from mixfast._engine.objectives.base import Columns, Matrix, Vector
-from mixfast._engine.optimise.newton import Step
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.optimise.trace import Step
 from mixfast.errors import InfeasibleError
 from mixfast.region import Region
 

@@ -1,0 +1,58 @@
+"""Sums of exponentials of the shares: what log-linear laws become."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.objectives.base import Objective, Sums
+
+
+class Exponentials(Objective):
+    """``sum_j exp(log_weight_j + a_j.w) + linear.w + constant``, convex; J rows of K slopes.
+
+    Parameters
+    ----------
+    a : (J, K) float64
+    log_weight : (J,) float64
+    linear : (K,) float64
+    constant : float
+    """
+
+    def __init__(self, a: Matrix, log_weight: Vector, linear: Vector, constant: float) -> None:
+        self.a, self.log_weight, self.linear, self.constant = np.ascontiguousarray(a), log_weight, linear, constant
+        self.rows, self.columns = max(a.shape[0], 1), a.shape[1]
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
+        a, linear = (self.a, self.linear) if columns is None else (self.a[:, columns], self.linear[columns])
+        e = np.exp(self.log_weight + a @ w)
+        value = float(e.sum() + linear @ w) + self.constant
+        return value, e @ a + linear, (a.T * e) @ a if hessian else None
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        with np.errstate(over="ignore"):  # a steep law is infinite where nobody would go
+            e = np.exp(mixtures @ self.a.T + self.log_weight)
+        return e.sum(axis=1) + mixtures @ self.linear + self.constant
+
+    def restrict(self, columns: Columns | None) -> Exponentials:
+        """The same over some of the domains, the others having no share."""
+        if columns is None:
+            return self
+        return Exponentials(self.a[:, columns], self.log_weight, self.linear[columns], self.constant)
+
+
+@dataclass(frozen=True, eq=False)
+class Convex:
+    """Metrics that are convex in the mixture: ``sign_j f_j(w) = constant_j + linear_j.w + on_j exp(a_j.w)``; 0 for unused ones."""
+
+    a: Matrix  # (J, K)
+    on: Vector  # (J,), 0 or 1
+    linear: Matrix  # (J, K)
+    constant: Vector  # (J,)
+
+    def combined(self, weight: Vector) -> Exponentials:
+        """``sum_j weight_j f_j`` for weights (J,) >= 0."""
+        rows = np.flatnonzero((weight > 0.0) & (self.on > 0.0))
+        return Exponentials(self.a[rows], np.log(weight[rows]), weight @ self.linear, float(weight @ self.constant))

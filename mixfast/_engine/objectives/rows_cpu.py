@@ -1,0 +1,161 @@
+"""Cross-entropy of the experts' mixture over rows in CPU memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend import core
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.objectives.base import (
+    _FLOAT_ERROR,
+    _SHIFTED_ERROR,
+    RowObjective,
+    Sums,
+    needs_shift,
+    sample_rows,
+    works_wide,
+)
+from mixfast.tables import ExpertTable
+
+# A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
+_PACKED_BYTES = 32 << 20
+
+
+class CrossEntropy(RowObjective):
+    """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over all columns of a table.
+
+    Parameters
+    ----------
+    table : ExpertTable of kind "ce"
+    weight : (n,) float64 or None
+        c_i; None when all equal `scale`.
+    scale : float
+        The common c_i, or a typical one.
+    usable : (C,) int32 or None
+        The domains that may have a share (None: all); the objective is over them alone, and so is the row maximum, so that a row
+        whose winner is excluded keeps its digits.
+    threads : int
+    wide : bool or None
+        Probabilities in float64 (True) or float32 (False); None: float32 for large tables of float16 and float32. A probability
+        that float32 drops next to its row's largest, e^-87, changes nothing: at an optimum p_i.w >= c_i / sum(c) times it.
+    """
+
+    def __init__(
+        self,
+        table: ExpertTable,
+        weight: Vector | None,
+        scale: float,
+        *,
+        threads: int,
+        usable: Columns | None = None,
+        wide: bool | None = None,
+        window: slice | None = None,
+    ) -> None:
+        values = table.loglik if window is None else table.loglik[window]
+        self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
+        self._usable = usable
+        self.threads = threads
+        low, high, _ = table.extremes
+        if wide is None:
+            wide = works_wide(self.rows, self.columns, values.dtype)
+        self.shift = needs_shift(table.extremes, self.columns, usable, wide)
+        self.wide = wide
+        self.weight, self.scale = weight, scale
+        self.total = scale * self.rows if weight is None else float(weight.sum())
+        self.bounded = low > (-700.0 if wide else -87.0)
+        self._source = core.Rows(values, weight, scale, self.shift, wide, usable, self.bounded)
+        self._sampled: NDArray[np.int64] | None = None
+        fits = self.rows * self.columns * (8 if wide else 4) <= _PACKED_BYTES
+        self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
+        self._part: tuple[bytes, core.Rows] | None = None
+        # Row probabilities that may be multiplied before one logarithm without leaving the type's range.
+        extent = max(-low, high)
+        self._products = 1 if self.shift else 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
+
+    def sample(self, count: int) -> CrossEntropy:
+        """The objective on `count` rows: one of each stretch of n / count rows, at a fixed pseudo-random place."""
+        index, stretch = sample_rows(self.rows, count)
+        out = object.__new__(CrossEntropy)
+        out.rows, out.columns, out.threads = count, self.columns, self.threads
+        out.shift, out.wide, out.bounded, out._products = self.shift, self.wide, self.bounded, self._products
+        out.weight = None if self.weight is None else np.ascontiguousarray(self.weight[index]) * stretch
+        out.scale = self.scale * stretch
+        out.total = self.total
+        out._source, out._usable, out._sampled, out._part = self._source, self._usable, index, None
+        out._packed = self._source.pack(index, out.weight, out.scale, self.wide, self.threads)
+        return out
+
+    def precise(self) -> CrossEntropy:
+        """The same rows with float64 probabilities, computed anew in each sweep: about three times slower than float32."""
+        if self.wide or self._sampled is not None:
+            return self
+        out = object.__new__(CrossEntropy)
+        out.__dict__.update(self.__dict__, wide=True, _packed=None, _part=None)
+        out._source = core.Rows(
+            self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded
+        )
+        return out
+
+    def packs(self, count: int) -> bool:
+        """Whether a view of `count` columns is a packed copy: it is where that takes little beside the table."""
+        table = self._source.loglik
+        size = self.rows * count * (8 if self.wide else 4)
+        return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 4)
+
+    def rounding(self, curvature: float) -> float:
+        # Each row's p / s is off by about 1e-7 of itself, independently: sum c^2 v^2 is about scale * (sum c v^2).
+        return (
+            0.0 if self.wide else (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
+        )
+
+    def _view(self, columns: Columns | None) -> core.Rows:
+        """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
+        if columns is None or columns.size == self.columns:
+            return self._packed or self._source
+        key = columns.tobytes()
+        if self._part is None or self._part[0] != key:
+            part = self._source.with_columns(columns if self._usable is None else self._usable[columns])
+            if self.packs(columns.size):
+                self._part = None  # the old copy goes before the new one comes
+                part = part.pack(self._sampled, self.weight, self.scale, self.wide, self.threads)
+            self._part = (key, part)
+        return self._part[1]
+
+    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
+        return self._view(columns).sums(w, True, hessian, self.threads, coarse)
+
+    def losses(self, mixtures: Matrix) -> Vector:
+        mixtures = np.ascontiguousarray(mixtures)
+        out = (self._packed or self._source).mixture_nll(mixtures, self._products, self.threads)
+        lost = np.flatnonzero(~np.isfinite(out))
+        if (
+            lost.size
+        ):  # a row on which every expert of the mixture is e^-87 (e^-708) below the best: once more by log-sum-exp
+            out[lost] = self._exact_losses(mixtures[lost])
+        return out
+
+    def _exact_losses(self, mixtures: Matrix) -> Vector:
+        from mixfast import reference
+
+        values = self._source.loglik if self._sampled is None else self._source.loglik[self._sampled]
+        weight = np.full(self.rows, self.scale) if self.weight is None else self.weight
+        out = np.zeros(mixtures.shape[0])
+        step = max(1, (1 << 20) // self.columns)
+        for start in range(0, self.rows, step):
+            block = values[start : start + step].astype(np.float64)
+            block = block if self._usable is None else block[:, self._usable]
+            for m, mixture in enumerate(mixtures):
+                out[m] += reference.ensemble_loss(block, weight[start : start + step], mixture)
+        return out
+
+    def gradients(
+        self,
+        mixtures: Matrix,
+        bins: NDArray[np.int32],
+        multiplicity: NDArray[np.float32],
+        columns: Columns | None = None,
+    ) -> Matrix:
+        return self._view(columns).gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)

@@ -1,0 +1,101 @@
+"""The part of a region that a solver works on: the domains that may have a share, and a point at which all of them do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Columns, Vector
+from mixfast._engine.geometry.limits import GroupLimits, Limits
+from mixfast._text.names import listing
+from mixfast.errors import InfeasibleError
+from mixfast.region._region import Region
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """A region over the C of its K domains that may have a share.
+
+    Attributes
+    ----------
+    region : Region
+        As given, with the domains at 0 that the KL term forbids.
+    usable : (C,) int32 or None
+        Positions of the domains that may have a share; None for all.
+    limits : Limits
+        Of the usable domains.
+    """
+
+    region: Region
+    usable: Columns | None
+    limits: Limits
+
+    @property
+    def prior(self) -> Vector:
+        """Prior shares (C,) of the usable domains."""
+        return self.restrict(self.region.prior)
+
+    def restrict(self, shares: Vector) -> Vector:
+        """Entries (C,) of the usable domains out of those of all (K,)."""
+        return shares if self.usable is None else shares[self.usable]
+
+    def spread(self, shares: Vector) -> Vector:
+        """Shares over all domains (K,) from those of the usable ones (C,)."""
+        if self.usable is None:
+            return shares
+        out = np.zeros(self.region.n_domains)
+        out[self.usable] = shares
+        return out
+
+    def inner_point(self, near: Vector) -> Vector:
+        """Return a mixture (K,) of the region close to `near` (K,), in which every usable domain has a share."""
+        region = self.region
+        w = region.project(near)
+        may = self.spread(np.ones(self.limits.low.size)) > 0.0
+        missing = np.flatnonzero(may & (w <= 0.0))
+        if missing.size:
+            centre = region.project(np.where(may, 1.0 / np.count_nonzero(may), 0.0))
+            points = [centre]
+            for k in missing[centre[missing] <= 0.0]:
+                cost = np.zeros(w.size)
+                cost[k] = -1.0
+                points.append(region.linear_min(cost))
+            w = 0.9 * w + 0.1 * np.mean(points, axis=0)
+        return w
+
+
+def limits_over(region: Region) -> Limits:
+    """The limits of all domains of a region, as the loops take them."""
+    groups = GroupLimits(region.bound_rows, region.bound_lower, region.bound_upper) if region.bounds else None
+    return Limits(region.floor, region.cap, groups)
+
+
+def reach(region: Region, kl: float) -> Reach:
+    """Find the domains that may have a share: those with room under their cap and, where ``kl > 0``, a prior above 0.
+
+    Raises
+    ------
+    InfeasibleError
+        A domain of prior 0 that must have a share under a KL term, or a region that is empty without such domains.
+    """
+    may = region.reachable
+    if kl > 0.0 and not region.prior.all():
+        lost = may & (region.prior <= 0.0)
+        held = [region.domains[k] for k in np.flatnonzero(lost & (region.floor > 0.0))]
+        if held:
+            raise InfeasibleError(
+                f"with kl > 0 a domain of prior 0 cannot have a share, but {listing(held)} must have one: "
+                "give it a prior, or remove its floor"
+            )
+        if lost.any():
+            names = [region.domains[k] for k in np.flatnonzero(lost)]
+            try:
+                region = region.replace(cap=np.where(lost, 0.0, region.cap))
+            except InfeasibleError as error:
+                raise InfeasibleError(
+                    f"with kl > 0 a domain of prior 0 cannot have a share, and without {listing(names)} the region is empty: {error}"
+                ) from None
+            may = region.reachable
+    usable = None if may.all() else np.flatnonzero(may).astype(np.int32)
+    return Reach(region, usable, replace(limits_over(region).restrict(usable), interior=kl > 0.0))
