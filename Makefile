@@ -1,7 +1,7 @@
 # Every target works on a bare clone: it makes .venv, installs what it needs and builds the core, once.
 #
 #   make demo       the whole way on the embedded sample
-#   make test       the test suite; ARGS="tests/test_region.py -x" picks, KERNELS=0 leaves out torch and triton
+#   make test       the test suite; ARGS="tests/region -x" picks, KERNELS=0 leaves out torch and triton
 #   make lint       ruff, mypy, cython-lint, clang-format; `make format` repairs what can be repaired
 #   make bench      the table of measured speed; ARGS goes to the runner
 #   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -78,10 +78,10 @@ bench: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
 # itself never frees everything, so leaks are not looked for. The tests run beside the sources, not among them: there,
 # `import mixfast` would find the ordinary build.
 SANITIZED := $(CURDIR)/build/sanitize/site
-# Laws are Python and Numba, scoring and the laboratory are torch, reports are figures: nothing of the core to look at. Loaders
-# fork workers while torch has threads, and a worker may find the sanitizer's allocator locked for good; other tests have its streams.
-WITHOUT_CORE := test_linear.py test_log_linear.py test_power.py test_gaussian.py test_boosted.py test_candidates.py test_fit.py \
-	test_cli_swarm.py test_cli_design.py test_cli_reuse.py test_case_study.py test_swarm.py test_olmix_config.py test_score.py test_lab.py test_report.py test_sampler_torch.py
+# The tests that reach the core. Laws are Python and Numba, scoring and the laboratory are torch, reports are figures: nothing of the
+# core to see. Loaders fork workers while torch has threads, and a worker may find the sanitizer's allocator locked for good.
+WITH_CORE := engine solver region tables mde proposers reuse sampler exporters laws/test_rounded_runs.py designs/test_designs.py \
+	designs/test_next_runs.py loaders/test_peers.py cli/test_solve.py cli/test_export.py test_mixture.py test_readme.py
 
 sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	rm -rf build/sanitize
@@ -89,8 +89,7 @@ sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	cd tests && LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED) MIXFAST_EXPECT=$(SANITIZED) \
 		$(CURDIR)/$(BIN)/python -m pytest -m 'not slow' --hypothesis-profile=few -p no:cacheprovider \
-		--ignore=test_packaging.py --ignore=test_architecture.py --ignore=test_kernels.py --ignore=test_token_logprob.py --ignore=test_reference.py \
-		$(patsubst %,--ignore=%,$(WITHOUT_CORE)) $(ARGS)
+		$(WITH_CORE) $(ARGS)
 
 # After an ordinary install, tests that run here would import ./mixfast, which has no core of its own then. So the
 # packaging tests install the wheel into a folder of its own and use it from another.

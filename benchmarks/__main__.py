@@ -25,12 +25,12 @@ NAMES = ("solve", "nll", "many", "small", "bootstrap", "memory")
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "MIXFAST_NUM_THREADS")
 # What must pass before a speed is printed: a fast wrong answer is no answer.
 TESTS = {
-    "solve": ("tests/test_reference.py", "tests/test_solver.py"),
-    "nll": ("tests/test_reference.py", "tests/test_core.py"),
-    "many": ("tests/test_solver.py",),
-    "small": ("tests/test_solver.py",),
-    "bootstrap": ("tests/test_bootstrap.py",),
-    "memory": ("tests/test_solver.py",),
+    "solve": ("tests/reference", "tests/solver/test_solver.py"),
+    "nll": ("tests/reference", "tests/engine"),
+    "many": ("tests/solver/test_solver.py",),
+    "small": ("tests/solver/test_solver.py",),
+    "bootstrap": ("tests/solver/test_bootstrap.py",),
+    "memory": ("tests/solver/test_solver.py",),
 }
 
 

@@ -20,7 +20,7 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import RowObjective
 from mixfast._engine.objectives.kl import Regularised
-from mixfast._engine.optimise import newton, working_set
+from mixfast._engine.optimise import working_set
 from mixfast.solver._problem import Problem
 
 Counts = NDArray[np.float32]

@@ -27,7 +27,7 @@ pytest.importorskip("transformers", reason="scoring needs transformers: pip inst
 # From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
 transformers = _experts.load_transformers()
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = ["llama", "gpt_neox", "gemma2", "qwen2", "olmo2", "cohere", "granite"]
 WINDOW = 24
 

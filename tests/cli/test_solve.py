@@ -19,7 +19,7 @@ from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options
 from mixfast.cli import _solve_report as text
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 NAMES = ["web", "code_c", "code_py", "books"]
 CENTRES = np.array([[0.0, -2, -2, -1], [-2, 0, -1, -2], [-1, -2, -2, 0]])

@@ -5,8 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from test_sampler import counted, mixture_of
-from test_sampler_schedule import SIZES, A, B, C
+from streams import SIZES, A, B, C, counted, mixture_of
 
 from mixfast import Mixture
 from mixfast.errors import AlignmentError, ExhaustedError, MixfastError, SamplerError

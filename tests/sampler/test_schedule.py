@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sampler import assert_one_stream, counted, mixture_of
+from streams import SIZES, A, B, C, assert_one_stream, counted, mixture_of
 
 from mixfast import Mixture
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.sampler import MixtureSampler, MixtureSchedule
-
-A, B, C = mixture_of([5, 3, 1]), mixture_of([1, 3, 5]), mixture_of([2, 1, 7])
-SIZES = [100, 60, 40]
 
 
 def exact_counts(schedule, length):
