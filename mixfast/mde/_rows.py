@@ -200,7 +200,7 @@ def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) 
     table, out = level.table, []
     for g, chosen in enumerate(picked):
         start, stop = (int(end) for end in table.group_offsets[g : g + 2])
-        weight = None if table.uniform_weight is not None else table._window_weight(slice(start, stop))
+        weight = None if table.uniform_weight is not None else table.weights_near(slice(start, stop))
         if weight is not None and weight.min() == weight.max():
             scale, weight = float(weight[0]), None
         else:

@@ -210,7 +210,7 @@ class Problem:
         for g in range(self.table.n_groups):
             window = slice(int(self.table.group_offsets[g]), int(self.table.group_offsets[g + 1]))
             uniform = self.table.uniform_weight
-            weight = None if uniform is not None else self.table._window_weight(window)
+            weight = None if uniform is not None else self.table.weights_near(window)
             if weight is not None and weight.min() == weight.max():
                 uniform, weight = float(weight[0]), None
             scale = uniform if weight is None else float(weight.mean())
@@ -251,7 +251,7 @@ class Problem:
         if table.uniform_weight is not None and weight.min() == weight.max():
             return None, table.uniform_weight * float(weight[0])
         if _device.is_tensor(table.values):
-            rows = _device.group_weights(table.values, table._window_weight(slice(None)), weight, table.group_offsets)
+            rows = _device.group_weights(table.values, table.weights_near(), weight, table.group_offsets)
         else:
             rows = np.ascontiguousarray(table.row_weight * np.repeat(weight, np.diff(table.group_offsets)))
         if rows.min() == rows.max():
@@ -313,7 +313,7 @@ def _placed(table: ExpertTable, backend: str) -> tuple[ExpertTable, Any]:
         return table, None
     device = _device.cuda_device()
     if table.kind != "ce" or table.nbytes <= _device.room(device):
-        table = table._moved(device)
+        table = table.to(device)
     return table, device
 
 

@@ -432,8 +432,12 @@ class ExpertTable:
             return _device.host(self._row_weight)
         return checks.read_only(np.full(self.n_rows, self.uniform_weight))
 
-    def _window_weight(self, window: slice) -> Any:
-        """Return the weights c of a stretch of rows where the values are, (r,) array or tensor of float64, or one number."""
+    def weights_near(self, window: slice = slice(None)) -> Any:
+        """Return the weights c of a stretch of rows as the objectives take them.
+
+        They are one number where all rows of the table have the same weight, else (r,) float64: an array, or a tensor
+        where the table lives on a device.
+        """
         return self.uniform_weight if self._row_weight is None else self._row_weight[window]
 
     @property
@@ -490,14 +494,14 @@ class ExpertTable:
         unique = {id(array): array.nbytes for array in arrays if array is not None}
         return sum(unique.values()) + self.group_offsets.nbytes
 
-    def to(self, device: str) -> ExpertTable:
+    def to(self, device: Any) -> ExpertTable:
         """Return the table with its values on a device.
 
         Parameters
         ----------
-        device : str
-            "cpu", "cuda" (the current one) or "cuda:<number>". What describes the rows stays in CPU memory, but for the row
-            weights.
+        device : str or torch.device
+            "cpu", "cuda" (the current one) or "cuda:<number>"; a torch device is taken as it is. Only the values and the
+            row weights move; what else describes the rows stays in CPU memory.
 
         Returns
         -------
@@ -516,13 +520,11 @@ class ExpertTable:
                 return self
             weight = None if self._row_weight is None else _device.host(self._row_weight)
             return self._replace(_values=_device.host(self._values), _row_weight=weight)
-        kind, _, number = device.partition(":")
-        if kind != "cuda" or not (number.isdigit() or device == "cuda"):
-            raise ValueError(f'device is {device!r}, expected "cpu", "cuda" or "cuda:<number>"')
-        return self._moved(_device.cuda_device(number))
-
-    def _moved(self, device: Any) -> ExpertTable:
-        """The table on a torch device."""
+        if isinstance(device, str):
+            kind, _, number = device.partition(":")
+            if kind != "cuda" or not (number.isdigit() or device == "cuda"):
+                raise ValueError(f'device is {device!r}, expected "cpu", "cuda" or "cuda:<number>"')
+            device = _device.cuda_device(number)
         if self.kind != "ce":
             raise BackendError(
                 "a table of predictions is solved from a K x K matrix, which is made on the CPU: use backend='cpu'"

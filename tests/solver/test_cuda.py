@@ -58,7 +58,7 @@ def pair(table, *, wide, usable=None):
     weight, scale = (
         (None, table.uniform_weight) if table.uniform_weight is not None else (table.row_weight, 1.0 / len(table))
     )
-    near = table._moved(DEVICE)
+    near = table.to(DEVICE)
     there = None if weight is None else _device.weights(weight, DEVICE)
     return (
         CrossEntropy(table, weight, scale, threads=1, usable=usable, wide=wide),
