@@ -13,7 +13,6 @@ from mixfast.reference._reference import (
     GroupPass,
     Pass,
     WorstGap,
-    _limits,
     eg_paper,
     eg_paper_path,
     em,
@@ -33,6 +32,7 @@ from mixfast.reference._reference import (
     total_value,
     worst_gap,
 )
+from mixfast.reference._reference import _limits as _limits
 
 __all__ = [
     "ConicSolution",

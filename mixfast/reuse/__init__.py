@@ -6,10 +6,10 @@ those whose freezing would cost most; `carry` takes runs over to the new domains
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """
 
+from mixfast.reuse._changes import Change as Change
 from mixfast.reuse._plan import (
     Add,
     Carried,
-    Change,
     Coupling,
     Entry,
     Ledger,
