@@ -37,7 +37,7 @@ OK, NOT_CERTIFIED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 _QUIET_SECONDS = 1.0
 # Ranges need the Hessian over all domains and two searches for each: beyond this many they cost more than the rest.
 _MOST_RANGED = 500
-_DATA = Path(__file__).resolve().parent / "data"
+_DATA = Path(__file__).resolve().parent.parent / "data"
 _SAMPLE = ("demo.npz", "demo_tokens.yaml", "demo_ratios.csv", "demo_metrics.csv", "demo_models.csv")
 
 _SOLVE_EXAMPLES = """\
