@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._engine.backend import core, thread_count
 from mixfast._engine.backend import device as _device
 from mixfast.errors import BackendError, MixfastWarning, TableError
-from mixfast.tables import _checks as checks
+from mixfast.tables._messages import bytes_text, some
+from mixfast.tables._rows import RowFacts, count_names, describe
+from mixfast.tables._rows import names as checked_names
+from mixfast.tables._selection import expand_outputs, row_index, split_mask
+from mixfast.tables._values import (
+    UNKNOWN,
+    Extremes,
+    conditional,
+    floating_matrix,
+    fold_outputs,
+    is_mapped,
+    predictions,
+    read_only,
+    refuse_bad_rows,
+    refuse_dead_rows,
+    refuse_not_finite,
+    scan,
+)
 
 __all__ = ["ExpertTable"]
 
 # Above this a log-likelihood is no rounding error of log 1 but a density (or a mistake): worth one warning.
 _LOG_ONE_SLACK = 1e-3
-
-# Smallest value, largest value, smallest of the rows' largest values.
-Extremes = tuple[float, float, float]
-_UNKNOWN: Extremes = (-math.inf, math.inf, -math.inf)
-
-
-def _scan(values: Any) -> tuple[Extremes, checks.Trouble | None]:
-    """Find the extremes of the values in one compiled sweep, and what is wrong with them, if anything is, in a second one."""
-    if _device.is_tensor(values):
-        found, trouble = _device.scan(values)
-        return (_UNKNOWN, trouble) if trouble[0] or trouble[2] else (found, None)
-    rows = core.Rows(values, None, 1.0, False, values.dtype == np.float64)
-    largest, smallest, lowest_top, has_nan = core.facts(rows, thread_count(None))
-    # Half-precision infinities come out of the sweep as +-2^16, and NaN of either sign beyond them.
-    limit = 65536.0 if values.dtype == np.float16 else math.inf
-    if has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit:
-        return _UNKNOWN, checks.scan(values)[1:5]
-    return (smallest, largest, lowest_top), None
 
 
 class ExpertTable:
@@ -207,20 +204,18 @@ class ExpertTable:
         >>> table.uniform_weight
         0.5
         """
-        values = checks.floating_matrix(loglik, "loglik")
+        values = floating_matrix(loglik, "loglik")
         label = "loglik"
-        names = _default_names(values.shape[1]) if domains is None else checks.names(domains, "domains")
-        checks.count_names(names, values.shape[1], label)
+        names = _default_names(values.shape[1]) if domains is None else checked_names(domains, "domains")
+        count_names(names, values.shape[1], label)
         if condition is not None:
             label = "loglik - condition"
-            values = checks.conditional(values, checks.floating_matrix(condition, "condition"), names)
-        extremes, trouble = _scan(values)
-        if trouble is not None:
-            n_bad, bad, n_dead, dead = trouble
-            if n_bad:
-                checks.refuse_bad_rows(values, n_bad, bad, names, label)
-            if n_dead:
-                checks.refuse_dead_rows(values, n_dead, dead, label)
+            values = conditional(values, floating_matrix(condition, "condition"), names)
+        extremes, refused = scan(values)
+        if refused is not None:
+            if refused.n_bad:
+                refuse_bad_rows(values, refused, names, label)
+            refuse_dead_rows(values, refused, label)
         if extremes[1] > _LOG_ONE_SLACK:
             warnings.warn(
                 f"{label} goes up to {extremes[1]:.6g}, and the log of a probability is at most 0: fine if these are "
@@ -229,18 +224,16 @@ class ExpertTable:
                 stacklevel=2,
             )
         _warn_if_wide(values, label)
-        return _build(
-            "ce",
-            values,
-            domains=names,
+        facts = describe(
+            values.shape[0],
             weight=weight,
             length=length,
             group=group,
             group_names=group_names,
             sequence=sequence,
             n_bytes=bytes,
-            extremes=extremes,
         )
+        return _build("ce", values, facts, domains=names, extremes=extremes)
 
     @classmethod
     def from_predictions(
@@ -292,22 +285,20 @@ class ExpertTable:
         >>> table.kind, table.uniform_weight
         ('mse', 0.5)
         """
-        values, observed, n_outputs = checks.predictions(prediction, target)
-        names = _default_names(values.shape[1]) if domains is None else checks.names(domains, "domains")
-        checks.count_names(names, values.shape[1], "prediction")
-        checks.refuse_not_finite(values, n_outputs, names)
+        values, observed, n_outputs = predictions(prediction, target)
+        names = _default_names(values.shape[1]) if domains is None else checked_names(domains, "domains")
+        count_names(names, values.shape[1], "prediction")
+        refuse_not_finite(values, n_outputs, names)
         _warn_if_wide(values, "prediction")
-        return _build(
-            "mse",
-            values,
-            target=observed,
-            domains=names,
+        facts = describe(
+            values.shape[0],
+            n_outputs,
             weight=weight,
             group=group,
             group_names=group_names,
             sequence=sequence,
-            n_outputs=n_outputs,
         )
+        return _build("mse", values, facts, domains=names, target=observed, n_outputs=n_outputs)
 
     @classmethod
     def load(
@@ -359,7 +350,7 @@ class ExpertTable:
                 return cls.from_loglik(arrays.pop("loglik"), **arrays)
             n_outputs = arrays.pop("n_outputs", 1)
             if n_outputs != 1:
-                arrays = checks.fold_outputs(arrays, n_outputs)
+                arrays = fold_outputs(arrays, n_outputs)
             return cls.from_predictions(arrays.pop("prediction"), arrays.pop("target"), **arrays)
         except TableError as error:
             raise TableError(f"{os.fspath(path)}: {error}") from None
@@ -430,7 +421,7 @@ class ExpertTable:
         """Weight c of each row in its group's sum, (n,) float64; built on each call where all are equal."""
         if self._row_weight is not None:
             return _device.host(self._row_weight)
-        return checks.read_only(np.full(self.n_rows, self.uniform_weight))
+        return read_only(np.full(self.n_rows, self.uniform_weight))
 
     def weights_near(self, window: slice = slice(None)) -> Any:
         """Return the weights c of a stretch of rows as the objectives take them.
@@ -445,7 +436,7 @@ class ExpertTable:
         """Index of each row into `group_names`, (n,) int32, ascending; None where no groups were given."""
         if not self._grouped:
             return None
-        return checks.read_only(np.repeat(np.arange(self.n_groups, dtype=np.int32), np.diff(self.group_offsets)))
+        return read_only(np.repeat(np.arange(self.n_groups, dtype=np.int32), np.diff(self.group_offsets)))
 
     @property
     def n_rows(self) -> int:
@@ -556,31 +547,37 @@ class ExpertTable:
         TableError
             A mask of the wrong length, an index out of range, no rows, or only rows of weight 0.
         """
-        chosen = checks.row_index(index, self.n_rows // self.n_outputs)
+        chosen = row_index(index, self.n_rows // self.n_outputs)
         if self.n_outputs > 1:
-            chosen = checks.expand_outputs(chosen, self.n_outputs, self.n_rows)
+            chosen = expand_outputs(chosen, self.n_outputs, self.n_rows)
 
         def part(array: NDArray[Any] | None) -> NDArray[Any] | None:
             return None if array is None else array[chosen]
 
+        values = self._values[chosen]
         group, group_names = part(self.group), None
         if group is not None:
             present = np.unique(group)
             group = np.searchsorted(present, group)
             group_names = [self.group_names[code] for code in present]
-        return _build(
-            self.kind,
-            self._values[chosen],
-            target=part(self._target),
-            domains=self.domains,
+        facts = describe(
+            len(values),
+            self.n_outputs,
+            expanded=True,
             weight=part(self.weight),
             length=part(self.length),
             group=group,
             group_names=group_names,
             sequence=part(self.sequence),
             n_bytes=part(self.bytes),
+        )
+        return _build(
+            self.kind,
+            values,
+            facts,
+            domains=self.domains,
+            target=part(self._target),
             n_outputs=self.n_outputs,
-            expanded=True,
             extremes=self._extremes,
         )
 
@@ -602,22 +599,22 @@ class ExpertTable:
         TableError
             Unknown or duplicated names, or a row that is -inf for every domain that is left.
         """
-        names = checks.names(domains, "domains")
+        names = checked_names(domains, "domains")
         if names == self.domains:
             return self
         position = {name: k for k, name in enumerate(self.domains)}
         unknown = [name for name in names if name not in position]
         if unknown:
-            raise TableError(f"no domain {checks.some(unknown)} in the table, whose domains are {list(self.domains)}")
+            raise TableError(f"no domain {some(unknown)} in the table, whose domains are {list(self.domains)}")
         if not names:
             raise TableError("select needs at least one domain")
         # `take` copies in C order whatever the index; plain indexing of columns would not.
         values = _device.take(self._values, [position[name] for name in names], 1)
         extremes = self._extremes
         if self.kind == "ce":
-            extremes, trouble = _scan(values)
-            if trouble is not None and trouble[2]:
-                checks.refuse_dead_rows(values, trouble[2], trouble[3], "loglik of the selected domains")
+            extremes, refused = scan(values)
+            if refused is not None:
+                refuse_dead_rows(values, refused, "loglik of the selected domains")
         return self._replace(_values=values, domains=names, _extremes=extremes)
 
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ExpertTable, ExpertTable]:
@@ -646,14 +643,14 @@ class ExpertTable:
         """
         if not 0.0 < share < 1.0:
             raise TableError(f"share must lie between 0 and 1 (exclusive), got {share!r}")
-        in_fit = checks.split_mask(self.sequence, self.group_offsets, share, np.random.default_rng(seed))
+        in_fit = split_mask(self.sequence, self.group_offsets, share, np.random.default_rng(seed))
         sides = np.logical_or.reduceat(in_fit, self.group_offsets[:-1]) & np.logical_or.reduceat(
             ~in_fit, self.group_offsets[:-1]
         )
         if not sides.all():
             lone = [name for name, both in zip(self.group_names, sides, strict=True) if not both]
             raise TableError(
-                f"cannot split group {checks.some(lone)} in two: it needs at least two sequences of its own; "
+                f"cannot split group {some(lone)} in two: it needs at least two sequences of its own; "
                 "give finer sequence ids or leave the group out"
             )
         observation = in_fit[:: self.n_outputs]
@@ -663,16 +660,16 @@ class ExpertTable:
         return self.n_rows
 
     def __repr__(self) -> str:
-        size = checks.bytes_text(self._values.nbytes) + (", mapped" if checks.is_mapped(self._values) else "")
+        size = bytes_text(self._values.nbytes) + (", mapped" if is_mapped(self._values) else "")
         size += f" on {self.device}" if _device.is_tensor(self._values) else ""
         outputs = f" ({self.n_outputs} outputs)" if self.n_outputs > 1 else ""
         parts = [
             f"{self.kind}, {self.n_rows} row{'s' * (self.n_rows != 1)}{outputs} x {self.n_domains} "
             f"domain{'s' * (self.n_domains != 1)}, {self.dtype.name}, {size}",
-            f"domains: {checks.some(self.domains, quote=False)}",
+            f"domains: {some(self.domains, quote=False)}",
         ]
         if self._grouped:
-            parts.append(f"groups: {checks.some(self.group_names, quote=False)}")
+            parts.append(f"groups: {some(self.group_names, quote=False)}")
         given = [key for key in ("weight", "length", "bytes", "sequence") if getattr(self, key) is not None]
         if given:
             parts.append(f"with {', '.join(given)}")
@@ -703,7 +700,7 @@ def _new(state: dict[str, Any]) -> ExpertTable:
     put = object.__setattr__
     for name, value in state.items():
         if type(value) is np.ndarray and value.flags.writeable:
-            value = checks.read_only(value)
+            value = read_only(value)
         put(table, name, value)
     return table
 
@@ -711,67 +708,39 @@ def _new(state: dict[str, Any]) -> ExpertTable:
 def _build(
     kind: Literal["ce", "mse"],
     values: Any,
+    facts: RowFacts,
     *,
     domains: tuple[str, ...],
     target: NDArray[np.float64] | None = None,
-    weight: ArrayLike | None = None,
-    length: ArrayLike | None = None,
-    group: ArrayLike | None = None,
-    group_names: Sequence[str] | Mapping[int, str] | None = None,
-    sequence: ArrayLike | None = None,
-    n_bytes: ArrayLike | None = None,
     n_outputs: int = 1,
-    expanded: bool = False,
-    extremes: Extremes = _UNKNOWN,
+    extremes: Extremes = UNKNOWN,
 ) -> ExpertTable:
-    """Check what describes the rows, sort them by group, and make the table; `values` are checked already.
-
-    Vectors have one entry per observation, or per row (observation and output) where `expanded`.
-    """
-    n = values.shape[0] if expanded else values.shape[0] // n_outputs
-    raw = None if weight is None else checks.weights(weight, n)
-    lengths = None if length is None else checks.lengths(length, n)
-    ids = None if sequence is None else checks.sequence_ids(sequence, n)
-    sizes = None if n_bytes is None else checks.byte_counts(n_bytes, n)
-    codes, names = checks.groups(group, group_names, n)
-    if n_outputs > 1 and not expanded:
-        # Without ids of their own, observations are the sequences: their outputs must not part.
-        ids = np.arange(n) if ids is None else ids
-        raw, lengths, ids, codes = _each(lambda a: a.repeat(n_outputs), raw, lengths, ids, codes)
-    if codes is None:
-        offsets = np.array([0, values.shape[0]], dtype=np.int64)
-    else:
-        if np.any(codes[1:] < codes[:-1]):
-            order = np.argsort(codes, kind="stable")
-            values = _device.take(values, order, 0)
-            target, raw, lengths, ids, sizes = _each(lambda a: a[order], target, raw, lengths, ids, sizes)
-        offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(names))))).astype(np.int64)
-    uniform_weight, row_weight = checks.row_weights(raw, lengths, offsets, n_outputs)
+    """Make a table of parts that are checked already."""
+    if facts.order is not None:
+        values = _device.take(values, facts.order, 0)
+        target = target if target is None else target[facts.order]
+    row_weight = facts.row_weight
     if _device.is_tensor(values):
         row_weight = _device.weights(row_weight, values.device)
     return _new(
         {
             "kind": kind,
             "domains": domains,
-            "weight": raw,
-            "length": lengths,
-            "bytes": sizes,
-            "group_names": names,
-            "group_offsets": offsets,
-            "sequence": ids,
-            "uniform_weight": uniform_weight,
+            "weight": facts.weight,
+            "length": facts.length,
+            "bytes": facts.bytes,
+            "group_names": facts.group_names,
+            "group_offsets": facts.group_offsets,
+            "sequence": facts.sequence,
+            "uniform_weight": facts.uniform_weight,
             "n_outputs": n_outputs,
             "_values": values,
             "_target": target,
             "_row_weight": row_weight,
-            "_grouped": codes is not None,
+            "_grouped": facts.grouped,
             "_extremes": extremes,
         }
     )
-
-
-def _each(change: Callable[[NDArray[Any]], NDArray[Any]], *arrays: NDArray[Any] | None) -> list[Any]:
-    return [None if array is None else change(array) for array in arrays]
 
 
 @lru_cache(maxsize=64)

@@ -19,8 +19,8 @@ from hypothesis.extra import numpy as hnp
 
 from mixfast.errors import BackendError, MixfastWarning, TableError
 from mixfast.tables import ExpertTable
-from mixfast.tables import _checks as checks
 from mixfast.tables import _files as files
+from mixfast.tables import _values as checks
 
 FLOATS = (np.float16, np.float32, np.float64)
 
@@ -381,28 +381,22 @@ ODD = [math.nan, math.inf, -math.inf, -math.inf, -math.inf, 0.0, -1.5, -65504.0,
     shape=hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
     dtype=st.sampled_from(FLOATS),
     n_blocks=st.integers(1, 4),
-    narrow=st.sampled_from([0, 48]),
 )
-def test_scan_agrees_with_its_definition(
-    data: st.DataObject, shape: tuple[int, int], dtype: type, n_blocks: int, narrow: int
+def test_refused_rows_agree_with_their_definition(
+    data: st.DataObject, shape: tuple[int, int], dtype: type, n_blocks: int
 ) -> None:
     values = data.draw(hnp.arrays(dtype, shape, elements=st.sampled_from(ODD)))
     block = max(1, shape[0] // n_blocks) * shape[1] * values.itemsize
     with pytest.MonkeyPatch.context() as patch:
-        # Small blocks, so that offenders fall in several, and either way of reducing rows.
-        patch.setattr(checks, "_NARROW_BLOCK", block)
-        patch.setattr(checks, "_WIDE_BLOCK", block)
-        patch.setattr(checks, "_NARROW", narrow)
-        highest, n_bad, bad, n_dead, dead, lowest = checks.scan(values)
+        # Small blocks, so that offenders fall in several.
+        patch.setattr(checks, "_BLOCK_BYTES", block)
+        n_bad, bad, n_dead, dead = checks.find_refused(values)
     is_bad = (np.isnan(values) | (values == math.inf)).any(axis=1)
     is_dead = (values == -math.inf).all(axis=1)
-    row_max = np.max(values[~is_bad], axis=1).astype(float)
     assert (n_bad, n_dead) == (is_bad.sum(), is_dead.sum())
     np.testing.assert_array_equal(bad, np.flatnonzero(is_bad)[:5])
     np.testing.assert_array_equal(dead, np.flatnonzero(is_dead)[:5])
     assert bad.dtype == dead.dtype == np.int64
-    assert highest == row_max.max(initial=-math.inf)
-    assert lowest == row_max.min(initial=math.inf)
 
 
 @settings(deadline=None)

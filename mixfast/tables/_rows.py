@@ -1,0 +1,234 @@
+"""What describes the rows of a table: weights, lengths, groups and sequences, checked and sorted by group."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast.errors import TableError
+from mixfast.tables._messages import SHOWN, counted, some
+from mixfast.tables._values import host_array
+
+
+@dataclass(frozen=True)
+class RowFacts:
+    """What `describe` returns: each array (n,) in the order of the table, or None where it was not given."""
+
+    order: NDArray[np.intp] | None  # how to sort the values by group; None where they are sorted already
+    weight: NDArray[np.float64] | None
+    length: NDArray[Any] | None
+    bytes: NDArray[Any] | None
+    sequence: NDArray[Any] | None
+    grouped: bool
+    group_names: tuple[str, ...]
+    group_offsets: NDArray[np.int64]
+    uniform_weight: float | None
+    row_weight: NDArray[np.float64] | None
+
+
+def describe(
+    n_rows: int,
+    n_outputs: int = 1,
+    *,
+    expanded: bool = False,
+    weight: ArrayLike | None = None,
+    length: ArrayLike | None = None,
+    group: ArrayLike | None = None,
+    group_names: Sequence[str] | Mapping[int, str] | None = None,
+    sequence: ArrayLike | None = None,
+    n_bytes: ArrayLike | None = None,
+) -> RowFacts:
+    """Check what describes the rows and sort it by group.
+
+    Vectors have one entry for each observation, or for each row (observation and output) if ``expanded``.
+    """
+    n = n_rows if expanded else n_rows // n_outputs
+    raw = None if weight is None else weights(weight, n)
+    size = None if length is None else lengths(length, n)
+    ids = None if sequence is None else sequence_ids(sequence, n)
+    in_bytes = None if n_bytes is None else byte_counts(n_bytes, n)
+    codes, universe = groups(group, group_names, n)
+    if n_outputs > 1 and not expanded:
+        # Without ids of their own, observations are the sequences: their outputs must not part.
+        ids = np.arange(n) if ids is None else ids
+        raw, size, ids, codes = _each(lambda array: array.repeat(n_outputs), raw, size, ids, codes)
+    order = None
+    if codes is None:
+        offsets = np.array([0, n_rows], dtype=np.int64)
+    else:
+        if np.any(codes[1:] < codes[:-1]):
+            order = np.argsort(codes, kind="stable")
+            raw, size, ids, in_bytes = _each(lambda array: array[order], raw, size, ids, in_bytes)
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(universe))))).astype(np.int64)
+    uniform_weight, row_weight = row_weights(raw, size, offsets, n_outputs)
+    return RowFacts(order, raw, size, in_bytes, ids, codes is not None, universe, offsets, uniform_weight, row_weight)
+
+
+def _each(change: Callable[[NDArray[Any]], NDArray[Any]], *arrays: NDArray[Any] | None) -> list[Any]:
+    return [None if array is None else change(array) for array in arrays]
+
+
+def names(given: Any, what: str) -> tuple[str, ...]:
+    """Return distinct, non-empty names as plain str."""
+    if isinstance(given, np.ndarray):
+        given = _decoded(given, what).tolist()
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TableError(f"{what} must be a sequence of names, got {given!r}")
+    listed = list(given)
+    for name in listed:
+        if not isinstance(name, str):
+            raise TableError(f"{what} must be names (str), got {name!r} of type {type(name).__name__}")
+        # NUL cannot be stored in a numpy string array, nor shown.
+        if not name or "\0" in name:
+            raise TableError(f"{what} must not be empty or contain NUL, got {name!r}")
+    if len(set(listed)) != len(listed):
+        twice = [f"{name!r} ({count} times)" for name, count in Counter(listed).items() if count > 1]
+        raise TableError(f"{what} must be distinct; duplicated: {counted(twice, len(twice))}")
+    return tuple(str(name) for name in listed)
+
+
+def _decoded(array: NDArray[Any], what: str) -> NDArray[Any]:
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise TableError(f"{what} are bytes that are not UTF-8: {error}") from None
+
+
+def count_names(domains: tuple[str, ...], n_domains: int, label: str) -> None:
+    """Refuse a number of names other than the number of columns."""
+    if len(domains) != n_domains:
+        raise TableError(
+            f"{len(domains)} domains are named ({some(domains)}), but {label} has {n_domains} columns; "
+            "rows come first, domains second"
+        )
+
+
+def _vector(given: Any, name: str, n: int, kinds: str) -> NDArray[Any]:
+    array = host_array(given, name)
+    if array.shape != (n,):
+        raise TableError(f"{name} has shape {array.shape}, expected ({n},): one entry for each of the {n} rows")
+    if array.dtype.kind not in kinds:
+        expected = "integers" if "f" not in kinds else "numbers"
+        raise TableError(f"{name} must be {expected}, got {array.dtype}")
+    return array
+
+
+def _refuse_entries(array: NDArray[Any], wrong: NDArray[np.bool_], what: str) -> None:
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        shown = [f"row {row} ({array[row]})" for row in rows[:SHOWN].tolist()]
+        raise TableError(f"{what} in {rows.size} of {array.size} rows: {counted(shown, rows.size)}")
+
+
+def weights(given: Any, n: int) -> NDArray[np.float64]:
+    """Return finite, non-negative weights with a positive sum."""
+    array = np.ascontiguousarray(_vector(given, "weight", n, "iuf"), dtype=np.float64)
+    if not (array.min() >= 0.0 and array.max() < math.inf):
+        _refuse_entries(array, ~((array >= 0.0) & (array < math.inf)), "weight is negative or not finite")
+    if not array.any():
+        raise TableError("weight is 0 in every row: the loss would be 0 for every mixture")
+    return array
+
+
+def lengths(given: Any, n: int) -> NDArray[Any]:
+    """Return finite, positive lengths, in the type given."""
+    array = np.ascontiguousarray(_vector(given, "length", n, "iuf"))
+    if not (array.min() > 0 and array.max() < math.inf):
+        _refuse_entries(array, ~((array > 0) & (array < math.inf)), "length is not a positive number")
+    return array
+
+
+def byte_counts(given: Any, n: int) -> NDArray[Any]:
+    """Return bytes of rows, integers of at least 0, in the type given."""
+    array = np.ascontiguousarray(_vector(given, "bytes", n, "iu"))
+    if array.min() < 0:
+        _refuse_entries(array, array < 0, "bytes is negative")
+    return array
+
+
+def sequence_ids(given: Any, n: int) -> NDArray[Any]:
+    """Return integer ids of sequences, in the type given."""
+    return np.ascontiguousarray(_vector(given, "sequence", n, "iu"))
+
+
+def groups(
+    given: ArrayLike | None, group_names: Sequence[str] | Mapping[int, str] | None, n: int
+) -> tuple[NDArray[np.int32] | None, tuple[str, ...]]:
+    """Return the code of each row and the names of the codes; (None, ("all",)) without groups."""
+    if given is None:
+        if group_names is not None:
+            raise TableError("group_names are given but group is not: give the group of each row too")
+        return None, ("all",)
+    array = _decoded(_vector(given, "group", n, "iubUSTO"), "group")
+    if array.dtype.kind == "b":
+        array = array.astype(np.int8)
+    # Rows of a group usually stand together: names are looked up once for each run of equal entries.
+    starts = np.concatenate(([0], np.flatnonzero(array[1:] != array[:-1]) + 1))
+    values = array[starts].tolist()
+    if all(isinstance(value, str) for value in values):
+        found = tuple(dict.fromkeys(values))
+        if isinstance(group_names, Mapping):
+            raise TableError("group_names maps integer codes to names, but group already holds names")
+        universe = names(found if group_names is None else group_names, "group_names")
+        position: dict[Any, int] = {name: code for code, name in enumerate(universe)}
+    elif all(isinstance(value, int) for value in values):
+        if group_names is None:
+            position = {value: code for code, value in enumerate(sorted(set(values)))}
+            universe = tuple(f"group_{value}" for value in position)
+        elif isinstance(group_names, Mapping):
+            position = {value: code for code, value in enumerate(group_names)}
+            universe = names(list(group_names.values()), "group_names")
+        else:
+            universe = names(group_names, "group_names")
+            position = {code: code for code in range(len(universe))}
+    else:
+        raise TableError("group must be integer codes or names (str), one for each row, all of one type")
+    unknown = [value for value in dict.fromkeys(values) if value not in position]
+    if unknown:
+        raise TableError(f"group holds {some(unknown)}, which group_names {list(universe)} do not cover")
+    codes = np.array([position[value] for value in values], dtype=np.int32)
+    unused = sorted(set(range(len(universe))) - set(codes.tolist()))
+    if unused:
+        raise TableError(f"group_names has {some([universe[code] for code in unused])}, but no row belongs to it")
+    return np.repeat(codes, np.diff(starts, append=n)), universe
+
+
+def row_weights(
+    raw: NDArray[np.float64] | None, length: NDArray[Any] | None, offsets: NDArray[np.int64], n_outputs: int
+) -> tuple[float | None, NDArray[np.float64] | None]:
+    """Return c as one number where all rows share it, else as an array; (weight or 1/n_g), over the length if given."""
+    if raw is None and length is None and offsets.size == 2:
+        # The common case, kept free of numpy calls: small tables are built in a loop.
+        return n_outputs / int(offsets[1]), None
+    counts = np.diff(offsets)
+    size: Any  # what 1 or the raw weight is divided by
+    if raw is not None:
+        size = 1.0
+    elif (counts == counts[0]).all():
+        size = float(counts[0]) / n_outputs
+    else:
+        size = np.repeat(counts / n_outputs, counts)
+    if length is not None:
+        first = length[0]
+        size = size * (float(first) if (length == first).all() else length.astype(np.float64))
+    with np.errstate(over="ignore", divide="ignore"):
+        if raw is None:
+            weight: Any = np.divide(1.0, size)
+        else:
+            weight = raw if isinstance(size, float) and size == 1.0 else raw / size
+        total = weight.sum()
+    if not 0.0 < total < math.inf:
+        raise TableError(f"the row weights (weight over length) sum to {total}, expected a positive finite number")
+    if weight.ndim == 0:
+        return float(weight), None
+    if (weight == weight[0]).all():
+        return float(weight[0]), None
+    return None, weight

@@ -1,0 +1,272 @@
+"""The values of a table: which arrays are accepted, and which rows are refused.
+
+Read `floating_matrix` first (log-likelihoods), then `predictions`; `scan` finds what `refuse_bad_rows` and `refuse_dead_rows` name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixfast._engine.backend import core, thread_count
+from mixfast._engine.backend import device as _device
+from mixfast.errors import BackendError, TableError
+from mixfast.tables._messages import SHOWN, counted
+
+# Bytes read at a time to find the rows to refuse: large against the cost of a numpy call, small against the table.
+_BLOCK_BYTES = 1 << 22
+# DLPack device codes of memory the CPU can read: CPU and CUDA pinned host memory.
+_CPU_DEVICES = (1, 3)
+
+# Smallest value, largest value, smallest of the rows' largest values.
+Extremes = tuple[float, float, float]
+UNKNOWN: Extremes = (-math.inf, math.inf, -math.inf)
+
+
+class Refused(NamedTuple):
+    """Rows that no table may have: how many, and the numbers of the first few."""
+
+    n_bad: int
+    bad: NDArray[np.int64]  # with NaN or +inf
+    n_dead: int
+    dead: NDArray[np.int64]  # -inf for every domain
+
+
+def scan(values: Any) -> tuple[Extremes, Refused | None]:
+    """Return the extremes of log-likelihoods (n, K), or the rows to refuse; a second sweep only where there are such rows."""
+    if _device.is_tensor(values):
+        extremes, found = _device.scan(values)
+        refused = Refused(*found)
+        return (UNKNOWN, refused) if refused.n_bad or refused.n_dead else (extremes, None)
+    rows = core.Rows(values, None, 1.0, False, values.dtype == np.float64)
+    largest, smallest, lowest_top, has_nan = core.facts(rows, thread_count(None))
+    # Half-precision infinities come out of the sweep as +-2^16, and NaN of either sign beyond them.
+    limit = 65536.0 if values.dtype == np.float16 else math.inf
+    if has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit:
+        return UNKNOWN, find_refused(values)
+    return (smallest, largest, lowest_top), None
+
+
+def find_refused(values: NDArray[Any]) -> Refused:
+    """Return the rows of log-likelihoods (n, K) that no table may have."""
+    step = max(1, _BLOCK_BYTES // (values.shape[1] * values.itemsize))
+    counts, shown = [0, 0], ([], [])  # type: list[int], tuple[list[int], list[int]]
+    for start in range(0, values.shape[0], step):
+        # A signalling NaN sets the invalid flag; it is reported as a bad row, not as a warning of numpy.
+        with np.errstate(invalid="ignore"):
+            row_max = values[start : start + step].max(axis=1)
+        # NaN propagates through a maximum, and fails this comparison.
+        for kind, wrong in enumerate((~(row_max < math.inf), row_max == -math.inf)):
+            rows = np.flatnonzero(wrong) + start
+            counts[kind] += rows.size
+            shown[kind].extend(rows[: SHOWN - len(shown[kind])].tolist())
+    bad, dead = (np.array(rows, dtype=np.int64) for rows in shown)
+    return Refused(counts[0], bad, counts[1], dead)
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a view that cannot be written through; the array it came from is left as it is."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def host_array(given: Any, name: str) -> NDArray[Any]:
+    """Return a plain numpy array of what was given, without a copy where its memory can be shared."""
+    if type(given) is np.ndarray:
+        return given
+    if isinstance(given, np.ma.MaskedArray):
+        if np.ma.is_masked(given):
+            raise TableError(f"{name} is a masked array with masked entries; drop those rows or fill them with -inf")
+        return np.asarray(given.data)
+    if isinstance(given, np.ndarray):
+        return np.asarray(given)
+    shared = hasattr(given, "__dlpack__") and hasattr(given, "__dlpack_device__")
+    if shared and (device := _dlpack_code(given, name)) not in _CPU_DEVICES:
+        raise BackendError(
+            f"{name} is a {type(given).__name__} outside CPU memory (DLPack device type {device}); copy it to the CPU "
+            "first, for a torch tensor with .cpu()"
+        )
+    try:
+        if shared:
+            # Gradients are of no use here, and torch refuses to export a tensor that asks for them.
+            if getattr(given, "requires_grad", False):
+                given = given.detach()
+            # Nor does it export the sign of a view of negated numbers, such as the imaginary part of a conjugate.
+            if hasattr(given, "resolve_neg"):
+                given = given.resolve_neg()
+            try:
+                return np.from_dlpack(given)
+            except (BufferError, RuntimeError, TypeError, ValueError):
+                # A type DLPack or numpy does not know (bfloat16) may still have a conversion of its own.
+                pass
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise TableError(
+            f"{name} ({type(given).__name__}) cannot be read as a numpy array: {error}; give float16, float32 or "
+            "float64 values (for a torch tensor of another type: tensor.float())"
+        ) from None
+
+
+def _dlpack_code(given: Any, name: str) -> int:
+    """The DLPack code of where something lies."""
+    try:
+        return int(given.__dlpack_device__()[0])
+    except (BufferError, RuntimeError, ValueError) as error:
+        raise BackendError(
+            f"{name} is a {type(given).__name__} in no memory that can be read ({error}); copy it to the CPU first"
+        ) from None
+
+
+def _floating(given: Any, name: str) -> NDArray[Any]:
+    """Return the array in native float16, float32 or float64, C-contiguous and aligned."""
+    array = host_array(given, name)
+    dtype = array.dtype
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        if dtype.kind in "iub":
+            why = "whole numbers are no log-likelihoods; if they are meant, convert with .astype(float)"
+        elif dtype.kind == "f":
+            why = "convert with .astype(np.float64)"
+        else:
+            why = "convert it first"
+        raise TableError(f"{name} must be float16, float32 or float64, got {dtype}: {why}")
+    if not dtype.isnative:
+        array = array.astype(dtype.newbyteorder("="))
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
+        array = np.array(array, order="C")
+    return array
+
+
+def floating_matrix(given: Any, name: str) -> Any:
+    """Return a checked (n, K) floating array with at least one row and one domain; a tensor of what is on a CUDA device."""
+    there = not isinstance(given, np.ndarray) and hasattr(given, "__dlpack_device__")
+    if there and _device.accepts(_dlpack_code(given, name)):
+        array = _device.tensor(given, name)
+    else:
+        array = _floating(given, name)
+    if array.ndim != 2:
+        hint = "; for a single domain use values[:, None]" if array.ndim == 1 else ""
+        raise TableError(f"{name} must have shape (rows, domains), got {tuple(array.shape)}{hint}")
+    _refuse_empty(array, name)
+    return array
+
+
+def _refuse_empty(array: Any, name: str) -> None:
+    if 0 in array.shape:
+        raise TableError(f"{name} is empty: shape {tuple(array.shape)}, expected at least one row and one domain")
+
+
+def conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
+    """Return loglik - condition after checking that the prompt's log-probabilities are such."""
+    if condition.shape != loglik.shape:
+        raise TableError(
+            f"condition has shape {tuple(condition.shape)}, loglik {tuple(loglik.shape)}: they must be equal"
+        )
+    if _device.is_tensor(loglik) != _device.is_tensor(condition):
+        raise TableError("loglik and condition must be on the same device: one is on the CPU and the other is not")
+    # A prompt may be impossible for every expert.
+    refused = scan(condition)[1]
+    if refused is not None and refused.n_bad:
+        refuse_bad_rows(condition, refused, domains, "condition")
+    # -inf - -inf is NaN (the prompt is impossible, so the answer is undefined): it is refused with its row.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return loglik - condition
+
+
+def refuse_bad_rows(values: Any, refused: Refused, domains: tuple[str, ...], name: str) -> NoReturn:
+    """Name the rows with NaN or +inf, and the domain and value of each."""
+    shown = []
+    for row in refused.bad.tolist():
+        here = _device.host(values[row])
+        k = int(np.flatnonzero(~(here < math.inf))[0])
+        shown.append(f"row {row} ({domains[k]} = {here[k]})")
+    hint = " (-inf in condition makes the answer undefined)" if "condition" in name else ""
+    raise TableError(
+        f"{name} has NaN or +inf in {refused.n_bad} of {values.shape[0]} rows: {counted(shown, refused.n_bad)}{hint}; "
+        "drop those rows or score them again"
+    )
+
+
+def refuse_dead_rows(values: Any, refused: Refused, name: str) -> NoReturn:
+    """Name the rows no expert gives any probability: every mixture's loss would be infinite."""
+    shown = [f"row {row}" for row in refused.dead.tolist()]
+    raise TableError(
+        f"{name} is -inf for every domain in {refused.n_dead} of {values.shape[0]} rows: {counted(shown, refused.n_dead)}; "
+        "no mixture gives them any probability, so drop those rows"
+    )
+
+
+def predictions(prediction: Any, target: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float64], int]:
+    """Return (n * D, K) predictions, (n * D,) float64 targets, and D."""
+    array = host_array(prediction, "prediction")
+    if array.ndim not in (2, 3):
+        raise TableError(f"prediction must have shape (rows, domains) or (rows, domains, outputs), got {array.shape}")
+    n, n_domains = array.shape[:2]
+    n_outputs = array.shape[2] if array.ndim == 3 else 1
+    _refuse_empty(array, "prediction")
+    if array.ndim == 3:
+        array = array.transpose(0, 2, 1)
+    values = _floating(array, "prediction").reshape(n * n_outputs, n_domains)
+    observed = host_array(target, "target")
+    if observed.dtype.kind not in "iuf":
+        raise TableError(f"target must be numbers, got {observed.dtype}")
+    allowed = [(n, n_outputs)] + [(n,)] * (n_outputs == 1)
+    if observed.shape not in allowed:
+        raise TableError(f"target has shape {observed.shape}, expected {allowed[-1]} for prediction {array.shape[:2]}")
+    observed = np.ascontiguousarray(observed, dtype=np.float64).reshape(-1)
+    wrong = np.flatnonzero(~np.isfinite(observed))
+    if wrong.size:
+        shown = [f"row {i // n_outputs} ({observed[i]})" for i in wrong[:SHOWN].tolist()]
+        raise TableError(f"target is not finite in {wrong.size} entries: {counted(shown, wrong.size)}; drop those rows")
+    return values, observed, n_outputs
+
+
+def refuse_not_finite(values: NDArray[Any], n_outputs: int, domains: tuple[str, ...]) -> None:
+    """Refuse predictions with NaN or an infinity, naming rows (observations), domains and values."""
+    step = max(1, _BLOCK_BYTES // (values.shape[1] * values.itemsize))
+    shown: list[str] = []
+    count = 0
+    for start in range(0, values.shape[0], step):
+        block = values[start : start + step]
+        # Both are finite exactly when every value is: NaN propagates through either.
+        if math.isfinite(block.max()) and math.isfinite(block.min()):
+            continue
+        wrong = ~np.isfinite(block)
+        rows = np.flatnonzero(wrong.any(axis=1))
+        count += rows.size
+        for row in rows[: SHOWN - len(shown)].tolist():
+            k = int(np.argmax(wrong[row]))
+            shown.append(f"row {(start + row) // n_outputs} ({domains[k]} = {block[row, k]})")
+    if count:
+        raise TableError(f"prediction is not finite in {count} rows: {counted(shown, count)}; drop those rows")
+
+
+def fold_outputs(arrays: dict[str, Any], n_outputs: int) -> dict[str, Any]:
+    """Undo the expansion of D outputs to rows that `ExpertTable.save` writes as it is kept."""
+    rows = arrays["prediction"].shape[0] if arrays["prediction"].ndim == 2 else -1
+    folded = dict(arrays)
+    for key in ("prediction", "target", "weight", "group", "sequence"):
+        if key not in arrays:
+            continue
+        array = arrays[key]
+        if n_outputs < 1 or rows < 0 or array.shape[:1] != (rows,) or rows % n_outputs:
+            raise TableError(f"{key} has shape {array.shape}, which does not hold {n_outputs} outputs for each row")
+        if key == "prediction":
+            folded[key] = array.reshape(-1, n_outputs, array.shape[1]).transpose(0, 2, 1)
+        else:
+            folded[key] = array.reshape(-1, n_outputs) if key == "target" else array[::n_outputs]
+    return folded
+
+
+def is_mapped(array: Any) -> bool:
+    """Say whether the memory of an array is a file's."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return False
