@@ -19,7 +19,7 @@ from mixfast.errors import MixtureError
 if TYPE_CHECKING:
     from mixfast.exporters import Export
     from mixfast.mixture import Mixture
-    from mixfast.sampler._schedule import MixtureSchedule
+    from mixfast.sampler import MixtureSchedule
 
 _EXAMPLES = """\
 examples:
@@ -117,13 +117,13 @@ def _export(args: argparse.Namespace) -> int:
 def _mixture(path: str) -> Mixture | MixtureSchedule:
     """Return the mixture of a file, or the schedule."""
     from mixfast.mixture import Mixture
-    from mixfast.sampler._schedule import FORMAT
+    from mixfast.sampler import SCHEDULE_FORMAT
 
     if Path(path).suffix.lower() == ".json":
         document: Any = None
         with contextlib.suppress(ValueError):  # told by the reader of mixtures
             document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-        if isinstance(document, dict) and document.get("format") == FORMAT:
+        if isinstance(document, dict) and document.get("format") == SCHEDULE_FORMAT:
             return inputs.schedule(path)
     return Mixture.load(path)
 

@@ -13,7 +13,7 @@ from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
-from mixfast.sampler._schedule import MixtureSchedule
+from mixfast.sampler import MixtureSchedule
 
 Path = str | os.PathLike[str]
 Paths = Mapping[str, Path | Sequence[Path]] | str

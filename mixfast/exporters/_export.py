@@ -24,7 +24,7 @@ from mixfast.exporters._pretokenised import levanter, megatron, nanotron, nemo, 
 from mixfast.exporters._python_modules import grain, huggingface, litdata, seqio, torchdata, webdataset
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
-from mixfast.sampler._schedule import MixtureSchedule
+from mixfast.sampler import MixtureSchedule
 
 __all__ = [
     "FORMATS",

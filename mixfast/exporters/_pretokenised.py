@@ -13,7 +13,7 @@ from mixfast.exporters._draft import Counts, Draft, Paths, in_order, yaml_text
 from mixfast.exporters._result import Export, ExportError
 from mixfast.exporters._schedules import stages_of
 from mixfast.mixture import Mixture
-from mixfast.sampler._schedule import MixtureSchedule
+from mixfast.sampler import MixtureSchedule
 
 # BlendedDataset holds the number of a data set as int16.
 _MEGATRON_MOST = 32767

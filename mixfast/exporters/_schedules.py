@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mixfast.exporters._draft import Draft
 from mixfast.exporters._result import ExportError
 from mixfast.mixture import Mixture
-from mixfast.sampler._schedule import MixtureSchedule
+from mixfast.sampler import MixtureSchedule
 
 Stages = list[tuple[int, Mapping[str, float]]]
 

@@ -1,18 +1,37 @@
 """Streams in data loaders: adapters for PyTorch and Hugging Face data sets, and streams that follow other loaders.
 
+A stream (`mixfast.MixtureSampler`, or one of those below) says which sample of which domain comes next. This room reads
+it: from one map-style data set for each domain, in PyTorch's `DataLoader` and torchdata's ``StatefulDataLoader``, over any
+number of ranks and workers, and on from a saved state.
+
+Nouns:
+
+- `StreamSampler`: the ``sampler=`` of a loader over `Sources`; the main process finds the samples, workers read them.
+- `StreamDataset`: a data set whose workers find and read the samples themselves; it must know the batch size.
+- `Sources`: the data sets of a stream's domains as one map-style data set.
+- `GrainStream`, `MegatronStream`: streams that give, bit by bit, the order of grain's and Megatron-LM's own blends, so that
+  a run can move over without changing its data.
+- `DocumentShares`: shares of documents that give shares of tokens.
+
+Verbs: `sizes` counts the samples of sources; `document_shares` converts a mixture; `megatron_indices` and
+`megatron_exhaustive_indices` return Megatron-LM's index arrays.
+
 `StreamSampler` and `StreamDataset` import torch when they are first asked for; the rest needs numpy only.
+
+Read the files in this order: `_sources`, `_torch` (with `_loader_state`), `_peers` (with `_greedy_loops`),
+`_document_shares`.
 """
 
-from mixfast.loaders._document_shares import (
-    DocumentShares,
-    GrainStream,
-    MegatronStream,
-    Sources,
-    document_shares,
-    megatron_exhaustive_indices,
-    megatron_indices,
-    sizes,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mixfast.errors import BackendError
+from mixfast.loaders._document_shares import DocumentShares, document_shares
+from mixfast.loaders._peers import GrainStream, MegatronStream, megatron_exhaustive_indices, megatron_indices
+from mixfast.loaders._sources import Sources, sizes
+
+if TYPE_CHECKING:
+    from mixfast.loaders._torch import StreamDataset, StreamSampler
 
 __all__ = [
     "DocumentShares",
@@ -26,3 +45,19 @@ __all__ = [
     "megatron_indices",
     "sizes",
 ]
+
+# Classes that derive from torch's, which takes seconds to import.
+_LATER = ("StreamDataset", "StreamSampler")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'mixfast.loaders' has no attribute {name!r}")
+    try:
+        return getattr(import_module("mixfast.loaders._torch"), name)
+    except ModuleNotFoundError as problem:
+        raise BackendError(f"{name} needs PyTorch, which is not installed; pip install torch") from problem
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,42 +1,20 @@
-"""Streams in data loaders: adapters for PyTorch and Hugging Face data sets, and streams that follow other loaders.
-
-`StreamSampler` and `StreamDataset` import torch when they are first asked for; the rest needs numpy only.
-"""
+"""Shares of documents, for streams that mix whole documents, from the shares of tokens that a mixture gives."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mixfast._text.names import listing
-from mixfast.errors import AlignmentError, BackendError, MixfastWarning, SamplerError
-from mixfast.loaders._peers import (
-    GrainStream,
-    MegatronStream,
-    megatron_exhaustive_indices,
-    megatron_indices,
-    positive,
-)
-from mixfast.loaders._sources import Sources, sizes
+from mixfast.errors import AlignmentError, MixfastWarning, SamplerError
+from mixfast.loaders._peers import positive
 from mixfast.mixture import Mixture
-
-if TYPE_CHECKING:
-    from mixfast.loaders._torch import StreamDataset as StreamDataset
-    from mixfast.loaders._torch import StreamSampler as StreamSampler
-
-__all__ = [
-    "DocumentShares", "GrainStream", "MegatronStream", "Sources", "StreamDataset", "StreamSampler",
-    "document_shares", "megatron_exhaustive_indices", "megatron_indices", "sizes",
-]  # fmt: skip
 
 # No corpus has documents of ten million tokens on average: such a number is the total, or has another unit.
 _LONGEST_DOCUMENT = 1e7
-
-_TORCH = ("StreamDataset", "StreamSampler")
 
 
 class DocumentShares(NamedTuple):
@@ -106,16 +84,3 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
         f"Shares of documents, not of tokens: {listing(each)}. Token shares hold on average, as far as the mean lengths "
         "do; to hold them exactly, cut sequences before mixing.",
     )
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _TORCH:
-        raise AttributeError(f"module 'mixfast.loaders' has no attribute {name!r}")
-    try:
-        return getattr(import_module("mixfast.loaders._torch"), name)
-    except ModuleNotFoundError as problem:
-        raise BackendError(f"{name} needs PyTorch, which is not installed; pip install torch") from problem
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

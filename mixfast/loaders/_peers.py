@@ -16,14 +16,10 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
-from mixfast.sampler import Positions
-from mixfast.sampler._schedule import LONGEST, MixtureSchedule, whole_number
-
-Integers = NDArray[np.int64]
+from mixfast.sampler import LONGEST, NEVER, Integers, MixtureSchedule, Positions, whole_number
 
 # Megatron-LM keeps the number of a domain in int16.
 _MOST_DOMAINS = 32767
-_NEVER = 1 << 62
 
 
 class _PeerStream:
@@ -40,7 +36,7 @@ class _PeerStream:
             raise SamplerError(f"weights must be a mapping from domain to number, got {type(weights).__name__}")
         self.domains = domain_names(weights, SamplerError)
         self.weights = positive(weights, "weights", "; leave such domains out")
-        self._sizes = _sizes(self.domains, sizes)
+        self.sizes = _sizes(self.domains, sizes)
         self.length: int | None = None
         self._exhaustive = False
 
@@ -57,9 +53,9 @@ class _PeerStream:
             raise ExhaustedError(f"sample {stop - 1} is behind the end of the stream of {end} samples")
         domain, had = self._at(np.arange(start, stop, step, dtype=np.int64))
         domain, had = domain.astype(np.int64), had.astype(np.int64)
-        if not self._sizes.any():
+        if not self.sizes.any():
             return Positions(domain, had, np.zeros_like(had))
-        epoch, index = np.divmod(had, self._sizes[domain])
+        epoch, index = np.divmod(had, self.sizes[domain])
         return Positions(domain, index, epoch)
 
     def __getitem__(self, i: int) -> tuple[int, int, int]:
@@ -89,7 +85,7 @@ class _PeerStream:
         return position
 
     def _history(self) -> str:
-        facts = [self.domains, [w.hex() for w in self.weights], self._sizes.tolist(), self._exhaustive]
+        facts = [self.domains, [w.hex() for w in self.weights], self.sizes.tolist(), self._exhaustive]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
     def __repr__(self) -> str:
@@ -138,7 +134,7 @@ class GrainStream(_PeerStream):
         if length is not None:
             self.length = whole_number("length", length, 1)
         elif sizes is not None:
-            each = [size / (q / total) for size, q in zip(self._sizes.tolist(), self.proportions, strict=True)]
+            each = [size / (q / total) for size, q in zip(self.sizes.tolist(), self.proportions, strict=True)]
             self.length = min(LONGEST, int(min(each)))
 
     def _at(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -195,15 +191,15 @@ class MegatronStream(_PeerStream):
         super().__init__(weights, sizes)
         self._exhaustive = length is None
         self._domain, self._index = (
-            megatron_exhaustive_indices(self._sizes) if length is None else megatron_indices(self.weights, length)
+            megatron_exhaustive_indices(self.sizes) if length is None else megatron_indices(self.weights, length)
         )
         self.length = len(self._domain)
-        if not self._sizes.any():
+        if not self.sizes.any():
             return
         drawn = np.bincount(self._domain, minlength=len(self.domains))
         short = [
             f"{name}: {n} of {size}"
-            for name, n, size in zip(self.domains, drawn.tolist(), self._sizes.tolist(), strict=True)
+            for name, n, size in zip(self.domains, drawn.tolist(), self.sizes.tolist(), strict=True)
             if n > size
         ]
         if short:
@@ -239,7 +235,7 @@ def megatron_indices(weights: Any, size: int) -> tuple[NDArray[np.int16], Intege
     given = np.array(weights, dtype=np.float64)
     if given.ndim != 1 or not len(given) or not np.all((given > 0) & np.isfinite(given)):
         raise SamplerError(f"weights must be positive numbers, one for each data set, got {weights!r:.200}")
-    return _greedy(given / np.sum(given), np.full(len(given), _NEVER), whole_number("size", size, 1))
+    return _greedy(given / np.sum(given), np.full(len(given), NEVER), whole_number("size", size, 1))
 
 
 def megatron_exhaustive_indices(sizes: Any) -> tuple[NDArray[np.int16], Integers]:

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, SamplerError
-
-if TYPE_CHECKING:
-    from mixfast.sampler import Positions
-
-Integers = NDArray[np.int64]
-
-
-class Stream(Protocol):
-    """What is read: a `MixtureSampler`, or a stream that follows another loader (`_sampler_peers`)."""
-
-    domains: tuple[str, ...]
-    length: int | None
-    _sizes: Integers
-
-    def positions(self, start: int, stop: int, step: int = 1) -> Positions: ...
-    def state(self, position: int) -> dict[str, Any]: ...
-    def check_state(self, state: Mapping[str, Any]) -> int: ...
+from mixfast.sampler import Integers, Stream
 
 
 def sizes(sources: Mapping[str, Any]) -> dict[str, int]:
@@ -75,7 +56,7 @@ def _only_iterated(source: Any) -> bool:
 
 def sizes_of(stream: Stream) -> Integers:
     """Samples of each domain (K,) of a stream that can be served from sources."""
-    found = stream._sizes
+    found = stream.sizes
     if not found.any():
         raise SamplerError("this stream was made without sizes, so its indices have no end; give it sizes(sources)")
     return found

@@ -19,8 +19,8 @@ import torch.utils.data
 from mixfast._text.names import listing
 from mixfast.errors import SamplerError
 from mixfast.loaders._loader_state import batch_size_asked, states, steps_behind
-from mixfast.loaders._sources import Sources, Stream, sizes_of
-from mixfast.sampler._schedule import LONGEST, whole_number
+from mixfast.loaders._sources import Sources, sizes_of
+from mixfast.sampler import LONGEST, Stream, rank_and_world_size, whole_number
 
 Pair = tuple[int, int]
 
@@ -371,7 +371,4 @@ def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
-    rank, world_size = whole_number("rank", rank, 0), whole_number("world_size", world_size, 1)
-    if rank >= world_size:
-        raise SamplerError(f"rank must be below world_size, got rank {rank} of {world_size}")
-    return rank, world_size
+    return rank_and_world_size(rank, world_size)

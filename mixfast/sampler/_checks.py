@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, SamplerError
-from mixfast.sampler._schedule import LONGEST, MixtureSchedule
-
-Integers = NDArray[np.int64]
+from mixfast.sampler._numbers import LONGEST, NEVER, Integers
+from mixfast.sampler._schedule import MixtureSchedule
 
 POLICIES = ("repeat", "stop", "redistribute")
-# More samples than any run has.
-ANY = 1 << 62
 
 
 def named_and_drawn(schedule: MixtureSchedule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -62,7 +59,7 @@ def domain_sizes(domains: tuple[str, ...], sizes: Any, drawn: NDArray[np.bool_])
 
 def sample_limits(domains: tuple[str, ...], sizes: Integers, max_epochs: Any, policy: str) -> Integers:
     """Most samples of each domain (K,); 2^62 for any number."""
-    caps = np.full(len(domains), ANY, dtype=np.int64)
+    caps = np.full(len(domains), NEVER, dtype=np.int64)
     if max_epochs is None:
         if policy == "repeat":
             return caps
@@ -88,5 +85,5 @@ def sample_limits(domains: tuple[str, ...], sizes: Integers, max_epochs: Any, po
         cap = int(times * int(sizes[k]))
         if cap == 0 and sizes[k] > 0:
             raise SamplerError(f"max_epochs {wish!r} leaves no sample of domain {name!r}, which has {sizes[k]}")
-        caps[k] = min(cap, ANY)
+        caps[k] = min(cap, NEVER)
     return caps

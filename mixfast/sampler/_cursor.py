@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mixfast.errors import SamplerError
-from mixfast.sampler._schedule import LONGEST, whole_number
-
-if TYPE_CHECKING:
-    from mixfast.sampler import MixtureSampler, Positions
+from mixfast.sampler._numbers import LONGEST, rank_and_world_size, whole_number
+from mixfast.sampler._positions import Positions, Stream
 
 
 class MixtureCursor:
@@ -35,20 +32,18 @@ class MixtureCursor:
     8
     """
 
-    def __init__(self, sampler: MixtureSampler, position: int = 0) -> None:
+    def __init__(self, sampler: Stream, position: int = 0) -> None:
         self.sampler = sampler
         self.position = whole_number("position", position, 0)
 
     def take(self, count: int, *, rank: int = 0, world_size: int = 1) -> Positions:
         """Return a rank's part of the next ``count`` global samples, and move behind them.
 
-        Rank r of W gets the r-th of them and each W-th after it, so that all ranks together get each once. At the end of
-        the stream there may be fewer, or none.
+        Rank r of W gets the r-th of them and every W-th after it, so that all ranks together get each once. At the end
+        of the stream there may be fewer, or none.
         """
         count = whole_number("count", count, 0)
-        rank, world_size = whole_number("rank", rank, 0), whole_number("world_size", world_size, 1)
-        if rank >= world_size:
-            raise SamplerError(f"rank must be below world_size, got rank {rank} of {world_size}")
+        rank, world_size = rank_and_world_size(rank, world_size)
         end = LONGEST if self.sampler.length is None else self.sampler.length
         stop = max(self.position, min(self.position + count, end))
         found = self.sampler.positions(self.position + rank, stop, world_size)

@@ -8,7 +8,7 @@ import warnings
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,26 +19,16 @@ from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._checks import POLICIES, domain_sizes, named_and_drawn, sample_limits
 from mixfast.sampler._cursor import MixtureCursor
-from mixfast.sampler._schedule import LONGEST, MixtureSchedule, whole_number
+from mixfast.sampler._numbers import LONGEST, Integers, whole_number
+from mixfast.sampler._positions import Positions
+from mixfast.sampler._schedule import MixtureSchedule
 from mixfast.sampler._stages import Plan
-
-__all__ = ["MixtureCursor", "MixtureSampler", "MixtureSchedule", "Positions"]
-
-Integers = NDArray[np.int64]
 
 FORMAT = "mixfast-sampler-1"
 # Counts up whenever the same arguments would give another stream; a state of another version is refused.
 ALGORITHM = 1
 
 _BLOCK = 4096
-
-
-class Positions(NamedTuple):
-    """Samples of a stream: number of the domain, index within the domain, and epoch, three int64 arrays of one length."""
-
-    domain: Integers
-    index: Integers  # type: ignore[assignment]  # tuple.index is in the way
-    epoch: Integers
 
 
 class MixtureSampler:
@@ -79,6 +69,8 @@ class MixtureSampler:
     length : int or None
         Samples of the stream; None for a stream without an end (2^60 samples).
     seed : int
+    sizes : (K,) int64
+        Samples of each domain; 0 for all where domains have no end.
 
     Raises
     ------
@@ -152,9 +144,9 @@ class MixtureSampler:
         self.shuffle = bool(shuffle)
         self._arguments = (mixture, sizes, max_epochs, length)
         named, drawn = named_and_drawn(mixture)
-        self._sizes = domain_sizes(self.domains, sizes, drawn)
-        self._caps = sample_limits(self.domains, self._sizes, max_epochs, on_exhausted)
-        self._table = core.domain_table(self._sizes, self.seed)
+        self.sizes = domain_sizes(self.domains, sizes, drawn)
+        self._caps = sample_limits(self.domains, self.sizes, max_epochs, on_exhausted)
+        self._table = core.domain_table(self.sizes, self.seed)
         self._plan = Plan(mixture, self._caps, on_exhausted == "redistribute", length)
         self.length = self._plan.end if self._plan.end is not None else length
         self._end = LONGEST if self.length is None else self.length
@@ -315,7 +307,7 @@ class MixtureSampler:
             facts = {
                 "schedule": entry,
                 "domains": past.domains,  # in their order, which the sorted keys do not tell
-                "sizes": self._sizes[:seen].tolist(),
+                "sizes": self.sizes[:seen].tolist(),
                 "left": [[domain, int(self._caps[domain])] for _, domain in self._plan.left[:gone]],
                 "shuffle": self.shuffle,
             }

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from mixfast._engine.backend import core
 from mixfast.errors import SamplerError
 from mixfast.mixture import Mixture
+from mixfast.sampler._numbers import LONGEST, SHARE_BITS, Integers, whole_number
 
-Integers = NDArray[np.int64]
-
-FORMAT = "mixfast-schedule-1"
-# Samples are counted in 60 bits: with shares of 62 bits every product fits 128.
-LONGEST = 1 << 60
+SCHEDULE_FORMAT = "mixfast-schedule-1"
 # The steps of a ramp are a quarter of the root of its length; on longer ramps the rounding of its slopes would be seen.
 LONGEST_RAMP = 1 << 36
 
@@ -117,14 +114,18 @@ class MixtureSchedule:
         for change in self.changes:
             entry: dict[str, Any] = {"start": change.start, "mixture": change.mixture.as_dict()}
             changes.append(entry if change.stop is None else {**entry, "stop": change.stop})
-        return {"format": FORMAT, "sample_tokens": self.sample_tokens, "changes": changes}
+        return {"format": SCHEDULE_FORMAT, "sample_tokens": self.sample_tokens, "changes": changes}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> MixtureSchedule:
         """Build a schedule from what `as_dict` gives."""
-        changes = entry.get("changes") if isinstance(entry, Mapping) and entry.get("format") == FORMAT else None
+        changes = (
+            entry.get("changes") if isinstance(entry, Mapping) and entry.get("format") == SCHEDULE_FORMAT else None
+        )
         if not isinstance(changes, list) or not changes:
-            raise SamplerError(f"a schedule is a mapping with format {FORMAT!r} and its changes, got {entry!r:.200}")
+            raise SamplerError(
+                f"a schedule is a mapping with format {SCHEDULE_FORMAT!r} and its changes, got {entry!r:.200}"
+            )
         for change in changes:
             if not isinstance(change, Mapping) or not {"start", "mixture"} <= set(change):
                 raise SamplerError(f"a change of a schedule has a start and a mixture, got {change!r:.200}")
@@ -203,11 +204,4 @@ class MixtureSchedule:
 
 def quantised(shares: NDArray[np.float64]) -> Integers:
     """Return float64 shares (K,) over 2^62. A share below 2^-62 is 0: it has no sample in any run."""
-    return core.blend_shares(np.floor(np.ldexp(shares, 62)).astype(np.int64))
-
-
-def whole_number(what: str, value: Any, least: int) -> int:
-    """Return a whole number of at least ``least`` as an int; anything else is refused."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
-        raise SamplerError(f"{what} must be a whole number of at least {least}, got {value!r}")
-    return int(value)
+    return core.blend_shares(np.floor(np.ldexp(shares, SHARE_BITS)).astype(np.int64))

@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import core
-from mixfast.sampler._schedule import LONGEST, MixtureSchedule
-
-Integers = NDArray[np.int64]
+from mixfast.sampler._numbers import LONGEST, NEVER, Integers
+from mixfast.sampler._schedule import MixtureSchedule
 
 # Proved for constant shares; a ramp is cut until its trees keep it as well.
 BOUND = 1.5
 # How far a domain may fall behind before it has a turn of its own after a change of shares: less makes all others wait
 PATIENCE = 1.25
-_NEVER = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class Stage:
         if self.events is None:
             return own
         lag = np.concatenate([[0], self.events.lag])[np.searchsorted(self.events.own, own, side="right")]
-        return np.where(own < _NEVER, own + lag, own)
+        return np.where(own < NEVER, own + lag, own)
 
 
 def leave(stage: Stage, line: Line, stop: int, counts: Counts) -> None:
@@ -325,7 +323,7 @@ class Plan:
     def _spent(self, stage: Stage, line: Line, stop: int) -> tuple[int, int]:
         """Return the sample before ``stop`` at which a domain first has its last sample (or would exceed it), and which."""
         domains = stage.core.domain.astype(np.int64)
-        domains = domains[self.caps[domains] < _NEVER]
+        domains = domains[self.caps[domains] < NEVER]
         if not len(domains):
             return stop, -1
         count = self.caps[domains] + (0 if self.redistribute else 1)

@@ -1,5 +1,27 @@
-"""Score texts with Hugging Face models: one expert for each domain in, an ExpertTable out."""
+"""Score texts with Hugging Face models: one expert for each domain in, an ExpertTable out.
 
-from mixfast.score._score import Document, Progress, Scores, read_texts, score, score_documents
+MixMin and MDE choose a mixture from what models trained on single domains say about target texts. This room computes
+that: log p of every token of the texts under every expert, summed for each document or kept for each token. Finished parts
+are kept on disk, so that a run that was interrupted goes on, and processes started by ``torchrun`` share the work.
+
+Nouns:
+
+- `Document`: one text to score, after a prompt if there is one.
+- `Scores`: what one model says about some documents.
+- `Progress`: how far a run is.
+
+Verbs: `score` runs all experts over all texts and returns the table; `score_documents` scores with one model that is
+loaded already; `read_texts` reads documents from files.
+
+torch, transformers and pyarrow are imported when they are needed, not with this module.
+
+Read the files in this order: `_score` (what users call), `_texts` (documents), `_tokens` (documents as tokens), `_head` (log p
+from hidden states), `_windows` (tokens through a model), `_experts` (models from folders), `_shards` (finished parts),
+`_ranks` (processes of one run), `_run` (a whole run).
+"""
+
+from mixfast.score._run import Progress
+from mixfast.score._score import Scores, read_texts, score, score_documents
+from mixfast.score._texts import Document
 
 __all__ = ["Document", "Progress", "Scores", "read_texts", "score", "score_documents"]

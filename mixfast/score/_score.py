@@ -17,8 +17,6 @@ from mixfast.score._run import Progress, Settings
 from mixfast.score._texts import Document
 from mixfast.tables import ExpertTable
 
-__all__ = ["Document", "Progress", "Scores", "read_texts", "score", "score_documents"]
-
 
 @dataclass(frozen=True, eq=False)
 class Scores:

@@ -214,7 +214,8 @@ def test_pickle_fork_and_threads_give_the_same_stream():
 HASHED = """
 import hashlib, sys
 import numpy as np
-from mixfast import Mixture, _backend
+from mixfast import Mixture
+from mixfast._engine.backend import core
 from mixfast.sampler import MixtureSampler
 found = hashlib.sha256()
 for domains in (1, 2, 3, 9, 40, 333, 2419):
@@ -223,7 +224,7 @@ for domains in (1, 2, 3, 9, 40, 333, 2419):
     sampler = MixtureSampler(mixture, np.arange(domains) + 50, seed=3)
     for start, count in ((0, 5000), (10**12, 100_000), (10**12 + 7, 17), (10**15, 4096), (5, 16), (21, 33)):
         found.update(b"".join(column.tobytes() for column in sampler.positions(start, start + count)))
-print(_backend.core.isa(), found.hexdigest())
+print(core.isa(), found.hexdigest())
 """
 
 

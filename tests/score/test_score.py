@@ -209,7 +209,7 @@ def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
             seen.update(hidden=hidden, head=head, target=target, bias=bias, softcap=softcap, scale=scale)
             return "answer"
 
-    monkeypatch.setattr(_head._backend, "gpu_kernels", lambda: Kernels)
+    monkeypatch.setattr(_head.backend, "gpu_kernels", lambda: Kernels)
     hidden = Hidden()
     head = _head.Head("tiny", "weight", "bias", 30.0, 0.5)
     assert head.logprob(hidden, "target") == "answer"
