@@ -4,45 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
+from mixfast.laws._protocol import Law
 from mixfast.laws._report import MetricReport
 
-if TYPE_CHECKING:
-    from mixfast.laws._fit import Fit
+# Law, its columns that are used, and the places of these metrics in the fit.
+Stored = tuple[Law, tuple[int, ...], tuple[int, ...]]
 
 _FORMAT = 2
 
 
-def save(fit: Fit, path: Any) -> None:
-    """Write the fit to .json or .npz."""
+def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[Stored]) -> None:
+    """Write the facts and the laws of a fit to .json or .npz."""
     path = Path(path)
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     head = {
         "mixfast_fit": _FORMAT,
-        "domains": list(fit.domains),
-        "metrics": list(fit.metrics),
-        "direction": list(fit.direction),
-        "unit": list(fit.unit),
-        "largest": fit.largest.tolist(),
-        "constant": fit.constant,
-        "features": list(getattr(fit.features, "names", ())),
-        "notes": list(fit.notes),
-        "reports": [vars(one) for one in fit.reports],
+        **facts,
         "parts": [
-            {
-                "name": part.law.name,
-                "own": list(part.own),
-                "columns": list(part.columns),
-                "state": _flat(part.law.state(), f"part{i}", arrays),
-            }
-            for i, part in enumerate(fit.parts)
+            {"name": law.name, "own": own, "columns": columns, "state": _flat(law.state(), f"part{i}", arrays)}
+            for i, (law, own, columns) in enumerate(parts)
         ],
     }
     if path.suffix == ".json":
@@ -66,10 +56,8 @@ def save(fit: Fit, path: Any) -> None:
         beside.unlink(missing_ok=True)
 
 
-def load(path: Any, features: Any) -> Fit:
-    """Read a fit."""
-    from mixfast.laws._fit import Fit, Part
-
+def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[str, Any], list[Stored]]:
+    """Read the facts and the laws of a fit that was made with features of these names."""
     path = Path(path)
     try:
         if path.suffix == ".npz":
@@ -86,42 +74,29 @@ def load(path: Any, features: Any) -> Fit:
             }
         if head["mixfast_fit"] != _FORMAT:
             raise ValueError(f"format {head['mixfast_fit']}, and this version reads {_FORMAT}")
-        parts = tuple(
-            Part(
+        parts = [
+            (
                 _table.from_state({"name": one["name"], "state": _whole(one["state"], arrays)}),
                 tuple(one["own"]),
                 tuple(one["columns"]),
             )
             for one in head["parts"]
-        )
-        reports = tuple(MetricReport(**one) for one in head["reports"])
-        largest, constant = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
-    except MixfastError:
-        raise
-    except OSError:
+        ]
+        facts = {key: tuple(head[key]) for key in ("domains", "metrics", "direction", "unit", "notes")}
+        facts["reports"] = tuple(MetricReport(**one) for one in head["reports"])
+        facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
+        wanted = tuple(head["features"])
+    except (MixfastError, OSError):
         raise
     except Exception as problem:
         said = f"there is no {problem} in it" if isinstance(problem, KeyError) else problem
         raise ValueError(f"{path} is not a fit that mixfast saved: {said}") from problem
-    wanted = tuple(head["features"])
-    if wanted != tuple(getattr(features, "names", ())):
+    if wanted != tuple(features):
         raise ValueError(
-            f"{path} was fitted on the features {', '.join(wanted) or 'none'}; got {', '.join(getattr(features, 'names', ())) or 'none'}. "
+            f"{path} was fitted on the features {', '.join(wanted) or 'none'}; got {', '.join(features) or 'none'}. "
             "Load it in Python and give the same: Fit.load(path, features=...)"
         )
-    return Fit(
-        tuple(head["domains"]),
-        tuple(head["metrics"]),
-        tuple(head["direction"]),
-        tuple(head["unit"]),
-        largest,
-        parts,
-        features,
-        reports,
-        tuple(head["notes"]),
-        0.0,
-        constant,
-    )
+    return facts, parts
 
 
 def _other(keys: list[str]) -> str:
@@ -134,7 +109,7 @@ def _other(keys: list[str]) -> str:
     return f"there is no head in it, but {listing(keys)}"
 
 
-def _flat(value: Any, key: str, arrays: dict[str, Any]) -> Any:
+def _flat(value: Any, key: str, arrays: dict[str, NDArray[Any]]) -> Any:
     """The state with every array replaced by its name among `arrays`."""
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
@@ -148,7 +123,7 @@ def _flat(value: Any, key: str, arrays: dict[str, Any]) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _whole(value: Any, arrays: dict[str, Any]) -> Any:
+def _whole(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, dict):
         return (
             arrays[value["array"]]
