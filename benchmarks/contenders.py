@@ -279,7 +279,7 @@ def mixsqp(problem: Problem, threads: int, limit: float) -> Trace:
         matrix, weights = os.path.join(folder, "matrix"), os.path.join(folder, "weights")
         np.asfortranarray(problem.prob).T.tofile(matrix)
         problem.weight.tofile(weights)
-        script = str(Path(__file__).with_name("mixsqp.R"))
+        script = str(Path(__file__).parent / "peers" / "mixsqp.R")
         ladder = [f"{level / problem.scale:.3g}" for level in (1e-6, 1e-7, 1e-8, 1e-9)]
         command = ["Rscript", script, matrix, weights, str(n), str(k), "3", f"{limit:g}", *ladder]
         try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one run: the kernels' tests on the device, then the timings of benchmarks/gpu.py.
-# Without a GPU: the same tests under Triton's interpreter, one line, and status 0. Arguments go to benchmarks/gpu.py.
+# Everything that needs a GPU, in one run: the kernels' tests on the device, then the timings of benchmarks/gpu/.
+# Without a GPU: the same tests under Triton's interpreter, one line, and status 0. Arguments go to `python -m benchmarks.gpu`.
 #
 #   benchmarks/gpu.sh                     all sets, results appended to benchmarks/results/gpu_*.csv
 #   benchmarks/gpu.sh --set head --quick  a minute
@@ -23,9 +23,5 @@ if ! "$PYTHON" -c 'import mixfast.kernels, mixfast._core' 2>/dev/null; then
 fi
 
 # A kernel whose tests fail is not timed.
-tests=("$root"/tests/test_kernels.py "$root"/tests/test_token_logprob.py)
-for more in "$root"/tests/test_cuda*.py; do
-    [ -e "$more" ] && tests+=("$more")
-done
-"$PYTHON" -m pytest -q -p no:cacheprovider "${tests[@]}"
+"$PYTHON" -m pytest -q -p no:cacheprovider "$root"/tests/kernels "$root"/tests/solver/test_cuda.py
 exec "$PYTHON" -m benchmarks.gpu "$@"

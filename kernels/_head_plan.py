@@ -1,6 +1,6 @@
 """How `token_logprob` cuts its work: the tile of the product by dtype and device, the splits of the vocabulary by shape.
 
-A small table instead of a search at run time, which Triton's interpreter cannot do; `benchmarks/gpu.py --set tune` measures others.
+A small table instead of a search at run time, which Triton's interpreter cannot do; `benchmarks/gpu.sh --set tune` measures others.
 """
 
 from typing import NamedTuple

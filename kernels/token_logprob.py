@@ -3,7 +3,7 @@
 A program takes one tile of rows and one split of the vocabulary. It walks through the split tile by tile: a matrix product
 into registers, then the running maximum and sum of exponentials of each row, and the target's logit where its column
 passes by. One float32 pair for each row and split goes to memory; a second, tiny kernel joins them in a fixed order.
-There are no atomics: the same input on the same device gives the same bits. `benchmarks/roofline.md` has the arithmetic.
+There are no atomics: the same input on the same device gives the same bits. `benchmarks/studies/roofline.md` has the arithmetic.
 """
 
 import math

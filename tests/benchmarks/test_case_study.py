@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import case_study
+from benchmarks.studies import case_study
 from mixfast.reuse import Ledger, resume
 
 STACK = {"Cpp", "Go", "JavaScript", "Python", "Rust", "Shell", "Swift"}
@@ -77,7 +77,16 @@ def test_the_ledger_ends_with_the_open_plan(replay, tmp_path):
 
 
 def test_it_runs_from_the_command_line(path, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.case_study", str(path), "--ledger", str(tmp_path / "life.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.studies",
+        "case_study",
+        "--case",
+        str(path),
+        "--ledger",
+        str(tmp_path / "life.yaml"),
+    ]
     root = Path(__file__).resolve().parents[2]
     found = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True, timeout=60)
     assert "5. split the PDFs into 21 topics: 44 -> 64 domains" in found.stdout

@@ -7,14 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.log_linear_fit import regmix, scipy_fit, table
+from benchmarks.peers.scipy_huber import fit as scipy_fit
+from benchmarks.runs import regmix, table
 from mixfast.errors import BackendError
 from mixfast.laws.log_linear import LogLinear
 
 pytest.importorskip("numba")
 
 # Least summed Huber loss (delta .02) of scipy's least_squares from 40 starts, 512 RegMix runs of the 1M models:
-# `python -m benchmarks.log_linear_fit <folder> --starts 40`. It stays at 2.79410878 on arxiv; 2.790893 is what L-BFGS-B
+# `benchmarks/peers/scipy_huber.py`. It stays at 2.79410878 on arxiv; 2.790893 is what L-BFGS-B
 # found there.
 SCIPY_40 = {
     "arxiv": 2.790893, "freelaw": 1.39901909, "pubmed_central": 2.21783706, "wikipedia_en": 1.13197083,

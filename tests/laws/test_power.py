@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.log_linear_fit import regmix
+from benchmarks.runs import regmix
 from mixfast.laws.power import AutoScale, BiMix
 
 pytest.importorskip("scipy")

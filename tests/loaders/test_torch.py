@@ -337,7 +337,7 @@ def test_a_stateful_loader_goes_on_in_the_middle_of_a_read_batch(stateful):
 def test_killed_loaders_lose_and_repeat_nothing(stateful_states):
     if stateful_states:
         pytest.importorskip("torchdata.stateful_dataloader")
-    kill_resume = pytest.importorskip("benchmarks.kill_resume")
+    kill_resume = pytest.importorskip("benchmarks.studies.kill_resume")
     found = kill_resume.trial(0, 2, length=240, stateful=stateful_states)
     assert found["exact"]
     assert found["killed"] >= 1
@@ -346,8 +346,8 @@ def test_killed_loaders_lose_and_repeat_nothing(stateful_states):
 
 @pytest.mark.slow
 def test_two_hundred_kills():
-    kill_resume = pytest.importorskip("benchmarks.kill_resume")
-    assert kill_resume.main(["--kills", "200"]) == 0
+    kill_resume = pytest.importorskip("benchmarks.studies.kill_resume")
+    assert kill_resume.run(200) == 0
 
 
 # --------------------------------------------------------------------------------------------------------------- refused

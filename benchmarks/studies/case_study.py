@@ -1,13 +1,12 @@
-"""Olmix's case study of mixture reuse, replayed: python -m benchmarks.case_study CASE_STUDY.json [--ledger FILE].
+"""Olmix's case study of mixture reuse, replayed: python -m benchmarks.studies case_study.
 
-CASE_STUDY.json holds the numbers of the published configurations: the mixtures each update froze, token counts, swarms. The five updates
+`case` holds the numbers of the published configurations: the mixtures each update froze, token counts, swarms. The five updates
 24 -> 39 -> 45 -> 45 -> 44 -> 64 domains go through the public functions; nothing is simulated. What was not published is said: the share of the
 PDFs after they were added follows from finemath being at its cap, and is carried over to the revision; the last mixture is left open.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.facts import DATA
 from mixfast import Mixture, Region, reuse
 
 BUDGET, EPOCHS = 10**12, 4.0
@@ -184,24 +184,16 @@ def report(done: list[Step], half: reuse.Reuse) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Print the replay, and write its ledger where that is asked for."""
-    parser = argparse.ArgumentParser(description="Replay Olmix's case study of mixture reuse")
-    parser.add_argument("case", type=Path)
-    parser.add_argument("--ledger", type=Path, help="write the ledger: .yaml or .json")
-    options = parser.parse_args()
-    done, half, ledger = steps(json.loads(options.case.read_text(encoding="utf-8")))
+def run(case: Path = DATA / "olmix" / "case_study.json", ledger: Path | None = None) -> None:
+    """Print the replay of the configurations in `case`; write the ledger to `ledger`, .yaml or .json, when it is given."""
+    done, half, life = steps(json.loads(case.read_text(encoding="utf-8")))
     print(report(done, half))
     print(
         "ledger:",
-        *(f"  {entry.kind:<6} {len(entry.mixture):>3} domains  {entry.why}" for entry in ledger.entries),
+        *(f"  {entry.kind:<6} {len(entry.mixture):>3} domains  {entry.why}" for entry in life.entries),
         sep="\n",
     )
-    if ledger.pending is not None:
-        print(f"  open                {ledger.pending.why}")
-    if options.ledger is not None:
-        ledger.save(options.ledger)
-
-
-if __name__ == "__main__":
-    main()
+    if life.pending is not None:
+        print(f"  open                {life.pending.why}")
+    if ledger is not None:
+        life.save(ledger)

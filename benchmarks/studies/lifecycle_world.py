@@ -1,4 +1,4 @@
-"""A world with domains, tasks and true losses, for benchmarks.lifecycle: what proxy runs would measure, if there were any to train.
+"""A world with domains, tasks and true losses, for the study `lifecycle`: what proxy runs would measure, if there were any to train.
 
 Domains have skills (how much of eight subjects their text teaches), tasks need them. Sizes are those of Olmix's case study, and so are
 the tasks' families: 7 of mathematics, 19 of code, 26 of questions and answers.

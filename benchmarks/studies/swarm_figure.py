@@ -1,4 +1,4 @@
-"""The figure of the README: python -m benchmarks.swarm_figure [FILE.svg]. The embedded swarm, its law out of fold, a proposal.
+"""The figure of the README: python -m benchmarks.studies swarm_figure. The embedded swarm, its law out of fold, a proposal.
 
 Left: what the laws predicted of runs they had not seen, against what was measured. Right: the proposed shares with the interval over
 refits on half of the runs, beside the prior.
@@ -6,21 +6,20 @@ refits on half of the runs, beside the prior.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
 import mixfast
+from benchmarks.facts import RESULTS, ROOT
 from mixfast import proposers
 from mixfast.cli import _inputs as inputs
 
-ROOT = Path(__file__).resolve().parent
-DATA = ROOT.parent / "mixfast" / "data"
+DATA = ROOT / "mixfast" / "data"
 
 
-def main(path: Path) -> None:
-    """Write the figure."""
+def run(path: Path = RESULTS / "swarm.svg") -> None:
+    """Write the figure, as .svg or .png."""
     import matplotlib as mpl
 
     mpl.use("agg" if path.suffix == ".png" else "svg")
@@ -60,7 +59,3 @@ def main(path: Path) -> None:
 
 def _fit(swarm: mixfast.Swarm, law: str) -> object:
     return mixfast.fit(swarm, law, folds=0)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "swarm.svg")

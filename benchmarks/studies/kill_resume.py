@@ -1,4 +1,4 @@
-"""``python -m benchmarks.kill_resume [--kills 200]``: a loader killed with SIGKILL again and again loses and repeats nothing.
+"""``python -m benchmarks.studies kill_resume``: a loader killed with SIGKILL again and again loses and repeats nothing.
 
 A training loop over a `StreamDataset` commits each step by one append: the state and the samples the step had. It is killed
 in the middle, workers and all, and started anew from the last whole line of that file, with another number of workers and
@@ -7,7 +7,6 @@ another batch size each time. In the end all committed samples must be the strea
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import multiprocessing
@@ -128,17 +127,14 @@ def _kill(process: multiprocessing.process.BaseProcess) -> bool:
     return running
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kill_resume")
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--stateful", action="store_true", help="torchdata's StatefulDataLoader, its own states")
-    options = parser.parse_args(arguments)
+def run(kills: int = 200, stateful: bool = False) -> int:
+    """Kill so often in all; `stateful` takes the loader of torchdata with its own states."""
     import torch.utils.data  # noqa: F401  once, before the forks
 
     killed = trials = size = 0
     start = time.perf_counter()
-    while killed < options.kills:
-        found = trial(trials, 5, stateful=options.stateful)
+    while killed < kills:
+        found = trial(trials, 5, stateful=stateful)
         trials += 1
         killed += found["killed"]
         size = max(size, found["state_bytes"])
@@ -150,7 +146,3 @@ def main(arguments: list[str] | None = None) -> int:
         f"{killed} kills in {trials} runs, {seconds:.0f} s: every committed sample once, in order; states of up to {size} bytes"
     )
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

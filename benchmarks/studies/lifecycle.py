@@ -1,4 +1,4 @@
-"""Domains come and go, the mixture follows: python -m benchmarks.lifecycle [--seeds 20] [--family log_linear power] [--noise 0.1].
+"""Domains come and go, the mixture follows: python -m benchmarks.studies lifecycle.
 
 Replays the updates of Olmix's case study (24 -> 39 -> 45 -> 45 -> 44 -> 64 domains) on worlds whose true losses are known, and compares
 ways to follow them with a full recomputation at every update: what part of its gain over the natural mixture they keep, and with what part
@@ -9,21 +9,19 @@ log-linear; "penalised" is a recomputation with that law, to tell the two effect
 
 from __future__ import annotations
 
-import argparse
 import csv
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mixfast
-from benchmarks.lifecycle_world import CODE, FAMILIES, MORE, PDFS, WEB, World
+from benchmarks.facts import RESULTS, commit
+from benchmarks.studies.lifecycle_world import CODE, FAMILIES, MORE, PDFS, WEB, World
 from mixfast import Mixture, Region, Swarm, designs, reuse
 from mixfast.laws.log_linear import LogLinear
 
@@ -35,7 +33,6 @@ KL, BUDGET, REPEATS = 0.05, 10**12, 4
 CANDIDATES = 300
 # A hundred thousandth of Huber's delta.
 FAINT = 2e-7
-RESULTS = Path(__file__).with_name("results") / "lifecycle.csv"
 
 _WEB, _CODE = [f"web:{name}" for name in WEB], [f"code:{name}" for name in CODE]
 # The updates, in the case study's order: what changes, and the domains after it.
@@ -214,32 +211,30 @@ def gains(world: World, way: str, seed: int) -> Vector:
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=list(FAMILIES))
-    parser.add_argument("--noise", type=float, default=0.1, help="of a task's spread (default 0.1)")
-    parser.add_argument(
-        "--better", type=float, default=1.0, help="how much more added domains teach than old ones (default 1)"
-    )
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--save", action="store_true", help=f"append to {RESULTS.name}")
-    args = parser.parse_args(argv)
+def run(
+    seeds: int = 20,
+    family: list[str] = list(FAMILIES),  # noqa: B006  it is only read
+    noise: float = 0.1,
+    better: float = 1.0,
+    ways: list[str] = list(WAYS),  # noqa: B006
+    save: bool = False,
+) -> None:
+    """Print one line for each family of true losses and each way; `save` appends to the results.
+
+    `noise` of a measurement is a part of a task's spread; added domains teach `better` times as much as old ones.
+    """
     names = [name for name, _ in UPDATES]
     lines: list[list[object]] = []
-    for family in args.family:
+    for kind in family:
         print(
-            f"{family}, noise {args.noise:g}, added domains {args.better:g} times better, {args.seeds} worlds; gain kept of that of recomputation, in percent"
+            f"{kind}, noise {noise:g}, added domains {better:g} times better, {seeds} worlds; gain kept of that of recomputation, in percent"
         )
         print(f"{'':14} runs   last, 95 % interval, worst   mean of updates   " + ", ".join(names[1:]))
         full: Matrix | None = None
-        for way in dict.fromkeys(["recomputation", *args.ways]):
+        for way in dict.fromkeys(["recomputation", *ways]):
             began = time.perf_counter()
             found = np.array(
-                [
-                    gains(World(seed, family=family, noise=args.noise, better=args.better), way, seed)
-                    for seed in range(args.seeds)
-                ]
+                [gains(World(seed, family=kind, noise=noise, better=better), way, seed) for seed in range(seeds)]
             )
             full = found if full is None else full
             kept = 100.0 * found / full
@@ -252,11 +247,11 @@ def main(argv: list[str] | None = None) -> None:
                 flush=True,
             )
             lines += [
-                [family, args.noise, args.better, way, runs, seed, name, gain, part]
+                [kind, noise, better, way, runs, seed, name, gain, part]
                 for seed, (row, parts) in enumerate(zip(found.tolist(), kept.tolist(), strict=True))
                 for name, gain, part in zip(names, row, parts, strict=True)
             ]
-    if args.save:
+    if save:
         _save(lines)
 
 
@@ -266,16 +261,10 @@ _COLUMNS = (
 
 
 def _save(lines: list[list[object]]) -> None:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=RESULTS.parent, check=False
-    )
-    new = not RESULTS.exists()
-    with RESULTS.open("a", encoding="utf-8", newline="") as file:
+    path, when = RESULTS / "lifecycle.csv", commit()
+    new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(_COLUMNS)
-        writer.writerows([commit.stdout.strip(), platform.python_version(), *line] for line in lines)
-
-
-if __name__ == "__main__":
-    main()
+        writer.writerows([when, platform.python_version(), *line] for line in lines)

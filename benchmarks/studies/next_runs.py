@@ -1,16 +1,13 @@
-"""How many runs the search for the best mixture needs: python -m benchmarks.next_runs REGMIX [--seeds 20] [--metrics ...] [--contenders ...].
+"""How many runs the search for the best mixture needs: python -m benchmarks.studies next_runs.
 
-REGMIX is the folder with RegMix's published csv files. Its 768 runs of 1M parameters stand for all mixtures there are: a search begins with 16 runs
+RegMix's 768 published runs of 1M parameters stand for all mixtures there are: a search begins with 16 runs
 drawn from those that are not yet good (worse than the best loss by more than 1 %), then names runs that are looked up, until one is good. Runs of a
 batch all count, the first 16 too. Every contender begins with the same runs. Appends to benchmarks/results/next_runs.csv.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
-import os
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -19,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import mixfast
-from benchmarks import __main__ as bench
-from benchmarks import contenders, runners
-from benchmarks.swarm_laws import read
+from benchmarks.facts import RESULTS, append, shared
+from benchmarks.runs import REGMIX, swarm
 from mixfast import designs
 
 # Of the published ones, and the mean of all 13.
@@ -113,45 +109,41 @@ def measure(name: str, everything: mixfast.Swarm, seeds: int, most: int) -> tupl
 
 def pooled(folder: Path, metrics: list[str] | None) -> mixfast.Swarm:
     """All published runs as one swarm, ids their positions."""
-    train = read(folder, "train")
+    train = swarm(folder, "train")
     train = train.select(train.metrics if metrics is None else metrics)
-    test = read(folder, "test").select(train.metrics).align(train.domains)
+    test = swarm(folder, "test").select(train.metrics).align(train.domains)
     return mixfast.Swarm(
         np.vstack([train.ratios, test.ratios]), np.vstack([train.values, test.values]), domains=train.domains,
         metric_names=train.metrics, runs=[str(place) for place in range(len(train) + len(test))],
     )  # fmt: skip
 
 
-def main() -> int:
-    """Print and append one line for each metric and contender."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--metrics", nargs="+", default=list(METRICS))
-    parser.add_argument("--contenders", nargs="+", default=[], help="only those whose name contains one of these")
-    parser.add_argument("--most", type=int, default=MOST, help="runs at which a search is given up")
-    parser.add_argument("--dry", action="store_true", help="append nothing")
-    given = parser.parse_args()
+def run(
+    folder: Path = REGMIX,
+    seeds: int = 20,
+    metrics: list[str] = list(METRICS),  # noqa: B006  it is only read
+    contenders: list[str] = [],  # noqa: B006
+    most: int = MOST,
+    dry: bool = False,
+) -> int:
+    """Print and append one line for each metric and contender, of those whose name contains one of `contenders`.
+
+    A search is given up at `most` runs; `dry` appends nothing.
+    """
     warnings.simplefilter("ignore")
-    facts = vars(runners.machine())
-    shared = {
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **{key: facts[key] for key in ("commit", "machine", "cores", "pools")},
-        "threads": int(os.environ.get("OMP_NUM_THREADS", facts["cores"])), "quick": int(given.seeds < 20), "checked": 0,
-        "versions": contenders.versions(),
-    }  # fmt: skip
+    common = {**shared(), "quick": int(seeds < 20), "checked": 0}
     print(
         f"{'':44s}runs until within 1 %: mean, 90 % of seeds, of random's | until the best: mean, 90 %, of random's | s a choice"
     )
-    for metric in given.metrics:
-        everything = pooled(given.folder, None if metric == "mean" else [metric])
+    for metric in metrics:
+        everything = pooled(folder, None if metric == "mean" else [metric])
         rows: list[dict[str, object]] = []
         chance = None
         for name in CONTENDERS:
-            if name != "random" and given.contenders and not any(word in name for word in given.contenders):
+            if name != "random" and contenders and not any(word in name for word in contenders):
                 continue
             try:
-                spent, seconds = measure(name, everything, given.seeds, given.most)
+                spent, seconds = measure(name, everything, seeds, most)
             except ImportError as problem:
                 print(f"{metric:<14} {name:<28} cannot run: {problem}")
                 continue
@@ -160,22 +152,18 @@ def main() -> int:
             for column, goal in enumerate(("within 1 % of the best", "the best")):
                 mean, part = float(spent[:, column].mean()), float(spent[:, column].mean() / chance[column])
                 low, high = np.quantile(spent[:, column], [0.05, 0.95])
-                given_up = int((spent[:, column] >= given.most).sum()) if name != "random" else 0
-                lost = f", {given_up} given up at {given.most}" if given_up else ""
+                given_up = int((spent[:, column] >= most).sum()) if name != "random" else 0
+                lost = f", {given_up} given up at {most}" if given_up else ""
                 line += f" | {mean:6.1f}  {low:3.0f} to {high:3.0f}  {part:4.2f}{lost}"
                 rows.append(
                     {
-                        **shared, "problem": metric, "rows": len(everything), "domains": len(everything.domains),
+                        **common, "problem": metric, "rows": len(everything), "domains": len(everything.domains),
                         "contender": name, "quantity": f"mean runs until {goal}", "value": mean, "unit": "runs", "gap": "nan",
-                        "repeats": given.seeds, "passed": "",
+                        "repeats": seeds, "passed": "",
                         "note": f"90 % of seeds {low:.0f} to {high:.0f}, {part:.2f} of random's{lost}; {seconds:.2f} s a choice",
                     }
                 )  # fmt: skip
             print(f"{line} | {seconds:.2f}", flush=True)
-        if not given.dry:
-            bench._write(bench.RESULTS / "next_runs.csv", rows)
+        if not dry:
+            append(RESULTS / "next_runs.csv", rows)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,22 +1,20 @@
 """What the GPU kernels must move and compute, and how long that takes at least: prints the tables of `roofline.md`.
 
-``python -m benchmarks.roofline`` needs no GPU; with triton it also compiles the kernels of `token_logprob` for sm_90 and
+``python -m benchmarks.studies roofline`` needs no GPU; with triton it also compiles the kernels of `token_logprob` for sm_90 and
 reads their shared memory, registers and spills. ``--write`` puts the tables into `roofline.md`.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 PAGE = Path(__file__).parent / "roofline.md"
-MARK = "<!-- below: python -m benchmarks.roofline --write -->\n"
+MARK = "<!-- below: python -m benchmarks.studies roofline --write -->\n"
 
 # Datasheet rates of the SXM parts. H100 and H200 differ in memory only.
 PROCESSORS = 132
@@ -177,17 +175,10 @@ def tables() -> str:
     )
 
 
-def main() -> int:
-    """Print the tables, or write them into the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.roofline", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="put the tables into roofline.md")
-    if parser.parse_args().write:
-        text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-        PAGE.write_text(text + MARK + "\n" + tables(), encoding="utf-8")
-    else:
+def run(write: bool = False) -> None:
+    """Print the tables; `write` puts them into roofline.md instead."""
+    if not write:
         print(tables())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return
+    text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    PAGE.write_text(text + MARK + "\n" + tables(), encoding="utf-8")

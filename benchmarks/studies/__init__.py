@@ -1,0 +1,6 @@
+"""Long studies: ``python -m benchmarks.studies NAME``; each module has one function `run` whose parameters are the options."""
+
+# Modules that have a `run`.
+NAMES = (
+    "case_study", "held_out", "kill_resume", "lifecycle", "next_runs", "roofline", "swarm_figure", "swarm_laws",
+)  # fmt: skip
