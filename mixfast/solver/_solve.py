@@ -9,21 +9,16 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mixfast._engine import backend as _backend
 from mixfast._engine.optimise.trace import Minimum, Step
 from mixfast.errors import NotConvergedWarning
-from mixfast.mixture import Mixture
 from mixfast.region import Region
-from mixfast.solver._bootstrap import Bootstrap, bootstrap
-from mixfast.solver._holdout import HeldOut, holdout
 from mixfast.solver._minimise import solve_problem, wrap
 from mixfast.solver._problem import Problem
 from mixfast.solver._solution import Solution
 from mixfast.tables import ExpertTable
-
-__all__ = ["Bootstrap", "HeldOut", "Solution", "bootstrap", "holdout", "losses", "path", "solve"]
 
 Vector = NDArray[np.float64]
 
@@ -213,57 +208,3 @@ def path(
         previous = solve(table, where, kl=weight, start=start, **options)
         out.append(previous)
     return out
-
-
-def losses(
-    table: ExpertTable,
-    mixtures: ArrayLike | Mixture,
-    *,
-    objective: Mapping[str, float] | str | None = None,
-    threads: int | None = None,
-) -> Vector:
-    """Compute the loss of each of many candidate mixtures.
-
-    ``L(w_m) = sum_g omega_g L_g(w_m)``, as `solve` minimises it, for m = 1 .. M.
-
-    Parameters
-    ----------
-    table : ExpertTable
-        n rows, K domains.
-    mixtures : (M, K) or (K,)
-        Shares >= 0, in the order of the table's domains; a `Mixture` of the same domains counts as one row.
-    objective, threads
-        As in `solve`; "worst" gives the largest group loss.
-
-    Returns
-    -------
-    (M,) float64
-        Nats (squared units of the target for predictions).
-
-    Raises
-    ------
-    ValueError
-        Shares of the wrong shape, negative or not finite.
-
-    Notes
-    -----
-    2 n K M operations in one sweep of the rows; nothing of size n x M is stored. Rows on which a mixture has no mass that float64 can
-    hold are computed by log-sum-exp.
-
-    References
-    ----------
-    Belenki et al., "Optimizing Pre-Training Data Mixtures with Mixtures of Data Expert Models" (arXiv 2502.15950), algorithm 1.
-    """
-    if isinstance(mixtures, Mixture):
-        mixtures = mixtures.align(table.domains).weights
-    stack = np.atleast_2d(np.asarray(mixtures, dtype=np.float64))
-    if stack.ndim != 2 or stack.shape[1] != table.n_domains:
-        raise ValueError(
-            f"mixtures have the shape {stack.shape}, expected (M, {table.n_domains}): one share for each domain"
-        )
-    if not np.all(np.isfinite(stack)) or np.any(stack < 0.0):
-        raise ValueError("mixtures must hold finite shares >= 0")
-    problem = Problem.of(table, None, 0.0, objective, 1e-8, 1, _backend.thread_count(threads), None)
-    if problem.worst:
-        return np.max([group.losses(stack) for group in problem.group_objectives], axis=0)
-    return problem.objective.losses(stack)
