@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import listing
-from mixfast.swarm import Swarm, _checks, _files
-from mixfast.swarm._files import Source
+from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -64,7 +63,7 @@ class Design:
     def to_csv(self, target: Source) -> None:
         """Write the mixtures to a path or an open file: ids in a column "run", digits that read back as the same numbers."""
         rows = ([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
-        _files.write_csv(target, ["run", *self.domains], rows)
+        write_csv(target, ["run", *self.domains], rows)
 
     @classmethod
     def from_csv(cls, source: Source) -> Design:
@@ -75,9 +74,8 @@ class Design:
         SwarmError
             If the file has no ids, or its numbers are no shares; the message names file, column and run.
         """
-        domains, runs, shares = _files.read_mixtures(source)
-        ratios, _ = _checks.shares(shares, tuple(domains), runs)
-        return cls(ratios, tuple(domains), runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
+        domains, runs, ratios = read_mixtures(source)
+        return cls(ratios, domains, runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
 
     def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
         """Return the `Swarm` of these mixtures and what they reached, (R, J) in the order of `runs`; options as there.

@@ -19,8 +19,7 @@ from mixfast.laws._fitted import Fit, Part, _aligned
 from mixfast.laws._foreign import Foreign
 from mixfast.laws._protocol import Law, Matrix, Vector
 from mixfast.laws._threads import single_blas
-from mixfast.swarm import Swarm
-from mixfast.swarm._rank import Tried, tried
+from mixfast.swarm import Identifiable, Swarm
 
 Index = NDArray[np.int64]
 # What "auto" chooses from: laws that are fitted in seconds and came first on some metric of the published swarms. Trees did not, and
@@ -86,7 +85,7 @@ def fit(
         )
     chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
     y = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(name) for name in chosen]])
-    seen = tried(swarm.ratios)
+    seen = swarm.identifiable
     # Where runs differ by rounding only, laws would take it for what made the losses differ.
     x = np.ascontiguousarray(seen.shares)
     notes = list(_caveats(swarm, chosen, y, seen))
@@ -283,7 +282,7 @@ def _names(positions: str, domains: Sequence[str]) -> list[str]:
     return [domains[k] if k < len(domains) else f"feature {k - len(domains)}" for k in map(int, positions.split(","))]
 
 
-def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Tried) -> list[str]:
+def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Identifiable) -> list[str]:
     """What the runs do not say, in words; a warning for what makes a law useless."""
     out = []
     runs, domains = swarm.ratios.shape

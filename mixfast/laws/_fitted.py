@@ -16,7 +16,7 @@ from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import Law, Matrix, Vector
 from mixfast.laws._report import MetricReport
 from mixfast.laws._threads import single_blas
-from mixfast.swarm import _names as _swarm_names
+from mixfast.swarm import align_names, find_name
 
 # Shares that sum to 1 within this are what published swarms hold.
 _SUM = 5e-3
@@ -86,7 +86,7 @@ class Fit:
 
     def law_of(self, metric: str) -> tuple[Law, int]:
         """The fitted law object of a metric, and the metric's column in what it predicts."""
-        return self._place[metric if metric in self._place else _swarm_names.one(self.metrics, metric, "metric")]
+        return self._place[metric if metric in self._place else find_name(self.metrics, metric, "metric")]
 
     @property
     def report(self) -> str:
@@ -227,4 +227,4 @@ def _aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[
     """Columns of values (R, K), named by `names`, in the order of `domains`."""
     if tuple(names) == tuple(domains):
         return values
-    return np.ascontiguousarray(values[:, _swarm_names.pairing(names, domains, what, "the fit")])
+    return np.ascontiguousarray(values[:, align_names(names, domains, what, "the fit")])

@@ -15,7 +15,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.names import listing
-from mixfast.swarm import _names
+from mixfast.swarm import find_names
 
 Objective = str | Mapping[str, Any] | None
 
@@ -126,7 +126,7 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
         found = [j for j, metric in enumerate(metrics) if metric.startswith(name[:-1])]
         if found:
             return found
-    meant = _names.lookup(metrics, [name], "metric")[0] if isinstance(name, str) else None
+    meant = find_names(metrics, [name], "metric")[0] if isinstance(name, str) else None
     if meant is not None:
         return [metrics.index(meant)]
     raise ValueError(f"objective names {name!r}, which the law does not know; its metrics are: {listing(metrics, 100)}")

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast.proposers._task import ASTRONOMIC
-from mixfast.swarm import _names
-from mixfast.swarm._rank import tried
+from mixfast.swarm import align_names
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit, MetricReport
@@ -95,9 +94,9 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
     domains = tuple(law.domains)
     order = list(range(len(domains)))
     if tuple(swarm.domains) != domains:
-        order = list(_names.pairing(swarm.domains, domains, "the swarm", "the fit"))
+        order = list(align_names(swarm.domains, domains, "the swarm", "the fit"))
     # As `fit` does, without what differs by rounding only.
-    shares = np.ascontiguousarray(tried(swarm.ratios).shares[:, order])
+    shares = np.ascontiguousarray(swarm.identifiable.shares[:, order])
     measured = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(swarm.metric(name)) for name in law.metrics]])
     guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
     with single_blas():

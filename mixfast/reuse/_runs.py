@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def _without(region: Region, gone: tuple[str, ...]) -> Region:
 
 def expanded(part: Collapse, swarm: Swarm) -> Swarm:
     """The runs of a collapsed swarm over all domains, as they were trained."""
-    return swarm._with(ratios=part.expand_rows(swarm.ratios, swarm.domains), domains=part.full.domains)
+    return swarm.over(part.full.domains, part.expand_rows(swarm.ratios, swarm.domains))
 
 
 def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
@@ -187,7 +187,7 @@ def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
             "write shares with nine digits at least"
         )
     # With what its report has to tell: runs that were left out stay named.
-    return whole._with(ratios=np.array(rows), domains=part.domains)
+    return whole.over(part.domains, rows)
 
 
 def together(one: Swarm, other: Swarm) -> Swarm:
@@ -210,17 +210,4 @@ def together(one: Swarm, other: Swarm) -> Swarm:
     SwarmError
         If a run's id is in both.
     """
-    if set(one.metrics) != set(other.metrics):
-        raise AlignmentError.between("the first runs' metrics", one.metrics, "the other runs' metrics", other.metrics)
-    more = other.align(one.domains).select(one.metrics)
-    both = Swarm(
-        np.concatenate([one.ratios, more.ratios]),
-        np.concatenate([one.values, more.values]),
-        domains=one.domains,
-        metric_names=one.metrics,
-        runs=(*one.runs, *more.runs),
-        chosen=np.concatenate([one.chosen, more.chosen]),
-        direction=one.direction,
-        unit=one.unit,
-    )
-    return both._with(_history=replace(both._history, dropped=one.report.dropped + more.report.dropped))
+    return one.append(other)

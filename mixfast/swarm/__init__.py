@@ -1,5 +1,35 @@
-"""Swarm: proxy runs, the mixture each was trained on and the metrics it reached, joined on the run."""
+"""Swarms: proxy runs, the mixture each was trained on and the metrics it reached, joined on the run.
 
-from mixfast.swarm._swarm import Swarm, SwarmError, SwarmReport
+`Swarm` is the noun of this room. It holds R small training runs: their mixtures (R, K), whose rows sum to 1, and what they
+reached (R, J), with names for runs, domains and metrics. It is checked once, when it is made, and immutable from then on; a
+malformed input raises `SwarmError`, which names the file, the runs and the columns. Laws (`mixfast.fit`) are fitted to it and
+designs (`mixfast.design`) are extended from it.
+
+- Make one from arrays (`Swarm`), two comma-separated files (`Swarm.from_csv`) or two data frames (`Swarm.from_frames`). Tables
+  are joined on the id of the run, never by position.
+- Take parts: `subset` of the runs, `select` metrics, `align` domains by name, `append` another swarm.
+- Say which way is better: `better`.
+- Split for scoring: `folds` and `holdout` never test runs that were chosen after looking at data, and keep runs of one mixture
+  together.
+- Ask what can be learnt: `report` says what was left out or changed and what can be fitted; `identifiable` holds the rank of the
+  mixtures and the domains whose effects the runs cannot tell apart.
+
+Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted), `_files.py` (files and frames),
+`_names.py` (which name means which), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report).
+
+Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`) and the files of mixtures alone
+(`read_mixtures`, `write_csv`).
+"""
+
+from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._files import Source as Source
+from mixfast.swarm._files import read_mixtures as read_mixtures
+from mixfast.swarm._files import write_csv as write_csv
+from mixfast.swarm._names import align_names as align_names
+from mixfast.swarm._names import find_name as find_name
+from mixfast.swarm._names import find_names as find_names
+from mixfast.swarm._rank import Identifiable as Identifiable
+from mixfast.swarm._report import SwarmReport
+from mixfast.swarm._swarm import Swarm
 
 __all__ = ["Swarm", "SwarmError", "SwarmReport"]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.names import listing
-from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids
+from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
 
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
@@ -197,11 +197,11 @@ def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[ob
     if not domains or not measured:
         raw, kind = (ratios, "domains") if not domains else (metrics, "metrics")
         raise SwarmError(f"{raw.where} has no column for {kind}: {listing(map(repr, raw.names))}")
-    shares = _table(ratios, domains, ids[ratios])
+    mixtures = _table(ratios, domains, ids[ratios])
     found = _table(metrics, measured, ids[metrics])
     rows, dropped = _matched(ids, ratios, metrics, found)
     arguments: dict[str, Any] = {
-        "ratios": shares[list(rows)],
+        "ratios": mixtures[list(rows)],
         "metrics": found[list(rows.values())],
         "domains": domains,
         "metric_names": measured,
@@ -211,8 +211,8 @@ def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[ob
     return Joined(arguments, dropped, tuple(dict.fromkeys(ignored + more)))
 
 
-def read_mixtures(source: Source) -> tuple[list[str], tuple[str, ...], NDArray[np.float64]]:
-    """Return the domains, the ids of the runs and the shares (R, K) of a file of mixtures alone."""
+def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:
+    """Return the domains, the ids of the runs and their mixtures (R, K), checked, of a file of mixtures alone."""
     raw = read_csv(source, "ratios")
     key = next((found for name in ID_NAMES if (found := _spelled(raw, name)) is not None), None)
     if key is None:
@@ -223,7 +223,7 @@ def read_mixtures(source: Source) -> tuple[list[str], tuple[str, ...], NDArray[n
     domains, _ = _columns(raw, {key, CHOSEN}, ())
     if not domains:
         raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
-    return domains, ids, _table(raw, domains, ids)
+    return tuple(domains), ids, shares(_table(raw, domains, ids), tuple(domains), ids)[0]
 
 
 def _spelled(raw: Raw, wanted: str) -> str | None:
@@ -382,7 +382,7 @@ def write(
     runs: Sequence[str],
     chosen: NDArray[np.bool_],
     domains: Sequence[str],
-    shares: NDArray[np.float64],
+    mixtures: NDArray[np.float64],
     measured: Sequence[str],
     values: NDArray[np.float64],
 ) -> None:
@@ -392,7 +392,9 @@ def write(
     marked = bool(chosen.any())
     flags = [[str(int(mark))] if marked else [] for mark in chosen]
     header = ["run", *([CHOSEN] if marked else []), *domains]
-    write_csv(ratios, header, ([run, *flag, *row] for run, flag, row in zip(runs, flags, shares.tolist(), strict=True)))
+    write_csv(
+        ratios, header, ([run, *flag, *row] for run, flag, row in zip(runs, flags, mixtures.tolist(), strict=True))
+    )
     # NaN is the only number that differs from itself.
     cells = ([value if value == value else "" for value in row] for row in values.tolist())
     write_csv(metrics, ["run", *measured], ([run, *row] for run, row in zip(runs, cells, strict=True)))

@@ -36,7 +36,7 @@ def variants(name: str, prefix: str, suffix: str) -> set[str]:
     return {name[start:end] for start in starts for end in ends if start < end}
 
 
-def lookup(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str | None]:
+def find_names(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str | None]:
     """Return for each wanted name the known one that it means, None where there is none.
 
     An exact match wins. Otherwise the two may differ by the prefix and the suffix, or a part of them, that all known
@@ -48,42 +48,46 @@ def lookup(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str |
         Where a name could mean several.
     """
     exact = set(known)
+    if exact.issuperset(wanted):
+        return list(wanted)
     forms: dict[str, set[str]] = {}
+    shared = affixes(known)
     for name in known:
-        for form in variants(name, *affixes(known)):
+        for form in variants(name, *shared):
             forms.setdefault(form, set()).add(name)
     found: list[str | None] = []
+    shared = affixes(wanted)
     for name in wanted:
         if name in exact:
             found.append(name)
             continue
-        meant = set().union(*(forms.get(form, set()) for form in variants(name, *affixes(wanted))))
+        meant = set().union(*(forms.get(form, set()) for form in variants(name, *shared)))
         if len(meant) > 1:
             raise AlignmentError(f"{what} {name!r} could mean each of {listing(sorted(meant))}; give the whole name")
         found.append(meant.pop() if meant else None)
     return found
 
 
-def one(known: Sequence[str], name: str, what: str) -> str:
+def find_name(known: Sequence[str], name: str, what: str) -> str:
     """Return the known name that ``name`` means; `AlignmentError` where it means none or several."""
-    found = lookup(known, [name], what)[0]
+    found = find_names(known, [name], what)[0]
     if found is None:
         raise AlignmentError(f"there is no {what} {name!r}; the {what}s are: {listing(known)}")
     return found
 
 
-def matching(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str]:
-    """Return the known names that are meant, each once: single ones as by `one`, several by patterns with ``*``."""
+def match_names(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str]:
+    """Return the known names that are meant, each once: single ones as by `find_name`, several by patterns with ``*``."""
     found: list[str] = []
     for name in wanted:
         meant = [name] if name in known else [each for each in known if "*" in name and fnmatchcase(each, name)]
-        found += meant or [one(known, name, what)]
+        found += meant or [find_name(known, name, what)]
     return list(dict.fromkeys(found))
 
 
-def pairing(known: Sequence[str], wanted: Sequence[str], what: str, other: str) -> list[int]:
-    """Return for each wanted name the position of the known one; the two sets must match one to one."""
-    found = lookup(known, wanted, "domain")
+def align_names(known: Sequence[str], wanted: Sequence[str], what: str, other: str) -> list[int]:
+    """Return for each wanted domain the position of the known one; the two sets must match one to one."""
+    found = find_names(known, wanted, "domain")
     named = [name for name in found if name is not None]
     if len(wanted) != len(known) or len(set(named)) != len(known):
         raise AlignmentError.between(what, known, other, wanted)

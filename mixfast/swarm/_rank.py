@@ -28,8 +28,8 @@ _PART = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Tried:
-    """What mixtures tell apart.
+class Identifiable:
+    """What mixtures (R, K) tell apart.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Tried:
     linked: tuple[int, ...]
 
 
-def tried(ratios: Matrix) -> Tried:
+def identifiable(ratios: Matrix) -> Identifiable:
     """Return what mixtures (R, K), whose rows sum to 1, tell apart."""
     runs, domains = ratios.shape
     centre = ratios.mean(axis=0)
@@ -66,7 +66,7 @@ def tried(ratios: Matrix) -> Tried:
     rank = 1 + int((~rounded & (spread > _LEAST_SPREAD)).sum())
     # Runs of a single mixture say nothing of any domain, and with as many directions as runs nothing was taken for rounding.
     if rank in (1, domains, runs):
-        return Tried(rank, ratios, {}, ())
+        return Identifiable(rank, ratios, {}, ())
     still = ratios.std(axis=0) <= max(_LEAST_SPREAD, _SLACK * grain / math.sqrt(12.0))
     still &= np.abs(ratios - centre).max(axis=0) <= max(_LEAST_SPREAD, _SLACK * grain / 2.0)
     constant = {int(k): float(centre[k]) for k in np.flatnonzero(still)}
@@ -74,7 +74,7 @@ def tried(ratios: Matrix) -> Tried:
     # Constant domains add nothing to the rank: all shares sum to 1.
     lost = len(varying) - rank
     if lost <= 0 and np.ptp(ratios[:, still], axis=0).max(initial=0.0) <= _FLOAT:
-        return Tried(rank, ratios, constant, ())
+        return Identifiable(rank, ratios, constant, ())
     shares = ratios.copy()
     linked = varying[:0]
     if lost > 0:
@@ -85,7 +85,7 @@ def tried(ratios: Matrix) -> Tried:
         shares[:, linked] -= shares[:, linked] @ null.T @ null
     shares[:, still] = centre[still]
     shares[:, varying] *= ((1.0 - centre[still].sum()) / shares[:, varying].sum(axis=1))[:, None]
-    return Tried(rank, shares, constant, tuple(linked.tolist()))
+    return Identifiable(rank, shares, constant, tuple(linked.tolist()))
 
 
 def _last(x: Matrix, count: int) -> Matrix:

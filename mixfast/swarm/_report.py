@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._text.names import listing
 from mixfast.swarm._folds import same_mixture
+from mixfast.swarm._rank import Identifiable
 
-if TYPE_CHECKING:
-    from mixfast.swarm import Swarm
+Matrix = NDArray[np.float64]
 
 # Olmix found the error of proposals to level off at about three runs for each number of a law (arXiv:2602.12237).
 _RUNS_PER_NUMBER = 3
@@ -144,43 +144,45 @@ class SwarmReport:
         return f"more is better: {listing(self.more_is_better)}{told}; less is better: {'the other' if rest == 1 else f'the other {rest}'}"
 
 
-def report(swarm: Swarm, history: History) -> SwarmReport:
-    """Return the report of a swarm."""
-    lacking = np.isnan(swarm.values).sum(axis=0).tolist()
-    missing = {name: count for name, count in zip(swarm.metrics, lacking, strict=True) if count}
-    unused = (swarm.ratios == 0.0).all(axis=0)
+def report(
+    *,
+    ratios: Matrix,
+    values: Matrix,
+    domains: tuple[str, ...],
+    metrics: tuple[str, ...],
+    runs: tuple[str, ...],
+    chosen: NDArray[np.bool_],
+    direction: tuple[str, ...],
+    identifiable: Identifiable,
+    history: History,
+) -> SwarmReport:
+    """Return the report of a swarm with these fields."""
+    lacking = np.isnan(values).sum(axis=0).tolist()
+    missing = {name: count for name, count in zip(metrics, lacking, strict=True) if count}
+    unused = (ratios == 0.0).all(axis=0)
+    # Unlike nanmin, fmin has no complaint about metrics without any value.
+    spread = zip(metrics, np.fmin.reduce(values), np.fmax.reduce(values), lacking, strict=True)
     return SwarmReport(
-        kept=len(swarm),
-        domains=len(swarm.domains),
-        metrics=len(swarm.metrics),
+        kept=len(runs),
+        domains=len(domains),
+        metrics=len(metrics),
         dropped=history.dropped,
-        chosen=tuple(swarm.runs[row] for row in np.flatnonzero(swarm.chosen).tolist()),
+        chosen=tuple(runs[row] for row in np.flatnonzero(chosen).tolist()),
         renormalised=history.renormalised,
         deviation=history.deviation,
-        duplicates=tuple(
-            tuple(swarm.runs[row] for row in rows) for rows in same_mixture(swarm.ratios).values() if len(rows) > 1
-        ),
-        constant=_constant(swarm),
-        never_sampled=tuple(swarm.domains[column] for column in np.flatnonzero(unused).tolist()),
-        unvaried={swarm.domains[k]: share for k, share in swarm._tried.constant.items() if not unused[k]},
-        linked=tuple(swarm.domains[k] for k in swarm._tried.linked),
-        rank=swarm.matrix_rank,
+        duplicates=tuple(tuple(runs[row] for row in rows) for rows in same_mixture(ratios).values() if len(rows) > 1),
+        constant=tuple(name for name, low, high, count in spread if low == high and len(runs) - count > 1),
+        never_sampled=tuple(domains[column] for column in np.flatnonzero(unused).tolist()),
+        unvaried={domains[k]: share for k, share in identifiable.constant.items() if not unused[k]},
+        linked=tuple(domains[k] for k in identifiable.linked),
+        rank=identifiable.rank,
         missing=missing,
         ignored=history.ignored,
-        more_is_better=tuple(name for name, way in zip(swarm.metrics, swarm.direction, strict=True) if way == "max"),
+        more_is_better=tuple(name for name, way in zip(metrics, direction, strict=True) if way == "max"),
         guessed_directions=history.guessed_directions,
         guessed_units=history.guessed_units,
-        fits=_fits(len(swarm), len(swarm.domains), swarm.matrix_rank, missing),
+        fits=_fits(len(runs), len(domains), identifiable.rank, missing),
     )
-
-
-def _constant(swarm: Swarm) -> tuple[str, ...]:
-    found = []
-    for name, column in zip(swarm.metrics, swarm.values.T, strict=True):
-        known = column[~np.isnan(column)]
-        if len(known) > 1 and known.min() == known.max():
-            found.append(name)
-    return tuple(found)
 
 
 def _fits(runs: int, domains: int, rank: int, missing: dict[str, int]) -> str:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import domain_names, listing
-from mixfast.swarm import _checks, _files, _folds, _names
+from mixfast.errors import AlignmentError
+from mixfast.swarm import _checks, _files, _folds
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Source
-from mixfast.swarm._rank import Tried, tried
+from mixfast.swarm._names import align_names, find_name, match_names
+from mixfast.swarm._rank import Identifiable, identifiable
 from mixfast.swarm._report import History, SwarmReport, report
-
-__all__ = ["Swarm", "SwarmError", "SwarmReport"]
 
 PerMetric = str | Mapping[str, str] | Sequence[str] | None
 
@@ -239,19 +239,32 @@ class Swarm:
     @cached_property
     def report(self) -> SwarmReport:
         """What was left out or changed on the way in, and what can be fitted to the rest; print it."""
-        return report(self, self._history)
+        return report(
+            ratios=self.ratios,
+            values=self.values,
+            domains=self.domains,
+            metrics=self.metrics,
+            runs=self.runs,
+            chosen=self.chosen,
+            direction=self.direction,
+            identifiable=self.identifiable,
+            history=self._history,
+        )
 
     @cached_property
+    def identifiable(self) -> Identifiable:
+        """What the mixtures tell apart: their rank, and the mixtures without their rounding, which laws are fitted to."""
+        found = identifiable(self.ratios)
+        found.shares.setflags(write=False)
+        return found
+
+    @property
     def matrix_rank(self) -> int:
         """Rank of the mixtures (R, K); below K some differences between domains were never tried.
 
         Directions in which they spread no more than their shares were rounded do not count.
         """
-        return self._tried.rank
-
-    @cached_property
-    def _tried(self) -> Tried:
-        return tried(self.ratios)
+        return self.identifiable.rank
 
     # Names.
 
@@ -263,11 +276,11 @@ class Swarm:
         AlignmentError
             If no domain, or more than one, can be meant.
         """
-        return _names.one(self.domains, name, "domain")
+        return find_name(self.domains, name, "domain")
 
     def metric(self, name: str) -> str:
         """Return the swarm's own name of a metric; otherwise as `domain`."""
-        return _names.one(self.metrics, name, "metric")
+        return find_name(self.metrics, name, "metric")
 
     def align(self, domains: Iterable[str]) -> Swarm:
         """Return the same swarm with its domains in the order, and by the names, of ``domains``.
@@ -283,7 +296,7 @@ class Swarm:
         names = domain_names(domains, SwarmError)
         if names == self.domains:
             return self
-        order = _names.pairing(self.domains, names, "the swarm", "the domains asked for")
+        order = align_names(self.domains, names, "the swarm", "the domains asked for")
         return self._with(domains=names, ratios=self.ratios[:, order])
 
     # Parts.
@@ -372,7 +385,7 @@ class Swarm:
         (('min', 'min'), ('max', 'min'))
         """
         up, down = (
-            _names.matching(self.metrics, [names] if isinstance(names, str) else list(names), "metric")
+            match_names(self.metrics, [names] if isinstance(names, str) else list(names), "metric")
             for names in (more, less)
         )
         if both := [name for name in up if name in down]:
@@ -432,6 +445,46 @@ class Swarm:
         fit, test = _folds.holdout(self.ratios, self.chosen, share, seed)
         return self.subset(fit), self.subset(test)
 
+    def over(self, domains: Iterable[str], ratios: ArrayLike) -> Swarm:
+        """Return the same runs with their mixtures told over other domains, such as the parts of these.
+
+        Parameters
+        ----------
+        domains : iterable of str
+            Unique names, length L.
+        ratios : array_like (R, L)
+            Shares, trusted: rows sum to 1.
+        """
+        names = _checks.unique_names(domains, "domain")
+        return self._with(domains=names, ratios=np.asarray(ratios, dtype=np.float64))
+
+    def append(self, other: Swarm) -> Swarm:
+        """Return the runs of this swarm and then those of another, which has the same domains and metrics in any order.
+
+        Raises
+        ------
+        AlignmentError
+            If domains or metrics differ; both sets are shown.
+        SwarmError
+            If a run's id is in both.
+        """
+        if set(self.metrics) != set(other.metrics):
+            raise AlignmentError.between(
+                "the first runs' metrics", self.metrics, "the other runs' metrics", other.metrics
+            )
+        more = other.align(self.domains).select(self.metrics)
+        both = Swarm(
+            np.concatenate([self.ratios, more.ratios]),
+            np.concatenate([self.values, more.values]),
+            domains=self.domains,
+            metric_names=self.metrics,
+            runs=(*self.runs, *more.runs),
+            chosen=np.concatenate([self.chosen, more.chosen]),
+            direction=self.direction,
+            unit=self.unit,
+        )
+        return both._with(_history=replace(both._history, dropped=self._history.dropped + more._history.dropped))
+
     # Inside.
 
     @classmethod
@@ -455,6 +508,9 @@ class Swarm:
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         other = object.__new__(type(self))
         other._set(**{**fields, **changes})
+        if "ratios" not in changes and "identifiable" in self.__dict__:
+            # The same mixtures tell the same apart: no second decomposition.
+            other.__dict__["identifiable"] = self.identifiable
         return other
 
     def _set(self, **fields: Any) -> None:

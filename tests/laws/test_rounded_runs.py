@@ -12,7 +12,7 @@ from mixfast.cli import main
 from mixfast.errors import InfeasibleError, ProposalError
 from mixfast.laws import Fit
 from mixfast.proposers._task import ASTRONOMIC
-from mixfast.swarm._rank import rounding, tried
+from mixfast.swarm._rank import identifiable, rounding
 
 NAMES = ["web", "code", "books", "wiki", "safety"]
 
@@ -43,7 +43,7 @@ def test_a_domain_that_only_rounding_moves_adds_no_rank(digits):
     assert runs.matrix_rank == 4
     assert runs.report.unvaried == {"safety": pytest.approx(0.005, rel=1e-3)}
     assert "the same share in all runs, so of unknown effect: safety (0.005)" in str(runs.report)
-    seen = tried(runs.ratios).shares
+    seen = identifiable(runs.ratios).shares
     np.testing.assert_allclose(seen.sum(axis=1), 1.0, atol=1e-14)
     np.testing.assert_allclose(seen, runs.ratios, atol=10.0**-digits * 3 + 1e-15)
     assert np.linalg.matrix_rank(seen) == 4
@@ -74,15 +74,17 @@ def test_rare_domains_that_vary_count(digits):
 def test_one_run_with_a_domain_is_a_direction():
     """Its spread over many runs is below that of roundings, but no rounding makes 0 a twentieth."""
     w = np.array([[0.5, 0.5, 0.0], [0.45, 0.55, 0.0]] * 200 + [[0.5, 0.45, 0.05]])
-    assert tried(w).rank == 3
-    assert tried(np.eye(5)).rank == 5
-    assert tried(w[:1]).rank == 1
+    assert identifiable(w).rank == 3
+    assert identifiable(np.eye(5)).rank == 5
+    assert identifiable(w[:1]).rank == 1
 
 
 def test_many_runs_and_many_domains_take_little_memory():
     rng = np.random.default_rng(4)
     w = rng.dirichlet(np.ones(3), 50_000)
-    seen = tried(np.round(np.c_[w[:, :2], w[:, 2:] * [2 / 3, 1 / 3]], 6))  # all left singular vectors would be 20 GB
+    seen = identifiable(
+        np.round(np.c_[w[:, :2], w[:, 2:] * [2 / 3, 1 / 3]], 6)
+    )  # all left singular vectors would be 20 GB
     assert (seen.rank, seen.linked) == (3, (2, 3))
     assert rounding(np.round(rng.dirichlet(np.ones(1000), 300), 4)) == 1e-4
 
