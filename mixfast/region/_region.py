@@ -345,12 +345,17 @@ class Region:
     def replace(self, **changes: Any) -> Region:
         """Return this region with other ``prior``, ``cap``, ``floor`` or ``bounds``; None removes one.
 
-        A region built by `from_tokens` keeps its token counts, and the caps that follow from them.
+        A region built by `from_tokens` keeps its token counts, and the caps that follow from them. ``counted`` says of other
+        regions whether token counts are behind their caps.
         """
-        unknown = sorted(set(changes) - {"prior", "cap", "floor", "bounds"})
+        unknown = sorted(set(changes) - {"prior", "cap", "floor", "bounds", "counted"})
         if unknown:
-            raise RegionError(f"replace takes prior, cap, floor and bounds, got {listing(unknown)}")
+            raise RegionError(f"replace takes prior, cap, floor, bounds and counted, got {listing(unknown)}")
         return self._again(self.domains, changes)
+
+    def by_name(self, values: NDArray[Any]) -> dict[str, Any]:
+        """Return numbers (K,) in the order of ``domains``, such as ``region.cap``, by name."""
+        return dict(zip(self.domains, values.tolist(), strict=True))
 
     def epoch_share(self, domain: str) -> float | None:
         """Share that one epoch of a domain is worth, where its cap is its supply of tokens; None where another limit is."""
@@ -365,14 +370,14 @@ class Region:
 
     def _again(self, names: tuple[str, ...], changes: Mapping[str, Any]) -> Region:
         given = {**self._given, **changes}
+        counted = given.pop("counted", self.counted)
         if self.available is None or self.target_tokens is None or self.max_epochs is None:
             region = Region(names, **given)
-            region._set(counted=self.counted)
+            region._set(counted=counted)
             return region
-        available = dict(zip(self.domains, self.available.tolist(), strict=True))
-        max_epochs = dict(zip(self.domains, self.max_epochs.tolist(), strict=True))
+        available = self.by_name(self.available)
         ordered = {name: available[name] for name in names}
-        return Region.from_tokens(ordered, self.target_tokens, max_epochs=max_epochs, **given)
+        return Region.from_tokens(ordered, self.target_tokens, max_epochs=self.by_name(self.max_epochs), **given)
 
     def _set(self, **fields: Any) -> None:
         for field, value in fields.items():
