@@ -251,8 +251,7 @@ def _expanded(plan: Reuse, design: Design) -> Design:
 
 def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str, str]) -> None:
     """Write the files and, last, the ledger: all, or none where it is no more what it was `before`."""
-    from mixfast.reuse import Ledger
-    from mixfast.reuse._ledger import held
+    from mixfast.reuse import Ledger, held
 
     shared.check_folder("STATE", state)
     suffix = Path(state).suffix.lower()

@@ -1,32 +1,36 @@
 """Mixture reuse: when domains are added, removed, split or revised, keep what is known and run only what is new.
 
-`full` freezes the relative shares of all domains that a change leaves alone and makes them one virtual domain; `partial` reopens
-those whose freezing would cost most; `carry` takes runs over to the new domains. `Ledger` records what was frozen when and why.
+A swarm costs days of training, and the set of domains keeps changing. This room says what of the old mixture may be kept. Nouns:
+
+- `Add`, `Remove`, `Partition`, `Revise` are changes of the set of domains, by name; an `Update` matches them with the old domains.
+- `Reuse` is a plan. The relative shares of the domains that a change leaves alone are frozen, and those domains become one virtual
+  domain. The plan has the `Region` of the collapsed mixtures, the number of runs to train, what freezing is predicted to lose, and what
+  speaks against it. `Reuse.expand` turns a collapsed mixture into one over all domains.
+- `Coupling` is what the old law says about freezing: the predicted loss, and which domains to reopen.
+- `Carried` is an old swarm over the new domains.
+- `Ledger` records every update of a mixture with its date and reason (`Entry`), and the plan that is open (`Pending`).
+
+Verbs: `full` freezes all domains that no change touches, `partial` reopens those whose freezing would cost most; `swarm` carries old runs
+over to the new domains, and `together` joins them with new ones; `resume` builds the open plan of a ledger again; `kappa` is the coupling
+of Theorem 1.
+
+Read `_changes` (names only), `_collapse` (the virtual domain and its limits), `_plan` (the steps of a plan) and `_reuse` (its result);
+then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), `_warnings` and `_runs`. `_ledger`, its entries
+`_pending`, and `_resume` are what stays between updates.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """
 
+from mixfast.reuse._changes import Add, Partition, Remove, ReuseError, Revise, Update
 from mixfast.reuse._changes import Change as Change
-from mixfast.reuse._plan import (
-    Add,
-    Carried,
-    Coupling,
-    Entry,
-    Ledger,
-    Partition,
-    Pending,
-    Remove,
-    Reuse,
-    ReuseError,
-    Revise,
-    Update,
-    full,
-    kappa,
-    partial,
-    resume,
-    swarm,
-    together,
-)
+from mixfast.reuse._coupling import Coupling, kappa
+from mixfast.reuse._ledger import Entry, Ledger
+from mixfast.reuse._ledger import held as held
+from mixfast.reuse._pending import Pending
+from mixfast.reuse._plan import full, partial
+from mixfast.reuse._resume import resume
+from mixfast.reuse._reuse import Reuse
+from mixfast.reuse._runs import Carried, swarm, together
 
 __all__ = [
     "Add",

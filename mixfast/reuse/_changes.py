@@ -13,54 +13,13 @@ class ReuseError(MixfastError, ValueError):
     """A change of domains, a frozen mixture or a ledger is malformed or does not fit the others."""
 
 
-@dataclass(frozen=True, init=False)
-class Add:
-    """New domains appear.
-
-    Parameters
-    ----------
-    domains : sequence of str
-    """
-
-    domains: tuple[str, ...]
-
-    def __init__(self, domains: Iterable[str]) -> None:
-        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
+class _Effect:
+    """What a change does to the domains, by name; nothing where a change does not say otherwise."""
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Old domains that are no more."""
+        """Old domains that are no more, or no more what they were."""
         return ()
-
-    @property
-    def new(self) -> tuple[str, ...]:
-        """Domains whose share must be found."""
-        return self.domains
-
-    @property
-    def heirs(self) -> dict[str, str]:
-        """Old domain that each new one comes from."""
-        return {}
-
-
-@dataclass(frozen=True, init=False)
-class Remove:
-    """Domains disappear.
-
-    Parameters
-    ----------
-    domains : sequence of str
-    """
-
-    domains: tuple[str, ...]
-
-    def __init__(self, domains: Iterable[str]) -> None:
-        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
-
-    @property
-    def gone(self) -> tuple[str, ...]:
-        """Old domains that are no more."""
-        return self.domains
 
     @property
     def new(self) -> tuple[str, ...]:
@@ -74,8 +33,46 @@ class Remove:
 
 
 @dataclass(frozen=True, init=False)
-class Partition:
-    """The data of one domain is split into parts.
+class Add(_Effect):
+    """Add new domains.
+
+    Parameters
+    ----------
+    domains : sequence of str
+    """
+
+    domains: tuple[str, ...]
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
+
+    @property
+    def new(self) -> tuple[str, ...]:
+        return self.domains
+
+
+@dataclass(frozen=True, init=False)
+class Remove(_Effect):
+    """Remove domains.
+
+    Parameters
+    ----------
+    domains : sequence of str
+    """
+
+    domains: tuple[str, ...]
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        return self.domains
+
+
+@dataclass(frozen=True, init=False)
+class Partition(_Effect):
+    """Split the data of one domain into parts.
 
     Parameters
     ----------
@@ -97,23 +94,20 @@ class Partition:
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Old domains that are no more."""
         return (self.parent,)
 
     @property
     def new(self) -> tuple[str, ...]:
-        """Domains whose share must be found."""
         return self.parts
 
     @property
     def heirs(self) -> dict[str, str]:
-        """Old domain that each new one comes from."""
         return dict.fromkeys(self.parts, self.parent)
 
 
 @dataclass(frozen=True, init=False)
-class Revise:
-    """Domains keep their role, with other content.
+class Revise(_Effect):
+    """Give domains other content; they keep their role.
 
     Parameters
     ----------
@@ -130,17 +124,14 @@ class Revise:
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Old domains that are no more, or no more what they were."""
         return tuple(old for old, _ in self.renamed)
 
     @property
     def new(self) -> tuple[str, ...]:
-        """Domains whose share must be found."""
         return tuple(new for _, new in self.renamed)
 
     @property
     def heirs(self) -> dict[str, str]:
-        """Old domain that each new one comes from."""
         return {new: old for old, new in self.renamed}
 
 
@@ -149,7 +140,7 @@ Change = Add | Remove | Partition | Revise
 
 @dataclass(frozen=True)
 class Update:
-    """Changes made at once, against the domains they were made to.
+    """Changes that are made at once, matched with the old domains.
 
     Attributes
     ----------
@@ -157,7 +148,7 @@ class Update:
     kept : tuple of str
         Old domains that no change touches, in their order.
     new : tuple of str
-        Domains that are there for the first time, or with other content.
+        Domains that appear, or have other content.
     gone : tuple of str
         Old domains that are no more, or no more what they were.
     heirs : dict of str to str
@@ -178,9 +169,9 @@ class Update:
     @classmethod
     def of(cls, changes: Change | Iterable[Change], domains: Iterable[str]) -> Update:
         """Check changes against the old domains; `ReuseError` names what does not fit."""
-        listed = (changes,) if isinstance(changes, (Add, Remove, Partition, Revise)) else tuple(changes)
+        listed = (changes,) if isinstance(changes, Change) else tuple(changes)
         old = domain_names(domains, ReuseError)
-        wrong = [type(change).__name__ for change in listed if not isinstance(change, (Add, Remove, Partition, Revise))]
+        wrong = [type(change).__name__ for change in listed if not isinstance(change, Change)]
         if wrong or not listed:
             raise ReuseError(f"changes must be Add, Remove, Partition or Revise, at least one; got {listing(wrong)}")
         gone = [name for change in listed for name in change.gone]

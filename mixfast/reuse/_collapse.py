@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.mixture import Mixture
-from mixfast.region import Region
-from mixfast.region._bounds import Bound
+from mixfast.region import Bound, Region
 from mixfast.reuse._changes import ReuseError
 
 Vector = NDArray[np.float64]
@@ -129,15 +128,21 @@ class Collapse:
     @cached_property
     def cap(self) -> tuple[float, str]:
         """Largest share of the virtual domain, ``min over frozen j of cap_j / p_j`` (Lemma 1), and the domain that sets it."""
-        caps = dict(zip(self.full.domains, self.full.cap.tolist(), strict=True))
-        supply = {name: caps[name] / ratio for name, ratio in self.frozen.items() if ratio > 0.0}
-        name = min(supply, key=lambda each: supply[each])
-        return supply[name], name
+        caps = self.full.by_name(self.full.cap)
+        found = ((caps[name] / ratio, name) for name, ratio in self.frozen.items() if ratio > 0.0)
+        return min(found, key=lambda each: each[0])
+
+    @cached_property
+    def floor(self) -> tuple[float, str]:
+        """Smallest share of the virtual domain, ``max over frozen j of floor_j / p_j``, and the domain that sets it."""
+        floors = self.full.by_name(self.full.floor)
+        found = ((floors[name] / ratio, name) for name, ratio in self.frozen.items() if ratio > 0.0)
+        return max(found, key=lambda each: each[0])
 
     @cached_property
     def divergence(self) -> float:
         """``KL(p || q_F / q'_virtual)``, nats: how far the frozen ratios are from the prior's; infinite off its support."""
-        prior = dict(zip(self.full.domains, self.full.prior.tolist(), strict=True))
+        prior = self.full.by_name(self.full.prior)
         mass = math.fsum(prior[name] for name in self.frozen)
         terms = []
         for name, ratio in self.frozen.items():
@@ -150,7 +155,7 @@ class Collapse:
     @cached_property
     def natural(self) -> dict[str, float]:
         """The prior, collapsed: the virtual domain has its members' sum."""
-        prior = dict(zip(self.full.domains, self.full.prior.tolist(), strict=True))
+        prior = self.full.by_name(self.full.prior)
         mass = math.fsum(prior[name] for name in self.frozen)
         return {self.virtual: mass} | {name: prior[name] for name in self.others}
 
@@ -171,36 +176,13 @@ class Collapse:
         Its prior is the centre that makes a KL term the one over all domains, but for `kl_constant`.
         """
         full, ratios = self.full, self.matrix
-        used = ratios[:, 0] > 0.0
-        # Caps and floors of the members, as limits on the one share they are multiples of.
-        floors = np.where(used, full.floor / np.where(used, ratios[:, 0], 1.0), 0.0)
-        low, wide = float(floors.max()), full.domains[int(floors.argmax())]
-        high, narrow = self.cap
         if blocked := [full.domains[k] for k in np.flatnonzero((full.floor > 0.0) & (ratios.sum(axis=1) == 0.0))]:
             raise InfeasibleError(f"{listing(blocked)} have a floor but a frozen share of 0; reopen them")
-        place = {name: k for k, name in enumerate(full.domains)}
-        columns = [place[name] for name in self.others]
-        cap, floor = [min(high, 1.0), *full.cap[columns].tolist()], [low, *full.floor[columns].tolist()]
-        # Which member to reopen: whose floor, or cap, leaves the others too little room.
-        culprits: dict[str, str] = {}
-        if low > min(high, 1.0) or low + math.fsum(floor[1:]) > 1.0:
-            culprits[wide] = f"floor {full.floor[place[wide]]:.6g}"
-        if low <= 1.0 and (low > high or high + math.fsum(cap[1:]) < 1.0):
-            culprits[narrow] = f"cap {full.cap[place[narrow]]:.6g}"
-        reasons = [f"{name!r} ({limit} over its ratio {self.frozen[name]:.6g})" for name, limit in culprits.items()]
-        advice = f"{self.virtual!r} would need a share of at least {low:.6g} and at most {high:.6g}" + (
-            f", because of {listing(reasons)}. Reopen {listing(culprits)}"
-            if reasons
-            else ". Reopen some of its domains"
-        )
-        bounds = []
-        for bound, row in zip(full.bounds, full.bound_rows @ ratios, strict=True):
-            members = np.flatnonzero(row)
-            if members.size:
-                names = tuple(self.domains[k] for k in members)
-                bounds.append(Bound(bound.name, names, bound.lower, bound.upper, tuple(row[members].tolist())))
-            elif (bound.lower or 0.0) > 0.0 or (bound.upper or 0.0) < 0.0:
-                raise InfeasibleError(f"bound {bound.name!r} cannot hold: its domains are frozen at 0; reopen them")
+        # Caps and floors of the members are limits on the one share that theirs are multiples of.
+        columns = [full.domains.index(name) for name in self.others]
+        cap = [min(self.cap[0], 1.0), *full.cap[columns].tolist()]
+        floor = [self.floor[0], *full.floor[columns].tolist()]
+        bounds = self._bounds()
         prior: Any = None
         if full.has_prior:
             prior = self._tilted if math.fsum(self._tilted.values()) > 0.0 else self.natural
@@ -208,10 +190,37 @@ class Collapse:
             region = Region(self.domains, prior=prior, cap=cap, floor=floor, bounds=bounds or None)
         except InfeasibleError as problem:
             raise InfeasibleError(
-                f"no mixture keeps these ratios within the limits: {problem}. {advice}, or change the limits"
+                f"no mixture keeps these ratios within the limits: {problem}. {self._what_to_reopen(cap, floor)}, or change the limits"
             ) from problem
-        region._set(counted=full.counted)
-        return region
+        return region.replace(counted=full.counted)
+
+    def _bounds(self) -> list[Bound]:
+        """The bounds of the full region on collapsed mixtures."""
+        bounds = []
+        for bound, row in zip(self.full.bounds, self.full.bound_rows @ self.matrix, strict=True):
+            members = np.flatnonzero(row)
+            if members.size:
+                names = tuple(self.domains[k] for k in members)
+                bounds.append(Bound(bound.name, names, bound.lower, bound.upper, tuple(row[members].tolist())))
+            elif (bound.lower or 0.0) > 0.0 or (bound.upper or 0.0) < 0.0:
+                raise InfeasibleError(f"bound {bound.name!r} cannot hold: its domains are frozen at 0; reopen them")
+        return bounds
+
+    def _what_to_reopen(self, caps: list[float], floors: list[float]) -> str:
+        """Name the members whose floor or cap leaves the open domains too little room."""
+        (high, narrow), (low, wide) = self.cap, self.floor
+        culprits: dict[str, str] = {}
+        if low > min(high, 1.0) or low + math.fsum(floors[1:]) > 1.0:
+            culprits[wide] = f"floor {self.full.by_name(self.full.floor)[wide]:.6g}"
+        if low <= 1.0 and (low > high or high + math.fsum(caps[1:]) < 1.0):
+            culprits[narrow] = f"cap {self.full.by_name(self.full.cap)[narrow]:.6g}"
+        reasons = [f"{name!r} ({limit} over its ratio {self.frozen[name]:.6g})" for name, limit in culprits.items()]
+        because = (
+            f", because of {listing(reasons)}. Reopen {listing(culprits)}"
+            if culprits
+            else ". Reopen some of its domains"
+        )
+        return f"{self.virtual!r} would need a share of at least {low:.6g} and at most {high:.6g}{because}"
 
     # Laws.
 

@@ -11,7 +11,7 @@ from mixfast.errors import AlignmentError
 from mixfast.reuse._collapse import Collapse, Matrix
 
 
-class _Seen:
+class _Collapsed:
     """What the laws of single metrics and of a whole fit have in common: they are asked at the expanded mixtures."""
 
     def __init__(self, law: Any, spread: Matrix) -> None:
@@ -34,7 +34,7 @@ class _Seen:
         return values, np.asarray(gradients) @ self._spread.T
 
 
-class _Part(_Seen):
+class _Part(_Collapsed):
     """The law of some metrics; a log-linear one keeps its form, with collapsed coefficients."""
 
     def __init__(self, law: Any, spread: Matrix) -> None:
@@ -44,7 +44,7 @@ class _Part(_Seen):
             self.a, self.gamma = np.asarray(law.a) @ spread.T, law.gamma
 
 
-class Seen(_Seen):
+class CollapsedLaw(_Collapsed):
     """A fit over all domains as a fit over those of a `Collapse`, for `propose`."""
 
     def __init__(self, law: Any, part: Collapse) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mixfast import _reuse_text
 from mixfast._text.names import listing
@@ -20,9 +20,7 @@ from mixfast.mixture import Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 from mixfast.reuse._changes import ReuseError
 from mixfast.reuse._pending import Pending, described, limits_of
-
-if TYPE_CHECKING:
-    from mixfast.reuse import Reuse
+from mixfast.reuse._reuse import Reuse
 
 FORMAT = "mixfast-reuse-1"
 

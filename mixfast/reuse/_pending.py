@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mixfast.region import Region
-from mixfast.region._bounds import Bound
+from mixfast.region import Bound, Region
 from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, Revise
-
-if TYPE_CHECKING:
-    from mixfast.reuse import Reuse
+from mixfast.reuse._reuse import Reuse
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mixfast._text.names import listing
-from mixfast.mixture import Mixture
 from mixfast.reuse._collapse import Collapse
 from mixfast.reuse._coupling import Coupling
 
 
 def doubts(
-    shares: Mixture,
-    above: Mapping[str, float],
     part: Collapse,
-    opened: list[str],
+    *,
+    above: Mapping[str, tuple[float, float]],
+    opened: Iterable[str],
     coupling: Coupling | None,
     loss: float | None,
     kl: float,
     allowed: float,
-) -> list[str]:
-    """Why this reuse may not be safe."""
+) -> tuple[str, ...]:
+    """Say why this reuse may not be safe; ``above`` has the share and the cap of each frozen domain beyond its cap."""
     out = []
     if above:
-        over = [f"{name} ({shares[name]:.4g} > {cap:.4g})" for name, cap in above.items()]
+        over = [f"{name} ({share:.4g} > {cap:.4g})" for name, (share, cap) in above.items()]
         out.append(
             f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {part.virtual!r} at most "
             f"{part.cap[0]:.4g}: reopen these domains"
@@ -34,7 +33,7 @@ def doubts(
     if coupling is None or loss is None:
         if part.others:
             out.append("no law was given, so what freezing costs is not known")
-        return out
+        return tuple(out)
     if coupling.assumed:
         twin = coupling.like[coupling.assumed[0]]
         out.append(
@@ -52,4 +51,4 @@ def doubts(
             f"freezing is predicted to lose {loss:.3g}, more than {allowed:.0%} of the gain of {coupling.gain:.3g}; "
             + (f"reopen {listing(more)}" if more else "recompute with all domains open")
         )
-    return out
+    return tuple(out)
