@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
-from mixfast.sampler import LONGEST, NEVER, Integers, MixtureSchedule, Positions, whole_number
+from mixfast.sampler import (
+    LONGEST,
+    NEVER,
+    Integers,
+    MixtureSchedule,
+    Positions,
+    end_of,
+    saved_position,
+    whole_number,
+)
 
 # Megatron-LM keeps the number of a domain in int16.
 _MOST_DOMAINS = 32767
@@ -48,7 +57,7 @@ class _PeerStream:
         """Return samples ``start, start + step, ...`` below ``stop`` as three int64 arrays, as a `MixtureSampler` does."""
         start, stop = whole_number("start", start, 0), whole_number("stop", stop, 0)
         step = whole_number("step", step, 1)
-        end = LONGEST if self.length is None else self.length
+        end = end_of(self.length)
         if start < stop and stop > end:
             raise ExhaustedError(f"sample {stop - 1} is behind the end of the stream of {end} samples")
         domain, had = self._at(np.arange(start, stop, step, dtype=np.int64))
@@ -79,10 +88,7 @@ class _PeerStream:
             raise SamplerError(f"a state of this stream has the format {self.FORMAT!r}, got {state!r:.200}")
         if state.get("history") != self._history():
             raise SamplerError("the state is of a stream with other domains, weights or sizes")
-        position = whole_number("the state's position", state.get("position"), 0)
-        if self.length is not None and position > self.length:
-            raise SamplerError(f"the state is at sample {position}, behind the end of this stream at {self.length}")
-        return position
+        return saved_position(state, self.length)
 
     def _history(self) -> str:
         facts = [self.domains, [w.hex() for w in self.weights], self.sizes.tolist(), self._exhaustive]

@@ -20,7 +20,7 @@ from mixfast._text.names import listing
 from mixfast.errors import SamplerError
 from mixfast.loaders._loader_state import batch_size_asked, states, steps_behind
 from mixfast.loaders._sources import Sources, sizes_of
-from mixfast.sampler import LONGEST, Stream, rank_and_world_size, whole_number
+from mixfast.sampler import Stream, end_of, rank_and_world_size, whole_number
 
 Pair = tuple[int, int]
 
@@ -39,7 +39,7 @@ class _Place:
 
     def samples(self, position: int | None = None) -> int:
         """Samples each rank has from a place on; what is left over, fewer than there are ranks, is not given out."""
-        end = LONGEST if self.stream.length is None else self.stream.length
+        end = end_of(self.stream.length)
         return (end - (self.position if position is None else position)) // self.world_size
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class _Blocks:
     def begin(self, position: int) -> None:
         """Go on at a global sample."""
         deque(self.pairs, maxlen=0)
-        end = LONGEST if self.sampler.stream.length is None else self.sampler.stream.length
+        end = end_of(self.sampler.stream.length)
         self.at, self.end = position, end - (end - position) % self.sampler.world_size
 
     def __iter__(self) -> Iterator[Iterator[Pair]]:

@@ -31,7 +31,8 @@ How sample i is found:
 Steps 2 to 5 are compiled (`csrc`); a block of samples in a row walks all nodes of the tree at once.
 
 Read the files in this order: `_numbers` (how samples and shares are counted), `_positions` (what a stream gives),
-`_schedule`, `_checks` (sizes and limits), `_stages` (step 1, and the events of step 2), `_sampler`, `_cursor`.
+`_schedule`, `_checks` (sizes and limits), `_line` (shares of a stretch), `_stage` (trees and events), `_plan` (step 1),
+`_history` (what a saved state is recognised by), `_sampler`, `_cursor`.
 """
 
 from mixfast.sampler._cursor import MixtureCursor
@@ -42,6 +43,8 @@ from mixfast.sampler._numbers import rank_and_world_size as rank_and_world_size
 from mixfast.sampler._numbers import whole_number as whole_number
 from mixfast.sampler._positions import Positions
 from mixfast.sampler._positions import Stream as Stream
+from mixfast.sampler._positions import end_of as end_of
+from mixfast.sampler._positions import saved_position as saved_position
 from mixfast.sampler._sampler import MixtureSampler
 from mixfast.sampler._schedule import SCHEDULE_FORMAT as SCHEDULE_FORMAT
 from mixfast.sampler._schedule import MixtureSchedule

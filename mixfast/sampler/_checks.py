@@ -1,4 +1,4 @@
-"""What a sampler is told of its domains: their sizes, their limits of repetition, and which of them ever come."""
+"""Checks of what a sampler is told of its domains: which have a share, their sizes and their limits of repetition."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mixfast.sampler._schedule import MixtureSchedule
 POLICIES = ("repeat", "stop", "redistribute")
 
 
-def named_and_drawn(schedule: MixtureSchedule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which domains (K,) have a share at some time, and which have one that is not 0 when it is rounded."""
+def domains_with_shares(schedule: MixtureSchedule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which domains (K,) ever have a share, and which ever have one that is not 0 after rounding."""
     named = np.zeros(len(schedule.domains), dtype=bool)
-    drawn = named.copy()
+    sampled = named.copy()
     for change in schedule.changes:
         named |= schedule.vector(change.mixture) > 0
-        drawn |= schedule.shares(change) > 0
-    return named, drawn
+        sampled |= schedule.shares(change) > 0
+    return named, sampled
 
 
-def domain_sizes(domains: tuple[str, ...], sizes: Any, drawn: NDArray[np.bool_]) -> Integers:
-    """Samples of each domain (K,), 0 for all where domains have no end."""
+def domain_sizes(domains: tuple[str, ...], sizes: Any, sampled: NDArray[np.bool_]) -> Integers:
+    """Return the samples of each domain (K,); 0 for all if domains have no end."""
     if sizes is None:
         return np.zeros(len(domains), dtype=np.int64)
     if isinstance(sizes, Mapping):
@@ -51,14 +51,14 @@ def domain_sizes(domains: tuple[str, ...], sizes: Any, drawn: NDArray[np.bool_])
     if wrong.any():
         named = [f"{domains[k]}={given[k]}" for k in np.flatnonzero(wrong)]
         raise SamplerError(f"sizes must be between 1 and 2^60 samples, got {listing(named)}")
-    empty = [domains[k] for k in np.flatnonzero(drawn & (given == 0))]
+    empty = [domains[k] for k in np.flatnonzero(sampled & (given == 0))]
     if empty:
         raise SamplerError(f"these domains have a share but no samples: {listing(empty)}; drop them from the mixture")
     return np.ascontiguousarray(given, dtype=np.int64)
 
 
 def sample_limits(domains: tuple[str, ...], sizes: Integers, max_epochs: Any, policy: str) -> Integers:
-    """Most samples of each domain (K,); 2^62 for any number."""
+    """Return the most samples of each domain (K,); 2^62 for any number."""
     caps = np.full(len(domains), NEVER, dtype=np.int64)
     if max_epochs is None:
         if policy == "repeat":
@@ -80,7 +80,7 @@ def sample_limits(domains: tuple[str, ...], sizes: Integers, max_epochs: Any, po
             raise SamplerError(f"max_epochs must be positive numbers, got {wish!r} for domain {name!r}")
         if isinstance(wish, (float, np.floating)) and math.isinf(wish):
             continue
-        # As it is written: 2.3 times 10 samples are 23, though the float64 is a little less than 2.3.
+        # The number as written: 2.3 times 10 samples are 23, although the float64 is a little less than 2.3.
         times = Fraction(repr(float(wish)) if isinstance(wish, (float, np.floating)) else int(wish))
         cap = int(times * int(sizes[k]))
         if cap == 0 and sizes[k] > 0:

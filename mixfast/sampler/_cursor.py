@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mixfast.sampler._numbers import LONGEST, rank_and_world_size, whole_number
-from mixfast.sampler._positions import Positions, Stream
+from mixfast.sampler._numbers import rank_and_world_size, whole_number
+from mixfast.sampler._positions import Positions, Stream, end_of
 
 
 class MixtureCursor:
@@ -44,8 +44,7 @@ class MixtureCursor:
         """
         count = whole_number("count", count, 0)
         rank, world_size = rank_and_world_size(rank, world_size)
-        end = LONGEST if self.sampler.length is None else self.sampler.length
-        stop = max(self.position, min(self.position + count, end))
+        stop = max(self.position, min(self.position + count, end_of(self.sampler.length)))
         found = self.sampler.positions(self.position + rank, stop, world_size)
         self.position = stop
         return found

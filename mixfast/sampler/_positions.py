@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from mixfast.sampler._numbers import Integers
+from mixfast.errors import SamplerError
+from mixfast.sampler._numbers import LONGEST, Integers, whole_number
 
 
 class Positions(NamedTuple):
@@ -26,3 +27,16 @@ class Stream(Protocol):
     def positions(self, start: int, stop: int, step: int = 1) -> Positions: ...
     def state(self, position: int) -> dict[str, Any]: ...
     def check_state(self, state: Mapping[str, Any]) -> int: ...
+
+
+def end_of(length: int | None) -> int:
+    """Return how many samples can be asked of a stream of some length; 2^60 if it has no end."""
+    return LONGEST if length is None else length
+
+
+def saved_position(state: Mapping[str, Any], length: int | None) -> int:
+    """Return the position in the state of a stream of some length; `SamplerError` if it lies behind the end."""
+    position = whole_number("the state's position", state.get("position"), 0)
+    if length is not None and position > length:
+        raise SamplerError(f"the state is at sample {position}, behind the end of this stream at {length}")
+    return position

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
@@ -17,17 +14,19 @@ from mixfast._engine.backend import core
 from mixfast._text.names import listing
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
-from mixfast.sampler._checks import POLICIES, domain_sizes, named_and_drawn, sample_limits
+from mixfast.sampler._checks import POLICIES, domain_sizes, domains_with_shares, sample_limits
 from mixfast.sampler._cursor import MixtureCursor
+from mixfast.sampler._history import History
 from mixfast.sampler._numbers import LONGEST, Integers, whole_number
-from mixfast.sampler._positions import Positions
+from mixfast.sampler._plan import Plan
+from mixfast.sampler._positions import Positions, end_of, saved_position
 from mixfast.sampler._schedule import MixtureSchedule
-from mixfast.sampler._stages import Plan
 
 FORMAT = "mixfast-sampler-1"
-# Counts up whenever the same arguments would give another stream; a state of another version is refused.
+# Increases whenever the same arguments would give another stream; a state of another version is refused.
 ALGORITHM = 1
 
+# Samples found at once when the stream is iterated over.
 _BLOCK = 4096
 
 
@@ -36,38 +35,38 @@ class MixtureSampler:
 
     ``sampler[i]`` is ``(domain, index, epoch)``: the number of the domain in ``domains``, the index of the sample within
     the domain, and how often the domain has been read before. With constant shares every prefix of the stream holds each
-    domain within 1.5 samples of its exact share; Notes say what holds when shares change. Nothing is stored a sample, so
-    that sample 10^15 comes as fast as the first.
+    domain within 1.5 samples of its exact share; Notes say what holds when shares change. Nothing is stored for each
+    sample, so sample 10^15 is found as fast as the first.
 
     Parameters
     ----------
     mixture : Mixture or MixtureSchedule
         Shares of the samples (of training tokens, where samples have one length).
     sizes : mapping of str to int, or array_like of int, shape (K,), optional
-        Samples of each domain; an array is in the order of the domains. Left out, domains have no end: indices count up,
-        are not shuffled, and the epoch is 0.
+        Samples of each domain; an array is in the order of the domains. Without sizes domains have no end: indices count
+        up, are not shuffled, and the epoch is 0.
     seed : int
-        Picks the order within the domains; the order of the domains does not depend on it.
+        Decides the order within the domains; the order of the domains does not depend on it.
     on_exhausted : {"repeat", "stop", "redistribute"}
-        What happens when a domain has been read ``max_epochs`` times: ``"repeat"`` reads each again as often as it takes,
-        and a limit is a promise, checked against ``length`` when the sampler is made (without a length the stream ends
-        there); ``"stop"`` ends the stream before the first sample that would exceed a limit; ``"redistribute"`` goes on
-        with the others, in proportion to their shares, on a ramp straight to those they have at its end.
+        What happens when a domain has been read ``max_epochs`` times. ``"repeat"`` reads each domain as often as the run
+        needs; if a limit would be exceeded within ``length``, the sampler is refused, and without a length the stream ends
+        there. ``"stop"`` ends the stream before the first sample that would exceed a limit. ``"redistribute"`` goes on
+        with the other domains in proportion to their shares; on a ramp, straight to the shares they have at its end.
     max_epochs : float or mapping of str to float, optional
-        Most passes over a domain, whole or not, cut to whole samples as written: 2.3 times 10 samples are 23. Default: any
-        number for ``"repeat"``, else 1.
+        Most passes over a domain. It need not be whole, and is rounded down to whole samples as written: 2.3 times 10
+        samples are 23. Default: any number for ``"repeat"``, else 1.
     shuffle : bool
         Read a domain in a new pseudo-random order in each epoch (default), or from first to last.
     length : int, optional
-        Samples of the run. Limits are checked against it, and a domain whose first sample would come later is named.
+        Samples of the run. Limits are checked against it, and a warning names domains whose first sample would come later.
 
     Attributes
     ----------
     domains : tuple of str
-        Names of the domains by number: in the order of the mixture, or in which a schedule first names them.
+        Names of the domains by number, in the order in which the mixture or the schedule first names them.
     schedule : MixtureSchedule
     length : int or None
-        Samples of the stream; None for a stream without an end (2^60 samples).
+        Samples of the stream; None for a stream without an end, of which 2^60 samples can be asked for.
     seed : int
     sizes : (K,) int64
         Samples of each domain; 0 for all where domains have no end.
@@ -82,25 +81,26 @@ class MixtureSampler:
 
     Notes
     -----
-    Shares are rounded to multiples of 2^-62 once; all else is exact in integers of up to 128 bits, alike on all
-    machines. A stream may have 2^60 samples. Work is K log K to build and memory K, once more for each change of the
-    schedule and each domain that leaves, and a few times on a ramp: 0.3 ms for 2419 domains, 1.5 s and 330 MB where all
-    of them leave one by one. `positions` costs log K additions a sample, and a sample alone log K divisions. No threads,
-    no state: an instance may be shared by threads, forked and pickled.
+    Shares are rounded once, to multiples of 2^-62. Everything else is exact in integers of up to 128 bits, so the stream
+    is the same on all machines. Building costs K log K time and K memory, once for each change of the schedule and each
+    domain that leaves, and a few times for a ramp: 0.3 ms for 2419 domains; 1.5 s and 330 MB if all of them leave one by
+    one. `positions` costs log K additions for each sample, ``sampler[i]`` log K divisions. There are no threads and no
+    state: an instance may be shared by threads, forked and pickled.
 
-    After a change of shares the domains go on from where they are, and what has been drawn is held against the exact
-    count since the first sample. That 1.5 is kept then is not proved, nor can it be: the stream before a change does not
-    depend on it, so let each domain that has just been drawn lose its share to the others. The last of K is then H_K - 1
-    samples behind, H_K = 1 + 1/2 + ... + 1/K, whatever the order: 1.72 with 8 domains and 6 changes. Of 300 schedules of
-    11 random changes 0.3 % were beyond 1.5 at some sample, 7 % where shares were rough, the worst by 0.7, until that had
-    been worked off. Whose share falls to 0 keeps what it is ahead or behind, and the others share the difference.
+    After a change of shares each domain goes on from where it is, and its samples are compared with its exact count since
+    the first sample. The bound of 1.5 samples is not proved then, and no method can keep it, because the stream before a
+    change does not depend on it: let each domain that has just been sampled lose its share to the others. The last of K
+    domains is then H_K - 1 samples behind, with H_K = 1 + 1/2 + ... + 1/K, in any order: 1.72 with 8 domains and 6
+    changes. Of 300 schedules with 11 random changes, 0.3 % exceeded 1.5 at some sample, 7 % if shares were rough, the
+    worst by 0.7, until the difference had been worked off. A domain whose share drops to 0 keeps its surplus or deficit;
+    the others absorb it.
 
-    The order within a domain is pseudo-random, no more: in a domain of less than about 50 samples some orders come up more
-    often than others. Each epoch reads each sample once in any case.
+    The order within a domain is pseudo-random only: in a domain of fewer than about 50 samples some orders come up more
+    often than others. Each epoch reads each sample exactly once in any case.
 
     References
     ----------
-    R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32 (1980), for what can be kept at best.
+    R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32 (1980), for the best bound that can be kept.
     J. Black and P. Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002, for the order within a domain.
 
     Examples
@@ -143,17 +143,15 @@ class MixtureSampler:
         self.on_exhausted = on_exhausted
         self.shuffle = bool(shuffle)
         self._arguments = (mixture, sizes, max_epochs, length)
-        named, drawn = named_and_drawn(mixture)
-        self.sizes = domain_sizes(self.domains, sizes, drawn)
+        named, sampled = domains_with_shares(mixture)
+        self.sizes = domain_sizes(self.domains, sizes, sampled)
         self._caps = sample_limits(self.domains, self.sizes, max_epochs, on_exhausted)
         self._table = core.domain_table(self.sizes, self.seed)
         self._plan = Plan(mixture, self._caps, on_exhausted == "redistribute", length)
         self.length = self._plan.end if self._plan.end is not None else length
-        self._end = LONGEST if self.length is None else self.length
-        # Hashes of the past, which is another one as soon as a change has begun or a domain has left.
-        self._begins = [change.start for change in mixture.changes]
-        self._histories: dict[tuple[int, int], str] = {}
-        self._check_run(length, named, drawn)
+        self._end = end_of(self.length)
+        self._history = History(mixture, self.sizes, self._caps, self._plan.left, self.shuffle)
+        self._check_run(length, named, sampled)
 
     # The stream.
 
@@ -164,14 +162,14 @@ class MixtureSampler:
             raise self._beyond(i)
         plan = self._plan
         stage = plan.stages[bisect_right(plan.starts, i) - 1] if len(plan.starts) > 1 else plan.stages[0]
-        found: tuple[int, int, int] = stage.core.at(self._table, self.shuffle, i)
+        found: tuple[int, int, int] = stage.tree.at(self._table, self.shuffle, i)
         return found
 
     def positions(self, start: int, stop: int, step: int = 1, *, out: Positions | None = None) -> Positions:
         """Return samples ``start, start + step, ...`` below ``stop`` as three int64 arrays.
 
         With ``step`` the number of ranks and ``start`` offset by the rank, this is one rank's part of the global stream.
-        ``out`` is written to and returned: for long parts, new memory costs as much as the samples do.
+        ``out`` is written to and returned: for long parts, allocating new arrays costs as much as finding the samples.
 
         Raises
         ------
@@ -181,25 +179,13 @@ class MixtureSampler:
             If a bound is not a whole number, the step is not positive, or ``out`` is not three contiguous int64 arrays of
             as many elements as there are samples.
         """
-        start, stop, step = (
-            whole_number("start", start, 0),
-            whole_number("stop", stop, 0),
-            whole_number("step", step, 1),
-        )
+        start, stop = whole_number("start", start, 0), whole_number("stop", stop, 0)
+        step = min(whole_number("step", step, 1), LONGEST)
         if start < stop and stop > self._end:
             raise self._beyond(stop - 1)
-        step = min(step, LONGEST)
         count = len(range(start, min(stop, LONGEST), step))
-        if out is None:
-            found = Positions(*(np.empty(count, dtype=np.int64) for _ in range(3)))
-        else:
-            found = Positions(*out)
-            for name, column in zip(Positions._fields, found, strict=True):
-                if column.dtype != np.int64 or column.shape != (count,) or not column.flags.c_contiguous:
-                    raise SamplerError(
-                        f"out.{name} must be a contiguous int64 array of {count} elements, got {column.dtype} {column.shape}"
-                    )
-        # A way down the tree for a sample costs about as much as ten samples in a row.
+        found = _columns(count, out)
+        # Finding one sample alone costs about as much as finding ten in a row.
         if 1 < step <= 10 and count:
             every = self.positions(start, stop)
             for column, whole in zip(found, every, strict=True):
@@ -211,7 +197,7 @@ class MixtureSampler:
             j = bisect_right(plan.starts, first) - 1
             until = min(stop, plan.starts[j + 1]) if j + 1 < len(plan.starts) else stop
             part = slice(at, at + len(range(first, until, step)))
-            plan.stages[j].core.fill(self._table, self.shuffle, first, step, *(column[part] for column in found))
+            plan.stages[j].tree.fill(self._table, self.shuffle, first, step, *(column[part] for column in found))
             at = part.stop
         return found
 
@@ -238,8 +224,8 @@ class MixtureSampler:
         plan = self._plan
         found = np.full(len(self.domains), -1, dtype=np.int64)
         for j, stage in enumerate(plan.stages):
-            new = stage.core.domain.astype(np.int64)
-            new = new[(found[new] < 0) & (stage.drawn[new] == 0)]
+            new = stage.tree.domain.astype(np.int64)
+            new = new[(found[new] < 0) & (stage.sampled[new] == 0)]
             until = plan.starts[j + 1] if j + 1 < len(plan.starts) else self._end
             at = stage.when(new, np.ones(len(new), dtype=np.int64))
             found[new[at < until]] = at[at < until]
@@ -254,8 +240,9 @@ class MixtureSampler:
     def state(self, position: int) -> dict[str, Any]:
         """Return what must be kept to go on at sample ``position``: a few strings and integers, for JSON.
 
-        It does not depend on ranks, workers or batches. `check_state` refuses it where the stream before ``position``
-        would have been another one. Behind the end of the stream, as after a last batch that is not full, it is the end's.
+        It does not depend on ranks, workers or batches. `check_state` refuses it if the stream before ``position`` would
+        have been another one. A position behind the end of the stream, as after a last batch that is not full, is saved
+        as the end.
         """
         position = min(whole_number("position", position, 0), self._end)
         return {
@@ -263,13 +250,13 @@ class MixtureSampler:
             "algorithm": ALGORITHM,
             "position": position,
             "seed": self.seed,
-            "history": self._history(position),
+            "history": self._history.before(position),
         }
 
     def check_state(self, state: Mapping[str, Any]) -> int:
         """Return the position of a state; `SamplerError` unless this sampler's stream is the same up to there.
 
-        The future may differ: schedules may be extended or changed behind the position, and new domains may be named.
+        What follows may differ: schedules may be extended or changed behind the position, and new domains may be named.
         """
         if not isinstance(state, Mapping) or state.get("format") != FORMAT:
             raise SamplerError(f"a state of a sampler has the format {FORMAT!r}, got {state!r:.200}")
@@ -283,37 +270,13 @@ class MixtureSampler:
             )
         if state["seed"] != self.seed:
             raise SamplerError(f"the state was saved with seed {state['seed']!r}, this sampler has seed {self.seed}")
-        position = whole_number("the state's position", state["position"], 0)
-        if self.length is not None and position > self.length:
-            raise SamplerError(f"the state is at sample {position}, behind the end of this stream at {self.length}")
-        if state["history"] != self._history(position):
+        position = saved_position(state, self.length)
+        if state["history"] != self._history.before(position):
             raise SamplerError(
                 f"the state is at sample {position} of another stream: up to there the schedule, the sizes of its domains, "
                 "limits of repetition and shuffle must be those it was saved with; what follows may be changed"
             )
         return position
-
-    def _history(self, position: int) -> str:
-        """Hash of all that decides the stream before a position; of nothing at the start, where all is still open."""
-        if position == 0:
-            return hashlib.sha256(b"").hexdigest()[:32]
-        begun = bisect_left(self._begins, position)
-        gone = bisect_left(self._plan.left, position, key=itemgetter(0))
-        if (begun, gone) not in self._histories:
-            past = self.schedule.until(position)
-            seen = len(past.domains)
-            entry = past.as_dict()
-            del entry["sample_tokens"]
-            facts = {
-                "schedule": entry,
-                "domains": past.domains,  # in their order, which the sorted keys do not tell
-                "sizes": self.sizes[:seen].tolist(),
-                "left": [[domain, int(self._caps[domain])] for _, domain in self._plan.left[:gone]],
-                "shuffle": self.shuffle,
-            }
-            digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-            self._histories[begun, gone] = digest.hexdigest()[:32]
-        return self._histories[begun, gone]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (*self._arguments, self.seed, self.on_exhausted, self.shuffle)
@@ -322,14 +285,14 @@ class MixtureSampler:
         end = "no end" if self.length is None else f"{self.length} samples"
         return f"MixtureSampler({len(self.domains)} domains, {end}, seed {self.seed}, algorithm {ALGORITHM})"
 
-    # What is refused.
+    # Refusals.
 
-    def _check_run(self, length: int | None, named: NDArray[np.bool_], drawn: NDArray[np.bool_]) -> None:
-        """Refuse a run that its limits end early; name the domains that have a share and never come."""
+    def _check_run(self, length: int | None, named: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> None:
+        """Refuse a run that its limits end early; warn of domains that have a share and no sample."""
         plan = self._plan
         if length is not None and plan.end is not None and plan.end < length and self.on_exhausted != "stop":
             raise SamplerError(f"{self._why()}; the run has {length} samples. Raise max_epochs, or shorten the run")
-        late = named & ~drawn
+        late = named & ~sampled
         if self.length is not None:
             late = named & (self.counts(self.length) == 0)
         if late.any():
@@ -341,13 +304,15 @@ class MixtureSampler:
             )
 
     def _why(self) -> str:
+        """Say which limit ends the stream."""
         plan = self._plan
         if plan.spent < 0:
             return f"at sample {plan.end} all domains with a share have been read max_epochs times"
         name, cap = self.domains[plan.spent], int(self._caps[plan.spent])
         return f"at sample {plan.end} domain {name!r} would be read beyond its limit of {cap} samples"
 
-    def _beyond(self, i: int) -> Exception:
+    def _beyond(self, i: int) -> ExhaustedError:
+        """Return the error for a sample that the stream does not have."""
         if i < 0:
             return ExhaustedError(f"samples are counted from 0, got {i}")
         if self.length is None:
@@ -356,8 +321,21 @@ class MixtureSampler:
         return ExhaustedError(f"sample {i} is behind the end of the stream of {self.length} samples{why}")
 
 
-def _number(i: Any) -> int:
-    """Numpy's whole numbers are as good as Python's; True, 5.0 and slices are not."""
+def _columns(count: int, out: Positions | None) -> Positions:
+    """Return the arrays to fill: new ones, or those given if they fit."""
+    if out is None:
+        return Positions(*(np.empty(count, dtype=np.int64) for _ in range(3)))
+    found = Positions(*out)
+    for name, column in zip(Positions._fields, found, strict=True):
+        if column.dtype != np.int64 or column.shape != (count,) or not column.flags.c_contiguous:
+            raise SamplerError(
+                f"out.{name} must be a contiguous int64 array of {count} elements, got {column.dtype} {column.shape}"
+            )
+    return found
+
+
+def _number(i: object) -> int:
+    """Return the number of a sample as an int: whole numbers of Python and numpy, but not True, 5.0 or slices."""
     if isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)):
         raise SamplerError(f"a sample is asked for by its number, got {i!r}; positions(start, stop) gives many")
     return int(i)

@@ -16,13 +16,13 @@ from mixfast.mixture import Mixture
 from mixfast.sampler._numbers import LONGEST, SHARE_BITS, Integers, whole_number
 
 SCHEDULE_FORMAT = "mixfast-schedule-1"
-# The steps of a ramp are a quarter of the root of its length; on longer ramps the rounding of its slopes would be seen.
-LONGEST_RAMP = 1 << 36
+# On longer ramps the rounding of the slopes would move a domain by more than 1/128 of a sample.
+_LONGEST_RAMP = 1 << 36
 
 
 @dataclass(frozen=True)
 class Change:
-    """From sample ``start`` on the shares are those of ``mixture``; with ``stop`` they get there on a straight line."""
+    """From sample ``start`` on the shares are those of ``mixture``; with ``stop``, they reach it there on a straight line."""
 
     start: int
     mixture: Mixture
@@ -37,8 +37,8 @@ class MixtureSchedule:
     mixture : Mixture
         The shares from the first sample on.
     sample_tokens : int, optional
-        Tokens of one sample. Where given, all positions of `then` and `ramp` are in tokens, and a change takes effect
-        at the first sample that begins at or after its token; else they are in samples.
+        Tokens of one sample. If given, all positions of `then` and `ramp` are in tokens, and a change takes effect at the
+        first sample that begins at or after its token. Otherwise positions are in samples.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class MixtureSchedule:
     Raises
     ------
     SamplerError
-        If a change does not come after the one before it, or a ramp is empty, too long or begins inside another.
+        If a change does not come after the one before it, or a ramp is empty, too long or begins inside another one.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class MixtureSchedule:
         self.domains = mixture.domains
 
     def then(self, mixture: Mixture, *, at: int) -> MixtureSchedule:
-        """Return the schedule that has the shares of ``mixture`` from ``at`` on; inside a ramp, that ends it there."""
+        """Return the schedule that has the shares of ``mixture`` from ``at`` on; a ramp that is under way ends there."""
         return self._with(Change(self._sample("at", at), mixture))
 
     def ramp(self, mixture: Mixture, *, start: int, stop: int) -> MixtureSchedule:
@@ -83,14 +83,14 @@ class MixtureSchedule:
                 f"a ramp begins at sample {change.start}, inside the ramp of samples {last.start} to {last.stop}; "
                 f"begin it at sample {last.stop} or later"
             )
-        if not 0 < (change.stop or 0) - change.start <= LONGEST_RAMP:
+        if not 0 < (change.stop or 0) - change.start <= _LONGEST_RAMP:
             raise SamplerError(
                 f"a ramp goes from sample {change.start} to {change.stop}; its length must be between 1 and 2^36 samples"
             )
         return self._with(change)
 
     def until(self, sample: int) -> MixtureSchedule:
-        """Return what the schedule says of the samples before ``sample``: later changes are left out."""
+        """Return the schedule without the changes at and after ``sample``."""
         return self._of(tuple(change for change in self.changes if change.start < max(sample, 1)))
 
     def at(self, sample: int) -> Mixture:
@@ -105,11 +105,14 @@ class MixtureSchedule:
         return Mixture(self.domains, shares / shares.sum())
 
     def shares(self, change: Change) -> Integers:
-        """Return the shares (K,) of a change's mixture over 2^62, with the sum 2^62."""
-        return quantised(self.vector(change.mixture))
+        """Return the shares (K,) of a change's mixture over 2^62, with the sum 2^62.
+
+        A share below 2^-62 becomes 0: it has no sample in any run.
+        """
+        return core.blend_shares(np.floor(np.ldexp(self.vector(change.mixture), SHARE_BITS)).astype(np.int64))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the schedule as plain lists, dicts, strings and numbers; `from_dict` gives it back bit by bit."""
+        """Return the schedule as plain lists, dicts, strings and numbers; `from_dict` restores it exactly."""
         changes = []
         for change in self.changes:
             entry: dict[str, Any] = {"start": change.start, "mixture": change.mixture.as_dict()}
@@ -156,7 +159,7 @@ class MixtureSchedule:
         return cls.from_dict(entry)
 
     def __eq__(self, other: object) -> bool:
-        # Mixtures are equal in any order, streams are not: domains go by their numbers.
+        # Mixtures are equal in any order of domains; streams are not, because they number the domains.
         return (
             isinstance(other, MixtureSchedule) and self.domains == other.domains and self.as_dict() == other.as_dict()
         )
@@ -175,7 +178,7 @@ class MixtureSchedule:
         if not isinstance(change.mixture, Mixture):
             raise SamplerError(f"a schedule changes to a Mixture, got {type(change.mixture).__name__}")
         last = self.changes[-1]
-        # A ramp may begin where its first mixture does, with the first sample for one.
+        # A ramp may begin at the same sample as the mixture it begins with, for instance at sample 0.
         if change.start < last.start + (change.stop is None):
             raise SamplerError(
                 f"a change at sample {change.start} must come after the one before it, which is at sample {last.start}"
@@ -200,8 +203,3 @@ class MixtureSchedule:
         if mixture.domains == self.domains:
             return mixture.weights
         return np.array([mixture.get(name, 0.0) for name in self.domains])
-
-
-def quantised(shares: NDArray[np.float64]) -> Integers:
-    """Return float64 shares (K,) over 2^62. A share below 2^-62 is 0: it has no sample in any run."""
-    return core.blend_shares(np.floor(np.ldexp(shares, SHARE_BITS)).astype(np.int64))

@@ -1,0 +1,179 @@
+"""Stage: a stretch of the stream with one tree, and the passage from the stage before.
+
+`csrc/blend.h` says how a tree deals out samples and proves its bound. A new tree is set up with the exact counts of all
+stages before it, so that it hands out samples as if it had always been there and rounding does not add up. A domain that
+has had one sample more than the new tree would have given it is passed over at its next sample of the tree; one that has
+had one less is given an extra sample. Both are events of the stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend import core
+from mixfast.sampler._line import Line
+from mixfast.sampler._numbers import LONGEST, NEVER, SHARE_BITS, Integers
+
+# Samples by which a domain may miss its exact share: proved for constant shares; ramps are cut until their trees keep it.
+BOUND = 1.5
+# Samples by which a domain may fall behind after a change of shares before it is given an extra one. A smaller number
+# would make all others wait for it.
+_PATIENCE = 1.25
+
+
+@dataclass
+class Counts:
+    """Samples of all domains (K,) before some sample: those of the stream, and exact ones, ``whole + part / 2^62``."""
+
+    sampled: Integers
+    whole: Integers
+    part: Integers
+
+
+@dataclass(frozen=True)
+class Events:
+    """Samples by which a stage works off what the one before it left unbalanced, in order (E,).
+
+    At sample ``at`` either the domain ``gains`` is given a sample that is not the tree's (``skips`` is -1), or the tree's
+    sample in this place, which is of the domain ``skips``, is passed over (``gains`` is -1). From then on the tree is
+    ``lag`` samples behind the stream: this holds for the tree's samples from ``own`` on, counted as without events.
+    """
+
+    at: Integers
+    gains: Integers
+    skips: Integers
+    lag: Integers
+    own: Integers
+
+
+_NO_EVENTS = Events(*np.zeros((5, 0), dtype=np.int64))
+
+
+@dataclass
+class Stage:
+    """A tree in its place in the stream, with the samples (K,) before its start and the count of its root there."""
+
+    start: int
+    tree: core.Stage
+    sampled: Integers
+    root: int
+    events: Events = _NO_EVENTS
+
+    def counts(self, sample: int) -> Integers:
+        """Samples of all domains (K,) before a sample of this stage, in the whole stream."""
+        # A sample that is passed over in the place of `sample` comes before it.
+        past = self.events.at < sample + (self.events.gains < 0)
+        gains, skips = self.events.gains[past], self.events.skips[past]
+        gains, skips = gains[gains >= 0], skips[skips >= 0]
+        found = self.sampled.copy()
+        own = sample - self.start + self.root - (len(gains) - len(skips))
+        found[self.tree.domain] = self.tree.base + self.tree.counts(own)
+        np.add.at(found, gains, 1)
+        np.add.at(found, skips, -1)
+        return found
+
+    def when(self, domains: Integers, count: Integers) -> Integers:
+        """Samples (m,) at which domains of this stage have their count-th sample, which they have not had before it."""
+        leaves = np.empty(len(self.sampled), dtype=np.int64)
+        leaves[self.tree.domain] = np.arange(len(self.tree.domain))
+        leaf = leaves[domains]
+        base = self.tree.base[leaf]
+        events = self.events
+        if not len(events.at):
+            return self.tree.when(leaf, count - base)
+        # A domain that was ahead is passed over at its first samples: its count is the tree's from then on.
+        skipped = np.bincount(events.skips[events.skips >= 0], minlength=len(self.sampled))[domains]
+        found = self._in_stream(self.tree.when(leaf, count - base + skipped))
+        gaining = np.zeros(len(self.sampled), dtype=bool)
+        gaining[events.gains[events.gains >= 0]] = True
+        for j in np.flatnonzero(gaining[domains]):
+            # A domain that was behind has its count-th sample when its tree's samples and extra ones first make as many.
+            extra = events.at[events.gains == domains[j]]
+            tree = self.tree.when(np.full(len(extra), leaf[j]), count[j] - base[j] - np.arange(1, len(extra) + 1))
+            found[j] = min(found[j], int(np.maximum(self._in_stream(tree), extra).min()))
+        return found
+
+    def leave(self, line: Line, stop: int, counts: Counts) -> None:
+        """Move the counts on from the start of this stage, which has the shares of ``line``, to ``stop``."""
+        counts.sampled = self.counts(stop)
+        core.blend_advance(line.share, line.slope, line.step, line.steps, stop - self.start, counts.whole, counts.part)
+
+    def _in_stream(self, own: Integers) -> Integers:
+        """Samples of the stream that samples of the tree are."""
+        lag = np.concatenate([[0], self.events.lag])[np.searchsorted(self.events.own, own, side="right")]
+        return np.where(own < NEVER, own + lag, own)
+
+
+def tree_of(line: Line, counts: Counts, last: Stage | None) -> core.Stage:
+    """Return the tree of a line.
+
+    If the tree of the stage before keeps the bound with the new shares, it is used again: it leaves less to work off.
+    """
+    middle = line.middle()
+    domains = np.flatnonzero(middle)
+    if last is not None and len(domains) == len(last.tree.domain) and middle[last.tree.domain].all():
+        tree = _filled(line, last.tree.domain, counts, last.tree)
+        if tree.bound <= BOUND:
+            return tree
+    order = domains[np.argsort(-middle[domains], kind="stable")].astype(np.int32)
+    return _filled(line, order, counts, None)
+
+
+def _filled(line: Line, order: NDArray[np.int32], counts: Counts, shape: core.Stage | None) -> core.Stage:
+    """Return the tree over domains in their order, of a shape if one is given, with the numbers of a line."""
+    slope = None if line.slope is None else line.slope[order]
+    root = int((counts.sampled[order] - counts.whole[order]).sum())
+    part = counts.part[order] if line.start else None
+    return core.Stage(line.start, root, order, line.share[order], slope, part, line.step, line.steps, shape)
+
+
+def enter(line: Line, tree: core.Stage, counts: Counts) -> Stage:
+    """Begin a stage: set its tree to what came before it, and plan its events.
+
+    1. Ask the tree how much it would have given each domain by now, as if it had always been there.
+    2. A domain that has had more is ahead: its first samples of the tree are passed over, at their places.
+    3. A domain that has had less is behind. Together these lack as many samples as the others have too many, and take
+       the places that fall free, the most urgent first, or an earlier one if they would fall too far behind.
+    """
+    order = tree.domain
+    ahead = counts.sampled[order] - counts.whole[order]
+    root = int(ahead.sum())
+    stage = Stage(line.start, tree, counts.sampled, root)
+    if line.start == 0:
+        return stage
+    own = tree.counts(root)
+    tree.base[:] = counts.sampled[order] - own
+    more = ahead - own
+    if not more.any():
+        return stage
+    skips = np.repeat(np.flatnonzero(more > 0), more[more > 0])
+    which = np.arange(len(skips)) - np.searchsorted(skips, skips) + 1
+    places = tree.when(skips, own[skips] + which)
+    by_place = np.argsort(places, kind="stable")
+    gains = np.repeat(np.flatnonzero(more < 0), -more[more < 0])
+    # While an extra sample comes before its place, all others wait together, each as much as its share.
+    off = ahead - np.ldexp(counts.part[order].astype(np.float64), -SHARE_BITS)
+    wait = (_PATIENCE + off) / np.ldexp(line.at(line.start)[order].astype(np.float64), -SHARE_BITS)
+    gains = gains[np.argsort(wait[gains], kind="stable")]
+    latest = line.start + np.clip(np.floor(wait[gains]), 0, float(LONGEST)).astype(np.int64)
+    _set_events(stage, skips[by_place], places[by_place], gains, latest)
+    return stage
+
+
+def _set_events(stage: Stage, skips: Integers, places: Integers, gains: Integers, latest: Integers) -> None:
+    """Merge leaves passed over, by place, with leaves that gain, by the latest sample for each (all (n,)), into events."""
+    at, gains, skips, lag, own, touch = found = core.blend_events(stage.start, LONGEST, skips, places, gains, latest)
+    if not found.size:  # all of them come after the last sample that can be counted
+        return
+    tree = stage.tree
+    named = np.append(tree.domain.astype(np.int64), -1)
+    stage.events = Events(at, named[gains], named[skips], lag, own)
+    touched = np.maximum(gains, skips)
+    by_leaf = np.argsort(touched, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(touched, minlength=len(tree.domain)))])
+    by = np.where(gains >= 0, 1, -1)
+    at, lag = np.ascontiguousarray(at), np.ascontiguousarray(lag)
+    tree.set_events(at, gains.astype(np.int32), lag, first, touch[by_leaf], by[by_leaf])
