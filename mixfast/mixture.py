@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text import flat_yaml
+from mixfast._text.atomic import write_text
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
 
@@ -268,8 +269,7 @@ class Mixture(Mapping[str, float]):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the mixture to ``path``: YAML for ``.yaml`` and ``.yml``, JSON for ``.json``."""
         path = Path(path)
-        text = self.to_json() if _suffix(path) == ".json" else self.to_yaml()
-        path.write_text(text, encoding="utf-8", newline="\n")
+        write_text(path, self.to_json() if _suffix(path) == ".json" else self.to_yaml())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Mixture:

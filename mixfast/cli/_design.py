@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -252,5 +253,5 @@ def _emit(out: str | None, design: Design, lines: list[str]) -> None:
         print("\n".join(lines), file=sys.stderr)
         print(shared.design_text(design), end="")
         return
-    shared.write_together({out: shared.design_text(design)})
+    write_together({out: shared.design_text(design)})
     print("\n".join([*lines, f"wrote {Path(out)}: train a proxy on each row"]))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.atomic import write_together
 from mixfast._text.flat_yaml import _unique, _yaml_name
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -132,7 +133,7 @@ def _deliver(written: Export, out: str | None) -> None:
     if out is None:
         print(written.text, end="")
         return
-    shared.write_together({out: written.text})
+    write_together({out: written.text})
     print(f"wrote {out}: {len(written.values)} domains for {written.format}")
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -193,21 +192,6 @@ def check_folder(option: str, given: str | None) -> None:
         raise InputError(f"{option} {given}: there is no folder {out.parent}")
     if out.is_dir():
         raise InputError(f"{option} {given}: this is a folder")
-
-
-def write_together(files: Mapping[str, str]) -> None:
-    """Write all the texts or, where one cannot be written, none: each beside its place first, then renamed in this order."""
-    staged: list[tuple[Path, Path]] = []
-    try:
-        for path, text in files.items():
-            place = Path(path)
-            staged.append((place.with_name(f".{place.name}.new"), place))
-            staged[-1][0].write_text(text, encoding="utf-8", newline="\n")
-        for beside, place in staged:
-            os.replace(beside, place)
-    finally:
-        for beside, _ in staged:
-            beside.unlink(missing_ok=True)
 
 
 def mixture_text(mixture: Mixture, path: str) -> str:

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.atomic import write_together
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _swarm as swarm_commands
@@ -119,7 +120,7 @@ def _report(args: argparse.Namespace) -> int:
             files=files,
             call=shlex.join(["mixfast", *args.argv]),
         )
-    shared.write_together({args.out: page.html})
+    write_together({args.out: page.html})
     print(f"wrote {args.out}: {', '.join(page.sections)}")
     for words in page.warnings:
         print(f"warning: {words}")

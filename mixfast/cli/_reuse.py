@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -167,7 +168,7 @@ def _show(args: argparse.Namespace) -> int:
         print(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
     print(f"\n{_shares(ledger.mixture, ledger.tokens, ledger.budget)}")
     if args.out is not None:
-        shared.write_together({args.out: shared.mixture_text(ledger.mixture, args.out)})
+        write_together({args.out: shared.mixture_text(ledger.mixture, args.out)})
         print(f"wrote {args.out}")
     return 0
 

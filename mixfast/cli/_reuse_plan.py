@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -262,7 +263,7 @@ def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str,
             raise InputError(
                 f"{state} was changed meanwhile, by another step: nothing was written; look at it and repeat this one"
             )
-        shared.write_together({**files, state: ledger.to_json() if suffix == ".json" else ledger.to_yaml()})
+        write_together({**files, state: ledger.to_json() if suffix == ".json" else ledger.to_yaml()})
 
 
 def record(args: argparse.Namespace, ledger: Ledger, before: Ledger) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 
+from mixfast._text.atomic import write_text
 from mixfast.errors import MixfastError
 
 
@@ -44,4 +44,4 @@ class Export:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the text to ``path``, whatever it is called."""
-        Path(path).write_text(self.text, encoding="utf-8", newline="\n")
+        write_text(path, self.text)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.atomic import replacing
 from mixfast._text.names import listing
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
@@ -43,17 +44,11 @@ def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[St
         text = json.dumps(head, indent=1) + "\n"
     elif path.suffix != ".npz":
         raise ValueError(f"{path}: a fit is saved as .json or .npz, not {path.suffix or 'a file without suffix'}")
-    # On a full disk a law that is there already stays.
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        with beside.open("wb") as file:
-            if path.suffix == ".json":
-                file.write(text.encode("utf-8"))
-            else:
-                np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as file:
+        if path.suffix == ".json":
+            file.write(text.encode("utf-8"))
+        else:
+            np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
 
 
 def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[str, Any], list[Stored]]:

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 
+from mixfast._text.atomic import write_text
 from mixfast.errors import BackendError
 from mixfast.report import _head, _html, _law_sections, _origin, _sections
 from mixfast.report._folds import OutOfFold, out_of_fold
@@ -65,13 +65,7 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page; a file that is there is replaced only by a whole new one."""
-        place = Path(path)
-        beside = place.with_name(f".{place.name}.new")
-        try:
-            beside.write_text(self.html, encoding="utf-8", newline="\n")
-            os.replace(beside, place)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_text(path, self.html)
 
     def _repr_html_(self) -> str:
         """Show the page in a notebook."""

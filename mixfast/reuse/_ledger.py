@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mixfast import _reuse_text
+from mixfast._text.atomic import write_text
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.mixture import Mixture
@@ -285,9 +286,7 @@ class Ledger:
                     f"{target} has updates that this ledger lacks, the last of {there[-1].when} ({there[-1].why}): load it and "
                     "record on top of it, or save this ledger elsewhere"
                 )
-            beside = target.with_name(f".{target.name}.new")
-            beside.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(beside, target)
+            write_text(target, text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Ledger:

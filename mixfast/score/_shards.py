@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.atomic import replacing
 from mixfast._text.names import listing
 from mixfast.errors import ScoreError
 from mixfast.score._texts import Document
-from mixfast.tables._files import replacing
 
 # Text of a shard: minutes of work on a CPU, seconds on a GPU, and no more is ever lost.
 _SHARD_BYTES = 1 << 19

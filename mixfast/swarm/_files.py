@@ -20,6 +20,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.atomic import write_text
 from mixfast._text.names import listing
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
 
@@ -407,7 +408,7 @@ def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[obj
     writer.writerow(header)
     writer.writerows(rows)
     if isinstance(target, (str, os.PathLike)):
-        Path(target).write_bytes(text.getvalue().encode("utf-8"))
+        write_text(target, text.getvalue())
         return
     try:
         cast("IO[str]", target).write(text.getvalue())

@@ -8,14 +8,14 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.atomic import replacing
 from mixfast.errors import MixfastWarning, TableError
 
 # Smaller arrays are read: that checks the archive's checksum and leaves no file open.
@@ -56,6 +56,7 @@ def read(path: str | os.PathLike[str], *, task: str | Sequence[str] | None, cond
 
 def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> None:
     """Write arrays as npz, or the only one as npy."""
+    # The arrays may be mapped from the file that is replaced: it must not be written in place.
     path = Path(path)
     if path.suffix == ".npz":
         with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
@@ -69,18 +70,6 @@ def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> None
             np.lib.format.write_array(handle, arrays["loglik"], allow_pickle=False)
     else:
         raise TableError(f"{path}: a table is saved as .npz or .npy, not {path.suffix or 'without a suffix'}")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write next to the file and move over it: the table being written may be mapped from the old one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            yield handle
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_member(archive: zipfile.ZipFile, handle: IO[bytes], name: str, array: NDArray[Any]) -> None:

@@ -314,7 +314,7 @@ def test_a_law_that_is_there_survives_a_full_disk(tmp_path, monkeypatch, suffix)
     monkeypatch.setattr(
         Path,
         "open",
-        lambda self, mode="r", *rest, **more: Full(self, "w") if mode == "wb" else real(self, mode, *rest, **more),
+        lambda self, mode="r", *rest, **more: Full(self, "x") if mode == "xb" else real(self, mode, *rest, **more),
     )
     with pytest.raises(OSError, match="No space left"):
         found.save(path)
