@@ -16,8 +16,10 @@ BIN := $(VENV)/bin
 # cython-lint starts pycodestyle by its name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# The generated _core.c is nobody's to read or format.
-C_FILES := $(filter-out csrc/_core.c,$(wildcard csrc/*.c csrc/*.h))
+# The C files of csrc itself are generated from the .pyx files.
+PYX_FILES := $(wildcard csrc/*.pyx)
+PXI_FILES := $(wildcard csrc/shared/*.pxi)
+C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
 
 ifeq ($(KERNELS),0)
 KERNEL_STAMP :=
@@ -35,7 +37,7 @@ $(VENV)/.stamp-venv:
 	@touch $@
 
 # Editable: Python files are used where they lie; the core is rebuilt when one of its files is newer. Nothing but numpy.
-$(VENV)/.stamp-core: constraints.txt pyproject.toml setup.py csrc/_core.pyx $(C_FILES) | $(VENV)/.stamp-venv
+$(VENV)/.stamp-core: constraints.txt pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) | $(VENV)/.stamp-venv
 	$(PIP) --constraint constraints.txt setuptools wheel Cython numpy
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -63,7 +65,7 @@ lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint csrc/_core.pyx
+	$(BIN)/cython-lint $(PYX_FILES) $(PXI_FILES)
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 
 format: $(VENV)/.stamp-core $(VENV)/.stamp-dev
@@ -101,4 +103,4 @@ wheel: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 		$(CURDIR)/tests/test_packaging.py
 
 clean:
-	rm -rf build dist *.egg-info csrc/_core.c mixfast/_core*.so $(VENV)/.stamp-core
+	rm -rf build dist *.egg-info $(PYX_FILES:.pyx=.c) mixfast/_engine/backend/*.so $(VENV)/.stamp-core

@@ -20,11 +20,27 @@ def switch(name: str) -> bool:
     return os.environ.get(name, "0") not in ("", "0")
 
 
-SANITIZE, DEBUG, SYMBOLS = switch("MIXFAST_SANITIZE"), switch("MIXFAST_DEBUG"), switch("MIXFAST_SYMBOLS")
+def files(*patterns: str) -> list[str]:
+    """Files of the core; setuptools wants their paths relative to the project."""
+    found = (path for pattern in patterns for path in (ROOT / "csrc").glob(pattern))
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
-# setuptools wants paths relative to the project. `_core.c` is what Cython makes of `_core.pyx`, which is the source.
-sources = sorted(f"csrc/{path.name}" for path in ROOT.glob("csrc/*.c") if path.name != "_core.c")
-headers = sorted(f"csrc/{path.name}" for path in ROOT.glob("csrc/*.h"))
+
+def extension(library: str, *shared: str) -> Extension:
+    """The module of one library: csrc/<library>.pyx over the C files of csrc/<library>/ and the named shared ones.
+
+    The .pyx goes in as it is. `cythonize` would replace it by the generated C and so drop it from the sdist.
+    """
+    return Extension(
+        f"mixfast._engine.backend.{library}",
+        sources=[f"csrc/{library}.pyx", *files(f"{library}/*.c", *shared)],
+        depends=files(f"{library}/*.h", "shared/*.h", "shared/*.pxi"),
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+
+
+SANITIZE, DEBUG, SYMBOLS = switch("MIXFAST_SANITIZE"), switch("MIXFAST_DEBUG"), switch("MIXFAST_SYMBOLS")
 
 # -fno-math-errno lets the compiler use vector square roots and logarithms; it changes no result, unlike -ffast-math,
 # which would break the NaN and infinity rules the tables rely on.
@@ -43,16 +59,10 @@ else:
         link_args += ["-Wl,-s"]  # with -g0: a wheel a fifth of the size
 
 setup(
-    # The .pyx goes in as it is. `cythonize` would replace it by the generated C and so drop it from the sdist.
     ext_modules=[
-        Extension(
-            "mixfast._core",
-            sources=["csrc/_core.pyx", *sources],
-            depends=headers,
-            include_dirs=["csrc"],
-            extra_compile_args=compile_args,
-            extra_link_args=link_args,
-        )
+        extension("rows", "shared/isa.c", "shared/pool.c"),
+        extension("simplex"),
+        extension("stream", "shared/isa.c"),
     ],
     # setuptools does not see that flags changed: objects of one kind of build must not end up in another.
     options={"build": {"build_base": "build/sanitize" if SANITIZE else "build/debug" if DEBUG else "build/release"}},

@@ -67,10 +67,10 @@ def skip_ours(problem: Problem | None = None) -> str | None:
 
 def _skip_core() -> str | None:
     try:
-        from mixfast._engine import backend
+        from mixfast._engine.backend import rows
     except ImportError as error:
         return f"mixfast is not built: {error.msg.split(' (')[0]}"
-    return None if hasattr(backend.core, "Rows") else "the core has no Rows"
+    return None if rows.Rows else "mixfast is not built"
 
 
 def ours(problem: Problem, threads: int, limit: float, *, tol: float = 1e-8) -> Trace:

@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo "$root/.venv/bin/python" || echo python3)}
-if ! "$PYTHON" -c 'import mixfast.kernels, mixfast._core' 2>/dev/null; then
+if ! "$PYTHON" -c 'import mixfast.kernels, mixfast._engine.backend.rows' 2>/dev/null; then
     # A python with torch but without mixfast: built beside the sources, and used from there, since in this folder
     # `import mixfast` finds the sources, which have no core.
     "$PYTHON" -m pip install --quiet --no-deps --no-build-isolation --upgrade --target build/gpu . || {

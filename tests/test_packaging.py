@@ -15,6 +15,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The compiled core: one module for each folder of csrc that has a .pyx beside it.
+LIBRARIES = ["rows", "simplex", "stream"]
+
 # Each costs up to seconds to import. Any of them in sys.modules after `import mixfast` is a mistake.
 HEAVY = [
     "cvxpy",
@@ -120,11 +123,14 @@ def test_wheel_holds_types_and_data(wheel_names):
 
 
 def test_wheel_holds_the_core_without_its_sources(wheel_names, wheel):
-    (core,) = (name for name in wheel_names if name.startswith("mixfast/_core.") and name.endswith((".so", ".pyd")))
+    core = sorted(name for name in wheel_names if name.endswith((".so", ".pyd")))
+    assert [name.partition(".")[0] for name in core] == [f"mixfast/_engine/backend/{library}" for library in LIBRARIES]
+    assert {f"mixfast/_engine/backend/{library}.pyi" for library in LIBRARIES} <= wheel_names
     assert not [name for name in wheel_names if name.endswith((".c", ".h", ".pyx"))]
     if sys.platform.startswith("linux"):
         with zipfile.ZipFile(wheel) as archive:
-            assert b".debug_info" not in archive.read(core), "debug symbols make the wheel five times larger"
+            for name in core:
+                assert b".debug_info" not in archive.read(name), "debug symbols make the wheel five times larger"
 
 
 def test_wheel_needs_numpy_only(wheel):
@@ -139,16 +145,16 @@ def test_wheel_needs_numpy_only(wheel):
 
 
 def test_sdist_holds_the_sources_of_the_core(sdist_names):
-    assert {"csrc/_core.pyx", "setup.py", "pyproject.toml", "LICENSE", "README.md"} <= sdist_names
-    c_files = {f"csrc/{path.name}" for path in (ROOT / "csrc").glob("*.[ch]")} - {"csrc/_core.c"}
-    assert c_files <= sdist_names
-    assert "csrc/_core.c" not in sdist_names
+    assert {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= sdist_names
+    files = [path for path in (ROOT / "csrc").rglob("*.*") if path.parent != ROOT / "csrc" or path.suffix == ".pyx"]
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= sdist_names
+    assert not {f"csrc/{library}.c" for library in LIBRARIES} & sdist_names
     assert {f"kernels/{name}" for name in sources("kernels")} <= sdist_names
     assert not [name for name in sdist_names if name.endswith((".so", ".o", ".pyc"))]
 
 
 def test_installed_wheel_is_what_gets_imported(python, installed):
-    where = python("import mixfast, mixfast._core as core; print(mixfast.__file__, core.__file__)")
+    where = python("import mixfast; from mixfast._engine.backend import rows; print(mixfast.__file__, rows.__file__)")
     assert all(Path(path).is_relative_to(installed) for path in where.split())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._engine import backend
+from mixfast._engine.backend import simplex
 from mixfast._engine.geometry import lp, projection
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
@@ -301,7 +301,7 @@ class Region:
         """
         cost = self._vector("g", g)
         if not self.bounds:
-            return backend.core.linear_min(cost, self.floor, self.cap, 1.0)
+            return simplex.linear_min(cost, self.floor, self.cap, 1.0)
         return lp.minimise(cost, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper)
 
     def lower_bound(self, g: ArrayLike) -> float:
@@ -384,7 +384,7 @@ class Region:
             object.__setattr__(self, field, value)
 
     def _capped(self, x: Vector) -> Vector:
-        return backend.core.project(x, self.floor, self.cap, 1.0)
+        return simplex.project(x, self.floor, self.cap, 1.0)
 
     def _vector(self, what: str, values: ArrayLike) -> Vector:
         vector = np.ascontiguousarray(values, dtype=np.float64)
@@ -419,7 +419,7 @@ class Region:
             self.bounds, self.bound_rows, self.bound_lower, self.bound_upper, strict=True
         ):
             slack = _ROUNDING * float(np.abs(row).max())
-            least, most = (float(row @ backend.core.linear_min(g, self.floor, self.cap, 1.0)) for g in (row, -row))
+            least, most = (float(row @ simplex.linear_min(g, self.floor, self.cap, 1.0)) for g in (row, -row))
             if lower > most + slack or upper < least - slack:
                 side = f"at most {most:.6g}" if lower > most else f"at least {least:.6g}"
                 raise InfeasibleError(f"bound {described(bound)} cannot hold: caps and floors make the group {side}")

@@ -7,7 +7,7 @@ from math import isqrt
 
 import numpy as np
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import stream
 from mixfast.sampler._numbers import Integers
 
 
@@ -51,7 +51,7 @@ def ramp(start: int, stop: int, begin: Integers, end: Integers) -> Line:
     length = stop - start
     step = max(1, isqrt(length) // 4)
     steps = length // step
-    slope = core.blend_slopes(begin, end, step, length)
+    slope = stream.blend_slopes(begin, end, step, length)
     # Slopes are rounded towards 0, which keeps every share positive; the domains with the largest shares make up for it.
     lacking = -int(slope.sum())
     smallest = np.minimum(begin, end)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import stream
 from mixfast.sampler._line import Line, ramp
 from mixfast.sampler._numbers import LONGEST, NEVER, Integers
 from mixfast.sampler._schedule import MixtureSchedule
@@ -88,7 +88,7 @@ class Plan:
         if not self._has_left.any():
             return shares
         shares = np.where(self._has_left, 0, shares)
-        return core.blend_shares(shares) if shares.any() else None
+        return stream.blend_shares(shares) if shares.any() else None
 
     def _run(self, line: Line, stop: int) -> int:
         """Append the stages of a line up to ``stop``, or to where a domain reaches its cap; return where.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import stream
 from mixfast._text.names import listing
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
@@ -146,7 +146,7 @@ class MixtureSampler:
         named, sampled = domains_with_shares(mixture)
         self.sizes = domain_sizes(self.domains, sizes, sampled)
         self._caps = sample_limits(self.domains, self.sizes, max_epochs, on_exhausted)
-        self._table = core.domain_table(self.sizes, self.seed)
+        self._table = stream.domain_table(self.sizes, self.seed)
         self._plan = Plan(mixture, self._caps, on_exhausted == "redistribute", length)
         self.length = self._plan.end if self._plan.end is not None else length
         self._end = end_of(self.length)

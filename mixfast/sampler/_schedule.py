@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import stream
 from mixfast.errors import SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._numbers import LONGEST, SHARE_BITS, Integers, whole_number
@@ -109,7 +109,7 @@ class MixtureSchedule:
 
         A share below 2^-62 becomes 0: it has no sample in any run.
         """
-        return core.blend_shares(np.floor(np.ldexp(self.vector(change.mixture), SHARE_BITS)).astype(np.int64))
+        return stream.blend_shares(np.floor(np.ldexp(self.vector(change.mixture), SHARE_BITS)).astype(np.int64))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the schedule as plain lists, dicts, strings and numbers; `from_dict` restores it exactly."""

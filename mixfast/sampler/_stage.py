@@ -1,6 +1,6 @@
 """Stage: a stretch of the stream with one tree, and the passage from the stage before.
 
-`csrc/blend.h` says how a tree deals out samples and proves its bound. A new tree is set up with the exact counts of all
+`csrc/stream/blend.h` says how a tree deals out samples and proves its bound. A new tree is set up with the exact counts of all
 stages before it, so that it hands out samples as if it had always been there and rounding does not add up. A domain that
 has had one sample more than the new tree would have given it is passed over at its next sample of the tree; one that has
 had one less is given an extra sample. Both are events of the stage.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import stream
 from mixfast.sampler._line import Line
 from mixfast.sampler._numbers import LONGEST, NEVER, SHARE_BITS, Integers
 
@@ -57,7 +57,7 @@ class Stage:
     """A tree in its place in the stream, with the samples (K,) before its start and the count of its root there."""
 
     start: int
-    tree: core.Stage
+    tree: stream.Stage
     sampled: Integers
     root: int
     events: Events = _NO_EVENTS
@@ -99,7 +99,9 @@ class Stage:
     def leave(self, line: Line, stop: int, counts: Counts) -> None:
         """Move the counts on from the start of this stage, which has the shares of ``line``, to ``stop``."""
         counts.sampled = self.counts(stop)
-        core.blend_advance(line.share, line.slope, line.step, line.steps, stop - self.start, counts.whole, counts.part)
+        stream.blend_advance(
+            line.share, line.slope, line.step, line.steps, stop - self.start, counts.whole, counts.part
+        )
 
     def _in_stream(self, own: Integers) -> Integers:
         """Samples of the stream that samples of the tree are."""
@@ -107,7 +109,7 @@ class Stage:
         return np.where(own < NEVER, own + lag, own)
 
 
-def tree_of(line: Line, counts: Counts, last: Stage | None) -> core.Stage:
+def tree_of(line: Line, counts: Counts, last: Stage | None) -> stream.Stage:
     """Return the tree of a line.
 
     If the tree of the stage before keeps the bound with the new shares, it is used again: it leaves less to work off.
@@ -122,15 +124,15 @@ def tree_of(line: Line, counts: Counts, last: Stage | None) -> core.Stage:
     return _filled(line, order, counts, None)
 
 
-def _filled(line: Line, order: NDArray[np.int32], counts: Counts, shape: core.Stage | None) -> core.Stage:
+def _filled(line: Line, order: NDArray[np.int32], counts: Counts, shape: stream.Stage | None) -> stream.Stage:
     """Return the tree over domains in their order, of a shape if one is given, with the numbers of a line."""
     slope = None if line.slope is None else line.slope[order]
     root = int((counts.sampled[order] - counts.whole[order]).sum())
     part = counts.part[order] if line.start else None
-    return core.Stage(line.start, root, order, line.share[order], slope, part, line.step, line.steps, shape)
+    return stream.Stage(line.start, root, order, line.share[order], slope, part, line.step, line.steps, shape)
 
 
-def enter(line: Line, tree: core.Stage, counts: Counts) -> Stage:
+def enter(line: Line, tree: stream.Stage, counts: Counts) -> Stage:
     """Begin a stage: set its tree to what came before it, and plan its events.
 
     1. Ask the tree how much it would have given each domain by now, as if it had always been there.
@@ -165,7 +167,7 @@ def enter(line: Line, tree: core.Stage, counts: Counts) -> Stage:
 
 def _set_events(stage: Stage, skips: Integers, places: Integers, gains: Integers, latest: Integers) -> None:
     """Merge leaves passed over, by place, with leaves that gain, by the latest sample for each (all (n,)), into events."""
-    at, gains, skips, lag, own, touch = found = core.blend_events(stage.start, LONGEST, skips, places, gains, latest)
+    at, gains, skips, lag, own, touch = found = stream.blend_events(stage.start, LONGEST, skips, places, gains, latest)
     if not found.size:  # all of them come after the last sample that can be counted
         return
     tree = stage.tree

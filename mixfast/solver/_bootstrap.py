@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.backend.rows import resample
 from mixfast._text.names import listing
 from mixfast.errors import MixfastWarning
 from mixfast.region import Region
@@ -205,7 +205,7 @@ def _draw(
             piece = counts[start : start + step]
             words = (len(piece) * size + 1) // 2
             bits = rng.integers(0, 2**64 - 1, words, dtype=np.uint64, endpoint=True).view(np.uint32)
-            core.draw(bits[: len(piece) * size].reshape(-1, size), piece, int(first))
+            resample(bits[: len(piece) * size].reshape(-1, size), piece, int(first))
         if own.min() < own.max():
             mine = counts[:, first:last]
             mine *= (own.sum() / np.maximum(mine @ own, 1e-300))[:, None]

@@ -7,9 +7,9 @@ from time import perf_counter
 
 import numpy as np
 
-from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device
 from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.backend.rows import isa
 from mixfast._engine.optimise.trace import Minimum
 from mixfast._engine.optimise.working_set import minimise
 from mixfast.errors import NotConvergedWarning
@@ -39,7 +39,7 @@ def solve_problem(problem: Problem) -> Solution:
 
 def _backend_name(problem: Problem) -> str:
     if problem.device is None:
-        return f"cpu ({_backend.core.isa()}, {problem.threads} threads)"
+        return f"cpu ({isa()}, {problem.threads} threads)"
     streamed = "" if device.is_tensor(problem.table.values) else ", streamed"
     return f"cuda ({device.name(problem.device)}{streamed})"
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine import backend as _backend
 from mixfast._engine.backend import device as _device
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective, RowObjective
@@ -268,7 +268,7 @@ class Problem:
                 w = self.region.project(self.start)
                 w = w if self.usable is None else w[self.usable]
             elif abs(w.sum() - 1.0) > 1e-12:
-                w = _backend.core.project(np.ascontiguousarray(w), limits.low, limits.high)
+                w = simplex.project(np.ascontiguousarray(w), limits.low, limits.high)
             low, high, _ = self.table.extremes
             if w.min() <= 0.0 and (self.kl > 0.0 or high - low > _SAFE_RANGE):
                 # A row may have no mass without a domain that starts with nothing.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core, device
+from mixfast._engine.backend import device, simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import RowObjective
@@ -100,7 +100,7 @@ class _Model:
         low, high = self.limits.lowest(w), self.limits.high
         state = np.where(w <= low, -1, np.where(w >= high, 1, 0)).astype(np.int8, order="C")
         g, x, low, high = (np.ascontiguousarray(np.broadcast_to(given, w.shape)) for given in (gradient, w, low, high))
-        return core.qp_many(hessians, which, g, x, low, high, state)
+        return simplex.qp_many(hessians, which, g, x, low, high, state)
 
 
 def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) -> Replicates:
@@ -178,7 +178,7 @@ def _descend(
         length[left] = np.where(good, 1.0, length[left] * shorter)
         who, came, found = left[good], trial[good], found[good]
         if who.size:
-            core.secant_many(hessians, who, came - points[who], found - slopes[who])
+            simplex.bfgs_many(hessians, who, came - points[who], found - slopes[who])
             points[who], slopes[who] = came, found
             steps[who] = model.steps(hessians, who, found, came)
     return model.moved(points, steps), distance

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._engine.backend import core, thread_count
 from mixfast._engine.backend import device as _device
+from mixfast._engine.backend import rows as _rows
+from mixfast._engine.backend import thread_count
 from mixfast.errors import BackendError, TableError
 from mixfast.tables._messages import SHOWN, counted
 
@@ -41,8 +42,8 @@ def scan(values: Any) -> tuple[Extremes, Refused | None]:
         extremes, found = _device.scan(values)
         refused = Refused(*found)
         return (UNKNOWN, refused) if refused.n_bad or refused.n_dead else (extremes, None)
-    rows = core.Rows(values, None, 1.0, False, values.dtype == np.float64)
-    largest, smallest, lowest_top, has_nan = core.facts(rows, thread_count(None))
+    rows = _rows.Rows(values, None, 1.0, False, values.dtype == np.float64)
+    largest, smallest, lowest_top, has_nan = _rows.scan(rows, thread_count(None))
     # Half-precision infinities come out of the sweep as +-2^16, and NaN of either sign beyond them.
     limit = 65536.0 if values.dtype == np.float16 else math.inf
     if has_nan or largest >= limit or smallest < -limit or lowest_top <= -limit:

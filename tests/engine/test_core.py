@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mixfast import reference
-from mixfast._engine.backend import core
+from mixfast._engine.backend.rows import Rows, resample, scan
 
 SHAPES = [(1, 1), (1, 7), (2, 3), (5, 12), (17, 16), (33, 31), (64, 8), (100, 33), (511, 5), (513, 70), (40, 300)]
 DTYPES = ["f2", "f4", "f8"]
@@ -57,7 +57,7 @@ def test_sums(shape, dtype, wide):
         (None, True, True, False),
     ]:
         poison()
-        rows = core.Rows(loglik, c, 1.0 / n, shift, wide, None, bounded)
+        rows = Rows(loglik, c, 1.0 / n, shift, wide, None, bounded)
         if packed:
             rows = rows.pack(None, c, 1.0 / n, wide, 2)
         wanted = expected(loglik, np.full(n, 1.0 / n) if c is None else c, w)
@@ -71,7 +71,7 @@ def test_sums(shape, dtype, wide):
         assert nothing is None
         assert abs(value - wanted.value) <= TOLERANCE[wide] * max(1.0, abs(wanted.value))
         assert close(gradient, wanted.gradient, TOLERANCE[wide])
-        assert close(rows.mixture_nll(w[None])[0], wanted.value, TOLERANCE[wide])
+        assert close(rows.losses(w[None])[0], wanted.value, TOLERANCE[wide])
         assert close(rows.gradients(w[None])[0], wanted.gradient, 20 * TOLERANCE[wide])
 
 
@@ -82,7 +82,7 @@ def test_coarse_sums_are_close(k, packed, wide):
     n = 3001
     loglik, rng = rows_of(n, k, "f4")
     w, weight = rng.dirichlet(np.ones(k)), rng.exponential(size=n) / n
-    rows = core.Rows(loglik, weight, 1.0 / n, False, wide, None, True)
+    rows = Rows(loglik, weight, 1.0 / n, False, wide, None, True)
     rows = rows.pack(None, weight, 1.0 / n, wide, 1) if packed else rows
     poison()
     value, gradient, hessian = rows.sums(w, True, 1, 1, True)
@@ -100,7 +100,7 @@ def test_a_hessian_from_some_of_the_rows(packed, weighted):
     loglik, rng = rows_of(n, k, "f4", spread=0.5)
     w = rng.dirichlet(np.ones(k))
     weight = rng.exponential(size=n) / n if weighted else None
-    rows = core.Rows(loglik, weight, 1.0 / n, False, False, None, True)
+    rows = Rows(loglik, weight, 1.0 / n, False, False, None, True)
     rows = rows.pack(None, weight, 1.0 / n, False, 1) if packed else rows
     value, gradient, hessian = rows.sums(w, True, 1, 1)
     for step in (2, 8, 64):
@@ -121,7 +121,7 @@ def test_no_period_of_the_rows_hides_from_a_sampled_hessian():
     """Every second group of 16 rows is of another kind: both are drawn."""
     n = 16 * 4096
     loglik = np.where((np.arange(n) // 16 % 2 == 0)[:, None], [0.0, -3.0], [-3.0, 0.0]).astype(np.float32)
-    rows = core.Rows(loglik, None, 1.0 / n, False, False, None, True)
+    rows = Rows(loglik, None, 1.0 / n, False, False, None, True)
     w = np.full(2, 0.5)
     wanted = rows.sums(w, True, 1, 1)[2]
     for step in (2, 4, 16):
@@ -137,12 +137,12 @@ def test_rows_past_the_end_of_a_packed_panel_do_not_count(n, wide):
     wanted = expected(loglik, np.full(n, 1.0 / n), w)
     for _ in range(3):
         poison()
-        packed = core.Rows(loglik, None, 1.0 / n, False, wide, None, True).pack(None, None, 1.0 / n, wide, 1)
+        packed = Rows(loglik, None, 1.0 / n, False, wide, None, True).pack(None, None, 1.0 / n, wide, 1)
         value, gradient, hessian = packed.sums(w, True, True)
         assert np.isfinite(hessian).all()
         assert close(gradient, wanted.gradient, TOLERANCE[wide])
         assert close(packed.gradients(w[None])[0], wanted.gradient, 20 * TOLERANCE[wide])
-        assert close([value, packed.mixture_nll(w[None])[0]], [wanted.value] * 2, TOLERANCE[wide])
+        assert close([value, packed.losses(w[None])[0]], [wanted.value] * 2, TOLERANCE[wide])
 
 
 @pytest.mark.parametrize("m", [1, 2, 3, 5, 17, 64])
@@ -157,7 +157,7 @@ def test_mixture_nll_of_many_candidates(m, products, dtype):
     wanted = reference.mixture_nll(np.exp(table), np.zeros(301), weight, [0, 301], mixtures)[:, 0]
     for wide in (True, False):
         for c in (None, weight):
-            found = core.Rows(loglik, c, 1.0, False, wide, None, True).mixture_nll(mixtures, products, 2)
+            found = Rows(loglik, c, 1.0, False, wide, None, True).losses(mixtures, products, 2)
             right = (
                 wanted
                 if c is not None
@@ -179,7 +179,7 @@ def test_gradients_of_many_objectives(m, k):
         multiplicity = rng.integers(0, 4, size=(m, int(bins.max()) + 1)).astype(np.float32)
         for wide, packed in [(True, False), (False, False), (True, True), (False, True)]:
             poison()
-            rows = core.Rows(loglik, weight, 1.0, True, wide, None, False)
+            rows = Rows(loglik, weight, 1.0, True, wide, None, False)
             rows = rows.pack(None, weight, 1.0, wide, 1) if packed else rows
             found = rows.gradients(mixtures, bins, multiplicity, 2)
             shared = rows.gradients(mixtures[:1], bins, multiplicity, 2)
@@ -195,7 +195,7 @@ def test_a_row_that_does_not_count_may_have_no_mass():
     loglik = np.array([[-1.0, -np.inf], [-np.inf, -1.0], [-1.0, -2.0]])
     bins, multiplicity = np.arange(3, dtype=np.int32), np.array([[1, 0, 1]] * 5, dtype=np.float32)
     for wide in (True, False):
-        rows = core.Rows(loglik, None, 1.0, True, wide, None, False)
+        rows = Rows(loglik, None, 1.0, True, wide, None, False)
         found = rows.gradients(np.array([[1.0, 0.0]] * 5), bins, multiplicity)
         np.testing.assert_allclose(found, [[-2.0, -np.exp(-1.0)]] * 5, rtol=1e-6)
 
@@ -204,14 +204,14 @@ def test_draws_are_counted():
     bits = np.random.default_rng(0).integers(0, 2**32, size=(5, 9), dtype=np.uint32)
     bits[0, :2] = [0, 2**32 - 1]
     counts = np.full((5, 12), np.nan, dtype=np.float32)
-    core.draw(bits, counts, 2)
+    resample(bits, counts, 2)
     drawn = (bits.astype(np.uint64) * 9) >> 32
     wanted = np.array([np.bincount(row.astype(int), minlength=9) for row in drawn])
     assert np.array_equal(counts[:, 2:11], wanted)
     assert np.isnan(counts[:, [0, 1, 11]]).all()
     for first in (-1, 4):
-        with pytest.raises(ValueError, match=r"units that begin|where the others say"):
-            core.draw(bits, counts, first)
+        with pytest.raises(ValueError, match=r"first is|the others require"):
+            resample(bits, counts, first)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -222,7 +222,7 @@ def test_columns_rows_and_strides(dtype, wide):
     cols = np.sort(rng.choice(23, 6, replace=False)).astype(np.int32)
     index = rng.integers(0, 400, size=77)
     chosen = loglik[:, cols]
-    whole = core.Rows(loglik, None, 1.0, True, wide, None, False)
+    whole = Rows(loglik, None, 1.0, True, wide, None, False)
 
     def same(rows, table):
         wanted = expected(table, np.ones(table.shape[0]), w)
@@ -231,13 +231,13 @@ def test_columns_rows_and_strides(dtype, wide):
         assert close(gradient, wanted.gradient, TOLERANCE[wide])
         assert close(hessian, wanted.hessian, TOLERANCE[wide])
         assert close(rows.sums(w)[1], wanted.gradient, TOLERANCE[wide])
-        assert close(rows.mixture_nll(w[None]), [wanted.value], TOLERANCE[wide])
+        assert close(rows.losses(w[None]), [wanted.value], TOLERANCE[wide])
 
     same(whole.with_columns(cols), chosen)
-    same(core.Rows(loglik, None, 1.0, True, wide, cols, False).pack(index, None, 1.0, wide, 2), chosen[index])
+    same(Rows(loglik, None, 1.0, True, wide, cols, False).pack(index, None, 1.0, wide, 2), chosen[index])
     for step in (2, 3, 7):
-        same(core.Rows(loglik[::step], None, 1.0, True, wide, cols, False), chosen[::step])
-        full = core.Rows(loglik[::step, :6], None, 1.0, True, wide, None, False)
+        same(Rows(loglik[::step], None, 1.0, True, wide, cols, False), chosen[::step])
+        full = Rows(loglik[::step, :6], None, 1.0, True, wide, None, False)
         same(full, loglik[::step, :6])
 
 
@@ -245,10 +245,10 @@ def test_a_row_without_mass_is_infinite_not_nan():
     loglik = np.array([[-1.0, -np.inf], [-np.inf, -2.0], [-3.0, -3.0]])
     for wide, dtype in [(True, "f8"), (False, "f4")]:
         for packed in (False, True):
-            rows = core.Rows(loglik.astype(dtype), None, 1.0, True, wide, None, False)
+            rows = Rows(loglik.astype(dtype), None, 1.0, True, wide, None, False)
             rows = rows.pack(None, None, 1.0, wide, 1) if packed else rows
             assert rows.sums(np.array([1.0, 0.0]))[0] == np.inf
-            assert rows.mixture_nll(np.array([[1.0, 0.0], [0.5, 0.5]]))[0] == np.inf
+            assert rows.losses(np.array([[1.0, 0.0], [0.5, 0.5]]))[0] == np.inf
             value, gradient, _ = rows.sums(np.array([0.5, 0.5]))
             np.testing.assert_allclose(value, 6.0 + 2 * np.log(2), rtol=1e-6)
             np.testing.assert_allclose(gradient, [-3.0, -3.0], rtol=1e-6)
@@ -262,14 +262,14 @@ def test_a_row_of_weight_zero_may_have_no_mass(packed, wide):
     c = np.full(40, 1 / 40)
     c[5] = 0.0
     w = np.array([0.5, 0.5, 0.0])
-    rows = core.Rows(loglik, c, 1 / 40, False, wide, None, False)
+    rows = Rows(loglik, c, 1 / 40, False, wide, None, False)
     rows = rows.pack(None, c, 1 / 40, wide, 1) if packed else rows
     for coarse in (False, True):
         value, gradient, hessian = rows.sums(w, True, 1, 1, coarse)
         assert value == pytest.approx(39 / 40, rel=1e-6)
         np.testing.assert_allclose(gradient, -39 / 40, rtol=1e-6)
         np.testing.assert_allclose(hessian, 39 / 40, rtol=1e-6)
-    assert rows.mixture_nll(w[None])[0] == pytest.approx(39 / 40, rel=1e-6)
+    assert rows.losses(w[None])[0] == pytest.approx(39 / 40, rel=1e-6)
 
 
 def test_thousands_of_nats_apart():
@@ -277,7 +277,7 @@ def test_thousands_of_nats_apart():
     loglik = -rng.uniform(0, 4000, size=(200, 9))
     w = rng.dirichlet(np.ones(9))
     c = 1.0 / (200 * rng.integers(1, 300, 200))
-    value, gradient, _ = core.Rows(loglik, c, float(c.mean()), True, True).sums(w)
+    value, gradient, _ = Rows(loglik, c, float(c.mean()), True, True).sums(w)
     assert value == pytest.approx(reference.ensemble_loss(loglik, c, w), rel=1e-13)
     assert close(gradient, reference.gradient(loglik, c, w), 1e-12)
 
@@ -291,7 +291,7 @@ def test_any_number_of_threads_gives_the_same_bits(threads, dtype):
     mixtures = rng.dirichlet(np.ones(k), size=5)
     bins = rng.integers(0, 50, size=n).astype(np.int32)
     multiplicity = rng.integers(0, 3, size=(5, 50)).astype(np.float32)
-    rows = core.Rows(loglik, None, 1.0 / n, True, dtype == "f8", None, False)
+    rows = Rows(loglik, None, 1.0 / n, True, dtype == "f8", None, False)
 
     def run(count):
         value, gradient, hessian = rows.sums(w, True, True, count)
@@ -299,9 +299,9 @@ def test_any_number_of_threads_gives_the_same_bits(threads, dtype):
         packed = rows.pack(None, None, 1.0 / n, dtype == "f8", count).sums(w, True, False, count)
         return [
             value, gradient, hessian, plain[0], plain[1], packed[0], packed[1],
-            rows.mixture_nll(mixtures, 1, count), rows.gradients(mixtures, bins, multiplicity, count),
+            rows.losses(mixtures, 1, count), rows.gradients(mixtures, bins, multiplicity, count),
             rows.gradients(w[None], bins, multiplicity, count),
-            core.facts(rows, count),
+            scan(rows, count),
         ]  # fmt: skip
 
     for one, many in zip(run(1), run(threads), strict=True):
@@ -312,29 +312,29 @@ def test_any_number_of_threads_gives_the_same_bits(threads, dtype):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 20), (1000, 7), (70000, 3)], ids=str)
 def test_facts(shape, dtype):
     loglik, _ = rows_of(*shape, dtype)
-    rows = core.Rows(loglik, None, 1.0, False, dtype == "f8")
+    rows = Rows(loglik, None, 1.0, False, dtype == "f8")
     table = loglik.astype(np.float64)
-    assert core.facts(rows, 2) == (table.max(), table.min(), table.max(axis=1).min(), False)
+    assert scan(rows, 2) == (table.max(), table.min(), table.max(axis=1).min(), False)
     loglik[-1, -1] = np.nan
-    largest, _, _, has_nan = core.facts(rows, 2)
+    largest, _, _, has_nan = scan(rows, 2)
     # Half-precision NaN comes out as more than the largest half: the table looks closer then.
     assert has_nan or (dtype == "f2" and largest >= 65536)
 
 
 def test_mixtures_of_the_wrong_size_are_refused():
     loglik, _ = rows_of(5, 3, "f4")
-    rows = core.Rows(loglik, None, 1.0, False, False)
+    rows = Rows(loglik, None, 1.0, False, False)
     with pytest.raises(ValueError, match="2 shares for 3"):
         rows.sums(np.ones(2))
     with pytest.raises(ValueError, match="4 shares for 3"):
-        rows.mixture_nll(np.ones((1, 4)))
+        rows.losses(np.ones((1, 4)))
 
 
 ISA_CHECK = """
 import json, sys
 import numpy as np
 from mixfast import reference
-from mixfast._engine.backend import core
+from mixfast._engine.backend.rows import Rows, isa, resample, scan
 
 worst = 0.0
 for n, k in [(1, 1), (7, 3), (33, 16), (100, 17), (513, 33), (64, 70), (20, 300)]:
@@ -349,13 +349,13 @@ for n, k in [(1, 1), (7, 3), (33, 16), (100, 17), (513, 33), (64, 70), (20, 300)
                 for packed in (True, False):
                     trash = [np.full(s, np.nan) for s in (8, 64, 512, 2048, 8192)]
                     del trash
-                    rows = core.Rows(loglik, c, 1 / n, shift, wide, None, not shift)
+                    rows = Rows(loglik, c, 1 / n, shift, wide, None, not shift)
                     rows = rows.pack(None, c, 1 / n, wide, 1) if packed else rows
                     value, gradient, hessian = rows.sums(w, True, True)
                     scale = 1e-12 if wide else 3e-6
                     for found, right in [
                         (value, want.value), (gradient, want.gradient), (hessian, want.hessian),
-                        (rows.sums(w)[1], want.gradient), (rows.mixture_nll(w[None])[0], want.value),
+                        (rows.sums(w)[1], want.gradient), (rows.losses(w[None])[0], want.value),
                         (rows.gradients(w[None])[0] / 20, want.gradient / 20),
                         (rows.sums(w, True, 1, 1, True)[1] / 4, want.gradient / 4),
                         (rows.sums(w, True, 1, 1, True)[2] / 4, want.hessian / 4),
@@ -363,7 +363,7 @@ for n, k in [(1, 1), (7, 3), (33, 16), (100, 17), (513, 33), (64, 70), (20, 300)
                         size = max(np.abs(right).max(), 1.0 if np.ndim(right) == 0 else 0.0)
                         error = np.abs(found - right).max() / size / scale
                         worst = max(worst, error if error == error else np.inf)
-json.dump({"isa": core.isa(), "worst": float(worst)}, sys.stdout)
+json.dump({"isa": isa(), "worst": float(worst)}, sys.stdout)
 """
 
 

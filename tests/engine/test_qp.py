@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import simplex
 from mixfast._engine.geometry import lp, qp
 from mixfast._engine.optimise import newton
 
@@ -254,7 +254,7 @@ def test_nonsense_in_gives_a_feasible_step() -> None:
 def compiled_step(p: Problem, state: NDArray[np.int8]) -> None:
     """The compiled step meets KKT: its state says which sign each reduced gradient has."""
     state = state.copy()
-    step, level, rounds = core.qp(p.hessian, p.gradient, p.w, p.low, p.high, state)
+    step, level, rounds = simplex.qp(p.hessian, p.gradient, p.w, p.low, p.high, state)
     assert violation(p, step) <= 1e-12
     reduced = p.gradient + p.hessian @ step + level
     wrong = np.where(state == 0, np.abs(reduced), state * reduced)[p.low < p.high]
@@ -275,7 +275,7 @@ def test_compiled_step(seed: int, kind: str) -> None:
             hessian, _ = curvature(rng, k)
             p = p._replace(hessian=hessian, gradient=hessian @ rng.standard_normal(k) * rng.choice([1e-6, 1e-2, 1.0]))
         if rng.random() < 0.3:
-            p = p._replace(w=core.linear_min(rng.standard_normal(k), p.low, p.high))
+            p = p._replace(w=simplex.linear_min(rng.standard_normal(k), p.low, p.high))
         at = np.where(p.w <= p.low, -1, np.where(p.w >= p.high, 1, 0))
         guess = rng.integers(-1, 2, k) if rng.random() < 0.3 else at
         compiled_step(p, guess.astype(np.int8))
@@ -287,14 +287,14 @@ def test_many_compiled_steps_are_one_after_the_other() -> None:
     which = rng.integers(0, 5, 12)
     hessians = np.array([p.hessian for p in problems[:5]])
     g, w, low, high = (np.array([getattr(p, name) for p in problems]) for name in ("gradient", "w", "low", "high"))
-    found = core.qp_many(hessians, which, g, w, low, high, np.zeros((12, 7), dtype=np.int8))
+    found = simplex.qp_many(hessians, which, g, w, low, high, np.zeros((12, 7), dtype=np.int8))
     for p, i, step in zip(problems, which, found, strict=True):
-        wanted, _, _ = core.qp(hessians[i], p.gradient, p.w, p.low, p.high, np.zeros(7, dtype=np.int8))
+        wanted, _, _ = simplex.qp(hessians[i], p.gradient, p.w, p.low, p.high, np.zeros(7, dtype=np.int8))
         assert np.array_equal(step, wanted)
-    with pytest.raises(ValueError, match="where the others say"):
-        core.qp_many(hessians, which, g, w[:11], low, high, np.zeros((12, 7), dtype=np.int8))
+    with pytest.raises(ValueError, match="the others require"):
+        simplex.qp_many(hessians, which, g, w[:11], low, high, np.zeros((12, 7), dtype=np.int8))
     with pytest.raises(ValueError, match="Hessian 5 of 5"):
-        core.qp_many(
+        simplex.qp_many(
             hessians, np.where(which == which.max(), 5, which), g, w, low, high, np.zeros((12, 7), dtype=np.int8)
         )
 
@@ -305,7 +305,7 @@ def test_secant_updates_are_those_of_the_solver() -> None:
     which, moved = np.array([2, 0, 3]), rng.standard_normal((3, 6))
     change = np.array([before[0] @ moved[0], -moved[1], rng.standard_normal(6)])
     after = before.copy()
-    core.secant_many(after, which, moved, change)
+    simplex.bfgs_many(after, which, moved, change)
     for i, step, seen in zip(which, moved, change, strict=True):
         wanted = before[i].copy()
         newton._secant_update(wanted, step, seen)

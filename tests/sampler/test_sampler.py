@@ -215,7 +215,7 @@ HASHED = """
 import hashlib, sys
 import numpy as np
 from mixfast import Mixture
-from mixfast._engine.backend import core
+from mixfast._engine.backend.rows import isa
 from mixfast.sampler import MixtureSampler
 found = hashlib.sha256()
 for domains in (1, 2, 3, 9, 40, 333, 2419):
@@ -224,7 +224,7 @@ for domains in (1, 2, 3, 9, 40, 333, 2419):
     sampler = MixtureSampler(mixture, np.arange(domains) + 50, seed=3)
     for start, count in ((0, 5000), (10**12, 100_000), (10**12 + 7, 17), (10**15, 4096), (5, 16), (21, 33)):
         found.update(b"".join(column.tobytes() for column in sampler.positions(start, start + count)))
-print(core.isa(), found.hexdigest())
+print(isa(), found.hexdigest())
 """
 
 

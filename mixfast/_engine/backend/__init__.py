@@ -1,27 +1,28 @@
-"""The only file that imports the compiled core and `mixfast.kernels`."""
+"""Who computes: the compiled core for the CPU, the GPU and its kernels, and how many threads.
 
-from __future__ import annotations
+Everything above this room is Python on small arrays. The work that grows with the number of rows, runs or samples is done
+here, in three compiled modules and on GPUs:
 
-import os
-from typing import Any
+- `rows`: sweeps over a table of log-likelihoods (n, K). `Rows` is a view of a table; its methods `sums` (value, gradient,
+  Hessian), `losses` (many mixtures) and `gradients` (many objectives) return float64 sums over all rows.
+- `simplex`: problems of the size of a mixture. `project` and `linear_min` over shares with caps and floors, `qp` for the
+  Newton step over them, and `qp_many`, `bfgs_many` for many small problems at once.
+- `stream`: the blended stream of the sampler. `Stage` finds the domain and the count of any sample.
+- `device`: tables that live on a GPU, and tables in host memory that are streamed to it (torch).
+- `gpu_kernels()`: the package `mixfast.kernels` (Triton), imported when it is first needed.
+- `thread_count`: how many threads to use. The answers of the core do not depend on it.
+- `arrays`: the types `Vector`, `Matrix` and `Columns` of the arrays that the engine passes around.
 
-import mixfast._core as core
+The compiled modules come from `csrc`: one folder of C and one thin boundary (.pyx) for each. They take C-contiguous numpy
+arrays of exactly the declared types, check shapes where a wrong one would read foreign memory, release the GIL and never
+copy a table. Their types are in the .pyi files beside this one. One of several instruction sets is chosen when the process
+starts; MIXFAST_ISA=baseline|avx2 lowers the choice for tests.
 
-__all__ = ["core", "gpu_kernels", "thread_count"]
+Nothing here knows a table, a region or a mixture as an object, and nothing falls back silently: a device that is missing
+is a BackendError. To read: the stubs `rows.pyi`, `simplex.pyi`, `stream.pyi`, then `device`, then the headers in `csrc`.
+"""
 
+from mixfast._engine.backend.device import gpu_kernels
+from mixfast._engine.backend.threads import thread_count
 
-def gpu_kernels() -> Any:
-    """The GPU kernels; importing them takes seconds, so they come when first asked for."""
-    import mixfast.kernels
-
-    return mixfast.kernels
-
-
-def thread_count(threads: int | None) -> int:
-    """Threads to use: `threads`, else MIXFAST_NUM_THREADS, else the CPUs this process may run on (16 at most)."""
-    if threads is None:
-        wish = os.environ.get("MIXFAST_NUM_THREADS", "")
-        threads = int(wish) if wish.isdigit() and int(wish) > 0 else min(len(os.sched_getaffinity(0)), 16)
-    if threads < 1:
-        raise ValueError(f"threads is {threads}, expected a count of at least 1")
-    return threads
+__all__ = ["gpu_kernels", "thread_count"]

@@ -48,6 +48,13 @@ def cuda_device(number: str = "") -> Any:
     return torch.device("cuda", index)
 
 
+def gpu_kernels() -> Any:
+    """Return the package `mixfast.kernels`; importing it takes seconds, so it is not imported before."""
+    import mixfast.kernels
+
+    return mixfast.kernels
+
+
 def name(device: Any) -> str:
     """What a device calls itself."""
     import torch

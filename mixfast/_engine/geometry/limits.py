@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 
 # A share this close to its bound is at it.
@@ -55,7 +55,7 @@ class Limits:
     def linear_min(self, gradient: Vector) -> Vector:
         """A vertex that minimises <gradient, s>."""
         if self.groups is None:
-            return core.linear_min(gradient, self.low, self.high)
+            return simplex.linear_min(gradient, self.low, self.high)
         from mixfast._engine.geometry import lp
 
         return lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
@@ -80,7 +80,7 @@ class Limits:
         if self.groups is None:
             if self.active.size != w.size:
                 self.active = np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
-            step, _, _ = core.qp(hessian, gradient, w, low, self.high, self.active)
+            step, _, _ = simplex.qp(hessian, gradient, w, low, self.high, self.active)
             return step
         from mixfast._engine.geometry import qp
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.geometry import lp
 from mixfast._engine.geometry.limits import GroupLimits, Limits
@@ -82,7 +82,7 @@ def _under_groups(
 
 def _level(gradient: Vector, low: Vector, high: Vector) -> float:
     """The gradient of the domain at which a greedy fill from the cheapest up ends, or between the two where one is just full."""
-    s = core.linear_min(gradient, low, high)
+    s = simplex.linear_min(gradient, low, high)
     below, above = gradient[s > low].max(initial=-math.inf), gradient[s < high].min(initial=math.inf)
     if math.isinf(below) and math.isinf(above):
         return float(gradient @ s)

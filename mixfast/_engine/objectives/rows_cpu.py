@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import core
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives.base import (
     _FLOAT_ERROR,
     _SHIFTED_ERROR,
@@ -66,11 +66,11 @@ class CrossEntropy(RowObjective):
         self.weight, self.scale = weight, scale
         self.total = scale * self.rows if weight is None else float(weight.sum())
         self.bounded = low > (-700.0 if wide else -87.0)
-        self._source = core.Rows(values, weight, scale, self.shift, wide, usable, self.bounded)
+        self._source = Rows(values, weight, scale, self.shift, wide, usable, self.bounded)
         self._sampled: NDArray[np.int64] | None = None
         fits = self.rows * self.columns * (8 if wide else 4) <= _PACKED_BYTES
         self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
-        self._part: tuple[bytes, core.Rows] | None = None
+        self._part: tuple[bytes, Rows] | None = None
         # Row probabilities that may be multiplied before one logarithm without leaving the type's range.
         extent = max(-low, high)
         self._products = 1 if self.shift else 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
@@ -94,9 +94,7 @@ class CrossEntropy(RowObjective):
             return self
         out = object.__new__(CrossEntropy)
         out.__dict__.update(self.__dict__, wide=True, _packed=None, _part=None)
-        out._source = core.Rows(
-            self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded
-        )
+        out._source = Rows(self._source.loglik, self.weight, self.scale, self.shift, True, self._usable, self.bounded)
         return out
 
     def packs(self, count: int) -> bool:
@@ -111,7 +109,7 @@ class CrossEntropy(RowObjective):
             0.0 if self.wide else (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
         )
 
-    def _view(self, columns: Columns | None) -> core.Rows:
+    def _view(self, columns: Columns | None) -> Rows:
         """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
         if columns is None or columns.size == self.columns:
             return self._packed or self._source
@@ -129,7 +127,7 @@ class CrossEntropy(RowObjective):
 
     def losses(self, mixtures: Matrix) -> Vector:
         mixtures = np.ascontiguousarray(mixtures)
-        out = (self._packed or self._source).mixture_nll(mixtures, self._products, self.threads)
+        out = (self._packed or self._source).losses(mixtures, self._products, self.threads)
         lost = np.flatnonzero(~np.isfinite(out))
         if (
             lost.size

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
@@ -92,7 +92,7 @@ def _em(objective: Objective, limits: Limits, w: Vector, columns: Columns | None
         total = float(pull.sum())
         if not (0.0 < total < math.inf and pull.min() >= 0.0):
             break
-        moved = core.project(np.maximum(pull / total, least), limits.low, limits.high)
+        moved = simplex.project(np.maximum(pull / total, least), limits.low, limits.high)
         # The projection may take the whole of a small share, which rows (or the KL term) cannot do without.
         w = moved + 0.01 * (w - moved)
     return w

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixfast._engine.backend import core
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.optimise.trace import Step
 from mixfast.errors import InfeasibleError
@@ -71,7 +71,7 @@ def _inside(region: Region, points: Matrix) -> Matrix:
     out = np.ascontiguousarray(points)
     wrong = ((out > region.cap) | (out < region.floor)).any(axis=1) | (np.abs(out.sum(axis=1) - 1.0) > 1e-12)
     for m in np.flatnonzero(wrong):
-        out[m] = core.project(out[m], region.floor, region.cap)
+        out[m] = simplex.project(out[m], region.floor, region.cap)
     if not region.bounds:
         return out
     # From the single limits to those on groups: towards the middle of the region, as far as needed, which is

@@ -6,9 +6,10 @@
 
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
-/* Added to the diagonal, as a share of each entry: H is singular where experts copy one another or rows are
- * fewer than domains, and indefinite by the rounding of its sums. Small enough for a step along such a direction to go
- * all the way to a bound, where the active set deals with it; raised tenfold as often as a pivot is still lost. */
+/* RIDGE is added to the diagonal, as a fraction of each entry: H is singular where experts are copies of one another or
+ * there are fewer rows than domains, and the rounding of its sums can make it indefinite. It is small enough for a step
+ * along such a direction to go all the way to a bound, where the active set handles it; it grows tenfold as long as a
+ * pivot is not positive. TRACE bounds what it is a fraction of, SIGN is the relative rounding of a gradient's sum. */
 static const double RIDGE = 1e-11, RIDGE_GROWTH = 10.0, TRACE = 1e-25, SIGN = 1e-14;
 
 typedef struct {
@@ -18,13 +19,13 @@ typedef struct {
     ptrdiff_t *index;               /* the free domains */
     double *L;                      /* their Cholesky factor (free, free) */
     double *b, *ones;               /* right-hand sides, solved in place */
-    double *step, *reduced, *noise; /* noise: what rounding may have made of the reduced gradient */
-    double *diagonal; /* what the ridge is a share of: H_kk, or a trace of the largest where that is nothing */
+    double *step, *reduced, *noise; /* noise: bound on the rounding error of the reduced gradient */
+    double *diagonal; /* what the ridge is a fraction of: H_kk, or TRACE times the largest where that is larger */
     double level, ridge;
 } mf_step;
 
-/* Cholesky factor of H_FF + ridge; false where a pivot is lost in rounding. What is not finite goes through to the
- * step, where it is seen. */
+/* Cholesky factor of H_FF + ridge; false if a pivot is lost to rounding. Values that are not finite pass through to the
+ * step, where the caller sees them. */
 static int factor(mf_step *q) {
     const ptrdiff_t f = q->free;
     for (ptrdiff_t i = 0; i < f; i++) {
@@ -78,7 +79,7 @@ static int solve_free(mf_step *q) {
     substitute(q, q->ones);
     for (ptrdiff_t i = 0; i < q->free; i++) sum_ones += q->ones[i];
     q->level = 0;
-    /* The second pass removes what the cancellation of large b and level left; few need more. */
+    /* The second pass removes the cancellation error of large b and level; few problems need more. */
     for (int pass = 0; pass < 5; pass++) {
         double moved = 0, sum_b = 0, level;
         for (ptrdiff_t k = 0; k < n; k++) moved += q->step[k];
@@ -98,8 +99,8 @@ static int solve_free(mf_step *q) {
     return 1;
 }
 
-/* (g + H d)_k + level, for all k, and what it may be off by: a domain whose gradient has many digits must not
- * blur the signs of the others. */
+/* (g + H d)_k + level for all k, and a bound on its error: one domain with a large gradient must not decide the signs
+ * of the others. */
 static void reduced_gradient(mf_step *q) {
     for (ptrdiff_t k = 0; k < q->n; k++) {
         const double *row = q->H + k * q->n;
@@ -114,9 +115,9 @@ static void reduced_gradient(mf_step *q) {
     }
 }
 
-/* Primal-dual active set (Hintermueller, Ito, Kunisch, SIAM J. Optim. 13 (2003)): every domain that breaks its
- * bound or the sign of its multiplier changes side at once. A few rounds usually suffice; it may cycle. */
-static int all_at_once(mf_step *q, int rounds) {
+/* Primal-dual active set (Hintermueller, Ito, Kunisch, SIAM J. Optim. 13 (2003)): every domain that violates its
+ * bound or the sign of its multiplier changes sides at the same time. A few rounds usually suffice; it may cycle. */
+static int primal_dual_active_set(mf_step *q, int rounds) {
     const double slack = 1e-14;
     for (int round = 1; round <= rounds; round++) {
         int changed = 0;
@@ -139,8 +140,8 @@ static int all_at_once(mf_step *q, int rounds) {
 }
 
 /* Primal active set, one change at a time, from the feasible w: slower, and it does not cycle in practice
- * (Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 16.3). `at` (n) is the walk's offset. */
-static int one_by_one(mf_step *q, double *at, int rounds) {
+ * (Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 16.3). `at` (n) is the current offset from w. */
+static int primal_active_set(mf_step *q, double *at, int rounds) {
     const ptrdiff_t n = q->n;
     for (ptrdiff_t k = 0; k < n; k++) {
         at[k] = 0;
@@ -169,7 +170,7 @@ static int one_by_one(mf_step *q, double *at, int rounds) {
             continue;
         }
         memcpy(q->step, at, (size_t)n * sizeof *at);
-        if (!q->free) { /* every domain at a bound: the level that the cheapest exchange would leave */
+        if (!q->free) { /* every domain at a bound: the level of the cheapest exchange */
             double low = -INFINITY, high = INFINITY;
             ptrdiff_t give = -1, take = -1;
             q->level = 0;
@@ -219,9 +220,9 @@ int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const doub
         q.diagonal[k] = hessian[k * n + k] > least ? hessian[k * n + k] : least;
     }
     q.index = (ptrdiff_t *)(at + n);
-    int rounds = all_at_once(&q, 25);
+    int rounds = primal_dual_active_set(&q, 25);
     if (!rounds) {
-        rounds = one_by_one(&q, at, (int)(10 * n + 50));
+        rounds = primal_active_set(&q, at, (int)(10 * n + 50));
         rounds = rounds ? 25 + rounds : -2;
     }
     *level = q.level;
@@ -240,7 +241,8 @@ ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, const int6
 }
 
 /* Nocedal and Wright, procedure 18.2. */
-static void secant(ptrdiff_t n, double *H, const double *moved, const double *change, double *image, double *seen) {
+static void damped_bfgs(ptrdiff_t n, double *H, const double *moved, const double *change, double *image,
+                        double *seen) {
     double modelled = 0, observed = 0, blend = 1;
     for (ptrdiff_t i = 0; i < n; i++) {
         double sum = 0;
@@ -261,12 +263,12 @@ static void secant(ptrdiff_t n, double *H, const double *moved, const double *ch
     }
 }
 
-int mf_secant_many(ptrdiff_t m, ptrdiff_t n, double *hessian, const int64_t *which, const double *moved,
-                   const double *change) {
+int mf_bfgs_many(ptrdiff_t m, ptrdiff_t n, double *hessian, const int64_t *which, const double *moved,
+                 const double *change) {
     double *memory = malloc((size_t)(2 * n) * sizeof *memory);
     if (!memory) return -1;
     for (ptrdiff_t j = 0; j < m; j++)
-        secant(n, hessian + which[j] * n * n, moved + j * n, change + j * n, memory, memory + n);
+        damped_bfgs(n, hessian + which[j] * n * n, moved + j * n, change + j * n, memory, memory + n);
     free(memory);
     return 0;
 }

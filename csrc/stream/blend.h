@@ -1,14 +1,14 @@
 /* The blended stream: which domain the i-th sample of a run comes from, and which of its samples that is.
  *
  * A stage is a stretch of the stream with constant shares, or with shares on a straight line. Its domains are the
- * leaves of a binary tree. A node that has handed out n samples has given
+ * leaves of a binary tree. After a node has dealt out n samples, it has given
  *
  *     L(n) = floor(g(n) + 1/2)
  *
  * of them to its left child and n - L(n) to its right one, where g is the left child's exact share of the stream as a
- * function of the node's own. g has a slope between 0 and 1, so L and n - L never fall and one of them grows by one at
- * each step: every sample of the node goes to one child. All of this is a pure function of n, and so of the sample's
- * number: the way down the tree finds sample i, the way up finds when a domain has its m-th.
+ * function of the node's own share. g has a slope between 0 and 1, so L and n - L never fall and one of them grows by
+ * one at each step: every sample of the node goes to one child. All of this is a pure function of n, and so of the
+ * sample's number: going down the tree finds sample i, going up finds when a domain has its m-th sample.
  *
  * The bound. Let e_j be count minus exact share of the j-th node on the way from the root (e_0 = 0) to a leaf, and W_j
  * its share. Rounding adds at most 1/2 at each node, and what the parent is off is passed on in proportion:
@@ -33,7 +33,7 @@
 #include <stdint.h>
 
 #define MF_Q_BITS 62
-#define MF_FAR ((int64_t)1 << 62) /* later than any sample */
+#define MF_NEVER ((int64_t)1 << 62) /* later than any sample */
 
 /* A node. Constant stage: L(n) = part + floor((left (n - origin) + phase) / total). */
 typedef struct {
@@ -42,17 +42,17 @@ typedef struct {
     int32_t child[2]; /* a node, or ~leaf */
 } mf_split;
 
-/* What a node has besides on a ramp: the shares in step u are left + left_slope (2u + 1) and total + total_slope (2u +
- * 1), the exact counts at the start of the stage part + left_frac / Q and origin + total_frac / Q. */
+/* Additional numbers of a node on a ramp: the shares in step u are left + left_slope (2u + 1) and total + total_slope
+ * (2u + 1), the exact counts at the start of the stage part + left_frac / Q and origin + total_frac / Q. */
 typedef struct {
     int64_t left_slope, total_slope;
     int64_t left_frac, total_frac;
 } mf_slope;
 
-/* A stage that follows another works off what that one left unbalanced: at some samples ("events") a leaf has its turn
- * that the tree does not give (leaf >= 0), or a sample of the tree is passed over (leaf < 0). Sample i, if it is no
- * event's, is sample i - lag of the tree, where lag counts the former less the latter so far. Leaf k has had base[k] +
- * (its count in the tree) + (the sum of its touch_by before i) samples before sample i. */
+/* A stage that follows another corrects the imbalance that the earlier one left: at some samples ("events") a leaf has
+ * a turn outside the tree (leaf >= 0), or a sample of the tree is skipped (leaf < 0). Sample i, unless it belongs to an
+ * event, is sample i - lag of the tree, where lag is the number of extra turns minus that of skips so far. Leaf k has
+ * had base[k] + (its count in the tree) + (the sum of its gain_by before i) samples before sample i. */
 typedef struct {
     ptrdiff_t leaves;
     mf_split *split;       /* leaves - 1 of them, parents before their children; 0 is the root */
@@ -63,12 +63,12 @@ typedef struct {
     const int64_t *base;
     const int32_t *domain;
     ptrdiff_t events;
-    const int64_t *event_at; /* ascending; of a sample passed over, the sample that is in its place */
+    const int64_t *event_at; /* ascending; for a skip, the sample that takes its place */
     const int32_t *event_leaf;
-    const int64_t *event_lag;   /* from the event on */
-    const int64_t *touch_first; /* leaves + 1; NULL without events */
-    const int64_t *touch_at;
-    const int64_t *touch_by;
+    const int64_t *event_lag;  /* from the event on */
+    const int64_t *gain_first; /* leaves + 1; NULL without events */
+    const int64_t *gain_at;
+    const int64_t *gain_by;
 } mf_stage;
 
 /* A domain's samples: `size` of them, read in the order of a permutation that `key` and the epoch pick; 0: endless. */
@@ -90,23 +90,22 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
 int mf_tree_counts(const mf_stage *stage, int64_t n, int64_t *count);
 int64_t mf_tree_count(const mf_stage *stage, ptrdiff_t leaf, int64_t n);
 
-/* The first sample before which the leaf's count in the tree is at least m, less 1: where it gets its m-th; MF_FAR if
- * beyond all. */
+/* The sample of the stream at which the leaf has its m-th sample of the tree; MF_NEVER if it is beyond all. */
 int64_t mf_tree_when(const mf_stage *stage, ptrdiff_t leaf, int64_t m);
 
-/* Merges n samples of the tree that are passed over (leaf `skip` at sample `place`, ascending) with as many turns of
- * leaf `turn`, each at the place of a skip, or at sample `latest` (ascending) where that is earlier. Nothing happens
- * from sample `end` on. Writes 6 columns of 2n elements (at, leaf that gains or -1, leaf passed over or -1, lag from
+/* Merge n samples of the tree that are skipped (leaf `skip` at sample `place`, ascending) with as many turns of leaf
+ * `turn`, each at the place of a skip, or at sample `latest` (ascending) if that is earlier. Nothing happens
+ * from sample `end` on. Writes 6 columns of 2n elements (at, leaf that gains or -1, leaf skipped or -1, lag from
  * then on, first sample of the tree that lags, sample from which on it counts) and returns how many events there are.
  */
 ptrdiff_t mf_tree_events(int64_t start, int64_t end, ptrdiff_t n, const int64_t *skip, const int64_t *place,
                          const int64_t *turn, const int64_t *latest, int64_t *out);
 
-/* Samples first, first + step, ...: one way down the tree each. */
+/* Samples first, first + step, ...: one path down the tree each. */
 void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
                  ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch);
 
-/* Samples first, first + 1, ...: all nodes are set up once, then each sample costs a few additions a node. */
+/* Samples first, first + 1, ...: all nodes are initialised once, then each sample costs a few additions a node. */
 int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, ptrdiff_t count,
                  int64_t *out_domain, int64_t *out_index, int64_t *out_epoch);
 
@@ -125,14 +124,7 @@ void mf_tree_slopes(ptrdiff_t n, const int64_t *a, const int64_t *b, int64_t ste
 int64_t mf_split_left(const mf_stage *stage, const mf_split *s, int64_t n, unsigned __int128 *rest, int64_t *until,
                       int64_t *shares);
 
+/* A hash of 64 bits: keys of domains come from it. */
 uint64_t mf_mix(uint64_t x);
-
-/* The permutation of [0, size) that a key picks. */
-enum { MF_ROUNDS = 6 };
-typedef struct {
-    uint64_t size;
-    uint32_t rows, mask, key[MF_ROUNDS];
-    int bits;
-} mf_order;
 
 #endif

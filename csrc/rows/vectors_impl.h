@@ -1,4 +1,4 @@
-/* Part of rows_impl.h: vectors of rows or domains, their arithmetic and shuffles, and rows turned into panels. */
+/* Part of rows_impl.h: vectors of rows or domains, their arithmetic and shuffles. */
 
 #define VL ((ptrdiff_t)(VBYTES / sizeof(REAL)))
 #define DL ((ptrdiff_t)(VBYTES / sizeof(double)))
@@ -40,8 +40,8 @@ static inline V FN(splat)(REAL x) { return x - (V){0}; }
 static inline V FN(select)(VI mask, V yes, V no) { return (V)(((VI)yes & mask) | ((VI)no & ~mask)); }
 static inline V FN(maximum)(V a, V b) { return FN(select)(a > b, a, b); }
 
-/* exp for arguments up to about +88 (float) or +709 (double). With `bounded` the caller vouches for arguments
- * above EXP_LOWEST; otherwise what would underflow gives exactly 0.
+/* exp for arguments up to about +88 (float) or +709 (double). With `bounded` the caller promises arguments
+ * above EXP_LOWEST; otherwise arguments that would underflow give exactly 0.
  * x log2(e) = n + f with |f| <= 1/2; minimax polynomial of 2^f in float (5e-9), Taylor of exp(f ln 2) in double. */
 static inline V FN(exp)(V x, const int bounded) {
     V z = x * (REAL)1.4426950408889634 + ROUND_MAGIC;
@@ -120,7 +120,7 @@ static void FN(split)(const double *w, ptrdiff_t n, ptrdiff_t padded, REAL *high
     }
 }
 
-/* sum + p w, the low part first, so that its digits take part in the rounding instead of being lost to it. */
+/* sum + p w: the low part is added first, so that its digits are not lost to rounding. */
 static inline V FN(add_product)(V sum, V p, V high, V low) {
 #if WIDE
     (void)low;
@@ -155,8 +155,9 @@ static inline double FN(hsum)(V x) {
     return sum;
 }
 
-/* acc (VL doubles) += p r, in double. Where one expert explains a row, p / s is 1 / w for row after row: in float,
- * equal terms would all be rounded the same way, and the gradient be off by far more than random rounding explains. */
+/* acc (VL doubles) += p r, in double. Where one expert explains many rows alone, p / s is 1 / w for all of them: in
+ * float, these equal terms would all be rounded in the same direction, and the gradient's error would be far larger
+ * than that of random rounding. */
 static inline __attribute__((always_inline)) void FN(accumulate)(VD *acc, const REAL *p, const VD *r,
                                                                  const int broadcast) {
 #if WIDE
@@ -248,7 +249,7 @@ static inline __attribute__((always_inline)) void FN(ratios)(double *out, V c, V
 /* Transpose VL x VL elements: first PER_LANE x PER_LANE squares within the lanes, then the lanes. */
 static inline __attribute__((always_inline)) void FN(transpose)(V *a) {
     V u[VL_CONST]; /* u[i * PER_LANE + c], lane l: rows i * PER_LANE .. of column l * PER_LANE + c */
-    MF_PRAGMA(GCC unroll 4)
+    MF_UNROLL(4)
     for (int i = 0; i < VL_CONST; i += PER_LANE) {
 #if WIDE
         u[i] = LOW(a[i], a[i + 1]);
@@ -262,7 +263,7 @@ static inline __attribute__((always_inline)) void FN(transpose)(V *a) {
         u[i + 3] = HIGH2(t1, t3);
 #endif
     }
-    MF_PRAGMA(GCC unroll 4)
+    MF_UNROLL(4)
     for (int c = 0; c < PER_LANE; c++) {
 #if LANES == 4
         V x0 = LANE0(u[c], u[PER_LANE + c]), x1 = LANE1(u[c], u[PER_LANE + c]);
@@ -284,9 +285,9 @@ static inline __attribute__((always_inline)) void FN(transpose)(V *a) {
 #define FOLD(name, join)                                                                                      \
     static inline __attribute__((always_inline)) V name(V *a) {                                               \
         int level = 0;                                                                                        \
-        MF_PRAGMA(GCC unroll 4)                                                                               \
+        MF_UNROLL(4)                                                                                          \
         for (int count = VL_CONST / 2; count; count /= 2, level++) {                                          \
-            MF_PRAGMA(GCC unroll 8)                                                                           \
+            MF_UNROLL(8)                                                                                      \
             for (int i = 0; i < count; i++) {                                                                 \
                 V x = a[2 * i], y = a[2 * i + 1];                                                             \
                 a[i] = level < PAIR_LEVELS ? join(PAIR0(x, y), PAIR1(x, y)) : join(LANE0(x, y), LANE1(x, y)); \
@@ -299,140 +300,3 @@ FOLD(FN(row_sums), ADD)
 FOLD(FN(row_maxima), FN(maximum))
 #undef FOLD
 #undef ADD
-
-/* One row's elements in use, converted to REAL. */
-static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *out) {
-    ptrdiff_t ncol = t->ncol;
-    const int32_t *cols = t->cols;
-    if (t->dtype == MF_F32) {
-        const float *src = (const float *)t->data + row * t->stride;
-        if (cols)
-            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[cols[j]];
-        else
-            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[j];
-    } else if (t->dtype == MF_F64) {
-        const double *src = (const double *)t->data + row * t->stride;
-        if (cols)
-            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[cols[j]];
-        else
-            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[j];
-    } else {
-        const uint16_t *src = (const uint16_t *)t->data + row * t->stride;
-        for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[cols ? cols[j] : j]);
-    }
-}
-
-/* Pointers to VL rows of REAL (the last one repeated past `end`): into the table itself where a full-width load
- * may run past a row's end but never past the table's, else to converted copies in `scratch`. */
-static void FN(point_at_rows)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, const REAL **rp,
-                              REAL *scratch) {
-    const int native = t->cols == NULL && t->dtype == (WIDE ? MF_F64 : MF_F32);
-    const int direct = native && !index && (row + VL) * t->stride + VL <= t->n * t->stride;
-    for (ptrdiff_t r = 0; r < VL; r++) {
-        ptrdiff_t i = row + r < end ? row + r : end - 1;
-        if (index) i = index[i];
-        if (direct) {
-            rp[r] = (const REAL *)t->data + i * t->stride;
-        } else {
-            REAL *copy = scratch + r * (t->ncol + VL);
-            FN(copy_row)(t, i, copy);
-            rp[r] = copy;
-        }
-    }
-}
-
-/* Probabilities of VL rows (the last one repeated past the table's end): panel[k*ld ..] = exp(l - max).
- * `scratch` holds VL * (ncol + VL) elements. Returns the row maxima that were subtracted. */
-static V FN(fill)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, REAL *panel, ptrdiff_t ld,
-                  REAL *scratch) {
-    const ptrdiff_t ncol = t->ncol;
-    const REAL *rp[VL_CONST];
-    FN(point_at_rows)(t, index, row, end, rp, scratch);
-    V top = FN(splat)(-(REAL)INFINITY);
-    const int shift = t->shift;
-    for (ptrdiff_t k0 = 0; k0 < ncol; k0 += VL) {
-        V a[VL_CONST];
-        MF_PRAGMA(GCC unroll 16)
-        for (int r = 0; r < VL_CONST; r++) a[r] = FN(loadu)(rp[r] + k0);
-        FN(transpose)(a);
-        ptrdiff_t width = ncol - k0 < VL ? ncol - k0 : VL;
-        REAL *out = panel + k0 * ld;
-        if (shift) {
-            for (ptrdiff_t j = 0; j < width; j++) {
-                top = FN(maximum)(a[j], top);
-                FN(storeu)(out + j * ld, a[j]);
-            }
-        } else {
-            for (ptrdiff_t j = 0; j < width; j++) {
-                FN(storeu)(out + j * ld, FN(exp)(a[j], 0));
-            }
-        }
-    }
-    if (shift) {
-        for (ptrdiff_t k = 0; k < ncol; k++) {
-            FN(storeu)(panel + k * ld, FN(exp)(FN(loadu)(panel + k * ld) - top, 0));
-        }
-    } else {
-        top = (V){0};
-    }
-    return top;
-}
-
-/* Inner weights c_i / scale of VL rows; 0 past `end`. */
-static inline V FN(row_weights)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end) {
-    V c;
-    if (row + VL <= end && !t->weight) return FN(splat)((REAL)1);
-    for (ptrdiff_t r = 0; r < VL; r++)
-        c[r] = row + r < end ? (t->weight ? (REAL)(t->weight[row + r] / t->scale) : (REAL)1) : (REAL)0;
-    return c;
-}
-
-/* sum over the block's rows of c_i / scale * log(s_i). Equal weights: multiply mantissas, add exponents, and
- * take VL logarithms a block. */
-static double FN(block_log)(const mf_rows *t, const REAL *s, ptrdiff_t row, ptrdiff_t end, ptrdiff_t groups) {
-    double sum = 0;
-    if (t->weight) {
-        ptrdiff_t count = end - row < groups * VL ? end - row : groups * VL, i = 0;
-        for (; i + DL <= count; i += DL) {
-            VD x, c;
-            for (ptrdiff_t r = 0; r < DL; r++) {
-                x[r] = (double)s[i + r];
-                c[r] = t->weight[row + i + r];
-            }
-            VD y = FN(log)(x) * c;
-            for (ptrdiff_t r = 0; r < DL; r++) sum += y[r];
-        }
-        for (; i < count; i++) sum += t->weight[row + i] * log((double)s[i]);
-        return sum / t->scale;
-    }
-    V product = FN(splat)((REAL)1);
-    VI exponent = {0};
-    for (ptrdiff_t g = 0; g < groups; g++) {
-        VI bits = (VI)FN(loadu)(s + g * VL);
-        exponent += (bits >> MANT_BITS) - EXP_BIAS;
-        product *= (V)((bits & MANT_MASK) | ONE_BITS);
-    }
-    for (ptrdiff_t r = 0; r < VL; r++) sum += log((double)product[r]) + (double)exponent[r] * 0.6931471805599453;
-    return sum;
-}
-
-/* Probabilities of the block's rows, packed or computed: returns the panel, its leading dimension in *ld and, where
- * rows were shifted, their maxima in `top`. */
-static const REAL *FN(block)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end, ptrdiff_t groups, REAL *panel,
-                             ptrdiff_t *ld, REAL *top, REAL *scratch) {
-    if (t->panels) {
-        *ld = t->block;
-        return (const REAL *)t->panels + row * t->ncol;
-    }
-    for (ptrdiff_t g = 0; g < groups; g++)
-        FN(storeu)(top + g * VL, FN(fill)(t, NULL, row + g * VL, end, panel + g * VL, *ld, scratch));
-    return panel;
-}
-
-static double FN(block_shift)(const mf_rows *t, const REAL *top, ptrdiff_t row, ptrdiff_t rows) {
-    double sum = 0;
-    if (t->panels ? t->offset == NULL : !t->shift) return 0;
-    for (ptrdiff_t r = 0; r < rows; r++)
-        sum += (t->panels ? t->offset[row + r] : (double)top[r]) * (t->weight ? t->weight[row + r] / t->scale : 1.0);
-    return sum;
-}

@@ -24,7 +24,7 @@ ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, const int6
 
 /* Damped BFGS of the Hessians number which[j]: afterwards they map moved (m, n) to the observed change (m, n) of the
  * gradient. Returns 0, or -1 when memory runs out. */
-int mf_secant_many(ptrdiff_t m, ptrdiff_t n, double *hessian, const int64_t *which, const double *moved,
-                   const double *change);
+int mf_bfgs_many(ptrdiff_t m, ptrdiff_t n, double *hessian, const int64_t *which, const double *moved,
+                 const double *change);
 
 #endif

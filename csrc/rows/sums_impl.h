@@ -1,4 +1,4 @@
-/* Part of rows_impl.h: value, gradient and Hessian, from packed panels (pass) or straight from the table (sweep). */
+/* Part of rows_impl.h: value, gradient and Hessian, from packed panels or directly from the table. */
 
 static inline __attribute__((always_inline)) void FN(tile)(const REAL *u, ptrdiff_t ld, ptrdiff_t i, ptrdiff_t j,
                                                            ptrdiff_t groups, double *hessian, ptrdiff_t ncol,
@@ -6,21 +6,21 @@ static inline __attribute__((always_inline)) void FN(tile)(const REAL *u, ptrdif
     V acc[4][4] = {{{0}}};
     for (ptrdiff_t g = 0; g < groups; g++) {
         V a[4], b[4];
-        MF_PRAGMA(GCC unroll 4)
+        MF_UNROLL(4)
         for (int x = 0; x < ni; x++) a[x] = FN(loadu)(u + (i + x) * ld + g * VL);
-        MF_PRAGMA(GCC unroll 4)
+        MF_UNROLL(4)
         for (int y = 0; y < nj; y++) b[y] = FN(loadu)(u + (j + y) * ld + g * VL);
-        MF_PRAGMA(GCC unroll 4)
+        MF_UNROLL(4)
         for (int x = 0; x < ni; x++) {
-            MF_PRAGMA(GCC unroll 4)
+            MF_UNROLL(4)
             for (int y = 0; y < nj; y++) acc[x][y] += a[x] * b[y];
         }
     }
     if (ni == 4 && nj == 4) {
-        MF_PRAGMA(GCC unroll 8)
+        MF_UNROLL(8)
         for (int first = 0; first < 16; first += VL_CONST) {
             V part[VL_CONST]; /* a copy: taking the address of acc would keep it out of the registers */
-            MF_PRAGMA(GCC unroll 16)
+            MF_UNROLL(16)
             for (int e = 0; e < VL_CONST; e++) part[e] = acc[(first + e) / 4][(first + e) % 4];
             V sums = FN(row_sums)(part);
             for (int e = 0; e < VL_CONST; e++)
@@ -43,31 +43,31 @@ static void FN(syrk)(const REAL *u, ptrdiff_t ld, ptrdiff_t groups, ptrdiff_t nc
     }
 }
 
-/* Outer products for the Hessian: rows u = p sqrt(c) / s wait here, domain by domain, until there are enough of them
- * for long sums. */
+/* Rows u = p sqrt(c) / s of the Hessian's outer products, domain by domain: a buffer that is flushed when full, because
+ * long sums are cheaper. */
 typedef struct {
     REAL *u;
-    ptrdiff_t room, ld, filled; /* rows there is room for, from one domain to the next, and rows that wait */
-} FN(outer);
+    ptrdiff_t capacity, ld, filled; /* rows it holds, elements from one domain to the next, rows in it */
+} FN(buffer);
 
-static ptrdiff_t FN(outer_rows)(ptrdiff_t ncol) {
+static ptrdiff_t FN(buffer_rows)(ptrdiff_t ncol) {
     ptrdiff_t rows = (96 << 10) / (ptrdiff_t)sizeof(REAL) / ncol / VL * VL;
     return rows < 4 * VL ? 4 * VL : rows > 512 ? 512 : rows;
 }
 
-static void FN(empty)(FN(outer) * waiting, ptrdiff_t ncol, double *hessian) {
-    FN(syrk)(waiting->u, waiting->ld, waiting->filled / VL, ncol, hessian);
-    waiting->filled = 0;
+static void FN(flush)(FN(buffer) * buffer, ptrdiff_t ncol, double *hessian) {
+    FN(syrk)(buffer->u, buffer->ld, buffer->filled / VL, ncol, hessian);
+    buffer->filled = 0;
 }
 
 /* sqrt(c) / s */
-static inline V FN(outer_scale)(const mf_rows *t, V c, V sum) {
+static inline V FN(root_ratio)(const mf_rows *t, V c, V sum) {
     if (t->weight)
         for (ptrdiff_t i = 0; i < VL; i++) c[i] = FSQRT(c[i]);
     return c / sum;
 }
 
-/* gradient += p r over the block: in float, or in double lane by lane. */
+/* gradient += p r over the block: in float, or in double with one sum per lane. */
 static inline __attribute__((always_inline)) void FN(add_gradient)(const REAL *p, ptrdiff_t ld, const void *ratio,
                                                                    ptrdiff_t groups, ptrdiff_t ncol, double *gacc,
                                                                    const int coarse) {
@@ -78,7 +78,7 @@ static inline __attribute__((always_inline)) void FN(add_gradient)(const REAL *p
         V acc[4] = {{0}};
         for (ptrdiff_t g = 0; g < groups; g++) {
             V r = FN(loadu)(rough + g * VL);
-            MF_PRAGMA(GCC unroll 4)
+            MF_UNROLL(4)
             for (int j = 0; j < 4; j++) acc[j] += FN(loadu)(p + (k + j) * ld + g * VL) * r;
         }
         for (int j = 0; j < 4; j++) gacc[(k + j) * VL] += FN(hsum)(acc[j]);
@@ -96,26 +96,26 @@ static inline __attribute__((always_inline)) void FN(add_gradient)(const REAL *p
     }
 }
 
-static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
-                                                          double *out, void *memory, const int coarse) {
+static inline __attribute__((always_inline)) void FN(packed_sums)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
+                                                                  double *out, void *memory, const int coarse) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, block = t->block, next = ncol * block;
     char *at = memory;
-    double *gacc = mf_take(&at, ncol * VL * (ptrdiff_t)sizeof(double));
-    REAL *w = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
-    REAL *w_low = mf_take(&at, ncol * (ptrdiff_t)sizeof(REAL));
-    REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
-    REAL *q = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
-    void *ratio = mf_take(&at, block * (ptrdiff_t)sizeof(double));
-    FN(outer) waiting = {NULL, FN(outer_rows)(ncol), FN(outer_rows)(ncol) + VL, 0};
-    if (task->hessian) waiting.u = mf_take(&at, ncol * waiting.ld * (ptrdiff_t)sizeof(REAL));
+    double *gacc = mf_reserve(&at, ncol * VL * (ptrdiff_t)sizeof(double));
+    REAL *w = mf_reserve(&at, ncol * (ptrdiff_t)sizeof(REAL));
+    REAL *w_low = mf_reserve(&at, ncol * (ptrdiff_t)sizeof(REAL));
+    REAL *s = mf_reserve(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *q = mf_reserve(&at, block * (ptrdiff_t)sizeof(REAL));
+    void *ratio = mf_reserve(&at, block * (ptrdiff_t)sizeof(double));
+    FN(buffer) buffer = {NULL, FN(buffer_rows)(ncol), FN(buffer_rows)(ncol) + VL, 0};
+    if (task->hessian) buffer.u = mf_reserve(&at, ncol * buffer.ld * (ptrdiff_t)sizeof(REAL));
     double log_sum = 0;
     int dead = 0;
 
     FN(split)(task->mixtures, ncol, ncol, w, w_low);
     memset(gacc, 0, (size_t)(ncol * VL) * sizeof(double));
     double *gradient = out + 1, *hessian = out + 1 + ncol, *diagonal = hessian + ncol * ncol;
-    const int sampled = !coarse && task->hessian > 1; /* the diagonal comes from all rows */
+    const int estimated = !coarse && task->hessian > 1; /* the Hessian comes from sampled rows, its diagonal from all */
     if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol + ncol) * sizeof(double));
 
     for (ptrdiff_t row = row0; row < row1; row += block) {
@@ -136,25 +136,25 @@ static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, p
                 sum += part;
             }
             const V c = FN(row_weights)(t, row + g * VL, row1);
-            sum = FN(select)(c == (REAL)0, FN(splat)((REAL)1), sum); /* rows that do not count: log 1 */
+            sum = FN(select)(c == (REAL)0, FN(splat)((REAL)1), sum); /* rows of weight 0: log 1 */
             FN(storeu)(s + g * VL, sum);
             low |= sum < TINY;
             if (coarse)
                 FN(storeu)((REAL *)ratio + g * VL, c / sum);
             else
                 FN(ratios)((double *)ratio + g * VL, c, sum);
-            if (sampled) FN(storeu)(q + g * VL, FN(outer_scale)(t, c, sum));
-            if (task->hessian && mf_drawn(row + g * VL, task->hessian)) {
-                V x = FN(outer_scale)(t, c, sum);
+            if (estimated) FN(storeu)(q + g * VL, FN(root_ratio)(t, c, sum));
+            if (task->hessian && mf_sampled(row + g * VL, task->hessian)) {
+                V x = FN(root_ratio)(t, c, sum);
                 for (ptrdiff_t k = 0; k < ncol; k++)
-                    FN(storeu)(waiting.u + k * waiting.ld + waiting.filled, FN(loadu)(p + k * block + g * VL) * x);
-                if ((waiting.filled += VL) == waiting.room) FN(empty)(&waiting, ncol, hessian);
+                    FN(storeu)(buffer.u + k * buffer.ld + buffer.filled, FN(loadu)(p + k * block + g * VL) * x);
+                if ((buffer.filled += VL) == buffer.capacity) FN(flush)(&buffer, ncol, hessian);
             }
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
-        if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, NULL, row, rows);
+        if (task->value) log_sum += FN(sum_of_logs)(t, s, row, row1, groups) + FN(sum_of_shifts)(t, NULL, row, rows);
         FN(add_gradient)(p, block, ratio, groups, ncol, gacc, coarse);
-        for (ptrdiff_t k = 0; sampled && k < ncol; k++) {
+        for (ptrdiff_t k = 0; estimated && k < ncol; k++) {
             V acc[2] = {{0}};
             for (ptrdiff_t g = 0; g < groups; g++) {
                 V x = FN(loadu)(p + k * block + g * VL) * FN(loadu)(q + g * VL);
@@ -170,57 +170,60 @@ static inline __attribute__((always_inline)) int FN(pass)(const mf_task *task, p
         gradient[k] = -sum * t->scale;
     }
     if (task->hessian) {
-        FN(empty)(&waiting, ncol, hessian);
+        FN(flush)(&buffer, ncol, hessian);
         for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale * (double)task->hessian;
         for (ptrdiff_t k = 0; k < ncol; k++) diagonal[k] *= t->scale;
     }
-    return 0;
 }
 
-static int FN(pass_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
-    return task->coarse ? FN(pass)(task, row0, row1, out, memory, 1) : FN(pass)(task, row0, row1, out, memory, 0);
+static void FN(packed_sums_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+    /* Constant arguments: each combination is compiled on its own. */
+    if (task->coarse)
+        FN(packed_sums)(task, row0, row1, out, memory, 1);
+    else
+        FN(packed_sums)(task, row0, row1, out, memory, 0);
 }
 
-static size_t FN(outer_memory)(const mf_task *task) {
-    return task->hessian ? (size_t)(task->rows->ncol * (FN(outer_rows)(task->rows->ncol) + VL)) * sizeof(REAL) : 0;
+static size_t FN(buffer_memory)(const mf_task *task) {
+    return task->hessian ? (size_t)(task->rows->ncol * (FN(buffer_rows)(task->rows->ncol) + VL)) * sizeof(REAL) : 0;
 }
 
-static size_t FN(pass_memory)(const mf_task *task) {
+static size_t FN(packed_sums_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, block = task->rows->block;
     return (size_t)(ncol * VL + block) * sizeof(double) + (size_t)(2 * ncol + 2 * block) * sizeof(REAL) +
-           FN(outer_memory)(task) + 9 * 64;
+           FN(buffer_memory)(task) + 9 * 64;
 }
 
-/* ---- value and gradient straight from the table ------------------------------------------------------- */
+/* ---- directly from the table -------------------------------------------------------------------------- */
 
-/* Rows stay row-major here: no transposition but the one that sums VL rows at once. The probabilities of a group
- * of VL rows wait in L1 between s = p.w and gradient += p c / s. */
-static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
-                                                           double *out, void *memory, const int shift,
-                                                           const int bounded, const int coarse) {
+/* Rows stay row-major here: the only transposition is the one that sums VL rows at once. The probabilities of a group
+ * of VL rows stay in L1 between s = p.w and gradient += p c / s. */
+static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1,
+                                                                 double *out, void *memory, const int shift,
+                                                                 const int bounded, const int coarse) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, padded = (ncol + VL - 1) / VL * VL, block = 512;
     char *at = memory;
-    double *gacc = mf_take(&at, padded * (ptrdiff_t)sizeof(double));
-    REAL *w = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
-    REAL *w_low = mf_take(&at, padded * (ptrdiff_t)sizeof(REAL));
-    REAL *s = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
-    REAL *top = mf_take(&at, block * (ptrdiff_t)sizeof(REAL));
-    REAL *p = mf_take(&at, VL * padded * (ptrdiff_t)sizeof(REAL));
-    REAL *scratch = mf_take(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
-    FN(outer) waiting = {NULL, FN(outer_rows)(ncol), FN(outer_rows)(ncol) + VL, 0};
-    if (task->hessian) waiting.u = mf_take(&at, padded * waiting.ld * (ptrdiff_t)sizeof(REAL));
+    double *gacc = mf_reserve(&at, padded * (ptrdiff_t)sizeof(double));
+    REAL *w = mf_reserve(&at, padded * (ptrdiff_t)sizeof(REAL));
+    REAL *w_low = mf_reserve(&at, padded * (ptrdiff_t)sizeof(REAL));
+    REAL *s = mf_reserve(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *top = mf_reserve(&at, block * (ptrdiff_t)sizeof(REAL));
+    REAL *p = mf_reserve(&at, VL * padded * (ptrdiff_t)sizeof(REAL));
+    REAL *scratch = mf_reserve(&at, VL * (ncol + VL) * (ptrdiff_t)sizeof(REAL));
+    FN(buffer) buffer = {NULL, FN(buffer_rows)(ncol), FN(buffer_rows)(ncol) + VL, 0};
+    if (task->hessian) buffer.u = mf_reserve(&at, padded * buffer.ld * (ptrdiff_t)sizeof(REAL));
     double *hessian = out + 1 + ncol, *diagonal = hessian + ncol * ncol;
-    double *dacc = mf_take(&at, padded * (ptrdiff_t)sizeof(double));
-    const int sampled = !coarse && task->hessian > 1; /* the diagonal comes from all rows */
+    double *dacc = mf_reserve(&at, padded * (ptrdiff_t)sizeof(double));
+    const int estimated = !coarse && task->hessian > 1; /* the Hessian comes from sampled rows, its diagonal from all */
     memset(dacc, 0, (size_t)padded * sizeof(double));
-    VI present; /* lanes of the last, partial tile that are domains */
+    VI present; /* lanes of the last tile that hold a domain */
     for (ptrdiff_t i = 0; i < VL; i++) present[i] = padded - VL + i < ncol ? -1 : 0;
     FN(split)(task->mixtures, ncol, padded, w, w_low);
     memset(gacc, 0, (size_t)padded * sizeof(double));
     if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol + ncol) * sizeof(double));
     memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
-    /* Ask for memory about 8 KB ahead: the bursts of arithmetic outrun the hardware's own guesses. */
+    /* Prefetch about 8 KB ahead: between bursts of arithmetic the hardware prefetcher falls behind. */
     const ptrdiff_t ahead = t->stride * VL >= (ptrdiff_t)(8192 / sizeof(REAL))
                                 ? (ptrdiff_t)(1024 / sizeof(REAL))
                                 : (ptrdiff_t)(8192 / sizeof(REAL)) / (t->stride * VL) * t->stride * VL;
@@ -265,7 +268,7 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
             }
             V sum = FN(row_sums)(sums);
             const V c = FN(row_weights)(t, row + g * VL, row1);
-            sum = FN(select)(c == (REAL)0, FN(splat)((REAL)1), sum); /* rows that do not count: log 1 */
+            sum = FN(select)(c == (REAL)0, FN(splat)((REAL)1), sum); /* rows of weight 0: log 1 */
             low |= sum < TINY;
             FN(storeu)(s + g * VL, sum);
             if (coarse) {
@@ -273,7 +276,7 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                 *(V *)ratio = c / sum;
                 for (ptrdiff_t k = 0; k < padded; k += VL) {
                     V acc = {0};
-                    MF_PRAGMA(GCC unroll 16)
+                    MF_UNROLL(16)
                     for (int r = 0; r < VL_CONST; r++) acc += FN(loadu)(p + r * padded + k) * ratio[r];
                     for (ptrdiff_t i = 0; i < VL; i++) gacc[k + i] += (double)acc[i];
                 }
@@ -281,62 +284,70 @@ static inline __attribute__((always_inline)) int FN(sweep)(const mf_task *task, 
                 double ratio[VL_CONST] __attribute__((aligned(64)));
                 REAL q[VL_CONST] __attribute__((aligned(64)));
                 FN(ratios)(ratio, c, sum);
-                if (sampled) *(V *)q = FN(outer_scale)(t, c, sum);
+                if (estimated) *(V *)q = FN(root_ratio)(t, c, sum);
                 for (ptrdiff_t k = 0; k < padded; k += VL) {
                     VD acc[WIDE ? 1 : 2];
                     V squares = {0};
                     memcpy(acc, gacc + k, sizeof acc);
-                    MF_PRAGMA(GCC unroll 16)
+                    MF_UNROLL(16)
                     for (int r = 0; r < VL_CONST; r++) {
                         VD one = ratio[r] - (VD){0};
                         FN(accumulate)(acc, p + r * padded + k, &one, 1);
-                        if (sampled) {
+                        if (estimated) {
                             V x = FN(loadu)(p + r * padded + k) * q[r];
                             squares += x * x;
                         }
                     }
                     memcpy(gacc + k, acc, sizeof acc);
-                    if (sampled)
+                    if (estimated)
                         for (ptrdiff_t i = 0; i < VL; i++) dacc[k + i] += (double)squares[i];
                 }
             }
-            if (task->hessian && mf_drawn(row + g * VL, task->hessian)) {
-                V q = FN(outer_scale)(t, c, sum);
+            if (task->hessian && mf_sampled(row + g * VL, task->hessian)) {
+                V q = FN(root_ratio)(t, c, sum);
                 for (ptrdiff_t k = 0; k < padded; k += VL) {
                     V a[VL_CONST];
-                    MF_PRAGMA(GCC unroll 16)
+                    MF_UNROLL(16)
                     for (int r = 0; r < VL_CONST; r++) a[r] = FN(loadu)(p + r * padded + k);
                     FN(transpose)(a);
-                    MF_PRAGMA(GCC unroll 16)
+                    MF_UNROLL(16)
                     for (int j = 0; j < VL_CONST; j++)
-                        FN(storeu)(waiting.u + (k + j) * waiting.ld + waiting.filled, a[j] * q);
+                        FN(storeu)(buffer.u + (k + j) * buffer.ld + buffer.filled, a[j] * q);
                 }
-                if ((waiting.filled += VL) == waiting.room) FN(empty)(&waiting, ncol, hessian);
+                if ((buffer.filled += VL) == buffer.capacity) FN(flush)(&buffer, ncol, hessian);
             }
         }
         for (ptrdiff_t i = 0; i < VL; i++) dead |= low[i] != 0;
-        if (task->value) log_sum += FN(block_log)(t, s, row, row1, groups) + FN(block_shift)(t, top, row, rows);
+        if (task->value) log_sum += FN(sum_of_logs)(t, s, row, row1, groups) + FN(sum_of_shifts)(t, top, row, rows);
     }
     out[0] = dead ? (double)INFINITY : -log_sum * t->scale;
     for (ptrdiff_t k = 0; k < ncol; k++) out[1 + k] = -gacc[k] * t->scale;
     if (task->hessian) {
-        FN(empty)(&waiting, ncol, hessian);
+        FN(flush)(&buffer, ncol, hessian);
         for (ptrdiff_t i = 0; i < ncol * ncol; i++) hessian[i] *= t->scale * (double)task->hessian;
         for (ptrdiff_t k = 0; k < ncol; k++) diagonal[k] = dacc[k] * t->scale;
     }
-    return 0;
 }
 
-static int FN(sweep_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
-#define SWEEP(shift, bounded)                                                   \
-    (task->coarse ? FN(sweep)(task, row0, row1, out, memory, shift, bounded, 1) \
-                  : FN(sweep)(task, row0, row1, out, memory, shift, bounded, 0))
-    return task->rows->shift ? SWEEP(1, 0) : task->rows->bounded ? SWEEP(0, 1) : SWEEP(0, 0);
-#undef SWEEP
+static void FN(table_sums_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+#define TABLE_SUMS(shift, bounded)                                            \
+    do {                                                                      \
+        if (task->coarse)                                                     \
+            FN(table_sums)(task, row0, row1, out, memory, shift, bounded, 1); \
+        else                                                                  \
+            FN(table_sums)(task, row0, row1, out, memory, shift, bounded, 0); \
+    } while (0)
+    if (task->rows->shift)
+        TABLE_SUMS(1, 0);
+    else if (task->rows->bounded)
+        TABLE_SUMS(0, 1);
+    else
+        TABLE_SUMS(0, 0);
+#undef TABLE_SUMS
 }
 
-static size_t FN(sweep_memory)(const mf_task *task) {
+static size_t FN(table_sums_memory)(const mf_task *task) {
     const ptrdiff_t ncol = task->rows->ncol, padded = ncol + VL;
     return (size_t)(2 * padded) * sizeof(double) + (size_t)((2 + VL) * padded + VL * padded + 1024) * sizeof(REAL) +
-           (task->hessian ? (size_t)(padded * (FN(outer_rows)(ncol) + VL)) * sizeof(REAL) : 0) + 10 * 64;
+           (task->hessian ? (size_t)(padded * (FN(buffer_rows)(ncol) + VL)) * sizeof(REAL) : 0) + 10 * 64;
 }

@@ -1,4 +1,4 @@
-/* The only instruction-set macros of the core.
+/* The macros of the core that depend on the compiler or the processor.
  *
  * rows_impl.h is compiled once per instruction set and element type. It is written with GCC/Clang vector
  * extensions, so the same lines become AVX-512, AVX2 or the machine's baseline (SSE2, NEON). The choice is
@@ -20,11 +20,13 @@
 #define MF_CLONES
 #endif
 
-#define MF_CAT_(a, b, c, d) a##_##b##_##c##d
-#define MF_CAT(a, b, c, d) MF_CAT_(a, b, c, d)
-
-#ifndef MF_PRAGMA
 #define MF_PRAGMA(x) _Pragma(#x)
+
+/* Unroll the loop that follows, so that small arrays of vectors stay in registers. */
+#if defined(__clang__)
+#define MF_UNROLL(n) MF_PRAGMA(clang loop unroll_count(n))
+#else
+#define MF_UNROLL(n) MF_PRAGMA(GCC unroll n)
 #endif
 
 /* Makes the compiler take a vector as it is: what went into it is not fused into what comes next. */

@@ -15,7 +15,7 @@ static inline i128 floor_div(i128 a, i128 b) {
     return q - (a < q * b);
 }
 
-/* The quotient is known to fit 64 bits and the divisor is positive: one machine division for what is not negative. */
+/* The quotient fits 64 bits and the divisor is positive: one machine division if the dividend is not negative. */
 static inline int64_t floor_ratio(i128 a, int64_t b) {
     if (a >= 0) return (int64_t)((u128)a / (uint64_t)b);
     return -(int64_t)(((u128)-a + (uint64_t)b - 1) / (uint64_t)b);
@@ -26,34 +26,34 @@ typedef struct {
     int32_t above; /* parent code */
 } range;
 
-static inline void hang(mf_split *split, int32_t *parent, ptrdiff_t leaves, int32_t above, int32_t what) {
+static inline void attach(mf_split *split, int32_t *parent, ptrdiff_t leaves, int32_t above, int32_t what) {
     parent[what >= 0 ? leaves + what : ~what] = above;
     if (above >= 0) split[above >> 1].child[above & 1] = what;
 }
 
 int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int32_t *parent) {
-    /* Two copies of the leaves' numbers; a range's right side goes through `spare`. At most one range waits for each
-     * level above the one in work. */
+    /* Two copies of the leaves' numbers; the right side of a range goes through `spare`. At most one range is stacked
+     * for each level above the current one. */
     int32_t *items = malloc(2 * (size_t)leaves * sizeof *items);
-    range *todo = malloc(((size_t)leaves + 1) * sizeof *todo);
-    if (!items || !todo) {
-        free(items), free(todo);
+    range *pending = malloc(((size_t)leaves + 1) * sizeof *pending);
+    if (!items || !pending) {
+        free(items), free(pending);
         return MF_BLEND_MEMORY;
     }
     int32_t *spare = items + leaves;
     for (ptrdiff_t k = 0; k < leaves; k++) items[k] = (int32_t)k;
-    ptrdiff_t waiting = 0;
+    ptrdiff_t stacked = 0;
     int32_t made = 0;
-    todo[waiting++] = (range){0, leaves, -1};
-    while (waiting) {
-        const range r = todo[--waiting];
+    pending[stacked++] = (range){0, leaves, -1};
+    while (stacked) {
+        const range r = pending[--stacked];
         if (r.last - r.first == 1) {
-            hang(split, parent, leaves, r.above, ~items[r.first]);
+            attach(split, parent, leaves, r.above, ~items[r.first]);
             continue;
         }
         const int32_t node = made++;
-        hang(split, parent, leaves, r.above, node);
-        int64_t ahead = 0; /* what the left side weighs more than the right one */
+        attach(split, parent, leaves, r.above, node);
+        int64_t ahead = 0; /* weight of the left side minus that of the right one */
         ptrdiff_t left = r.first, right = 0;
         for (ptrdiff_t k = r.first; k < r.last; k++) {
             const int32_t leaf = items[k];
@@ -64,14 +64,14 @@ int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int3
             left += !side, right += side;
         }
         memcpy(items + left, spare, (size_t)right * sizeof *items);
-        todo[waiting++] = (range){left, r.last, 2 * node + 1};
-        todo[waiting++] = (range){r.first, left, 2 * node};
+        pending[stacked++] = (range){left, r.last, 2 * node + 1};
+        pending[stacked++] = (range){r.first, left, 2 * node};
     }
-    free(items), free(todo);
+    free(items), free(pending);
     return MF_BLEND_OK;
 }
 
-/* Shares and exact counts of what hangs on one side of a node are added to the node's. */
+/* Add the shares and exact counts of one child to those of its parent. */
 static inline void fill_side(mf_split *split, mf_slope *slope, int32_t above, int64_t a, int64_t c, int64_t whole,
                              int64_t frac) {
     mf_split *node = split + (above >> 1);
@@ -86,11 +86,11 @@ static inline int64_t share(int64_t a, int64_t c, int64_t u) { return a + c * (2
 int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const int64_t *f) {
     const ptrdiff_t leaves = stage->leaves, nodes = leaves - 1;
     if (!nodes) return (int64_t)1 << 32;
-    int64_t *reach = calloc((size_t)nodes, sizeof *reach), worst = 0;
-    /* Constant shares need them here only. */
+    int64_t *deviation = calloc((size_t)nodes, sizeof *deviation), worst = 0;
+    /* For constant shares they are needed here only. */
     mf_slope *slope = stage->steps ? stage->slope : malloc((size_t)nodes * sizeof *slope);
-    if (!reach || !slope) {
-        free(reach), free(stage->steps ? NULL : slope);
+    if (!deviation || !slope) {
+        free(deviation), free(stage->steps ? NULL : slope);
         return MF_BLEND_MEMORY;
     }
     for (ptrdiff_t j = 0; j < nodes; j++) {
@@ -107,7 +107,7 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
                       line->total_frac);
         node->phase = 0;
         if (!stage->steps) {
-            /* Half a sample, and the part of a sample that the left child is ahead of its share of the node's. */
+            /* Half a sample, plus the fraction of a sample by which the left child is ahead of its share. */
             const i128 ahead = (i128)line->left_frac * node->total - (i128)node->left * line->total_frac;
             const i128 phase = (2 * ahead + (i128)node->total * Q) >> (MF_Q_BITS + 1);
             const i128 turns = floor_div(phase, node->total);
@@ -124,17 +124,17 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
             for (int end = 0; end < 1 + (stage->steps > 1); end++) {
                 const int64_t u = end ? last : 0, total = share(node->total, slope[j].total_slope, u);
                 const int64_t left = share(node->left, slope[j].left_slope, u), w = s ? total - left : left;
-                const int64_t passed = (int64_t)(((i128)w * reach[j] + total - 1) / total);
+                const int64_t passed = (int64_t)(((i128)w * deviation[j] + total - 1) / total);
                 here = passed > here ? passed : here;
             }
             here += (int64_t)1 << 32;
             if (node->child[s] >= 0)
-                reach[node->child[s]] = here;
+                deviation[node->child[s]] = here;
             else
                 worst = here > worst ? here : worst;
         }
     }
-    free(reach), free(stage->steps ? NULL : slope);
+    free(deviation), free(stage->steps ? NULL : slope);
     return worst;
 }
 
@@ -162,7 +162,7 @@ int64_t mf_split_left(const mf_stage *stage, const mf_split *s, int64_t n, u128 
         const int64_t floor = floor_ratio(top, s->total);
         if (rest) {
             *rest = (u128)(top - (i128)floor * s->total);
-            *until = MF_FAR, shares[0] = s->left, shares[1] = s->total;
+            *until = MF_NEVER, shares[0] = s->left, shares[1] = s->total;
         }
         return s->part + floor;
     }
@@ -179,7 +179,7 @@ int64_t mf_split_left(const mf_stage *stage, const mf_split *s, int64_t n, u128 
         ramp_count(stage->step, s->left, line->left_slope, u) + line->left_frac + Q / 2 + (i128)left * whole + floor;
     if (rest) {
         *rest = (u128)(count & (Q - 1)) * (u128)total + (u128)(product - (i128)floor * total);
-        *until = MF_FAR;
+        *until = MF_NEVER;
         if (u < stage->steps - 1) {
             /* The last count n with x(n) before the next step. */
             const i128 gone = ramp_count(stage->step, s->total, line->total_slope, u + 1) + line->total_frac;
@@ -225,18 +225,18 @@ static int64_t node_when(const mf_split *s, int side, int64_t m) {
         const i128 above = (i128)s->total * (s->part + m - 1) - (i128)s->left * s->origin + s->phase;
         n = floor_div(above, s->total - s->left) + 1;
     }
-    return n < MF_FAR ? (int64_t)n : MF_FAR;
+    return n < MF_NEVER ? (int64_t)n : MF_NEVER;
 }
 
 /* The same on a ramp, for counts from `low` to `high`: `low` where the child has had its m-th before, MF_FAR where it
- * does not get it. No closed form is worth its lines here: a guess by the shares at `low`, in floating point, then
- * strides that double until the place is passed, then halves. */
+ * does not get it. Instead of a closed form: a guess from the shares at `low`, in floating point, then
+ * strides that double until the place is passed, then bisection. */
 static int64_t ramp_when(const mf_stage *stage, const mf_split *s, int side, int64_t m, int64_t low, int64_t high) {
     u128 rest;
     int64_t until, shares[2], stride = 1;
     const int64_t left = mf_split_left(stage, s, low, &rest, &until, shares), had = side ? low - left : left;
     if (had >= m) return low;
-    if (child_count(stage, s, side, high) < m) return MF_FAR;
+    if (child_count(stage, s, side, high) < m) return MF_NEVER;
     const double away = (double)(m - had) * (double)shares[1] / (double)(side ? shares[1] - shares[0] : shares[0]);
     const int64_t near = away < (double)(high - low) ? low + (int64_t)away : high;
     if (near > low && child_count(stage, s, side, near) < m) {
@@ -256,44 +256,44 @@ static int64_t ramp_when(const mf_stage *stage, const mf_split *s, int side, int
 }
 
 /* The parent codes from a leaf up to the root; returns how many. */
-enum { WAY = 2 * MF_Q_BITS + 8 };
-static int way_up(const mf_stage *stage, ptrdiff_t leaf, int32_t *way) {
-    int deep = 0;
+enum { MAX_DEPTH = 2 * MF_Q_BITS + 8 };
+static int path_to_root(const mf_stage *stage, ptrdiff_t leaf, int32_t *path) {
+    int depth = 0;
     for (int32_t above = stage->leaves > 1 ? stage->parent[leaf] : -1; above >= 0;
          above = stage->parent[stage->leaves + (above >> 1)])
-        way[deep++] = above;
-    return deep;
+        path[depth++] = above;
+    return depth;
 }
 
 /* A ramp has less than 2^37 samples. */
 #define RAMP ((int64_t)1 << 37)
 
 int64_t mf_tree_when(const mf_stage *stage, ptrdiff_t leaf, int64_t m) {
-    int32_t way[WAY];
-    const int deep = way_up(stage, leaf, way);
-    int64_t n = m, low[WAY], high[WAY];
-    /* Beyond what a node has within the ramp, shares of next to nothing ask for more samples than can be counted. */
-    if (stage->steps && deep) {
-        low[deep - 1] = stage->origin, high[deep - 1] = stage->origin + RAMP;
-        for (int j = deep - 1; j > 0; j--) {
-            const mf_split *s = stage->split + (way[j] >> 1);
-            low[j - 1] = child_count(stage, s, way[j] & 1, low[j]);
-            high[j - 1] = child_count(stage, s, way[j] & 1, high[j]);
+    int32_t path[MAX_DEPTH];
+    const int depth = path_to_root(stage, leaf, path);
+    int64_t n = m, low[MAX_DEPTH], high[MAX_DEPTH];
+    /* Tiny shares could ask for more samples than can be counted: limit each node to its samples within the ramp. */
+    if (stage->steps && depth) {
+        low[depth - 1] = stage->origin, high[depth - 1] = stage->origin + RAMP;
+        for (int j = depth - 1; j > 0; j--) {
+            const mf_split *s = stage->split + (path[j] >> 1);
+            low[j - 1] = child_count(stage, s, path[j] & 1, low[j]);
+            high[j - 1] = child_count(stage, s, path[j] & 1, high[j]);
         }
     }
-    for (int j = 0; j < deep; j++) {
-        const mf_split *s = stage->split + (way[j] >> 1);
-        n = stage->steps ? ramp_when(stage, s, way[j] & 1, n, low[j], high[j]) : node_when(s, way[j] & 1, n);
-        if (n >= MF_FAR / 2) return MF_FAR;
+    for (int j = 0; j < depth; j++) {
+        const mf_split *s = stage->split + (path[j] >> 1);
+        n = stage->steps ? ramp_when(stage, s, path[j] & 1, n, low[j], high[j]) : node_when(s, path[j] & 1, n);
+        if (n >= MF_NEVER / 2) return MF_NEVER;
     }
     return stage->start + n - 1 - stage->origin;
 }
 
 /* Count of one leaf when the root's is n. */
 int64_t mf_tree_count(const mf_stage *stage, ptrdiff_t leaf, int64_t n) {
-    int32_t way[WAY];
-    int deep = way_up(stage, leaf, way);
-    while (deep--) n = child_count(stage, stage->split + (way[deep] >> 1), way[deep] & 1, n);
+    int32_t path[MAX_DEPTH];
+    int depth = path_to_root(stage, leaf, path);
+    while (depth--) n = child_count(stage, stage->split + (path[depth] >> 1), path[depth] & 1, n);
     return n;
 }
 
@@ -301,11 +301,11 @@ ptrdiff_t mf_tree_events(int64_t start, int64_t end, ptrdiff_t n, const int64_t 
                          const int64_t *turn, const int64_t *latest, int64_t *out) {
     ptrdiff_t made = 0, done = 0;
     int64_t lag = 0, free_from = start; /* the first sample that has no turn yet */
-#define EVENT(at, gains, skips, own, touch)                                      \
-    do {                                                                         \
-        const int64_t column[6] = {(at), (gains), (skips), lag, (own), (touch)}; \
-        for (int c = 0; c < 6; c++) out[c * 2 * n + made] = column[c];           \
-        made++;                                                                  \
+#define EVENT(at, gains, skips, own, gain_from)                                      \
+    do {                                                                             \
+        const int64_t column[6] = {(at), (gains), (skips), lag, (own), (gain_from)}; \
+        for (int c = 0; c < 6; c++) out[c * 2 * n + made] = column[c];               \
+        made++;                                                                      \
     } while (0)
     for (ptrdiff_t j = 0; j < n; j++) {
         for (; done < n; done++) {

@@ -1,78 +1,15 @@
-/* Samples of a stage, one at a time or in a run, and the order within a domain. See blend.h. */
+/* Samples of a stage, one at a time or in a run. See blend.h. */
 #include "blend.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "deal.h"
-#include "simd.h"
+#include "order.h"
 
 typedef unsigned __int128 u128;
 
-/* The finaliser of MurmurHash3 with the constants of splitmix64 (Steele, Lea and Flood, 2014; variant 13 of Stafford).
- */
-static inline uint64_t mix(uint64_t x) {
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
-
 uint64_t mf_mix(uint64_t x) { return mix(x); }
-
-#define GOLDEN 0x9e3779b97f4a7c15u
-
-/* A Feistel network on rows x 2^bits cells, of which there are as many as positions and less than one column more: the
- * walk of a position that lands outside (Black and Rogaway, 2002) is one step nearly always, and needs no division.
- * Halves have 30 bits at most. */
-static inline mf_order order_of(uint64_t key, int64_t size, int64_t epoch) {
-    mf_order o;
-    const uint64_t n = (uint64_t)size;
-    const int wide = n > 1 ? 64 - __builtin_clzll(n - 1) : 0;
-    o.size = n;
-    o.bits = (wide + 1) / 2;
-    o.mask = ((uint32_t)1 << o.bits) - 1;
-    o.rows = (uint32_t)((n + o.mask) >> o.bits);
-    uint64_t state = mix(key + GOLDEN * (uint64_t)epoch);
-    for (int r = 0; r < MF_ROUNDS; r += 2) {
-        const uint64_t bits = mix(state += GOLDEN);
-        o.key[r] = (uint32_t)bits, o.key[r + 1] = (uint32_t)(bits >> 32);
-    }
-    return o;
-}
-
-/* "lowbias32" of C. Wellons' search for integer hashes. */
-static inline uint32_t scramble(uint32_t x) {
-    x = (x ^ (x >> 16)) * 0x7feb352du;
-    x = (x ^ (x >> 15)) * 0x846ca68bu;
-    return x ^ (x >> 16);
-}
-
-static inline uint64_t order_step(const mf_order *o, uint64_t at) {
-    uint32_t low = (uint32_t)at & o->mask, row = (uint32_t)(at >> o->bits);
-    for (int r = 0; r < MF_ROUNDS; r += 2) {
-        low = (low ^ scramble(row ^ o->key[r])) & o->mask;
-        row += (uint32_t)((uint64_t)scramble(low ^ o->key[r + 1]) * o->rows >> 32);
-        row -= row >= o->rows ? o->rows : 0;
-    }
-    return (uint64_t)row << o->bits | low;
-}
-
-static inline int64_t order_at(const mf_order *o, uint64_t at) {
-    do at = order_step(o, at);
-    while (__builtin_expect(at >= o->size, 0));
-    return (int64_t)at;
-}
-
-/* Neighbouring positions: all first steps, in vectors, then the few walks that go on. */
-MF_CLONES static void order_run(const mf_order *order, uint64_t at, ptrdiff_t n, int64_t *restrict out) {
-    const mf_order o = *order;
-    for (ptrdiff_t j = 0; j < n; j++) out[j] = (int64_t)order_step(&o, at + (uint64_t)j);
-    int64_t largest = 0;
-    for (ptrdiff_t j = 0; j < n; j++) largest = out[j] > largest ? out[j] : largest;
-    if ((uint64_t)largest < o.size) return;
-    for (ptrdiff_t j = 0; j < n; j++)
-        if ((uint64_t)out[j] >= o.size) out[j] = order_at(&o, (uint64_t)out[j]);
-}
 
 /* Events up to sample i, its own among them. */
 static ptrdiff_t events_until(const mf_stage *stage, int64_t i) {
@@ -95,7 +32,7 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
         const int64_t root = i - stage->start + stage->origin - (e ? stage->event_lag[e - 1] : 0);
         int64_t n = root;
         int32_t at = stage->leaves > 1 ? 0 : ~0;
-        /* A node's count before the sample and after it differ by one at each node on the sample's way. */
+        /* On the sample's path, a node's counts before and after the sample differ by one. */
         while (at >= 0) {
             const mf_split *s = stage->split + at;
             unsigned __int128 rest;
@@ -116,8 +53,8 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
                 leaf = stage->event_leaf[e - 1];
                 had = stage->base[leaf] + mf_tree_count(stage, leaf, root + 1);
             }
-            for (int64_t t = stage->touch_first[leaf]; t < stage->touch_first[leaf + 1]; t++)
-                had += stage->touch_at[t] < i ? stage->touch_by[t] : 0;
+            for (int64_t t = stage->gain_first[leaf]; t < stage->gain_first[leaf + 1]; t++)
+                had += stage->gain_at[t] < i ? stage->gain_by[t] : 0;
         }
         const int32_t k = stage->domain[leaf];
         const int64_t size = domain[k].size;
@@ -129,7 +66,7 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
             const int64_t position = had - epoch * size;
             out_epoch[j] = epoch;
             if (shuffle) {
-                const mf_order o = order_of(domain[k].key, size, epoch);
+                const order o = order_of(domain[k].key, size, epoch);
                 out_index[j] = order_at(&o, (uint64_t)position);
             } else {
                 out_index[j] = position;
@@ -138,63 +75,63 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     }
 }
 
-/* What the inner loops keep of a ramp's node and of a leaf. */
+/* What the inner loops keep of a node on a ramp and of a leaf; `node_state` is in deal.h. */
 typedef struct {
     u128 rest, left, gap;
     int64_t count, until;
     int32_t child[2];
-} ramp_node;
+} ramp_state;
 
 typedef struct {
     int64_t position, size, epoch;
     int32_t domain;
     int64_t ordered; /* the epoch of `order`; -1 for none yet */
-    mf_order order;
-} hot_leaf;
+    order order;
+} leaf_state;
 
 typedef struct {
     int64_t domain, index, epoch;
-} drawn;
+} sample;
 
 typedef struct {
     const mf_stage *stage;
     const mf_domain *domain;
     int shuffle;
-    hot_node *node; /* constant shares, or */
+    node_state *node; /* constant shares, or */
     dealer *deal;
-    ramp_node *slope;
-    hot_leaf *leaf;
+    ramp_state *slope;
+    leaf_state *leaf;
     uint32_t *place; /* 2 chunks with their slack */
-    uint32_t *rank;  /* where in `drawn` each sample of a chunk is */
-    drawn *drawn;    /* by domain */
+    uint32_t *rank;  /* where in `samples` each sample of a chunk is */
+    sample *samples; /* of the chunk, by domain */
     struct waiting {
         int32_t what;
         ptrdiff_t count;
-    } *todo;
+    } *pending;
     ptrdiff_t chunk;
     int64_t *out_domain, *out_index, *out_epoch;
 } runner;
 
-/* The next samples of a leaf, at the given places of a chunk, of which `before` have been drawn. */
-static void take(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t count, ptrdiff_t before) {
-    hot_leaf *h = r->leaf + leaf;
-    const int shuffle = r->shuffle && h->size != MF_FAR;
+/* Take the next samples of a leaf, for the given places of a chunk in which `before` samples are known already. */
+static void take_from_leaf(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t count, ptrdiff_t before) {
+    leaf_state *h = r->leaf + leaf;
+    const int shuffle = r->shuffle && h->size != MF_NEVER;
     int64_t found[64];
     for (ptrdiff_t j = 0; j < count; j++) r->rank[place[j]] = (uint32_t)(before + j);
-    drawn *out = r->drawn + before;
+    sample *out = r->samples + before;
     while (count) {
         ptrdiff_t part = count < 64 || !shuffle ? count : 64;
         if (h->size - h->position < part) part = (ptrdiff_t)(h->size - h->position);
-        const drawn first = {h->domain, h->position, h->epoch};
+        const sample first = {h->domain, h->position, h->epoch};
         if (shuffle) {
             if (h->ordered != h->epoch) {
                 h->order = order_of(r->domain[h->domain].key, h->size, h->epoch);
                 h->ordered = h->epoch;
             }
             order_run(&h->order, (uint64_t)h->position, part, found);
-            for (ptrdiff_t j = 0; j < part; j++) out[j] = (drawn){first.domain, found[j], first.epoch};
+            for (ptrdiff_t j = 0; j < part; j++) out[j] = (sample){first.domain, found[j], first.epoch};
         } else {
-            for (ptrdiff_t j = 0; j < part; j++) out[j] = (drawn){first.domain, first.index + j, first.epoch};
+            for (ptrdiff_t j = 0; j < part; j++) out[j] = (sample){first.domain, first.index + j, first.epoch};
         }
         out += part, count -= part;
         h->position += part;
@@ -202,11 +139,11 @@ static void take(const runner *r, int32_t leaf, const uint32_t *place, ptrdiff_t
     }
 }
 
-/* Samples of a chunk in their order. Drawn by domain and fetched from there they touch far less memory than written in
- * place, three arrays wide. */
-static void put(runner *r, ptrdiff_t count) {
+/* Write the samples of a chunk in stream order. Generated by domain and gathered here, they touch far less memory than
+ * if each were written to three arrays at once. */
+static void write_samples(runner *r, ptrdiff_t count) {
     for (ptrdiff_t j = 0; j < count; j++) {
-        const drawn d = r->drawn[r->rank[j]];
+        const sample d = r->samples[r->rank[j]];
         r->out_domain[j] = d.domain, r->out_index[j] = d.index, r->out_epoch[j] = d.epoch;
     }
     r->out_domain += count, r->out_index += count, r->out_epoch += count;
@@ -214,7 +151,7 @@ static void put(runner *r, ptrdiff_t count) {
 
 /* As `deal`, on a ramp. */
 static ptrdiff_t deal_ramp(const runner *r, int32_t at, uint32_t *place, ptrdiff_t count, uint32_t *right) {
-    ramp_node *h = r->slope + at;
+    ramp_state *h = r->slope + at;
     const mf_split *s = r->stage->split + at;
     ptrdiff_t l = 0;
     for (ptrdiff_t j = 0; j < count; j++) {
@@ -237,9 +174,9 @@ static ptrdiff_t deal_ramp(const runner *r, int32_t at, uint32_t *place, ptrdiff
     return l;
 }
 
-/* The next `count` samples of the tree, at most a chunk; without output they are passed over. The samples of right
- * children wait behind the chunk, one heap on the other, and are moved to its front when their turn comes. */
-static void walk(const runner *r, ptrdiff_t count, int output) {
+/* Deal out the next `count` samples of the tree, at most a chunk; without output they are skipped. The samples of right
+ * children are stacked behind the chunk and copied to its front when their node is processed. */
+static void run_tree(const runner *r, ptrdiff_t count, int output) {
     for (ptrdiff_t j = 0; j < count; j++) r->place[j] = (uint32_t)j;
     uint32_t *heap = r->place + r->chunk + DEAL_SLACK;
     int32_t at = r->stage->leaves > 1 ? 0 : ~0;
@@ -250,31 +187,31 @@ static void walk(const runner *r, ptrdiff_t count, int output) {
                 r->slope ? deal_ramp(r, at, r->place, count, heap) : r->deal(r->node + at, r->place, count, heap);
             const int32_t *child = r->slope ? r->slope[at].child : r->node[at].child;
             if (left < count) {
-                r->todo[waiting++] = (struct waiting){child[1], count - left};
+                r->pending[waiting++] = (struct waiting){child[1], count - left};
                 heap += count - left;
             }
             at = child[0], count = left;
         }
-        if (count && output) take(r, ~at, r->place, count, before);
+        if (count && output) take_from_leaf(r, ~at, r->place, count, before);
         before += count;
         if (!waiting) return;
-        at = r->todo[--waiting].what, count = r->todo[waiting].count;
+        at = r->pending[--waiting].what, count = r->pending[waiting].count;
         heap -= count;
         memcpy(r->place, heap, (size_t)count * sizeof *heap);
     }
 }
 
-static void samples(runner *r, ptrdiff_t count) {
+static void run_samples(runner *r, ptrdiff_t count) {
     while (count) {
         const ptrdiff_t part = count < r->chunk ? count : r->chunk;
-        walk(r, part, 1);
-        put(r, part);
+        run_tree(r, part, 1);
+        write_samples(r, part);
         count -= part;
     }
 }
 
-/* Nodes and leaves as they are before sample `first`. */
-static void set_up(const runner *r, int64_t first, ptrdiff_t past, int64_t *own, int64_t *had) {
+/* Set the states of nodes and leaves to those before sample `first`. */
+static void init_states(const runner *r, int64_t first, ptrdiff_t past, int64_t *own, int64_t *had) {
     const mf_stage *stage = r->stage;
     own[0] = had[0] = first - stage->start + stage->origin - (past ? stage->event_lag[past - 1] : 0);
     for (ptrdiff_t j = 0; j < stage->leaves - 1; j++) {
@@ -288,20 +225,20 @@ static void set_up(const runner *r, int64_t first, ptrdiff_t past, int64_t *own,
         }
         const int64_t gap = shares[1] - shares[0];
         if (stage->steps)
-            r->slope[j] = (ramp_node){rest,  (u128)shares[0] << MF_Q_BITS, (u128)gap << MF_Q_BITS, own[j],
-                                      until, {s->child[0], s->child[1]}};
+            r->slope[j] = (ramp_state){rest,  (u128)shares[0] << MF_Q_BITS, (u128)gap << MF_Q_BITS, own[j],
+                                       until, {s->child[0], s->child[1]}};
         else
-            r->node[j] = (hot_node){(uint64_t)rest, (uint64_t)shares[0], (uint64_t)gap, {s->child[0], s->child[1]}};
+            r->node[j] = (node_state){(uint64_t)rest, (uint64_t)shares[0], (uint64_t)gap, {s->child[0], s->child[1]}};
     }
     for (ptrdiff_t k = 0; k < stage->leaves; k++) {
-        hot_leaf *h = r->leaf + k;
+        leaf_state *h = r->leaf + k;
         int64_t n = had[k] + stage->base[k];
         if (stage->events)
-            for (int64_t t = stage->touch_first[k]; t < stage->touch_first[k + 1]; t++)
-                n += stage->touch_at[t] < first ? stage->touch_by[t] : 0;
+            for (int64_t t = stage->gain_first[k]; t < stage->gain_first[k + 1]; t++)
+                n += stage->gain_at[t] < first ? stage->gain_by[t] : 0;
         h->domain = stage->domain[k];
         const int64_t size = r->domain[h->domain].size;
-        h->size = size ? size : MF_FAR;
+        h->size = size ? size : MF_NEVER;
         h->epoch = size ? n / size : 0;
         h->position = n - h->epoch * size;
         h->ordered = -1;
@@ -318,7 +255,7 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     runner r = {stage,
                 domain,
                 shuffle,
-                .deal = dealer_here(),
+                .deal = choose_dealer(),
                 .chunk = chunk,
                 .out_domain = out_domain,
                 .out_index = out_index,
@@ -327,35 +264,35 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     r.leaf = malloc(leaves * sizeof *r.leaf);
     r.place = malloc(2 * (size_t)(chunk + DEAL_SLACK) * sizeof *r.place);
     r.rank = malloc((size_t)chunk * sizeof *r.rank);
-    r.drawn = malloc((size_t)chunk * sizeof *r.drawn);
-    r.todo = malloc((leaves + 1) * sizeof *r.todo);
+    r.samples = malloc((size_t)chunk * sizeof *r.samples);
+    r.pending = malloc((leaves + 1) * sizeof *r.pending);
     if (stage->steps)
         r.slope = malloc(leaves * sizeof *r.slope);
     else
         r.node = malloc(leaves * sizeof *r.node);
     int failed = MF_BLEND_MEMORY;
-    if (own && r.leaf && r.place && r.rank && r.drawn && r.todo && (r.slope || r.node)) {
+    if (own && r.leaf && r.place && r.rank && r.samples && r.pending && (r.slope || r.node)) {
         ptrdiff_t past = stage->events ? events_until(stage, first - 1) : 0;
         while (past < stage->events && stage->event_at[past] == first && stage->event_leaf[past] < 0) past++;
-        set_up(&r, first, past, own, own + leaves);
+        init_states(&r, first, past, own, own + leaves);
         ptrdiff_t done = 0;
         for (ptrdiff_t e = past; done < count; e++) {
             const int event = e < stage->events && stage->event_at[e] - first < count;
             const ptrdiff_t part = (event ? (ptrdiff_t)(stage->event_at[e] - first) : count) - done;
-            samples(&r, part);
+            run_samples(&r, part);
             done += part;
             if (!event) break;
             if (stage->event_leaf[e] < 0) {
-                walk(&r, 1, 0);
+                run_tree(&r, 1, 0);
                 continue;
             }
             const uint32_t here = 0;
-            take(&r, stage->event_leaf[e], &here, 1, 0);
-            put(&r, 1);
+            take_from_leaf(&r, stage->event_leaf[e], &here, 1, 0);
+            write_samples(&r, 1);
             done++;
         }
         failed = MF_BLEND_OK;
     }
-    free(own), free(r.leaf), free(r.place), free(r.rank), free(r.drawn), free(r.todo), free(r.slope), free(r.node);
+    free(own), free(r.leaf), free(r.place), free(r.rank), free(r.samples), free(r.pending), free(r.slope), free(r.node);
     return failed;
 }

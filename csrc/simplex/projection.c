@@ -1,11 +1,11 @@
-#include "simplex.h"
+#include "projection.h"
 
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
 /* Limits that sum to the total "exactly" differ from it by a few roundings of decimal fractions. Callers refuse empty
- * sets with a message of their own; this is the guard behind them, never the stricter of the two. */
+ * sets with messages of their own; this check is a safeguard and never stricter than theirs. */
 static const double FEASIBILITY_SLACK = 1e-9;
 
 /* Newton's method needs 3 to 10 passes; past this many the safeguard makes every other pass a bisection. */
@@ -64,10 +64,10 @@ static piece evaluate(const double *x, const double *lo, const double *hi, ptrdi
     return found;
 }
 
-/* Give the rounding left in the sum back: evenly to the coordinates inside their bounds, which is a last Newton step
- * free of cancellation. What those cannot take (x so large that no double shift meets the total) goes to any coordinate
- * with room. */
-static void settle(const double *lo, const double *hi, ptrdiff_t n, double total, double *out) {
+/* Distribute the rounding error left in the sum: evenly over the coordinates inside their bounds, which is a last
+ * Newton step free of cancellation. What those cannot take (x so large that no double shift meets the total) goes to
+ * any coordinate with room. */
+static void distribute_rounding(const double *lo, const double *hi, ptrdiff_t n, double total, double *out) {
     double missing = total - sum_of(out, n);
     ptrdiff_t inside = 0;
     for (ptrdiff_t j = 0; j < n; j++) inside += lo[j] < out[j] && out[j] < hi[j];
@@ -131,7 +131,7 @@ int mf_project(const double *x, const double *lo, const double *hi, ptrdiff_t n,
         shift = next;
     }
     for (ptrdiff_t j = 0; j < n; j++) out[j] = clamp((x[j] - top) - shift, lo[j], hi[j]);
-    settle(lo, hi, n, total, out);
+    distribute_rounding(lo, hi, n, total, out);
     return MF_OK;
 }
 

@@ -34,45 +34,44 @@ typedef struct {
     const double *offset; /* packed: (n,) the row maxima that were subtracted, or NULL */
 } mf_rows;
 
-/* Facts of a table found in one sweep; NaN is left out of the extremes. */
+/* Extremes of a table, found in one sweep; NaN is left out of them. */
 typedef struct {
     double largest, smallest; /* over all elements */
     double lowest_top;        /* the smallest of the rows' largest elements */
     int has_nan;
-} mf_facts;
+} mf_extremes;
 
-const char *mf_isa(void);
-
-/* Rows [begin, end) of the chunk plan that mf_plan gives; partial sums land in `partial`. */
-ptrdiff_t mf_plan(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *chunk_rows);
+/* Number of chunks that n rows are cut into, and how many rows each has; it depends on the sizes alone. */
+ptrdiff_t mf_plan_chunks(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *chunk_rows);
 
 /* Sums over chunks [first, last) of the plan, one slot of `partial` each: value, gradient, Hessian, diagonal
  * (1 + ncol [+ ncol^2 + ncol] doubles). `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate
- * from one group of 16 rows in so many, next to which the diagonal of all rows is given. `coarse`: float arithmetic
+ * from one group of 16 rows in so many, together with the diagonal of all rows. `coarse`: float arithmetic
  * throughout, and no diagonal, for steps far from the optimum. Returns 0, or -1 when memory runs out. */
-int mf_pass(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
+int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
             ptrdiff_t last, double *partial, int threads);
 
 /* Losses of m candidates over chunks [first, last): `partial` holds m doubles a chunk. `products` is how many
  * row probabilities may be multiplied in the panels' precision without underflow (1, 2 or 4). */
-int mf_mixture_nll(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int products, ptrdiff_t first,
-                   ptrdiff_t last, double *partial, int threads);
+int mf_losses(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int products, ptrdiff_t first, ptrdiff_t last,
+              double *partial, int threads);
 
 /* Gradients of m objectives, each at its own mixture and with its own multiplicity of each bin of rows:
  * partial (m, ncol) a chunk: -sum_i c_i mult[j][bin_i] p_ik / (p_i.w_j). `bin` (n,) or NULL for mult = 1.
- * `shared`: there is but one mixture, at which all objectives are taken (with bins); runs of rows of the same bin are
- * then summed before they are counted, and m objectives cost little more than one. */
-int mf_many_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int shared, const int32_t *bin,
-                      const float *mult, ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads);
+ * `shared`: all objectives are taken at the same mixture (with bins); runs of rows of the same bin are then summed
+ * before they are multiplied, and m objectives cost little more than one. */
+int mf_gradients(const mf_rows *rows, const double *mixtures, ptrdiff_t m, int shared, const int32_t *bin,
+                 const float *mult, ptrdiff_t bins, ptrdiff_t first, ptrdiff_t last, double *partial, int threads);
 
 /* counts[j * stride + u] = how often replicate j holds unit u, of `size` draws with replacement from `size` units for
  * each of m replicates. `bits` (m, size) are random; a unit's probability is off by less than 2^-32. */
-void mf_draw(const uint32_t *bits, ptrdiff_t m, ptrdiff_t size, float *counts, ptrdiff_t stride);
+void mf_resample(const uint32_t *bits, ptrdiff_t m, ptrdiff_t size, float *counts, ptrdiff_t stride);
 
-/* Copies rows index[0 .. n) (or all, index NULL) and the columns in use into panels of `block` rows. */
+/* Copy rows index[0 .. n) (or all, index NULL) and the columns in use into panels of `block` rows. */
 int mf_pack(const mf_rows *rows, const int64_t *index, ptrdiff_t n, ptrdiff_t block, int wide, void *panels,
             double *offset, int threads);
 
-int mf_scan(const mf_rows *rows, ptrdiff_t first, ptrdiff_t last, mf_facts *partial, int threads);
+/* Extremes of the rows of chunks [first, last), one `mf_extremes` a chunk. */
+int mf_scan(const mf_rows *rows, ptrdiff_t first, ptrdiff_t last, mf_extremes *partial, int threads);
 
 #endif

@@ -6,35 +6,36 @@
  * Convention: V holds VL elements that belong to VL consecutive rows; panel[k * ld + row] is the probability
  * of `row` under domain k. */
 
-#include "lanes_impl.h"
-#include "many_impl.h"
-#include "pass_impl.h"
+#include "vectors_impl.h"
+#include "panels_impl.h"
+#include "losses_impl.h"
+#include "gradients_impl.h"
+#include "sums_impl.h"
 
 /* ---- packing and scanning ----------------------------------------------------------------------------- */
 
-static int FN(pack_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+static void FN(pack_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
     const mf_rows *t = task->rows;
     const ptrdiff_t block = task->block;
     (void)out;
     for (ptrdiff_t row = row0; row < row1; row += block) {
         REAL *panel = (REAL *)task->panels + row * t->ncol;
-        /* Whole groups of the widest vectors there are: who reads the panel may use wider ones than who writes it. */
+        /* Whole groups of the widest vectors: the kernel that reads the panel may use wider ones than this one. */
         const ptrdiff_t end = (row1 + 15) / 16 * 16;
         for (ptrdiff_t i = row; i < end && i < row + block; i += VL) {
             if (task->index) mf_prefetch_rows(t, task->index, i + 32, i + 32 + VL < row1 ? i + 32 + VL : row1);
-            V top = FN(fill)(t, task->index, i, row1, panel + (i - row), block, memory);
+            V top = FN(fill_panel)(t, task->index, i, row1, panel + (i - row), block, memory);
             if (task->offset)
                 for (ptrdiff_t r = 0; r < VL && i + r < row1; r++) task->offset[i + r] = (double)top[r];
         }
     }
-    return 0;
 }
 
 static size_t FN(pack_memory)(const mf_task *task) {
     return (size_t)(VL * (task->rows->ncol + VL)) * sizeof(REAL) + 64;
 }
 
-static int FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
+static void FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, whole = ncol / VL * VL;
     const V lowest = FN(splat)(-(REAL)INFINITY), highest = FN(splat)((REAL)INFINITY);
@@ -67,20 +68,23 @@ static int FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, d
         V top = FN(row_maxima)(tops);
         low_top = FN(select)(top < low_top, top, low_top);
     }
-    mf_facts *facts = (mf_facts *)out;
-    *facts = (mf_facts){-INFINITY, INFINITY, INFINITY, 0};
+    mf_extremes *facts = (mf_extremes *)out;
+    *facts = (mf_extremes){-INFINITY, INFINITY, INFINITY, 0};
     for (ptrdiff_t j = 0; j < VL; j++) {
         if (big[j] > facts->largest) facts->largest = (double)big[j];
         if (small[j] < facts->smallest) facts->smallest = (double)small[j];
         if (low_top[j] < facts->lowest_top) facts->lowest_top = (double)low_top[j];
         facts->has_nan |= nan[j] != 0;
     }
-    return 0;
 }
 
 static const mf_kernels FN(kernels) = {
-    {FN(pass_chunk), FN(pass_memory)}, {FN(sweep_chunk), FN(sweep_memory)}, {FN(nll_chunk), FN(nll_memory)},
-    {FN(many_chunk), FN(many_memory)}, {FN(pack_chunk), FN(pack_memory)},   {FN(scan_chunk), FN(pack_memory)},
+    .packed_sums = {FN(packed_sums_chunk), FN(packed_sums_memory)},
+    .table_sums = {FN(table_sums_chunk), FN(table_sums_memory)},
+    .losses = {FN(losses_chunk), FN(losses_memory)},
+    .gradients = {FN(gradients_chunk), FN(gradients_memory)},
+    .pack = {FN(pack_chunk), FN(pack_memory)},
+    .scan = {FN(scan_chunk), FN(pack_memory)},
 };
 
 #undef V

@@ -1,10 +1,10 @@
-/* Shares with caps and floors: the set {w : sum w = total, lo <= w <= hi}.
+/* Projections and linear minima over shares with caps and floors: the set {w : sum w = total, lo <= w <= hi}.
  *
  * Both functions are pure: no globals, no Python, safe to call from several threads without the GIL. Their sums run in
  * four fixed lanes, so the answer is the same on every machine that follows IEEE 754, whatever its vector width.
  */
-#ifndef MIXFAST_SIMPLEX_H
-#define MIXFAST_SIMPLEX_H
+#ifndef MIXFAST_PROJECTION_H
+#define MIXFAST_PROJECTION_H
 
 #include <stddef.h>
 

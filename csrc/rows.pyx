@@ -1,0 +1,327 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Sweeps over the rows of a table of log-likelihoods. The mathematics is in `rows/`; see rows/rows.h.
+
+a. A `Rows` object is one view of a table: columns in use, row weights, precision. It never copies the table;
+   `Rows.pack` makes the copy of a few rows, small enough for the cache, that the solver's coarse levels work on.
+b. Long sweeps are cut into segments of about 50 ms. Between two segments the GIL is taken for a moment so that
+   Ctrl-C is seen. Everything else runs without the GIL, and no state is shared between calls: solves in several
+   threads, and in a forked child, are safe.
+c. Partial sums belong to chunks of rows that depend on the sizes alone and are added in order, so that the
+   answer does not depend on the number of threads.
+"""
+
+from libc.math cimport sqrt
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from cpython.exc cimport PyErr_CheckSignals
+
+import numpy as np
+
+include "shared/arrays.pxi"
+
+cdef extern from "rows/rows.h" nogil:
+    ctypedef struct mf_rows:
+        const void *data
+        int dtype
+        Py_ssize_t n
+        Py_ssize_t stride
+        const int32_t *cols
+        Py_ssize_t ncol
+        const double *weight
+        double scale
+        int shift
+        int bounded
+        int wide
+        const void *panels
+        Py_ssize_t block
+        const double *offset
+    ctypedef struct mf_extremes:
+        double largest
+        double smallest
+        double lowest_top
+        int has_nan
+    Py_ssize_t mf_plan_chunks(Py_ssize_t n, Py_ssize_t ncol, int hessian, Py_ssize_t *chunk_rows)
+    int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, Py_ssize_t first,
+                Py_ssize_t last, double *partial, int threads)
+    int mf_losses(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int products, Py_ssize_t first,
+                  Py_ssize_t last, double *partial, int threads)
+    int mf_gradients(const mf_rows *rows, const double *mixtures, Py_ssize_t m, int shared, const int32_t *bins,
+                     const float *mult, Py_ssize_t nbins, Py_ssize_t first, Py_ssize_t last, double *partial,
+                     int threads)
+    void mf_resample(const uint32_t *bits, Py_ssize_t m, Py_ssize_t size, float *counts, Py_ssize_t stride)
+    int mf_pack(const mf_rows *rows, const int64_t *index, Py_ssize_t n, Py_ssize_t block, int wide,
+                void *panels, double *offset, int threads)
+    int mf_scan(const mf_rows *rows, Py_ssize_t first, Py_ssize_t last, mf_extremes *partial, int threads)
+
+cdef extern from "shared/isa.h" nogil:
+    int MF_BASELINE, MF_AVX2, MF_AVX512
+    int mf_isa()
+
+cdef enum:
+    F16 = 0
+    F32 = 1
+    F64 = 2
+
+
+cdef object aligned(Py_ssize_t size, dtype):
+    """An uninitialised array that begins on a cache line: a vector that straddles two costs twice."""
+    memory = np.empty(size * np.dtype(dtype).itemsize + 64, dtype=np.uint8)
+    cdef Py_ssize_t start = -<Py_ssize_t>address(memory) % 64
+    start = (start + 64) % 64
+    return memory[start:start + size * np.dtype(dtype).itemsize].view(dtype)
+
+
+def isa():
+    """Name of the instruction set in use: avx512, avx2 or baseline."""
+    return {MF_BASELINE: "baseline", MF_AVX2: "avx2", MF_AVX512: "avx512"}[mf_isa()]
+
+
+cdef void add_chunks(double *total, const double *partial, Py_ssize_t chunks, Py_ssize_t slot) noexcept nogil:
+    """Add the partial sums of each chunk, in their order, to the total (slot,)."""
+    cdef Py_ssize_t i, j
+    for j in range(chunks):
+        for i in range(slot):
+            total[i] += partial[j * slot + i]
+
+
+cdef int check_segment(int failed, bint more) except -1:
+    """After a segment: raise if memory ran out; if there are more segments, see whether Ctrl-C was pressed."""
+    if failed:
+        raise MemoryError("mixfast: no memory for a work area")
+    if more:
+        PyErr_CheckSignals()
+    return 0
+
+
+cdef class Rows:
+    """Rows of a log-likelihood table as the kernels see them.
+
+    Parameters
+    ----------
+    loglik : (n, K) float16, float32 or float64, rows contiguous; kept, not copied.
+    weight : (n,) float64 row weights c_i, or None when all equal `scale`.
+    scale : float, the common weight, or a typical one.
+    shift : subtract each row's maximum over the columns in use before exp.
+    wide : panels in float64 (True) or float32 (False); sums are float64 in both.
+    cols : (C,) int32, the columns in use; None for all.
+    bounded : no element is below the range of exp (-87 for float32 panels, -708 for float64).
+    """
+
+    cdef mf_rows c
+    cdef readonly object loglik, weight, cols, panels, offset
+    cdef readonly Py_ssize_t n_rows, n_cols
+
+    def __init__(self, loglik, weight, double scale, bint shift, bint wide, cols=None, bint bounded=False):
+        cdef const int32_t[::1] cols_view
+        cdef const double[::1] weight_view
+        self.loglik = loglik
+        self.weight = weight
+        self.cols = cols
+        self.n_rows, self.n_cols = loglik.shape
+        self.c.data = address(loglik)
+        self.c.dtype = {2: F16, 4: F32, 8: F64}[loglik.itemsize]
+        self.c.n = self.n_rows
+        self.c.stride = loglik.strides[0] // loglik.itemsize
+        if cols is not None:
+            cols_view = cols
+            self.n_cols = cols_view.shape[0]
+            self.c.cols = &cols_view[0]
+        self.c.ncol = self.n_cols
+        if weight is not None:
+            weight_view = weight
+            self.c.weight = &weight_view[0]
+        self.c.scale = scale
+        self.c.shift = shift
+        self.c.wide = wide
+        self.c.bounded = bounded
+
+    def with_columns(self, cols):
+        """The same rows, restricted to the columns `cols` (int32); not for packed rows."""
+        return Rows(self.loglik, self.weight, self.c.scale, self.c.shift, self.c.wide, cols, self.c.bounded)
+
+    def pack(self, index, weight, double scale, bint wide, int threads=1):
+        """Copy rows `index` (int64, or None for all) into panels of probabilities."""
+        cdef Py_ssize_t n = self.n_rows if index is None else index.shape[0]
+        cdef Py_ssize_t block = 512, item = 8 if wide else 4
+        while block > 32 and block * self.n_cols * item > 16384:
+            block //= 2
+        cdef Rows out = Rows.__new__(Rows)
+        panels = aligned((n + block - 1) // block * block * self.n_cols, np.float64 if wide else np.float32)
+        cdef const int64_t *index_p = NULL
+        cdef const int64_t[::1] index_view
+        cdef double *offset_p = NULL
+        cdef double[::1] offset_view
+        cdef const double[::1] weight_view
+        if index is not None:
+            index_view = index
+            index_p = &index_view[0]
+        if self.c.shift:
+            out.offset = np.empty(n)
+            offset_view = out.offset
+            offset_p = &offset_view[0]
+            out.c.offset = offset_p
+        out.panels = panels
+        out.weight = weight
+        out.n_rows = out.c.n = n
+        out.n_cols = out.c.ncol = self.n_cols
+        out.c.scale = scale
+        out.c.wide = wide
+        out.c.panels = address(panels)
+        out.c.block = block
+        if weight is not None:
+            weight_view = weight
+            out.c.weight = &weight_view[0]
+        cdef void *panels_p = address(panels)
+        cdef int failed
+        with nogil:
+            failed = mf_pack(&self.c, index_p, n, block, wide, panels_p, offset_p, threads)
+        check_segment(failed, False)
+        return out
+
+    cdef int useful_threads(self, int threads) noexcept:
+        """Threads worth starting: one per 2^20 elements."""
+        cdef Py_ssize_t useful = self.n_rows * self.n_cols // (1 << 20) + 1
+        return threads if threads < useful else <int>useful
+
+    def sums(self, const double[::1] mixture, bint value=True, int hessian=0, int threads=1, bint coarse=False):
+        """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64.
+
+        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to
+        the diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the
+        gradient, and no scaling.
+        """
+        cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C + C if hessian else 0)
+        cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(self.n_rows, C, hessian, &chunk_rows)
+        cdef Py_ssize_t step, first, last, i, j
+        cdef int failed = 0
+        if mixture.shape[0] != C:
+            raise ValueError(f"mixture has {mixture.shape[0]} shares for {C} columns")
+        threads = self.useful_threads(threads)
+        step = max(threads, SEGMENT * threads // (chunk_rows * C) + 1)
+        total = np.zeros(slot)
+        cdef double[::1] t = total
+        cdef double[::1] p = total if chunks == 1 else np.empty(min(chunks, step) * slot)
+        for first in range(0, chunks, step):
+            last = min(first + step, chunks)
+            with nogil:
+                failed = mf_sums(&self.c, &mixture[0], value, hessian, coarse, first, last, &p[0], threads)
+                if chunks > 1 and not failed:
+                    add_chunks(&t[0], &p[0], last - first, slot)
+            check_segment(failed, last < chunks)
+        if not hessian:
+            return t[0], total[1:], None
+        cdef double[::1] unit = total[1 + C + C * C:]
+        cdef double[:, ::1] H = total[1 + C:1 + C + C * C].reshape(C, C)
+        if hessian > 1 and not coarse:
+            for i in range(C):
+                unit[i] = sqrt(unit[i] / H[i, i]) if H[i, i] > 0 else 0
+                for j in range(i + 1):
+                    H[i, j] *= unit[i] * unit[j]
+        for i in range(C):
+            for j in range(i):
+                H[j, i] = H[i, j]
+        return t[0], total[1:1 + C], np.asarray(H)
+
+    def losses(self, const double[:, ::1] mixtures, int products=1, int threads=1):
+        """Losses (M,) float64 of M candidate mixtures (M, C); +inf where a row has no mass."""
+        cdef Py_ssize_t M = mixtures.shape[0], chunk_rows
+        cdef Py_ssize_t chunks = mf_plan_chunks(self.n_rows, self.n_cols, 0, &chunk_rows)
+        cdef Py_ssize_t step, first, last
+        cdef int failed = 0
+        total = np.zeros(M)
+        if M == 0:
+            return total
+        if mixtures.shape[1] != self.n_cols:
+            raise ValueError(f"mixtures have {mixtures.shape[1]} shares for {self.n_cols} columns")
+        threads = self.useful_threads(threads) if M < 64 else threads
+        step = max(threads, SEGMENT * threads // (chunk_rows * self.n_cols * (1 + M // 16)) + 1)
+        cdef double[::1] t = total
+        cdef double[::1] p = np.empty(min(chunks, step) * M)
+        for first in range(0, chunks, step):
+            last = min(first + step, chunks)
+            with nogil:
+                failed = mf_losses(&self.c, &mixtures[0, 0], M, products, first, last, &p[0], threads)
+                if not failed:
+                    add_chunks(&t[0], &p[0], last - first, M)
+            check_segment(failed, last < chunks)
+        return total
+
+    def gradients(self, const double[:, ::1] mixtures, bins=None, mult=None, int threads=1):
+        """(M, C) gradients of M objectives, each at its own mixture, rows re-weighted by mult[j, bins[i]].
+
+        mixtures (M, C) float64; bins (n,) int32; mult (M, B) float32; both None for plain gradients.
+        One mixture for many objectives (1, C) costs little more than one gradient where rows of a bin are neighbours.
+        """
+        cdef Py_ssize_t M = mixtures.shape[0], C = self.n_cols, chunk_rows, nbins = 0
+        cdef Py_ssize_t chunks = mf_plan_chunks(self.n_rows, C, 0, &chunk_rows)
+        cdef Py_ssize_t step, first, last
+        cdef const int32_t[::1] bins_view
+        cdef const float[:, ::1] mult_view
+        cdef const int32_t *bins_p = NULL
+        cdef const float *mult_p = NULL
+        cdef int failed = 0
+        cdef bint shared = False
+        if bins is not None:
+            bins_view = bins
+            mult_view = mult
+            bins_p = &bins_view[0]
+            mult_p = &mult_view[0, 0]
+            nbins = mult_view.shape[1]
+            shared = M == 1 and mult_view.shape[0] > 1
+            if shared:
+                M = mult_view.shape[0]
+            if mult_view.shape[0] != M:
+                raise ValueError(f"{mult_view.shape[0]} rows of multiplicities for {M} mixtures")
+        total = np.zeros((M, C))
+        if M == 0:
+            return total
+        cdef double[:, ::1] total_view = total
+        cdef double *t = &total_view[0, 0]
+        threads = self.useful_threads(threads) if M < 16 or shared else threads
+        step = max(threads, SEGMENT * threads // (chunk_rows * C * (1 + (0 if shared else M // 8))) + 1)
+        cdef double[::1] p = np.empty(min(chunks, step) * M * C)
+        for first in range(0, chunks, step):
+            last = min(first + step, chunks)
+            with nogil:
+                failed = mf_gradients(&self.c, &mixtures[0, 0], M, shared, bins_p, mult_p, nbins, first, last,
+                                      &p[0], threads)
+                if not failed:
+                    add_chunks(t, &p[0], last - first, M * C)
+            check_segment(failed, last < chunks)
+        return total
+
+
+def scan(Rows rows not None, int threads=1):
+    """(largest, smallest, lowest_top, has_nan) of a table in one sweep.
+
+    Extremes of all elements, and the smallest of the rows' largest elements; NaN is left out of them.
+    """
+    cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(rows.n_rows, rows.n_cols, 0, &chunk_rows)
+    cdef Py_ssize_t step, first, last, i
+    cdef mf_extremes partial[512]
+    cdef double largest = -np.inf, smallest = np.inf, lowest_top = np.inf
+    cdef bint has_nan = False
+    cdef int failed
+    threads = rows.useful_threads(threads)
+    step = min(512, max(threads, SEGMENT * threads // (chunk_rows * rows.n_cols) + 1))
+    for first in range(0, chunks, step):
+        last = min(first + step, chunks)
+        with nogil:
+            failed = mf_scan(&rows.c, first, last, partial, threads)
+        check_segment(failed, last < chunks)
+        for i in range(last - first):
+            largest = max(largest, partial[i].largest)
+            smallest = min(smallest, partial[i].smallest)
+            lowest_top = min(lowest_top, partial[i].lowest_top)
+            has_nan |= partial[i].has_nan != 0
+    return largest, smallest, lowest_top, bool(has_nan)
+
+
+def resample(const uint32_t[:, ::1] bits, float[:, ::1] counts, Py_ssize_t first=0):
+    """Sample `size` units with replacement, M times: counts (M, first ..) of each unit, from random bits (M, size)."""
+    cdef Py_ssize_t m = bits.shape[0], size = bits.shape[1], stride = counts.shape[1]
+    check_shape(m, stride, counts.shape[0], max(stride, first + size))
+    if first < 0:
+        raise ValueError(f"first is {first}, expected at least 0")
+    if m and size:
+        with nogil:
+            mf_resample(&bits[0, 0], m, size, &counts[0, first], stride)

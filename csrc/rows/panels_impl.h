@@ -1,0 +1,139 @@
+/* Part of rows_impl.h: rows of a table turned into panels of probabilities, row weights, logarithms of row sums. */
+
+/* One row's elements in use, converted to REAL. */
+static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *out) {
+    ptrdiff_t ncol = t->ncol;
+    const int32_t *cols = t->cols;
+    if (t->dtype == MF_F32) {
+        const float *src = (const float *)t->data + row * t->stride;
+        if (cols)
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[cols[j]];
+        else
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[j];
+    } else if (t->dtype == MF_F64) {
+        const double *src = (const double *)t->data + row * t->stride;
+        if (cols)
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[cols[j]];
+        else
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[j];
+    } else {
+        const uint16_t *src = (const uint16_t *)t->data + row * t->stride;
+        for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[cols ? cols[j] : j]);
+    }
+}
+
+/* Pointers to VL rows of REAL (the last one repeated past `end`): into the table itself if full-width loads stay
+ * inside the table (they may run past the end of a row), else to converted copies in `scratch`. */
+static void FN(point_at_rows)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, const REAL **rp,
+                              REAL *scratch) {
+    const int native = t->cols == NULL && t->dtype == (WIDE ? MF_F64 : MF_F32);
+    const int direct = native && !index && (row + VL) * t->stride + VL <= t->n * t->stride;
+    for (ptrdiff_t r = 0; r < VL; r++) {
+        ptrdiff_t i = row + r < end ? row + r : end - 1;
+        if (index) i = index[i];
+        if (direct) {
+            rp[r] = (const REAL *)t->data + i * t->stride;
+        } else {
+            REAL *copy = scratch + r * (t->ncol + VL);
+            FN(copy_row)(t, i, copy);
+            rp[r] = copy;
+        }
+    }
+}
+
+/* Probabilities of VL rows (the last one repeated past the table's end): panel[k*ld ..] = exp(l - max).
+ * `scratch` holds VL * (ncol + VL) elements. Returns the row maxima that were subtracted. */
+static V FN(fill_panel)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, REAL *panel, ptrdiff_t ld,
+                        REAL *scratch) {
+    const ptrdiff_t ncol = t->ncol;
+    const REAL *rp[VL_CONST];
+    FN(point_at_rows)(t, index, row, end, rp, scratch);
+    V top = FN(splat)(-(REAL)INFINITY);
+    const int shift = t->shift;
+    for (ptrdiff_t k0 = 0; k0 < ncol; k0 += VL) {
+        V a[VL_CONST];
+        MF_UNROLL(16)
+        for (int r = 0; r < VL_CONST; r++) a[r] = FN(loadu)(rp[r] + k0);
+        FN(transpose)(a);
+        ptrdiff_t width = ncol - k0 < VL ? ncol - k0 : VL;
+        REAL *out = panel + k0 * ld;
+        if (shift) {
+            for (ptrdiff_t j = 0; j < width; j++) {
+                top = FN(maximum)(a[j], top);
+                FN(storeu)(out + j * ld, a[j]);
+            }
+        } else {
+            for (ptrdiff_t j = 0; j < width; j++) {
+                FN(storeu)(out + j * ld, FN(exp)(a[j], 0));
+            }
+        }
+    }
+    if (shift) {
+        for (ptrdiff_t k = 0; k < ncol; k++) {
+            FN(storeu)(panel + k * ld, FN(exp)(FN(loadu)(panel + k * ld) - top, 0));
+        }
+    } else {
+        top = (V){0};
+    }
+    return top;
+}
+
+/* Inner weights c_i / scale of VL rows; 0 past `end`. */
+static inline V FN(row_weights)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end) {
+    V c;
+    if (row + VL <= end && !t->weight) return FN(splat)((REAL)1);
+    for (ptrdiff_t r = 0; r < VL; r++)
+        c[r] = row + r < end ? (t->weight ? (REAL)(t->weight[row + r] / t->scale) : (REAL)1) : (REAL)0;
+    return c;
+}
+
+/* sum over the block's rows of c_i / scale * log(s_i). Equal weights: multiply mantissas, add exponents, and
+ * take VL logarithms a block. */
+static double FN(sum_of_logs)(const mf_rows *t, const REAL *s, ptrdiff_t row, ptrdiff_t end, ptrdiff_t groups) {
+    double sum = 0;
+    if (t->weight) {
+        ptrdiff_t count = end - row < groups * VL ? end - row : groups * VL, i = 0;
+        for (; i + DL <= count; i += DL) {
+            VD x, c;
+            for (ptrdiff_t r = 0; r < DL; r++) {
+                x[r] = (double)s[i + r];
+                c[r] = t->weight[row + i + r];
+            }
+            VD y = FN(log)(x) * c;
+            for (ptrdiff_t r = 0; r < DL; r++) sum += y[r];
+        }
+        for (; i < count; i++) sum += t->weight[row + i] * log((double)s[i]);
+        return sum / t->scale;
+    }
+    V product = FN(splat)((REAL)1);
+    VI exponent = {0};
+    for (ptrdiff_t g = 0; g < groups; g++) {
+        VI bits = (VI)FN(loadu)(s + g * VL);
+        exponent += (bits >> MANT_BITS) - EXP_BIAS;
+        product *= (V)((bits & MANT_MASK) | ONE_BITS);
+    }
+    for (ptrdiff_t r = 0; r < VL; r++) sum += log((double)product[r]) + (double)exponent[r] * 0.6931471805599453;
+    return sum;
+}
+
+/* Probabilities of the block's rows, packed or computed: returns the panel, its leading dimension in *ld and, where
+ * rows were shifted, their maxima in `top`. */
+static const REAL *FN(panel)(const mf_rows *t, ptrdiff_t row, ptrdiff_t end, ptrdiff_t groups, REAL *panel,
+                             ptrdiff_t *ld, REAL *top, REAL *scratch) {
+    if (t->panels) {
+        *ld = t->block;
+        return (const REAL *)t->panels + row * t->ncol;
+    }
+    for (ptrdiff_t g = 0; g < groups; g++)
+        FN(storeu)(top + g * VL, FN(fill_panel)(t, NULL, row + g * VL, end, panel + g * VL, *ld, scratch));
+    return panel;
+}
+
+/* sum over the block's rows of c_i / scale * (the maximum that was subtracted from the row). */
+static double FN(sum_of_shifts)(const mf_rows *t, const REAL *top, ptrdiff_t row, ptrdiff_t rows) {
+    double sum = 0;
+    if (t->panels ? t->offset == NULL : !t->shift) return 0;
+    for (ptrdiff_t r = 0; r < rows; r++)
+        sum += (t->panels ? t->offset[row + r] : (double)top[r]) * (t->weight ? t->weight[row + r] / t->scale : 1.0);
+    return sum;
+}

@@ -1,0 +1,121 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Newton steps, projections and linear minima over shares with limits. The mathematics is in `simplex/`."""
+
+from libc.stdint cimport int64_t
+from cpython.exc cimport PyErr_CheckSignals
+
+import numpy as np
+
+include "shared/arrays.pxi"
+
+cdef extern from "simplex/qp.h" nogil:
+    int mf_qp(Py_ssize_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
+              const double *hi, signed char *state, double *step, double *level)
+    Py_ssize_t mf_qp_many(Py_ssize_t m, Py_ssize_t n, const double *hessian, const int64_t *which,
+                          const double *gradient, const double *w, const double *lo, const double *hi,
+                          signed char *state, double *step)
+    int mf_bfgs_many(Py_ssize_t m, Py_ssize_t n, double *hessian, const int64_t *which, const double *moved,
+                     const double *change)
+
+cdef extern from "simplex/projection.h" nogil:
+    int mf_project(const double *x, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
+    int mf_linear_min(const double *g, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
+
+
+def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::1] w, const double[::1] lo,
+       const double[::1] hi, signed char[::1] state):
+    """Newton step d (K,), the sum's multiplier and the rounds used; `state` (int8) is the active set, updated."""
+    cdef Py_ssize_t n = gradient.shape[0]
+    cdef double level = 0
+    cdef int rounds
+    step = np.zeros(n)
+    cdef double[::1] d = step
+    with nogil:
+        rounds = mf_qp(n, &hessian[0, 0], &gradient[0], &w[0], &lo[0], &hi[0], &state[0], &d[0], &level)
+    if rounds == -1:
+        raise MemoryError("mixfast: no memory for the quadratic step")
+    return step, level, rounds
+
+
+cdef int check_which(const int64_t[:] which, Py_ssize_t count) except -1:
+    """Raise ValueError unless all of `which` are numbers of Hessians."""
+    cdef Py_ssize_t j
+    for j in range(which.shape[0]):
+        if which[j] < 0 or which[j] >= count:
+            raise ValueError(f"Hessian {which[j]} of {count}")
+    return 0
+
+
+def qp_many(const double[:, :, ::1] hessian, const int64_t[::1] which, const double[:, ::1] gradient,
+            const double[:, ::1] w, const double[:, ::1] lo, const double[:, ::1] hi, signed char[:, ::1] state):
+    """Newton steps (M, K) of M problems as `qp` has them; problem j has the Hessian which[j] of (H, K, K)."""
+    cdef Py_ssize_t m = which.shape[0], n = gradient.shape[1], at = 0, part, done
+    check_which(which, hessian.shape[0])
+    check_shape(n, n, hessian.shape[1], hessian.shape[2])
+    check_shape(m, n, gradient.shape[0], n)
+    check_shape(m, n, w.shape[0], w.shape[1])
+    check_shape(m, n, lo.shape[0], lo.shape[1])
+    check_shape(m, n, hi.shape[0], hi.shape[1])
+    check_shape(m, n, state.shape[0], state.shape[1])
+    step = np.zeros((m, n))
+    cdef double[:, ::1] d = step
+    while at < m:  # in pieces, between which Ctrl-C is seen
+        part = min(m - at, SEGMENT // (n * n * n) + 1)
+        with nogil:
+            done = mf_qp_many(part, n, &hessian[0, 0, 0], &which[at], &gradient[at, 0], &w[at, 0], &lo[at, 0],
+                              &hi[at, 0], &state[at, 0], &d[at, 0])
+        if done < part:
+            raise MemoryError("mixfast: no memory for the quadratic step")
+        at += part
+        if at < m:
+            PyErr_CheckSignals()
+    return step
+
+
+def bfgs_many(double[:, :, ::1] hessian, const int64_t[::1] which, const double[:, ::1] moved,
+              const double[:, ::1] change):
+    """Damped BFGS, in place, of Hessians number `which` (M,): they then map moved (M, K) to the observed change."""
+    cdef Py_ssize_t m = which.shape[0], n = moved.shape[1]
+    cdef int failed
+    check_which(which, hessian.shape[0])
+    check_shape(n, n, hessian.shape[1], hessian.shape[2])
+    check_shape(m, n, moved.shape[0], n)
+    check_shape(m, n, change.shape[0], change.shape[1])
+    if m == 0:
+        return
+    with nogil:
+        failed = mf_bfgs_many(m, n, &hessian[0, 0, 0], &which[0], &moved[0, 0], &change[0, 0])
+    if failed:
+        raise MemoryError("mixfast: no memory for the quadratic step")
+
+
+def _why_empty(const double[::1] numbers):
+    return "the capped simplex is empty" if np.isfinite(numbers).all() else "a gradient or a point is not finite"
+
+
+def project(const double[::1] x, const double[::1] lo, const double[::1] hi, double total=1.0):
+    """Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
+    cdef int failed
+    out = np.empty(x.shape[0])
+    cdef double[::1] o = out
+    with nogil:
+        failed = mf_project(&x[0], &lo[0], &hi[0], x.shape[0], total, &o[0])
+    if failed == -1:
+        raise MemoryError("mixfast: no memory for the projection")
+    if failed:
+        raise ValueError(_why_empty(x))
+    return out
+
+
+def linear_min(const double[::1] g, const double[::1] lo, const double[::1] hi, double total=1.0):
+    """A vertex of {lo <= w <= hi, sum w = total} that minimises g.w; ties go to the lowest index."""
+    cdef int failed
+    out = np.empty(g.shape[0])
+    cdef double[::1] o = out
+    with nogil:
+        failed = mf_linear_min(&g[0], &lo[0], &hi[0], g.shape[0], total, &o[0])
+    if failed == -1:
+        raise MemoryError("mixfast: no memory for the linear step")
+    if failed:
+        raise ValueError(_why_empty(g))
+    return out

@@ -1,0 +1,50 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+def isa() -> str: ...
+
+class Rows:
+    loglik: Any
+    weight: Any
+    cols: Any
+    panels: Any
+    offset: Any
+    n_rows: int
+    n_cols: int
+    def __init__(
+        self,
+        loglik: Any,
+        weight: Vector | None,
+        scale: float,
+        shift: bool,
+        wide: bool,
+        cols: NDArray[np.int32] | None = None,
+        bounded: bool = False,
+    ) -> None: ...
+    def with_columns(self, cols: NDArray[np.int32]) -> Rows: ...
+    def pack(
+        self,
+        index: NDArray[np.int64] | None,
+        weight: Vector | None,
+        scale: float,
+        wide: bool,
+        threads: int = 1,
+    ) -> Rows: ...
+    def sums(
+        self, mixture: Vector, value: bool = True, hessian: int = 0, threads: int = 1, coarse: bool = False
+    ) -> tuple[float, Vector, Vector | None]: ...
+    def losses(self, mixtures: Vector, products: int = 1, threads: int = 1) -> Vector: ...
+    def gradients(
+        self,
+        mixtures: Vector,
+        bins: NDArray[np.int32] | None = None,
+        mult: NDArray[np.float32] | None = None,
+        threads: int = 1,
+    ) -> Vector: ...
+
+def scan(rows: Rows, threads: int = 1) -> tuple[float, float, float, bool]: ...
+def resample(bits: NDArray[np.uint32], counts: NDArray[np.float32], first: int = 0) -> None: ...
