@@ -1,5 +1,11 @@
 """A mixture for the loaders that people run: what each takes as weights, in its own units, with what has to be known.
 
+`export` writes a `Mixture` (or, for levanter and nanotron, a schedule) in one of the `FORMATS`. Every format is also a function
+of its own, with a docstring that says which version of the tool it was written for. They return an `Export`: the text, the ending of
+its file, the numbers in it by domain, and notes on what was left out or converted. `options` names what a format takes beside the
+mixture. Tools differ in what they draw: shares of tokens are those of sequences of equal length, while shares of documents follow
+from the tokens and documents of each domain.
+
 >>> import mixfast
 >>> from mixfast import exporters
 >>> mixture = mixfast.Mixture(["web", "code", "books"], [0.7, 0.3, 0.0])
@@ -9,40 +15,39 @@
 0.3 /data/code_text_document
 >>> blend.notes
 ('left out, with a share of 0: books',)
+
+Read `_result` (what an export is), `_draft` (what all formats share: zeros, paths, counts, units, the text of files) and one format, such
+as `_megatron`. There is one file for each tool. `_schedules` turns a schedule into the stages of a loader, and `_export` finds formats
+by name. A new format is a file, an entry in `FORMATS`, and a name here.
 """
 
-from mixfast.exporters._export import (
-    FORMATS,
-    Export,
-    ExportError,
-    axolotl,
-    doremi,
-    energon,
-    export,
-    grain,
-    huggingface,
-    levanter,
-    litdata,
-    llama_factory,
-    maxtext,
-    megatron,
-    nanotron,
-    nemo,
-    olmix,
-    olmo_core,
-    options,
-    regmix,
-    seqio,
-    streaming,
-    torchdata,
-    trl,
-    webdataset,
-)
+from mixfast.exporters._axolotl import axolotl
+from mixfast.exporters._doremi import doremi
+from mixfast.exporters._energon import energon
+from mixfast.exporters._export import FORMATS, export, options
+from mixfast.exporters._grain import grain
+from mixfast.exporters._huggingface import huggingface
+from mixfast.exporters._levanter import levanter
+from mixfast.exporters._litdata import litdata
+from mixfast.exporters._llama_factory import llama_factory
+from mixfast.exporters._maxtext import maxtext
+from mixfast.exporters._megatron import megatron
+from mixfast.exporters._nanotron import nanotron
+from mixfast.exporters._nemo import nemo
+from mixfast.exporters._olmix import olmix
+from mixfast.exporters._olmo_core import olmo_core
+from mixfast.exporters._regmix import regmix
+from mixfast.exporters._result import Export, ExportError
+from mixfast.exporters._seqio import seqio
+from mixfast.exporters._streaming import streaming
+from mixfast.exporters._torchdata import torchdata
+from mixfast.exporters._trl import trl
+from mixfast.exporters._webdataset import webdataset
 
 __all__ = [
+    "FORMATS",
     "Export",
     "ExportError",
-    "FORMATS",
     "axolotl",
     "doremi",
     "energon",

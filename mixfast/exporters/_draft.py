@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +18,18 @@ from mixfast.mixture import Mixture
 from mixfast.sampler import MixtureSchedule
 
 Path = str | os.PathLike[str]
-Paths = Mapping[str, Path | Sequence[Path]] | str
-Counts = Mapping[str, int]
+# Options of the formats, None where they are not given.
+Paths = Mapping[str, Path | Sequence[Path]] | str | None
+Counts = Mapping[str, int] | None
+Unit = str | None
 
 UNITS = ("sequences", "documents")
+
+# Modules take the loaded data sets by domain, so that no order has to be kept in mind.
+_CHECK = """\
+    if set(sources) != set(SHARES):
+        raise ValueError(f"sources must be given for {sorted(SHARES)}, got {sorted(sources)}")
+"""
 
 
 @dataclass
@@ -47,7 +57,7 @@ class Draft:
             draft.notes.append(f"left out, with a share of 0: {listing(dropped, limit=len(dropped))}")
         return draft
 
-    def paths(self, given: Paths | None, what: str) -> dict[str, tuple[str, ...]]:
+    def paths(self, given: Paths, what: str) -> dict[str, tuple[str, ...]]:
         """Return the paths of each domain, at least one."""
         if given is None:
             raise ExportError(
@@ -68,7 +78,7 @@ class Draft:
             found[name] = entries
         return found
 
-    def path(self, given: Paths | None, what: str) -> dict[str, str]:
+    def path(self, given: Paths, what: str) -> dict[str, str]:
         """Return the path of each domain, where the format takes only one."""
         found = self.paths(given, what)
         several = [f"{name} ({len(entries)})" for name, entries in found.items() if len(entries) > 1]
@@ -79,7 +89,7 @@ class Draft:
             )
         return {name: entries[0] for name, entries in found.items()}
 
-    def counts(self, given: Counts | None, what: str, why: str) -> dict[str, int]:
+    def counts(self, given: Counts, what: str, why: str) -> dict[str, int]:
         """Return a positive whole number for each domain."""
         if given is None:
             raise ExportError(f"{self.format} needs {what}, the number of {what} of each domain: {why}")
@@ -89,9 +99,7 @@ class Draft:
             raise ExportError(f"{what} must be whole numbers above 0 where a domain has a share, got {listing(wrong)}")
         return {name: int(given[name]) for name in self.mixture}
 
-    def lengths(
-        self, tokens: Counts | None, documents: Counts | None, why: str
-    ) -> tuple[dict[str, int], dict[str, int]]:
+    def lengths(self, tokens: Counts, documents: Counts, why: str) -> tuple[dict[str, int], dict[str, int]]:
         """Return the tokens and the documents of each domain; of these there are never more."""
         supply, number = self.counts(tokens, "tokens", why), self.counts(documents, "documents", why)
         swapped = [
@@ -113,9 +121,7 @@ class Draft:
         if unused:
             self.notes.append(f"{what} also names what is not in the mixture: {listing(unused)}")
 
-    def elements(
-        self, unit: str | None, tokens: Counts | None, documents: Counts | None, *, raw: bool = False
-    ) -> Mixture:
+    def elements(self, unit: str | None, tokens: Counts, documents: Counts, *, raw: bool = False) -> Mixture:
         """Return shares of what the loader draws.
 
         Shares of tokens are those of sequences of equal length. Of documents, domain k gets a part in proportion to
@@ -149,7 +155,7 @@ class Draft:
         )
         return drawn
 
-    def epochs(self, tokens: Counts | None, budget: int | None) -> dict[str, float] | None:
+    def epochs(self, tokens: Counts, budget: int | None) -> dict[str, float] | None:
         """Return how often each domain's tokens are read, or None where that was not asked for."""
         if tokens is None and budget is None:
             return None
@@ -157,6 +163,12 @@ class Draft:
         if budget is None:
             raise ExportError(f"{self.format} needs budget, the tokens of the whole run, with tokens")
         return self.mixture.epochs(supply, checked_budget(budget))
+
+    def python(self, shares: Mapping[str, float], function: str) -> Export:
+        """Finish with a module of ``SHARES`` by domain and a function, in which ``{check}`` refuses other sources."""
+        table = "".join(f"    {name!r}: {share!r},\n" for name, share in shares.items())
+        body = textwrap.dedent(function).strip("\n").format(check=_CHECK.rstrip("\n"))
+        return self.done(f"\nSHARES = {{\n{table}}}\n\n\n{body}\n", ".py", shares)
 
     def done(self, text: str, suffix: str, values: Mapping[str, float]) -> Export:
         """Finish; notes stand above the text where the format has comments."""
@@ -190,10 +202,22 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def most_changed(made: Mapping[str, float], wanted: Mapping[str, float], least: float) -> list[str]:
+    """Return the domain whose share rounding changes most, relatively; none where that change is below ``least``."""
+    change = {name: abs(share / wanted[name] - 1.0) for name, share in made.items()}
+    name = max(change, key=change.__getitem__)
+    return [name] if change[name] >= least else []
+
+
 def in_order(names: Iterable[str]) -> str:
     """Return the note that says which domain the numbers of a list belong to."""
     names = tuple(names)
     return f"the order of the list: {listing(names, limit=len(names))}"
+
+
+def json_text(document: Mapping[str, object]) -> str:
+    """Return the JSON text of a file."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def yaml_text(document: Mapping[str, Any], indent: str = "") -> str:

@@ -1,15 +1,4 @@
-"""A mixture for the loaders that people run: what each takes as weights, in its own units, with what has to be known.
-
->>> import mixfast
->>> from mixfast import exporters
->>> mixture = mixfast.Mixture(["web", "code", "books"], [0.7, 0.3, 0.0])
->>> blend = exporters.export(mixture, "megatron", paths="/data/{domain}_text_document")
->>> print(blend.text, end="")
-0.7 /data/web_text_document
-0.3 /data/code_text_document
->>> blend.notes
-('left out, with a share of 0: books',)
-"""
+"""export: a mixture in the format that is asked for by name."""
 
 from __future__ import annotations
 
@@ -18,64 +7,49 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mixfast.exporters._finetuning import axolotl, llama_factory, trl
-from mixfast.exporters._named_shares import doremi, energon, maxtext, regmix
-from mixfast.exporters._pretokenised import levanter, megatron, nanotron, nemo, olmix, olmo_core, streaming
-from mixfast.exporters._python_modules import grain, huggingface, litdata, seqio, torchdata, webdataset
+from mixfast.exporters._axolotl import axolotl
+from mixfast.exporters._doremi import doremi
+from mixfast.exporters._energon import energon
+from mixfast.exporters._grain import grain
+from mixfast.exporters._huggingface import huggingface
+from mixfast.exporters._levanter import levanter
+from mixfast.exporters._litdata import litdata
+from mixfast.exporters._llama_factory import llama_factory
+from mixfast.exporters._maxtext import maxtext
+from mixfast.exporters._megatron import megatron
+from mixfast.exporters._nanotron import nanotron
+from mixfast.exporters._nemo import nemo
+from mixfast.exporters._olmix import olmix
+from mixfast.exporters._olmo_core import olmo_core
+from mixfast.exporters._regmix import regmix
 from mixfast.exporters._result import Export, ExportError
+from mixfast.exporters._seqio import seqio
+from mixfast.exporters._streaming import streaming
+from mixfast.exporters._torchdata import torchdata
+from mixfast.exporters._trl import trl
+from mixfast.exporters._webdataset import webdataset
 from mixfast.mixture import Mixture
 from mixfast.sampler import MixtureSchedule
 
-__all__ = [
-    "FORMATS",
-    "Export",
-    "ExportError",
-    "axolotl",
-    "doremi",
-    "energon",
-    "export",
-    "grain",
-    "huggingface",
-    "levanter",
-    "litdata",
-    "llama_factory",
-    "maxtext",
-    "megatron",
-    "nanotron",
-    "nemo",
-    "olmix",
-    "olmo_core",
-    "options",
-    "regmix",
-    "seqio",
-    "streaming",
-    "torchdata",
-    "trl",
-    "webdataset",
-]
-
 FORMATS: Mapping[str, Callable[..., Export]] = MappingProxyType(
     {
-        "axolotl": axolotl,
-        "doremi": doremi,
-        "energon": energon,
-        "grain": grain,
-        "huggingface": huggingface,
-        "levanter": levanter,
-        "litdata": litdata,
-        "llama-factory": llama_factory,
-        "maxtext": maxtext,
-        "megatron": megatron,
-        "nanotron": nanotron,
-        "nemo": nemo,
-        "olmix": olmix,
-        "olmo-core": olmo_core,
-        "regmix": regmix,
-        "seqio": seqio,
-        "streaming": streaming,
-        "torchdata": torchdata,
-        "trl": trl,
-        "webdataset": webdataset,
+        write.__name__.replace("_", "-"): write
+        for write in (
+            *(
+                axolotl,
+                doremi,
+                energon,
+                grain,
+                huggingface,
+                levanter,
+                litdata,
+                llama_factory,
+                maxtext,
+                megatron,
+                nanotron,
+            ),
+            *(nemo, olmix, olmo_core, regmix, seqio, streaming, torchdata, trl, webdataset),
+        )
     }
 )
 """The function of each format, by its name."""

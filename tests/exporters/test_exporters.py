@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mixfast import Mixture, MixtureSchedule, exporters, readers
 from mixfast.errors import AlignmentError, MixfastError, MixfastWarning, MixtureError
 from mixfast.exporters import ExportError
-from mixfast.exporters._grain_rounding import grain_shares
+from mixfast.exporters._grain import grain_shares
 
 yaml = pytest.importorskip("yaml")
 

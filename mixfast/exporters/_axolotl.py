@@ -1,4 +1,4 @@
-"""Fine-tuning programs, which mix rows of data sets before they pack them: LLaMA-Factory, axolotl, TRL."""
+"""axolotl, which has no shares: ``datasets``, each cut to the rows it contributes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from mixfast._text.names import listing
-from mixfast.exporters._draft import Counts, Draft, Paths, checked_budget, in_order, yaml_text
+from mixfast.exporters._draft import Counts, Draft, Paths, checked_budget, in_order, most_changed, yaml_text
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 
@@ -14,66 +14,8 @@ from mixfast.mixture import Mixture
 _SAID = 1e-2
 
 
-def llama_factory(
-    mixture: Mixture, *, unit: str | None = None, tokens: Counts | None = None, documents: Counts | None = None
-) -> Export:
-    """Write the ``dataset``, ``mix_strategy`` and ``interleave_probs`` of a LLaMA-Factory configuration.
-
-    Written for llamafactory 0.9.5. Domains are the names of ``dataset_info.json``. Probabilities count examples, so
-    counts are needed, or ``unit="sequences"``.
-
-    Raises
-    ------
-    ExportError
-        If a name holds a comma, which separates names there, or counts are missing.
-    """
-    draft = Draft.of("llama-factory", mixture)
-    broken = [name for name in draft.mixture if "," in name or name != name.strip()]
-    if broken:
-        raise ExportError(
-            f"llama-factory splits its list of names at commas and strips them; rename {listing(map(repr, broken))}"
-        )
-    shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
-    draft.notes.append("names are looked up in dataset_info.json")
-    document = {
-        "dataset": ",".join(shares),
-        "mix_strategy": "interleave_over",
-        "interleave_probs": ",".join(map(repr, shares.values())),
-    }
-    return draft.done(yaml_text(document), ".yaml", shares)
-
-
-def trl(
-    mixture: Mixture,
-    *,
-    paths: Paths | None = None,
-    unit: str | None = None,
-    tokens: Counts | None = None,
-    documents: Counts | None = None,
-) -> Export:
-    """Write the ``datasets`` of a TRL configuration, a ``path`` and a ``fraction`` for each domain.
-
-    Written for trl 1.16, where the fraction is the share of rows in the mixture; earlier versions have no such key.
-    Counts are needed, or ``unit="sequences"``.
-    """
-    draft = Draft.of("trl", mixture)
-    places = draft.path(paths, "the path or the name on the hub")
-    shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
-    draft.notes.append(in_order(shares))
-    draft.notes.append(
-        "TRL keeps the first rows of each data set, as many as no data set has to be repeated for; not when streaming"
-    )
-    document = {"datasets": [{"path": places[name], "fraction": share} for name, share in shares.items()]}
-    return draft.done(yaml_text(document), ".yaml", shares)
-
-
 def axolotl(
-    mixture: Mixture,
-    *,
-    paths: Paths | None = None,
-    tokens: Counts | None = None,
-    documents: Counts | None = None,
-    budget: int | None = None,
+    mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, documents: Counts = None, budget: int | None = None
 ) -> Export:
     """Write the ``datasets`` of an axolotl configuration, each cut to the rows it contributes: ``split: train[:N]``.
 
@@ -129,11 +71,9 @@ def axolotl(
 def _row_note(mixture: Mixture, tokens: Mapping[str, float]) -> list[str]:
     """Return the note on the share that whole rows change most, where that is worth a note."""
     total = math.fsum(tokens.values())
-    name = max(tokens, key=lambda one: abs(tokens[one] / total / mixture[one] - 1.0))
-    made = tokens[name] / total
-    if abs(made / mixture[name] - 1.0) < _SAID:
-        return []
+    made = {name: count / total for name, count in tokens.items()}
     return [
-        f"rounded to whole rows, of each at least one, {total:.6g} tokens in all: {name} becomes {made:.6g}, not "
+        f"rounded to whole rows, of each at least one, {total:.6g} tokens in all: {name} becomes {made[name]:.6g}, not "
         f"{mixture[name]:.6g}; a larger budget, or shorter rows, are closer"
+        for name in most_changed(made, mixture, _SAID)
     ]

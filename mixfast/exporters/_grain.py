@@ -1,0 +1,53 @@
+"""grain: Python for ``MapDataset.mix`` and ``IterDataset.mix``, and the rounding that grain does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mixfast.exporters._draft import Counts, Draft, Unit, most_changed
+from mixfast.exporters._result import Export
+from mixfast.mixture import Mixture
+
+# Below this relative change the two are the same for every purpose.
+_SAID = 1e-4
+
+
+def grain(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documents: Counts = None) -> Export:
+    """Write Python for `grain.MapDataset.mix` and `grain.IterDataset.mix`, with ``weights`` by domain.
+
+    Written for grain 0.2.18, which rounds each share to a hundredth of the smallest; a note says what becomes of them.
+    It ends with the first data set that does, so call ``.repeat()`` on them before.
+    """
+    draft = Draft.of("grain", mixture)
+    shares = draft.elements(unit, tokens, documents).as_dict()
+    draft.notes += [*grain_note(shares), "grain ends with the first data set that ends: .repeat() them"]
+    return draft.python(
+        shares,
+        '''
+        def mix(sources):
+            """Mix the data sets of a mapping by domain: all MapDataset, or all IterDataset."""
+            import grain
+
+        {check}
+            if all(isinstance(source, grain.MapDataset) for source in sources.values()):
+                return grain.MapDataset.mix([sources[name] for name in SHARES], list(SHARES.values()))
+            return grain.IterDataset.mix({{name: sources[name] for name in SHARES}}, dict(SHARES))
+        ''',
+    )
+
+
+def grain_shares(shares: Mapping[str, float]) -> dict[str, float]:
+    """Return shares after grain's rounding: each becomes ``int(100 share / smallest share)``, over their sum."""
+    scale = 100 / min(shares.values())
+    parts = {name: int(share * scale) for name, share in shares.items()}
+    total = sum(parts.values())
+    return {name: part / total for name, part in parts.items()}
+
+
+def grain_note(shares: Mapping[str, float]) -> list[str]:
+    """Return the note on the share that grain changes most, where that is worth a note."""
+    made = grain_shares(shares)
+    return [
+        f"grain rounds to whole hundredths of the smallest share: {name} becomes {made[name]:.6g}, not {shares[name]:.6g}"
+        for name in most_changed(made, shares, _SAID)
+    ]

@@ -1,0 +1,48 @@
+"""Megatron-LM: pairs of share and path prefix in the file of ``--data-args-path``."""
+
+from __future__ import annotations
+
+from mixfast.exporters._draft import Draft, Paths
+from mixfast.exporters._result import Export, ExportError
+from mixfast.mixture import Mixture
+
+# BlendedDataset holds the number of a data set as int16.
+_MOST = 32767
+
+
+def megatron(mixture: Mixture, *, paths: Paths = None) -> Export:
+    """Write the file of Megatron-LM's ``--data-args-path``: ``share prefix share prefix ...``, one pair a line.
+
+    Written for megatron-core 0.19 (``--data-path`` takes the same words). Weights are shares of training sequences,
+    whatever the sizes of the data sets; all must be above 0.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    paths : mapping of str to str, or str
+        Prefix of each domain's ``.bin`` and ``.idx``, without white space; or a pattern with ``{domain}``.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    ExportError
+        If a prefix is missing or has white space, or there are more than 32 767 domains.
+    """
+    draft = Draft.of("megatron", mixture)
+    found = prefixes(draft, paths)
+    if len(found) > _MOST:
+        raise ExportError(f"megatron blends at most {_MOST} data sets, got {len(found)}")
+    shares = draft.mixture.as_dict()
+    return draft.done("".join(f"{share!r} {found[name]}\n" for name, share in shares.items()), ".txt", shares)
+
+
+def prefixes(draft: Draft, paths: Paths) -> dict[str, str]:
+    """Return the path prefix of each domain, which may not have white space."""
+    found = draft.path(paths, "the path prefix of the tokenised files")
+    broken = [f"{name}: {prefix!r}" for name, prefix in found.items() if prefix.split() != [prefix]]
+    if broken:
+        raise ExportError(f"{draft.format} splits its list at white space, so a prefix has none; got {broken[0]}")
+    return found

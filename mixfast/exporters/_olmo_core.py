@@ -1,0 +1,66 @@
+"""OLMo-core: a ``SourceMixtureList`` of target ratios and files."""
+
+from __future__ import annotations
+
+import math
+
+from mixfast.exporters._draft import Counts, Draft, Paths, yaml_text
+from mixfast.exporters._result import Export
+from mixfast.mixture import Mixture
+
+# Rounding of counts and of whole sequences must not push a source over its limit, where OLMo-core refuses it.
+_REPETITION_ROOM = 0.01
+
+
+def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, budget: int | None = None) -> Export:
+    """Write the ``SourceMixtureList`` of OLMo-core: ``target_ratio``, ``paths`` and, with counts, ``max_repetition_ratio``.
+
+    Written for ai2-olmo-core 3.0. Several paths a domain and globs are fine. A domain that needs more tokens than it
+    has is refused by OLMo-core, unless it may be repeated: ``tokens`` and ``budget`` say how often it is.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    paths : mapping of str to str or sequence of str, or str
+        Files of token ids; or a pattern with ``{domain}``.
+    tokens : mapping of str to int, optional
+        Tokens of each domain.
+    budget : int, optional
+        Tokens of the whole run, ``requested_tokens`` of the data set's configuration.
+
+    Returns
+    -------
+    Export
+
+    Raises
+    ------
+    ExportError
+        If paths are missing, or only one of ``tokens`` and ``budget`` is given.
+    """
+    draft = Draft.of("olmo-core", mixture)
+    files = draft.paths(paths, "the files of token ids")
+    epochs = draft.epochs(tokens, budget)
+    shares = draft.mixture.as_dict()
+    sources = [
+        {"source_name": name, "target_ratio": share, "paths": list(files[name])}
+        | ({} if epochs is None else {"max_repetition_ratio": repetition(epochs[name])})
+        for name, share in shares.items()
+    ]
+    if epochs is None:
+        draft.notes.append("no domain may be repeated; with tokens and budget, max_repetition_ratio is written")
+    else:
+        draft.notes.append(f"max_repetition_ratio is for requested_tokens: {budget}")
+        say_repeated(draft, epochs)
+    return draft.done(yaml_text({"sources": sources}), ".yaml", shares)
+
+
+def repetition(epochs: float) -> float:
+    """Return the limit of repetition that lets a domain be read so often."""
+    return max(1.0, math.ceil(100.0 * (epochs + _REPETITION_ROOM)) / 100.0)
+
+
+def say_repeated(draft: Draft, epochs: dict[str, float]) -> None:
+    """Note the domains that are read more than once."""
+    repeated = [f"{name} {epoch:.4g}" for name, epoch in epochs.items() if epoch > 1.0]
+    if repeated:
+        draft.notes.append(f"domains read more than once, in epochs: {', '.join(repeated)}")

@@ -1,0 +1,36 @@
+"""RegMix's TinyLlama code: ``train`` and ``valid`` shares by file prefix."""
+
+from __future__ import annotations
+
+from mixfast._text.names import listing
+from mixfast.exporters._draft import Draft, yaml_text
+from mixfast.exporters._result import Export, ExportError
+from mixfast.mixture import Mixture
+
+
+def regmix(mixture: Mixture) -> Export:
+    """Write a mixture file of RegMix's TinyLlama code: ``train: {train_NAME: share}``, ``valid``, ``model_name``.
+
+    Written for sail-sg/regmix of 2024-10. Keys are prefixes of packed files; names that begin with ``train_`` stay as
+    they are. Each domain is validated on with ``valid_NAME: 1.0``.
+
+    Raises
+    ------
+    ExportError
+        If the files of one name, ``train_NAME-*``, are also those of another.
+    """
+    draft = Draft.of("regmix", mixture)
+    bare = {name: name.removeprefix("train_") for name in draft.mixture}
+    if special := [name for name in bare if set(name) & set("*?[")]:
+        raise ExportError(f"regmix finds files by glob patterns of their names; rename {listing(map(repr, special))}")
+    if both := [f"{a!r} and {b!r}" for a in bare.values() for b in bare.values() if b.startswith(f"{a}-")]:
+        raise ExportError(f"regmix reads the files train_NAME-*, which would mix up {listing(both)}; rename one")
+    if any(name == short for name, short in bare.items()):
+        draft.notes.append("keys are train_ and valid_ with the name of the domain")
+    draft.notes.append("model_name is the smallest of the models in RegMix's code; put yours")
+    document = {
+        "train": {f"train_{bare[name]}": share for name, share in draft.mixture.items()},
+        "valid": {f"valid_{short}": 1.0 for short in bare.values()},
+        "model_name": "tinyllama_1M",
+    }
+    return draft.done(yaml_text(document), ".yaml", draft.mixture)

@@ -1,0 +1,26 @@
+"""MosaicML Streaming and llm-foundry: ``streams`` with proportions."""
+
+from __future__ import annotations
+
+from mixfast.exporters._draft import Counts, Draft, Paths, Unit, yaml_text
+from mixfast.exporters._result import Export
+from mixfast.mixture import Mixture
+
+
+def streaming(
+    mixture: Mixture, *, paths: Paths = None, unit: Unit = None, tokens: Counts = None, documents: Counts = None
+) -> Export:
+    """Write the ``streams`` of MosaicML Streaming and llm-foundry: a ``proportion`` and a place for each domain.
+
+    Written for mosaicml-streaming 0.13. In Python: ``[Stream(**stream) for stream in streams.values()]``. A path with
+    a scheme (``s3://``) is ``remote``, any other ``local``. Proportions count samples: see ``unit`` of `export`.
+    """
+    draft = Draft.of("streaming", mixture)
+    places = draft.path(paths, "the folder or URL of the shards")
+    shares = draft.elements(unit, tokens, documents).as_dict()
+    draft.notes.append("proportions are relative: epoch_size of the data set says how long an epoch is")
+    streams = {
+        name: {"remote" if "://" in places[name] else "local": places[name], "proportion": share}
+        for name, share in shares.items()
+    }
+    return draft.done(yaml_text({"streams": streams}), ".yaml", shares)
