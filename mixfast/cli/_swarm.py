@@ -16,7 +16,7 @@ from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
-    from mixfast.readers._olmix_config import OlmixConfig
+    from mixfast.readers import OlmixConfig
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
@@ -88,9 +88,9 @@ def _swarm_options(parser: argparse.ArgumentParser) -> None:
 def _config(args: argparse.Namespace) -> OlmixConfig | None:
     if args.olmix_config is None:
         return None
-    from mixfast.readers._olmix_config import read
+    from mixfast.readers import olmix_config
 
-    config = read(args.olmix_config)
+    config = olmix_config(args.olmix_config)
     for note in config.notes:
         print(f"note: {args.olmix_config}: {note}")
     return config
@@ -195,9 +195,9 @@ def _propose(args: argparse.Namespace) -> int:
     law = Fit.load(args.law)
     config = None
     if args.olmix_config is not None:
-        from mixfast.readers._olmix_config import read
+        from mixfast.readers import olmix_config
 
-        config = read(args.olmix_config)
+        config = olmix_config(args.olmix_config)
     method = args.method or ("auto" if config is None else _proposer(config, args.olmix_config))
     kl = args.kl if args.kl is not None else 0.0 if config is None or config.kl is None else config.kl
     objective = objective_of(args.objective, law)

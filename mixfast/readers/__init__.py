@@ -1,9 +1,18 @@
 """Mixtures out of the files of other projects: Olmix, OLMo-core, RegMix, DoReMi.
 
-Shares that were printed with few digits are divided by their sum, with a warning; see `Mixture`. Names stay as they
-are in the file.
+Each reader takes the path of a file and returns a `Mixture`, with the names as they are in the file. Shares that were printed with few
+digits are divided by their sum, with a warning; see `Mixture`. A file of another kind is refused with a `MixtureError` that names it.
+`exporters` writes the same files. For the command line, `olmix_config` reads the fit configurations of Olmix: where the swarm is, what to
+fit and to propose, and under which limits.
+
+Read `_document` (what the readers share), then one reader; there is one file for each project. `_olmix_config` stands for itself.
 """
 
-from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix
+from mixfast.readers._doremi import doremi
+from mixfast.readers._olmix import olmix
+from mixfast.readers._olmix_config import OlmixConfig as OlmixConfig
+from mixfast.readers._olmix_config import olmix_config as olmix_config
+from mixfast.readers._olmo_core import olmo_core
+from mixfast.readers._regmix import regmix
 
 __all__ = ["doremi", "olmix", "olmo_core", "regmix"]

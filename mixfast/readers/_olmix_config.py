@@ -154,7 +154,7 @@ class OlmixConfig:
         return {name: weight / total for name, weight in weights.items()}
 
 
-def read(path: str | os.PathLike[str]) -> OlmixConfig:
+def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
     """Read a fit configuration.
 
     Raises

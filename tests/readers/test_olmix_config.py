@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mixfast.errors import AlignmentError
-from mixfast.readers import _olmix_config
+from mixfast.readers import olmix_config
 from mixfast.readers._olmix_config import OlmixConfigError
 
 yaml = pytest.importorskip("yaml")
@@ -44,7 +44,7 @@ def config(tmp_path):
             assert old in text
             text = text.replace(old, new)
         (tmp_path / "fit.yaml").write_text(text)
-        return _olmix_config.read(tmp_path / "fit.yaml")
+        return olmix_config(tmp_path / "fit.yaml")
 
     return write
 
@@ -142,7 +142,7 @@ def test_the_case_study(shared_data, tmp_path):
             **{key: fit[key] for key in ("regression", "proposer", "constraints")},
         }
         (tmp_path / "fit.yaml").write_text(yaml.safe_dump(document))
-        found = _olmix_config.read(tmp_path / "fit.yaml")
+        found = olmix_config(tmp_path / "fit.yaml")
         domains = sorted(found.prior, reverse=True)
         region = found.region(domains)
         assert region.prior.sum() == pytest.approx(1.0)
@@ -159,4 +159,4 @@ def test_names_that_tell_another_unit_keep_it(tmp_path):
     (tmp_path / "fit.yaml").write_text(
         "swarm: {ratios: ratios.csv, metrics: metrics.csv}\npriors: {relative_sizes: {a: 1, b: 1}}\n"
     )
-    assert _olmix_config.read(tmp_path / "fit.yaml").swarm().unit == ("bits_per_byte", "nats_per_byte")
+    assert olmix_config(tmp_path / "fit.yaml").swarm().unit == ("bits_per_byte", "nats_per_byte")
