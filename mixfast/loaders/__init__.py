@@ -18,8 +18,8 @@ Verbs: `sizes` counts the samples of sources; `document_shares` converts a mixtu
 
 `StreamSampler` and `StreamDataset` import torch when they are first asked for; the rest needs numpy only.
 
-Read the files in this order: `_sources`, `_torch` (with `_loader_state`), `_peers` (with `_greedy_loops`),
-`_document_shares`.
+Read the files in this order: `_sources`, `_place` (ranks and saved states), `_stream_sampler`, `_stream_dataset`; then
+`_peer_stream` with `_grain` and `_megatron` (whose loop is in `_greedy_loops`); `_document_shares`.
 """
 
 from importlib import import_module
@@ -27,11 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast.errors import BackendError
 from mixfast.loaders._document_shares import DocumentShares, document_shares
-from mixfast.loaders._peers import GrainStream, MegatronStream, megatron_exhaustive_indices, megatron_indices
+from mixfast.loaders._grain import GrainStream
+from mixfast.loaders._megatron import MegatronStream, megatron_exhaustive_indices, megatron_indices
 from mixfast.loaders._sources import Sources, sizes
 
 if TYPE_CHECKING:
-    from mixfast.loaders._torch import StreamDataset, StreamSampler
+    from mixfast.loaders._stream_dataset import StreamDataset
+    from mixfast.loaders._stream_sampler import StreamSampler
 
 __all__ = [
     "DocumentShares",
@@ -47,14 +49,14 @@ __all__ = [
 ]
 
 # Classes that derive from torch's, which takes seconds to import.
-_LATER = ("StreamDataset", "StreamSampler")
+_LATER = {"StreamDataset": "_stream_dataset", "StreamSampler": "_stream_sampler"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'mixfast.loaders' has no attribute {name!r}")
     try:
-        return getattr(import_module("mixfast.loaders._torch"), name)
+        return getattr(import_module(f"mixfast.loaders.{_LATER[name]}"), name)
     except ModuleNotFoundError as problem:
         raise BackendError(f"{name} needs PyTorch, which is not installed; pip install torch") from problem
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastWarning, SamplerError
-from mixfast.loaders._peers import positive
 from mixfast.mixture import Mixture
+from mixfast.sampler import positive_numbers
 
 # No corpus has documents of ten million tokens on average: such a number is the total, or has another unit.
 _LONGEST_DOCUMENT = 1e7
@@ -68,7 +68,7 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
     if any(name not in tokens_per_document for name in drawn):
         raise AlignmentError.between("the mixture", drawn, "tokens_per_document", tokens_per_document)
     means = {name: tokens_per_document[name] for name in drawn}
-    means = dict(zip(drawn, positive(means, "mean tokens of a document"), strict=True))
+    means = dict(zip(drawn, positive_numbers(means, "mean tokens of a document"), strict=True))
     mean = np.array([means.get(name, 1.0) for name in mixture.domains])
     if odd := [f"{name}={m:.3g}" for name, m in means.items() if not 1.0 <= m <= _LONGEST_DOCUMENT]:
         warnings.warn(

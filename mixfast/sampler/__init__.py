@@ -39,6 +39,7 @@ from mixfast.sampler._cursor import MixtureCursor
 from mixfast.sampler._numbers import LONGEST as LONGEST
 from mixfast.sampler._numbers import NEVER as NEVER
 from mixfast.sampler._numbers import Integers as Integers
+from mixfast.sampler._numbers import positive_numbers as positive_numbers
 from mixfast.sampler._numbers import rank_and_world_size as rank_and_world_size
 from mixfast.sampler._numbers import whole_number as whole_number
 from mixfast.sampler._positions import Positions

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import listing
 from mixfast.errors import SamplerError
 
 Integers = NDArray[np.int64]
@@ -29,3 +33,18 @@ def rank_and_world_size(rank: object, world_size: object) -> tuple[int, int]:
     if rank >= world_size:
         raise SamplerError(f"rank must be below world_size, got rank {rank} of {world_size}")
     return rank, world_size
+
+
+def positive_numbers(numbers: Mapping[str, Any], what: str, advice: str = "") -> list[float]:
+    """Return the numbers of a mapping by domain; those that are not positive are refused, and named."""
+    found, wrong = [], []
+    for name, number in numbers.items():
+        try:
+            found.append(float(number))
+        except (TypeError, ValueError):
+            found.append(np.nan)
+        if not 0 < found[-1] < np.inf:
+            wrong.append(f"{name}={number!r}")
+    if wrong:
+        raise SamplerError(f"{what} must be positive numbers, got {listing(wrong)}{advice}")
+    return found

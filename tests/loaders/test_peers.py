@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mixfast import Mixture, MixtureSchedule, errors, loaders
-from mixfast.loaders import _peers
+from mixfast.loaders import _megatron
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import given, settings  # noqa: E402
@@ -249,5 +249,5 @@ def test_no_numba_is_no_other_stream(monkeypatch):
     weights = np.random.default_rng(0).dirichlet(np.ones(30))
     fast = loaders.megatron_indices(weights, 3000)
     slow = np.empty(3000, dtype=np.int16), np.empty(3000, dtype=np.int64)
-    _peers._greedy_slow(weights / np.sum(weights), np.full(30, 1 << 62), *slow)
+    _megatron._greedy_slow(weights / np.sum(weights), np.full(30, 1 << 62), *slow)
     np.testing.assert_array_equal(fast, slow)

@@ -414,19 +414,27 @@ def test_sources_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("maker", ["torch", "torchdata"])
 @pytest.mark.parametrize("loader_size", [3, 8, None])
-def test_workers_asked_for_another_batch_size_refuse(maker, loader_size, request):
+def test_a_loader_of_another_batch_size_is_refused(maker, loader_size, request):
     maker = DataLoader if maker == "torch" else request.getfixturevalue("stateful")
     stream = stream_of()
     data = loaders.StreamDataset(stream, SOURCES, batch_size=4)
     with pytest.raises(
         errors.SamplerError, match=f"batches of {loader_size or 1}, and this StreamDataset .* batch_size=4"
     ):
-        first_of(maker(data, batch_size=loader_size, num_workers=2, collate_fn=list))
+        data.check_loader(maker(data, batch_size=loader_size, num_workers=2, collate_fn=list))
     # One reader at a time gives the same order for any size.
     for workers in (0, 1):
         loader = maker(data, batch_size=loader_size, num_workers=workers, collate_fn=lambda batch: batch)
+        data.check_loader(loader)
         found = list(loader) if loader_size is None else [sample for batch in loader for sample in batch]
         assert found == items(stream)
+
+
+def test_a_loader_that_gives_batches_out_of_order_is_refused():
+    data = loaders.StreamDataset(stream_of(), SOURCES, batch_size=4)
+    data.check_loader(DataLoader(data, batch_size=4, num_workers=2))
+    with pytest.raises(errors.SamplerError, match="in_order=False"):
+        data.check_loader(DataLoader(data, batch_size=4, num_workers=2, in_order=False))
 
 
 class Packed(torch.utils.data.IterableDataset):
@@ -582,7 +590,7 @@ def test_loaders_need_numpy_only():
 
 
 def test_without_torch_the_adapters_say_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mixfast.loaders._torch", None)
+    monkeypatch.setitem(sys.modules, "mixfast.loaders._stream_sampler", None)
     with pytest.raises(errors.BackendError, match="pip install torch"):
         loaders.StreamSampler  # noqa: B018
     with pytest.raises(AttributeError):

@@ -1,0 +1,78 @@
+"""GrainStream: grain's ``MapDataset.mix``, bit by bit, so that a run can move over without changing its data.
+
+grain: `grain/_src/python/dataset/transformations/mix.py`, `_dataset_and_key_of_next_element`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.loaders._peer_stream import PeerStream
+from mixfast.sampler import LONGEST, Integers, whole_number
+
+
+class GrainStream(PeerStream):
+    """Follow grain's ``MapDataset.mix``: the same data set and key for each sample, in the same integers.
+
+    Parameters
+    ----------
+    weights : mapping of str to float
+        As they were given to grain, in that order and not normalised: grain makes whole numbers of them by
+        ``int(weight * (100 / smallest))``, which depends on both.
+    sizes : mapping of str to int, optional
+        Samples of each domain. Keys beyond a size wrap around, as those of a grain data set do. Left out, ``index`` is
+        grain's key.
+    length : int, optional
+        Samples of the stream. Default: grain's, none read twice; without sizes, no end. With ``.repeat()`` in grain, as many as
+        the run has.
+
+    Notes
+    -----
+    Any sample is found on its own, in K steps. Realised shares are off by up to 1 %, and a prefix by several samples
+    (what a `MixtureSampler` is for).
+
+    Examples
+    --------
+    >>> stream = GrainStream({"web": 0.7, "code": 0.3}, {"web": 70, "code": 40})
+    >>> stream.positions(0, 8).domain
+    array([0, 0, 0, 1, 0, 0, 1, 0])
+    >>> len(stream)
+    100
+    """
+
+    FORMAT = "mixfast-grain-1"
+
+    def __init__(
+        self, weights: Mapping[str, float], sizes: Mapping[str, int] | None = None, *, length: int | None = None
+    ) -> None:
+        super().__init__(weights, sizes)
+        scale = 100 / min(self.weights)
+        self.proportions = [int(w * scale) for w in self.weights]
+        total = sum(self.proportions)
+        if length is not None:
+            self.length = whole_number("length", length, 1)
+        elif sizes is not None:
+            each = [size / (q / total) for size, q in zip(self.sizes.tolist(), self.proportions, strict=True)]
+            self.length = min(LONGEST, int(min(each)))
+
+    def _at(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
+        rest = total = sum(self.proportions)
+        at: NDArray[Any] = sample
+        # Products that may not fit 64 bits are made of Python's integers.
+        if len(sample) and (int(sample[-1]) + 1) * total >= 1 << 63:
+            at = sample.astype(object)
+        domain, had = np.empty_like(sample), np.empty_like(sample)
+        open_ = np.arange(len(sample))
+        for k, q in enumerate(self.proportions):
+            # How many of the samples before, and with this one, go to later domains: no more means it is this one's.
+            later, with_this = at * (rest - q) // rest, (at + 1) * (rest - q) // rest
+            here = (later == with_this).astype(bool)
+            domain[open_[here]] = k
+            had[open_[here]] = (at - later)[here]
+            open_, at = open_[~here], later[~here]
+            rest -= q
+        return domain, had

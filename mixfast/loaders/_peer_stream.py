@@ -1,0 +1,100 @@
+"""PeerStream: what streams that follow another loader share; to their readers they look like a `MixtureSampler`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.names import domain_names
+from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
+from mixfast.sampler import (
+    Integers,
+    MixtureSchedule,
+    Positions,
+    end_of,
+    positive_numbers,
+    saved_position,
+    whole_number,
+)
+
+
+class PeerStream:
+    """What the streams below share: the interface of a `MixtureSampler` that the adapters use."""
+
+    FORMAT = ""
+
+    def __init__(self, weights: Mapping[str, float], sizes: Mapping[str, int] | None) -> None:
+        if isinstance(weights, MixtureSchedule):
+            raise SamplerError(
+                "the loader that this follows has one blend for all of a run; MixtureSampler takes a schedule"
+            )
+        if not isinstance(weights, Mapping):
+            raise SamplerError(f"weights must be a mapping from domain to number, got {type(weights).__name__}")
+        self.domains = domain_names(weights, SamplerError)
+        self.weights = positive_numbers(weights, "weights", "; leave such domains out")
+        self.sizes = _sizes(self.domains, sizes)
+        self.length: int | None = None
+        self._exhaustive = False
+
+    def _at(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the domains and, counted on, the indices of samples (m,), evenly spaced."""
+        raise NotImplementedError
+
+    def positions(self, start: int, stop: int, step: int = 1) -> Positions:
+        """Return samples ``start, start + step, ...`` below ``stop`` as three int64 arrays, as a `MixtureSampler` does."""
+        start, stop = whole_number("start", start, 0), whole_number("stop", stop, 0)
+        step = whole_number("step", step, 1)
+        end = end_of(self.length)
+        if start < stop and stop > end:
+            raise ExhaustedError(f"sample {stop - 1} is behind the end of the stream of {end} samples")
+        domain, had = self._at(np.arange(start, stop, step, dtype=np.int64))
+        domain, had = domain.astype(np.int64), had.astype(np.int64)
+        if not self.sizes.any():
+            return Positions(domain, had, np.zeros_like(had))
+        epoch, index = np.divmod(had, self.sizes[domain])
+        return Positions(domain, index, epoch)
+
+    def __getitem__(self, i: int) -> tuple[int, int, int]:
+        if i < 0:
+            raise ExhaustedError(f"samples are counted from 0, got {i}")
+        found = self.positions(i, i + 1)
+        return int(found.domain[0]), int(found.index[0]), int(found.epoch[0])
+
+    def __len__(self) -> int:
+        if self.length is None:
+            raise TypeError("this stream has no end; give it sizes or a length")
+        return self.length
+
+    def state(self, position: int) -> dict[str, Any]:
+        """Return what must be kept to go on at sample ``position``, for JSON."""
+        return {"format": self.FORMAT, "position": whole_number("position", position, 0), "history": self._history()}
+
+    def check_state(self, state: Mapping[str, Any]) -> int:
+        """Return the position of a state; `SamplerError` unless it was saved by this very stream."""
+        if not isinstance(state, Mapping) or state.get("format") != self.FORMAT:
+            raise SamplerError(f"a state of this stream has the format {self.FORMAT!r}, got {state!r:.200}")
+        if state.get("history") != self._history():
+            raise SamplerError("the state is of a stream with other domains, weights or sizes")
+        return saved_position(state, self.length)
+
+    def _history(self) -> str:
+        facts = [self.domains, [w.hex() for w in self.weights], self.sizes.tolist(), self._exhaustive]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+    def __repr__(self) -> str:
+        end = "no end" if self.length is None else f"{self.length} samples"
+        return f"{type(self).__name__}({len(self.domains)} domains, {end})"
+
+
+def _sizes(domains: tuple[str, ...], sizes: Mapping[str, int] | None) -> Integers:
+    """Samples of each domain (K,), 0 for all where they were left out."""
+    if sizes is None:
+        return np.zeros(len(domains), dtype=np.int64)
+    if not isinstance(sizes, Mapping) or any(name not in sizes for name in domains):
+        raise AlignmentError.between("the weights", domains, "sizes", sizes)
+    return np.array([whole_number(f"the size of domain {name!r}", sizes[name], 1) for name in domains], dtype=np.int64)

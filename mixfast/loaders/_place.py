@@ -1,0 +1,122 @@
+"""Place: where a rank begins in a stream, and how that is saved and restored; what the adapters for torch share.
+
+A rank's sample m is global sample ``position + rank + m world_size``: the ranks' batches of one step are, together, the
+next samples of the stream, whatever their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch.distributed
+
+from mixfast.errors import SamplerError
+from mixfast.sampler import Stream, end_of, rank_and_world_size, whole_number
+
+Pair = tuple[int, int]
+
+# Format of the state of a worker that reads a `StreamDataset`.
+READER_FORMAT = "mixfast-reader-1"
+# Samples found at once. A call costs as much as some hundred samples, and many more would not fit the processor's cache.
+BLOCK = 2048
+
+
+class Place:
+    """Where a rank begins in a stream. What is saved is the same for all ranks, whatever their number."""
+
+    def __init__(self, stream: Stream, rank: int | None, world_size: int | None) -> None:
+        self.stream = stream
+        self.rank, self.world_size = _ranks(rank, world_size)
+        self.position = 0
+
+    def samples(self, position: int | None = None) -> int:
+        """Return how many samples each rank has from a position on: up to ``world_size - 1`` at the end are left over."""
+        return (end_of(self.stream.length) - (self.position if position is None else position)) // self.world_size
+
+    def __len__(self) -> int:
+        if self.stream.length is None:
+            raise TypeError("this stream has no end; give it a length")
+        return self.samples()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the place where this begins: what was last loaded, or sample 0."""
+        return self.stream.state(self.position)
+
+    def state_after(self, samples: int) -> dict[str, Any]:
+        """Return the state for when this rank, like all others, has had so many samples since this began.
+
+        A plain `DataLoader` fetches ahead, so only the training loop knows how many: steps times batch size.
+        """
+        samples = whole_number("samples", samples, 0)
+        if samples > self.samples():
+            raise SamplerError(f"{samples} samples were had, and there are {self.samples()} for each rank")
+        return self.stream.state(self.position + samples * self.world_size)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Begin where a state was saved, with any number of ranks and workers and any batch size.
+
+        ``state`` is what `state_dict` or `state_after` gave, or the whole state of a torchdata ``StatefulDataLoader``.
+
+        Raises
+        ------
+        SamplerError
+            If the state is that of another stream.
+        """
+        found = list(_states(state))
+        if not found:
+            raise SamplerError(f"no state of a stream is in {state!r:.200}")
+        readers = [entry for entry in found if entry["format"] == READER_FORMAT]
+        if not readers:
+            # The state of a loader holds both where its pass began and how far it has come.
+            self.position = max(self.stream.check_state(entry) for entry in found)
+            return
+        first = readers[0]
+        if sorted(reader["worker"] for reader in readers) != list(range(first["workers"])):
+            raise SamplerError(
+                f"the state holds {len(readers)} of {first['workers']} workers; load the loader's whole state"
+            )
+        if _steps_behind(state):
+            raise SamplerError("the loader's state is some steps old; make the loader with snapshot_every_n_steps=1")
+        # The loader takes from its workers in turn: all before the latest sample read has been read as well.
+        self.position = max(self.stream.check_state(reader["stream"]) for reader in readers)
+
+
+def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Return the rank and the world size as given, else those of `torch.distributed`, else 0 of 1."""
+    if (rank is None) != (world_size is None):
+        raise SamplerError(f"give both rank and world_size, or neither; got rank {rank!r}, world_size {world_size!r}")
+    if rank is not None:
+        return rank_and_world_size(rank, world_size)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def _states(entry: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield all states of streams and readers in the state of a loader, however it nests them."""
+    if isinstance(entry, Mapping):
+        if str(entry.get("format", "")).startswith("mixfast-"):
+            yield entry
+            return
+        entry = entry.values()
+    elif not isinstance(entry, (list, tuple)):
+        return
+    for part in entry:
+        yield from _states(part)
+
+
+def _steps_behind(entry: Any) -> int:
+    """Return how many batches a ``StatefulDataLoader`` gave after the snapshot in its state."""
+    if not isinstance(entry, Mapping):
+        return 0
+    return entry.get("_steps_since_snapshot", 0) + sum(_steps_behind(part) for part in entry.values())
+
+
+def pairs_of(domains: list[int], indices: list[int]) -> tuple[Iterator[Pair], Iterator[int]]:
+    """Return pairs, and an iterator that knows how many of them are left.
+
+    Pairs are made when they are asked for: a block of them, alive at once, would set off the garbage collector.
+    """
+    left = iter(indices)
+    return zip(domains, left, strict=True), left

@@ -1,0 +1,109 @@
+"""StreamSampler: a stream as the ``sampler=`` of PyTorch's `DataLoader`. Imports torch, so it is imported when asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from operator import length_hint
+from typing import Any, cast
+
+import torch.utils.data
+
+from mixfast.loaders._place import BLOCK, Pair, Place, pairs_of
+from mixfast.loaders._sources import sizes_of
+from mixfast.sampler import Stream, end_of
+
+
+class StreamSampler(Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc]
+    """Yield a rank's samples as pairs ``domain, index``: the ``sampler=`` of a `DataLoader` over `Sources`.
+
+    Any other data set that takes such pairs will do; ``domain`` is a number of ``stream.domains``. The main process finds
+    the samples, so the order holds for any number of workers.
+
+    Parameters
+    ----------
+    stream : MixtureSampler, GrainStream or MegatronStream
+        Made with sizes.
+    rank, world_size : int, optional
+        This process among those that train together. Default: those of `torch.distributed` if it is initialised when
+        this is made, else 0 of 1.
+
+    Notes
+    -----
+    Each pass gives the stream from the place loaded last (sample 0 at first) to its end: a run is one pass. All ranks get
+    the same number of samples; up to ``world_size - 1`` at the end of the stream are left over.
+
+    `load_state_dict` goes on with any world size, number of workers and batch size, provided that all ranks were saved at
+    the same step. torchdata's ``StatefulDataLoader`` saves the state itself. A plain `DataLoader` fetches ahead: save
+    ``state_after(steps * batch_size)``.
+
+    Examples
+    --------
+    >>> from mixfast import Mixture, MixtureSampler, loaders
+    >>> sources = {"web": ["a", "b", "c"], "code": ["x", "y"]}
+    >>> mixture = Mixture(["web", "code"], [0.75, 0.25])
+    >>> stream = MixtureSampler(mixture, loaders.sizes(sources), seed=0, shuffle=False, length=8)
+    >>> sampler = loaders.StreamSampler(stream)
+    >>> loader = torch.utils.data.DataLoader(loaders.Sources(stream, sources), batch_size=4, sampler=sampler)
+    >>> list(loader)
+    [['a', 'b', 'x', 'c'], ['a', 'b', 'y', 'c']]
+    """
+
+    def __init__(self, stream: Stream, *, rank: int | None = None, world_size: int | None = None) -> None:
+        super().__init__(stream, rank, world_size)
+        sizes_of(stream)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return _Pairs.of(self)
+
+
+class _Blocks:
+    """A pass of a `StreamSampler`: pairs, a block at a time."""
+
+    def __init__(self, sampler: StreamSampler) -> None:
+        self.sampler = sampler
+        self.pairs, self.left = pairs_of([], [])
+        self.begin(sampler.position)
+
+    def begin(self, position: int) -> None:
+        """Go on at a global sample."""
+        deque(self.pairs, maxlen=0)
+        end = end_of(self.sampler.stream.length)
+        self.at, self.end = position, end - (end - position) % self.sampler.world_size
+
+    def __iter__(self) -> Iterator[Iterator[Pair]]:
+        return self
+
+    def __next__(self) -> Iterator[Pair]:
+        if self.at >= self.end:
+            raise StopIteration
+        rank, step = self.sampler.rank, self.sampler.world_size
+        stop = min(self.at + BLOCK * step, self.end)
+        domain, index, _ = self.sampler.stream.positions(self.at + rank, stop, step)
+        self.at = stop
+        self.pairs, self.left = pairs_of(domain.tolist(), index.tolist())
+        return self.pairs
+
+
+class _Pairs(chain[Pair]):
+    """A pass of a `StreamSampler`, item by item, and its place.
+
+    A chain hands out items as fast as a list does; a ``__next__`` in Python would cost as much as finding the sample.
+    """
+
+    blocks: _Blocks
+
+    @classmethod
+    def of(cls, sampler: StreamSampler) -> _Pairs:
+        blocks = _Blocks(sampler)
+        found = cast("_Pairs", cls.from_iterable(blocks))
+        found.blocks = blocks
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        blocks = self.blocks
+        return blocks.sampler.stream.state(blocks.at - length_hint(blocks.left) * blocks.sampler.world_size)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.blocks.begin(self.blocks.sampler.stream.check_state(state))
