@@ -43,7 +43,7 @@ PRINTERS = {
 # Loops compiled by Numba: private modules that import it when loaded, and are themselves imported inside functions only.
 LOOPS = set((ROOT / "mixfast").rglob("_*_loops.py"))
 # The same for classes that derive from those of torch.
-TORCH = set((ROOT / "mixfast").rglob("_*_torch.py"))
+TORCH = {ROOT / "mixfast" / "loaders" / f"_{name}.py" for name in ("place", "stream_sampler", "stream_dataset")}
 HEAVY = {**dict.fromkeys(LOOPS, "numba"), **dict.fromkeys(TORCH, "torch")}
 
 
