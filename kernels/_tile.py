@@ -1,4 +1,4 @@
-"""What the kernels over a table's rows share: exp without the special-function unit, and shares as two floats."""
+"""What the kernels over the rows of a table share: loads of rows and columns, exp and log, shares as two floats."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,47 @@ import triton.language as tl
 MAX_TILE_EXPERTS = 256
 # Elements of the pieces of a table that torch works on where a kernel does not.
 TORCH_ELEMENTS = 1 << 24
+
+
+@triton.jit
+def expert_columns(columns_ptr, first, n_experts, EXPERTS: tl.constexpr, GATHER: tl.constexpr):
+    """Experts first, first + 1, ..., which of them exist, and their columns in the table."""
+    expert = first + tl.arange(0, EXPERTS)
+    used = expert < n_experts
+    column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+    return expert, used, column
+
+
+@triton.jit
+def row_weights(weight_ptr, row, stop, WEIGHTED: tl.constexpr):
+    """Weights of rows, and which rows are read; without WEIGHTED the weights mean nothing."""
+    row_used = row < stop
+    weight = row_used
+    if WEIGHTED:
+        weight = tl.load(weight_ptr + row, mask=row_used, other=0.0)
+        # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
+        row_used = weight > 0.0
+    return weight, row_used
+
+
+@triton.jit
+def load_rows(loglik_ptr, row, row_used, row_stride, column, used, EXACT: tl.constexpr):
+    """Log-likelihoods of rows under experts, 0 where a row or an expert is not used; EXACT: all experts are."""
+    mask = row_used[:, None] if EXACT else row_used[:, None] & used[None, :]
+    return tl.load(loglik_ptr + row[:, None] * row_stride + column[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def row_maxima(loglik, used, EXACT: tl.constexpr):
+    """The largest log-likelihood of each row over the experts in use."""
+    return tl.max(loglik if EXACT else tl.where(used[None, :], loglik, -float("inf")), axis=1)
+
+
+@triton.jit
+def subtract(loglik, top, used, EXACT: tl.constexpr):
+    """Log-likelihoods less `top`; 0 where there is no expert, as 0 - top could be beyond the range of exp."""
+    shifted = loglik - top[:, None]
+    return shifted if EXACT else tl.where(used[None, :], shifted, 0.0)
 
 
 @triton.jit

@@ -13,7 +13,21 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import MAX_TILE_EXPERTS, TORCH_ELEMENTS, checked, exponential, full_float32, logarithm, multiply, torch_tile
+from ._tile import (
+    MAX_TILE_EXPERTS,
+    TORCH_ELEMENTS,
+    checked,
+    expert_columns,
+    exponential,
+    full_float32,
+    load_rows,
+    logarithm,
+    multiply,
+    row_maxima,
+    row_weights,
+    subtract,
+    torch_tile,
+)
 
 # Factors in [1, 2) that float32 holds the product of.
 FACTORS = 64
@@ -56,9 +70,7 @@ def _mixture_nll(
     candidate = (program % mixture_tiles) * MIXTURES + tl.arange(0, MIXTURES)
     candidate_used = candidate < n_mixtures
     if SINGLE:
-        expert = tl.arange(0, EXPERTS)
-        used = expert < n_experts
-        column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+        expert, used, column = expert_columns(columns_ptr, 0, n_experts, EXPERTS, GATHER)
         share = tl.load(
             mixture_ptr + candidate[None, :] * n_experts + expert[:, None],
             mask=candidate_used[None, :] & used[:, None],
@@ -74,46 +86,26 @@ def _mixture_nll(
         for block in range(first_row, last_row, ROWS):
             # int64 whatever the loop counts in: n * K passes 2^31.
             row = block + tl.arange(0, ROWS).to(tl.int64)
-            row_used = row < stop
-            if WEIGHTED:
-                weight = tl.load(weight_ptr + row, mask=row_used, other=0.0)
-                # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
-                row_used = weight > 0.0
+            weight, row_used = row_weights(weight_ptr, row, stop, WEIGHTED)
             if SINGLE:
-                loglik = tl.load(
-                    loglik_ptr + row[:, None] * row_stride + column[None, :],
-                    mask=row_used[:, None] & used[None, :],
-                    other=0.0,
-                ).to(tl.float32)
+                loglik = load_rows(loglik_ptr, row, row_used, row_stride, column, used, False).to(tl.float32)
                 if SHIFT:
-                    top = tl.max(tl.where(used[None, :], loglik, -float("inf")), axis=1)
-                    loglik = tl.where(used[None, :], loglik - top[:, None], 0.0)
+                    top = row_maxima(loglik, used, False)
+                    loglik = subtract(loglik, top, used, False)
                 total = tl.dot(exponential(loglik, BOUNDED), share, input_precision="tf32x3")
             else:
                 if SHIFT:
                     top = tl.full((ROWS,), -float("inf"), dtype=tl.float32)
                     for first in range(0, n_experts, EXPERTS):
-                        expert = first + tl.arange(0, EXPERTS)
-                        used = expert < n_experts
-                        column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
-                        loglik = tl.load(
-                            loglik_ptr + row[:, None] * row_stride + column[None, :],
-                            mask=row_used[:, None] & used[None, :],
-                            other=0.0,
-                        ).to(tl.float32)
-                        top = tl.maximum(top, tl.max(tl.where(used[None, :], loglik, -float("inf")), axis=1))
+                        expert, used, column = expert_columns(columns_ptr, first, n_experts, EXPERTS, GATHER)
+                        loglik = load_rows(loglik_ptr, row, row_used, row_stride, column, used, False).to(tl.float32)
+                        top = tl.maximum(top, row_maxima(loglik, used, False))
                 total = tl.zeros((ROWS, MIXTURES), dtype=tl.float32)
                 for first in range(0, n_experts, EXPERTS):
-                    expert = first + tl.arange(0, EXPERTS)
-                    used = expert < n_experts
-                    column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
-                    loglik = tl.load(
-                        loglik_ptr + row[:, None] * row_stride + column[None, :],
-                        mask=row_used[:, None] & used[None, :],
-                        other=0.0,
-                    ).to(tl.float32)
+                    expert, used, column = expert_columns(columns_ptr, first, n_experts, EXPERTS, GATHER)
+                    loglik = load_rows(loglik_ptr, row, row_used, row_stride, column, used, False).to(tl.float32)
                     if SHIFT:
-                        loglik = tl.where(used[None, :], loglik - top[:, None], 0.0)
+                        loglik = subtract(loglik, top, used, False)
                     share = tl.load(
                         mixture_ptr + candidate[None, :] * n_experts + expert[:, None],
                         mask=candidate_used[None, :] & used[:, None],

@@ -13,11 +13,16 @@ from ._tile import (
     MAX_TILE_EXPERTS,
     TORCH_ELEMENTS,
     checked,
+    expert_columns,
     exponential,
     full_float32,
+    load_rows,
     logarithm,
     multiply,
+    row_maxima,
+    row_weights,
     split,
+    subtract,
     torch_tile,
 )
 
@@ -33,6 +38,31 @@ MAX_HESSIAN_EXPERTS = 64
 HESSIAN_INNER = 8
 # Partial Hessians are read once more by torch; beyond this they would cost as much as the table of a small problem.
 MAX_PARTIAL_BYTES = 16 << 20
+
+
+@triton.jit
+def _probabilities(
+    loglik_ptr,
+    weight_ptr,
+    row,
+    n_rows,
+    row_stride,
+    column,
+    used,
+    DTYPE: tl.constexpr,
+    SHIFT: tl.constexpr,
+    BOUNDED: tl.constexpr,
+    WEIGHTED: tl.constexpr,
+    EXACT: tl.constexpr,
+):
+    """Probabilities of rows under experts, the weights of the rows, which are used, and what was subtracted before exp."""
+    weight, row_used = row_weights(weight_ptr, row, n_rows, WEIGHTED)
+    loglik = load_rows(loglik_ptr, row, row_used, row_stride, column, used, EXACT).to(DTYPE)
+    top = tl.zeros((row.shape[0],), dtype=DTYPE)
+    if SHIFT:
+        top = row_maxima(loglik, used, EXACT)
+        loglik = subtract(loglik, top, used, EXACT)
+    return exponential(loglik, BOUNDED), weight, row_used, top
 
 
 @triton.jit
@@ -60,9 +90,7 @@ def _value_gradient(
 ):
     # int64 throughout: n * K passes 2^31 at 1e8 rows of 32 experts.
     program = tl.program_id(0).to(tl.int64)
-    expert = tl.arange(0, EXPERTS)
-    used = expert < n_experts
-    column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+    expert, used, column = expert_columns(columns_ptr, 0, n_experts, EXPERTS, GATHER)
     share = tl.load(share_ptr + expert, mask=used, other=0.0)
     if not WIDE:
         rest = tl.load(rest_ptr + expert, mask=used, other=0.0)
@@ -77,25 +105,20 @@ def _value_gradient(
         # Unrolled, so that the loads of all blocks are on their way before the first is used.
         for inner in tl.static_range(INNER):
             row = ((program * tiles_per_program + tile) * INNER + inner) * ROWS + tl.arange(0, ROWS)
-            if WEIGHTED:
-                weight = tl.load(weight_ptr + row, mask=row < n_rows, other=0.0)
-                # A row of weight 0 is not read: it may hold anything, and 0 * log(0) is not 0.
-                row_used = weight > 0.0
-            else:
-                row_used = row < n_rows
-            place = loglik_ptr + row[:, None] * row_stride + column[None, :]
-            if EXACT:
-                loglik = tl.load(place, mask=row_used[:, None], other=0.0)
-            else:
-                loglik = tl.load(place, mask=row_used[:, None] & used[None, :], other=0.0)
-            loglik = loglik.to(share.dtype)
-            if SHIFT:
-                top = tl.max(loglik if EXACT else tl.where(used[None, :], loglik, -float("inf")), axis=1)
-                loglik = loglik - top[:, None]
-                if not EXACT:
-                    # Where there is no expert, 0 - top would be beyond exp.
-                    loglik = tl.where(used[None, :], loglik, 0.0)
-            prob = exponential(loglik, BOUNDED)
+            prob, weight, row_used, top = _probabilities(
+                loglik_ptr,
+                weight_ptr,
+                row,
+                n_rows,
+                row_stride,
+                column,
+                used,
+                share.dtype,
+                SHIFT,
+                BOUNDED,
+                WEIGHTED,
+                EXACT,
+            )
             if WIDE:
                 total = tl.sum(prob * share[None, :], axis=1)
             else:
@@ -146,9 +169,7 @@ def _hessian(
     EXACT: tl.constexpr,
 ):
     program = tl.program_id(0).to(tl.int64)
-    expert = tl.arange(0, EXPERTS)
-    used = expert < n_experts
-    column = tl.load(columns_ptr + expert, mask=used, other=0) if GATHER else expert
+    expert, used, column = expert_columns(columns_ptr, 0, n_experts, EXPERTS, GATHER)
     share = tl.load(share_ptr + expert, mask=used, other=0.0)
     hessian = tl.zeros((EXPERTS, EXPERTS), dtype=tl.float64)
     for outer in range(blocks_per_program):
@@ -156,22 +177,20 @@ def _hessian(
         for inner in range(INNER):
             block = (program * blocks_per_program + outer) * INNER + inner
             row = block * step * ROWS + tl.arange(0, ROWS)
-            if WEIGHTED:
-                weight = tl.load(weight_ptr + row, mask=row < n_rows, other=0.0)
-                row_used = weight > 0.0
-            else:
-                row_used = row < n_rows
-            loglik = tl.load(
-                loglik_ptr + row[:, None] * row_stride + column[None, :],
-                mask=row_used[:, None] & used[None, :],
-                other=0.0,
-            ).to(tl.float32)
-            if SHIFT:
-                top = tl.max(tl.where(used[None, :], loglik, -float("inf")), axis=1)
-                loglik = loglik - top[:, None]
-            if not EXACT:
-                loglik = tl.where(used[None, :], loglik, 0.0)
-            prob = exponential(loglik, BOUNDED)
+            prob, weight, row_used, _ = _probabilities(
+                loglik_ptr,
+                weight_ptr,
+                row,
+                n_rows,
+                row_stride,
+                column,
+                used,
+                tl.float32,
+                SHIFT,
+                BOUNDED,
+                WEIGHTED,
+                EXACT,
+            )
             total = tl.sum(prob * share[None, :], axis=1)
             # sqrt(c) on both factors keeps the product symmetric and the range of each factor small.
             if WEIGHTED:
