@@ -1,19 +1,28 @@
-"""The sections of `mixfast demo`: the whole way on the sample, each number with a line on what it means."""
+"""The command demo: the full workflow on a small real table, each number with a line on what it means."""
 
 from __future__ import annotations
 
+import argparse
 import csv
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mixfast import solver
-from mixfast.cli import _solve_report as text
+from mixfast._text.numbers import grid, percent
+from mixfast.cli import _options as shared
+from mixfast.cli._answer import Answer
+from mixfast.cli._info import info_report
 from mixfast.cli._inputs import count, numbers
+from mixfast.cli._solve_report import held_out_report, solve_report
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
 
+DATA = Path(__file__).resolve().parent.parent / "data"
+_SAMPLE = ("demo.npz", "demo_tokens.yaml", "demo_ratios.csv", "demo_metrics.csv", "demo_models.csv")
 _BUDGET = 512_000
 # 97.5 % of Student's t with 4 degrees of freedom: the models of the sample were trained with five seeds.
 _STUDENT = 2.776
@@ -58,28 +67,50 @@ Try it yourself: `mixfast demo --copy-to .` writes demo.npz and demo_tokens.yaml
   mixfast solve demo.npz --cap doc_perl=20% --limit "code:code_*:10%..30%" --out mixture.yaml"""
 
 
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    demo = shared.add_command(commands, "demo", _demo, "the whole way on a small real table")
+    demo.add_argument(
+        "--copy-to", metavar="FOLDER", help="only write the sample's files to a folder, to try commands on"
+    )
+
+
+def _demo(args: argparse.Namespace) -> int:
+    if args.copy_to is not None:
+        folder = Path(args.copy_to)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _SAMPLE:
+            shutil.copyfile(DATA / name, folder / name)
+        print(f"wrote to {folder}: {', '.join(_SAMPLE)}")
+        return 0
+    # A section is shown as soon as it is computed.
+    for section in sections(DATA):
+        print(section, flush=True)
+    return 0
+
+
 def sections(folder: Path) -> Iterator[str]:
     """Compute and yield the sections of the demo, one text each."""
     path, counts = folder / "demo.npz", folder / "demo_tokens.yaml"
     table = ExpertTable.load(path)
-    yield f"{_WHAT}\n\n{_title('mixfast info demo.npz')}\n{text.info_report(Path(path.name), table)}\n\n{_READ_INFO}\n"
+    yield f"{_WHAT}\n\n{_title('mixfast info demo.npz')}\n{info_report(path.name, table)}\n\n{_READ_INFO}\n"
 
     region = Region.from_tokens(numbers(str(counts), count), _BUDGET, max_epochs=4)
     solution = solver.solve(table, region)
     intervals = solver.bootstrap(table, region, solution=solution)
     eps = 1e-3
-    answer = text.Answer(table, region, None, 0.0, eps, solution, intervals, solution.ranges(eps), _BUDGET)
+    answer = Answer(table, region, None, 0.0, eps, solution, intervals, solution.ranges(eps), _BUDGET)
     command = "mixfast solve demo.npz --tokens demo_tokens.yaml --budget 512K --max-epochs 4"
-    yield f"{_title(command)}\n{text.solve_report(answer)}\n\n{_READ_SOLVE}\n"
+    yield f"{_title(command)}\n{solve_report(answer)}\n\n{_READ_SOLVE}\n"
 
-    report = text.held_out_report(solver.holdout(table, share=0.2, seed=0), limited=False)
+    report = held_out_report(solver.holdout(table, share=0.2, seed=0), limited=False)
     yield f"{_title('mixfast solve demo.npz --held-out 0.2')}\n{report}\n\n{_READ_HELD_OUT}\n"
 
     rows = []
     for kl, step in zip(_KL, solver.path(table, region, kl=_KL), strict=True):
         distance = step.mixture.total_variation(region.prior)
-        rows.append([f"{kl:g}", f"{step.loss:.5f}", text.percent(distance), f"{step.gap:.1e}"])
-    path_table = text.grid(["kl", "loss", "distance", "gap"], rows)
+        rows.append([f"{kl:g}", f"{step.loss:.5f}", percent(distance), f"{step.gap:.1e}"])
+    path_table = grid(["kl", "loss", "distance", "gap"], rows)
     yield f"{_title('mixfast solve ... --kl 0.001, 0.01, 0.1, 1')}\n{path_table}\n\n{_READ_PATH}\n"
 
     yield f"{_models(folder / 'demo_models.csv')}\n\n{_END}"
@@ -102,7 +133,7 @@ def _models(path: Path) -> str:
         lines.append(
             [name, *(f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(change.mean(axis=0), half, strict=True))]
         )
-    shown = text.grid(["trained on", "all", *(name.removeprefix("target_") for name in targets)], lines)
+    shown = grid(["trained on", "all", *(name.removeprefix("target_") for name in targets)], lines)
     head = "Larger models were trained, really, on five mixtures (4 times the operations of an expert). In percent:"
     return f"{head}\n\n{shown}\n\n{_READ_MODELS}"
 

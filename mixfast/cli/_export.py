@@ -46,14 +46,7 @@ _PATH = re.compile(r"""(?: "([^"\\]*)" | '([^']*)' | ([^\s"'#&*!|>%@`{}\[\],?].*
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    export = commands.add_parser(
-        "export",
-        help="write a mixture for a data loader",
-        epilog=_EXAMPLES,
-        formatter_class=_Formats,
-        allow_abbrev=False,
-    )
-    export.set_defaults(run=_export)
+    export = shared.add_command(commands, "export", _export, "write a mixture for a data loader", _EXAMPLES, _Formats)
     export.add_argument("mixture", metavar="MIXTURE", help="yaml or json file of shares, or of MixtureSchedule.to_json")
     export.add_argument("--to", metavar="NAME", required=True, help="the format; below")
     export.add_argument("--out", metavar="FILE", help="file to write; default: stdout")

@@ -291,10 +291,16 @@ def objective(given: Sequence[str] | None, groups: Sequence[str]) -> dict[str, f
     return weights
 
 
-def positive(option: str, value: float | None) -> None:
-    """Refuse what is not a finite number above 0."""
-    if value is not None and not 0.0 < value < float("inf"):
-        raise InputError(f"{option} is {value:g}, expected a number above 0")
+def metric_objective(given: Sequence[str] | None, metrics: Sequence[str]) -> Any:
+    """Return what --objective asks of laws: None, "worst", a metric, or weights by metric."""
+    if not given:
+        return None
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    wrong = [text for text in given if "=" not in text]
+    if wrong:
+        raise InputError(f"--objective {wrong[0]}: expected worst, one METRIC, or METRIC=WEIGHT (repeated)")
+    return named("--objective", given, metrics, "metric")
 
 
 def schedule(path: str) -> Any:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from mixfast._engine.objectives.wear import MEASURED
+from mixfast._text.atomic import write_together
 from mixfast.cli import _inputs as inputs
 from mixfast.cli._inputs import InputError
 
@@ -21,12 +23,120 @@ if TYPE_CHECKING:
     from mixfast.designs import Design
     from mixfast.mixture import Mixture
     from mixfast.swarm import Swarm
+    from mixfast.tables import ExpertTable
+
+LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
 
 # Shorter than this, nobody wonders whether it still runs.
 _QUIET_SECONDS = 1.0
 
 
-def limits(parser: argparse.ArgumentParser) -> None:
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int] | None,
+    help: str,
+    examples: str = "",
+    formatter: type[argparse.HelpFormatter] = argparse.RawDescriptionHelpFormatter,
+) -> argparse.ArgumentParser:
+    """Add a command: what it runs, one line of help, and examples below its options."""
+    # No abbreviations: one that works today could stand for two options later.
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, epilog=examples, formatter_class=formatter, allow_abbrev=False
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_law(parser: Any, option: str = "--law") -> None:
+    """Add which law is fitted."""
+    parser.add_argument(option, choices=["auto", *LAWS], help="the law to fit (default auto)")
+
+
+def add_metric_objective(group: Any, default: str = "the mean of all") -> None:
+    """Add what is to be minimised under laws."""
+    group.add_argument(
+        "--objective",
+        metavar="worst|METRIC|METRIC=WEIGHT",
+        action="append",
+        help=f"metrics not named count 0; default: {default}",
+    )
+
+
+def add_prior(group: Any) -> None:
+    """Add the prior."""
+    group.add_argument(
+        "--prior",
+        metavar="FILE",
+        help="shares or counts by domain (yaml, json), or uniform; default: --tokens, else uniform",
+    )
+
+
+def add_design_output(parser: argparse.ArgumentParser) -> None:
+    """Add what all commands have that choose mixtures to train."""
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="the same seed gives the same runs (default 0)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the mixtures as csv; default: on stdout")
+
+
+def deliver_design(out: str | None, design: Design, lines: Sequence[str]) -> None:
+    """Write the mixtures to a file and print the lines; without a file, print the mixtures and send the lines to stderr."""
+    if out is None:
+        print("\n".join(lines), file=sys.stderr)
+        print(design_text(design), end="")
+        return
+    write_together({out: design_text(design)})
+    print("\n".join([*lines, f"wrote {Path(out)}: train a proxy on each row"]))
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Add the table of experts that a command reads."""
+    parser.add_argument("table", metavar="TABLE", help="npz, npy, or a folder of the MixMin code")
+    add_table_options(parser)
+
+
+def add_table_options(parser: Any) -> None:
+    """Add how a folder of the MixMin code is read."""
+    parser.add_argument("--task", metavar="NAME", action="append", help="task of a folder; several make one group each")
+    parser.add_argument(
+        "--conditional", action="store_true", help="for folders: subtract the log-likelihood of the prompt"
+    )
+
+
+def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
+    """Read the table, as the options say."""
+    from mixfast.tables import ExpertTable
+
+    with progress(f"reading {path}"):
+        return ExpertTable.load(path, task=args.task, conditional=args.conditional)
+
+
+def add_held_out(group: Any) -> None:
+    """Add the share of the sequences that is held out."""
+    group.add_argument(
+        "--held-out",
+        metavar="SHARE",
+        type=checked(inputs.number),
+        help="also fit without this share of the sequences and compare mixtures on it",
+    )
+
+
+def check_measures(args: argparse.Namespace) -> None:
+    """Refuse at once what the library would refuse only after a solve, when it comes to measure around the answer."""
+    if not 0.0 < args.eps < math.inf:
+        raise InputError(f"--eps is {args.eps:g}, expected a number above 0")
+    if args.replicates is not None and args.replicates < 2:
+        raise InputError(f"--replicates is {args.replicates}, expected at least 2; --no-intervals leaves them out")
+    if args.seed < 0:
+        raise InputError(f"--seed is {args.seed}, expected at least 0")
+    if args.held_out is not None and not 0.0 < args.held_out < 1.0:
+        raise InputError(f"--held-out is {args.held_out:g}, expected a share of the sequences between 0 and 1")
+    if args.wear is not None and (args.tokens is None or args.budget is None):
+        raise InputError("--wear counts how often tokens repeat: give --tokens and --budget")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add what describes a region, but for the prior."""
     group = parser.add_argument_group("limits")
     group.add_argument(
@@ -56,7 +166,7 @@ def limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def columns(parser: Any) -> None:
+def add_columns(parser: Any) -> None:
     """Add what is told of the columns of runs."""
     parser.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
     parser.add_argument(
@@ -71,7 +181,7 @@ def columns(parser: Any) -> None:
 
 
 def read_runs(args: argparse.Namespace, ratios: str, metrics: str) -> Swarm:
-    """The runs of two files, with what `columns` tells of them."""
+    """The runs of two files, with what the options of `add_columns` say of their columns."""
     from mixfast.swarm import Swarm
 
     with progress(f"reading {ratios}"):
@@ -84,14 +194,7 @@ def directed(args: argparse.Namespace, swarm: Swarm) -> Swarm:
     return swarm.better(more=args.more_is_better or (), less=args.less_is_better or ())
 
 
-def check_wear(args: argparse.Namespace) -> None:
-    """Refuse a wear out of range, or without what it is counted by."""
-    inputs.positive("--wear", args.wear)
-    if args.wear is not None and (args.tokens is None or args.budget is None):
-        raise InputError("--wear counts how often tokens repeat: give --tokens and --budget")
-
-
-def wear(group: Any) -> None:
+def add_wear(group: Any) -> None:
     """Add how repeated tokens wear out."""
     group.add_argument(
         "--wear",
@@ -104,7 +207,7 @@ def wear(group: Any) -> None:
     )
 
 
-def pull(group: Any) -> None:
+def add_kl_options(group: Any) -> None:
     """Add the KL term and its prior."""
     group.add_argument(
         "--kl",
@@ -113,11 +216,7 @@ def pull(group: Any) -> None:
         default=0.0,
         help="weight of the KL divergence to the prior (default 0)",
     )
-    group.add_argument(
-        "--prior",
-        metavar="FILE",
-        help="shares or counts by domain (yaml, json), or uniform; default: --tokens, else uniform",
-    )
+    add_prior(group)
 
 
 def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -167,13 +266,23 @@ def progress(what: str) -> Iterator[None]:
         teller.join()
 
 
-def plain(value: Any) -> Any:
-    """Make strict JSON of it: infinity and NaN, which JSON has not, become null."""
+def print_json(document: dict[str, Any]) -> None:
+    """Print the document as strict JSON."""
+    print(json.dumps(_strict(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    """Replace infinity and NaN by null, which strict JSON requires."""
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: _strict(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [_strict(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def exit_status(status: str) -> int:
+    """Return 0 for an answer that holds as it says, 1 for one above its tolerance."""
+    return 0 if status in ("optimal", "searched", "given") else 1
 
 
 def check_out(given: str | None) -> None:
@@ -192,6 +301,13 @@ def check_folder(option: str, given: str | None) -> None:
         raise InputError(f"{option} {given}: there is no folder {out.parent}")
     if out.is_dir():
         raise InputError(f"{option} {given}: this is a folder")
+
+
+def check_law_out(option: str, given: str) -> None:
+    """Refuse a file of laws that could not be written, before the work begins."""
+    if Path(given).suffix not in (".json", ".npz"):
+        raise InputError(f"{option} {given}: laws are written as .json or .npz")
+    check_folder(option, given)
 
 
 def mixture_text(mixture: Mixture, path: str) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.atomic import write_together
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
-from mixfast.cli import _swarm as swarm_commands
 from mixfast.cli._inputs import InputError
 from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
@@ -38,14 +37,9 @@ _REPLICATES = 200
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    report = commands.add_parser(
-        "report",
-        help="one page of HTML to decide by, with all figures",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    report = shared.add_command(
+        commands, "report", _report, "one page of HTML to decide by, with all figures", _EXAMPLES
     )
-    report.set_defaults(run=_report)
     report.add_argument("input", metavar="TABLE|RATIOS", nargs="?", help="a table of experts, or csv: a run a line")
     report.add_argument("metrics", metavar="METRICS", nargs="?", help="csv: the same runs, a metric a column")
     report.add_argument("--out", metavar="FILE", required=True, help="the page to write: .html")
@@ -56,27 +50,19 @@ def add(commands: Any) -> None:
     more.add_argument("--ledger", metavar="FILE", help="the mixture's life, as `mixfast reuse` keeps it")
     more.add_argument("--schedule", metavar="FILE", help="a loader's schedule, as MixtureSchedule.to_json writes it")
     table = report.add_argument_group("tables")
-    table.add_argument("--task", metavar="NAME", action="append", help="task of a folder; several make one group each")
-    table.add_argument("--conditional", action="store_true", help="for folders: subtract the loss of the prompt")
-    table.add_argument(
-        "--held-out",
-        metavar="SHARE",
-        type=shared.checked(inputs.number),
-        help="also fit without this share of the sequences and compare mixtures on it",
-    )
+    shared.add_table_options(table)
+    shared.add_held_out(table)
     runs = report.add_argument_group("runs")
-    runs.add_argument(
-        "--law-kind", choices=["auto", *swarm_commands.LAWS], default="auto", help="what to fit (default auto)"
-    )
-    shared.columns(runs)
+    shared.add_law(runs, "--law-kind")
+    shared.add_columns(runs)
     runs.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
-    shared.limits(report)
+    shared.add_limits(report)
     goal = report.add_argument_group("objective")
     goal.add_argument(
         "--objective", metavar="worst|NAME|NAME=WEIGHT", action="append", help="groups of a table or metrics of a law"
     )
-    shared.pull(goal)
-    shared.wear(goal)
+    shared.add_kl_options(goal)
+    shared.add_wear(goal)
     work = report.add_argument_group("work")
     work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
     work.add_argument(
@@ -129,7 +115,7 @@ def _report(args: argparse.Namespace) -> int:
     for problem in parts:
         if isinstance(problem, ProposalError):
             print(f"warning: {problem}")
-    return 0 if status in ("optimal", "searched", "given") else 1
+    return shared.exit_status(status)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -144,27 +130,17 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--out {args.out} is one of the files that are read")
     if args.input is not None and args.metrics is None and Path(args.input).suffix.lower() == ".csv":
         raise InputError(f"{args.input}: runs need two files, RATIOS and METRICS, both csv")
-    inputs.positive("--eps", args.eps)
-    inputs.positive("--threads", args.threads)
-    shared.check_wear(args)
+    shared.check_measures(args)
     if (args.more_is_better or args.less_is_better) and (args.metrics is None or args.law is not None):
         raise InputError(
             "--more-is-better and --less-is-better are for laws that are fitted now: a law of a file has its directions"
         )
     if args.wear is not None and args.metrics is not None:
         raise InputError("--wear is for tables: a law says nothing of shares that are worth less")
-    if not args.kl >= 0.0:
-        raise InputError(f"--kl is {args.kl:g}, expected at least 0")
-    if args.replicates is not None and args.replicates < 2:
-        raise InputError(f"--replicates is {args.replicates}, expected at least 2; --no-intervals leaves them out")
-    if args.seed < 0:
-        raise InputError(f"--seed is {args.seed}, expected at least 0")
     if args.held_out is not None and (args.metrics is not None or args.input is None):
         raise InputError("--held-out is for tables; runs are held out by --folds")
     if args.replicates is not None and args.input is None:
         raise InputError("--replicates solves a table or refits the laws of runs anew: give a TABLE, or RATIOS METRICS")
-    if args.held_out is not None and not 0.0 < args.held_out < 1.0:
-        raise InputError(f"--held-out is {args.held_out:g}, expected a share of the sequences between 0 and 1")
 
 
 def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> None:
@@ -187,10 +163,8 @@ def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, st
 def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:
     """Solve, and measure what is around it; the status."""
     from mixfast import solver
-    from mixfast.tables import ExpertTable
 
-    with shared.progress(f"reading {args.input}"):
-        table = ExpertTable.load(args.input, task=args.task, conditional=args.conditional)
+    table = shared.load_table(args, args.input)
     files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names)
@@ -222,11 +196,11 @@ def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) 
         law = _load_law(args, files)
     elif swarm is not None:
         with shared.progress("fitting"):
-            law = fit(swarm, args.law_kind, seed=args.seed, folds=args.folds)
+            law = fit(swarm, args.law_kind or "auto", seed=args.seed, folds=args.folds)
     if args.kl > 0.0 and args.prior is None and args.tokens is None:
         args.prior = "uniform"
     where = inputs.region(args, law.domains, args.law or args.input)
-    options = {"objective": swarm_commands.objective_of(args.objective, law), "kl": args.kl}
+    options = {"objective": inputs.metric_objective(args.objective, law.metrics), "kl": args.kl}
     try:
         with shared.progress("searching"):
             found = propose(law, where, seed=args.seed, **options)

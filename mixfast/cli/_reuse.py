@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
+from mixfast._text.numbers import grid, percent
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _reuse_plan as plans
-from mixfast.cli import _solve_report as text
-from mixfast.cli import _swarm as swarm_commands
 from mixfast.cli._inputs import InputError
 from mixfast.errors import AlignmentError
 from mixfast.mixture import Mixture
@@ -46,19 +45,12 @@ _MOST_LINES = 12
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    raw = argparse.RawDescriptionHelpFormatter
-    reuse = commands.add_parser(
-        "reuse",
-        help="keep a mixture's ratios when domains are added, removed, split or revised",
-        epilog=_EXAMPLES,
-        formatter_class=raw,
-        allow_abbrev=False,
-    )
+    what = "keep a mixture's ratios when domains are added, removed, split or revised"
+    reuse = shared.add_command(commands, "reuse", None, what, _EXAMPLES)
     steps = reuse.add_subparsers(title="steps", required=True, metavar="STEP")
 
     def step(name: str, run: Any, help: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = steps.add_parser(name, help=help, allow_abbrev=False)
-        parser.set_defaults(run=run)
+        parser = shared.add_command(steps, name, run, help)
         parser.add_argument("state", metavar="STATE", help="the ledger: .yaml or .json")
         return parser
 
@@ -80,7 +72,7 @@ def add(commands: Any) -> None:
         ("add", "NAME", "plan new domains"),
         ("remove", "NAME", "drop domains; needs no runs unless domains are reopened"),
         ("partition", "NAME", "plan the split of a domain: the parent, then its parts"),
-        ("revise", "NAME|OLD=NEW", "plan other content of domains that keep their role"),
+        ("revise", "NAME|OLD=NEW", "plan a revision of existing domains"),
     ):
         parser = step(name, plans.update, words)
         parser.set_defaults(change=name)
@@ -97,11 +89,9 @@ def add(commands: Any) -> None:
         action="append",
         help="runs of before the change: fitted too, where they still say something (repeated)",
     )
-    propose.add_argument("--law", choices=["auto", *swarm_commands.LAWS], default="auto", help="default auto")
-    shared.columns(propose)
-    propose.add_argument(
-        "--objective", metavar="worst|METRIC|METRIC=WEIGHT", action="append", help="default: the plan's"
-    )
+    shared.add_law(propose)
+    shared.add_columns(propose)
+    shared.add_metric_objective(propose, "the plan's")
     propose.add_argument("--kl", metavar="NATS", type=shared.checked(inputs.number), help="default: the plan's")
     propose.add_argument("--method", default="auto", help="auto, exact, search or regmix (default auto)")
     propose.add_argument("--seed", metavar="N", type=int, default=0, help="for what is drawn (default 0)")
@@ -160,7 +150,7 @@ def _show(args: argparse.Namespace) -> int:
         runs = f"{entry.runs} of {entry.full_runs}" if entry.full_runs else ""
         rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost])
     # Reasons are of any length: behind the numbers, and not in line to the right.
-    head, *lines = text.grid(["when", "kind", "domains", "frozen", "runs", "loss"], rows).split("\n")
+    head, *lines = grid(["when", "kind", "domains", "frozen", "runs", "loss"], rows).split("\n")
     print(f"{head}  why")
     for line, entry in zip(lines, ledger.entries, strict=True):
         print(f"{line:<{len(head)}}  {entry.why}")
@@ -186,7 +176,7 @@ def _propose(args: argparse.Namespace) -> int:
     if args.law_out is not None:
         if args.old is None:
             raise InputError("--law-out needs --old: the new runs alone do not tell the frozen domains apart")
-        swarm_commands.check_law_out("--law-out", args.law_out)
+        shared.check_law_out("--law-out", args.law_out)
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
@@ -203,14 +193,14 @@ def _propose(args: argparse.Namespace) -> int:
             runs = _with_old(old, args.ignore or (), ledger, plan, runs)
     print(runs.report)
     with shared.progress("fitting"):
-        law = fit(runs, args.law, seed=args.seed)
+        law = fit(runs, args.law or "auto", seed=args.seed)
     print(f"\n{law.report}\n")
     if args.law_out is not None:
         law.save(args.law_out)
         print(f"wrote {args.law_out}\n")
     if args.old is not None:
         law = plan.collapse_law(law)
-    objective = swarm_commands.objective_of(args.objective or list(pending.objective), law)
+    objective = inputs.metric_objective(args.objective or list(pending.objective), law.metrics)
     with shared.progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
     mixture = plan.expand(found.mixture)
@@ -219,7 +209,7 @@ def _propose(args: argparse.Namespace) -> int:
     counts = None if where.available is None else dict(zip(where.domains, where.available.tolist(), strict=True))
     print(_shares(mixture, counts, where.target_tokens))
     plans.record(args, ledger.record(plan, mixture, why=pending.why), ledger)
-    return 0 if found.status in ("optimal", "searched") else 1
+    return shared.exit_status(found.status)
 
 
 def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan: Reuse, runs: Swarm) -> Swarm:
@@ -257,11 +247,10 @@ def _shares(mixture: Mixture, tokens: Mapping[str, int] | None, budget: int | No
     epochs = mixture.epochs(tokens, budget) if tokens and budget and set(tokens) == set(mixture) else None
     order = sorted(mixture, key=lambda name: -mixture[name])
     rows = [
-        [name, text.percent(mixture[name]), *([f"{epochs[name]:.2f}"] if epochs else [])]
-        for name in order[:_MOST_LINES]
+        [name, percent(mixture[name]), *([f"{epochs[name]:.2f}"] if epochs else [])] for name in order[:_MOST_LINES]
     ]
-    grid = text.grid(["domain", "share", *(["epochs"] if epochs else [])], rows)
+    shown = grid(["domain", "share", *(["epochs"] if epochs else [])], rows)
     if len(order) <= _MOST_LINES:
-        return grid
+        return shown
     rest = math.fsum(mixture[name] for name in order[_MOST_LINES:])
-    return f"{grid}\n... and {len(order) - _MOST_LINES} more, {text.percent(rest)} together"
+    return f"{shown}\n... and {len(order) - _MOST_LINES} more, {percent(rest)} together"

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
+from mixfast._text.numbers import percent, tokens
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
-from mixfast.cli import _solve_report as text
-from mixfast.cli import _swarm as swarm_commands
 from mixfast.cli._inputs import InputError
 from mixfast.region import Region
 
@@ -29,15 +28,15 @@ _SPLIT = 0.01
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a planned update."""
-    shared.limits(parser)
+    shared.add_limits(parser)
     plan = parser.add_argument_group("plan")
     plan.add_argument("--reopen", metavar="A,B", action="append", help="old domains whose ratios are found anew")
     plan.add_argument("--partial", action="store_true", help="reopen what --law says is worth it")
     plan.add_argument("--hold", action="store_true", help="freeze shares above their new caps all the same")
     plan.add_argument("--law", metavar="LAW", help="the law over the old domains, as `mixfast fit --out` wrote it")
     plan.add_argument("--like", metavar="NEW=OLD", action="append", help="the old domain that a new one acts like")
-    plan.add_argument("--objective", metavar="worst|METRIC|METRIC=WEIGHT", action="append", help="what it is for")
-    shared.pull(plan)
+    shared.add_metric_objective(plan)
+    shared.add_kl_options(plan)
     plan.add_argument("--virtual", metavar="NAME", default="existing", help="of the frozen block (default existing)")
     plan.add_argument("--why", metavar="TEXT", help="for those who come later; default: the change")
     plan.add_argument("--replace", action="store_true", help="drop the open plan of the ledger")
@@ -128,7 +127,7 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
     if args.partial and law is None:
         raise InputError("--partial needs the old --law, which says what to reopen; or name the domains: --reopen A,B")
     if args.objective and law is not None:
-        objective = swarm_commands.objective_of(args.objective, law)
+        objective = inputs.metric_objective(args.objective, law.metrics)
     else:
         objective = None
     region = _region(args, ledger, made)
@@ -218,7 +217,7 @@ def _check_split(state: str, before: Mapping[str, int], given: Mapping[str, int]
         parts, whole = sum(given[part] for part in change.parts), before[change.parent]
         if abs(parts - whole) > _SPLIT * whole:
             raise InputError(
-                f"the parts of {change.parent} have {text.tokens(parts)} tokens together, and {state} has {text.tokens(whole)} "
+                f"the parts of {change.parent} have {tokens(parts)} tokens together, and {state} has {tokens(whole)} "
                 f"for it: a partition splits the same data. If its content changed, revise {change.parent} first"
             )
 
@@ -226,10 +225,10 @@ def _check_split(state: str, before: Mapping[str, int], given: Mapping[str, int]
 def _check_caps(args: argparse.Namespace, old: Mapping[str, float], plan: Reuse, region: Region) -> None:
     if plan.above and not args.hold:
         caps = dict(zip(region.domains, region.cap.tolist(), strict=True))
-        shown = listing(f"{name} ({text.percent(old[name])}, cap {text.percent(caps[name])})" for name in plan.above)
+        shown = listing(f"{name} ({percent(old[name])}, cap {percent(caps[name])})" for name in plan.above)
         raise InputError(
             f"frozen shares above their new caps: {shown}. Reopen them: --reopen {','.join(plan.above)}; or --hold the frozen block down "
-            f"to {text.percent(min(plan.part.cap[0], 1.0))}"
+            f"to {percent(min(plan.part.cap[0], 1.0))}"
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
@@ -31,14 +32,9 @@ A run that was interrupted goes on where it ended when the same command is given
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    score = commands.add_parser(
-        "score",
-        help="score texts with Hugging Face models, one for each domain",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    score = shared.add_command(
+        commands, "score", _score, "score texts with Hugging Face models, one for each domain", _EXAMPLES
     )
-    score.set_defaults(run=_score)
     score.add_argument(
         "--experts",
         metavar="[NAME=]DIR",

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing
+from mixfast._text.numbers import grid
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
+from mixfast.cli._options import LAWS
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
     from mixfast.readers import OlmixConfig
     from mixfast.region import Region
     from mixfast.swarm import Swarm
-
-LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
 
 # Olmix's words for the ways to a proposal. Its "search" is the best run of the swarm; ours is told to go further.
 _PROPOSERS = {"exact": "exact", "simulation": "regmix", "search": "search"}
@@ -37,31 +34,18 @@ examples:
 
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
-    raw = argparse.RawDescriptionHelpFormatter
-    fit = commands.add_parser(
-        "fit", help="fit laws to proxy runs", epilog=_EXAMPLES, formatter_class=raw, allow_abbrev=False
-    )
-    fit.set_defaults(run=_fit)
-    _swarm_options(fit)
-    fit.add_argument("--law", metavar="NAME", choices=["auto", *LAWS], help=f"auto (default), {', '.join(LAWS)}")
+    fit = shared.add_command(commands, "fit", _fit, "fit laws to proxy runs", _EXAMPLES)
+    _add_runs(fit)
+    shared.add_law(fit)
     fit.add_argument("--out", metavar="FILE", help="write the laws: .json or .npz")
-    compare = commands.add_parser("compare", help="every law, cross-validated, in one table", allow_abbrev=False)
-    compare.set_defaults(run=_compare)
-    _swarm_options(compare)
-    propose = commands.add_parser(
-        "propose", help="propose a mixture from laws", epilog=_EXAMPLES, formatter_class=raw, allow_abbrev=False
-    )
-    propose.set_defaults(run=_propose)
+    compare = shared.add_command(commands, "compare", _compare, "every law, cross-validated, in one table")
+    _add_runs(compare)
+    propose = shared.add_command(commands, "propose", _propose, "propose a mixture from laws", _EXAMPLES)
     propose.add_argument("law", metavar="LAW", help="what `mixfast fit --out` wrote")
-    shared.limits(propose)
+    shared.add_limits(propose)
     goal = propose.add_argument_group("objective")
-    goal.add_argument(
-        "--objective",
-        metavar="worst|METRIC|METRIC=WEIGHT",
-        action="append",
-        help="metrics not named count 0; default: the mean of all",
-    )
-    shared.pull(goal)
+    shared.add_metric_objective(goal)
+    shared.add_kl_options(goal)
     # None: not given, so that the file of --olmix-config may say it.
     propose.set_defaults(kl=None)
     propose.add_argument(
@@ -73,14 +57,14 @@ def add(commands: Any) -> None:
     propose.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
-def _swarm_options(parser: argparse.ArgumentParser) -> None:
+def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ratios", metavar="RATIOS", nargs="?", help="csv: a run a line, a domain a column")
     parser.add_argument("metrics", metavar="METRICS", nargs="?", help="csv: the same runs, a metric a column")
     parser.add_argument(
         "--olmix-config", metavar="FILE", help="take files, law, seed and metrics from an Olmix fit YAML"
     )
     parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric (repeated)")
-    shared.columns(parser)
+    shared.add_columns(parser)
     parser.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
     parser.add_argument("--seed", metavar="N", type=int, help="of the folds (default 0)")
 
@@ -119,18 +103,11 @@ def _seed(args: argparse.Namespace, config: OlmixConfig | None) -> int:
     return int(args.seed) if args.seed is not None else 0 if config is None else config.seed
 
 
-def check_law_out(option: str, given: str) -> None:
-    """Refuse a file of laws that could not be written, before the work begins."""
-    if Path(given).suffix not in (".json", ".npz"):
-        raise InputError(f"{option} {given}: laws are written as .json or .npz")
-    shared.check_folder(option, given)
-
-
 def _fit(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
 
     if args.out is not None:
-        check_law_out("--out", args.out)
+        shared.check_law_out("--out", args.out)
     config = _config(args)
     law = args.law or ("auto" if config is None else config.regression)
     if law not in ("auto", *LAWS):
@@ -174,7 +151,6 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _rivals(reports: dict[str, Any]) -> str:
     """Out-of-fold rmse of every metric under every law, the least marked, and the mean rank correlation."""
-    from mixfast.cli import _solve_report as text
     from mixfast.laws._report import mean_known
 
     names = [one.metric for one in next(iter(reports.values()))]
@@ -184,7 +160,7 @@ def _rivals(reports: dict[str, Any]) -> str:
         least = min(errors)
         rows.append([name, *(f"{error:.4g}{'*' if error == least else ' '}" for error in errors)])
     rows.append(["mean Spearman", *(f"{mean_known([one.spearman for one in ones]):.4f} " for ones in reports.values())])
-    return text.grid(["out-of-fold rmse", *reports], rows)
+    return grid(["out-of-fold rmse", *reports], rows)
 
 
 def _propose(args: argparse.Namespace) -> int:
@@ -200,7 +176,7 @@ def _propose(args: argparse.Namespace) -> int:
         config = olmix_config(args.olmix_config)
     method = args.method or ("auto" if config is None else _proposer(config, args.olmix_config))
     kl = args.kl if args.kl is not None else 0.0 if config is None or config.kl is None else config.kl
-    objective = objective_of(args.objective, law)
+    objective = inputs.metric_objective(args.objective, law.metrics)
     if objective is None and config is not None:
         objective = config.objective(law.metrics)
     region = _region(args, config, law, kl > 0.0 or method == "regmix")
@@ -209,12 +185,12 @@ def _propose(args: argparse.Namespace) -> int:
     if args.out is not None:
         found.mixture.drop_zeros()[0].save(args.out)
     if args.json:
-        print(json.dumps(shared.plain(found.to_dict()), indent=2, ensure_ascii=False, allow_nan=False))
+        shared.print_json(found.to_dict())
     else:
         print(found.summary())
         if args.out is not None:
             print(f"\nwrote {args.out}")
-    return 0 if found.status in ("optimal", "searched") else 1
+    return shared.exit_status(found.status)
 
 
 def _proposer(config: OlmixConfig, path: str) -> str:
@@ -235,15 +211,3 @@ def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, need
     if twice:
         raise InputError(f"--olmix-config brings the prior and the limits: leave out {listing(twice)}, or the file")
     return config.region(law.domains)
-
-
-def objective_of(given: Sequence[str] | None, law: Fit) -> Any:
-    """Return what --objective asks of a law: None, "worst", a metric, or weights by metric."""
-    if not given:
-        return None
-    if len(given) == 1 and "=" not in given[0]:
-        return given[0]
-    wrong = [text for text in given if "=" not in text]
-    if wrong:
-        raise InputError(f"--objective {wrong[0]}: expected worst, one METRIC, or METRIC=WEIGHT (repeated)")
-    return inputs.named("--objective", given, law.metrics, "metric")

@@ -167,7 +167,10 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design", "--domains", "a,b", "--cap", "0.3"), "caps sum to 0.6"),
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--law", "gp"), "leave out one"),
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--objective", "speed"), "speed"),
-        (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "0"), "--runs is 0, expected at least 1"),
+        (
+            ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "0"),
+            "--runs must be a whole number of at least 1, got 0",
+        ),
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--among", "ratios.csv"), "not yet trained"),
     ],
 )

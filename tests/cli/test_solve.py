@@ -17,7 +17,8 @@ import pytest
 from mixfast import ExpertTable, Mixture, Region, Swarm, cli, solve, solver
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options
-from mixfast.cli import _solve_report as text
+from mixfast.cli._demo import DATA
+from mixfast.cli._main import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -281,26 +282,6 @@ def test_info(run):
     assert "mean 3.9" in run("info", "long.npz")[1]
 
 
-@pytest.mark.parametrize("name", ["grouped", "plain", "long", "mse"])
-def test_losses_of_info_are_those_of_the_solver(folder, name):
-    from mixfast.solver._problem import Problem
-
-    table = ExpertTable.load(folder / f"{name}.npz")
-    own, uniform = text.losses(table)
-    problem = Problem.of(table, None, 0.0, None, 1e-8, 1, 1, None)
-    eye = np.eye(table.n_domains)
-    stack = np.vstack([eye, np.full(table.n_domains, 1 / table.n_domains)])
-    expected = np.array([group.losses(stack) for group in problem.group_objectives])
-    np.testing.assert_allclose(np.column_stack([own, uniform]), expected, rtol=1e-10)
-
-
-def test_losses_of_info_take_infinite_values(folder):
-    table = ExpertTable.from_loglik(np.array([[-1.0, -np.inf], [-2.0, -1.0]]), weight=[1.0, 1.0])
-    own, uniform = text.losses(table)
-    assert own.tolist() == [[3.0, np.inf]]
-    assert np.isfinite(uniform).all()
-
-
 def test_demo_goes_the_whole_way_quickly(run):
     began = time.perf_counter()
     status, out, err = run("demo")
@@ -321,7 +302,7 @@ def test_demo_copies_its_files(run, folder):
 
 def test_the_demo_sample_agrees_with_the_laboratory(folder):
     results = ROOT / "benchmarks" / "lab" / "results" / "cpu"
-    own = Swarm.from_csv(cli._DATA / "demo_ratios.csv", cli._DATA / "demo_metrics.csv")
+    own = Swarm.from_csv(DATA / "demo_ratios.csv", DATA / "demo_metrics.csv")
     ratios, metrics = (
         {row["run"]: row for row in csv.DictReader((results / f"{name}.csv").open(encoding="utf-8"))}
         for name in ("ratios", "metrics")
@@ -332,8 +313,8 @@ def test_the_demo_sample_agrees_with_the_laboratory(folder):
             named = "doc_python" if name == "target_doc_python" else name
             assert own.values[i, j] == float(metrics[run][named])
     # Experts: nats per token of half of the windows here, nats per byte of all of them there.
-    table = ExpertTable.load(cli._DATA / "demo.npz")
-    single = text.losses(table)[0]
+    table = ExpertTable.load(DATA / "demo.npz")
+    single = solver.group_losses(table, np.eye(table.n_domains))
     for j, group in enumerate(table.group_names):
         named = "doc_python" if group == "target_doc_python" else group
         there = [float(metrics[f"expert-{name}"][named]) for name in table.domains]
@@ -342,15 +323,11 @@ def test_the_demo_sample_agrees_with_the_laboratory(folder):
 
 
 def test_the_models_of_the_demo_were_trained_on_what_it_finds():
-    table = ExpertTable.load(cli._DATA / "demo.npz")
-    region = Region.from_tokens(
-        inputs.numbers(str(cli._DATA / "demo_tokens.yaml"), inputs.count), 512_000, max_epochs=4
-    )
+    table = ExpertTable.load(DATA / "demo.npz")
+    region = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), inputs.count), 512_000, max_epochs=4)
     found = solve(table, region).mixture
-    rows = list(csv.DictReader((cli._DATA / "demo_models.csv").open(encoding="utf-8")))
-    loose = Region.from_tokens(
-        inputs.numbers(str(cli._DATA / "demo_tokens.yaml"), inputs.count), 512_000, max_epochs=32
-    )
+    rows = list(csv.DictReader((DATA / "demo_models.csv").open(encoding="utf-8")))
+    loose = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), inputs.count), 512_000, max_epochs=32)
     worn = solve(table, loose, wear=15.4, kl=0.05).mixture
     trained = [(row, found if row["mixture"] == "mixfast" else worn) for row in rows if "mixfast" in row["mixture"]]
     assert [row["seed"] for row, _ in trained] == sorted("0123401234")
@@ -538,7 +515,7 @@ def test_help_and_version(run):
 
 def test_every_option_of_solve_is_tried_here():
     source = Path(__file__).read_text(encoding="utf-8")
-    parser = cli._parser()
+    parser = build_parser()
     (commands,) = (action for action in parser._actions if hasattr(action, "choices") and action.choices)
     options = [option for action in commands.choices["solve"]._actions for option in action.option_strings]
     assert not [option for option in options if option.startswith("--") and f'"{option}"' not in source]

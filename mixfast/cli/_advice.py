@@ -1,0 +1,162 @@
+"""What the numbers of a solve suggest to do next."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.numbers import NOTHING, percent
+from mixfast.cli._answer import Answer, span
+from mixfast.region import Region
+from mixfast.solver._solution import ShadowPrice
+
+# A share that can move by this much leaves a real choice open: intervals should come down to it, and are worth a word
+# well above it.
+_WIDE, _TOO_WIDE = 0.05, 0.08
+
+
+# Shares that move against each other at least this much over the replicates stand in for one another.
+_TRADE = -0.5
+
+
+# A domain read more often than this is repeated in earnest.
+_REPEATED = 2.0
+
+
+def next_steps(answer: Answer) -> list[str]:
+    """Return what the numbers suggest to do, the most important first."""
+    steps = [] if answer.solution.status == "optimal" else [_uncertified(answer)]
+    if answer.region is None or answer.region.available is None:
+        steps.append(
+            "no token supply was given: how often this repeats a domain is unknown, and no expert can see what that costs. "
+            "--tokens counts.yaml --budget 1T keeps every domain within what exists"
+        )
+    steps += _about_limits(answer)
+    steps += _about_intervals(answer)
+    steps += _about_flat_directions(answer)
+    steps += _about_groups(answer)
+    steps += _about_zeros(answer)
+    if not answer.saved:
+        steps.append("write the mixture down: --out mixture.yaml")
+    return steps
+
+
+def _uncertified(answer: Answer) -> str:
+    return (
+        f"the gap {answer.solution.gap:.1e} did not reach the tolerance: the mixture is usable where that much "
+        "loss does not matter (--tol says so); a float64 table has less rounding than a float32 one"
+    )
+
+
+def _about_limits(answer: Answer) -> list[str]:
+    steps = [_price(price, answer.region) for price in answer.solution.shadow_prices[:3]]
+    more = len(answer.solution.shadow_prices) - len(steps)
+    if more > 0:
+        steps.append(f"{more} more limit{'s bind' if more > 1 else ' binds'}, each at a lower price")
+    if answer.solution.wear is None and max((answer.solution.epochs or {}).values(), default=0.0) > _REPEATED:
+        steps.append(
+            "repeated tokens count as much as new ones here: --wear counts them for less, and needs no hard limit (--max-epochs 32 --wear)"
+        )
+    return steps
+
+
+def _price(price: ShadowPrice, where: Region | None) -> str:
+    point = f"{price.price / 100:.2g} nats per percentage point"
+    epoch = where.epoch_share(price.name) if where is not None and price.limit == "cap" else None
+    if where is not None and where.max_epochs is not None and epoch:
+        limit = where.max_epochs[where.domains.index(price.name)]
+        return (
+            f"{price.name} runs out at {limit:g} epochs. One more is worth at most "
+            f"{price.price * epoch:.2g} nats: --max-epochs {price.name}={limit + 1:g}, or find more"
+        )
+    if price.limit == "cap":
+        return (
+            f"{price.name} is at its cap of {percent(price.value)}: raising it (--cap {price.name}=...) saves {point}"
+        )
+    if price.limit == "floor":
+        floor = f"{price.name} is held up by its floor of {percent(price.value)}"
+        return f"{floor}: lowering it (--floor {price.name}=...) saves {point}"
+    return price.text
+
+
+def _about_intervals(answer: Answer) -> list[str]:
+    bootstrap, table = answer.intervals, answer.table
+    if bootstrap is None:
+        return []
+    steps = []
+    name, (low, high) = max(bootstrap.intervals.items(), key=lambda item: item[1][1] - item[1][0])
+    if high - low > _TOO_WIDE:
+        factor = ((high - low) / _WIDE) ** 2
+        steps.append(
+            f"{name} is known to {100 * (high - low):.0f} points only ({span((low, high))}). Intervals shrink with "
+            f"the square root of the data: about {factor:.1f} times the sequences bring it to 5 points"
+        )
+    if table.sequence is None and table.length is None and table.n_rows > 1000:
+        steps.append(
+            "rows were resampled as if independent: if they are tokens, give the table `sequence` ids, or the "
+            "intervals are too narrow"
+        )
+    return steps
+
+
+def _about_flat_directions(answer: Answer) -> list[str]:
+    ranges, domains = answer.ranges, answer.table.domains
+    if not ranges:
+        return []
+    wide = {name: high - low for name, (low, high) in ranges.items() if high - low > _WIDE}
+    pairs = (
+        []
+        if answer.intervals is None
+        else _trades(answer.intervals.shares, [k for k, name in enumerate(domains) if name in wide])
+    )
+    if pairs:
+        text = ", ".join(f"{domains[a]} and {domains[b]}" for a, b in pairs[:2])
+        return [f"these can trade places at less than {answer.eps:g}: {text}. Choose by price, licence or taste"]
+    if wide:
+        name = max(wide, key=lambda key: wide[key])
+        return [f"the optimum is flat: {name} can be anything in {span(ranges[name])} at a cost of {answer.eps:g}"]
+    return []
+
+
+def _trades(shares: NDArray[np.float64], among: list[int]) -> list[tuple[int, int]]:
+    """Pairs of domains whose shares replace each other over the resamples, the largest exchange first."""
+    among = [k for k in among if shares[:, k].std() > 1e-9]
+    if len(among) < 2:
+        return []
+    covariance = np.cov(shares[:, among].T)
+    deviation = np.sqrt(np.diag(covariance))
+    first, second = np.triu_indices(len(among), 1)
+    found = [
+        (float(covariance[i, j]), among[i], among[j])
+        for i, j in zip(first.tolist(), second.tolist(), strict=True)
+        if covariance[i, j] < _TRADE * deviation[i] * deviation[j]
+    ]
+    return [(a, b) for _, a, b in sorted(found)]
+
+
+def _about_groups(answer: Answer) -> list[str]:
+    if answer.table.n_groups < 2:
+        return []
+    losses = answer.solution.group_losses
+    if answer.objective == "worst":
+        weights = " ".join(
+            f"--objective {name}={w:.3f}" for name, w in answer.solution.group_weights.items() if w > 5e-4
+        )
+        return (
+            [f'"worst" has no intervals and ranges; the weights that prove it do: {weights}']
+            if answer.table.n_groups <= 8
+            else []
+        )
+    name = max(losses, key=lambda key: losses[key])
+    return [f"{name} has the largest loss of the groups: --objective worst makes the largest as small as it can be"]
+
+
+def _about_zeros(answer: Answer) -> list[str]:
+    weights = answer.solution.mixture.weights
+    if answer.kl > 0.0 or not (weights <= NOTHING).any():
+        return []
+    none = int((weights <= NOTHING).sum())
+    return [
+        f"{none} of {weights.size} domains get nothing. If that is not wanted: --kl 0.01 pulls towards the prior, "
+        "--floor holds a share up"
+    ]

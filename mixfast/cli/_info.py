@@ -1,0 +1,100 @@
+"""The command info: what a table holds, and how each expert does on it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.names import listing
+from mixfast._text.numbers import grid, size
+from mixfast.cli import _options as shared
+from mixfast.cli._answer import MOST_LINES
+from mixfast.solver import group_losses
+from mixfast.tables import ExpertTable
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    shared.add_table(shared.add_command(commands, "info", _info, "say what a table holds"))
+
+
+def _info(args: argparse.Namespace) -> int:
+    table = shared.load_table(args, args.table)
+    with shared.progress("computing the losses of the experts"):
+        report = info_report(args.table, table)
+    print(report)
+    return 0
+
+
+def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
+    """Return the facts of a table, name and text."""
+    mapped = "mapped from disk" if isinstance(_root(table.values), np.memmap) else "in memory"
+    kind = (
+        "log-likelihoods"
+        if table.kind == "ce"
+        else f"predictions with {table.n_outputs} output{'s' * (table.n_outputs > 1)}"
+    )
+    sizes = np.diff(table.group_offsets).tolist()
+    facts = [
+        ("table", path),
+        ("shape", f"{table.n_rows:,} rows x {table.n_domains:,} domains"),
+        ("values", f"{kind}, {table.dtype.name}"),
+        ("domains", listing(table.domains)),
+        ("groups", listing(f"{n} ({rows:,} rows)" for n, rows in zip(table.group_names, sizes, strict=True))),
+    ]
+    if table.sequence is None:
+        facts.append(("sequences", "no ids: every row counts as a sequence of its own"))
+    else:
+        facts.append(("sequences", f"{np.unique(table.sequence).size:,}"))
+    if table.length is None:
+        facts.append(("lengths", "none: rows are not divided by a length"))
+    else:
+        facts.append(("lengths", f"{table.length.min():g} to {table.length.max():g}, mean {table.length.mean():.6g}"))
+    if table.weight is not None:
+        facts.append(("weights", f"{table.weight.min():.3g} to {table.weight.max():.3g}, sum {table.weight.sum():.6g}"))
+    if table.kind == "ce":
+        low, high, top = table.extremes
+        facts.append(("extremes", f"{low:.4g} to {high + 0.0:.4g} nats; the worst row's best expert has {top:.4g}"))
+    else:
+        facts.append(
+            (
+                "extremes",
+                f"predictions {table.values.min():.4g} to {table.values.max():.4g}, "
+                f"targets {table.target.min():.4g} to {table.target.max():.4g}",
+            )
+        )
+    work = max(0.1 * table.nbytes, 50e6)
+    facts.append(("memory", f"{size(table.nbytes)} {mapped}; a solve needs up to {size(work)} beside it"))
+    return facts
+
+
+def _root(array: NDArray[np.float64]) -> object:
+    while not isinstance(array, np.memmap) and isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def info_report(path: str, table: ExpertTable) -> str:
+    """Return the whole report of `mixfast info`."""
+    facts = table_facts(path, table)
+    width = max(len(name) for name, _ in facts) + 2
+    size_of = table.n_domains
+    found = group_losses(table, np.vstack([np.eye(size_of), np.full(size_of, 1.0 / size_of)]))
+    own, uniform = found[:, :-1], found[:, -1]
+    several = 1 < table.n_groups <= 6
+    header = [
+        "loss of",
+        *(["mean of groups", *table.group_names] if several else ["mean of groups" if table.n_groups > 1 else "loss"]),
+    ]
+    order = np.argsort(own.mean(axis=0), kind="stable")[:MOST_LINES].tolist()
+    columns = [("uniform mixture", uniform), *((f"only {table.domains[k]}", own[:, k]) for k in order)]
+    rows = [
+        [name, f"{values.mean():.5f}", *([f"{v:.5f}" for v in values] if several else [])] for name, values in columns
+    ]
+    text = "\n".join(f"{name:<{width}}{fact}" for name, fact in facts) + f"\n\n{grid(header, rows)}"
+    if table.n_domains > len(order):
+        text += f"\n... and {table.n_domains - len(order):,} experts with a larger loss"
+    return text + f"\nin {table.unit}"

@@ -1,0 +1,79 @@
+"""The command next: which mixtures to train, given runs that are trained already."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mixfast._text.names import listing
+from mixfast._text.numbers import grid
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli._inputs import InputError
+from mixfast.region import Region
+
+_EXAMPLES = """\
+examples:
+  mixfast next ratios.csv metrics.csv --runs 8 --out next.csv
+  mixfast next ratios.csv metrics.csv law.json --runs 8 --objective worst --tokens counts.yaml --budget 1T --out next.csv
+  mixfast next ratios.csv metrics.csv --runs 4 --among pool.csv --law log_linear --way information
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    following = shared.add_command(
+        commands, "next", _next, "choose the runs to train next, given those there are", _EXAMPLES
+    )
+    following.add_argument("ratios", metavar="RATIOS", help="csv: a run a line, a domain a column")
+    following.add_argument("metrics", metavar="METRICS", help="csv: the same runs, a metric a column")
+    following.add_argument("fitted", metavar="LAW", nargs="?", help="what `mixfast fit --out` wrote; default: fit now")
+    following.add_argument("--runs", metavar="Q", type=int, required=True, help="how many runs to choose")
+    shared.add_law(following)
+    shared.add_columns(following)
+    following.add_argument(
+        "--way",
+        choices=["auto", "information", "improvement", "thompson"],
+        default="auto",
+        help="information: learn most of log-linear laws; improvement: try what may be best; thompson: the same by draws, "
+        "for many runs at once; auto (default): by the laws",
+    )
+    shared.add_metric_objective(following)
+    following.add_argument("--among", metavar="POOL", help="csv of mixtures to choose from; default: drawn")
+    shared.add_design_output(following)
+    shared.add_limits(following)
+    shared.add_prior(following)
+
+
+def _next(args: argparse.Namespace) -> int:
+    from mixfast.designs import Design, next_runs
+    from mixfast.laws import Fit, fit
+
+    shared.check_folder("--out", args.out)
+    if args.fitted is not None and args.law is not None:
+        raise InputError(f"--law {args.law} fits a law, and {args.fitted} is one: leave out one of them")
+    if args.fitted is not None and (args.more_is_better or args.less_is_better):
+        raise InputError(
+            f"--more-is-better and --less-is-better are for laws that are fitted now: {args.fitted} has its directions"
+        )
+    swarm = shared.read_runs(args, args.ratios, args.metrics)
+    among = None if args.among is None else Design.from_csv(args.among)
+    if args.fitted is not None:
+        law, told = Fit.load(args.fitted), args.fitted
+    else:
+        with shared.progress("fitting"):
+            law = fit(swarm, args.law or "auto", seed=args.seed)
+        told = listing(dict.fromkeys(law.laws.values()))
+    region = inputs.region(args, law.domains, args.fitted or args.ratios) or Region(law.domains)
+    objective = inputs.metric_objective(args.objective, law.metrics)
+    with shared.progress("choosing runs"):
+        found = next_runs(swarm, law, region, args.runs, objective=objective, way=args.way, among=among, seed=args.seed)
+    numbers = zip(found.design.runs, *(v.tolist() for v in (found.gain, found.predicted, found.sd)), strict=True)
+    rows = [[run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}"] for run, gain, value, sd in numbers]
+    lines = [
+        f"{len(swarm)} runs, law: {told}; the best of them is predicted {found.best:.6g}",
+        grid(["run", "buys", "predicted", "+-"], rows),
+        f"buys: {found.bought}, each given those before it",
+    ]
+    shared.deliver_design(args.out, found.design, lines)
+    return 0

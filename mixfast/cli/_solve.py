@@ -1,0 +1,166 @@
+"""The command solve: find the best mixture for a table, and say how far the answer is determined."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mixfast import solver
+from mixfast.cli import _inputs as inputs
+from mixfast.cli import _options as shared
+from mixfast.cli._advice import next_steps
+from mixfast.cli._answer import Answer
+from mixfast.cli._solve_report import held_out_report, solve_report
+from mixfast.region import Region
+from mixfast.tables import ExpertTable
+
+_EXAMPLES = """\
+examples:
+  mixfast solve table.npz
+  mixfast solve table.npz --tokens counts.yaml --budget 1T --max-epochs 4 --max-epochs web=1 --out mixture.yaml
+  mixfast solve table.npz --cap code=20% --floor books=0.02 --limit "all code:code_*:0.1..0.3" --limit odd:a,b:..1%
+  mixfast solve runs/ --task arc_easy --conditional --kl 0.05 --prior today.yaml
+  mixfast solve table.npz --objective worst
+
+exit status:
+  0    certified optimal
+  1    solved, but the gap is above the tolerance
+  2    refused; the reason is one line on stderr
+  130  interrupted
+"""
+
+# Ranges need the Hessian over all domains and two searches for each: beyond this many they cost more than the rest.
+_MOST_RANGED = 500
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    solve = shared.add_command(commands, "solve", _solve, "find the best mixture for a table", _EXAMPLES)
+    shared.add_table(solve)
+    shared.add_limits(solve)
+    goal = solve.add_argument_group("objective")
+    goal.add_argument(
+        "--objective",
+        metavar="worst|GROUP=WEIGHT",
+        action="append",
+        help="groups not named count 0; default: all alike",
+    )
+    shared.add_kl_options(goal)
+    shared.add_wear(goal)
+    work = solve.add_argument_group("work")
+    work.add_argument(
+        "--tol", metavar="NATS", type=shared.checked(inputs.number), default=1e-8, help="gap to reach (default 1e-8)"
+    )
+    work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
+    work.add_argument(
+        "--replicates", metavar="N", type=int, default=200, help="resamples behind the intervals (default 200)"
+    )
+    work.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
+    work.add_argument(
+        "--eps",
+        metavar="NATS",
+        type=shared.checked(inputs.number),
+        default=1e-3,
+        help="loss allowed for the ranges (default 1e-3)",
+    )
+    work.add_argument("--no-ranges", action="store_true", help="leave out the ranges")
+    shared.add_held_out(work)
+    work.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="for the resamples and the held-out split (default 0)"
+    )
+    out = solve.add_argument_group("output")
+    out.add_argument(
+        "--out", metavar="FILE", help="write the mixture: .yaml or .json; domains with share 0 are left out and named"
+    )
+    out.add_argument("--keep-zeros", action="store_true", help="write domains with share 0 as well")
+    out.add_argument("--json", action="store_true", help="print everything as one JSON object")
+
+
+def _solve(args: argparse.Namespace) -> int:
+    # What can be refused without solving is refused before the work begins.
+    shared.check_out(args.out)
+    shared.check_measures(args)
+    table = shared.load_table(args, args.table)
+    where = inputs.region(args, table.domains)
+    objective = inputs.objective(args.objective, table.group_names)
+    options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
+    answer = answer_of(table, where, options, args)
+    held_out = None
+    if args.held_out is not None:
+        with shared.progress("fitting for the held-out report"):
+            held_out = solver.holdout(table, where, share=args.held_out, seed=args.seed, **options)
+    written = _write(args, answer)
+    if args.json:
+        shared.print_json(_as_dict(answer, held_out))
+    else:
+        print(solve_report(answer))
+        if held_out is not None:
+            print(f"\nHeld out\n{held_out_report(held_out, answer.limited)}")
+        if written:
+            print(f"\n{written}")
+    return shared.exit_status(answer.solution.status)
+
+
+def answer_of(table: ExpertTable, where: Region | None, options: dict[str, Any], args: argparse.Namespace) -> Answer:
+    """Solve, and measure the intervals and ranges that were not declined and that the problem has."""
+    with shared.progress("solving"):
+        solution = solver.solve(table, where, **options)
+    weighted = options.get("objective") != "worst" or table.n_groups == 1
+    intervals = None
+    if weighted and table.kind == "ce" and not args.no_intervals:
+        with shared.progress(f"solving {args.replicates} resamples"):
+            intervals = solver.bootstrap(
+                table, where, replicates=args.replicates, seed=args.seed, solution=solution, **options
+            )
+    ranges = None
+    if weighted and not args.no_ranges and table.n_domains <= _MOST_RANGED:
+        with shared.progress("looking for flat directions"):
+            ranges = solution.ranges(args.eps)
+    return Answer(
+        table,
+        where,
+        options.get("objective"),
+        options.get("kl", 0.0),
+        args.eps,
+        solution,
+        intervals,
+        ranges,
+        args.budget,
+        bool(args.out),
+    )
+
+
+def _write(args: argparse.Namespace, answer: Answer) -> str:
+    """Write the mixture to --out, and return a line that says so."""
+    if args.out is None:
+        return ""
+    mixture = answer.solution.mixture
+    # Most loaders refuse a share of 0.
+    kept, dropped = mixture.drop_zeros()
+    if args.keep_zeros:
+        kept, dropped = mixture, ()
+    kept.save(args.out)
+    left_out = f"; left out with share 0: {', '.join(dropped)}" if dropped else ""
+    return f"wrote {args.out}: {len(kept)} domains{left_out}"
+
+
+def _as_dict(answer: Answer, held_out: solver.HeldOut | None) -> dict[str, Any]:
+    solution, intervals, limited = answer.solution, answer.intervals, answer.limited
+    free = solution.unconstrained if limited else None
+    return solution.to_dict() | {
+        "table": {
+            "rows": answer.table.n_rows,
+            "domains": answer.table.n_domains,
+            "groups": list(answer.table.group_names),
+        },
+        "tokens": None if answer.budget is None else solution.mixture.tokens(answer.budget),
+        "intervals": None
+        if intervals is None
+        else {"level": intervals.level, "units": intervals.units, "shares": intervals.intervals},
+        "ranges": None if answer.ranges is None else {"eps": answer.eps, "shares": answer.ranges},
+        "unconstrained": None
+        if free is None
+        else {"mixture": free.mixture.as_dict(), "value": free.value, "gap": free.gap},
+        "held_out": None if held_out is None else [vars(row) for row in held_out.rows],
+        "next": next_steps(answer),
+    }
