@@ -342,9 +342,9 @@ class ExpertTable:
         Large uncompressed arrays (`save` writes such) are memory-mapped, not read, so a table may exceed the memory.
         The checksum of a mapped array is not verified.
         """
-        from mixfast.tables import _files as files
+        from mixfast.tables._files import read
 
-        arrays = files.read(path, task=task, conditional=conditional)
+        arrays = read(path, task=task, conditional=conditional)
         try:
             if "loglik" in arrays:
                 return cls.from_loglik(arrays.pop("loglik"), **arrays)
@@ -372,7 +372,7 @@ class ExpertTable:
         -----
         Arrays are stored uncompressed and aligned, so that `load` can map them.
         """
-        from mixfast.tables import _files as files
+        from mixfast.tables._files import write
 
         if _device.is_tensor(self._values):
             self.to("cpu").save(path)
@@ -389,7 +389,7 @@ class ExpertTable:
             arrays["group_names"] = np.array(self.group_names, dtype=str)
         if self.domains != _default_names(self.n_domains):
             arrays["domains"] = np.array(self.domains, dtype=str)
-        files.write(path, arrays)
+        write(path, arrays)
 
     @property
     def loglik(self) -> NDArray[Any]:

@@ -19,8 +19,8 @@ from hypothesis.extra import numpy as hnp
 
 from mixfast.errors import BackendError, MixfastWarning, TableError
 from mixfast.tables import ExpertTable
-from mixfast.tables import _files as files
 from mixfast.tables import _values as checks
+from mixfast.tables.formats import _npz as files
 
 FLOATS = (np.float16, np.float32, np.float64)
 

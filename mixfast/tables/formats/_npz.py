@@ -1,0 +1,119 @@
+"""npz: a zip archive with an npy array for each key, as `numpy.savez` writes it.
+
+A table of log-likelihoods has the key ``loglik`` (n, K), and optionally ``length``, ``bytes`` (n,) and ``condition`` (n, K). A table of
+predictions has ``prediction`` (n, K) or (n, K, D) and ``target``, and optionally the integer ``n_outputs``. Both may have ``weight``,
+``group``, ``sequence`` (n,), ``group_names`` (G,), and ``domains`` or ``experts`` (K,). Their meaning is that of the arguments of
+`ExpertTable.from_loglik` and `ExpertTable.from_predictions`. Other keys are left out with a warning.
+
+`write` stores arrays uncompressed and aligned to 64 bytes, and `read` maps stored arrays of 64 MiB and more, so that a table may exceed
+the memory. The checksum of a mapped array is not verified. The same table gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.atomic import replacing
+from mixfast.errors import MixfastWarning, TableError
+from mixfast.tables.formats._npy import map_array, read_header
+
+# Smaller arrays are read: that checks the archive's checksum and leaves no file open.
+_MAP_ABOVE = 1 << 26
+_ALIGNMENT = 64
+# The zip extra field under which archives keep alignment padding (the number is Android zipalign's).
+_PADDING_FIELD = 0xD935
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+
+_OPTIONAL = ("weight", "group", "group_names", "sequence")
+_KEYS = {
+    "loglik": ("length", "bytes", "condition", *_OPTIONAL),
+    "prediction": ("target", "n_outputs", *_OPTIONAL),
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the arrays of an archive, as the constructors of ExpertTable take them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            kinds = [key for key in _KEYS if key in members]
+            if len(kinds) != 1:
+                raise TableError(
+                    f"{path} must hold either loglik or prediction (with target), and holds {sorted(members)}"
+                )
+            if kinds == ["prediction"] and "target" not in members:
+                raise TableError(f"{path} holds prediction but no target; its keys are {sorted(members)}")
+            naming = next((key for key in ("domains", "experts") if key in members), None)
+            wanted = [kinds[0], *_KEYS[kinds[0]], *([naming] if naming else [])]
+            unused = sorted(set(members) - set(wanted))
+            if unused:
+                warnings.warn(f"{path}: keys not used: {', '.join(unused)}", MixfastWarning, stacklevel=4)
+            arrays: dict[str, Any] = {
+                key: _read_member(path, archive, members[key]) for key in wanted if key in members
+            }
+    except (TableError, MixfastWarning):
+        raise
+    except Exception as error:
+        # Damage can surface as almost any exception of zipfile, zlib or struct.
+        raise TableError(f"{path} is truncated or damaged, or no npz file: {error}") from None
+    if naming:
+        arrays["domains"] = arrays.pop(naming)
+    if "n_outputs" in arrays:
+        outputs = arrays["n_outputs"]
+        if outputs.ndim or outputs.dtype.kind not in "iu":
+            raise TableError(f"{path}: n_outputs must be one integer, got {outputs.dtype} {outputs.shape}")
+        arrays["n_outputs"] = int(outputs)
+    return arrays
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    where = f"{path}, key {info.filename.removesuffix('.npy')}"
+    with archive.open(info) as member:
+        shape, fortran, dtype = read_header(member, where)
+        header = member.tell()
+        if header + math.prod(shape) * dtype.itemsize > info.file_size:
+            raise TableError(f"{where} is truncated: its header promises {dtype} {shape}")
+        if info.compress_type == zipfile.ZIP_STORED and info.file_size >= _MAP_ABOVE:
+            mapped = map_array(path, _member_offset(path, info) + header, shape, fortran, dtype)
+            # A misaligned map would have to be copied whole later: reading is cheaper.
+            if mapped.flags.aligned:
+                return mapped
+    with archive.open(info) as member:
+        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+    return array
+
+
+def _member_offset(path: Path, info: zipfile.ZipInfo) -> int:
+    """Return where in the file the stored bytes of a member begin."""
+    with path.open("rb") as handle:
+        handle.seek(info.header_offset)
+        fields = _LOCAL_HEADER.unpack(handle.read(_LOCAL_HEADER.size))
+    name_bytes, extra_bytes = fields[-2:]
+    return info.header_offset + _LOCAL_HEADER.size + int(name_bytes) + int(extra_bytes)
+
+
+def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write arrays so that `read` can map them."""
+    # They may be mapped from the file that is replaced: it must not be written in place.
+    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in arrays.items():
+            _write_member(archive, handle, f"{key}.npy", array)
+
+
+def _write_member(archive: zipfile.ZipFile, handle: IO[bytes], name: str, array: NDArray[Any]) -> None:
+    # A fixed date: the same table gives the same bytes.
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    # The header is followed by the name, our 4 bytes and padding, and the 20 bytes of the zip64 sizes.
+    header = _LOCAL_HEADER.size + len(name) + 4 + 20
+    padding = -(handle.tell() + header) % _ALIGNMENT
+    info.extra = struct.pack("<HH", _PADDING_FIELD, padding) + bytes(padding)
+    with archive.open(info, "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, array, allow_pickle=False)
