@@ -13,12 +13,12 @@ from mixfast.errors import AlignmentError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler import positive_numbers
 
-# No corpus has documents of ten million tokens on average: such a number is the total, or has another unit.
+# No corpus has documents of ten million tokens on average: a larger number is a total, or has another unit.
 _LONGEST_DOCUMENT = 1e7
 
 
 class DocumentShares(NamedTuple):
-    """Shares of documents that give shares of tokens: the mixture for the sampler, and what to know about it."""
+    """Shares of documents that give shares of tokens: the mixture for the sampler, and a note of what it means."""
 
     mixture: Mixture
     note: str
@@ -27,8 +27,8 @@ class DocumentShares(NamedTuple):
 def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) -> DocumentShares:
     """Return the shares of documents whose tokens have the shares of a mixture.
 
-    A mixture says how much of the training *tokens* each domain gives. A stream of fixed-length sequences mixes just
-    that; one of whole documents, packed after mixing, must draw domains with long documents less often:
+    A mixture says how much of the training *tokens* each domain gives. A stream of fixed-length sequences has these
+    shares. A stream of whole documents, packed after mixing, must sample domains with long documents less often:
     share of documents proportional to share of tokens / mean tokens of a document.
 
     Parameters
@@ -48,7 +48,8 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
     Warns
     -----
     MixfastWarning
-        If a mean is below one token or above ten million: totals in place of means, or thousands in place of tokens.
+        If a mean is below one token or above ten million, as when totals are given in place of means, or thousands in
+        place of tokens.
 
     Examples
     --------
@@ -62,13 +63,13 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
         raise SamplerError(
             f"mixture must be a Mixture, got {type(mixture).__name__}; convert those of a schedule one by one"
         )
-    drawn = [name for name, share in mixture.items() if share > 0]
+    sampled = [name for name, share in mixture.items() if share > 0]
     if not isinstance(tokens_per_document, Mapping):
         raise SamplerError(f"means must be a mapping from domain to number, got {type(tokens_per_document).__name__}")
-    if any(name not in tokens_per_document for name in drawn):
-        raise AlignmentError.between("the mixture", drawn, "tokens_per_document", tokens_per_document)
-    means = {name: tokens_per_document[name] for name in drawn}
-    means = dict(zip(drawn, positive_numbers(means, "mean tokens of a document"), strict=True))
+    if any(name not in tokens_per_document for name in sampled):
+        raise AlignmentError.between("the mixture", sampled, "tokens_per_document", tokens_per_document)
+    means = {name: tokens_per_document[name] for name in sampled}
+    means = dict(zip(sampled, positive_numbers(means, "mean tokens of a document"), strict=True))
     mean = np.array([means.get(name, 1.0) for name in mixture.domains])
     if odd := [f"{name}={m:.3g}" for name, m in means.items() if not 1.0 <= m <= _LONGEST_DOCUMENT]:
         warnings.warn(
@@ -78,7 +79,9 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
         )
     share = mixture.weights / mean
     found = Mixture(mixture.domains, share / share.sum())
-    each = [f"{name} {100 * found[name]:.3g}% of documents for {100 * mixture[name]:.3g}% of tokens" for name in drawn]
+    each = [
+        f"{name} {100 * found[name]:.3g}% of documents for {100 * mixture[name]:.3g}% of tokens" for name in sampled
+    ]
     return DocumentShares(
         found,
         f"Shares of documents, not of tokens: {listing(each)}. Token shares hold on average, as far as the mean lengths "

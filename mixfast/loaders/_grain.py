@@ -21,19 +21,19 @@ class GrainStream(PeerStream):
     Parameters
     ----------
     weights : mapping of str to float
-        As they were given to grain, in that order and not normalised: grain makes whole numbers of them by
+        As they were given to grain, in that order and not normalised: grain rounds them by
         ``int(weight * (100 / smallest))``, which depends on both.
     sizes : mapping of str to int, optional
-        Samples of each domain. Keys beyond a size wrap around, as those of a grain data set do. Left out, ``index`` is
-        grain's key.
+        Samples of each domain. Keys beyond a size wrap around, as those of a grain data set do. Without sizes, ``index``
+        is grain's key.
     length : int, optional
-        Samples of the stream. Default: grain's, none read twice; without sizes, no end. With ``.repeat()`` in grain, as many as
-        the run has.
+        Samples of the stream. Default: grain's, which reads no sample twice; without sizes, no end. If grain is used with
+        ``.repeat()``, give the samples of the run.
 
     Notes
     -----
-    Any sample is found on its own, in K steps. Realised shares are off by up to 1 %, and a prefix by several samples
-    (what a `MixtureSampler` is for).
+    Each sample is found on its own, in K steps. As in grain, realised shares are off by up to 1 %, and a prefix by
+    several samples; `MixtureSampler` avoids both.
 
     Examples
     --------
@@ -59,20 +59,20 @@ class GrainStream(PeerStream):
             each = [size / (q / total) for size, q in zip(self.sizes.tolist(), self.proportions, strict=True)]
             self.length = min(LONGEST, int(min(each)))
 
-    def _at(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _find(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
         rest = total = sum(self.proportions)
         at: NDArray[Any] = sample
-        # Products that may not fit 64 bits are made of Python's integers.
+        # Products that may not fit 64 bits are computed in Python's integers.
         if len(sample) and (int(sample[-1]) + 1) * total >= 1 << 63:
             at = sample.astype(object)
         domain, had = np.empty_like(sample), np.empty_like(sample)
-        open_ = np.arange(len(sample))
+        left = np.arange(len(sample))
         for k, q in enumerate(self.proportions):
-            # How many of the samples before, and with this one, go to later domains: no more means it is this one's.
+            # Samples before this one, and with it, that go to later domains: if both are the same, it is this domain's.
             later, with_this = at * (rest - q) // rest, (at + 1) * (rest - q) // rest
             here = (later == with_this).astype(bool)
-            domain[open_[here]] = k
-            had[open_[here]] = (at - later)[here]
-            open_, at = open_[~here], later[~here]
+            domain[left[here]] = k
+            had[left[here]] = (at - later)[here]
+            left, at = left[~here], later[~here]
             rest -= q
         return domain, had

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def greedy(weights: Any, limits: Any, domain: Any, index: Any) -> None:
-    """Fill domain (N,) and index (N,): each sample goes to the domain that lacks most, the first of equals.
+def greedy(
+    weights: NDArray[np.float64], limits: NDArray[np.int64], domain: NDArray[np.int16], index: NDArray[np.int64]
+) -> None:
+    """Fill domain (N,) and index (N,): each sample goes to the domain that lacks most, the first if several lack as much.
 
-    A domain that has had its limit (K,) is left out. No fused multiply-add: it would round otherwise.
+    A domain that has had its limit (K,) is left out. No fused multiply-add, which would round in another way.
     """
     had = np.zeros(len(weights), dtype=np.int64)
     for i in range(len(domain)):

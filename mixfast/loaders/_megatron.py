@@ -28,16 +28,17 @@ class MegatronStream(PeerStream):
     weights : mapping of str to float
         The blend, in its order; normalised as Megatron-LM does.
     length : int, optional
-        Samples of the run. Left out, as Megatron-LM's size may be, weights are the numbers of samples of the data sets, each of
-        which is read once.
+        Samples of the run. Without it, as with Megatron-LM's size, weights are the numbers of samples of the data sets,
+        and each sample is read once.
     sizes : mapping of str to int, optional
-        Samples of each (mid-level) data set. Megatron-LM ends in an IndexError where one is read beyond; here it is
-        refused. The samples of a `GPTDataset` are already shuffled and repeated: give its length, not that of the corpus.
+        Samples of each (mid-level) data set. If one would be read beyond its end, which ends Megatron-LM in an
+        IndexError, the stream is refused. The samples of a `GPTDataset` are already shuffled and repeated: give its
+        length, not that of the corpus.
 
     Notes
     -----
-    Time and memory are Megatron-LM's: K steps and 10 bytes a sample, before the first is read. The loop is compiled
-    where Numba is installed (``pip install 'mixfast[laws]'``), and runs in numpy, much slower, where it is not.
+    Time and memory are Megatron-LM's: K steps and 10 bytes for each sample, before the first is read. The loop is
+    compiled if Numba is installed (``pip install 'mixfast[laws]'``), and otherwise runs in numpy, which is much slower.
 
     Examples
     --------
@@ -71,7 +72,7 @@ class MegatronStream(PeerStream):
                 f"the blend reads more samples than there are ({listing(short)}); Megatron-LM would fail"
             )
 
-    def _at(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _find(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
         return self._domain[sample], self._index[sample]
 
 
@@ -130,7 +131,7 @@ def _greedy(weights: NDArray[np.float64], limits: Integers, size: int) -> tuple[
 
 
 def _greedy_slow(weights: NDArray[np.float64], limits: Integers, domain: NDArray[np.int16], index: Integers) -> None:
-    """The same as `_greedy_loops.greedy`, for where Numba is not installed."""
+    """Do the same as `_greedy_loops.greedy` without Numba."""
     had, lack = np.zeros(len(weights)), np.empty(len(weights))
     for i in range(len(domain)):
         np.multiply(weights, max(float(i), 1.0), out=lack)
@@ -139,4 +140,4 @@ def _greedy_slow(weights: NDArray[np.float64], limits: Integers, domain: NDArray
         domain[i], index[i] = k, had[k]
         had[k] += 1
         if had[k] == limits[k]:
-            had[k] = np.inf  # lacks nothing any more
+            had[k] = np.inf  # it lacks nothing from now on

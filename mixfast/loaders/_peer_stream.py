@@ -24,7 +24,7 @@ from mixfast.sampler import (
 
 
 class PeerStream:
-    """What the streams below share: the interface of a `MixtureSampler` that the adapters use."""
+    """A `Stream` that follows another loader. Subclasses set `length` and find samples."""
 
     FORMAT = ""
 
@@ -41,8 +41,8 @@ class PeerStream:
         self.length: int | None = None
         self._exhaustive = False
 
-    def _at(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the domains and, counted on, the indices of samples (m,), evenly spaced."""
+    def _find(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the domains of samples (m,), evenly spaced, and how many samples each had before."""
         raise NotImplementedError
 
     def positions(self, start: int, stop: int, step: int = 1) -> Positions:
@@ -52,7 +52,7 @@ class PeerStream:
         end = end_of(self.length)
         if start < stop and stop > end:
             raise ExhaustedError(f"sample {stop - 1} is behind the end of the stream of {end} samples")
-        domain, had = self._at(np.arange(start, stop, step, dtype=np.int64))
+        domain, had = self._find(np.arange(start, stop, step, dtype=np.int64))
         domain, had = domain.astype(np.int64), had.astype(np.int64)
         if not self.sizes.any():
             return Positions(domain, had, np.zeros_like(had))
@@ -92,7 +92,7 @@ class PeerStream:
 
 
 def _sizes(domains: tuple[str, ...], sizes: Mapping[str, int] | None) -> Integers:
-    """Samples of each domain (K,), 0 for all where they were left out."""
+    """Return the samples of each domain (K,); 0 for all if they were left out."""
     if sizes is None:
         return np.zeros(len(domains), dtype=np.int64)
     if not isinstance(sizes, Mapping) or any(name not in sizes for name in domains):

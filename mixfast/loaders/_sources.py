@@ -49,13 +49,14 @@ def sizes(sources: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _only_iterated(source: Any) -> bool:
-    """Whether this is one of torch's data sets that inherit an index which only raises."""
+    """Return whether this is one of torch's iterable data sets, which inherit a ``[i]`` that only raises."""
+    # If torch is not imported, the source is none of its.
     torch = sys.modules.get("torch.utils.data")
     return torch is not None and isinstance(source, torch.IterableDataset)
 
 
 def sizes_of(stream: Stream) -> Integers:
-    """Samples of each domain (K,) of a stream that can be served from sources."""
+    """Return the samples of each domain (K,) of a stream that can be read from sources."""
     found = stream.sizes
     if not found.any():
         raise SamplerError("this stream was made without sizes, so its indices have no end; give it sizes(sources)")
@@ -63,11 +64,11 @@ def sizes_of(stream: Stream) -> Integers:
 
 
 class Sources:
-    """Read the sources of a stream's domains as one map-style data set, whose items are asked for as ``domain, index``.
+    """Read the sources of a stream's domains as one map-style data set whose items are numbered ``domain, index``.
 
-    These are the pairs that a `StreamSampler` gives: a number of ``stream.domains``, and one within the domain's source. A
-    batch is taken from a source at once where that has ``__getitems__``, as those of Hugging Face have; columns may differ
-    from source to source.
+    These are the pairs that a `StreamSampler` gives: a number of ``stream.domains``, and one within the domain's source.
+    A source with ``__getitems__``, such as a Hugging Face data set, is read a batch at a time. Columns may differ from
+    source to source.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ class Sources:
     AlignmentError
         If the sources are not those of the stream's domains.
     SamplerError
-        If a source is not as long as the stream takes it to be.
+        If a source has another length than the stream was made with.
 
     Examples
     --------
@@ -162,11 +163,11 @@ class Sources:
         return found
 
     def _explain(self, problem: Exception, domain: int, indices: list[int]) -> None:
-        """Note in the error of a source what was read."""
+        """Add a note to the error of a source: what was read."""
         if domain < 0:
-            return  # nothing was read: what gives the pairs failed
+            return  # the error is not a source's: finding the pairs failed
         what = f"sample {listing(map(str, indices))} of domain {self._domains[domain]!r}"
-        # Let through it would end the stream here, as if that were over.
+        # A StopIteration that is let through would end the stream here without an error.
         if isinstance(problem, StopIteration):
             raise SamplerError(f"the source raised StopIteration for {what}, in place of giving it") from problem
         problem.add_note(f"this was {what}")
