@@ -1,0 +1,264 @@
+"""Read the house as syntax trees and list what breaks its walls; `test_architecture.py` holds the list against the known ones.
+
+python tests/walls.py            print every violation
+python tests/walls.py --shrink   take violations that are gone off tests/known_walls.json
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "mixfast"
+KNOWN = Path(__file__).with_name("known_walls.json")
+
+# Each room may import what stands before it. Dotted rooms are folders of the internal room before the dot.
+ROOMS = (
+    "_version", "_text", "errors", "_engine.backend", "_engine.geometry", "mixture", "region", "tables", "swarm", "reference",
+    "_engine.objectives", "_engine.optimise", "solver", "laws", "proposers", "designs", "mde", "reuse", "sampler", "loaders",
+    "score", "exporters", "readers", "report", "cli", "shell",
+)  # fmt: skip
+# What may lie in mixfast/ itself, folders apart. `shell` is the package's own face and its `python -m`.
+FILES = {
+    "__init__": "shell",
+    "__main__": "shell",
+    "_version": "_version",
+    "errors": "errors",
+    "mixture": "mixture",
+}
+# Rooms without a face: their modules are imported directly, and named without an underscore.
+INTERNAL = {room for room in ROOMS if room.startswith("_")} | {"errors", "mixture"}
+# The slow twin is for tests; in production only this file may ask it, for backend="reference".
+ASKS_THE_REFERENCE = PACKAGE / "solver" / "_by_reference.py"
+# Methods of named tuples are private by their name only.
+NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
+SHORTEST_FACE = 10
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """Dotted name of a module of the package: `mixfast.region._bounds`, or `mixfast.region` for its face."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in python_files("mixfast")}
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module stands in; None where it stands in none."""
+    parts = module.split(".")[1:]
+    if not parts:
+        return "shell"
+    if parts[0] == "_engine":
+        return ".".join(parts[:2]) if len(parts) > 1 else None
+    if MODULES.get(f"mixfast.{parts[0]}") == PACKAGE / f"{parts[0]}.py":
+        return FILES.get(parts[0])
+    return parts[0] if parts[0] in ROOMS else None
+
+
+def place(room: str | None) -> int:
+    """How far right a room stands; what stands in none may import everything, until it is given a place."""
+    return len(ROOMS) if room is None else ROOMS.index(room)
+
+
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """What a file imports from the package, wherever it stands: pairs of a module and a name of it, or "" for all of it."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == "mixfast")
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
+                base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [base])])
+            if base.split(".")[0] == "mixfast":
+                for alias in node.names:
+                    module = f"{base}.{alias.name}"
+                    yield (module, "") if module in MODULES else (base, alias.name)
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """Imports that a wall forbids, with the rule."""
+    for module, path in MODULES.items():
+        own = room_of(module)
+        if own is None or own == "shell":
+            continue
+        for other, name in imported(path):
+            what = f"{other}.{name}" if name else other
+            room = room_of(other)
+            if other.startswith("mixfast.kernels"):
+                continue
+            if room is None:
+                yield "no room", f"{module} imports {what}"
+            elif room == own:
+                if own not in INTERNAL and path.name != "__init__.py" and other == f"mixfast.{own}":
+                    yield "own face", f"{module} imports {what}"
+            elif room == "reference":
+                if path != ASKS_THE_REFERENCE:
+                    yield "reference", f"{module} imports {what}"
+            elif place(room) > place(own):
+                yield "order", f"{module} imports {what}"
+            if room in (None, own):
+                continue
+            if is_private(name):
+                yield "private name", f"{module} imports {what}"
+            elif room not in INTERNAL and room != "shell" and other != f"mixfast.{room}":
+                yield "past the face", f"{module} imports {what}"
+
+
+def circles() -> Iterator[tuple[str, str]]:
+    """Groups of files that import one another, imports inside functions and for type checkers included.
+
+    Imports of a room further right are listed by `imports` and left out here: one of them ties half of the house together.
+    """
+    edges: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        own = place(room_of(module))
+        edges[module] = {other for other, _ in imported(path) if other in MODULES and place(room_of(other)) <= own}
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        queue = [start]
+        while queue:
+            new = edges[queue.pop()] - seen
+            seen |= new
+            queue += new
+        return seen
+
+    reach = {module: reached(module) for module in MODULES}
+    for module in MODULES:
+        ring = sorted(other for other in reach[module] if module in reach[other])
+        if ring and module == ring[0]:
+            yield "circle", " ".join(ring)
+
+
+def defined(tree: ast.Module) -> set[str]:
+    """Attributes that classes of a file define: fields, methods, slots, and what methods set on themselves."""
+    found: set[str] = set()
+    for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for node in ast.walk(owner):
+            if isinstance(node, ast.FunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.AnnAssign | ast.Assign):
+                for target in [node.target] if isinstance(node, ast.AnnAssign) else node.targets:
+                    if isinstance(target, ast.Name):
+                        found.add(target.id)
+                        if target.id == "__slots__" and node.value is not None:
+                            found |= {leaf.value for leaf in ast.walk(node.value) if isinstance(leaf, ast.Constant)}
+                    found |= {leaf.attr for leaf in ast.walk(target) if isinstance(leaf, ast.Attribute)}
+    return found
+
+
+def is_own(node: ast.expr) -> bool:
+    """Whether an expression is the object itself, its class, or what it inherits."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id in ("super", "type")
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def reaches() -> Iterator[tuple[str, str]]:
+    """Private attributes of objects whose class stands in another file."""
+    for module, path in MODULES.items():
+        tree = tree_of(path)
+        own = defined(tree)
+        for node in ast.walk(tree):
+            base: ast.expr | None = None
+            name = ""
+            if isinstance(node, ast.Attribute):
+                base, name = node.value, node.attr
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "setattr", "hasattr"):
+                base, name = node.args[0], getattr(node.args[1], "value", "")
+            if base is None or not isinstance(name, str) or not is_private(name):
+                continue
+            if not is_own(base) and name not in own | NAMED_TUPLE:
+                yield "reaches in", f"{module}: {ast.unparse(base)}.{name}"
+
+
+def places() -> Iterator[tuple[str, str]]:
+    """Files in mixfast/ itself that belong in a room, and folders that are none."""
+    for path in PACKAGE.glob("*.py"):
+        if path.stem not in FILES:
+            yield "no room", str(path.relative_to(ROOT))
+    for module in MODULES:
+        if room_of(module) is None and module not in ("mixfast._engine",) and module.count(".") > 1:
+            yield "no room", module
+
+
+def faces() -> Iterator[tuple[str, str]]:
+    """Faces that do more than to introduce their room and name what it offers."""
+    for room in sorted(set(ROOMS) - INTERNAL - {"shell"}):
+        path = PACKAGE / room / "__init__.py"
+        if not path.exists():
+            yield "face", f"{room}: missing"
+            continue
+        tree = tree_of(path)
+        lines = (ast.get_docstring(tree) or "").count("\n") + 1
+        if lines < SHORTEST_FACE:
+            yield "face", f"{room}: its introduction is shorter than {SHORTEST_FACE} lines"
+        for node in tree.body:
+            if not re_exports(node, room):
+                yield "face", f"{room}: more than re-exports: {ast.unparse(node).splitlines()[0][:60]}"
+
+
+def re_exports(node: ast.stmt, room: str) -> bool:
+    """Whether a statement of a face names what the room offers; names that need a heavy package may wait in `__getattr__`."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if isinstance(node, ast.Assign):
+        return [getattr(target, "id", "") for target in node.targets] in (["__all__"], ["_LATER"])
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "") in ("__future__", "importlib", "typing") or (
+            (node.module or "").split(".")[:2] == ["mixfast", room]
+        )
+    if isinstance(node, ast.FunctionDef):
+        return node.name in ("__getattr__", "__dir__")
+    return is_type_checking(node) and all(re_exports(child, room) for child in node.body)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    test = node.test if isinstance(node, ast.If) else None
+    return getattr(test, "id", getattr(test, "attr", None)) == "TYPE_CHECKING"
+
+
+def violations() -> dict[str, list[str]]:
+    """Every broken wall by its rule."""
+    found: dict[str, set[str]] = {}
+    for check in (places, imports, circles, reaches, faces):
+        for rule, what in check():
+            found.setdefault(rule, set()).add(what)
+    return {rule: sorted(found[rule]) for rule in sorted(found)}
+
+
+def known() -> dict[str, list[str]]:
+    return json.loads(KNOWN.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    found = violations()
+    if "--shrink" in sys.argv:
+        left = {rule: [one for one in ones if one in found.get(rule, ())] for rule, ones in known().items()}
+        left = {rule: ones for rule, ones in left.items() if ones}
+        KNOWN.write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
+    else:
+        print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
