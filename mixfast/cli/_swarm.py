@@ -151,7 +151,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 def _rivals(reports: dict[str, Any]) -> str:
     """Out-of-fold rmse of every metric under every law, the least marked, and the mean rank correlation."""
-    from mixfast.laws._report import mean_known
+    from mixfast.laws import mean_known
 
     names = [one.metric for one in next(iter(reports.values()))]
     rows = []

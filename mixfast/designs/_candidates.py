@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast.errors import BackendError, InfeasibleError, RegionError
 
 if TYPE_CHECKING:
     from mixfast.region import Region
 
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
 Units = NDArray[np.int64]
 
 # Shares are counted in this part of 1 while they are worked on, see `_candidate_loops`.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast.designs import _candidates
 from mixfast.region import Region
-
-Matrix = NDArray[np.float64]
 
 # Candidates for each run. More fill the corners a little better, at a cost that grows with them.
 _POOL = 20

@@ -6,22 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import domain_names, listing
 from mixfast.designs import _cover, _frozen, _next_runs, _olmix, _regmix
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
 from mixfast.designs._results import RUNS_PER_NUMBER, Design, NextRuns
 from mixfast.errors import AlignmentError, RegionError
-from mixfast.laws._target import Objective, Target, resolve
+from mixfast.laws import Objective, Target, resolve
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
 __all__ = ["Design", "NextRuns", "Olmix", "RegMix", "advised_runs", "design", "extend", "next_runs"]
-
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
 
 
 def advised_runs(domains: int | Iterable[str]) -> int:

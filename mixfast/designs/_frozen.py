@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Bound, Region
 
-Matrix = NDArray[np.float64]
 Frozen = Mapping[str, Mapping[str, float]]
 
 # A share is at its limit when it is this near to it; roundings of a share are a thousand times smaller.

@@ -8,12 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.designs import _candidates, _cover
-from mixfast.laws._target import Target
+from mixfast.laws import Target
 from mixfast.region import Region
 
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 # Candidates of each half: all over the region, and around the best mixture.

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.designs._frozen import Collapsed, Frozen
 from mixfast.designs._regmix import STRENGTHS, within
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.region import Region
 
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 # Candidates nearer than this in every share are one mixture.

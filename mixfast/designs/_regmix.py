@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast.errors import InfeasibleError, RegionError
 from mixfast.region import Region
-
-Matrix = NDArray[np.float64]
 
 # Each candidate is one of so many draws, of strengths even in the logarithm.
 STRENGTHS = 15

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
-
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
 
 # Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
 RUNS_PER_NUMBER = 3

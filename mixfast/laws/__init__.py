@@ -1,7 +1,50 @@
-"""Regression laws from mixtures to metrics: `fit`, and what it returns."""
+"""Laws: functions from mixtures to metrics, fitted to the runs of a swarm.
+
+`fit` is the verb of this room. It fits one law to each metric of a `Swarm`, measures out of fold how well each law predicts runs
+it has not seen, and returns a `Fit`: `predict`, `sd` and `slopes` at any mixtures, `report` with one `MetricReport` for each
+metric, `notes` on what the runs do not tell, `save` and `load`. `mixfast.propose` looks for the best mixture of a `Fit`, and
+`mixfast.designs.next_runs` for the runs that would improve it most.
+
+The laws, by the name that `fit` takes:
+
+- "linear" (`laws.linear.Linear`): ridge regression, the only one besides "gp" and "lightgbm" that uses features.
+- "log_linear" (`laws.log_linear.LogLinear`): a constant plus the exponential of a linear form, as Data Mixing Laws and Olmix use.
+- "autoscale", "bimix" (`laws.power.AutoScale`, `laws.power.BiMix`): one power of each domain's share.
+- "gp" (`laws.gaussian.GaussianProcess`): a smooth surface with its own error bars.
+- "lightgbm" (`laws.boosted.Boosted`): boosted trees with RegMix's settings.
+- "auto": for each metric the best out of fold of "linear", "log_linear" and "gp".
+
+Any object with ``fit(x, y)`` and ``predict(x)``, as scikit-learn's regressors have, is a law, too.
+
+Read the files in this order: `_protocol.py` (what a law is, and what some laws know besides), `_fitted.py` (`Fit`), `_fit.py`
+with `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` and `_statistics.py` (how well it
+predicts), `_target.py` (objectives over metrics), then one law after the other; `linear.py` with `_ridge.py` is the simplest.
+Compiled loops stand in files of their own (`_*_loops.py`), which import Numba and are imported by functions only.
+
+Other rooms also use the objectives (`Target`, `resolve`), the protocols, `Ridge` and the statistics.
+"""
 
 from mixfast.laws._fit import fit
 from mixfast.laws._fitted import Fit
+from mixfast.laws._joint import Joint as Joint
+from mixfast.laws._protocol import Closed as Closed
+from mixfast.laws._protocol import Correlated as Correlated
+from mixfast.laws._protocol import FeatureMap as FeatureMap
+from mixfast.laws._protocol import Law as Law
+from mixfast.laws._protocol import Predictor as Predictor
+from mixfast.laws._protocol import Regressor as Regressor
+from mixfast.laws._protocol import Smooth as Smooth
+from mixfast.laws._protocol import State as State
 from mixfast.laws._report import MetricReport
+from mixfast.laws._report import measure as measure
+from mixfast.laws._ridge import Ridge as Ridge
+from mixfast.laws._ridge import standardised as standardised
+from mixfast.laws._statistics import mean_known as mean_known
+from mixfast.laws._statistics import spearman as spearman
+from mixfast.laws._target import Objective as Objective
+from mixfast.laws._target import Target as Target
+from mixfast.laws._target import convex_form as convex_form
+from mixfast.laws._target import has_slopes as has_slopes
+from mixfast.laws._target import resolve as resolve
 
 __all__ = ["Fit", "MetricReport", "fit"]

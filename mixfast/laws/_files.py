@@ -27,7 +27,7 @@ _FORMAT = 2
 def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[Stored]) -> None:
     """Write the facts and the laws of a fit to .json or .npz."""
     path = Path(path)
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     head = {
         "mixfast_fit": _FORMAT,
         **facts,
@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
             )
             for one in head["parts"]
         ]
-        facts = {key: tuple(head[key]) for key in ("domains", "metrics", "direction", "unit", "notes")}
+        facts: dict[str, Any] = {key: tuple(head[key]) for key in ("domains", "metrics", "direction", "unit", "notes")}
         facts["reports"] = tuple(MetricReport(**one) for one in head["reports"])
         facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
         wanted = tuple(head["features"])

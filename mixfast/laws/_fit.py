@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing
 from mixfast.errors import MixfastWarning
-from mixfast.laws import _report, _table
-from mixfast.laws._fitted import Fit, Part, _aligned
+from mixfast.laws import _table
+from mixfast.laws._candidate import Candidate, Splits
+from mixfast.laws._fitted import Fit, aligned
 from mixfast.laws._foreign import Foreign
-from mixfast.laws._protocol import Law, Matrix, Vector
+from mixfast.laws._protocol import FeatureMap, Law
+from mixfast.laws._report import measure
 from mixfast.laws._threads import single_blas
 from mixfast.swarm import Identifiable, Swarm
 
-Index = NDArray[np.int64]
 # What "auto" chooses from: laws that are fitted in seconds and came first on some metric of the published swarms. Trees did not, and
 # take minutes to compare.
 _AUTO = ("linear", "log_linear", "gp")
 # A Gaussian process costs the cube of the runs: with more than this "auto" does without it.
 _MOST_FOR_GP = 2048
-# Beyond this many runs a law's own word on runs left out, with the settings that all runs gave it, is taken.
-_SETTLED_RUNS = 256
 
 
 def fit(
@@ -36,7 +34,7 @@ def fit(
     law: Any = "auto",
     *,
     metrics: Sequence[str] | None = None,
-    features: Any = None,
+    features: FeatureMap | None = None,
     seed: int = 0,
     folds: int = 5,
     **options: Any,
@@ -84,83 +82,75 @@ def fit(
             f"swarm is {type(swarm).__name__}, expected a Swarm: Swarm(ratios, metrics, ...) or Swarm.from_csv(ratios, metrics)"
         )
     chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
-    y = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(name) for name in chosen]])
+    columns = [swarm.metrics.index(name) for name in chosen]
+    y = np.ascontiguousarray(swarm.values[:, columns])
+    direction, unit = tuple(swarm.direction[j] for j in columns), tuple(swarm.unit[j] for j in columns)
     seen = swarm.identifiable
     # Where runs differ by rounding only, laws would take it for what made the losses differ.
     x = np.ascontiguousarray(seen.shares)
-    notes = list(_caveats(swarm, chosen, y, seen))
+    notes = _caveats(swarm, chosen, y, seen)
     full = x if features is None else np.hstack([x, _features_of(features, swarm)])
     plan = _plan(law, chosen, len(x), options)
-    scored = folds > 0 and int((~swarm.chosen).sum()) >= 2
-    if not scored and any(len(rivals) > 1 for rivals in plan.values()):
+    testable = int((~swarm.chosen).sum())
+    scored = folds > 0 and testable >= 2
+    if not scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
             f"a choice between laws compares them out of fold, with folds > 1 and at least 2 runs that were not chosen after "
-            f"looking at data; got folds={folds} and {int((~swarm.chosen).sum())} such runs: name one law, as law='linear'"
+            f"looking at data; got folds={folds} and {testable} such runs: name one law, as law='linear'"
         )
-    # Every law is fitted once, to all the metrics it is a candidate for.
-    parts_of = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed) if scored else []
-    tries: dict[int, _Try] = {}
-    for j, name in enumerate(chosen):
-        for rival in plan[name]:
-            tries.setdefault(id(rival), _Try(rival)).columns.append(j)
-    refused: dict[str, list[str]] = {}
-    with single_blas():
-        for one in tries.values():
-            for j, why in one.run(full if one.law.uses_features else x, y, parts_of).items():
-                refused.setdefault(chosen[j], []).append(f"{one.law.name}: {why}")
-    for j, name in enumerate(chosen):
-        if name in refused and not any(j in tries[id(rival)].columns for rival in plan[name]):
-            raise ValueError(
-                f"no law can be fitted to {name}, of which {int(np.isfinite(y[:, j]).sum())} of {len(y)} runs have a value"
-                f"{', in folds fewer' if parts_of else ''}: {'; '.join(refused[name])}"
-            )
-        notes += [f"{name}: a law was left out: {why}" for why in refused.get(name, ())]
-    winners: dict[int, list[int]] = {}
+    splits = swarm.folds(min(folds, testable), seed=seed) if scored else []
+    notes += _fit_all(plan, x, full, y, splits, chosen)
+    winners: dict[Candidate, list[int]] = {}
     reports = []
     for j, name in enumerate(chosen):
-        errors = (
-            {id(rival): tries[id(rival)].error(j, y) for rival in plan[name] if j in tries[id(rival)].columns}
-            if scored
-            else {id(plan[name][0]): 0.0}
-        )
-        best = min(errors, key=lambda key: errors[key])
+        rivals = [candidate for candidate in plan[j] if j in candidate.columns]
+        errors = [candidate.error(j, y) if scored else 0.0 for candidate in rivals]
+        best = rivals[int(np.argmin(errors))]
         winners.setdefault(best, []).append(j)
         if scored:
-            guess, spread = tries[best].left_out(j)
-            sign = -1.0 if _of(swarm.direction, swarm, name) == "max" else 1.0
-            rivals = {tries[key].law.name: error for key, error in errors.items()}
-            reports.append(_report.measure(name, tries[best].law.name, y[:, j], guess, spread, sign, rivals))
-    parts = [
-        Part(tries[key].fitted, tuple(tries[key].columns.index(j) for j in columns), tuple(columns))
-        for key, columns in winners.items()
-    ]
-    notes += [
-        f"errors of {tries[key].law.name} on runs left out are a few per cent too low: with more than {_SETTLED_RUNS} runs its settings "
-        "are those that all of them gave"
-        for key in winners
-        if tries[key].settled
-    ]
-    for key, part in zip(winners, parts, strict=True):
-        notes += _named(
-            getattr(part.law, "notes", ()), [chosen[j] for j in tries[key].columns], part.own, swarm.domains
-        )
+            guess, spread = best.left_out(j)
+            told = {rival.law.name: error for rival, error in zip(rivals, errors, strict=True)}
+            more = direction[j] == "max"
+            reports.append(measure(name, best.law.name, y[:, j], guess, sd=spread, more_is_better=more, rivals=told))
+    parts = [candidate.part(own) for candidate, own in winners.items()]
+    for candidate, part in zip(winners, parts, strict=True):
+        notes += candidate.notes(part, chosen, swarm.domains)
     return Fit(
-        tuple(swarm.domains),
-        chosen,
-        tuple(_of(swarm.direction, swarm, name) for name in chosen),
-        tuple(_of(swarm.unit, swarm, name) for name in chosen),
-        swarm.ratios.max(axis=0),
-        tuple(parts),
-        features,
-        tuple(reports),
-        tuple(dict.fromkeys(notes)),
-        perf_counter() - began,
-        {swarm.domains[k]: share for k, share in seen.constant.items() if swarm.ratios[:, k].any()},
+        domains=tuple(swarm.domains),
+        metrics=chosen,
+        direction=direction,
+        unit=unit,
+        largest=swarm.ratios.max(axis=0),
+        parts=tuple(parts),
+        features=features,
+        reports=tuple(reports),
+        notes=tuple(dict.fromkeys(notes)),
+        seconds=perf_counter() - began,
+        constant={swarm.domains[k]: share for k, share in seen.constant.items() if swarm.ratios[:, k].any()},
     )
 
 
-def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]) -> dict[str, list[Law]]:
-    """The laws that each metric is to choose from."""
+def _fit_all(
+    plan: Sequence[Sequence[Candidate]], x: Matrix, full: Matrix, y: Matrix, splits: Splits, metrics: Sequence[str]
+) -> list[str]:
+    """Fit every candidate once, to all its metrics; return notes on the laws that metrics had to do without."""
+    refused: dict[int, list[str]] = {}
+    with single_blas():
+        for candidate in dict.fromkeys(chain.from_iterable(plan)):
+            law = candidate.law
+            for j, why in candidate.fit(full if law.uses_features else x, y, splits).items():
+                refused.setdefault(j, []).append(f"{law.name}: {why}")
+    for j, reasons in sorted(refused.items()):
+        if not any(j in candidate.columns for candidate in plan[j]):
+            raise ValueError(
+                f"no law can be fitted to {metrics[j]}, of which {int(np.isfinite(y[:, j]).sum())} of {len(y)} runs have a value"
+                f"{', in folds fewer' if splits else ''}: {'; '.join(reasons)}"
+            )
+    return [f"{metrics[j]}: a law was left out: {why}" for j, reasons in sorted(refused.items()) for why in reasons]
+
+
+def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]) -> list[list[Candidate]]:
+    """The laws that each metric is to choose from; every law is one candidate, for all its metrics."""
     if isinstance(law, Mapping):
         unknown = [name for name in law if name not in metrics]
         missing = [name for name in metrics if name not in law]
@@ -168,19 +158,27 @@ def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]
             raise ValueError(
                 f"law as a mapping needs every metric once; unknown: {listing(unknown)}; missing: {listing(missing)}"
             )
-        made: dict[Any, Law] = {}
-        for given in law.values():
-            made.setdefault(given if isinstance(given, str) else id(given), _one(given, options))
-        return {name: [made[law[name] if isinstance(law[name], str) else id(law[name])]] for name in metrics}
-    auto = tuple(name for name in _AUTO if name != "gp" or runs <= _MOST_FOR_GP)
-    several = auto if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
-    if options and len(several) > 1:
-        raise ValueError(f"a choice between laws takes no options of single laws, got {listing(options)}")
-    rivals = [_one(each, options) for each in several]
-    return {name: list(rivals) for name in metrics}
+        made: dict[str | int, Candidate] = {}
+        keys = [law[name] if isinstance(law[name], str) else id(law[name]) for name in metrics]
+        for key, name in zip(keys, metrics, strict=True):
+            if key not in made:
+                made[key] = Candidate(_one(law[name], options))
+        plan = [[made[key]] for key in keys]
+    else:
+        auto = tuple(name for name in _AUTO if name != "gp" or runs <= _MOST_FOR_GP)
+        several = auto if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
+        if options and len(several) > 1:
+            raise ValueError(f"a choice between laws takes no options of single laws, got {listing(options)}")
+        rivals = [Candidate(_one(each, options)) for each in several]
+        plan = [list(rivals) for _ in metrics]
+    for j, candidates in enumerate(plan):
+        for candidate in candidates:
+            candidate.columns.append(j)
+    return plan
 
 
 def _one(law: Any, options: dict[str, Any]) -> Law:
+    """The law of a name, or one made of an object with fit and predict."""
     if isinstance(law, str):
         return _table.make(law, **options)
     if hasattr(law, "uses_features") and hasattr(law, "state"):
@@ -189,97 +187,16 @@ def _one(law: Any, options: dict[str, Any]) -> Law:
     return Foreign(law)
 
 
-@dataclass
-class _Try:
-    """One law, the metrics it is a candidate for, and how it does on runs it has not seen."""
-
-    law: Law
-    columns: list[int] = field(default_factory=list)
-    fitted: Law = field(init=False)
-    guess: Matrix = field(init=False)
-    spread: Matrix = field(init=False)
-    settled: bool = field(
-        default=False, init=False
-    )  # left-out runs were predicted with the settings that all runs gave
-
-    def run(self, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> dict[int, str]:
-        """Do what `_run` does; metrics that the law refuses, most often for too few runs, leave `columns`, with the reason."""
-        try:
-            self._run(x, y, parts)
-        except ValueError:
-            reasons: dict[int, str] = {}
-            for j in self.columns:
-                try:
-                    _Try(self.law, [j])._run(x, y, parts)
-                except ValueError as problem:
-                    reasons[j] = str(problem)
-            if not reasons:
-                raise
-            self.columns = [j for j in self.columns if j not in reasons]
-            if self.columns:
-                self._run(x, y, parts)
-            return reasons
-        return {}
-
-    def _run(self, x: Matrix, y: Matrix, parts: Sequence[tuple[Index, Index]]) -> None:
-        """Fit to all runs, and predict each by what the law makes of the others: NaN where a run was never left out."""
-        own = np.ascontiguousarray(y[:, self.columns])
-        self.fitted = self.law.fit(x, own)
-        self.guess, self.spread = np.full(own.shape, np.nan), np.full(own.shape, np.nan)
-        # With so many runs, what a few settings learnt from those left out is next to nothing, and refits are minutes.
-        closed = getattr(self.fitted, "left_out", None) if len(x) > _SETTLED_RUNS else None
-        self.settled = closed is not None and bool(parts)
-        for train, test in parts:
-            if closed is not None:
-                self.guess[test], self.spread[test] = closed(test)
-                continue
-            some = self.law.fit(np.ascontiguousarray(x[train]), np.ascontiguousarray(own[train]))
-            rows = np.ascontiguousarray(x[test])
-            self.guess[test], self.spread[test] = some.predict(rows), some.sd(rows)
-
-    def left_out(self, j: int) -> tuple[Vector, Vector]:
-        """Predictions (R,) of metric j and their standard deviations, out of fold."""
-        column = self.columns.index(j)
-        return self.guess[:, column], self.spread[:, column]
-
-    def error(self, j: int, y: Matrix) -> float:
-        """Out-of-fold root mean square error of metric j."""
-        return float(_report.rmse(y[:, [j]], self.left_out(j)[0][:, None])[0])
-
-
-def _features_of(features: Any, swarm: Swarm) -> Matrix:
+def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:
     """The features of the swarm's mixtures (R, F), whatever order of domains they were made in."""
     domains = tuple(getattr(features, "domains", swarm.domains))
-    return np.asarray(features.at(_aligned("the swarm", swarm.domains, swarm.ratios, domains)), dtype=np.float64)
+    return np.asarray(features.at(aligned("the swarm", swarm.domains, swarm.ratios, domains)), dtype=np.float64)
 
 
 def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
     if isinstance(metrics, str):
         raise ValueError(f"metrics must be a sequence of names, got the single string {metrics!r}; write [{metrics!r}]")
     return tuple(swarm.metric(name) for name in metrics)
-
-
-def _of(values: Any, swarm: Swarm, metric: str) -> str:
-    """The direction or unit of a metric."""
-    return str(values[metric] if isinstance(values, Mapping) else values[swarm.metrics.index(metric)])
-
-
-def _named(notes: Iterable[Any], metrics: Sequence[str], own: Sequence[int], domains: Sequence[str]) -> list[str]:
-    """A law's notes with names for the positions that laws know, those on metrics it was not chosen for left out."""
-    out = []
-    for note in map(str, notes):
-        about = re.match(r"metric (\d+)\b", note)
-        if about is not None:
-            if int(about[1]) not in own:
-                continue
-            note = metrics[int(about[1])] + note[about.end() :]
-        out.append(re.sub(r"\[([\d, ]+)\]", lambda found: listing(_names(found[1], domains)), note))
-    return out
-
-
-def _names(positions: str, domains: Sequence[str]) -> list[str]:
-    """Names of the inputs at these positions; features stand behind the domains."""
-    return [domains[k] if k < len(domains) else f"feature {k - len(domains)}" for k in map(int, positions.split(","))]
 
 
 def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Identifiable) -> list[str]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
-from mixfast.laws._protocol import Law, Matrix, Vector
+from mixfast.laws._left_out import predict_left_out
+from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth
 from mixfast.laws._report import MetricReport
 from mixfast.laws._threads import single_blas
-from mixfast.swarm import align_names, find_name
+from mixfast.swarm import Swarm, align_names, find_name
+
+Mixtures = ArrayLike | Mapping[str, float] | Runs | Shares
 
 # Shares that sum to 1 within this are what published swarms hold.
 _SUM = 5e-3
@@ -62,7 +66,7 @@ class Fit:
     unit: tuple[str, ...]
     largest: Vector
     parts: tuple[Part, ...] = field(repr=False)
-    features: Any = field(repr=False)
+    features: FeatureMap | None = field(repr=False)
     reports: tuple[MetricReport, ...] = field(repr=False)
     notes: tuple[str, ...]
     seconds: float
@@ -93,7 +97,7 @@ class Fit:
         """Out-of-fold quality as a table of text."""
         return _report.table(self.reports) if self.reports else "fitted without folds: nothing was held out"
 
-    def predict(self, ratios: Any) -> Matrix:
+    def predict(self, ratios: Mixtures) -> Matrix:
         """Predict the metrics of mixtures.
 
         Parameters
@@ -105,35 +109,35 @@ class Fit:
         -------
         (M, J) float64, in the metrics' units.
         """
-        return self._gather(ratios, "predict")
+        return self._gather(ratios, lambda law, x: law.predict(x))
 
-    def sd(self, ratios: Any) -> Matrix:
+    def sd(self, ratios: Mixtures) -> Matrix:
         """Predictive standard deviations (M, J) of a new run's metrics; `ratios` as in `predict`."""
-        return self._gather(ratios, "sd")
+        return self._gather(ratios, lambda law, x: law.sd(x))
 
     @property
     def smooth(self) -> bool:
         """Whether every metric's law knows its gradient, and none has features without one."""
-        features = self.features is None or hasattr(self.features, "slopes")
-        return features and all(hasattr(part.law, "slopes") for part in self.parts)
+        known = self.features is None or isinstance(self.features, Smooth)
+        return known and all(isinstance(part.law, Smooth) for part in self.parts)
 
-    def slopes(self, ratios: Any) -> tuple[Matrix, NDArray[np.float64]]:
+    def slopes(self, ratios: Mixtures) -> tuple[Matrix, NDArray[np.float64]]:
         """Metrics (M, J) and their gradients (M, J, K) in nats per unit of share, as if shares were free of their sum."""
         w = self._shares(ratios)
         values = np.empty((len(w), len(self.metrics)))
         gradients = np.empty((len(w), len(self.metrics), len(self.domains)))
         for part in self.parts:
-            if not hasattr(part.law, "slopes"):
+            if not isinstance(part.law, Smooth):
                 raise ValueError(f"the law {part.law.name} has no gradient")
             value, gradient = part.law.slopes(self._inputs(part.law, w))
             value, gradient = value[:, part.own], gradient[:, part.own]
             chain = gradient[:, :, : w.shape[1]]
-            if gradient.shape[2] > w.shape[1]:
+            if gradient.shape[2] > w.shape[1] and self.features is not None and isinstance(self.features, Smooth):
                 chain = chain + np.einsum("mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self.features.slopes(w)[1])
             values[:, part.columns], gradients[:, part.columns] = value, chain
         return values, gradients
 
-    def joint(self, ratios: Any, metrics: Sequence[str]) -> list[Joint] | None:
+    def joint(self, ratios: Mixtures, metrics: Sequence[str]) -> list[Joint] | None:
         """What is open of each of these metrics at M mixtures jointly: covariances, draws, and what runs would tell.
 
         Parameters
@@ -148,21 +152,52 @@ class Fit:
         """
         w = self._shares(ratios)
         owner = [self.law_of(metric) for metric in metrics]
-        out: list[Any] = [None] * len(metrics)
+        out: dict[int, Joint] = {}
         with single_blas():
             for part in self.parts:
                 places = [i for i, (law, _) in enumerate(owner) if law is part.law]
                 if not places:
                     continue
-                joint = getattr(part.law, "joint", None)
-                found = joint(self._inputs(part.law, w), [owner[i][1] for i in places]) if joint is not None else None
+                if not isinstance(part.law, Correlated):
+                    return None
+                found = part.law.joint(self._inputs(part.law, w), [owner[i][1] for i in places])
                 if found is None:
                     return None
-                for i, one in zip(places, found, strict=True):
-                    out[i] = one
-        return out
+                out.update(zip(places, found, strict=True))
+        return [out[i] for i in range(len(metrics))]
 
-    def save(self, path: Any) -> None:
+    def out_of_fold(self, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> tuple[Matrix, Matrix, Matrix]:
+        """Predict every run of a swarm by the same laws, fitted again without it.
+
+        Parameters
+        ----------
+        swarm : Swarm
+            The runs that the laws were fitted to; aligned by name.
+        folds : int, default 5
+            Parts into which the runs are cut, fewer where there are fewer runs.
+        seed : int, default 0
+            Of the folds; with that of the fit these are the same.
+
+        Returns
+        -------
+        measured, predicted, sd : (R, J) float64
+            NaN where a run has no value, or is in no test fold because it was chosen after looking at data.
+        """
+        # As `fit` does, without what differs by rounding only.
+        shares = aligned("the swarm", swarm.domains, swarm.identifiable.shares, self.domains)
+        columns = [swarm.metrics.index(swarm.metric(name)) for name in self.metrics]
+        measured = np.ascontiguousarray(swarm.values[:, columns])
+        guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
+        splits = swarm.folds(min(folds, int((~swarm.chosen).sum())), seed=seed)
+        with single_blas():
+            for part in self.parts:
+                into, x = list(part.columns), np.ascontiguousarray(self._inputs(part.law, shares))
+                guess[:, into], spread[:, into] = predict_left_out(
+                    part.law, x, measured[:, into], splits, own=list(part.own)
+                )
+        return measured, guess, spread
+
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fit as .json or .npz. Features are not in the file: give them again to `load`."""
         _files.save(
             path,
@@ -181,33 +216,35 @@ class Fit:
         )
 
     @classmethod
-    def load(cls, path: Any, *, features: Any = None) -> Fit:
+    def load(cls, path: str | os.PathLike[str], *, features: FeatureMap | None = None) -> Fit:
         """Read a fit that `save` wrote."""
         arguments, parts = _files.load(path, getattr(features, "names", ()))
         return cls(**arguments, parts=tuple(Part(*one) for one in parts), features=features, seconds=0.0)
 
-    def _gather(self, ratios: Any, what: str) -> Matrix:
+    def _gather(self, ratios: Mixtures, ask: Callable[[Law, Matrix], Matrix]) -> Matrix:
+        """What each metric's law says (M, J) when it is asked about mixtures."""
         w = self._shares(ratios)
         out = np.empty((len(w), len(self.metrics)))
         with single_blas():
             for part in self.parts:
-                out[:, part.columns] = getattr(part.law, what)(self._inputs(part.law, w))[:, part.own]
+                out[:, part.columns] = ask(part.law, self._inputs(part.law, w))[:, part.own]
         return out
 
     def _inputs(self, law: Law, w: Matrix) -> Matrix:
+        """Mixtures (M, K), with their features behind them where the law uses those."""
         if self.features is None or not law.uses_features:
             return w
         return np.hstack([w, self.features.at(w)])
 
-    def _shares(self, ratios: Any) -> Matrix:
-        if hasattr(ratios, "ratios"):
-            ratios = _aligned("the swarm", ratios.domains, ratios.ratios, self.domains)
-        elif hasattr(ratios, "weights") and hasattr(ratios, "domains"):
-            ratios = _aligned("the mixture", ratios.domains, np.atleast_2d(ratios.weights), self.domains)
+    def _shares(self, ratios: Mixtures) -> Matrix:
+        """Check mixtures in any accepted form and return them (M, K) in the order of `domains`."""
+        if isinstance(ratios, Runs):
+            ratios = aligned("the swarm", ratios.domains, ratios.ratios, self.domains)
+        elif isinstance(ratios, Shares):
+            ratios = aligned("the mixture", ratios.domains, np.atleast_2d(ratios.weights), self.domains)
         elif isinstance(ratios, Mapping):
-            ratios = _aligned(
-                "the mixture", tuple(ratios), np.array([list(ratios.values())], dtype=np.float64), self.domains
-            )
+            one = np.array([list(ratios.values())], dtype=np.float64)
+            ratios = aligned("the mixture", tuple(ratios), one, self.domains)
         w = np.ascontiguousarray(np.atleast_2d(np.asarray(ratios, dtype=np.float64)))
         if w.ndim != 2 or w.shape[1] != len(self.domains):
             raise ValueError(
@@ -223,7 +260,7 @@ class Fit:
         return w
 
 
-def _aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[str]) -> Matrix:
+def aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[str]) -> Matrix:
     """Columns of values (R, K), named by `names`, in the order of `domains`."""
     if tuple(names) == tuple(domains):
         return values

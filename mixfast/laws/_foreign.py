@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mixfast.laws._protocol import Matrix, State
+from mixfast._engine.backend.arrays import Matrix
+from mixfast.laws._protocol import State
 
 
 class Foreign:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._joint import Joint, correlated
-from mixfast.laws._protocol import Matrix, Vector
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from mixfast._engine.backend.arrays import Matrix, Vector
+
 Single = NDArray[np.float32]
 
 _LOG2E = 1.0 / math.log(2.0)

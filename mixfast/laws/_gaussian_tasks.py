@@ -8,28 +8,49 @@ basis of U and Q: a likelihood costs R^3 + J^3, not (R J)^3 (Bonilla, Chai and W
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.laws._gaussian_process import Process
 
+# Fewer runs say nothing of a process.
+LEAST_RUNS = 3
 _ITERATIONS = 100
 # A weak prior keeps length scales, which all metrics share, near those that the metrics had by themselves.
 _LENGTH_PRECISION = 1.0
 
 
-@dataclass(frozen=True)
-class Together:
-    """Hyper-parameters of all metrics, and minus the log marginal likelihood of their standardised targets."""
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """The process of all metrics that vary, given the runs that have them all."""
 
+    z: Matrix  # (R, D), features of the process
+    t: Matrix  # (R, D), features of the trend
     lengths: Vector  # (D,), logarithms
     slope: float  # variance of the trend's coefficients, in units of the process
     between: Matrix  # B (J, J)
     noise: Vector  # (J,)
-    value: float
+
+    def variance(self, z: Matrix, t: Matrix) -> Matrix:
+        """Predictive variances (M, J) of standardised targets at candidates (M, D)."""
+        from mixfast.laws import _gaussian_loops
+
+        inverse, middle = np.exp(-self.lengths), self.z.mean(axis=0)
+        zs, scaled = (self.z - middle) * inverse, (z - middle) * inverse
+        norms = np.einsum("rd,rd->r", zs, zs)
+        k, k_new = np.empty((len(zs), len(zs))), np.empty((len(z), len(zs)))
+        _gaussian_loops.matern(zs @ zs.T, norms, norms, k)
+        _gaussian_loops.matern(scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), norms, k_new)
+        k += self.slope * (self.t @ self.t.T)
+        k_new += self.slope * (t @ self.t.T)
+        own = 1.0 + self.slope * np.einsum("mf,mf->m", t, t)
+        _, q, u, rotation, spread = decompose(k, self.between, self.noise)
+        known = (k_new @ q) ** 2 @ (u * u / spread)
+        return self.noise + self.noise * ((u * own[:, None] - known) @ (rotation**2).T)
 
 
 class JointLikelihood:
@@ -97,13 +118,64 @@ def decompose(k: Matrix, between: Matrix, noise: Vector) -> tuple[Vector, Matrix
     return s, q, u, rotation, s[:, None] * u + 1.0
 
 
-def fit(z: Matrix, x: Matrix | None, targets: Matrix, rank: int, lengths: Vector, *, prior: float) -> Together:
-    """Fit all metrics together, from the length scales (logarithms) that they have on average by themselves."""
+def complete(processes: Sequence[Process], y: Matrix) -> NDArray[np.bool_]:
+    """Runs that have every metric that varies."""
+    return np.asarray(np.isfinite(y[:, [not process.is_still for process in processes]]).all(axis=1))
+
+
+def fit_together(
+    processes: Sequence[Process], y: Matrix, z: Matrix, t: Matrix | None, *, rank: int, prior: float
+) -> tuple[list[Process], Shared]:
+    """Replace the processes of metrics y (R, J) by one of all metrics that vary, with features z and t (R, D).
+
+    1. Standardise the targets of the runs that have every metric, as the processes of single metrics define them.
+    2. Find the hyper-parameters, from the length scales that the metrics have on average by themselves.
+    3. Weigh the runs in every metric's prediction.
+    """
+    which, rows = [j for j, process in enumerate(processes) if not process.is_still], complete(processes, y)
+    if rows.sum() < LEAST_RUNS:
+        raise ValueError(
+            f"{rows.sum()} runs have every metric, and a law of tasks needs {LEAST_RUNS} or more of them: "
+            "leave out the metrics that are missing most, or set tasks=0"
+        )
+    targets = np.array(
+        [np.log(y[rows, j] - processes[j].floor) if processes[j].logged else y[rows, j] for j in which]
+    ).T
+    middle, spread = targets.mean(axis=0), targets.std(axis=0)
+    if not spread.all():
+        raise ValueError(
+            f"metric columns {np.array(which)[spread == 0.0].tolist()} are constant on the {rows.sum()} runs that have every "
+            "metric: leave them out, or set tasks=0"
+        )
+    targets = (targets - middle) / spread
+    dims = z.shape[1]
+    apart = np.mean([processes[j].theta[1 : 1 + dims] for j in which], axis=0)
+    model = JointLikelihood(z[rows], None if t is None else t[rows], targets, min(rank, len(which)))
+    found, value = _maximise(model, apart, prior)
+    lengths, slope, loadings, kappa, noise = model.parts(found)
+    between = loadings @ loadings.T + np.diag(kappa)
+    weights = _weights(model, lengths, slope, between, noise)
+
+    together = list(processes)
+    for i, j in enumerate(which):
+        theta, own = np.full(dims + 4, np.nan), np.zeros(len(processes[j].z))
+        theta[0], theta[1 : 1 + dims], theta[1 + dims] = 0.0, lengths, math.log(noise[i])
+        theta[2 + dims] = np.nan if t is None else math.log(slope)
+        own[rows[np.isfinite(y[:, j])]] = weights[i]
+        together[j] = replace(
+            processes[j], theta=theta, weights=own, constant=float(middle[i]), scale=float(spread[i]), widen=1.0,
+            # Of all together, divided evenly; a likelihood of one metric among many does not exist.
+            likelihood=-value / len(which),
+        )  # fmt: skip
+    return together, Shared(z[rows], z[rows] if t is None else t[rows], lengths, slope, between, noise)
+
+
+def _maximise(model: JointLikelihood, lengths: Vector, prior: float) -> tuple[Vector, float]:
+    """Hyper-parameters of the highest posterior, and minus its logarithm; from length scales (logarithms) around which the prior is."""
     from scipy.optimize import minimize
 
+    targets, rank = model.targets, model.rank
     runs, metrics = targets.shape
-    rank = min(rank, metrics)
-    model = JointLikelihood(z, x, targets, rank)
     # The targets' own leading correlations, in part, so that the search may still turn them.
     values, vectors = np.linalg.eigh(targets.T @ targets / runs)
     loadings = vectors[:, ::-1][:, :rank] * np.sqrt(np.maximum(values[::-1][:rank], 0.0))
@@ -125,21 +197,13 @@ def fit(z: Matrix, x: Matrix | None, targets: Matrix, rank: int, lengths: Vector
         objective, np.clip(start, lower, upper), jac=True, method="L-BFGS-B", bounds=bounds,
         options={"maxiter": _ITERATIONS, "ftol": 1e-7, "maxcor": 20},
     )  # fmt: skip
-    best_lengths, slope, loadings, kappa, noise = model.parts(found.x)
-    return Together(best_lengths.copy(), slope, loadings @ loadings.T + np.diag(kappa), noise.copy(), float(found.fun))
+    return np.asarray(found.x, dtype=np.float64), float(found.fun)
 
 
-def weights(z: Matrix, x: Matrix | None, targets: Matrix, law: Together) -> Matrix:
+def _weights(model: JointLikelihood, lengths: Vector, slope: float, between: Matrix, noise: Vector) -> Matrix:
     """Weights (J, R) of the runs in every metric's prediction."""
-    k, _ = JointLikelihood(z, x, targets, 1).covariance(law.lengths, law.slope)
-    _, q, _, rotation, spread = decompose(k, law.between, law.noise)
-    rotated = q.T @ (targets / np.sqrt(law.noise)) @ rotation
-    alpha = q @ (rotated / spread) @ rotation.T / np.sqrt(law.noise)
-    return law.between @ alpha.T
-
-
-def variance(k_new: Matrix, own: Vector, k: Matrix, between: Matrix, noise: Vector) -> Matrix:
-    """Predictive variances (M, J) from covariances with the runs (M, R), own variances (M,) and K of the runs."""
-    _, q, u, rotation, spread = decompose(k, between, noise)
-    known = (k_new @ q) ** 2 @ (u * u / spread)
-    return noise + noise * ((u * own[:, None] - known) @ (rotation**2).T)
+    k, _ = model.covariance(lengths, slope)
+    _, q, _, rotation, spread = decompose(k, between, noise)
+    rotated = q.T @ (model.targets / np.sqrt(noise)) @ rotation
+    alpha = q @ (rotated / spread) @ rotation.T / np.sqrt(noise)
+    return between @ alpha.T

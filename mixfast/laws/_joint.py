@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.laws._protocol import Matrix, Vector
+from mixfast._engine.backend.arrays import Matrix, Vector
 
 Places = NDArray[np.int64]
 

@@ -1,15 +1,17 @@
-"""What every law is: a function of mixtures that is fitted to runs, for many metrics at once."""
+"""What a law is: a function of mixtures that is fitted to runs, for many metrics at once, and what some laws know besides."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.names import listing
+from mixfast.laws._joint import Joint
+
 State = dict[str, Any]
 
 
@@ -45,14 +47,45 @@ class Law(Protocol):
         ...
 
 
+class Note(str):
+    """A remark on a fit that tells metrics and inputs by position, and can tell them by name."""
+
+    metric: int | None
+    _template: str
+    _inputs: Mapping[str, Sequence[int]]
+
+    def __new__(
+        cls, template: str, *, metric: int | None = None, inputs: Mapping[str, Sequence[int]] | None = None
+    ) -> Self:
+        """Fill ``{metric}`` and the named lists of inputs into a template."""
+        inputs = inputs or {}
+        note = super().__new__(cls, template.format(metric=f"metric {metric}", **inputs))
+        note.metric, note._template, note._inputs = metric, template, inputs
+        return note
+
+    def named(self, metrics: Sequence[str], domains: Sequence[str]) -> str:
+        """The remark with names; features stand behind the domains."""
+        known = {
+            key: listing([domains[k] if k < len(domains) else f"feature {k - len(domains)}" for k in places])
+            for key, places in self._inputs.items()
+        }
+        return self._template.format(metric="" if self.metric is None else metrics[self.metric], **known)
+
+
+@runtime_checkable
 class Closed(Protocol):
-    """A law that knows, without another fit, what it would have said of its own runs had it not seen them."""
+    """A fitted law that knows, without another fit, what it would have said of its own runs had it not seen them."""
 
     def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """Values and standard deviations (M, J) of the runs with these indices, left out together; settings stay as they are."""
         ...
 
+    def fitted_to(self, x: Matrix) -> bool:
+        """Whether these inputs (R, K [+ F]) are those of its own runs."""
+        ...
 
+
+@runtime_checkable
 class Smooth(Protocol):
     """A law that knows its gradients."""
 
@@ -61,9 +94,78 @@ class Smooth(Protocol):
         ...
 
 
+@runtime_checkable
 class Correlated(Protocol):
-    """A law that knows how its errors at different mixtures go together."""
+    """A law that knows how its errors at different mixtures are correlated."""
 
-    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Any] | None:
-        """A `_joint.Joint` of each of these metrics at inputs (M, K [+ F]); None where the law, as it was fitted, has none."""
+    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint] | None:
+        """A `Joint` of each of these metrics at inputs (M, K [+ F]); None where the law, as it was fitted, has none."""
+        ...
+
+
+class Regressor(Protocol):
+    """What scikit-learn's regressors have: a law of one metric."""
+
+    def fit(self, x: Matrix, y: Matrix) -> Any:
+        """Fit to runs (R, K [+ F]) and one metric (R,); returns the fitted regressor, or None where that is this one."""
+        ...
+
+    def predict(self, x: Matrix) -> ArrayLike:
+        """The metric (M,) at inputs (M, K [+ F])."""
+        ...
+
+
+class FeatureMap(Protocol):
+    """Features of mixtures, as `mixfast.mde.features` makes them; further attributes are looked up where there are any."""
+
+    def at(self, ratios: Matrix) -> Matrix:
+        """Features (M, F) at mixtures (M, K)."""
+        ...
+
+
+class Predictor(Protocol):
+    """Laws of named metrics over named domains, as a `Fit` is: what mixtures are proposed from."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the K domains."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the J metrics."""
+        ...
+
+    def predict(self, ratios: Matrix) -> Matrix:
+        """Metrics (M, J) at mixtures (M, K)."""
+        ...
+
+
+@runtime_checkable
+class Runs(Protocol):
+    """Many mixtures (R, K) of named domains, as a `Swarm` or a `Design` has."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the K domains."""
+        ...
+
+    @property
+    def ratios(self) -> Matrix:
+        """Shares (R, K)."""
+        ...
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """One mixture (K,) of named domains, as a `Mixture` is."""
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the K domains."""
+        ...
+
+    @property
+    def weights(self) -> ArrayLike:
+        """Shares (K,)."""
         ...

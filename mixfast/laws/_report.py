@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mixfast.laws._protocol import Matrix, Vector
+from mixfast._engine.backend.arrays import Vector
+from mixfast.laws._statistics import mean_known, spearman
 
 # The best-predicted share of the runs, at which a proposal would be looked for.
 _BEST = 0.05
+# Standard deviations on either side of the mean that hold 90 % of a normal distribution.
+_NORMAL_90 = 1.6448536269514722
 
 
 @dataclass(frozen=True)
@@ -49,69 +50,32 @@ class MetricReport:
 
 
 def measure(
-    metric: str, law: str, y: Vector, predicted: Vector, sd: Vector | None, sign: float, rivals: dict[str, float]
+    metric: str, law: str, y: Vector, predicted: Vector, *, sd: Vector, more_is_better: bool, rivals: dict[str, float]
 ) -> MetricReport:
-    """The report of predictions (R,) for values y (R,), NaN where a run was not predicted or has no value; sign -1: more is better."""
+    """Report on predictions (R,) of values y (R,) with standard deviations; NaN where a run was not predicted or has no value."""
     seen = np.isfinite(y) & np.isfinite(predicted)
     truth, guess = y[seen], predicted[seen]
     count = int(truth.size)
+    nan = float("nan")
     if not count:
-        nan = float("nan")
         return MetricReport(metric, law, 0, nan, nan, nan, nan, nan, nan, rivals)
     error = truth - guess
     rmse = float(np.sqrt(np.mean(error**2)))
     spread = float(truth.std())
+    sign = -1.0 if more_is_better else 1.0
     best = np.argsort(sign * guess, kind="stable")[: max(1, round(_BEST * count))]
-    covered = float("nan")
-    if sd is not None:
-        covered = float(np.mean(np.abs(error) <= 1.6448536269514722 * sd[seen]))
     return MetricReport(
         metric,
         law,
-        count,
-        rmse,
-        spread,
-        spearman(truth, guess),
-        1.0 - (rmse / spread) ** 2 if spread > 0.0 else float("nan"),
-        float(sign * np.mean(error[best])),
-        covered,
-        rivals,
+        runs=count,
+        rmse=rmse,
+        sd=spread,
+        spearman=spearman(truth, guess),
+        r2=1.0 - (rmse / spread) ** 2 if spread > 0.0 else nan,
+        optimism=float(sign * np.mean(error[best])),
+        coverage=float(np.mean(np.abs(error) <= _NORMAL_90 * sd[seen])),
+        rivals=rivals,
     )
-
-
-def rmse(y: Matrix, predicted: Matrix) -> Vector:
-    """Root mean square errors (J,) over the runs that have both; inf where none has."""
-    error = y - predicted
-    seen = np.isfinite(error)
-    total = np.where(seen, error, 0.0)
-    count = seen.sum(axis=0)
-    return np.where(count > 0, np.sqrt((total**2).sum(axis=0) / np.maximum(count, 1)), np.inf)
-
-
-def spearman(a: Vector, b: Vector) -> float:
-    """Spearman's rank correlation with averaged ties; NaN for fewer than 3 values or where one side is constant."""
-    if a.size < 3:
-        return float("nan")
-    x, y = _ranks(a), _ranks(b)
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale > 0.0 else float("nan")
-
-
-def mean_known(values: Sequence[float]) -> float:
-    """Mean of the values that are not NaN; NaN where none is."""
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
-
-
-def _ranks(values: Vector) -> Vector:
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    sizes = np.diff(np.r_[starts, values.size])
-    ranks = np.empty(values.size)
-    ranks[order] = np.repeat(starts + 0.5 * (sizes - 1), sizes)
-    return ranks
 
 
 def table(reports: tuple[MetricReport, ...]) -> str:

@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.errors import BackendError
-from mixfast.laws._protocol import Matrix, State, Vector
+from mixfast.laws._protocol import State
 from mixfast.laws._trees import MOST_LEAVES, Forest
 
 __all__ = ["Boosted"]

@@ -6,32 +6,31 @@ import copy
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import thread_count
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.errors import BackendError
-from mixfast.laws._protocol import Matrix, State, Vector
-
-if TYPE_CHECKING:
-    from mixfast.laws._gaussian_fit import Rule
-    from mixfast.laws._gaussian_joint import Latent
-    from mixfast.laws._joint import Joint
+from mixfast.laws._gaussian_fit import Rule, fit
+from mixfast.laws._gaussian_inputs import Inputs
+from mixfast.laws._gaussian_process import Process
+from mixfast.laws._gaussian_tasks import LEAST_RUNS, Shared, complete, fit_together
+from mixfast.laws._joint import Joint
+from mixfast.laws._protocol import State
 
 __all__ = ["GaussianProcess"]
 
 Mean = Literal["log_linear", "linear", "constant"]
 
-# Added to shares under the root, whose slope at a share of 0 would be infinite. A tenth of the 0.001 in which published
-# swarms count shares, so that a domain that is absent still differs from one that is hardly there.
-_ROOT = 1e-4
+# From so many candidates on, metrics are divided among threads.
+_MANY = 20_000
 
-_CHUNK = 512  # candidates at a time: their covariances with some hundred runs stay in cache
-_LEAST_RUNS = 3
-_MANY = 20_000  # candidates from which on metrics are shared out among threads
-_SUM_TO_ONE = 0.01
+_SETTINGS = ("mean", "log", "tasks", "restarts", "prior", "seed")
+# What a file holds of every process besides its hyper-parameters and weights.
+_NUMBERS = ("constant", "scale", "floor", "logged", "widen", "likelihood")
 
 
 class GaussianProcess:
@@ -91,24 +90,11 @@ class GaussianProcess:
     name = "gp"
     uses_features = True
 
-    shares: int
     _x: Matrix
     _y: Matrix
-    _z: Matrix
-    _t: Matrix
-    _theta: Matrix
-    _alpha: Matrix
-    _constant: Vector
-    _scale: Vector
-    _floor: Vector
-    _logged: NDArray[np.bool_]
-    _widen: Vector
-    _likelihood: Vector
-    _centre: Vector
-    _spread: Vector
-    _between: Matrix
-    _noise: Vector
-    _factors: dict[int, Matrix]
+    _inputs: Inputs
+    _processes: tuple[Process, ...]
+    _shared: Shared | None  # where the metrics were fitted together
 
     def __init__(
         self,
@@ -147,108 +133,31 @@ class GaussianProcess:
             The fitted law; this one is left as it was.
         """
         _require()
-        from mixfast.laws import _gaussian_fit
-
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
             raise ValueError(
                 f"inputs (R, K) and metrics (R, J) must have as many runs, got shapes {x.shape} and {y.shape}"
             )
         counts = np.isfinite(y).sum(axis=0)
-        if counts.min(initial=_LEAST_RUNS) < _LEAST_RUNS:
+        if counts.min(initial=LEAST_RUNS) < LEAST_RUNS:
             worst = int(np.argmin(counts))
             raise ValueError(
-                f"metric column {worst} has {counts[worst]} runs; a Gaussian process needs {_LEAST_RUNS} or more: "
+                f"metric column {worst} has {counts[worst]} runs; a Gaussian process needs {LEAST_RUNS} or more: "
                 "leave the metric out, or add runs"
             )
         law = copy.copy(self)
-        law._x, law._y = x, y
-        law.shares = _share_columns(x)
-        extra = x[:, law.shares :]
-        spread = extra.std(axis=0)
-        law._centre = np.concatenate([x[:, : law.shares].mean(axis=0), extra.mean(axis=0)])
-        law._spread = np.concatenate([np.ones(law.shares), np.where(spread > 0.0, spread, 1.0)])
-        law._z, law._t = law._features(x), law._trend(x)
-        metrics, dims = y.shape[1], x.shape[1]
-        law._theta = np.full((metrics, dims + 4), np.nan)
-        law._alpha = np.zeros((metrics, len(x)))
-        law._constant, law._scale, law._floor = np.zeros(metrics), np.ones(metrics), np.zeros(metrics)
-        law._logged, law._widen, law._likelihood = np.zeros(metrics, bool), np.ones(metrics), np.zeros(metrics)
-        law._factors = {}
-        for metric in range(metrics):
-            rows = np.isfinite(y[:, metric])
-            one = _gaussian_fit.fit(law._z[rows], law._t[rows], y[rows, metric], law._rule(metric))
-            law._theta[metric], law._alpha[metric, rows] = one.theta, one.weights
-            law._constant[metric], law._scale[metric], law._floor[metric] = one.constant, one.scale, one.floor
-            law._logged[metric], law._widen[metric], law._likelihood[metric] = one.logged, one.widen, one.likelihood
-        law._between, law._noise = np.zeros((0, 0)), np.zeros(0)
+        law._x, law._y, law._inputs, law._shared = x, y, Inputs.of(x), None
+        z, t = law._inputs.features(x), law._inputs.trend(x)
+        processes = []
+        for metric, column in enumerate(y.T):
+            rows = np.isfinite(column)
+            rule = Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
+            processes.append(fit(z[rows], t[rows], column[rows], rule))
         if self.tasks:
-            law._fit_together()
+            trend = None if self.mean == "constant" else t
+            processes, law._shared = fit_together(processes, y, z, trend, rank=self.tasks, prior=self.prior)
+        law._processes = tuple(processes)
         return law
-
-    def _fit_together(self) -> None:
-        """Replace the processes of the metrics by one of all of them, on the runs that have every metric."""
-        from mixfast.laws import _gaussian_tasks
-
-        which, rows = np.flatnonzero(self._scale > 0.0), self._complete()
-        if rows.sum() < _LEAST_RUNS:
-            raise ValueError(
-                f"{rows.sum()} runs have every metric, and tasks={self.tasks} needs {_LEAST_RUNS} or more of them: "
-                "leave out the metrics that are missing most, or set tasks=0"
-            )
-        y = self._y[rows][:, which]
-        excess = np.where(self._logged[which], y - self._floor[which], 1.0)
-        targets = np.where(self._logged[which], np.log(excess), y)
-        middle, spread = targets.mean(axis=0), targets.std(axis=0)
-        if not spread.all():
-            raise ValueError(
-                f"metric columns {which[spread == 0.0].tolist()} are constant on the {rows.sum()} runs that have every "
-                "metric: leave them out, or set tasks=0"
-            )
-        targets = (targets - middle) / spread
-        dims = self._z.shape[1]
-        z, t = self._z[rows], self._t[rows] if self.mean != "constant" else None
-        apart = self._theta[which, 1 : 1 + dims].mean(axis=0)
-        found = _gaussian_tasks.fit(z, t, targets, self.tasks, apart, prior=self.prior)
-        self._between, self._noise = found.between, found.noise
-        self._theta[which] = np.nan
-        self._theta[which, 0] = 0.0
-        self._theta[which, 1 : 1 + dims] = found.lengths
-        self._theta[which, 1 + dims] = np.log(found.noise)
-        if t is not None:
-            self._theta[which, 2 + dims] = math.log(found.slope)
-        self._alpha[:] = 0.0
-        self._alpha[np.ix_(which, np.flatnonzero(rows))] = _gaussian_tasks.weights(z, t, targets, found)
-        self._constant[which], self._scale[which], self._widen[which] = middle, spread, 1.0
-        # Of all together, shared out evenly; a likelihood of one metric among many does not exist.
-        self._likelihood[which] = -found.value / len(which)
-
-    def _complete(self) -> NDArray[np.bool_]:
-        """Runs that have every metric that is not constant."""
-        return np.asarray(np.isfinite(self._y[:, self._scale > 0.0]).all(axis=1))
-
-    def _variance_together(self, z: Matrix, trend: Matrix) -> Matrix:
-        """Predictive variances (M, metrics that are not constant) of standardised targets."""
-        from mixfast.laws import _gaussian_loops, _gaussian_tasks
-
-        first, rows = int(np.flatnonzero(self._scale > 0.0)[0]), self._complete()
-        _, _, _, _, slope = self._scaled(first, z)
-        inverse = np.exp(-self._theta[first, 1 : 1 + z.shape[1]])
-        middle = self._z[rows].mean(axis=0)
-        zs, scaled, t = (self._z[rows] - middle) * inverse, (z - middle) * inverse, self._t[rows]
-        norms = np.einsum("rd,rd->r", zs, zs)
-        k, k_new = np.empty((len(zs), len(zs))), np.empty((len(z), len(zs)))
-        _gaussian_loops.matern(zs @ zs.T, norms, norms, k)
-        _gaussian_loops.matern(scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), norms, k_new)
-        own = 1.0 + slope * np.einsum("mf,mf->m", trend, trend)
-        return _gaussian_tasks.variance(
-            k_new + slope * (trend @ t.T), own, k + slope * (t @ t.T), self._between, self._noise
-        )
-
-    def _rule(self, metric: int) -> Rule:
-        from mixfast.laws._gaussian_fit import Rule
-
-        return Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
 
     # ------------------------------------------------------------------------------------------------ use
 
@@ -257,7 +166,7 @@ class GaussianProcess:
 
         Cost: R exponentials for each candidate and metric, about 3 ns each.
         """
-        return self._means(x, np.float64)
+        return self._medians(x, single=False)
 
     def screen(self, x: Matrix) -> Matrix:
         """`predict` with distances and exponentials in float32: twice as fast, to choose among very many candidates.
@@ -265,84 +174,47 @@ class GaussianProcess:
         Good to about a twentieth of the error bars (1e-3 of a loss on swarms of hundreds of runs): compare the best once
         more with `predict`.
         """
-        return self._means(x, np.float32)
+        return self._medians(x, single=True)
 
-    def _means(self, x: Matrix, dtype: type) -> Matrix:
-        z, trend = self._inputs(x)
-        from mixfast.laws import _gaussian_loops
-
-        kernel = _gaussian_loops.matern_single if dtype is np.float32 else _gaussian_loops.matern
-        out = np.empty((len(z), len(self._scale)))
+    def _medians(self, x: Matrix, *, single: bool) -> Matrix:
+        """Medians (M, J); metrics are divided among threads where there are many candidates."""
+        z, t = self._located(x)
+        out = np.empty((len(z), len(self._processes)))
 
         def fill(metric: int) -> None:
-            column = out[:, metric]
-            column[:] = self._constant[metric]
-            if self._scale[metric] == 0.0:
-                return
-            rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
-            weights = (amplitude * self._alpha[metric, rows]).astype(dtype)
-            zs, scaled = zs.astype(dtype), scaled.astype(dtype)
-            norms, across = np.einsum("rd,rd->r", zs, zs), np.ascontiguousarray(zs.T)
-            k: NDArray[Any] = np.empty((min(_CHUNK, len(z)), len(zs)), dtype)
-            for first in range(0, len(z), _CHUNK):
-                one = scaled[first : first + _CHUNK]
-                part = np.dot(one, across, out=k[: len(one)])
-                kernel(part, np.einsum("md,md->m", one, one), norms, part)
-                column[first : first + _CHUNK] += self._scale[metric] * (part @ weights)
-            if slope:
-                column += self._scale[metric] * (trend @ self._slope_weights(metric, rows, slope))
+            out[:, metric] = self._processes[metric].predict(z, t, single=single)
 
         threads = min(thread_count(None), out.shape[1]) if len(z) > _MANY else 1
         if threads == 1:
             for metric in range(out.shape[1]):
                 fill(metric)
         else:
-            with ThreadPoolExecutor(threads) as crew:
-                list(crew.map(fill, range(out.shape[1])))
-        return self._from_target(out)
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(fill, range(out.shape[1])))
+        return out
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
         """Values (M, J) and gradients (M, J, K [+ F]) with respect to all inputs, shares as if free of their sum."""
-        z, trend = self._inputs(x)
-        from mixfast.laws import _gaussian_loops
-
-        value = np.empty((len(z), len(self._scale)))
-        gradient = np.zeros((len(z), len(self._scale), z.shape[1]))
-        for metric in range(value.shape[1]):
-            value[:, metric] = self._constant[metric]
-            if self._scale[metric] == 0.0:
-                continue
-            rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
-            weights = amplitude * self._alpha[metric, rows]
-            k, h = np.empty((len(z), len(zs))), np.empty((len(z), len(zs)))
-            _gaussian_loops.matern_slope(
-                scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), weights, k, h
-            )
-            one = h @ zs - h.sum(axis=1)[:, None] * scaled
-            gradient[:, metric] = one * np.exp(-self._theta[metric, 1 : 1 + z.shape[1]]) * self._stretch(x)
-            value[:, metric] += self._scale[metric] * (k @ weights)
-            if slope:
-                linear = self._slope_weights(metric, rows, slope)
-                gradient[:, metric] += linear / self._spread
-                value[:, metric] += self._scale[metric] * (trend @ linear)
-        value = self._from_target(value)
-        chain = np.where(self._logged, value - self._floor, 1.0) * self._scale
-        return value, gradient * chain[:, :, None]
+        z, t = self._located(x)
+        value = np.empty((len(z), len(self._processes)))
+        gradient = np.empty((len(z), len(self._processes), z.shape[1]))
+        of_features, of_trend = self._inputs.slopes(x)
+        for metric, process in enumerate(self._processes):
+            value[:, metric], by_features, by_trend = process.slopes(z, t)
+            gradient[:, metric] = by_features * of_features + by_trend * of_trend
+        return value, gradient
 
     def sd(self, x: Matrix) -> Matrix:
         """Predictive standard deviations (M, J) of a new run's metrics, noise included; M R^2 multiply-adds a metric."""
-        z, trend = self._inputs(x)
-        out = np.zeros((len(z), len(self._scale)))
-        if len(self._noise):
-            out[:, self._scale > 0.0] = np.sqrt(np.maximum(self._variance_together(z, trend), self._noise))
-        for metric, column in enumerate(out.T):
-            if self._scale[metric] == 0.0 or len(self._noise):
-                continue
-            for first in range(0, len(z), _CHUNK):
-                latent = self._latent(metric, z[first : first + _CHUNK], trend[first : first + _CHUNK])
-                column[first : first + _CHUNK] = np.sqrt(latent.variance() + latent.noise)
-        out *= self._scale * self._widen
-        return out * np.where(self._logged, self.predict(x) - self._floor, 1.0)
+        z, t = self._located(x)
+        out = np.zeros((len(z), len(self._processes)))
+        if self._shared is not None:
+            varying = [not process.is_still for process in self._processes]
+            out[:, varying] = np.sqrt(np.maximum(self._shared.variance(z, t), self._shared.noise))
+        for metric, (process, value) in enumerate(zip(self._processes, self.predict(x).T, strict=True)):
+            target = out[:, metric] if self._shared is not None else process.sd(z, t)
+            out[:, metric] = process.in_metric(target, value)
+        return out
 
     def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint] | None:
         """What is open of each of these metrics at inputs (M, K [+ F]) jointly; None where metrics were fitted together.
@@ -350,173 +222,106 @@ class GaussianProcess:
         M R^2 multiply-adds and M R numbers for each metric, then M R multiply-adds for each run chosen among the inputs; a
         draw takes the M x M covariance and its factor.
         """
-        if len(self._noise):
-            return None
-        z, trend = self._inputs(x)
-        from mixfast.laws import _gaussian_joint
+        z, t = self._located(x)
+        return None if self._shared is not None else [self._processes[metric].joint(z, t) for metric in metrics]
 
-        values, out = self.predict(x), []
-        for metric in metrics:
-            if self._scale[metric] == 0.0:
-                out.append(_gaussian_joint.certain(values[:, metric]))
-                continue
-            scale = float(self._scale[metric] * self._widen[metric])
-            floor = float(self._floor[metric]) if self._logged[metric] else None
-            out.append(_gaussian_joint.joint(self._latent(metric, z, trend), values[:, metric], scale, floor))
-        return out
-
-    def _latent(self, metric: int, z: Matrix, trend: Matrix) -> Latent:
-        """The standardised target of a metric at candidates (M, D), given its runs."""
-        from scipy.linalg import blas
-
-        from mixfast.laws import _gaussian_loops
-        from mixfast.laws._gaussian_joint import Latent
-
-        rows, zs, scaled, amplitude, slope = self._scaled(metric, z)
-        upper = self._factor(metric)
-        ones = blas.dtrsm(1.0, upper, np.ones((len(zs), 1)), trans_a=1)[:, 0]
-        k = np.empty((len(z), len(zs)))
-        _gaussian_loops.matern(scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), k)
-        k *= amplitude
-        if slope:
-            k += slope * (trend @ self._t[rows].T)
-        told = blas.dtrsm(1.0, upper, k.T, trans_a=1)
-        # The constant is estimated too: what the runs do not say of it is added.
-        left = (1.0 - ones @ told) / math.sqrt(float(ones @ ones))
-        noise = math.exp(self._theta[metric, 1 + z.shape[1]])
-        return Latent(scaled, trend, amplitude, slope, noise, told, left)
+    def fitted_to(self, x: Matrix) -> bool:
+        """Whether these inputs (R, K [+ F]) are those of its own runs."""
+        return np.array_equal(self._x, x)
 
     def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """What this law, hyper-parameters as they are, would have predicted of some of its own runs without them.
 
         Medians and standard deviations (M, J) of the runs with these indices, left out together; NaN where a run has no value of a
-        metric. Rasmussen and Williams, equations 5.10 to 5.12, for groups of runs.
+        metric.
         """
-        self._fitted()
-        from scipy.linalg import lapack
-
-        target, spread = np.full((len(runs), len(self._scale)), np.nan), np.full((len(runs), len(self._scale)), np.nan)
-        for metric in range(len(self._scale)):
+        self._check_fitted()
+        value, sd = (
+            np.full((len(runs), len(self._processes)), np.nan),
+            np.full((len(runs), len(self._processes)), np.nan),
+        )
+        for metric, process in enumerate(self._processes):
             rows = np.isfinite(self._y[:, metric])
             out = rows[runs]
-            if self._scale[metric] == 0.0:
-                target[out, metric], spread[out, metric] = self._constant[metric], 0.0
-                continue
-            inverse, _ = lapack.dpotri(self._factor(metric))
-            inverse = np.triu(inverse) + np.triu(inverse, 1).T
-            place = (np.cumsum(rows) - 1)[runs[out]]
-            cover = np.linalg.inv(inverse[np.ix_(place, place)])
-            values = self._y[runs[out], metric]
-            seen = np.log(values - self._floor[metric]) if self._logged[metric] else values
-            target[out, metric] = seen - self._scale[metric] * (cover @ self._alpha[metric, rows][place])
-            spread[out, metric] = self._scale[metric] * self._widen[metric] * np.sqrt(np.diagonal(cover))
-        value = self._from_target(target)
-        return value, spread * np.where(self._logged, value - self._floor, 1.0)
+            places = (np.cumsum(rows) - 1)[runs[out]]
+            value[out, metric], sd[out, metric] = process.left_out(places, self._y[runs[out], metric])
+        return value, sd
 
     # ---------------------------------------------------------------------------------------------- state
 
-    _ARRAYS = (
-        "_x", "_y", "_theta", "_alpha", "_constant", "_scale", "_floor", "_logged", "_widen", "_likelihood",
-        "_centre", "_spread", "_between", "_noise",
-    )  # fmt: skip
-    _SETTINGS = ("mean", "log", "tasks", "restarts", "prior", "seed")
-
     def state(self) -> State:
         """Settings, runs, hyper-parameters and weights; factors are computed again when `sd` needs them."""
-        self._fitted()
-        settings: State = {name: getattr(self, name) for name in self._SETTINGS}
-        arrays = {name.lstrip("_"): np.array(getattr(self, name)) for name in self._ARRAYS}
-        return {"settings_version": 1, **settings, "shares": self.shares, **arrays}
+        self._check_fitted()
+        weights = np.zeros((len(self._processes), len(self._x)))
+        for metric, process in enumerate(self._processes):
+            weights[metric, np.isfinite(self._y[:, metric])] = process.weights
+        numbers = {name: np.array([getattr(one, name) for one in self._processes]) for name in _NUMBERS}
+        return {
+            "settings_version": 1,
+            **{name: getattr(self, name) for name in _SETTINGS},
+            "shares": self._inputs.shares,
+            "x": np.array(self._x),
+            "y": np.array(self._y),
+            "theta": self.hyper_parameters,
+            "alpha": weights,
+            **numbers,
+            "centre": np.array(self._inputs.centre),
+            "spread": np.array(self._inputs.spread),
+            "between": np.zeros((0, 0)) if self._shared is None else np.array(self._shared.between),
+            "noise": np.zeros(0) if self._shared is None else np.array(self._shared.noise),
+        }
 
     @classmethod
     def from_state(cls, state: State) -> Self:
         """The law that `state` was taken from; its predictions are the same to the last bit."""
-        law = cls(**{name: state[name] for name in cls._SETTINGS})
-        for name in cls._ARRAYS:
-            setattr(law, name, np.array(state[name.lstrip("_")]))
-        law.shares = int(state["shares"])
-        law._z, law._t, law._factors = law._features(law._x), law._trend(law._x), {}
+        law = cls(**{name: state[name] for name in _SETTINGS})
+        law._x, law._y = np.array(state["x"]), np.array(state["y"])
+        law._inputs = Inputs(int(state["shares"]), np.array(state["centre"]), np.array(state["spread"]))
+        z, t = law._inputs.features(law._x), law._inputs.trend(law._x)
+        processes = []
+        for metric, column in enumerate(law._y.T):
+            rows = np.isfinite(column)
+            numbers = {name: np.asarray(state[name])[metric].item() for name in _NUMBERS}
+            theta, weights = np.array(state["theta"][metric]), np.array(state["alpha"][metric])[rows]
+            processes.append(Process(z[rows], t[rows], theta, weights, **numbers))
+        law._processes, law._shared = tuple(processes), None
+        between, noise = np.array(state["between"]), np.array(state["noise"])
+        if len(noise):
+            rows = complete(processes, law._y)
+            one = next(process for process in processes if not process.is_still)
+            law._shared = Shared(z[rows], t[rows], one.theta[1 : 1 + z.shape[1]], one.slope, between, noise)
         return law
 
     @property
     def log_likelihood(self) -> Vector:
         """Log marginal likelihood (J,) of each metric in its own unit (0 for a constant one), priors included."""
-        self._fitted()
-        return self._likelihood.copy()
+        self._check_fitted()
+        return np.array([process.likelihood for process in self._processes])
 
     @property
     def hyper_parameters(self) -> Matrix:
         """Logarithms (J, K + F + 4) of a, the length scales, noise, s^2 and the floor's depth; NaN where there is none."""
-        self._fitted()
-        return self._theta.copy()
+        self._check_fitted()
+        return np.array([process.theta for process in self._processes])
 
     @property
     def length_scales(self) -> Matrix:
         """Length scales (J, K + F): of root shares, and of standardised features; large where a column hardly matters."""
-        self._fitted()
-        return np.exp(self._theta[:, 1 : 1 + self._x.shape[1]])
+        return np.exp(self.hyper_parameters[:, 1 : 1 + self._x.shape[1]])
 
     # -------------------------------------------------------------------------------------------- private
 
-    def _fitted(self) -> None:
-        if not hasattr(self, "_alpha"):
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "_processes"):
             raise ValueError("this GaussianProcess is not fitted; use the law that fit(x, y) returns")
 
-    def _inputs(self, x: Matrix) -> tuple[Matrix, Matrix]:
-        """Features and trend of inputs, after a look at their shape."""
-        self._fitted()
+    def _located(self, x: Matrix) -> tuple[Matrix, Matrix]:
+        """Features of the process and of the trend at inputs, after a look at their shape."""
+        self._check_fitted()
         _require()
         if x.ndim != 2 or x.shape[1] != self._x.shape[1]:
             raise ValueError(f"inputs must be (M, {self._x.shape[1]}) as those of the runs, got shape {x.shape}")
-        return self._features(x), self._trend(x)
-
-    def _features(self, x: Matrix) -> Matrix:
-        """Root shares, and standardised features."""
-        shares = np.sqrt(np.maximum(x[:, : self.shares], 0.0) + _ROOT)
-        return np.ascontiguousarray(np.hstack([shares, self._trend(x)[:, self.shares :]]))
-
-    def _trend(self, x: Matrix) -> Matrix:
-        """Centred shares, and standardised features."""
-        return np.ascontiguousarray((x - self._centre) / self._spread)
-
-    def _stretch(self, x: Matrix) -> Matrix:
-        """Derivatives (M, K + F) of `_features`."""
-        out = np.tile(1.0 / self._spread, (len(x), 1))
-        out[:, : self.shares] = 0.5 / np.sqrt(np.maximum(x[:, : self.shares], 0.0) + _ROOT)
-        return out
-
-    def _scaled(self, metric: int, z: Matrix) -> tuple[NDArray[np.bool_], Matrix, Matrix, float, float]:
-        """Which runs have the metric, their features and those of candidates by length scales; amplitude and slope."""
-        dims, theta = z.shape[1], self._theta[metric]
-        rows = np.isfinite(self._y[:, metric])
-        inverse = np.exp(-theta[1 : 1 + dims])
-        # Inner products cancel in distances; around the runs' mean they lose least.
-        middle = self._z[rows].mean(axis=0)
-        slope = 0.0 if math.isnan(theta[dims + 2]) else math.exp(theta[dims + 2])
-        return rows, (self._z[rows] - middle) * inverse, (z - middle) * inverse, math.exp(theta[0]), slope
-
-    def _slope_weights(self, metric: int, rows: NDArray[np.bool_], slope: float) -> Vector:
-        return slope * (self._t[rows].T @ self._alpha[metric, rows])
-
-    def _factor(self, metric: int) -> Matrix:
-        """Cholesky factor of the metric's runs, computed when first needed."""
-        if metric not in self._factors:
-            from mixfast.laws._gaussian_fit import factor
-
-            rows = np.isfinite(self._y[:, metric])
-            self._factors[metric] = factor(self._z[rows], self._t[rows], self._theta[metric])
-        return self._factors[metric]
-
-    def _from_target(self, target: Matrix) -> Matrix:
-        """Metrics from predicted targets: floor + exp(t), or t."""
-        return np.where(self._logged, self._floor + np.exp(np.where(self._logged, target, 0.0)), target)
-
-
-def _share_columns(x: Matrix) -> int:
-    """How many leading columns are shares: as many as it takes to sum to 1 in every row; all, where that never is."""
-    total = np.cumsum(x, axis=1)
-    whole = np.flatnonzero((np.abs(total - 1.0) <= _SUM_TO_ONE).all(axis=0))
-    return int(whole[0]) + 1 if len(whole) else x.shape[1]
+        return self._inputs.features(x), self._inputs.trend(x)
 
 
 def _require() -> None:

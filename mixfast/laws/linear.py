@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._joint import Joint, of_coefficients
-from mixfast.laws._protocol import Matrix, State, Vector
-from mixfast.laws.log_linear import by_missing
+from mixfast.laws._missing import by_missing
+from mixfast.laws._protocol import Note, State
+from mixfast.laws._ridge import PENALTIES, Ridge
 
 __all__ = ["Linear"]
 
-# Four a decade: the leave-one-out error is flat around its minimum.
-_ALPHAS = np.logspace(-4, 2, 25)
 _STATE = ("intercept", "coef", "alphas", "loo", "noise", "centre", "covariance", "runs")
 
 
@@ -109,57 +109,50 @@ class Linear:
         law.noise, law.runs = np.empty(metrics), np.empty(metrics)
         law.coef, law.centre = np.empty((metrics, width)), np.empty((metrics, width))
         law.covariance = np.empty((metrics, width, width))
-        notes: list[str] = []
+        notes: list[Note] = []
         for rows, columns in by_missing(y):
-            if not rows.any():
-                raise ValueError(
-                    f"metrics {columns.tolist()} have no value in any of the {len(y)} runs; leave them out"
-                )
             law._fit_group(x[rows], y[np.ix_(rows, columns)], columns)
         still = np.flatnonzero(np.ptp(x, axis=0) == 0.0)
         if len(still):
-            notes.append(f"columns {still.tolist()} of the inputs never change; their coefficients are 0")
+            notes.append(
+                Note(
+                    "columns {columns} of the inputs never change; their coefficients are 0",
+                    inputs={"columns": still.tolist()},
+                )
+            )
         through = (law.noise <= 1e-12 * np.abs(law.intercept)) & (law.runs <= width + 1)
         notes += [
-            f"metric {j} has {int(law.runs[j])} runs for {width + 1} numbers; its law passes through all of them"
-            for j in np.flatnonzero(through)
+            Note(
+                f"{{metric}} has {int(law.runs[j])} runs for {width + 1} numbers; its law passes through all of them",
+                metric=j,
+            )
+            for j in np.flatnonzero(through).tolist()
         ]
         law.notes = tuple(notes)
         return law
 
     def _fit_group(self, x: Matrix, y: Matrix, columns: NDArray[np.intp]) -> None:
+        """Fit the metrics in these columns, which all of these runs have."""
         runs, width = x.shape
-        centre, level = x.mean(axis=0), y.mean(axis=0)
-        scale = x.std(axis=0) if self.standardise else np.ones(width)
-        # A column that is constant but for rounding must not be blown up to variance 1.
-        scale = np.where(scale > 1e-12 * np.maximum(np.abs(x).max(axis=0), 1e-300), scale, np.inf)
-        u, s, vt = np.linalg.svd((x - centre) / scale, full_matrices=False)
-        keep = s > max(x.shape) * np.finfo(float).eps * max(float(s[0]) if len(s) else 0.0, 1e-300)
-        u, s, v = u[:, keep], s[keep], vt[keep].T
-        target = u.T @ (y - level)
-        alphas = _ALPHAS if isinstance(self.alpha, str) else np.array([float(self.alpha)])
-        errors = np.empty((len(alphas), y.shape[1]))
-        for index, alpha in enumerate(alphas):
-            shrink = s**2 / (s**2 + alpha)
-            # A run that fixes the fit alone tells nothing about the error at it.
-            left = np.maximum(1.0 - 1.0 / runs - (u**2) @ shrink, 1e-6)
-            errors[index] = (((y - level - u @ (shrink[:, None] * target)) / left[:, None]) ** 2).mean(axis=0)
+        level = y.mean(axis=0)
+        ridge = Ridge.of(x, standardise=self.standardise)
+        alphas = PENALTIES if isinstance(self.alpha, str) else np.array([float(self.alpha)])
+        errors = ridge.errors(y, alphas)
         picked = errors.argmin(axis=0)
         for index in np.unique(picked):
             alpha, some = float(alphas[index]), picked == index
-            into = columns[some]
-            factor = s / (s**2 + alpha)
-            residual = y[:, some] - level[some] - u @ ((s * factor)[:, None] * target[:, some])
-            free = max(runs - 1.0 - float((s * factor).sum()), 1.0)
+            into, kept = columns[some], ridge.kept(alpha)
+            residual = y[:, some] - level[some] - ridge.u @ (kept[:, None] * (ridge.u.T @ (y[:, some] - level[some])))
+            free = max(runs - 1.0 - float(kept.sum()), 1.0)
             noise = np.sqrt((residual**2).sum(axis=0) / free)
-            self.coef[into] = ((v * factor) @ target[:, some] / scale[:, None]).T
-            self.intercept[into] = level[some] - self.coef[into] @ centre
-            self.centre[into], self.runs[into], self.alphas[into] = centre, runs, alpha
+            self.coef[into] = ridge.coefficients(y[:, some], alpha).T
+            self.intercept[into] = level[some] - self.coef[into] @ ridge.centre
+            self.centre[into], self.runs[into], self.alphas[into] = ridge.centre, runs, alpha
             self.noise[into], self.loo[into] = noise, np.sqrt(errors[index, some])
-            shape = (v / (s**2 + alpha)) @ v.T
+            shape = (ridge.v / (ridge.s**2 + alpha)) @ ridge.v.T
             if alpha > 0.0:  # directions that no run tells about keep the variance the ridge stands for
-                shape += (np.eye(width) - v @ v.T) / alpha
-            self.covariance[into] = noise[:, None, None] ** 2 * (shape / np.outer(scale, scale))
+                shape += (np.eye(width) - ridge.v @ ridge.v.T) / alpha
+            self.covariance[into] = noise[:, None, None] ** 2 * (shape / np.outer(ridge.scale, ridge.scale))
 
     def predict(self, x: Matrix) -> Matrix:
         """Return the metrics (M, J) at inputs (M, P)."""
@@ -192,7 +185,7 @@ class Linear:
 
     def state(self) -> State:
         """Return what the fitted law is made of."""
-        parts: dict[str, Any] = {key: getattr(self, key) for key in _STATE}
+        parts = {key: getattr(self, key) for key in _STATE}
         return {"alpha": self.alpha, "standardise": self.standardise, **parts, "notes": list(self.notes)}
 
     @classmethod

@@ -3,74 +3,35 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.errors import BackendError
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._joint import Joint, of_coefficients
-from mixfast.laws._protocol import Matrix, State, Vector
+from mixfast.laws._log_linear_search import (
+    STEPS,
+    STILL,
+    Basis,
+    Descend,
+    Point,
+    Search,
+    compiled_descent,
+    huber,
+    identified,
+)
+from mixfast.laws._missing import by_missing
+from mixfast.laws._protocol import Note, State
 
 __all__ = ["LogLinear"]
 
-# Starts of the constant, in units of the metric's spread below its smallest value: from an almost linear law (far below)
-# to one with all its curvature. One more start lies above the smallest value, where Huber's loss may well want it.
-_DEPTHS = (0.01, 0.05, 0.2, 0.7, 2.0)
-# Every start first descends on blunter losses, whose local minima are fewer; in units of the spread.
-_BLUNT = (1.0, 0.3, 0.1, 0.05)
-_BLUNT_STEPS, _BLUNT_TOL = 4, 1e-3
-_STEPS, _TOL = 500, 1e-10
-# Two starts with the same blunt loss to this accuracy are in the same valley.
-_SAME = 1e-5
-# From the best minimum, fit a random half of the runs and return to all of them: leaves shallow minima.
-_KICKS = 6
-# In units of delta: from a law that hardly bends to none at all.
-_PENALTIES = (*(10.0**k for k in range(-1, -9, -1)), 0.0)
-_FOLDS = 10
 # For fits with fewer runs than numbers to find, also in units of delta.
 _LEAST_PENALTY = 1e-2
 # The largest exponent: a runaway coefficient far from the runs is huge, not infinite, and its square is not either.
 _HIGHEST = 300.0
-# Shares that differ by less are one.
-_STILL = 1e-12
 _STATE = ("gamma", "a", "objective", "runs", "penalties", "noise", "covariance", "identified")
-
-Descend = Callable[..., tuple[float, float, int]]
-
-
-@dataclass(frozen=True)
-class _Basis:
-    """Coordinates in which the runs' mixtures are orthonormal: b is to z what the coefficients a are to the mixtures."""
-
-    z: Matrix  # (R, r)
-    to_a: Matrix  # (K, r)
-    unseen: Matrix  # (K, K) projector on the coefficients that no run tells anything about
-    bend: Matrix  # (r, r): b' bend b is the sum of squares of a around its mean
-
-    @classmethod
-    def of(cls, x: Matrix) -> _Basis:
-        runs, domains = x.shape
-        u, s, vt = np.linalg.svd(x, full_matrices=False)
-        keep = s > s[0] * max(x.shape) * 10.0 * np.finfo(float).eps
-        u, s, v = u[:, keep], s[keep], vt[keep].T
-        z = np.ascontiguousarray(u * np.sqrt(runs))
-        unseen = np.eye(domains) - v @ v.T
-        # Where the runs say nothing, a domain is taken for the average run: only then does giving it a share in place
-        # of such a run change nothing.
-        to_a = v * (np.sqrt(runs) / s) + np.outer(unseen.sum(axis=1), z.mean(axis=0))
-        centred = to_a - to_a.mean(axis=0)
-        return cls(z, to_a, unseen, centred.T @ centred)
-
-
-@dataclass(frozen=True)
-class _Point:
-    loss: float
-    c: float
-    b: Vector
-    converged: bool = True
 
 
 class LogLinear:
@@ -171,7 +132,7 @@ class LogLinear:
         LogLinear
             A fitted copy.
         """
-        descend = _descend()
+        descend = compiled_descent()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         metrics, domains = y.shape[1], x.shape[1]
         law = copy.copy(self)
@@ -179,30 +140,18 @@ class LogLinear:
         law.runs, law.penalties = np.empty(metrics), np.empty(metrics)
         law.a, law.covariance = np.empty((metrics, domains)), np.empty((metrics, domains + 1, domains + 1))
         law.identified = np.ones(domains, dtype=bool)
-        notes: list[str] = []
+        notes: list[Note] = []
         for rows, columns in by_missing(y):
-            if not rows.any():
-                raise ValueError(
-                    f"metrics {columns.tolist()} have no value in any of the {len(y)} runs; leave them out"
-                )
-            basis = _Basis.of(x[rows])
-            law.identified &= _identified(x[rows])
+            basis = Basis.of(x[rows])
+            law.identified &= identified(x[rows])
             for j in columns:
                 law._fit_metric(int(j), basis, np.ascontiguousarray(y[rows, j]), descend, notes)
         if not law.identified.all():
-            lost = np.flatnonzero(~law.identified)
-            never = [int(k) for k in lost if not x[:, k].any()]
-            same = [int(k) for k in lost if k not in never and np.ptp(x[:, k]) <= _STILL]
-            rest = [int(k) for k in lost if k not in never and k not in same]
-            why = (("never sampled", never), ("the same share in all runs", same), ("varied only together", rest))
-            notes.append(
-                f"the runs do not identify the coefficients of domains {lost.tolist()} "
-                f"({'; '.join(f'{what}: {which}' for what, which in why if which)}); what is open is set as for the average run"
-            )
+            notes.append(_unidentified(np.flatnonzero(~law.identified).tolist(), x))
         law.notes = tuple(notes)
         return law
 
-    def _fit_metric(self, j: int, basis: _Basis, y: Vector, descend: Descend, notes: list[str]) -> None:
+    def _fit_metric(self, j: int, basis: Basis, y: Vector, descend: Descend, notes: list[Note]) -> None:
         runs, width = basis.z.shape
         span = float(np.ptp(y))
         self.runs[j] = runs
@@ -210,32 +159,34 @@ class LogLinear:
         if span <= 1e-12 * float(np.abs(y).max()):
             # Any split of the level between the two terms will do; the even one keeps both in range.
             half = max(0.5 * float(y[0]), 1e-300)
-            point, penalty = _Point(0.0, half, _flat(basis, half)), fixed or 0.0
-            notes.append(f"metric {j} has the same value in all {runs} runs; its law is constant")
+            point, penalty = Point(0.0, half, _flat(basis, half)), fixed or 0.0
+            notes.append(Note(f"{{metric}} has the same value in all {runs} runs; its law is constant", metric=j))
         else:
-            search = _Search(basis, y, self.delta, descend)
+            search = Search(basis, y, self.delta, descend)
             penalty = search.chosen(self.seed) if fixed is None else fixed
             if runs < width + 2 and penalty == 0.0:
                 penalty = _LEAST_PENALTY * self.delta
-                notes.append(
-                    f"metric {j} has {runs} runs for {width + 1} numbers; it was fitted with penalty {penalty:g}"
-                )
+                few = f"{{metric}} has {runs} runs for {width + 1} numbers; it was fitted with penalty {penalty:g}"
+                notes.append(Note(few, metric=j))
             point = search.best(penalty, self.seed)
             if not point.converged:
-                notes.append(f"metric {j} had not converged after {_STEPS} steps; its law is the best point found")
+                late = f"{{metric}} had not converged after {STEPS} steps; its law is the best point found"
+                notes.append(Note(late, metric=j))
             if y.min() <= 0.0:
-                notes.append(f"metric {j} has values down to {y.min():g}, but this law has positive values only")
+                below = f"{{metric}} has values down to {y.min():g}, but this law has positive values only"
+                notes.append(Note(below, metric=j))
         self.penalties[j] = penalty
         self.gamma[j] = np.log(point.c)
         self.a[j] = basis.to_a @ point.b
         if (steep := float(np.ptp(self.a[j]))) > 2.0 * _HIGHEST:
-            notes.append(
-                f"metric {j} has coefficients that ran away (they differ by {steep:.2g}): too few runs, or no log-linear relation; "
+            far = (
+                f"{{metric}} has coefficients that ran away (they differ by {steep:.2g}): too few runs, or no log-linear relation; "
                 "trust the law near the runs only, or fit it with its penalty chosen by cross-validation"
             )
+            notes.append(Note(far, metric=j))
         self._spread(j, basis, y, point, penalty)
 
-    def _spread(self, j: int, basis: _Basis, y: Vector, point: _Point, penalty: float) -> None:
+    def _spread(self, j: int, basis: Basis, y: Vector, point: Point, penalty: float) -> None:
         """Objective, noise and covariance of metric j.
 
         Huber's covariance of an M-estimator, with the curvature averaged over the runs: the exact one may be singular,
@@ -244,10 +195,9 @@ class LogLinear:
         runs, width = basis.z.shape
         m = np.exp(basis.z @ point.b)
         residual = y - point.c - m
-        size = np.abs(residual)
-        inside = size <= self.delta
+        inside = np.abs(residual) <= self.delta
         psi = np.clip(residual, -self.delta, self.delta)
-        self.objective[j] = float(np.where(inside, 0.5 * size**2, self.delta * (size - 0.5 * self.delta)).sum())
+        self.objective[j] = float(huber(np.abs(residual), self.delta).sum())
         free = max(runs - width - 1, 1)
         self.noise[j] = np.sqrt((residual**2).sum() / free)
         jacobian = np.column_stack([np.ones(runs), m[:, None] * basis.z])
@@ -310,7 +260,7 @@ class LogLinear:
 
     def state(self) -> State:
         """Return what the fitted law is made of."""
-        parts: dict[str, Any] = {key: getattr(self, key) for key in _STATE}
+        parts = {key: getattr(self, key) for key in _STATE}
         return {"delta": self.delta, "penalty": self.penalty, "seed": self.seed, **parts, "notes": list(self.notes)}
 
     @classmethod
@@ -323,110 +273,20 @@ class LogLinear:
         return law
 
 
-class _Search:
-    """The search of one metric's minimum."""
-
-    def __init__(self, basis: _Basis, y: Vector, delta: float, descend: Descend) -> None:
-        self.basis, self.y, self.delta, self.descend = basis, y, delta, descend
-        self.low = float(y.min())
-        # Half of a metric's values may lie at its floor.
-        self.spread = max(float(np.median(y)) - self.low, 0.1 * float(np.ptp(y)))
-        # The constant is positive; this is nothing beside any value.
-        self.floor = 1e-9 * float(np.abs(y).max())
-        self.project = basis.z.T / len(y)
-
-    def best(self, penalty: float, seed: int) -> _Point:
-        """Return the best minimum found."""
-        quad = self._quad(penalty, len(self.y))
-        valleys: list[_Point] = []
-        for c in self._constants():
-            point = self._blunt(c, quad)
-            if not any(abs(point.loss - other.loss) <= _SAME * other.loss for other in valleys):
-                valleys.append(point)
-        best = min((self._sharp(point, quad) for point in valleys), key=lambda point: point.loss)
-        runs, width = self.basis.z.shape
-        half = max(runs // 2, width + 2)
-        if half >= runs:
-            return best
-        rng = np.random.default_rng(seed)
-        blunt = max(self.delta, _BLUNT[-1] * self.spread)
-        for _ in range(_KICKS):
-            some = np.sort(rng.permutation(runs)[:half])
-            b = best.b.copy()
-            part = self.basis.z[some], self.y[some], blunt, quad * (half / runs), self.floor
-            _, c, _ = self.descend(*part, best.c, b, 6, _BLUNT_TOL)
-            found = self._sharp(_Point(np.inf, c, b), quad)
-            if found.loss < best.loss * (1.0 - _TOL):
-                best = found
-        return best
-
-    def chosen(self, seed: int) -> float:
-        """Return the penalty of least Huber loss on runs left out; of equals, the larger."""
-        runs = len(self.y)
-        fold = np.random.default_rng(seed).permutation(runs) % min(_FOLDS, runs)
-        lost = np.zeros(len(_PENALTIES))
-        highest = float(self.y.max()) + 0.5 * float(np.ptp(self.y))
-        start = self._blunt(self._constants()[2], self._quad(_PENALTIES[0] * self.delta, runs))
-        for out in range(int(fold.max()) + 1):
-            train, left = np.flatnonzero(fold != out), np.flatnonzero(fold == out)
-            z, y = self.basis.z[train], self.y[train]
-            c, b = start.c, start.b.copy()
-            for index, penalty in enumerate(_PENALTIES):
-                quad = self._quad(penalty * self.delta, len(train))
-                _, c, _ = self.descend(z, y, self.delta, quad, self.floor, c, b, 50, 1e-6)
-                # With few runs a law may be right for most and astronomic for one: no further off than this counts.
-                guess = np.minimum(c + np.exp(np.minimum(self.basis.z[left] @ b, 700.0)), highest)
-                away = np.abs(self.y[left] - guess)
-                lost[index] += np.where(away <= self.delta, 0.5 * away**2, self.delta * (away - 0.5 * self.delta)).sum()
-        return float(_PENALTIES[int(lost.argmin())]) * self.delta
-
-    def _constants(self) -> list[float]:
-        depths = [max(self.low - depth * self.spread, self.floor) for depth in _DEPTHS]
-        return list(dict.fromkeys([*depths, max(float(np.quantile(self.y, 0.1)), self.floor)]))
-
-    def _quad(self, penalty: float, runs: int) -> Matrix:
-        return runs * penalty * self.basis.bend
-
-    def _blunt(self, c: float, quad: Matrix) -> _Point:
-        """Descend from the constant c through blunter losses."""
-        b = self.project @ np.log(np.maximum(self.y - c, 0.01 * self.spread))
-        loss = np.inf
-        for blunt in _BLUNT:
-            part = self.basis.z, self.y, max(self.delta, blunt * self.spread), quad, self.floor
-            loss, c, _ = self.descend(*part, c, b, _BLUNT_STEPS, _BLUNT_TOL)
-        return _Point(loss, c, b)
-
-    def _sharp(self, point: _Point, quad: Matrix) -> _Point:
-        b = point.b.copy()
-        loss, c, steps = self.descend(self.basis.z, self.y, self.delta, quad, self.floor, point.c, b, _STEPS, _TOL)
-        return _Point(loss, c, b, steps < _STEPS)
-
-
-def _identified(x: Matrix) -> NDArray[np.bool_]:
-    """Domains (K,) whose coefficients mixtures (R, K) determine, once those with one share in all are left aside."""
-    out = np.ptp(x, axis=0) > _STILL
-    if out.any():
-        out[out] = np.diag(_Basis.of(x[:, out]).unseen) < 1e-8
-    return np.asarray(out)
-
-
-def _flat(basis: _Basis, level: float) -> Vector:
+def _flat(basis: Basis, level: float) -> Vector:
     """Coefficients for which the exponential is `level` at every run, as nearly as they can."""
     return basis.z.T @ np.full(len(basis.z), np.log(level)) / len(basis.z)
 
 
-def by_missing(y: Matrix) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
-    """Yield the metrics that the same runs have: those runs (R,) bool, and the metrics' indices."""
-    patterns, which = np.unique(~np.isnan(y), axis=1, return_inverse=True)
-    for index, rows in enumerate(patterns.T):
-        yield rows, np.flatnonzero(which.ravel() == index)
-
-
-def _descend() -> Descend:
-    try:
-        from mixfast.laws._log_linear_loops import descend
-    except ImportError as problem:
-        raise BackendError(
-            "the log-linear law is fitted by compiled loops, and Numba is not installed; pip install mixfast[laws]"
-        ) from problem
-    return descend
+def _unidentified(lost: list[int], x: Matrix) -> Note:
+    """What to say of domains whose coefficients the runs do not identify, and why they do not."""
+    never = [k for k in lost if not x[:, k].any()]
+    same = [k for k in lost if k not in never and np.ptp(x[:, k]) <= STILL]
+    rest = [k for k in lost if k not in never and k not in same]
+    why = {"never sampled": never, "the same share in all runs": same, "varied only together": rest}
+    known = {what.replace(" ", "_"): which for what, which in why.items() if which}
+    told = "; ".join(f"{what}: {{{what.replace(' ', '_')}}}" for what, which in why.items() if which)
+    return Note(
+        f"the runs do not identify the coefficients of domains {{lost}} ({told}); what is open is set as for the average run",
+        inputs={"lost": lost, **known},
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.errors import BackendError
 from mixfast.laws._joint import Joint, of_coefficients
-from mixfast.laws._protocol import Matrix, State, Vector
+from mixfast.laws._protocol import Note, State
 
 __all__ = ["AutoScale", "BiMix"]
 
@@ -20,6 +21,8 @@ _STATE = ("theta", "objective", "noise", "covariance")
 _STEPS = 1000
 # Keeps numbers that a fit pushes to 0 (an exponent, a factor) off it: exp of this is 1e-13.
 _LOWEST = -30.0
+# Numbers with less effect on any run have none; the square of its inverse is still a number.
+_LEAST_EFFECT = 1e-30
 
 
 def _bounded(u: Vector, high: Vector) -> tuple[Vector, Vector]:
@@ -36,6 +39,16 @@ def _free(theta: Vector, high: Vector) -> Vector:
     finite = np.isfinite(high)
     rest = np.where(finite, high - theta, 1.0)
     return np.log(theta / rest)
+
+
+def _covariance(jacobian: Matrix, noise: float) -> Matrix:
+    """``noise^2 (J'J)^-1``, in units of each number's own effect: their scales are many decades apart, and some have none at all."""
+    size = np.linalg.norm(jacobian, axis=0)
+    acts = size > _LEAST_EFFECT
+    unit = jacobian / np.where(acts, size, np.inf)
+    gram = unit.T @ unit + 1e-8 * np.eye(len(size))
+    back = np.where(acts, 1.0 / np.maximum(size, _LEAST_EFFECT), 0.0)
+    return noise**2 * np.linalg.inv(gram) * np.outer(back, back)
 
 
 class _Power:
@@ -98,53 +111,45 @@ class _Power:
             ) from problem
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         law = copy.copy(self)
-        thetas, covariances, objectives, noises = [], [], [], []
-        notes: list[str] = []
-        for j in range(y.shape[1]):
+        metrics, width = y.shape[1], len(self._highest(x.shape[1], np.ones(1)))
+        law.theta, law.covariance = np.empty((metrics, width)), np.empty((metrics, width, width))
+        law.objective, law.noise = np.empty(metrics), np.empty(metrics)
+        notes: list[Note] = []
+        for j in range(metrics):
             rows = ~np.isnan(y[:, j])
-            inputs, values = x[rows], y[rows, j]
+            values = y[rows, j]
             if not len(values) or not values.min() > 0.0:
                 found = f"goes down to {values.min():g}" if len(values) else f"has no value in any of the {len(y)} runs"
                 raise ValueError(f"metric {j} {found}; this law is for positive metrics such as losses: leave it out")
-            high = self._highest(x.shape[1], values)
-            best: Any = None
-            for start in self._starts(x.shape[1], values):
-                result = least_squares(
-                    lambda u, inputs=inputs, values=values, high=high: (
-                        self._values(_bounded(u, high)[0], inputs) - values
-                    ),
-                    _free(start, high),
-                    jac=lambda u, inputs=inputs, high=high: (
-                        self._jacobian(_bounded(u, high)[0], inputs) * _bounded(u, high)[1]
-                    ),
-                    # MINPACK is several times faster, but wants as many runs as numbers.
-                    method="lm" if len(values) >= len(high) else "trf",
-                    max_nfev=_STEPS,
-                )
-                if best is None or result.cost < best.cost:
-                    best = result
-            theta = _bounded(best.x, high)[0]
-            free = max(len(values) - len(high), 1)
-            if len(values) <= len(high):
-                notes.append(f"metric {j} has {len(values)} runs for {len(high)} numbers; they are not determined")
-            if not best.status:
-                notes.append(f"metric {j} had not converged after {_STEPS} steps; its law is the best point found")
-            noise = float(np.sqrt(2.0 * best.cost / free))
-            # In units of each number's own effect: their scales are many decades apart, and some have none at all.
-            jacobian = self._jacobian(theta, inputs)
-            size = np.linalg.norm(jacobian, axis=0)
-            acts = size > 1e-30  # the square of its inverse is still a number
-            unit = jacobian / np.where(acts, size, np.inf)
-            gram = unit.T @ unit + 1e-8 * np.eye(len(high))
-            back = np.where(acts, 1.0 / np.maximum(size, 1e-30), 0.0)
-            thetas.append(theta)
-            covariances.append(noise**2 * np.linalg.inv(gram) * np.outer(back, back))
-            objectives.append(2.0 * best.cost)
-            noises.append(noise)
-        law.theta, law.covariance = np.array(thetas), np.array(covariances)
-        law.objective, law.noise = np.array(objectives), np.array(noises)
+            law._fit_metric(j, x[rows], values, least_squares, notes)
         law.notes = tuple(notes)
         return law
+
+    def _fit_metric(self, j: int, x: Matrix, y: Vector, least_squares: Callable[..., Any], notes: list[Note]) -> None:
+        """Fit metric j to the runs that have it: the best of several starts."""
+        high = self._highest(x.shape[1], y)
+        results = [
+            least_squares(
+                lambda u: self._values(_bounded(u, high)[0], x) - y,
+                _free(start, high),
+                jac=lambda u: self._jacobian(_bounded(u, high)[0], x) * _bounded(u, high)[1],
+                # MINPACK is several times faster, but wants as many runs as numbers.
+                method="lm" if len(y) >= len(high) else "trf",
+                max_nfev=_STEPS,
+            )
+            for start in self._starts(x.shape[1], y)
+        ]
+        best = min(results, key=lambda result: result.cost)
+        if len(y) <= len(high):
+            few = f"{{metric}} has {len(y)} runs for {len(high)} numbers; they are not determined"
+            notes.append(Note(few, metric=j))
+        if not best.status:
+            late = f"{{metric}} had not converged after {_STEPS} steps; its law is the best point found"
+            notes.append(Note(late, metric=j))
+        theta = _bounded(best.x, high)[0]
+        noise = float(np.sqrt(2.0 * best.cost / max(len(y) - len(high), 1)))
+        self.theta[j], self.objective[j], self.noise[j] = theta, 2.0 * best.cost, noise
+        self.covariance[j] = _covariance(self._jacobian(theta, x), noise)
 
     def predict(self, x: Matrix) -> Matrix:
         """Return the metrics (M, J) at mixtures (M, K)."""
@@ -181,7 +186,7 @@ class _Power:
 
     def state(self) -> State:
         """Return what the fitted law is made of."""
-        parts: dict[str, Any] = {key: getattr(self, key) for key in _STATE}
+        parts = {key: getattr(self, key) for key in _STATE}
         return {**self._parameters(), **parts, "notes": list(self.notes)}
 
     @classmethod

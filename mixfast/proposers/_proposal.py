@@ -17,7 +17,7 @@ from mixfast._engine.optimise import dual, search
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
-from mixfast.laws._target import Target, has_slopes
+from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.region import Reach, Region, limits_over, reach
 from mixfast.solver._solution import ShadowPrice

@@ -17,7 +17,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError
-from mixfast.laws._target import Objective, convex_form, resolve
+from mixfast.laws import Objective, convex_form, resolve
 from mixfast.proposers._proposal import Gain, Proposal
 from mixfast.proposers._task import (
     Task,

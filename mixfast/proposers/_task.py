@@ -18,7 +18,7 @@ from mixfast._engine.optimise import dual, search
 from mixfast._engine.optimise.trace import Minimum
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, InfeasibleError, NotConvergedWarning, ProposalError, RegionError
-from mixfast.laws._target import Target, has_slopes
+from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.proposers._proposal import Proposal
 from mixfast.region import Region, reach

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.laws._target import Target, resolve
+from mixfast.laws import Target, resolve
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.solver import losses

@@ -9,16 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast.proposers._task import ASTRONOMIC
-from mixfast.swarm import align_names
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit, MetricReport
     from mixfast.swarm import Swarm
 
 Matrix = NDArray[np.float64]
-
-# With more runs, a law's own word on those left out is taken, as `fit` does: what its settings learnt of them is next to nothing.
-_SETTLED_RUNS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +78,7 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
     -----
     Costs a fit for each fold; above 256 runs none, for laws that know what they would have said.
     """
-    from mixfast.laws import _report
-    from mixfast.laws._threads import single_blas
+    from mixfast.laws import measure
 
     open_runs = int((~swarm.chosen).sum())
     if open_runs < 2 or folds < 2:
@@ -91,41 +86,16 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
             f"{open_runs} runs may be left out in {folds} folds: predictions out of fold need at least 2 of both; runs marked "
             "as chosen are never left out"
         )
-    domains = tuple(law.domains)
-    order = list(range(len(domains)))
-    if tuple(swarm.domains) != domains:
-        order = list(align_names(swarm.domains, domains, "the swarm", "the fit"))
-    # As `fit` does, without what differs by rounding only.
-    shares = np.ascontiguousarray(swarm.identifiable.shares[:, order])
-    measured = np.ascontiguousarray(swarm.values[:, [swarm.metrics.index(swarm.metric(name)) for name in law.metrics]])
-    guess, spread = np.full(measured.shape, np.nan), np.full(measured.shape, np.nan)
-    with single_blas():
-        for part in law.parts:
-            x = np.ascontiguousarray(law._inputs(part.law, shares))
-            closed = getattr(part.law, "left_out", None) if len(x) > _SETTLED_RUNS else None
-            if closed is not None and not np.array_equal(getattr(part.law, "_x", ()), x):
-                closed = None  # it speaks of its own runs, and these are others
-            columns, own = np.array(part.columns, dtype=np.int64), list(part.own)
-            for train, test in swarm.folds(min(folds, open_runs), seed=seed):
-                if closed is not None:
-                    values, sds = closed(test)
-                    values, sds = values[:, own], sds[:, own]
-                else:
-                    some = part.law.fit(
-                        np.ascontiguousarray(x[train]), np.ascontiguousarray(measured[np.ix_(train, columns)])
-                    )
-                    rows = np.ascontiguousarray(x[test])
-                    values, sds = some.predict(rows), some.sd(rows)
-                guess[np.ix_(test, columns)], spread[np.ix_(test, columns)] = values, sds
+    measured, guess, spread = law.out_of_fold(swarm, folds=folds, seed=seed)
     scores = tuple(
-        _report.measure(
+        measure(
             name,
             law.laws[name],
             measured[:, j],
             guess[:, j],
-            spread[:, j],
-            -1.0 if law.direction[j] == "max" else 1.0,
-            {},
+            sd=spread[:, j],
+            more_is_better=law.direction[j] == "max",
+            rivals={},
         )
         for j, name in enumerate(law.metrics)
     )

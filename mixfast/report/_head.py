@@ -128,7 +128,7 @@ def _cards(answer: Answer, parts: Parts) -> list[str]:
 def _law_cards(scores: Sequence[MetricReport]) -> list[str]:
     if not scores:
         return []
-    from mixfast.laws._report import mean_known
+    from mixfast.laws import mean_known
 
     rank = mean_known([one.spearman for one in scores])
     bad = sum(one.runs > 0 and not one.r2 > 0.0 for one in scores)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.laws._target import Objective, Target, resolve
+from mixfast.laws import Objective, Target, resolve
 from mixfast.report import _axes as draw
 from mixfast.report._answer import base_of
 from mixfast.report._axes import BLUE, INK, MUTED, VERMILION

@@ -18,7 +18,7 @@ from mixfast.report._html import Missing, Pictures, Section
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mixfast.laws._target import Target
+    from mixfast.laws import Target
     from mixfast.report._folds import OutOfFold
     from mixfast.report._parts import Parts
 

@@ -18,7 +18,7 @@ import numpy as np
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.names import listing
 from mixfast.errors import InfeasibleError, NotConvergedWarning
-from mixfast.laws._target import Objective, Target, convex_form, resolve
+from mixfast.laws import Objective, Target, convex_form, resolve
 from mixfast.proposers._task import Task, exactly
 from mixfast.region import Region
 from mixfast.reuse._changes import ReuseError, Update

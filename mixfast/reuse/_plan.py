@@ -13,7 +13,7 @@ from typing import Any
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
-from mixfast.laws._target import Objective
+from mixfast.laws import Objective
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, ReuseError, Update

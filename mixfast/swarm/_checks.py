@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import MixfastError
-
-Matrix = NDArray[np.float64]
 
 SUM_TOLERANCE = 5e-3
 """RegMix publishes shares rounded to 0.001, whose rows miss 1 by up to 0.005; a larger miss is a mistake."""

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+from mixfast._engine.backend.arrays import Matrix
 
 # A spread below a millionth of the tokens is none, however many digits are written: no loss is measured so finely. Domains of
 # a share of 0.001 % that vary by as much are above it; float32 and six decimals are below.

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing
 from mixfast.swarm._folds import same_mixture
 from mixfast.swarm._rank import Identifiable
-
-Matrix = NDArray[np.float64]
 
 # Olmix found the error of proposals to level off at about three runs for each number of a law (arXiv:2602.12237).
 _RUNS_PER_NUMBER = 3

@@ -9,8 +9,7 @@ import pytest
 
 from mixfast.designs import _next_runs, design, next_runs
 from mixfast.errors import AlignmentError, RegionError
-from mixfast.laws import fit
-from mixfast.laws._target import Target, resolve
+from mixfast.laws import Target, fit, resolve
 from mixfast.laws.gaussian import GaussianProcess
 from mixfast.region import Region
 from mixfast.swarm import Swarm

@@ -12,7 +12,7 @@ pytest.importorskip("scipy")
 from scipy.stats import spearmanr
 
 from mixfast.errors import BackendError
-from mixfast.laws import _gaussian_fit as fitting
+from mixfast.laws import _gaussian_likelihood as likelihood
 from mixfast.laws import _gaussian_loops as loops
 from mixfast.laws import _gaussian_tasks as together
 from mixfast.laws.gaussian import GaussianProcess
@@ -76,7 +76,7 @@ def test_correlations_are_those_of_the_formula_near_and_far():
 @pytest.mark.parametrize("floor", [False, True])
 def test_gradient_of_the_likelihood_is_that_of_differences(trend, floor):
     w, y = planted(30)
-    model = fitting.Likelihood(np.sqrt(w), w - w.mean(axis=0) if trend else None, y[:, 0], floor=floor, prior=0.7)
+    model = likelihood.Likelihood(np.sqrt(w), w - w.mean(axis=0) if trend else None, y[:, 0], floor=floor, prior=0.7)
     theta = np.concatenate([[0.3], np.linspace(-1.0, 0.5, 5), [-2.0], [-1.0] * trend, [-0.5] * floor])
     step = 1e-5
     slopes = [(model(theta + step * e)[0] - model(theta - step * e)[0]) / (2 * step) for e in np.eye(len(theta))]
@@ -90,7 +90,7 @@ def test_likelihood_is_that_of_scikit_learn():
     w, y = planted(40)
     z, t = np.sqrt(w), (y[:, 1] - y[:, 1].mean()) / y[:, 1].std()
     theta = np.array([0.4, -0.5, 0.1, 0.3, -0.2, 0.9, -3.0])
-    model = fitting.Likelihood(z, None, t, floor=False, prior=0.0)
+    model = likelihood.Likelihood(z, None, t, floor=False, prior=0.0)
     constant = model.weights(theta)[1]
     kernel = kernels.ConstantKernel() * kernels.Matern(np.ones(5), nu=2.5) + kernels.WhiteKernel()
     peer = GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None).fit(z, t - constant)
@@ -117,7 +117,7 @@ def test_predictions_and_error_bars_are_those_of_the_textbook(mean, log):
     new = planted(7, seed=5)[0]
     predicted, sd = law.predict(new), law.sd(new)
     for metric in range(3):
-        theta, floor, scale = law._theta[metric], law._floor[metric], law._scale[metric]
+        theta, floor, scale = law._processes[metric].theta, law._processes[metric].floor, law._processes[metric].scale
         logged = log and metric < 2
         t = np.log(y[:, metric] - floor) if logged else y[:, metric]
         floored = logged and mean == "log_linear"
@@ -137,7 +137,7 @@ def test_predictions_and_error_bars_are_those_of_the_textbook(mean, log):
         centre = centre * scale + (0.0 if floored else raw.mean())
         expected = floor + np.exp(centre) if logged else centre
         np.testing.assert_allclose(predicted[:, metric], expected, rtol=1e-7)
-        unit = scale * law._widen[metric] * (expected - floor if logged else 1.0)
+        unit = scale * law._processes[metric].widen * (expected - floor if logged else 1.0)
         np.testing.assert_allclose(sd[:, metric], np.sqrt(variance) * unit, rtol=1e-6)
 
 
@@ -181,7 +181,7 @@ def test_slopes_are_those_of_differences(features):
     x = np.hstack([w, 5.0 + 3.0 * rng.standard_normal((40, features))])
     y = y + 0.1 * x[:, 5:].sum(axis=1, keepdims=True)
     law = GaussianProcess().fit(x, y)
-    assert law.shares == 5
+    assert law._inputs.shares == 5
     new = x[:6].copy()
     new[0, :5] = [1.0, 0.0, 0.0, 0.0, 0.0]
     value, gradient = law.slopes(new)
@@ -303,14 +303,16 @@ def test_metrics_together_are_one_dense_process():
 
     def covariance(a, b):
         z, other = np.sqrt(a + 1e-4), np.sqrt(b + 1e-4)
-        k = matern(z, other, law.length_scales[0]) + np.exp(law._theta[0, -2]) * (a - centre) @ (b - centre).T
-        return np.kron(k, law._between)
+        k = matern(z, other, law.length_scales[0]) + np.exp(law._processes[0].theta[-2]) * (a - centre) @ (b - centre).T
+        return np.kron(k, law._shared.between)
 
-    whole = covariance(runs, runs) + np.kron(np.eye(17), np.diag(law._noise))
+    whole = covariance(runs, runs) + np.kron(np.eye(17), np.diag(law._shared.noise))
     cross = covariance(new, runs)
     predicted = cross @ np.linalg.solve(whole, ((values - middle) / spread).ravel())
     np.testing.assert_allclose(law.predict(new), predicted.reshape(4, 3) * spread + middle, rtol=1e-6)
-    variance = np.diagonal(covariance(new, new) - cross @ np.linalg.solve(whole, cross.T)).reshape(4, 3) + law._noise
+    variance = (
+        np.diagonal(covariance(new, new) - cross @ np.linalg.solve(whole, cross.T)).reshape(4, 3) + law._shared.noise
+    )
     np.testing.assert_allclose(law.sd(new), np.sqrt(variance) * spread, rtol=1e-6)
     again = GaussianProcess.from_state(law.state())
     np.testing.assert_array_equal(again.sd(new), law.sd(new))
@@ -359,17 +361,17 @@ def test_runs_left_out_in_closed_form_are_those_of_the_rest():
     assert np.isnan(value[0, 1])
     for metric in range(2):
         rows = np.flatnonzero(np.isfinite(y[:, metric]))
-        upper = np.triu(law._factor(metric))
+        upper = np.triu(law._processes[metric].upper)
         cover = upper.T @ upper
-        target = cover @ law._alpha[metric, rows]
+        target = cover @ law._processes[metric].weights
         out = np.isin(rows, runs)
         across = cover[np.ix_(out, ~out)] @ np.linalg.inv(cover[np.ix_(~out, ~out)])
-        mean = law._constant[metric] + law._scale[metric] * (across @ target[~out])
+        mean = law._processes[metric].constant + law._processes[metric].scale * (across @ target[~out])
         spread = np.sqrt(np.diagonal(cover[np.ix_(out, out)] - across @ cover[np.ix_(~out, out)]))
-        spread = spread * law._scale[metric] * law._widen[metric]
-        if law._logged[metric]:
-            mean = law._floor[metric] + np.exp(mean)
-            spread = spread * (mean - law._floor[metric])
+        spread = spread * law._processes[metric].scale * law._processes[metric].widen
+        if law._processes[metric].logged:
+            mean = law._processes[metric].floor + np.exp(mean)
+            spread = spread * (mean - law._processes[metric].floor)
         seen = np.isfinite(y[runs, metric])
         np.testing.assert_allclose(value[seen, metric], mean, rtol=1e-6)
         np.testing.assert_allclose(sd[seen, metric], spread, rtol=1e-5)

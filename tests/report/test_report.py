@@ -531,7 +531,7 @@ def test_slopes_are_those_of_moving_one_share(things):
 
 
 def test_a_response_keeps_the_others_proportions(things):
-    from mixfast.laws._target import resolve
+    from mixfast.laws import resolve
     from mixfast.report import _law_figures as laws
 
     base, x = things.mixture.weights, np.array([0.0, 0.3, 1.0])

@@ -1,0 +1,52 @@
+"""Where mixtures and their features lie for a Gaussian process and for its trend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+
+# Added to shares under the root, whose slope at a share of 0 would be infinite. A tenth of the 0.001 in which published
+# swarms count shares, so that a domain that is absent still differs from one with the smallest share.
+_ROOT = 1e-4
+# Shares of published swarms sum to 1 within half of this.
+_SUM_TO_ONE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Inputs (M, K + F), of which the first K are shares: their means, and what features are divided by."""
+
+    shares: int
+    centre: Vector
+    spread: Vector
+
+    @classmethod
+    def of(cls, x: Matrix) -> Self:
+        """Describe the inputs of runs: shares are the first columns that sum to 1 in every row; all, where none do."""
+        whole = np.flatnonzero((np.abs(np.cumsum(x, axis=1) - 1.0) <= _SUM_TO_ONE).all(axis=0))
+        shares = int(whole[0]) + 1 if len(whole) else x.shape[1]
+        extra = x[:, shares:]
+        spread = extra.std(axis=0)
+        centre = np.concatenate([x[:, :shares].mean(axis=0), extra.mean(axis=0)])
+        return cls(shares, centre, np.concatenate([np.ones(shares), np.where(spread > 0.0, spread, 1.0)]))
+
+    def features(self, x: Matrix) -> Matrix:
+        """Root shares, whose distances are Hellinger's, and standardised features."""
+        return np.ascontiguousarray(np.hstack([self._roots(x), self.trend(x)[:, self.shares :]]))
+
+    def trend(self, x: Matrix) -> Matrix:
+        """Centred shares, and standardised features."""
+        return np.ascontiguousarray((x - self.centre) / self.spread)
+
+    def slopes(self, x: Matrix) -> tuple[Matrix, Vector]:
+        """Derivatives of `features` (M, K + F), and of `trend` (K + F,), each by its own input."""
+        out = np.tile(1.0 / self.spread, (len(x), 1))
+        out[:, : self.shares] = 0.5 / self._roots(x)
+        return out, 1.0 / self.spread
+
+    def _roots(self, x: Matrix) -> Matrix:
+        return np.sqrt(np.maximum(x[:, : self.shares], 0.0) + _ROOT)

@@ -1,0 +1,57 @@
+"""What laws say of runs they have not seen, to measure how well they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix
+from mixfast.laws._protocol import Closed, Law
+
+Index = NDArray[np.int64]
+Columns = list[int] | slice
+
+# Beyond this many runs a law that knows what it would have said of runs left out, with the settings that all runs gave it, is
+# believed: what a few settings learn from those runs is negligible, and fits without them take minutes.
+SETTLED_RUNS = 256
+
+
+def settled(fitted: Law, x: Matrix) -> bool:
+    """Whether a law fitted to these runs (R, K [+ F]) is not fitted again to predict them out of fold."""
+    return len(x) > SETTLED_RUNS and isinstance(fitted, Closed) and fitted.fitted_to(x)
+
+
+def predict_left_out(
+    fitted: Law, x: Matrix, y: Matrix, splits: Sequence[tuple[Index, Index]], *, own: Columns = slice(None)
+) -> tuple[Matrix, Matrix]:
+    """Predict each run by what the law makes of the others.
+
+    Parameters
+    ----------
+    fitted : Law
+        Fitted to all runs.
+    x : (R, K [+ F])
+    y : (R, J)
+    splits : sequence of (indices, indices)
+        Runs to fit and runs to predict.
+    own : list of int, optional
+        Columns of what the law predicts that are those of y, where it was fitted to more.
+
+    Returns
+    -------
+    values, standard deviations : (R, J)
+        NaN for runs that no split leaves out.
+    """
+    guess, spread = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
+    closed = fitted if isinstance(fitted, Closed) and settled(fitted, x) else None
+    for train, test in splits:
+        if closed is not None:
+            values, sds = closed.left_out(test)
+            guess[test], spread[test] = values[:, own], sds[:, own]
+        else:
+            law = fitted.fit(np.ascontiguousarray(x[train]), np.ascontiguousarray(y[train]))
+            rows = np.ascontiguousarray(x[test])
+            guess[test], spread[test] = law.predict(rows), law.sd(rows)
+    return guess, spread

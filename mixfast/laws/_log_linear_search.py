@@ -1,0 +1,180 @@
+"""The search for one metric's log-linear law: which is not convex, so that several starts and kicks are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.errors import BackendError
+
+# Starts of the constant, in units of the metric's spread below its smallest value: from an almost linear law (far below)
+# to one with all its curvature. One more start lies above the smallest value, where Huber's loss may well want it.
+_DEPTHS = (0.01, 0.05, 0.2, 0.7, 2.0)
+# Every start first descends on blunter losses, whose local minima are fewer; in units of the spread.
+_BLUNT = (1.0, 0.3, 0.1, 0.05)
+_BLUNT_STEPS, _BLUNT_TOL = 4, 1e-3
+STEPS, _TOL = 500, 1e-10
+# Two starts with the same blunt loss to this accuracy are in the same valley.
+_SAME = 1e-5
+# From the best minimum, fit a random half of the runs and return to all of them: leaves shallow minima.
+_KICKS, _KICK_STEPS = 6, 6
+# In units of delta: from a law that hardly bends to none at all.
+_PENALTIES = (*(10.0**k for k in range(-1, -9, -1)), 0.0)
+_FOLDS = 10
+# A fold compares penalties, for which fewer steps are enough: each starts from the minimum of the penalty before.
+_FOLD_STEPS, _FOLD_TOL = 50, 1e-6
+# exp of more is infinite.
+_HIGHEST = 700.0
+# Shares that differ by less are one.
+STILL = 1e-12
+
+Descend = Callable[..., tuple[float, float, int]]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Coordinates in which the runs' mixtures are orthonormal: b is to z what the coefficients a are to the mixtures."""
+
+    z: Matrix  # (R, r)
+    to_a: Matrix  # (K, r)
+    unseen: Matrix  # (K, K) projector on the coefficients that no run tells anything about
+    bend: Matrix  # (r, r): b' bend b is the sum of squares of a around its mean
+
+    @classmethod
+    def of(cls, x: Matrix) -> Basis:
+        runs, domains = x.shape
+        u, s, vt = np.linalg.svd(x, full_matrices=False)
+        keep = s > s[0] * max(x.shape) * 10.0 * np.finfo(float).eps
+        u, s, v = u[:, keep], s[keep], vt[keep].T
+        z = np.ascontiguousarray(u * np.sqrt(runs))
+        unseen = np.eye(domains) - v @ v.T
+        # Where the runs say nothing, a domain is taken for the average run: only then does giving it a share in place
+        # of such a run change nothing.
+        to_a = v * (np.sqrt(runs) / s) + np.outer(unseen.sum(axis=1), z.mean(axis=0))
+        centred = to_a - to_a.mean(axis=0)
+        return cls(z, to_a, unseen, centred.T @ centred)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a search stands: ``y = c + exp(z . b)``."""
+
+    loss: float
+    c: float
+    b: Vector
+    converged: bool = True
+
+
+class Search:
+    """The search for one metric's minimum of ``sum_r huber_delta(y_r - c - exp(z_r . b)) + R * penalty / 2 * b' bend b``."""
+
+    def __init__(self, basis: Basis, y: Vector, delta: float, descend: Descend) -> None:
+        self.basis, self.y, self.delta, self.descend = basis, y, delta, descend
+        self.low = float(y.min())
+        # Half of a metric's values may lie at its floor.
+        self.spread = max(float(np.median(y)) - self.low, 0.1 * float(np.ptp(y)))
+        # The constant is positive; this is nothing beside any value.
+        self.floor = 1e-9 * float(np.abs(y).max())
+        self.project = basis.z.T / len(y)
+
+    def best(self, penalty: float, seed: int) -> Point:
+        """Return the best minimum found.
+
+        1. Start from ordinary least squares of ``log(y - c)``, for several constants c.
+        2. Descend from each start through blunter losses, and keep one point of each valley.
+        3. Descend from these on the loss itself; the lowest is the best so far.
+        4. From the best, descend on random halves of the runs and return to all of them, which leaves shallow minima.
+        """
+        quad = self._quad(penalty, len(self.y))
+        valleys: list[Point] = []
+        for c in self._constants():
+            point = self._blunt(c, quad)
+            if not any(abs(point.loss - other.loss) <= _SAME * other.loss for other in valleys):
+                valleys.append(point)
+        best = min((self._sharp(point, quad) for point in valleys), key=lambda point: point.loss)
+        runs, width = self.basis.z.shape
+        half = max(runs // 2, width + 2)
+        if half >= runs:
+            return best
+        rng = np.random.default_rng(seed)
+        blunt = max(self.delta, _BLUNT[-1] * self.spread)
+        for _ in range(_KICKS):
+            some = np.sort(rng.permutation(runs)[:half])
+            b = best.b.copy()
+            part = self.basis.z[some], self.y[some], blunt, quad * (half / runs), self.floor
+            _, c, _ = self.descend(*part, best.c, b, _KICK_STEPS, _BLUNT_TOL)
+            found = self._sharp(Point(np.inf, c, b), quad)
+            if found.loss < best.loss * (1.0 - _TOL):
+                best = found
+        return best
+
+    def chosen(self, seed: int) -> float:
+        """Return the penalty of least Huber loss on runs left out; of equals, the larger."""
+        runs = len(self.y)
+        fold = np.random.default_rng(seed).permutation(runs) % min(_FOLDS, runs)
+        lost = np.zeros(len(_PENALTIES))
+        highest = float(self.y.max()) + 0.5 * float(np.ptp(self.y))
+        start = self._blunt(self._constants()[2], self._quad(_PENALTIES[0] * self.delta, runs))
+        for out in range(int(fold.max()) + 1):
+            train, left = np.flatnonzero(fold != out), np.flatnonzero(fold == out)
+            z, y = self.basis.z[train], self.y[train]
+            c, b = start.c, start.b.copy()
+            for index, penalty in enumerate(_PENALTIES):
+                quad = self._quad(penalty * self.delta, len(train))
+                _, c, _ = self.descend(z, y, self.delta, quad, self.floor, c, b, _FOLD_STEPS, _FOLD_TOL)
+                # With few runs a law may be right for most and astronomic for one: no further off than this counts.
+                guess = np.minimum(c + np.exp(np.minimum(self.basis.z[left] @ b, _HIGHEST)), highest)
+                lost[index] += huber(np.abs(self.y[left] - guess), self.delta).sum()
+        return float(_PENALTIES[int(lost.argmin())]) * self.delta
+
+    def _constants(self) -> list[float]:
+        """Constants to start from."""
+        depths = [max(self.low - depth * self.spread, self.floor) for depth in _DEPTHS]
+        return list(dict.fromkeys([*depths, max(float(np.quantile(self.y, 0.1)), self.floor)]))
+
+    def _quad(self, penalty: float, runs: int) -> Matrix:
+        """Matrix of the penalty on b, for so many runs."""
+        return runs * penalty * self.basis.bend
+
+    def _blunt(self, c: float, quad: Matrix) -> Point:
+        """Descend from the constant c through blunter losses."""
+        b = self.project @ np.log(np.maximum(self.y - c, 0.01 * self.spread))
+        loss = np.inf
+        for blunt in _BLUNT:
+            part = self.basis.z, self.y, max(self.delta, blunt * self.spread), quad, self.floor
+            loss, c, _ = self.descend(*part, c, b, _BLUNT_STEPS, _BLUNT_TOL)
+        return Point(loss, c, b)
+
+    def _sharp(self, point: Point, quad: Matrix) -> Point:
+        """Descend on the loss itself."""
+        b = point.b.copy()
+        loss, c, steps = self.descend(self.basis.z, self.y, self.delta, quad, self.floor, point.c, b, STEPS, _TOL)
+        return Point(loss, c, b, steps < STEPS)
+
+
+def huber(size: Vector, delta: float) -> Vector:
+    """Huber's loss of residuals of these sizes: squares up to delta, then lines."""
+    return np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
+
+
+def identified(x: Matrix) -> NDArray[np.bool_]:
+    """Domains (K,) whose coefficients mixtures (R, K) determine, once those with one share in all are left aside."""
+    out = np.ptp(x, axis=0) > STILL
+    if out.any():
+        out[out] = np.diag(Basis.of(x[:, out]).unseen) < 1e-8
+    return np.asarray(out)
+
+
+def compiled_descent() -> Descend:
+    """The compiled descent, or a message that says how to get Numba."""
+    try:
+        from mixfast.laws._log_linear_loops import descend
+    except ImportError as problem:
+        raise BackendError(
+            "the log-linear law is fitted by compiled loops, and Numba is not installed; pip install mixfast[laws]"
+        ) from problem
+    return descend
