@@ -15,8 +15,8 @@ over to the new domains, and `together` joins them with new ones; `resume` build
 of Theorem 1.
 
 Read `_changes` (names only), `_collapse` (the virtual domain and its limits), `_plan` (the steps of a plan) and `_reuse` (its result);
-then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), `_warnings` and `_runs`. `_ledger`, its entries
-`_pending`, and `_resume` are what stays between updates.
+then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), `_warnings` and `_runs`. `_ledger` is what
+stays between updates: its entries are `_entries`, its file format `_ledger_file`, and `_resume` goes on with an open plan.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """
@@ -24,9 +24,9 @@ Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 from mixfast.reuse._changes import Add, Partition, Remove, ReuseError, Revise, Update
 from mixfast.reuse._changes import Change as Change
 from mixfast.reuse._coupling import Coupling, kappa
-from mixfast.reuse._ledger import Entry, Ledger
-from mixfast.reuse._ledger import held as held
-from mixfast.reuse._pending import Pending
+from mixfast.reuse._entries import Entry, Pending
+from mixfast.reuse._ledger import Ledger
+from mixfast.reuse._ledger_file import held as held
 from mixfast.reuse._plan import full, partial
 from mixfast.reuse._resume import resume
 from mixfast.reuse._reuse import Reuse

@@ -1,86 +1,28 @@
-"""Ledger: the mixture's life, update by update, with what was frozen when and why, as plain text under a checksum."""
+"""Ledger: the updates of a mixture in their order, with what was frozen when and why, and the update that is planned."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import date
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mixfast import _reuse_text
 from mixfast._text.atomic import write_text
 from mixfast._text.names import listing
-from mixfast.errors import AlignmentError, MixfastError
+from mixfast.errors import AlignmentError
 from mixfast.mixture import Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 from mixfast.reuse._changes import ReuseError
-from mixfast.reuse._pending import Pending, described, limits_of
+from mixfast.reuse._entries import Entry, Pending, checked_day, checked_reason
+from mixfast.reuse._ledger_file import contents, document_of, held, is_json
+from mixfast.reuse._plain import described, limits_of
 from mixfast.reuse._reuse import Reuse
-
-FORMAT = "mixfast-reuse-1"
-
-_Part = TypeVar("_Part", "Entry", Pending)
 
 # A mixture written with nine digits still is what was frozen.
 _SAME = 1e-9
-
-# What files of before lack, and files without counts: it has a value of its own.
-_OPTIONAL = ("tokens", "budget", "max_epochs")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One update.
-
-    Attributes
-    ----------
-    when, why : str
-        Date (ISO 8601) and reason.
-    kind : str
-        "start", "full" or "partial".
-    changes : tuple of dict
-        Each with `change` (add, remove, partition, revise) and the domains.
-    virtual : str or None
-    frozen : dict of str to float
-        Relative shares that were frozen.
-    reopened : tuple of str
-    runs, full_runs : int
-        Advised for the update, and for a recomputation with all domains open.
-    loss : float or None
-        Predicted loss against that.
-    warnings : tuple of str
-        What spoke against it.
-    mixture : dict of str to float
-        The mixture it ended in, over all domains.
-    tokens : dict of str to int
-        Tokens of the domains then, of those where they were known.
-    budget : int or None
-        Tokens of the whole run; None where it was not known.
-    max_epochs : dict of str to float
-        How often the tokens of each domain may be read; empty without a budget.
-    """
-
-    when: str
-    why: str
-    kind: str
-    changes: tuple[dict[str, Any], ...]
-    virtual: str | None
-    frozen: dict[str, float]
-    reopened: tuple[str, ...]
-    runs: int
-    full_runs: int
-    loss: float | None
-    warnings: tuple[str, ...]
-    mixture: dict[str, float]
-    tokens: dict[str, int] = field(default_factory=dict)
-    budget: int | None = None
-    max_epochs: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,7 +82,7 @@ class Ledger:
         first = Mixture.from_dict(dict(mixture)).as_dict()
         if tokens is not None and set(tokens) != set(first):
             raise AlignmentError.between("the token counts", tokens, "the mixture", first)
-        entry = Entry(_day(when), _reason(why), "start", (), None, {}, (), 0, 0, None, (), first)
+        entry = Entry(checked_day(when), checked_reason(why), "start", (), None, {}, (), 0, 0, None, (), first)
         if tokens is None:
             if budget is not None:
                 raise ReuseError(f"a budget of {budget} limits how often tokens repeat: give the tokens too")
@@ -198,7 +140,9 @@ class Ledger:
             If the plan was made from another mixture.
         """
         self._check(plan)
-        pending = Pending.of(plan, why=_reason(why), when=_day(when), objective=tuple(objective), kl=float(kl))
+        pending = Pending.of(
+            plan, why=checked_reason(why), when=checked_day(when), objective=tuple(objective), kl=float(kl)
+        )
         return Ledger(self.entries, pending)
 
     def record(self, plan: Reuse, mixture: Mapping[str, float], *, why: str, when: str | None = None) -> Ledger:
@@ -233,8 +177,8 @@ class Ledger:
             plan.collapse(mixture)  # refuses another set of domains, and other ratios
             result = Mixture.from_dict(dict(mixture))
         entry = Entry(
-            _day(when),
-            _reason(why),
+            checked_day(when),
+            checked_reason(why),
             plan.kind,
             tuple(map(described, update.changes)),
             plan.virtual,
@@ -253,21 +197,21 @@ class Ledger:
 
     def to_yaml(self) -> str:
         """Return the YAML text, which any YAML reader reads."""
-        return _reuse_text.write_yaml(self._document())
+        return _reuse_text.write_yaml(document_of(self.entries, self.pending))
 
     def to_json(self) -> str:
         """Return the JSON text."""
-        return json.dumps(self._document(), indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(document_of(self.entries, self.pending), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_yaml(cls, text: str) -> Ledger:
         """Read `to_yaml`'s text; `ReuseError` where its version is unknown or its checksum does not fit."""
-        return cls._of(_reuse_text.read_yaml(text))
+        return cls(*contents(_reuse_text.read_yaml(text)))
 
     @classmethod
     def from_json(cls, text: str) -> Ledger:
         """Read `to_json`'s text; errors as for `from_yaml`."""
-        return cls._of(_reuse_text.read_json(text))
+        return cls(*contents(_reuse_text.read_json(text)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to ``path``, YAML or, for ``.json``, JSON; a file that is there is replaced only by a whole new one.
@@ -278,7 +222,7 @@ class Ledger:
             If the file that is there is no ledger, or has updates that this one lacks: they would be lost.
         """
         target = Path(path)
-        text = self.to_json() if _is_json(target) else self.to_yaml()
+        text = self.to_json() if is_json(target) else self.to_yaml()
         with held(target):
             there = Ledger.load(target).entries if target.exists() else ()
             if there != self.entries[: len(there)]:
@@ -292,7 +236,7 @@ class Ledger:
     def load(cls, path: str | os.PathLike[str]) -> Ledger:
         """Read a file that `save` wrote; errors as for `from_yaml`, with the path."""
         source = Path(path)
-        read = cls.from_json if _is_json(source) else cls.from_yaml
+        read = cls.from_json if is_json(source) else cls.from_yaml
         try:
             return read(source.read_text(encoding="utf-8"))
         except (ReuseError, UnicodeDecodeError) as problem:
@@ -323,113 +267,8 @@ class Ledger:
         epochs = {name: most for name, most in self.max_epochs.items() if name in kept}
         return {"tokens": tokens, "budget": self.budget, "max_epochs": epochs}
 
-    def _document(self) -> dict[str, Any]:
-        content: dict[str, Any] = {"updates": [_plain(entry) for entry in self.entries]}
-        if self.pending is not None:
-            content["pending"] = _plain(self.pending)
-        return {"format": FORMAT, "checksum": _checksum(content), **content}
-
-    @classmethod
-    def _of(cls, document: Any) -> Ledger:
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            found = document.get("format") if isinstance(document, dict) else type(document).__name__
-            raise ReuseError(f"the ledger's format is {found!r}; this version of mixfast reads {FORMAT!r}")
-        updates = document.get("updates")
-        if not isinstance(updates, list) or not updates:
-            raise ReuseError("the ledger holds no updates; begin one with Ledger.start")
-        if unknown := [name for name in document if name not in ("format", "checksum", "updates", "pending")]:
-            raise ReuseError(
-                f"the ledger has entries that are none of its own, and would be lost: {listing(unknown)}; remove them"
-            )
-        content = {name: document[name] for name in ("updates", "pending") if name in document}
-        if document.get("checksum") != (wanted := _checksum(content)):
-            raise ReuseError(
-                f"the ledger was changed since it was written: its checksum is {document.get('checksum')!r}, its content's "
-                f"{wanted!r}. Undo the edit; if it is meant, write this checksum into the file"
-            )
-        entries = tuple(_entry(update, f"update {place}") for place, update in enumerate(updates, start=1))
-        pending = _read(Pending, content["pending"], "the open plan") if "pending" in content else None
-        return cls(entries, pending)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Keep other processes from replacing a ledger's file meanwhile, or from beginning it where it is not there yet."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        handle = os.open(path.parent, os.O_RDONLY)
-    # Who waited finds another file at the path and must read that: the lock is on what was replaced, or on its folder.
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
 
 def _counts(region: Region) -> dict[str, Any]:
     """What an entry keeps of the token counts of a region."""
     limits = limits_of(region)
     return {"tokens": limits["available"], "budget": limits["target_tokens"], "max_epochs": limits["max_epochs"]}
-
-
-def _entry(update: Any, where: str) -> Entry:
-    entry = _read(Entry, update, where)
-    try:
-        Mixture.from_dict(entry.mixture)
-    except MixfastError as problem:
-        raise ReuseError(f"the mixture of {where} of the ledger: {problem}") from problem
-    return entry
-
-
-def _read(kind: type[_Part], document: Any, where: str) -> _Part:
-    """An entry or a plan of the fields that a file gives it."""
-    if not isinstance(document, dict):
-        raise ReuseError(f"{where} of the ledger is {document!r}, expected names with values")
-    known = [each.name for each in fields(kind)]
-    lacking = [name for name in known if name not in document and name not in _OPTIONAL]
-    unknown = [name for name in document if name not in known]
-    if lacking or unknown:
-        raise ReuseError(f"{where} of the ledger: missing: {listing(lacking)}; not known: {listing(unknown)}")
-    lists = ("changes", "reopened", "warnings", "objective")
-    if wrong := [name for name in lists if name in document and not isinstance(document[name], list)]:
-        raise ReuseError(f"{where} of the ledger: {listing(wrong)} must be lists")
-    given: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in document.items()}
-    return kind(**given)
-
-
-def _plain(entry: Entry | Pending) -> dict[str, Any]:
-    """The fields as lists, dicts, numbers and strings; tokens, budget and epochs only where they are known."""
-    fields = json.loads(json.dumps(asdict(entry)))
-    return {name: value for name, value in fields.items() if name not in _OPTIONAL or value}
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    # A ledger without a plan has the checksum of its updates alone.
-    checked = content if "pending" in content else content["updates"]
-    text = json.dumps(checked, sort_keys=True, separators=(",", ":"))
-    # It guards against slips, not against forgery: sixteen digits are enough.
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _day(when: str | None) -> str:
-    if when is None:
-        return date.today().isoformat()
-    try:
-        date.fromisoformat(when[:10])
-    except (TypeError, ValueError) as problem:
-        raise ReuseError(f"when is {when!r}, expected a date such as '2026-01-31'") from problem
-    return when
-
-
-def _reason(why: str) -> str:
-    if not isinstance(why, str) or not why.strip():
-        raise ReuseError("why is empty: say for what reason, in a sentence")
-    return why
-
-
-def _is_json(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix not in (".yaml", ".yml", ".json"):
-        raise ReuseError(f"a ledger file must end in .yaml, .yml or .json, got {path.name!r}")
-    return suffix == ".json"

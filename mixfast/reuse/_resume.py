@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mixfast.reuse._changes import ReuseError
 from mixfast.reuse._ledger import Ledger
-from mixfast.reuse._pending import change_of, region_of
+from mixfast.reuse._plain import change_of, region_of
 from mixfast.reuse._plan import partial
 from mixfast.reuse._reuse import Reuse
 

@@ -590,11 +590,11 @@ def test_reasons_of_any_length_stand_behind_the_numbers(begun, good):
 )
 def test_ledgers_of_other_fields_are_told_apart(break_it, said, tmp_path):
     """By names of the file, never by what Python calls them; the checksum is right, as of another version's hand."""
-    from mixfast.reuse._ledger import _checksum
+    from mixfast.reuse._ledger_file import checksum
 
     document = json.loads(Ledger.start(OLD, why="first").to_json())
     document = changed if isinstance(changed := break_it(document), dict) and "updates" in changed else document
-    document["checksum"] = _checksum({"updates": document["updates"]})
+    document["checksum"] = checksum({"updates": document["updates"]})
     path = tmp_path / "life.json"
     path.write_text(json.dumps(document))
     with pytest.raises(ReuseError, match=said) as refused:

@@ -1,63 +1,15 @@
-"""An update that is planned and whose runs are being trained: what a ledger keeps of it, to build the same plan again afterwards."""
+"""Changes and regions as plain names and numbers, which files hold, and back."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mixfast.region import Bound, Region
 from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, Revise
-from mixfast.reuse._reuse import Reuse
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A planned update.
-
-    Attributes
-    ----------
-    when, why, kind, changes, virtual, reopened, loss, warnings
-        As in `Entry`, of the day of the plan.
-    objective : tuple of str
-        What the update is to be good for, as the user wrote it.
-    kl : float
-        Weight of the KL divergence to the prior.
-    region : dict
-        The limits over the new domains, as `limits_of` writes them.
-    """
-
-    when: str
-    why: str
-    kind: str
-    changes: tuple[dict[str, Any], ...]
-    virtual: str
-    reopened: tuple[str, ...]
-    loss: float | None
-    warnings: tuple[str, ...]
-    objective: tuple[str, ...]
-    kl: float
-    region: dict[str, Any]
-
-    @classmethod
-    def of(cls, plan: Reuse, *, why: str, when: str, objective: tuple[str, ...], kl: float) -> Pending:
-        """What to keep of a plan."""
-        return cls(
-            when,
-            why,
-            plan.kind,
-            tuple(map(described, plan.update.changes)),
-            plan.virtual,
-            plan.reopened,
-            plan.loss,
-            plan.warnings,
-            objective,
-            kl,
-            limits_of(plan.part.full),
-        )
 
 
 def described(change: Change) -> dict[str, Any]:

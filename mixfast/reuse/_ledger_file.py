@@ -1,0 +1,129 @@
+"""The file of a ledger, format "mixfast-reuse-1": JSON, or the same names and values as YAML.
+
+The document is a mapping of
+
+- ``format``: "mixfast-reuse-1",
+- ``checksum``: the first sixteen hexadecimal digits of the SHA-256 of the rest as compact JSON with sorted names,
+- ``updates``: a list with the fields of each `Entry`; ``tokens``, ``budget`` and ``max_epochs`` only where they are known,
+- ``pending``: the fields of the `Pending` plan, only while one is open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mixfast._text.names import listing
+from mixfast.errors import MixfastError
+from mixfast.mixture import Mixture
+from mixfast.reuse._changes import ReuseError
+from mixfast.reuse._entries import Entry, Pending
+
+FORMAT = "mixfast-reuse-1"
+
+# What older files lack, and files without counts: it has a default.
+_OPTIONAL = ("tokens", "budget", "max_epochs")
+
+_Part = TypeVar("_Part", Entry, Pending)
+
+
+def document_of(entries: tuple[Entry, ...], pending: Pending | None) -> dict[str, Any]:
+    """Return what the file of a ledger holds."""
+    content: dict[str, Any] = {"updates": [_plain(entry) for entry in entries]}
+    if pending is not None:
+        content["pending"] = _plain(pending)
+    return {"format": FORMAT, "checksum": checksum(content), **content}
+
+
+def contents(document: Any) -> tuple[tuple[Entry, ...], Pending | None]:
+    """Return the entries and the open plan of a document; `ReuseError` says what is wrong with it."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        found = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise ReuseError(f"the ledger's format is {found!r}; this version of mixfast reads {FORMAT!r}")
+    updates = document.get("updates")
+    if not isinstance(updates, list) or not updates:
+        raise ReuseError("the ledger holds no updates; begin one with Ledger.start")
+    if unknown := [name for name in document if name not in ("format", "checksum", "updates", "pending")]:
+        raise ReuseError(
+            f"the ledger has entries that are none of its own, and would be lost: {listing(unknown)}; remove them"
+        )
+    content = {name: document[name] for name in ("updates", "pending") if name in document}
+    if document.get("checksum") != (wanted := checksum(content)):
+        raise ReuseError(
+            f"the ledger was changed since it was written: its checksum is {document.get('checksum')!r}, its content's "
+            f"{wanted!r}. Undo the edit; if it is meant, write this checksum into the file"
+        )
+    entries = tuple(_entry(update, f"update {place}") for place, update in enumerate(updates, start=1))
+    pending = _read(Pending, content["pending"], "the open plan") if "pending" in content else None
+    return entries, pending
+
+
+def _entry(update: Any, where: str) -> Entry:
+    entry = _read(Entry, update, where)
+    try:
+        Mixture.from_dict(entry.mixture)
+    except MixfastError as problem:
+        raise ReuseError(f"the mixture of {where} of the ledger: {problem}") from problem
+    return entry
+
+
+def _read(kind: type[_Part], document: Any, where: str) -> _Part:
+    """An entry or a plan of the fields that a file gives it."""
+    if not isinstance(document, dict):
+        raise ReuseError(f"{where} of the ledger is {document!r}, expected names with values")
+    known = [each.name for each in fields(kind)]
+    lacking = [name for name in known if name not in document and name not in _OPTIONAL]
+    unknown = [name for name in document if name not in known]
+    if lacking or unknown:
+        raise ReuseError(f"{where} of the ledger: missing: {listing(lacking)}; not known: {listing(unknown)}")
+    lists = ("changes", "reopened", "warnings", "objective")
+    if wrong := [name for name in lists if name in document and not isinstance(document[name], list)]:
+        raise ReuseError(f"{where} of the ledger: {listing(wrong)} must be lists")
+    given: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in document.items()}
+    return kind(**given)
+
+
+def _plain(entry: Entry | Pending) -> dict[str, Any]:
+    """The fields as lists, dicts, numbers and strings; tokens, budget and epochs only where they are known."""
+    fields = json.loads(json.dumps(asdict(entry)))
+    return {name: value for name, value in fields.items() if name not in _OPTIONAL or value}
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """Return the checksum of a document's updates and open plan."""
+    # A ledger without a plan has the checksum of its updates alone.
+    checked = content if "pending" in content else content["updates"]
+    text = json.dumps(checked, sort_keys=True, separators=(",", ":"))
+    # It guards against slips, not against forgery: sixteen digits are enough.
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_json(path: Path) -> bool:
+    """Whether a ledger file is JSON, not YAML; other names are refused."""
+    suffix = path.suffix.lower()
+    if suffix not in (".yaml", ".yml", ".json"):
+        raise ReuseError(f"a ledger file must end in .yaml, .yml or .json, got {path.name!r}")
+    return suffix == ".json"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes from replacing a ledger's file meanwhile, or from beginning it where it is not there yet."""
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        handle = os.open(path.parent, os.O_RDONLY)
+    # Who waited finds another file at the path and must read that: the lock is on what was replaced, or on its folder.
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
