@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError, InfeasibleError, RegionError
 
 if TYPE_CHECKING:
@@ -210,10 +211,6 @@ def _middle(low: Units, high: Units) -> Units:
 
 def _loops() -> Any:
     """The compiled loops, or a message that says how to get Numba."""
-    try:
+    with needed("sampling within limits", "Numba", "mixfast[laws]", BackendError):
         from mixfast.designs import _candidate_loops
-    except ImportError as problem:
-        raise BackendError(
-            "sampling within limits needs Numba, which is missing: pip install mixfast[laws]"
-        ) from problem
     return _candidate_loops

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 
 # Starts of the constant, in units of the metric's spread below its smallest value: from an almost linear law (far below)
@@ -171,10 +172,6 @@ def identified(x: Matrix) -> NDArray[np.bool_]:
 
 def compiled_descent() -> Descend:
     """The compiled descent, or a message that says how to get Numba."""
-    try:
+    with needed("the log-linear law", "Numba", "mixfast[laws]", BackendError):
         from mixfast.laws._log_linear_loops import descend
-    except ImportError as problem:
-        raise BackendError(
-            "the log-linear law is fitted by compiled loops, and Numba is not installed; pip install mixfast[laws]"
-        ) from problem
     return descend

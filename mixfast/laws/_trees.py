@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine import backend
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 
 MOST_LEAVES = 64
@@ -158,10 +159,6 @@ def _spread(values: NDArray[Any], place: NDArray[np.int64], size: int, fill: int
 
 def _loops() -> Any:
     """The compiled loops, or a message that says how to get Numba."""
-    try:
+    with needed("evaluating boosted trees", "Numba", "mixfast[laws]", BackendError):
         from mixfast.laws import _tree_loops
-    except ImportError as problem:
-        raise BackendError(
-            "boosted trees are evaluated by Numba, which is missing: pip install mixfast[laws]"
-        ) from problem
     return _tree_loops

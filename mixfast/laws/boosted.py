@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import State
 from mixfast.laws._trees import MOST_LEAVES, Forest
@@ -250,10 +251,6 @@ def _is_count_or(value: Any, *words: str) -> bool:
 
 
 def _lightgbm() -> Any:
-    try:
+    with needed("fitting boosted trees", "LightGBM", "mixfast[laws]", BackendError):
         import lightgbm
-    except ImportError as problem:
-        raise BackendError(
-            "boosted trees are fitted by LightGBM, which is missing: pip install mixfast[laws]"
-        ) from problem
     return lightgbm

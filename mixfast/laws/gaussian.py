@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._gaussian_fit import Rule, fit
 from mixfast.laws._gaussian_inputs import Inputs
@@ -326,10 +327,6 @@ class GaussianProcess:
 
 def _require() -> None:
     """Refuse with a message that helps where Numba or SciPy is missing."""
-    try:
+    with needed("a Gaussian process", "Numba and SciPy", "mixfast[laws]", BackendError):
         import numba  # noqa: F401
         import scipy.linalg  # noqa: F401
-    except ImportError as problem:
-        raise BackendError(
-            f"a Gaussian process needs {problem.name}, which is not installed: pip install mixfast[laws]"
-        ) from problem

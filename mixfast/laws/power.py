@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._joint import Joint, of_coefficients
 from mixfast.laws._protocol import Note, State
@@ -103,12 +104,8 @@ class _Power:
         ValueError
             For a metric without any value, or with one that is not positive.
         """
-        try:
+        with needed("a power law", "SciPy", "mixfast[laws]", BackendError):
             from scipy.optimize import least_squares
-        except ImportError as problem:
-            raise BackendError(
-                "the power laws are fitted by scipy, which is not installed; pip install mixfast[laws]"
-            ) from problem
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         law = copy.copy(self)
         metrics, width = y.shape[1], len(self._highest(x.shape[1], np.ones(1)))

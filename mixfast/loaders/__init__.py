@@ -25,6 +25,7 @@ Read the files in this order: `_sources`, `_place` (ranks and saved states), `_s
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.loaders._document_shares import DocumentShares, document_shares
 from mixfast.loaders._grain import GrainStream
@@ -55,10 +56,9 @@ _LATER = {"StreamDataset": "_stream_dataset", "StreamSampler": "_stream_sampler"
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module 'mixfast.loaders' has no attribute {name!r}")
-    try:
-        return getattr(import_module(f"mixfast.loaders.{_LATER[name]}"), name)
-    except ModuleNotFoundError as problem:
-        raise BackendError(f"{name} needs PyTorch, which is not installed; pip install torch") from problem
+    with needed(name, "PyTorch", "torch", BackendError):
+        module = import_module(f"mixfast.loaders.{_LATER[name]}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

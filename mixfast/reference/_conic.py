@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.reference._losses import Array, group_rows, group_weights, total_value
 
@@ -71,12 +72,8 @@ def solve_cvxpy(
     BackendError
         When cvxpy is missing, or the solver does not report ``optimal``: a failed reference is no reference.
     """
-    try:
+    with needed("the reference problem", "CVXPY", "mixfast[reference]", BackendError):
         import cvxpy as cp
-    except ImportError as error:
-        raise BackendError(
-            "the reference problem needs cvxpy, which is not installed; pip install 'mixfast[reference]'"
-        ) from error
     if tuple(table.domains) != tuple(region.domains):
         raise BackendError(f"table {tuple(table.domains)} and region {tuple(region.domains)} must have one order")
     w = cp.Variable(region.n_domains)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError, RegionError
 from mixfast.reference._conic import ConicSolution, solve_cvxpy
 from mixfast.reference._losses import (
@@ -312,12 +313,8 @@ def _linprog_epigraph(level: Array, slopes: Array, region: Region) -> Any:
 
 
 def _highs(**problem: Any) -> Any:
-    try:
+    with needed("a linear programme of the reference", "SciPy", "mixfast[reference]", BackendError):
         from scipy.optimize import linprog
-    except ImportError as error:
-        raise BackendError(
-            "a linear programme of the reference needs scipy, which is not installed; pip install 'mixfast[reference]'"
-        ) from error
     # The tightest HiGHS takes; its default of 1e-7 is coarser than the gaps certified here.
     tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
     result = linprog(method="highs", options=tight, **problem)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 
 if TYPE_CHECKING:
@@ -71,13 +72,9 @@ _SETTINGS = threading.RLock()
 @contextmanager
 def style(ax: Axes | None = None) -> Iterator[None]:
     """The report's settings of matplotlib, for as long as a figure is drawn; in another's Axes only what names need."""
-    try:
+    with needed("a figure", "matplotlib", "mixfast[plot]", BackendError):
         import matplotlib as mpl
         from matplotlib import style as styles
-    except ImportError as problem:
-        raise BackendError(
-            f"figures need matplotlib ({problem}); install it with: pip install 'mixfast[plot]'"
-        ) from problem
     with _SETTINGS:
         if ax is not None:
             # TeX would take a name for commands.

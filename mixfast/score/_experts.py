@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text.names import domain_names, listing
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError, ScoreError
 
-_INSTALL = "install it with: pip install 'mixfast[score]'"
 # Names that transformers gives a tokenizer which is its tokenizer.json and nothing else.
 _PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # Read of a file of weights to recognise it: its ends and so many places between. Training changes every part of it.
@@ -160,10 +160,8 @@ def load_model(name: str, path: Path, device: str, dtype: str) -> Any:
 
 def device_of(wish: str) -> str:
     """The device to use: "auto" is the GPU of this process's LOCAL_RANK where there is one."""
-    try:
+    with needed("scoring", "PyTorch", "mixfast[score]", BackendError):
         import torch
-    except ImportError as problem:
-        raise BackendError(f"scoring needs torch ({problem}); {_INSTALL}") from None
     load_transformers()
     if wish == "auto":
         wish = "cuda" if torch.cuda.is_available() else "cpu"
@@ -195,12 +193,11 @@ def load_transformers() -> Any:
     # In a checkout, `python -m ...` puts its root on the path, and there our kernels lie under their bare name.
     sys.path[:] = [entry for entry in kept if not Path(entry, "kernels", "row_pass.py").exists()]
     try:
-        import transformers
+        with needed("scoring", "transformers", "mixfast[score]", BackendError):
+            import transformers
 
-        with suppress(ModuleNotFoundError):
-            import transformers.integrations.hub_kernels
-    except ImportError as problem:
-        raise BackendError(f"scoring needs transformers ({problem}); {_INSTALL}") from None
+            with suppress(ModuleNotFoundError):
+                import transformers.integrations.hub_kernels
     finally:
         sys.path[:] = kept
     return transformers

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text.names import listing
+from mixfast._text.optional import needed
 from mixfast.errors import MixfastWarning, ScoreError
 
 _SUFFIXES = (".txt", ".jsonl", ".parquet")
@@ -161,10 +162,8 @@ def _jsonl(file: Path, name: str, group: str, form: Format) -> Iterator[Document
 
 
 def _parquet(file: Path, name: str, group: str, form: Format) -> Iterator[Document]:
-    try:
+    with needed(f"{file}: reading parquet", "pyarrow", "mixfast[io]", ScoreError):
         import pyarrow.parquet as parquet
-    except ImportError:
-        raise ScoreError(f"{file}: parquet needs pyarrow; install it with: pip install 'mixfast[io]'") from None
     try:
         table = parquet.ParquetFile(file)
         present = [key for key in (form.field, form.prompt) if key in table.schema_arrow.names]

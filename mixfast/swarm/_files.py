@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.atomic import write_text
 from mixfast._text.names import listing
+from mixfast._text.optional import needed
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
 
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
@@ -163,12 +164,8 @@ def _add_index(frame: Any, names: list[Any], columns: list[Any]) -> None:
 
 
 def _arrow(frame: Any, what: str) -> Any:
-    try:
+    with needed(f"{what}: reading a {type(frame).__name__}", "pyarrow", "mixfast[io]", SwarmError):
         import pyarrow
-    except ImportError as problem:
-        raise SwarmError(
-            f"{what}: reading a {type(frame).__name__} needs pyarrow: pip install 'mixfast[io]'"
-        ) from problem
     return pyarrow.table(frame)
 
 

@@ -241,10 +241,10 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     law = Boosted(rate=0.1, rounds=5).fit(x, y)
     monkeypatch.setitem(sys.modules, "mixfast.laws._tree_loops", None)
     monkeypatch.delattr("mixfast.laws._tree_loops")
-    with pytest.raises(BackendError, match=r"Numba.*pip install mixfast\[laws\]"):
+    with pytest.raises(BackendError, match=r"Numba.*pip install 'mixfast\[laws\]'"):
         law.predict(x)
     monkeypatch.setitem(sys.modules, "lightgbm", None)
-    with pytest.raises(BackendError, match=r"LightGBM.*pip install mixfast\[laws\]"):
+    with pytest.raises(BackendError, match=r"LightGBM.*pip install 'mixfast\[laws\]'"):
         law.fit(x, y)
 
 

@@ -275,7 +275,7 @@ def test_wrong_input_is_refused():
 def test_without_numba_the_message_says_what_to_install(monkeypatch):
     w, y = planted(20)
     monkeypatch.setitem(sys.modules, "numba", None)
-    with pytest.raises(BackendError, match=r"pip install mixfast\[laws\]"):
+    with pytest.raises(BackendError, match=r"pip install 'mixfast\[laws\]'"):
         GaussianProcess().fit(w, y)
 
 

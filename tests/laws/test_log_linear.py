@@ -248,5 +248,5 @@ def test_impossible_parameters_are_refused(parameters):
 
 def test_without_numba_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mixfast.laws._log_linear_loops", None)
-    with pytest.raises(BackendError, match=r"pip install mixfast\[laws\]"):
+    with pytest.raises(BackendError, match=r"pip install 'mixfast\[laws\]'"):
         LogLinear().fit(*planted(15)[:2])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.optional import needed
 from mixfast.errors import BackendError, TableError
 
 # DLPack device codes: CUDA, and memory that CUDA manages.
@@ -29,13 +30,9 @@ _SHOWN = 5
 
 def cuda_device(number: str = "") -> Any:
     """That CUDA device, by default the current one; a BackendError says what is missing."""
-    try:
+    with needed("the cuda backend", "torch and triton", "mixfast[gpu]", BackendError):
         import torch
         import triton  # noqa: F401
-    except ImportError as error:
-        raise BackendError(
-            f"the cuda backend needs torch and triton ({error}); install them with: pip install 'mixfast[gpu]'"
-        ) from None
     if not torch.cuda.is_available():
         why = "is built without CUDA" if torch.version.cuda is None else "finds no CUDA device or driver"
         raise BackendError(

@@ -1,0 +1,25 @@
+"""Refuse to go on without an optional package, with the command that installs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def needed(user: str, packages: str, requirement: str, error: type[Exception]) -> Iterator[None]:
+    """Turn an import that fails inside the block into ``error``: ``user`` needs ``packages``, and how to install them.
+
+    ``requirement`` is what pip takes, such as ``mixfast[laws]``; an extra installs the tested versions together.
+
+    >>> with needed("the law", "Numba", "mixfast[laws]", RuntimeError):
+    ...     import no_such_package
+    Traceback (most recent call last):
+    RuntimeError: the law needs Numba (No module named 'no_such_package'); install with: pip install 'mixfast[laws]'
+    """
+    try:
+        yield
+    except ImportError as problem:
+        from shlex import quote
+
+        raise error(f"{user} needs {packages} ({problem}); install with: pip install {quote(requirement)}") from problem
