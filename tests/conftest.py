@@ -1,6 +1,7 @@
 """Settings shared by the whole suite."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,50 @@ else:
     hypothesis.settings.load_profile("mixfast")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call `mixfast` in this process with any words: its exit status, and what it wrote to stdout and to stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        from mixfast import cli
+
+        capsys.readouterr()
+        status = cli.main([str(word) for word in words])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def good(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Call `mixfast`, which must succeed and have nothing to say on stderr: what it wrote to stdout."""
+
+    def call(*words: object) -> str:
+        status, out, err = run(*words)
+        assert (status, err) == (0, "")
+        return out
+
+    return call
+
+
+@pytest.fixture
+def refused(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
+    """Call `mixfast`, which must refuse with one line on stderr and exit status 2: that line.
+
+    Commands that find a problem late may have reported to stdout by then.
+    """
+
+    def call(*words: object) -> str:
+        status, _, err = run(*words)
+        assert status == 2
+        assert err.startswith("mixfast: error: ")
+        assert err.count("\n") == 1
+        return err
+
+    return call
 
 
 def pytest_configure(config: pytest.Config) -> None:

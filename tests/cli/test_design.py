@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from mixfast import Region, Swarm, cli, designs, fit
+from mixfast import Region, Swarm, designs, fit
 from mixfast.designs import Design, Olmix, RegMix
 from mixfast.swarm import SwarmError
 
@@ -30,16 +30,9 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def run(folder, monkeypatch, capsys):
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
-
-    def call(*arguments):
-        status = cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
 
 
 def read(text):

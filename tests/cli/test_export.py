@@ -1,15 +1,16 @@
 """mixfast export: a mixture in, the file of a loader out, notes on stderr."""
 
 import json
+from functools import partial
 
 import pytest
 
-from mixfast import Mixture, MixtureSchedule, cli, exporters
+from mixfast import Mixture, MixtureSchedule, exporters
 from mixfast.cli import _export
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Mixture(["web", "code", "books", "none"], [0.62, 0.3, 0.08, 0.0]).save("mixture.yaml")
     (tmp_path / "tokens.yaml").write_text("web: 10K\ncode: 2_000\nbooks: 500\nnone: 0\n")
@@ -18,12 +19,7 @@ def run(tmp_path, monkeypatch, capsys):
         "# where they lie\nweb:\n  - gs://b/web/*.npy\n  - '/more.npy'\ncode: \"/c#1.npy\"\n'books': b.npy # old\n"
     )
 
-    def call(*arguments):
-        status = cli.main(["export", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
+    return partial(run, "export")
 
 
 def test_stdout_is_the_file_and_notes_are_on_stderr(run):

@@ -6,11 +6,12 @@ import json
 import math
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
-from mixfast import Mixture, Region, Swarm, cli, fit, propose
+from mixfast import Mixture, Region, Swarm, fit, propose
 from mixfast.designs import Design
 from mixfast.laws import Fit
 from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, full, resume
@@ -59,25 +60,8 @@ def folder(tmp_path, law, monkeypatch):
 
 
 @pytest.fixture
-def run(folder, capsys):
-    def call(*arguments):
-        status = cli.main(["reuse", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
-
-
-@pytest.fixture
-def good(run):
-    """The output of a step, which must succeed."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert (status, err) == (0, "")
-        return out
-
-    return call
+def run(run, folder):
+    return partial(run, "reuse")
 
 
 @pytest.fixture
@@ -87,20 +71,17 @@ def begun(good):
 
 
 @pytest.fixture
-def refused(run, folder):
+def refused(refused, folder):
     """The one line with which a step is refused; no file may have changed or come to be."""
 
     def state():
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def call(*arguments):
+    def call(*words):
         before = state()
-        status, _, err = run(*arguments)
-        assert status == 2
-        assert err.startswith("mixfast: error: ")
-        assert err.count("\n") == 1
+        line = refused(*words)
         assert state() == before
-        return err
+        return line
 
     return call
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, Mixture, Region, Swarm, cli, solve, solver
+from mixfast import ExpertTable, Mixture, Region, Swarm, solve, solver
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options
 from mixfast.cli._demo import DATA
@@ -49,43 +49,15 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def run(folder, monkeypatch, capsys):
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
-    def call(*arguments):
-        status = cli.main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
-
 
 @pytest.fixture
-def solved(run):
+def solved(good):
     """The JSON answer of `mixfast solve`, which must succeed."""
-
-    def call(*arguments):
-        status, out, err = run("solve", *arguments, "--json")
-        assert (status, err) == (0, "")
-        return json.loads(out)
-
-    return call
-
-
-@pytest.fixture
-def refused(run):
-    """The one line of a refusal."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert (status, out) == (2, "")
-        assert err.startswith("mixfast: error: ")
-        assert err.count("\n") == 1
-        assert "Traceback" not in err
-        return err
-
-    return call
+    return lambda *words: json.loads(good("solve", *words, "--json"))
 
 
 # What solve says.
@@ -419,6 +391,10 @@ def test_intervals_of_few_sequences_are_doubted(run, folder):
 )
 def test_wrong_options_are_refused_in_one_line(refused, options, message):
     assert message in refused("solve", "grouped.npz", *options)
+
+
+def test_a_refusal_leaves_stdout_empty(run):
+    assert run("solve", "grouped.npz", "--kl", "-1", "--json")[1] == ""
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from mixfast import Mixture, cli
+from mixfast import Mixture
 from mixfast.laws import Fit
 
 DOMAINS = ("web", "code", "books")
@@ -34,15 +34,9 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def run(files, monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.chdir(files)
-        status = cli.main(list(arguments))
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return call
+@pytest.fixture(autouse=True)
+def here(files, monkeypatch):
+    monkeypatch.chdir(files)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mixfast
-from mixfast import cli, proposers, report, reuse, solver
+from mixfast import proposers, report, reuse, solver
 from mixfast.errors import BackendError
 
 WHEN = "2026-01-31"
@@ -548,62 +548,50 @@ def test_a_response_keeps_the_others_proportions(things):
 # The command.
 
 
-def run(capsys, *argv):
-    status = cli.main([str(word) for word in argv])
-    return status, capsys.readouterr()
-
-
 @pytest.fixture
-def sample(tmp_path, monkeypatch, capsys):
+def sample(tmp_path, monkeypatch, good):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo", "--copy-to", "."]) == 0
-    capsys.readouterr()
+    good("demo", "--copy-to", ".")
     return tmp_path
 
 
-def test_the_command_reports_a_table(sample, capsys, no_matplotlib):
-    status, said = run(
-        capsys, "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "512K", "--held-out", "0.2",
-        "--replicates", "20", "--out", "page.html",
+def test_the_command_reports_a_table(sample, good, no_matplotlib):
+    words = (
+        "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "512K", "--held-out", "0.2", "--replicates", "20",
+        "--out", "page.html",
     )  # fmt: skip
-    assert status == 0, said.err
-    assert said.out.startswith("wrote page.html: Shares, ")
+    assert good(*words).startswith("wrote page.html: Shares, ")
     html = (sample / "page.html").read_text(encoding="utf-8")
     assert "mixfast report demo.npz --tokens demo_tokens.yaml" in html
     assert 'id="held-out"' in html
     assert "38,400 x 14, " in html
-    again = html
-    assert run(capsys, *html_call())[0] == 0
-    assert (sample / "page.html").read_text(encoding="utf-8") == again
+    good(*words)
+    assert (sample / "page.html").read_text(encoding="utf-8") == html
 
 
-def html_call():
-    return (
-        "report", "demo.npz", "--tokens", "demo_tokens.yaml", "--budget", "512K", "--held-out", "0.2", "--replicates", "20",
-        "--out", "page.html",
-    )  # fmt: skip
+def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, run, no_matplotlib):
+    def page(*words):
+        status, _, err = run("report", *words, "--out", "p.html")
+        assert status == 0, err
+        return (sample / "p.html").read_text(encoding="utf-8")
 
-
-def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, capsys, no_matplotlib):
     runs = ("demo_ratios.csv", "demo_metrics.csv")
-    assert run(capsys, "fit", *runs, "--law", "linear", "--out", "law.json")[0] == 0
+    assert run("fit", *runs, "--law", "linear", "--out", "law.json")[0] == 0
     domains = mixfast.Swarm.from_csv(*runs).domains
     mixfast.Mixture(domains, np.full(len(domains), 1 / len(domains))).save("now.yaml")
     (sample / "schedule.json").write_text(a_schedule(["web", "code"]).to_json())
-    assert run(capsys, "reuse", "start", "life.yaml", "--mixture", "now.yaml")[0] == 0
-    status, said = run(
-        capsys, "report", *runs, "--law", "law.json", "--mixture", "now.yaml", "--ledger", "life.yaml", "--schedule",
-        "schedule.json", "--kl", "0.05", "--replicates", "3", "--objective", "target_foldoc", "--out", "p.html",
+    assert run("reuse", "start", "life.yaml", "--mixture", "now.yaml")[0] == 0
+    html = page(
+        *runs, "--law", "law.json", "--mixture", "now.yaml", "--ledger", "life.yaml", "--schedule", "schedule.json", "--kl", "0.05",
+        "--replicates", "3", "--objective", "target_foldoc",
     )  # fmt: skip
-    assert status == 0, said.err
-    html = (sample / "p.html").read_text(encoding="utf-8")
     for anchor in ("shares", "predicted", "response", "history", "schedule"):
         assert f'<section id="{anchor}">' in html
     assert "67 runs x 14 domains" in html
-    assert run(capsys, "report", "--ledger", "life.yaml", "--out", "p.html")[0] == 0
-    assert run(capsys, "report", "--law", "law.json", "--out", "p.html")[0] == 0
-    assert run(capsys, "report", "--mixture", "now.yaml", "--out", "p.html")[0] == 0
-    assert run(capsys, "report", *runs, "--law-kind", "linear", "--out", "p.html")[0] == 0
+    page("--ledger", "life.yaml")
+    page("--law", "law.json")
+    page("--mixture", "now.yaml")
+    page(*runs, "--law-kind", "linear")
 
 
 @pytest.mark.parametrize(
@@ -623,17 +611,14 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, capsys, n
         ),
     ],
 )
-def test_the_command_refuses_in_a_line(sample, capsys, argv, words):
-    status, said = run(capsys, "report", *argv)
-    assert status == 2
-    assert words in said.err
-    assert said.err.count("\n") == 1
+def test_the_command_refuses_in_a_line(sample, refused, argv, words):
+    assert words in refused("report", *argv)
     assert not (sample / "p.html").exists()
 
 
-def test_a_page_that_cannot_be_made_leaves_the_old_one(sample, capsys):
+def test_a_page_that_cannot_be_made_leaves_the_old_one(sample, refused):
     (sample / "p.html").write_text("old")
     (sample / "broken.json").write_text(json.dumps({"mixfast_fit": 99}))
-    assert run(capsys, "report", "--law", "broken.json", "--out", "p.html")[0] == 2
+    refused("report", "--law", "broken.json", "--out", "p.html")
     assert (sample / "p.html").read_text() == "old"
     assert not list(sample.glob(".*.new"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, cli, mde
+from mixfast import ExpertTable, mde
 from mixfast import score as scoring
 from mixfast.cli import _score
 from mixfast.errors import BackendError, MixfastError, MixfastWarning, ScoreError
@@ -902,38 +902,24 @@ def test_ranks_share_all_jobs_among_them(monkeypatch):
 # The command.
 
 
-def test_the_command(pair, text_folder, tmp_path, capsys, monkeypatch):
+def test_the_command(pair, text_folder, tmp_path, good, refused, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["score", "--experts", *map(str, pair), "--texts", str(text_folder), "--out", "t.npz"]) == 0
-    printed = capsys.readouterr()
-    assert "wrote t.npz: 6 rows x 2 experts" in printed.out
-    assert printed.err == ""
+    assert "wrote t.npz: 6 rows x 2 experts" in good(
+        "score", "--experts", *pair, "--texts", text_folder, "--out", "t.npz"
+    )
     assert ExpertTable.load("t.npz").group_names == tuple("012345")
-    assert cli.main(["solve", "t.npz", "--no-intervals", "--no-ranges"]) == 0
-    named = [f"a={pair[0]}", str(pair[1])]
+    good("solve", "t.npz", "--no-intervals", "--no-ranges")
     (tmp_path / "lines.txt").write_text("the cat\nthe dog\n")
-    options = [
-        "--lines",
-        "--level",
-        "token",
-        "--window",
-        "16",
-        "--stride",
-        "8",
-        "--batch-tokens",
-        "50",
-        "--out",
-        "t.npz",
-    ]
-    assert cli.main(["score", "--experts", *named, "--texts", "lines.txt", *options]) == 0
+    good(
+        "score", "--experts", f"a={pair[0]}", pair[1], "--texts", "lines.txt", "--lines", "--level", "token", "--window", 16, "--stride",
+        8, "--batch-tokens", 50, "--out", "t.npz",
+    )  # fmt: skip
     table = ExpertTable.load("t.npz")
     assert table.domains == ("a", "code")
     assert np.unique(table.sequence).size == 2
-    capsys.readouterr()
-    assert cli.main(["score", "--experts", str(tmp_path), "--texts", "lines.txt", "--out", "t.npz"]) == 2
-    assert "has no config.json" in capsys.readouterr().err
-    assert cli.main(["score", "--experts", "a=x", "a=y", "--texts", "lines.txt", "--out", "t.npz"]) == 2
-    assert "--experts names a twice" in capsys.readouterr().err
+    texts = ("--texts", "lines.txt", "--out", "t.npz")
+    assert "has no config.json" in refused("score", "--experts", tmp_path, *texts)
+    assert "--experts names a twice" in refused("score", "--experts", "a=x", "a=y", *texts)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

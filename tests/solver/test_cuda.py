@@ -18,7 +18,7 @@ pytest.importorskip("triton", reason="triton is not installed: pip install 'mixf
 from mixfast import ExpertTable, Region, mde, solve  # noqa: E402
 from mixfast._engine.backend import device as _device  # noqa: E402
 from mixfast._engine.objectives import base  # noqa: E402
-from mixfast._engine.objectives.rows_cpu import CrossEntropy
+from mixfast._engine.objectives.rows_cpu import CrossEntropy  # noqa: E402
 from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy  # noqa: E402
 from mixfast._engine.optimise import newton  # noqa: E402
 from mixfast.errors import BackendError, InfeasibleError, MixfastWarning, TableError  # noqa: E402
