@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.numbers import NOTHING, percent
 from mixfast.cli._answer import Answer, span
-from mixfast.region import Region
-from mixfast.solver._solution import ShadowPrice
+from mixfast.region import Region, ShadowPrice
 
 # A share that can move by this much leaves a real choice open: intervals should come down to it, and are worth a word
 # well above it.

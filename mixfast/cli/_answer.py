@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mixfast.region import Region
-from mixfast.solver import Bootstrap
-from mixfast.solver._solution import Solution
+from mixfast.solver import Bootstrap, Solution
 from mixfast.tables import ExpertTable
 
 # A table of more lines than this hides what it shows; domains without a share go first.

@@ -15,7 +15,7 @@ from mixfast.errors import AlignmentError, MixfastError, TableError
 from mixfast.mde import _rows as _mde_rows
 from mixfast.mde._advice import Redundancy, redundancy
 from mixfast.mde._residual import Residual, match
-from mixfast.mde._rows import Rows
+from mixfast.mde._rows import GroupRows
 from mixfast.tables import ExpertTable
 
 __all__ = ["Features", "Redundancy", "Residual", "features", "match", "redundancy", "stack"]
@@ -59,7 +59,7 @@ class Features:
     ratios: Matrix
     errors: Matrix
     settings: Mapping[str, Any]
-    _rows: tuple[Rows, ...] | None = None
+    _rows: tuple[GroupRows, ...] | None = None
     # Of the table's domains among ours, and of ours among the table's.
     _order: tuple[int, ...] = ()
     _back: tuple[int, ...] = ()
@@ -173,7 +173,7 @@ class Features:
         kept = "" if self._rows else "; without their table"
         return f"Features({self.values.shape[0]} runs x {len(self.names)}{sampled}: {listing(self.names)}{kept})"
 
-    def _ready(self, ratios: ArrayLike) -> tuple[tuple[Rows, ...], Matrix]:
+    def _ready(self, ratios: ArrayLike) -> tuple[tuple[GroupRows, ...], Matrix]:
         if self._rows is None:
             raise MixfastError(
                 "these features were stored without their table, so only the values of the runs are known; "
@@ -271,7 +271,7 @@ def features(
         )
     ratios = np.ascontiguousarray(_shares(swarm, names))
     order, back = ([b.index(name) for name in a] for a, b in ((table.domains, names), (names, table.domains)))
-    parts: list[Rows] = []
+    parts: list[GroupRows] = []
     labels: list[str] = []
     for name in levels:
         level = _mde_rows.level_of(table, name)

@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast import reference
 from mixfast._engine.backend import device
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import RowObjective
-from mixfast._engine.objectives.rows import row_objective
+from mixfast._engine.objectives.rows import TableRows
 from mixfast._text.names import listing
 from mixfast.errors import TableError
 from mixfast.tables import ExpertTable
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 
 # Elements of one block of plain numpy work, to stay in cache.
 _BLOCK = 1 << 17
@@ -42,7 +40,7 @@ class Level:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class GroupRows:
     """The rows of one group at one level: n rows, weights c (None: all equal `scale`), and the share of all rows they are."""
 
     objective: RowObjective
@@ -67,8 +65,8 @@ class Rows:
             if not (np.isfinite(values[m]) and np.isfinite(gradients[m]).all()):
                 # A row has no mass that the sweep can hold: once more by log-sum-exp.
                 loglik = device.host(self.loglik)
-                values[m] = reference.ensemble_loss(loglik, self.c, mixture)
-                gradients[m] = reference.gradient(loglik, self.c, mixture)
+                values[m] = log_sum_exp.loss(loglik, self.c, mixture)
+                gradients[m] = log_sum_exp.gradient(loglik, self.c, mixture)
         return values, gradients
 
     def errors(self, mixtures: Matrix, values: Vector) -> Vector:
@@ -195,34 +193,37 @@ def _like(table: ExpertTable, loglik: NDArray[Any], weight: Vector, group: NDArr
         return ExpertTable.from_loglik(loglik, domains=table.domains, weight=weight, group=group, group_names=names)
 
 
-def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) -> list[Rows]:
+def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) -> list[GroupRows]:
     """The rows of every group of a level; `picked` are those of each group to use, None for all."""
-    table, out = level.table, []
+    whole = TableRows.of(level.table, threads=threads)
+    out = []
     for g, chosen in enumerate(picked):
-        start, stop = (int(end) for end in table.group_offsets[g : g + 2])
-        weight = None if table.uniform_weight is not None else table.weights_near(slice(start, stop))
-        if weight is not None and weight.min() == weight.max():
-            scale, weight = float(weight[0]), None
-        else:
-            scale = float(table.uniform_weight or 0.0) if weight is None else float(weight.mean())
-        tokens = None if level.tokens is None else level.tokens[start:stop]
+        window = slice(*(int(end) for end in level.table.group_offsets[g : g + 2]))
+        weight, scale = whole.window_weights(window)
+        tokens = None if level.tokens is None else level.tokens[window]
         if chosen is None:
-            objective = row_objective(table, weight, scale, threads=threads, window=slice(start, stop))
-            out.append(Rows(objective, table.loglik[start:stop], weight, scale, tokens, 1.0))
-            continue
-        part = _subset(table, start + chosen)
-        every = np.full(stop - start, scale) if weight is None else device.host(weight)
-        amount = every if tokens is None else every * tokens
-        c = every[chosen] * (amount.sum() / amount[chosen].sum())
-        even = c.min() == c.max()
-        rest = None if even else c
-        near = device.weights(rest, part.values.device) if device.is_tensor(part.values) else rest
-        objective = row_objective(part, near, float(c.mean()), threads=threads)
-        share = chosen.size / (stop - start)
-        out.append(
-            Rows(objective, part.loglik, rest, float(c.mean()), None if tokens is None else tokens[chosen], share)
-        )
+            objective = whole.cross_entropy(weight, scale, window=window)
+            out.append(GroupRows(objective, level.table.loglik[window], weight, scale, tokens, 1.0))
+        else:
+            out.append(_sampled(level, window, chosen, weight, scale, threads))
     return out
+
+
+def _sampled(
+    level: Level, window: slice, chosen: NDArray[np.int64], weight: Any, scale: float, threads: int
+) -> GroupRows:
+    """Some rows of a group, weighing together what the group weighs."""
+    size = window.stop - window.start
+    tokens = None if level.tokens is None else level.tokens[window]
+    part = _subset(level.table, window.start + chosen)
+    every = np.full(size, scale) if weight is None else device.host(weight)
+    amount = every if tokens is None else every * tokens
+    c = every[chosen] * (amount.sum() / amount[chosen].sum())
+    rest = None if c.min() == c.max() else c
+    near = device.weights(rest, part.values.device) if device.is_tensor(part.values) else rest
+    objective = TableRows.of(part, threads=threads).cross_entropy(near, float(c.mean()))
+    kept = None if tokens is None else tokens[chosen]
+    return GroupRows(objective, part.loglik, rest, float(c.mean()), kept, chosen.size / size)
 
 
 def _subset(table: ExpertTable, index: NDArray[np.int64]) -> ExpertTable:
@@ -267,5 +268,5 @@ def _row_losses(loglik: NDArray[Any], mixtures: Matrix) -> NDArray[np.float32]:
         np.log(out, out=out)
     np.subtract(-top, out, out=out, casting="same_kind")
     for m in lost:
-        out[:, m] = -reference.log_mixed(loglik, mixtures[m])
+        out[:, m] = -log_sum_exp.log_mixed(loglik, mixtures[m])
     return out

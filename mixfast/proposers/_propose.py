@@ -1,41 +1,26 @@
-"""propose(): from a fitted law to the mixture it recommends, exact where the law is convex, searched and so named where it is not.
-
-Also the questions around it: how strongly to pull towards the prior (`path`, `advise_kl`), and how much the shares would
-move with other runs (`bootstrap`).
-"""
+"""propose(): from a fitted law to the mixture it recommends, exact where the law is convex, searched and so named where it is not."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError
 from mixfast.laws import Objective, convex_form, resolve
-from mixfast.proposers._proposal import Gain, Proposal
-from mixfast.proposers._task import (
-    Task,
-    exactly,
-    most_of,
-    refuse_endless,
-    refuse_runaway,
-    searched,
-    shares_of,
-    with_limited,
-)  # fmt: skip
+from mixfast.proposers._exact import exactly
+from mixfast.proposers._outcome import Outcome
+from mixfast.proposers._proposal import Proposal
+from mixfast.proposers._refusals import refuse_endless, refuse_runaway
+from mixfast.proposers._searched import searched
+from mixfast.proposers._task import Task, most_of, shares_of
 from mixfast.region import Region
 
-__all__ = ["Gain", "KlAdvice", "Proposal", "ShareIntervals", "advise_kl", "bootstrap", "path", "propose"]
-
 _METHODS = ("auto", "exact", "search", "regmix")
-# A share this far outside an interval is not there by rounding.
-_OUTSIDE = 0.005
 
 
 def propose(
@@ -132,42 +117,52 @@ def propose(
             raise ValueError(f"{name} is {number!r}, expected a finite number >= 0")
     if not (math.isfinite(tol) and tol > 0.0):
         raise ValueError(f"tol is {tol}, expected a gap > 0 in the unit of the objective")
+    where, held = _hold(law, _aligned(law, region, kl))
+    target = resolve(objective, law)
+    most = None
+    if tolerance is not None:
+        kept_at = where.prior if reference is None else shares_of("reference", reference, where.domains)
+        most = most_of(law, target, tolerance, kept_at)
+    first = None if start is None else shares_of("start", start, where.domains)
+    task = Task(law, where, target, float(kl), float(kappa), seed, tol, held, first, most)
+    outcome = _found(task, method)
+    proposal = Proposal.of(task, outcome, perf_counter() - began)
+    refuse_endless(task, proposal.expected, [outcome.value, outcome.gap or 0.0])
+    return proposal
+
+
+def _aligned(law: Any, region: Region | None, kl: float) -> Region:
+    """The region in the law's order of domains, the whole simplex by default; with a prior where the KL term needs one."""
     domains = tuple(law.domains)
     where = Region.simplex(domains) if region is None else region
-    if where.domains != domains:
-        if set(where.domains) != set(domains):
-            raise AlignmentError.between("the law", domains, "the region", where.domains)
-        where = where.align(domains)
+    if set(where.domains) != set(domains):
+        raise AlignmentError.between("the law", domains, "the region", where.domains)
     if kl > 0.0 and not where.has_prior:
         raise RegionError(
             f"kl = {kl} pulls towards the prior, and the region has none: give Region a prior (prior=1 for a uniform one), "
             "or build it with Region.from_tokens"
         )
-    where, held = _hold(law, where)
-    target = resolve(objective, law)
-    task = Task(law, where, target, float(kl), float(kappa), seed, tol, began, held)
-    task.first = None if start is None else shares_of("start", start, domains)
-    if tolerance is not None:
-        task.most = most_of(
-            task, tolerance, where.prior if reference is None else shares_of("reference", reference, domains)
-        )
-    form, other = convex_form(law, with_limited(target, task.most))
+    return where.align(domains)
+
+
+def _found(task: Task, method: str) -> Outcome:
+    """Solve exactly where the law and the method allow it, else search."""
+    form, other = convex_form(task.law, task.counted)
     reasons = [f"no convex law for {listing(other)}"] if other else []
-    reasons += ["kappa > 0"] if kappa > 0.0 else []
+    reasons += ["kappa > 0"] if task.kappa > 0.0 else []
     if method == "exact" and reasons:
         raise ValueError(
             f"method='exact' needs convex laws (log_linear or linear) and no kappa, but: {listing(reasons)}; use method='auto'"
         )
-    exact = method in ("auto", "exact") and form is not None and not reasons
+    exact = method in ("auto", "exact") and not reasons
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = exactly(task, form) if exact and form is not None else searched(task, method)
+            return exactly(task, form) if exact and form is not None else searched(task, method)
     except MixfastError:
         raise
     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
         refuse_runaway(task)
         raise
-    return refuse_endless(task, found)
 
 
 def _hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
@@ -189,220 +184,3 @@ def _hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
             f"holds no mixture: {problem}"
         ) from problem
     return held, names
-
-
-def path(law: Any, region: Region, kls: Sequence[float], **options: Any) -> list[Proposal]:
-    """Propose for each of several strengths of the pull towards the prior, each from the one before.
-
-    Parameters
-    ----------
-    law, region
-        As for `propose`.
-    kls : sequence of float
-        Strengths >= 0, solved from the largest down and returned in the order given.
-    **options
-        Other arguments of `propose`.
-
-    Returns
-    -------
-    list of Proposal
-    """
-    out: dict[int, Proposal] = {}
-    previous: Proposal | None = None
-    for index in sorted(range(len(kls)), key=lambda i: -kls[i]):
-        start = {} if previous is None else {"start": previous.mixture}
-        previous = propose(law, region, **{**options, "kl": kls[index], **start})
-        out[index] = previous
-    return [out[index] for index in range(len(kls))]
-
-
-@dataclass(frozen=True, eq=False)
-class KlAdvice:
-    """How proposals with several strengths of the pull towards the prior fare under laws fitted to other runs.
-
-    Attributes
-    ----------
-    kl : float
-        The largest strength whose mean score is within one standard error of the best.
-    best : float
-        The strength with the best mean score.
-    kls, scores, errors : ndarray
-        Strengths, mean objective over the folds (without KL term), and the standard error of its difference to the best.
-    """
-
-    kl: float
-    best: float
-    kls: Vector
-    scores: Vector
-    errors: Vector
-
-
-def advise_kl(
-    refit: Callable[[Any], Any],
-    runs: int,
-    region: Region,
-    kls: Sequence[float],
-    *,
-    objective: Objective = None,
-    repeats: int = 8,
-    seed: int = 0,
-    **options: Any,
-) -> KlAdvice:
-    """Choose the strength of the pull towards the prior: propose from one half of the runs, judge by a law of the other half.
-
-    Parameters
-    ----------
-    refit : callable
-        Takes an index array of runs and returns the law fitted to them:
-        ``lambda rows: mixfast.fit(swarm.subset(rows), "log_linear", folds=0)``.
-    runs : int
-        Number of runs.
-    region, objective, options
-        As for `propose`.
-    kls : sequence of float
-        Strengths to compare.
-    repeats : int, default 8
-        Random splits into halves, each used both ways.
-    seed : int
-        Of the splits.
-
-    Returns
-    -------
-    KlAdvice
-
-    Notes
-    -----
-    Halves leave each law fewer runs than the final one has, so the advice leans to the careful side; so does its rule.
-    """
-    kls = [float(kl) for kl in kls]
-    if not kls:
-        raise ValueError("kls is empty, expected at least one strength")
-    if runs < 4 or repeats < 1:
-        raise ValueError(f"runs is {runs} and repeats {repeats}, expected at least 4 runs and 1 split")
-    rng = np.random.default_rng(seed)
-    rows: list[Vector] = []
-    for _ in range(repeats):
-        order = rng.permutation(runs)
-        halves = np.sort(order[: runs // 2]), np.sort(order[runs // 2 :])
-        laws = [refit(half) for half in halves]
-        for fitted, judge in (laws, laws[::-1]):
-            proposals = path(fitted, region, kls, objective=objective, **options)
-            points = np.stack([p.mixture.align(judge.domains).weights for p in proposals])
-            rows.append(resolve(objective, judge).score(np.asarray(judge.predict(points), dtype=np.float64)))
-    table = np.array(rows)
-    scores = table.mean(axis=0)
-    best = int(scores.argmin())
-    difference = table - table[:, [best]]
-    # The two uses of one split share their runs: count them once.
-    errors = difference.std(axis=0, ddof=1) / math.sqrt(repeats) if len(rows) > 1 else np.zeros(len(kls))
-    chosen = max(kl for kl, score, error in zip(kls, scores, errors, strict=True) if score <= scores[best] + error)
-    return KlAdvice(chosen, kls[best], np.array(kls), scores, errors)
-
-
-@dataclass(frozen=True, eq=False)
-class ShareIntervals:
-    """How much the proposed shares move with the runs that happened to be made.
-
-    Attributes
-    ----------
-    proposal : Proposal
-        From all runs.
-    low, high : dict of str to float
-        Interval of each domain's share at `level`, widened to the proposal where all draws lie to one side of it: then the law itself
-        depends on how many runs there are.
-    shares : ndarray (draws, K)
-        The proposals of the draws.
-    level : float
-    doubt : str
-        Which shares lie outside what (nearly) all draws say; empty where none does.
-    """
-
-    proposal: Proposal
-    low: dict[str, float]
-    high: dict[str, float]
-    shares: Matrix
-    level: float
-
-    @property
-    def doubt(self) -> str:
-        """Which shares lie outside what (nearly) all draws say; empty where none does."""
-        names, tail = self.proposal.mixture.domains, 0.5 - 0.5 * self.level
-        low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
-        w = self.proposal.mixture.weights
-        outside = np.flatnonzero((w < low - _OUTSIDE) | (w > high + _OUTSIDE))
-        if not outside.size:
-            return ""
-        named = listing(f"{names[k]} {w[k]:.1%} (refits {low[k]:.1%} to {high[k]:.1%})" for k in outside)
-        return (
-            f"refits on halves of the runs agree on other shares than the proposal: {named}. The law changes with the number of runs: "
-            "train more before these shares are trusted; their intervals are widened to hold the proposal."
-        )
-
-
-def bootstrap(
-    swarm: Any,
-    law: Any,
-    region: Region,
-    *,
-    fit: Callable[..., Any],
-    draws: int = 50,
-    level: float = 0.9,
-    seed: int = 0,
-    **options: Any,
-) -> ShareIntervals:
-    """Intervals for the proposed shares: fit and propose again on random halves of the runs.
-
-    Parameters
-    ----------
-    swarm : Swarm
-        R runs, with `runs` and `subset(index)`.
-    law : str or law
-        What to fit.
-    region : Region
-    fit : callable
-        ``fit(swarm, law) -> fitted law``, usually `mixfast.fit`.
-    draws : int, default 50
-    level : float, default 0.9
-        Share of the draws between the ends of each interval.
-    seed : int
-        Of the halves.
-    **options
-        Other arguments of `propose`.
-
-    Returns
-    -------
-    ShareIntervals
-
-    Notes
-    -----
-    A mean over half of the runs, drawn without replacement, differs from that over all of them with just the variance that all of them
-    have: halves stand in for the bootstrap and no run is there twice, which would spoil the cross-validation inside many laws.
-
-    References
-    ----------
-    Politis, Romano, Wolf, "Subsampling" (1999), section 2.3.
-    """
-    if draws < 2 or not 0.0 < level < 1.0:
-        raise ValueError(f"draws is {draws} and level {level}, expected at least 2 draws and a level between 0 and 1")
-    count = len(swarm.runs)
-    if count < 4:
-        raise ValueError(f"the swarm has {count} runs, expected at least 4")
-    whole = propose(fit(swarm, law), region, **options)
-    rng = np.random.default_rng(seed)
-    shares = []
-    for _ in range(draws):
-        half = np.sort(rng.permutation(count)[: (count + 1) // 2])
-        one = propose(fit(swarm.subset(half), law), region, **options)
-        shares.append(one.mixture.align(whole.mixture.domains).weights)
-    table = np.array(shares)
-    low, high = np.quantile(table, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
-    # With half of the runs a law is smoother, and may move a share one way in all draws.
-    low, high = np.minimum(low, whole.mixture.weights), np.maximum(high, whole.mixture.weights)
-    names = whole.mixture.domains
-    return ShareIntervals(
-        whole,
-        dict(zip(names, low.tolist(), strict=True)),
-        dict(zip(names, high.tolist(), strict=True)),
-        table,
-        level,
-    )

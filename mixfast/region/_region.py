@@ -16,6 +16,7 @@ from mixfast._engine.backend import simplex
 from mixfast._engine.geometry import lp, projection
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
+from mixfast.mixture import Mixture
 from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
 
 __all__ = ["Bound", "Region"]
@@ -365,6 +366,12 @@ class Region:
         epoch = float(self.available[k]) / self.target_tokens
         supply = min(float(self.max_epochs[k]) * epoch, 1.0)
         return epoch if self.cap[k] >= supply * (1.0 - 1e-12) else None
+
+    def epochs(self, mixture: Mixture) -> dict[str, float] | None:
+        """Return the passes over each domain's tokens that ``mixture`` implies; None if the region has no token counts."""
+        if self.available is None or self.target_tokens is None:
+            return None
+        return mixture.epochs(dict(zip(self.domains, self.available.tolist(), strict=True)), self.target_tokens)
 
     # Inside.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from mixfast.laws import Target, resolve
 from mixfast.mixture import Mixture
-from mixfast.region import Region
-from mixfast.solver import losses
-from mixfast.solver._solution import ShadowPrice, Solution
+from mixfast.region import Region, ShadowPrice
+from mixfast.solver import Solution, losses
 from mixfast.tables import ExpertTable
 
 if TYPE_CHECKING:
@@ -55,9 +54,9 @@ class Answer:
         from mixfast.proposers import Proposal
 
         if isinstance(given, Solution):
-            return cls(given.mixture, given, given._problem.region)
+            return cls(given.mixture, given, given.region)
         if isinstance(given, Proposal):
-            return cls(given.mixture, given, given._region)
+            return cls(given.mixture, given, given.region)
         if isinstance(given, Mixture):
             fits = region is not None and set(region.domains) == set(given.domains)
             judge = next((one for one in judges if one is not None and set(one.domains) >= set(given.domains)), None)
@@ -86,7 +85,7 @@ class Answer:
     @property
     def kl(self) -> float:
         if isinstance(self.source, Solution):
-            return self.source._problem.kl
+            return self.source.kl
         return 0.0 if self.source is None else self.source.kl
 
     @cached_property
@@ -125,7 +124,7 @@ class Answer:
         """The unit of the value."""
         if isinstance(self.source, Solution):
             worn = "" if self.source.wear is None else f", of effective shares (wear {self.source.wear:g})"
-            return self.source._problem.table.unit + worn
+            return self.source.table.unit + worn
         if isinstance(self.judge, ExpertTable):
             return self.judge.unit
         return ", ".join(self.units) if len(self.units) == 1 else "the objective's unit"
@@ -141,7 +140,7 @@ class Answer:
                 if self.judge is None or isinstance(self.judge, ExpertTable)
                 else tuple(dict.fromkeys(self.judge.unit))
             )
-        target, known = self.source._target, getattr(self.source._law, "unit", ())
+        target, known = self.source.target, getattr(self.source.law, "unit", ())
         return tuple(dict.fromkeys(known[j] for j in target.used)) if isinstance(known, tuple) and known else ()
 
     def order(self) -> list[str]:
@@ -166,9 +165,9 @@ class Answer:
             else:
                 values = resolve(None, self.judge).score(self.judge.predict(stack))
         elif isinstance(self.source, Solution):
-            values = _losses(self.source, stack)
+            values = self.source.losses(stack)
         else:
-            values = self.source._target.score(np.asarray(self.source._law.predict(stack), dtype=np.float64))
+            values = self.source.target.score(np.asarray(self.source.law.predict(stack), dtype=np.float64))
         return dict(zip(rows, values.tolist(), strict=True))
 
     def references(self, present: Mixture | None) -> dict[str, dict[str, float]]:
@@ -208,8 +207,8 @@ def target_of(law: Fit, answer: Answer | None) -> Target:
     from mixfast.proposers import Proposal
 
     source = None if answer is None else answer.source
-    if isinstance(source, Proposal) and tuple(source._law.metrics) == tuple(law.metrics):
-        return source._target
+    if isinstance(source, Proposal) and tuple(source.law.metrics) == tuple(law.metrics):
+        return source.target
     return resolve(None, law)
 
 
@@ -219,11 +218,3 @@ def _row(shares: Mapping[str, float], domains: tuple[str, ...]) -> Vector:
 
 def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     return all(abs(one[name] - other[name]) <= 1e-12 for name in one)
-
-
-def _losses(solution: Solution, stack: NDArray[np.float64]) -> Vector:
-    """Losses (M,) of mixtures over all domains, those that the limits exclude too."""
-    free = replace(solution._problem, region=None, kl=0.0, start=None)
-    if free.worst:
-        return np.max([group.losses(stack) for group in free.group_objectives], axis=0)
-    return np.asarray(free.objective.losses(stack), dtype=np.float64)

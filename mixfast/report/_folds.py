@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.proposers._task import ASTRONOMIC
+from mixfast.proposers import ASTRONOMIC
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit, MetricReport

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixfast.proposers._task import ASTRONOMIC
+from mixfast.proposers import ASTRONOMIC
 from mixfast.report import _axes as draw
 from mixfast.report import _head as head
 from mixfast.report import _html as html

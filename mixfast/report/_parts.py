@@ -11,7 +11,7 @@ from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.report._answer import Answer
-from mixfast.solver._solution import Solution
+from mixfast.solver import Solution
 from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable
 
@@ -70,9 +70,9 @@ class Parts:
         known = [mixture, None if ledger is None else ledger.mixture]
         present = next((one for one in known if answer is not None and one not in (None, answer.mixture)), None)
         if isinstance(source, Solution):
-            table = source._problem.table if table is None else table
+            table = source.table if table is None else table
         elif source is not None and law is None:
-            law = source._law if _is_fit(source._law) else None
+            law = source.law if _is_fit(source.law) else None
         return cls(
             answer,
             present,

@@ -11,7 +11,7 @@ from mixfast.report import _share_figures, _solve_figures, _timeline_figures
 from mixfast.report._answer import ends_of
 from mixfast.report._head import number, points
 from mixfast.report._html import Missing, Pictures, Section
-from mixfast.solver._solution import Solution
+from mixfast.solver import Solution
 
 if TYPE_CHECKING:
     from mixfast.report._parts import Parts

@@ -9,7 +9,7 @@ import numpy as np
 
 from mixfast.report import _axes as draw
 from mixfast.report._axes import BLUE, INK, MUTED, ORANGE
-from mixfast.solver._solution import Solution
+from mixfast.solver import Solution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
             ax.plot(step[~whole], gaps[~whole], "o", mfc="white", mec=BLUE, ms=4.5, label="a sample of the rows")
         ax.set_yscale("log")
         if isinstance(answer, Solution):
-            ax.axhline(answer._problem.tol, color=INK, lw=0.8, ls="--", label=f"tolerance {answer._problem.tol:g}")
+            ax.axhline(answer.tol, color=INK, lw=0.8, ls="--", label=f"tolerance {answer.tol:g}")
         ax.set_ylabel("gap")
         draw.legend(ax)
     return ax

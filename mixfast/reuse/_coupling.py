@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.names import listing
 from mixfast.errors import InfeasibleError, NotConvergedWarning
 from mixfast.laws import Objective, Target, convex_form, resolve
-from mixfast.proposers._task import Task, exactly
+from mixfast.proposers import solve_form
 from mixfast.region import Region
 from mixfast.reuse._changes import ReuseError, Update
 from mixfast.reuse._collapse import Collapse, Matrix, Vector
@@ -190,20 +189,18 @@ class StandIn:
 
     def _value(self, form: Convex, w: Vector) -> float:
         """Objective at a mixture, without KL term."""
-        values = form.on * np.exp(form.a @ w) + form.linear @ w + form.constant
+        values = form.metrics(w)
         return float(values[self.target.used].max() if self.target.worst else self.target.weight @ values)
 
     def _best(self, region: Region, columns: Matrix) -> tuple[float, Vector]:
         form = self._form(columns)
         if region.n_domains == 1:  # all frozen: nothing to choose
             return self._value(form, np.ones(1)), np.ones(1)
-        names = _Names(region.domains, self.target.metrics)
-        task = Task(names, region, self.target, self.kl, 0.0, 0, _TOL, perf_counter())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotConvergedWarning)
-            found = exactly(task, form)
+            found = solve_form(form, region, self.target, kl=self.kl, tol=_TOL)
         self.gap = max(self.gap, found.gap or 0.0)
-        return found.value, found.mixture.weights
+        return found.value, found.w
 
     def _scores(self, w: Vector) -> tuple[Matrix, dict[str, float]]:
         """Slopes (J, K) as differences to the old mixture's, and each kept domain's share in the bound of Theorem 1."""
@@ -231,11 +228,3 @@ class StandIn:
             if lost > most:
                 worst, most = name, lost
         self.like |= dict.fromkeys(self.assumed, worst)
-
-
-@dataclass(frozen=True)
-class _Names:
-    """What a proposal keeps of a law."""
-
-    domains: tuple[str, ...]
-    metrics: tuple[str, ...]

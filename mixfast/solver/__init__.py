@@ -1,11 +1,32 @@
-"""solve(): the certified optimum of an ensemble's loss over the mixtures that a region allows; and what is built on it."""
+"""The solver: the mixture that minimises the loss of the experts' ensemble, with its proof.
 
-from mixfast.solver._bootstrap import Bootstrap, bootstrap
-from mixfast.solver._holdout import HeldOut, holdout
+``min_w sum_g omega_g L_g(w) + kl * KL(w || prior)`` over a `Region`, where ``L_g`` is the loss of one group of rows of an `ExpertTable`.
+Every answer says how far from the optimum it can be at most: the Frank-Wolfe gap.
+
+Nouns
+    `Solution`: the mixture, status, value, gap, shadow prices and trace; its methods answer what is usually asked next.
+    `Bootstrap`: intervals of the shares.  `HeldOut`: losses of mixtures on sequences that were held out.
+
+Verbs
+    `solve`: the certified optimum.  `path`: the same along KL weights or caps.  `losses`: the loss of given mixtures.
+    `bootstrap`: how far the shares depend on the sequences at hand.  `holdout`: fit on some sequences, compare on the others.
+
+Files, in reading order
+    `_problem.py`: arguments checked, aligned by name, made ready. `_start.py`: where a solve starts.
+    `_minimise.py`: which loop of `mixfast._engine.optimise` runs. `_paper_loop.py` and `_by_reference.py`: the other methods and backends.
+    `_solution.py`: the answers. `_multipliers.py`: the gradient behind the shadow prices.
+    `_solve.py`, `_path.py`, `_losses.py`, `_holdout.py`, `_bootstrap.py`: one verb each.
+    `_resample.py` and `_replicates.py`: which rows a replicate holds, and all replicates solved in the same sweeps.
+
+The table's rows are packed once (`mixfast._engine.objectives.rows.TableRows`) and shared by everything that a solution is asked.
+"""
+
+from mixfast.solver._bootstrap import bootstrap
+from mixfast.solver._holdout import HeldOut, HeldOutRow, holdout
 from mixfast.solver._losses import group_losses as group_losses
 from mixfast.solver._losses import losses
-from mixfast.solver._solution import ShadowPrice as ShadowPrice
-from mixfast.solver._solution import Solution
-from mixfast.solver._solve import path, solve
+from mixfast.solver._path import path
+from mixfast.solver._solution import Bootstrap, Solution
+from mixfast.solver._solve import solve
 
-__all__ = ["Bootstrap", "HeldOut", "Solution", "bootstrap", "holdout", "losses", "path", "solve"]
+__all__ = ["Bootstrap", "HeldOut", "HeldOutRow", "Solution", "bootstrap", "holdout", "losses", "path", "solve"]

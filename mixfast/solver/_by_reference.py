@@ -9,19 +9,20 @@ import numpy as np
 from mixfast import reference
 from mixfast._engine.backend.arrays import Columns, Vector
 from mixfast._engine.objectives.base import RowObjective, Sums
-from mixfast._engine.optimise.trace import Minimum
+from mixfast._engine.objectives.wear import Worn
 from mixfast._engine.optimise.working_set import minimise
 from mixfast.errors import BackendError
+from mixfast.solver._minimise import Found
 from mixfast.solver._problem import Problem
 
 
-class _Rows(RowObjective):
+class _ReferenceRows(RowObjective):
     """Cross-entropy over all rows by `reference.row_pass`; never samples."""
 
     def __init__(self, problem: Problem) -> None:
         values = problem.table.loglik.astype(np.float64)
         values = values if problem.usable is None else values[:, problem.usable]
-        weight, scale = problem._row_weights()
+        weight, scale = problem.rows.row_weights(problem.weights.share)
         self.rows, self.columns = values.shape
         self.scale, self.shift = scale, True
         self.offset = values.max(axis=1)
@@ -34,17 +35,17 @@ class _Rows(RowObjective):
         return float(value), gradient, np.ascontiguousarray(curvature) if hessian else None
 
 
-def solve_reference(problem: Problem) -> tuple[Minimum, Vector, float]:
-    """Minimum, group weights and seconds."""
+def minimise_by_reference(problem: Problem) -> Found:
+    """Minimise a weighted sum in plain numpy."""
     began = perf_counter()
-    if problem.worst and problem.table.n_groups > 1:
+    if problem.minimax:
         raise BackendError(
             'backend="reference" solves weighted objectives; for "worst" use mixfast.reference.solve_cvxpy'
         )
-    objective = (
-        problem.objective
-        if problem.table.kind == "mse"
-        else problem.regularised(problem.worn(_Rows(problem), problem.usable))
-    )
+    objective = problem.objective
+    if problem.table.kind == "ce":
+        rows: RowObjective = _ReferenceRows(problem)
+        wear = problem.rows.wear
+        objective = problem.regularised(rows if wear is None else Worn(rows, wear.restrict(problem.usable)))
     minimum = minimise(objective, problem.limits, problem.first, tol=problem.tol, max_iter=problem.max_iter)
-    return minimum, problem.group_weight, perf_counter() - began
+    return Found(minimum, problem.weights.share, perf_counter() - began, "reference (numpy)")

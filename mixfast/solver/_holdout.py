@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mixfast.errors import NotConvergedWarning
 from mixfast.region import Region
-from mixfast.solver._problem import Problem
 from mixfast.solver._solution import Solution
+from mixfast.solver._solve import solve
 from mixfast.tables import ExpertTable
 
 
@@ -78,42 +76,24 @@ def holdout(
     ValueError
         A share outside (0, 1), or a table of predictions.
     """
-    from mixfast import solver
-
     if not 0.0 < share < 1.0:
         raise ValueError(f"share is {share}, expected a part of the sequences between 0 and 1")
     if table.kind != "ce":
         raise ValueError("holdout compares losses of log-likelihoods; this table holds predictions")
     fit, held_out = table.split(1.0 - share, seed=seed)
-    solution = solver.solve(fit, region, **options)
-    names = ["mixfast", "uniform"]
-    mixtures = [solution.mixture.weights, np.full(table.n_domains, 1.0 / table.n_domains)]
+    solution = solve(fit, region, **options)
+    fitted = {"mixfast": solution.mixture.weights}
     if region is not None:
         # The others know no limits either.
-        names.append("mixfast, no limits")
-        mixtures.append(solution.unconstrained.mixture.weights)
-    if not solution._problem.worst:
+        fitted["mixfast, no limits"] = solution.unconstrained.mixture.weights
+    if not solution.worst:
         simple = {key: value for key, value in options.items() if key in ("objective", "threads")}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotConvergedWarning)
-            names.append("eg-paper")
-            mixtures.append(solver.solve(fit, method="eg-paper", **simple).mixture.weights)
+        fitted["eg-paper"] = solve(fit, method="eg-paper", **simple).mixture.weights
+    plain = {"uniform": np.full(table.n_domains, 1.0 / table.n_domains)}
     if region is not None and region.has_prior:
-        names.append("prior")
-        mixtures.append(region.align(table.domains).prior)
-    for k, name in enumerate(table.domains):
-        names.append(f"only {name}")
-        mixtures.append(np.eye(table.n_domains)[k])
-    stack = np.array(mixtures)
-    objective = options.get("objective")
-    here, there = (_losses(part, objective, stack, solution._problem) for part in (fit, held_out))
-    fitted = {"mixfast", "mixfast, no limits", "eg-paper"}
+        plain["prior"] = region.align(table.domains).prior
+    plain |= {f"only {name}": row for name, row in zip(table.domains, np.eye(table.n_domains), strict=True)}
+    names, stack = [*fitted, *plain], np.array([*fitted.values(), *plain.values()])
+    here, there = solution.losses(stack), solution.losses(stack, table=held_out)
     rows = [HeldOutRow(n, float(a), float(b), n in fitted) for n, a, b in zip(names, here, there, strict=True)]
     return HeldOut(tuple(sorted(rows, key=lambda row: row.held_out_loss)), solution, (fit.n_rows, held_out.n_rows))
-
-
-def _losses(table: ExpertTable, objective: Any, mixtures: np.ndarray, like: Problem) -> np.ndarray:
-    problem = replace(Problem.of(table, None, 0.0, objective, 1e-8, 1, like.threads, None), wear=like.wear)
-    if problem.worst:
-        return np.max([group.losses(mixtures) for group in problem.group_objectives], axis=0)
-    return problem.objective.losses(mixtures)

@@ -1,4 +1,4 @@
-"""Losses of many candidate mixtures on a table, without solving."""
+"""Losses of given mixtures under a table."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixfast._engine import backend as _backend
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.mixture import Mixture
-from mixfast.solver._problem import Problem
+from mixfast.solver._problem import GroupWeights, rows_of
 from mixfast.tables import ExpertTable
 
 
@@ -47,17 +46,15 @@ def losses(
     Notes
     -----
     2 n K M operations in one sweep of the rows; nothing of size n x M is stored. Rows on which a mixture has no mass that float64 can
-    hold are computed by log-sum-exp.
+    hold are computed by log-sum-exp. `Solution.losses` computes the same with rows that were solved already.
 
     References
     ----------
     Belenki et al., "Optimizing Pre-Training Data Mixtures with Mixtures of Data Expert Models" (arXiv 2502.15950), algorithm 1.
     """
-    stack = _stacked(table, mixtures)
-    problem = Problem.of(table, None, 0.0, objective, 1e-8, 1, _backend.thread_count(threads), None)
-    if problem.worst:
-        return np.max([group.losses(stack) for group in problem.group_objectives], axis=0)
-    return problem.objective.losses(stack)
+    weights = GroupWeights.of(objective, table.group_names)
+    shares = checked(mixtures, table.domains)
+    return rows_of(table, threads=threads).losses(shares, None if weights.worst else weights.share)
 
 
 def group_losses(table: ExpertTable, mixtures: ArrayLike | Mixture, *, threads: int | None = None) -> Matrix:
@@ -78,19 +75,18 @@ def group_losses(table: ExpertTable, mixtures: ArrayLike | Mixture, *, threads: 
     ValueError
         Shares of the wrong shape, negative or not finite.
     """
-    stack = _stacked(table, mixtures)
-    problem = Problem.of(table, None, 0.0, None, 1e-8, 1, _backend.thread_count(threads), None)
-    return np.array([group.losses(stack) for group in problem.group_objectives])
+    shares = checked(mixtures, table.domains)
+    return np.array([group.losses(shares) for group in rows_of(table, threads=threads).groups(None)])
 
 
-def _stacked(table: ExpertTable, mixtures: ArrayLike | Mixture) -> Matrix:
-    """The mixtures as rows (M, K), checked."""
+def checked(mixtures: ArrayLike | Mixture, domains: tuple[str, ...]) -> Matrix:
+    """Return candidate mixtures as shares (M, K) in the order of the domains."""
     if isinstance(mixtures, Mixture):
-        mixtures = mixtures.align(table.domains).weights
+        mixtures = mixtures.align(domains).weights
     stack = np.atleast_2d(np.asarray(mixtures, dtype=np.float64))
-    if stack.ndim != 2 or stack.shape[1] != table.n_domains:
+    if stack.ndim != 2 or stack.shape[1] != len(domains):
         raise ValueError(
-            f"mixtures have the shape {stack.shape}, expected (M, {table.n_domains}): one share for each domain"
+            f"mixtures have the shape {stack.shape}, expected (M, {len(domains)}): one share for each domain"
         )
     if not np.all(np.isfinite(stack)) or np.any(stack < 0.0):
         raise ValueError("mixtures must hold finite shares >= 0")

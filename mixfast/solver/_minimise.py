@@ -1,76 +1,52 @@
-"""From a checked problem to a solution: which minimiser, what its result is called, and the warning where it fell short."""
+"""From a checked problem to its minimum: which loop, over which rows, timed and named."""
 
 from __future__ import annotations
 
-import warnings
 from time import perf_counter
+from typing import NamedTuple
 
-import numpy as np
-
-from mixfast._engine.backend import device
+from mixfast._engine.backend import device as devices
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.rows import isa
+from mixfast._engine.objectives.kl import Kl
+from mixfast._engine.objectives.pieces import GroupLosses
+from mixfast._engine.optimise.minimax import minimise_largest
 from mixfast._engine.optimise.trace import Minimum
 from mixfast._engine.optimise.working_set import minimise
-from mixfast.errors import NotConvergedWarning
-from mixfast.mixture import Mixture
 from mixfast.solver._problem import Problem
-from mixfast.solver._solution import Solution
 
 
-def solve_problem(problem: Problem) -> Solution:
+class Found(NamedTuple):
+    """A minimum over the usable domains, the weights (G,) of the groups that prove it, and what computed it in how long."""
+
+    minimum: Minimum
+    group_weight: Vector
+    seconds: float
+    backend: str
+
+
+def minimise_problem(problem: Problem) -> Found:
+    """Minimise the weighted sum, or the largest group loss, where the rows are."""
     began = perf_counter()
-    if problem.worst and problem.table.n_groups > 1:
-        from mixfast._engine.optimise.minimax import minimise_worst
-
-        minimum, group_weight = minimise_worst(problem)
+    group_weight = problem.weights.share
+    if problem.minimax:
+        minimum, group_weight = minimise_largest(
+            GroupLosses(problem.groups),
+            problem.limits,
+            Kl(problem.kl, problem.reach.prior),
+            problem.first,
+            weight=group_weight,
+            tol=problem.tol,
+            max_iter=problem.max_iter,
+        )
     else:
-        tol = problem.tol
-        minimum = minimise(problem.objective, problem.limits, problem.first, tol=tol, max_iter=problem.max_iter)
-        group_weight = problem.group_weight
-    return wrap(
-        problem,
-        minimum,
-        group_weight,
-        perf_counter() - began,
-        _backend_name(problem),
-    )
+        minimum = minimise(problem.objective, problem.limits, problem.first, tol=problem.tol, max_iter=problem.max_iter)
+    return Found(minimum, group_weight, perf_counter() - began, _backend_name(problem))
 
 
 def _backend_name(problem: Problem) -> str:
-    if problem.device is None:
-        return f"cpu ({isa()}, {problem.threads} threads)"
-    streamed = "" if device.is_tensor(problem.table.values) else ", streamed"
-    return f"cuda ({device.name(problem.device)}{streamed})"
-
-
-def wrap(problem: Problem, minimum: Minimum, group_weight: Vector, seconds: float, backend: str) -> Solution:
-    """The solution over all domains, its status, and the multipliers of its limits."""
-    status = "optimal"
-    if not minimum.gap <= problem.tol * max(1.0, problem.total_weight()):
-        status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
-        warnings.warn(
-            f"the solve ended ({status}) with a gap of {minimum.gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
-            "the mixture is the best point found and its loss is within the gap of the optimum",
-            NotConvergedWarning,
-            stacklevel=4,
-        )
-    w = problem.spread(minimum.w)
-    mixture = Mixture(problem.table.domains, w)
-    loss = minimum.value
-    if problem.kl > 0.0:
-        has = w > 0.0
-        loss -= problem.kl * float(w[has] @ np.log(w[has] / problem.prior[has]))
-    return Solution(
-        mixture,
-        status,
-        minimum.value,
-        minimum.gap,
-        loss,
-        tuple(minimum.trace),
-        seconds,
-        backend,
-        problem,
-        group_weight,
-        minimum,
-    )
+    rows = problem.rows
+    if rows.device is None:
+        return f"cpu ({isa()}, {rows.threads} threads)"
+    streamed = "" if devices.is_tensor(rows.table.values) else ", streamed"
+    return f"cuda ({devices.name(rows.device)}{streamed})"

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import device, simplex
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import RowObjective
-from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.optimise import working_set
 from mixfast.solver._problem import Problem
 
@@ -63,18 +62,17 @@ class _Model:
     """The K-dimensional work: quadratic models of the replicates over the domains in play, with the exact KL term."""
 
     limits: Limits
-    kl: float
-    prior: Vector
+    kl: Kl
 
     def steps(self, hessians: Matrix, which: Indices, gradient: Matrix, w: Matrix) -> Matrix:
         """Newton steps (M, K) from w within the limits: the rows have these gradients there, and the Hessians number `which`."""
-        if self.kl == 0.0:
+        if self.kl.weight == 0.0:
             return self._within(hessians, which, gradient, w)
         x, own, left = w.copy(), hessians[which], np.arange(which.size)
         for _ in range(_KL_STEPS):
             at, start, curve = x[left], w[left], own[left]
-            slope = gradient[left] + np.matmul(curve, (at - start)[:, :, None])[:, :, 0] + self.separable(at)
-            np.einsum("mkk->mk", curve)[...] += self.kl / at
+            slope = gradient[left] + np.matmul(curve, (at - start)[:, :, None])[:, :, 0] + self.kl.slope(at)
+            np.einsum("mkk->mk", curve)[...] += self.kl.weight / at
             x[left] = there = self.moved(at, self._within(curve, np.arange(left.size), slope, at))
             step = there - at
             far = np.abs(step).max(axis=1) > _KL_SHORT * np.abs(there - start).max(axis=1)
@@ -90,13 +88,14 @@ class _Model:
         there = self.limits.clip(w + step)
         return np.maximum(there, 0.01 * w) if self.limits.interior else there
 
-    def separable(self, w: Matrix) -> Matrix:
-        """Gradients (M, K) of the KL term."""
-        return self.kl * (np.log(w / self.prior) + 1.0) if self.kl > 0.0 else np.zeros_like(w)
-
     def _within(self, hessians: Matrix, which: Indices, gradient: Matrix, w: Matrix) -> Matrix:
         if self.limits.groups is not None:
-            return np.array([self.limits.newton(hessians[i], g, x) for i, g, x in zip(which, gradient, w, strict=True)])
+            return np.array(
+                [
+                    self.limits.newton(hessians[i], g, x, self.limits.active(x))
+                    for i, g, x in zip(which, gradient, w, strict=True)
+                ]
+            )
         low, high = self.limits.lowest(w), self.limits.high
         state = np.where(w <= low, -1, np.where(w >= high, 1, 0)).astype(np.int8, order="C")
         g, x, low, high = (np.ascontiguousarray(np.broadcast_to(given, w.shape)) for given in (gradient, w, low, high))
@@ -105,7 +104,7 @@ class _Model:
 
 def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) -> Replicates:
     """Minimise R objectives, in which the rows of unit u count counts[r, u] times, from the solution w (C,) of the original."""
-    base = problem.objective.base if isinstance(problem.objective, Regularised) else problem.objective
+    base = problem.rows.weighted(problem.weights.share, problem.usable, wide=problem.wide)
     if not isinstance(base, RowObjective):
         raise TypeError(f"replicates of a {type(base).__name__}")
     everywhere = base.gradients(w[None], unit, counts)
@@ -114,8 +113,8 @@ def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) 
     hessian = base.sums(w[columns], columns, hessian=1 << (step.bit_length() - 1))[2]
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
-    prior = problem.prior if problem.usable is None else problem.prior[problem.usable]
-    model = _Model(problem.limits.restrict(columns), problem.kl, prior[columns])
+    kl = Kl(problem.kl, problem.reach.prior)
+    model = _Model(problem.limits.restrict(columns), kl.restrict(columns))
     shares = np.zeros((counts.shape[0], w.size))
 
     def gradients(who: Indices, points: Matrix) -> Matrix:
@@ -140,8 +139,7 @@ def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) 
     curves = np.array([h for *_, h in hardest])
     ahead = model.steps(curves, np.arange(checked.size), found[:, columns], shares[checked][:, columns])
     error = float(_longest(ahead / _unit(shares[:, columns])).max())
-    if problem.kl > 0.0:
-        found += np.array([Regularised.term(problem.kl, prior, row)[1] for row in shares[checked]])
+    found += np.array([kl.at(row)[1] for row in shares[checked]])
     gap = max(problem.limits.gap(g, row) for g, row in zip(found, shares[checked], strict=True))
     return Replicates(shares, gap, error)
 
@@ -170,8 +168,8 @@ def _descend(
         trial = model.moved(at, length[left, None] * step)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             found = gradients(names[left], trial)
-            before = np.einsum("mk,mk->m", slopes[left] + model.separable(at), step)
-            after = np.einsum("mk,mk->m", found + model.separable(trial), step)
+            before = np.einsum("mk,mk->m", slopes[left] + model.kl.slope(at), step)
+            after = np.einsum("mk,mk->m", found + model.kl.slope(trial), step)
             shorter = np.where(np.isfinite(after), np.clip(before / (before - after), 0.1, 0.7), 0.25)
         # Past the least value along a step by little.
         good = np.isfinite(found).all(axis=1) & (after <= -0.5 * before)
@@ -197,12 +195,9 @@ def _longest(steps: Matrix) -> Vector:
 
 def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:
     """Optimal shares of one replicate, by the solver's own loop."""
-    given, scale = problem._row_weights()
-    weight: Any = np.maximum(multiplicity.astype(np.float64), _NOTHING)
-    if device.is_tensor(problem.table.values):
-        weight = device.weights(weight, problem.device)
-    weight = weight * (scale if given is None else given)
-    own = problem.cross_entropy(weight, float(weight.mean()), usable=problem.usable, wide=problem.wide)
+    own = problem.rows.reweighted(
+        problem.weights.share, np.maximum(multiplicity.astype(np.float64), _NOTHING), problem.usable, wide=problem.wide
+    )
     start = 0.99 * w + 0.01 * problem.first
     return working_set.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
 

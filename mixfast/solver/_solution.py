@@ -1,54 +1,33 @@
-"""Solution: the mixture that a solver proposes, with everything that speaks for it."""
+"""Answers of the solver: the mixture with everything that speaks for it, and the intervals of its shares."""
 
 from __future__ import annotations
 
-import math
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
-from mixfast._engine.optimise.trace import Minimum, Step
+from mixfast._engine.optimise import flat
+from mixfast._engine.optimise.trace import Step
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, MixfastWarning, NotConvergedWarning
 from mixfast.mixture import Mixture
+from mixfast.region import Region, ShadowPrice, shadow_prices
+from mixfast.solver import _resample
+from mixfast.solver._losses import checked
+from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._multipliers import multipliers
+from mixfast.solver._problem import Problem
+from mixfast.tables import ExpertTable
 
-if TYPE_CHECKING:
-    from mixfast.solver._problem import Problem
-
-Vector = NDArray[np.float64]
-
-# A multiplier below this share of the spread of the gradient is rounding, not a price.
-_PRICE_ROUNDING = 1e-7
-# A share this close to a limit is at it.
-_AT_LIMIT = 1e-6
-
-
-@dataclass(frozen=True)
-class ShadowPrice:
-    """What one binding limit costs.
-
-    Attributes
-    ----------
-    name : str
-        The domain, or the name of the group limit.
-    limit : str
-        "cap", "floor", "at least" or "at most" (the last two for groups).
-    value : float
-        The share the limit allows.
-    price : float
-        Nats of loss saved per unit of share by which the limit is relaxed, >= 0; divide by 100 for a percentage point.
-    text : str
-        The same as a sentence.
-    """
-
-    name: str
-    limit: str
-    value: float
-    price: float
-    text: str
+# Multipliers below this are the rounding of gradients, which are about 1, and so are those below this many gaps.
+_PRICE_ROUNDING, _GAPS = 1e-7, 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +56,14 @@ class Solution:
         The limits that bind, dearest first.
     epochs : dict of str to float, or None
         Passes over each domain's tokens that the mixture implies; None where the token counts are not known.
-    wear : float or None
-        As given to `solve`; the losses are then those of effective shares.
+    table : ExpertTable
+        The table, where it was solved.
+    region : Region or None
+        The region, in the order of the table's domains; None where none was given.
+    kl, wear, tol : float, float or None, float
+        As given to `solve`; with `wear` the losses are those of effective shares.
     trace : tuple of Step
-        Rows looked at, domains in play, value, gap and seconds of each step.
+        Rows evaluated, domains in play, value, gap and seconds of each step.
     seconds : float
         Wall time of the solve.
     backend : str
@@ -96,100 +79,134 @@ class Solution:
     seconds: float
     backend: str
     _problem: Problem = field(repr=False)
-    _group_weight: Vector = field(repr=False)
-    _minimum: Minimum = field(repr=False)
+    _found: Found = field(repr=False)
+
+    @classmethod
+    def of(cls, problem: Problem, found: Found, *, warn: bool = True) -> Solution:
+        """Build the solution over all domains from a minimum over the usable ones; warn where it is above the tolerance."""
+        minimum = found.minimum
+        status = "optimal"
+        if not minimum.gap <= problem.tol * max(1.0, problem.total_weight()):
+            status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
+            if warn:
+                warnings.warn(
+                    f"the solve ended ({status}) with a gap of {minimum.gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
+                    "the mixture is the best point found and its loss is within the gap of the optimum",
+                    NotConvergedWarning,
+                    stacklevel=3,
+                )
+        w = problem.reach.spread(minimum.w)
+        return cls(
+            mixture=Mixture(problem.table.domains, w),
+            status=status,
+            value=minimum.value,
+            gap=minimum.gap,
+            loss=minimum.value - float(problem.whole_kl.values(w[None, :])[0]),
+            trace=tuple(minimum.trace),
+            seconds=found.seconds,
+            backend=found.backend,
+            _problem=problem,
+            _found=found,
+        )
 
     @property
-    def group_weights(self) -> dict[str, float]:
-        """Weight of each group in the objective, summing to 1; for "worst" the multipliers that prove the minimax value."""
-        return dict(zip(self._problem.table.group_names, self._group_weight.tolist(), strict=True))
-
-    @cached_property
-    def group_losses(self) -> dict[str, float]:
-        """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows where there are several."""
-        names = self._problem.table.group_names
-        if len(names) == 1:
-            return {names[0]: self.loss}
-        usable = self._problem.usable
-        w = self.mixture.weights if usable is None else self.mixture.weights[usable]
-        losses = [float(group.losses(w[None, :])[0]) for group in self._problem.group_objectives]
-        return dict(zip(names, losses, strict=True))
+    def table(self) -> ExpertTable:
+        """The table, where it was solved."""
+        return self._problem.table
 
     @property
-    def epochs(self) -> dict[str, float] | None:
-        """Implied epochs by domain, or None where the region knows no token counts."""
-        region = self._problem.region
-        if region is None or region.available is None or region.target_tokens is None:
-            return None
-        available = dict(zip(region.domains, region.available.tolist(), strict=True))
-        return self.mixture.epochs(available, region.target_tokens)
+    def region(self) -> Region | None:
+        """The region, in the order of the table's domains; None where none was given."""
+        return self._problem.region
+
+    @property
+    def kl(self) -> float:
+        """Weight of the KL term, nats."""
+        return self._problem.kl
+
+    @property
+    def tol(self) -> float:
+        """The gap that was asked for, nats."""
+        return self._problem.tol
 
     @property
     def wear(self) -> float | None:
         """Repeats after which a token was counted for 1/e of a new one; None where repeats count as new."""
-        return None if self._problem.wear is None else self._problem.wear.repeats
+        wear = self._problem.rows.wear
+        return None if wear is None else wear.repeats
+
+    @property
+    def worst(self) -> bool:
+        """Whether the largest group loss was minimised."""
+        return self._problem.weights.worst
+
+    @property
+    def group_weights(self) -> dict[str, float]:
+        """Weight of each group in the objective, summing to 1; for "worst" the multipliers that prove the minimax value."""
+        return dict(zip(self.table.group_names, self._found.group_weight.tolist(), strict=True))
+
+    @cached_property
+    def group_losses(self) -> dict[str, float]:
+        """Loss of each group of rows at the mixture, without the KL term; one sweep of the rows where there are several."""
+        names = self.table.group_names
+        if len(names) == 1:
+            return {names[0]: self.loss}
+        w = self._problem.reach.restrict(self.mixture.weights)[None, :]
+        return {name: float(group.losses(w)[0]) for name, group in zip(names, self._problem.groups, strict=True)}
+
+    @property
+    def epochs(self) -> dict[str, float] | None:
+        """Implied epochs by domain, or None where the region knows no token counts."""
+        return None if self.region is None else self.region.epochs(self.mixture)
 
     @cached_property
     def multipliers(self) -> Multipliers:
         """Multipliers of the region's limits; one sweep of the rows where it excludes domains, or the solve was in float32."""
-        return multipliers(self._problem, self._minimum, self._group_weight)
+        return multipliers(self._problem, self._found)
 
     @cached_property
     def shadow_prices(self) -> tuple[ShadowPrice, ...]:
         """The limits that bind and what relaxing them would save, dearest first."""
-        return tuple(sorted(self._prices(), key=lambda price: -price.price))
-
-    def _prices(self) -> list[ShadowPrice]:
-        region = self._problem.region
-        if region is None:
-            return []
-        w, prices = self.mixture.weights, self.multipliers
-        # Name, kind, the limit, how far the share is from it, and its price.
-        limits: list[tuple[str, str, float, float, float]] = []
-        for k, name in enumerate(region.domains):
-            cap, floor = float(region.cap[k]), float(region.floor[k])
-            if cap < 1.0:
-                limits.append((name, "cap", cap, cap - w[k], float(prices.cap[k])))
-            if floor > 0.0:
-                limits.append((name, "floor", floor, w[k] - floor, float(prices.floor[k])))
-        for b, (bound, row) in enumerate(zip(region.bounds, region.bound_rows, strict=True)):
-            inside = float(row @ w)
-            lower = -math.inf if bound.lower is None else float(bound.lower)
-            upper = math.inf if bound.upper is None else float(bound.upper)
-            limits.append((bound.name, "at least", lower, inside - lower, float(prices.bound_lower[b])))
-            limits.append((bound.name, "at most", upper, upper - inside, float(prices.bound_upper[b])))
-        return [
-            ShadowPrice(name, limit, value, price, self._sentence(name, limit, value, price))
-            for name, limit, value, slack, price in limits
-            if price > max(_PRICE_ROUNDING, 10 * self.gap) and slack <= _AT_LIMIT
-        ]
-
-    def _sentence(self, name: str, limit: str, value: float, price: float) -> str:
-        region = self._problem.region
-        point = f"{price / 100:.3g} nats per percentage point"
-        # Only where the token count makes the cap: under a tighter one more epochs change nothing.
-        epoch = region.epoch_share(name) if limit == "cap" and region is not None else None
-        per_epoch = price * (epoch or 0.0)
-        if per_epoch > 0.0:
-            return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth at most {per_epoch:.3g} nats ({point})"
-        if limit == "cap":
-            return f"{name} is at its cap of {value:.3%}: raising it saves {point}"
-        if limit == "floor":
-            return f"{name} is held up by its floor of {value:.3%}: lowering it saves {point}"
-        change = "lowering" if limit == "at least" else "raising"
-        return f"{name} is at its limit of {limit} {value:.3%}: {change} it saves {point}"
+        if self.region is None:
+            return ()
+        least = max(_PRICE_ROUNDING, _GAPS * self.gap)
+        return shadow_prices(self.region, self.mixture.weights, self.multipliers, least=least, unit="nats")
 
     @cached_property
     def unconstrained(self) -> Solution:
         """The optimum of the same objective over the whole simplex: what the limits of the region cost."""
-        from mixfast.solver._minimise import solve_problem
-
-        if self._problem.region is None:
+        if self.region is None:
             return self
-        return solve_problem(self._problem.without_limits())
+        problem = self._problem.without_limits()
+        return Solution.of(problem, minimise_problem(problem))
+
+    def losses(self, mixtures: ArrayLike | Mixture, *, table: ExpertTable | None = None) -> Vector:
+        """Compute the losses (M,) of other mixtures as this solve counts them, without the KL term.
+
+        Parameters
+        ----------
+        mixtures
+            As in `mixfast.solver.losses`.
+        table : ExpertTable, optional
+            Other rows of the same domains and groups, such as a held-out part; the rows that were solved by default.
+
+        Raises
+        ------
+        ValueError
+            Shares of the wrong shape, negative or not finite; or a table of other domains or groups.
+        """
+        rows = self._problem.rows
+        if table is not None:
+            if (table.domains, table.group_names) != (self.table.domains, self.table.group_names):
+                raise ValueError(
+                    f"the table has the domains {listing(table.domains)} and groups {listing(table.group_names)}, expected those of the "
+                    f"solve: {listing(self.table.domains)} and {listing(self.table.group_names)}"
+                )
+            rows = rows.over(table)
+        return rows.losses(checked(mixtures, self.table.domains), None if self.worst else self._problem.weights.share)
 
     def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:
-        """How far each share can move while the objective stays within `eps` nats of this one.
+        """Find how far each share can move while the objective stays within `eps` nats of this one.
 
         Parameters
         ----------
@@ -204,17 +221,67 @@ class Solution:
             Smallest and largest share over ``{w in region: L(w) <= value + eps}``. Both ends are attained by mixtures whose loss was
             computed, so the true range is at least as wide.
 
+        Raises
+        ------
+        ValueError
+            eps out of range, or the objective "worst".
+        AlignmentError
+            A domain that the table does not have.
+
         Notes
         -----
         For each end: maximise the share within the quadratic model of L at the optimum, then search along the ray to that point with exact
         losses, and once more with the gradient found there. Costs a few sweeps of the rows for each batch of 64 domains.
         """
-        from mixfast._engine.optimise import flat
+        if not eps > 0.0:
+            raise ValueError(f"eps is {eps}, expected nats above 0")
+        problem = self._problem
+        if self.worst:
+            raise ValueError(
+                'ranges needs a weighted objective: solve with objective=solution.group_weights in place of "worst"'
+            )
+        names = self.table.domains
+        wanted = list(names) if domains is None else list(domains)
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise AlignmentError(f"no domain {listing(unknown)} in the table, whose domains are {listing(names)}")
+        usable = range(len(names)) if problem.usable is None else problem.usable.tolist()
+        place = {names[k]: i for i, k in enumerate(usable)}
+        moving = [name for name in wanted if name in place]
+        w = problem.reach.restrict(self.mixture.weights)
+        found = flat.ranges(problem.objective, problem.limits, w, eps=eps, moving=[place[name] for name in moving])
+        return {**dict.fromkeys(wanted, (0.0, 0.0)), **dict(zip(moving, found, strict=True))}
 
-        return flat.ranges(self, eps, domains)
+    def bootstrap(self, *, replicates: int = 200, level: float = 0.9, seed: int = 0) -> Bootstrap:
+        """Measure how much the optimal shares depend on which sequences happened to be in the table.
+
+        See `mixfast.solver.bootstrap`, which says what the parameters mean, what is raised and what it costs.
+        """
+        began = perf_counter()
+        if replicates < 2 or not 0.0 < level < 1.0:
+            raise ValueError(
+                f"bootstrap needs at least 2 replicates and a level between 0 and 1; got {replicates} and {level}"
+            )
+        if self.table.kind != "ce" or self.worst:
+            raise ValueError(
+                'bootstrap resamples tables of log-likelihoods with a weighted objective, not predictions and not "worst"'
+            )
+        found = _resample.resample(self._problem, self.mixture.weights, replicates=replicates, seed=seed)
+        if found.doubt:
+            warnings.warn(found.doubt, MixfastWarning, stacklevel=2)
+        return Bootstrap(
+            solution=self,
+            shares=found.shares,
+            level=level,
+            gap=found.gap,
+            error=found.error,
+            units=found.units,
+            doubt=found.doubt,
+            seconds=perf_counter() - began,
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """The solution as plain numbers and strings, for json."""
+        """Return the solution as plain numbers and strings, for json."""
         return {
             "mixture": self.mixture.as_dict(),
             "status": self.status,
@@ -229,3 +296,50 @@ class Solution:
             "seconds": self.seconds,
             "backend": self.backend,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Shares of the replicates and what they say.
+
+    Attributes
+    ----------
+    solution : Solution
+        The solve the replicates started from.
+    shares : (R, K) float64
+        Optimal shares of each replicate.
+    intervals : dict of str to (float, float)
+        Percentile interval of each share at `level`.
+    level : float
+    gap : float
+        Largest Frank-Wolfe gap of a replicate in its own objective, nats: measured at the 8 replicates whose last step was longest.
+    error : float
+        Largest distance of a share from the optimum of its replicate, in standard errors of that share, as one more Newton step from
+        these 8 shows it. A share whose standard error is below 1 % of the largest one is measured against that 1 %.
+    units : int
+        What was resampled: sequences, or blocks of neighbouring ones where there are more than 4096.
+    doubt : str
+        Why the intervals are too narrow, where a group has too few sequences to draw from; empty otherwise.
+    seconds : float
+    """
+
+    solution: Solution
+    shares: Matrix = field(repr=False)
+    level: float
+    gap: float
+    error: float
+    units: int
+    doubt: str
+    seconds: float
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Percentile interval (low, high) of each share."""
+        tail = 0.5 * (1.0 - self.level)
+        low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
+        return {name: (float(a), float(b)) for name, a, b in zip(self.solution.mixture.domains, low, high, strict=True)}
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """Standard deviation of each share over the replicates."""
+        return dict(zip(self.solution.mixture.domains, self.shares.std(axis=0, ddof=1).tolist(), strict=True))

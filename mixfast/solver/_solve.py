@@ -1,26 +1,19 @@
-"""solve(): the certified optimum of an ensemble's loss over the mixtures that a region allows; and what is built on it."""
+"""solve(): the certified optimum of an ensemble's loss over the mixtures that a region allows."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from time import perf_counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine import backend as _backend
-from mixfast._engine.optimise.trace import Minimum, Step
-from mixfast.errors import NotConvergedWarning
 from mixfast.region import Region
-from mixfast.solver._minimise import solve_problem, wrap
+from mixfast.solver._minimise import Found, minimise_problem
+from mixfast.solver._paper_loop import follow_paper
 from mixfast.solver._problem import Problem
 from mixfast.solver._solution import Solution
 from mixfast.tables import ExpertTable
-
-Vector = NDArray[np.float64]
 
 _METHODS = ("auto", "newton", "eg-paper")
 _BACKENDS = ("auto", "cpu", "cuda", "reference")
@@ -99,7 +92,7 @@ def solve(
     Notes
     -----
     The table is read where it lies: beside it the solver needs 1/10 of its size, or 50 MB where that is more. Cost: about six sweeps of
-    the rows, most of the search being done on samples of them (`mixfast._engine.optimise.newton`). Deterministic. Safe in threads and after a fork.
+    the rows, most of the search being done on samples of them (`mixfast._engine.optimise`). Deterministic. Safe in threads and after a fork.
 
     References
     ----------
@@ -115,96 +108,40 @@ def solve(
     >>> solution.status, round(solution.mixture["code"], 4), solution.gap <= 1e-8
     ('optimal', 0.5804, True)
     """
+    problem = checked_problem(
+        table,
+        region,
+        kl=kl,
+        objective=objective,
+        tol=tol,
+        method=method,
+        backend=backend,
+        start=start,
+        wear=wear,
+        threads=threads,
+        max_iter=max_iter,
+    )
+    # The paper's loop ends where it ends: its gap is no fault to warn of.
+    return Solution.of(problem, found_by(problem, method, backend), warn=method != "eg-paper")
+
+
+def checked_problem(
+    table: ExpertTable, region: Region | None, *, method: str = "auto", backend: str = "auto", **options: Any
+) -> Problem:
+    """Check the arguments of `solve`, and make the problem that they state."""
     if method not in _METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}")
     if backend not in _BACKENDS:
         raise ValueError(f"backend is {backend!r}, expected one of {', '.join(_BACKENDS)}")
-    problem = Problem.of(
-        table, region, kl, objective, tol, max_iter, _backend.thread_count(threads), start, backend, wear
-    )
+    return Problem.of(table, region, backend=backend, **options)
+
+
+def found_by(problem: Problem, method: str, backend: str) -> Found:
+    """Minimise a problem by the method and backend that were asked for."""
     if method == "eg-paper":
-        return _eg_paper(problem)
+        return follow_paper(problem)
     if backend == "reference":
-        from mixfast.solver._by_reference import solve_reference
+        from mixfast.solver._by_reference import minimise_by_reference
 
-        return wrap(problem, *solve_reference(problem), "reference (numpy)")
-    return solve_problem(problem)
-
-
-def _eg_paper(problem: Problem) -> Solution:
-    """The MixMin code's loop, step for step, in float64."""
-    if problem.region is not None or problem.kl > 0.0 or problem.worst:
-        raise ValueError('method "eg-paper" is the loop of the MixMin code: no region, no kl, no "worst"')
-    began = perf_counter()
-    problem = replace(problem, wide=True)
-    objective, limits = problem.objective, problem.limits
-    w = np.full(problem.table.n_domains, 1.0 / problem.table.n_domains)
-    trace: list[Step] = []
-    for _ in range(100):
-        value, gradient, _ = objective.sums(w)
-        trace.append(Step(objective.rows, w.size, value, limits.gap(gradient, w), perf_counter() - began))
-        w = w * np.exp(-gradient)
-        w /= w.sum()
-        # As in the paper's code: the test looks at the point before the step, the step stays taken.
-        if np.abs(gradient).max() < 1e-4:
-            break
-    value, gradient, _ = objective.sums(w)
-    gap = limits.gap(gradient, w)
-    where = "cpu (eg-paper)" if problem.device is None else "cuda (eg-paper)"
-    minimum = Minimum(w, value, gradient, gap, trace, None, problem.max_iter)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotConvergedWarning)
-        out = wrap(problem, minimum, problem.group_weight, perf_counter() - began, where)
-    return replace(out, status="user_limit" if gap > problem.tol else "optimal")
-
-
-def path(
-    table: ExpertTable,
-    region: Region | None = None,
-    *,
-    kl: Sequence[float] | None = None,
-    cap: Sequence[float | Mapping[str, float]] | None = None,
-    **options: Any,
-) -> list[Solution]:
-    """Solve along a sequence of KL weights, or of caps, each from the answer before.
-
-    Parameters
-    ----------
-    table, region
-        As in `solve`.
-    kl : sequence of float, optional
-        KL weights, nats.
-    cap : sequence of number or dict of domain to number, optional
-        Caps that replace those of the region. Give `kl` or `cap`, not both.
-    options
-        Further arguments of `solve` (a single `kl` beside `cap`: as ``base_kl``).
-
-    Returns
-    -------
-    list of Solution
-        In the order given. Each is certified on its own, so a bad start costs time only.
-
-    Raises
-    ------
-    ValueError
-        Neither or both of `kl` and `cap`.
-    """
-    if (kl is None) == (cap is None):
-        raise ValueError("path sweeps over kl or over cap: give exactly one of them")
-    base_kl = options.pop("base_kl", 0.0)
-    previous: Solution | None = None
-    out = []
-    steps: list[tuple[float, Region | None]]
-    if kl is not None:
-        steps = [(float(value), region) for value in kl]
-    else:
-        base = region if region is not None else Region(table.domains)
-        steps = [(base_kl, base.replace(cap=value)) for value in cap or ()]
-    for weight, where in steps:
-        start = None
-        if previous is not None:
-            # A little of everything, so that no domain that may come back starts out with nothing.
-            start = 0.999 * previous.mixture.weights + 0.001 / table.n_domains
-        previous = solve(table, where, kl=weight, start=start, **options)
-        out.append(previous)
-    return out
+        return minimise_by_reference(problem)
+    return minimise_problem(problem)

@@ -88,15 +88,23 @@ def size(*parts: Vector) -> float:
     return max(1e-3, *(float(np.abs(part).max(initial=0.0)) for part in parts))
 
 
+def limits_of(p: Problem) -> dict:
+    return {"low": p.low, "high": p.high, "groups": (p.rows, p.rows_low, p.rows_high)}
+
+
+def newton_step(p: Problem) -> Vector:
+    return qp.newton(p.hessian, p.gradient, p.w, **limits_of(p))
+
+
 def assert_newton(p: Problem) -> Vector:
-    step = qp.newton(*p)
+    step = newton_step(p)
     assert violation(p, step) <= 1e-12
     assert abs(gap(p, p.gradient + p.hessian @ step, step)) <= 1e-10 * size(p.hessian, p.gradient)
     return step
 
 
 def assert_minimax(p: Problem, losses: Vector, gradients: Vector) -> tuple[Vector, Vector]:
-    step, weights = qp.minimax(p.hessian, losses, gradients, *p[2:])
+    step, weights = qp.minimax(p.hessian, losses, gradients, p.w, **limits_of(p))
     assert violation(p, step) <= 1e-12
     assert weights.min() >= 0.0
     assert abs(math.fsum(weights) - 1.0) <= 1e-12
@@ -222,10 +230,10 @@ def test_equal_and_contrary_rows() -> None:
 @pytest.mark.parametrize("w", [[1.0], [0.25] * 4, [1.0, 0.0, 0.0]])
 def test_a_single_feasible_point(w: list[float]) -> None:
     p = box(w, w, w)
-    assert not qp.newton(*p).any()
-    assert not qp.minimax(p.hessian, np.zeros(2), np.ones((2, len(w))), *p[2:])[0].any()
+    assert not newton_step(p).any()
+    assert not qp.minimax(p.hessian, np.zeros(2), np.ones((2, len(w))), p.w, **limits_of(p))[0].any()
     # Caps that sum to 1 leave the same.
-    assert np.abs(qp.newton(*p._replace(low=np.zeros(len(w))))).max() <= 1e-15
+    assert np.abs(newton_step(p._replace(low=np.zeros(len(w))))).max() <= 1e-15
 
 
 def test_one_group_is_a_newton_step() -> None:
@@ -246,7 +254,7 @@ def test_identical_groups() -> None:
 
 def test_nonsense_in_gives_a_feasible_step() -> None:
     p = box([0.0] * 3, [1.0] * 3, [1 / 3] * 3)
-    step = qp.newton(*p._replace(gradient=np.array([np.nan, 0.0, 0.0])))
+    step = newton_step(p._replace(gradient=np.array([np.nan, 0.0, 0.0])))
     assert np.isfinite(step).all()
     assert violation(p, step) <= 1e-12
 
@@ -308,7 +316,7 @@ def test_secant_updates_are_those_of_the_solver() -> None:
     simplex.bfgs_many(after, which, moved, change)
     for i, step, seen in zip(which, moved, change, strict=True):
         wanted = before[i].copy()
-        newton._secant_update(wanted, step, seen)
+        newton.update_by_secant(wanted, step, seen)
         np.testing.assert_allclose(after[i], wanted, rtol=1e-9, atol=1e-12 * np.abs(wanted).max())
     assert np.array_equal(after[1], before[1])
 
@@ -318,5 +326,7 @@ def test_a_share_of_next_to_nothing_grows_again() -> None:
     w = np.array([0.5, 0.5 - 1e-37, 1e-37])
     gradient = np.array([-1.5, -0.5, -31.0])
     rows, held = np.array([[1.0, 0.0, 0.0]]), np.array([0.5])
-    step = qp.newton(np.eye(3) + np.diag(1.0 / w), gradient, w, 0.01 * w, np.ones(3), rows, held, held)
+    step = qp.newton(
+        np.eye(3) + np.diag(1.0 / w), gradient, w, low=0.01 * w, high=np.ones(3), groups=(rows, held, held)
+    )
     assert step[2] == pytest.approx(30.5 * w[2], rel=1e-6, abs=0.0)

@@ -11,7 +11,7 @@ from mixfast import Mixture, Region, Swarm, fit, propose, report
 from mixfast.cli import main
 from mixfast.errors import InfeasibleError, ProposalError
 from mixfast.laws import Fit
-from mixfast.proposers._task import ASTRONOMIC
+from mixfast.proposers import ASTRONOMIC
 from mixfast.swarm._rank import identifiable, rounding
 
 NAMES = ["web", "code", "books", "wiki", "safety"]

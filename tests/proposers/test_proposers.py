@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mixfast import Region
+from mixfast._engine.geometry.levels import shares_at_level
 from mixfast._engine.objectives.exponentials import Exponentials
-from mixfast._engine.objectives.kl import Regularised
-from mixfast._engine.optimise.dual import _shares, solve_exact
+from mixfast._engine.objectives.kl import Kl, Regularised
+from mixfast._engine.optimise.dual import solve_exact
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import MetricReport
 from mixfast.proposers import advise_kl, bootstrap, path, propose
@@ -294,7 +295,7 @@ def test_shares_solve_their_one_equation_under_all_limits():
         low, high = point * rng.uniform(0, 1, k) * (trial % 2), np.minimum(point * rng.uniform(1, 3, k), 1.0)
         # Steep ones span far more than float64's exponents.
         t = -rng.exponential(rng.choice([1.0, 30.0, 3000.0]), k)
-        found = _shares(t, low, high, float(rng.choice([-20.0, 0.0, 500.0])))
+        found = shares_at_level(t, low, high, float(rng.choice([-20.0, 0.0, 500.0])))
         assert found is not None
         w, free, level = found
         assert abs(w.sum() - 1.0) < 1e-12
@@ -783,7 +784,7 @@ def test_starts_change_nothing_but_the_number_of_steps():
     first = solve_exact(objective, reach(region, 0.05), kl=0.05, start=None, tol=1e-12)
     again = solve_exact(objective, reach(region, 0.05), kl=0.05, start=first.w, tol=1e-12)
     assert again.steps <= 1
-    full = Regularised(objective, 0.05, region.prior)
+    full = Regularised(objective, Kl(0.05, region.prior))
     assert full.sums(again.w)[0] == pytest.approx(first.value, abs=1e-13)
 
 

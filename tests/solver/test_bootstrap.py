@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixfast import ExpertTable, Region, reference, solve
-from mixfast.solver import _bootstrap, _replicates, bootstrap
+from mixfast.solver import _replicates, _resample, bootstrap
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
 
@@ -29,8 +29,8 @@ def tokens(n, k=6, seed=0, spread=1.5):
 
 def weights_of(table, replicates, seed=0):
     """Row weights (R, n) of each replicate that `bootstrap` draws with that seed."""
-    unit, group = _bootstrap._units(table)
-    counts = _bootstrap._draw(np.random.default_rng(seed), unit, group, table, replicates)
+    unit, group = _resample._units(table)
+    counts = _resample._draw(np.random.default_rng(seed), unit, group, table, replicates)
     return counts.astype(np.float64)[:, unit] * table.row_weight
 
 
@@ -86,8 +86,8 @@ def test_replicates_of_rows_that_one_expert_explains():
     best = np.minimum(rng.geometric(0.5, size=120) - 1, 4)
     loglik[np.arange(120), best] = -100.0
     found = check(ExpertTable.from_loglik(loglik, length=np.full(120, 100)), None, 0.0)
-    unit, group = _bootstrap._units(found.solution._problem.table)
-    counts = _bootstrap._draw(np.random.default_rng(0), unit, group, found.solution._problem.table, 60)
+    unit, group = _resample._units(found.solution.table)
+    counts = _resample._draw(np.random.default_rng(0), unit, group, found.solution.table, 60)
     shares = np.array([np.bincount(best, weights=row, minlength=5) for row in counts]) / 120
     np.testing.assert_allclose(found.shares, shares, atol=1e-3)
 
@@ -117,13 +117,13 @@ def test_units_are_sequences_or_blocks_of_them():
     rng = np.random.default_rng(0)
     sequence, group = rng.integers(0, 40, size=500), rng.integers(0, 2, size=500)
     table = ExpertTable.from_loglik(tokens(500), sequence=sequence, group=group)
-    unit, groups = _bootstrap._units(table)
+    unit, groups = _resample._units(table)
     rows = [slice(*table.group_offsets[g : g + 2]) for g in range(2)]
     for g in range(2):
         pairs = set(zip(unit[rows[g]].tolist(), table.sequence[rows[g]].tolist(), strict=True))
         assert len(pairs) == np.unique(unit[rows[g]]).size == np.unique(table.sequence[rows[g]]).size
         assert set(unit[rows[g]]) == set(np.flatnonzero(groups == g))
-    blocks, groups = _bootstrap._units(ExpertTable.from_loglik(tokens(10_000)))
+    blocks, groups = _resample._units(ExpertTable.from_loglik(tokens(10_000)))
     assert groups.size == 4096
     assert np.all(np.diff(blocks) >= 0)
     assert np.bincount(blocks).max() == 3
@@ -138,8 +138,8 @@ def test_a_draw_keeps_the_weight_of_each_group():
     for g in range(3):
         rows = slice(*table.group_offsets[g : g + 2])
         np.testing.assert_allclose(weights[:, rows].sum(axis=1), table.row_weight[rows].sum(), rtol=1e-6)
-    unit, group = _bootstrap._units(ExpertTable.from_loglik(tokens(500)))
-    counts = _bootstrap._draw(rng, unit, group, ExpertTable.from_loglik(tokens(500)), 4000)
+    unit, group = _resample._units(ExpertTable.from_loglik(tokens(500)))
+    counts = _resample._draw(rng, unit, group, ExpertTable.from_loglik(tokens(500)), 4000)
     assert np.all(counts.sum(axis=1) == 500)
     assert counts.mean() == 1.0
     assert counts.var() == pytest.approx(1.0 - 1 / 500, abs=0.01)

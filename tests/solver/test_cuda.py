@@ -20,7 +20,7 @@ from mixfast._engine.backend import device as _device  # noqa: E402
 from mixfast._engine.objectives import base  # noqa: E402
 from mixfast._engine.objectives.rows_cpu import CrossEntropy  # noqa: E402
 from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy  # noqa: E402
-from mixfast._engine.optimise import newton  # noqa: E402
+from mixfast._engine.optimise import working_set  # noqa: E402
 from mixfast.errors import BackendError, InfeasibleError, MixfastWarning, TableError  # noqa: E402
 from mixfast.solver import bootstrap, holdout, losses, path  # noqa: E402
 
@@ -231,7 +231,7 @@ def test_solve_is_that_of_the_cpu(name):
     np.testing.assert_allclose(there.mixture.weights, here.mixture.weights, atol=3e-4)
     # The gap again, in float64 on the CPU.
     if name not in ("kl", "worst"):
-        weight, scale = here._problem._row_weights()
+        weight, scale = here._problem.rows.row_weights(here._problem.weights.share)
         exact = CrossEntropy(table, weight, scale, threads=1, wide=True)
         gradient = exact.sums(there.mixture.weights)[1]
         if here._problem.usable is None:
@@ -256,7 +256,7 @@ def test_a_streamed_table_gives_what_one_on_the_device_gives(name, streamed, mon
 
 def test_float32_probabilities_and_a_sample_lead_to_the_same_gap(monkeypatch):
     """Large enough, or held for it, for a sample and for float32 sweeps on the way to float64 ones."""
-    monkeypatch.setattr(newton, "_SAMPLE_ROWS", 500)
+    monkeypatch.setattr(working_set, "SAMPLE_ROWS", 500)
     monkeypatch.setattr(base, "_WIDE_ELEMENTS", 0)
     table, _, _ = problem_of("plain", n=5000, k=4)
     there = solve(table, backend="cuda")

@@ -176,6 +176,6 @@ def test_the_objective_is_convex_along_lines():
 
 
 def _rows(data):
-    from mixfast._engine.objectives.rows import row_objective
+    from mixfast._engine.objectives.rows import TableRows
 
-    return row_objective(data, None, 1.0 / len(data), threads=1)
+    return TableRows.of(data, threads=1).cross_entropy(None, 1.0 / len(data))

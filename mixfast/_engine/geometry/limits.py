@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.geometry import lp, qp
+
+# Which bounds hold at the last step over the same limits: -1 the lower, 1 the upper, 0 none; a start for the next.
+Active = NDArray[np.int8]
 
 # A share this close to its bound is at it.
 _ROUNDING = 4e-16
-
-
-# A share that must not be 0 need not be less.
-_LEAST = 1e-100
+# Smallest share allowed while a KL term keeps shares positive, and the least part of a share that one step may leave.
+_LEAST, _LEFT = 1e-100, 0.01
 
 
 class GroupLimits(NamedTuple):
@@ -28,9 +30,9 @@ class GroupLimits(NamedTuple):
     high: Vector
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Limits:
-    """A region over some of its domains: bounds, and limits on groups of domains where there are any.
+    """Bounds (K,) on shares that sum to `total`, and limits on groups of domains where there are any.
 
     `interior`: shares must not reach 0 on the way, because the objective's slope is infinite there (KL).
     """
@@ -40,9 +42,9 @@ class Limits:
     groups: GroupLimits | None = None
     interior: bool = False
     total: float = 1.0
-    active: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, dtype=np.int8))
 
     def restrict(self, columns: Columns | None) -> Limits:
+        """The same over some of the domains, the others having no share."""
         if columns is None:
             return self
         groups = self.groups and self.groups._replace(rows=np.ascontiguousarray(self.groups.rows[:, columns]))
@@ -50,14 +52,12 @@ class Limits:
 
     def above(self, floor: Vector) -> Limits:
         """The same limits with floors raised to `floor`."""
-        return Limits(np.maximum(self.low, floor), self.high, self.groups, self.interior)
+        return replace(self, low=np.maximum(self.low, floor))
 
     def linear_min(self, gradient: Vector) -> Vector:
         """A vertex that minimises <gradient, s>."""
         if self.groups is None:
             return simplex.linear_min(gradient, self.low, self.high)
-        from mixfast._engine.geometry import lp
-
         return lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
 
     def gap(self, gradient: Vector, w: Vector) -> float:
@@ -74,21 +74,21 @@ class Limits:
         )
         return Limits(np.minimum(self.low, w), np.maximum(self.high, w), groups, total=math.fsum(w))
 
-    def newton(self, hessian: Matrix, gradient: Vector, w: Vector) -> Vector:
-        """The step d that minimises g.d + d'Hd/2 within the limits."""
-        low = self.lowest(w)
-        if self.groups is None:
-            if self.active.size != w.size:
-                self.active = np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
-            step, _, _ = simplex.qp(hessian, gradient, w, low, self.high, self.active)
-            return step
-        from mixfast._engine.geometry import qp
+    def active(self, w: Vector) -> Active:
+        """Which bounds w is at."""
+        return np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
 
-        return qp.newton(hessian, gradient, w, low, self.high, *self.groups)
+    def newton(self, hessian: Matrix, gradient: Vector, w: Vector, active: Active) -> Vector:
+        """The step d that minimises g.d + d'Hd/2 within the limits, `active` being where to begin and, in place, where it ended."""
+        low = self.lowest(w)
+        if self.groups is not None:
+            return qp.newton(hessian, gradient, w, low=low, high=self.high, groups=self.groups)
+        step, _, _ = simplex.qp(hessian, gradient, w, low, self.high, active)
+        return step
 
     def lowest(self, w: Vector) -> Vector:
         """Lower bounds of a step from w: the region's, or a hundredth of w where shares must not reach 0."""
-        return np.maximum(self.low, np.maximum(0.01 * w, _LEAST)) if self.interior else self.low
+        return np.maximum(self.low, np.maximum(_LEFT * w, _LEAST)) if self.interior else self.low
 
     def clip(self, w: Vector) -> Vector:
         """w with the shares that rounding left outside a bound, or next to it, put on it."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 State = NDArray[np.int8]
+Groups = tuple[Matrix, Vector, Vector]  # rows (B, K), and the limits (B,) of rows @ w
 
 # Limits closer than this are one: an interior that narrow is lost in rounding.
 _NARROW = 1e-13
@@ -60,23 +61,16 @@ class _Point:
 
 
 def newton(
-    hessian: Matrix,
-    gradient: Vector,
-    w: Vector,
-    low: Vector,
-    high: Vector,
-    rows: Matrix,
-    rows_low: Vector,
-    rows_high: Vector,
+    hessian: Matrix, gradient: Vector, w: Vector, *, low: Vector, high: Vector, groups: Groups | None = None
 ) -> Vector:
     """Return the step d (K,) that minimises ``gradient.d + 1/2 d'Hd`` and keeps w + d within its limits.
 
-    The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` ((B,),
-    infinite where there is none); w meets them to rounding. H is symmetric positive semidefinite; directions in which
-    neither H nor the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
+    The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` for `groups`
+    (rows, rows_low, rows_high) with B rows, infinite where there is none; w meets them to rounding. H is symmetric positive
+    semidefinite; directions in which neither H nor the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
     """
     units = _units(hessian, w)
-    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high, units)
+    a, lower, upper = _limits(w, units, low=low, high=high, groups=groups)
     # A constant in the gradient only moves the multiplier of the sum.
     linear = (gradient - gradient @ w / w.sum()) * units
     quadratic = _centred(hessian, w) * np.outer(units, units)
@@ -91,11 +85,10 @@ def minimax(
     losses: Vector,
     gradients: Matrix,
     w: Vector,
+    *,
     low: Vector,
     high: Vector,
-    rows: Matrix | None = None,
-    rows_low: Vector | None = None,
-    rows_high: Vector | None = None,
+    groups: Groups | None = None,
 ) -> tuple[Vector, Vector]:
     """Return the step d (K,) that minimises ``max_g (losses_g + gradients_g.d) + 1/2 d'Hd``, and the weights (G,) of g.
 
@@ -103,10 +96,8 @@ def minimax(
     below the maximum; ``H d + weights @ gradients`` is the gradient that the limits hold in balance.
     """
     n, pieces = w.size, losses.size
-    if rows is None or rows_low is None or rows_high is None:
-        rows, rows_low, rows_high = np.zeros((0, n)), np.zeros(0), np.zeros(0)
     units = _units(hessian, w)
-    a, lower, upper = _limits(w, low, high, rows, rows_low, rows_high, units)
+    a, lower, upper = _limits(w, units, low=low, high=high, groups=groups)
     slopes = (gradients - gradients @ w[:, None] / w.sum()) * units
     steep = np.abs(slopes).max(axis=1)
     size = float(steep[losses.argmax()]) or float(steep.max()) or 1.0
@@ -163,9 +154,10 @@ def _step(x: Vector, units: Vector, w: Vector, low: Vector, high: Vector) -> Vec
 
 
 def _limits(
-    w: Vector, low: Vector, high: Vector, rows: Matrix, rows_low: Vector, rows_high: Vector, units: Vector
+    w: Vector, units: Vector, *, low: Vector, high: Vector, groups: Groups | None
 ) -> tuple[Matrix, Vector, Vector]:
-    """The row sum d = 0 and those of `rows` with a limit, scaled to at most 1; the limits of (d, these rows @ d) in units."""
+    """The row sum d = 0 and those of the groups with a limit, scaled to at most 1; the limits of (d, these rows @ d) in units."""
+    rows, rows_low, rows_high = groups or (np.zeros((0, w.size)), np.zeros(0), np.zeros(0))
     limited = np.isfinite(rows_low) | np.isfinite(rows_high)
     rows, rows_low, rows_high = rows[limited], rows_low[limited], rows_high[limited]
     here = rows @ w

@@ -1,4 +1,4 @@
-"""The smooth objectives over shares w (K,): cross-entropy of the experts' mixture, squared error, and KL to a prior.
+"""What the loops ask of an objective over shares w (K,), and what its implementations share.
 
 Each offers `sums(w, columns, hessian)` and gives float64 value, gradient and Hessian over the columns asked for. The mixture must
 have no mass outside them. `sample(rows)` is the same objective on some of the rows, packed so that it stays in cache.
@@ -15,11 +15,12 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 
 Sums = tuple[float, Vector, Matrix | None]
 
+# Rows of the sample on which a search begins: few enough to stay in cache.
+SAMPLE_ROWS = 8192
+
 # exp(l) for l in this range leaves room for products and quotients of several of them in the type's exponent range, so the
 # row maximum need not be subtracted: one pass less over every panel.
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
-# Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
-_FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
 # With more columns the solver works on few of them at a time, and a row's best among those may be far below its best.
 _FEW_COLUMNS = 96
 # Tables this small (elements) are worked on in float64 whatever their type: too few rows to average out float32's rounding.
@@ -71,7 +72,7 @@ class Objective:
 
 
 class RowObjective(Objective):
-    """An objective that is a sum over rows, which can be counted anew: what the bootstrap needs beside what the loop does."""
+    """A sum over rows, which can be counted anew: what the bootstrap needs beside what the loop does."""
 
     scale: float
     # Whether each row's maximum is subtracted before exp: experts are further apart than exp reaches.

@@ -52,6 +52,20 @@ class Convex:
     linear: Matrix  # (J, K)
     constant: Vector  # (J,)
 
+    def exponentials(self, w: Vector) -> Vector:
+        """``on_j exp(a_j.w)`` at w (K,), (J,)."""
+        out: Vector = self.on * np.exp(self.a @ w)
+        return out
+
+    def metrics(self, w: Vector) -> Vector:
+        """``sign_j f_j(w)``, (J,)."""
+        out: Vector = self.constant + self.linear @ w + self.exponentials(w)
+        return out
+
+    def restrict(self, columns: Columns | None) -> Convex:
+        """The same over some of the domains, the others having no share."""
+        return self if columns is None else Convex(self.a[:, columns], self.on, self.linear[:, columns], self.constant)
+
     def combined(self, weight: Vector) -> Exponentials:
         """``sum_j weight_j f_j`` for weights (J,) >= 0."""
         rows = np.flatnonzero((weight > 0.0) & (self.on > 0.0))

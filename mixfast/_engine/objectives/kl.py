@@ -1,26 +1,69 @@
-"""The KL term that pulls shares towards a prior."""
+"""The KL term that pulls shares towards a prior, alone and added to an objective."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sums
 
+# The term's second derivative is kl / w; at a share of 0 it is finite, if huge.
+_TINY = 1e-300
+
+
+class Kl(NamedTuple):
+    """``weight * sum_k w_k log(w_k / prior_k)``; a weight of 0 is no term.
+
+    Shares of 0 add 0 to the value; the slope there is -inf.
+    """
+
+    weight: float
+    prior: Vector  # (K,)
+
+    def restrict(self, columns: Columns | None) -> Kl:
+        """The term over some of the domains, the others having no share."""
+        return self if columns is None else Kl(self.weight, self.prior[columns])
+
+    def values(self, mixtures: Matrix) -> Vector:
+        """Values (M,) at mixtures (M, K)."""
+        if self.weight == 0.0:
+            return np.zeros(mixtures.shape[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(mixtures > 0.0, mixtures * np.log(mixtures / self.prior), 0.0)
+        return self.weight * terms.sum(axis=1)
+
+    def at(self, w: Vector) -> tuple[float, Vector]:
+        """Value and gradient (K,) at shares w (K,)."""
+        if self.weight == 0.0:
+            return 0.0, np.zeros(w.size)
+        with np.errstate(divide="ignore"):
+            log = np.log(w / self.prior)
+        return self.weight * float(w @ np.where(w > 0.0, log, 0.0)), self.weight * (log + 1.0)
+
+    def slope(self, w: Matrix) -> Matrix:
+        """Gradients, of the shape of shares w (..., K), all above 0."""
+        return self.weight * (np.log(w / self.prior) + 1.0) if self.weight > 0.0 else np.zeros_like(w)
+
+    def curve(self, w: Vector) -> Vector:
+        """Diagonal (K,) of the Hessian."""
+        return self.weight / np.maximum(w, _TINY)
+
 
 class Regularised(Objective):
-    """``base(w) + kl * sum_k w_k log(w_k / prior_k)``: pulls the shares towards the prior; strictly convex, optimum without zeros."""
+    """``base(w)`` plus a KL term: strictly convex, with an optimum without zeros."""
 
-    def __init__(self, base: Objective, kl: float, prior: Vector) -> None:
-        self.base, self.kl, self.prior = base, kl, prior
+    def __init__(self, base: Objective, kl: Kl) -> None:
+        self.base, self.kl = base, kl
         self.rows, self.columns, self.total = base.rows, base.columns, base.total
 
     def sample(self, count: int) -> Regularised:
-        return Regularised(self.base.sample(count), self.kl, self.prior)
+        return Regularised(self.base.sample(count), self.kl)
 
     def precise(self) -> Regularised:
         base = self.base.precise()
-        return self if base is self.base else Regularised(base, self.kl, self.prior)
+        return self if base is self.base else Regularised(base, self.kl)
 
     def rounding(self, curvature: float) -> float:
         return self.base.rounding(curvature)
@@ -29,22 +72,12 @@ class Regularised(Objective):
         return self.base.packs(count)
 
     def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
-        prior = self.prior if columns is None else self.prior[columns]
-        return self.term(self.kl, prior, w)[1], self.kl / np.maximum(w, 1e-300)
-
-    @staticmethod
-    def term(kl: float, prior: Vector, w: Vector) -> tuple[float, Vector]:
-        """Value and gradient (K,) of ``kl * sum_k w_k log(w_k / prior_k)``; the gradient is -inf where a share is 0."""
-        with np.errstate(divide="ignore"):
-            log = np.log(w / prior)
-        return kl * float(w @ np.where(w > 0.0, log, 0.0)), kl * (log + 1.0)
+        return self.kl.restrict(columns).at(w)[1], self.kl.curve(w)
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         value, gradient, curvature = self.base.sums(w, columns, hessian=hessian, coarse=coarse)
-        term, slope = self.term(self.kl, self.prior if columns is None else self.prior[columns], w)
+        term, slope = self.kl.restrict(columns).at(w)
         return value + term, gradient + slope, curvature
 
     def losses(self, mixtures: Matrix) -> Vector:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(mixtures > 0.0, mixtures * np.log(mixtures / self.prior), 0.0)
-        return self.base.losses(mixtures) + self.kl * terms.sum(axis=1)
+        return self.base.losses(mixtures) + self.kl.values(mixtures)

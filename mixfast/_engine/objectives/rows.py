@@ -1,32 +1,199 @@
-"""Where the rows of a table are worked on: the CPU, a device, or streamed to it."""
+"""A table made ready for sweeps: packed once, and shared by everything that is asked of it."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
-from mixfast._engine.backend import device as _device
-from mixfast._engine.backend.arrays import Columns
-from mixfast._engine.objectives.base import RowObjective
+import numpy as np
+
+from mixfast._engine.backend import device as devices
+from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.objectives.base import Objective, RowObjective
 from mixfast._engine.objectives.rows_cpu import CrossEntropy
+from mixfast._engine.objectives.squared_error import SquaredError
+from mixfast._engine.objectives.wear import Wear, Worn
+from mixfast._text.names import listing
+from mixfast.errors import InfeasibleError
 from mixfast.tables import ExpertTable
 
+# Objectives that are kept: within the limits of a region, without them, and of each group.
+_KEPT = 3
+# A table with a log-likelihood of 0 probability has a lower one than this: float16 counts -inf as -65536.
+_LOWEST = -65536.0
 
-def row_objective(
-    table: ExpertTable,
-    weight: Any,
-    scale: float,
-    *,
-    threads: int,
-    device: Any = None,
-    usable: Columns | None = None,
-    wide: bool | None = None,
-    window: slice | None = None,
-) -> RowObjective:
-    """The cross-entropy of the rows (of a window), on the device where the table lives, or on `device` (a torch device)."""
-    if device is None and _device.is_tensor(table.values):
-        device = table.values.device
-    if device is None:
-        return CrossEntropy(table, weight, scale, threads=threads, usable=usable, wide=wide, window=window)
-    from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy
 
-    return DeviceCrossEntropy(table, weight, scale, device=device, usable=usable, wide=wide, window=window)
+class TableRows:
+    """The rows of a table where they are worked on, and the objectives that are sums over them.
+
+    A solve, the same without limits, ranges, bootstrap replicates and losses of other mixtures all take their objectives from here.
+
+    Parameters
+    ----------
+    table : ExpertTable
+    threads : int
+        Of the CPU.
+    device : torch.device or None
+        Where the work is done; None for the CPU.
+    wear : Wear or None
+        How repeated tokens wear out, over all domains.
+    """
+
+    def __init__(self, table: ExpertTable, *, threads: int, device: Any = None, wear: Wear | None = None) -> None:
+        self.table, self.threads, self.device, self.wear = table, threads, device, wear
+        self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+    @classmethod
+    def of(cls, table: ExpertTable, *, threads: int, wear: Wear | None = None) -> TableRows:
+        """The rows of a table, worked on where it lives."""
+        near = table.values.device if devices.is_tensor(table.values) else None
+        return cls(table, threads=threads, device=near, wear=wear)
+
+    def __reduce__(self) -> Any:
+        # Views of the table's memory do not travel: they are made again.
+        return _again, (self.table, self.threads, self.device, self.wear)
+
+    def over(self, table: ExpertTable) -> TableRows:
+        """The rows of another table of the same domains, worked on where it lives."""
+        return TableRows.of(table, threads=self.threads, wear=self.wear)
+
+    def weighted(self, group_weight: Vector, usable: Columns | None, *, wide: bool | None = None) -> Objective:
+        """The weighted sum of the groups' losses over the usable domains (None: all); probabilities in float64 if `wide`.
+
+        Raises
+        ------
+        InfeasibleError
+            TableRows that no usable domain can explain.
+        """
+        return self._keep(
+            ("sum", group_weight.tobytes(), _key(usable), wide), self._weighted, group_weight, usable, wide
+        )
+
+    def groups(self, usable: Columns | None) -> list[Objective]:
+        """The loss of each group alone, in float64."""
+        return self._keep(("groups", _key(usable)), self._groups, usable)
+
+    def losses(self, mixtures: Matrix, group_weight: Vector | None, usable: Columns | None = None) -> Vector:
+        """Weighted losses (M,) of mixtures (M, C) of the usable domains; the largest group loss if `group_weight` is None."""
+        if group_weight is None:
+            return np.max([group.losses(mixtures) for group in self.groups(usable)], axis=0)
+        return self.weighted(group_weight, usable).losses(mixtures)
+
+    def reweighted(
+        self, group_weight: Vector, multiplicity: Vector, usable: Columns | None, *, wide: bool | None
+    ) -> RowObjective:
+        """The weighted sum in which row i counts `multiplicity` (n,) times; for log-likelihoods."""
+        given, scale = self.row_weights(group_weight)
+        weight: Any = multiplicity
+        if devices.is_tensor(self.table.values):
+            weight = devices.weights(weight, self.device)
+        weight = weight * (scale if given is None else given)
+        return self.cross_entropy(weight, float(weight.mean()), usable, wide=wide)
+
+    def row_weights(self, group_weight: Vector) -> tuple[Any, float]:
+        """c_i of the weighted sum: None and the common weight, or all of them (where the table is) and their mean."""
+        table = self.table
+        if table.uniform_weight is not None and group_weight.min() == group_weight.max():
+            return None, table.uniform_weight * float(group_weight[0])
+        if devices.is_tensor(table.values):
+            rows = devices.group_weights(table.values, table.weights_near(), group_weight, table.group_offsets)
+        else:
+            rows = np.ascontiguousarray(table.row_weight * np.repeat(group_weight, np.diff(table.group_offsets)))
+        if rows.min() == rows.max():
+            return None, float(rows[0])
+        return rows, float(rows.mean())
+
+    def total_weight(self, group_weight: Vector) -> float:
+        """Sum of all row weights: the scale of the gradient."""
+        weight, scale = self.row_weights(group_weight)
+        return float(weight.sum()) if weight is not None else scale * self.table.n_rows
+
+    def window_weights(self, window: slice) -> tuple[Any, float]:
+        """c_i of a stretch of rows as the table has them, as `row_weights` gives those of all."""
+        if self.table.uniform_weight is not None:
+            return None, float(self.table.uniform_weight)
+        weight = self.table.weights_near(window)
+        if weight.min() == weight.max():
+            return None, float(weight[0])
+        return weight, float(weight.mean())
+
+    def cross_entropy(
+        self,
+        weight: Any,
+        scale: float,
+        usable: Columns | None = None,
+        *,
+        wide: bool | None = None,
+        window: slice | None = None,
+    ) -> RowObjective:
+        """The cross-entropy of the rows (of a window) with these weights, where the rows are worked on; repeats wear out."""
+        rows: RowObjective
+        if self.device is None:
+            rows = CrossEntropy(
+                self.table, weight, scale, threads=self.threads, usable=usable, wide=wide, window=window
+            )
+        else:
+            from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy
+
+            rows = DeviceCrossEntropy(
+                self.table, weight, scale, device=self.device, usable=usable, wide=wide, window=window
+            )
+        return rows if self.wear is None else Worn(rows, self.wear.restrict(usable))
+
+    def _keep(self, key: tuple[Any, ...], make: Any, *args: Any) -> Any:
+        if key not in self._kept:
+            self._kept[key] = make(*args)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def _weighted(self, group_weight: Vector, usable: Columns | None, wide: bool | None) -> Objective:
+        self._check(usable)
+        weight, scale = self.row_weights(group_weight)
+        if self.table.kind == "mse":
+            return SquaredError.from_table(self.table, weight, scale, usable=usable)
+        return self.cross_entropy(weight, scale, usable, wide=wide)
+
+    def _groups(self, usable: Columns | None) -> list[Objective]:
+        self._check(usable)
+        out: list[Objective] = []
+        for first, last in zip(
+            self.table.group_offsets[:-1].tolist(), self.table.group_offsets[1:].tolist(), strict=True
+        ):
+            window = slice(first, last)
+            weight, scale = self.window_weights(window)
+            scale = scale or 1.0
+            if self.table.kind == "mse":
+                out.append(SquaredError.from_table(self.table, weight, scale, usable=usable, window=window))
+            else:
+                out.append(self.cross_entropy(weight, scale, usable, wide=True, window=window))
+        return out
+
+    def _check(self, usable: Columns | None) -> None:
+        """Refuse rows that no usable domain can explain."""
+        table = self.table
+        if usable is None or table.kind != "ce" or table.extremes[0] > _LOWEST:
+            return
+        if devices.is_tensor(table.loglik):
+            rows = devices.dead_rows(table.loglik, usable)
+        else:
+            step = max(1, (1 << 20) // usable.size)
+            lost = [
+                start + np.flatnonzero(np.isneginf(table.loglik[start : start + step, usable].max(axis=1)))
+                for start in range(0, table.n_rows, step)
+            ]
+            rows = np.concatenate(lost)
+        if rows.size:
+            raise InfeasibleError(
+                f"{rows.size} rows have probability 0 under every domain that may have a share: rows {listing(rows.tolist())}; "
+                "allow a domain that explains them, or leave these rows out"
+            )
+
+
+def _key(columns: Columns | None) -> bytes | None:
+    return None if columns is None else columns.tobytes()
+
+
+def _again(table: ExpertTable, threads: int, device: Any, wear: Wear | None) -> TableRows:
+    return TableRows(table, threads=threads, device=device, wear=wear)

@@ -9,17 +9,12 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
-from mixfast._engine.objectives.base import (
-    _FLOAT_ERROR,
-    _SHIFTED_ERROR,
-    RowObjective,
-    Sums,
-    needs_shift,
-    sample_rows,
-    works_wide,
-)
+from mixfast._engine.objectives import log_sum_exp
+from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift, sample_rows, works_wide
 from mixfast.tables import ExpertTable
 
+# Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
+_FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
 # A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
 _PACKED_BYTES = 32 << 20
 
@@ -129,25 +124,16 @@ class CrossEntropy(RowObjective):
         mixtures = np.ascontiguousarray(mixtures)
         out = (self._packed or self._source).losses(mixtures, self._products, self.threads)
         lost = np.flatnonzero(~np.isfinite(out))
-        if (
-            lost.size
-        ):  # a row on which every expert of the mixture is e^-87 (e^-708) below the best: once more by log-sum-exp
+        if lost.size:  # a row on which every expert of the mixture is e^-87 (e^-708) below the best: by log-sum-exp
             out[lost] = self._exact_losses(mixtures[lost])
         return out
 
     def _exact_losses(self, mixtures: Matrix) -> Vector:
-        from mixfast import reference
-
         values = self._source.loglik if self._sampled is None else self._source.loglik[self._sampled]
-        weight = np.full(self.rows, self.scale) if self.weight is None else self.weight
-        out = np.zeros(mixtures.shape[0])
-        step = max(1, (1 << 20) // self.columns)
-        for start in range(0, self.rows, step):
-            block = values[start : start + step].astype(np.float64)
-            block = block if self._usable is None else block[:, self._usable]
-            for m, mixture in enumerate(mixtures):
-                out[m] += reference.ensemble_loss(block, weight[start : start + step], mixture)
-        return out
+        values = values if self._usable is None else values[:, self._usable]
+        return log_sum_exp.losses(
+            values, np.full(self.rows, self.scale) if self.weight is None else self.weight, mixtures
+        )
 
     def gradients(
         self,

@@ -1,65 +1,71 @@
-"""Flat optima: how far each share can move while the loss stays within eps nats of the optimum."""
+"""Flat optima: how far each share can move while the objective stays within eps of the optimum.
+
+For each end of each share
+
+1. maximise the share within the quadratic model of the objective at the optimum, by bisection over a pull on the share;
+2. search along the ray to that point, with exact values of the objective, for the last place within eps.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
-from mixfast._text.names import listing
-from mixfast.errors import AlignmentError
-
-if TYPE_CHECKING:
-    from mixfast.solver._solution import Solution
+from mixfast._engine.objectives.base import Objective
 
 # Domains that may take or give in exchange: all up to this many. Domains whose candidates are computed together.
 _DOMAINS, _TOGETHER = 256, 64
-# Bisection steps for the weight of the share against the loss in the quadratic model.
-_BISECTIONS = 40
-# Places along each ray at which exact losses are computed, and how often the search is repeated around the best of them.
+# Doublings of the pull until it is too strong, and bisection steps between that and the last that was not.
+_DOUBLINGS, _BISECTIONS = 60, 40
+# Places along each ray at which exact values are computed, and how often the search is repeated around the best of them.
 _PLACES, _REPEATS = 8, 3
 
 
-def ranges(solution: Solution, eps: float, domains: list[str] | None) -> dict[str, tuple[float, float]]:
-    """See `Solution.ranges`."""
-    if not eps > 0.0:
-        raise ValueError(f"eps is {eps}, expected nats above 0")
-    problem = solution._problem
-    if problem.worst:
-        raise ValueError(
-            'ranges needs a weighted objective: solve with objective=solution.group_weights in place of "worst"'
-        )
-    names = problem.table.domains
-    wanted = list(names) if domains is None else list(domains)
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        raise AlignmentError(f"no domain {listing(unknown)} in the table, whose domains are {listing(names)}")
-    usable = np.arange(len(names)) if problem.usable is None else problem.usable
-    place = {names[k]: i for i, k in enumerate(usable.tolist())}
-    objective = problem.objective
-    w = solution.mixture.weights[usable]
-    moving = [place[name] for name in wanted if name in place]
+def ranges(
+    objective: Objective, limits: Limits, w: Vector, *, eps: float, moving: list[int]
+) -> list[tuple[float, float]]:
+    """Find the smallest and largest share of some domains over ``{w in limits: objective <= optimum + eps}``.
+
+    Parameters
+    ----------
+    objective : Objective
+        Over the usable domains.
+    limits : Limits
+    w : (K,)
+        The optimum.
+    eps : float
+        In the unit of the objective, above 0.
+    moving : list of int
+        Positions of the domains to look at.
+
+    Returns
+    -------
+    list of (float, float)
+        One pair for each of `moving`. Both ends are attained by mixtures whose objective was computed.
+    """
     columns = _movers(objective.sums(w)[1], w, moving)
-    value, gradient, hessian = objective.sums(w[columns], columns, hessian=True)
+    value, gradient, hessian = objective.sums(w[columns], columns, hessian=1)
     if hessian is None:
         raise RuntimeError("a Hessian was asked for and not given")
     hessian[np.diag_indices_from(hessian)] += objective.separable(w[columns], columns)[1]
-    limits = replace(problem.limits, interior=False).restrict(columns)
+    inside = replace(limits, interior=False).restrict(columns)
     local = {int(k): i for i, k in enumerate(columns)}
     targets = np.repeat(w[None, :], 2 * len(moving), axis=0)
     for i, k in enumerate(moving):
         for j, sign in enumerate((-1.0, 1.0)):
-            targets[2 * i + j, columns] = _model_end(limits, hessian, gradient, w[columns], local[k], sign, eps)
-    out = dict.fromkeys(wanted, (0.0, 0.0))
+            targets[2 * i + j, columns] = _model_end(
+                inside, hessian, gradient, w[columns], k=local[k], sign=sign, eps=eps
+            )
+    out = []
     # In pieces: each holds candidates of all domains.
     for start in range(0, len(moving), _TOGETHER):
         reached = _along(objective.losses, w, targets[2 * start : 2 * (start + _TOGETHER)], value + eps)
         for i, k in enumerate(moving[start : start + _TOGETHER]):
-            low, high = reached[2 * i, k], reached[2 * i + 1, k]
-            out[names[usable[k]]] = (float(min(low, w[k])), float(max(high, w[k])))
+            out.append((float(min(reached[2 * i, k], w[k])), float(max(reached[2 * i + 1, k], w[k]))))
     return out
 
 
@@ -72,28 +78,28 @@ def _movers(gradient: Vector, w: Vector, moving: list[int]) -> Columns:
     return np.flatnonzero(part).astype(np.int32)
 
 
-def _model_end(limits: Limits, hessian: Matrix, gradient: Vector, w: Vector, k: int, sign: float, eps: float) -> Vector:
+def _model_end(
+    limits: Limits, hessian: Matrix, gradient: Vector, w: Vector, *, k: int, sign: float, eps: float
+) -> Vector:
     """The point of the region with the largest sign * w_k at which the quadratic model has risen by eps."""
-    pull = np.zeros(w.size)
-    low, high = 0.0, 1.0
-    best = w
+    pull, active = np.zeros(w.size), limits.active(w)
 
     def rise(theta: float) -> tuple[float, Vector]:
         pull[k] = -sign * theta
-        step = limits.newton(hessian, gradient + pull, w)
+        step = limits.newton(hessian, gradient + pull, w, active)
         return float(gradient @ step + 0.5 * step @ hessian @ step), step
 
     # The model's rise grows with the pull; find a pull that is too strong, then bisect.
     scale = np.sqrt(2.0 * eps * max(float(hessian[k, k]), 1e-12))
-    high = max(scale, 1e-12)
-    for _ in range(60):
+    low, high, best = 0.0, max(scale, 1e-12), w
+    for _ in range(_DOUBLINGS):
         up, step = rise(high)
         if up > eps:
             break
-        if limits.clip(w + step)[k] == best[k] and high > 1e6 * scale:
-            return limits.clip(w + step)
-        best = limits.clip(w + step)
-        low, high = high, 4.0 * high
+        there = limits.clip(w + step)
+        if there[k] == best[k] and high > 1e6 * scale:
+            return there
+        low, high, best = high, 4.0 * high, there
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
         up, step = rise(middle)
@@ -106,14 +112,13 @@ def _model_end(limits: Limits, hessian: Matrix, gradient: Vector, w: Vector, k: 
     return best
 
 
-def _along(losses: object, w: Vector, targets: Matrix, level: float) -> Matrix:
-    """For each target (T, K) the furthest point found between w and beyond it, still in the region's segment, with loss <= level."""
+def _along(losses: Callable[[Matrix], Vector], w: Vector, targets: Matrix, level: float) -> Matrix:
+    """For each target (T, K) the furthest point found between w and it with a loss of at most `level`."""
     low, high = np.zeros(targets.shape[0]), np.ones(targets.shape[0])
     for _ in range(_REPEATS):
         places = low[:, None] + (high - low)[:, None] * np.linspace(1.0 / _PLACES, 1.0, _PLACES)
         points = w + places[:, :, None] * (targets - w)[:, None, :]
-        values = losses(points.reshape(-1, w.size)).reshape(places.shape)  # type: ignore[operator]
-        inside = values <= level
+        inside = losses(points.reshape(-1, w.size)).reshape(places.shape) <= level
         # The loss is convex along a ray, so the places inside come first.
         count = inside.sum(axis=1)
         ends = np.concatenate([low[:, None], places], axis=1)

@@ -1,109 +1,178 @@
-"""The mixture whose worst group loss is least: min_w max_g L_g(w) + KL, by sequential quadratic programming.
+"""The least of the largest of several convex functions, ``min_w max_p phi_p(w) + KL``, by sequential quadratic programming.
 
-Each step minimises t + 1/2 d'Hd under L_g + <g_g, d> <= t and the region's limits, H being the Hessian of the Lagrangian. The multipliers
-lambda of the groups certify it: sum_g lambda_g L_g is convex, so its value at w less its Frank-Wolfe gap is below the minimax value.
+Each round
+
+1. measures the gap at w with the multipliers at hand: sum_p lambda_p phi_p is convex, so its value at w less its Frank-Wolfe gap is below
+   the minimax value;
+2. finds the step d that minimises t + 1/2 d'Hd under phi_p + <g_p, d> <= t and the region's limits, H being the Hessian of the Lagrangian,
+   and the multipliers of that quadratic program;
+3. shortens the step until the largest function falls by a part of what the model promised.
+
+Limits ``f_j(w) <= most_j`` on some functions are pieces as well, ``F + rho * (f_j - most_j)``: an exact penalty, F's own minimum once rho is
+above the sum of their multipliers.
+
+Reference: Nocedal and Wright, "Numerical Optimization", chapter 18, with the maximum as its merit function.
 """
 
 from __future__ import annotations
 
 import math
-from time import perf_counter
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._engine.objectives.base import Objective
-from mixfast._engine.objectives.kl import Regularised
-from mixfast._engine.optimise.newton import _ROUGH
-from mixfast._engine.optimise.trace import Minimum, Step
-from mixfast._engine.optimise.working_set import _SAMPLE_ROWS
-from mixfast.solver._problem import Problem
+from mixfast._engine.geometry import qp
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.exponentials import Convex
+from mixfast._engine.objectives.kl import Kl
+from mixfast._engine.objectives.pieces import Pieces, Values, WeightedMetrics
+from mixfast._engine.optimise.newton import KEEP, ROUGH
+from mixfast._engine.optimise.trace import Minimum, Trace
+
+# The part of the model's fall that a step must bring, and the rise that rounding may bring, as a part of the value.
+_ARMIJO, _ROUNDING = 1e-4, 1e-14
+_HALVINGS = 40
+# A sample's optimum is off by more than this gap; solving it closer buys nothing.
+_SAMPLE_TOL, _SAMPLE_STEPS = 1e-5, 50
+# The penalty with which limits begin, in units of the objective, the largest, and how it grows.
+_PENALTY, _LARGEST, _GROWTH = 10.0, 1e7, 10.0
+# A limit is kept to this, or to ten times the tolerance if that is more; a smaller multiplier of the objective is none.
+_KEPT, _NONE = 1e-9, 1e-9
 
 
-def minimise_worst(problem: Problem) -> tuple[Minimum, Vector]:
-    """The minimum and the groups' weights (G,) that prove it."""
-    began = perf_counter()
-    trace: list[Step] = []
-    groups = problem.group_objectives
-    w, weight = problem.first, problem.group_weight
-    if any(group.rows >= 4 * _SAMPLE_ROWS for group in groups):
-        samples = [group.sample(_SAMPLE_ROWS) if group.rows >= 4 * _SAMPLE_ROWS else group for group in groups]
-        out, weight = _descend(problem, samples, w, weight, 1e-5, 50, trace, began)
-        w = out.w
-    return _descend(problem, groups, w, weight, problem.tol, problem.max_iter, trace, began)
+def minimise_largest(
+    pieces: Pieces, limits: Limits, kl: Kl, w: Vector, *, weight: Vector | None = None, tol: float, max_iter: int
+) -> tuple[Minimum, Vector]:
+    """Minimise the largest function to a gap of `tol`, beginning on a sample of the rows where there are many.
+
+    Parameters
+    ----------
+    pieces : Pieces
+        P functions over the usable domains.
+    limits, kl
+        Over the usable domains.
+    w : (K,)
+        Where to start.
+    weight : (P,), optional
+        Multipliers to start with; those of the largest functions at w by default.
+
+    Returns
+    -------
+    Minimum and (P,)
+        The best point, and the multipliers that prove its gap.
+    """
+    trace = Trace()
+    sample = pieces.sample()
+    if sample is not pieces:
+        found, weight = _descend(sample, limits, kl, w, weight, trace, tol=_SAMPLE_TOL, max_iter=_SAMPLE_STEPS)
+        w = found.w
+    return _descend(pieces, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter)
+
+
+def minimise_limited(
+    form: Convex, weight: Vector, most: Vector, limits: Limits, *, kl: Kl, start: Vector, tol: float, max_iter: int
+) -> tuple[Minimum, Vector, float]:
+    """Minimise the weighted sum of metrics under ``f_j <= most_j``.
+
+    Parameters
+    ----------
+    form : Convex
+        J metrics over the usable domains.
+    weight : (J,), >= 0
+    most : (J,)
+        Infinite where there is no limit.
+    limits, kl, start, tol, max_iter
+        As for `minimise_largest`.
+
+    Returns
+    -------
+    Minimum, (J,), float
+        The minimum, the limits' multipliers, and the largest violation left: of the order of the gap, unless no mixture meets all limits.
+    """
+    limited = np.flatnonzero(np.isfinite(most))
+    penalty, w = _PENALTY, start
+    while True:
+        rows = np.concatenate([weight[None, :], weight + penalty * np.eye(weight.size)[limited]])
+        offset = np.concatenate([np.zeros(1), -penalty * most[limited]])
+        found, proof = minimise_largest(WeightedMetrics(form, rows, offset), limits, kl, w, tol=tol, max_iter=max_iter)
+        violation = float((form.metrics(found.w) - most)[limited].max(initial=0.0))
+        multipliers = np.zeros(weight.size)
+        multipliers[limited] = penalty * proof[1:]
+        # With the plain objective among what proves the minimum, the penalty is large enough.
+        if (proof[0] > _NONE and violation <= max(10.0 * tol, _KEPT)) or penalty >= _LARGEST:
+            return found, multipliers, violation
+        penalty *= _GROWTH
+        w = found.w
 
 
 def _descend(
-    problem: Problem,
-    groups: list[Objective],
+    pieces: Pieces,
+    limits: Limits,
+    kl: Kl,
     w: Vector,
-    weight: Vector,
+    weight: Vector | None,
+    trace: Trace,
+    *,
     tol: float,
     max_iter: int,
-    trace: list[Step],
-    began: float,
 ) -> tuple[Minimum, Vector]:
-    from mixfast._engine.geometry import qp
-
-    limits = problem.limits
-    rows = sum(group.rows for group in groups)
-    losses, gradients, hessians = _all(groups, w)
-    best: Minimum | None = None
-    proof = weight
-    steps = 0
+    here = pieces.at(w)
+    weight = _largest(here) if weight is None else weight
+    best, proof, steps = None, weight, 0
     while True:
-        prior = _kl(problem, w)
-        lagrangian = weight @ gradients + prior[1]
-        worst = float(losses.max()) + prior[0]
-        gap = max(float(losses.max() - weight @ losses), 0.0) + limits.gap(lagrangian, w)
-        trace.append(Step(rows, w.size, worst, gap, perf_counter() - began))
+        # 1. The gap with the multipliers at hand.
+        cost, slope = kl.at(w)
+        lagrangian = weight @ here.gradients + slope
+        value = float(here.values.max()) + cost
+        gap = max(float(here.values.max() - weight @ here.values), 0.0) + limits.gap(lagrangian, w)
+        trace.add(pieces.rows, w.size, value, gap)
         if best is None or gap < best.gap:
-            best, proof = Minimum(w, worst, lagrangian, gap, trace, None, steps), weight
+            best, proof = Minimum(w, value, lagrangian, gap, trace.steps), weight
         best.steps = steps
         if gap <= tol or steps >= max_iter:
             return best, proof
-        curvature = np.tensordot(weight, hessians, axes=1)
-        if problem.kl > 0.0:
-            curvature[np.diag_indices_from(curvature)] += problem.kl / np.maximum(w, 1e-300)
-        # Far from the optimum no share may shrink more than tenfold in a step: a row may depend on it.
-        low = np.maximum(limits.lowest(w), 0.1 * w) if gap > _ROUGH else limits.lowest(w)
-        direction, weight_new = qp.minimax(
-            curvature,
-            losses,
-            gradients + prior[1],
-            w,
-            low,
-            limits.high,
-            *(limits.groups or ()),
-        )
-        model = float((losses + (gradients + prior[1]) @ direction).max()) - float(losses.max())
-        length = 1.0
-        moved = False
-        for _ in range(40):
-            w_new = limits.clip(w + length * direction)
-            losses_new, gradients_new, hessians_new = _all(groups, w_new)
-            change = float(losses_new.max()) + _kl(problem, w_new)[0] - worst
-            usable = math.isfinite(change) and np.isfinite(gradients_new).all() and np.isfinite(hessians_new).all()
-            if usable and change <= 1e-4 * length * model + 1e-14 * abs(worst):
-                moved = True
-                break
-            length *= 0.5
-        weight = weight_new
+        # 2. The step, and new multipliers.
+        curvature = pieces.hessian(weight, here)
+        if kl.weight > 0.0:
+            curvature[np.diag_indices_from(curvature)] += kl.curve(w)
+        low = limits.lowest(w)
+        if pieces.fragile and gap > ROUGH:
+            low = np.maximum(low, KEEP * w)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            direction, weight_new = qp.minimax(
+                curvature, here.values, here.gradients + slope, w, low=low, high=limits.high, groups=limits.groups
+            )
+        if not np.isfinite(weight_new).all():  # no function was found to hold the maximum
+            weight_new = weight
+        # 3. As much of the step as brings the maximum down.
+        promised = float((here.values + (here.gradients + slope) @ direction).max()) - float(here.values.max())
+        found = _shorten(pieces, limits, kl, w, value, direction, promised)
         steps += 1
-        if moved:
-            w, losses, gradients, hessians = w_new, losses_new, gradients_new, hessians_new
-        elif np.array_equal(weight, proof):
-            return best, proof
+        if found is not None:
+            w, here = found
+        elif np.array_equal(weight_new, weight) or (np.array_equal(weight_new, proof) and best.w is w):
+            return best, proof  # every multiplier to be had was tried here
+        weight = weight_new
 
 
-def _all(groups: list[Objective], w: Vector) -> tuple[Vector, Vector, Vector]:
-    parts = [group.sums(w, hessian=True) for group in groups]
-    return np.array([p[0] for p in parts]), np.array([p[1] for p in parts]), np.array([p[2] for p in parts])
+def _shorten(
+    pieces: Pieces, limits: Limits, kl: Kl, w: Vector, value: float, direction: Vector, promised: float
+) -> tuple[Vector, Values] | None:
+    """The first of the halved steps along `direction` with enough of the promised fall, evaluated; None if none has."""
+    length = 1.0
+    for _ in range(_HALVINGS):
+        there = limits.clip(w + length * direction)
+        found = pieces.at(there)
+        change = float(found.values.max()) + kl.at(there)[0] - value
+        allowed = _ARMIJO * length * promised + _ROUNDING * max(1.0, abs(value))
+        if math.isfinite(change) and found.finite and change <= allowed:
+            return there, found
+        length *= 0.5
+    return None
 
 
-def _kl(problem: Problem, w: Vector) -> tuple[float, Vector]:
-    """Value and gradient of the KL term alone."""
-    if problem.kl == 0.0:
-        return 0.0, np.zeros(w.size)
-    prior = problem.prior if problem.usable is None else problem.prior[problem.usable]
-    return Regularised.term(problem.kl, prior, w)
+def _largest(found: Values) -> Vector:
+    """Equal multipliers for the largest functions, 0 for the others."""
+    top = found.values == found.values.max()
+    out: Vector = top / np.count_nonzero(top)
+    return out

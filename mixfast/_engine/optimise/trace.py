@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import NamedTuple
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-
-if TYPE_CHECKING:
-    pass
 
 
 class Step(NamedTuple):
     """One line of a trace."""
 
-    rows: int  # rows looked at
+    rows: int  # evaluated
     domains: int
     value: float
     gap: float
-    seconds: float
+    seconds: float  # since the loop began
+
+
+@dataclass
+class Trace:
+    """The steps of a loop so far, timed from when the trace was made."""
+
+    steps: list[Step] = field(default_factory=list)
+    began: float = field(default_factory=perf_counter)
+
+    def add(self, rows: int, domains: int, value: float, gap: float) -> None:
+        """Note a step that has just ended."""
+        self.steps.append(Step(rows, domains, value, gap, perf_counter() - self.began))
 
 
 @dataclass

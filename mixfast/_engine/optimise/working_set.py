@@ -1,112 +1,121 @@
-"""Solve over a growing set of domains, from a sample of the rows to all of them."""
+"""Minimise over a region: from a sample of the rows to all of them, on a working set of domains.
+
+1. Settle, and solve on a sample of the rows that stays in cache.
+2. Sweep all rows and domains: the gap certifies the answer, or names the domains that want a share.
+3. Solve over the domains that have a share or want one (`Newton`), and sweep again.
+
+Tables of few domains need no working set: there every sweep is over all of them.
+"""
 
 from __future__ import annotations
 
 import math
-from time import perf_counter
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Vector
 from mixfast._engine.geometry.limits import Limits
-from mixfast._engine.objectives.base import Objective
-from mixfast._engine.optimise.newton import _ALL_DOMAINS, _DENSE_DOMAINS, _NOISE, _ROUGH, _em, _newton, _noise
-from mixfast._engine.optimise.trace import Minimum, Step
+from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
+from mixfast._engine.optimise.expectation import settle
+from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
+from mixfast._engine.optimise.trace import Minimum, Trace
 
-# Rows of the sample on which the search begins, and the elements it may have whatever the table.
-_SAMPLE_ROWS, _SAMPLE_ELEMENTS = 8192, 4 << 20
-
-
-def _sample_rows(rows: int, domains: int) -> int:
-    """Rows of the sample: few enough to stay in cache, and at most 1/20 of a table of thousands of domains."""
-    return min(_SAMPLE_ROWS, max(rows // 20, _SAMPLE_ELEMENTS // domains))
-
-
-# Rounds without progress, close to the optimum, after which the working set is given up on.
-_VAIN_ROUNDS = 3
-
-
+# Elements that a sample may have whatever the table, and how many times larger than its sample a table must be.
+_SAMPLE_ELEMENTS, _WORTH_SAMPLING = 4 << 20, 4
+# Steps on a sample, and the gap to which it is solved, over its rows and its weight: its optimum is off by more.
+_SAMPLE_STEPS, _SAMPLE_TOL = 30, 1e-1
+# Up to this many domains a Hessian over all of them is affordable where it must be.
+_DENSE_DOMAINS = 1000
 # Domains added to the working set in one round.
 _NEW_DOMAINS = 64
+# Domains that come in with a share of 0 get this part together, so that they need not grow by doubling.
+_SEED = 0.1
+# The gap over the working set to reach, as a part of the gap over all domains, and of the tolerance: the rest is room for the others.
+_AHEAD, _ROOM = 0.02, 0.5
+# Rounds without progress, close to the optimum, after which the working set is given up on; progress is a gap of less than this part.
+_VAIN_ROUNDS, _PROGRESS = 3, 0.9
 
 
 # What is beyond floating point on the way is seen and avoided, not warned of.
 @np.errstate(invalid="ignore", over="ignore")
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
-    """Minimise over the limits to a Frank-Wolfe gap of `tol`, starting from a sample of the rows where there are many."""
-    began = perf_counter()
-    trace: list[Step] = []
+    """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), for at most `max_iter` Newton steps."""
+    trace = Trace()
     count = _sample_rows(objective.rows, w.size)
-    sample = objective.sample(count) if objective.rows >= 4 * count else objective
+    sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
     # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.
     apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
-    if w.size > _ALL_DOMAINS and np.count_nonzero(w) > _ALL_DOMAINS and not limits.interior and not apart:
+    if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.interior and not apart:
         w = _sparse_start(sample, limits, w)
-    w = _em(sample, limits, w)
+    w = settle(sample, limits, w)
     if sample is not objective:
         # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
-        w = _working_set(sample, limits, w, max(1e-1 / count * sample.total, tol), 30, trace, began).w
-    return _working_set(objective, limits, w, tol, max_iter, trace, began)
+        rough = max(_SAMPLE_TOL / count * sample.total, tol)
+        w = _solve(sample, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace).w
+    return _solve(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace)
 
 
-def _working_set(
-    objective: Objective,
-    limits: Limits,
-    w: Vector,
-    tol: float,
-    max_iter: int,
-    trace: list[Step],
-    began: float,
-) -> Minimum:
+def _sample_rows(rows: int, domains: int) -> int:
+    """Rows of the sample: few enough to stay in cache, and at most 1/20 of a table of thousands of domains."""
+    return min(SAMPLE_ROWS, max(rows // 20, _SAMPLE_ELEMENTS // domains))
+
+
+def _solve(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace) -> Minimum:
     """Minimise over a growing set of domains until a sweep of all of them certifies the gap."""
-    if objective.columns <= _ALL_DOMAINS:
-        return _newton(objective, limits, None, w, None, tol, max_iter, trace, began)
-    steps = 0
-    previous, target, noise, vain = math.inf, math.inf, 0.0, 0
-    inside, columns = limits, None
+    if objective.columns <= ALL_DOMAINS:
+        return Newton(objective, limits, None, tol=tol, trace=trace).minimise(w, None, max_iter)
+    steps, vain, noisy = 0, 0, False
+    previous = target = math.inf
+    columns: Columns | None = None
     while True:
         value, gradient, _ = objective.sums(w)
         gap = limits.gap(gradient, w)
         # A gap of its own on domains that were just solved closer than that is float32's rounding.
-        solved = gap if columns is None else inside.gap(gradient[columns], w[columns])
+        solved = gap if columns is None else limits.restrict(columns).gap(gradient[columns], w[columns])
         if gap > tol and solved > 2.0 * target and objective.precise() is not objective:
-            objective, noise, previous, target = objective.precise(), 0.0, math.inf, math.inf
+            objective, noisy, previous, target = objective.precise(), False, math.inf, math.inf
             continue
-        trace.append(Step(objective.rows, w.size, value, gap, perf_counter() - began))
-        if gap <= tol and noise:
-            objective, noise = objective.precise(), 0.0
+        trace.add(objective.rows, w.size, value, gap)
+        if gap <= tol and noisy:
+            objective, noisy = objective.precise(), False
             continue
         # A round may raise the gap, by domains that come in; several without a lower one are the end of what rounding allows.
-        vain = vain + 1 if gap >= 0.9 * previous and gap < _NOISE * objective.total else 0
+        vain = vain + 1 if gap >= _PROGRESS * previous and gap < NOISE * objective.total else 0
         if gap <= tol or steps >= max_iter or vain == _VAIN_ROUNDS:
-            return Minimum(w, value, gradient, gap, trace, None, steps)
+            return Minimum(w, value, gradient, gap, trace.steps, None, steps)
         previous = min(gap, previous)
         columns = _choose(limits, gradient, w)
-        inside = limits.restrict(columns)
-        here: tuple[float, Vector] | None = (value, gradient) if columns is None else (value, gradient[columns])
-        if gap > _ROUGH * objective.total and columns is not None:
-            # Domains that come in with a share of 0 would have to grow by doubling: give them a little, and let it settle.
-            seeded = 0.9 * w[columns] + 0.1 * np.mean([inside.linear_min(g) for g in _pulls(gradient[columns])], axis=0)
-            w = w.copy()
-            w[columns] = _em(objective, inside, seeded, columns)
-            here = None
-        # Solve the working set ahead of what the other domains add to the gap, not further; at the end leave them some room.
-        target = max(0.02 * gap, 0.5 * tol)
-        inner = _newton(objective, limits, columns, w, here, target, max_iter - steps, trace, began)
+        part, here = _within(columns, w, (value, gradient, None))
+        if gap > ROUGH * objective.total and columns is not None:
+            part, here = _seeded(objective, limits.restrict(columns), part, gradient[columns], columns), None
+        target = max(_AHEAD * gap, _ROOM * tol)
+        inner = Newton(objective, limits, columns, tol=target, trace=trace).minimise(part, here, max_iter - steps)
         steps += max(inner.steps, 1)
-        if inner.hessian is not None and _noise(objective, inner.hessian, inner.w) > 0.5 * tol:
-            noise = 1.0
-        if columns is None:
-            w = inner.w
-        else:
-            w = np.zeros(w.size)
-            w[columns] = inner.w
+        noisy = noisy or rounding_of_gap(objective, inner.hessian, inner.w) > _ROOM * tol
+        w = inner.w if columns is None else _spread(inner.w, columns, w.size)
+
+
+def _within(columns: Columns | None, w: Vector, found: Sums) -> tuple[Vector, Sums | None]:
+    """Shares and sums over the columns."""
+    return (w, found) if columns is None else (w[columns], (found[0], found[1][columns], None))
+
+
+def _spread(part: Vector, columns: Columns, size: int) -> Vector:
+    w = np.zeros(size)
+    w[columns] = part
+    return w
+
+
+def _seeded(objective: Objective, inside: Limits, w: Vector, gradient: Vector, columns: Columns) -> Vector:
+    """Shares in which domains that come in have a little, settled."""
+    newcomers = np.mean([inside.linear_min(cost) for cost in _pulls(gradient)], axis=0)
+    return settle(objective, inside, (1.0 - _SEED) * w + _SEED * newcomers, columns)
 
 
 def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
     """A point of the region with few shares: the mean of vertices that prefer the domains which pay most at w."""
-    vertices = [limits.linear_min(cost) for cost in _pulls(sample.sums(w)[1])]
-    return np.mean(vertices, axis=0)
+    out: Vector = np.mean([limits.linear_min(cost) for cost in _pulls(sample.sums(w)[1])], axis=0)
+    return out
 
 
 def _pulls(gradient: Vector) -> list[Vector]:
@@ -121,7 +130,7 @@ def _pulls(gradient: Vector) -> list[Vector]:
 
 
 def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
-    """Domains that have a share, and those that most want one."""
+    """Domains that have a share, and those that most want one; None for all."""
     has = w > 0.0
     # At a solution the gradient is level over the domains between their bounds; those below it want a larger share.
     level = float(gradient[has & (w < limits.high)].max(initial=-math.inf))

@@ -1,0 +1,107 @@
+"""Several convex functions of the shares, of which the largest is to be made small: losses of groups, or metrics of laws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective
+from mixfast._engine.objectives.exponentials import Convex
+
+# Groups are sampled where the sample is at most this part of the largest.
+_WORTH_SAMPLING = 4
+
+
+class Values(NamedTuple):
+    """P functions at one point: values (P,), gradients (P, K), and what makes the Hessians of weighted sums of them."""
+
+    values: Vector
+    gradients: Matrix
+    curves: Matrix
+
+    @property
+    def finite(self) -> bool:
+        """Whether float64 holds all of them."""
+        return bool(np.isfinite(self.gradients).all() and np.isfinite(self.curves).all())
+
+
+class Pieces(Protocol):
+    """P convex functions over the usable domains."""
+
+    rows: int  # looked at for one evaluation
+    # Whether a row may depend on one share alone, so that far from the optimum shares must not fall fast.
+    fragile: bool
+
+    def at(self, w: Vector) -> Values:
+        """Evaluate all functions at w (K,)."""
+        ...
+
+    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
+        """Hessian (K, K) of the sum with these multipliers (P,), where `found` was evaluated."""
+        ...
+
+    def sample(self) -> Self:
+        """The functions on some of the rows; themselves where that saves nothing."""
+        ...
+
+
+class GroupLosses:
+    """The losses of groups of rows."""
+
+    fragile = True
+
+    def __init__(self, groups: list[Objective]) -> None:
+        self.groups = groups
+        self.rows = sum(group.rows for group in groups)
+
+    def at(self, w: Vector) -> Values:
+        parts = [group.sums(w, hessian=1) for group in self.groups]
+        return Values(*(np.array([part[i] for part in parts]) for i in range(3)))
+
+    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
+        out: Matrix = np.tensordot(multipliers, found.curves, axes=1)
+        return out
+
+    def sample(self) -> GroupLosses:
+        large = [group.rows >= _WORTH_SAMPLING * SAMPLE_ROWS for group in self.groups]
+        if not any(large):
+            return self
+        return GroupLosses([g.sample(SAMPLE_ROWS) if big else g for g, big in zip(self.groups, large, strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedMetrics:
+    """P functions ``offset_p + sum_j weight_pj f_j`` of convex metrics f."""
+
+    form: Convex
+    weight: Matrix  # (P, J), >= 0
+    offset: Vector  # (P,)
+    fragile = False
+
+    @classmethod
+    def each(cls, form: Convex, used: list[int]) -> WeightedMetrics:
+        """Each of some of the metrics alone."""
+        return cls(form, np.eye(form.on.size)[used], np.zeros(len(used)))
+
+    @property
+    def rows(self) -> int:
+        """How many functions there are."""
+        return self.offset.size
+
+    def at(self, w: Vector) -> Values:
+        form = self.form
+        e = form.exponentials(w)
+        metrics = form.constant + form.linear @ w + e
+        return Values(
+            self.offset + self.weight @ metrics, self.weight @ (form.a * e[:, None] + form.linear), e[:, None]
+        )
+
+    def hessian(self, multipliers: Vector, found: Values) -> Matrix:
+        form = self.form
+        return (form.a.T * ((multipliers @ self.weight) * found.curves[:, 0])) @ form.a
+
+    def sample(self) -> WeightedMetrics:
+        return self

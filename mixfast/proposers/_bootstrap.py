@@ -1,0 +1,127 @@
+"""bootstrap(): how much the proposed shares would move with other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.names import listing
+from mixfast.proposers._proposal import Proposal
+from mixfast.proposers._propose import propose
+from mixfast.region import Region
+
+# A share this far outside an interval is not there by rounding.
+_OUTSIDE = 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class ShareIntervals:
+    """How much the proposed shares move with the runs that happened to be made.
+
+    Attributes
+    ----------
+    proposal : Proposal
+        From all runs.
+    low, high : dict of str to float
+        Interval of each domain's share at `level`, widened to the proposal where all draws lie to one side of it: then the law itself
+        depends on how many runs there are.
+    shares : ndarray (draws, K)
+        The proposals of the draws.
+    level : float
+    doubt : str
+        Which shares lie outside what (nearly) all draws say; empty where none does.
+    """
+
+    proposal: Proposal
+    low: dict[str, float]
+    high: dict[str, float]
+    shares: Matrix
+    level: float
+
+    @property
+    def doubt(self) -> str:
+        """Which shares lie outside what (nearly) all draws say; empty where none does."""
+        names, tail = self.proposal.mixture.domains, 0.5 - 0.5 * self.level
+        low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
+        w = self.proposal.mixture.weights
+        outside = np.flatnonzero((w < low - _OUTSIDE) | (w > high + _OUTSIDE))
+        if not outside.size:
+            return ""
+        named = listing(f"{names[k]} {w[k]:.1%} (refits {low[k]:.1%} to {high[k]:.1%})" for k in outside)
+        return (
+            f"refits on halves of the runs agree on other shares than the proposal: {named}. The law changes with the number of runs: "
+            "train more before these shares are trusted; their intervals are widened to hold the proposal."
+        )
+
+
+def bootstrap(
+    swarm: Any,
+    law: Any,
+    region: Region,
+    *,
+    fit: Callable[..., Any],
+    draws: int = 50,
+    level: float = 0.9,
+    seed: int = 0,
+    **options: Any,
+) -> ShareIntervals:
+    """Intervals for the proposed shares: fit and propose again on random halves of the runs.
+
+    Parameters
+    ----------
+    swarm : Swarm
+        R runs, with `runs` and `subset(index)`.
+    law : str or law
+        What to fit.
+    region : Region
+    fit : callable
+        ``fit(swarm, law) -> fitted law``, usually `mixfast.fit`.
+    draws : int, default 50
+    level : float, default 0.9
+        Share of the draws between the ends of each interval.
+    seed : int
+        Of the halves.
+    **options
+        Other arguments of `propose`.
+
+    Returns
+    -------
+    ShareIntervals
+
+    Notes
+    -----
+    A mean over half of the runs, drawn without replacement, differs from that over all of them with just the variance that all of them
+    have: halves stand in for the bootstrap and no run is there twice, which would spoil the cross-validation inside many laws.
+
+    References
+    ----------
+    Politis, Romano, Wolf, "Subsampling" (1999), section 2.3.
+    """
+    if draws < 2 or not 0.0 < level < 1.0:
+        raise ValueError(f"draws is {draws} and level {level}, expected at least 2 draws and a level between 0 and 1")
+    count = len(swarm.runs)
+    if count < 4:
+        raise ValueError(f"the swarm has {count} runs, expected at least 4")
+    whole = propose(fit(swarm, law), region, **options)
+    rng = np.random.default_rng(seed)
+    shares = []
+    for _ in range(draws):
+        half = np.sort(rng.permutation(count)[: (count + 1) // 2])
+        one = propose(fit(swarm.subset(half), law), region, **options)
+        shares.append(one.mixture.align(whole.mixture.domains).weights)
+    table = np.array(shares)
+    low, high = np.quantile(table, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
+    # With half of the runs a law is smoother, and may move a share one way in all draws.
+    low, high = np.minimum(low, whole.mixture.weights), np.maximum(high, whole.mixture.weights)
+    names = whole.mixture.domains
+    return ShareIntervals(
+        whole,
+        dict(zip(names, low.tolist(), strict=True)),
+        dict(zip(names, high.tolist(), strict=True)),
+        table,
+        level,
+    )

@@ -1,0 +1,98 @@
+"""advise_kl(): how strongly to pull towards the prior, judged by laws of other runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Vector
+from mixfast.laws import Objective, resolve
+from mixfast.proposers._path import path
+from mixfast.region import Region
+
+
+@dataclass(frozen=True, eq=False)
+class KlAdvice:
+    """How proposals with several strengths of the pull towards the prior fare under laws fitted to other runs.
+
+    Attributes
+    ----------
+    kl : float
+        The largest strength whose mean score is within one standard error of the best.
+    best : float
+        The strength with the best mean score.
+    kls, scores, errors : ndarray
+        Strengths, mean objective over the folds (without KL term), and the standard error of its difference to the best.
+    """
+
+    kl: float
+    best: float
+    kls: Vector
+    scores: Vector
+    errors: Vector
+
+
+def advise_kl(
+    refit: Callable[[Any], Any],
+    runs: int,
+    region: Region,
+    kls: Sequence[float],
+    *,
+    objective: Objective = None,
+    repeats: int = 8,
+    seed: int = 0,
+    **options: Any,
+) -> KlAdvice:
+    """Choose the strength of the pull towards the prior: propose from one half of the runs, judge by a law of the other half.
+
+    Parameters
+    ----------
+    refit : callable
+        Takes an index array of runs and returns the law fitted to them:
+        ``lambda rows: mixfast.fit(swarm.subset(rows), "log_linear", folds=0)``.
+    runs : int
+        Number of runs.
+    region, objective, options
+        As for `propose`.
+    kls : sequence of float
+        Strengths to compare.
+    repeats : int, default 8
+        Random splits into halves, each used both ways.
+    seed : int
+        Of the splits.
+
+    Returns
+    -------
+    KlAdvice
+
+    Notes
+    -----
+    Halves leave each law fewer runs than the final one has, so the advice leans to the careful side; so does its rule.
+    """
+    kls = [float(kl) for kl in kls]
+    if not kls:
+        raise ValueError("kls is empty, expected at least one strength")
+    if runs < 4 or repeats < 1:
+        raise ValueError(f"runs is {runs} and repeats {repeats}, expected at least 4 runs and 1 split")
+    rng = np.random.default_rng(seed)
+    rows: list[Vector] = []
+    for _ in range(repeats):
+        order = rng.permutation(runs)
+        halves = np.sort(order[: runs // 2]), np.sort(order[runs // 2 :])
+        laws = [refit(half) for half in halves]
+        for fitted, judge in (laws, laws[::-1]):
+            proposals = path(fitted, region, kls, objective=objective, **options)
+            points = np.stack([p.mixture.align(judge.domains).weights for p in proposals])
+            rows.append(resolve(objective, judge).score(np.asarray(judge.predict(points), dtype=np.float64)))
+    table = np.array(rows)
+    scores = table.mean(axis=0)
+    best = int(scores.argmin())
+    difference = table - table[:, [best]]
+    # The two uses of one split share their runs: count them once.
+    errors = difference.std(axis=0, ddof=1) / math.sqrt(repeats) if len(rows) > 1 else np.zeros(len(kls))
+    chosen = max(kl for kl, score, error in zip(kls, scores, errors, strict=True) if score <= scores[best] + error)
+    return KlAdvice(chosen, kls[best], np.array(kls), scores, errors)

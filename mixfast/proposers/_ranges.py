@@ -1,0 +1,99 @@
+"""How far each proposed share can move while the objective stays within eps.
+
+After an exact solve of a weighted sum, each end is an exact solve of its own with a price on the share (KL term, few domains), or rays to the
+ends of the quadratic model are searched. After a search the answer is what the search evaluated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.base import Objective
+from mixfast._engine.objectives.exponentials import Exponentials
+from mixfast._engine.objectives.kl import Regularised
+from mixfast._engine.optimise import flat
+from mixfast._engine.optimise.dual import solve_exact
+from mixfast.proposers._task import Task
+from mixfast.region import limits_over
+
+Ranges = dict[str, tuple[float, float]]
+
+# Under a KL term and for up to this many domains, ends are solved for one by one: to this part of eps, in at most so many solves.
+_SOLVED, _REACHED, _SOLVES = 128, 0.97, 30
+# The next price aims at this part of eps, once the rise is more than that part of it; before, prices grow by this factor.
+_AIM, _SEEN, _GROWTH = 0.985, 1e-3, 8.0
+
+
+def ranges_seen(
+    points: Matrix, near: NDArray[np.bool_], w: Vector, names: tuple[str, ...], wanted: list[str]
+) -> Ranges:
+    """Find the smallest and largest share of each domain among the points (M, K) of a search that are `near` (M,), and w (K,)."""
+    kept = np.concatenate([points[near], w[None, :]])
+    low, high = kept.min(axis=0), kept.max(axis=0)
+    return {name: (float(low[k]), float(high[k])) for k, name in enumerate(names) if name in wanted}
+
+
+def ranges_solved(
+    task: Task, smooth: Exponentials, w: Vector, value: float, *, eps: float, wanted: list[str]
+) -> Ranges:
+    """Find the ranges around an exact solve: shares w (K,) at which the objective has this value."""
+    if task.weight > 0.0 and not task.region.bounds and len(wanted) <= _SOLVED:
+        return _priced(task, smooth, w, value, eps=eps, wanted=wanted)
+    return _along_rays(task, smooth, w, eps=eps, wanted=wanted)
+
+
+def _priced(task: Task, smooth: Exponentials, w: Vector, value: float, *, eps: float, wanted: list[str]) -> Ranges:
+    """Both ends by a price on the share: the dearer it is, the further the share moves and the more the objective rises."""
+    out = {}
+    may = task.reach.spread(np.ones(task.reach.prior.size)) > 0.0
+    for name in wanted:
+        k = task.region.domains.index(name)
+        here = float(w[k])
+        # Usable domains alone are priced, those without a share stay without.
+        ends = [_end(task, smooth, w, value, k=k, sign=sign, eps=eps) if may[k] else here for sign in (1.0, -1.0)]
+        out[name] = (min(ends[0], here), max(ends[1], here))
+    return out
+
+
+def _end(task: Task, smooth: Exponentials, w: Vector, value: float, *, k: int, sign: float, eps: float) -> float:
+    """The share of domain k at which the objective has risen by all but eps, `sign` 1 for the lowest."""
+    best = float(w[k])
+    start, low, high = w, 0.0, math.inf
+    price = math.sqrt(eps * task.weight / max(best, 1e-12))
+    for _ in range(_SOLVES):
+        linear = smooth.linear.copy()
+        linear[k] += sign * price
+        priced = Exponentials(smooth.a, smooth.log_weight, linear, smooth.constant)
+        found = solve_exact(priced, task.reach, kl=task.weight, start=start, tol=_SEEN * eps)
+        there = task.reach.spread(found.w)
+        share = float(there[k])
+        rise = found.value - sign * price * share - value
+        if rise <= eps:
+            start, low = there, price
+            settled = abs(share - best) <= 1e-9 and price > 1e6 * eps
+            best = min(best, share) if sign > 0.0 else max(best, share)
+            if rise >= _REACHED * eps or settled:
+                break
+        else:
+            high = price
+        # The rise grows with the square of the price at first.
+        guess = price * math.sqrt(_AIM * eps / rise) if rise > _SEEN * eps else _GROWTH * price
+        if not low < guess < high:
+            guess = 0.5 * (low + high) if math.isfinite(high) else _GROWTH * price
+        price = guess
+    return best
+
+
+def _along_rays(task: Task, smooth: Exponentials, w: Vector, *, eps: float, wanted: list[str]) -> Ranges:
+    names, usable = task.region.domains, task.reach.usable
+    base: Objective = smooth.restrict(usable)
+    objective = Regularised(base, task.kl) if task.weight > 0.0 else base
+    place = {names[k]: i for i, k in enumerate(range(len(names)) if usable is None else usable.tolist())}
+    moving = [name for name in wanted if name in place]
+    limits = limits_over(task.region).restrict(usable)
+    found = flat.ranges(objective, limits, task.reach.restrict(w), eps=eps, moving=[place[name] for name in moving])
+    return {**dict.fromkeys(wanted, (0.0, 0.0)), **dict(zip(moving, found, strict=True))}

@@ -1,0 +1,50 @@
+"""What no person should decide by: laws whose numbers ran away, refused before a mixture is proposed from them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.names import listing
+from mixfast.errors import ProposalError
+from mixfast.proposers._task import Task
+
+# Numbers from here on are no losses: the log-linear law is cut off at 1e130.
+ASTRONOMIC = 1e100
+
+
+def refuse_endless(task: Task, expected: Matrix, numbers: list[float]) -> None:
+    """Raise `ProposalError` unless the metrics (2, J) at the mixture and at the prior, and all numbers of the answer, are finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for where, values in zip(("at the mixture found", "at the prior"), expected, strict=True):
+            if names := _astronomic(task, values):
+                raise _runaway(names, where)
+        numbers = [*numbers, *task.target.score(expected).tolist()]
+    if not np.isfinite(numbers).all():
+        raise _runaway([task.target.metrics[j] for j in task.target.used], "around the mixture found")
+
+
+def refuse_runaway(task: Task) -> None:
+    """Raise `ProposalError` where the law's numbers, not the question, keep it from being answered."""
+    if task.law is None:
+        return
+    points = [task.region.prior, task.reach.region.project(task.region.prior)]
+    points += [task.reach.region.linear_min(-row) for row in np.eye(task.region.n_domains)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asarray(task.law.predict(np.array(points)), dtype=np.float64)
+    if names := _astronomic(task, values):
+        raise _runaway(names, "within the region")
+
+
+def _astronomic(task: Task, values: Matrix) -> list[str]:
+    """The metrics that are not finite, or so large that laws cut them off there."""
+    fine = (np.abs(np.atleast_2d(values)) < ASTRONOMIC).all(axis=0)
+    return [task.target.metrics[j] for j in np.flatnonzero(~fine)]
+
+
+def _runaway(names: list[str], where: str) -> ProposalError:
+    return ProposalError(
+        f"no mixture is proposed: the law of {listing(names)} gives infinite or astronomic numbers {where}. Its coefficients ran away, "
+        "as they do with few runs for the domains, or with domains that hardly vary or vary together: limit their shares, leave such "
+        "metrics out of the objective and of the fit, fit another law, or a log-linear one with penalty='cv'"
+    )

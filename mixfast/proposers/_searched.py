@@ -1,0 +1,89 @@
+"""The best mixture that a search finds, for laws that are not convex; without proof."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.optimise.regmix import simulate
+from mixfast._engine.optimise.search import search
+from mixfast.errors import RegionError
+from mixfast.laws import has_slopes
+from mixfast.proposers._outcome import Outcome
+from mixfast.proposers._task import Task
+
+# What a broken tolerance costs in a search, in units of the objective: more than any gain elsewhere.
+_BROKEN = 1e3
+# Shares below this are taken for it in the slope of the KL term.
+_LEAST = 1e-12
+
+
+def searched(task: Task, method: str) -> Outcome:
+    """Search for the best mixture, or simulate as RegMix does.
+
+    Raises
+    ------
+    ValueError
+        kappa above 0 for a law without standard deviations.
+    RegionError
+        RegMix's simulation without a prior.
+    """
+    if task.kappa > 0.0 and not hasattr(task.law, "sd"):
+        raise ValueError("kappa > 0 needs a law with standard deviations, and this one has none")
+    criterion = _Criterion(task)
+    if method == "regmix":
+        if not task.region.has_prior:
+            raise RegionError(
+                "method='regmix' draws mixtures around the prior, and the region has none: give Region a prior"
+            )
+        found = simulate(task.reach.region, criterion.score, seed=task.seed)
+    else:
+        starts = [task.reach.region.project(task.region.prior)]
+        starts += [] if task.start is None else [task.start]
+        slope = criterion.slope if has_slopes(task.law) else None
+        found = search(task.reach, criterion.score, slope, np.array(starts), seed=task.seed)
+    return Outcome(
+        w=found.w,
+        status="searched",
+        value=found.value,
+        method="regmix" if method == "regmix" else "search",
+        gap=None,
+        trace=tuple(found.trace),
+        weight=task.target.weight,
+        limited=np.zeros(task.target.weight.size),
+        seen=(found.seen, found.scores),
+    )
+
+
+class _Criterion:
+    """What a search minimises: the objective with the KL term, risk aversion, and a fine for broken tolerances."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def score(self, points: Matrix) -> Vector:
+        """Values (M,) at mixtures (M, K), infinite where the law gives no number."""
+        task = self.task
+        values = np.asarray(task.law.predict(points), dtype=np.float64)
+        out = task.target.score(values)
+        if task.kappa > 0.0:
+            out = out + task.kappa * task.target.spread(values, np.asarray(task.law.sd(points), dtype=np.float64))
+        out = out + task.kl.values(self._inside(points))
+        if task.most is not None:
+            out = out + _BROKEN * np.maximum(values * task.target.sign - task.most, 0.0).max(axis=1)
+        return np.where(np.isfinite(out), out, np.inf)
+
+    def slope(self, points: Matrix) -> Matrix:
+        """Gradients (M, K) of the objective with the KL term."""
+        task = self.task
+        values, gradients = task.law.slopes(points)
+        out = task.target.slope(np.asarray(values, dtype=np.float64), np.asarray(gradients, dtype=np.float64))
+        if task.weight > 0.0:
+            out = np.array(out)
+            chosen = slice(None) if task.reach.usable is None else task.reach.usable
+            out[:, chosen] += task.kl.slope(np.maximum(self._inside(points), _LEAST))
+        return out
+
+    def _inside(self, points: Matrix) -> Matrix:
+        """Shares of the usable domains."""
+        return points if self.task.reach.usable is None else points[:, self.task.reach.usable]

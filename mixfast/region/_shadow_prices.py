@@ -1,0 +1,92 @@
+"""Shadow prices: what relaxing a limit that binds would save, as numbers and as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.geometry.prices import Multipliers
+from mixfast.region._region import Region
+
+# Shares within this of a limit are at it.
+_AT_LIMIT = 1e-6
+
+
+@dataclass(frozen=True)
+class ShadowPrice:
+    """What one binding limit costs.
+
+    Attributes
+    ----------
+    name : str
+        The domain, or the name of the group limit.
+    limit : str
+        "cap", "floor", "at least" or "at most" (the last two for groups).
+    value : float
+        The share the limit allows.
+    price : float
+        Objective saved per unit of share by which the limit is relaxed, >= 0, in nats for `solve` and in the unit of the objective for
+        `propose`; divide by 100 for a percentage point.
+    text : str
+        The same as a sentence.
+    """
+
+    name: str
+    limit: str
+    value: float
+    price: float
+    text: str
+
+
+def shadow_prices(
+    region: Region, w: Vector, prices: Multipliers, *, least: float, unit: str, held: Collection[str] = ()
+) -> tuple[ShadowPrice, ...]:
+    """List the limits that bind, dearest first.
+
+    Parameters
+    ----------
+    region : Region
+    w : (K,)
+        Shares at the optimum.
+    prices : Multipliers
+        Of the region's limits there.
+    least : float
+        Multipliers up to this are rounding, or within the gap.
+    unit : str
+        Unit of the objective, for the sentences.
+    held : collection of str
+        Domains whose limits are no choice of the user.
+    """
+    # Name, kind, the limit, how far the share is from it, and its price. A cap of 1 or a floor of 0 is no limit.
+    limits: list[tuple[str, str, float, float, float]] = []
+    for k, name in enumerate(region.domains):
+        cap, floor = float(region.cap[k]), float(region.floor[k])
+        if cap < 1.0 and name not in held:
+            limits.append((name, "cap", cap, cap - float(w[k]), float(prices.cap[k])))
+        if floor > 0.0 and name not in held:
+            limits.append((name, "floor", floor, float(w[k]) - floor, float(prices.floor[k])))
+    for b, (bound, row) in enumerate(zip(region.bounds, region.bound_rows, strict=True)):
+        inside, lower, upper = float(row @ w), float(region.bound_lower[b]), float(region.bound_upper[b])
+        limits.append((bound.name, "at least", lower, inside - lower, float(prices.bound_lower[b])))
+        limits.append((bound.name, "at most", upper, upper - inside, float(prices.bound_upper[b])))
+    binding = [
+        ShadowPrice(name, limit, value, price, _sentence(region, name, limit, value, price, unit))
+        for name, limit, value, slack, price in limits
+        if price > least and slack <= _AT_LIMIT
+    ]
+    return tuple(sorted(binding, key=lambda one: -one.price))
+
+
+def _sentence(region: Region, name: str, limit: str, value: float, price: float, unit: str) -> str:
+    point = f"{price / 100:.3g} {unit} per percentage point"
+    if limit == "cap":
+        # Only if the token count makes the cap: under a tighter one more epochs change nothing.
+        per_epoch = price * (region.epoch_share(name) or 0.0)
+        if per_epoch > 0.0:
+            return f"{name} is at its cap of {value:.3%}: one more epoch of it is worth at most {per_epoch:.3g} {unit} ({point})"
+        return f"{name} is at its cap of {value:.3%}: raising it saves {point}"
+    if limit == "floor":
+        return f"{name} is held up by its floor of {value:.3%}: lowering it saves {point}"
+    change = "lowering" if limit == "at least" else "raising"
+    return f"{name} is at its limit of {limit} {value:.3%}: {change} it saves {point}"

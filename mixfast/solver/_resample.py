@@ -1,0 +1,109 @@
+"""Resample whole sequences, and solve every replicate anew from the solution, all at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.backend.rows import resample as sample_units
+from mixfast._text.names import listing
+from mixfast.solver import _replicates
+from mixfast.solver._problem import Problem
+from mixfast.tables import ExpertTable
+
+# Sequences beyond this many are resampled in blocks of neighbours. The spread of a share needs far fewer units to be measured.
+_MOST_UNITS = 4096
+# Fewer units than this hardly show how much units differ.
+_FEW = 20
+# Units that are sampled at a time.
+_DRAWS = 1 << 15
+
+
+class Resampled(NamedTuple):
+    """Optimal shares (R, K) of the replicates, how good those are, and what was resampled; see `Bootstrap`."""
+
+    shares: Matrix
+    gap: float
+    error: float
+    units: int
+    doubt: str
+
+
+def resample(problem: Problem, w: Vector, *, replicates: int, seed: int) -> Resampled:
+    """Solve `replicates` copies of a problem, in each of which every group's sequences are sampled anew with replacement.
+
+    `w` (K,) is the solution of the problem itself.
+    """
+    unit, group = _units(problem.table)
+    counts = _draw(np.random.default_rng(seed), unit, group, problem.table, replicates)
+    found = _replicates.solve(problem, problem.reach.restrict(w), unit, counts)
+    shares = np.array([problem.reach.spread(row) for row in found.shares])
+    doubt = _doubt(problem.table, group, problem.weights.share)
+    return Resampled(shares, found.gap, found.error, group.size, doubt)
+
+
+def _doubt(table: ExpertTable, group: NDArray[np.int64], weight: Vector) -> str:
+    """What is to be said of groups that count and have too few units."""
+    counts = np.bincount(group, minlength=table.n_groups)
+    few = [g for g in range(table.n_groups) if weight[g] > 0.0 and counts[g] < _FEW]
+    if not few:
+        return ""
+    named = listing(f"{table.group_names[g]} has {counts[g]}" for g in few)
+    return (
+        f"intervals are too narrow: a group needs some {_FEW} sequences to show how much they differ, and {named}; score more texts, or "
+        "give shorter sequences where these are whole documents"
+    )
+
+
+def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Unit of each row (n,) int32, and the group of each unit: whole sequences, or blocks of neighbouring ones."""
+    unit = np.empty(table.n_rows, dtype=np.int32)
+    groups: list[NDArray[np.int64]] = []
+    total = 0
+    most = max(_MOST_UNITS // table.n_groups, 2)
+    for g in range(table.n_groups):
+        rows = slice(int(table.group_offsets[g]), int(table.group_offsets[g + 1]))
+        n = rows.stop - rows.start
+        if table.sequence is None:
+            index, count = np.arange(n), n
+            length = None
+        else:
+            # Of each stretch of rows with the same id, in order of first appearance, so that neighbours stay together.
+            ids = table.sequence[rows]
+            starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+            length = np.diff(starts, append=n)
+            _, first, index = np.unique(ids[starts], return_index=True, return_inverse=True)
+            index, count = np.argsort(np.argsort(first))[index.reshape(-1)], first.size
+        if count > most:
+            index, count = index * most // count, most
+        index = index + total
+        unit[rows] = index if length is None else np.repeat(index, length)
+        groups.append(np.full(count, g))
+        total += count
+    return unit, np.concatenate(groups)
+
+
+def _draw(
+    rng: np.random.Generator, unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTable, replicates: int
+) -> NDArray[np.float32]:
+    """How often each replicate holds each unit (R, U), scaled so that a group keeps its total weight."""
+    counts = np.empty((replicates, group.size), dtype=np.float32)
+    rows = None if table.uniform_weight is not None else table.row_weight
+    weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)
+    for g in range(table.n_groups):
+        first, last = np.searchsorted(group, [g, g + 1])
+        size = int(last - first)
+        own = weight[first:last]
+        step = max(_DRAWS // size, 1)
+        for start in range(0, replicates, step):  # in pieces, which stay in cache and between which Ctrl-C is seen
+            piece = counts[start : start + step]
+            words = (len(piece) * size + 1) // 2
+            bits = rng.integers(0, 2**64 - 1, words, dtype=np.uint64, endpoint=True).view(np.uint32)
+            sample_units(bits[: len(piece) * size].reshape(-1, size), piece, int(first))
+        if own.min() < own.max():
+            mine = counts[:, first:last]
+            mine *= (own.sum() / np.maximum(mine @ own, 1e-300))[:, None]
+    return counts

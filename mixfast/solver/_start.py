@@ -1,0 +1,53 @@
+"""Where a solve starts: a point of the region in which every domain that may have a share has one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixfast._engine.backend import simplex
+from mixfast._engine.backend.arrays import Vector
+from mixfast.region import Reach
+
+# exp of differences up to this (nats) cannot underflow in float32.
+_SAFE_RANGE = 80.0
+
+
+def starting_point(reach: Reach, start: Vector | None, *, spread: float) -> Vector:
+    """Return shares (C,) of the usable domains: `start` (K,) brought into the region, or the middle of the limits.
+
+    `spread` is how far the table's log-likelihoods lie apart, nats: where exp could underflow, no usable domain starts with nothing.
+    """
+    return _middle(reach) if start is None else _given(reach, start, spread)
+
+
+def _given(reach: Reach, start: Vector, spread: float) -> Vector:
+    limits, w = reach.limits, reach.restrict(start)
+    if not reach.region.contains(start, 1e-9):
+        w = reach.restrict(reach.region.project(start))
+    elif abs(w.sum() - 1.0) > 1e-12:
+        w = simplex.project(np.ascontiguousarray(w), limits.low, limits.high)
+    if w.min() <= 0.0 and (limits.interior or spread > _SAFE_RANGE):
+        # A row may have no mass without a domain that starts with nothing.
+        w = 0.99 * w + 0.01 * _middle(reach)
+    return np.ascontiguousarray(w)
+
+
+def _middle(reach: Reach) -> Vector:
+    limits = reach.limits
+    room = limits.high - limits.low
+    w: Vector = limits.low + room * ((1.0 - limits.low.sum()) / max(room.sum(), 1e-300))
+    if limits.groups is None:
+        return w
+    # Of the region without the domains that may have no share, so that the sum is right over the others.
+    region = reach.region
+    closed = np.where(reach.spread(np.ones(w.size)) > 0.0, region.cap, region.floor)
+    w = reach.restrict(region.replace(cap=closed).project(reach.spread(w)))
+    missing = np.flatnonzero((w <= 0.0) & (limits.high > 0.0))
+    if missing.size:
+        vertices = np.zeros(w.size)
+        for k in missing:
+            cost = np.zeros(w.size)
+            cost[k] = -1.0
+            vertices += limits.linear_min(cost)
+        w = 0.9 * w + 0.1 * vertices / missing.size
+    return w
