@@ -5,6 +5,7 @@
 #   make lint       ruff, mypy, cython-lint, clang-format; `make format` repairs what can be repaired
 #   make bench      the table of measured speed; ARGS goes to the runner
 #   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make cross      the compiled core for 64-bit Arm and macOS, and its known values on this processor and an emulated Arm
 #   make wheel      sdist and wheel into dist/, tried out installed and away from this folder
 
 PYTHON ?= python3
@@ -20,6 +21,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYX_FILES := $(wildcard csrc/*.pyx)
 PXI_FILES := $(wildcard csrc/shared/*.pxi)
 C_FILES := $(wildcard csrc/*/*.c csrc/*/*.h)
+C_TEST := tests/engine/native/check.c
 
 ifeq ($(KERNELS),0)
 KERNEL_STAMP :=
@@ -27,7 +29,7 @@ else
 KERNEL_STAMP := $(VENV)/.stamp-kernels
 endif
 
-.PHONY: demo test lint format bench sanitize wheel clean
+.PHONY: demo test lint format bench sanitize cross wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.stamp-venv:
@@ -66,12 +68,12 @@ lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cython-lint $(PYX_FILES) $(PXI_FILES)
-	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES) $(C_TEST)
 
 format: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(C_FILES)
+	$(BIN)/clang-format -i $(C_FILES) $(C_TEST)
 
 bench: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks --set all $(ARGS)
@@ -92,6 +94,35 @@ sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED) MIXFAST_EXPECT=$(SANITIZED) \
 		$(CURDIR)/$(BIN)/python -m pytest -m 'not slow' --hypothesis-profile=few -p no:cacheprovider \
 		$(WITH_CORE) $(ARGS)
+
+# ziglang from PyPI brings a C compiler and the C headers of other systems. Each file of the core is compiled for each target,
+# and so are the boundaries, against the headers of this Python. The known values run here and, if there is a qemu-aarch64
+# (Debian: qemu-user), on an emulated Arm.
+CROSS_TARGETS := aarch64-linux-gnu aarch64-macos x86_64-macos
+CROSS_FLAGS := -std=gnu11 -O2 -ffp-contract=fast -fno-math-errno -pthread -Werror
+ZIG := $(BIN)/python -m ziglang cc
+
+$(VENV)/.stamp-cross: constraints.txt | $(VENV)/.stamp-venv
+	$(PIP) "$$(grep '^ziglang==' constraints.txt)"
+	@touch $@
+
+cross: $(VENV)/.stamp-core $(VENV)/.stamp-cross
+	mkdir -p build/cross
+	for name in $(basename $(notdir $(PYX_FILES))); do \
+		$(BIN)/cython --module-name mixfast._engine.backend.$$name csrc/$$name.pyx -o build/cross/$$name.c || exit 1; \
+	done
+	@include=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	for target in $(CROSS_TARGETS); do \
+		for file in $(filter %.c,$(C_FILES)) $(PYX_FILES:csrc/%.pyx=build/cross/%.c); do \
+			echo "$$target $$file"; \
+			$(ZIG) -target $$target $(CROSS_FLAGS) -Icsrc -I$$include -c $$file -o build/cross/object.o || exit 1; \
+		done; \
+	done
+	$(CC) $(CROSS_FLAGS) $(C_TEST) $(filter %.c,$(C_FILES)) -lm -o build/cross/check
+	build/cross/check
+	$(ZIG) -target aarch64-linux-musl $(CROSS_FLAGS) $(C_TEST) $(filter %.c,$(C_FILES)) -o build/cross/check-aarch64
+	@if command -v qemu-aarch64 >/dev/null; then qemu-aarch64 build/cross/check-aarch64; \
+	else echo "qemu-aarch64 is not installed (Debian: qemu-user): the Arm build was compiled, not run"; fi
 
 # After an ordinary install, tests that run here would import ./mixfast, which has no core of its own then. So the
 # packaging tests install the wheel into a folder of its own and use it from another.
