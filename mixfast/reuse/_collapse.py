@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -183,7 +182,7 @@ class Collapse:
         cap = [min(self.cap[0], 1.0), *full.cap[columns].tolist()]
         floor = [self.floor[0], *full.floor[columns].tolist()]
         bounds = self._bounds()
-        prior: Any = None
+        prior: dict[str, float] | None = None
         if full.has_prior:
             prior = self._tilted if math.fsum(self._tilted.values()) > 0.0 else self.natural
         try:

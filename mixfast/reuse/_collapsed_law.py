@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast.errors import AlignmentError
+from mixfast.laws import Fit
 from mixfast.reuse._collapse import Collapse, Matrix
+
+
+class _Asked(Protocol):
+    """What is asked of a law, whether of single metrics or of a whole fit."""
+
+    def predict(self, ratios: Matrix) -> ArrayLike: ...
+
+    def sd(self, ratios: Matrix) -> ArrayLike: ...
+
+    def slopes(self, ratios: Matrix) -> tuple[Matrix, NDArray[np.float64]]: ...
 
 
 class _Collapsed:
     """What the laws of single metrics and of a whole fit have in common: they are asked at the expanded mixtures."""
 
-    def __init__(self, law: Any, spread: Matrix) -> None:
+    def __init__(self, law: _Asked, spread: Matrix) -> None:
         self._law, self._spread = law, spread  # (C, K): one unit of each collapsed domain in shares of the law's
 
     def _whole(self, r: ArrayLike) -> Matrix:
@@ -47,11 +58,12 @@ class _Part(_Collapsed):
 class CollapsedLaw(_Collapsed):
     """A fit over all domains as a fit over those of a `Collapse`, for `propose`."""
 
-    def __init__(self, law: Any, part: Collapse) -> None:
+    def __init__(self, law: Fit, part: Collapse) -> None:
         if set(law.domains) != set(part.full.domains):
             raise AlignmentError.between("the law", law.domains, "the reuse plan", part.full.domains)
         order = [part.full.domains.index(name) for name in law.domains]
         super().__init__(law, np.ascontiguousarray(part.matrix.T[:, order]))
+        self._fit = law
         self.domains, self.metrics = part.domains, tuple(law.metrics)
         self.direction, self.unit = law.direction, law.unit
         self.report, self.smooth = law.report, law.smooth
@@ -70,5 +82,5 @@ class CollapsedLaw(_Collapsed):
 
     def law_of(self, metric: str) -> tuple[_Part, int]:
         """The law of a metric, and the metric's column in it."""
-        law, column = self._law.law_of(metric)
+        law, column = self._fit.law_of(metric)
         return self._parts.setdefault(id(law), _Part(law, self._spread)), column

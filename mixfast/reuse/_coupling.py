@@ -10,14 +10,13 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.names import listing
 from mixfast.errors import InfeasibleError, NotConvergedWarning
-from mixfast.laws import Objective, Target, convex_form, resolve
+from mixfast.laws import Objective, Predictor, Target, convex_form, resolve
 from mixfast.proposers import solve_form
 from mixfast.region import Region
 from mixfast.reuse._changes import ReuseError, Update
@@ -78,7 +77,7 @@ class StandIn:
 
     def __init__(
         self,
-        law: Any,
+        law: Predictor,
         update: Update,
         region: Region,
         shares: Mapping[str, float],

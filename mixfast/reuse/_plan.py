@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
-from mixfast.laws import Objective
+from mixfast.laws import Objective, Predictor
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, ReuseError, Update
@@ -35,7 +34,7 @@ def full(
     changes: Change | Iterable[Change],
     region: Region,
     *,
-    law: Any = None,
+    law: Predictor | None = None,
     objective: Objective = None,
     kl: float = 0.0,
     like: Mapping[str, str] | None = None,
@@ -106,7 +105,7 @@ def partial(
     changes: Change | Iterable[Change],
     region: Region,
     *,
-    law: Any = None,
+    law: Predictor | None = None,
     reopen: Iterable[str] | None = None,
     allowed: float = ALLOWED,
     objective: Objective = None,
@@ -165,7 +164,7 @@ def _plan(
     region: Region,
     *,
     reopen: Iterable[str] | None,
-    law: Any,
+    law: Predictor | None,
     allowed: float,
     objective: Objective,
     kl: float,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._text.names import listing
+from mixfast.laws import Fit, Predictor
 from mixfast.mixture import Mixture
 from mixfast.region import Region
 from mixfast.reuse._changes import ReuseError, Update
@@ -114,7 +115,7 @@ class Reuse:
         """Return the collapsed shares of a mixture with the frozen ratios; `ReuseError` where it has others."""
         return self.part.collapse(shares)
 
-    def virtual_slopes(self, law: Any, *, earlier: Reuse | None = None) -> dict[str, float]:
+    def virtual_slopes(self, law: Predictor, *, earlier: Reuse | None = None) -> dict[str, float]:
         """Return the virtual domain's coefficient of each metric, from the old log-linear law: ``a_fix . p_fix``, exact.
 
         Parameters
@@ -141,13 +142,16 @@ class Reuse:
         point = np.array([shares.get(name, 0.0) for name in names])
         out = {}
         for j, metric in enumerate(law.metrics):
-            fitted, column = law.law_of(metric) if hasattr(law, "law_of") else (law, j)
+            fitted: Any = law  # of one's own, or out of a fit
+            column = j
+            if hasattr(law, "law_of"):
+                fitted, column = law.law_of(metric)
             if getattr(fitted, "name", "") != "log_linear":
                 raise ReuseError(f"the law of {metric} is {getattr(fitted, 'name', 'unknown')}, not log_linear")
             out[metric] = float(np.asarray(fitted.a)[column] @ point)
         return out
 
-    def collapse_law(self, law: Any) -> Any:
+    def collapse_law(self, law: Fit) -> CollapsedLaw:
         """Return a fit over all domains as one over the collapsed domains, for `propose`: it says of r what the fit says of Phi(r)."""
         return CollapsedLaw(law, self.part)
 
