@@ -1,4 +1,4 @@
-"""The HTML of a report: a few elements, one style, and nothing that is loaded from anywhere."""
+"""The HTML of a report: a few elements, one style sheet, and no reference to anything outside the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Lines of a table before the rest goes into one that says so: nobody reads further, and the file stays small.
+# Tables show at most this many lines, so that the file stays small; the last line says how many more there are.
 MOST_LINES = 200
 _LONGEST = 100
 _ENDLESS = re.compile(rf"\S{{{_LONGEST + 1},}}")
@@ -89,23 +89,30 @@ class Missing:
     why: str
 
 
+@dataclass(frozen=True)
+class Why:
+    """Why a section cannot be made, and how to add it; builders of sections return it in place of HTML."""
+
+    words: str
+
+
 def text(value: object) -> str:
-    """Escaped text, on one line, without what would turn or break the page."""
+    """Escape a name: one line, shortened, without characters that would turn the direction of writing."""
     return escape(draw.shortened(value, _LONGEST), quote=True)
 
 
 def prose(value: object) -> str:
-    """Escaped text of any length; a name in it is of no more than one line."""
+    """Escape text of any length; words longer than a line are shortened."""
     return escape(_ENDLESS.sub(lambda found: draw.shortened(found[0], _LONGEST), draw.clean(value)), quote=True)
 
 
 def verbatim(value: object) -> str:
-    """Escaped text to be copied, with all that it holds."""
+    """Escape text that is to be copied, whole."""
     return f"<pre><code>{escape(draw.clean(value), quote=True)}</code></pre>"
 
 
 def paragraph(value: object, kind: str = "") -> str:
-    """A paragraph of text."""
+    """Return a paragraph."""
     return f'<p class="{kind}">{prose(value)}</p>' if kind else f"<p>{prose(value)}</p>"
 
 
@@ -117,9 +124,10 @@ def table(
     words: Sequence[int] = (),
     rest: Callable[[int], Sequence[object]] | None = None,
 ) -> str:
-    """A table: the first column to the left, with names; numbers to the right; columns of `words` to the left.
+    """Return a table with names in the first column and numbers aligned to the right; columns of `words` align to the left.
 
-    Of more than 200 rows the last are left out; `rest` makes the line that stands for so many, else a line says how many there are.
+    At most 200 rows are shown. `rest` makes the line that stands for the others from the number of rows shown; by default that
+    line says how many there are.
     """
     lines = list(rows)
     over = max(len(lines) - MOST_LINES, 0)
@@ -142,28 +150,28 @@ def table(
 
 
 def folded(summary: str, body: str) -> str:
-    """Something to be opened by who wants it; printed open."""
+    """A collapsible section, expanded in print."""
     return f"<details><summary>{prose(summary)}</summary>{body}</details>"
 
 
 def bullets(items: Iterable[object], kind: str = "") -> str:
-    """A list of sentences."""
+    """Return a list of sentences."""
     return f'<ul class="{kind}">' + "".join(f"<li>{prose(item)}</li>" for item in items) + "</ul>"
 
 
-class Pictures:
-    """Makes figures part of the page; without matplotlib there are none, and the page says so."""
+class Figures:
+    """Put figures into the page; without matplotlib there are none, and the page says so."""
 
     def __init__(self) -> None:
         try:
             with draw.style():
-                self.there = True
+                self.available = True
         except BackendError:
-            self.there = False
+            self.available = False
 
-    def of(self, make: Callable[[], Axes | Figure], alt: str, caption: str) -> str:
-        """A figure with what it shows in words; nothing without matplotlib."""
-        if not self.there:
+    def html(self, make: Callable[[], Axes | Figure], alt: str, caption: str) -> str:
+        """Return a figure with what it shows in words; nothing without matplotlib."""
+        if not self.available:
             return ""
         made: Any = make()
         data = base64.b64encode(draw.svg(getattr(made, "figure", None) or made)).decode("ascii")
@@ -172,13 +180,15 @@ class Pictures:
             f"<figcaption>{prose(caption)}</figcaption></figure>"
         )
 
-    def numbers(self, summary: str, listed: str) -> str:
-        """The numbers of a figure, folded below it; open where there is none."""
-        return folded(summary, listed) if self.there else listed
+    def with_numbers(
+        self, make: Callable[[], Axes | Figure], alt: str, caption: str, *, summary: str, listed: str
+    ) -> str:
+        """Return a figure with its numbers in a collapsed table below it; without matplotlib the table alone, open."""
+        return self.html(make, alt, caption) + folded(summary, listed) if self.available else listed
 
 
 def page(title: str, under: str, head: str, sections: Sequence[Section], missing: Sequence[Missing]) -> str:
-    """The whole document."""
+    """Return the whole document."""
     links = [*sections, *([Section("missing", "Not in this report", "")] if missing else [])]
     nav = " ".join(f'<a href="#{one.anchor}">{text(one.title)}</a>' for one in links)
     body = "".join(

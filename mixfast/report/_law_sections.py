@@ -1,4 +1,4 @@
-"""The parts of the page about a law: how well it predicts, how it responds to each share, and which domain does what."""
+"""Sections about a law: how well it predicts, how it responds to each share, and which domain affects which metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixfast.report import _html as html
 from mixfast.report import _law_figures as laws
 from mixfast.report._answer import base_of, target_of
 from mixfast.report._head import number
-from mixfast.report._html import Missing, Pictures, Section
+from mixfast.report._html import Figures, Why
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,21 +33,20 @@ _ENDLESS = (
 )
 
 
-def predicted(parts: Parts, ink: Pictures, found: OutOfFold | None, why: str) -> Section | Missing:
-    """Predicted against measured, on runs that the law had not seen."""
-    title = "Predicted against measured"
+def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str) -> str | Why:
+    """Predicted against measured metrics, on runs that the law had not seen."""
     if parts.law is None:
-        return Missing("predicted", title, _NO_LAW)
+        return Why(_NO_LAW)
     scores = head.scores_of(parts, found)
     if not scores:
-        return Missing("predicted", title, why)
+        return Why(why)
     body = ""
     if found is not None and not found.finite:
         found, why = None, _ENDLESS
     if found is not None:
         shown = found.metrics[:_METRICS]
         more = len(found.metrics) - len(shown)
-        body += ink.of(
+        body += figures.html(
             lambda: _grid_of_metrics(found, shown),
             f"Predicted against measured for {len(shown)} metrics; points on the diagonal are predicted exactly.",
             "Each point is a run that the law had not seen; bars are 90 % intervals, triangles at the edge predictions further out."
@@ -64,15 +63,14 @@ def predicted(parts: Parts, ink: Pictures, found: OutOfFold | None, why: str) ->
     if found is None:
         body += html.paragraph(f"No figure: {why}", "soft")
     body += _expected(parts)
-    return Section("predicted", title, body)
+    return body
 
 
-def response(parts: Parts, ink: Pictures) -> Section | Missing:
-    """What happens when one share moves."""
-    title = "Response to each share"
+def response(parts: Parts, figures: Figures) -> str | Why:
+    """How the predicted objective changes when one share moves."""
     law, swarm = parts.law, parts.swarm
     if law is None:
-        return Missing("response", title, _NO_LAW)
+        return Why(_NO_LAW)
     target = target_of(law, parts.answer)
     at = None if parts.answer is None else parts.answer.mixture
     base, words = base_of(law, at)
@@ -87,7 +85,7 @@ def response(parts: Parts, ink: Pictures) -> Section | Missing:
         rows.append([name, draw.share(float(base[k])), number(value[1]), error,
                      *(f"{change:+.3g}" for change in (value[[0, 2, 3]] - value[1]).tolist()), draw.share(reach[k])])  # fmt: skip
     if not finite:
-        return Missing("response", title, _ENDLESS)
+        return Why(_ENDLESS)
     order = np.argsort(-np.array(spread), kind="stable")
     shown = [law.domains[k] for k in order[:_DOMAINS]]
     more = len(law.domains) - len(shown)
@@ -95,52 +93,51 @@ def response(parts: Parts, ink: Pictures) -> Section | Missing:
         f"What the law predicts of {_objective(target)} when one domain's share moves away from {words} and the others keep their "
         "proportions. Less is better."
     )
-    body += ink.of(
+    header = ["domain", "share", "predicted", "± 90 %", "change at 0", "at twice", "at the far end", "far end"]
+    return body + figures.with_numbers(
         lambda: _grid_of_domains(parts, target, shown),
         f"Curves of the predicted objective over the share of {len(shown)} domains, with 90 % bands.",
         "The ring is where the mixture is now; ticks are the shares of the runs; dashed lines are beyond them, extrapolated. Bands: "
         "90 % for a new run, as if all metrics erred together."
         + (f" The {len(shown)} domains that matter most; {more} more are in the table." if more else ""),
+        summary="All responses as numbers",
+        listed=html.table(header, [rows[k] for k in order.tolist()]),
     )
-    header = ["domain", "share", "predicted", "± 90 %", "change at 0", "at twice", "at the far end", "far end"]
-    listed = html.table(header, [rows[k] for k in order.tolist()])
-    body += ink.numbers("All responses as numbers", listed)
-    return Section("response", title, body)
 
 
-def coefficients(parts: Parts, ink: Pictures) -> Section | Missing:
-    """Which domain does what to which metric."""
-    title = "Domains and metrics"
+def coefficients(parts: Parts, figures: Figures) -> str | Why:
+    """How much each domain affects each metric."""
     law = parts.law
     if law is None:
-        return Missing("coefficients", title, _NO_LAW)
+        return Why(_NO_LAW)
     at = None if parts.answer is None else parts.answer.mixture
     base, words = base_of(law, at)
     slopes = laws.effects(law, base)
     if not (np.abs(slopes) < ASTRONOMIC).all():
-        return Missing("coefficients", title, _ENDLESS)
+        return Why(_ENDLESS)
     exact = getattr(law, "smooth", False)
     body = html.paragraph(
         f"How each metric changes as one domain gets more and the others keep their proportions, at {words}. "
         + ("" if exact else "The law has no gradient: mean slopes over the next five points. ")
         + "For log-linear laws this is the map of their coefficients around their mean."
     )
-    body += ink.of(
-        lambda: laws.coefficients(law, at),
-        f"Squares for {len(law.domains)} domains and {len(law.metrics)} metrics: filled where more of the domain helps.",
-        "Filled: more of the domain makes the metric better. Hollow: worse. Areas are to the scale of each metric.",
-    )
     rows = [[name, *(f"{value / 100.0:+.2g}" for value in slopes[:, k])] for k, name in enumerate(law.domains)]
     listed = html.table(
         ["domain", *law.metrics], rows, caption="Change of the metric, in its unit, for one point more of share."
     )
-    body += ink.numbers("All slopes as numbers", listed)
+    body += figures.with_numbers(
+        lambda: laws.coefficients(law, at),
+        f"Squares for {len(law.domains)} domains and {len(law.metrics)} metrics: filled where more of the domain helps.",
+        "Filled: more of the domain makes the metric better. Hollow: worse. Areas are to the scale of each metric.",
+        summary="All slopes as numbers",
+        listed=listed,
+    )
     own = _log_linear(law)
     if own:
         header, lines = own
         caption = "f(w) = exp(gamma) + exp(a . w); the coefficients a of each domain, and gamma in the last line."
         body += html.folded("Coefficients of the log-linear laws", html.table(header, lines, caption=caption))
-    return Section("coefficients", title, body)
+    return body
 
 
 # Parts.

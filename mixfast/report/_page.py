@@ -1,14 +1,8 @@
-"""Reports: one page of HTML that anybody can open, and its figures one by one.
-
-`page` takes whatever is there (a solution or proposal, a law and its runs, a ledger, a loader's schedule) and says what is
-missing. Figures are functions that take an optional ``ax`` and return the Axes. They need matplotlib
-(``pip install 'mixfast[plot]'``); the page without them has tables only.
-"""
+"""`page`: one page of HTML from whatever is known of a mixture."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -16,30 +10,9 @@ from mixfast._text.atomic import write_text
 from mixfast.errors import BackendError
 from mixfast.report import _head, _html, _law_sections, _origin, _sections
 from mixfast.report._folds import OutOfFold, out_of_fold
-from mixfast.report._html import Missing, Pictures, Section
-from mixfast.report._law_figures import coefficients, predicted, response
+from mixfast.report._html import Figures, Missing, Section, Why
 from mixfast.report._origin import Files
 from mixfast.report._parts import Parts
-from mixfast.report._share_figures import prices, ranges, shares
-from mixfast.report._solve_figures import convergence, held_out
-from mixfast.report._timeline_figures import history, schedule
-
-__all__ = [
-    "OutOfFold",
-    "Page",
-    "coefficients",
-    "convergence",
-    "held_out",
-    "history",
-    "out_of_fold",
-    "page",
-    "predicted",
-    "prices",
-    "ranges",
-    "response",
-    "schedule",
-    "shares",
-]
 
 
 @dataclass(frozen=True)
@@ -131,24 +104,24 @@ def page(
     True
     """
     have = Parts.of(parts)
-    ink = Pictures()
+    figures = Figures()
     found, why = _left_out(have, folds, seed)
-    builders: list[Callable[[], Section | Missing]] = [
-        lambda: _sections.shares(have, ink),
-        lambda: _sections.near_optimal(have, ink, eps),
-        lambda: _sections.prices(have, ink),
-        lambda: _sections.convergence(have, ink),
-        lambda: _sections.held_out(have, ink),
-        lambda: _law_sections.predicted(have, ink, found, why),
-        lambda: _law_sections.response(have, ink),
-        lambda: _law_sections.coefficients(have, ink),
-        lambda: _sections.history(have, ink),
-        lambda: _sections.schedule(have, ink),
+    made = [
+        ("shares", "Shares", _sections.shares(have, figures)),
+        ("near-optimal", "Near-optimal set", _sections.near_optimal(have, figures, eps)),
+        ("prices", "Shadow prices", _sections.prices(have, figures)),
+        ("convergence", "Convergence and gap", _sections.convergence(have, figures)),
+        ("held-out", "Held-out losses", _sections.held_out(have, figures)),
+        ("predicted", "Predicted against measured", _law_sections.predicted(have, figures, found, why)),
+        ("response", "Response to each share", _law_sections.response(have, figures)),
+        ("coefficients", "Domains and metrics", _law_sections.coefficients(have, figures)),
+        ("history", "History", _sections.history(have, figures)),
+        ("schedule", "Loader schedule", _sections.schedule(have, figures)),
     ]
-    made = [build() for build in builders]
-    sections = [one for one in made if isinstance(one, Section)]
-    missing = [one for one in made if isinstance(one, Missing)] + _sections.lacking(have)
-    if not ink.there:
+    sections = [Section(anchor, title, body) for anchor, title, body in made if isinstance(body, str)]
+    missing = [Missing(anchor, title, body.words) for anchor, title, body in made if isinstance(body, Why)]
+    missing += _sections.lacking(have)
+    if not figures.available:
         missing.insert(0, Missing("figures", "Figures", "matplotlib is not installed: pip install 'mixfast[plot]'."))
     if found is None and have.law is not None and have.law.reports:
         missing.append(Missing("folds", "Predictions of unseen runs", why))

@@ -1,4 +1,4 @@
-"""The parts of the page about a mixture: shares, the near-optimal set, prices, convergence, held-out losses, its history and schedule."""
+"""Sections about a mixture: shares, near-optimal set, shadow prices, convergence, held-out losses, history and schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mixfast.report import _html as html
 from mixfast.report import _share_figures, _solve_figures, _timeline_figures
 from mixfast.report._answer import ends_of
 from mixfast.report._head import number, points
-from mixfast.report._html import Missing, Pictures, Section
+from mixfast.report._html import Figures, Missing, Why
 from mixfast.solver import Solution
 
 if TYPE_CHECKING:
@@ -25,21 +25,14 @@ _SOLVE = (
 _NO_MIXTURE = f"There is no mixture. {_SOLVE}"
 
 
-def shares(parts: Parts, ink: Pictures) -> Section | Missing:
-    """The mixture, beside what it is compared with."""
+def shares(parts: Parts, figures: Figures) -> str | Why:
+    """The shares, beside those of the mixtures that they are compared with."""
     answer = parts.answer
     if answer is None:
-        return Missing("shares", "Shares", _NO_MIXTURE)
+        return Why(_NO_MIXTURE)
     ends, prior, epochs = ends_of(parts.intervals), answer.prior, answer.epochs
     order = answer.order()
     largest = ", ".join(f"{name} {draw.share(answer.mixture[name])}" for name in order[:3])
-    body = ink.of(
-        lambda: _share_figures.shares(
-            answer.source or answer.mixture, parts.intervals, region=answer.region, present=parts.present
-        ),
-        f"Bars of the shares of {len(order)} domains, largest first: {largest}.",
-        _key(parts),
-    )
     level = f"{100 * parts.intervals.level:.0f} % interval" if parts.intervals is not None else "interval"
     header = ["domain", "share"]
     header += [level] if ends else []
@@ -62,13 +55,19 @@ def shares(parts: Parts, ink: Pictures) -> Section | Missing:
         total = math.fsum(answer.mixture[name] for name in order[shown:])
         return [f"other {len(order) - shown} domains", draw.share(total), *[""] * (len(header) - 2)]
 
-    listed = html.table(header, rows, rest=rest)
-    body += html.folded("All shares as numbers", listed) if body else listed
-    return Section("shares", "Shares", body)
+    return figures.with_numbers(
+        lambda: _share_figures.shares(
+            answer.source or answer.mixture, parts.intervals, region=answer.region, present=parts.present
+        ),
+        f"Bars of the shares of {len(order)} domains, largest first: {largest}.",
+        _key(parts),
+        summary="All shares as numbers",
+        listed=html.table(header, rows, rest=rest),
+    )
 
 
 def lacking(parts: Parts) -> list[Missing]:
-    """What the section on shares would have held, had it been known."""
+    """Columns that the section on shares lacks because their inputs are unknown."""
     out: list[Missing] = []
     answer = parts.answer
     if answer is None:
@@ -77,47 +76,32 @@ def lacking(parts: Parts) -> list[Missing]:
         solved = "solver.bootstrap(table, region, solution=solution)"
         proposed = "proposers.bootstrap(swarm, law, region, fit=mixfast.fit), which refits on halves of the runs"
         how = solved if answer.source is None or isinstance(answer.source, Solution) else proposed
-        out.append(
-            Missing(
-                "intervals", "Intervals of the shares",
-                f"One answer has none. Pass {how}; the command: --replicates 200 for a table, --replicates 30 for runs.",
-            )
-        )  # fmt: skip
+        why = f"One answer has none. Pass {how}; the command: --replicates 200 for a table, --replicates 30 for runs."
+        out.append(Missing("intervals", "Intervals of the shares", why))
     if answer.epochs is None:
-        out.append(
-            Missing(
-                "epochs", "Epochs",
-                "The tokens of the domains are not known. Build the region by Region.from_tokens(tokens, budget); the command: "
-                "--tokens FILE --budget N.",
-            )
-        )  # fmt: skip
+        why = "The tokens of the domains are not known. Build the region by Region.from_tokens(tokens, budget); the command: --tokens FILE --budget N."
+        out.append(Missing("epochs", "Epochs", why))
     if answer.prior is None:
-        out.append(
-            Missing(
-                "prior", "Prior",
-                "No prior was given; equal shares stand in for it. Region(domains, prior=...) or Region.from_tokens; the command: "
-                "--prior FILE or --tokens FILE.",
-            )
-        )  # fmt: skip
+        why = "No prior was given; equal shares stand in for it. Region(domains, prior=...) or Region.from_tokens; the command: --prior FILE or --tokens FILE."
+        out.append(Missing("prior", "Prior", why))
     return out
 
 
-def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Missing:
-    """How far each share can go at next to no loss."""
-    title = "Near-optimal set"
+def near_optimal(parts: Parts, figures: Figures, eps: float | None) -> str | Why:
+    """How far each share can move at almost no loss."""
     answer = parts.answer
     if answer is None or answer.source is None:
-        return Missing("near-optimal", title, "Only a Solution or a Proposal knows it. " + _SOLVE)
+        return Why("Only a Solution or a Proposal knows it. " + _SOLVE)
     if eps is None:
-        return Missing("near-optimal", title, "It was declined: eps=None, or --no-ranges.")
+        return Why("It was declined: eps=None, or --no-ranges.")
     source = answer.source
     if len(answer.mixture) > _MOST_RANGED:
         why = f"With more than {_MOST_RANGED} domains it costs more than all the rest: solution.ranges(eps, domains=[...]) of those that matter."
-        return Missing("near-optimal", title, why)
+        return Why(why)
     try:
         found = source.ranges(eps)
     except ValueError as problem:
-        return Missing("near-optimal", title, str(problem))
+        return Why(str(problem))
     order = answer.order()
     widest = max(order, key=lambda name: found[name][1] - found[name][0])
     low, high = found[widest]
@@ -130,34 +114,32 @@ def near_optimal(parts: Parts, ink: Pictures, eps: float | None) -> Section | Mi
             else "The true range is at least as wide."
         )
     )
-    body += ink.of(
+    rows = [[name, draw.share(answer.mixture[name]), *(draw.share(end) for end in found[name])] for name in order]
+    return body + figures.with_numbers(
         lambda: _share_figures.ranges(source, eps, ranges=found),
         f"Range of each share within {eps:g} of the objective; the widest is that of {widest}.",
         "Bars: shares of mixtures within the tolerance. Dots: this mixture.",
+        summary="All ranges as numbers",
+        listed=html.table(["domain", "share", "from", "to"], rows),
     )
-    rows = [[name, draw.share(answer.mixture[name]), *(draw.share(end) for end in found[name])] for name in order]
-    listed = html.table(["domain", "share", "from", "to"], rows)
-    body += ink.numbers("All ranges as numbers", listed)
-    return Section("near-optimal", title, body)
 
 
-def prices(parts: Parts, ink: Pictures) -> Section | Missing:
+def prices(parts: Parts, figures: Figures) -> str | Why:
     """What the binding limits cost."""
-    title = "Shadow prices"
     answer = parts.answer
     if answer is None or answer.source is None:
-        return Missing("prices", title, "Only a Solution or a Proposal has prices. " + _SOLVE)
+        return Why("Only a Solution or a Proposal has prices. " + _SOLVE)
     if not answer.limited:
         why = "There are no limits. Region(domains, cap=..., floor=..., bounds=...) or Region.from_tokens; the command: --tokens, --cap, --floor, --limit."
-        return Missing("prices", title, why)
+        return Why(why)
     if answer.gap is None:
         why = "A search has no multipliers. Laws that are convex (log_linear, linear) are solved exactly and have them: --law-kind log_linear, or mixfast.fit(swarm, 'log_linear')."
-        return Missing("prices", title, why)
+        return Why(why)
     found = answer.prices
     if not found:
-        return Section("prices", title, html.paragraph("No limit binds: relaxing any of them alone gains nothing."))
+        return html.paragraph("No limit binds: relaxing any of them alone gains nothing.")
     source = answer.source
-    body = ink.of(
+    body = figures.html(
         lambda: _share_figures.prices(source),
         f"Bars of what {len(found)} binding limits cost; the dearest is that of {found[0].name}.",
         "Objective saved per percentage point by which the limit gives way. A price holds for small changes.",
@@ -168,29 +150,21 @@ def prices(parts: Parts, ink: Pictures) -> Section | Missing:
         body += html.paragraph(
             f"All limits together cost {max(cost, 0.0):.4g} {answer.unit}: the value without any is {source.unconstrained.value:.6g}."
         )
-    return Section("prices", title, body)
+    return body
 
 
-def convergence(parts: Parts, ink: Pictures) -> Section | Missing:
+def convergence(parts: Parts, figures: Figures) -> str | Why:
     """How the solve or the search went."""
-    title = "Convergence and gap"
     answer = parts.answer
     if answer is None or answer.source is None or not answer.source.trace:
-        return Missing("convergence", title, "Nothing was solved or searched here. " + _SOLVE)
+        return Why("Nothing was solved or searched here. " + _SOLVE)
     source = answer.source
     trace = source.trace
     gap = "no gap" if answer.gap is None else f"a gap of {answer.gap:.1e}"
-    body = ink.of(
-        lambda: _solve_figures.convergence(source),
-        f"The course of {len(trace)} steps, ending with {gap}.",
-        "The gap bounds the distance to the best value; hollow marks are steps on a sample of the rows."
-        if answer.gap is not None
-        else "The best value found so far.",
-    )
     looked = "rows" if isinstance(source, Solution) else "points or metrics"
     rows = [
         [
-            str(i),
+            i,
             f"{step.rows:,}",
             f"{step.domains:,}",
             f"{step.value:.8g}",
@@ -198,47 +172,50 @@ def convergence(parts: Parts, ink: Pictures) -> Section | Missing:
         ]
         for i, step in enumerate(trace, start=1)
     ]
-    listed = html.table(["step", f"{looked} looked at", "domains in play", "value", "gap"], rows)
-    body += ink.numbers("All steps as numbers", listed)
-    return Section("convergence", title, body)
+    return figures.with_numbers(
+        lambda: _solve_figures.convergence(source),
+        f"The course of {len(trace)} steps, ending with {gap}.",
+        "The gap bounds the distance to the best value; hollow marks are steps on a sample of the rows."
+        if answer.gap is not None
+        else "The best value found so far.",
+        summary="All steps as numbers",
+        listed=html.table(["step", f"{looked} looked at", "domains in play", "value", "gap"], rows),
+    )
 
 
-def held_out(parts: Parts, ink: Pictures) -> Section | Missing:
-    """Losses on rows that nobody fitted."""
-    title = "Held-out losses"
+def held_out(parts: Parts, figures: Figures) -> str | Why:
+    """Losses on rows that were held out."""
     report = parts.held_out
     if report is None:
         why = "Nothing was held out. Pass solver.holdout(table, region, share=0.2); the command, for a table: --held-out 0.2."
-        return Missing("held-out", title, why)
+        return Why(why)
     fitted, rest = report.sizes
     best, limited = report.rows[0], any(row.name == "mixfast, no limits" for row in report.rows)
     body = html.paragraph(
         f"Fitted on {fitted:,} rows, compared on the other {rest:,}. Best: {best.name}, {best.held_out_loss:.6g} nats. "
         + ("Of the fitted mixtures only 'mixfast' keeps to the limits." if limited else "")
     )
-    body += ink.of(
-        lambda: _solve_figures.held_out(report),
-        f"Held-out losses of {len(report.rows)} mixtures and experts; {best.name} is best.",
-        "Filled: fitted mixtures. Squares: baselines. Circles: single experts. Ticks: the loss on the fitted rows.",
-    )
     rows = [
         [row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}", "yes" if row.fitted else ""]
         for row in report.rows
     ]
-    listed = html.table(["mixture", "on the fitted rows", "held out", "fitted"], rows)
-    body += ink.numbers("All losses as numbers", listed)
-    return Section("held-out", title, body)
+    return body + figures.with_numbers(
+        lambda: _solve_figures.held_out(report),
+        f"Held-out losses of {len(report.rows)} mixtures and experts; {best.name} is best.",
+        "Filled: fitted mixtures. Squares: baselines. Circles: single experts. Ticks: the loss on the fitted rows.",
+        summary="All losses as numbers",
+        listed=html.table(["mixture", "on the fitted rows", "held out", "fitted"], rows),
+    )
 
 
-def history(parts: Parts, ink: Pictures) -> Section | Missing:
-    """The mixture's life."""
-    title = "History"
+def history(parts: Parts, figures: Figures) -> str | Why:
+    """The mixture after each update of its ledger."""
     ledger = parts.ledger
     if ledger is None:
         why = "There is no ledger. Begin one by reuse.Ledger.start(mixture, why=...) or `mixfast reuse start`, and pass it; the command: --ledger life.yaml."
-        return Missing("history", title, why)
+        return Why(why)
     entries = ledger.entries
-    body = ink.of(
+    body = figures.html(
         lambda: _timeline_figures.history(ledger),
         f"Stacked shares after each of {len(entries)} updates, from {entries[0].when[:10]} to {entries[-1].when[:10]}.",
         "The mixture after each update. Domains that were never among the nine largest are put together.",
@@ -259,20 +236,19 @@ def history(parts: Parts, ink: Pictures) -> Section | Missing:
         for name in names
     ]
     listed = html.table(["domain", *(entry.when[:10] for entry in entries)], grid)
-    return Section("history", title, body + html.folded("All shares after every update", listed))
+    return body + html.folded("All shares after every update", listed)
 
 
-def schedule(parts: Parts, ink: Pictures) -> Section | Missing:
-    """What the loader is to do."""
-    title = "Loader schedule"
+def schedule(parts: Parts, figures: Figures) -> str | Why:
+    """The shares that the loader samples over the run."""
     given = parts.schedule
     if given is None:
         why = "There is no schedule. Pass a MixtureSchedule or a MixtureSampler; the command: --schedule FILE, as MixtureSchedule.to_json writes it."
-        return Missing("schedule", title, why)
+        return Why(why)
     plan = getattr(given, "schedule", given)
     samples, found = _timeline_figures.course(given, None)
     unit = plan.sample_tokens or 1
-    body = ink.of(
+    body = figures.html(
         lambda: _timeline_figures.schedule(given),
         f"Stacked shares of {len(plan.domains)} domains over the run, which change {len(plan.changes) - 1} times.",
         "Shares over the run; between the places where they turn they are straight lines. "
@@ -283,11 +259,11 @@ def schedule(parts: Parts, ink: Pictures) -> Section | Missing:
     rows = [[plan.domains[k], *(draw.share(float(value)) for value in found[:, k])] for k in order]
     what = "tokens" if plan.sample_tokens else "samples"
     body += html.table(["domain", *at], rows, caption=f"Shares at these {what}.")
-    return Section("schedule", title, body)
+    return body
 
 
 def _key(parts: Parts) -> str:
-    """What the marks of the figure of shares mean, of those that are in it."""
+    """What the marks in the figure of shares mean; only of marks that are in it."""
     answer = parts.answer
     if answer is None:
         return ""
