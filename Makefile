@@ -3,7 +3,8 @@
 #   make demo       the whole way on the embedded sample
 #   make test       the test suite; ARGS="tests/region -x" picks, KERNELS=0 leaves out torch and triton
 #   make lint       ruff, mypy, cython-lint, clang-format; `make format` repairs what can be repaired
-#   make bench      the table of measured speed; ARGS goes to the runner
+#   make bench      the table of measured speed; ARGS="-k solve" picks, see benchmarks/README.md
+#   make bench-compare BASE=v0.1   this checkout beside another revision, benchmark by benchmark
 #   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make cross      the compiled core for 64-bit Arm and macOS, and its known values on this processor and an emulated Arm
 #   make wheel      sdist and wheel into dist/, tried out installed and away from this folder
@@ -29,7 +30,7 @@ else
 KERNEL_STAMP := $(VENV)/.stamp-kernels
 endif
 
-.PHONY: demo test lint format bench sanitize cross wheel clean
+.PHONY: demo test lint format bench bench-compare sanitize cross wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.stamp-venv:
@@ -76,7 +77,14 @@ format: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/clang-format -i $(C_FILES) $(C_TEST)
 
 bench: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
-	$(BIN)/python -m benchmarks --set all $(ARGS)
+	mkdir -p build
+	rm -f build/bench.json
+	status=0; $(BIN)/python -m pytest benchmarks -q -p no:cacheprovider --benchmark-json=build/bench.json \
+		--benchmark-quiet --benchmark-max-time=0.3 $(ARGS) || status=$$?; \
+		$(BIN)/python -m benchmarks.ratios build/bench.json && exit $$status
+
+bench-compare: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
+	$(BIN)/python -m benchmarks.compare $(BASE) $(ARGS)
 
 # libasan must be the first library of the process, and libstdc++ known to it before other extensions throw. Python
 # itself never frees everything, so leaks are not looked for. The tests run beside the sources, not among them: there,

@@ -5,38 +5,76 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.facts import threads
 
-def median_seconds(call: Callable[[], object], *, budget: float = 1.0, least: int = 3, most: int = 15) -> list[float]:
-    """Seconds of repeated calls, one warm-up dropped: at least `least`, then until `budget` seconds are spent."""
+
+def median_seconds(call: Callable[[], object], *, budget: float = 0.3, least: int = 3, most: int = 15) -> float:
+    """Median of repeated calls, one warm-up dropped: at least `least`, then until `budget` seconds are spent."""
     call()
     seconds: list[float] = []
     while len(seconds) < least or (sum(seconds) < budget and len(seconds) < most):
         began = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - began)
-    return seconds
+    return float(np.median(seconds))
 
 
-def stream(table: np.ndarray, threads: int) -> float:
-    """S: seconds to read the table once as float32, a numpy sum in each thread."""
+def stream(table: np.ndarray) -> float:
+    """Seconds to read the table once as float32, a numpy sum in each thread."""
     flat = np.ascontiguousarray(table, dtype=np.float32).reshape(-1)
-    return _in_parts(lambda part: part.sum(), [flat], threads)
+    return _in_parts(lambda part: part.sum(), flat)
 
 
-def exponential(table: np.ndarray, threads: int) -> float:
-    """X: seconds of numpy's float32 exp over the table, into memory already touched."""
+def exponential(table: np.ndarray) -> float:
+    """Seconds of numpy's float32 exp over the table, into memory already touched."""
     flat = np.ascontiguousarray(table, dtype=np.float32).reshape(-1)
-    return _in_parts(lambda part, out: np.exp(part, out=out), [flat, np.zeros_like(flat)], threads)
+    return _in_parts(lambda part, out: np.exp(part, out=out), flat, np.zeros_like(flat))
 
 
-def _in_parts(call: Callable[..., object], arrays: list[np.ndarray], threads: int) -> float:
-    parts = [
-        [array[i * array.size // threads : (i + 1) * array.size // threads] for array in arrays] for i in range(threads)
-    ]
-    if threads == 1:
-        return float(np.median(median_seconds(lambda: call(*parts[0]))))
-    with ThreadPoolExecutor(threads) as pool:
-        return float(np.median(median_seconds(lambda: list(pool.map(lambda part: call(*part), parts)))))
+def product(rows: int, inner: int, columns: int) -> float:
+    """Seconds of one float32 matrix product of this shape that stores its result in memory already touched."""
+    a, b = np.ones((rows, inner), dtype=np.float32), np.ones((inner, columns), dtype=np.float32)
+    out = np.zeros((rows, columns), dtype=np.float32)
+    return median_seconds(lambda: np.matmul(a, b, out=out), least=1)
+
+
+def write(count: int) -> float:
+    """Seconds to fill three int64 arrays of this length, as a stream of samples writes them."""
+    arrays = np.zeros((3, count), dtype=np.int64)
+    return median_seconds(lambda: arrays.fill(1))
+
+
+def peak_megabytes(call: Callable[[], object]) -> float | None:
+    """Resident memory that a call adds at its peak, MB; None where the system does not let its peak be reset."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        before = _resident("VmRSS")
+        call()
+        return (_resident("VmHWM") - before) / 1e3
+    except OSError:
+        return None
+
+
+def available_gigabytes() -> float:
+    """Memory that is free for a peer that stores its results; infinite where the system does not say."""
+    path = Path("/proc/meminfo")
+    lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+    return next((int(line.split()[1]) * 1e-6 for line in lines if line.startswith("MemAvailable")), np.inf)
+
+
+def _resident(key: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def _in_parts(call: Callable[..., object], *arrays: np.ndarray) -> float:
+    count = threads()
+    parts = [[array[i * array.size // count : (i + 1) * array.size // count] for array in arrays] for i in range(count)]
+    if count == 1:
+        return median_seconds(lambda: call(*parts[0]))
+    with ThreadPoolExecutor(count) as pool:
+        return median_seconds(lambda: list(pool.map(lambda part: call(*part), parts)))

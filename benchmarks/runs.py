@@ -54,10 +54,8 @@ def runs() -> tuple[str, Matrix, Matrix]:
 
 
 def as_swarm(x: Matrix, y: Matrix) -> mixfast.Swarm:
-    """These runs as a Swarm, names made up."""
-    return mixfast.Swarm(
-        x,
-        y,
-        domains=[f"domain {k}" for k in range(x.shape[1])],
-        metric_names=[f"metric {j}" for j in range(y.shape[1])],
+    """These runs as a Swarm, names made up; the id of a run is its place."""
+    domains, metrics = (
+        [f"{word} {i}" for i in range(n)] for word, n in (("domain", x.shape[1]), ("metric", y.shape[1]))
     )
+    return mixfast.Swarm(x, y, domains=domains, metric_names=metrics, runs=[str(place) for place in range(len(x))])

@@ -63,7 +63,11 @@ def lacks(*modules: str) -> str | None:
 
 def modules() -> list[Any]:
     """All adapters."""
-    return [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    return [
+        importlib.import_module(f"{__name__}.{found.name}")
+        for found in pkgutil.iter_modules(__path__)
+        if found.name[0] != "_"
+    ]
 
 
 def of(job: str) -> list[Contender]:

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one study; its `run` prints, and returns None or an exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.studies")
     commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    words = sys.argv[1:] if arguments is None else arguments
+    words = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     for name in NAMES:
         # Only the study that was asked for is imported: some need torch.
         if name in words[:1] or words[:1] in (["-h"], ["--help"]):

@@ -17,6 +17,7 @@ import numpy as np
 
 import mixfast
 from benchmarks.facts import RESULTS, append, shared
+from benchmarks.peers import botorch as peer
 from benchmarks.runs import REGMIX, swarm
 from mixfast import designs
 
@@ -40,25 +41,8 @@ def ours(law: str, way: str, q: int, tried: mixfast.Swarm, everything: mixfast.S
 
 
 def botorch(q: int, tried: mixfast.Swarm, everything: mixfast.Swarm, seed: int) -> list[int]:
-    """The next runs by BoTorch as its documentation has it: SingleTaskGP, and (q-)LogEI over the runs as choices."""
-    import torch
-    from botorch.acquisition import LogExpectedImprovement, qLogExpectedImprovement
-    from botorch.fit import fit_gpytorch_mll
-    from botorch.models import SingleTaskGP
-    from botorch.optim import optimize_acqf_discrete
-    from gpytorch.mlls import ExactMarginalLogLikelihood
-
-    torch.manual_seed(seed)
-    x, y = torch.tensor(tried.ratios), -torch.tensor(tried.values.mean(axis=1, keepdims=True))
-    have = {int(run) for run in tried.runs}
-    rest = [place for place in range(len(everything)) if place not in have]
-    model = SingleTaskGP(x, y)
-    fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-    best = y.max()
-    rule = LogExpectedImprovement(model, best) if q == 1 else qLogExpectedImprovement(model, best)
-    choices = torch.tensor(everything.ratios[rest])
-    found, _ = optimize_acqf_discrete(rule, q, choices, unique=True, max_batch_size=1024)
-    return [rest[int((choices - one).abs().sum(dim=1).argmin())] for one in found]
+    """The next runs by BoTorch."""
+    return peer.choose(tried, everything, q, seed)
 
 
 CONTENDERS: dict[str, Choose | None] = {

@@ -1,0 +1,48 @@
+"""What the conic solvers share: the problem in cvxpy, timed from the built problem to the answer."""
+
+import warnings
+
+import numpy as np
+
+from benchmarks.peers import Unable, lacks
+
+# Elements of a table that a conic solver is expected to take in a second: 8e5 take about ten.
+ELEMENTS_A_SECOND = 20_000
+
+
+def reason(solver):
+    """Why it cannot run here."""
+    return lacks("cvxpy", solver.lower())
+
+
+def prepare(case, solver, **options):
+    """The problem of a case of `solve` or `proposal`, its variable and the options of the solver."""
+    import cvxpy as cp
+
+    if hasattr(case, "law"):
+        x = cp.Variable(case.region.n_domains)
+        loss = cp.sum(cp.exp(case.law.a @ x)) / len(case.law.a) + case.kl * cp.sum(cp.rel_entr(x, case.region.prior))
+        return cp.Problem(cp.Minimize(loss), [x >= 0, x <= case.region.cap, cp.sum(x) == 1]), x, solver, options
+    n, k = case.problem.shape
+    if n * k > ELEMENTS_A_SECOND * case.patience:
+        raise Unable(f"{n} x {k}: conic solvers take far more than {case.patience:g} s, or fail")
+    w = cp.Variable(k)
+    loss = -(case.problem.weight @ cp.log(case.problem.prob @ w))
+    return cp.Problem(cp.Minimize(loss), [cp.sum(w) == 1, w >= 0]), w, solver, options
+
+
+def run(ready):
+    """Shares (K,); what cvxpy compiled before is compiled again, as its users have it the first time."""
+    import cvxpy as cp
+
+    problem, w, solver, options = ready
+    fresh = cp.Problem(problem.objective, problem.constraints)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fresh.solve(solver=solver, **options)
+    except cp.error.SolverError as error:
+        raise Unable(str(error).split(". ")[0]) from None
+    if w.value is None:
+        raise Unable(f"its status is {fresh.status}")
+    return np.asarray(w.value)

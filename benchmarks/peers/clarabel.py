@@ -1,0 +1,15 @@
+"""Clarabel through cvxpy."""
+
+from functools import partial
+
+from benchmarks.peers import _cvxpy
+
+name, job = "cvxpy Clarabel", ("solve", "proposal")
+
+reason = partial(_cvxpy.reason, "Clarabel")
+run = _cvxpy.run
+
+
+def prepare(case):
+    """The problem in cvxpy."""
+    return _cvxpy.prepare(case, "CLARABEL")

@@ -1,0 +1,15 @@
+"""ECOS through cvxpy."""
+
+from functools import partial
+
+from benchmarks.peers import _cvxpy
+
+name, job = "cvxpy ECOS", ("solve", "proposal")
+
+reason = partial(_cvxpy.reason, "ECOS")
+run = _cvxpy.run
+
+
+def prepare(case):
+    """The problem in cvxpy."""
+    return _cvxpy.prepare(case, "ECOS")

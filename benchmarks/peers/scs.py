@@ -1,0 +1,15 @@
+"""SCS through cvxpy."""
+
+from functools import partial
+
+from benchmarks.peers import _cvxpy
+
+name, job = "cvxpy SCS", ("solve", "proposal")
+
+reason = partial(_cvxpy.reason, "SCS")
+run = _cvxpy.run
+
+
+def prepare(case):
+    """The problem in cvxpy."""
+    return _cvxpy.prepare(case, "SCS")

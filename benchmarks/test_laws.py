@@ -1,0 +1,168 @@
+"""Laws: fits of swarms and predictions for many candidates. RegMix's published runs where they lie beside the checkout, else made-up ones.
+
+How well the laws predict is the study `swarm_laws`; here every fit is checked on runs that it has not seen.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from benchmarks import runs
+from benchmarks.peers import Contender
+from benchmarks.suite import Wrong, contenders
+from mixfast import fit
+from mixfast.laws.boosted import Boosted
+from mixfast.laws.gaussian import GaussianProcess
+from mixfast.laws.log_linear import LogLinear
+
+
+class Fitted(NamedTuple):
+    """Mixtures and losses to fit, and mixtures to predict."""
+
+    x: np.ndarray
+    y: np.ndarray
+    new: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def data() -> tuple[str, np.ndarray, np.ndarray]:
+    """The runs this machine has."""
+    return runs.runs()
+
+
+def part(size: int, metrics: int) -> tuple[str, Fitted, np.ndarray]:
+    """Where the runs are from, a part of them to fit, and the losses of 64 others."""
+    name, x, y = data()
+    order = np.random.default_rng(0).permutation(len(x))
+    chosen, other = order[:size], order[-64:]
+    return name, Fitted(x[chosen], y[chosen][:, :metrics], x[other]), y[other][:, :metrics]
+
+
+def error_on(truth: np.ndarray) -> Any:
+    """Check predictions of runs not seen: better than the mean of them."""
+
+    def check(found: np.ndarray) -> dict[str, Any]:
+        error = np.sqrt(np.mean((found - truth) ** 2, axis=0) / truth.var(axis=0))
+        if not (error < 1.0).all():
+            raise Wrong(f"errors of {error.max():.2f} standard deviations on runs not seen")
+        return {"note": f"error {error.mean():.3f} of the standard deviation"}
+
+    return check
+
+
+def _log_linear(case: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    return LogLinear().fit(*case).objective
+
+
+def summed(objective: np.ndarray) -> dict[str, Any]:
+    """What the fit reached."""
+    return {"note": f"summed Huber loss {np.sum(objective):.6f}"}
+
+
+@contenders("log_linear", Contender("mixfast", _log_linear))
+def test_log_linear(measure: Any, contender: Contender) -> None:
+    """The log-linear law of all runs, one metric: peers take seconds to minutes for it."""
+    name, x, y = data()
+    measure(
+        contender, (x, y[:, :1]), group=f"log-linear law, {name}, 1 metric", check=summed, rows=len(x), domains=x.shape[1],
+        quantity="fit",
+    )  # fmt: skip
+
+
+def test_log_linear_of_all(measure: Any) -> None:
+    """The same for all metrics."""
+    name, x, y = data()
+    measure(
+        Contender("mixfast", _log_linear), (x, y), group=f"log-linear law, {name}, {y.shape[1]} metrics", check=summed,
+        rows=len(x), domains=x.shape[1], quantity="fit",
+    )  # fmt: skip
+
+
+# The kernel of scikit-learn's usual model: a constant mean, no prior of the length scales.
+SAME = {"mean": "constant", "log": False, "prior": 0.0}
+
+
+def _gaussian(case: Fitted) -> np.ndarray:
+    return GaussianProcess(**SAME).fit(case.x, case.y).predict(case.new)
+
+
+def _gaussian_default(case: Fitted) -> np.ndarray:
+    return GaussianProcess().fit(case.x, case.y).predict(case.new)
+
+
+@pytest.mark.parametrize(
+    ("size", "metrics"), [(128, 3), *(pytest.param(size, 13, marks=pytest.mark.large) for size in (128, 448))]
+)
+@contenders("gaussian", Contender("mixfast", _gaussian), Contender("mixfast, its own priors", _gaussian_default))
+def test_gaussian_process(measure: Any, size: int, metrics: int, contender: Contender) -> None:
+    """Fit and prediction of 64 runs, with the same kernel and data."""
+    name, case, truth = part(size, metrics)
+    measure(
+        contender, case, group=f"Gaussian process, {name}, {size} runs, {metrics} metrics", check=error_on(truth), rows=size,
+        domains=case.x.shape[1], quantity="fit",
+    )  # fmt: skip
+
+
+class Trees(NamedTuple):
+    """A boosted law without early stopping, the runs it is fitted to, and candidates to predict."""
+
+    law: Boosted
+    x: np.ndarray
+    y: np.ndarray
+    candidates: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def trees() -> tuple[str, Trees, np.ndarray]:
+    """A thousand trees for each of two metrics, and what ours predicts."""
+    name, x, y = data()
+    x, y = np.ascontiguousarray(x), y[:, :2]
+    law = Boosted(rounds=1000, stopping="none", min_leaf=20).fit(x, y)
+    candidates = np.random.default_rng(1).dirichlet(np.full(x.shape[1], 0.3), size=5000)
+    return name, Trees(law, x, y, candidates), law.predict(candidates)
+
+
+@contenders("trees", Contender("mixfast", lambda case: case.law.predict(case.candidates)))
+def test_boosted_predict(measure: Any, contender: Contender) -> None:
+    """Predictions of boosted trees for many candidates; the same trees, the same bits."""
+    name, case, ours = trees()
+
+    def check(found: np.ndarray) -> dict[str, Any]:
+        error = float(np.abs(found - ours).max())
+        if error:
+            raise Wrong(f"predictions differ by {error:.1e}")
+        return {"note": "equal to the last bit"}
+
+    measure(
+        contender, case, group=f"boosted trees, {name}, predict", check=check, rows=len(case.candidates),
+        domains=case.x.shape[1], per=len(case.candidates), unit="candidate",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "law", ["linear", "log_linear", "autoscale", "gp", pytest.param("lightgbm", marks=pytest.mark.large)]
+)
+def test_fit(measure: Any, law: str) -> None:
+    """`fit` as a user calls it, with its cross-validation, on 128 runs and three metrics."""
+    name, case, truth = part(128, 3)
+    swarm = runs.as_swarm(case.x, case.y)
+    measure(
+        Contender("mixfast", lambda it: fit(it, law).predict(case.new)), swarm, group=f"fit {law}, {name}, 128 runs, 3 metrics",
+        check=error_on(truth), rows=128, domains=case.x.shape[1], quantity="fit and cross-validation",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("law", ["log_linear", "gp"])
+def test_predict(measure: Any, law: str) -> None:
+    """Predictions of a fitted law for many candidates."""
+    name, case, _ = part(128, 3)
+    fitted = fit(runs.as_swarm(case.x, case.y), law, folds=0)
+    candidates = np.random.default_rng(1).dirichlet(np.full(case.x.shape[1], 0.3), size=20_000)
+    measure(
+        Contender("mixfast", fitted.predict), candidates, group=f"predict {law}, {name}, 128 runs, 3 metrics",
+        rows=len(candidates), domains=case.x.shape[1], per=len(candidates), unit="candidate",
+    )  # fmt: skip

@@ -1,0 +1,200 @@
+"""solve(): seconds to a certified gap, from the array of log-likelihoods; peers start from ready probabilities.
+
+The gap of every answer is recomputed by `mixfast.reference`. Ours goes to 1e-8, peers to 1e-6; a peer that stops earlier shows the gap it
+has. Then: tables that are made already, regions and objectives, many domains, replicates, memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import facts, limits, problems
+from benchmarks.peers import Contender
+from benchmarks.problems import Problem
+from benchmarks.suite import Wrong, contenders
+from mixfast import ExpertTable, Region, solve, solver
+
+LARGE = ("1e6x64", "2e5x256", "faq_perl-token", "fortunes-token", "faq_perl-sequence", "fortunes-sequence")
+PROBLEMS = ("small-0", "small-1", "foldoc-sequence", "1e5x8", "1e5x32", "foldoc-token", "1e6x16", *LARGE)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a contender of the job `solve` gets: go on until this gap, for so many seconds at most."""
+
+    problem: Problem
+    gap: float
+    patience: float
+
+
+def named(name: str) -> Problem:
+    """A problem, or a skip with its reason."""
+    if reason := problems.missing(name):
+        pytest.skip(reason)
+    return problems.build(name)
+
+
+def cases(*names: str) -> Any:
+    """Parametrize with problems, the large ones marked."""
+    marks = {name: [pytest.mark.large] if name in LARGE else [] for name in names}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in names])
+
+
+def table_of(problem: Problem) -> ExpertTable:
+    """The table of a problem."""
+    return ExpertTable.from_loglik(problem.loglik, length=problem.length, sequence=problem.sequence)
+
+
+def ours(task: Task) -> np.ndarray:
+    """From the array in memory to the certified answer, validation of the table included."""
+    table = ExpertTable.from_loglik(task.problem.loglik, length=task.problem.length)
+    return solve(table, tol=task.gap, threads=facts.threads()).mixture.weights
+
+
+MIXFAST = Contender("mixfast", ours)
+
+
+def size(problem: Problem) -> dict[str, Any]:
+    """What the result files say of a problem."""
+    return {"problem": problem.name, "rows": problem.shape[0], "domains": problem.shape[1]}
+
+
+@cases(*PROBLEMS)
+@contenders("solve", MIXFAST)
+def test_to_gap(measure: Any, name: str, contender: Contender) -> None:
+    """Time to the gap, beside one read of the float32 table and numpy's exp over it."""
+    problem = named(name)
+    level = 1e-8 if contender.ours else 1e-6
+
+    def check(weights: np.ndarray) -> dict[str, Any]:
+        gap = problem.gap(weights)
+        if contender.ours and gap > 1.01 * level:
+            raise Wrong(f"the reference finds a gap of {gap:.1e}, expected {level:g}")
+        return {"gap": gap} | ({} if gap <= 1.01 * level else {"short": f"asked for {level:g}"})
+
+    measure(
+        contender,
+        Task(problem, level, measure.patience),
+        group=f"solve {name}",
+        check=check,
+        limits=lambda: {
+            "one read of the table": limits.stream(problem.loglik),
+            "numpy exp of it": limits.exponential(problem.loglik),
+        },
+        quantity=f"to gap {level:g}",
+        **size(problem),
+    )
+
+
+@cases("small-0", "foldoc-sequence", "1e5x8", "1e5x32")
+def test_table_ready(measure: Any, name: str) -> None:
+    """The solve of a table that is made already, as in a loop over regions."""
+    problem = named(name)
+    table = table_of(problem)
+    contender = Contender("mixfast, table ready", lambda it: solve(it, threads=facts.threads()))
+    measure(
+        contender,
+        table,
+        group=f"solve {name}, table ready",
+        check=lambda found: {"gap": problem.gap(found.mixture.weights)},
+        quantity="to gap 1e-08",
+        **size(problem),
+    )
+
+
+def _regions(table: ExpertTable) -> dict[str, dict[str, Any]]:
+    k = len(table.domains)
+    return {
+        "caps": {"region": Region(table.domains, cap=4.0 / k)},
+        "floors and caps": {"region": Region(table.domains, cap=6.0 / k, floor=0.1 / k)},
+        "kl": {"region": Region(table.domains), "kl": 0.05},
+        "caps and kl": {"region": Region(table.domains, cap=4.0 / k), "kl": 0.05},
+        "worst": {"objective": "worst"},
+    }
+
+
+@pytest.mark.parametrize("what", ["caps", "floors and caps", "kl", "caps and kl", "worst"])
+@cases("small-0", "1e5x8", "1e5x32")
+def test_regions(measure: Any, name: str, what: str) -> None:
+    """Limits, a KL term, the worst of four groups; the gap is the solver's own, of the constrained problem."""
+    problem = named(name)
+    n = problem.shape[0]
+    table = ExpertTable.from_loglik(problem.loglik, group=np.arange(n) * 4 // n if what == "worst" else None)
+    options = _regions(table)[what]
+    contender = Contender("mixfast", lambda it: solve(it, threads=facts.threads(), **options))
+
+    def check(found: Any) -> dict[str, Any]:
+        if found.status != "optimal":
+            raise Wrong(f"the status is {found.status}")
+        return {"gap": found.gap}
+
+    measure(contender, table, group=f"solve {name}, {what}", check=check, quantity="to gap 1e-08", **size(problem))
+
+
+@pytest.mark.parametrize("name", ["many-quick", pytest.param("many", marks=pytest.mark.large)])
+def test_many_domains(measure: Any, name: str) -> None:
+    """Thousands of domains, few of which are used, to a gap of 1e-6."""
+    problem = named(name)
+
+    def check(weights: np.ndarray) -> dict[str, Any]:
+        gap = problem.gap(weights)
+        if gap > 1.01e-6:
+            raise Wrong(f"the reference finds a gap of {gap:.1e}, expected 1e-6")
+        return {"gap": gap, "note": f"{int((weights > 1e-6).sum())} domains in use"}
+
+    measure(
+        MIXFAST,
+        Task(problem, 1e-6, 60.0),
+        group=f"solve {name}",
+        check=check,
+        limits=lambda: {"one read of the table": limits.stream(problem.loglik)},
+        quantity="to gap 1e-06",
+        **size(problem),
+    )
+
+
+REPLICATES = 200
+
+
+def _bootstrap(case: Any) -> Any:
+    table, solution = case
+    return solver.bootstrap(table, replicates=REPLICATES, solution=solution)
+
+
+@cases("small-0", "1e5x8", "foldoc-sequence")
+@contenders("bootstrap", Contender("mixfast", _bootstrap))
+def test_bootstrap(measure: Any, name: str, contender: Contender) -> None:
+    """Two hundred replicates of a solution, beside solving resampled tables one by one; the limit is one solve."""
+    problem = named(name)
+    table = table_of(problem)
+    solution = solve(table, threads=facts.threads())
+    measure(
+        contender,
+        (table, solution),
+        group=f"bootstrap {name}",
+        limits=lambda: {"one solve": limits.median_seconds(lambda: solve(table, threads=facts.threads()))},
+        quantity=f"{REPLICATES} replicates",
+        **size(problem),
+    )
+
+
+@cases("1e6x16", "1e6x64")
+def test_memory(measure: Any, name: str) -> None:
+    """Memory that building the table and solving add at their peak; the array itself is not counted."""
+    problem = named(name)
+    peak = limits.peak_megabytes(lambda: ours(Task(problem, 1e-8, 60.0)))
+    if peak is None:
+        pytest.skip("the system does not let the peak of a process be reset")
+    note = f"adds {peak:.0f} MB to a table of {problem.loglik.nbytes / 1e6:.0f} MB"
+    measure(
+        Contender("mixfast", ours),
+        Task(problem, 1e-8, 60.0),
+        group=f"memory {name}",
+        check=lambda weights: {"gap": problem.gap(weights), "note": note, "peak_mb": peak},
+        quantity="to gap 1e-08",
+        **size(problem),
+    )
