@@ -34,7 +34,7 @@ except ImportError as error:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 else:
     # The functions shadow the modules of the same name on purpose: a backend is a module with these functions.
-    from ._tile import full_float32
+    from ._table import full_float32
     from .mixture_nll import mixture_nll
     from .row_pass import row_pass
     from .token_logprob import token_logprob

@@ -1,16 +1,7 @@
-"""What the kernels over the rows of a table share: loads of rows and columns, exp and log, shares as two floats."""
+"""What the kernels over the rows of a table share: loads of rows and columns, exp and log."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 import triton
 import triton.language as tl
-
-# Domains a tile holds whole; beyond, torch's matrix product does the work.
-MAX_TILE_EXPERTS = 256
-# Elements of the pieces of a table that torch works on where a kernel does not.
-TORCH_ELEMENTS = 1 << 24
 
 
 @triton.jit
@@ -133,80 +124,3 @@ def multiply(product, exponent, x):
     bits = x.to(tl.int32, bitcast=True)
     mantissa = tl.where(bits < 0x00800000, 0x7FC00000, (bits & 0x7FFFFF) | 0x3F800000)
     return product * mantissa.to(tl.float32, bitcast=True), exponent + (bits >> 23)
-
-
-def split(shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Float64 shares as two float32 tensors: rounded to one, every row's p.w would be off in the same direction."""
-    high = shares.float()
-    return high, (shares - high.double()).float()
-
-
-def checked(
-    loglik: torch.Tensor, weight: torch.Tensor | float, mixtures: torch.Tensor, columns: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor | float, torch.Tensor | None]:
-    """Log-likelihoods, weights and columns as the kernels read them; refuse what they would read beyond its end, or elsewhere."""
-    if loglik.ndim != 2 or not loglik.is_floating_point():
-        raise TypeError(f"loglik is {loglik.dtype} of shape {tuple(loglik.shape)}; expected floating (n, K)")
-    for name, tensor, length in (
-        ("weight", weight, loglik.shape[0]),
-        ("columns", columns, mixtures.shape[-1]),
-        ("mixtures", mixtures, None),
-    ):
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        if tensor.device != loglik.device:
-            raise ValueError(f"loglik is on {loglik.device} and {name} on {tensor.device}; move them to one device")
-        if length is not None and tuple(tensor.shape) != (length,):
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected ({length},)")
-    if columns is None and mixtures.shape[-1] != loglik.shape[1]:
-        raise ValueError(f"the mixtures have {mixtures.shape[-1]} shares and loglik {loglik.shape[1]} experts")
-    return (
-        loglik if loglik.stride(1) == 1 else loglik.contiguous(),
-        weight.contiguous() if isinstance(weight, torch.Tensor) else weight,
-        None if columns is None else columns.contiguous(),
-    )
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Let torch multiply float32 as such, though training scripts allow TF32, which has ten bits."""
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:
-        # Said by the newer setting, and torch refuses to read the older one.
-        matmul = torch.backends.cuda.matmul
-        said, matmul.fp32_precision = matmul.fp32_precision, "ieee"
-        try:
-            yield
-        finally:
-            matmul.fp32_precision = said
-        return
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def torch_tile(
-    loglik: torch.Tensor,
-    weight: torch.Tensor | float,
-    columns: torch.Tensor | None,
-    shift: bool,
-    wide: bool,
-    rows: slice,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Probabilities (r, C), weights (r,) and what was subtracted (r,), in plain torch; 1 where a row has no weight."""
-    part = loglik[rows]
-    part = part if columns is None else part.index_select(1, columns)
-    part = part.double() if wide else part.float()
-    if isinstance(weight, torch.Tensor):
-        c = weight[rows].double()
-        # A row of weight 0 may hold anything; picking the others would make the host wait for their number.
-        part = torch.where(c[:, None] > 0.0, part, 0.0)
-    else:
-        c = torch.full((part.shape[0],), weight, dtype=torch.float64, device=loglik.device)
-    if not shift or not part.shape[0]:
-        return part.exp(), c, None
-    top = part.amax(dim=1)
-    return (part - top[:, None]).exp(), c, top.double()

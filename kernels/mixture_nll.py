@@ -13,21 +13,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import (
-    MAX_TILE_EXPERTS,
-    TORCH_ELEMENTS,
-    checked,
-    expert_columns,
-    exponential,
-    full_float32,
-    load_rows,
-    logarithm,
-    multiply,
-    row_maxima,
-    row_weights,
-    subtract,
-    torch_tile,
-)
+from ._table import MAX_TILE_EXPERTS, TORCH_ELEMENTS, Table, checked, full_float32
+from ._tile import expert_columns, exponential, load_rows, logarithm, multiply, row_maxima, row_weights, subtract
 
 # Factors in [1, 2) that float32 holds the product of.
 FACTORS = 64
@@ -193,14 +180,14 @@ def mixture_nll(
         Nats; 0 for a group without rows. Two calls with the same input and settings give the same bits. inf where a row of
         positive weight has no mass under the mixture that float32 (float64 where `wide`) can hold.
     """
-    loglik, weight, columns = checked(loglik, weight, mixtures, columns)
+    table = checked(mixtures, Table(loglik, weight, columns, shift, bounded, wide))
     n_mixtures, n_experts = mixtures.shape
     result = torch.zeros((n_mixtures, len(groups) - 1), dtype=torch.float64, device=loglik.device)
     if groups[-1] == groups[0] or not n_mixtures:
         return result
     if wide or n_experts > MAX_TILE_EXPERTS:
         with full_float32():
-            return _torch_mixture_nll(loglik, weight, groups, mixtures.double(), columns, shift, wide, result)
+            return _torch_mixture_nll(table, groups, mixtures.double(), result)
     rows, experts, tile, warps = _shape(n_experts, n_mixtures)
     tiles = triton.cdiv(n_mixtures, tile)
     if piece_rows is None:
@@ -209,37 +196,26 @@ def mixture_nll(
     # From pinned memory the host need not wait, here for all the work that was queued before.
     limits = torch.tensor([starts, stops], dtype=torch.int64, pin_memory=loglik.is_cuda)
     first_row, last_row = limits.to(loglik.device, non_blocking=True)
-    weighted = isinstance(weight, torch.Tensor)
     shares = mixtures.float().contiguous()
     partial = torch.empty((len(starts), n_mixtures), dtype=torch.float64, device=loglik.device)
     # Triton launches on the current device, whatever the tensors say.
     with torch.cuda.device_of(loglik):
         _mixture_nll[(len(starts) * tiles,)](
-            loglik, shares if columns is None else columns, weight if weighted else shares, shares,
-            first_row, last_row, partial, n_experts, n_mixtures, loglik.stride(0), tiles,
-            ROWS=rows, EXPERTS=experts, MIXTURES=tile, FACTORS=FACTORS, SINGLE=n_experts <= experts, SHIFT=shift,
-            BOUNDED=bounded, WEIGHTED=weighted, GATHER=columns is not None, num_warps=warps, num_stages=2, enable_fp_fusion=True,
+            *table.pointers(shares), shares, first_row, last_row, partial, n_experts, n_mixtures, table.loglik.stride(0), tiles,
+            ROWS=rows, EXPERTS=experts, MIXTURES=tile, FACTORS=FACTORS, SINGLE=n_experts <= experts, **table.flags(),
+            num_warps=warps, num_stages=2, enable_fp_fusion=True,
         )  # fmt: skip
     for g, (first, last) in enumerate(pairwise(first_piece)):
         result[:, g] = partial[first:last].sum(dim=0)
-    return result if weighted else result * weight
+    return result * table.common_weight()
 
 
-def _torch_mixture_nll(
-    loglik: torch.Tensor,
-    weight: torch.Tensor | float,
-    groups: list[int],
-    mixtures: torch.Tensor,
-    columns: torch.Tensor | None,
-    shift: bool,
-    wide: bool,
-    result: torch.Tensor,
-) -> torch.Tensor:
+def _torch_mixture_nll(table: Table, groups: list[int], mixtures: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
     step = max(TORCH_ELEMENTS // max(mixtures.shape), 1)
-    shares = mixtures.T if wide else mixtures.T.float()
+    shares = mixtures.T if table.wide else mixtures.T.float()
     for g, (start, stop) in enumerate(pairwise(groups)):
         for row in range(start, stop, step):
-            prob, c, top = torch_tile(loglik, weight, columns, shift, wide, slice(row, min(row + step, stop)))
+            prob, c, top = table.probabilities(slice(row, min(row + step, stop)))
             log = torch.log(prob @ shares)
             result[:, g] -= c.to(log.dtype) @ log
             if top is not None:

@@ -9,22 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ._tile import (
-    MAX_TILE_EXPERTS,
-    TORCH_ELEMENTS,
-    checked,
-    expert_columns,
-    exponential,
-    full_float32,
-    load_rows,
-    logarithm,
-    multiply,
-    row_maxima,
-    row_weights,
-    split,
-    subtract,
-    torch_tile,
-)
+from ._table import MAX_TILE_EXPERTS, TORCH_ELEMENTS, Table, checked, full_float32, split
+from ._tile import expert_columns, exponential, load_rows, logarithm, multiply, row_maxima, row_weights, subtract
 
 # Rows that are added in the table's own precision before they join the float64 sums: one conversion for so many elements.
 INNER = 4
@@ -258,92 +244,65 @@ def row_pass(
         Nats. Two calls with the same input give the same bits. Where a row of positive weight has no mass under the mixture,
         the value is inf, and gradient and Hessian are not finite.
     """
-    loglik, weight, columns = checked(loglik, weight, mixture, columns)
+    table = checked(mixture, Table(loglik, weight, columns, shift, bounded, wide))
     mixture = mixture.double().contiguous()
     n_rows, n_experts = loglik.shape[0], mixture.shape[0]
     # Triton launches on the current device, whatever the tensors say.
     with torch.cuda.device_of(loglik), full_float32():
         if n_experts > MAX_TILE_EXPERTS:
-            value, gradient = _torch_value_gradient(loglik, weight, mixture, columns, shift, wide)
+            value, gradient = _torch_value_gradient(table, mixture)
         else:
-            value, gradient = _launch_value_gradient(loglik, weight, mixture, columns, shift, bounded, wide)
+            value, gradient = _launch_value_gradient(table, mixture)
         if not hessian:
             return value, gradient, None
         if wide or n_experts > MAX_HESSIAN_EXPERTS or not n_rows:
-            curvature = _torch_hessian(loglik, weight, mixture, columns, shift, wide, hessian)
+            curvature = _torch_hessian(table, mixture, hessian)
         else:
-            curvature = _launch_hessian(loglik, weight, mixture, columns, shift, bounded, hessian)
+            curvature = _launch_hessian(table, mixture, hessian)
     return value, gradient, 0.5 * (curvature + curvature.T)
 
 
-def _launch_value_gradient(
-    loglik: torch.Tensor,
-    weight: torch.Tensor | float,
-    mixture: torch.Tensor,
-    columns: torch.Tensor | None,
-    shift: bool,
-    bounded: bool,
-    wide: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    n_rows, n_experts = loglik.shape[0], mixture.shape[0]
-    weighted = isinstance(weight, torch.Tensor)
-    rows, experts = _tile_shape(n_experts, wide)
-    tiles = max(1, triton.cdiv(n_rows, INNER * rows))
+def _launch_value_gradient(table: Table, mixture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    loglik, (n_experts,) = table.loglik, mixture.shape
+    rows, experts = _tile_shape(n_experts, table.wide)
+    tiles = max(1, triton.cdiv(len(loglik), INNER * rows))
     per_program = triton.cdiv(tiles, min(MAX_PROGRAMS, tiles))
     programs = triton.cdiv(tiles, per_program)
     value = torch.empty(programs, dtype=torch.float64, device=loglik.device)
     gradient = torch.empty((programs, n_experts), dtype=torch.float64, device=loglik.device)
-    share, rest = (mixture, mixture) if wide else split(mixture)
+    share, rest = (mixture, mixture) if table.wide else split(mixture)
     _value_gradient[(programs,)](
-        loglik, mixture if columns is None else columns, weight if weighted else mixture, share, rest, value, gradient,
-        n_rows, n_experts, loglik.stride(0), per_program,
-        ROWS=rows, EXPERTS=experts, INNER=INNER, WIDE=wide, SHIFT=shift, BOUNDED=bounded, WEIGHTED=weighted,
-        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4, enable_fp_fusion=True,
+        *table.pointers(mixture), share, rest, value, gradient, len(loglik), n_experts, loglik.stride(0), per_program,
+        ROWS=rows, EXPERTS=experts, INNER=INNER, WIDE=table.wide, **table.flags(), EXACT=experts == n_experts,
+        num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
-    scale = 1.0 if weighted else weight
+    scale = table.common_weight()
     return scale * value.sum(), scale * gradient.sum(dim=0)
 
 
-def _launch_hessian(
-    loglik: torch.Tensor,
-    weight: torch.Tensor | float,
-    mixture: torch.Tensor,
-    columns: torch.Tensor | None,
-    shift: bool,
-    bounded: bool,
-    step: int,
-) -> torch.Tensor:
-    n_rows, n_experts = loglik.shape[0], mixture.shape[0]
-    weighted = isinstance(weight, torch.Tensor)
+def _launch_hessian(table: Table, mixture: torch.Tensor, step: int) -> torch.Tensor:
+    loglik, (n_experts,) = table.loglik, mixture.shape
     rows, experts = _hessian_shape(n_experts)
-    blocks = triton.cdiv(triton.cdiv(n_rows, rows * step), HESSIAN_INNER)
+    blocks = triton.cdiv(triton.cdiv(len(loglik), rows * step), HESSIAN_INNER)
     programs = min(MAX_PROGRAMS, blocks, max(1, MAX_PARTIAL_BYTES // (8 * n_experts * n_experts)))
     per_program = triton.cdiv(blocks, programs)
     programs = triton.cdiv(blocks, per_program)
     hessian = torch.empty((programs, n_experts, n_experts), dtype=torch.float64, device=loglik.device)
     _hessian[(programs,)](
-        loglik, mixture if columns is None else columns, weight if weighted else mixture, mixture.float(), hessian,
-        n_rows, n_experts, loglik.stride(0), step, per_program,
-        ROWS=rows, EXPERTS=experts, INNER=HESSIAN_INNER, SHIFT=shift, BOUNDED=bounded, WEIGHTED=weighted,
-        GATHER=columns is not None, EXACT=experts == n_experts, num_warps=4, num_stages=2, enable_fp_fusion=True,
+        *table.pointers(mixture), mixture.float(), hessian, len(loglik), n_experts, loglik.stride(0), step, per_program,
+        ROWS=rows, EXPERTS=experts, INNER=HESSIAN_INNER, **table.flags(), EXACT=experts == n_experts,
+        num_warps=4, num_stages=2, enable_fp_fusion=True,
     )  # fmt: skip
-    return hessian.sum(dim=0) * (step if weighted else step * weight)
+    return hessian.sum(dim=0) * (step * table.common_weight())
 
 
-def _torch_value_gradient(
-    loglik: torch.Tensor,
-    weight: torch.Tensor | float,
-    mixture: torch.Tensor,
-    columns: torch.Tensor | None,
-    shift: bool,
-    wide: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    value = torch.zeros((), dtype=torch.float64, device=loglik.device)
+def _torch_value_gradient(table: Table, mixture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    value = torch.zeros((), dtype=torch.float64, device=mixture.device)
     gradient = torch.zeros_like(mixture)
     rows = max(TORCH_ELEMENTS // mixture.shape[0], 1)
-    share, rest = (mixture, None) if wide else split(mixture)
-    for start in range(0, loglik.shape[0], rows):
-        prob, c, top = torch_tile(loglik, weight, columns, shift, wide, slice(start, start + rows))
+    share, rest = (mixture, None) if table.wide else split(mixture)
+    for start in range(0, len(table.loglik), rows):
+        prob, c, top = table.probabilities(slice(start, start + rows))
         total = prob @ share if rest is None else (prob @ share).double() + (prob @ rest).double()
         log = torch.log(total).double()
         value -= (c * (log if top is None else log + top)).sum()
@@ -351,22 +310,12 @@ def _torch_value_gradient(
     return value, gradient
 
 
-def _torch_hessian(
-    loglik: torch.Tensor,
-    weight: torch.Tensor | float,
-    mixture: torch.Tensor,
-    columns: torch.Tensor | None,
-    shift: bool,
-    wide: bool,
-    step: int,
-) -> torch.Tensor:
+def _torch_hessian(table: Table, mixture: torch.Tensor, step: int) -> torch.Tensor:
     """One row in `step`; where that is most of them, the rest are read too, as parts of their cache lines."""
-    total = torch.zeros((mixture.shape[0], mixture.shape[0]), dtype=torch.float64, device=loglik.device)
+    total = torch.zeros((mixture.shape[0], mixture.shape[0]), dtype=torch.float64, device=mixture.device)
     rows = max(TORCH_ELEMENTS // mixture.shape[0], 1)
-    some = loglik[::step]
-    weights = weight[::step] if isinstance(weight, torch.Tensor) else weight
-    for start in range(0, some.shape[0], rows):
-        prob, c, _ = torch_tile(some, weights, columns, shift, wide, slice(start, start + rows))
+    for start in range(0, len(table.loglik), rows * step):
+        prob, c, _ = table.probabilities(slice(start, start + rows * step, step))
         scale = torch.sqrt(c) / (prob @ mixture.to(prob.dtype)).double()
         v = prob * scale.to(prob.dtype)[:, None]
         total += (v.T @ v).double()

@@ -333,16 +333,11 @@ def test_a_sweep_does_not_wait_for_the_device(n_experts, wide):
 
 @pytest.mark.parametrize("newer", [False, True])
 def test_float32_products_are_full_whatever_was_allowed(monkeypatch, newer):
-    tile, matmul = importlib.import_module("mixfast.kernels._tile"), torch.backends.cuda.matmul
+    table_class, matmul = importlib.import_module("mixfast.kernels._table").Table, torch.backends.cuda.matmul
     if newer and not hasattr(matmul, "fp32_precision"):
         pytest.skip("this torch has one setting only")
-    seen, real = [], tile.torch_tile
-    for name in ("row_pass", "mixture_nll"):
-        monkeypatch.setattr(
-            importlib.import_module(f"mixfast.kernels.{name}"),
-            "torch_tile",
-            lambda *args: seen.append(matmul.allow_tf32) or real(*args),
-        )
+    seen, real = [], table_class.probabilities
+    monkeypatch.setattr(table_class, "probabilities", lambda *args: seen.append(matmul.allow_tf32) or real(*args))
     loglik, weight = table(10, 300)
     try:
         if newer:
