@@ -93,7 +93,7 @@ SANITIZED := $(CURDIR)/build/sanitize/site
 # The tests that reach the core. Laws are Python and Numba, scoring and the laboratory are torch, reports are figures: nothing of the
 # core to see. Loaders fork workers while torch has threads, and a worker may find the sanitizer's allocator locked for good.
 WITH_CORE := engine solver region tables mde proposers reuse sampler exporters laws/test_rounded_runs.py designs/test_designs.py \
-	designs/test_next_runs.py loaders/test_peers.py cli/test_solve.py cli/test_export.py test_mixture.py test_readme.py
+	designs/test_next_runs.py loaders/test_peers.py cli/test_solve.py cli/test_export.py test_mixture.py test_pages.py
 
 sanitize: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	rm -rf build/sanitize

@@ -106,7 +106,7 @@ def solve(
     >>> table = ExpertTable.from_loglik(np.log([[0.8, 0.1], [0.2, 0.7], [0.3, 0.6]]), domains=["web", "code"])
     >>> solution = solve(table)
     >>> solution.status, round(solution.mixture["code"], 4), solution.gap <= 1e-8
-    ('optimal', 0.5804, True)
+    ('optimal', 0.5525, True)
     """
     problem = checked_problem(
         table,
