@@ -37,6 +37,7 @@ from mixfast.laws._protocol import Smooth as Smooth
 from mixfast.laws._protocol import State as State
 from mixfast.laws._report import MetricReport
 from mixfast.laws._report import measure as measure
+from mixfast.laws._ridge import PENALTIES as PENALTIES
 from mixfast.laws._ridge import Ridge as Ridge
 from mixfast.laws._ridge import standardised as standardised
 from mixfast.laws._statistics import mean_known as mean_known

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
+from mixfast.laws import Ridge, spearman, standardised
 
 if TYPE_CHECKING:
     from mixfast.mde import Features
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-# From "as good as no penalty" to "as good as the mean", for standardised columns.
-PENALTIES = np.logspace(-4.0, 2.0, 25)
 # Where log is taken of a share: below a thousandth of a run's tokens a domain has hardly been seen.
 _SEEN = 1e-3
 # One split of few runs is luck; the average over several is what can be read.
@@ -156,7 +155,7 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
     known = dict(zip(_OF_RIDGES, (features.ratios, logs, features.values, features.matrix()), strict=True))
     inputs = [known[variant] for variant in variants]
     squares = np.zeros((len(inputs), *values.shape))
-    rmse, spearman = (np.zeros((len(inputs), values.shape[1])) for _ in range(2))
+    rmse, ranks = (np.zeros((len(inputs), values.shape[1])) for _ in range(2))
     for split in fold_of:
         for v, x in enumerate(inputs):
             error = np.full(values.shape, np.nan)
@@ -169,7 +168,7 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
                 enough = np.count_nonzero(seen) >= _FEWEST_RUNS
                 rmse[v, j] += np.sqrt(np.mean(error[seen, j] ** 2)) / len(fold_of) if enough else np.nan
                 predicted = values[seen, j] + error[seen, j]
-                spearman[v, j] += _spearman(predicted, values[seen, j]) / len(fold_of) if enough else np.nan
+                ranks[v, j] += spearman(predicted, values[seen, j]) / len(fold_of) if enough else np.nan
     rivals = [v for v, variant in enumerate(variants) if "features" not in variant]
     best = max(rivals, key=lambda v: _gain(squares[0], squares[v])[0])
     gain, gain_error = _gain(squares[best], squares[-1])
@@ -177,7 +176,7 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
     r2_log, left = _left(logs, features.values)
     clear = gain > _WORTH and gain > _CLEAR * gain_error
     advice = "use" if clear else "leave out" if gain <= max(_WORTH, gain_error) else "unclear"
-    rank, rank_left = _effective_rank(standard(features.values)[0]), _effective_rank(left)
+    rank, rank_left = _effective_rank(standardised(features.values)[0]), _effective_rank(left)
     return Redundancy(
         advice,
         gain,
@@ -190,7 +189,7 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
         variants,
         variants[best],
         rmse,
-        spearman,
+        ranks,
         runs,
         features.names,
     )
@@ -246,53 +245,21 @@ def _fit_predict(law: Any, x: Matrix, y: Matrix, at: Matrix) -> Matrix:
             if np.count_nonzero(pattern) < 2:
                 continue
             which = np.flatnonzero((pattern == present.T).all(axis=1))
-            out[:, which] = ridge(x[pattern], y[np.ix_(pattern, which)], at)
+            out[:, which] = Ridge.of(x[pattern]).predict(y[np.ix_(pattern, which)], at)
         return out
     fitted = copy.deepcopy(law)
     fitted = fitted.fit(x, y) or fitted
     return np.asarray(fitted.predict(at), dtype=np.float64).reshape(at.shape[0], -1)
 
 
-def ridge(x: Matrix, y: Matrix, at: Matrix) -> Matrix:
-    """Predictions (M, J) of ridge regressions with an intercept, each with the penalty that is best when runs are left out."""
-    z, mean, scale = standard(x)
-    u, s, vt = np.linalg.svd(z, full_matrices=False)
-    centred = y - y.mean(axis=0)
-    moment = u.T @ centred
-    best = np.argmin([(error**2).sum(axis=0) for error in _left_out(u, s, moment, centred)], axis=0)
-    shrunk = moment * (s[:, None] / (s[:, None] ** 2 + PENALTIES[best]))
-    return ((at - mean) / scale) @ (vt.T @ shrunk) + y.mean(axis=0)
-
-
-def _left_out(u: Matrix, s: Vector, moment: Matrix, centred: Matrix) -> list[Matrix]:
-    """Errors (R, J) at each run of the regression without it, for each penalty, by the leverages of one decomposition."""
-    out = []
-    for penalty in PENALTIES:
-        kept = s**2 / (s**2 + penalty)
-        leverage = 1.0 / u.shape[0] + (u**2) @ kept
-        out.append((centred - u @ (kept[:, None] * moment)) / np.maximum(1.0 - leverage, 1e-9)[:, None])
-    return out
-
-
 def _left(x: Matrix, y: Matrix) -> tuple[Vector, Matrix]:
     """Leave-one-out R^2 (F,) of columns y on x, and what is left of the standardised columns (R, F)."""
-    z, _, _ = standard(x)
-    target, _, _ = standard(y)
-    u, s, _ = np.linalg.svd(z, full_matrices=False)
-    errors = np.stack(_left_out(u, s, u.T @ target, target))
+    target, _, _ = standardised(y)
+    errors = np.stack(list(Ridge.of(x).left_out(target)))
     best = (errors**2).sum(axis=1).argmin(axis=0)
     left = errors[best, :, np.arange(y.shape[1])].T
     spread = (target**2).sum(axis=0)
     return np.where(spread > 0.0, 1.0 - (left**2).sum(axis=0) / np.maximum(spread, 1e-300), 1.0), left
-
-
-def standard(x: Matrix) -> tuple[Matrix, Vector, Vector]:
-    """Columns with mean 0 and deviation 1; columns that are constant but for rounding become 0."""
-    mean = x.mean(axis=0)
-    deviation = x.std(axis=0)
-    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    scale = np.where(constant, 1.0, deviation)
-    return np.where(constant, 0.0, (x - mean) / scale), mean, scale
 
 
 def _effective_rank(x: Matrix) -> float:
@@ -314,17 +281,6 @@ def _gain(before: Matrix, after: Matrix) -> tuple[float, float]:
     saved = saved[np.isfinite(saved).any(axis=1)]
     saved = np.nanmean(saved, axis=1)
     return float(saved.mean()), float(saved.std(ddof=1) / np.sqrt(saved.size))
-
-
-def _spearman(a: Vector, b: Vector) -> float:
-    """Rank correlation, ties averaged; NaN where either is constant."""
-    ranks = []
-    for values in (a, b):
-        _, code, count = np.unique(values, return_inverse=True, return_counts=True)
-        ranks.append((np.cumsum(count) - 0.5 * (count + 1))[code.reshape(-1)])
-    x, y = (rank - rank.mean() for rank in ranks)
-    size = np.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / size if size > 0.0 else float("nan")
 
 
 def _mean(values: Vector) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastError
-from mixfast.mde._advice import PENALTIES, standard
+from mixfast.laws import PENALTIES, Ridge
 
 if TYPE_CHECKING:
     from mixfast.mde import Features
@@ -240,23 +240,22 @@ def _coefficient(shares: Matrix, own: Vector, target: Vector) -> float:
 
     With a prohibitive penalty, which few runs may call for, this is the regression on `own` alone.
     """
-    z, _, _ = standard(shares)
-    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    ridge = Ridge.of(shares)
     x, y = own - own.mean(), target - target.mean()
     size = float(x @ x)
     if size <= 0.0:
         return 0.0
     best, least = 0.0, np.inf
     for penalty in (*PENALTIES, 1e9):
-        # Share of each direction that the ridge leaves over; the generalised least squares of y on x weigh by it.
-        left = penalty / (s**2 + penalty) - 1.0
-        rest_x, rest_y = (v + u @ (left * (u.T @ v)) for v in (x, y))
+        # What the ridge leaves of x and y; the generalised least squares of y on x weigh by it.
+        kept = ridge.kept(penalty)
+        rest_x, rest_y = (v - ridge.u @ (kept * (ridge.u.T @ v)) for v in (x, y))
         inside = float(x @ rest_x)
         if inside <= 1e-9 * size:
             continue
         b = float(x @ rest_y) / inside
         # Leverage of the ridge, of the intercept, and of x among what the ridge leaves.
-        leverage = -((u**2) @ left) + 1.0 / x.size + rest_x**2 / inside
+        leverage = (ridge.u**2) @ kept + 1.0 / x.size + rest_x**2 / inside
         errors = (rest_y - b * rest_x) / np.maximum(1.0 - leverage, 1e-9)
         if float(errors @ errors) < least:
             best, least = b, float(errors @ errors)

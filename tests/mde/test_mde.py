@@ -10,7 +10,7 @@ import pytest
 
 from mixfast import ExpertTable, mde, reference
 from mixfast.errors import AlignmentError, MixfastError, TableError
-from mixfast.mde._advice import ridge
+from mixfast.laws import Ridge
 
 DOMAINS = ("web", "code", "math", "wiki")
 
@@ -350,7 +350,7 @@ def test_ridge_is_leave_one_out_ridge(rng):
         design = np.hstack([z, np.ones((20, 1))])
         coef = np.linalg.solve(design.T @ design + np.diag([penalty] * 3 + [0.0]), design.T @ y[:, j])
         expected.append(design @ coef)
-    np.testing.assert_allclose(ridge(x, y, x), np.transpose(expected), rtol=1e-10)
+    np.testing.assert_allclose(Ridge.of(x).predict(y, x), np.transpose(expected), rtol=1e-10)
 
 
 @pytest.fixture
@@ -572,7 +572,7 @@ def test_features_help_a_linear_law_of_few_runs(rng):
         y = np.array([truth(w) for w in ratios]) + rng.normal(0.0, 0.003, (12, 3))
         found = mde.features(table, ratios)
         for name, x, at in (("shares", ratios, test), ("both", found.matrix(), found.matrix(test))):
-            guess = ridge(x, y, at)
+            guess = Ridge.of(x).predict(y, at)
             rho[name] += [spearmanr(guess[:, j], held_out[:, j])[0] for j in range(3)]
     assert np.mean(rho["both"]) > np.mean(rho["shares"]) + 0.03
     assert np.mean(rho["both"]) > 0.95
