@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -209,7 +210,7 @@ def _middle(low: Units, high: Units) -> Units:
     return out
 
 
-def _loops() -> Any:
+def _loops() -> ModuleType:
     """The compiled loops, or a message that says how to get Numba."""
     with needed("sampling within limits", "Numba", "mixfast[laws]", BackendError):
         from mixfast.designs import _candidate_loops

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
 from mixfast.designs._results import RUNS_PER_NUMBER, Design, NextRuns
 from mixfast.errors import AlignmentError, RegionError
-from mixfast.laws import Objective, Target, resolve
+from mixfast.laws import Fit, Objective, Target, resolve
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
@@ -184,7 +183,7 @@ def extend(
 
 def next_runs(
     swarm: Swarm,
-    law: Any,
+    law: Fit,
     region: Region,
     q: int,
     *,
@@ -282,14 +281,14 @@ def next_runs(
     spread = _next_runs.spread(values, target, joints) if joints is not None else law.sd(at)
     mean, sd = target.score(values), target.spread(values, spread)
     way = _way(way, law, target, joints is not None)
-    if way == "information":
+    if way == "information" and joints is not None:
         chosen, gain = _next_runs.informative(target.weight[target.used], values[:, target.used], joints, count)
         bought = "nats of information on the coefficients"
     else:
         drawn = None
         if way == "thompson":
             some = _next_runs.hopeful(mean, sd)
-            drawn = some[_next_runs.thompson(target, law.joint(at[some], used), count, seed=random)]
+            drawn = some[_next_runs.thompson(target, law.joint(at[some], used) or [], count, seed=random)]
         doubt = (
             _next_runs.Nearness(sd, points, known) if joints is None else _next_runs.Covariances(target, values, joints)
         )
@@ -303,7 +302,7 @@ def next_runs(
     )
 
 
-def _way(way: str, law: Any, target: Target, joint: bool) -> str:
+def _way(way: str, law: Fit, target: Target, joint: bool) -> str:
     """How runs are chosen where that is "auto"; an error where the laws do not allow it."""
     if way not in ("auto", "information", "improvement", "thompson"):
         raise RegionError(f"way must be auto, information, improvement or thompson, got {way!r}")

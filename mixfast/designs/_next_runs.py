@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.designs import _candidates, _cover
-from mixfast.laws import Target
+from mixfast.laws import Joint, Target
 from mixfast.region import Region
 
 Places = NDArray[np.int64]
@@ -41,7 +41,7 @@ def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
     return np.concatenate([_cover.pool(region, _HALF, seeds[0]), *near])
 
 
-def spread(values: Matrix, target: Target, joints: list[Any]) -> Matrix:
+def spread(values: Matrix, target: Target, joints: list[Joint]) -> Matrix:
     """Standard deviations (M, J) of a new run's metrics, as the laws' own; 0 for metrics that do not count."""
     out = np.zeros_like(values)
     for j, joint in zip(target.used, joints, strict=True):
@@ -49,7 +49,7 @@ def spread(values: Matrix, target: Target, joints: list[Any]) -> Matrix:
     return out
 
 
-def informative(weight: Vector, values: Matrix, joints: list[Any], count: int) -> tuple[Places, Vector]:
+def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int) -> tuple[Places, Vector]:
     """Choose ``count`` of M points that say most of the coefficients of log-linear laws.
 
     Greedy D-optimality: each run adds ``1/2 log(1 + v_j / noise_j^2)`` nats on metric j, v_j the variance that its
@@ -100,7 +100,7 @@ class Covariances:
     somewhat too hopeful where two metrics are about as bad.
     """
 
-    def __init__(self, target: Target, values: Matrix, joints: list[Any]) -> None:
+    def __init__(self, target: Target, values: Matrix, joints: list[Joint]) -> None:
         used = target.used
         if target.worst:
             self._share = np.eye(len(used))[(values * target.sign)[:, used].argmax(axis=1)]
@@ -173,7 +173,7 @@ def hopeful(mean: Vector, sd: Vector) -> Places:
     return np.sort(np.argsort(mean - _DOUBT * sd, kind="stable")[:_DRAWN])
 
 
-def thompson(target: Target, joints: list[Any], count: int, *, seed: int) -> Places:
+def thompson(target: Target, joints: list[Joint], count: int, *, seed: int) -> Places:
     """Draw the objective at M points ``count`` times, and give the minimum of each draw that no draw before has given."""
     rng = np.random.default_rng(seed)
     points = len(joints[0].variance)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from time import perf_counter
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -17,10 +17,14 @@ from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate, Splits
 from mixfast.laws._fitted import Fit, aligned
 from mixfast.laws._foreign import Foreign
-from mixfast.laws._protocol import FeatureMap, Law
+from mixfast.laws._protocol import FeatureMap, Law, Regressor
 from mixfast.laws._report import measure
 from mixfast.laws._threads import single_blas
 from mixfast.swarm import Identifiable, Swarm
+
+# The law of one metric, and the choice of laws for all.
+One = str | Law | Regressor
+Choice = One | Sequence[One] | Mapping[str, One]
 
 # What "auto" chooses from: laws that are fitted in seconds and came first on some metric of the published swarms. Trees did not, and
 # take minutes to compare.
@@ -31,13 +35,13 @@ _MOST_FOR_GP = 2048
 
 def fit(
     swarm: Swarm,
-    law: Any = "auto",
+    law: Choice = "auto",
     *,
     metrics: Sequence[str] | None = None,
     features: FeatureMap | None = None,
     seed: int = 0,
     folds: int = 5,
-    **options: Any,
+    **options: object,
 ) -> Fit:
     """Fit laws from mixtures to metrics, one for each metric.
 
@@ -149,7 +153,7 @@ def _fit_all(
     return [f"{metrics[j]}: a law was left out: {why}" for j, reasons in sorted(refused.items()) for why in reasons]
 
 
-def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]) -> list[list[Candidate]]:
+def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, object]) -> list[list[Candidate]]:
     """The laws that each metric is to choose from; every law is one candidate, for all its metrics."""
     if isinstance(law, Mapping):
         unknown = [name for name in law if name not in metrics]
@@ -159,11 +163,12 @@ def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]
                 f"law as a mapping needs every metric once; unknown: {listing(unknown)}; missing: {listing(missing)}"
             )
         made: dict[str | int, Candidate] = {}
-        keys = [law[name] if isinstance(law[name], str) else id(law[name]) for name in metrics]
-        for key, name in zip(keys, metrics, strict=True):
+        plan = []
+        for given in (law[name] for name in metrics):
+            key = given if isinstance(given, str) else id(given)
             if key not in made:
-                made[key] = Candidate(_one(law[name], options))
-        plan = [[made[key]] for key in keys]
+                made[key] = Candidate(_one(given, options))
+            plan.append([made[key]])
     else:
         auto = tuple(name for name in _AUTO if name != "gp" or runs <= _MOST_FOR_GP)
         several = auto if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
@@ -177,14 +182,13 @@ def _plan(law: Any, metrics: tuple[str, ...], runs: int, options: dict[str, Any]
     return plan
 
 
-def _one(law: Any, options: dict[str, Any]) -> Law:
+def _one(law: One, options: dict[str, object]) -> Law:
     """The law of a name, or one made of an object with fit and predict."""
     if isinstance(law, str):
         return _table.make(law, **options)
     if hasattr(law, "uses_features") and hasattr(law, "state"):
-        own: Law = law
-        return own
-    return Foreign(law)
+        return cast("Law", law)
+    return Foreign(cast("Regressor", law))
 
 
 def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast.laws._protocol import State
+from mixfast.laws._protocol import Regressor, State
 
 
 class Foreign:
@@ -20,7 +19,7 @@ class Foreign:
 
     uses_features = True
 
-    def __init__(self, regressor: Any) -> None:
+    def __init__(self, regressor: Regressor) -> None:
         for needed in ("fit", "predict"):
             if not callable(getattr(regressor, needed, None)):
                 raise ValueError(
@@ -28,7 +27,7 @@ class Foreign:
                 )
         self.name = type(regressor).__name__
         self.regressor = regressor
-        self.fitted: list[Any] = []
+        self.fitted: list[Regressor] = []
         self.residual: Matrix = np.zeros((1, 0))
 
     def fit(self, x: Matrix, y: Matrix) -> Foreign:
@@ -62,5 +61,5 @@ class Foreign:
         raise ValueError("a law made of a foreign regressor cannot be loaded")
 
 
-def _predict(regressor: Any, x: Matrix) -> Matrix:
+def _predict(regressor: Regressor, x: Matrix) -> Matrix:
     return np.asarray(regressor.predict(x), dtype=np.float64).reshape(len(x))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
-from mixfast.laws._protocol import Law
+from mixfast.laws._protocol import Law, State
 
 # name -> module, class, options. The order is that of reports.
-LAWS: dict[str, tuple[str, str, dict[str, Any]]] = {
+LAWS: dict[str, tuple[str, str, dict[str, object]]] = {
     "linear": ("mixfast.laws.linear", "Linear", {}),
     "log_linear": ("mixfast.laws.log_linear", "LogLinear", {}),
     "autoscale": ("mixfast.laws.power", "AutoScale", {}),
@@ -18,7 +17,7 @@ LAWS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def make(name: str, **options: Any) -> Law:
+def make(name: str, **options: object) -> Law:
     """The law of that name, not fitted yet."""
     if name not in LAWS:
         raise ValueError(f"no law {name!r}; there are auto, {', '.join(LAWS)}, or an object with fit and predict")
@@ -27,7 +26,7 @@ def make(name: str, **options: Any) -> Law:
     return law
 
 
-def from_state(state: dict[str, Any]) -> Law:
+def from_state(state: State) -> Law:
     """The law that was saved."""
     name = state.get("name")
     if name not in LAWS:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.names import listing
+from mixfast.laws._protocol import Predictor
 from mixfast.swarm import find_names
 
-Objective = str | Mapping[str, Any] | None
+Objective = str | Mapping[str, object] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ class Target:
             return sd[np.arange(len(sd)), top]
         return sd @ self.weight
 
-    def slope(self, values: Matrix, gradients: Any) -> Matrix:
+    def slope(self, values: Matrix, gradients: NDArray[np.float64]) -> Matrix:
         """Gradient (M, K) of the objective from those of the metrics (M, J, K); of the largest metric where `worst`."""
         if self.worst:
             used = np.array(self.used)
@@ -60,7 +62,7 @@ class Target:
         return np.einsum("mjk,j->mk", gradients, self.weight * self.sign)
 
 
-def resolve(objective: Objective, law: Any) -> Target:
+def resolve(objective: Objective, law: Predictor) -> Target:
     """The weights that an objective gives to a law's metrics; `ValueError` where it names others."""
     metrics = tuple(law.metrics)
     sign = _signs(getattr(law, "direction", None), metrics)
@@ -86,7 +88,7 @@ def resolve(objective: Objective, law: Any) -> Target:
     return Target(metrics, weight / total, sign, False)
 
 
-def _entry(name: Any, given: Any, metrics: tuple[str, ...]) -> tuple[list[int], float]:
+def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int], float]:
     """Metrics and their joint weight from one entry: name or pattern and number, or family and members[, number]."""
     share: Any = 1.0
     members: Any = name
@@ -132,7 +134,7 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
     raise ValueError(f"objective names {name!r}, which the law does not know; its metrics are: {listing(metrics, 100)}")
 
 
-def _signs(direction: Any, metrics: tuple[str, ...]) -> Vector:
+def _signs(direction: Mapping[str, str] | Sequence[str] | None, metrics: tuple[str, ...]) -> Vector:
     """+1 for metrics to minimise, -1 for metrics to maximise."""
     if direction is None:
         return np.ones(len(metrics))
@@ -143,12 +145,12 @@ def _signs(direction: Any, metrics: tuple[str, ...]) -> Vector:
     return np.array([-1.0 if named.get(name, "min") == "max" else 1.0 for name in metrics])
 
 
-def has_slopes(law: Any) -> bool:
+def has_slopes(law: object) -> bool:
     """Whether a law knows its gradients; a fit of trees, or of a regressor from elsewhere, has the method but not them."""
     return bool(getattr(law, "smooth", hasattr(law, "slopes")))
 
 
-def convex_form(law: Any, target: Target) -> tuple[Convex | None, list[str]]:
+def convex_form(law: Predictor, target: Target) -> tuple[Convex | None, list[str]]:
     """The convex form of the metrics that count; None, and the names of those that have none, where there are such."""
     size, k = len(target.metrics), len(law.domains)
     a, linear, on, constant = np.zeros((size, k)), np.zeros((size, k)), np.zeros(size), np.zeros(size)

@@ -17,7 +17,7 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
-def single_blas() -> AbstractContextManager[Any]:
+def single_blas() -> AbstractContextManager[object]:
     """A context in which BLAS uses one thread."""
     controller = _controller()
     return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

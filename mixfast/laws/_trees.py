@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from types import ModuleType
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from mixfast._engine import backend
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
+from mixfast.laws._protocol import State
 
 MOST_LEAVES = 64
 """Leaves of one tree: the bits of the largest machine integer."""
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 # A mixture meets some thousand trees in some microseconds: fewer mixtures than this are not worth a thread.
 _ROWS_A_THREAD = 512
@@ -60,7 +64,7 @@ class Forest:
         for f, grid in enumerate(grids):
             mine = split_feature == f
             code[mine] = np.searchsorted(grid, threshold[mine])
-        mask: NDArray[Any] = np.empty(threshold.size, dtype=np.uint32 if most <= 32 else np.uint64)
+        mask: NDArray[np.unsignedinteger[Any]] = np.empty(threshold.size, dtype=np.uint32 if most <= 32 else np.uint64)
         order = np.empty(threshold.size + counts.size, dtype=np.int64)
         _loops().leaf_sets(split_start, joined("left"), joined("right"), mask, order)
         leaf_start = split_start + np.arange(split_start.size)
@@ -100,7 +104,7 @@ class Forest:
                 list(pool.map(part, cuts[:-1], cuts[1:]))
         return out
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> State:
         """The arrays, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -146,18 +150,18 @@ def _splits_of(model: str) -> _Splits:
     )
 
 
-def _starts(sizes: Iterable[int] | NDArray[Any]) -> NDArray[np.int64]:
+def _starts(sizes: Iterable[int] | NDArray[np.generic]) -> NDArray[np.int64]:
     """Where parts of these sizes begin when they lie one behind the other, and where the last ends."""
     return np.concatenate([[0], np.cumsum(np.fromiter(sizes, dtype=np.int64))]).astype(np.int64)
 
 
-def _spread(values: NDArray[Any], place: NDArray[np.int64], size: int, fill: int) -> NDArray[Any]:
+def _spread(values: NDArray[_Number], place: NDArray[np.int64], size: int, fill: int) -> NDArray[_Number]:
     out = np.full(size, fill, dtype=values.dtype)
     out[place] = values
     return out
 
 
-def _loops() -> Any:
+def _loops() -> ModuleType:
     """The compiled loops, or a message that says how to get Numba."""
     with needed("evaluating boosted trees", "Numba", "mixfast[laws]", BackendError):
         from mixfast.laws import _tree_loops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import ModuleType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -209,13 +210,13 @@ class Boosted:
             "verbosity": -1,
         }
 
-        def booster(rows: NDArray[Any], n_rounds: int) -> Any:
+        def booster(rows: NDArray[np.int64], n_rounds: int) -> Any:
             return lightgbm.train(settings, lightgbm.Dataset(x[rows], y[rows], free_raw_data=False), n_rounds)
 
         kept, error = self._validated(lightgbm, settings, x, y)
         return booster(np.arange(runs), kept).model_to_string(num_iteration=kept), kept, error
 
-    def _validated(self, lightgbm: Any, settings: dict[str, Any], x: Matrix, y: Vector) -> tuple[int, float]:
+    def _validated(self, lightgbm: ModuleType, settings: dict[str, object], x: Matrix, y: Vector) -> tuple[int, float]:
         """Rounds that are best in cross-validation, and the root mean square of its errors there."""
         runs = y.size
         folds = min(_FOLDS if runs >= _FEW else _FOLDS_OF_FEW, runs)
@@ -246,11 +247,11 @@ class Boosted:
         return best, float(np.sqrt(least))
 
 
-def _is_count_or(value: Any, *words: str) -> bool:
+def _is_count_or(value: int | str, *words: str) -> bool:
     return value in words if isinstance(value, str) else int(value) == value and value >= 1
 
 
-def _lightgbm() -> Any:
+def _lightgbm() -> ModuleType:
     with needed("fitting boosted trees", "LightGBM", "mixfast[laws]", BackendError):
         import lightgbm
     return lightgbm

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import MixfastError
+
+# One word for all metrics, one for each by name, or one for each in order; None for what names tell.
+PerMetric = str | Mapping[str, str] | Sequence[str] | None
 
 SUM_TOLERANCE = 5e-3
 """RegMix publishes shares rounded to 0.001, whose rows miss 1 by up to 0.005; a larger miss is a mistake."""
@@ -209,7 +211,7 @@ def values(given: ArrayLike, metrics: tuple[str, ...], runs: tuple[str, ...], *,
     return found
 
 
-def chosen_mask(given: Any, runs: tuple[str, ...]) -> NDArray[np.bool_]:
+def chosen_mask(given: object, runs: tuple[str, ...]) -> NDArray[np.bool_]:
     """Return a mask (R,) from None, a mask, or the ids of the chosen runs."""
     if given is None:
         return np.zeros(len(runs), dtype=np.bool_)
@@ -234,7 +236,7 @@ def more_is_better(name: str) -> bool:
     return _ERRORS.isdisjoint(words) and _MORE.search("_".join(words)) is not None
 
 
-def directions(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return "min" or "max" for each metric, and what was told from names with accuracy, score and the like."""
 
     def told(name: str) -> str | None:
@@ -246,7 +248,7 @@ def directions(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], t
     return found, guessed
 
 
-def units(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def units(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the unit of each metric, and what was told from names that end in a unit."""
 
     def told(name: str) -> str | None:
@@ -259,7 +261,7 @@ def units(given: Any, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[
 
 
 def _per_metric(
-    what: str, given: Any, metrics: tuple[str, ...], told: Callable[[str], str | None], default: str
+    what: str, given: PerMetric, metrics: tuple[str, ...], told: Callable[[str], str | None], default: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return one word for each metric from None, one word, a mapping by name or a sequence; and what names told."""
     if isinstance(given, str):

@@ -25,6 +25,8 @@ from mixfast._text.names import listing
 from mixfast._text.optional import needed
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
 
+# A table of pandas, polars or pyarrow, a mapping of column to cells, or an Arrow stream; told by what it has.
+Frame = Any
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
 ID_NAMES = ("run", "run_id", "index")
@@ -54,7 +56,7 @@ class Raw:
     where: str
     names: tuple[str, ...]
     rows: int
-    cells: Callable[[int], Sequence[Any]]  # of the column at this position
+    cells: Callable[[int], Sequence[object]]  # of the column at this position
     text: list[list[str]] | None = None  # the rows of a file
 
 
@@ -116,7 +118,7 @@ def _parsed(text: str, where: str) -> Raw:
     return Raw(where, header, len(rows), lambda position: [row[position] for row in rows], rows)
 
 
-def read_frame(frame: Any, what: str) -> Raw:
+def read_frame(frame: Frame, what: str) -> Raw:
     """Take the columns of a pandas, polars or pyarrow table, of a mapping, or of what exports Arrow streams."""
     if hasattr(frame, "collect") and not isinstance(frame, Mapping):
         frame = frame.collect()  # lazy
@@ -151,7 +153,7 @@ def read_frame(frame: Any, what: str) -> Raw:
     return Raw(what, tuple(names), rows, lambda position: _plain(columns[position]))
 
 
-def _add_index(frame: Any, names: list[Any], columns: list[Any]) -> None:
+def _add_index(frame: Frame, names: list[Any], columns: list[Any]) -> None:
     """Take the labels of pandas rows for a column, unless they only count the rows."""
     index = getattr(frame, "index", None)
     if index is None or callable(index) or type(index).__name__ == "RangeIndex":
@@ -163,20 +165,22 @@ def _add_index(frame: Any, names: list[Any], columns: list[Any]) -> None:
         columns.append(index)
 
 
-def _arrow(frame: Any, what: str) -> Any:
+def _arrow(frame: Frame, what: str) -> Frame:
     with needed(f"{what}: reading a {type(frame).__name__}", "pyarrow", "mixfast[io]", SwarmError):
         import pyarrow
     return pyarrow.table(frame)
 
 
-def _plain(column: Any) -> Sequence[Any]:
+def _plain(column: Iterable[object]) -> Sequence[object]:
     for method in ("to_numpy", "to_pylist", "to_list", "tolist"):
         if hasattr(column, method):
-            return cast("Sequence[Any]", getattr(column, method)())
+            return cast("Sequence[object]", getattr(column, method)())
     return list(column)
 
 
-def join(ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[object] | None, ignore: Any) -> Joined:
+def join(
+    ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[object] | None, ignore: str | Iterable[str]
+) -> Joined:
     """Join two tables on the ids of their runs; columns that are not bookkeeping are domains and metrics."""
     left_out = {ignore} if isinstance(ignore, str) else set(ignore or ())
     if unknown := sorted(left_out - set(ratios.names) - set(metrics.names)):
@@ -290,7 +294,7 @@ def _matched(
 
 
 def _chosen(
-    ratios: Raw, metrics: Raw, ids: Mapping[Raw, tuple[str, ...]], rows: Mapping[int, int], chosen: Any, flag: str
+    ratios: Raw, metrics: Raw, ids: Mapping[Raw, tuple[str, ...]], rows: Mapping[int, int], chosen: object, flag: str
 ) -> list[bool] | None:
     """Return a mask of the kept runs, from a column or from ids, which may also be those of dropped runs."""
     if chosen is not None and not isinstance(chosen, str):
@@ -336,7 +340,7 @@ def _plain_numbers(rows: list[list[str]], positions: list[int]) -> NDArray[np.fl
     return np.ascontiguousarray(numbers.reshape(-1, width)[:, :-1])
 
 
-def _floats(raw: Raw, name: str, cells: Any, ids: Sequence[str]) -> NDArray[np.float64]:
+def _floats(raw: Raw, name: str, cells: Iterable[object], ids: Sequence[str]) -> NDArray[np.float64]:
     """Return the numbers of a column, NaN where a cell is missing."""
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
         return cells.astype(np.float64)
@@ -346,7 +350,7 @@ def _floats(raw: Raw, name: str, cells: Any, ids: Sequence[str]) -> NDArray[np.f
         if cell is None or _is_missing(cell):
             numbers[row] = math.nan
         elif _is_number(cell):
-            numbers[row] = float(cell)
+            numbers[row] = float(cast("float", cell))
         else:
             wrong.append(f"run {ids[row]!r} has {str(cell)[:40]!r}")
     if wrong:
@@ -364,11 +368,11 @@ def _is_missing(cell: object) -> bool:
     ).strip().lower() in _MISSING
 
 
-def _is_number(cell: Any) -> bool:
+def _is_number(cell: object) -> bool:
     if isinstance(cell, (str, bytes)) and "_" in str(cell):
         return False
     try:
-        float(cell)
+        float(cast("float", cell))
     except (TypeError, ValueError, OverflowError):
         return False
     return True

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,13 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError
 from mixfast.swarm import _checks, _files, _folds
-from mixfast.swarm._checks import SwarmError
-from mixfast.swarm._files import Source
+from mixfast.swarm._checks import PerMetric, SwarmError
+from mixfast.swarm._files import Frame, Source
 from mixfast.swarm._names import align_names, find_name, match_names
 from mixfast.swarm._rank import Identifiable, identifiable
 from mixfast.swarm._report import History, SwarmReport, report
-
-PerMetric = str | Mapping[str, str] | Sequence[str] | None
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -94,7 +91,7 @@ class Swarm:
         domains: Iterable[str],
         metric_names: Iterable[str],
         runs: Iterable[object] | None = None,
-        chosen: Any = None,
+        chosen: Iterable[object] | None = None,
         direction: PerMetric = None,
         unit: PerMetric = None,
     ) -> None:
@@ -173,8 +170,8 @@ class Swarm:
     @classmethod
     def from_frames(
         cls,
-        ratios: Any,
-        metrics: Any,
+        ratios: Frame,
+        metrics: Frame,
         *,
         id: str | None = None,
         chosen: str | Iterable[object] | None = None,
@@ -492,18 +489,18 @@ class Swarm:
         cls,
         ratios: _files.Raw,
         metrics: _files.Raw,
-        id: Any,
-        chosen: Any,
-        ignore: Any,
-        direction: Any,
-        unit: Any,
+        id: str | None,
+        chosen: str | Iterable[object] | None,
+        ignore: str | Iterable[str],
+        direction: PerMetric,
+        unit: PerMetric,
     ) -> Swarm:
         joined = _files.join(ratios, metrics, id=id, chosen=chosen, ignore=ignore)
         swarm = cls(**joined.arguments, direction=direction, unit=unit)
         swarm._set(_history=replace(swarm._history, dropped=joined.dropped, ignored=joined.ignored))
         return swarm
 
-    def _with(self, **changes: Any) -> Swarm:
+    def _with(self, **changes: object) -> Swarm:
         """Return this swarm with some fields changed, which are trusted."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         other = object.__new__(type(self))
@@ -513,7 +510,7 @@ class Swarm:
             other.__dict__["identifiable"] = self.identifiable
         return other
 
-    def _set(self, **fields: Any) -> None:
+    def _set(self, **fields: object) -> None:
         for name, value in fields.items():
             if isinstance(value, np.ndarray):
                 value = np.ascontiguousarray(value)

@@ -105,7 +105,7 @@ def test_a_chosen_run_tells_what_a_refit_with_the_same_settings_says(mean):
     state["x"] = np.concatenate([law._x, points[rows]])
     state["y"] = np.concatenate([law._y, np.full((len(rows), 2), 3.0)])
     # Without weight, so that medians, to which error bars are proportional, stay as they are.
-    state["alpha"] = np.hstack([law._alpha, np.zeros((2, len(rows)))])
+    state["alpha"] = np.hstack([state["alpha"], np.zeros((2, len(rows)))])
     more = GaussianProcess.from_state(state)
     for j, joint in enumerate(law.joint(points, [0, 1])):
         np.testing.assert_allclose(joint.variance + joint.noise, law.sd(points)[:, j] ** 2, rtol=1e-8)
