@@ -24,29 +24,29 @@ _STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 _TEMPER = 0.5
 
 
-def cover(region: Region, runs: int, *, seed: int, there: Matrix | None = None) -> Matrix:
-    """Return ``runs`` mixtures (runs, K) of the region, away from each other and from those that are ``there`` (R, K).
+def cover(region: Region, runs: int, *, seed: int, existing: Matrix | None = None) -> Matrix:
+    """Return ``runs`` mixtures (runs, K) of the region, away from each other and from those that are ``existing`` (R, K).
 
     Greedy maximin in Hellinger distance, ``|sqrt(v) - sqrt(w)|``, which tells 0 from 0.01 as well as 0.3 from 0.42:
-    a swarm that is even in it shows the effect of small domains too. Without anything there, the first is the mixture
+    a swarm that is even in it shows the effect of small domains too. Without any, the first is the mixture
     nearest to the prior. Greedy is within a factor 2 of the widest spacing a pool allows (Gonzalez 1985).
     """
     budget = min(_POOL * runs, _WORK // max(runs * region.n_domains, 1))
     if budget < 2 * runs:
         return pool(region, runs, seed)
     points = pool(region, budget, seed)
-    if there is None:
+    if existing is None:
         points[0] = _candidates.around(region.prior, 1e12, region.floor, region.cap, 1, seed=seed)[0]
         if region.bounds:
             points[0] = region.project(points[0])
-    return points[farthest(points, runs, there)]
+    return points[farthest(points, runs, existing)]
 
 
-def farthest(points: Matrix, runs: int, there: Matrix | None) -> NDArray[np.int64]:
-    """Positions of ``runs`` of the points, each the farthest from ``there`` and those before; without, from row 0."""
+def farthest(points: Matrix, runs: int, existing: Matrix | None) -> NDArray[np.int64]:
+    """Positions of ``runs`` of the points, each the farthest from the existing ones and those before; without existing ones, from row 0."""
     roots = np.sqrt(np.maximum(points, 0.0))
     nearest = np.full(len(points), np.inf)
-    for known in [] if there is None else np.sqrt(there):
+    for known in [] if existing is None else np.sqrt(existing):
         np.minimum(nearest, 2.0 - 2.0 * (roots @ known), out=nearest)
     chosen = np.empty(runs, dtype=np.int64)
     for place in range(runs):

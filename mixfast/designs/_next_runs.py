@@ -1,197 +1,208 @@
-"""The next runs by what they are expected to buy: information on a log-linear law's coefficients, or improvement."""
+"""The next runs of a swarm, by what each is expected to buy."""
 
 from __future__ import annotations
 
-import math
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast.designs import _candidates, _cover
-from mixfast.laws import Joint, Target
+from mixfast._text.names import listing
+from mixfast.designs import _acquisition
+from mixfast.designs._design import advised_runs
+from mixfast.designs._results import Design, NextRuns, numbered, seeded, whole
+from mixfast.errors import AlignmentError, RegionError
+from mixfast.laws import Fit, Joint, Objective, Target, resolve
 from mixfast.region import Region
+from mixfast.swarm import Swarm
 
-Places = NDArray[np.int64]
-
-# Candidates of each half: all over the region, and around the best mixture.
-_HALF = 2048
-# Concentrations of the second half, up to where a share of 0.1 moves by 0.01.
-_NEAR = (16.0, 64.0, 256.0, 1024.0)
-
-# Noise is taken to be at least this part of a metric's spread: laws fitted to few runs say they have none.
-_LEAST_NOISE = 1e-3
-
-# Candidates that are drawn jointly: a Gaussian process takes the cube of them.
-_DRAWN = 1024
-# Which: those that may be low. A draw is below this many standard deviations at 1 of 44 mixtures.
-_DOUBT = 2.0
+# What a run that the region allows may pass its limits by.
+_INSIDE = 1e-6
+# Mixtures whose shares differ by less in sum are one.
+_SAME = 1e-9
 
 
-def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
-    """Return candidates (M, K) all over the region and around its ``best`` mixture (K,)."""
-    seeds = np.random.SeedSequence(seed).generate_state(len(_NEAR) + 1).tolist()
-    # A little of the prior, so that a domain that the best mixture lacks may come back.
-    centre = 0.95 * best + 0.05 * region.prior
-    near = [
-        _candidates.sample(region, _HALF // len(_NEAR), centre=centre, strength=strength, seed=own)
-        for strength, own in zip(_NEAR, seeds[1:], strict=True)
-    ]
-    return np.concatenate([_cover.pool(region, _HALF, seeds[0]), *near])
-
-
-def spread(values: Matrix, target: Target, joints: list[Joint]) -> Matrix:
-    """Standard deviations (M, J) of a new run's metrics, as the laws' own; 0 for metrics that do not count."""
-    out = np.zeros_like(values)
-    for j, joint in zip(target.used, joints, strict=True):
-        out[:, j] = np.sqrt(joint.variance + joint.noise)
-    return out
-
-
-def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int) -> tuple[Places, Vector]:
-    """Choose ``count`` of M points that say most of the coefficients of log-linear laws.
-
-    Greedy D-optimality: each run adds ``1/2 log(1 + v_j / noise_j^2)`` nats on metric j, v_j the variance that its
-    coefficients give to the law at the run, which then reduces it. The sum over metrics, of these weights, is
-    submodular, so that greedy choices reach 63 % of the best at least (Nemhauser 1978).
+def next_runs(
+    swarm: Swarm,
+    law: Fit,
+    region: Region,
+    q: int,
+    *,
+    objective: Objective = None,
+    way: str = "auto",
+    among: Swarm | Design | None = None,
+    seed: int = 0,
+) -> NextRuns:
+    """Choose the ``q`` mixtures to train next, given runs and the laws fitted to them.
 
     Parameters
     ----------
-    weight, values, joints
-        Of the metrics that count: weights (J,), predictions (M, J) and what is open of them.
+    swarm : Swarm
+        The runs there are.
+    law : Fit
+        What `mixfast.laws.fit` made of them.
+    region : Region
+        What mixtures are allowed.
+    q : int
+        Runs to choose, at least 1.
+    objective : optional
+        Which metrics count, as for `propose`.
+    way : "auto", "information", "improvement" or "thompson"
+        "information": D-optimal, the runs that say most of the coefficients of log-linear laws. "improvement": the
+        largest expected improvement on the best run, one run after the other, each as if those before it had come out as
+        predicted. "thompson": q times the objective is drawn at all candidates jointly, and each draw's best mixture
+        taken that no draw before has named; for batches of many runs, and where laws may be far off. "auto": information
+        where all laws that count are log-linear, improvement otherwise.
+    among : Swarm or Design, optional
+        Mixtures to choose from, with their ids, in place of candidates drawn from the region; those that the swarm has
+        already, or that lie outside the region, are left out.
+    seed : int, default 0
+        Of the candidates, and of what is drawn.
 
     Returns
     -------
-    positions (count,), and nats of information of each, given those before it
+    NextRuns
+        Its `gain` is information, or for "improvement" and "thompson" alike the expected improvement.
+
+    Raises
+    ------
+    AlignmentError
+        If swarm, law, region and ``among`` do not name the same domains.
+    RegionError
+        If an argument is malformed, fewer than q candidates are left, or laws do not allow the way: other laws than
+        log-linear ones for "information", trees, regressors from elsewhere or processes of tasks above 0 for "thompson".
+    BackendError
+        If Numba is missing.
+
+    Notes
+    -----
+    1. Score the runs there are by the law; the best of those that the region allows is the one to improve on.
+    2. Take candidates: mixtures all over the region and around the best, or those of ``among``.
+    3. Predict the candidates, with what is open of each and of all jointly.
+    4. Choose one after the other by the way, each as if those before it had been run.
+
+    4096 candidates, half of them around the best run. The best run is the one of the best prediction, not of the best
+    measurement, which may have been luck.
+
+    What one run tells of other mixtures is what the law's own covariances say: those of a Gaussian process, or of a
+    law's coefficients by the delta method. Errors of different metrics are taken to be independent. Laws that know no
+    covariances get a penalty around every run chosen. Under the objective "worst" a mixture's uncertainty is that of the
+    metric predicted to be worst there, and somewhat too small where several are about as bad; draws of "thompson" take
+    the worst metric of each draw. They are made at the 1024 candidates that may be best (lowest prediction less two
+    standard deviations), without noise: of the process itself, or of the coefficients, with linear and log-linear laws
+    evaluated exactly and the others along their tangents.
+
+    Cost beside predictions of 4096 mixtures with standard deviations, for each metric that counts: 4096 R numbers and q
+    passes over them with a Gaussian process of R runs, 4096 K (K + q) multiplications for other laws; a factor of a 1024
+    x 1024 matrix for draws of a process.
+
+    References
+    ----------
+    Jones, Schonlau and Welch 1998 (expected improvement); Ginsbourger, Le Riche and Carraro 2010 (batches of it, the
+    kriging believer); González et al. 2016, arXiv:1505.08052 (penalties); Thompson 1933; Kandasamy et al. 2018,
+    arXiv:1705.09236 (batches of draws).
     """
-    for joint, reach in zip(joints, values.std(axis=0).tolist(), strict=True):
-        joint.noise = np.maximum(joint.noise, max(_LEAST_NOISE * reach, 1e-150) ** 2)
-    chosen, nats = np.empty(count, dtype=np.int64), np.empty(count)
-    taken = np.zeros(len(values), dtype=bool)
-    for place in range(count):
-        gain = sum(
-            0.5 * share * np.log1p(joint.variance / joint.noise) for share, joint in zip(weight, joints, strict=True)
+    count, random = whole(q, "q"), seeded(seed)
+    known = swarm.align(region.domains).ratios
+    target = resolve(objective, law)
+    if set(law.domains) != set(region.domains):
+        raise AlignmentError.between("the law", law.domains, "the region", region.domains)
+    order = [region.domains.index(name) for name in law.domains]
+    best, best_value = _best(target.score(law.predict(known[:, order])), known, region)
+    ids: tuple[str, ...] = ()
+    if among is None:
+        points = _acquisition.pool(region, region.project(best), seed=random)
+    else:
+        points, ids = _others(among, region, known)
+    if len(points) < count:
+        raise RegionError(
+            f"{count} runs are wanted, but only {len(points)} candidates are left that the region allows and that are not yet trained"
         )
-        row = int(np.where(taken, -1.0, gain).argmax())
-        chosen[place], nats[place], taken[row] = row, gain[row], True
-        for joint in joints:
-            joint.choose(row)
-    return chosen, nats
+    candidates = _Candidates.of(points, order, law, target)
+    chosen, gain, bought = _chosen(candidates, way, count, known, best=best_value, seed=random)
+    runs = numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())
+    advised = max(advised_runs(int(region.reachable.sum())) - len(swarm), 0)
+    design = Design(points[chosen], region.domains, runs, "next", advised)
+    return NextRuns(design, gain, bought, candidates.mean[chosen], candidates.sd[chosen], best_value)
 
 
-class Doubt(Protocol):
-    """How uncertain the objective is at each of M points, and what a run at one of them takes away."""
-
-    @property
-    def sd(self) -> Vector:
-        """Standard deviations (M,)."""
-        ...
-
-    def choose(self, row: int) -> None:
-        """Take this point as run."""
-        ...
+def _best(values: Vector, known: Matrix, region: Region) -> tuple[Vector, float]:
+    """The run of least value, and that value; one that is not allowed is none to improve on, unless all are."""
+    inside = np.array([region.violation(row) <= _INSIDE for row in known])
+    first = int(np.where(inside | ~inside.any(), values, np.inf).argmin())
+    return known[first], float(values[first])
 
 
-class Covariances:
-    """By the law's own covariances between points; the errors of different metrics are taken to be independent.
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """Mixtures to choose from and what the law says of them."""
 
-    Where the objective is the worst metric, a point's is the one predicted to be the worst there: first-order right, and
-    somewhat too hopeful where two metrics are about as bad.
-    """
+    points: Matrix  # (M, K), in the order of the region's domains
+    at: Matrix  # (M, K), in the order of the law's
+    law: Fit
+    target: Target
+    values: Matrix  # (M, J)
+    joints: list[Joint] | None  # of the metrics that count; None where the law knows no covariances
+    mean: Vector  # of the objective, (M,)
+    sd: Vector
 
-    def __init__(self, target: Target, values: Matrix, joints: list[Joint]) -> None:
+    @classmethod
+    def of(cls, points: Matrix, order: list[int], law: Fit, target: Target) -> _Candidates:
+        """Predict mixtures (M, K); ``order`` holds the column of each of the law's domains."""
+        at = points[:, order]
+        values, joints = law.predict(at), law.joint(at, [target.metrics[j] for j in target.used])
+        spread = law.sd(at) if joints is None else _acquisition.spread(values, target, joints)
+        return cls(points, at, law, target, values, joints, target.score(values), target.spread(values, spread))
+
+    def draws(self, count: int, seed: int) -> _acquisition.Places:
+        """Minima of joint draws of the objective at the candidates that may be best."""
+        some = _acquisition.hopeful(self.mean, self.sd)
+        joints = self.law.joint(self.at[some], [self.target.metrics[j] for j in self.target.used])
+        return some[_acquisition.thompson(self.target, joints or [], count, seed=seed)]
+
+
+def _chosen(
+    candidates: _Candidates, way: str, count: int, known: Matrix, *, best: float, seed: int
+) -> tuple[_acquisition.Places, Vector, str]:
+    """Positions of the candidates chosen, the gain of each, and what that is a gain of."""
+    target, values, joints = candidates.target, candidates.values, candidates.joints
+    way = _way(way, candidates.law, target, joints is not None)
+    if way == "information" and joints is not None:
         used = target.used
-        if target.worst:
-            self._share = np.eye(len(used))[(values * target.sign)[:, used].argmax(axis=1)]
-        else:
-            self._share = np.tile(target.weight[used], (len(values), 1))
-        self._joints = joints
-
-    @property
-    def sd(self) -> Vector:
-        """Standard deviations (M,)."""
-        variance = np.stack([joint.variance for joint in self._joints], axis=1)
-        return np.sqrt(np.einsum("mj,mj->m", self._share**2, variance))
-
-    def choose(self, row: int) -> None:
-        """Take this point as run."""
-        for joint in self._joints:
-            joint.choose(row)
+        chosen, gain = _acquisition.informative(target.weight[used], values[:, used], joints, count)
+        return chosen, gain, "nats of information on the coefficients"
+    doubt = (
+        _acquisition.Nearness(candidates.sd, candidates.points, known)
+        if joints is None
+        else _acquisition.Covariances(target, values, joints)
+    )
+    drawn = candidates.draws(count, seed) if way == "thompson" else None
+    chosen, gain = _acquisition.improving(candidates.mean, doubt, best, count, drawn)
+    return chosen, gain, "expected improvement of the objective"
 
 
-class Nearness:
-    """By distance, for laws that know no covariances (local penalisation, González et al. 2016).
-
-    How far "near" goes is told by the runs (R, K) that are ``known``: the median Hellinger distance to the nearest other.
-    """
-
-    def __init__(self, sd: Vector, points: Matrix, known: Matrix) -> None:
-        self.sd = sd.copy()
-        self._roots, seen = np.sqrt(np.maximum(points, 0.0)), np.sqrt(known)
-        squares = np.maximum(2.0 - 2.0 * seen @ seen.T, 0.0)
-        np.fill_diagonal(squares, np.inf)
-        self._length = float(np.median(squares.min(axis=1))) if len(known) > 1 else 0.0
-
-    def choose(self, row: int) -> None:
-        """Take this point as run."""
-        apart = np.maximum(2.0 - 2.0 * self._roots @ self._roots[row], 0.0)
-        alike = np.exp(-apart / self._length) if self._length > 0.0 else (apart <= 0.0).astype(np.float64)
-        self.sd *= np.sqrt(np.maximum(1.0 - alike, 0.0))
+def _way(way: str, law: Fit, target: Target, joint: bool) -> str:
+    """How runs are chosen where that is "auto"; an error where the laws do not allow it."""
+    if way not in ("auto", "information", "improvement", "thompson"):
+        raise RegionError(f"way must be auto, information, improvement or thompson, got {way!r}")
+    kinds = {name: law.law_of(name)[0].name for name in (target.metrics[j] for j in target.used)}
+    other = [name for name, kind in kinds.items() if kind != "log_linear"]
+    if way == "information" and other:
+        raise RegionError(f"the way 'information' needs log-linear laws; of another kind: {listing(other)}")
+    if way == "thompson" and not joint:
+        raise RegionError(
+            "the way 'thompson' draws the errors of mixtures jointly, which not all of these laws know: "
+            f"{listing([f'{name} ({kind})' for name, kind in kinds.items()])}; fit gp with tasks=0, log_linear, linear, "
+            "autoscale or bimix"
+        )
+    return ("improvement" if other else "information") if way == "auto" else way
 
 
-def improving(
-    mean: Vector, doubt: Doubt, best: float, count: int, order: Places | None = None
-) -> tuple[Places, Vector]:
-    """Choose ``count`` of M points that are expected to improve most on ``best``, an objective to minimise.
-
-    Each is the point of largest expected improvement; the next is chosen as if it had come out as predicted (the
-    kriging believer of Ginsbourger et al. 2010), which takes the uncertainty of the points that go with it away. With
-    an ``order`` (count,) these points are taken, and their improvements told.
-
-    Returns
-    -------
-    positions (count,), and expected improvements (count,) in the unit of the objective, each given those before it
-    """
-    chosen, gains = np.empty(count, dtype=np.int64), np.empty(count)
-    taken = np.zeros(len(mean), dtype=bool)
-    for place in range(count):
-        sd = doubt.sd
-        gain = expected_improvement(mean, sd, best)
-        # Where no improvement can be told from 0, the most uncertain point is the next best.
-        row = int(np.lexsort((sd, np.where(taken, -1.0, gain)))[-1]) if order is None else int(order[place])
-        chosen[place], gains[place], taken[row] = row, gain[row], True
-        best = min(best, float(mean[row]))
-        doubt.choose(row)
-    return chosen, gains
-
-
-def hopeful(mean: Vector, sd: Vector) -> Places:
-    """Positions, in ascending order, of the points that a draw may have its minimum at: as many as can be drawn jointly."""
-    if len(mean) <= _DRAWN:
-        return np.arange(len(mean))
-    return np.sort(np.argsort(mean - _DOUBT * sd, kind="stable")[:_DRAWN])
-
-
-def thompson(target: Target, joints: list[Joint], count: int, *, seed: int) -> Places:
-    """Draw the objective at M points ``count`` times, and give the minimum of each draw that no draw before has given."""
-    rng = np.random.default_rng(seed)
-    points = len(joints[0].variance)
-    values = np.zeros((count, points, len(target.metrics)))
-    for j, joint in zip(target.used, joints, strict=True):
-        values[:, :, j] = joint.draw(count, rng)
-    chosen = np.empty(count, dtype=np.int64)
-    taken = np.zeros(points, dtype=bool)
-    for place in range(count):
-        row = int(np.where(taken, np.inf, target.score(values[place])).argmin())
-        chosen[place], taken[row] = row, True
-    return chosen
-
-
-def expected_improvement(mean: Vector, sd: Vector, best: float) -> Vector:
-    """``E max(best - f, 0)`` for f normal (M,); Jones, Schonlau and Welch 1998."""
-    safe = np.maximum(sd, 1e-300)
-    z = np.clip((best - mean) / safe, -38.0, 38.0)
-    density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
-    below = np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in z.tolist()])
-    return np.where(sd > 0.0, np.maximum(safe * (z * below + density), 0.0), np.maximum(best - mean, 0.0))
+def _others(among: Swarm | Design, region: Region, known: Matrix) -> tuple[Matrix, tuple[str, ...]]:
+    """Mixtures that the region allows and no run has had, in the order of the region's domains, and their ids."""
+    if set(among.domains) != set(region.domains):
+        raise AlignmentError.between("among", among.domains, "the region", region.domains)
+    points = among.ratios[:, [among.domains.index(name) for name in region.domains]]
+    points = points / points.sum(axis=1, keepdims=True)
+    new = np.array([np.abs(known - row).sum(axis=1).min() > _SAME and region.contains(row, _SAME) for row in points])
+    return points[new], tuple(run for run, fresh in zip(among.runs, new.tolist(), strict=True) if fresh)

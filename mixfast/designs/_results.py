@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
+from mixfast.errors import RegionError
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
 
 # Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
@@ -38,6 +39,10 @@ class Design:
     runs: tuple[str, ...]
     method: str
     advised: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ratios", np.array(self.ratios))
+        self.ratios.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -120,3 +125,25 @@ class NextRuns:
             )
         ]
         return "\n".join(lines)
+
+
+def numbered(count: int, taken: Iterable[str]) -> tuple[str, ...]:
+    """Ids that count on from the largest number among those taken."""
+    used = set(taken)
+    start = max((int(run) + 1 for run in used if run.isdecimal()), default=len(used))
+    fresh = tuple(str(start + index) for index in range(count))
+    return fresh if used.isdisjoint(fresh) else tuple(f"new-{run}" for run in fresh)
+
+
+def whole(value: object, what: str) -> int:
+    """A count of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise RegionError(f"{what} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def seeded(value: object) -> int:
+    """A seed that every generator takes."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 1 << 32:
+        raise RegionError(f"seed must be a whole number from 0 to 2^32 - 1, got {value!r}")
+    return int(value)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mixfast.designs import _next_runs, design, next_runs
+from mixfast.designs import _acquisition, design, next_runs
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.laws import Target, fit, resolve
 from mixfast.laws.gaussian import GaussianProcess
@@ -76,7 +76,7 @@ def test_greedy_information_is_near_the_best_of_all_choices():
     parts = []
     for _ in range(20):
         points, weight = rng.dirichlet(np.full(4, 0.7), 12), np.array([0.7, 0.3])
-        _, nats = _next_runs.informative(weight, law.predict(points), law.joint(points, law.metrics), 3)
+        _, nats = _acquisition.informative(weight, law.predict(points), law.joint(points, law.metrics), 3)
         best = 0.0
         # What three runs say together, of every three of the pool.
         shapes = []
@@ -167,8 +167,8 @@ def test_expected_improvement_is_the_integral():
     mean, sd = np.array([1.0, 0.5, 3.0, 1.0, 0.2]), np.array([0.3, 0.1, 0.5, 0.0, 0.0])
     draws = np.random.default_rng(0).standard_normal(400_000)
     want = [np.maximum(0.9 - (m + s * draws), 0.0).mean() for m, s in zip(mean, sd, strict=True)]
-    np.testing.assert_allclose(_next_runs.expected_improvement(mean, sd, 0.9), want, atol=6e-4)
-    far = _next_runs.expected_improvement(np.array([100.0]), np.array([0.1]), 0.0)
+    np.testing.assert_allclose(_acquisition.expected_improvement(mean, sd, 0.9), want, atol=6e-4)
+    far = _acquisition.expected_improvement(np.array([100.0]), np.array([0.1]), 0.0)
     assert 0.0 <= far[0] < 1e-300
 
 
@@ -214,9 +214,9 @@ def test_each_thompson_run_is_the_best_of_its_draw():
             return np.array([[3.0, 1.0, 2.0, 9.0], [3.0, 1.0, 2.0, 9.0], [0.0, 5.0, 5.0, 5.0]])[:count]
 
     target = Target(("one", "two"), np.array([0.0, 1.0]), np.ones(2), False)
-    assert _next_runs.thompson(target, [Told()], 3, seed=0).tolist() == [1, 2, 0]
+    assert _acquisition.thompson(target, [Told()], 3, seed=0).tolist() == [1, 2, 0]
     upwards = Target(("two",), np.ones(1), -np.ones(1), False)
-    assert _next_runs.thompson(upwards, [Told()], 2, seed=0).tolist() == [3, 0]
+    assert _acquisition.thompson(upwards, [Told()], 2, seed=0).tolist() == [3, 0]
 
 
 def test_the_objective_is_as_uncertain_as_its_metrics_apart():
@@ -226,9 +226,9 @@ def test_the_objective_is_as_uncertain_as_its_metrics_apart():
     values = law.predict(points)
     joints = law.joint(points, law.metrics)
     each = np.stack([joint.variance for joint in joints], axis=1)
-    weighed = _next_runs.Covariances(resolve({"one": 3.0, "two": 1.0}, law), values, joints)
+    weighed = _acquisition.Covariances(resolve({"one": 3.0, "two": 1.0}, law), values, joints)
     np.testing.assert_allclose(weighed.sd**2, each @ np.array([9.0, 1.0]) / 16.0, rtol=1e-12)
-    worst = _next_runs.Covariances(resolve("worst", law), values, joints)
+    worst = _acquisition.Covariances(resolve("worst", law), values, joints)
     top = values.argmax(axis=1)
     assert len(set(top.tolist())) == 2
     np.testing.assert_allclose(worst.sd**2, each[np.arange(30), top], rtol=1e-12)
@@ -250,8 +250,8 @@ def test_a_batch_does_not_spend_its_runs_on_one_place():
     found = next_runs(swarm, law, Region(NAMES), 6, among=pool, seed=0)
     assert len({int(run) // 3 for run in found.design.runs}) >= 4
     values = law.predict(near)
-    doubt = _next_runs.Covariances(resolve(None, law), values, law.joint(near, law.metrics))
-    alone = _next_runs.expected_improvement(values.mean(axis=1), doubt.sd, found.best)
+    doubt = _acquisition.Covariances(resolve(None, law), values, law.joint(near, law.metrics))
+    alone = _acquisition.expected_improvement(values.mean(axis=1), doubt.sd, found.best)
     assert len({row // 3 for row in np.argsort(-alone)[:6].tolist()}) == 2
     assert found.gain[0] == pytest.approx(alone.max(), rel=1e-6)
     assert (np.diff(found.gain) <= 1e-12).all()

@@ -1,0 +1,197 @@
+"""The next runs by what they are expected to buy: information on a log-linear law's coefficients, or improvement."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.designs import _candidates, _cover
+from mixfast.laws import Joint, Target
+from mixfast.region import Region
+
+Places = NDArray[np.int64]
+
+# Candidates of each half: all over the region, and around the best mixture.
+_HALF = 2048
+# Concentrations of the second half, up to where a share of 0.1 moves by 0.01.
+_NEAR = (16.0, 64.0, 256.0, 1024.0)
+
+# Noise is taken to be at least this part of a metric's spread: laws fitted to few runs say they have none.
+_LEAST_NOISE = 1e-3
+
+# Candidates that are drawn jointly: a Gaussian process takes the cube of them.
+_DRAWN = 1024
+# Which: those that may be low. A draw is below this many standard deviations at 1 of 44 mixtures.
+_DOUBT = 2.0
+
+
+def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
+    """Return candidates (M, K) all over the region and around its ``best`` mixture (K,)."""
+    seeds = np.random.SeedSequence(seed).generate_state(len(_NEAR) + 1).tolist()
+    # A little of the prior, so that a domain that the best mixture lacks may come back.
+    centre = 0.95 * best + 0.05 * region.prior
+    near = [
+        _candidates.sample(region, _HALF // len(_NEAR), centre=centre, strength=strength, seed=own)
+        for strength, own in zip(_NEAR, seeds[1:], strict=True)
+    ]
+    return np.concatenate([_cover.pool(region, _HALF, seeds[0]), *near])
+
+
+def spread(values: Matrix, target: Target, joints: list[Joint]) -> Matrix:
+    """Standard deviations (M, J) of a new run's metrics, as the laws' own; 0 for metrics that do not count."""
+    out = np.zeros_like(values)
+    for j, joint in zip(target.used, joints, strict=True):
+        out[:, j] = np.sqrt(joint.variance + joint.noise)
+    return out
+
+
+def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int) -> tuple[Places, Vector]:
+    """Choose ``count`` of M points that say most of the coefficients of log-linear laws.
+
+    Greedy D-optimality: each run adds ``1/2 log(1 + v_j / noise_j^2)`` nats on metric j, v_j the variance that its
+    coefficients give to the law at the run, which then reduces it. The sum over metrics, of these weights, is
+    submodular, so that greedy choices reach 63 % of the best at least (Nemhauser 1978).
+
+    Parameters
+    ----------
+    weight, values, joints
+        Of the metrics that count: weights (J,), predictions (M, J) and what is open of them.
+
+    Returns
+    -------
+    positions (count,), and nats of information of each, given those before it
+    """
+    for joint, reach in zip(joints, values.std(axis=0).tolist(), strict=True):
+        joint.noise = np.maximum(joint.noise, max(_LEAST_NOISE * reach, 1e-150) ** 2)
+    chosen, nats = np.empty(count, dtype=np.int64), np.empty(count)
+    taken = np.zeros(len(values), dtype=bool)
+    for place in range(count):
+        gain = sum(
+            0.5 * share * np.log1p(joint.variance / joint.noise) for share, joint in zip(weight, joints, strict=True)
+        )
+        row = int(np.where(taken, -1.0, gain).argmax())
+        chosen[place], nats[place], taken[row] = row, gain[row], True
+        for joint in joints:
+            joint.choose(row)
+    return chosen, nats
+
+
+class Doubt(Protocol):
+    """How uncertain the objective is at each of M points, and what a run at one of them takes away."""
+
+    @property
+    def sd(self) -> Vector:
+        """Standard deviations (M,)."""
+        ...
+
+    def choose(self, row: int) -> None:
+        """Take this point as run."""
+        ...
+
+
+class Covariances:
+    """By the law's own covariances between points; the errors of different metrics are taken to be independent.
+
+    Where the objective is the worst metric, a point's is the one predicted to be the worst there: first-order right, and
+    somewhat too hopeful where two metrics are about as bad.
+    """
+
+    def __init__(self, target: Target, values: Matrix, joints: list[Joint]) -> None:
+        used = target.used
+        if target.worst:
+            self._share = np.eye(len(used))[(values * target.sign)[:, used].argmax(axis=1)]
+        else:
+            self._share = np.tile(target.weight[used], (len(values), 1))
+        self._joints = joints
+
+    @property
+    def sd(self) -> Vector:
+        """Standard deviations (M,)."""
+        variance = np.stack([joint.variance for joint in self._joints], axis=1)
+        return np.sqrt(np.einsum("mj,mj->m", self._share**2, variance))
+
+    def choose(self, row: int) -> None:
+        """Take this point as run."""
+        for joint in self._joints:
+            joint.choose(row)
+
+
+class Nearness:
+    """By distance, for laws that know no covariances (local penalisation, González et al. 2016).
+
+    How far "near" goes is told by the runs (R, K) that are ``known``: the median Hellinger distance to the nearest other.
+    """
+
+    def __init__(self, sd: Vector, points: Matrix, known: Matrix) -> None:
+        self.sd = sd.copy()
+        self._roots, seen = np.sqrt(np.maximum(points, 0.0)), np.sqrt(known)
+        squares = np.maximum(2.0 - 2.0 * seen @ seen.T, 0.0)
+        np.fill_diagonal(squares, np.inf)
+        self._length = float(np.median(squares.min(axis=1))) if len(known) > 1 else 0.0
+
+    def choose(self, row: int) -> None:
+        """Take this point as run."""
+        apart = np.maximum(2.0 - 2.0 * self._roots @ self._roots[row], 0.0)
+        alike = np.exp(-apart / self._length) if self._length > 0.0 else (apart <= 0.0).astype(np.float64)
+        self.sd *= np.sqrt(np.maximum(1.0 - alike, 0.0))
+
+
+def improving(
+    mean: Vector, doubt: Doubt, best: float, count: int, order: Places | None = None
+) -> tuple[Places, Vector]:
+    """Choose ``count`` of M points that are expected to improve most on ``best``, an objective to minimise.
+
+    Each is the point of largest expected improvement; the next is chosen as if it had come out as predicted (the
+    kriging believer of Ginsbourger et al. 2010), which takes the uncertainty of the points that go with it away. With
+    an ``order`` (count,) these points are taken, and their improvements told.
+
+    Returns
+    -------
+    positions (count,), and expected improvements (count,) in the unit of the objective, each given those before it
+    """
+    chosen, gains = np.empty(count, dtype=np.int64), np.empty(count)
+    taken = np.zeros(len(mean), dtype=bool)
+    for place in range(count):
+        sd = doubt.sd
+        gain = expected_improvement(mean, sd, best)
+        # Where no improvement can be told from 0, the most uncertain point is the next best.
+        row = int(np.lexsort((sd, np.where(taken, -1.0, gain)))[-1]) if order is None else int(order[place])
+        chosen[place], gains[place], taken[row] = row, gain[row], True
+        best = min(best, float(mean[row]))
+        doubt.choose(row)
+    return chosen, gains
+
+
+def hopeful(mean: Vector, sd: Vector) -> Places:
+    """Positions, in ascending order, of the points that a draw may have its minimum at: as many as can be drawn jointly."""
+    if len(mean) <= _DRAWN:
+        return np.arange(len(mean))
+    return np.sort(np.argsort(mean - _DOUBT * sd, kind="stable")[:_DRAWN])
+
+
+def thompson(target: Target, joints: list[Joint], count: int, *, seed: int) -> Places:
+    """Draw the objective at M points ``count`` times, and give the minimum of each draw that no draw before has given."""
+    rng = np.random.default_rng(seed)
+    points = len(joints[0].variance)
+    values = np.zeros((count, points, len(target.metrics)))
+    for j, joint in zip(target.used, joints, strict=True):
+        values[:, :, j] = joint.draw(count, rng)
+    chosen = np.empty(count, dtype=np.int64)
+    taken = np.zeros(points, dtype=bool)
+    for place in range(count):
+        row = int(np.where(taken, np.inf, target.score(values[place])).argmin())
+        chosen[place], taken[row] = row, True
+    return chosen
+
+
+def expected_improvement(mean: Vector, sd: Vector, best: float) -> Vector:
+    """``E max(best - f, 0)`` for f normal (M,); Jones, Schonlau and Welch 1998."""
+    safe = np.maximum(sd, 1e-300)
+    z = np.clip((best - mean) / safe, -38.0, 38.0)
+    density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
+    below = np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in z.tolist()])
+    return np.where(sd > 0.0, np.maximum(safe * (z * below + density), 0.0), np.maximum(best - mean, 0.0))
