@@ -5,54 +5,70 @@
 >>> table = mixfast.ExpertTable.from_loglik(np.log([[0.8, 0.1], [0.2, 0.7]]), domains=["web", "code"])
 >>> mixfast.solve(table).status
 'optimal'
+
+Two routes lead to a mixture. From expert models: `ExpertTable` (what each expert says of each token or sequence) and `solve`. From
+proxy runs: `Swarm` (mixtures and metrics of small runs), `fit` and `propose`; `design` plans the runs. Both work over a `Region`, the
+mixtures that caps, floors, token counts and group limits allow, and give a `Mixture` with what speaks for it.
+
+Rooms, from the ground up; each imports only what stands before it
+    `errors`, `mixture`, `region`, `tables`, `swarm`: nouns, checked when they are built, never changed afterwards.
+    `reference`: the same mathematics, slow and plain, which tests compare with.
+    `solver`, `laws`, `proposers`, `designs`, `mde`, `reuse`: the verbs, and their answers.
+    `sampler`, `loaders`: the mixture inside a training loop.
+    `score`, `exporters`, `readers`: expert models and other tools' files.
+    `report`, `cli`: what a person looks at.
+    `_text`, `_engine`: what the rooms share: words and files; mathematics on arrays.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mixfast.mixture import Mixture
-from mixfast.region import Region
-from mixfast.solver import solve
-from mixfast.tables import ExpertTable
+from mixfast._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from mixfast import designs as designs
-    from mixfast import exporters as exporters
-    from mixfast import loaders as loaders
-    from mixfast import mde as mde
-    from mixfast import proposers as proposers
-    from mixfast import readers as readers
-    from mixfast import report as report
-    from mixfast import reuse as reuse
-    from mixfast import sampler as sampler
-    from mixfast import score as score
     from mixfast.designs import design
     from mixfast.laws import fit
+    from mixfast.mixture import Mixture
     from mixfast.proposers import propose
-    from mixfast.sampler import MixtureSampler as MixtureSampler
-    from mixfast.sampler import MixtureSchedule as MixtureSchedule
+    from mixfast.region import Region
+    from mixfast.sampler import MixtureSampler, MixtureSchedule
+    from mixfast.solver import solve
     from mixfast.swarm import Swarm
+    from mixfast.tables import ExpertTable
 
-__all__ = ["ExpertTable", "Mixture", "Region", "Swarm", "design", "fit", "propose", "solve"]
-__version__ = "0.1.0"
+__all__ = [
+    "ExpertTable",
+    "Mixture",
+    "MixtureSampler",
+    "MixtureSchedule",
+    "Region",
+    "Swarm",
+    "design",
+    "fit",
+    "propose",
+    "solve",
+]
 
-# Who solves a table, in a data loader say, does not wait for the rest: it is imported when first asked for.
-_LATER = {
-    "MixtureSampler": "sampler", "MixtureSchedule": "sampler", "Swarm": "swarm", "design": "designs", "fit": "laws",
-    "propose": "proposers",
+# A room is loaded when it is first asked for: who samples inside a data loader does not wait for the solver.
+_ROOM_OF = {
+    "ExpertTable": "tables", "Mixture": "mixture", "MixtureSampler": "sampler", "MixtureSchedule": "sampler", "Region": "region",
+    "Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers", "solve": "solver",
 }  # fmt: skip
-_MODULES = ("designs", "exporters", "loaders", "mde", "proposers", "readers", "report", "reuse", "sampler", "score")
+_ROOMS = (
+    "designs", "errors", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "readers", "reference", "region", "report",
+    "reuse", "sampler", "score", "solver", "swarm", "tables",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _ROOMS:
         return import_module(f"mixfast.{name}")
-    if name in _LATER:
-        found = getattr(import_module(f"mixfast.{_LATER[name]}"), name)
+    if name in _ROOM_OF:
+        found = getattr(import_module(f"mixfast.{_ROOM_OF[name]}"), name)
         globals()[name] = found
         return found
     raise AttributeError(f"module 'mixfast' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*__all__, *_ROOMS, "__version__"})

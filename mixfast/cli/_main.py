@@ -94,7 +94,7 @@ def _show_warning(
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
-    from mixfast import __version__
+    from mixfast._version import __version__
 
     out = _Parser(prog="mixfast", description="Certified, fast solvers for training-data mixture weights.")
     out.add_argument("--version", action="version", version=f"mixfast {__version__}")

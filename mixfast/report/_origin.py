@@ -28,7 +28,7 @@ _PACKAGES = ("matplotlib", "scipy", "numba", "lightgbm", "scikit-learn")
 
 def section(parts: Parts, files: Files, call: str, when: str) -> html.Section:
     """The section that says it."""
-    from mixfast import __version__
+    from mixfast._version import __version__
 
     rows = [_file(path, words) for path, words in _named(files)]
     rows += [[f"{name} (in memory)", shape, _of_arrays(arrays)] for name, shape, arrays in _arrays(parts)]

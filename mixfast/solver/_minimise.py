@@ -9,8 +9,6 @@ from mixfast._engine.backend import device as devices
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.rows import isa
 from mixfast._engine.objectives.kl import Kl
-from mixfast._engine.objectives.pieces import GroupLosses
-from mixfast._engine.optimise.minimax import minimise_largest
 from mixfast._engine.optimise.trace import Minimum
 from mixfast._engine.optimise.working_set import minimise
 from mixfast.solver._problem import Problem
@@ -30,6 +28,9 @@ def minimise_problem(problem: Problem) -> Found:
     began = perf_counter()
     group_weight = problem.weights.share
     if problem.minimax:
+        from mixfast._engine.objectives.pieces import GroupLosses
+        from mixfast._engine.optimise.minimax import minimise_largest
+
         minimum, group_weight = minimise_largest(
             GroupLosses(problem.groups),
             problem.limits,

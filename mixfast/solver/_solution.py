@@ -13,13 +13,11 @@ from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
-from mixfast._engine.optimise import flat
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastWarning, NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region, ShadowPrice, shadow_prices
-from mixfast.solver import _resample
 from mixfast.solver._losses import checked
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._multipliers import multipliers
@@ -233,6 +231,8 @@ class Solution:
         For each end: maximise the share within the quadratic model of L at the optimum, then search along the ray to that point with exact
         losses, and once more with the gradient found there. Costs a few sweeps of the rows for each batch of 64 domains.
         """
+        from mixfast._engine.optimise import flat
+
         if not eps > 0.0:
             raise ValueError(f"eps is {eps}, expected nats above 0")
         problem = self._problem
@@ -257,6 +257,8 @@ class Solution:
 
         See `mixfast.solver.bootstrap`, which says what the parameters mean, what is raised and what it costs.
         """
+        from mixfast.solver._resample import resample
+
         began = perf_counter()
         if replicates < 2 or not 0.0 < level < 1.0:
             raise ValueError(
@@ -266,7 +268,7 @@ class Solution:
             raise ValueError(
                 'bootstrap resamples tables of log-likelihoods with a weighted objective, not predictions and not "worst"'
             )
-        found = _resample.resample(self._problem, self.mixture.weights, replicates=replicates, seed=seed)
+        found = resample(self._problem, self.mixture.weights, replicates=replicates, seed=seed)
         if found.doubt:
             warnings.warn(found.doubt, MixfastWarning, stacklevel=2)
         return Bootstrap(

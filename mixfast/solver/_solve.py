@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mixfast.region import Region
 from mixfast.solver._minimise import Found, minimise_problem
-from mixfast.solver._paper_loop import follow_paper
 from mixfast.solver._problem import Problem
 from mixfast.solver._solution import Solution
 from mixfast.tables import ExpertTable
@@ -139,6 +138,8 @@ def checked_problem(
 def found_by(problem: Problem, method: str, backend: str) -> Found:
     """Minimise a problem by the method and backend that were asked for."""
     if method == "eg-paper":
+        from mixfast.solver._paper_loop import follow_paper
+
         return follow_paper(problem)
     if backend == "reference":
         from mixfast.solver._by_reference import minimise_by_reference

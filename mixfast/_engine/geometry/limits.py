@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
-from mixfast._engine.geometry import lp, qp
+from mixfast._engine.geometry import lp
 
 # Which bounds hold at the last step over the same limits: -1 the lower, 1 the upper, 0 none; a start for the next.
 Active = NDArray[np.int8]
@@ -82,6 +82,8 @@ class Limits:
         """The step d that minimises g.d + d'Hd/2 within the limits, `active` being where to begin and, in place, where it ended."""
         low = self.lowest(w)
         if self.groups is not None:
+            from mixfast._engine.geometry import qp  # few regions have groups: not worth the time of every import
+
             return qp.newton(hessian, gradient, w, low=low, high=self.high, groups=self.groups)
         step, _, _ = simplex.qp(hessian, gradient, w, low, self.high, active)
         return step
