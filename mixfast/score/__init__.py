@@ -15,13 +15,15 @@ loaded already; `read_texts` reads documents from files.
 
 torch, transformers and pyarrow are imported when they are needed, not with this module.
 
-Read the files in this order: `_score` (what users call), `_texts` (documents), `_tokens` (documents as tokens), `_head` (log p
-from hidden states), `_windows` (tokens through a model), `_experts` (models from folders), `_shards` (finished parts),
-`_ranks` (processes of one run), `_run` (a whole run).
+Read the files in this order: `_score` (what users call); for one model `_texts` (documents), `_tokens` (documents as tokens),
+`_windows`, `_models` (what is asked of a model), `_head` (log p from hidden states), `_scorer`; for a whole run `_experts`
+(folders of models), `_loading`, `_plan` (every choice made), `_shards` (finished parts), `_ranks` (processes of one run),
+`_run`, `_join` (parts to a table).
 """
 
 from mixfast.score._run import Progress
-from mixfast.score._score import Scores, read_texts, score, score_documents
+from mixfast.score._score import read_texts, score, score_documents
+from mixfast.score._scorer import Scores
 from mixfast.score._texts import Document
 
 __all__ = ["Document", "Progress", "Scores", "read_texts", "score", "score_documents"]

@@ -1,28 +1,22 @@
-"""Folders of Hugging Face models: their names, what makes them the same as last time, and loading them whole or not at all."""
+"""Folders of experts: their names, whether each holds a whole model, and what makes it the same as last time."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mixfast._text.names import domain_names, listing
-from mixfast._text.optional import needed
-from mixfast.errors import BackendError, ScoreError
+from mixfast.errors import ScoreError
 
-# Names that transformers gives a tokenizer which is its tokenizer.json and nothing else.
-_PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
-# Read of a file of weights to recognise it: its ends and so many places between. Training changes every part of it.
+# To recognise a file of weights, this many pieces of this many bytes are read, evenly spaced: training changes all of it.
 _PIECES, _PIECE = 64, 1 << 14
 
 
-def folders(experts: Any) -> dict[str, Path]:
-    """Experts by name: a mapping of name to folder, or folders that are named by their last part."""
+def folders(experts: object) -> dict[str, Path]:
+    """Return folders by name of the expert: from such a mapping, or from folders, named by their last part."""
     if isinstance(experts, str | os.PathLike):
         raise ScoreError(
             f"experts is the single path {os.fspath(experts)!r}; give a list of folders, one for each expert"
@@ -49,6 +43,7 @@ def folders(experts: Any) -> dict[str, Path]:
 
 
 def _check_folder(name: str, path: Path) -> None:
+    """Refuse a folder that does not hold a whole model."""
     if not path.is_dir():
         raise ScoreError(f"expert {name}: there is no folder {path}")
     if not (path / "config.json").is_file():
@@ -86,8 +81,8 @@ def _check_safetensors(name: str, file: Path) -> None:
         )
 
 
-def fingerprint(path: Path) -> str:
-    """A digest of a model's folder, from pieces of its files; neither paths nor times count, so that it may be moved."""
+def model_fingerprint(path: Path) -> str:
+    """Return a digest of a model's folder, from pieces of its files but not from paths or times, so that it may be moved."""
     digest = hashlib.sha256()
     files = [path / "config.json", *sorted(path.glob("*.safetensors")), *sorted(path.glob("*.bin"))]
     for file in files:
@@ -98,121 +93,3 @@ def fingerprint(path: Path) -> str:
                 handle.seek(max(size - _PIECE, 0) * piece // _PIECES)
                 digest.update(handle.read(_PIECE))
     return digest.hexdigest()
-
-
-def load_tokenizer(name: str, path: Path) -> Any:
-    """The tokenizer of a model's folder."""
-    transformers = load_transformers()
-    loader = transformers.PreTrainedTokenizerFast if _is_plain(path) else transformers.AutoTokenizer
-    with _quiet(transformers):
-        try:
-            return loader.from_pretrained(path, local_files_only=True)
-        except Exception as problem:
-            # Damage and missing packages surface as almost any exception.
-            raise ScoreError(f"expert {name}: no tokenizer can be read from {path}: {problem}") from None
-
-
-def _is_plain(path: Path) -> bool:
-    """Whether the folder says that its tokenizer.json is all: AutoTokenizer puts some architectures' own rules in its place."""
-    try:
-        told = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (path / "tokenizer.json").is_file() and told.get("tokenizer_class") in _PLAIN
-
-
-def load_config(name: str, path: Path) -> Any:
-    """The configuration of a model's folder."""
-    try:
-        return load_transformers().AutoConfig.from_pretrained(path, local_files_only=True)
-    except Exception as problem:
-        raise ScoreError(f"expert {name}: {path / 'config.json'} cannot be read: {problem}") from None
-
-
-def load_model(name: str, path: Path, device: str, dtype: str) -> Any:
-    """The causal language model of a folder, every weight of it read, on a device and ready to run."""
-    import torch
-
-    transformers = load_transformers()
-    kind = "auto" if dtype == "auto" else getattr(torch, dtype)
-    with _quiet(transformers):
-        try:
-            model, report = transformers.AutoModelForCausalLM.from_pretrained(
-                path, dtype=kind, local_files_only=True, output_loading_info=True
-            )
-        except Exception as problem:
-            raise ScoreError(f"expert {name}: no causal language model can be read from {path}: {problem}") from None
-    lacking = sorted(report["missing_keys"])
-    if lacking:
-        raise ScoreError(
-            f"expert {name}: the weights in {path} lack {listing(lacking)}, which would be random numbers; "
-            + (
-                "it has no head (lm_head)"
-                if any("head" in key or "embed_out" in key for key in lacking)
-                else "is it complete?"
-            )
-        )
-    try:
-        return model.to(device).eval()
-    except torch.OutOfMemoryError as problem:
-        raise ScoreError(f"expert {name} does not fit on {device}: {problem}") from None
-
-
-def device_of(wish: str) -> str:
-    """The device to use: "auto" is the GPU of this process's LOCAL_RANK where there is one."""
-    with needed("scoring", "PyTorch", "mixfast[score]", BackendError):
-        import torch
-    load_transformers()
-    if wish == "auto":
-        wish = "cuda" if torch.cuda.is_available() else "cpu"
-    if wish == "cpu":
-        return wish
-    if wish.partition(":")[0] != "cuda":
-        raise BackendError(f'device is {wish!r}, expected "auto", "cpu", "cuda" or "cuda:<number>"')
-    if not torch.cuda.is_available():
-        raise BackendError(
-            f"device {wish} is asked for, but torch {torch.__version__} finds no CUDA device; "
-            'use device "cpu", or install torch for CUDA on a machine that has one'
-        )
-    number = int(os.environ.get("LOCAL_RANK", "0")) if wish == "cuda" else int(wish.partition(":")[2] or -1)
-    if not 0 <= number < torch.cuda.device_count():
-        raise BackendError(f"there is no device cuda:{number}: torch finds {torch.cuda.device_count()}")
-    return f"cuda:{number}"
-
-
-def dtype_of(wish: str, device: str) -> str:
-    """The type to compute in: "auto" is the checkpoint's own on a GPU, and float32 on a CPU, which is slow in any other."""
-    if wish not in ("auto", "float32", "bfloat16", "float16"):
-        raise ScoreError(f'dtype is {wish!r}, expected "auto", "float32", "bfloat16" or "float16"')
-    return "float32" if wish == "auto" and device == "cpu" else wish
-
-
-def load_transformers() -> Any:
-    """The package transformers, which looks for a package `kernels` and must not find the folder of our sources for it."""
-    kept = list(sys.path)
-    # In a checkout, `python -m ...` puts its root on the path, and there our kernels lie under their bare name.
-    sys.path[:] = [entry for entry in kept if not Path(entry, "kernels", "row_pass.py").exists()]
-    try:
-        with needed("scoring", "transformers", "mixfast[score]", BackendError):
-            import transformers
-
-            with suppress(ModuleNotFoundError):
-                import transformers.integrations.hub_kernels
-    finally:
-        sys.path[:] = kept
-    return transformers
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Without bars and reports of transformers on stderr: what they say that matters is refused here."""
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()

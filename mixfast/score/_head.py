@@ -1,23 +1,27 @@
-"""The head of a causal language model as this package computes it: log p(target) from hidden states, logits never kept."""
+"""Head: the output layer of a causal language model, computed here so that logits are never kept."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mixfast._engine import backend
 from mixfast._text.names import listing
 from mixfast.errors import ScoreError
+from mixfast.score._models import Model, text_config
 
-# Logits computed at once on a CPU, in float32 numbers: 64 MB.
+if TYPE_CHECKING:
+    import torch
+
+# Logits computed at once on a CPU, in float32: 64 MB.
 _CHUNK = 1 << 24
 
 # What architectures call the factor on their logits, and its power: Cohere, Falcon-H1 and others multiply, Granite divides.
 _SCALES = (("logit_scale", 1), ("lm_head_multiplier", 1), ("output_multiplier", 1), ("logits_scaling", -1))
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
-# Log-probabilities compared with those of the model's own logits: positions, and targets of each.
+# Log-probabilities that are compared with those of the model's own logits: positions, and targets at each.
 _POSITIONS, _TARGETS = 16, 4
 
 
@@ -29,13 +33,13 @@ class Head:
     """
 
     name: str
-    weight: Any
-    bias: Any
+    weight: torch.Tensor
+    bias: torch.Tensor | None
     softcap: float | None
     scale: float
 
-    def logprob(self, hidden: Any, target: Any) -> Any:
-        """Natural log p(target | hidden), (n,) float32, of hidden (n, D) and target (n,)."""
+    def logprob(self, hidden: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return natural log p(target | hidden), (n,) float32, of hidden (n, D) and target (n,)."""
         if hidden.device.type == "cuda":
             try:
                 return backend.gpu_kernels().token_logprob(
@@ -45,7 +49,7 @@ class Head:
                 raise ScoreError(f"{self.name}: the head cannot be computed on {hidden.device}: {problem}") from None
         return self._in_chunks(hidden, target)
 
-    def _in_chunks(self, hidden: Any, target: Any) -> Any:
+    def _in_chunks(self, hidden: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         import torch
 
         weight = self.weight.float()
@@ -64,11 +68,11 @@ class Head:
         return out
 
 
-def head_of(model: Any, name: str) -> Head:
-    """The head of a model, as far as its configuration tells; `verify` says whether that was all."""
+def head_of(model: Model, name: str) -> Head:
+    """Return the head of a model, as its configuration describes it; `verify` checks that this is all."""
     module = model.get_output_embeddings()
     weight = getattr(module, "weight", None)
-    if weight is None:
+    if module is None or weight is None:
         raise ScoreError(
             f"{name}: {type(model).__name__} has no output embeddings (lm_head), so it gives no probabilities of tokens; "
             "a causal language model is needed, loaded with its head (AutoModelForCausalLM)"
@@ -78,7 +82,7 @@ def head_of(model: Any, name: str) -> Head:
             f"{name}: the head {type(module).__name__} holds {weight.dtype} of shape {tuple(weight.shape)}, expected floating "
             "(vocabulary, hidden): quantised heads are not understood, load the model unquantised"
         )
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    config = text_config(model.config)
     scale = 1.0
     for key, power in _SCALES:
         value = getattr(config, key, None)
@@ -89,33 +93,35 @@ def head_of(model: Any, name: str) -> Head:
     return Head(name, weight.detach(), None if module.bias is None else module.bias.detach(), softcap, scale)
 
 
-def hidden_states(model: Any, ids: Any, mask: Any) -> Any:
-    """Last hidden states of the backbone, (B, L, D)."""
+def hidden_states(model: Model, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the last hidden states of the backbone, (B, L, D)."""
     return model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)[0]
 
 
-def verify(model: Any, head: Head, ids: Any, name: str) -> None:
-    """Refuse a model whose own logits say something else than its backbone and our head, on a few tokens `ids` (1, L)."""
-    # Where TF32 is allowed, logits in float32 would be off by far more than what makes two heads the same.
+def verify(model: Model, head: Head, ids: torch.Tensor, name: str) -> None:
+    """Refuse a model whose own logits on a few tokens `ids` (1, L) differ from those of its backbone and our head."""
+    # With TF32, logits in float32 would be off by far more than two equal heads differ.
     with backend.gpu_kernels().full_float32() if ids.device.type == "cuda" else nullcontext():
-        _verify(model, head, ids, name)
+        ids = ids[:, :_POSITIONS]
+        hidden = _first_hidden_states(model, head, ids, name)
+        logits = model(input_ids=ids, use_cache=False).logits[0].float()
+        _check_head(model, head, hidden, logits, name)
+        _compare(model, head, hidden, logits, name)
 
 
-def _verify(model: Any, head: Head, ids: Any, name: str) -> None:
+def _first_hidden_states(model: Model, head: Head, ids: torch.Tensor, name: str) -> torch.Tensor:
+    """Return the hidden states of a few tokens; refuse a backbone that does not fit the head, or gives NaN."""
     import torch
 
-    if model.base_model is model:
-        raise ScoreError(
-            f"{name}: {type(model).__name__} has no backbone apart from its head; its kind is not understood"
-        )
-    ids = ids[:, :_POSITIONS]
+    kind = type(model).__name__
+    backbone: object = model.base_model
+    if backbone is model:
+        raise ScoreError(f"{name}: {kind} has no backbone apart from its head; its kind is not understood")
     try:
         hidden = hidden_states(model, ids, None)
     except (RuntimeError, TypeError, ValueError) as problem:
-        # Parts of several types, and backbones that take something else than tokens.
-        raise ScoreError(
-            f"{name}: the backbone of {type(model).__name__} fails on the first tokens: {problem}"
-        ) from None
+        # Parts of several types, or a backbone that takes something else than tokens.
+        raise ScoreError(f"{name}: the backbone of {kind} fails on the first tokens: {problem}") from None
     if hidden.dtype != head.weight.dtype or hidden.device != head.weight.device:
         raise ScoreError(
             f"{name}: hidden states are {hidden.dtype} on {hidden.device} and the head is {head.weight.dtype} on "
@@ -126,7 +132,13 @@ def _verify(model: Any, head: Head, ids: Any, name: str) -> None:
             f"{name}: hidden states are not finite (NaN or infinite) on the very first tokens; the weights are damaged, or "
             f"overflow in {hidden.dtype}"
         )
-    logits = model(input_ids=ids, use_cache=False).logits[0].float()
+    return hidden
+
+
+def _check_head(model: Model, head: Head, hidden: torch.Tensor, logits: torch.Tensor, name: str) -> None:
+    """Refuse a head of another shape than hidden states and logits have, and one that is not finite."""
+    import torch
+
     if hidden.shape[-1] != head.weight.shape[1] or logits.shape[-1] != head.weight.shape[0]:
         raise ScoreError(
             f"{name}: hidden states of {hidden.shape[-1]} numbers and logits of {logits.shape[-1]} tokens do not fit the head, "
@@ -135,14 +147,20 @@ def _verify(model: Any, head: Head, ids: Any, name: str) -> None:
     damaged = torch.isfinite(head.weight).all(dim=1).logical_not().nonzero()[:, 0]
     if damaged.numel():
         raise ScoreError(
-            f"{name}: the head (lm_head) is not finite (NaN or infinite) for {damaged.numel()} tokens: {listing(damaged.tolist())}; "
-            "the weights are damaged"
+            f"{name}: the head (lm_head) is not finite (NaN or infinite) for {damaged.numel()} tokens: "
+            f"{listing(damaged.tolist())}; the weights are damaged"
         )
+
+
+def _compare(model: Model, head: Head, hidden: torch.Tensor, logits: torch.Tensor, name: str) -> None:
+    """Compare log-probabilities of our head with those of the model's own logits."""
+    import torch
+
     n, vocabulary = logits.shape
     targets = torch.arange(n * _TARGETS, device=logits.device).mul_(7919).remainder_(vocabulary)
     ours = head.logprob(hidden[0].repeat_interleave(_TARGETS, dim=0), targets).reshape(n, _TARGETS)
     theirs = logits.log_softmax(dim=1).gather(1, targets.reshape(n, _TARGETS))
-    # Theirs were rounded to the type of the model on their way, ours were not.
+    # The model's logits were rounded to its type, ours were not.
     allowed = 1e-4 + 2.0 * torch.finfo(hidden.dtype).eps * float(logits.abs().max())
     apart = float((ours - theirs).abs().max())
     if not apart <= allowed:

@@ -1,4 +1,4 @@
-"""The processes of one run, as `torchrun` starts them: which part of the work is whose, and where they wait for each other."""
+"""Ranks: the processes of one run, as `torchrun` starts them, each with its share of the jobs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from mixfast.errors import ScoreError
 
-# A rank may be done hours before another: who died is noticed at once all the same, by its broken connection.
+# A rank may be done hours before another. One that dies is noticed at once all the same, by its broken connection.
 _PATIENCE = timedelta(days=30)
 
 
@@ -21,14 +20,14 @@ class Ranks:
 
     rank: int
     world: int
-    group: Any = None
+    group: object = None
 
     def mine(self, jobs: int) -> range:
-        """The jobs of this rank: neighbours, so that few experts are loaded by each."""
+        """Return the jobs of this rank: neighbours, so that each rank loads few experts."""
         return range(jobs * self.rank // self.world, jobs * (self.rank + 1) // self.world)
 
     def wait(self) -> None:
-        """Go on when every rank has come here."""
+        """Wait until every rank has come here."""
         if self.world == 1:
             return
         import torch.distributed as distributed
@@ -41,7 +40,7 @@ class Ranks:
 
 @contextmanager
 def ranks() -> Iterator[Ranks]:
-    """Join the other ranks that RANK and WORLD_SIZE tell of; without these there is one."""
+    """Join the ranks that the environment variables RANK and WORLD_SIZE describe; without these there is one."""
     found = Ranks(_number("RANK", 0), _number("WORLD_SIZE", 1))
     if not 0 <= found.rank < found.world:
         raise ScoreError(f"RANK is {found.rank} and WORLD_SIZE {found.world}; start the ranks with torchrun")
@@ -50,7 +49,7 @@ def ranks() -> Iterator[Ranks]:
         return
     import torch.distributed as distributed
 
-    # A training script may have a group, whose patience is too short for us and whose end is not ours to decide.
+    # A training script may have a group already. It is left as it is, and its timeout would be too short.
     joined = distributed.is_initialized()
     if joined:
         found = replace(found, group=distributed.new_group(backend="gloo", timeout=_PATIENCE))

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from mixfast.errors import ScoreError
-from mixfast.score import _experts, _run, _texts, _windows
-from mixfast.score._run import Progress, Settings
-from mixfast.score._texts import Document
+from mixfast.score._experts import folders
+from mixfast.score._models import Model, Tokenizer
+from mixfast.score._plan import Settings
+from mixfast.score._run import Progress, run
+from mixfast.score._scorer import Scores, scorer
+from mixfast.score._texts import Document, Format, listed_documents, read_documents
 from mixfast.tables import ExpertTable
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Hold what one model says about N documents with T scored tokens in all; `score_documents` makes it.
-
-    Attributes
-    ----------
-    logprob : (T,) float32
-        Natural log p of each scored token, document after document.
-    count : (N,) int64
-        Scored tokens of each document; 0 where there was none to score.
-    n_bytes : (N,) int64
-        UTF-8 bytes of the scored text of each document.
-    token_bytes : (T,) int64 or None
-        The same for each scored token; None where the tokenizer does not say which text a token stands for.
-    """
-
-    logprob: NDArray[np.float32]
-    count: NDArray[np.int64]
-    n_bytes: NDArray[np.int64]
-    token_bytes: NDArray[np.int64] | None
-
-    @property
-    def loglik(self) -> NDArray[np.float64]:
-        """Log-likelihood of each document in nats, (N,) float64, summed over its scored tokens."""
-        return _run.sums(self.logprob, self.count)
 
 
 def read_texts(
@@ -82,12 +54,12 @@ def read_texts(
     """
     if field is None:
         field = "text" if prompt is None else "answer"
-    return _texts.read(path, _texts.Format(lines, field, prompt))
+    return read_documents(path, Format(lines, field, prompt))
 
 
 def score_documents(
-    model: Any,
-    tokenizer: Any,
+    model: Model,
+    tokenizer: Tokenizer,
     documents: Sequence[Document | str],
     *,
     window: int | None = None,
@@ -127,32 +99,21 @@ def score_documents(
     -----
     What a document gets does not depend on the others of its batch but for rounding.
     """
-    listed = [
-        _texts.Document(one, name=f"document {place}") if isinstance(one, str) else one
-        for place, one in enumerate(documents)
-    ]
+    listed = [Document(one, name=f"document {k}") if isinstance(one, str) else one for k, one in enumerate(documents)]
     training = model.training
     model.eval()
     try:
-        scorer = _windows.scorer(
+        ready = scorer(
             model, tokenizer, listed, name=name, window=window, stride=stride, bos=bos, batch_tokens=batch_tokens
         )
-        tokens = scorer.tokens(listed)
-        values = scorer.logprob(listed, tokens)
+        return ready.scores(listed)
     finally:
         model.train(training)
-    known = [one.token_bytes for one in tokens if one.token_bytes is not None]
-    return Scores(
-        np.concatenate([np.zeros(0, dtype=np.float32), *values]),
-        np.array([one.count for one in tokens], dtype=np.int64),
-        np.array([one.n_bytes for one in tokens], dtype=np.int64),
-        np.concatenate([np.zeros(0, dtype=np.int64), *known]) if len(known) == len(tokens) else None,
-    )
 
 
 def score(
     experts: Sequence[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]],
-    texts: str | os.PathLike[str] | Sequence[Document] | Mapping[str, Sequence[Any]],
+    texts: str | os.PathLike[str] | Sequence[Document] | Mapping[str, Sequence[str | tuple[str, str]]],
     *,
     level: Literal["sequence", "token"] = "sequence",
     per: Literal["auto", "token", "byte"] = "auto",
@@ -234,11 +195,11 @@ def score(
     --------
     >>> table = score(["runs/web", "runs/code"], "targets/", out="table.npz")  # doctest: +SKIP
     """
-    folders = _experts.folders(experts)
+    named = folders(experts)
     settings = Settings(level, per, window, stride, bos, device, dtype, batch_tokens)
     if out is not None and Path(out).suffix != ".npz":
         raise ScoreError(f"out is {os.fspath(out)}: a scored table is written as .npz")
     if out is not None and not Path(out).resolve().parent.is_dir():
         raise ScoreError(f"out is {os.fspath(out)}: there is no folder {Path(out).resolve().parent}")
-    documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else _texts.listed(texts)
-    return _run.run(folders, documents, settings, None if out is None else Path(out).resolve(), progress)
+    documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else listed_documents(texts)
+    return run(named, documents, settings, None if out is None else Path(out).resolve(), progress)

@@ -1,4 +1,4 @@
-"""Finished work on disk: a file for each expert and shard of documents, so that a run that was interrupted goes on."""
+"""Finished parts: a file for each expert and shard of documents, so that a run that was interrupted goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,9 @@ from mixfast._text.names import listing
 from mixfast.errors import ScoreError
 from mixfast.score._texts import Document
 
-# Text of a shard: minutes of work on a CPU, seconds on a GPU, and no more is ever lost.
+# Bytes of text of a shard: minutes of work on a CPU, seconds on a GPU; an interrupted run loses no more than that.
 _SHARD_BYTES = 1 << 19
-# What another machine wrote may take so long to be seen in a shared folder.
+# Seconds that a file written by another machine may take to be seen in a shared folder.
 _SEEN_WITHIN = 60.0
 _FORMAT = 1
 
@@ -32,7 +32,7 @@ class Part:
     """What one expert says about one shard: tokens scored and bytes of each document, and the log-likelihoods.
 
     `loglik` has an entry for each scored token (level "token") or each document (level "sequence"); so has `token_bytes`
-    at level "token", where it is known, and is empty otherwise.
+    at level "token" if it is known; otherwise it is empty.
     """
 
     count: NDArray[np.int64]
@@ -42,15 +42,15 @@ class Part:
 
 
 def shards(documents: Sequence[Document]) -> list[range]:
-    """Neighbouring documents of about as much text each; the same for the same documents, however many ranks there are."""
+    """Cut documents into shards of about as much text each, which do not depend on the number of ranks."""
     sizes = np.array([len(one.prompt) + len(one.text) + 1 for one in documents], dtype=np.int64)
     place = (np.cumsum(sizes) - sizes) // _SHARD_BYTES
     starts = np.concatenate(([0], np.flatnonzero(np.diff(place)) + 1, [len(documents)]))
     return [range(start, stop) for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
 
 
-def digest(documents: Sequence[Document]) -> str:
-    """A digest of texts, prompts, names and groups."""
+def documents_digest(documents: Sequence[Document]) -> str:
+    """Return a digest of texts, prompts, names and groups."""
     found = hashlib.sha256()
     for one in documents:
         for text in (one.name, one.group, one.prompt, one.text):
@@ -78,13 +78,14 @@ class Folder:
             self._compare(told)
         elif begun:
             raise ScoreError(
-                f"{self.path} holds parts but no run.json, so nobody knows of what; delete the folder to start anew"
+                f"{self.path} holds parts but no run.json, which says what they are of; delete the folder to start anew"
             )
         else:
             with replacing(told) as handle:
                 handle.write(json.dumps(self.description, sort_keys=True, indent=1).encode())
 
     def _compare(self, told: Path) -> None:
+        """Refuse a folder whose description is of another run, and say what differs."""
         try:
             before = json.loads(told.read_text(encoding="utf-8"))
         except ValueError as problem:
@@ -114,7 +115,7 @@ class Folder:
 
     def write(self, expert: str, shard: int, part: Part) -> None:
         """Write a part; it appears whole or not at all."""
-        # Another machine may not see yet what rank 0 has made.
+        # Rank 0 has made the folder, but another machine may not see it yet.
         self.path.mkdir(exist_ok=True)
         with replacing(self._file(expert, shard)) as handle:
             np.savez(
@@ -135,7 +136,7 @@ class Folder:
                 raise ScoreError(
                     f"{file} is missing though its rank is done: is it in a folder that all machines share?"
                 )
-            # Listing a folder makes network file systems look again.
+            # Listing a folder makes network file systems refresh it.
             list(self.path.iterdir())
             time.sleep(0.5)
         try:
@@ -181,3 +182,6 @@ class Memory:
     def remove(self) -> None:
         """Let go of all parts."""
         self._parts.clear()
+
+
+Store: TypeAlias = Folder | Memory

@@ -1,4 +1,4 @@
-"""Documents to score: from .txt, .jsonl and .parquet files and folders of them, each named and in a group."""
+"""Documents to score: from Python, or from .txt, .jsonl and .parquet files and folders; each has a name and a group."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Hold one text to score, after a prompt where there is one.
+    """One text to score, after a prompt if there is one.
 
     Attributes
     ----------
     text : str
         What is scored: a document, or the answer to the prompt.
     prompt : str
-        What is given: the log-likelihood is log p(text | prompt). Empty by default.
+        What the text follows: the log-likelihood is log p(text | prompt). Empty by default.
     name : str
-        For messages: where it comes from, like ``news.jsonl:12``.
+        Where it comes from, for messages, such as ``news.jsonl:12``.
     group : str
         The validation set it belongs to.
     """
@@ -41,15 +41,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How files hold documents: .txt by lines or whole; the fields of .jsonl and .parquet."""
+    """How files hold documents: whether each line of a .txt file is one, and which fields of .jsonl and .parquet."""
 
     lines: bool = False
     field: str = "text"
     prompt: str | None = None
 
 
-def read(path: str | os.PathLike[str], form: Format) -> list[Document]:
-    """Documents of a file or folder; a group is a file, or a folder inside the folder with all that is in it."""
+def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]:
+    """Read the documents of a file or folder; a group is a file, or a folder inside the folder with all that is in it."""
     root = Path(path)
     if root.is_dir():
         documents = [
@@ -68,8 +68,8 @@ def read(path: str | os.PathLike[str], form: Format) -> list[Document]:
     return documents
 
 
-def listed(texts: Any) -> list[Document]:
-    """Documents given in Python: a sequence of Document, or a mapping of group to texts or (prompt, answer) pairs."""
+def listed_documents(texts: object) -> list[Document]:
+    """Return documents given in Python: a sequence of Document, or a mapping of group to texts or (prompt, answer) pairs."""
     if isinstance(texts, Mapping):
         documents = [
             _document(item, group, place) for group, items in texts.items() for place, item in enumerate(items)
@@ -87,14 +87,14 @@ def listed(texts: Any) -> list[Document]:
 
 
 def encoded(document: Document) -> tuple[bytes, bytes]:
-    """Prompt and text in UTF-8."""
+    """Return prompt and text in UTF-8."""
     try:
         return document.prompt.encode(), document.text.encode()
     except UnicodeEncodeError as problem:
         raise ScoreError(f"{document.name}: half a surrogate pair is no Unicode text: {problem}") from None
 
 
-def _document(item: Any, group: str, place: int) -> Document:
+def _document(item: object, group: str, place: int) -> Document:
     name = f"{group}[{place}]"
     if isinstance(item, str):
         return Document(item, name=name, group=group)
@@ -104,7 +104,7 @@ def _document(item: Any, group: str, place: int) -> Document:
 
 
 def _files(root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Files of a folder with the name and the group of each, in an order that every machine agrees on."""
+    """Yield the files of a folder with the name and the group of each, in the same order on every machine."""
     found = sorted(
         (path.relative_to(root) for path in root.rglob("*") if path.is_file()), key=lambda path: path.as_posix()
     )
@@ -114,7 +114,7 @@ def _files(root: Path) -> Iterator[tuple[Path, str, str]]:
         warnings.warn(
             f"{root}: left out, not {', '.join(_SUFFIXES)}: {listing(left_out)}", MixfastWarning, stacklevel=2
         )
-    # Files of one stem, a.txt and a.jsonl, would share a group that is neither a file nor a folder.
+    # Two files of one stem, such as a.txt and a.jsonl, would share a group.
     groups: dict[str, str] = {}
     for path in shown:
         if path.suffix not in _SUFFIXES:
@@ -144,7 +144,7 @@ def _read_file(file: Path, name: str, group: str, form: Format) -> Iterator[Docu
 
 
 def _text(file: Path) -> str:
-    # Bytes as they are: universal newlines would change what is counted and scored.
+    # Read as bytes: universal newlines would change what is counted and scored.
     return file.read_bytes().decode("utf-8-sig")
 
 

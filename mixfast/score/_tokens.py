@@ -1,4 +1,4 @@
-"""Documents as tokens: what is scored, the bytes each token stands for, and what makes two tokenizers the same."""
+"""Documents as tokens: which are scored, the bytes each stands for, and what makes two tokenizers the same."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast.errors import ScoreError
+from mixfast.score._models import Encoding, Tokenizer
 from mixfast.score._texts import Document, encoded
 
 Integers = NDArray[np.int64]
 
-# Documents encoded by one call of the tokenizer, which works in parallel inside.
+# Documents encoded by one call of the tokenizer, which encodes them in parallel.
 _AT_ONCE = 256
-# Parts of a tokenizer's json that text without special tokens does not pass through.
+# Parts of a tokenizer's JSON that do not change the ids of a text without special tokens.
 _UNUSED = ("version", "truncation", "padding", "post_processor", "decoder")
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One document: its tokens (with BOS where there is one), the first that is scored, and bytes of the scored ones."""
+    """One document: its tokens (with the BOS if there is one), the first that is scored, and bytes of the scored ones."""
 
     ids: Integers
     first: int
@@ -38,8 +39,8 @@ class Tokens:
         return max(self.ids.size - self.first, 0)
 
 
-def bos_of(tokenizer: Any, bos: str, name: str) -> int | None:
-    """Id of the token that documents begin with: "auto" (the tokenizer's BOS, if it has one), "none", or a token."""
+def bos_of(tokenizer: Tokenizer, bos: str, name: str) -> int | None:
+    """Return the id of the token that documents begin with: "auto" (the tokenizer's BOS, if any), "none", or a token."""
     if bos == "none":
         return None
     if bos == "auto":
@@ -53,8 +54,8 @@ def bos_of(tokenizer: Any, bos: str, name: str) -> int | None:
     return None if found is None else int(found)
 
 
-def fingerprint(tokenizer: Any) -> str:
-    """A digest that two tokenizers share when they cut every text alike into the same ids, wherever they were loaded from."""
+def tokenizer_fingerprint(tokenizer: Tokenizer) -> str:
+    """Return a digest that two tokenizers share if they encode every text as the same ids, wherever they were loaded from."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         known: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
@@ -65,11 +66,11 @@ def fingerprint(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def tokenize(tokenizer: Any, documents: Sequence[Document], bos: int | None) -> Iterator[Tokens]:
-    """Encode documents without special tokens but the BOS.
+def tokenize(tokenizer: Tokenizer, documents: Sequence[Document], bos: int | None) -> Iterator[Tokens]:
+    """Encode documents without special tokens other than the BOS.
 
-    A document with a prompt is encoded as one text. What the encoded prompt has in common with it at the start is the
-    prompt; the rest is scored. So a space between both goes with the word after it, as models have seen it.
+    A document with a prompt is encoded as one text. Its tokens are the prompt's as far as they are those of the prompt
+    encoded alone; the rest is scored. A space between both thus goes with the word after it, as in training.
     """
     for start in range(0, len(documents), _AT_ONCE):
         part = documents[start : start + _AT_ONCE]
@@ -81,14 +82,15 @@ def tokenize(tokenizer: Any, documents: Sequence[Document], bos: int | None) -> 
             first = _common(ids, np.asarray(next(prompt_ids), dtype=np.int64)) if document.prompt else 0
             if bos is not None:
                 ids = np.concatenate(([bos], ids))
-            # Nothing stands before the first token that it could be predicted from.
+            # Without a BOS the first token has nothing before it that it could be predicted from.
             skipped = 1 if bos is None and first == 0 else 0
             where = None if offsets is None else offsets[place]
             yield _tokens(tokenizer, document, ids, first + skipped, bos is not None, where)
 
 
-def _encode(tokenizer: Any, texts: list[str]) -> tuple[list[list[int]], list[Any] | None]:
-    found = tokenizer(
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> tuple[list[list[int]], list[list[tuple[int, int]]] | None]:
+    """Return the ids of texts, and where in its text each token begins and ends, if the tokenizer knows."""
+    found: Encoding = tokenizer(
         texts,
         add_special_tokens=False,
         return_attention_mask=False,
@@ -101,14 +103,21 @@ def _encode(tokenizer: Any, texts: list[str]) -> tuple[list[list[int]], list[Any
 
 
 def _common(whole: Integers, prompt: Integers) -> int:
-    """Length of the common beginning."""
+    """Return the length of the common beginning."""
     n = min(whole.size, prompt.size)
     apart = np.flatnonzero(whole[:n] != prompt[:n])
     return int(apart[0]) if apart.size else n
 
 
-def _tokens(tokenizer: Any, document: Document, ids: Integers, scored_from: int, has_bos: bool, offsets: Any) -> Tokens:
-    """The document's tokens; `scored_from` counts tokens of text, that is, without the BOS."""
+def _tokens(
+    tokenizer: Tokenizer,
+    document: Document,
+    ids: Integers,
+    scored_from: int,
+    has_bos: bool,
+    offsets: list[tuple[int, int]] | None,
+) -> Tokens:
+    """Return the document's tokens; `scored_from` counts tokens of the text, that is, without the BOS."""
     prompt, text = encoded(document)
     first = scored_from + has_bos
     if first >= ids.size:
@@ -118,7 +127,7 @@ def _tokens(tokenizer: Any, document: Document, ids: Integers, scored_from: int,
         if scored_from and not prompt:
             unscored = len(tokenizer.decode(ids[has_bos:first].tolist()).encode(errors="replace"))
         return Tokens(ids, first, max(len(text) - unscored, 0), None)
-    # Each token ends where its text ends; the first of those that share a character has all its bytes.
+    # A token ends where its text ends. Of tokens that share a character, the first has all its bytes.
     ends = _byte_positions(document.prompt + document.text)[np.asarray(offsets, dtype=np.int64)[:, 1]]
     ends = np.maximum.accumulate(np.maximum(ends, len(prompt)))
     ends[-1] = len(prompt) + len(text)
@@ -128,7 +137,7 @@ def _tokens(tokenizer: Any, document: Document, ids: Integers, scored_from: int,
 
 
 def _byte_positions(text: str) -> Integers:
-    """Where in its UTF-8 form each character of a text begins, and where the last ends."""
+    """Return where in the UTF-8 form of a text each character begins, and where the last ends."""
     points = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
     width = 1 + (points > 0x7F).astype(np.int64) + (points > 0x7FF) + (points > 0xFFFF)
     return np.concatenate(([0], np.cumsum(width)))

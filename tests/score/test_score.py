@@ -18,14 +18,26 @@ from mixfast import ExpertTable, mde
 from mixfast import score as scoring
 from mixfast.cli import _score
 from mixfast.errors import BackendError, MixfastError, MixfastWarning, ScoreError
-from mixfast.score import Document, _experts, _head, _ranks, _run, _shards, _windows, read_texts, score, score_documents
+from mixfast.score import (
+    Document,
+    _head,
+    _loading,
+    _plan,
+    _ranks,
+    _run,
+    _scorer,
+    _shards,
+    read_texts,
+    score,
+    score_documents,
+)
 from mixfast.score._tokens import Tokens
 from mixfast.score._windows import windows
 
 torch = pytest.importorskip("torch", reason="scoring needs torch: pip install 'mixfast[score]'")
 pytest.importorskip("transformers", reason="scoring needs transformers: pip install 'mixfast[score]'")
 # From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
-transformers = _experts.load_transformers()
+transformers = _loading.load_transformers()
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ["llama", "gpt_neox", "gemma2", "qwen2", "olmo2", "cohere", "granite"]
@@ -282,7 +294,7 @@ def spied(monkeypatch, change=lambda hidden: hidden):
         masks.append((ids, mask))
         return change(real(model, ids, mask))
 
-    monkeypatch.setattr("mixfast.score._windows.hidden_states", hidden_states)
+    monkeypatch.setattr("mixfast.score._scorer.hidden_states", hidden_states)
     return masks
 
 
@@ -364,7 +376,7 @@ def run_out_above(monkeypatch, limit):
         sizes.append(ids.numel())
         return real(model, ids, mask)
 
-    monkeypatch.setattr("mixfast.score._windows.hidden_states", limited)
+    monkeypatch.setattr("mixfast.score._scorer.hidden_states", limited)
     return sizes
 
 
@@ -507,15 +519,15 @@ def test_documents_without_a_token_are_named_and_left_out(pair, tmp_path):
 
 
 def test_a_document_that_is_too_long_to_be_meant_is_named(pair, monkeypatch):
-    monkeypatch.setattr(_run, "_LONG", 100)
+    monkeypatch.setattr(_plan, "_LONG", 100)
     with pytest.warns(MixfastWarning, match=r"characters: text 4; the tokenizer takes about .* --lines"):
         score(pair, DOCUMENTS)
 
 
 def test_only_the_start_of_a_long_document_is_tokenized_to_check_a_model(tokenizer, monkeypatch):
     seen = []
-    real = _windows.Scorer.tokens
-    monkeypatch.setattr(_windows.Scorer, "tokens", lambda self, some: seen.append(some) or real(self, some))
+    real = _scorer.Scorer.tokens
+    monkeypatch.setattr(_scorer.Scorer, "tokens", lambda self, some: seen.append(some) or real(self, some))
     score_documents(make_model("llama"), tokenizer, ["cat " * 5000], window=64)
     assert [len(some[0].text) for some in seen] == [4096, 20000]
 
@@ -637,11 +649,11 @@ def test_the_gpu_of_a_rank(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert _experts.device_of("auto") == "cuda:3"
-    assert _experts.device_of("cuda:1") == "cuda:1"
+    assert _loading.device_of("auto") == "cuda:3"
+    assert _loading.device_of("cuda:1") == "cuda:1"
     with pytest.raises(BackendError, match="no device cuda:7: torch finds 4"):
-        _experts.device_of("cuda:7")
-    assert _experts.dtype_of("auto", "cuda:3") == "auto"
+        _loading.device_of("cuda:7")
+    assert _loading.dtype_of("auto", "cuda:3") == "auto"
 
 
 # Texts.
@@ -826,7 +838,8 @@ def text_folder(tmp_path_factory):
 
 STUCK = """
 import sys, time
-from mixfast import _shards, _run, score
+from mixfast import score
+from mixfast.score import _run, _shards
 _shards._SHARD_BYTES = 100
 real, calls = _run._part, []
 

@@ -1,0 +1,181 @@
+"""Plan: the options of a run and every choice that follows from them, the same on all ranks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixfast._text.names import listing
+from mixfast.errors import MixfastWarning, ScoreError
+from mixfast.score._experts import model_fingerprint
+from mixfast.score._loading import device_of, dtype_of, load_config, load_model, load_tokenizer
+from mixfast.score._models import Tokenizer
+from mixfast.score._scorer import Scorer, scorer
+from mixfast.score._shards import Folder, Memory, Store, documents_digest, shards
+from mixfast.score._texts import Document, encoded
+from mixfast.score._tokens import bos_of, tokenizer_fingerprint
+from mixfast.score._windows import choose_window, longest_window
+
+# A document of more characters is more likely a file of documents.
+_LONG = 10_000_000
+# Bytes that a tokenizer's answer takes for each character (measured).
+_TOKENIZED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of `mixfast.score.score` that say what is computed and where."""
+
+    level: str
+    per: str
+    window: int | None
+    stride: int | None
+    bos: str
+    device: str
+    dtype: str
+    batch_tokens: int | None
+
+    def __post_init__(self) -> None:
+        if self.level not in ("sequence", "token"):
+            raise ScoreError(f'level is {self.level!r}, expected "sequence" or "token"')
+        if self.per not in ("auto", "token", "byte"):
+            raise ScoreError(f'per is {self.per!r}, expected "auto", "token" or "byte"')
+        if self.level == "token" and self.per == "byte":
+            raise ScoreError('per "byte" is for level "sequence"; rows that are tokens have no length to divide by')
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            raise ScoreError(f"batch_tokens is {self.batch_tokens}, expected at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """An expert that is not loaded yet, and its tokenizer."""
+
+    name: str
+    path: Path
+    tokenizer: Tokenizer
+
+    def bos(self, wish: str) -> int | None:
+        """Return the id of the token that documents begin with, as `bos_of` does."""
+        return bos_of(self.tokenizer, wish, f"expert {self.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done, with every choice made: the same on all ranks."""
+
+    experts: Sequence[Expert]
+    documents: Sequence[Document]
+    shards: Sequence[range]
+    level: str
+    per: str
+    device: str
+    dtype: str
+    window: int
+    stride: int
+    bos: str
+    batch_tokens: int | None
+
+    def store(self, out: Path | None) -> Store:
+        """Return where parts are kept; a folder holds a description of all that their values depend on."""
+        if out is None:
+            return Memory()
+        experts = {
+            one.name: f"{model_fingerprint(one.path)}/{tokenizer_fingerprint(one.tokenizer)}/{one.bos(self.bos)}"
+            for one in self.experts
+        }
+        settings = {key: getattr(self, key) for key in ("level", "dtype", "window", "stride", "bos")}
+        return Folder(out, {"texts": documents_digest(self.documents), "experts": experts, **settings})
+
+    def load(self, expert: Expert) -> Scorer:
+        """Return an expert ready to score."""
+        return scorer(
+            load_model(expert.name, expert.path, self.device, self.dtype),
+            expert.tokenizer,
+            self.documents,
+            name=f"expert {expert.name}",
+            window=self.window,
+            stride=self.stride,
+            bos=self.bos,
+            batch_tokens=self.batch_tokens,
+        )
+
+
+def make_plan(folders: dict[str, Path], documents: Sequence[Document], settings: Settings) -> Plan:
+    """Make every choice that the options leave open, and refuse experts and texts that do not go together."""
+    device = device_of(settings.device)
+    for one in documents:
+        encoded(one)
+    _warn_of_long(documents)
+    experts = [Expert(name, path, load_tokenizer(name, path)) for name, path in folders.items()]
+    per = _unit(experts, documents, settings)
+    # All experts have one window: a longer context would be an advantage of one over another.
+    allowed = {f"expert {one.name}": longest_window(load_config(one.name, one.path)) for one in experts}
+    window, stride = choose_window(allowed, settings.window, settings.stride)
+    return Plan(
+        experts,
+        documents,
+        shards(documents),
+        settings.level,
+        per,
+        device,
+        dtype_of(settings.dtype, device),
+        window,
+        stride,
+        settings.bos,
+        settings.batch_tokens,
+    )
+
+
+def _warn_of_long(documents: Sequence[Document]) -> None:
+    """Name documents that are too long to be meant as one."""
+    sizes = {one.name: len(one.prompt) + len(one.text) for one in documents}
+    long = [name for name, size in sizes.items() if size > _LONG]
+    if long:
+        warnings.warn(
+            f"documents of more than {_LONG / 1e6:.0f} million characters: {listing(long)}; the tokenizer takes about "
+            f"{_TOKENIZED * max(sizes.values()) / 1e9:.2g} GB of memory for the longest, and nothing of a document is kept "
+            "before its end is scored: cut them up, or give --lines (lines=True) if each line of a .txt file is a document",
+            MixfastWarning,
+            stacklevel=5,
+        )
+
+
+def _unit(experts: Sequence[Expert], documents: Sequence[Document], settings: Settings) -> str:
+    """Return what lengths count, "token" or "byte"; refuse experts whose rows would not be about the same text."""
+    start = {one.name: one.bos(settings.bos) for one in experts}
+    without = [name for name, bos in start.items() if bos is None]
+    if without and len(without) < len(experts):
+        raise ScoreError(
+            f"the tokenizers of {listing(without)} have no BOS and the others have one: the first token of a document would be "
+            'scored by some experts only; give bos "none", or a token that all have, such as "<|endoftext|>"'
+        )
+    digests = [tokenizer_fingerprint(one.tokenizer) for one in experts]
+    if len(set(digests)) == 1:
+        return "token" if settings.per == "auto" else settings.per
+    alike: dict[str, list[str]] = {}
+    for one, digest in zip(experts, digests, strict=True):
+        alike.setdefault(digest, []).append(one.name)
+    shown = "; ".join(listing(names) for names in alike.values())
+    if settings.level == "token":
+        raise ScoreError(
+            f"experts have different tokenizers ({shown}), so their tokens are not the same rows; score them at level "
+            '"sequence", where losses are per byte'
+        )
+    if settings.per == "token":
+        raise ScoreError(
+            f'experts have different tokenizers ({shown}), so a document has no one length in tokens; give per "byte"'
+        )
+    if without and any(not one.prompt for one in documents):
+        raise ScoreError(
+            f"experts have different tokenizers ({shown}) and no BOS, so each leaves another first token unscored and they "
+            "score different text; give a bos that all have"
+        )
+    if settings.per == "auto":
+        warnings.warn(
+            f"experts have different tokenizers ({shown}): lengths are UTF-8 bytes, and losses nats per byte",
+            MixfastWarning,
+            stacklevel=5,
+        )
+    return "byte"
