@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text import flat_yaml
 from mixfast._text.atomic import write_text
+from mixfast._text.json import read_json
 from mixfast._text.names import domain_names, listing
+from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
+
+FORMAT = "mixfast-mixture-1"
 
 Vector = NDArray[np.float64]
 
@@ -243,12 +248,12 @@ class Mixture(Mapping[str, float]):
 
     def to_json(self) -> str:
         """Return the mixture as JSON; `from_json` gives back the same float64 shares, bit by bit."""
-        return flat_yaml.write_json(self)
+        return json.dumps({"format": FORMAT, "mixture": self.as_dict()}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Mixture:
         """Read what `to_json` writes, or a flat JSON object of domain to share."""
-        return cls.from_dict(flat_yaml.read_json(text))
+        return cls.from_dict(_named_shares(read_json(text, MixtureError)))
 
     def to_yaml(self) -> str:
         """Return the mixture as YAML; `from_yaml` gives back the same float64 shares, bit by bit.
@@ -256,15 +261,15 @@ class Mixture(Mapping[str, float]):
         Names that YAML could take for something else are quoted, and shares always have a decimal point, so every
         YAML reader sees strings and floats.
         """
-        return flat_yaml.write_yaml(self)
+        return write_yaml({"format": FORMAT, "mixture": self.as_dict()})
 
     @classmethod
     def from_yaml(cls, text: str) -> Mixture:
         """Read what `to_yaml` writes, or a flat YAML mapping of domain to share, with comments.
 
-        Only this small part of YAML is understood, one ``name: share`` a line; anything else is refused with its line.
+        Anything else is refused, and so is a domain that is given twice.
         """
-        return cls.from_dict(flat_yaml.read_yaml(text))
+        return cls.from_dict(_named_shares(read_yaml(text, MixtureError), parse=float))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the mixture to ``path``: YAML for ``.yaml`` and ``.yml``, JSON for ``.json``."""
@@ -281,6 +286,33 @@ class Mixture(Mapping[str, float]):
             return cls.from_json(text) if suffix == ".json" else cls.from_yaml(text)
         except (MixtureError, UnicodeDecodeError) as problem:
             raise MixtureError(f"{path}: {problem}") from problem
+
+
+def _json_number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError
+    return value
+
+
+def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -> dict[str, float]:
+    """Return the shares of a mixture file."""
+    if not isinstance(document, dict):
+        raise MixtureError(f"a mixture file must map domains to shares, got a {type(document).__name__}")
+    if isinstance(document.get("mixture"), dict):
+        if document.get("format", FORMAT) != FORMAT:
+            raise MixtureError(f"format {document['format']!r} is not known; this version reads {FORMAT!r}")
+        if unknown := sorted(set(document) - {"format", "mixture"}):
+            raise MixtureError(f"unexpected keys beside 'format' and 'mixture': {listing(unknown)}")
+        document = document["mixture"]
+    shares, wrong = {}, []
+    for name, share in document.items():
+        try:
+            shares[name] = parse(share)
+        except (TypeError, ValueError):
+            wrong.append(f"{name}: {share!r}")
+    if wrong:
+        raise MixtureError(f"shares must be numbers, got {listing(wrong)}")
+    return shares
 
 
 def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:

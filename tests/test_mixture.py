@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import yaml
 
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
 from mixfast.mixture import Mixture
@@ -60,7 +61,6 @@ def test_files_give_back_every_bit(mixture):
 @hypothesis.example(Mixture(["small", "large"], [1e-5, 1.0 - 1e-5]))
 @hypothesis.example(Mixture(AWKWARD, np.full(len(AWKWARD), 1.0 / len(AWKWARD))))
 def test_yaml_is_what_a_yaml_library_reads(mixture):
-    yaml = pytest.importorskip("yaml")
     document = yaml.safe_load(mixture.to_yaml())
     assert document["format"] == "mixfast-mixture-1"
     assert document["mixture"] == mixture.as_dict()
@@ -69,7 +69,6 @@ def test_yaml_is_what_a_yaml_library_reads(mixture):
 
 @given(mixtures())
 def test_reads_what_a_yaml_library_writes_in_block_style(mixture):
-    yaml = pytest.importorskip("yaml")
     plain = Mixture([f"name {index}" for index in range(len(mixture))], mixture.weights)
     written = yaml.safe_dump({"mixture": plain.as_dict()}, default_flow_style=False, sort_keys=False)
     assert Mixture.from_yaml(written) == plain
@@ -87,28 +86,28 @@ def test_hand_written_yaml():
     text = "# ours\n---\nweb: 0.5   # half\n'it''s': .25\n\"a: b\" : 2.5e-1\n\n"
     assert Mixture.from_yaml(text) == {"web": 0.5, "it's": 0.25, "a: b": 0.25}
     assert Mixture.from_yaml("mixture:\n    web: 1\nformat: mixfast-mixture-1\n") == {"web": 1.0}
+    assert Mixture.from_yaml("mixture: {web: 1.0}") == {"web": 1.0}
     assert Mixture.from_yaml("\ufeffweb: 1.0\r\n") == {"web": 1.0}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("web: 0.5\nweb: 0.5\n", "line 2: domain 'web' is given twice"),
-        ("web: [1.0]\n", r"line 1: the share of 'web' must be a number, got '\[1.0\]'"),
-        ("web:\n", "line 1: the share of 'web' must be a number"),
-        ("- web\n", "line 1 of the YAML mixture"),
-        ("mixture: {web: 1.0}\n", "line 1"),
+        ("web: 0.5\nweb: 0.5\n", "line 2: 'web' is given twice"),
+        ("web: [1.0]\n", r"must be numbers, got web: \['1.0'\]"),
+        ("web:\n", "must be numbers, got web: ''"),
+        ("- web\n", "must map domains to shares, got a list"),
         ("mixture:\n  web: 1.0\nnote: 3\n", "unexpected keys.*note"),
         ("format: mixfast-mixture-9\nmixture:\n  web: 1.0\n", "mixfast-mixture-9"),
-        ("format: mixfast-mixture-1\n  web: 1.0\n", "line 1"),
+        ("format: mixfast-mixture-1\n  web: 1.0\n", "line 2 is not YAML"),
         ("mixture:\n  web: 1.0\nmixture:\n  code: 1.0\n", "given twice"),
-        ("web: 1.0\n  code: 0.0\n", "line 2: unexpected indentation"),
-        ('"we\\qb": 1.0\n', "line 1: cannot read the quoted name"),
-        ("web: .nan\n", "must be a number"),
+        ("web: 1.0\n  code: 0.0\n", "line 2 is not YAML"),
+        ('"we\\qb": 1.0\n', "line 1 is not YAML"),
+        ("web: .nan\n", "must be numbers"),
         ("", "empty"),
     ],
 )
-def test_bad_yaml_is_refused_by_line(text, message):
+def test_bad_yaml_is_refused(text, message):
     with pytest.raises(MixtureError, match=message):
         Mixture.from_yaml(text)
 
@@ -120,8 +119,8 @@ def test_bad_yaml_is_refused_by_line(text, message):
         ('{"web": true}', "numbers, got web: True"),
         ('{"web": "1.0"}', "numbers, got web: '1.0'"),
         ('{"web": NaN}', "finite"),
-        ("[1.0]", "object of domain to share, got a list"),
-        ('{"web": 1.0', "not a JSON mixture"),
+        ("[1.0]", "must map domains to shares, got a list"),
+        ('{"web": 1.0', "not JSON"),
         ('{"format": "x", "mixture": {"web": 1.0}}', "format 'x'"),
         ("{}", "empty"),
     ],

@@ -1,34 +1,109 @@
-"""YAML files of other projects, through pyyaml: the safe loader, and no key twice."""
+"""YAML read by PyYAML, with every value as text and no key twice; and the few lines that write it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mixfast._text.names import listing
-from mixfast.errors import BackendError, MixfastError
+# Plain text is limited to what no reader of YAML 1.1 or 1.2 takes for anything but a string; all else is quoted.
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
+_WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
+# JSON leaves these as they are; YAML refuses them or takes them for line breaks.
+_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
-def load(path: Path, error: type[MixfastError]) -> Any:
-    """Return what the file holds; raise ``error`` where it is not YAML or a mapping gives a key twice.
+def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] = str) -> Any:
+    """Return the mappings, lists and texts of a YAML document; whoever needs a number parses the text.
 
-    `BackendError` says how to install pyyaml where it is missing.
+    So a domain called ``no`` or ``1e3`` keeps its name, and counts keep their digits. ``plain`` converts the values that are not
+    quoted; a ValueError of it is a refusal. ``error`` is raised, with the line, where the text is not YAML or a mapping gives a key twice.
     """
+    import yaml
+
+    base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        """The loader that resolves nothing, which also refuses what it would overwrite."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+            found: dict[str, Any] = {}
+            for key, value in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    raise error(f"line {key.start_mark.line + 1}: a key must be a name")
+                if key.value in found:
+                    raise error(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
+                found[key.value] = self.construct_object(value, deep=True)
+            return found
+
+        def construct_scalar(self, node: Any) -> Any:
+            if node.style:
+                return node.value
+            try:
+                return plain(node.value)
+            except ValueError as problem:
+                raise error(f"line {node.start_mark.line + 1}: cannot read {node.value!r}: {problem}") from problem
+
     try:
-        import yaml
-    except ImportError as problem:
-        raise BackendError("reading YAML needs pyyaml: pip install 'mixfast[io]'") from problem
+        found = yaml.load(text.removeprefix("\ufeff"), Loader)
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        where = "" if mark is None else f"line {mark.line + 1} is "
+        raise error(f"{where}not YAML: {problem.problem}") from problem
+    except (yaml.YAMLError, UnicodeEncodeError, RecursionError) as problem:
+        raise error(f"not YAML: {problem}") from problem
+    if found is None:
+        raise error("it is empty")
+    return found
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
-        """The safe loader, but a key given twice is an error and not a matter of order."""
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            if repeated := [str(key) for index, key in enumerate(keys) if key in keys[:index]]:
-                raise error(f"{path}, below line {node.start_mark.line + 1}: given twice: {listing(repeated)}")
-            return super().construct_mapping(node, deep)
+def write_yaml(document: Mapping[str, Any], *, quoted: bool = False) -> str:
+    """Return the YAML text of mappings and lists, which every reader of YAML 1.1 or 1.2 takes alike.
 
-    try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise error(f"{path} is not YAML: {problem}") from problem
+    With ``quoted``, all texts are in quotes and lists of values on one line, as JSON has them.
+    """
+    return "".join(f"{line}\n" for line in _block(document, quoted))
+
+
+def _block(value: Any, quoted: bool) -> list[str]:
+    """The lines of a mapping or a list, each on its own line and what is nested indented."""
+    lines = []
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            if _is_nested(each, quoted):
+                lines += [f"{_text(name)}:", *(f"  {line}" for line in _block(each, quoted))]
+            else:
+                lines.append(f"{_text(name)}: {_scalar(each, quoted)}")
+        return lines
+    for item in value:
+        first, *rest = _block(item, quoted) if _is_nested(item, quoted) else [_scalar(item, quoted)]
+        lines += [f"- {first}", *(f"  {line}" for line in rest)]
+    return lines
+
+
+def _is_nested(value: Any, quoted: bool) -> bool:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return bool(value) and (isinstance(value[0], Mapping) or not quoted)
+    return isinstance(value, Mapping) and bool(value)
+
+
+def _scalar(value: Any, quoted: bool) -> str:
+    if isinstance(value, float):
+        return _float(value)
+    return _text(value) if isinstance(value, str) and not quoted else _json(value)
+
+
+def _text(text: str) -> str:
+    return text if _PLAIN.match(text) and text.lower() not in _WORDS else _json(text)
+
+
+def _json(value: Any) -> str:
+    quoted = json.dumps(value, ensure_ascii=False)
+    return _ESCAPED.sub(lambda character: f"\\u{ord(character[0]):04x}", quoted)
+
+
+def _float(value: float) -> str:
+    digits, exponent, power = repr(value).partition("e")
+    # YAML 1.1 takes 1e-05 for a text: a float needs the point.
+    return f"{digits if '.' in digits else digits + '.0'}{exponent}{power}"

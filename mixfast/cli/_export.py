@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
-from mixfast._text.flat_yaml import _unique, _yaml_name
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
-from mixfast.errors import MixtureError
 
 if TYPE_CHECKING:
     from mixfast.exporters import Export
@@ -31,17 +28,6 @@ examples:
 
 formats, and what each takes:
 """
-
-
-# A colon ends the name only before white space: dclm:code and s3://bucket hold others.
-_ENTRY = re.compile(
-    r"""
-    \s* (?: "(?P<double>(?:[^"\\]|\\.)*)" | '(?P<single>(?:[^']|'')*)' | (?P<plain>[^\s"'#:&*!|>%@`{}\[\],?-][^#]*?) )
-    \s*: (?:\s+(?P<value>[^\s#].*))? (?:\s+\#.*)?\Z
-    """,
-    re.VERBOSE,
-)
-_PATH = re.compile(r"""(?: "([^"\\]*)" | '([^']*)' | ([^\s"'#&*!|>%@`{}\[\],?].*?) )(?:\s+\#.*)?\Z""", re.VERBOSE)
 
 
 def add(commands: Any) -> None:
@@ -131,53 +117,6 @@ def _deliver(written: Export, out: str | None) -> None:
 
 
 def paths(path: str) -> dict[str, str | list[str]]:
-    """Return the paths by domain of a yaml or json file: one each, or several as lines of ``- path`` or a JSON list."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        found = _json_paths(text) if Path(path).suffix.lower() == ".json" else _yaml_paths(text)
-        if not found:
-            raise InputError("it names no domain; expected lines of 'name: path'")
-        return found
-    except (InputError, MixtureError, UnicodeDecodeError) as problem:
-        raise InputError(f"{path}: {problem}") from None
-
-
-def _json_paths(text: str) -> dict[str, str | list[str]]:
-    try:
-        document = json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as problem:
-        raise InputError(f"not JSON: {problem}") from None
-    if not isinstance(document, dict):
-        raise InputError("expected one JSON object of name to path")
-    return document
-
-
-def _yaml_paths(text: str) -> dict[str, str | list[str]]:
-    """The small part of YAML that this needs: ``name: path``, or ``name:`` and lines of ``- path`` below it."""
-    found: dict[str, str | list[str]] = {}
-    several: list[str] | None = None
-    for place, line in enumerate(text.splitlines(), start=1):
-        bare = line.strip()
-        if not bare or bare.startswith("#") or bare == "---":
-            continue
-        if bare.startswith("- "):
-            if several is None:
-                raise InputError(f"line {place}: '- path' stands below no name: {bare!r}")
-            several.append(_path(bare[2:].strip(), place))
-            continue
-        match = _ENTRY.match(line.rstrip())
-        if match is None:
-            raise InputError(f"line {place} is not 'name: path': {bare!r}")
-        name = _yaml_name(match, place)
-        if name in found:
-            raise InputError(f"line {place}: {name!r} is given twice")
-        several = [] if match["value"] is None else None
-        found[name] = _path(match["value"], place) if several is None else several
+    """Return the paths by domain of a yaml or json file: one each, or a list."""
+    found: dict[str, str | list[str]] = inputs.document(path, "name: path")
     return found
-
-
-def _path(text: str, place: int) -> str:
-    match = _PATH.match(text)
-    if match is None:
-        raise InputError(f"line {place}: {text!r} is no path; quote it, and write several as lines of '- path'")
-    return next(group for group in match.groups() if group is not None)

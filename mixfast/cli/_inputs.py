@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mixfast._text.flat_yaml import _YAML_LINE, _unique, _yaml_name
+from mixfast._text.json import read_json
 from mixfast._text.names import listing
+from mixfast._text.yaml import read_yaml
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Bound, Region
 
@@ -114,100 +115,49 @@ def _no_more_than_all(what: str, shares: Iterable[float]) -> None:
             raise InputError(f"{what}: a share is at most 1, and this one is {share:g}; a fifth is 0.2 or 20%")
 
 
-def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the flat ``name: number`` mapping of a yaml or json file; each number is parsed from its text."""
+def document(path: str, lines: str, *, as_text: bool = False) -> Any:
+    """Return the mapping that a yaml or json file holds, which should be of such lines; with ``as_text``, numbers of json are text."""
+    read: Any = partial(read_json, as_text=as_text) if Path(path).suffix.lower() == ".json" else read_yaml
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        found = _json_texts(text) if Path(path).suffix.lower() == ".json" else _yaml_texts(text)
-        if not found:
-            raise InputError("it names no domain; expected lines of 'name: number'")
-        return {name: _value(name, value, parse) for name, value in found.items()}
-    except (MixfastError, UnicodeDecodeError) as problem:
+        found = read(Path(path).read_text(encoding="utf-8-sig"), InputError)
+        if not isinstance(found, dict) or not found:
+            raise InputError(f"expected lines of {lines!r}")
+    except (InputError, UnicodeDecodeError) as problem:
         raise InputError(f"{path}: {problem}") from None
-
-
-def _value(name: str, text: str, parse: Callable[[str], Any]) -> Any:
-    try:
-        return parse(text)
-    except InputError as problem:
-        raise InputError(f"{name}: {problem}") from None
-
-
-def _json_texts(text: str) -> dict[str, str]:
-    try:
-        # Numbers stay text: a float would lose digits of a count before its suffix is looked at.
-        document = json.loads(text, object_pairs_hook=_unique, parse_int=str, parse_float=str, parse_constant=str)
-    except json.JSONDecodeError as problem:
-        raise InputError(f"not JSON: {problem}") from None
-    if isinstance(document, dict) and isinstance(document.get("mixture"), dict):
-        document = document["mixture"]
-    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
-        raise InputError("expected one JSON object of name to number")
-    return document
-
-
-def _yaml_texts(text: str) -> dict[str, str]:
-    """The small part of YAML that a flat mapping needs; ``format:`` and ``mixture:`` of a mixture file are skipped."""
-    found: dict[str, str] = {}
-    mixture = False
-    for place, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#") or line.rstrip() == "---":
-            continue
-        match = _YAML_LINE.match(line.rstrip())
-        if match is None:
-            raise InputError(f"line {place} is not 'name: number': {line.strip()!r}")
-        name, value = _yaml_name(match, place), match["value"]
-        if name == "mixture" and value is None and not mixture:
-            mixture, found = True, {}
-        elif name == "format" and value is not None and value.startswith("mixfast-"):
-            continue
-        elif value is None:
-            raise InputError(f"line {place}: {name!r} has no number")
-        elif name in found:
-            raise InputError(f"line {place}: {name!r} is given twice")
-        else:
-            found[name] = value.strip("'\"")
     return found
+
+
+def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return the flat ``name: number`` mapping of a yaml or json file; each number is parsed from its text.
+
+    A mixture file is one, too.
+    """
+    found = document(path, "name: number", as_text=True)
+    if isinstance(found.get("mixture"), dict):
+        found = found["mixture"]
+    return {name: _value(f"{path}: {name}", text, parse) for name, text in found.items()}
 
 
 def groups(path: str) -> dict[str, dict[str, float]]:
     """Return groups of shares by domain, two levels of ``name:``, from a yaml or json file."""
+    found = document(path, "group:", as_text=True)
+    if not all(isinstance(group, dict) for group in found.values()):
+        raise InputError(
+            f"{path}: expected groups of shares: a line 'group:', below it, indented, lines of 'domain: share'"
+        )
+    return {
+        name: {domain: _value(f"{path}: {domain}", share, number) for domain, share in group.items()}
+        for name, group in found.items()
+    }
+
+
+def _value(where: str, text: Any, parse: Callable[[str], Any]) -> Any:
+    if not isinstance(text, str) or not text:
+        raise InputError(f"{where}: expected a number, got {text!r}")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-        if Path(path).suffix.lower() == ".json":
-            found = json.loads(text, object_pairs_hook=_unique)
-        else:
-            found = _yaml_groups(text)
-        if not isinstance(found, dict) or not found or not all(isinstance(group, dict) for group in found.values()):
-            raise InputError("expected groups of shares: a line 'group:', below it, indented, lines of 'domain: share'")
-        return {
-            name: {domain: _value(domain, str(share), number) for domain, share in group.items()}
-            for name, group in found.items()
-        }
-    except (MixfastError, UnicodeDecodeError, json.JSONDecodeError) as problem:
-        raise InputError(f"{path}: {problem}") from None
-
-
-def _yaml_groups(text: str) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    members: dict[str, str] | None = None
-    for place, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#") or line.rstrip() == "---":
-            continue
-        match = _YAML_LINE.match(line.rstrip())
-        if match is None:
-            raise InputError(f"line {place} is not 'name: number': {line.strip()!r}")
-        name, value = _yaml_name(match, place), match["value"]
-        if bool(match["indent"]) == (value is None):
-            raise InputError(f"line {place}: expected 'group:', or an indented 'domain: share', got {line.strip()!r}")
-        where: Mapping[str, Any] | None = found if value is None else members
-        if where is None or name in where:
-            raise InputError(f"line {place}: {name!r} is {'in no group' if where is None else 'given twice'}")
-        if value is None:
-            members = found[name] = {}
-        elif members is not None:
-            members[name] = value.strip("'\"")
-    return found
+        return parse(text)
+    except InputError as problem:
+        raise InputError(f"{where}: {problem}") from None
 
 
 def region(

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mixfast._text.flat_yaml import _yaml_float, _yaml_key
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
 from mixfast.exporters._result import Export, ExportError
@@ -218,39 +217,3 @@ def in_order(names: Iterable[str]) -> str:
 def json_text(document: Mapping[str, object]) -> str:
     """Return the JSON text of a file."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def yaml_text(document: Mapping[str, Any], indent: str = "") -> str:
-    """Return a YAML block of mappings, lists, texts, floats and integers that every YAML 1.1 or 1.2 reader takes alike."""
-    lines: list[str] = []
-    for name, value in document.items():
-        lines += _yaml_entry(f"{indent}{_yaml_key(name)}:", value, indent)
-    return "".join(lines)
-
-
-def _yaml_entry(head: str, value: Any, indent: str) -> list[str]:
-    if isinstance(value, Mapping):
-        return [f"{head}\n", yaml_text(value, indent + "  ")]
-    if not isinstance(value, (list, tuple)):
-        return [f"{head} {_yaml_scalar(value)}\n"]
-    return [f"{head}\n", _yaml_items(value, indent + "  ")]
-
-
-def _yaml_items(items: Sequence[Any], indent: str) -> str:
-    lines = []
-    for item in items:
-        if isinstance(item, Mapping):
-            block = yaml_text(item, indent + "  ")
-        elif isinstance(item, (list, tuple)):
-            block = _yaml_items(item, indent + "  ")
-        else:
-            block = f"{indent}  {_yaml_scalar(item)}\n"
-        # The dash stands where the block is indented further.
-        lines.append(f"{indent}- {block[len(indent) + 2 :]}")
-    return "".join(lines)
-
-
-def _yaml_scalar(value: str | float) -> str:
-    if isinstance(value, str):
-        return _yaml_key(value)
-    return _yaml_float(value) if isinstance(value, float) else str(value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mixfast._text.names import listing
-from mixfast.exporters._draft import Counts, Draft, Unit, yaml_text
+from mixfast._text.yaml import write_yaml
+from mixfast.exporters._draft import Counts, Draft, Unit
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 
@@ -32,4 +33,4 @@ def llama_factory(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None,
         "mix_strategy": "interleave_over",
         "interleave_probs": ",".join(map(repr, shares.values())),
     }
-    return draft.done(yaml_text(document), ".yaml", shares)
+    return draft.done(write_yaml(document), ".yaml", shares)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mixfast.exporters._draft import Draft, Paths, in_order, yaml_text
+from mixfast._text.yaml import write_yaml
+from mixfast.exporters._draft import Draft, Paths, in_order
 from mixfast.exporters._megatron import prefixes
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
@@ -20,4 +21,4 @@ def nemo(mixture: Mixture, *, paths: Paths = None) -> Export:
     shares = draft.mixture.as_dict()
     draft.notes.append(in_order(shares))
     blend = [word for name, share in shares.items() for word in (repr(share), found[name])]
-    return draft.done(yaml_text({"paths": blend}), ".yaml", shares)
+    return draft.done(write_yaml({"paths": blend}), ".yaml", shares)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mixfast.exporters._draft import Counts, Draft, yaml_text
+from mixfast._text.yaml import write_yaml
+from mixfast.exporters._draft import Counts, Draft
 from mixfast.exporters._olmo_core import repetition, say_repeated
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
@@ -27,4 +28,4 @@ def olmix(mixture: Mixture, *, tokens: Counts = None, budget: int | None = None)
         name: {"weight": share, "repetition_factor": 1.0 if epochs is None else repetition(epochs[name])}
         for name, share in shares.items()
     }
-    return draft.done(yaml_text({"mix": mix}), ".yaml", shares)
+    return draft.done(write_yaml({"mix": mix}), ".yaml", shares)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from mixfast.exporters._draft import Counts, Draft, Paths, yaml_text
+from mixfast._text.yaml import write_yaml
+from mixfast.exporters._draft import Counts, Draft, Paths
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
 
@@ -51,7 +52,7 @@ def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, b
     else:
         draft.notes.append(f"max_repetition_ratio is for requested_tokens: {budget}")
         say_repeated(draft, epochs)
-    return draft.done(yaml_text({"sources": sources}), ".yaml", shares)
+    return draft.done(write_yaml({"sources": sources}), ".yaml", shares)
 
 
 def repetition(epochs: float) -> float:

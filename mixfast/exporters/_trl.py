@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mixfast.exporters._draft import Counts, Draft, Paths, Unit, in_order, yaml_text
+from mixfast._text.yaml import write_yaml
+from mixfast.exporters._draft import Counts, Draft, Paths, Unit, in_order
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
 
@@ -23,4 +24,4 @@ def trl(
         "TRL keeps the first rows of each data set, as many as no data set has to be repeated for; not when streaming"
     )
     document = {"datasets": [{"path": places[name], "fraction": share} for name, share in shares.items()]}
-    return draft.done(yaml_text(document), ".yaml", shares)
+    return draft.done(write_yaml(document), ".yaml", shares)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixfast._text import yaml
-from mixfast._text.flat_yaml import _unique
-from mixfast.errors import MixtureError
+from mixfast._text.json import read_json
+from mixfast._text.yaml import read_yaml
+from mixfast.errors import MixfastError, MixtureError
 from mixfast.mixture import Mixture
 
 
-def document(path: Path) -> Any:
-    """Return what a JSON file holds, or a YAML file where the name does not end in .json."""
-    if path.suffix.lower() != ".json":
-        return yaml.load(path, MixtureError)
+def document(path: Path, error: type[MixfastError] = MixtureError) -> Any:
+    """Return what a JSON file holds, or a YAML file, as text throughout, if the name does not end in .json."""
+    read = read_json if path.suffix.lower() == ".json" else read_yaml
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
-    except (json.JSONDecodeError, UnicodeDecodeError, MixtureError) as problem:
-        raise MixtureError(f"{path} is not JSON: {problem}") from problem
+        return read(path.read_text(encoding="utf-8-sig"), error)
+    except (UnicodeDecodeError, error) as problem:
+        raise error(f"{path}: {problem}") from problem
 
 
 def mapping(path: Path, document: Any, key: str) -> Mapping[str, Any]:
@@ -50,7 +48,6 @@ def mixture(path: Path, pairs: Iterable[tuple[Any, Any]]) -> Mixture:
 
 def number(path: Path, name: str, given: Any) -> float:
     """Return a share as a number."""
-    # YAML 1.1 takes 1e-05 for a text.
     try:
         if not isinstance(given, bool):
             return float(given)

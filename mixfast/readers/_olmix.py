@@ -33,8 +33,6 @@ def olmix(path: str | PathLike[str]) -> Mixture:
     ------
     MixtureError
         If the file is not of that kind, or its shares are not.
-    BackendError
-        If pyyaml is missing, for YAML.
     """
     path = Path(path)
     content = document(path)

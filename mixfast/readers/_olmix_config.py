@@ -10,12 +10,13 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from mixfast._text import yaml
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastError
+from mixfast.readers._document import document as read_document
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
@@ -34,6 +35,9 @@ _UNSUPPORTED = {
     "proposer": ("temperature", "make_worst_mix", "use_natural_kl"),
     "filtering": ("keep_sources", "support_domains", "fixed_weight"),
 }
+# What YAML 1.1 takes for null, true and false.
+_NULL = ("", "~", "null")
+_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _REPETITION = 5.0  # Olmix's default where the file names none
 
 
@@ -161,11 +165,9 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
     ------
     OlmixConfigError
         If a key is unknown, missing or given twice, a value is malformed, or something is asked for that is not offered.
-    BackendError
-        If pyyaml is missing.
     """
     path = Path(path)
-    document = _section({"": yaml.load(path, OlmixConfigError)}, "")
+    document = _section({"": read_document(path, OlmixConfigError)}, "")
     swarm, priors, regression, proposer, constraints, filtering, tests = (
         _section(document, key)
         for key in ("swarm", "priors", "regression", "proposer", "constraints", "filtering", "eval")
@@ -220,9 +222,18 @@ def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:
             known = listing(sorted(_KEYS[key]), limit=len(_KEYS[key]))
             raise OlmixConfigError(f"{where} has the unknown key {name!r}{hint}; known are: {known}")
     for name in _UNSUPPORTED.get(key, ()):
-        if section.get(name):
-            raise OlmixConfigError(f"{key}.{name} = {section[name]!r} is not offered here; remove it")
-    return dict(section)
+        if not _is_off(section.get(name)):
+            raise OlmixConfigError(f"{key}.{name} = {section[name]} is not offered here; remove it")
+    return {name: value for name, value in section.items() if not _is_null(value)}
+
+
+def _is_null(given: Any) -> bool:
+    return given is None or (isinstance(given, str) and given.lower() in _NULL)
+
+
+def _is_off(given: Any) -> bool:
+    """Whether an option has the value it has when it is not given."""
+    return not given or (isinstance(given, str) and (given.lower() in _NULL or _TRUTH.get(given.lower()) is False))
 
 
 def _map(given: Any) -> dict[str, Any]:
@@ -280,7 +291,7 @@ def _split(given: Any) -> tuple[float, ...]:
 
 def _number(given: Any, what: str) -> float:
     """Return a non-negative number; text such as 7/52.0 is a fraction, as obj_weights have it."""
-    parts = str(given).split("/") if not isinstance(given, bool) else []
+    parts = str(given).split("/")
     try:
         numbers = [float(part) for part in parts]
         value = numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
@@ -292,15 +303,20 @@ def _number(given: Any, what: str) -> float:
 
 
 def _whole(given: Any, what: str) -> int:
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or given != given // 1 or given < 0:
+    try:
+        value = Decimal(given)
+    except (InvalidOperation, TypeError, ValueError):
+        value = Decimal("NaN")
+    if not value.is_finite() or not 0 <= value < 2**63 or value != value.to_integral_value():
         raise OlmixConfigError(f"{what} must be a whole number of at least 0, got {given!r}")
-    return int(given)
+    return int(value)
 
 
 def _truth(given: Any, what: str) -> bool:
-    if given is not None and not isinstance(given, bool):
+    truth = False if given is None else _TRUTH.get(str(given).lower())
+    if truth is None:
         raise OlmixConfigError(f"{what} must be true or false, got {given!r}")
-    return bool(given)
+    return truth
 
 
 def _aligned(what: str, given: Mapping[str, Any], domains: Sequence[str]) -> dict[str, Any]:

@@ -18,8 +18,6 @@ def olmo_core(path: str | PathLike[str]) -> Mixture:
     ------
     MixtureError
         If the file is not of that kind, or its shares are not.
-    BackendError
-        If pyyaml is missing.
     """
     path = Path(path)
     content = document(path)

@@ -18,8 +18,6 @@ def regmix(path: str | PathLike[str]) -> Mixture:
     ------
     MixtureError
         If the file is not of that kind, or its shares are not.
-    BackendError
-        If pyyaml is missing.
     """
     path = Path(path)
     return mixture(path, mapping(path, document(path), "train").items())

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mixfast import _reuse_text
 from mixfast._text.atomic import write_text
+from mixfast._text.json import read_json
 from mixfast._text.names import listing
+from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError
 from mixfast.mixture import Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
@@ -197,7 +198,7 @@ class Ledger:
 
     def to_yaml(self) -> str:
         """Return the YAML text, which any YAML reader reads."""
-        return _reuse_text.write_yaml(document_of(self.entries, self.pending))
+        return write_yaml(document_of(self.entries, self.pending), quoted=True)
 
     def to_json(self) -> str:
         """Return the JSON text."""
@@ -206,12 +207,12 @@ class Ledger:
     @classmethod
     def from_yaml(cls, text: str) -> Ledger:
         """Read `to_yaml`'s text; `ReuseError` where its version is unknown or its checksum does not fit."""
-        return cls(*contents(_reuse_text.read_yaml(text)))
+        return cls(*contents(read_yaml(text, ReuseError, plain=json.loads)))
 
     @classmethod
     def from_json(cls, text: str) -> Ledger:
         """Read `to_json`'s text; errors as for `from_yaml`."""
-        return cls(*contents(_reuse_text.read_json(text)))
+        return cls(*contents(read_json(text, ReuseError)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to ``path``, YAML or, for ``.json``, JSON; a file that is there is replaced only by a whole new one.

@@ -151,7 +151,7 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design", "--domains", "a,b", "--method", "olmix", "--strength", "1"), "is no span"),
         (("design", "--domains", "web,code", "--tokens", "counts.yaml", "--budget", "1B"), "books"),
         (("design", "--tokens", "counts.yaml"), "--tokens needs --budget"),
-        (("design", "--domains", "a,b", "--frozen", "counts.yaml"), "expected 'group:'"),
+        (("design", "--domains", "a,b", "--frozen", "counts.yaml"), "expected groups of shares: a line 'group:'"),
         (("design", "--domains", "a,b", "--frozen", "groups.yaml"), "does not have"),
         (("design", "--extend", "ratios.csv"), "--extend needs --runs"),
         (("design", "--extend", "ratios.csv", "--runs", "2", "--method", "olmix"), "use cover"),
@@ -179,11 +179,11 @@ def test_refusals_are_one_line(run, arguments, said):
     ("text", "said"),
     [
         ("old:\n  web: 1\n  web: 2\n", "line 3: 'web' is given twice"),
-        ("  web: 1\n", "line 1: 'web' is in no group"),
-        ("old: 1\n", "line 1: expected 'group:'"),
+        ("  web: 1\n", "expected groups"),
+        ("old: 1\n", "expected groups"),
         ("old:\n  web: much\n", "web: 'much' is no number"),
-        ("", "expected groups"),
-        ("old:\n  - web\n", "line 2"),
+        ("", "it is empty"),
+        ("old:\n  - web\n", "expected groups"),
     ],
 )
 def test_files_of_groups_are_read_strictly(run, folder, text, said):

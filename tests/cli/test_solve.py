@@ -402,13 +402,13 @@ def test_a_refusal_leaves_stdout_empty(run):
     [
         ("web: 1\ncode_c: 1\ncode_py: 1\n", "Only in the table: books"),
         ("web: 1\ncode_c: 1\ncode_py: 1\nbook: 1\n", "Only in counts: book."),
-        ("", "names no domain"),
-        ("- web\n", "line 1 is not 'name: number'"),
+        ("", "it is empty"),
+        ("- web\n", "expected lines of 'name: number'"),
         ("web: many\n", "web: 'many' is no number of tokens"),
         ("web: -5\n", "web: '-5' is no number of tokens"),
         ("web: 1.5\n", "web: '1.5' is no whole number of tokens"),
         ("web: 1\nweb: 2\n", "'web' is given twice"),
-        ("web:\n", "'web' has no number"),
+        ("web:\n", "web: expected a number, got ''"),
         (b"\xff\xfe\x00", "utf-8"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,6 @@ from mixfast import Mixture, MixtureSchedule, exporters, readers
 from mixfast.errors import AlignmentError, MixfastWarning
 from mixfast.exporters import ExportError
 from mixfast.exporters._grain import grain_shares
-
-yaml = pytest.importorskip("yaml")
 
 MIXTURE = Mixture(["web", "code", "books", "none"], [0.62, 0.3, 0.08, 0.0])
 TOKENS = {"web": 10_000, "code": 2_000, "books": 500, "none": 7}

@@ -6,12 +6,11 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from mixfast.errors import AlignmentError
 from mixfast.readers import olmix_config
 from mixfast.readers._olmix_config import OlmixConfigError
-
-yaml = pytest.importorskip("yaml")
 
 TEXT = """
 swarm:
@@ -116,7 +115,7 @@ def test_what_contradicts_itself_is_said(config):
         ("  ratios: ratios.csv\n", "", r"swarm\.ratios must be the path of a file, got None"),
         ("temperature: null", "temperature: 0.5", r"proposer\.temperature = 0\.5 is not offered"),
         ("web: 70_000", "web: 70_000.5", r"token_counts\.web must be a whole number"),
-        ("web: 70_000", "web: 1\n    web: 2", "given twice: web"),
+        ("web: 70_000", "web: 1\n    web: 2", "'web' is given twice"),
         ("web: 70_000", "wiki: 70_000", "relative_sizes and token_counts name different domains"),
         ("web: 0.7", "web: -0.7", r"relative_sizes\.web must be a number of at least 0"),
         ("7/10.0", "7/0", r"obj_weights\.math must be a number"),
