@@ -228,7 +228,7 @@ static int64_t node_when(const mf_split *s, int side, int64_t m) {
     return n < MF_NEVER ? (int64_t)n : MF_NEVER;
 }
 
-/* The same on a ramp, for counts from `low` to `high`: `low` where the child has had its m-th before, MF_FAR where it
+/* The same on a ramp, for counts from `low` to `high`: `low` where the child has had its m-th before, MF_NEVER where it
  * does not get it. Instead of a closed form: a guess from the shares at `low`, in floating point, then
  * strides that double until the place is passed, then bisection. */
 static int64_t ramp_when(const mf_stage *stage, const mf_split *s, int side, int64_t m, int64_t low, int64_t high) {

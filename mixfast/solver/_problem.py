@@ -206,7 +206,7 @@ def _placed(table: ExpertTable, backend: str) -> tuple[ExpertTable, Any]:
     if backend != "cuda":
         return table, None
     device = devices.cuda_device()
-    if table.kind != "ce" or table.nbytes <= devices.room(device):
+    if table.kind != "ce" or table.nbytes <= devices.capacity(device):
         table = table.to(device)
     return table, device
 

@@ -16,7 +16,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 pytest.importorskip("triton", reason="triton is not installed: pip install 'mixfast[gpu]'")
 
 from mixfast import ExpertTable, Region, mde, solve  # noqa: E402
+from mixfast._engine.backend import blocks  # noqa: E402
 from mixfast._engine.backend import device as _device  # noqa: E402
+from mixfast._engine.backend.blocks import Stream  # noqa: E402
 from mixfast._engine.objectives import base  # noqa: E402
 from mixfast._engine.objectives.rows_cpu import CrossEntropy  # noqa: E402
 from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy  # noqa: E402
@@ -38,8 +40,8 @@ def device(monkeypatch):
 @pytest.fixture
 def streamed(monkeypatch):
     """No room on the device, and blocks of a few rows."""
-    monkeypatch.setattr(_device, "room", lambda device: 0.0)
-    monkeypatch.setattr(_device, "_BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(_device, "capacity", lambda device: 0.0)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 20_000)
 
 
 def loglik(n, k, *, seed=0, dtype=np.float32, spread=2.0, level=-4.0):
@@ -247,7 +249,7 @@ def test_a_streamed_table_gives_what_one_on_the_device_gives(name, streamed, mon
     there = solve(table, region, backend="cuda", **options)
     assert there.backend.endswith(", streamed)")
     assert there.status == "optimal"
-    monkeypatch.setattr(_device, "room", lambda device: np.inf)
+    monkeypatch.setattr(_device, "capacity", lambda device: np.inf)
     near = solve(table, region, backend="cuda", **options)
     assert "streamed" not in near.backend
     assert abs(there.value - near.value) <= 2e-8
@@ -461,12 +463,12 @@ def test_predictions_and_other_devices_are_refused():
 
 
 def test_a_stream_hands_out_every_row_once_and_in_order(monkeypatch):
-    monkeypatch.setattr(_device, "_BLOCK_BYTES", 400)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 400)
     values, weight = loglik(101, 5), np.arange(101.0)
     for given in (None, weight):
         seen = [
             (block.cpu().clone(), None if c is None else c.cpu().clone())
-            for block, c in _device.Stream(values, given, DEVICE).blocks()
+            for block, c in Stream(values, given, DEVICE).blocks()
         ]
         assert len(seen) > 3
         np.testing.assert_array_equal(torch.cat([block for block, _ in seen]).numpy(), values)
@@ -486,7 +488,7 @@ def test_wear_is_the_same_on_the_device_and_streamed(monkeypatch):
     np.testing.assert_allclose(there.mixture.weights, here.mixture.weights, atol=1e-4)
     draws = [bootstrap(table, region, solution=one, replicates=8).shares for one in (here, there)]
     np.testing.assert_allclose(draws[1], draws[0], atol=1e-3)
-    monkeypatch.setattr(_device, "room", lambda device: 0.0)
-    monkeypatch.setattr(_device, "_BLOCK_BYTES", 4_000)
+    monkeypatch.setattr(_device, "capacity", lambda device: 0.0)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 4_000)
     streamed = solve(table, region, wear=3.0, kl=0.01, backend="cuda")
     assert streamed.value == pytest.approx(here.value, abs=1e-8)

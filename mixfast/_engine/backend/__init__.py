@@ -8,7 +8,7 @@ here, in three compiled modules and on GPUs:
 - `simplex`: problems of the size of a mixture. `project` and `linear_min` over shares with caps and floors, `qp` for the
   Newton step over them, and `qp_many`, `bfgs_many` for many small problems at once.
 - `stream`: the blended stream of the sampler. `Stage` finds the domain and the count of any sample.
-- `device`: tables that live on a GPU, and tables in host memory that are streamed to it (torch).
+- `device`: GPUs, and checks and copies of tables that live on one (torch). `blocks` streams a table from host memory to it.
 - `gpu_kernels()`: the package `mixfast.kernels` (Triton), imported when it is first needed.
 - `thread_count`: how many threads to use. The answers of the core do not depend on it.
 - `arrays`: the types `Vector`, `Matrix` and `Columns` of the arrays that the engine passes around.
@@ -19,7 +19,7 @@ copy a table. Their types are in the .pyi files beside this one. One of several 
 starts; MIXFAST_ISA=baseline|avx2 lowers the choice for tests.
 
 Nothing here knows a table, a region or a mixture as an object, and nothing falls back silently: a device that is missing
-is a BackendError. To read: the stubs `rows.pyi`, `simplex.pyi`, `stream.pyi`, then `device`, then the headers in `csrc`.
+is a BackendError. To read: the stubs `rows.pyi`, `simplex.pyi`, `stream.pyi`, then `device` and `blocks`, then the headers in `csrc`.
 """
 
 from mixfast._engine.backend.device import gpu_kernels

@@ -1,35 +1,32 @@
-"""Tables whose values live on a GPU: what the nouns check and copy there, and the stream of blocks of a table that does not fit.
+"""GPUs, and tables whose values are tensors on them: checks and copies that treat arrays and tensors alike.
 
-Values are torch tensors, and only numbers of the size of a row leave the device. torch is imported inside the functions.
+Only results of the size of a row leave the device. torch is imported inside the functions.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.blocks import Stream, host_tensor
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError, TableError
 
-# DLPack device codes: CUDA, and memory that CUDA manages.
+# DLPack device codes: CUDA memory, and memory managed by CUDA.
 _CUDA_CODES = (2, 13)
-# Values looked at at a time: large against the launch of a kernel, small against the memory.
+# Values that a scan reads at a time: enough to hide the launch of a kernel, little against the memory of a GPU.
 _SCAN_ELEMENTS = 1 << 26
-# Bytes of a block on its way from the host: a few milliseconds of the bus, and two of them pinned.
-_BLOCK_BYTES = 128 << 20
-# Part of the free memory that a table may take: the rest is for the work on it.
+# Fraction of the free memory that a table may take; the rest is for the work on it.
 _SHARE_OF_MEMORY = 0.8
-# Offenders a message names.
+# Rows that a message names at most.
 _SHOWN = 5
 
 
 def cuda_device(number: str = "") -> Any:
-    """That CUDA device, by default the current one; a BackendError says what is missing."""
+    """Return the CUDA device of that number, by default the current one; a BackendError says what is missing."""
     with needed("the cuda backend", "torch and triton", "mixfast[gpu]", BackendError):
         import torch
         import triton  # noqa: F401
@@ -53,21 +50,21 @@ def gpu_kernels() -> Any:
 
 
 def name(device: Any) -> str:
-    """What a device calls itself."""
+    """Return the name of a device, for a person to read."""
     import torch
 
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else str(device)
 
 
-def room(device: Any) -> float:
-    """Bytes that a table may take on the device."""
+def capacity(device: Any) -> float:
+    """Return how many bytes a table may take on the device."""
     import torch
 
     return _SHARE_OF_MEMORY * float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else math.inf
 
 
 def accepts(code: int) -> bool:
-    """Whether an array with this DLPack device code stays where it is."""
+    """Return whether an array with this DLPack device code is on a GPU that torch can use, and stays there."""
     if code not in _CUDA_CODES:
         return False
     try:
@@ -78,12 +75,12 @@ def accepts(code: int) -> bool:
 
 
 def is_tensor(values: Any) -> bool:
-    """Whether a table's values live on a device; without importing torch."""
+    """Return whether the values of a table are a tensor; torch is not imported for that."""
     return not isinstance(values, np.ndarray)
 
 
 def tensor(given: Any, name: str) -> Any:
-    """A contiguous floating tensor that shares the memory of what was given, where it can."""
+    """Return a contiguous floating tensor, which shares the memory of what was given if possible."""
     import torch
 
     out = given.detach() if isinstance(given, torch.Tensor) else torch.from_dlpack(given)
@@ -92,17 +89,17 @@ def tensor(given: Any, name: str) -> Any:
             f"{name} must be float16, float32 or float64, got {str(out.dtype).removeprefix('torch.')}: convert it first, for "
             "a torch tensor with .float()"
         )
-    # A view of negated numbers is contiguous, and its memory has the other sign.
+    # A lazily negated view is contiguous, but its memory holds the numbers with the other sign.
     return out.resolve_neg().contiguous()
 
 
 def upload(values: NDArray[Any], device: Any) -> Any:
-    """A tensor on the device with the values of an array."""
+    """Return a tensor on the device with the values of an array."""
     import torch
 
     start = 0
     try:
-        whole = torch.empty(values.shape, dtype=_host_tensor(values[:0]).dtype, device=device)
+        whole = torch.empty(values.shape, dtype=host_tensor(values[:0]).dtype, device=device)
         for block, _ in Stream(values, None, device).blocks():
             whole[start : start + len(block)] = block
             start += len(block)
@@ -115,7 +112,7 @@ def upload(values: NDArray[Any], device: Any) -> Any:
 
 
 def send(array: NDArray[Any], device: Any) -> Any:
-    """A small array on the device, from pinned memory: without waiting for the work that was queued before."""
+    """Return a small array on the device; it goes through pinned memory, so the host does not wait for queued work."""
     import torch
 
     tensor = torch.from_numpy(np.array(array))
@@ -123,12 +120,12 @@ def send(array: NDArray[Any], device: Any) -> Any:
 
 
 def weights(array: Any, device: Any) -> Any:
-    """Row weights on the device; None stays None."""
-    return None if array is None else _host_tensor(host(array)).to(device)
+    """Return row weights on the device; None stays None."""
+    return None if array is None else host_tensor(host(array)).to(device)
 
 
 def group_weights(values: Any, weight: Any, of_group: NDArray[np.float64], offsets: NDArray[np.int64]) -> Any:
-    """Row weights (n,) on the device of the values: the rows' own (or one number for all) times those of their groups."""
+    """Return row weights (n,) on the device of the values: those of the rows (or one number) times those of their groups."""
     import torch
 
     counts = torch.from_numpy(np.diff(offsets)).to(values.device)
@@ -136,17 +133,17 @@ def group_weights(values: Any, weight: Any, of_group: NDArray[np.float64], offse
 
 
 def host(values: Any) -> NDArray[Any]:
-    """Values as a numpy array."""
+    """Return values as a numpy array."""
     return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 
 def dtype_of(values: Any) -> np.dtype[Any]:
-    """The numpy type of an array or tensor."""
+    """Return the numpy type of an array or tensor."""
     return values.dtype if isinstance(values, np.ndarray) else np.dtype(str(values.dtype).removeprefix("torch."))
 
 
 def take(values: Any, index: Any, axis: int) -> Any:
-    """Rows (axis 0) or columns (axis 1), as a copy in C order."""
+    """Return rows (axis 0) or columns (axis 1), as a copy in C order."""
     if isinstance(values, np.ndarray):
         return values.take(index, axis=axis)
     import torch
@@ -155,7 +152,11 @@ def take(values: Any, index: Any, axis: int) -> Any:
 
 
 def scan(values: Any) -> tuple[tuple[float, float, float], tuple[int, NDArray[np.int64], int, NDArray[np.int64]]]:
-    """Smallest, largest and smallest row maximum; and number and first few of the rows with NaN or +inf, and of those all -inf."""
+    """Return the extremes of log-likelihoods on a device, and the rows that no table may have.
+
+    The first tuple is the smallest and largest value and the smallest row maximum; the second is the number and the first
+    few of the rows with NaN or +inf, then of the rows that are -inf everywhere.
+    """
     import torch
 
     low, high, lowest_top = math.inf, -math.inf, math.inf
@@ -177,7 +178,7 @@ def scan(values: Any) -> tuple[tuple[float, float, float], tuple[int, NDArray[np
 
 
 def dead_rows(values: Any, columns: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Rows that are -inf in all of the columns."""
+    """Return the rows that are -inf in all of the columns."""
     import torch
 
     chosen = torch.from_numpy(columns.astype(np.int64)).to(values.device)
@@ -187,79 +188,3 @@ def dead_rows(values: Any, columns: NDArray[np.int32]) -> NDArray[np.int64]:
         for start in range(0, values.shape[0], step)
     ]
     return np.concatenate(found)
-
-
-def _host_tensor(array: NDArray[Any]) -> Any:
-    """A tensor that shares an array's memory; it is only read, whatever torch thinks of read-only arrays."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return torch.from_numpy(array)
-
-
-class Whole:
-    """A table on the device, as the one block it is."""
-
-    def __init__(self, values: Any, weight: Any) -> None:
-        self.values, self.weight = values, weight
-
-    def blocks(self) -> Iterator[tuple[Any, Any]]:
-        """Yield (r, K) values and (r,) weights or None."""
-        yield self.values, self.weight
-
-
-class Stream:
-    """A table in host memory, in blocks whose copies to the device run ahead of the work on them.
-
-    Two pinned buffers take turns with two on the device: while the GPU works on one block, the next is on the bus, and the one after
-    that is copied to pinned memory (which is left out where the table lies in such).
-    """
-
-    def __init__(self, values: NDArray[Any], weight: NDArray[np.float64] | None, device: Any) -> None:
-        self.values, self.weight, self.device = values, weight, device
-        row_bytes = values.shape[1] * values.itemsize + (0 if weight is None else weight.itemsize)
-        self.step = min(max(_BLOCK_BYTES // row_bytes, 1), values.shape[0])
-
-    def blocks(self) -> Iterator[tuple[Any, Any]]:
-        """Yield (r, K) values and (r,) weights or None; a block may be overwritten when the next but one is asked for."""
-        import torch
-
-        cuda = self.device.type == "cuda"
-        sources = [_host_tensor(array) for array in (self.values, self.weight) if array is not None]
-        pinned = [cuda and source.is_pinned() for source in sources]
-
-        def buffers(**where: Any) -> list[list[Any]]:
-            return [[torch.empty((self.step, *s.shape[1:]), dtype=s.dtype, **where) for s in sources] for _ in range(2)]
-
-        staged, near = buffers(pin_memory=cuda), buffers(device=self.device)
-        copies: Any = torch.cuda.Stream(self.device) if cuda else None
-        current: Any = torch.cuda.current_stream(self.device) if cuda else None
-        if cuda:
-            # The memory of the buffers may still be in use by work that was queued before.
-            copies.wait_stream(current)
-        sent: list[Any] = [torch.cuda.Event() if cuda else None for _ in range(2)]
-        worked: list[Any] = [torch.cuda.Event() if cuda else None for _ in range(2)]
-        for i, start in enumerate(range(0, self.values.shape[0], self.step)):
-            turn, rows = i % 2, min(self.step, self.values.shape[0] - start)
-            if cuda and i >= 2:
-                sent[turn].synchronize()
-            parts = [source[start : start + rows] for source in sources]
-            for k, part in enumerate(parts):
-                if not pinned[k]:
-                    parts[k] = staged[turn][k][:rows].copy_(part)
-            with torch.cuda.stream(copies):
-                if cuda and i >= 2:
-                    copies.wait_event(worked[turn])
-                for target, part in zip(near[turn], parts, strict=True):
-                    target[:rows].copy_(part, non_blocking=True)
-                if cuda:
-                    sent[turn].record(copies)
-            if cuda:
-                current.wait_event(sent[turn])
-            yield near[turn][0][:rows], near[turn][1][:rows] if len(sources) > 1 else None
-            if cuda:
-                worked[turn].record(current)
-        if cuda:
-            # The buffers go back to the allocator, which knows of the current stream only.
-            current.wait_stream(copies)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend import device as _device
 from mixfast._engine.backend import gpu_kernels
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.blocks import Stream, Whole
 from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift, sample_rows, works_wide
 from mixfast.tables import ExpertTable
 
@@ -63,9 +64,7 @@ class DeviceCrossEntropy(RowObjective):
         self._chosen: tuple[bytes, Any] | None = None
         self._binned: tuple[NDArray[np.int32], Any] | None = None
         self._values = values
-        self._feed = (
-            _device.Whole(values, weight) if _device.is_tensor(values) else _device.Stream(values, weight, device)
-        )
+        self._feed = Whole(values, weight) if _device.is_tensor(values) else Stream(values, weight, device)
         if wide is None:
             wide = works_wide(self.rows, self.columns, _device.dtype_of(values))
         self._set_precision(wide)
@@ -94,7 +93,7 @@ class DeviceCrossEntropy(RowObjective):
             weight = self.weight[where] * stretch
             out.weight = weight if near is not None else torch.from_numpy(weight).to(self.device)
         out.rows, out.scale, out._sampled, out._binned = count, self.scale * stretch, True, None
-        out._feed = _device.Whole(out._values, out.weight)
+        out._feed = Whole(out._values, out.weight)
         return out
 
     def precise(self) -> DeviceCrossEntropy:
