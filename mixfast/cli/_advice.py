@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._text.numbers import NOTHING, percent
+from mixfast._text.numbers import NOTHING
 from mixfast.cli._answer import Answer, span
 from mixfast.region import Region, ShadowPrice
 
@@ -25,7 +25,7 @@ _REPEATED = 2.0
 def next_steps(answer: Answer) -> list[str]:
     """Return what the numbers suggest to do, the most important first."""
     steps = [] if answer.solution.status == "optimal" else [_uncertified(answer)]
-    if answer.region is None or answer.region.available is None:
+    if answer.solution.region is None or answer.solution.region.available is None:
         steps.append(
             "no token supply was given: how often this repeats a domain is unknown, and no expert can see what that costs. "
             "--tokens counts.yaml --budget 1T keeps every domain within what exists"
@@ -48,7 +48,7 @@ def _uncertified(answer: Answer) -> str:
 
 
 def _about_limits(answer: Answer) -> list[str]:
-    steps = [_price(price, answer.region) for price in answer.solution.shadow_prices[:3]]
+    steps = [_price(price, answer.solution.region) for price in answer.solution.shadow_prices[:3]]
     more = len(answer.solution.shadow_prices) - len(steps)
     if more > 0:
         steps.append(f"{more} more limit{'s bind' if more > 1 else ' binds'}, each at a lower price")
@@ -60,26 +60,17 @@ def _about_limits(answer: Answer) -> list[str]:
 
 
 def _price(price: ShadowPrice, where: Region | None) -> str:
-    point = f"{price.price / 100:.2g} nats per percentage point"
-    epoch = where.epoch_share(price.name) if where is not None and price.limit == "cap" else None
-    if where is not None and where.max_epochs is not None and epoch:
-        limit = where.max_epochs[where.domains.index(price.name)]
-        return (
-            f"{price.name} runs out at {limit:g} epochs. One more is worth at most "
-            f"{price.price * epoch:.2g} nats: --max-epochs {price.name}={limit + 1:g}, or find more"
-        )
-    if price.limit == "cap":
-        return (
-            f"{price.name} is at its cap of {percent(price.value)}: raising it (--cap {price.name}=...) saves {point}"
-        )
-    if price.limit == "floor":
-        floor = f"{price.name} is held up by its floor of {percent(price.value)}"
-        return f"{floor}: lowering it (--floor {price.name}=...) saves {point}"
-    return price.text
+    """The price in the words of the answer, with the option that relaxes the limit."""
+    if where is None or price.limit not in ("cap", "floor"):
+        return price.text
+    if price.limit == "cap" and where.max_epochs is not None and where.epoch_share(price.name):
+        more = where.max_epochs[where.domains.index(price.name)] + 1.0
+        return f"{price.text}; --max-epochs {price.name}={more:g} allows it, or find more tokens of it"
+    return f"{price.text} (--{price.limit} {price.name}=...)"
 
 
 def _about_intervals(answer: Answer) -> list[str]:
-    bootstrap, table = answer.intervals, answer.table
+    bootstrap, table = answer.intervals, answer.solution.table
     if bootstrap is None:
         return []
     steps = []
@@ -99,7 +90,7 @@ def _about_intervals(answer: Answer) -> list[str]:
 
 
 def _about_flat_directions(answer: Answer) -> list[str]:
-    ranges, domains = answer.ranges, answer.table.domains
+    ranges, domains = answer.ranges, answer.solution.table.domains
     if not ranges:
         return []
     wide = {name: high - low for name, (low, high) in ranges.items() if high - low > _WIDE}
@@ -134,16 +125,16 @@ def _trades(shares: NDArray[np.float64], among: list[int]) -> list[tuple[int, in
 
 
 def _about_groups(answer: Answer) -> list[str]:
-    if answer.table.n_groups < 2:
+    if answer.solution.table.n_groups < 2:
         return []
     losses = answer.solution.group_losses
-    if answer.objective == "worst":
+    if answer.solution.worst:
         weights = " ".join(
             f"--objective {name}={w:.3f}" for name, w in answer.solution.group_weights.items() if w > 5e-4
         )
         return (
             [f'"worst" has no intervals and ranges; the weights that prove it do: {weights}']
-            if answer.table.n_groups <= 8
+            if answer.solution.table.n_groups <= 8
             else []
         )
     name = max(losses, key=lambda key: losses[key])
@@ -152,7 +143,7 @@ def _about_groups(answer: Answer) -> list[str]:
 
 def _about_zeros(answer: Answer) -> list[str]:
     weights = answer.solution.mixture.weights
-    if answer.kl > 0.0 or not (weights <= NOTHING).any():
+    if answer.solution.kl > 0.0 or not (weights <= NOTHING).any():
         return []
     none = int((weights <= NOTHING).sum())
     return [

@@ -23,7 +23,7 @@ from mixfast.tables import ExpertTable
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 _SAMPLE = ("demo.npz", "demo_tokens.yaml", "demo_ratios.csv", "demo_metrics.csv", "demo_models.csv")
-_BUDGET = 512_000
+_BUDGET, _EPS = 512_000, 1e-3
 # 97.5 % of Student's t with 4 degrees of freedom: the models of the sample were trained with five seeds.
 _STUDENT = 2.776
 _KL = (0.0, 0.001, 0.01, 0.1, 1.0)
@@ -97,9 +97,7 @@ def sections(folder: Path) -> Iterator[str]:
 
     region = Region.from_tokens(numbers(str(counts), count), _BUDGET, max_epochs=4)
     solution = solver.solve(table, region)
-    intervals = solver.bootstrap(table, region, solution=solution)
-    eps = 1e-3
-    answer = Answer(table, region, None, 0.0, eps, solution, intervals, solution.ranges(eps), _BUDGET)
+    answer = Answer(solution, solution.bootstrap(), solution.ranges(_EPS), _EPS, _BUDGET)
     command = "mixfast solve demo.npz --tokens demo_tokens.yaml --budget 512K --max-epochs 4"
     yield f"{_title(command)}\n{solve_report(answer)}\n\n{_READ_SOLVE}\n"
 

@@ -174,12 +174,10 @@ def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str])
     parts.append(solution)
     if args.law is not None:
         parts.append(_load_law(args, files))
-    if table.kind == "ce" and objective != "worst" and not args.no_intervals:
+    if table.kind == "ce" and not solution.worst and not args.no_intervals:
         replicates = args.replicates or _REPLICATES
         with shared.progress(f"solving {replicates} resamples"):
-            parts.append(
-                solver.bootstrap(table, where, replicates=replicates, seed=args.seed, solution=solution, **options)
-            )
+            parts.append(solution.bootstrap(replicates=replicates, seed=args.seed))
     if args.held_out is not None:
         with shared.progress("fitting for the held-out losses"):
             parts.append(solver.holdout(table, where, share=args.held_out, seed=args.seed, **options))

@@ -1,4 +1,4 @@
-"""The command reuse: a mixture's life in a ledger. Updates are planned, trained, proposed and recorded; nothing past is touched."""
+"""The command reuse: plan an update of the domains, propose after training, and record it in a ledger, whose past never changes."""
 
 from __future__ import annotations
 
@@ -108,9 +108,6 @@ def add(commands: Any) -> None:
     )
 
 
-# Begin, and look.
-
-
 def _start(args: argparse.Namespace) -> int:
     from mixfast.reuse import Ledger
 
@@ -156,14 +153,14 @@ def _show(args: argparse.Namespace) -> int:
         print(f"{line:<{len(head)}}  {entry.why}")
     if ledger.pending is not None:
         print(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
-    print(f"\n{_shares(ledger.mixture, ledger.tokens, ledger.budget)}")
+    epochs = None
+    if ledger.budget is not None and set(ledger.tokens) == set(ledger.mixture):
+        epochs = ledger.mixture.epochs(ledger.tokens, ledger.budget)
+    print(f"\n{_shares(ledger.mixture, epochs)}")
     if args.out is not None:
         write_together({args.out: shared.mixture_text(ledger.mixture, args.out)})
         print(f"wrote {args.out}")
     return 0
-
-
-# Propose.
 
 
 def _propose(args: argparse.Namespace) -> int:
@@ -193,27 +190,24 @@ def _propose(args: argparse.Namespace) -> int:
             runs = _with_old(old, args.ignore or (), ledger, plan, runs)
     print(runs.report)
     with shared.progress("fitting"):
-        law = fit(runs, args.law or "auto", seed=args.seed)
-    print(f"\n{law.report}\n")
+        fitted = fit(runs, args.law or "auto", seed=args.seed)
+    print(f"\n{fitted.report}\n")
     if args.law_out is not None:
-        law.save(args.law_out)
+        fitted.save(args.law_out)
         print(f"wrote {args.law_out}\n")
-    if args.old is not None:
-        law = plan.collapse_law(law)
+    law = fitted if args.old is None else plan.collapse_law(fitted)
     objective = inputs.metric_objective(args.objective or list(pending.objective), law.metrics)
     with shared.progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
     mixture = plan.expand(found.mixture)
     print(f"{found.summary()}\n\nThe whole mixture")
-    where = plan.part.full
-    counts = None if where.available is None else dict(zip(where.domains, where.available.tolist(), strict=True))
-    print(_shares(mixture, counts, where.target_tokens))
+    print(_shares(mixture, plan.part.full.epochs(mixture)))
     plans.record(args, ledger.record(plan, mixture, why=pending.why), ledger)
     return shared.exit_status(found.status)
 
 
 def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan: Reuse, runs: Swarm) -> Swarm:
-    """These runs and the old ones of two files that hold no share of what is no more, over all domains."""
+    """Join the runs and those of two older files over all domains, without old runs that had shares of removed domains."""
     import numpy as np
 
     from mixfast.reuse import swarm, together
@@ -243,8 +237,8 @@ def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan:
     return together(runs, carried.swarm)
 
 
-def _shares(mixture: Mixture, tokens: Mapping[str, int] | None, budget: int | None) -> str:
-    epochs = mixture.epochs(tokens, budget) if tokens and budget and set(tokens) == set(mixture) else None
+def _shares(mixture: Mixture, epochs: Mapping[str, float] | None) -> str:
+    """The largest shares as a table, and the sum of the others."""
     order = sorted(mixture, key=lambda name: -mixture[name])
     rows = [
         [name, percent(mixture[name]), *([f"{epochs[name]:.2f}"] if epochs else [])] for name in order[:_MOST_LINES]

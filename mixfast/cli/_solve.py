@@ -11,8 +11,6 @@ from mixfast.cli import _options as shared
 from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import Answer
 from mixfast.cli._solve_report import held_out_report, solve_report
-from mixfast.region import Region
-from mixfast.tables import ExpertTable
 
 _EXAMPLES = """\
 examples:
@@ -84,7 +82,9 @@ def _solve(args: argparse.Namespace) -> int:
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names)
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
-    answer = answer_of(table, where, options, args)
+    with shared.progress("solving"):
+        solution = solver.solve(table, where, **options)
+    answer = _measured(solution, args)
     held_out = None
     if args.held_out is not None:
         with shared.progress("fitting for the held-out report"):
@@ -101,33 +101,16 @@ def _solve(args: argparse.Namespace) -> int:
     return shared.exit_status(answer.solution.status)
 
 
-def answer_of(table: ExpertTable, where: Region | None, options: dict[str, Any], args: argparse.Namespace) -> Answer:
-    """Solve, and measure the intervals and ranges that were not declined and that the problem has."""
-    with shared.progress("solving"):
-        solution = solver.solve(table, where, **options)
-    weighted = options.get("objective") != "worst" or table.n_groups == 1
-    intervals = None
-    if weighted and table.kind == "ce" and not args.no_intervals:
+def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:
+    """Measure the intervals and ranges that were not declined and that the problem has."""
+    intervals = ranges = None
+    if not solution.worst and solution.table.kind == "ce" and not args.no_intervals:
         with shared.progress(f"solving {args.replicates} resamples"):
-            intervals = solver.bootstrap(
-                table, where, replicates=args.replicates, seed=args.seed, solution=solution, **options
-            )
-    ranges = None
-    if weighted and not args.no_ranges and table.n_domains <= _MOST_RANGED:
+            intervals = solution.bootstrap(replicates=args.replicates, seed=args.seed)
+    if not solution.worst and solution.table.n_domains <= _MOST_RANGED and not args.no_ranges:
         with shared.progress("looking for flat directions"):
             ranges = solution.ranges(args.eps)
-    return Answer(
-        table,
-        where,
-        options.get("objective"),
-        options.get("kl", 0.0),
-        args.eps,
-        solution,
-        intervals,
-        ranges,
-        args.budget,
-        bool(args.out),
-    )
+    return Answer(solution, intervals, ranges, args.eps, args.budget, bool(args.out))
 
 
 def _write(args: argparse.Namespace, answer: Answer) -> str:
@@ -145,22 +128,21 @@ def _write(args: argparse.Namespace, answer: Answer) -> str:
 
 
 def _as_dict(answer: Answer, held_out: solver.HeldOut | None) -> dict[str, Any]:
-    solution, intervals, limited = answer.solution, answer.intervals, answer.limited
-    free = solution.unconstrained if limited else None
-    return solution.to_dict() | {
-        "table": {
-            "rows": answer.table.n_rows,
-            "domains": answer.table.n_domains,
-            "groups": list(answer.table.group_names),
-        },
-        "tokens": None if answer.budget is None else solution.mixture.tokens(answer.budget),
-        "intervals": None
-        if intervals is None
-        else {"level": intervals.level, "units": intervals.units, "shares": intervals.intervals},
-        "ranges": None if answer.ranges is None else {"eps": answer.eps, "shares": answer.ranges},
-        "unconstrained": None
-        if free is None
-        else {"mixture": free.mixture.as_dict(), "value": free.value, "gap": free.gap},
-        "held_out": None if held_out is None else [vars(row) for row in held_out.rows],
+    solution, table, intervals = answer.solution, answer.solution.table, answer.intervals
+    extra: dict[str, Any] = {
+        "table": {"rows": table.n_rows, "domains": table.n_domains, "groups": list(table.group_names)},
+        **dict.fromkeys(("tokens", "intervals", "ranges", "unconstrained", "held_out")),
         "next": next_steps(answer),
     }
+    if answer.budget is not None:
+        extra["tokens"] = solution.mixture.tokens(answer.budget)
+    if intervals is not None:
+        extra["intervals"] = {"level": intervals.level, "units": intervals.units, "shares": intervals.intervals}
+    if answer.ranges is not None:
+        extra["ranges"] = {"eps": answer.eps, "shares": answer.ranges}
+    if answer.limited:
+        free = solution.unconstrained
+        extra["unconstrained"] = {"mixture": free.mixture.as_dict(), "value": free.value, "gap": free.gap}
+    if held_out is not None:
+        extra["held_out"] = [vars(row) for row in held_out.rows]
+    return solution.to_dict() | extra

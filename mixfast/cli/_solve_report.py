@@ -1,4 +1,4 @@
-"""What the command line prints, as text: tables of numbers, the certificate in words, and what to do next."""
+"""The report of a solve as text: the table of shares, the certificate in words, the held-out comparison."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import MOST_LINES, Answer, span
 from mixfast.solver import HeldOut
 
-# The report of a solve.
-
 
 def solve_report(answer: Answer) -> str:
     """Return the whole report of `mixfast solve`."""
@@ -24,7 +22,7 @@ def solve_report(answer: Answer) -> str:
 
 
 def _shares(answer: Answer) -> str:
-    solution, mixture, domains = answer.solution, answer.solution.mixture, answer.table.domains
+    solution, mixture, domains = answer.solution, answer.solution.mixture, answer.solution.table.domains
     prices = {price.name: price for price in solution.shadow_prices if price.limit in ("cap", "floor")}
     epochs, intervals = solution.epochs, answer.intervals.intervals if answer.intervals else None
     free = solution.unconstrained.mixture if answer.limited else None
@@ -69,7 +67,7 @@ def _shares(answer: Answer) -> str:
 
 
 def _units(answer: Answer) -> str:
-    bootstrap, table = answer.intervals, answer.table
+    bootstrap, table = answer.intervals, answer.solution.table
     if bootstrap is None:
         return ""
     if table.sequence is None:
@@ -81,8 +79,8 @@ def _units(answer: Answer) -> str:
 
 def _certificate(answer: Answer) -> str:
     solution = answer.solution
-    lines = [("value", f"{solution.value:.6f} {answer.table.unit}")]
-    if answer.kl > 0.0:
+    lines = [("value", f"{solution.value:.6f} {answer.solution.table.unit}")]
+    if answer.solution.kl > 0.0:
         lines.append(
             ("", f"of which {solution.loss:.6f} loss and {solution.value - solution.loss:.6f} for the KL term")
         )
@@ -103,7 +101,7 @@ def _certificate(answer: Answer) -> str:
                 f"{free.value:.6f}, gap {free.gap:.1e}: the limits cost {max(solution.value - free.value, 0.0):.6f}",
             )
         )
-    if answer.table.n_groups > 1:
+    if answer.solution.table.n_groups > 1:
         weights = solution.group_weights
         groups = list(solution.group_losses.items())
         text = [f"{name} {loss:.6f} (weight {weights[name]:.3f})" for name, loss in groups[:MOST_LINES]]

@@ -43,6 +43,11 @@ class ShareIntervals:
     level: float
 
     @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Both ends by domain."""
+        return {name: (low, self.high[name]) for name, low in self.low.items()}
+
+    @property
     def doubt(self) -> str:
         """Which shares lie outside what (nearly) all draws say; empty where none does."""
         names, tail = self.proposal.mixture.domains, 0.5 - 0.5 * self.level

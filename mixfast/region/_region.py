@@ -354,6 +354,11 @@ class Region:
             raise RegionError(f"replace takes prior, cap, floor, bounds and counted, got {listing(unknown)}")
         return self._again(self.domains, changes)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any cap below 1, floor above 0 or group limit; a prior alone limits nothing."""
+        return bool((self.cap < 1.0).any() or (self.floor > 0.0).any() or self.bounds)
+
     def by_name(self, values: NDArray[Any]) -> dict[str, Any]:
         """Return numbers (K,) in the order of ``domains``, such as ``region.cap``, by name."""
         return dict(zip(self.domains, values.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What a page is about: a solved or proposed mixture, or one that was only given, seen alike whatever it came from."""
+"""`Answer`: a solution, a proposal or a bare mixture, seen alike by the sections and figures of a report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ _STATUS = {
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A mixture and what is known around it; `source` is None for one that was only given, which a law or a table may judge."""
+    """A mixture and what is known of it.
+
+    `source` is the solution or proposal; None for a mixture that was only given, whose losses `judge` can still tell.
+    """
 
     mixture: Mixture
     source: Solution | Proposal | None
@@ -50,7 +53,7 @@ class Answer:
         region: Region | None = None,
         judges: Sequence[Fit | ExpertTable | None] = (),
     ) -> Answer:
-        """See a solution, a proposal or a mixture as an answer; region and judges, of which the first that fits is taken, are for a mixture."""
+        """Wrap a solution, a proposal or a mixture; `region` and the first of `judges` with its domains are for a mixture."""
         from mixfast.proposers import Proposal
 
         if isinstance(given, Solution):
@@ -84,36 +87,29 @@ class Answer:
 
     @property
     def kl(self) -> float:
-        if isinstance(self.source, Solution):
-            return self.source.kl
+        """Weight of the KL term, nats."""
         return 0.0 if self.source is None else self.source.kl
 
     @cached_property
     def prior(self) -> dict[str, float] | None:
         """Prior shares; None where no prior was given."""
-        if self.region is None or not self.region.has_prior:
-            return None
-        return dict(zip(self.region.domains, self.region.prior.tolist(), strict=True))
+        return self.region.by_name(self.region.prior) if self.region is not None and self.region.has_prior else None
 
     @cached_property
     def caps(self) -> dict[str, float]:
         """Caps below 1."""
-        if self.region is None:
-            return {}
-        return {name: cap for name, cap in zip(self.region.domains, self.region.cap.tolist(), strict=True) if cap < 1.0}
+        caps = {} if self.region is None else self.region.by_name(self.region.cap)
+        return {name: cap for name, cap in caps.items() if cap < 1.0}
 
     @cached_property
     def epochs(self) -> dict[str, float] | None:
-        if self.region is None or self.region.available is None or self.region.target_tokens is None:
-            return None
-        available = dict(zip(self.region.domains, self.region.available.tolist(), strict=True))
-        return self.mixture.epochs(available, self.region.target_tokens)
+        """Passes over each domain's tokens; None where the region knows no token counts."""
+        return None if self.region is None else self.region.epochs(self.mixture)
 
     @property
     def limited(self) -> bool:
         """Whether there is any limit beside a prior."""
-        where = self.region
-        return where is not None and bool((where.cap < 1.0).any() or (where.floor > 0.0).any() or where.bounds)
+        return self.region is not None and self.region.limited
 
     @cached_property
     def prices(self) -> tuple[ShadowPrice, ...]:
@@ -132,16 +128,16 @@ class Answer:
     @cached_property
     def units(self) -> tuple[str, ...]:
         """The units of the metrics that the objective of a law is made of."""
-        if isinstance(self.source, Solution):
-            return ()
         if self.source is None:
             return (
                 ()
                 if self.judge is None or isinstance(self.judge, ExpertTable)
                 else tuple(dict.fromkeys(self.judge.unit))
             )
-        target, known = self.source.target, getattr(self.source.law, "unit", ())
-        return tuple(dict.fromkeys(known[j] for j in target.used)) if isinstance(known, tuple) and known else ()
+        known = () if isinstance(self.source, Solution) else getattr(self.source.law, "unit", ())
+        if isinstance(self.source, Solution) or not isinstance(known, tuple) or not known:
+            return ()
+        return tuple(dict.fromkeys(known[j] for j in self.source.target.used))
 
     def order(self) -> list[str]:
         """Domains by share, the largest first."""
@@ -171,7 +167,7 @@ class Answer:
         return dict(zip(rows, values.tolist(), strict=True))
 
     def references(self, present: Mixture | None) -> dict[str, dict[str, float]]:
-        """The mixtures that this one is held against: the prior, equal shares, and what is trained on at present."""
+        """The mixtures that this one is compared with: the prior, equal shares, and the present mixture."""
         uniform = dict.fromkeys(self.mixture.domains, 1.0 / len(self.mixture))
         if self.prior is None:
             out = {"uniform": uniform}
@@ -185,18 +181,12 @@ class Answer:
 
 
 def ends_of(intervals: Any) -> Ends:
-    """Intervals by domain, of a bootstrap of either kind or a mapping."""
-    if intervals is None:
-        return {}
-    if isinstance(intervals, Mapping):
-        return dict(intervals)
-    if hasattr(intervals, "low"):
-        return {name: (low, intervals.high[name]) for name, low in intervals.low.items()}
-    return dict(intervals.intervals)
+    """Intervals by domain, from a bootstrap of either kind or a mapping."""
+    return {} if intervals is None else dict(getattr(intervals, "intervals", intervals))
 
 
 def base_of(law: Fit, at: Mapping[str, float] | None) -> tuple[Vector, str]:
-    """Shares (K,) in the law's order around which it is looked at, and what to call them: equal ones where `at` has other domains."""
+    """Shares (K,) in the law's order at which it is evaluated, and their name; equal shares if `at` has other domains."""
     if at is not None and set(at) == set(law.domains):
         return np.array([at[name] for name in law.domains]), "this mixture"
     return np.full(len(law.domains), 1.0 / len(law.domains)), "equal shares"

@@ -70,7 +70,7 @@ def test_solve_prints_the_table_the_certificate_and_what_to_do(run):
         assert word in out.splitlines()[0]
     for word in ["value", "gap", "status", "optimal", "groups", "time", "What to do next", "--out mixture.yaml"]:
         assert word in out
-    assert "runs out at 5 epochs" in out
+    assert "one more epoch of it is worth at most" in out
     assert all(name in out for name in NAMES)
 
 
