@@ -24,11 +24,12 @@ FORMAT = "mixfast-mixture-1"
 
 Vector = NDArray[np.float64]
 
-# Solvers leave rounding below zero; anything beyond it is somebody's mistake.
-_NEGATIVE_ROUNDING = 1e-12
-# Published mixtures are printed with 3 to 5 digits and sum to 1 within this (RegMix: 5e-3); beyond it they are not
-# shares.
-_SUM_REFUSED = 5e-3
+NEGATIVE_ROUNDING = 1e-12
+"""Solvers leave shares this far below 0, which become 0; a share below that is a mistake."""
+SUM_TOLERANCE = 5e-3
+"""Shares that miss a sum of 1 by more are refused. RegMix publishes shares rounded to 0.001, whose sums miss 1 by up to this."""
+NINE_DIGITS = 1e-9
+"""Shares that were written with nine digits are at most this far from what they were."""
 # Float64 arithmetic stays far below this, so a larger deviation means digits were cut on the way.
 _SUM_WARNED = 1e-9
 
@@ -315,6 +316,12 @@ def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -
     return shares
 
 
+def sum_to_one(totals: ArrayLike) -> NDArray[np.bool_]:
+    """Say of each sum of shares whether it is 1 within `SUM_TOLERANCE`."""
+    # 0.995 misses 1 by a rounding more than 0.005.
+    return np.abs(np.asarray(totals) - 1.0) <= SUM_TOLERANCE + 1e-9
+
+
 def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
     """Return checked shares (K,), read-only, that sum to exactly 1."""
     try:
@@ -325,15 +332,15 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         raise MixtureError(
             f"weights must have one share for each of the {len(domains)} domains, got shape {shares.shape}"
         )
-    wrong = ~(np.isfinite(shares) & (shares >= -_NEGATIVE_ROUNDING))
+    wrong = ~(np.isfinite(shares) & (shares >= -NEGATIVE_ROUNDING))
     if wrong.any():
         named = [f"{domains[index]}={shares[index]}" for index in np.flatnonzero(wrong)]
         raise MixtureError(f"shares must be finite and not negative, got {listing(named)}")
     np.maximum(shares, 0.0, out=shares)
     total = math.fsum(shares)
-    if abs(total - 1.0) > _SUM_REFUSED:
+    if not sum_to_one(total):
         raise MixtureError(
-            f"shares must sum to 1 within {_SUM_REFUSED}, got {total:.9g}; divide them by their sum if that is meant"
+            f"shares must sum to 1 within {SUM_TOLERANCE}, got {total:.9g}; divide them by their sum if that is meant"
         )
     if abs(total - 1.0) > _SUM_WARNED:
         warnings.warn(f"shares sum to {total:.12g} and were divided by it", MixfastWarning, stacklevel=3)

@@ -18,12 +18,10 @@ from mixfast.laws._left_out import predict_left_out
 from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth
 from mixfast.laws._report import MetricReport
 from mixfast.laws._threads import single_blas
+from mixfast.mixture import SUM_TOLERANCE, sum_to_one
 from mixfast.swarm import Swarm, align_names, find_name
 
 Mixtures = ArrayLike | Mapping[str, float] | Runs | Shares
-
-# Shares that sum to 1 within this are what published swarms hold.
-_SUM = 5e-3
 
 
 @dataclass(frozen=True)
@@ -252,10 +250,10 @@ class Fit:
             )
         if not np.isfinite(w).all() or (w.size and w.min() < -1e-12):
             raise ValueError("shares must be finite and not negative")
-        wrong = np.flatnonzero(np.abs(w.sum(axis=1) - 1.0) > _SUM)
+        wrong = np.flatnonzero(~sum_to_one(w.sum(axis=1)))
         if wrong.size:
             raise ValueError(
-                f"shares must sum to 1 within {_SUM}; rows {listing(wrong)} sum to {listing(w.sum(axis=1)[wrong].round(4))}"
+                f"shares must sum to 1 within {SUM_TOLERANCE}; rows {listing(wrong)} sum to {listing(w.sum(axis=1)[wrong].round(4))}"
             )
         return w
 

@@ -8,12 +8,11 @@ from typing import Self
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.mixture import sum_to_one
 
 # Added to shares under the root, whose slope at a share of 0 would be infinite. A tenth of the 0.001 in which published
 # swarms count shares, so that a domain that is absent still differs from one with the smallest share.
 _ROOT = 1e-4
-# Shares of published swarms sum to 1 within half of this.
-_SUM_TO_ONE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +26,7 @@ class Inputs:
     @classmethod
     def of(cls, x: Matrix) -> Self:
         """Describe the inputs of runs: shares are the first columns that sum to 1 in every row; all, where none do."""
-        whole = np.flatnonzero((np.abs(np.cumsum(x, axis=1) - 1.0) <= _SUM_TO_ONE).all(axis=0))
+        whole = np.flatnonzero(sum_to_one(np.cumsum(x, axis=1)).all(axis=0))
         shares = int(whole[0]) + 1 if len(whole) else x.shape[1]
         extra = x[:, shares:]
         spread = extra.std(axis=0)

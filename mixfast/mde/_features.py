@@ -16,6 +16,7 @@ from mixfast.mde import _rows as _mde_rows
 from mixfast.mde._advice import Redundancy, redundancy
 from mixfast.mde._residual import Residual, match
 from mixfast.mde._rows import GroupRows
+from mixfast.mixture import sum_to_one
 from mixfast.tables import ExpertTable
 
 __all__ = ["Features", "Redundancy", "Residual", "features", "match", "redundancy", "stack"]
@@ -23,8 +24,6 @@ __all__ = ["Features", "Redundancy", "Residual", "features", "match", "redundanc
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-# Published swarms round shares to 0.001 and their rows sum to 1 within 5e-3; beyond this it is not a mixture.
-_SUM_SLACK = 1e-2
 # How far a recomputed loss may be from a stored one: other threads and instruction sets round differently.
 _SAME_LOSS = 1e-5
 
@@ -373,7 +372,7 @@ def _shares(ratios: ArrayLike, domains: Sequence[str]) -> Matrix:
     bad = np.flatnonzero(~np.isfinite(stack).all(axis=1) | (stack < 0.0).any(axis=1))
     if bad.size:
         raise ValueError(f"ratios must hold finite shares >= 0; they do not in runs {listing(bad.tolist())}")
-    off = np.flatnonzero(np.abs(stack.sum(axis=1) - 1.0) > _SUM_SLACK)
+    off = np.flatnonzero(~sum_to_one(stack.sum(axis=1)))
     if off.size:
         raise ValueError(
             f"the shares of a run must sum to 1; runs {listing(off.tolist())} sum to {listing(stack[off].sum(axis=1).tolist(), 3)}"

@@ -18,15 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError
-from mixfast.mixture import Mixture
+from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import Bound, Region
 from mixfast.reuse._changes import ReuseError
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-
-# Shares that were written with nine digits still have the frozen ratios.
-_RATIOS = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +113,7 @@ class Collapse:
         off = [
             f"{name} ({shares.get(name, 0.0):.6g}, frozen {total * ratio:.6g})"
             for name, ratio in self.frozen.items()
-            if abs(shares.get(name, 0.0) - total * ratio) > _RATIOS
+            if abs(shares.get(name, 0.0) - total * ratio) > NINE_DIGITS
         ]
         if off:
             raise ReuseError(f"the mixture does not have the frozen ratios of {self.virtual!r}: {listing(off)}")

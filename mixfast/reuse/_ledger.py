@@ -14,16 +14,13 @@ from mixfast._text.json import read_json
 from mixfast._text.names import listing
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError
-from mixfast.mixture import Mixture
+from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 from mixfast.reuse._changes import ReuseError
 from mixfast.reuse._entries import Entry, Pending, checked_day, checked_reason
 from mixfast.reuse._ledger_file import contents, document_of, held, is_json
 from mixfast.reuse._plain import described, limits_of
 from mixfast.reuse._reuse import Reuse
-
-# A mixture written with nine digits still is what was frozen.
-_SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,11 @@ class Ledger:
             return cls((replace(entry, tokens=known),))
         region = Region.from_tokens(known, budget, max_epochs=max_epochs)
         caps = dict(zip(region.domains, region.cap.tolist(), strict=True))
-        over = [f"{name} ({first[name]:.4g}, cap {cap:.4g})" for name, cap in caps.items() if first[name] > cap + _SAME]
+        over = [
+            f"{name} ({first[name]:.4g}, cap {cap:.4g})"
+            for name, cap in caps.items()
+            if first[name] > cap + NINE_DIGITS
+        ]
         if over:
             raise ReuseError(
                 f"in a run of {budget:,} tokens, the mixture repeats domains more often than is allowed: {listing(over)}; choose it "
@@ -253,7 +254,7 @@ class Ledger:
                 "the ledger's mixture", old, "the plan's old domains", update.kept + update.gone
             )
         total = sum(old[name] for name in plan.frozen)
-        moved = [name for name, ratio in plan.frozen.items() if abs(old[name] - total * ratio) > _SAME]
+        moved = [name for name, ratio in plan.frozen.items() if abs(old[name] - total * ratio) > NINE_DIGITS]
         if moved:
             raise ReuseError(
                 f"the plan was made from another mixture than the ledger's last: {listing(moved)} differ; plan from ledger.mixture"

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import Objective, Predictor
-from mixfast.mixture import Mixture
+from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, ReuseError, Update
 from mixfast.reuse._collapse import Collapse
@@ -25,8 +25,6 @@ from mixfast.reuse._warnings import doubts
 RUNS_PER_NUMBER = 3
 # Predicted loss that may remain, as a fraction of the predicted gain; Olmix's partial reuse kept 98 % of it.
 ALLOWED = 0.02
-# Shares written with nine digits may exceed the cap they were at by this much.
-AT_CAP = 1e-9
 
 
 def full(
@@ -202,7 +200,7 @@ def _plan(
 
     loss = None if stand_in is None else stand_in.loss(opened)
     caps = region.by_name(region.cap)
-    above = {name: (shares[name], caps[name]) for name in part.frozen if shares[name] > caps[name] + AT_CAP}
+    above = {name: (shares[name], caps[name]) for name in part.frozen if shares[name] > caps[name] + NINE_DIGITS}
     size = len(part.domains)
     return Reuse(
         kind=kind,

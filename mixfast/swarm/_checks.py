@@ -12,21 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import MixfastError
+from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
 
 # One word for all metrics, one for each by name, or one for each in order; None for what names tell.
 PerMetric = str | Mapping[str, str] | Sequence[str] | None
 
-SUM_TOLERANCE = 5e-3
-"""RegMix publishes shares rounded to 0.001, whose rows miss 1 by up to 0.005; a larger miss is a mistake."""
-
-# 0.995 misses 1 by a rounding more than 0.005.
-_SUM_LIMIT = SUM_TOLERANCE + 1e-9
 # Sums this close to 1 are roundings: such rows keep every bit, so that files give back what was written.
 _SUM_EXACT = 1e-12
 # Numbers with more are float64's, and not rounded.
 _MOST_DECIMALS = 12
-# What solvers leave below 0; it becomes 0.
-_BELOW_ZERO = -1e-12
 
 # Of metrics with such a word more is better, wherever it stands in the name, and of those that end with such a word.
 _MORE = re.compile(
@@ -137,15 +131,15 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
             f"shares must be finite numbers, got {_cells(~np.isfinite(ratios), ratios, names, domains)}; "
             "write 0 for a domain a run does not use"
         )
-    if (ratios < _BELOW_ZERO).any():
+    if (ratios < -NEGATIVE_ROUNDING).any():
         raise SwarmError(f"shares must not be negative, got {_cells(ratios < 0.0, ratios, names, domains)}")
     ratios = np.maximum(ratios, 0.0)
     _refuse_constant(ratios, domains)
     with np.errstate(over="ignore"):
         sums = ratios.sum(axis=1)
         missed = np.abs(sums - 1.0)
-        if (missed > _SUM_LIMIT).any():
-            shown = [f"{names(row)} sums to {sums[row]:.6g}" for row in np.flatnonzero(missed > _SUM_LIMIT).tolist()]
+        if not (fine := sum_to_one(sums)).all():
+            shown = [f"{names(row)} sums to {sums[row]:.6g}" for row in np.flatnonzero(~fine).tolist()]
             raise SwarmError(
                 f"the shares of a run must sum to 1 (within {SUM_TOLERANCE}), but run {listing(shown)}{_why(ratios)}"
             )
@@ -181,9 +175,9 @@ def _half_unit(numbers: Matrix) -> float:
 
 def _why(ratios: Matrix) -> str:
     """Return what the sums of rows suggest."""
-    if (np.abs(ratios.sum(axis=0) - 1.0) <= _SUM_LIMIT).all():
+    if sum_to_one(ratios.sum(axis=0)).all():
         return "; the columns sum to 1, so the table looks transposed: runs are rows, domains are columns"
-    if (np.abs(ratios.sum(axis=1) / 100.0 - 1.0) <= _SUM_LIMIT).all():
+    if sum_to_one(ratios.sum(axis=1) / 100.0).all():
         return "; these look like percentages: divide by 100"
     return "; a column that is no domain may be among them: columns can be left out by name"
 
