@@ -25,8 +25,6 @@ Read the files in this order: `_sources`, `_place` (ranks and saved states), `_s
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mixfast._text.optional import needed
-from mixfast.errors import BackendError
 from mixfast.loaders._document_shares import DocumentShares, document_shares
 from mixfast.loaders._grain import GrainStream
 from mixfast.loaders._megatron import MegatronStream, megatron_exhaustive_indices, megatron_indices
@@ -54,6 +52,9 @@ _LATER = {"StreamDataset": "_stream_dataset", "StreamSampler": "_stream_sampler"
 
 
 def __getattr__(name: str) -> Any:
+    from mixfast._text.optional import needed
+    from mixfast.errors import BackendError
+
     if name not in _LATER:
         raise AttributeError(f"module 'mixfast.loaders' has no attribute {name!r}")
     with needed(name, "PyTorch", "torch", BackendError):

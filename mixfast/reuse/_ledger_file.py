@@ -114,9 +114,15 @@ def is_json(path: Path) -> bool:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Keep other processes from replacing a ledger's file meanwhile, or from beginning it where it is not there yet."""
-    import fcntl
+    """Keep other processes from replacing a ledger's file meanwhile, or from beginning one that is not there yet.
 
+    On systems without `fcntl`, such as Windows, nothing is locked: two processes must not record updates at the same time.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -585,3 +586,10 @@ def test_changes_of_every_kind_are_in_the_ledger():
         {"change": "add", "domains": ["e"]},
         {"change": "remove", "domains": ["d"]},
     )
+
+
+def test_a_ledger_is_saved_without_locks_where_the_system_has_none(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    ledger = Ledger.start({"a": 0.5, "b": 0.5}, why="first", when="2026-01-31")
+    ledger.save(tmp_path / "life.yaml")
+    assert Ledger.load(tmp_path / "life.yaml") == ledger
