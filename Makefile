@@ -39,9 +39,9 @@ $(VENV)/.stamp-venv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Editable: Python files are used where they lie; the core is rebuilt when one of its files is newer. Nothing but numpy.
+# Editable: Python files are used where they lie; the core is rebuilt when one of its files is newer. Nothing but the run-time packages.
 $(VENV)/.stamp-core: constraints.txt pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) | $(VENV)/.stamp-venv
-	$(PIP) --constraint constraints.txt setuptools wheel Cython numpy
+	$(PIP) --constraint constraints.txt setuptools wheel Cython numpy PyYAML
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
