@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mixfast import cli
+from mixfast._text.numbers import count
 from mixfast.cli import _inputs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +58,7 @@ class Page:
             exec(compile("\n" * line + block, self.name, "exec"), self.namespace)
         elif kind == "yaml":
             (folder / "counts.yaml").write_text(block)
-            counts = _inputs.numbers("counts.yaml", _inputs.count)
+            counts = _inputs.numbers("counts.yaml", count)
             assert counts == {"web": 1_200_000_000_000, "code": 350_000_000_000, "books": 26_000_000_000}
         else:
             assert kind == "console", f"{self.name}:{line}: a block of {kind}, which no test can run"

@@ -1,11 +1,43 @@
-"""Numbers as a person reads them: shares, token counts, bytes, and tables of them."""
+"""Numbers as a person writes and reads them: shares, token counts and bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 
 # Below this a share is rounding of zero to whoever reads percentages.
 NOTHING = 5e-6
+# Suffixes of token counts, and the power of ten each stands for.
+POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
+
+
+def count(text: str) -> int:
+    """Return whole tokens from text such as ``300``, ``2_000``, ``1e9`` or ``1.5T``."""
+    bare = text.strip().upper()
+    power = POWERS.get(bare[-1:], 0)
+    try:
+        value = Decimal(bare[:-1] if power else bare)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    # Compared before it is scaled: 1e999999999 would become an integer of as many digits.
+    if not value.is_finite() or not 0 <= value < 2**63:
+        raise ValueError(f"{text!r} is no number of tokens below 2**63; write it like 300, 2_000, 750K, 1.5T or 1e9")
+    value = value.scaleb(power)
+    if value != value.to_integral_value() or value >= 2**63:
+        raise ValueError(f"{text!r} is no whole number of tokens below 2**63")
+    return int(value)
+
+
+def number(text: str) -> float:
+    """Return a float from text such as ``0.2`` or ``20%``."""
+    bare = text.strip()
+    try:
+        value = float(bare.removesuffix("%")) / (100.0 if bare.endswith("%") else 1.0)
+    except ValueError:
+        value = float("nan")
+    if value != value:
+        raise ValueError(f"{text!r} is no number; write it like 0.2 or 20%")
+    return value
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], indent: str = "") -> str:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from mixfast import solver
-from mixfast._text.numbers import grid, percent
+from mixfast._text.numbers import count, grid, percent
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import Answer
 from mixfast.cli._info import info_report
-from mixfast.cli._inputs import count, numbers
+from mixfast.cli._inputs import numbers
 from mixfast.cli._solve_report import held_out_report, solve_report
 from mixfast.region import Region
 from mixfast.tables import ExpertTable

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
@@ -55,9 +56,7 @@ def add(commands: Any) -> None:
     shared.add_prior(design)
     sampler = design.add_argument_group("settings of regmix and olmix", "default: those of their code")
     sampler.add_argument("--strength", metavar="LOW..HIGH", type=shared.checked(_span), help="of the Dirichlet draws")
-    sampler.add_argument(
-        "--minimum", metavar="SHARE", type=shared.checked(inputs.number), help="smaller shares become 0"
-    )
+    sampler.add_argument("--minimum", metavar="SHARE", type=shared.checked(number), help="smaller shares become 0")
     sampler.add_argument("--temperature", metavar="T", type=float, help="exponent of the prior, at most 1")
     sampler.add_argument("--nonzero", metavar="NAME", action="append", help="olmix: a source or topic in every mixture")
     sampler.add_argument(
@@ -72,7 +71,7 @@ def _span(given: str) -> tuple[float, float]:
     low, dots, high = given.partition("..")
     if not dots:
         raise InputError(f"{given!r} is no span; write it like 0.1..5")
-    return inputs.number(low), inputs.number(high)
+    return number(low), number(high)
 
 
 def _design(args: argparse.Namespace) -> int:
@@ -139,7 +138,7 @@ def _region(args: argparse.Namespace, existing: Design | None) -> Region:
     if args.domains is not None:
         domains, owner = tuple(name.strip() for name in args.domains.split(",")), "--domains"
     elif args.tokens is not None:
-        domains, owner = tuple(inputs.numbers(args.tokens, inputs.count)), args.tokens
+        domains, owner = tuple(inputs.numbers(args.tokens, count)), args.tokens
     elif args.prior not in (None, "uniform"):
         domains, owner = tuple(inputs.numbers(args.prior, str)), args.prior
     elif existing is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
+from mixfast._text.numbers import count
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
@@ -84,7 +85,7 @@ def _export(args: argparse.Namespace) -> int:
     shared.check_folder("--out", args.out)
     for name in ("tokens", "documents"):
         if name in given:
-            given[name] = inputs.numbers(given[name], inputs.count)
+            given[name] = inputs.numbers(given[name], count)
     if "{domain}" not in given.get("paths", "{domain}"):
         given["paths"] = paths(given["paths"])
     written = exporters.export(_mixture(args.mixture), args.to, **given)

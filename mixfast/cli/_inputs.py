@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -11,44 +10,14 @@ from typing import Any
 
 from mixfast._text.json import read_json
 from mixfast._text.names import listing
+from mixfast._text.numbers import POWERS, count, number
 from mixfast._text.yaml import read_yaml
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Bound, Region
 
-_POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
-
 
 class InputError(MixfastError, ValueError):
     """An option or a file of numbers that cannot be understood."""
-
-
-def count(text: str) -> int:
-    """Return whole tokens from text such as ``300``, ``2_000``, ``1e9`` or ``1.5T``."""
-    bare = text.strip().upper()
-    power = _POWERS.get(bare[-1:], 0)
-    try:
-        value = Decimal(bare[:-1] if power else bare)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    # Compared before it is scaled: 1e999999999 would become an integer of as many digits.
-    if not value.is_finite() or not 0 <= value < 2**63:
-        raise InputError(f"{text!r} is no number of tokens below 2**63; write it like 300, 2_000, 750K, 1.5T or 1e9")
-    value = value.scaleb(power)
-    if value != value.to_integral_value() or value >= 2**63:
-        raise InputError(f"{text!r} is no whole number of tokens below 2**63")
-    return int(value)
-
-
-def number(text: str) -> float:
-    """Return a float from text such as ``0.2`` or ``20%``."""
-    bare = text.strip()
-    try:
-        value = float(bare.removesuffix("%")) / (100.0 if bare.endswith("%") else 1.0)
-    except ValueError:
-        value = float("nan")
-    if value != value:
-        raise InputError(f"{text!r} is no number; write it like 0.2 or 20%")
-    return value
 
 
 def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: str = "domain") -> Any:
@@ -64,7 +33,7 @@ def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: 
         name, equals, value = text.rpartition("=")
         try:
             share = number(value)
-        except InputError as problem:
+        except ValueError as problem:
             raise InputError(f"{option} {text}: {problem}") from None
         if not equals:
             common.append(share)
@@ -156,7 +125,7 @@ def _value(where: str, text: Any, parse: Callable[[str], Any]) -> Any:
         raise InputError(f"{where}: expected a number, got {text!r}")
     try:
         return parse(text)
-    except InputError as problem:
+    except ValueError as problem:
         raise InputError(f"{where}: {problem}") from None
 
 
@@ -210,7 +179,7 @@ def _prior(given: str | None, domains: Sequence[str], owner: str) -> Any:
         return None
     if given == "uniform":
         return dict.fromkeys(domains, 1.0)
-    shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in _POWERS else number(text))
+    shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in POWERS else number(text))
     try:
         _same_names(given, shares, domains, owner)
     except AlignmentError as problem:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast._text.atomic import write_together
-from mixfast.cli import _inputs as inputs
+from mixfast._text.numbers import count, number
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def add_held_out(group: Any) -> None:
     group.add_argument(
         "--held-out",
         metavar="SHARE",
-        type=checked(inputs.number),
+        type=checked(number),
         help="also fit without this share of the sequences and compare mixtures on it",
     )
 
@@ -199,7 +199,7 @@ def add_wear(group: Any) -> None:
     group.add_argument(
         "--wear",
         metavar="REPEATS",
-        type=checked(inputs.number),
+        type=checked(number),
         nargs="?",
         const=MEASURED,
         help="count repeated tokens for less: after so many repeats a token is worth 1/e of a new one "
@@ -212,7 +212,7 @@ def add_kl_options(group: Any) -> None:
     group.add_argument(
         "--kl",
         metavar="NATS",
-        type=checked(inputs.number),
+        type=checked(number),
         default=0.0,
         help="weight of the KL divergence to the prior (default 0)",
     )
@@ -220,12 +220,12 @@ def add_kl_options(group: Any) -> None:
 
 
 def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A type for argparse that keeps the message of an InputError."""
+    """A type for argparse that keeps the message of a ValueError."""
 
     def convert(value: str) -> Any:
         try:
             return parse(value)
-        except InputError as error:
+        except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return convert
@@ -233,7 +233,7 @@ def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 def budget(value: str) -> int:
     """Tokens of a run."""
-    tokens = inputs.count(value)
+    tokens = count(value)
     if tokens < 1:
         raise InputError("a budget must be at least one token")
     return tokens

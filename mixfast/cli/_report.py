@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
+from mixfast._text.numbers import number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
@@ -73,7 +74,7 @@ def add(commands: Any) -> None:
     )
     work.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
     work.add_argument(
-        "--eps", metavar="LOSS", type=shared.checked(inputs.number), default=1e-3, help="of the ranges (default 1e-3)"
+        "--eps", metavar="LOSS", type=shared.checked(number), default=1e-3, help="of the ranges (default 1e-3)"
     )
     work.add_argument("--no-ranges", action="store_true", help="leave out the near-optimal set")
     work.add_argument("--seed", metavar="N", type=int, default=0, help="for all that is drawn (default 0)")

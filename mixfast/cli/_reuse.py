@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
-from mixfast._text.numbers import grid, percent
+from mixfast._text.numbers import count, grid, number, percent
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _reuse_plan as plans
@@ -92,7 +92,7 @@ def add(commands: Any) -> None:
     shared.add_law(propose)
     shared.add_columns(propose)
     shared.add_metric_objective(propose, "the plan's")
-    propose.add_argument("--kl", metavar="NATS", type=shared.checked(inputs.number), help="default: the plan's")
+    propose.add_argument("--kl", metavar="NATS", type=shared.checked(number), help="default: the plan's")
     propose.add_argument("--method", default="auto", help="auto, exact, search or regmix (default auto)")
     propose.add_argument("--seed", metavar="N", type=int, default=0, help="for what is drawn (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture and record it; without, it is only printed")
@@ -114,7 +114,7 @@ def _start(args: argparse.Namespace) -> int:
     if Path(args.state).exists():
         raise InputError(f"{args.state} is there already; a ledger is begun once, and continued by add, remove, ...")
     mixture = Mixture.load(args.mixture)
-    tokens = None if args.tokens is None else inputs.numbers(args.tokens, inputs.count)
+    tokens = None if args.tokens is None else inputs.numbers(args.tokens, count)
     shares = mixture.as_dict()
     if tokens is not None:
         if any(name not in tokens for name in shares):

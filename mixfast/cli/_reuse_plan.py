@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
-from mixfast._text.numbers import percent, tokens
+from mixfast._text.numbers import count, percent, tokens
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
@@ -175,7 +175,7 @@ def _like(given: list[str] | None) -> dict[str, str]:
 def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
     """The limits over the new domains; what is not given of counts, budget and epochs is as in the ledger."""
     known = {name: count for name, count in ledger.tokens.items() if name in set(made.kept)}
-    given = {} if args.tokens is None else inputs.numbers(args.tokens, inputs.count)
+    given = {} if args.tokens is None else inputs.numbers(args.tokens, count)
     budget = ledger.budget if args.budget is None else args.budget
     if budget is not None and (missing := [n for n in made.domains if n not in known and n not in given]):
         which = f"the budget in {args.state}, {budget}," if args.budget is None else f"--budget {budget}"

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mixfast import solver
+from mixfast._text.numbers import number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli._advice import next_steps
@@ -47,7 +48,7 @@ def add(commands: Any) -> None:
     shared.add_wear(goal)
     work = solve.add_argument_group("work")
     work.add_argument(
-        "--tol", metavar="NATS", type=shared.checked(inputs.number), default=1e-8, help="gap to reach (default 1e-8)"
+        "--tol", metavar="NATS", type=shared.checked(number), default=1e-8, help="gap to reach (default 1e-8)"
     )
     work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
     work.add_argument(
@@ -57,7 +58,7 @@ def add(commands: Any) -> None:
     work.add_argument(
         "--eps",
         metavar="NATS",
-        type=shared.checked(inputs.number),
+        type=shared.checked(number),
         default=1e-3,
         help="loss allowed for the ranges (default 1e-3)",
     )

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mixfast import ExpertTable, Mixture, Region, Swarm, solve, solver
+from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options
 from mixfast.cli._demo import DATA
@@ -268,7 +269,7 @@ def test_demo_copies_its_files(run, folder):
     table = ExpertTable.load(folder / "sample" / "demo.npz")
     assert table.shape == (38400, 14)
     assert (folder / "sample" / "demo.npz").stat().st_size <= 1_000_000
-    counts = inputs.numbers(str(folder / "sample" / "demo_tokens.yaml"), inputs.count)
+    counts = inputs.numbers(str(folder / "sample" / "demo_tokens.yaml"), count)
     assert set(counts) == set(table.domains)
 
 
@@ -296,10 +297,10 @@ def test_the_demo_sample_agrees_with_the_laboratory(folder):
 
 def test_the_models_of_the_demo_were_trained_on_what_it_finds():
     table = ExpertTable.load(DATA / "demo.npz")
-    region = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), inputs.count), 512_000, max_epochs=4)
+    region = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), count), 512_000, max_epochs=4)
     found = solve(table, region).mixture
     rows = list(csv.DictReader((DATA / "demo_models.csv").open(encoding="utf-8")))
-    loose = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), inputs.count), 512_000, max_epochs=32)
+    loose = Region.from_tokens(inputs.numbers(str(DATA / "demo_tokens.yaml"), count), 512_000, max_epochs=32)
     worn = solve(table, loose, wear=15.4, kl=0.05).mixture
     trained = [(row, found if row["mixture"] == "mixfast" else worn) for row in rows if "mixfast" in row["mixture"]]
     assert [row["seed"] for row, _ in trained] == sorted("0123401234")
@@ -570,24 +571,6 @@ def test_progress_is_for_terminals_and_long_waits(monkeypatch):
 # Numbers.
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [("0", 0), ("300", 300), ("2_000", 2000), ("1.5K", 1500), ("3m", 3 * 10**6), ("1.2B", 12 * 10**8), ("1T", 10**12)],
-)
-def test_counts(given, expected):
-    assert inputs.count(given) == expected
-
-
-def test_counts_are_exact():
-    assert inputs.count("9007199254740993") == 9007199254740993
-    assert inputs.count("1.000000000001T") == 1_000_000_000_001
-    with pytest.raises(inputs.InputError, match="whole"):
-        inputs.count("1.0005K1".removesuffix("1"))
-    for wrong in ("", "K", "-1", "nan", "inf", "1KK", "1e30", "9.3e18"):
-        with pytest.raises(inputs.InputError):
-            inputs.count(wrong)
-
-
 def test_names_may_hold_an_equals_sign():
     assert inputs.named("--cap", ["a=b=20%"], ["a=b"]) == {"a=b": 0.2}
 
@@ -596,4 +579,4 @@ def test_numbers_read_mixture_files(tmp_path):
     Mixture(["a", "b: c"], [0.25, 0.75]).save(tmp_path / "m.yaml")
     Mixture(["a", "b: c"], [0.25, 0.75]).save(tmp_path / "m.json")
     for name in ("m.yaml", "m.json"):
-        assert inputs.numbers(str(tmp_path / name), inputs.number) == {"a": 0.25, "b: c": 0.75}
+        assert inputs.numbers(str(tmp_path / name), number) == {"a": 0.25, "b: c": 0.75}
