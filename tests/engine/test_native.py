@@ -39,11 +39,13 @@ def check(tmp_path_factory):
     return build("cc", tmp_path_factory.mktemp("native") / "check")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_the_c_core_gives_the_known_values(check, isa):
     assert run(check, MIXFAST_ISA=isa).endswith(": 0 wrong\n")
 
 
+@pytest.mark.process
 def test_the_c_core_gives_the_known_values_on_arm(tmp_path):
     if shutil.which("qemu-aarch64") is None:
         pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")

@@ -367,6 +367,7 @@ json.dump({"isa": isa(), "worst": float(worst)}, sys.stdout)
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_every_instruction_set(isa, tmp_path):
     import mixfast

@@ -460,6 +460,7 @@ print(json.dumps(report))
 """
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_kernels_compile_for_hopper(tmp_path):
     # A fresh process: under the interpreter a kernel cannot be compiled, and the choice is made at import.

@@ -116,6 +116,7 @@ def test_the_stream_is_the_same_for_any_ranks_and_batches(kind, world_size, batc
     assert found == items(stream)[: 130 - 130 % world_size]
 
 
+@pytest.mark.process
 @kinds
 @pytest.mark.parametrize(("workers", "batch_size"), [(1, 4), (3, 4), (4, 50)])
 def test_and_for_any_workers(kind, workers, batch_size):
@@ -182,6 +183,7 @@ torch.distributed.destroy_process_group()
 """
 
 
+@pytest.mark.process
 def test_two_processes_of_torch_distributed_read_one_stream(tmp_path):
     ranks = [subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(tmp_path)]) for rank in (0, 1)]
     assert [process.wait(timeout=120) for process in ranks] == [0, 0]
@@ -263,6 +265,7 @@ def test_another_world_goes_on_where_the_last_stopped(kind):
 stateful = pytest.fixture(lambda: pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader)
 
 
+@pytest.mark.process
 @kinds
 @pytest.mark.parametrize("workers", [0, 3])
 @pytest.mark.parametrize("steps", [0, 1, 5, 17])
@@ -284,6 +287,7 @@ def test_a_stateful_loader_goes_on(stateful, kind, workers, steps):
     assert list(itertools.chain.from_iterable(loader)) == items(stream, min(8 * steps, 130))
 
 
+@pytest.mark.process
 @kinds
 @pytest.mark.parametrize("workers", [0, 3])
 def test_a_stateful_loader_knows_the_past_and_leaves_the_future(stateful, kind, workers):
@@ -412,6 +416,7 @@ def test_sources_that_do_not_fit_are_refused():
         loaders.StreamSampler(MixtureSampler(MIXTURE, seed=0))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("maker", ["torch", "torchdata"])
 @pytest.mark.parametrize("loader_size", [3, 8, None])
 def test_a_loader_of_another_batch_size_is_refused(maker, loader_size, request):
@@ -430,6 +435,7 @@ def test_a_loader_of_another_batch_size_is_refused(maker, loader_size, request):
         assert found == items(stream)
 
 
+@pytest.mark.process
 def test_a_loader_that_gives_batches_out_of_order_is_refused():
     data = loaders.StreamDataset(stream_of(), SOURCES, batch_size=4)
     data.check_loader(DataLoader(data, batch_size=4, num_workers=2))
@@ -448,6 +454,7 @@ class Packed(torch.utils.data.IterableDataset):
         return self.how(zip(reading, reading, strict=False))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", [iter, lambda pairs: (pair for pair in pairs)])
 def test_what_is_packed_before_the_loader_sees_it_has_no_batches_to_agree_on(how):
     stream = stream_of()
@@ -456,6 +463,7 @@ def test_what_is_packed_before_the_loader_sees_it_has_no_batches_to_agree_on(how
     assert sorted(sample for pair in found for sample in pair) == sorted(items(stream))
 
 
+@pytest.mark.process
 def test_single_samples_of_several_workers_come_in_order():
     stream = stream_of()
     data = loaders.StreamDataset(stream, SOURCES, batch_size=1)
@@ -511,6 +519,7 @@ def test_errors_of_sources_name_what_was_read_and_skip_nothing(kind, source):
         assert len(had) <= len(whole) - len(missing) < len(had) + 4
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("source", [Broken, BrokenInBatches])
 def test_a_source_that_stops_does_not_end_the_stream(source):
     stream = MixtureSampler(Mixture(list(SIZES), [0.0, 1.0, 0.0]), SIZES, seed=5, shuffle=False)
@@ -581,6 +590,7 @@ def test_adapters_go_to_spawned_workers():
     assert len(list(sampler)) == 130
 
 
+@pytest.mark.process
 def test_loaders_need_numpy_only():
     code = (
         "import sys; from mixfast import loaders; loaders.GrainStream({'a': 1}); "

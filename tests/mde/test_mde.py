@@ -638,6 +638,7 @@ def test_real_swarm_constant_weights_help_and_posterior_weights_do_not(shared_da
     assert mde.redundancy(mde.features(table, swarm, levels="posterior"), swarm).advice == "leave out"
 
 
+@pytest.mark.process
 def test_the_modules_of_the_readme_come_with_the_package():
     done = subprocess.run(
         [sys.executable, "-c", "import mixfast; mixfast.mde.features; mixfast.proposers.bootstrap"], check=False

@@ -200,6 +200,7 @@ def _in_a_child(sampler):
     return sampler.positions(10**9, 10**9 + 1000).index.sum(), sampler[123]
 
 
+@pytest.mark.process
 def test_pickle_fork_and_threads_give_the_same_stream():
     schedule = MixtureSchedule(mixture_of([5, 3, 1])).ramp(mixture_of([1, 3, 5]), start=50, stop=5000)
     sampler = MixtureSampler(schedule, [100, 200, 300], seed=9)
@@ -228,6 +229,7 @@ print(isa(), found.hexdigest())
 """
 
 
+@pytest.mark.process
 def test_every_instruction_set_gives_the_same_stream(tmp_path):
     root = str(Path(mixfast.__file__).parent.parent)
     said = {}

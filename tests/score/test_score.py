@@ -852,6 +852,7 @@ score.score(sys.argv[3:], sys.argv[1], out=sys.argv[2], window=24, stride=10)
 """
 
 
+@pytest.mark.process
 def test_after_a_kill_the_rest_is_done(pair, truth, text_folder, tmp_path, monkeypatch, small_shards):
     out = tmp_path / "table.npz"
     given = [sys.executable, "-c", STUCK, text_folder, out, *pair]
@@ -872,6 +873,7 @@ def test_after_a_kill_the_rest_is_done(pair, truth, text_folder, tmp_path, monke
     assert np.allclose(table.loglik, truth["sequence"].loglik, rtol=0, atol=1e-4)
 
 
+@pytest.mark.process
 def test_two_ranks_share_the_work(pair, text_folder, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -948,6 +950,7 @@ def test_the_progress_line(terminal, monkeypatch, capsys):
     assert written.endswith("\x1b[K" if terminal else "\n")
 
 
+@pytest.mark.process
 def test_the_module_is_no_public_name_and_imports_nothing_heavy():
     import mixfast
 
