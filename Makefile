@@ -2,6 +2,7 @@
 #
 #   make demo       the whole way on the embedded sample
 #   make test       the test suite; ARGS="tests/region -x" picks, KERNELS=0 leaves out torch and triton
+#   make test-oldest  the suite with the oldest versions of all dependencies that pyproject.toml allows, in a copy of the checkout
 #   make lint       ruff, mypy, cython-lint, clang-format; `make format` repairs what can be repaired
 #   make bench      the table of measured speed; ARGS="-k solve" picks, see benchmarks/README.md
 #   make bench-compare BASE=v0.1   this checkout beside another revision, benchmark by benchmark
@@ -30,7 +31,7 @@ else
 KERNEL_STAMP := $(VENV)/.stamp-kernels
 endif
 
-.PHONY: demo test lint format bench bench-compare sanitize cross wheel clean
+.PHONY: demo test test-oldest lint format bench bench-compare sanitize cross wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.stamp-venv:
@@ -63,6 +64,20 @@ demo: $(VENV)/.stamp-core
 
 test: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# The first release of each version that an extra names (`scipy>=1.11` is scipy 1.11.x), but torch and what needs it: its old
+# wheels for CPUs are not on PyPI. The copy keeps the build of this folder as it is.
+OLDEST := build/oldest
+
+test-oldest:
+	rm -rf $(OLDEST)
+	mkdir -p $(OLDEST)/tree
+	git ls-files -z | tar --null --files-from=- --create | tar --extract --directory=$(OLDEST)/tree
+	$(PYTHON) -m venv $(OLDEST)/venv
+	$(OLDEST)/venv/bin/python tests/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(OLDEST)/oldest.txt
+	cd $(OLDEST)/tree && ../venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	cd $(OLDEST)/tree && ../venv/bin/python -m pytest $(ARGS)
 
 lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
