@@ -32,6 +32,11 @@ class Part:
     own: tuple[int, ...]
     columns: tuple[int, ...]
 
+    @cached_property
+    def smooth(self) -> Smooth | None:
+        """The law, where it knows its gradients; kept, for a search asks thousands of times."""
+        return self.law if isinstance(self.law, Smooth) else None
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -113,11 +118,15 @@ class Fit:
         """Predictive standard deviations (M, J) of a new run's metrics; `ratios` as in `predict`."""
         return self._gather(ratios, lambda law, x: law.sd(x))
 
-    @property
+    @cached_property
     def smooth(self) -> bool:
         """Whether every metric's law knows its gradient, and none has features without one."""
-        known = self.features is None or isinstance(self.features, Smooth)
-        return known and all(isinstance(part.law, Smooth) for part in self.parts)
+        known = self.features is None or self._smooth_features is not None
+        return known and all(part.smooth is not None for part in self.parts)
+
+    @cached_property
+    def _smooth_features(self) -> Smooth | None:
+        return self.features if self.features is not None and isinstance(self.features, Smooth) else None
 
     def slopes(self, ratios: Mixtures) -> tuple[Matrix, NDArray[np.float64]]:
         """Metrics (M, J) and their gradients (M, J, K) in nats per unit of share, as if shares were free of their sum."""
@@ -125,13 +134,15 @@ class Fit:
         values = np.empty((len(w), len(self.metrics)))
         gradients = np.empty((len(w), len(self.metrics), len(self.domains)))
         for part in self.parts:
-            if not isinstance(part.law, Smooth):
+            if part.smooth is None:
                 raise ValueError(f"the law {part.law.name} has no gradient")
-            value, gradient = part.law.slopes(self._inputs(part.law, w))
+            value, gradient = part.smooth.slopes(self._inputs(part.law, w))
             value, gradient = value[:, part.own], gradient[:, part.own]
             chain = gradient[:, :, : w.shape[1]]
-            if gradient.shape[2] > w.shape[1] and self.features is not None and isinstance(self.features, Smooth):
-                chain = chain + np.einsum("mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self.features.slopes(w)[1])
+            if gradient.shape[2] > w.shape[1] and self._smooth_features is not None:
+                chain = chain + np.einsum(
+                    "mjf,mfk->mjk", gradient[:, :, w.shape[1] :], self._smooth_features.slopes(w)[1]
+                )
             values[:, part.columns], gradients[:, part.columns] = value, chain
         return values, gradients
 
@@ -236,7 +247,10 @@ class Fit:
 
     def _shares(self, ratios: Mixtures) -> Matrix:
         """Check mixtures in any accepted form and return them (M, K) in the order of `domains`."""
-        if isinstance(ratios, Runs):
+        # Arrays first: they are what searches give, and a look at protocols costs more than a small law.
+        if isinstance(ratios, np.ndarray):
+            pass
+        elif isinstance(ratios, Runs):
             ratios = aligned("the swarm", ratios.domains, ratios.ratios, self.domains)
         elif isinstance(ratios, Shares):
             ratios = aligned("the mixture", ratios.domains, np.atleast_2d(ratios.weights), self.domains)

@@ -31,7 +31,7 @@ _F = np.float32
 _LOG2E_F, _SHIFT_F, _LOWEST_F = _F(_LOG2E), _F(12582912.0), _F(-80.0)  # 1.5 * 2^23
 _LN2_HIGH_F, _LN2_LOW_F = _F(0.693359375), _F(-2.12194440e-4)
 _F0, _F1, _F2, _F3, _F4, _F5, _F6 = (_F(c) for c in _C[:7])
-_TWO_F, _FIVE_F, _THIRD_F, _FIVE_THIRDS_F = _F(2.0), _F(5.0), _F(1.0 / 3.0), _F(5.0 / 3.0)
+_TWO_F, _FIVE_F, _THIRD_F = _F(2.0), _F(5.0), _F(1.0 / 3.0)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]

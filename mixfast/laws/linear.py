@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._joint import Joint, of_coefficients
 from mixfast.laws._missing import by_missing
-from mixfast.laws._protocol import Note, State
+from mixfast.laws._protocol import Note
 from mixfast.laws._ridge import PENALTIES, Ridge
+from mixfast.laws._stored import Stored
 
 __all__ = ["Linear"]
 
-_STATE = ("intercept", "coef", "alphas", "loo", "noise", "centre", "covariance", "runs")
 
-
-class Linear:
+class Linear(Stored):
     """Fit ``f(x) = intercept + coef . x`` to each metric, by least squares with a ridge.
 
     Minimises ``sum_r (y_r - f(x_r))^2 + alpha * sum_k (scale_k coef_k)^2``, where scale_k is the standard deviation of column
@@ -67,6 +66,8 @@ class Linear:
     """
 
     name = "linear"
+    _settings = ("alpha", "standardise")
+    _arrays = ("intercept", "coef", "alphas", "loo", "noise", "centre", "covariance", "runs")
     uses_features = True
 
     intercept: Vector
@@ -77,7 +78,6 @@ class Linear:
     centre: Matrix  # (J, P)
     covariance: NDArray[np.float64]  # (J, P, P), of coef
     runs: Vector
-    notes: tuple[str, ...] = ()
 
     def __init__(self, *, alpha: float | str = "loo", standardise: bool = True) -> None:
         if isinstance(alpha, str):
@@ -182,17 +182,3 @@ class Linear:
         covariance[0, 0], covariance[1:, 1:] = self.noise[j] ** 2 / self.runs[j], self.covariance[j]
         mean = self.intercept[j] + x @ self.coef[j]
         return of_coefficients(jacobian, covariance, float(self.noise[j]), lambda moved: mean + moved @ jacobian.T)
-
-    def state(self) -> State:
-        """Return what the fitted law is made of."""
-        parts = {key: getattr(self, key) for key in _STATE}
-        return {"alpha": self.alpha, "standardise": self.standardise, **parts, "notes": list(self.notes)}
-
-    @classmethod
-    def from_state(cls, state: State) -> Self:
-        """Return the law that `state` was taken from."""
-        law = cls(alpha=state["alpha"], standardise=state["standardise"])
-        for key in _STATE:
-            setattr(law, key, np.asarray(state[key]))
-        law.notes = tuple(state["notes"])
-        return law

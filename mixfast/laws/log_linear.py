@@ -23,7 +23,8 @@ from mixfast.laws._log_linear_search import (
     identified,
 )
 from mixfast.laws._missing import by_missing
-from mixfast.laws._protocol import Note, State
+from mixfast.laws._protocol import Note
+from mixfast.laws._stored import Stored
 
 __all__ = ["LogLinear"]
 
@@ -31,10 +32,9 @@ __all__ = ["LogLinear"]
 _LEAST_PENALTY = 1e-2
 # The largest exponent: a runaway coefficient far from the runs is huge, not infinite, and its square is not either.
 _HIGHEST = 300.0
-_STATE = ("gamma", "a", "objective", "runs", "penalties", "noise", "covariance", "identified")
 
 
-class LogLinear:
+class LogLinear(Stored):
     """Fit ``f(w) = exp(gamma) + exp(a . w)`` to each metric, by Huber's loss.
 
     Minimises ``sum_r huber_delta(y_r - f(w_r)) + R * penalty / 2 * sum_k (a_k - mean(a))^2`` over gamma and a. The law
@@ -95,6 +95,8 @@ class LogLinear:
     """
 
     name = "log_linear"
+    _settings = ("delta", "penalty", "seed")
+    _arrays = ("gamma", "a", "objective", "runs", "penalties", "noise", "covariance", "identified")
     uses_features = False
 
     gamma: Vector
@@ -105,7 +107,6 @@ class LogLinear:
     noise: Vector
     covariance: NDArray[np.float64]  # (J, K + 1, K + 1), of exp(gamma) and a
     identified: NDArray[np.bool_]
-    notes: tuple[str, ...] = ()
 
     def __init__(self, *, delta: float = 0.02, penalty: float | str = 0.0, seed: int = 0) -> None:
         if not 0.0 < delta < np.inf:
@@ -257,20 +258,6 @@ class LogLinear:
 
     def _excess(self, x: Matrix) -> Matrix:
         return np.exp(np.minimum(np.asarray(x, dtype=np.float64) @ self.a.T, _HIGHEST))
-
-    def state(self) -> State:
-        """Return what the fitted law is made of."""
-        parts = {key: getattr(self, key) for key in _STATE}
-        return {"delta": self.delta, "penalty": self.penalty, "seed": self.seed, **parts, "notes": list(self.notes)}
-
-    @classmethod
-    def from_state(cls, state: State) -> Self:
-        """Return the law that `state` was taken from."""
-        law = cls(delta=state["delta"], penalty=state["penalty"], seed=state["seed"])
-        for key in _STATE:
-            setattr(law, key, np.asarray(state[key]))
-        law.notes = tuple(state["notes"])
-        return law
 
 
 def _flat(basis: Basis, level: float) -> Vector:

@@ -13,11 +13,11 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._joint import Joint, of_coefficients
-from mixfast.laws._protocol import Note, State
+from mixfast.laws._protocol import Note
+from mixfast.laws._stored import Stored
 
 __all__ = ["AutoScale", "BiMix"]
 
-_STATE = ("theta", "objective", "noise", "covariance")
 # Enough for both laws on 512 runs of 17 domains; a start that is still falling then is far behind another one.
 _STEPS = 1000
 # Keeps numbers that a fit pushes to 0 (an exponent, a factor) off it: exp of this is 1e-13.
@@ -52,14 +52,14 @@ def _covariance(jacobian: Matrix, noise: float) -> Matrix:
     return noise**2 * np.linalg.inv(gram) * np.outer(back, back)
 
 
-class _Power:
+class _Power(Stored):
     """What the two laws share: least squares within bounds from several starts, Gauss-Newton standard deviations."""
 
     theta: Matrix  # (J, P)
     objective: Vector
     noise: Vector
     covariance: NDArray[np.float64]  # (J, P, P)
-    notes: tuple[str, ...] = ()
+    _arrays = ("theta", "objective", "noise", "covariance")
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         raise NotImplementedError
@@ -77,9 +77,6 @@ class _Power:
 
     def _slopes(self, theta: Vector, x: Matrix) -> Matrix:
         """Derivatives (M, K) with respect to the shares."""
-        raise NotImplementedError
-
-    def _parameters(self) -> State:
         raise NotImplementedError
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
@@ -181,20 +178,6 @@ class _Power:
             jacobian, self.covariance[j], float(self.noise[j]), lambda moved: mean + moved @ jacobian.T
         )
 
-    def state(self) -> State:
-        """Return what the fitted law is made of."""
-        parts = {key: getattr(self, key) for key in _STATE}
-        return {**self._parameters(), **parts, "notes": list(self.notes)}
-
-    @classmethod
-    def from_state(cls, state: State) -> Self:
-        """Return the law that `state` was taken from."""
-        law = cls(**{key: value for key, value in state.items() if key not in (*_STATE, "notes")})
-        for key in _STATE:
-            setattr(law, key, np.asarray(state[key]))
-        law.notes = tuple(state["notes"])
-        return law
-
 
 class AutoScale(_Power):
     """Fit ``f(w) = level + sum_k (tokens * (alpha_k + w_k))^-gamma_k`` to each metric, by least squares.
@@ -234,6 +217,7 @@ class AutoScale(_Power):
     """
 
     name = "autoscale"
+    _settings = ("tokens",)
     uses_features = False
 
     def __init__(self, *, tokens: float = 1.0) -> None:
@@ -255,9 +239,6 @@ class AutoScale(_Power):
     def gamma(self) -> Matrix:
         """The exponents, (J, K)."""
         return self.theta[:, 1 + self.theta.shape[1] // 2 :]
-
-    def _parameters(self) -> State:
-        return {"tokens": self.tokens}
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         level = 0.1 * float(y.min())
@@ -329,6 +310,7 @@ class BiMix(_Power):
     """
 
     name = "bimix"
+    _settings = ("floor",)
     uses_features = False
 
     def __init__(self, *, floor: float = 1e-12) -> None:
@@ -345,9 +327,6 @@ class BiMix(_Power):
     def alpha(self) -> Matrix:
         """The exponents, (J, K)."""
         return self.theta[:, self.theta.shape[1] // 2 :]
-
-    def _parameters(self) -> State:
-        return {"floor": self.floor}
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         factor = np.full(domains, float(y.mean()) / domains)

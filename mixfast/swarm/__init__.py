@@ -14,7 +14,7 @@ designs (`mixfast.design`) are extended from it.
 - Ask what can be learnt: `report` says what was left out or changed and what can be fitted; `identifiable` holds the rank of the
   mixtures and the domains whose effects the runs cannot tell apart.
 
-Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted), `_files.py` (files and frames),
+Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted), `_files.py` and `_join.py` (tables),
 `_names.py` (which name means which), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report).
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`) and the files of mixtures alone
@@ -23,8 +23,8 @@ Other rooms also use the matching of names (`find_name`, `find_names`, `align_na
 
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Source as Source
-from mixfast.swarm._files import read_mixtures as read_mixtures
 from mixfast.swarm._files import write_csv as write_csv
+from mixfast.swarm._join import read_mixtures as read_mixtures
 from mixfast.swarm._names import align_names as align_names
 from mixfast.swarm._names import find_name as find_name
 from mixfast.swarm._names import find_names as find_names

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError
-from mixfast.swarm import _checks, _files, _folds
+from mixfast.swarm import _checks, _files, _folds, _join
 from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
 from mixfast.swarm._names import align_names, find_name, match_names
@@ -165,7 +165,7 @@ class Swarm:
         Rows are never matched by position. 512 runs x 17 domains take about 10 ms, 100 000 runs a few seconds.
         """
         tables = _files.read_csv(ratios, "ratios"), _files.read_csv(metrics, "metrics")
-        return cls._joined(*tables, id, chosen, ignore, direction, unit)
+        return cls._of(_join.join(*tables, id=id, chosen=chosen, ignore=ignore), direction, unit)
 
     @classmethod
     def from_frames(
@@ -205,7 +205,7 @@ class Swarm:
         (('a', 'b'), ('bits_per_byte',), (('c', 'no row of metrics'),))
         """
         tables = _files.read_frame(ratios, "ratios"), _files.read_frame(metrics, "metrics")
-        return cls._joined(*tables, id, chosen, ignore, direction, unit)
+        return cls._of(_join.join(*tables, id=id, chosen=chosen, ignore=ignore), direction, unit)
 
     def to_csv(self, ratios: Source, metrics: Source) -> None:
         """Write two files that `from_csv` reads back to the last bit, directions and units apart.
@@ -485,17 +485,8 @@ class Swarm:
     # Inside.
 
     @classmethod
-    def _joined(
-        cls,
-        ratios: _files.Raw,
-        metrics: _files.Raw,
-        id: str | None,
-        chosen: str | Iterable[object] | None,
-        ignore: str | Iterable[str],
-        direction: PerMetric,
-        unit: PerMetric,
-    ) -> Swarm:
-        joined = _files.join(ratios, metrics, id=id, chosen=chosen, ignore=ignore)
+    def _of(cls, joined: _join.Joined, direction: PerMetric, unit: PerMetric) -> Swarm:
+        """The swarm of two tables that were joined, which remembers what was left out of them."""
         swarm = cls(**joined.arguments, direction=direction, unit=unit)
         swarm._set(_history=replace(swarm._history, dropped=joined.dropped, ignored=joined.ignored))
         return swarm
@@ -511,6 +502,7 @@ class Swarm:
         return other
 
     def _set(self, **fields: object) -> None:
+        """Set fields of this frozen swarm while it is made; arrays become read-only."""
         for name, value in fields.items():
             if isinstance(value, np.ndarray):
                 value = np.ascontiguousarray(value)
