@@ -224,7 +224,7 @@ def _check_split(state: str, before: Mapping[str, int], given: Mapping[str, int]
 
 def _check_caps(args: argparse.Namespace, old: Mapping[str, float], plan: Reuse, region: Region) -> None:
     if plan.above and not args.hold:
-        caps = dict(zip(region.domains, region.cap.tolist(), strict=True))
+        caps = region.by_name(region.cap)
         shown = listing(f"{name} ({percent(old[name])}, cap {percent(caps[name])})" for name in plan.above)
         raise InputError(
             f"frozen shares above their new caps: {shown}. Reopen them: --reopen {','.join(plan.above)}; or --hold the frozen block down "

@@ -5,6 +5,8 @@ digits are divided by their sum, with a warning; see `Mixture`. A file of anothe
 `exporters` writes the same files. For the command line, `olmix_config` reads the fit configurations of Olmix: where the swarm is, what to
 fit and to propose, and under which limits.
 
+The readers are `olmix`, `olmo_core`, `regmix` and `doremi`, by the project whose files they read. They align by name, never by position.
+
 Read `_document` (what the readers share), then one reader; there is one file for each project. `_olmix_config` stands for itself.
 """
 

@@ -376,7 +376,7 @@ class Region:
         """Return the passes over each domain's tokens that ``mixture`` implies; None if the region has no token counts."""
         if self.available is None or self.target_tokens is None:
             return None
-        return mixture.epochs(dict(zip(self.domains, self.available.tolist(), strict=True)), self.target_tokens)
+        return mixture.epochs(self.by_name(self.available), self.target_tokens)
 
     # Inside.
 

@@ -1,14 +1,14 @@
-"""How much freezing costs, as the old law sees it, and which old domains are worth reopening.
+"""What freezing costs according to the old law, and which old domains to reopen.
 
-The old law stands in for the one that is not known yet: new domains act like the old ones they come from, or that the user says
-they are like. The optimum with and without freezing is then solved exactly, so that the predicted loss is no bound but a difference.
+The old law stands in for the one that is not known yet: new domains act like the old ones they come from, or those the user says they
+are like. The optima with and without freezing are solved exactly, so the predicted loss is a difference, not a bound.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ class Coupling:
     assumed : tuple of str
         New domains that nothing is known about; they were taken for the old domain that makes freezing lose most.
     gap : float
-        How far the solves that loss and gain were taken from may be from their optima, at most; next to nothing but for steep laws.
+        Largest optimality gap of the solves behind loss and gain; it matters for steep laws only.
     """
 
     reopen: tuple[str, ...]
@@ -70,6 +70,22 @@ def kappa(slopes: Matrix, fix: Sequence[int], comp: Sequence[int]) -> float:
     """Return ``||(1 + alpha_fix + alpha_comp) * alpha_fix||``, alpha_S (J,) the norms of the slopes (J, K) of the domains S."""
     alpha, other = np.linalg.norm(slopes[:, fix], axis=1), np.linalg.norm(slopes[:, comp], axis=1)
     return float(np.linalg.norm((1.0 + alpha + other) * alpha))
+
+
+def _least_open(order: list[str], lost: Callable[[Iterable[str]], float], *, limit: float) -> set[str]:
+    """The domains to open so that the loss is within the limit: the shortest head of the order, less what is needless there."""
+    # More open domains never lose more, so the head is found by halving; with all of them open nothing is lost.
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if lost(order[:middle]) <= limit else (middle + 1, high)
+    opened = order[:low]
+    # The order is a guess: domains whose freezing stays within the limit are frozen again.
+    for name in reversed(order[:low]):
+        fewer = [each for each in opened if each != name]
+        if lost(fewer) <= limit:
+            opened = fewer
+    return set(opened)
 
 
 class StandIn:
@@ -113,44 +129,39 @@ class StandIn:
         self.gap = 0.0
 
     def coupling(self, allowed: float) -> Coupling:
-        """Reopen what it takes for the loss to be at most ``allowed`` times the gain."""
+        """Propose what to reopen for the loss to be at most ``allowed`` times the gain.
+
+        1. Take each new domain that nothing is known about for the old one that makes freezing lose most.
+        2. Solve with all domains open. The gain is that of the optimum over the prior.
+        3. Rank the kept domains by their part in the bound of Theorem 1.
+        4. Reopen the shortest head of that order that leaves the loss within the limit; freeze again what proves needless.
+        """
         if self.assumed:
             self._assume_the_worst()
         best, w = self._best(self.region, self._columns())
         gain = self._value(self._form(self._columns()), self.region.prior) - best
         slopes, scores = self._scores(w)
-        limit = max(allowed * gain, 1e-7 * max(1.0, abs(best)))
-        order = sorted(self.update.kept, key=lambda name: -scores[name])
 
         def lost(reopen: Iterable[str]) -> float:
             return max(0.0, self.frozen(reopen) - best)
 
-        # More open domains never lose more, so the shortest list in this order is found by halving; the last is none frozen.
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if lost(order[:middle]) <= limit else (middle + 1, high)
-        reopen = order[:low]
-        # The order is a guess: what can be frozen again at no loss beyond the limit, is.
-        for name in reversed(order[:low]):
-            fewer = [each for each in reopen if each != name]
-            if lost(fewer) <= limit:
-                reopen = fewer
-        chosen = tuple(name for name in self.update.kept if name in set(reopen))
+        order = sorted(self.update.kept, key=lambda name: -scores[name])
+        needed = _least_open(order, lost, limit=max(allowed * gain, 1e-7 * max(1.0, abs(best))))
+        chosen = tuple(name for name in self.update.kept if name in needed)
         place = {name: k for k, name in enumerate(self.region.domains)}
-        fix = [place[name] for name in self.update.kept if name not in set(reopen)]
+        fix = [place[name] for name in self.update.kept if name not in needed]
         comp = [place[name] for name in (*self.update.new, *chosen)]
         return Coupling(
-            chosen,
-            lost(chosen),
-            lost(()),
-            gain,
-            kappa(slopes, fix, comp),
-            scores,
-            math.fsum(w[place[name]] for name in self.update.new),
-            {name: self.like[name] for name in self.update.new},
-            self.assumed,
-            self.gap,
+            reopen=chosen,
+            loss=lost(chosen),
+            loss_full=lost(()),
+            gain=gain,
+            kappa=kappa(slopes, fix, comp),
+            scores=scores,
+            new_share=math.fsum(w[place[name]] for name in self.update.new),
+            like={name: self.like[name] for name in self.update.new},
+            assumed=self.assumed,
+            gap=self.gap,
         )
 
     def loss(self, reopen: Iterable[str]) -> float:

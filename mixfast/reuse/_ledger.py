@@ -89,7 +89,7 @@ class Ledger:
         if budget is None:
             return cls((replace(entry, tokens=known),))
         region = Region.from_tokens(known, budget, max_epochs=max_epochs)
-        caps = dict(zip(region.domains, region.cap.tolist(), strict=True))
+        caps = region.by_name(region.cap)
         over = [
             f"{name} ({first[name]:.4g}, cap {cap:.4g})"
             for name, cap in caps.items()
