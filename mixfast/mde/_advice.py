@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
 from mixfast.laws import Ridge, spearman, standardised
-
-if TYPE_CHECKING:
-    from mixfast.mde import Features
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from mixfast.mde._features import Features
 
 # Where log is taken of a share: below a thousandth of a run's tokens a domain has hardly been seen.
 _SEEN = 1e-3

@@ -9,20 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._engine import backend
+from mixfast._engine.backend import thread_count
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, MixfastError, TableError
-from mixfast.mde import _rows as _mde_rows
-from mixfast.mde._advice import Redundancy, redundancy
-from mixfast.mde._residual import Residual, match
-from mixfast.mde._rows import GroupRows
+from mixfast.mde._rows import GroupRows, level_of, rows_of, sample
 from mixfast.mixture import sum_to_one
 from mixfast.tables import ExpertTable
-
-__all__ = ["Features", "Redundancy", "Residual", "features", "match", "redundancy", "stack"]
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 
 # How far a recomputed loss may be from a stored one: other threads and instruction sets round differently.
 _SAME_LOSS = 1e-5
@@ -273,8 +266,8 @@ def features(
     parts: list[GroupRows] = []
     labels: list[str] = []
     for name in levels:
-        level = _mde_rows.level_of(table, name)
-        parts += _mde_rows.rows_of(level, _mde_rows.sample(level, rows, seed), backend.thread_count(threads))
+        level = level_of(table, name)
+        parts += rows_of(level, sample(level, rows, seed), thread_count(threads))
         labels += [f"{group}@{name}" for group in table.group_names]
     mixtures = np.ascontiguousarray(ratios[:, order])
     values = np.stack([part.objective.losses(mixtures) for part in parts], axis=1)
@@ -283,83 +276,6 @@ def features(
         array.flags.writeable = False
     settings = {"levels": list(levels), "rows": rows or 0, "seed": seed}
     return Features(values, tuple(labels), names, ratios, errors, settings, tuple(parts), tuple(order), tuple(back))
-
-
-def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
-    """Put tables of the same experts on top of one another, one group for each.
-
-    Parameters
-    ----------
-    tables : mapping of str to ExpertTable
-        By the name the group gets; a table that has groups gets "name/group". Domains are aligned by name to the first's.
-
-    Returns
-    -------
-    ExpertTable
-        Default weights stay those of each group's mean; given ones are kept; so are bytes where all tables have them. Sequences of different tables stay apart.
-
-    Raises
-    ------
-    AlignmentError
-        Tables of different domains.
-    TableError
-        No tables, tables of predictions, or only some of which have lengths or sequences.
-
-    Notes
-    -----
-    Copies the values, in the widest type among the tables, to CPU memory.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from mixfast import ExpertTable, mde
-    >>> web = ExpertTable.from_loglik(np.log([[0.5, 0.25], [0.1, 0.2]]), domains=["a", "b"])
-    >>> mde.stack({"web": web, "code": web}).group_names
-    ('web', 'code')
-    """
-    if not tables:
-        raise TableError("stack needs at least one table")
-    kinds = {name: table.kind for name, table in tables.items() if table.kind != "ce"}
-    if kinds:
-        raise TableError(f"stack takes tables of log-likelihoods, but these hold predictions: {listing(kinds)}")
-    first_name, first = next(iter(tables.items()))
-    for name, table in tables.items():
-        if set(table.domains) != set(first.domains):
-            raise AlignmentError.between(f"table {name!r}", table.domains, f"table {first_name!r}", first.domains)
-    for field in ("length", "sequence"):
-        without = [name for name, table in tables.items() if getattr(table, field) is None]
-        if 0 < len(without) < len(tables):
-            raise TableError(
-                f"stack needs {field} in all tables or in none: missing in {listing(without)}; "
-                "rows of tokens have no length, rows of whole sequences have one"
-            )
-    parts = [table.select(first.domains).to("cpu") for table in tables.values()]
-    names: list[str] = []
-    codes, sequences, n_sequences = [], [], 0
-    for name, part in zip(tables, parts, strict=True):
-        codes.append(np.repeat(np.arange(part.n_groups), np.diff(part.group_offsets)) + len(names))
-        names += [name] if part.group is None else [f"{name}/{group}" for group in part.group_names]
-        if part.sequence is not None:
-            unique, ids = np.unique(part.sequence, return_inverse=True)
-            sequences.append(ids.reshape(-1) + n_sequences)
-            n_sequences += unique.size
-    lengths = None if first.length is None else np.concatenate([np.asarray(part.length) for part in parts])
-    sizes = None
-    if all(part.bytes is not None for part in parts):
-        sizes = np.concatenate([np.asarray(part.bytes) for part in parts])
-    weight = None
-    if any(part.weight is not None for part in parts):
-        weight = np.concatenate([part.row_weight for part in parts]) * (1.0 if lengths is None else lengths)
-    return ExpertTable.from_loglik(
-        np.concatenate([part.loglik for part in parts]),
-        domains=first.domains,
-        weight=weight,
-        length=lengths,
-        group=np.concatenate(codes),
-        group_names=dict(enumerate(names)),
-        sequence=np.concatenate(sequences) if sequences else None,
-        bytes=sizes,
-    )
 
 
 def _shares(ratios: ArrayLike, domains: Sequence[str]) -> Matrix:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.laws import PENALTIES, Ridge
-
-if TYPE_CHECKING:
-    from mixfast.mde import Features
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from mixfast.mde._features import Features
 
 
 def match(metrics: Sequence[str], names: Sequence[str], *, level: str | None = None) -> dict[str, str]:

@@ -2,37 +2,39 @@
 
 Plain numpy in float64, one formula a function, no tricks. Losses are evaluated from the raw log-likelihoods by
 log-sum-exp, never from probabilities, so nothing here can underflow. The convex problem is also written for cvxpy
-(extra ``reference``), whose solvers share no line of code with ours.
+(extra ``reference``), whose solvers share no line of code with ours. Production code does not import this room, but for
+``solve(..., backend="reference")``, which asks for it by name.
 
-The functions `row_pass` and `mixture_nll` are the backend contract; the others take a log-likelihood array of shape
-(n, K), or an `ExpertTable`.
+Losses and gradients (`_losses.py`)
+    `log_mixed`, `ensemble_loss`, `gradient`, `squared_error`, `kl_divergence`, `kl_gradient` of a log-likelihood array of shape (n, K);
+    `group_pass`, `group_weights`, `total_value` of an `ExpertTable`.
+The backend contract (`_sweeps.py`)
+    `row_pass`: value, gradient and Hessian of one mixture. `mixture_nll`: losses of many.
+Certificates (`_gaps.py`)
+    `linear_minimum` over a region, `frank_wolfe_gap` of a mixture, `worst_gap` of a minimax objective.
+Loops of the literature (`_loops.py`)
+    `eg_paper`, `eg_paper_path`: the MixMin code's exponentiated gradient. `em`: expectation maximisation.
+The problem for cvxpy (`_conic.py`)
+    `solve_cvxpy`: the optimum of a small problem with the status that the conic solver gave.
 """
 
-from mixfast.reference._reference import (
-    ConicSolution,
+from mixfast.reference._conic import ConicSolution, solve_cvxpy
+from mixfast.reference._gaps import WorstGap, frank_wolfe_gap, linear_minimum, worst_gap
+from mixfast.reference._loops import eg_paper, eg_paper_path, em
+from mixfast.reference._losses import (
     GroupPass,
     Pass,
-    WorstGap,
-    eg_paper,
-    eg_paper_path,
-    em,
     ensemble_loss,
-    frank_wolfe_gap,
     gradient,
     group_pass,
     group_weights,
     kl_divergence,
     kl_gradient,
-    linear_minimum,
     log_mixed,
-    mixture_nll,
-    row_pass,
-    solve_cvxpy,
     squared_error,
     total_value,
-    worst_gap,
 )
-from mixfast.reference._reference import _limits as _limits
+from mixfast.reference._sweeps import mixture_nll, row_pass
 
 __all__ = [
     "ConicSolution",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,8 @@ import numpy.typing as npt
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.reference._losses import Array, group_rows, group_weights, total_value
-
-if TYPE_CHECKING:
-    from mixfast.region import Region
-    from mixfast.tables import ExpertTable
+from mixfast.region import Region
+from mixfast.tables import ExpertTable
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Problem:
         rows = rows_of(table, where, threads=threads, backend=backend, wear=wear)
         return cls(rows, where, weights, _checked_kl(kl), float(tol), int(max_iter), shares)
 
-    def within(self, region: Region | None, kl: float, start: Vector) -> Problem:
+    def within(self, region: Region | None, kl: float, start: Vector | None) -> Problem:
         """The same rows and objective over another region, with another KL weight and start (K,)."""
         return replace(self, region=_aligned(region, self.table), kl=_checked_kl(kl), start=start)
 

@@ -14,6 +14,7 @@ from certificate import _Limits, _linear_minimum, check, inspect
 from mixfast import reference
 from mixfast.errors import BackendError
 from mixfast.reference import _losses
+from mixfast.reference._gaps import limits_of
 
 # Plain stand-ins for ExpertTable and Region: this rung of the tests trusts no other room.
 
@@ -420,7 +421,7 @@ def test_squared_error_equals_a_quadratic_programme(limits):
     one = reference.solve_cvxpy(table, region)
     two = reference.solve_cvxpy(table, region, solver="ECOS")
     gram, linear = prediction.T @ prediction / 200, prediction.T @ target / 200
-    a, b = reference._limits(region)
+    a, b = limits_of(region)
     constraints = np.vstack([np.ones((1, 5)), np.eye(5), -np.eye(5), -a]).T
     levels = np.concatenate([[1.0], region.floor, -region.cap, -b])
     exact = quadprog.solve_qp(gram, linear, constraints, levels, meq=1)[0]

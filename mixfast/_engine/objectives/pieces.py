@@ -31,9 +31,13 @@ class Values(NamedTuple):
 class Pieces(Protocol):
     """P convex functions over the usable domains."""
 
-    rows: int  # looked at for one evaluation
     # Whether a row may depend on one share alone, so that far from the optimum shares must not fall fast.
     fragile: bool
+
+    @property
+    def rows(self) -> int:
+        """What one evaluation takes: rows, or functions where there are none."""
+        ...
 
     def at(self, w: Vector) -> Values:
         """Evaluate all functions at w (K,)."""

@@ -1,0 +1,88 @@
+"""One table from several: experts side by side, the rows of each in a group of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, TableError
+from mixfast.tables import ExpertTable
+
+
+def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
+    """Put tables of the same experts on top of one another, one group for each.
+
+    Parameters
+    ----------
+    tables : mapping of str to ExpertTable
+        By the name the group gets; a table that has groups gets "name/group". Domains are aligned by name to the first's.
+
+    Returns
+    -------
+    ExpertTable
+        Default weights stay those of each group's mean; given ones are kept; so are bytes where all tables have them. Sequences of different tables stay apart.
+
+    Raises
+    ------
+    AlignmentError
+        Tables of different domains.
+    TableError
+        No tables, tables of predictions, or only some of which have lengths or sequences.
+
+    Notes
+    -----
+    Copies the values, in the widest type among the tables, to CPU memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mixfast import ExpertTable, mde
+    >>> web = ExpertTable.from_loglik(np.log([[0.5, 0.25], [0.1, 0.2]]), domains=["a", "b"])
+    >>> mde.stack({"web": web, "code": web}).group_names
+    ('web', 'code')
+    """
+    if not tables:
+        raise TableError("stack needs at least one table")
+    kinds = {name: table.kind for name, table in tables.items() if table.kind != "ce"}
+    if kinds:
+        raise TableError(f"stack takes tables of log-likelihoods, but these hold predictions: {listing(kinds)}")
+    first_name, first = next(iter(tables.items()))
+    for name, table in tables.items():
+        if set(table.domains) != set(first.domains):
+            raise AlignmentError.between(f"table {name!r}", table.domains, f"table {first_name!r}", first.domains)
+    for field in ("length", "sequence"):
+        without = [name for name, table in tables.items() if getattr(table, field) is None]
+        if 0 < len(without) < len(tables):
+            raise TableError(
+                f"stack needs {field} in all tables or in none: missing in {listing(without)}; "
+                "rows of tokens have no length, rows of whole sequences have one"
+            )
+    parts = [table.select(first.domains).to("cpu") for table in tables.values()]
+    names: list[str] = []
+    codes, sequences, n_sequences = [], [], 0
+    for name, part in zip(tables, parts, strict=True):
+        codes.append(np.repeat(np.arange(part.n_groups), np.diff(part.group_offsets)) + len(names))
+        names += [name] if part.group is None else [f"{name}/{group}" for group in part.group_names]
+        if part.sequence is not None:
+            unique, ids = np.unique(part.sequence, return_inverse=True)
+            sequences.append(ids.reshape(-1) + n_sequences)
+            n_sequences += unique.size
+    lengths = None if first.length is None else np.concatenate([np.asarray(part.length) for part in parts])
+    sizes = None
+    if all(part.bytes is not None for part in parts):
+        sizes = np.concatenate([np.asarray(part.bytes) for part in parts])
+    weight = None
+    if any(part.weight is not None for part in parts):
+        weight = np.concatenate([part.row_weight for part in parts]) * (1.0 if lengths is None else lengths)
+    return ExpertTable.from_loglik(
+        np.concatenate([part.loglik for part in parts]),
+        domains=first.domains,
+        weight=weight,
+        length=lengths,
+        group=np.concatenate(codes),
+        group_names=dict(enumerate(names)),
+        sequence=np.concatenate(sequences) if sequences else None,
+        bytes=sizes,
+    )
