@@ -128,6 +128,7 @@ cdef class Rows:
         self.c.ncol = self.n_cols
         if weight is not None:
             weight_view = weight
+            check_shape(self.n_rows, 1, weight_view.shape[0], 1)
             self.c.weight = &weight_view[0]
         self.c.scale = scale
         self.c.shift = shift
@@ -169,6 +170,7 @@ cdef class Rows:
         out.c.block = block
         if weight is not None:
             weight_view = weight
+            check_shape(n, 1, weight_view.shape[0], 1)
             out.c.weight = &weight_view[0]
         cdef void *panels_p = address(panels)
         cdef int failed
@@ -263,6 +265,7 @@ cdef class Rows:
         if bins is not None:
             bins_view = bins
             mult_view = mult
+            check_shape(self.n_rows, 1, bins_view.shape[0], 1)
             bins_p = &bins_view[0]
             mult_p = &mult_view[0, 0]
             nbins = mult_view.shape[1]

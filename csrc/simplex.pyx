@@ -18,6 +18,7 @@ cdef extern from "simplex/qp.h" nogil:
                      const double *change)
 
 cdef extern from "simplex/projection.h" nogil:
+    int MF_NO_MEMORY
     int mf_project(const double *x, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
     int mf_linear_min(const double *g, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
 
@@ -28,6 +29,9 @@ def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::
     cdef Py_ssize_t n = gradient.shape[0]
     cdef double level = 0
     cdef int rounds
+    check_shape(n, n, hessian.shape[0], hessian.shape[1])
+    check_shape(n, n, w.shape[0], state.shape[0])
+    check_shape(n, n, lo.shape[0], hi.shape[0])
     step = np.zeros(n)
     cdef double[::1] d = step
     with nogil:
@@ -89,33 +93,31 @@ def bfgs_many(double[:, :, ::1] hessian, const int64_t[::1] which, const double[
         raise MemoryError("mixfast: no memory for the quadratic step")
 
 
-def _why_empty(const double[::1] numbers):
-    return "the capped simplex is empty" if np.isfinite(numbers).all() else "a gradient or a point is not finite"
+ctypedef int (*on_simplex)(const double *, const double *, const double *, Py_ssize_t, double, double *) noexcept nogil
+
+
+cdef object minimum(on_simplex minimise, const double[::1] x, const double[::1] lo, const double[::1] hi, double total):
+    """The minimum (K,) over {lo <= w <= hi, sum w = total} that a C function finds for x."""
+    cdef Py_ssize_t n = x.shape[0]
+    cdef int failed
+    check_shape(n, n, lo.shape[0], hi.shape[0])
+    out = np.empty(n)
+    cdef double[::1] o = out
+    with nogil:
+        failed = minimise(&x[0], &lo[0], &hi[0], n, total, &o[0])
+    if failed == MF_NO_MEMORY:
+        raise MemoryError("mixfast: no memory for a minimum over the simplex")
+    if failed:
+        finite = np.isfinite(x).all()
+        raise ValueError("the capped simplex is empty" if finite else "a gradient or a point is not finite")
+    return out
 
 
 def project(const double[::1] x, const double[::1] lo, const double[::1] hi, double total=1.0):
     """Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
-    cdef int failed
-    out = np.empty(x.shape[0])
-    cdef double[::1] o = out
-    with nogil:
-        failed = mf_project(&x[0], &lo[0], &hi[0], x.shape[0], total, &o[0])
-    if failed == -1:
-        raise MemoryError("mixfast: no memory for the projection")
-    if failed:
-        raise ValueError(_why_empty(x))
-    return out
+    return minimum(mf_project, x, lo, hi, total)
 
 
 def linear_min(const double[::1] g, const double[::1] lo, const double[::1] hi, double total=1.0):
     """A vertex of {lo <= w <= hi, sum w = total} that minimises g.w; ties go to the lowest index."""
-    cdef int failed
-    out = np.empty(g.shape[0])
-    cdef double[::1] o = out
-    with nogil:
-        failed = mf_linear_min(&g[0], &lo[0], &hi[0], g.shape[0], total, &o[0])
-    if failed == -1:
-        raise MemoryError("mixfast: no memory for the linear step")
-    if failed:
-        raise ValueError(_why_empty(g))
-    return out
+    return minimum(mf_linear_min, g, lo, hi, total)

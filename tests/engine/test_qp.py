@@ -330,3 +330,12 @@ def test_a_share_of_next_to_nothing_grows_again() -> None:
         np.eye(3) + np.diag(1.0 / w), gradient, w, low=0.01 * w, high=np.ones(3), groups=(rows, held, held)
     )
     assert step[2] == pytest.approx(30.5 * w[2], rel=1e-6, abs=0.0)
+
+
+def test_the_core_refuses_lengths_that_do_not_fit() -> None:
+    three, four = np.full(3, 0.5), np.full(4, 0.5)
+    for solve in (simplex.project, simplex.linear_min):
+        with pytest.raises(ValueError, match="the others require"):
+            solve(three, np.zeros(3), four)
+    with pytest.raises(ValueError, match="the others require"):
+        simplex.qp(np.eye(3), three, three, np.zeros(4), four, np.zeros(3, dtype=np.int8))

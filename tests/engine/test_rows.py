@@ -330,6 +330,17 @@ def test_mixtures_of_the_wrong_size_are_refused():
         rows.losses(np.ones((1, 4)))
 
 
+def test_rows_refuse_weights_and_bins_of_another_length():
+    loglik = np.zeros((20, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="the others require"):
+        Rows(loglik, np.ones(19), 1.0, False, False)
+    rows = Rows(loglik, None, 1.0, False, False)
+    with pytest.raises(ValueError, match="the others require"):
+        rows.pack(None, np.ones(21), 1.0, False)
+    with pytest.raises(ValueError, match="the others require"):
+        rows.gradients(np.full((1, 3), 1 / 3), np.zeros(19, dtype=np.int32), np.ones((1, 1), dtype=np.float32))
+
+
 ISA_CHECK = """
 import json, sys
 import numpy as np

@@ -14,8 +14,8 @@ here, in three compiled modules and on GPUs:
 - `arrays`: the types `Vector`, `Matrix` and `Columns` of the arrays that the engine passes around.
 
 The compiled modules come from `csrc`: one folder of C and one thin boundary (.pyx) for each. They take C-contiguous numpy
-arrays of exactly the declared types, check shapes where a wrong one would read foreign memory, release the GIL and never
-copy a table. Their types are in the .pyi files beside this one. One of several instruction sets is chosen when the process
+arrays of exactly the declared types, refuse lengths that do not fit together, release the GIL and never copy a table. They
+trust indices (of columns, rows and bins) and finite numbers: the nouns have checked those. Their types are in the .pyi files beside this one. One of several instruction sets is chosen when the process
 starts; MIXFAST_ISA=baseline|avx2 lowers the choice for tests.
 
 Nothing here knows a table, a region or a mixture as an object, and nothing falls back silently: a device that is missing
