@@ -23,10 +23,10 @@ _NEAR = (16.0, 64.0, 256.0, 1024.0)
 # Noise is taken to be at least this part of a metric's spread: laws fitted to few runs say they have none.
 _LEAST_NOISE = 1e-3
 
-# Candidates that are drawn jointly: a Gaussian process takes the cube of them.
+# Candidates that are drawn jointly; the cost for a Gaussian process grows with their cube.
 _DRAWN = 1024
-# Which: those that may be low. A draw is below this many standard deviations at 1 of 44 mixtures.
-_DOUBT = 2.0
+# They are those of least mean minus this many standard deviations; 1 draw in 44 is lower.
+_OPTIMISM = 2.0
 
 
 def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
@@ -50,7 +50,7 @@ def spread(values: Matrix, target: Target, joints: list[Joint]) -> Matrix:
 
 
 def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int) -> tuple[Places, Vector]:
-    """Choose ``count`` of M points that say most of the coefficients of log-linear laws.
+    """Choose ``count`` of M points that tell most about the coefficients of log-linear laws.
 
     Greedy D-optimality: each run adds ``1/2 log(1 + v_j / noise_j^2)`` nats on metric j, v_j the variance that its
     coefficients give to the law at the run, which then reduces it. The sum over metrics, of these weights, is
@@ -80,7 +80,7 @@ def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int)
     return chosen, nats
 
 
-class Doubt(Protocol):
+class Uncertainty(Protocol):
     """How uncertain the objective is at each of M points, and what a run at one of them takes away."""
 
     @property
@@ -123,7 +123,7 @@ class Covariances:
 class Nearness:
     """By distance, for laws that know no covariances (local penalisation, González et al. 2016).
 
-    How far "near" goes is told by the runs (R, K) that are ``known``: the median Hellinger distance to the nearest other.
+    The length scale is the median Hellinger distance of the ``known`` runs (R, K) to the nearest other run.
     """
 
     def __init__(self, sd: Vector, points: Matrix, known: Matrix) -> None:
@@ -141,7 +141,7 @@ class Nearness:
 
 
 def improving(
-    mean: Vector, doubt: Doubt, best: float, count: int, order: Places | None = None
+    mean: Vector, uncertainty: Uncertainty, best: float, count: int, order: Places | None = None
 ) -> tuple[Places, Vector]:
     """Choose ``count`` of M points that are expected to improve most on ``best``, an objective to minimise.
 
@@ -156,13 +156,13 @@ def improving(
     chosen, gains = np.empty(count, dtype=np.int64), np.empty(count)
     taken = np.zeros(len(mean), dtype=bool)
     for place in range(count):
-        sd = doubt.sd
+        sd = uncertainty.sd
         gain = expected_improvement(mean, sd, best)
         # Where no improvement can be told from 0, the most uncertain point is the next best.
         row = int(np.lexsort((sd, np.where(taken, -1.0, gain)))[-1]) if order is None else int(order[place])
         chosen[place], gains[place], taken[row] = row, gain[row], True
         best = min(best, float(mean[row]))
-        doubt.choose(row)
+        uncertainty.choose(row)
     return chosen, gains
 
 
@@ -170,7 +170,7 @@ def hopeful(mean: Vector, sd: Vector) -> Places:
     """Positions, in ascending order, of the points that a draw may have its minimum at: as many as can be drawn jointly."""
     if len(mean) <= _DRAWN:
         return np.arange(len(mean))
-    return np.sort(np.argsort(mean - _DOUBT * sd, kind="stable")[:_DRAWN])
+    return np.sort(np.argsort(mean - _OPTIMISM * sd, kind="stable")[:_DRAWN])
 
 
 def thompson(target: Target, joints: list[Joint], count: int, *, seed: int) -> Places:

@@ -21,7 +21,7 @@ Units = NDArray[np.int64]
 # Shares are counted in this part of 1 while they are worked on, see `_candidate_loops`.
 _ONE = 1 << 52
 
-# What a region forgives in the sums of its caps and floors.
+# Tolerance of a region for the sums of its caps and floors.
 _ROUNDING = 1e-9
 
 # Sweeps between two rows of a walk: a sweep redraws every share twice on average, and each time about half of what a
@@ -61,7 +61,7 @@ def dirichlet(prior: ArrayLike, count: int, *, seed: int = 42) -> Matrix:
 
 
 def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Matrix:
-    """Draw mixtures (count, K) from ``{low <= w <= high, sum w = 1}``, all parts of it alike.
+    """Draw mixtures (count, K) uniformly from ``{low <= w <= high, sum w = 1}``.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Ma
     if count == 0 or free.size < 2:
         out[:] = start / _ONE
         return out
-    # Partners in proportion to their ranges: what wide ranges hold could move too rarely if any were as likely as any.
+    # Partners are chosen in proportion to their ranges: with equal chances, shares in wide ranges would move too rarely.
     size = max(_PARTNERS, 1 << int(free.size - 1).bit_length())
     widths = reach[free].astype(np.float64)
     chance = 0.5 * widths / widths.sum() + 0.5 / free.size

@@ -1,4 +1,4 @@
-"""Mixtures that cover a region: chosen one by one from a pool, each as far as can be from those before it."""
+"""Mixtures that cover a region: chosen one by one from a pool, each as far as possible from those before it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mixfast.region import Region
 # Candidates for each run. More fill the corners a little better, at a cost that grows with them.
 _POOL = 20
 
-# Multiplications that choosing may take, about a second; swarms of thousands of runs get a smaller pool, or the draws
-# as they are, which at that number leave no holes a choice could fill.
+# Multiplications that the choice may take, about a second. Swarms of thousands of runs get a smaller pool, or the draws as they are: so
+# many draws leave no holes to fill.
 _WORK = 1 << 30
 
 # Draws about the prior, from mixtures of few domains to mixtures near the prior; one more part is uniform. RegMix's
@@ -60,7 +60,7 @@ def farthest(points: Matrix, runs: int, existing: Matrix | None) -> NDArray[np.i
 
 def pool(region: Region, count: int, seed: int) -> Matrix:
     """Draw mixtures (count, K) of the region, some uniform and some around the prior, of all degrees of sparsity."""
-    # A part for each strength and one uniform; the uniform one takes what does not divide.
+    # One part for each strength and a uniform one, which takes the remainder.
     seeds = np.random.SeedSequence(seed).generate_state(len(_STRENGTHS) + 1).tolist()
     part = count // (len(_STRENGTHS) + 1)
     tempered = region.prior**_TEMPER
@@ -70,5 +70,5 @@ def pool(region: Region, count: int, seed: int) -> Matrix:
         for strength, own in zip(_STRENGTHS, seeds[:-1], strict=True)
     ]
     points = np.concatenate(parts)
-    # In any order, so that the draws as they are, where there is no choice, are mixed as well.
+    # Shuffled, so that draws that are used without a choice are mixed as well.
     return points[np.random.default_rng(seed).permutation(count)]

@@ -59,9 +59,9 @@ def design(
     Parameters
     ----------
     region : Region
-        What mixtures are allowed; its prior is what draws are gathered around.
+        What mixtures are allowed; draws are centred on its prior.
     runs : int, optional
-        Default: what `advised_runs` says of the domains that can have a share, frozen groups counted as one.
+        Default: `advised_runs` of the domains that can have a share, each frozen group counted as one.
     seed : int
         The same seed gives the same bits.
     method : "cover", "regmix", "olmix", RegMix or Olmix, default "cover"
@@ -178,6 +178,7 @@ def extend(
 
 
 def _method(given: object) -> str | RegMix | Olmix:
+    """The settings of a named method, or those that were given."""
     if isinstance(given, RegMix | Olmix):
         return given
     known: dict[str, str | RegMix | Olmix] = {"cover": "cover", "regmix": RegMix(), "olmix": Olmix()}

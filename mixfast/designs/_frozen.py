@@ -1,4 +1,4 @@
-"""Domains whose ratios to each other are fixed, seen as one: the region of fewer columns, and the way back.
+"""Groups of domains whose ratios to each other are fixed, each treated as one domain: the smaller region, and the way back.
 
 A frozen group is one column of the collapsed mixture r; its members have the shares ``r_group * ratio``. A cap on any
 member caps the group: ``r_group <= min_j cap_j / ratio_j`` (Lemma 1 of Olmix, arXiv:2602.12237).
@@ -22,7 +22,7 @@ Frozen = Mapping[str, Mapping[str, float]]
 
 # A share is at its limit when it is this near to it; roundings of a share are a thousand times smaller.
 _ROOM = 1e-13
-# Domains without groups, of which columns by domains are held: a few GB.
+# Most domains without groups: a matrix of columns by domains is held, a few GB.
 _MOST_DOMAINS = 20_000
 
 
@@ -107,6 +107,7 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
 
 
 def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str, float]:
+    """Check a frozen group, and divide its shares by their sum."""
     if not isinstance(members, Mapping) or not members:
         raise RegionError(f"frozen[{name!r}] must map domains to shares, at least one, got {members!r}")
     if unknown := [domain for domain in members if domain not in region.domains]:

@@ -171,13 +171,13 @@ def _chosen(
         used = target.used
         chosen, gain = _acquisition.informative(target.weight[used], values[:, used], joints, count)
         return chosen, gain, "nats of information on the coefficients"
-    doubt = (
+    uncertainty: _acquisition.Uncertainty = (
         _acquisition.Nearness(candidates.sd, candidates.points, known)
         if joints is None
         else _acquisition.Covariances(target, values, joints)
     )
     drawn = candidates.draws(count, seed) if way == "thompson" else None
-    chosen, gain = _acquisition.improving(candidates.mean, doubt, best, count, drawn)
+    chosen, gain = _acquisition.improving(candidates.mean, uncertainty, best, count, drawn)
     return chosen, gain, "expected improvement of the objective"
 
 

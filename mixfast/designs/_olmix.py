@@ -170,6 +170,7 @@ def olmix(columns: Collapsed, runs: int, settings: Olmix, *, seed: int) -> Matri
 
 
 def _tree(region: Region, settings: Olmix) -> _Tree:
+    """Sort the domains of a region into sources, with the priors that the settings give."""
     owner = [name.split(":", 1)[0] for name in region.domains]
     # A source is drawn where its prior, or the one given in its place, is above 0.
     sources = tuple(sorted(set(owner)))
@@ -275,6 +276,7 @@ def _floored(rows: Matrix, tree: _Tree, settings: Olmix) -> Matrix:
 
 
 def _normal(rows: Matrix) -> Matrix:
+    """Divide rows by their sums; rows without any share are dropped."""
     sums = rows.sum(axis=1, keepdims=True)
     kept = sums[:, 0] > 0.0
     return np.asarray(rows[kept] / sums[kept])

@@ -12,7 +12,7 @@ from mixfast._engine.backend.arrays import Matrix
 from mixfast.errors import InfeasibleError, RegionError
 from mixfast.region import Region
 
-# Each candidate is one of so many draws, of strengths even in the logarithm.
+# Each candidate is one of this many draws, whose strengths are evenly spaced in logarithm.
 STRENGTHS = 15
 
 # Rows nearer than this in the sum of absolute differences are one mixture.
@@ -21,7 +21,7 @@ _SAME = 1e-5
 # Candidates drawn at a time, a few megabytes.
 _BLOCK = 1024
 
-# What shares may pass a limit of the region by: roundings.
+# Shares may pass a limit of the region by this much, from rounding.
 _SLACK = 1e-9
 
 
@@ -73,7 +73,7 @@ def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
     InfeasibleError
         If too few different candidates pass.
     """
-    # The two generators of the original, of which numpy has frozen the one and Python the other.
+    # The two generators of the original; numpy and Python keep their streams unchanged.
     numbers, choices = np.random.RandomState(seed), random.Random(seed)
     open_ = np.flatnonzero(region.prior > 0.0)
     prior = region.prior[open_]

@@ -60,7 +60,7 @@ class Design:
 
     @property
     def different(self) -> int:
-        """Mixtures that differ, in some share by 1e-9: fewer than the runs where the limits leave next to no room."""
+        """Number of mixtures that differ by 1e-9 in some share; fewer than the runs if the limits leave almost no room."""
         return len(np.unique(self.ratios.round(9), axis=0))
 
     def to_csv(self, target: Source) -> None:
@@ -98,7 +98,7 @@ class NextRuns:
     Attributes
     ----------
     design : Design
-        The mixtures, first things first.
+        The mixtures, in the order to train them.
     gain : ndarray (q,)
         What each run is expected to buy, given those before it, in the unit of ``bought``.
     bought : str

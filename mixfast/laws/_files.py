@@ -1,4 +1,4 @@
-"""Fits in files: json for people, npz for many trees. Numbers, strings and arrays; never anything that runs when it is read."""
+"""Fits in files: JSON to read, npz for many trees. Both hold numbers, strings and arrays only, never code."""
 
 from __future__ import annotations
 
@@ -119,6 +119,7 @@ def _flat(value: Any, key: str, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def _whole(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """The state with every name of an array replaced by the array."""
     if isinstance(value, dict):
         return (
             arrays[value["array"]]

@@ -198,6 +198,7 @@ def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:
 
 
 def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
+    """The swarm's own names of these metrics."""
     if isinstance(metrics, str):
         raise ValueError(f"metrics must be a sequence of names, got the single string {metrics!r}; write [{metrics!r}]")
     return tuple(swarm.metric(name) for name in metrics)

@@ -77,6 +77,7 @@ class Fit:
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
+        """The law of each metric, and the metric's column in what that predicts."""
         return {
             self.metrics[j]: (part.law, i) for part in self.parts for i, j in zip(part.own, part.columns, strict=True)
         }

@@ -52,7 +52,7 @@ class Foreign:
         return np.repeat(self.residual, len(x), axis=0)
 
     def state(self) -> State:
-        """Refused: what a foreign regressor is made of is its own affair."""
+        """Refused: only the regressor's own library can store it."""
         raise ValueError(f"a law made of {self.name} cannot be saved here: save the regressor by its own means")
 
     @classmethod

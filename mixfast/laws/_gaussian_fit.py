@@ -21,7 +21,7 @@ _CLOSEST = 0.05
 _ITERATIONS, _TOLERANCE = 200, 1e-7
 # Logarithms from which a search starts: amplitude, length scales, noise and slope.
 _START_AMPLITUDE, _START_LENGTH, _START_NOISE, _START_SLOPE = 0.0, 1.0, -4.0, 0.0
-# With half as many runs again or more, hyper-parameters are searched on a random part of so many, then improved on all.
+# From 1.5 times as many runs on, hyper-parameters are first searched on a random part of this size.
 _PART = 128
 # More noise than this part of the variance is a sign of a local optimum.
 _ALL_NOISE = math.log(0.3)
@@ -29,8 +29,8 @@ _ALL_NOISE = math.log(0.3)
 _NORMAL_90, _TRUSTED_HALF = 1.6449, 100
 # The factors of error bars that left-out runs may call for.
 _NARROWEST, _WIDEST = 0.7, 1.5
-# Where hyper-parameters are fewer than so many a run, they cannot make error bars 3 % too small.
-_NOT_WORTH_COUNTING = 0.05
+# With fewer hyper-parameters for each run than this, they make error bars less than 3 % too small.
+_FEW_FOR_EACH_RUN = 0.05
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> Process:
     3. Weigh the runs, and widen the error bars to what left-out runs call for.
     """
     dims = z.shape[1]
-    # A spread of roundings is none: their variance could not be divided by.
+    # A spread of the size of roundings is treated as zero: targets could not be divided by it.
     if float(np.ptp(y)) <= 1e-12 * float(np.abs(y).max()):
         return Process.still(z, t, float(np.median(y)))
     target = _Target.of(y, rule)
@@ -188,7 +188,7 @@ def _for_fitting(model: Likelihood, theta: Vector) -> float:
     One that only its prior holds counts as 0: p sums curvature of the likelihood over curvature of the posterior.
     """
     runs = len(model.z)
-    if model.size < _NOT_WORTH_COUNTING * runs:
+    if model.size < _FEW_FOR_EACH_RUN * runs:
         return 1.0
     held = np.zeros(model.size)  # by priors, as a part of all that holds them
     held[1 : model.z.shape[1] + 1], held[model.z.shape[1] + 1] = LENGTH[1], NOISE[1]

@@ -13,7 +13,7 @@ from mixfast.laws._joint import Joint, correlated
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """Prior and what R runs tell of M mixtures, for a target of which the metric is a function.
+    """Prior at M mixtures and the information of R runs, for the target that the metric is a function of.
 
     ``cov(m, m') = amplitude matern(m, m') + slope t_m.t_m' - told_m.told_m' + open_m open_m'``.
     """

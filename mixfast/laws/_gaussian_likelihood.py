@@ -9,7 +9,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix, Vector
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-# A likelihood that no line search steps over, where the covariance is not positive definite.
+# The value where the covariance is not positive definite; no line search accepts it.
 _REFUSED = 1e25
 
 # Weak normal priors on logarithms, as (centre, precision). Length scales are around e^2 (a root share moves by at most 1, so

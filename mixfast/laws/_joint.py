@@ -13,19 +13,19 @@ Places = NDArray[np.int64]
 
 
 class Joint:
-    """Covariances of what a run without noise would have at M mixtures, in the metric's unit.
+    """Covariances of a metric at M mixtures, without noise, in the metric's unit.
 
     Attributes
     ----------
     variance : ndarray (M,)
         Given the runs the law was fitted to, and those told to `choose`.
     noise : ndarray (M,)
-        Variance that a new run at each mixture has besides.
+        Further variance of a new run at each mixture.
 
     Notes
     -----
-    Settings of the law stay as they are: `choose` gives what the law would say had it the run as well, whatever came
-    out, for a covariance does not depend on that. No M x M matrix is made: each run takes one column and M numbers.
+    The settings of the law stay as they are. After `choose` the covariances are those of the law with that run added; they do not depend
+    on the run's result. No M x M matrix is made: each run costs one column and M numbers.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Joint:
         return out
 
     def choose(self, row: int) -> None:
-        """Take the mixture of this position as run: every covariance falls by what that tells."""
+        """Add a run at the mixture of this position, which reduces every covariance."""
         step = self.column(row)
         scale = max(float(step[row]), 0.0) + float(self.noise[row])
-        # A run of which nothing is open tells nothing.
+        # A run whose result is certain adds no information.
         step = step / np.sqrt(scale) if scale > 0.0 else np.zeros_like(step)
         self._steps.append(step)
         np.maximum(self.variance - step**2, 0.0, out=self.variance)

@@ -15,7 +15,7 @@ from mixfast.errors import BackendError
 # Starts of the constant, in units of the metric's spread below its smallest value: from an almost linear law (far below)
 # to one with all its curvature. One more start lies above the smallest value, where Huber's loss may well want it.
 _DEPTHS = (0.01, 0.05, 0.2, 0.7, 2.0)
-# Every start first descends on blunter losses, whose local minima are fewer; in units of the spread.
+# Every start first descends on losses of larger delta, which have fewer local minima; in units of the spread.
 _BLUNT = (1.0, 0.3, 0.1, 0.05)
 _BLUNT_STEPS, _BLUNT_TOL = 4, 1e-3
 STEPS, _TOL = 500, 1e-10
@@ -30,7 +30,7 @@ _FOLDS = 10
 _FOLD_STEPS, _FOLD_TOL = 50, 1e-6
 # exp of more is infinite.
 _HIGHEST = 700.0
-# Shares that differ by less are one.
+# Shares that differ by less are treated as equal.
 STILL = 1e-12
 
 Descend = Callable[..., tuple[float, float, int]]
@@ -47,14 +47,15 @@ class Basis:
 
     @classmethod
     def of(cls, x: Matrix) -> Basis:
+        """Decompose the mixtures (R, K) of runs."""
         runs, domains = x.shape
         u, s, vt = np.linalg.svd(x, full_matrices=False)
         keep = s > s[0] * max(x.shape) * 10.0 * np.finfo(float).eps
         u, s, v = u[:, keep], s[keep], vt[keep].T
         z = np.ascontiguousarray(u * np.sqrt(runs))
         unseen = np.eye(domains) - v @ v.T
-        # Where the runs say nothing, a domain is taken for the average run: only then does giving it a share in place
-        # of such a run change nothing.
+        # In directions that the runs do not determine, a domain acts like the average run: only then does replacing such a run by the
+        # domain change nothing.
         to_a = v * (np.sqrt(runs) / s) + np.outer(unseen.sum(axis=1), z.mean(axis=0))
         centred = to_a - to_a.mean(axis=0)
         return cls(z, to_a, unseen, centred.T @ centred)
@@ -78,7 +79,7 @@ class Search:
         self.low = float(y.min())
         # Half of a metric's values may lie at its floor.
         self.spread = max(float(np.median(y)) - self.low, 0.1 * float(np.ptp(y)))
-        # The constant is positive; this is nothing beside any value.
+        # The constant is positive; this is negligible beside any value.
         self.floor = 1e-9 * float(np.abs(y).max())
         self.project = basis.z.T / len(y)
 

@@ -9,7 +9,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Vector
 from mixfast.laws._statistics import mean_known, spearman
 
-# The best-predicted share of the runs, at which a proposal would be looked for.
+# Optimism is measured on this share of the runs, the best-predicted ones: proposals lie near them.
 _BEST = 0.05
 # Standard deviations on either side of the mean that hold 90 % of a normal distribution.
 _NORMAL_90 = 1.6448536269514722

@@ -1,6 +1,6 @@
-"""What is to be minimised: the forms in which an objective over metrics may be written, turned into weights, by name only.
+"""Objectives over metrics: the forms in which they may be written, turned into weights by name.
 
-Also the one place that knows which of a fitted law's metrics are convex functions of the mixture, and which.
+Also the one place that knows which metrics of a fitted law are convex functions of the mixture.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Target:
         return values @ (self.weight * self.sign)
 
     def spread(self, values: Matrix, sd: Matrix) -> Vector:
-        """Its standard deviation (M,), as if the errors of all metrics went together, which none can exceed."""
+        """Its standard deviation (M,) if the errors of all metrics were fully correlated, which is the largest possible."""
         if self.worst:
             used = np.array(self.used)
             top = used[(values * self.sign)[:, used].argmax(axis=1)]

@@ -21,7 +21,7 @@ MOST_LEAVES = 64
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-# A mixture meets some thousand trees in some microseconds: fewer mixtures than this are not worth a thread.
+# A mixture takes a few microseconds for a thousand trees: a thread pays off from this many mixtures on.
 _ROWS_A_THREAD = 512
 
 

@@ -17,11 +17,11 @@ from mixfast.laws._trees import MOST_LEAVES, Forest
 
 __all__ = ["Boosted"]
 
-# Rounds without a better cross-validated error after which no better one is expected. At a rate of 0.01 the error moves
-# by less than its own noise in one round, so the 3 rounds of RegMix's notebook stop at the first wobble.
+# Training stops after this many rounds without a lower cross-validated error. At a rate of 0.01 one round changes the error by less than
+# its noise, so the 3 rounds of RegMix's notebook stop at the first random increase.
 _PATIENCE = 20
 
-# A fold costs as much as the fit itself; few runs need every one of them for training.
+# A fold costs as much as the fit itself. More folds leave more runs for training, which few runs need.
 _FOLDS, _FOLDS_OF_FEW, _FEW = 5, 10, 100
 
 
@@ -174,8 +174,6 @@ class Boosted:
         law.best_rounds, law._spread = np.asarray(state.pop("best_rounds")), np.asarray(state.pop("spread"))
         law._forest = Forest(**{key: np.array(value) for key, value in state.items()})
         return law
-
-    # Inside.
 
     _spread: Vector
 

@@ -48,7 +48,7 @@ class LogLinear(Stored):
         Weight of the squares of the coefficients around their mean. Default 0, as published. "cv" chooses one for each
         metric by ten-fold cross-validation: with few runs for the number of domains, the law over-fits without.
     seed : int, optional
-        Of the random halves of runs that a search leaves shallow minima by, and of the folds.
+        Seed of the folds, and of the random halves of the runs by which a search leaves shallow minima.
 
     Attributes
     ----------
@@ -153,6 +153,7 @@ class LogLinear(Stored):
         return law
 
     def _fit_metric(self, j: int, basis: Basis, y: Vector, descend: Descend, notes: list[Note]) -> None:
+        """Fit metric j to the runs that have it: choose the penalty, search, and measure what is left."""
         runs, width = basis.z.shape
         span = float(np.ptp(y))
         self.runs[j] = runs
@@ -210,7 +211,7 @@ class LogLinear(Stored):
         map_ = np.zeros((len(basis.to_a) + 1, width + 1))
         map_[0, 0], map_[1:, 1:] = 1.0, basis.to_a
         full = map_ @ covariance @ map_.T
-        # What no run tells is as uncertain as the coefficients are different.
+        # Undetermined directions are as uncertain as the coefficients differ from each other.
         full[1:, 1:] += self.a[j].var() * basis.unseen
         self.covariance[j] = full
 
@@ -257,6 +258,7 @@ class LogLinear(Stored):
         )  # fmt: skip
 
     def _excess(self, x: Matrix) -> Matrix:
+        """The exponentials (M, J) at mixtures (M, K)."""
         return np.exp(np.minimum(np.asarray(x, dtype=np.float64) @ self.a.T, _HIGHEST))
 
 

@@ -18,11 +18,11 @@ from mixfast.laws._stored import Stored
 
 __all__ = ["AutoScale", "BiMix"]
 
-# Enough for both laws on 512 runs of 17 domains; a start that is still falling then is far behind another one.
+# Enough for both laws on 512 runs of 17 domains; a start that has not converged by then is far worse than another.
 _STEPS = 1000
-# Keeps numbers that a fit pushes to 0 (an exponent, a factor) off it: exp of this is 1e-13.
+# Keeps numbers that a fit pushes towards 0 (an exponent, a factor) above it: exp of this is 1e-13.
 _LOWEST = -30.0
-# Numbers with less effect on any run have none; the square of its inverse is still a number.
+# Smaller effects on the runs are treated as zero; the square of the inverse of this is still finite.
 _LEAST_EFFECT = 1e-30
 
 
@@ -62,6 +62,7 @@ class _Power(Stored):
     _arrays = ("theta", "objective", "noise", "covariance")
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
+        """Numbers theta to start from."""
         raise NotImplementedError
 
     def _highest(self, domains: int, y: Vector) -> Vector:
@@ -69,6 +70,7 @@ class _Power(Stored):
         raise NotImplementedError
 
     def _values(self, theta: Vector, x: Matrix) -> Vector:
+        """The metric (M,) at mixtures (M, K)."""
         raise NotImplementedError
 
     def _jacobian(self, theta: Vector, x: Matrix) -> Matrix:
@@ -232,7 +234,7 @@ class AutoScale(_Power):
 
     @property
     def alpha(self) -> Matrix:
-        """What the other data are worth, as a share of each domain, (J, K)."""
+        """The worth of all other data for each domain, as a share of tokens, (J, K)."""
         return self.theta[:, 1 : 1 + self.theta.shape[1] // 2]
 
     @property
@@ -260,7 +262,7 @@ class AutoScale(_Power):
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix]:
         domains = x.shape[1]
         gamma, base = theta[1 + domains :], theta[1 : 1 + domains] + x
-        # A power beyond this is no law of any loss; the limit keeps trial points finite.
+        # No loss has such powers; the limit keeps trial points finite.
         return gamma, base, np.exp(np.minimum(-gamma * np.log(self.tokens * base), 300.0))
 
     def _values(self, theta: Vector, x: Matrix) -> Vector:

@@ -17,17 +17,17 @@ from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
 # One word for all metrics, one for each by name, or one for each in order; None for what names tell.
 PerMetric = str | Mapping[str, str] | Sequence[str] | None
 
-# Sums this close to 1 are roundings: such rows keep every bit, so that files give back what was written.
+# Rows whose sums are this close to 1 keep every bit, so that files give back what was written.
 _SUM_EXACT = 1e-12
-# Numbers with more are float64's, and not rounded.
+# Numbers with more decimals count as unrounded float64.
 _MOST_DECIMALS = 12
 
-# Of metrics with such a word more is better, wherever it stands in the name, and of those that end with such a word.
+# Higher is better for metrics whose names contain a word of the first line, or end with one of the second.
 _MORE = re.compile(
     r"(?:^|_)(?:accuracy|accuracies|exact_match|pass@\w+|pass_at_\d+|(?:sacre)?bleu\d?|rouge(?:_?(?:\d|l|lsum))?|auc|auroc|win_?rate)(?=_|$)"
     r"|(?:^|_)(?:acc|acc_norm|acc_raw|acc_per_char|acc_bytes|acc_mutual_info|em|f1|score)$"
 )
-# Unless another says that it is an error: a Brier score, an accuracy's standard error.
+# Unless another word says that the metric is an error, such as a Brier score or the standard error of an accuracy.
 _ERRORS = frozenset(
     [
         "brier",
@@ -47,12 +47,12 @@ _ERRORS = frozenset(
         "sd",
     ]
 )
-# What may stand behind the word that counts.
+# Words that may follow the deciding word.
 _BEHIND = frozenset(["pct", "percent", "mean", "avg", "average", "macro", "micro", "weighted", "overall", "total"])
 _SHOTS = re.compile(r"\d+shots?$")
 # lm-eval calls a metric task/metric,filter.
 _FILTER = re.compile(r",[^,/]*$")
-# And so names end that say in what unit they are.
+# Endings of names that tell the unit.
 _UNITS = {
     "nats_per_byte": "nats_per_byte",
     "nats_per_token": "nats_per_token",
@@ -149,8 +149,8 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
 
 
 def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
-    """Raise where a constant column is what keeps all rows from a sum of 1: a setting of the runs that is no domain."""
-    # A single run has constants only.
+    """Raise if a constant column alone keeps all rows from a sum of 1: it is a setting of the runs, not a domain."""
+    # In a single run every column is constant.
     if len(ratios) < 2 or ratios.shape[1] < 2:
         return
     over = ratios.sum(axis=1) - 1.0
@@ -165,7 +165,7 @@ def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
 
 
 def _half_unit(numbers: Matrix) -> float:
-    """Half of the last decimal that the numbers were written with: by so much each may be rounded."""
+    """Half a unit of the last decimal that the numbers were written with: the largest rounding of each."""
     for decimals in range(1, _MOST_DECIMALS):
         counts = numbers * 10.0**decimals
         if (np.abs(counts - np.rint(counts)) <= 1e-15 * 10.0**decimals).all():
@@ -231,7 +231,7 @@ def more_is_better(name: str) -> bool:
 
 
 def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return "min" or "max" for each metric, and what was told from names with accuracy, score and the like."""
+    """Return "min" or "max" for each metric, and the metrics whose names told it, such as accuracy or score."""
 
     def told(name: str) -> str | None:
         return "max" if more_is_better(name) else None
@@ -243,7 +243,7 @@ def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, .
 
 
 def units(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the unit of each metric, and what was told from names that end in a unit."""
+    """Return the unit of each metric, and the metrics whose names told it by their ending."""
 
     def told(name: str) -> str | None:
         if more_is_better(name):

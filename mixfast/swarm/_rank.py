@@ -9,20 +9,20 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 
-# A spread below a millionth of the tokens is none, however many digits are written: no loss is measured so finely. Domains of
-# a share of 0.001 % that vary by as much are above it; float32 and six decimals are below.
+# Spreads below a millionth of the tokens are treated as zero, however many digits are written: no loss is measured so precisely. A domain
+# whose share of 0.001 % varies by as much is above this; float32 and six decimals are below.
 _LEAST_SPREAD = 1e-6
-# Roundings to more decimals are below that anyway.
+# Decimals that shares may be rounded to; roundings to more decimals are below the least spread.
 _DECIMALS = (2, 3, 4, 5)
-# How far from a whole number a rounded share may be that is counted in units of its rounding: float32 is 6e-3 off at worst.
+# A rounded share, counted in units of its rounding, may miss a whole number by this: float32 misses by 6e-3 at worst.
 _WHOLE = 1e-2
-# Rows that are looked at for their decimals, fewer where they are wide, and units that they may miss a sum of 1 by.
+# Rows whose decimals are examined (fewer if there are many domains), and the units by which a row may miss a sum of 1.
 _ROWS, _CELLS, _OFF = 512, 4_000_000, 50
-# How much more than expected of independent roundings.
+# Spreads of rounding may exceed those of independent roundings by this factor.
 _SLACK = 1.5
 # Below this, the spread is the rounding of float64.
 _FLOAT = 1e-12
-# A domain has part in what is not determined where that has so much of its coefficient's square.
+# A domain belongs to the undetermined directions if these hold this part of the square of its coefficient.
 _PART = 1e-4
 
 
@@ -79,7 +79,7 @@ def identifiable(ratios: Matrix) -> Identifiable:
     if lost > 0:
         null = _last(ratios[:, varying], lost)
         linked = varying[(null**2).sum(axis=0) > _PART]
-        # Once more without the others, whose shares of 0 are to stay so.
+        # Repeat without the other domains, whose shares of 0 must stay 0.
         null = _last(ratios[:, linked], lost)
         shares[:, linked] -= shares[:, linked] @ null.T @ null
     shares[:, still] = centre[still]
@@ -88,14 +88,14 @@ def identifiable(ratios: Matrix) -> Identifiable:
 
 
 def _last(x: Matrix, count: int) -> Matrix:
-    """The right singular vectors (count, K) of the smallest singular values; by way of QR, for there may be very many rows."""
+    """The right singular vectors (count, K) of the smallest singular values; computed by QR, because there may be very many rows."""
     return np.asarray(np.linalg.svd(np.linalg.qr(x, mode="r"))[2][-count:])
 
 
 def rounding(ratios: Matrix) -> float:
-    """Return the unit in which all shares were written, 0.01 to 1e-5; 0 where they have more decimals, or none in common.
+    """Return the unit in which all shares were written, 0.01 to 1e-5; 0 if they have more decimals, or no common unit.
 
-    Rows that missed a sum of 1, and were divided by it, are known by their shares being whole multiples of nearly that unit.
+    Rows that missed a sum of 1 and were divided by it are recognised: their shares are whole multiples of almost that unit.
     """
     runs, domains = ratios.shape
     rows = min(_ROWS, runs, max(8, _CELLS // (2 * _OFF * domains)))

@@ -14,8 +14,8 @@ from mixfast.swarm._rank import Identifiable
 
 # Olmix found the error of proposals to level off at about three runs for each number of a law (arXiv:2602.12237).
 _RUNS_PER_NUMBER = 3
-# Rounding to four decimals makes a row miss 1 by less, and a share of 20 % is then off by 0.01 %.
-_WORTH_SAYING = 5e-4
+# Sums that miss 1 by less are not reported: rounding to four decimals does, and changes a share of 20 % by 0.01 %.
+_REPORTED = 5e-4
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SwarmReport:
         lines += [f"dropped, {reason}: {_counted(runs, 'run')}" for reason, runs in reasons.items()]
         if self.chosen:
             lines.append(f"chosen after looking at data, never in a test fold: {_counted(self.chosen, 'run')}")
-        if self.renormalised and self.deviation > _WORTH_SAYING:
+        if self.renormalised and self.deviation > _REPORTED:
             lines.append(
                 f"shares divided by their sum, which missed 1 by up to {self.deviation:.3g}: "
                 f"{_counted(self.renormalised, 'run')}"

@@ -42,8 +42,8 @@ class Swarm:
         win_rate among their words, or end in acc, acc_norm, em, f1 or score (not brier_score); lm-eval's "task/metric,filter" is
         understood. The report names them. Names of tasks alone, such as mmlu, say nothing: name them here, or by `better`.
     unit : str, mapping by metric or sequence (J,), optional
-        Default "nats", but what names end in: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token,
-        perplexity (also ppl), and "score" for the names that make the direction "max".
+        Default: what the name ends in: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token,
+        perplexity (also ppl), and "score" for the names that make the direction "max"; otherwise "nats".
 
     Attributes
     ----------
@@ -356,7 +356,7 @@ class Swarm:
         )
 
     def better(self, *, more: str | Iterable[str] = (), less: str | Iterable[str] = ()) -> Swarm:
-        """Return the same swarm with more, or less, being better of these metrics.
+        """Return the same swarm with the direction of these metrics set.
 
         Parameters
         ----------
@@ -394,7 +394,7 @@ class Swarm:
             self._history,
             guessed_directions=tuple(name for name in self._history.guessed_directions if name not in (*up, *down)),
         )
-        # Losses are in nats where nobody says otherwise; what is better the higher it is, is none.
+        # The default unit is that of losses; a metric of which more is better is a score.
         unit = (
             "score" if name in up and given == "nats" else given
             for name, given in zip(self.metrics, self.unit, strict=True)
