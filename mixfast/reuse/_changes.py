@@ -33,7 +33,16 @@ class _Effect:
 
 
 @dataclass(frozen=True, init=False)
-class Add(_Effect):
+class _OfDomains(_Effect):
+    """A change of several domains alike."""
+
+    domains: tuple[str, ...]
+
+    def __init__(self, domains: Iterable[str]) -> None:
+        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
+
+
+class Add(_OfDomains):
     """Add new domains.
 
     Parameters
@@ -41,29 +50,18 @@ class Add(_Effect):
     domains : sequence of str
     """
 
-    domains: tuple[str, ...]
-
-    def __init__(self, domains: Iterable[str]) -> None:
-        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
-
     @property
     def new(self) -> tuple[str, ...]:
         return self.domains
 
 
-@dataclass(frozen=True, init=False)
-class Remove(_Effect):
+class Remove(_OfDomains):
     """Remove domains.
 
     Parameters
     ----------
     domains : sequence of str
     """
-
-    domains: tuple[str, ...]
-
-    def __init__(self, domains: Iterable[str]) -> None:
-        object.__setattr__(self, "domains", domain_names(domains, ReuseError))
 
     @property
     def gone(self) -> tuple[str, ...]:

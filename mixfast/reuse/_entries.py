@@ -25,14 +25,14 @@ class Entry:
         Each with `change` (add, remove, partition, revise) and the domains.
     virtual : str or None
     frozen : dict of str to float
-        Relative shares that were frozen.
+        Relative shares of the frozen domains.
     reopened : tuple of str
     runs, full_runs : int
         Advised for the update, and for a recomputation with all domains open.
     loss : float or None
         Predicted loss against that.
     warnings : tuple of str
-        What spoke against it.
+        Why it may not have been safe.
     mixture : dict of str to float
         The mixture it ended in, over all domains.
     tokens : dict of str to int
@@ -92,17 +92,17 @@ class Pending:
     def of(cls, plan: Reuse, *, why: str, when: str, objective: tuple[str, ...], kl: float) -> Pending:
         """What to keep of a plan."""
         return cls(
-            when,
-            why,
-            plan.kind,
-            tuple(map(described, plan.update.changes)),
-            plan.virtual,
-            plan.reopened,
-            plan.loss,
-            plan.warnings,
-            objective,
-            kl,
-            limits_of(plan.part.full),
+            when=when,
+            why=why,
+            kind=plan.kind,
+            changes=tuple(map(described, plan.update.changes)),
+            virtual=plan.virtual,
+            reopened=plan.reopened,
+            loss=plan.loss,
+            warnings=plan.warnings,
+            objective=objective,
+            kl=kl,
+            region=limits_of(plan.part.full),
         )
 
 

@@ -80,7 +80,20 @@ class Ledger:
         first = Mixture.from_dict(dict(mixture)).as_dict()
         if tokens is not None and set(tokens) != set(first):
             raise AlignmentError.between("the token counts", tokens, "the mixture", first)
-        entry = Entry(checked_day(when), checked_reason(why), "start", (), None, {}, (), 0, 0, None, (), first)
+        entry = Entry(
+            when=checked_day(when),
+            why=checked_reason(why),
+            kind="start",
+            changes=(),
+            virtual=None,
+            frozen={},
+            reopened=(),
+            runs=0,
+            full_runs=0,
+            loss=None,
+            warnings=(),
+            mixture=first,
+        )
         if tokens is None:
             if budget is not None:
                 raise ReuseError(f"a budget of {budget} limits how often tokens repeat: give the tokens too")
@@ -179,18 +192,18 @@ class Ledger:
             plan.collapse(mixture)  # refuses another set of domains, and other ratios
             result = Mixture.from_dict(dict(mixture))
         entry = Entry(
-            checked_day(when),
-            checked_reason(why),
-            plan.kind,
-            tuple(map(described, update.changes)),
-            plan.virtual,
-            plan.frozen.as_dict(),
-            plan.reopened,
-            plan.runs,
-            plan.full_runs,
-            plan.loss,
-            plan.warnings,
-            result.as_dict(),
+            when=checked_day(when),
+            why=checked_reason(why),
+            kind=plan.kind,
+            changes=tuple(map(described, update.changes)),
+            virtual=plan.virtual,
+            frozen=plan.frozen.as_dict(),
+            reopened=plan.reopened,
+            runs=plan.runs,
+            full_runs=plan.full_runs,
+            loss=plan.loss,
+            warnings=plan.warnings,
+            mixture=result.as_dict(),
             **self._counted(plan),
         )
         return Ledger((*self.entries, entry))

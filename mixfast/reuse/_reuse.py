@@ -68,7 +68,7 @@ class Reuse:
 
     @property
     def safe(self) -> bool:
-        """Whether nothing is known that speaks against this reuse."""
+        """Whether there are no warnings."""
         return not self.warnings
 
     @property

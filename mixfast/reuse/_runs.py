@@ -191,23 +191,5 @@ def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
 
 
 def together(one: Swarm, other: Swarm) -> Swarm:
-    """Return the runs of two swarms as one, such as old runs carried over and those trained since.
-
-    Parameters
-    ----------
-    one, other : Swarm
-        Of the same domains and metrics, in any order; (R, K) and (S, K).
-
-    Returns
-    -------
-    Swarm
-        R + S runs, first those of ``one``, whose order of domains and metrics, direction and unit it has.
-
-    Raises
-    ------
-    AlignmentError
-        If domains or metrics differ; both sets are shown.
-    SwarmError
-        If a run's id is in both.
-    """
+    """Return the runs of two swarms as one, such as old runs carried over and those trained since; see `Swarm.append`."""
     return one.append(other)

@@ -34,7 +34,7 @@ from mixfast.tables._values import (
 
 __all__ = ["ExpertTable"]
 
-# Above this a log-likelihood is no rounding error of log 1 but a density (or a mistake): worth one warning.
+# A log-likelihood above this is no rounding error of log 1: it is a density or a mistake, so a warning is given.
 _LOG_ONE_SLACK = 1e-3
 
 
@@ -56,7 +56,7 @@ class ExpertTable:
         Log-likelihoods, C-contiguous, read-only, no NaN, no +inf; a torch tensor where the table lives on a GPU. Only where kind
         is "ce".
     prediction, target : (n, K) float16, float32 or float64, and (n,) float64
-        Predictions and what they should have been, finite. Only where kind is "mse"; row ``i * n_outputs + d`` is
+        Predictions and the targets they are compared with, finite. Only where kind is "mse"; row ``i * n_outputs + d`` is
         output d of observation i.
     domains : tuple of K str
         Names of the columns.
@@ -393,17 +393,17 @@ class ExpertTable:
 
     @property
     def loglik(self) -> NDArray[Any]:
-        """Log-likelihoods, (n, K); only where kind is "ce"."""
+        """Log-likelihoods, (n, K); only if kind is "ce"."""
         return self._values if self.kind == "ce" else self._lacks("loglik", "prediction")
 
     @property
     def prediction(self) -> NDArray[Any]:
-        """Predictions, (n, K), a row for each output of each observation; only where kind is "mse"."""
+        """Predictions, (n, K), a row for each output of each observation; only if kind is "mse"."""
         return self._values if self.kind == "mse" else self._lacks("prediction", "loglik")
 
     @property
     def target(self) -> NDArray[np.float64]:
-        """What `prediction` should have been, (n,) float64; only where kind is "mse"."""
+        """Targets of `prediction`, (n,) float64; only if kind is "mse"."""
         return self._target if self._target is not None else self._lacks("target", "loglik")
 
     @property
