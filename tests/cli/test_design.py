@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+from makers import losses
 
 from mixfast import Region, Swarm, designs, fit
 from mixfast.designs import Design, Olmix, RegMix
@@ -22,9 +23,7 @@ def folder(tmp_path_factory):
     (path / "groups.yaml").write_text("# kept\nold:\n  web: 0.7\n  books: 30%\n")
     (path / "groups.json").write_text('{"old": {"web": 0.7, "books": 0.3}}')
     ratios = np.random.default_rng(0).dirichlet(np.ones(3), 30)
-    losses = 2.0 + np.exp(ratios @ [[-1.0, 0.3], [0.2, -1.5], [-0.3, -0.2]])
-    losses += 0.003 * np.random.default_rng(1).standard_normal(losses.shape)
-    runs = Swarm(ratios, losses, domains=DOMAINS, metric_names=["web_loss", "code_loss"])
+    runs = Swarm(ratios, losses(DOMAINS, ratios, noise=0.003), domains=DOMAINS, metric_names=["web_loss", "code_loss"])
     runs.to_csv(path / "ratios.csv", path / "metrics.csv")
     fit(runs, "log_linear").save(path / "law.json")
     return path

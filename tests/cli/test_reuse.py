@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from makers import SLOPES, losses
 
 from mixfast import Mixture, Region, Swarm, fit, propose
 from mixfast.designs import Design
@@ -20,14 +21,6 @@ pytest.importorskip("numba")
 
 OLD = {"web": 0.5, "code": 0.2, "books": 0.3}
 COUNTS = "web: 9B\ncode: 2B\nbooks: 4B\n"
-# What a share of each domain does to the two losses, of old and new domains.
-SLOPES = {
-    "web": (-1.0, 0.3), "code": (0.2, -1.5), "books": (-0.3, -0.2), "maths": (0.1, -1.2), "c": (0.2, -1.7), "java": (0.3, -1.1),
-}  # fmt: skip
-
-
-def losses(domains, ratios):
-    return 2.0 + np.exp(np.asarray(ratios) @ np.array([SLOPES[name] for name in domains]))
 
 
 def train(ratios, metrics):

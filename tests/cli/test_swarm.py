@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from makers import losses
 
 from mixfast import Mixture
 from mixfast.laws import Fit
@@ -16,13 +17,10 @@ DOMAINS = ("web", "code", "books")
 def files(tmp_path_factory):
     """Runs of a planted law, as RegMix writes them."""
     folder = tmp_path_factory.mktemp("swarm")
-    rng = np.random.default_rng(0)
-    ratios = rng.dirichlet(np.ones(3), 40)
-    a = np.array([[-1.0, 0.3], [0.2, -1.5], [-0.3, -0.2]])
-    losses = 2.0 + np.exp(ratios @ a) + 0.003 * rng.standard_normal((40, 2))
+    ratios = np.random.default_rng(0).dirichlet(np.ones(3), 40)
     for name, prefix, names, values in (
         ("ratios.csv", "train_", DOMAINS, ratios),
-        ("metrics.csv", "metric/", ("web_loss", "code_loss"), losses),
+        ("metrics.csv", "metric/", ("web_loss", "code_loss"), losses(DOMAINS, ratios, noise=0.003)),
     ):
         with (folder / name).open("w", newline="") as file:
             writer = csv.writer(file)

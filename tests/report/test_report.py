@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from makers import tokens
 
 import mixfast
 from mixfast import proposers, report, reuse, solver
@@ -120,9 +121,7 @@ def checked(page):
 
 
 def a_table(domains, rows=60):
-    rng = np.random.default_rng(0)
-    loglik = rng.normal(-2.0, 0.6, size=(rows, len(domains)))
-    return mixfast.ExpertTable.from_loglik(loglik, domains=domains)
+    return mixfast.ExpertTable.from_loglik(tokens(rows, len(domains), spread=0.6), domains=domains)
 
 
 def a_swarm(domains, runs=30, metrics=("loss_a", "loss_b")):

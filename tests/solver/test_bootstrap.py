@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from makers import tokens
 
 from mixfast import ExpertTable, Region, reference, solve
 from mixfast.solver import _replicates, _resample, bootstrap
@@ -16,15 +17,6 @@ REGIONS = {
     "prior": lambda d: Region(d, prior=[1, 2, 3, 4, 5, 6], cap=0.4),
     "fixed": lambda d: Region(d, cap={d[1]: 0.25, d[2]: 0.0}, floor={d[1]: 0.25}),
 }
-
-
-def tokens(n, k=6, seed=0, spread=1.5):
-    """Log-likelihoods of tokens that a mixture of the experts has drawn: the optimum has several shares."""
-    rng = np.random.default_rng([seed, n, k])
-    source = rng.choice(k, size=n, p=rng.dirichlet(np.full(k, 0.7)))
-    loglik = spread * rng.normal(size=(n, k)) - 3.0
-    loglik[np.arange(n), source] += 1.5
-    return np.minimum(loglik, -0.01)
 
 
 def weights_of(table, replicates, seed=0):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from makers import tokens
 
 import mixfast
 from mixfast import ExpertTable, Mixture, Region, solve
@@ -30,11 +31,8 @@ def run(code, cwd, timeout=120, **environment):
     return done.stdout
 
 
-def table_of(n=20000, k=12, seed=0):
-    rng = np.random.default_rng(seed)
-    loglik = rng.normal(size=(n, k)).astype(np.float32) - 4
-    loglik[np.arange(n), rng.integers(0, k, n)] += 2
-    return ExpertTable.from_loglik(np.minimum(loglik, -0.01))
+def table_of(n=20000, k=12):
+    return ExpertTable.from_loglik(tokens(n, k, dtype="f4"))
 
 
 LONG = """

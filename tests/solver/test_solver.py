@@ -2,12 +2,15 @@
 
 import itertools
 import warnings
+from functools import partial
 
+import makers
 import numpy as np
 import pytest
 from certificate import check, inspect
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from makers import solved
 
 from mixfast import ExpertTable, Mixture, Region, reference, solve
 from mixfast._engine.geometry.limits import GroupLimits, Limits
@@ -25,13 +28,7 @@ from mixfast.solver import bootstrap, holdout, path
 pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
 
 
-def tokens(n=400, k=6, seed=0, dtype="f4", spread=1.5):
-    """Log-likelihoods of tokens that a mixture of the experts has drawn: the optimum has several shares."""
-    rng = np.random.default_rng([seed, n, k])
-    source = rng.choice(k, size=n, p=rng.dirichlet(np.full(k, 0.7)))
-    loglik = spread * rng.normal(size=(n, k)) - 3.0
-    loglik[np.arange(n), source] += 1.5
-    return np.minimum(loglik, -0.01).astype(dtype)
+tokens = partial(makers.tokens, dtype="f4")
 
 
 def sequences(n=150, k=6, seed=0):
@@ -45,16 +42,6 @@ def sequences(n=150, k=6, seed=0):
 
 def table_of(loglik, **options):
     return ExpertTable.from_loglik(loglik, **options)
-
-
-def solved(table, region=None, **options):
-    """A solution that has passed the full KKT check and is optimal."""
-    solution = solve(table, region, **options)
-    told = {key: options[key] for key in ("kl", "objective") if key in options}
-    check(table, region, solution, **told, tol=max(1e-7, 2 * options.get("tol", 0.0)))
-    assert solution.status == "optimal"
-    assert solution.gap <= options.get("tol", 1e-8) * max(1.0, table.row_weight.sum())
-    return solution
 
 
 # ------------------------------------------------------------------------------------------------- certified answers

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from certificate import check
+from makers import solved, tokens
 
 from mixfast import ExpertTable, Region, reference, solve
 from mixfast._engine.objectives.wear import Wear, Worn
@@ -18,24 +18,12 @@ TOKENS = dict(zip(NAMES, (700, 150, 100, 30, 20), strict=True))
 
 
 def table(rows=400, seed=0, groups=1, **options):
-    rng = np.random.default_rng(seed)
-    source = rng.choice(5, size=rows, p=[0.1, 0.1, 0.2, 0.25, 0.35])
-    loglik = rng.normal(-6.0, 1.0, size=(rows, 5))
-    loglik[np.arange(rows), source] += 2.5
+    loglik = tokens(rows, 5, seed=seed, spread=1.0, lift=2.5, level=-6.0, shares=[0.1, 0.1, 0.2, 0.25, 0.35])
     return ExpertTable.from_loglik(loglik, domains=NAMES, group=np.arange(rows) % groups, **options)
 
 
 def region(**limits):
     return Region.from_tokens(TOKENS, 1000, max_epochs=limits.pop("max_epochs", 1000), **limits)
-
-
-def solved(data, where, **options):
-    """A solution that an independent check of the conditions of optimality has passed."""
-    solution = solve(data, where, **options)
-    told = {key: options[key] for key in ("kl", "objective", "wear") if key in options}
-    check(data, where, solution, **told, tol=1e-7)
-    assert solution.status == "optimal"
-    return solution
 
 
 @pytest.mark.parametrize("repeats", [0.3, 2.0, 15.4])
