@@ -9,16 +9,15 @@ from mixfast._text.numbers import NOTHING
 from mixfast.cli._answer import Answer, span
 from mixfast.region import Region, ShadowPrice
 
-# A share that can move by this much leaves a real choice open: intervals should come down to it, and are worth a word
-# well above it.
+# An interval of _WIDE leaves a real choice open and is what more data should aim at; one of _TOO_WIDE is worth a warning.
 _WIDE, _TOO_WIDE = 0.05, 0.08
 
 
-# Shares that move against each other at least this much over the replicates stand in for one another.
+# Two domains whose shares correlate at least this negatively over the replicates can replace each other.
 _TRADE = -0.5
 
 
-# A domain read more often than this is repeated in earnest.
+# A domain read more often than this is repeated enough for --wear to matter.
 _REPEATED = 2.0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mixfast.solver import Bootstrap, Solution
 
-# A table of more lines than this hides what it shows; domains without a share go first.
+# Reports show at most this many lines of a table; domains without a share are left out first.
 MOST_LINES = 40
 
 

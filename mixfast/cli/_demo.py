@@ -69,7 +69,7 @@ Try it yourself: `mixfast demo --copy-to .` writes demo.npz and demo_tokens.yaml
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    demo = shared.add_command(commands, "demo", _demo, "the whole way on a small real table")
+    demo = shared.add_command(commands, "demo", _demo, "run the full workflow on a small real table")
     demo.add_argument(
         "--copy-to", metavar="FOLDER", help="only write the sample's files to a folder, to try commands on"
     )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
+from mixfast.cli._progress import progress
 from mixfast.region import Region
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def add(commands: Any) -> None:
         default="cover",
         help="cover (default) spreads runs over the region; regmix, olmix: the samplers of these papers",
     )
-    design.add_argument("--domains", metavar="A,B,C", help="where neither --tokens nor --prior names them")
+    design.add_argument("--domains", metavar="A,B,C", help="if neither --tokens nor --prior names them")
     design.add_argument("--frozen", metavar="FILE", help="groups of domains whose ratios are kept: yaml or json")
     design.add_argument("--extend", metavar="RATIOS", help="csv of runs that exist: choose runs far from them too")
     shared.add_design_output(design)
@@ -77,13 +79,13 @@ def _span(given: str) -> tuple[float, float]:
 def _design(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, design, extend
 
-    shared.check_folder("--out", args.out)
+    outputs.check_folder("--out", args.out)
     existing = None if args.extend is None else Design.from_csv(args.extend)
     region = _region(args, existing)
     frozen = None if args.frozen is None else inputs.groups(args.frozen)
     method = _method(args)
     if existing is None:
-        with shared.progress("choosing mixtures"):
+        with progress("choosing mixtures"):
             found = design(region, args.runs, seed=args.seed, method=method, frozen=frozen)
         advice = _advice(found.advised)
     else:
@@ -93,7 +95,7 @@ def _design(args: argparse.Namespace) -> int:
             )
         if args.runs is None:
             raise InputError("--extend needs --runs: how many to add")
-        with shared.progress("choosing mixtures"):
+        with progress("choosing mixtures"):
             found = extend(existing, region, args.runs, seed=args.seed, frozen=frozen)
         advice = f"{_advice(found.advised + len(existing))}, of which {len(existing)} exist"
         if found.advised == 0:
@@ -105,7 +107,7 @@ def _design(args: argparse.Namespace) -> int:
             f"only {found.different} of these mixtures differ: the limits leave no room for more; loosen them, or train each of "
             "these once"
         )
-    shared.deliver_design(args.out, found, lines)
+    outputs.deliver_design(args.out, found, lines)
     return 0
 
 
@@ -134,7 +136,7 @@ def _method(args: argparse.Namespace) -> str | RegMix | Olmix:
 
 
 def _region(args: argparse.Namespace, existing: Design | None) -> Region:
-    """The region of the options, whose domains the first of them names that can."""
+    """Return the region of the options; the first option that can names the domains."""
     if args.domains is not None:
         domains, owner = tuple(name.strip() for name in args.domains.split(",")), "--domains"
     elif args.tokens is not None:

@@ -1,4 +1,4 @@
-"""The command export: a mixture, to the file that a loader takes."""
+"""The command export: write a mixture or a schedule as the file that a data loader takes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mixfast._text.atomic import write_together
 from mixfast._text.numbers import count
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def add(commands: Any) -> None:
 
 
 class _Formats(argparse.RawDescriptionHelpFormatter):
-    """The help, which alone needs the formats loaded: their names and options below the examples."""
+    """The help, with formats and their options below the examples; only the help loads the exporters for that."""
 
     def add_text(self, text: str | None) -> None:
         if text is _EXAMPLES:
@@ -82,7 +83,7 @@ def _export(args: argparse.Namespace) -> int:
     }
     if unused := tuple(name for name in given if name not in takes):
         raise InputError(f"--to {args.to} takes {_flags(takes) or 'no options'}; it has no use for {_flags(unused)}")
-    shared.check_folder("--out", args.out)
+    outputs.check_folder("--out", args.out)
     for name in ("tokens", "documents"):
         if name in given:
             given[name] = inputs.numbers(given[name], count)

@@ -12,6 +12,7 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import grid, size
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import MOST_LINES
+from mixfast.cli._progress import progress
 from mixfast.solver import group_losses
 from mixfast.tables import ExpertTable
 
@@ -23,7 +24,7 @@ def add(commands: Any) -> None:
 
 def _info(args: argparse.Namespace) -> int:
     table = shared.load_table(args, args.table)
-    with shared.progress("computing the losses of the experts"):
+    with progress("computing the losses of the experts"):
         report = info_report(args.table, table)
     print(report)
     return 0
@@ -78,11 +79,11 @@ def _root(array: NDArray[np.float64]) -> object:
 
 
 def info_report(path: str, table: ExpertTable) -> str:
-    """Return the whole report of `mixfast info`."""
+    """Return the report of `mixfast info`."""
     facts = table_facts(path, table)
     width = max(len(name) for name, _ in facts) + 2
-    size_of = table.n_domains
-    found = group_losses(table, np.vstack([np.eye(size_of), np.full(size_of, 1.0 / size_of)]))
+    k = table.n_domains
+    found = group_losses(table, np.vstack([np.eye(k), np.full(k, 1.0 / k)]))
     own, uniform = found[:, :-1], found[:, -1]
     several = 1 < table.n_groups <= 6
     header = [

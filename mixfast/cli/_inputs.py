@@ -1,4 +1,4 @@
-"""What the command line takes: numbers with suffixes, NAME=NUMBER options, group limits, and files of numbers."""
+"""What option values mean: numbers with suffixes, NAME=NUMBER, group limits, files of numbers, regions and objectives."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] |
 
 
 def _no_more_than_all(what: str, shares: Iterable[float]) -> None:
-    """Refuse a share above 1: most likely it lacks its per cent sign, and as a cap it would be none."""
+    """Refuse a share above 1: most likely a percent sign is missing, and as a cap it would limit nothing."""
     for share in shares:
         if share > 1.0:
             raise InputError(f"{what}: a share is at most 1, and this one is {share:g}; a fifth is 0.2 or 20%")
 
 
 def document(path: str, lines: str, *, as_text: bool = False) -> Any:
-    """Return the mapping that a yaml or json file holds, which should be of such lines; with ``as_text``, numbers of json are text."""
+    """Return the mapping in a yaml or json file, expected to consist of such lines; ``as_text`` leaves numbers of json as text."""
     read: Any = partial(read_json, as_text=as_text) if Path(path).suffix.lower() == ".json" else read_yaml
     try:
         found = read(Path(path).read_text(encoding="utf-8-sig"), InputError)
@@ -97,10 +97,7 @@ def document(path: str, lines: str, *, as_text: bool = False) -> Any:
 
 
 def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the flat ``name: number`` mapping of a yaml or json file; each number is parsed from its text.
-
-    A mixture file is one, too.
-    """
+    """Return the flat ``name: number`` mapping of a yaml, json or mixture file; each number is parsed from its text."""
     found = document(path, "name: number", as_text=True)
     if isinstance(found.get("mixture"), dict):
         found = found["mixture"]
@@ -138,10 +135,10 @@ def region(
     usual: Mapping[str, float] | None = None,
     gone: Collection[str] = (),
 ) -> Region | None:
-    """Return the region that the options describe for the owner's domains, or None where they limit nothing.
+    """Return the region that the options describe for the owner's domains, or None if they limit nothing.
 
-    Counts that are ``known`` need not be in the file of ``--tokens``, nor need there be a file where all are. Domains may
-    be read their ``usual`` number of times where ``--max-epochs`` does not say another. The file may also name what is ``gone``.
+    Counts that are ``known`` need not be in the file of ``--tokens``, which is optional if all are known. ``usual`` are the
+    epochs of domains that ``--max-epochs`` does not name. The file may also name domains that are ``gone``.
     """
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
     for text in args.cap or ():

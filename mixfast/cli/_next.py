@@ -9,7 +9,9 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import grid
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
+from mixfast.cli._progress import progress
 from mixfast.region import Region
 
 _EXAMPLES = """\
@@ -49,7 +51,7 @@ def _next(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, next_runs
     from mixfast.laws import Fit, fit
 
-    shared.check_folder("--out", args.out)
+    outputs.check_folder("--out", args.out)
     if args.fitted is not None and args.law is not None:
         raise InputError(f"--law {args.law} fits a law, and {args.fitted} is one: leave out one of them")
     if args.fitted is not None and (args.more_is_better or args.less_is_better):
@@ -61,12 +63,12 @@ def _next(args: argparse.Namespace) -> int:
     if args.fitted is not None:
         law, told = Fit.load(args.fitted), args.fitted
     else:
-        with shared.progress("fitting"):
+        with progress("fitting"):
             law = fit(swarm, args.law or "auto", seed=args.seed)
         told = listing(dict.fromkeys(law.laws.values()))
     region = inputs.region(args, law.domains, args.fitted or args.ratios) or Region(law.domains)
     objective = inputs.metric_objective(args.objective, law.metrics)
-    with shared.progress("choosing runs"):
+    with progress("choosing runs"):
         found = next_runs(swarm, law, region, args.runs, objective=objective, way=args.way, among=among, seed=args.seed)
     numbers = zip(found.design.runs, *(v.tolist() for v in (found.gain, found.predicted, found.sd)), strict=True)
     rows = [[run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}"] for run, gain, value, sd in numbers]
@@ -75,5 +77,5 @@ def _next(args: argparse.Namespace) -> int:
         grid(["run", "buys", "predicted", "+-"], rows),
         f"buys: {found.bought}, each given those before it",
     ]
-    shared.deliver_design(args.out, found.design, lines)
+    outputs.deliver_design(args.out, found.design, lines)
     return 0

@@ -1,34 +1,22 @@
-"""Options that commands share, what is refused about them, and the line that shows that something is going on."""
+"""Groups of options that commands share, and what is read or refused by them."""
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import math
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from time import perf_counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mixfast._engine.objectives.wear import MEASURED
-from mixfast._text.atomic import write_together
 from mixfast._text.numbers import count, number
 from mixfast.cli._inputs import InputError
+from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
-    from mixfast.designs import Design
-    from mixfast.mixture import Mixture
     from mixfast.swarm import Swarm
     from mixfast.tables import ExpertTable
 
 LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
-
-# Shorter than this, nobody wonders whether it still runs.
-_QUIET_SECONDS = 1.0
 
 
 def add_command(
@@ -73,21 +61,11 @@ def add_prior(group: Any) -> None:
 
 
 def add_design_output(parser: argparse.ArgumentParser) -> None:
-    """Add what all commands have that choose mixtures to train."""
+    """Add seed and output of the commands that choose mixtures to train."""
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="the same seed gives the same runs (default 0)"
     )
     parser.add_argument("--out", metavar="FILE", help="write the mixtures as csv; default: on stdout")
-
-
-def deliver_design(out: str | None, design: Design, lines: Sequence[str]) -> None:
-    """Write the mixtures to a file and print the lines; without a file, print the mixtures and send the lines to stderr."""
-    if out is None:
-        print("\n".join(lines), file=sys.stderr)
-        print(design_text(design), end="")
-        return
-    write_together({out: design_text(design)})
-    print("\n".join([*lines, f"wrote {Path(out)}: train a proxy on each row"]))
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +101,7 @@ def add_held_out(group: Any) -> None:
 
 
 def check_measures(args: argparse.Namespace) -> None:
-    """Refuse at once what the library would refuse only after a solve, when it comes to measure around the answer."""
+    """Refuse at once the numbers that the library would refuse only after the solve, when it measures around the answer."""
     if not 0.0 < args.eps < math.inf:
         raise InputError(f"--eps is {args.eps:g}, expected a number above 0")
     if args.replicates is not None and args.replicates < 2:
@@ -137,7 +115,7 @@ def check_measures(args: argparse.Namespace) -> None:
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Add what describes a region, but for the prior."""
+    """Add the limits of a region; its prior is added by `add_prior`."""
     group = parser.add_argument_group("limits")
     group.add_argument(
         "--tokens",
@@ -167,7 +145,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 
 
 def add_columns(parser: Any) -> None:
-    """Add what is told of the columns of runs."""
+    """Add which columns of runs are left out, and which metrics are better when larger or smaller."""
     parser.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
     parser.add_argument(
         "--more-is-better",
@@ -181,7 +159,7 @@ def add_columns(parser: Any) -> None:
 
 
 def read_runs(args: argparse.Namespace, ratios: str, metrics: str) -> Swarm:
-    """The runs of two files, with what the options of `add_columns` say of their columns."""
+    """Read the runs of two files, as the options of `add_columns` say."""
     from mixfast.swarm import Swarm
 
     with progress(f"reading {ratios}"):
@@ -190,12 +168,12 @@ def read_runs(args: argparse.Namespace, ratios: str, metrics: str) -> Swarm:
 
 
 def directed(args: argparse.Namespace, swarm: Swarm) -> Swarm:
-    """The runs with the directions that the options name."""
+    """Return the runs with the directions of metrics that the options name."""
     return swarm.better(more=args.more_is_better or (), less=args.less_is_better or ())
 
 
 def add_wear(group: Any) -> None:
-    """Add how repeated tokens wear out."""
+    """Add how much repeated tokens count."""
     group.add_argument(
         "--wear",
         metavar="REPEATS",
@@ -220,7 +198,7 @@ def add_kl_options(group: Any) -> None:
 
 
 def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A type for argparse that keeps the message of a ValueError."""
+    """Return a type for argparse that keeps the message of a ValueError."""
 
     def convert(value: str) -> Any:
         try:
@@ -232,92 +210,8 @@ def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def budget(value: str) -> int:
-    """Tokens of a run."""
+    """Return the tokens of a training run, at least one."""
     tokens = count(value)
     if tokens < 1:
         raise InputError("a budget must be at least one token")
     return tokens
-
-
-@contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Show what is going on and for how long, once it takes more than a second, where a person looks at stderr."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = threading.Event()
-
-    def show() -> None:
-        began = perf_counter()
-        if done.wait(_QUIET_SECONDS):
-            return
-        while True:
-            print(f"\r\x1b[Kmixfast: {what}, {perf_counter() - began:.0f} s", end="", file=sys.stderr, flush=True)
-            if done.wait(0.5):
-                break
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-    teller = threading.Thread(target=show, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        done.set()
-        teller.join()
-
-
-def print_json(document: dict[str, Any]) -> None:
-    """Print the document as strict JSON."""
-    print(json.dumps(_strict(document), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _strict(value: Any) -> Any:
-    """Replace infinity and NaN by null, which strict JSON requires."""
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def exit_status(status: str) -> int:
-    """Return 0 for an answer that holds as it says, 1 for one above its tolerance."""
-    return 0 if status in ("optimal", "searched", "given") else 1
-
-
-def check_out(given: str | None) -> None:
-    """Refuse a mixture file that could not be written, before the work begins."""
-    if given is not None and Path(given).suffix.lower() not in (".yaml", ".yml", ".json"):
-        raise InputError(f"--out {given}: a mixture file ends in .yaml, .yml or .json")
-    check_folder("--out", given)
-
-
-def check_folder(option: str, given: str | None) -> None:
-    """Refuse a file in a folder that is not there, or in the place of one, before the work begins."""
-    if given is None:
-        return
-    out = Path(given)
-    if not out.parent.is_dir():
-        raise InputError(f"{option} {given}: there is no folder {out.parent}")
-    if out.is_dir():
-        raise InputError(f"{option} {given}: this is a folder")
-
-
-def check_law_out(option: str, given: str) -> None:
-    """Refuse a file of laws that could not be written, before the work begins."""
-    if Path(given).suffix not in (".json", ".npz"):
-        raise InputError(f"{option} {given}: laws are written as .json or .npz")
-    check_folder(option, given)
-
-
-def mixture_text(mixture: Mixture, path: str) -> str:
-    """A mixture file without the shares of 0, which most loaders refuse."""
-    kept, _ = mixture.drop_zeros()
-    return kept.to_json() if path.lower().endswith(".json") else kept.to_yaml()
-
-
-def design_text(design: Design) -> str:
-    """The csv file of mixtures to train."""
-    text = io.StringIO(newline="")
-    design.to_csv(text)
-    return text.getvalue()

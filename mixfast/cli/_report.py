@@ -1,4 +1,4 @@
-"""The command report: a page of HTML from a table, from proxy runs, from a law, a mixture, a ledger and a schedule, or any of them."""
+"""The command report: one page of HTML from a table or proxy runs, and from laws, a mixture, a ledger or a schedule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from mixfast._text.atomic import write_together
 from mixfast._text.numbers import number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
+from mixfast.cli._progress import progress
 from mixfast.errors import ProposalError
 from mixfast.mixture import Mixture
 
@@ -29,10 +31,10 @@ examples:
   mixfast report table.npz --mixture today.yaml --schedule schedule.json --out report.html
 
 One file is a table: it is solved. Two are proxy runs: laws are fitted, unless --law brings them, and a mixture is
-proposed. What is not given is named on the page, with how to get it.
+proposed. Sections whose inputs are missing are skipped; the page lists them and how to add them.
 """
 
-# Resamples of a table cost a few solves together; those of runs a fit each, and are made only where asked for.
+# All resamples of a table together cost a few solves. Those of runs cost one fit each, and are made only on request.
 _REPLICATES = 200
 
 
@@ -77,7 +79,7 @@ def add(commands: Any) -> None:
         "--eps", metavar="LOSS", type=shared.checked(number), default=1e-3, help="of the ranges (default 1e-3)"
     )
     work.add_argument("--no-ranges", action="store_true", help="leave out the near-optimal set")
-    work.add_argument("--seed", metavar="N", type=int, default=0, help="for all that is drawn (default 0)")
+    work.add_argument("--seed", metavar="N", type=int, default=0, help="for random draws (default 0)")
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -97,7 +99,7 @@ def _report(args: argparse.Namespace) -> int:
     for path in (args.tokens, args.prior):
         if path is not None and Path(path).exists():
             files[path] = ""
-    with shared.progress("making the page"):
+    with progress("making the page"):
         page = report.page(
             *parts,
             title=args.title,
@@ -116,14 +118,14 @@ def _report(args: argparse.Namespace) -> int:
     for problem in parts:
         if isinstance(problem, ProposalError):
             print(f"warning: {problem}")
-    return shared.exit_status(status)
+    return outputs.exit_status(status)
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse, before the work begins, what is sure to fail."""
+    """Refuse, before the work begins, options that contradict each other or the files."""
     if Path(args.out).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out {args.out}: a page ends in .html")
-    shared.check_folder("--out", args.out)
+    outputs.check_folder("--out", args.out)
     if not any((args.input, args.law, args.mixture, args.ledger, args.schedule)):
         raise InputError("nothing to report: give a TABLE, RATIOS METRICS, --law, --mixture, --ledger or --schedule")
     read = [args.input, args.metrics, args.law, args.mixture, args.ledger, args.schedule, args.tokens, args.prior]
@@ -145,7 +147,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> None:
-    """What is read as it is."""
+    """Read the mixture, the ledger and the schedule."""
     if args.mixture is not None:
         mixture = Mixture.load(args.mixture)
         parts.append(mixture)
@@ -162,7 +164,7 @@ def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, st
 
 
 def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:
-    """Solve, and measure what is around it; the status."""
+    """Solve the table and measure intervals and held-out losses; return the status."""
     from mixfast import solver
 
     table = shared.load_table(args, args.input)
@@ -170,23 +172,23 @@ def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str])
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names)
     options: dict[str, Any] = {"kl": args.kl, "objective": objective, "wear": args.wear, "threads": args.threads}
-    with shared.progress("solving"):
+    with progress("solving"):
         solution = solver.solve(table, where, **options)
     parts.append(solution)
     if args.law is not None:
         parts.append(_load_law(args, files))
     if table.kind == "ce" and not solution.worst and not args.no_intervals:
         replicates = args.replicates or _REPLICATES
-        with shared.progress(f"solving {replicates} resamples"):
+        with progress(f"solving {replicates} resamples"):
             parts.append(solution.bootstrap(replicates=replicates, seed=args.seed))
     if args.held_out is not None:
-        with shared.progress("fitting for the held-out losses"):
+        with progress("fitting for the held-out losses"):
             parts.append(solver.holdout(table, where, share=args.held_out, seed=args.seed, **options))
     return solution.status
 
 
 def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:
-    """Fit where no law is given, propose, and measure what is around it; the status."""
+    """Fit laws unless given, propose, and measure intervals; return the status."""
     from mixfast.laws import fit
     from mixfast.proposers import propose
 
@@ -194,17 +196,17 @@ def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) 
     if args.law is not None:
         law = _load_law(args, files)
     elif swarm is not None:
-        with shared.progress("fitting"):
+        with progress("fitting"):
             law = fit(swarm, args.law_kind or "auto", seed=args.seed, folds=args.folds)
     if args.kl > 0.0 and args.prior is None and args.tokens is None:
         args.prior = "uniform"
     where = inputs.region(args, law.domains, args.law or args.input)
     options = {"objective": inputs.metric_objective(args.objective, law.metrics), "kl": args.kl}
     try:
-        with shared.progress("searching"):
+        with progress("searching"):
             found = propose(law, where, seed=args.seed, **options)
     except ProposalError as problem:
-        # How badly the laws do is what the page can still say.
+        # The page can still show how well the laws predict.
         parts += [problem, law, swarm]
         return "none"
     parts += [found, law, swarm]
@@ -214,14 +216,14 @@ def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) 
 
 
 def _intervals(args: argparse.Namespace, swarm: Swarm, law: Fit, where: Region | None, options: dict[str, Any]) -> Any:
-    """Proposals of refits on halves of the runs, each metric with the law that it has."""
+    """Propose from refits on halves of the runs; each metric keeps its law."""
     from mixfast.laws import fit
     from mixfast.proposers import bootstrap
     from mixfast.region import Region
 
     region = Region.simplex(law.domains) if where is None else where
     chosen: Any = {swarm.metric(name): kind for name, kind in law.laws.items()}
-    with shared.progress(f"refitting {args.replicates} halves of the runs"):
+    with progress(f"refitting {args.replicates} halves of the runs"):
         return bootstrap(
             swarm.select(list(chosen)),
             chosen,
@@ -249,7 +251,7 @@ def _load_law(args: argparse.Namespace, files: dict[str, str]) -> Fit:
 
 
 def _region_of_mixture(args: argparse.Namespace, parts: list[Any]) -> Region | None:
-    """The limits and counts of a mixture that was only given."""
+    """Return the limits and counts for a mixture that was only given."""
     from mixfast.reuse import Ledger
 
     for part in parts:

@@ -13,8 +13,10 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import count, grid, number, percent
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reuse_plan as plans
 from mixfast.cli._inputs import InputError
+from mixfast.cli._progress import progress
 from mixfast.errors import AlignmentError
 from mixfast.mixture import Mixture
 
@@ -48,13 +50,30 @@ def add(commands: Any) -> None:
     what = "keep a mixture's ratios when domains are added, removed, split or revised"
     reuse = shared.add_command(commands, "reuse", None, what, _EXAMPLES)
     steps = reuse.add_subparsers(title="steps", required=True, metavar="STEP")
+    _add_start(_add_step(steps, "start", _start, "begin a ledger with a mixture"))
+    for name, names, words in (
+        ("add", "NAME", "plan new domains"),
+        ("remove", "NAME", "drop domains; needs no runs unless domains are reopened"),
+        ("partition", "NAME", "plan the split of a domain: the parent, then its parts"),
+        ("revise", "NAME|OLD=NEW", "plan a revision of existing domains"),
+    ):
+        change = _add_step(steps, name, plans.update, words)
+        change.set_defaults(change=name)
+        change.add_argument("names", metavar=names, nargs="+")
+        plans.options(change)
+    _add_propose(_add_step(steps, "propose", _propose, "fit the trained runs of the plan, propose, expand and record"))
+    _add_step(steps, "show", _show, "print the ledger").add_argument(
+        "--out", metavar="FILE", help="write the present mixture: .yaml or .json; shares of 0 are left out"
+    )
 
-    def step(name: str, run: Any, help: str) -> argparse.ArgumentParser:
-        parser = shared.add_command(steps, name, run, help)
-        parser.add_argument("state", metavar="STATE", help="the ledger: .yaml or .json")
-        return parser
 
-    start = step("start", _start, "begin a ledger with a mixture")
+def _add_step(steps: Any, name: str, run: Any, help: str) -> argparse.ArgumentParser:
+    step = shared.add_command(steps, name, run, help)
+    step.add_argument("state", metavar="STATE", help="the ledger: .yaml or .json")
+    return step
+
+
+def _add_start(start: argparse.ArgumentParser) -> None:
     start.add_argument("--mixture", metavar="FILE", required=True, help="the mixture as it is now")
     start.add_argument("--tokens", metavar="FILE", help="tokens of its domains; domains it lacks get the share 0")
     start.add_argument(
@@ -66,20 +85,10 @@ def add(commands: Any) -> None:
         action="append",
         help="how often tokens may repeat, for all or for a domain (default 4), in every mixture of the ledger",
     )
-    start.add_argument("--why", metavar="TEXT", default="first mixture", help="for those who come later")
+    start.add_argument("--why", metavar="TEXT", default="first mixture", help="the reason, kept in the ledger")
 
-    for name, what, words in (
-        ("add", "NAME", "plan new domains"),
-        ("remove", "NAME", "drop domains; needs no runs unless domains are reopened"),
-        ("partition", "NAME", "plan the split of a domain: the parent, then its parts"),
-        ("revise", "NAME|OLD=NEW", "plan a revision of existing domains"),
-    ):
-        parser = step(name, plans.update, words)
-        parser.set_defaults(change=name)
-        parser.add_argument("names", metavar=what, nargs="+")
-        plans.options(parser)
 
-    propose = step("propose", _propose, "fit the trained runs of the plan, propose, expand and record")
+def _add_propose(propose: argparse.ArgumentParser) -> None:
     propose.add_argument("ratios", metavar="RATIOS", help="csv: the mixtures that were trained")
     propose.add_argument("metrics", metavar="METRICS", help="csv: the same runs, a metric a column")
     propose.add_argument(
@@ -87,24 +96,19 @@ def add(commands: Any) -> None:
         metavar=("RATIOS", "METRICS"),
         nargs=2,
         action="append",
-        help="runs of before the change: fitted too, where they still say something (repeated)",
+        help="runs from before the change, fitted too if the change leaves them valid (repeated)",
     )
     shared.add_law(propose)
     shared.add_columns(propose)
     shared.add_metric_objective(propose, "the plan's")
     propose.add_argument("--kl", metavar="NATS", type=shared.checked(number), help="default: the plan's")
     propose.add_argument("--method", default="auto", help="auto, exact, search or regmix (default auto)")
-    propose.add_argument("--seed", metavar="N", type=int, default=0, help="for what is drawn (default 0)")
+    propose.add_argument("--seed", metavar="N", type=int, default=0, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture and record it; without, it is only printed")
     propose.add_argument(
         "--law-out",
         metavar="FILE",
         help="with --old, whose runs tell the frozen domains apart: write the law over all domains, for --law of the next update",
-    )
-
-    show = step("show", _show, "print the ledger")
-    show.add_argument(
-        "--out", metavar="FILE", help="write the present mixture: .yaml or .json; shares of 0 are left out"
     )
 
 
@@ -139,7 +143,7 @@ def _start(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from mixfast.reuse import Ledger
 
-    shared.check_out(args.out)
+    outputs.check_out(args.out)
     ledger = Ledger.load(args.state)
     rows = []
     for entry in ledger.entries:
@@ -158,7 +162,7 @@ def _show(args: argparse.Namespace) -> int:
         epochs = ledger.mixture.epochs(ledger.tokens, ledger.budget)
     print(f"\n{_shares(ledger.mixture, epochs)}")
     if args.out is not None:
-        write_together({args.out: shared.mixture_text(ledger.mixture, args.out)})
+        write_together({args.out: outputs.mixture_text(ledger.mixture, args.out)})
         print(f"wrote {args.out}")
     return 0
 
@@ -168,12 +172,12 @@ def _propose(args: argparse.Namespace) -> int:
     from mixfast.proposers import propose
     from mixfast.reuse import Ledger, resume
 
-    shared.check_out(args.out)
+    outputs.check_out(args.out)
     plans.check_distinct([args.state, args.out, args.law_out, args.ratios, args.metrics])
     if args.law_out is not None:
         if args.old is None:
             raise InputError("--law-out needs --old: the new runs alone do not tell the frozen domains apart")
-        shared.check_law_out("--law-out", args.law_out)
+        outputs.check_law_out("--law-out", args.law_out)
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
@@ -189,7 +193,7 @@ def _propose(args: argparse.Namespace) -> int:
         for old in args.old:
             runs = _with_old(old, args.ignore or (), ledger, plan, runs)
     print(runs.report)
-    with shared.progress("fitting"):
+    with progress("fitting"):
         fitted = fit(runs, args.law or "auto", seed=args.seed)
     print(f"\n{fitted.report}\n")
     if args.law_out is not None:
@@ -197,13 +201,13 @@ def _propose(args: argparse.Namespace) -> int:
         print(f"wrote {args.law_out}\n")
     law = fitted if args.old is None else plan.collapse_law(fitted)
     objective = inputs.metric_objective(args.objective or list(pending.objective), law.metrics)
-    with shared.progress("searching"):
+    with progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
     mixture = plan.expand(found.mixture)
     print(f"{found.summary()}\n\nThe whole mixture")
     print(_shares(mixture, plan.part.full.epochs(mixture)))
     plans.record(args, ledger.record(plan, mixture, why=pending.why), ledger)
-    return shared.exit_status(found.status)
+    return outputs.exit_status(found.status)
 
 
 def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan: Reuse, runs: Swarm) -> Swarm:

@@ -1,4 +1,4 @@
-"""Planning an update of a mixture's domains: what is frozen, what must be run, and the files that come of it."""
+"""The steps of the command reuse that plan an update: what is frozen, what must be run, and the files that are written."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import count, percent, tokens
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
+from mixfast.cli._progress import progress
 from mixfast.region import Region
 
 if TYPE_CHECKING:
     from mixfast.designs import Design
     from mixfast.reuse import Ledger, Reuse, Update
 
-# The parts of a split are the same text as the whole, counted anew: tokens at the seams differ, no more.
+# The parts of a split hold the same text as the whole; only tokens at their borders are counted differently.
 _SPLIT = 0.01
 
 
@@ -32,13 +34,13 @@ def options(parser: argparse.ArgumentParser) -> None:
     plan = parser.add_argument_group("plan")
     plan.add_argument("--reopen", metavar="A,B", action="append", help="old domains whose ratios are found anew")
     plan.add_argument("--partial", action="store_true", help="reopen what --law says is worth it")
-    plan.add_argument("--hold", action="store_true", help="freeze shares above their new caps all the same")
+    plan.add_argument("--hold", action="store_true", help="freeze shares even if they are above their new caps")
     plan.add_argument("--law", metavar="LAW", help="the law over the old domains, as `mixfast fit --out` wrote it")
     plan.add_argument("--like", metavar="NEW=OLD", action="append", help="the old domain that a new one acts like")
     shared.add_metric_objective(plan)
     shared.add_kl_options(plan)
     plan.add_argument("--virtual", metavar="NAME", default="existing", help="of the frozen block (default existing)")
-    plan.add_argument("--why", metavar="TEXT", help="for those who come later; default: the change")
+    plan.add_argument("--why", metavar="TEXT", help="the reason, kept in the ledger; default: the change")
     plan.add_argument("--replace", action="store_true", help="drop the open plan of the ledger")
     out = parser.add_argument_group("output")
     out.add_argument("--runs", metavar="N", type=int, help="proxy runs to train; default: as many as are advised")
@@ -49,14 +51,13 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def update(args: argparse.Namespace) -> int:
-    """Plan an update; write its runs and note the plan, or, where no runs are needed, record the mixture."""
+    """Plan an update; write its runs and record the plan, or, if no runs are needed, record the mixture."""
     from mixfast.reuse import Ledger
 
-    shared.check_out(args.out)
-    outputs = [args.state, args.swarm_out, args.collapsed_out, args.out]
+    outputs.check_out(args.out)
     for option, given in (("--swarm-out", args.swarm_out), ("--collapsed-out", args.collapsed_out)):
-        shared.check_folder(option, given)
-    check_distinct(outputs)
+        outputs.check_folder(option, given)
+    check_distinct([args.state, args.swarm_out, args.collapsed_out, args.out])
     ledger = before = Ledger.load(args.state)
     if ledger.pending is not None:
         if not args.replace:
@@ -84,18 +85,18 @@ def update(args: argparse.Namespace) -> int:
         print(f"nothing recorded: --swarm-out ratios.csv writes the {len(design)} runs to train, and records this plan")
         return 0
     planned = ledger.begin(plan, why=why, objective=args.objective or (), kl=args.kl)
-    files = {args.swarm_out: shared.design_text(_expanded(plan, design))}
+    files = {args.swarm_out: outputs.design_text(_expanded(plan, design))}
     if args.collapsed_out is not None:
-        files[args.collapsed_out] = shared.design_text(design)
+        files[args.collapsed_out] = outputs.design_text(design)
     write(args.state, planned, before, files)
     fewer = "" if len(design) >= plan.runs else f", fewer than the {plan.runs} advised"
     print(f"wrote {', '.join(files)}: {len(design)} runs{fewer}\n{after(args.state, args.swarm_out)}")
     return 0
 
 
-def check_distinct(outputs: Iterable[str | None]) -> None:
+def check_distinct(files: Iterable[str | None]) -> None:
     """Refuse files that would overwrite one another."""
-    names = [str(Path(given).resolve()) for given in outputs if given is not None]
+    names = [str(Path(given).resolve()) for given in files if given is not None]
     if len(set(names)) < len(names):
         raise InputError("the ledger and the files to write must have different names")
 
@@ -108,7 +109,7 @@ def _check_unused(args: argparse.Namespace, *options: tuple[str, Any]) -> None:
 
 
 def after(state: str, ratios: str = "RATIOS") -> str:
-    """What to do with an open plan."""
+    """Return what to do with an open plan."""
     return f"next: train them, then mixfast reuse propose {state} {ratios} METRICS --out mixture.yaml"
 
 
@@ -132,7 +133,7 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
         objective = None
     region = _region(args, ledger, made)
     given = {"law": law, "objective": objective, "kl": args.kl, "like": _like(args.like), "virtual": args.virtual}
-    with shared.progress("planning"):
+    with progress("planning"):
         if args.partial or reopen:
             plan = partial(ledger.mixture, changes, region, reopen=reopen or None, **given)
         else:
@@ -173,7 +174,7 @@ def _like(given: list[str] | None) -> dict[str, str]:
 
 
 def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
-    """The limits over the new domains; what is not given of counts, budget and epochs is as in the ledger."""
+    """Return the limits over the new domains; counts, budget and epochs that are not given are those of the ledger."""
     known = {name: count for name, count in ledger.tokens.items() if name in set(made.kept)}
     given = {} if args.tokens is None else inputs.numbers(args.tokens, count)
     budget = ledger.budget if args.budget is None else args.budget
@@ -198,7 +199,7 @@ def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
 
 
 def _usual_epochs(known: Mapping[str, float], made: Update) -> dict[str, float]:
-    """How often domains may be read, as far as it is known: heirs like what they come from, others that are new like most."""
+    """Return how often domains may be read, where known: heirs as their source, other new domains as most are."""
     if not known:
         return {}
     times = Counter(known.values())
@@ -233,10 +234,10 @@ def _check_caps(args: argparse.Namespace, old: Mapping[str, float], plan: Reuse,
 
 
 def _swarm(args: argparse.Namespace, ledger: Ledger, plan: Reuse) -> Design:
-    """The collapsed mixtures to train; their ids are those of no other update."""
+    """Return the collapsed mixtures to train, with ids that no other update uses."""
     from mixfast.designs import design
 
-    with shared.progress("choosing mixtures"):
+    with progress("choosing mixtures"):
         found = design(plan.sampling, args.runs if args.runs is not None else plan.runs, seed=args.seed)
     runs = tuple(f"u{len(ledger.entries)}-{run}" for run in found.runs)
     return replace(found, runs=runs, advised=plan.runs)
@@ -250,10 +251,10 @@ def _expanded(plan: Reuse, design: Design) -> Design:
 
 
 def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str, str]) -> None:
-    """Write the files and, last, the ledger: all, or none where it is no more what it was `before`."""
+    """Write the files and, last, the ledger; or none of them, if the ledger is not what it was `before`."""
     from mixfast.reuse import Ledger, held
 
-    shared.check_folder("STATE", state)
+    outputs.check_folder("STATE", state)
     suffix = Path(state).suffix.lower()
     if suffix not in (".yaml", ".yml", ".json"):
         raise InputError(f"{state}: a ledger ends in .yaml, .yml or .json")
@@ -266,10 +267,10 @@ def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str,
 
 
 def record(args: argparse.Namespace, ledger: Ledger, before: Ledger) -> int:
-    """Write the ledger and its last mixture, where the user named a file for that."""
+    """Write the ledger and its last mixture, if a file was named for it."""
     if args.out is None:
         print("nothing recorded: --out mixture.yaml writes the mixture, and records it")
         return 0
-    write(args.state, ledger, before, {args.out: shared.mixture_text(ledger.mixture, args.out)})
+    write(args.state, ledger, before, {args.out: outputs.mixture_text(ledger.mixture, args.out)})
     print(f"wrote {args.out}, recorded in {args.state}")
     return 0

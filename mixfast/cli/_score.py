@@ -1,4 +1,4 @@
-"""The command score: texts under the models of a folder each, to a table that `mixfast solve` takes."""
+"""The command score: score texts with one model for each domain, to a table that `mixfast solve` takes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
+from mixfast.cli._progress import ProgressLine
 
 if TYPE_CHECKING:
     from mixfast.score import Progress
 
-# A terminal's line is drawn so often; a log gets a line no more often than this.
+# At least so much time passes between two updates of the line on a terminal, and between two lines of a log.
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 30.0
 
 _EXAMPLES = """\
@@ -26,7 +27,7 @@ examples:
   mixfast score --experts web=runs/1/final code=runs/2/final --texts news.txt --lines --level token --out table.npz
   torchrun --nproc-per-node 8 -m mixfast score --experts runs/* --texts targets/ --out /shared/table.npz
 
-A run that was interrupted goes on where it ended when the same command is given again.
+An interrupted run continues when the same command is given again.
 """
 
 
@@ -85,7 +86,7 @@ def _score(args: argparse.Namespace) -> int:
 
     began = time.perf_counter()
     documents = score.read_texts(args.texts, lines=args.lines, field=args.field, prompt=args.prompt_field)
-    teller = _Teller()
+    reporter = _Reporter()
     try:
         table = score.score(
             _experts(args.experts),
@@ -99,11 +100,11 @@ def _score(args: argparse.Namespace) -> int:
             dtype=args.dtype,
             batch_tokens=args.batch_tokens,
             out=args.out,
-            progress=teller,
+            progress=reporter,
         )
     finally:
-        teller.end()
-    if teller.leads:
+        reporter.end()
+    if reporter.leads:
         print(
             f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s"
         )
@@ -112,7 +113,7 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _experts(given: Sequence[str]) -> list[str] | dict[str, str]:
-    """Folders as they are; by name where any has one, and the others by their folder."""
+    """Return the folders; as a mapping by name if any has one, the others named after their folder."""
     if not any("=" in one and not Path(one).is_dir() for one in given):
         return list(given)
     named: dict[str, str] = {}
@@ -126,33 +127,31 @@ def _experts(given: Sequence[str]) -> list[str] | dict[str, str]:
     return named
 
 
-class _Teller:
-    """The line on stderr that says how far the work is."""
+class _Reporter:
+    """Says on stderr how far the work is: on a terminal in one line, in a log now and then."""
 
     def __init__(self) -> None:
         rank = os.environ.get("RANK")
         self.leads = rank in (None, "0")
         self._who = "" if rank is None else f"rank {rank}, "
         self._terminal = sys.stderr.isatty()
+        self._line = ProgressLine()
         self._last = time.perf_counter()
-        self._shown = False
 
     def __call__(self, progress: Progress) -> None:
         now = time.perf_counter()
         if now - self._last < (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
             return
         self._last = now
-        line = (
-            f"mixfast: {self._who}{progress.expert}, part {progress.part} of {progress.parts}, "
+        text = (
+            f"{self._who}{progress.expert}, part {progress.part} of {progress.parts}, "
             f"{progress.tokens:,} tokens, {progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens/s"
         )
         if self._terminal and self.leads:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-            self._shown = True
+            self._line.show(text)
         elif not self._terminal:
-            print(line, file=sys.stderr, flush=True)
+            print(f"mixfast: {text}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Leave the terminal's line empty."""
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._line.clear()

@@ -9,8 +9,10 @@ from mixfast import solver
 from mixfast._text.numbers import number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import Answer
+from mixfast.cli._progress import progress
 from mixfast.cli._solve_report import held_out_report, solve_report
 
 _EXAMPLES = """\
@@ -77,39 +79,39 @@ def add(commands: Any) -> None:
 
 def _solve(args: argparse.Namespace) -> int:
     # What can be refused without solving is refused before the work begins.
-    shared.check_out(args.out)
+    outputs.check_out(args.out)
     shared.check_measures(args)
     table = shared.load_table(args, args.table)
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names)
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
-    with shared.progress("solving"):
+    with progress("solving"):
         solution = solver.solve(table, where, **options)
     answer = _measured(solution, args)
     held_out = None
     if args.held_out is not None:
-        with shared.progress("fitting for the held-out report"):
+        with progress("fitting for the held-out report"):
             held_out = solver.holdout(table, where, share=args.held_out, seed=args.seed, **options)
     written = _write(args, answer)
     if args.json:
-        shared.print_json(_as_dict(answer, held_out))
+        outputs.print_json(_as_dict(answer, held_out))
     else:
         print(solve_report(answer))
         if held_out is not None:
             print(f"\nHeld out\n{held_out_report(held_out, answer.limited)}")
         if written:
             print(f"\n{written}")
-    return shared.exit_status(answer.solution.status)
+    return outputs.exit_status(answer.solution.status)
 
 
 def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:
     """Measure the intervals and ranges that were not declined and that the problem has."""
     intervals = ranges = None
     if not solution.worst and solution.table.kind == "ce" and not args.no_intervals:
-        with shared.progress(f"solving {args.replicates} resamples"):
+        with progress(f"solving {args.replicates} resamples"):
             intervals = solution.bootstrap(replicates=args.replicates, seed=args.seed)
     if not solution.worst and solution.table.n_domains <= _MOST_RANGED and not args.no_ranges:
-        with shared.progress("looking for flat directions"):
+        with progress("looking for flat directions"):
             ranges = solution.ranges(args.eps)
     return Answer(solution, intervals, ranges, args.eps, args.budget, bool(args.out))
 

@@ -13,7 +13,7 @@ from mixfast.solver import HeldOut
 
 
 def solve_report(answer: Answer) -> str:
-    """Return the whole report of `mixfast solve`."""
+    """Return the report of `mixfast solve`."""
     parts = [_shares(answer), _certificate(answer)]
     steps = next_steps(answer)
     if steps:

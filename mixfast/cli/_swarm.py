@@ -10,8 +10,10 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import grid
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
 from mixfast.cli._options import LAWS
+from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
-# Olmix's words for the ways to a proposal. Its "search" is the best run of the swarm; ours is told to go further.
+# Olmix's names of methods. Its "search" takes the best run of the swarm; ours goes on searching from there.
 _PROPOSERS = {"exact": "exact", "simulation": "regmix", "search": "search"}
 
 _EXAMPLES = """\
@@ -52,7 +54,7 @@ def add(commands: Any) -> None:
         "--olmix-config", metavar="FILE", help="take prior, limits, objective, KL and method from an Olmix fit YAML"
     )
     propose.add_argument("--method", help="auto, exact, search or regmix (default auto)")
-    propose.add_argument("--seed", metavar="N", type=int, help="for what is drawn (default 0)")
+    propose.add_argument("--seed", metavar="N", type=int, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture: .yaml or .json; shares of 0 are left out")
     propose.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
@@ -83,7 +85,7 @@ def _config(args: argparse.Namespace) -> OlmixConfig | None:
 def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
     if config is not None:
         config = replace(config, ratios=args.ratios or config.ratios, metrics=args.metrics or config.metrics)
-        with shared.progress(f"reading {config.ratios}"):
+        with progress(f"reading {config.ratios}"):
             swarm = shared.directed(args, config.swarm())
         if config.train_split != (1.0,):
             print(
@@ -107,7 +109,7 @@ def _fit(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
 
     if args.out is not None:
-        shared.check_law_out("--out", args.out)
+        outputs.check_law_out("--out", args.out)
     config = _config(args)
     law = args.law or ("auto" if config is None else config.regression)
     if law not in ("auto", *LAWS):
@@ -115,7 +117,7 @@ def _fit(args: argparse.Namespace) -> int:
             f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(LAWS)}; name another with --law"
         )
     swarm = _swarm(args, config)
-    with shared.progress("fitting"):
+    with progress("fitting"):
         found = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds)
     print(f"\n{found.report}")
     for note in found.notes:
@@ -139,7 +141,7 @@ def _compare(args: argparse.Namespace) -> int:
     reports = {}
     for law in LAWS:
         try:
-            with shared.progress(f"fitting {law}"):
+            with progress(f"fitting {law}"):
                 reports[law] = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds).reports
         except (ValueError, RuntimeError) as problem:
             print(f"{law}: left out, {problem}")
@@ -150,7 +152,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _rivals(reports: dict[str, Any]) -> str:
-    """Out-of-fold rmse of every metric under every law, the least marked, and the mean rank correlation."""
+    """Return the out-of-fold rmse of every metric under every law, with the least marked, and the mean rank correlation."""
     from mixfast.laws import mean_known
 
     names = [one.metric for one in next(iter(reports.values()))]
@@ -167,7 +169,7 @@ def _propose(args: argparse.Namespace) -> int:
     from mixfast.laws import Fit
     from mixfast.proposers import propose
 
-    shared.check_out(args.out)
+    outputs.check_out(args.out)
     law = Fit.load(args.law)
     config = None
     if args.olmix_config is not None:
@@ -180,17 +182,17 @@ def _propose(args: argparse.Namespace) -> int:
     if objective is None and config is not None:
         objective = config.objective(law.metrics)
     region = _region(args, config, law, kl > 0.0 or method == "regmix")
-    with shared.progress("searching"):
+    with progress("searching"):
         found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
     if args.out is not None:
         found.mixture.drop_zeros()[0].save(args.out)
     if args.json:
-        shared.print_json(found.to_dict())
+        outputs.print_json(found.to_dict())
     else:
         print(found.summary())
         if args.out is not None:
             print(f"\nwrote {args.out}")
-    return shared.exit_status(found.status)
+    return outputs.exit_status(found.status)
 
 
 def _proposer(config: OlmixConfig, path: str) -> str:

@@ -1,4 +1,4 @@
-"""What all figures of a report share: matplotlib without its global state, colours that survive grey, names drawn as they are written."""
+"""What all figures of a report share: matplotlib without global state, colours that also differ in grey, names drawn literally."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# After Okabe and Ito's colours, which all kinds of colour vision tell apart, orange darker to be seen as a line. Their greys are alike
-# in part: marks also differ in shape, filling or hatch.
+# The colours of Okabe and Ito, which all kinds of colour vision tell apart, with a darker orange for lines. Some have similar greys, so
+# marks also differ in shape, filling or hatch.
 INK, MUTED, PALE = "#1a1a1a", "#666666", "#d9d9d9"
 BLUE, LIGHT_BLUE, ORANGE, VERMILION = "#0072b2", "#8fc1e3", "#b87700", "#d55e00"
 STACK = (
@@ -29,11 +29,11 @@ REST = ("#ffffff", "")
 
 # The 90 % interval of a normal distribution, in standard deviations.
 Z90 = 1.6448536269514722
-# Of a page of 1050 pixels.
+# Inches: the width of the page, 1050 pixels.
 WIDTH = 10.8
-# Beyond this many domains a picture is a wall: the last are put together, and the figure says so.
+# Figures show at most this many domains; the rest share one row.
 MOST_ROWS = 100
-# A longer name would leave no room for what is said of it.
+# Longer names would leave too little room for the marks.
 _LONGEST = 34
 
 _STYLE: dict[str, Any] = {
@@ -58,26 +58,26 @@ _STYLE: dict[str, Any] = {
     "hatch.linewidth": 0.6,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
-    # Names in scripts that matplotlib's own font lacks are drawn by the reader's browser.
+    # Text stays text: the browser draws scripts that matplotlib's own font lacks.
     "svg.fonttype": "none",
     # The same picture gives the same bytes.
     "svg.hashsalt": "mixfast",
 }
-# Control characters are no XML, and those that turn the direction of writing would turn what stands beside a name.
+# XML allows no control characters; characters that set the direction of writing would affect the text beside a name.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
-# matplotlib's settings belong to the process: two pages made in threads must not take them from each other.
+# matplotlib's settings belong to the process: pages made in two threads must not change them at the same time.
 _SETTINGS = threading.RLock()
 
 
 @contextmanager
 def style(ax: Axes | None = None) -> Iterator[None]:
-    """The report's settings of matplotlib, for as long as a figure is drawn; in another's Axes only what names need."""
+    """Apply the report's settings of matplotlib while a figure is drawn; in given Axes only those that names need."""
     with needed("a figure", "matplotlib", "mixfast[plot]", BackendError):
         import matplotlib as mpl
         from matplotlib import style as styles
     with _SETTINGS:
         if ax is not None:
-            # TeX would take a name for commands.
+            # TeX would interpret names as commands.
             with mpl.rc_context({"text.usetex": False}):
                 yield
             return
@@ -86,14 +86,14 @@ def style(ax: Axes | None = None) -> Iterator[None]:
 
 
 def axes(ax: Axes | None, height: float, width: float = WIDTH) -> Axes:
-    """The Axes that were given, or those of a new figure of so many inches that no window knows of."""
+    """Return the given Axes, or those of a new figure of this size in inches, which no window shows."""
     if ax is not None:
         return ax
     return panels(1, 1, height, width)[1][0]
 
 
 def panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
-    """A new figure with a grid of Axes, row by row."""
+    """Return a new figure with a grid of Axes, row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -104,7 +104,7 @@ def panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tupl
 
 
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG, the same bytes for the same picture."""
+    """Return the figure as SVG, the same bytes for the same picture."""
     out = io.BytesIO()
     with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
@@ -113,12 +113,12 @@ def svg(figure: Figure) -> bytes:
 
 
 def clean(name: object) -> str:
-    """The name on one line, with a sign in the place of each character that cannot be shown."""
+    """Return the name on one line, with a replacement for each character that cannot be shown."""
     return _UNFIT.sub("\ufffd", str(name))
 
 
 def shortened(name: object, longest: int) -> str:
-    """The name, without its middle where it is long: names of one collection differ at their ends."""
+    """Return the name without its middle if it is long: names of one collection differ at their ends."""
     text = clean(name)
     if len(text) <= longest:
         return text
@@ -127,7 +127,7 @@ def shortened(name: object, longest: int) -> str:
 
 
 def label(name: object, longest: int = _LONGEST) -> str:
-    """The name as matplotlib is to draw it: a dollar sign begins no formula, and a leading underscore hides nothing from a legend."""
+    """Return the name for matplotlib: a dollar sign starts no formula, and a leading underscore does not hide it from the legend."""
     text = shortened(name, longest).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
@@ -154,19 +154,19 @@ def _count(number: float) -> str:
 
 
 def share(value: float) -> str:
-    """A share in a few characters; a trace of one is not shown as none."""
+    """Return a share in a few characters; a tiny one is not shown as 0."""
     if value <= 0.0:
         return "0"
     return "<0.01%" if value < 5e-5 else f"{100 * value:.2f}%" if value < 0.0995 else f"{100 * value:.1f}%"
 
 
 def height_of(rows: int, more: float = 1.0) -> float:
-    """Inches for so many lines of names."""
+    """Return the height in inches for this many lines of names."""
     return more + 0.225 * max(rows, 3)
 
 
 def legend(ax: Axes) -> None:
-    """A legend above the Axes, where it covers nothing; none where there is nothing to tell apart."""
+    """Add a legend above the Axes, if there is more than one kind of mark."""
     handles, words = ax.get_legend_handles_labels()
     if len(handles) > 1:
         ax.legend(handles, words, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=5, borderaxespad=0.2,
@@ -174,6 +174,6 @@ def legend(ax: Axes) -> None:
 
 
 def words_above(ax: Axes, text: str) -> None:
-    """A line of text above the Axes, over its legend."""
+    """Add a line of text above the legend."""
     ax.annotate(text, (0.0, 1.0), xycoords="axes fraction", xytext=(0, 18), textcoords="offset points", fontsize=8.5,
                 color=MUTED)  # fmt: skip

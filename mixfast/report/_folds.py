@@ -1,4 +1,4 @@
-"""What a law says of runs it has not seen: refits on folds of the runs, for the figure of predicted against measured."""
+"""Predictions of runs that a law has not seen, for the figure of predicted against measured."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """Measured metrics and what the laws predicted of them without having seen the run.
+    """Measured metrics, and predictions by laws that had not seen the run.
 
     Attributes
     ----------
     metrics, unit : tuple of str, length J
     measured, predicted, sd : (R, J) float64
-        NaN where a run has no value, or was never left out: runs chosen after looking at data are not.
+        NaN if a run has no value or was never left out; runs chosen after looking at data never are.
     scores : tuple of MetricReport
         Errors, rank correlation, optimism and coverage of each metric.
     """
@@ -39,7 +39,7 @@ class OutOfFold:
 
     @property
     def finite(self) -> bool:
-        """Whether all predictions are numbers that losses may be."""
+        """Whether all predictions are plausible losses: finite, and not astronomically large."""
         return bool((np.isnan(self.predicted) | (np.abs(self.predicted) < ASTRONOMIC)).all())
 
     def column(self, metric: str) -> int:
@@ -50,7 +50,7 @@ class OutOfFold:
 
 
 def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> OutOfFold:
-    """Predict every run of a swarm by the same laws, fitted anew without it.
+    """Predict every run of a swarm by the same laws, refitted without it.
 
     Parameters
     ----------

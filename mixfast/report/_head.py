@@ -1,4 +1,4 @@
-"""What a person deciding needs, first: the answer, how far it is proven, what it gains, what it changes, what binds, and what to doubt."""
+"""The opening of the page: the answer, its proof, what it gains and changes, which limits bind, and warnings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mixfast._text.names import listing
+from mixfast._text.numbers import NOTHING
 from mixfast.report import _axes as draw
 from mixfast.report import _html as html
 from mixfast.report._answer import ends_of
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
     from mixfast.report._folds import OutOfFold
     from mixfast.report._parts import Parts
 
-# Changes and limits that are shown before the details.
+# The opening shows at most this many changes and limits.
 _FIRST = 6
 # An interval wider than this leaves a real choice open.
 _WIDE = 0.08
-# A share below this is rounding of zero to whoever reads percentages.
-_NOTHING = 5e-6
 
 
 def head(parts: Parts, found: OutOfFold | None, doubts: Sequence[str]) -> str:
@@ -51,7 +50,7 @@ def head(parts: Parts, found: OutOfFold | None, doubts: Sequence[str]) -> str:
 
 
 def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
-    """What speaks against trusting the page, in sentences, the gravest first."""
+    """Sentences on what speaks against trusting the page, the most serious first."""
     answer = parts.answer
     if parts.refusal is not None:
         yield f"N{str(parts.refusal)[1:]}."
@@ -70,19 +69,19 @@ def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
 
 
 def scores_of(parts: Parts, found: OutOfFold | None) -> Sequence[MetricReport]:
-    """Out-of-fold scores: those of the figure, else those that the law was saved with."""
+    """Return the out-of-fold scores of the figure, or else those that the law was saved with."""
     if found is not None:
         return found.scores
     return () if parts.law is None else tuple(parts.law.reports)
 
 
 def number(value: float | None, digits: int = 5) -> str:
-    """A number in a few characters; a dash where there is none."""
+    """Return a number in a few characters; a dash if there is none."""
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}g}"
 
 
 def points(change: float) -> str:
-    """A change of a share in percentage points."""
+    """Return a change of a share in percentage points."""
     return f"{100.0 * change:+.2f}"
 
 
@@ -96,7 +95,7 @@ def _card(what: str, value: str, more: str = "", *, doubt: bool = False) -> str:
 
 
 def _cards(answer: Answer, parts: Parts) -> list[str]:
-    used = sum(share > _NOTHING for share in answer.mixture.values())
+    used = sum(share > NOTHING for share in answer.mixture.values())
     cards = [_card("status", answer.status, doubt=answer.status not in ("optimal", "given"))]
     if answer.source is not None:
         gap = f"{answer.gap:.1e}" if answer.gap is not None else "none"
@@ -200,7 +199,7 @@ def _limits(answer: Answer) -> str:
 
 
 def _many(passes: float) -> bool:
-    # A cap of four epochs is kept to the last digits only.
+    # Rounding: a cap of four epochs may be exceeded in the last digits.
     return passes > MANY_EPOCHS * (1.0 + 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Figures of a law: predicted against measured, the response to one domain's share, and which domain does what to which metric."""
+"""Figures of a law: predicted against measured, the response to one domain's share, and the effect of each domain on each metric."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
-# Points of a curve, and the share that is moved to a domain where a law has no gradient, as trees have none.
+# Points of a curve; and the share that is moved to a domain to measure a slope if a law has no gradient, as trees.
 _POINTS, _MOVE = 61, 0.05
-# Inches of a square of the map, for the names around it, and for the words above it.
+# Inches: a square of the map, the names around it, and the least width, for the text above it.
 _CELL, _MARGIN, _LEAST_WIDTH = 0.3, 3.0, 6.5
-# How far a curve goes where no runs say how far they went.
+# A curve goes at least to this share if the shares of the runs are unknown.
 _LEAST_SPAN = 0.3
 
 
 def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
-    """Draw what the law predicted of runs it had not seen against what was measured, with 90 % intervals.
+    """Draw predicted against measured metrics of runs that the law had not seen, with 90 % intervals.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
         if truth.size:
             ends = [truth.min(), truth.max()]
             ax.plot(ends, ends, "-", color=MUTED, lw=0.8)
-            # One wild guess, or an interval far wider than the data, would press all others together.
+            # One extreme prediction, or an interval far wider than the data, would compress all others.
             room = 0.5 * (ends[1] - ends[0]) or 1.0
             low, high = ends[0] - room, ends[1] + room
             bars = np.where(np.isfinite(sd), draw.Z90 * sd, 0.0)
@@ -128,7 +128,7 @@ def response(
 def respond(
     law: Fit, domain: str, target: Target, at: Mapping[str, float] | None, swarm: Swarm | None, ax: Axes | None
 ) -> Axes:
-    """Draw the response of an objective whose weights are known."""
+    """Draw the response of a resolved objective."""
     base, _ = base_of(law, at)
     k = law.domains.index(domain)
     seen = _seen(swarm, domain)
@@ -156,7 +156,7 @@ def respond(
 
 
 def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | None = None) -> Axes:
-    """Draw which domain does what to which metric: the change of each metric as a domain gets more and the others keep their proportions.
+    """Draw the effect of each domain on each metric: how the metric changes as the domain gets more and the others keep their proportions.
 
     Parameters
     ----------
@@ -214,14 +214,11 @@ def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | 
     return ax
 
 
-# The numbers behind them.
-
-
 def curve(law: Fit, target: Target, base: Vector, k: int, x: Vector) -> tuple[Vector, Vector | None]:
-    """The objective where domain k has the shares x and the others keep their proportions, and its standard deviation."""
+    """Return the objective at shares x of domain k while the others keep their proportions, and its standard deviation."""
     others = np.delete(base, k)
     total = float(others.sum())
-    # Where it has everything, the others come in alike.
+    # If the domain has all of the mixture, the others share the rest equally.
     others = others / total if total > 0.0 else np.full(others.size, 1.0 / max(others.size, 1))
     rows = np.insert(np.outer(1.0 - x, others), k, x, axis=1) if others.size else np.ones((x.size, 1))
     values = np.asarray(law.predict(rows), dtype=np.float64)
@@ -231,15 +228,15 @@ def curve(law: Fit, target: Target, base: Vector, k: int, x: Vector) -> tuple[Ve
 
 
 def reach(law: Fit, swarm: Swarm | None, k: int, here: float) -> float:
-    """The share of domain k up to which a response is looked at: what some run had, and beyond where the mixture is."""
+    """Return the share of domain k up to which its response is drawn: the largest of a run, and beyond the mixture."""
     seen = _seen(swarm, law.domains[k])
     return min(max(_LEAST_SPAN if seen is None else float(seen.max()), 1.4 * here), 1.0)
 
 
 def effects(law: Fit, base: Vector) -> Matrix:
-    """Slopes (J, K) of each metric along the way on which one domain gets more and the others keep their proportions.
+    """Return the slope (J, K) of each metric as one domain gets more and the others keep their proportions.
 
-    In the metric's unit for each unit of share. Of laws without gradients: the mean slope over the next five points.
+    In the metric's unit for each unit of share. For laws without gradients: the mean slope over the next five points.
     """
     if getattr(law, "smooth", False):
         _, gradients = law.slopes(base[None, :])
@@ -251,13 +248,13 @@ def effects(law: Fit, base: Vector) -> Matrix:
 
 
 def _uprights(ax: Axes, x: Vector, low: Vector, high: Vector, **look: Any) -> None:
-    """Upright lines as one path: a page with a path for each of thousands of runs would be megabytes."""
+    """Draw upright lines as one path; a path for each of thousands of runs would make a page of megabytes."""
     none = np.full(x.size, np.nan)
     ax.plot(np.c_[x, x, none].ravel(), np.c_[low, high, none].ravel(), "-", **look)
 
 
 def _seen(swarm: Swarm | None, domain: str) -> Vector | None:
-    """The runs' shares of a domain."""
+    """Return the runs' shares of a domain."""
     if swarm is None or domain not in swarm.domains:
         return None
     return np.asarray(swarm.ratios[:, swarm.domains.index(domain)])
@@ -268,6 +265,6 @@ def _signs(law: Fit) -> Vector:
 
 
 def _by_gain(better: Matrix) -> NDArray[np.int64]:
-    """Domains by their mean effect over the metrics, each metric to its own scale."""
+    """Order domains by their mean effect over the metrics, each metric to its own scale."""
     scale = np.abs(better).max(axis=1, keepdims=True)
     return np.argsort(-(better / np.where(scale > 0.0, scale, 1.0)).mean(axis=0), kind="stable")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mixfast.report._folds import OutOfFold
     from mixfast.report._parts import Parts
 
-# Small pictures on one page; what they leave out is in a table.
+# A section shows at most this many panels; the rest is in a table.
 _METRICS, _DOMAINS, _COLUMNS = 24, 12, 3
 _NO_LAW = (
     "There is no law. Pass mixfast.fit(swarm) or laws.Fit.load(path); the command: RATIOS METRICS, or --law law.json."
@@ -140,9 +140,6 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
     return body
 
 
-# Parts.
-
-
 def _objective(target: Target) -> str:
     used = [target.metrics[j] for j in target.used]
     if target.worst:
@@ -151,7 +148,7 @@ def _objective(target: Target) -> str:
 
 
 def _expected(parts: Parts) -> str:
-    """What the law expects of each metric at the mixture, beside the prior."""
+    """Table of the expected metrics at the mixture and at the prior."""
     answer, law = parts.answer, parts.law
     if answer is None or set(answer.mixture.domains) != set(law.domains):
         return ""
@@ -170,7 +167,7 @@ def _expected(parts: Parts) -> str:
 
 
 def _opened(title: str, listed: str, short: bool) -> str:
-    """A table under a title, or where it is long, behind it."""
+    """A table under a title; collapsed if it is long."""
     return f"<h3>{html.text(title)}</h3>{listed}" if short else html.folded(title, listed)
 
 
@@ -189,7 +186,7 @@ def _grid_of_domains(parts: Parts, target: Target, shown: list[str]) -> Figure:
         figure, axes = _grid(len(shown), 2.3)
         for ax, name in zip(axes, shown, strict=False):
             laws.respond(parts.law, name, target, at, parts.swarm, ax)
-        # One scale, so that what matters more looks so.
+        # One scale for all panels, so that they can be compared.
         low, high = (pick(ax.get_ylim()[side] for ax in axes[: len(shown)]) for side, pick in ((0, min), (1, max)))
         for ax in axes[: len(shown)]:
             ax.set_ylim(low, high)
@@ -208,7 +205,7 @@ def _grid(count: int, height: float) -> tuple[Figure, list[Any]]:
 
 
 def _outer_labels(axes: list[Any], count: int) -> None:
-    """Words on the axes at the edge of the grid only."""
+    """Keep axis labels only at the edge of the grid."""
     for place, ax in enumerate(axes[:count]):
         if place % _COLUMNS:
             ax.set_ylabel("")
@@ -217,7 +214,7 @@ def _outer_labels(axes: list[Any], count: int) -> None:
 
 
 def _log_linear(law: Any) -> tuple[list[str], list[list[str]]] | None:
-    """Coefficients of the metrics whose law is log-linear."""
+    """Header and rows of the coefficients of the metrics whose law is log-linear; None if there is none."""
     own = [name for name in law.metrics if law.laws[name] == "log_linear"]
     if not own:
         return None

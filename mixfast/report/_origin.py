@@ -1,4 +1,4 @@
-"""Where a page comes from: the data it was made of by their hashes, the versions that made it, the call and the date."""
+"""The section on provenance: hashes of the data, versions, the call and the date."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 Files = Iterable[str | PathLike[str]] | Mapping[str, str]
 
-# Digits of a hash: enough that no two files of a project share them.
+# Digits of a hash that are shown: enough to tell the files of a project apart.
 _DIGITS = 16
-# Hashing a larger table in memory takes longer than solving it; its file has a hash where it is named.
+# Bytes: hashing a larger table in memory takes longer than solving it. Its file is hashed if it is named.
 _MOST_BYTES = 1 << 30
 _PACKAGES = ("matplotlib", "scipy", "numba", "lightgbm", "scikit-learn")
 
 
 def section(parts: Parts, files: Files, call: str, when: str) -> html.Section:
-    """The section that says it."""
+    """Return the section."""
     from mixfast._version import __version__
 
     rows = [_file(path, words) for path, words in _named(files)]
@@ -61,7 +61,7 @@ def _file(path: Path, words: str) -> list[str]:
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    """Size and hash of a file, or of the names and contents of all files in a folder."""
+    """Return size and hash of a file, or of the names and contents of all files in a folder."""
     if not path.is_dir():
         with path.open("rb") as file:
             return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
@@ -74,7 +74,7 @@ def _digest(path: Path) -> tuple[int, str]:
 
 
 def _arrays(parts: Parts) -> list[tuple[str, str, list[Any]]]:
-    """What the parts were computed from, as far as they hold it."""
+    """Return name, shape and arrays of the data that the parts hold."""
     out: list[tuple[str, str, list[Any]]] = []
     table: Any = parts.table
     if table is not None:

@@ -17,7 +17,7 @@ from mixfast.report._parts import Parts
 
 @dataclass(frozen=True)
 class Page:
-    """A report as one HTML file that loads nothing.
+    """A report as one HTML file that loads nothing else.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Page:
     sections : tuple of str
         Titles of what is in it.
     missing : dict of str to str
-        What is not in it: why, and how to get it.
+        Sections that were skipped: why, and how to add them.
     warnings : tuple of str
-        What speaks against trusting it, as at the top of the page.
+        What speaks against trusting the page, as at its top.
     """
 
     html: str = field(repr=False)
@@ -37,7 +37,7 @@ class Page:
     warnings: tuple[str, ...]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the page; a file that is there is replaced only by a whole new one."""
+        """Write the page; an existing file is replaced at once, by the whole new one."""
         write_text(path, self.html)
 
     def _repr_html_(self) -> str:
@@ -57,7 +57,7 @@ def page(
     call: str | None = None,
     when: str | None = None,
 ) -> Page:
-    """Make a page of whatever is known of a mixture.
+    """Make one page of HTML from what is known of a mixture.
 
     Parameters
     ----------
@@ -91,8 +91,9 @@ def page(
 
     Notes
     -----
-    What is missing, matplotlib too, makes the page shorter; it says how to get it. With a law and its swarm, the law is fitted once
-    more for each fold; the near-optimal set costs what `ranges` does. The same parts give the same bytes, but for the date.
+    Sections whose inputs are missing (matplotlib too) are skipped; the page lists them and how to add them. With a law and its swarm,
+    the law is fitted once more for each fold; the near-optimal set costs what `ranges` does. The same parts give the same bytes, but
+    for the date.
 
     Examples
     --------
@@ -139,7 +140,7 @@ def page(
 
 
 def _left_out(have: Parts, folds: int, seed: int) -> tuple[OutOfFold | None, str]:
-    """Predictions out of fold, or why there are none."""
+    """Return predictions out of fold, or why there are none."""
     if have.law is None:
         return None, ""
     if have.swarm is None:
@@ -151,7 +152,7 @@ def _left_out(have: Parts, folds: int, seed: int) -> tuple[OutOfFold | None, str
 
 
 def _under(have: Parts, day: str) -> str:
-    """The line under the title."""
+    """Return the line under the title."""
     words = []
     if have.answer is not None:
         words.append(f"{len(have.answer.mixture)} domains")

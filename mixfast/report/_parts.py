@@ -1,4 +1,4 @@
-"""What a page is made of: objects of mixfast, told apart by their kind, at most one of each."""
+"""`Parts`: the objects that a page is made from, sorted by kind, at most one of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mixfast.tables import ExpertTable
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The parts of one page; None for those that are not there."""
+    """The parts of one page; None for those that were not given."""
 
     answer: Answer | None = None
     present: Mixture | None = None
@@ -34,13 +34,13 @@ class Parts:
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """Losses of the mixture and of those it is held against, none where nothing can tell them; one sweep of a table's rows."""
+        """Losses of the mixture and of those it is compared with, empty if unknown; one sweep of a table's rows."""
         answer = self.answer
         return {} if answer is None else answer.compared(answer.references(self.present))
 
     @classmethod
     def of(cls, given: Iterable[object]) -> Parts:
-        """Sort what was given; TypeError for what no page is made of, ValueError for two of a kind."""
+        """Sort what was given; TypeError for an object that a page cannot show, ValueError for two of a kind."""
         found: dict[str, Any] = {}
         for one in given:
             if one is None:
@@ -56,7 +56,7 @@ class Parts:
 
     @classmethod
     def _complete(cls, found: dict[str, Any]) -> Parts:
-        """Add what the parts bring along, where it was not given itself."""
+        """Add parts that others hold, such as the table of a solution, unless given themselves."""
         intervals, ledger = found.get("bootstrap"), found.get("ledger")
         source = found.get("solution or proposal")
         if source is None and intervals is not None:

@@ -1,4 +1,4 @@
-"""Figures with a domain a line: shares beside the prior, the near-optimal set, and what the limits cost."""
+"""Figures with one line for each domain: shares beside the prior, the near-optimal set, and what the limits cost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shares(
     present : Mixture, optional
         Drawn beside it, for instance what is trained on now.
     ax : matplotlib Axes, optional
-        Where to draw; by default a new figure that no window knows of.
+        Where to draw; by default a new figure, which no window shows.
 
     Returns
     -------
@@ -52,13 +52,13 @@ def shares(
     Raises
     ------
     TypeError
-        Something that is no answer.
+        An object that is neither of these.
     BackendError
         matplotlib is not installed.
 
     Notes
     -----
-    Of more than 100 domains the last are put together in one line that says so.
+    At most 100 domains are shown; the rest share one line, which says so.
     """
     seen = Answer.of(answer, region)
     with draw.style(ax):
@@ -78,9 +78,9 @@ def shares(
         capped = [i for i, name in enumerate(names) if name in seen.caps]
         if capped:
             limits = [seen.caps[names[i]] for i in capped]
-            # Triangles whose tip touches the cap from the right: as far as this and no further.
+            # The tip of each triangle touches the cap from the right.
             ax.plot(limits, capped, marker=4, color=draw.VERMILION, ms=6, ls="none", label="cap")
-        # A cap far out does not shrink the rest.
+        # Caps do not extend the axis: one far out would compress the rest.
         marked = (seen.prior or {}, {} if present is None else present, {name: end[1] for name, end in ends.items()})
         _names(ax, names, rest, seen, most=max(values.get(name, 0.0) for values in marked for name in names))
         draw.percent_axis(ax.xaxis)
@@ -189,11 +189,8 @@ def prices(answer: Any, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-# Parts.
-
-
 def _shown(seen: Answer) -> tuple[list[str], list[str]]:
-    """Domains in lines of their own, and those that are put together."""
+    """Return the domains that get lines of their own, and those that share one."""
     order = seen.order()
     if len(order) <= draw.MOST_ROWS:
         return order, []
@@ -201,7 +198,7 @@ def _shown(seen: Answer) -> tuple[list[str], list[str]]:
 
 
 def _names(ax: Axes, names: list[str], rest: list[str], seen: Answer, most: float) -> None:
-    """The lines' names, the one of those put together, and an axis that ends behind all shares."""
+    """Name the lines, add the line of the domains that share one, and end the axis beyond all shares."""
     most = max(most, *seen.mixture.values())
     lines = [draw.label(name) for name in names]
     if rest:
@@ -218,7 +215,7 @@ def _names(ax: Axes, names: list[str], rest: list[str], seen: Answer, most: floa
 def _marks(
     ax: Axes, names: list[str], values: Mapping[str, float] | None, marker: str, words: str, colour: str
 ) -> None:
-    """Hollow marks, told apart by their shape."""
+    """Draw hollow marks, which differ in shape."""
     if values is None:
         return
     among = [i for i, name in enumerate(names) if name in values]
@@ -228,7 +225,7 @@ def _marks(
 
 
 def _columns(ax: Axes, names: list[str], seen: Answer) -> None:
-    """Shares and epochs as numbers, to the right of the bars."""
+    """Write shares and epochs as numbers to the right of the bars."""
     heads = [("share", 1.065)]
     heads += [("epochs", 1.14)] if seen.epochs else []
     for words, x in heads:

@@ -1,4 +1,4 @@
-"""Figures of a solve: how it converged, and how mixtures do on rows that nobody fitted."""
+"""Figures of a solve: its convergence, and the losses of mixtures on held-out rows."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from mixfast.solver import HeldOut
 
-# An expert far worse than all mixtures would press them together: it is drawn at the edge, with its loss.
+# A loss that exceeds the best by more than this factor times the spread of the others is drawn at the edge, with its value.
 _FAR = 1.5
 
 
 def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
-    """Draw the gap after each step of a solve, or where there is none, the best value that a search had found.
+    """Draw the gap after each step of a solve, or the best value found so far after each step of a search.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
         step = np.arange(1, len(trace) + 1)
         gaps = np.array([line.gap for line in trace], dtype=np.float64)
         ax.set_xlabel("step")
-        # The axis counts steps: halves of them mean nothing.
+        # Steps are whole numbers.
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
         if not np.isfinite(gaps).any():
@@ -54,12 +54,12 @@ def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
             ax.set_ylabel("best value found")
             draw.words_above(ax, "a search has no gap: nothing proves that there is no better mixture")
             return ax
-        # A gap of 0, which a rounding below zero is shown as, has no place on a logarithmic axis.
+        # A logarithmic axis has no 0, which stands for gaps that rounding made negative.
         least = max(float(np.min(gaps[gaps > 0.0], initial=1e-16)), 1e-16)
         gaps = np.where(gaps > 0.0, gaps, least)
         rows = np.array([line.rows for line in trace])
         whole = rows == rows.max()
-        # What was solved on a sample is another problem: its line ends there.
+        # A sample of the rows is another problem: steps on different rows are not connected.
         for change in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows)) + 1):
             ax.plot(step[change], gaps[change], "-", color=MUTED, lw=0.8)
         ax.plot(step[whole], gaps[whole], "o", color=BLUE, ms=4.5, label="all rows")
@@ -127,7 +127,7 @@ def _kind(row: Any) -> str:
 
 
 def _edge(report: HeldOut, losses: np.ndarray) -> float:
-    """The largest loss that is drawn in its place."""
+    """Return the largest loss that is drawn to scale."""
     best = float(losses.min())
     close = [row.held_out_loss for row in report.rows if _kind(row) != "single expert"]
     experts = sorted(row.held_out_loss for row in report.rows if _kind(row) == "single expert")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float64]
 
-# A schedule without an end is drawn for this much longer than its last change takes to come.
+# A schedule without an end is drawn to this multiple of its last change.
 _LONGER = 1.25
 
 
@@ -101,7 +101,7 @@ def schedule(given: Any, *, length: int | None = None, ax: Axes | None = None) -
 
 
 def course(given: Any, length: int | None) -> tuple[NDArray[np.float64], Matrix]:
-    """Samples (T,) at which the shares (T, K) turn; twice the same sample where they jump."""
+    """Return samples (T,) at which the shares (T, K) change direction; the samples before and after each jump."""
     plan = getattr(given, "schedule", given)
     changes = plan.changes
     last = max(change.stop or change.start for change in changes)
@@ -111,18 +111,18 @@ def course(given: Any, length: int | None) -> tuple[NDArray[np.float64], Matrix]
     for change in changes:
         if change.start >= end:
             break
-        # A jump: the last sample before it, and the first after it.
+        # A change may be a jump: the last sample before it, and the first after it.
         samples += [change.start - 1, change.start] if change.start else [0]
         if change.stop is not None:
             samples.append(min(change.stop, end))
-    # A change may come before the ramp of the one before it has ended.
+    # A change may begin before the ramp of the previous one ends.
     turns = sorted(sample for sample in {*samples, end} if 0 <= sample <= end)
     shares = np.array([plan.at(sample).weights for sample in turns])
     return np.array(turns, dtype=np.float64), shares
 
 
 def folded(names: list[str], shares: Matrix) -> tuple[list[str], list[NDArray[np.float64]]]:
-    """The domains that were ever largest, by their mean share, and in one the others; shares by domain."""
+    """Return names and shares of the domains that were largest at any time, by mean share, and the sum of the others."""
     kept = len(STACK)
     order = np.argsort(-shares.max(axis=0), kind="stable")
     top, rest = (order, order[:0]) if len(order) <= kept else (order[:kept], order[kept:])
@@ -144,6 +144,6 @@ def _finish(ax: Axes) -> None:
     draw.percent_axis(ax.yaxis)
     ax.set_ylabel("share of the training tokens")
     handles, words = ax.get_legend_handles_labels()
-    # From top to bottom, as the stack is.
+    # From top to bottom, in the order of the stack.
     ax.legend(handles[::-1], words[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.2, handleheight=1.4,
               labelcolor=INK)  # fmt: skip

@@ -17,7 +17,7 @@ import pytest
 from mixfast import ExpertTable, Mixture, Region, Swarm, solve, solver
 from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
-from mixfast.cli import _options
+from mixfast.cli import _progress
 from mixfast.cli._demo import DATA
 from mixfast.cli._main import build_parser
 
@@ -568,8 +568,8 @@ def test_progress_is_for_terminals_and_long_waits(monkeypatch):
 
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setattr(_options, "_QUIET_SECONDS", 0.02)
-        with _options.progress("thinking"):
+        monkeypatch.setattr(_progress, "QUIET_SECONDS", 0.02)
+        with _progress.progress("thinking"):
             deadline = time.monotonic() + 60
             while shown and "thinking" not in stream.getvalue() and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -577,8 +577,8 @@ def test_progress_is_for_terminals_and_long_waits(monkeypatch):
         assert not shown or stream.getvalue().endswith("\r\x1b[K")
     quiet = Terminal()
     monkeypatch.setattr(sys, "stderr", quiet)
-    monkeypatch.setattr(_options, "_QUIET_SECONDS", 10.0)
-    with _options.progress("thinking"):
+    monkeypatch.setattr(_progress, "QUIET_SECONDS", 10.0)
+    with _progress.progress("thinking"):
         pass
     assert quiet.getvalue() == ""
 

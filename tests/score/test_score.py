@@ -942,9 +942,9 @@ def test_the_progress_line(terminal, monkeypatch, capsys):
     monkeypatch.setattr(_score, "_TERMINAL_SECONDS", 0.0)
     monkeypatch.setattr(_score, "_LOG_SECONDS", 0.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    teller = _score._Teller()
-    teller(scoring.Progress("web", 2, 7, 5000, 2.0))
-    teller.end()
+    reporter = _score._Reporter()
+    reporter(scoring.Progress("web", 2, 7, 5000, 2.0))
+    reporter.end()
     written = capsys.readouterr().err
     assert "mixfast: web, part 2 of 7, 5,000 tokens, 2,500 tokens/s" in written
     assert written.endswith("\x1b[K" if terminal else "\n")

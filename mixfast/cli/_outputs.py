@@ -1,0 +1,85 @@
+"""What commands write: files that are checked before the work begins, strict JSON, and the exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixfast._text.atomic import write_together
+from mixfast.cli._inputs import InputError
+
+if TYPE_CHECKING:
+    from mixfast.designs import Design
+    from mixfast.mixture import Mixture
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print the document as strict JSON."""
+    print(json.dumps(_strict(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    """Replace infinity and NaN by null, which strict JSON requires."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def exit_status(status: str) -> int:
+    """Return 0 for an answer within its tolerance, or without one; 1 for an answer above it."""
+    return 0 if status in ("optimal", "searched", "given") else 1
+
+
+def check_out(given: str | None) -> None:
+    """Refuse a mixture file that could not be written."""
+    if given is not None and Path(given).suffix.lower() not in (".yaml", ".yml", ".json"):
+        raise InputError(f"--out {given}: a mixture file ends in .yaml, .yml or .json")
+    check_folder("--out", given)
+
+
+def check_folder(option: str, given: str | None) -> None:
+    """Refuse an output file that is a folder, or lies in a folder that does not exist."""
+    if given is None:
+        return
+    out = Path(given)
+    if not out.parent.is_dir():
+        raise InputError(f"{option} {given}: there is no folder {out.parent}")
+    if out.is_dir():
+        raise InputError(f"{option} {given}: this is a folder")
+
+
+def check_law_out(option: str, given: str) -> None:
+    """Refuse a file of laws that could not be written."""
+    if Path(given).suffix not in (".json", ".npz"):
+        raise InputError(f"{option} {given}: laws are written as .json or .npz")
+    check_folder(option, given)
+
+
+def mixture_text(mixture: Mixture, path: str) -> str:
+    """Return a mixture file without shares of 0, which most loaders refuse."""
+    kept, _ = mixture.drop_zeros()
+    return kept.to_json() if path.lower().endswith(".json") else kept.to_yaml()
+
+
+def design_text(design: Design) -> str:
+    """Return the csv file of mixtures to train."""
+    text = io.StringIO(newline="")
+    design.to_csv(text)
+    return text.getvalue()
+
+
+def deliver_design(out: str | None, design: Design, lines: Sequence[str]) -> None:
+    """Write the mixtures to a file and print the lines; without a file, print the mixtures, and the lines on stderr."""
+    if out is None:
+        print("\n".join(lines), file=sys.stderr)
+        print(design_text(design), end="")
+        return
+    write_together({out: design_text(design)})
+    print("\n".join([*lines, f"wrote {Path(out)}: train a proxy on each row"]))

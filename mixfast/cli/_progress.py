@@ -1,0 +1,54 @@
+"""The line on stderr that says what a command is doing."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+# Work that takes less time than this is not announced.
+QUIET_SECONDS = 1.0
+
+
+class ProgressLine:
+    """A line on a terminal that is overwritten in place."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Overwrite the line."""
+        print(f"\r\x1b[Kmixfast: {text}", end="", file=sys.stderr, flush=True)
+        self._shown = True
+
+    def clear(self) -> None:
+        """Leave the line empty."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Show what is going on and for how long, if it takes more than a second and stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+
+    def show() -> None:
+        began, line = perf_counter(), ProgressLine()
+        wait = QUIET_SECONDS
+        while not done.wait(wait):
+            line.show(f"{what}, {perf_counter() - began:.0f} s")
+            wait = 0.5
+        line.clear()
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
