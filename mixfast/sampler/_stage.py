@@ -64,13 +64,16 @@ class Stage:
 
     def counts(self, sample: int) -> Integers:
         """Samples of all domains (K,) before a sample of this stage, in the whole stream."""
-        # A sample that is passed over in the place of `sample` comes before it.
-        past = self.events.at < sample + (self.events.gains < 0)
-        gains, skips = self.events.gains[past], self.events.skips[past]
-        gains, skips = gains[gains >= 0], skips[skips >= 0]
         found = self.sampled.copy()
-        own = sample - self.start + self.root - (len(gains) - len(skips))
-        found[self.tree.domain] = self.tree.base + self.tree.counts(own)
+        own, events = sample - self.start + self.root, self.events
+        if not len(events.at):
+            found[self.tree.domain] = self.tree.base + self.tree.counts(own)
+            return found
+        # A sample that is passed over in the place of `sample` comes before it.
+        past = events.at < sample + (events.gains < 0)
+        gains, skips = events.gains[past], events.skips[past]
+        gains, skips = gains[gains >= 0], skips[skips >= 0]
+        found[self.tree.domain] = self.tree.base + self.tree.counts(own - (len(gains) - len(skips)))
         np.add.at(found, gains, 1)
         np.add.at(found, skips, -1)
         return found
