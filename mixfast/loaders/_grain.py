@@ -6,7 +6,6 @@ grain: `grain/_src/python/dataset/transformations/mix.py`, `_dataset_and_key_of_
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +58,9 @@ class GrainStream(PeerStream):
             each = [size / (q / total) for size, q in zip(self.sizes.tolist(), self.proportions, strict=True)]
             self.length = min(LONGEST, int(min(each)))
 
-    def _find(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _find(self, sample: Integers) -> tuple[Integers, Integers]:
         rest = total = sum(self.proportions)
-        at: NDArray[Any] = sample
+        at: Integers | NDArray[np.object_] = sample
         # Products that may not fit 64 bits are computed in Python's integers.
         if len(sample) and (int(sample[-1]) + 1) * total >= 1 << 63:
             at = sample.astype(object)

@@ -6,10 +6,9 @@ Megatron-LM: `megatron/core/datasets/helpers.cpp`, `build_blending_indices` and 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import SamplerError
@@ -72,11 +71,11 @@ class MegatronStream(PeerStream):
                 f"the blend reads more samples than there are ({listing(short)}); Megatron-LM would fail"
             )
 
-    def _find(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
-        return self._domain[sample], self._index[sample]
+    def _find(self, sample: Integers) -> tuple[Integers, Integers]:
+        return self._domain[sample].astype(np.int64), self._index[sample]
 
 
-def megatron_indices(weights: Any, size: int) -> tuple[NDArray[np.int16], Integers]:
+def megatron_indices(weights: ArrayLike, size: int) -> tuple[NDArray[np.int16], Integers]:
     """Return ``dataset_index`` (N,) int16 and ``dataset_sample_index`` (N,) int64 of Megatron-LM's blend, bit by bit.
 
     Parameters
@@ -103,7 +102,7 @@ def megatron_indices(weights: Any, size: int) -> tuple[NDArray[np.int16], Intege
     return _greedy(given / np.sum(given), np.full(len(given), NEVER), whole_number("size", size, 1))
 
 
-def megatron_exhaustive_indices(sizes: Any) -> tuple[NDArray[np.int16], Integers]:
+def megatron_exhaustive_indices(sizes: ArrayLike) -> tuple[NDArray[np.int16], Integers]:
     """Return the indices of Megatron-LM's exhaustive blend of data sets with sizes (K,): each sample once.
 
     Examples

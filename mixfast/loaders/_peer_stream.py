@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixfast._text.names import domain_names
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
@@ -16,6 +14,7 @@ from mixfast.sampler import (
     Integers,
     MixtureSchedule,
     Positions,
+    State,
     end_of,
     positive_numbers,
     saved_position,
@@ -41,7 +40,7 @@ class PeerStream:
         self.length: int | None = None
         self._exhaustive = False
 
-    def _find(self, sample: Integers) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _find(self, sample: Integers) -> tuple[Integers, Integers]:
         """Return the domains of samples (m,), evenly spaced, and how many samples each had before."""
         raise NotImplementedError
 
@@ -53,7 +52,6 @@ class PeerStream:
         if start < stop and stop > end:
             raise ExhaustedError(f"sample {stop - 1} is behind the end of the stream of {end} samples")
         domain, had = self._find(np.arange(start, stop, step, dtype=np.int64))
-        domain, had = domain.astype(np.int64), had.astype(np.int64)
         if not self.sizes.any():
             return Positions(domain, had, np.zeros_like(had))
         epoch, index = np.divmod(had, self.sizes[domain])
@@ -70,11 +68,11 @@ class PeerStream:
             raise TypeError("this stream has no end; give it sizes or a length")
         return self.length
 
-    def state(self, position: int) -> dict[str, Any]:
+    def state(self, position: int) -> State:
         """Return what must be kept to go on at sample ``position``, for JSON."""
         return {"format": self.FORMAT, "position": whole_number("position", position, 0), "history": self._history()}
 
-    def check_state(self, state: Mapping[str, Any]) -> int:
+    def check_state(self, state: State) -> int:
         """Return the position of a state; `SamplerError` unless it was saved by this very stream."""
         if not isinstance(state, Mapping) or state.get("format") != self.FORMAT:
             raise SamplerError(f"a state of this stream has the format {self.FORMAT!r}, got {state!r:.200}")

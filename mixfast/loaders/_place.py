@@ -7,12 +7,11 @@ next samples of the stream, whatever their number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch.distributed
 
 from mixfast.errors import SamplerError
-from mixfast.sampler import Stream, end_of, rank_and_world_size, whole_number
+from mixfast.sampler import State, Stream, end_of, rank_and_world_size, whole_number
 
 Pair = tuple[int, int]
 
@@ -39,11 +38,11 @@ class Place:
             raise TypeError("this stream has no end; give it a length")
         return self.samples()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the state of the place where this begins: what was last loaded, or sample 0."""
         return self.stream.state(self.position)
 
-    def state_after(self, samples: int) -> dict[str, Any]:
+    def state_after(self, samples: int) -> State:
         """Return the state for when this rank, like all others, has had so many samples since this began.
 
         A plain `DataLoader` fetches ahead, so only the training loop knows how many: steps times batch size.
@@ -53,7 +52,7 @@ class Place:
             raise SamplerError(f"{samples} samples were had, and there are {self.samples()} for each rank")
         return self.stream.state(self.position + samples * self.world_size)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Begin where a state was saved, with any number of ranks and workers and any batch size.
 
         ``state`` is what `state_dict` or `state_after` gave, or the whole state of a torchdata ``StatefulDataLoader``.
@@ -93,7 +92,7 @@ def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
     return 0, 1
 
 
-def _states(entry: Any) -> Iterator[Mapping[str, Any]]:
+def _states(entry: object) -> Iterator[State]:
     """Yield all states of streams and readers in the state of a loader, however it nests them."""
     if isinstance(entry, Mapping):
         if str(entry.get("format", "")).startswith("mixfast-"):
@@ -106,7 +105,7 @@ def _states(entry: Any) -> Iterator[Mapping[str, Any]]:
         yield from _states(part)
 
 
-def _steps_behind(entry: Any) -> int:
+def _steps_behind(entry: object) -> int:
     """Return how many batches a ``StatefulDataLoader`` gave after the snapshot in its state."""
     if not isinstance(entry, Mapping):
         return 0

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, SamplerError
 from mixfast.sampler import Integers, Stream
 
+# Whatever a source holds.
+Sample: TypeAlias = Any
 
-def sizes(sources: Mapping[str, Any]) -> dict[str, int]:
+
+class Source(Protocol):
+    """A map-style data set."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+def sizes(sources: Mapping[str, Source]) -> dict[str, int]:
     """Return the number of samples of each source, for ``MixtureSampler(mixture, sizes(sources), ...)``.
 
     Parameters
@@ -48,7 +58,7 @@ def sizes(sources: Mapping[str, Any]) -> dict[str, int]:
     return found
 
 
-def _only_iterated(source: Any) -> bool:
+def _only_iterated(source: object) -> bool:
     """Return whether this is one of torch's iterable data sets, which inherit a ``[i]`` that only raises."""
     # If torch is not imported, the source is none of its.
     torch = sys.modules.get("torch.utils.data")
@@ -93,7 +103,7 @@ class Sources:
     (4, 'c', 'x')
     """
 
-    def __init__(self, stream: Stream, sources: Mapping[str, Any]) -> None:
+    def __init__(self, stream: Stream, sources: Mapping[str, Source]) -> None:
         have = sizes(sources)
         if set(have) != set(stream.domains):
             raise AlignmentError.between("sources", have, "the stream", stream.domains)
@@ -110,17 +120,17 @@ class Sources:
             )
         self._samples = sum(want)
         self._domains = stream.domains
-        self._sources = [sources[name] for name in stream.domains]
+        self._sources: list[Any] = [sources[name] for name in stream.domains]
         self._in_batches = [callable(getattr(source, "__getitems__", None)) for source in self._sources]
         self._any_in_batches = any(self._in_batches)
 
     def __len__(self) -> int:
         return self._samples
 
-    def __getitem__(self, at: tuple[int, int]) -> Any:
+    def __getitem__(self, at: tuple[int, int]) -> Sample:
         return self.__getitems__([at])[0]
 
-    def __getitems__(self, batch: list[tuple[int, int]]) -> list[Any]:
+    def __getitems__(self, batch: list[tuple[int, int]]) -> list[Sample]:
         """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
         if batch and not isinstance(batch[0], (tuple, list)):
             raise SamplerError(
@@ -128,11 +138,11 @@ class Sources:
             )
         return self.read(batch)
 
-    def take(self, domains: list[int], indices: list[int]) -> list[Any]:
+    def take(self, domains: list[int], indices: list[int]) -> list[Sample]:
         """Return the samples of a batch by their domains (m,) and indices (m,)."""
         return self.read(zip(domains, indices, strict=True))
 
-    def read(self, pairs: Iterable[tuple[int, int]]) -> list[Any]:
+    def read(self, pairs: Iterable[tuple[int, int]]) -> list[Sample]:
         """Return the samples of a batch by pairs of domain and index."""
         if self._any_in_batches:
             return self._read_in_batches(list(pairs))
@@ -146,8 +156,8 @@ class Sources:
             raise
         return found
 
-    def _read_in_batches(self, pairs: list[tuple[int, int]]) -> list[Any]:
-        found: list[Any] = [None] * len(pairs)
+    def _read_in_batches(self, pairs: list[tuple[int, int]]) -> list[Sample]:
+        found: list[Sample] = [None] * len(pairs)
         places: dict[int, list[int]] = {}
         for place, (domain, _) in enumerate(pairs):
             places.setdefault(domain, []).append(place)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from operator import length_hint
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch.utils.data
@@ -17,11 +17,11 @@ import torch.utils.data
 from mixfast._text.names import listing
 from mixfast.errors import SamplerError
 from mixfast.loaders._place import BLOCK, READER_FORMAT, Place, pairs_of
-from mixfast.loaders._sources import Sources
-from mixfast.sampler import Stream, whole_number
+from mixfast.loaders._sources import Sample, Source, Sources
+from mixfast.sampler import State, Stream, whole_number
 
 
-class StreamDataset(Place, torch.utils.data.IterableDataset[Any]):  # type: ignore[misc]
+class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: ignore[misc]
     """Yield a rank's samples themselves, read by the workers: the data set of a `DataLoader` with that ``batch_size``.
 
     Parameters
@@ -67,7 +67,7 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Any]):  # type: igno
     def __init__(
         self,
         stream: Stream,
-        sources: Mapping[str, Any],
+        sources: Mapping[str, Source],
         *,
         batch_size: int,
         rank: int | None = None,
@@ -77,7 +77,7 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Any]):  # type: igno
         self.sources = Sources(stream, sources)
         self.batch_size = whole_number("batch_size", batch_size, 1)
 
-    def check_loader(self, loader: torch.utils.data.DataLoader[Any]) -> None:
+    def check_loader(self, loader: torch.utils.data.DataLoader[Sample]) -> None:
         """Refuse a loader of this data set whose workers would give the samples in another order than the stream's.
 
         Raises
@@ -100,7 +100,7 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Any]):  # type: igno
                 "the stream's; leave in_order out"
             )
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Sample]:
         info = torch.utils.data.get_worker_info()
         return _Reader.of(self, 0, 1) if info is None else _Reader.of(self, info.id, info.num_workers)
 
@@ -115,7 +115,7 @@ class _Batches:
 
     def __init__(self, data: StreamDataset, worker: int, workers: int) -> None:
         self.data, self.worker, self.workers = data, worker, workers
-        self.left: Iterator[Any] = iter(())
+        self.left: Iterator[Sample] = iter(())
         self.begin(0, data.position)
 
     def begin(self, batches: int, origin: int) -> None:
@@ -128,10 +128,10 @@ class _Batches:
         self.read = batches * self.data.batch_size
         self.pairs, self.ahead = pairs_of([], [])
 
-    def __iter__(self) -> Iterator[Iterator[Any]]:
+    def __iter__(self) -> Iterator[Iterator[Sample]]:
         return self
 
-    def __next__(self) -> Iterator[Any]:
+    def __next__(self) -> Iterator[Sample]:
         if not length_hint(self.ahead):
             self._look_ahead()
         try:
@@ -161,7 +161,7 @@ class _Batches:
         self.pairs, self.ahead = pairs_of(domain.tolist(), index.tolist())
 
 
-class _Reader(chain[Any]):
+class _Reader(chain[Sample]):
     """A worker's pass over a `StreamDataset`, item by item, and its place."""
 
     batches: _Batches
@@ -181,7 +181,7 @@ class _Reader(chain[Any]):
             "batch_size": data.batch_size,
         }  # fmt: skip
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         batches, data = self.batches, self.batches.data
         read, until = batches.read - length_hint(batches.left), 0
         if read:
@@ -191,7 +191,7 @@ class _Reader(chain[Any]):
         stream = data.stream.state(batches.origin + until * data.world_size)
         return {"format": READER_FORMAT, "stream": stream, "origin": batches.origin, "read": read, **self._layout()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         if state.get("format") != READER_FORMAT:
             raise SamplerError(f"a worker's state has the format {READER_FORMAT!r}, got {state!r:.200}")
         now = self._layout()
@@ -208,7 +208,7 @@ class _Reader(chain[Any]):
         deque(islice(self, rest), maxlen=0)
 
 
-def _raising(problem: Exception) -> Iterator[Any]:
+def _raising(problem: Exception) -> Iterator[Sample]:
     """Return an iterator that raises an error at its first item."""
     yield from ()
     raise problem

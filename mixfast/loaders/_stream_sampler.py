@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 from operator import length_hint
-from typing import Any, cast
+from typing import cast
 
 import torch.utils.data
 
 from mixfast.loaders._place import BLOCK, Pair, Place, pairs_of
 from mixfast.loaders._sources import sizes_of
-from mixfast.sampler import Stream, end_of
+from mixfast.sampler import State, Stream, end_of
 
 
 class StreamSampler(Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc]
@@ -101,9 +101,9 @@ class _Pairs(chain[Pair]):
         found.blocks = blocks
         return found
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         blocks = self.blocks
         return blocks.sampler.stream.state(blocks.at - length_hint(blocks.left) * blocks.sampler.world_size)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.blocks.begin(self.blocks.sampler.stream.check_state(state))

@@ -43,6 +43,7 @@ from mixfast.sampler._numbers import positive_numbers as positive_numbers
 from mixfast.sampler._numbers import rank_and_world_size as rank_and_world_size
 from mixfast.sampler._numbers import whole_number as whole_number
 from mixfast.sampler._positions import Positions
+from mixfast.sampler._positions import State as State
 from mixfast.sampler._positions import Stream as Stream
 from mixfast.sampler._positions import end_of as end_of
 from mixfast.sampler._positions import saved_position as saved_position

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, SamplerError
@@ -28,17 +27,21 @@ def domains_with_shares(schedule: MixtureSchedule) -> tuple[NDArray[np.bool_], N
     return named, sampled
 
 
-def domain_sizes(domains: tuple[str, ...], sizes: Any, sampled: NDArray[np.bool_]) -> Integers:
+def domain_sizes(
+    domains: tuple[str, ...], sizes: Mapping[str, int] | ArrayLike | None, sampled: NDArray[np.bool_]
+) -> Integers:
     """Return the samples of each domain (K,); 0 for all if domains have no end."""
     if sizes is None:
         return np.zeros(len(domains), dtype=np.int64)
     if isinstance(sizes, Mapping):
         try:
-            sizes = [sizes[name] for name in domains]
+            numbers: ArrayLike = [sizes[name] for name in domains]
         except KeyError:
             raise AlignmentError.between("the mixture", domains, "sizes", sizes) from None
+    else:
+        numbers = sizes
     try:
-        given = np.asarray(sizes)
+        given = np.asarray(numbers)
     except (ValueError, OverflowError) as problem:
         raise SamplerError(f"sizes must be whole numbers, one for each domain: {problem}") from problem
     if given.shape != (len(domains),):
@@ -57,7 +60,9 @@ def domain_sizes(domains: tuple[str, ...], sizes: Any, sampled: NDArray[np.bool_
     return np.ascontiguousarray(given, dtype=np.int64)
 
 
-def sample_limits(domains: tuple[str, ...], sizes: Integers, max_epochs: Any, policy: str) -> Integers:
+def sample_limits(
+    domains: tuple[str, ...], sizes: Integers, max_epochs: float | Mapping[str, float] | None, policy: str
+) -> Integers:
     """Return the most samples of each domain (K,); 2^62 for any number."""
     caps = np.full(len(domains), NEVER, dtype=np.int64)
     if max_epochs is None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from mixfast.sampler._numbers import rank_and_world_size, whole_number
-from mixfast.sampler._positions import Positions, Stream, end_of
+from mixfast.sampler._positions import Positions, State, Stream, end_of
 
 
 class MixtureCursor:
@@ -49,11 +46,11 @@ class MixtureCursor:
         self.position = stop
         return found
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Return the sampler's state at this place."""
         return self.sampler.state(self.position)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Move to the place of a state; `SamplerError` unless the stream up to there is this sampler's."""
         self.position = self.sampler.check_state(state)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ def rank_and_world_size(rank: object, world_size: object) -> tuple[int, int]:
     return rank, world_size
 
 
-def positive_numbers(numbers: Mapping[str, Any], what: str, advice: str = "") -> list[float]:
+def positive_numbers(numbers: Mapping[str, SupportsFloat], what: str, advice: str = "") -> list[float]:
     """Return the numbers of a mapping by domain; those that are not positive are refused, and named."""
     found, wrong = [], []
     for name, number in numbers.items():

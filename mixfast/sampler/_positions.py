@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from mixfast.errors import SamplerError
 from mixfast.sampler._numbers import LONGEST, Integers, whole_number
+
+# What is kept to go on at a place: strings, integers and states within, for JSON.
+State: TypeAlias = Mapping[str, Any]
 
 
 class Positions(NamedTuple):
@@ -25,8 +28,8 @@ class Stream(Protocol):
     length: int | None
 
     def positions(self, start: int, stop: int, step: int = 1) -> Positions: ...
-    def state(self, position: int) -> dict[str, Any]: ...
-    def check_state(self, state: Mapping[str, Any]) -> int: ...
+    def state(self, position: int) -> State: ...
+    def check_state(self, state: State) -> int: ...
 
 
 def end_of(length: int | None) -> int:
@@ -34,7 +37,7 @@ def end_of(length: int | None) -> int:
     return LONGEST if length is None else length
 
 
-def saved_position(state: Mapping[str, Any], length: int | None) -> int:
+def saved_position(state: State, length: int | None) -> int:
     """Return the position in the state of a stream of some length; `SamplerError` if it lies behind the end."""
     position = whole_number("the state's position", state.get("position"), 0)
     if length is not None and position > length:

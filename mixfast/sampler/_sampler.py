@@ -19,7 +19,7 @@ from mixfast.sampler._cursor import MixtureCursor
 from mixfast.sampler._history import History
 from mixfast.sampler._numbers import LONGEST, Integers, whole_number
 from mixfast.sampler._plan import Plan
-from mixfast.sampler._positions import Positions, end_of, saved_position
+from mixfast.sampler._positions import Positions, State, end_of, saved_position
 from mixfast.sampler._schedule import MixtureSchedule
 
 FORMAT = "mixfast-sampler-1"
@@ -142,7 +142,10 @@ class MixtureSampler:
                 raise SamplerError(f"length must be at most 2^60 samples, got {length}")
         self.on_exhausted = on_exhausted
         self.shuffle = bool(shuffle)
-        self._arguments = (mixture, sizes, max_epochs, length)
+        self._arguments = {
+            "mixture": mixture, "sizes": sizes, "seed": self.seed, "on_exhausted": on_exhausted, "max_epochs": max_epochs,
+            "shuffle": self.shuffle, "length": length,
+        }  # fmt: skip
         named, sampled = domains_with_shares(mixture)
         self.sizes = domain_sizes(self.domains, sizes, sampled)
         self._caps = sample_limits(self.domains, self.sizes, max_epochs, on_exhausted)
@@ -237,7 +240,7 @@ class MixtureSampler:
         """Return a place in the stream that moves on and can be saved."""
         return MixtureCursor(self, position)
 
-    def state(self, position: int) -> dict[str, Any]:
+    def state(self, position: int) -> State:
         """Return what must be kept to go on at sample ``position``: a few strings and integers, for JSON.
 
         It does not depend on ranks, workers or batches. `check_state` refuses it if the stream before ``position`` would
@@ -253,7 +256,7 @@ class MixtureSampler:
             "history": self._history.before(position),
         }
 
-    def check_state(self, state: Mapping[str, Any]) -> int:
+    def check_state(self, state: State) -> int:
         """Return the position of a state; `SamplerError` unless this sampler's stream is the same up to there.
 
         What follows may differ: schedules may be extended or changed behind the position, and new domains may be named.
@@ -278,8 +281,8 @@ class MixtureSampler:
             )
         return position
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (*self._arguments, self.seed, self.on_exhausted, self.shuffle)
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self._arguments,)
 
     def __repr__(self) -> str:
         end = "no end" if self.length is None else f"{self.length} samples"
@@ -341,9 +344,7 @@ def _number(i: object) -> int:
     return int(i)
 
 
-def _rebuild(schedule: Any, sizes: Any, caps: Any, length: Any, seed: Any, policy: Any, shuffle: Any) -> MixtureSampler:
+def _rebuild(arguments: Mapping[str, Any]) -> MixtureSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixfastWarning)  # given when it was first made
-        return MixtureSampler(
-            schedule, sizes, seed=seed, on_exhausted=policy, max_epochs=caps, shuffle=shuffle, length=length
-        )
+        return MixtureSampler(**arguments)

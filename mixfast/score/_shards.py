@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Part:
 
     count: NDArray[np.int64]
     n_bytes: NDArray[np.int64]
-    loglik: NDArray[Any]
+    loglik: NDArray[np.floating]
     token_bytes: NDArray[np.int64]
 
 
@@ -63,7 +63,7 @@ def documents_digest(documents: Sequence[Document]) -> str:
 class Folder:
     """The folder ``OUT.parts``, with a description of the run it belongs to."""
 
-    def __init__(self, out: Path, description: dict[str, Any]) -> None:
+    def __init__(self, out: Path, description: dict[str, object]) -> None:
         self.path = out.with_name(f"{out.name}.parts")
         self.description = {"format": _FORMAT, "shard": _SHARD_BYTES, **description}
         text = json.dumps(self.description, sort_keys=True)

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mixfast._text.names import listing
 from mixfast._text.optional import needed
@@ -175,15 +174,13 @@ def _parquet(file: Path, name: str, group: str, form: Format) -> Iterator[Docume
         yield _record(record, f"{file}, row {place}", f"{name}:{place}", group, form)
 
 
-def _record(record: dict[str, Any], where: str, name: str, group: str, form: Format) -> Document:
+def _record(record: Mapping[str, object], where: str, name: str, group: str, form: Format) -> Document:
     parts = []
     for key in (form.field, form.prompt):
-        if key is None:
-            parts.append("")
-        elif key not in record:
+        if key is not None and key not in record:
             raise ScoreError(f"{where} has no field {key!r}; its fields are {listing(record)}")
-        elif not isinstance(record[key], str):
-            raise ScoreError(f"{where}: the field {key!r} is {type(record[key]).__name__}, expected text")
-        else:
-            parts.append(record[key])
+        text = "" if key is None else record[key]
+        if not isinstance(text, str):
+            raise ScoreError(f"{where}: the field {key!r} is {type(text).__name__}, expected text")
+        parts.append(text)
     return Document(parts[0], prompt=parts[1], name=name, group=group)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,11 +57,10 @@ def tokenizer_fingerprint(tokenizer: Tokenizer) -> str:
     """Return a digest that two tokenizers share if they encode every text as the same ids, wherever they were loaded from."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        known: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+        known: object = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
     else:
-        known = json.loads(backend.to_str())
-        for key in _UNUSED:
-            known.pop(key, None)
+        parts = json.loads(backend.to_str())
+        known = {key: part for key, part in parts.items() if key not in _UNUSED}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 

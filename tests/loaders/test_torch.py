@@ -309,6 +309,7 @@ def test_a_stateful_loader_knows_the_past_and_leaves_the_future(stateful, kind, 
             next(iter(other))
 
 
+@pytest.mark.process
 @kinds
 def test_the_state_of_a_pass_is_enough(kind):
     stream = stream_of()
@@ -357,6 +358,7 @@ def test_two_hundred_kills():
 # --------------------------------------------------------------------------------------------------------------- refused
 
 
+@pytest.mark.process
 def test_states_of_other_streams_are_refused():
     state = stream_of().state(40)
     for kind in ("sampler", "dataset"):
@@ -377,6 +379,7 @@ def test_states_of_other_streams_are_refused():
             adapter.load_state_dict({"step": 3})
 
 
+@pytest.mark.process
 def test_a_stateful_loader_refuses_before_the_first_batch(stateful):
     states = []
     for workers in (0, 2):
