@@ -76,7 +76,7 @@ def run(packages: list[Path], arguments: list[str], out: Path) -> dict[str, Any]
     ]  # fmt: skip
     if not any(word == "--threads" or word.startswith("--threads=") for word in arguments):
         command.append("--benchmark-timer=time.process_time")
-    if not any("test_" in word or word == "benchmarks" for word in arguments):
+    if not any(word.startswith("benchmarks") for word in arguments):
         command.append("benchmarks")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, packages)), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(command, cwd=suites(), env=environment, capture_output=True, text=True, check=False)
