@@ -13,8 +13,6 @@ import numpy as np
 import mixfast
 from benchmarks.facts import RESULTS, ROOT
 from mixfast import proposers
-from mixfast._text.numbers import count
-from mixfast.cli import _inputs as inputs
 
 DATA = ROOT / "mixfast" / "data"
 
@@ -33,7 +31,8 @@ def run(path: Path = RESULTS / "swarm.svg") -> None:
     guess = np.full(swarm.values.shape, np.nan)
     for train, test in swarm.folds(5):
         guess[test] = mixfast.fit(swarm.subset(train), "gp", folds=0).predict(swarm.ratios[test])
-    tokens = inputs.numbers(str(DATA / "demo_tokens.yaml"), count)
+    lines = (DATA / "demo_tokens.yaml").read_text(encoding="utf-8").splitlines()
+    tokens = {name: int(count) for name, count in (line.split(": ") for line in lines if line[0] != "#")}
     region = mixfast.Region.from_tokens(tokens, 512_000, max_epochs=4)
     objective = {"targets": "target_*"}
     found = proposers.bootstrap(swarm, "gp", region, fit=_fit, objective=objective, kl=0.05, draws=30)
