@@ -56,6 +56,18 @@ def built(commit: str) -> Path:
     return site
 
 
+def here() -> Path:
+    """A copy of this checkout's package as it is now, so that files may be edited while the suites run."""
+    site = BUILD / "here"
+    shutil.rmtree(site, ignore_errors=True)
+    for source, target in (
+        (facts.ROOT / "mixfast", site / "mixfast"),
+        (facts.ROOT / "kernels", site / "mixfast" / "kernels"),
+    ):
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    return site
+
+
 def suites() -> Path:
     """A folder from which `benchmarks`, and nothing else of this checkout, is imported."""
     folder = BUILD / "suites"
@@ -130,7 +142,7 @@ def main(arguments: list[str]) -> int:
         return 2
     base, *rest = arguments
     commit = revision(base)
-    sites = built(commit), facts.ROOT
+    sites = built(commit), here()
     folder = Path(os.environ.get("KEEP") or BUILD / "runs")
     folder.mkdir(parents=True, exist_ok=True)
     pairs = []
