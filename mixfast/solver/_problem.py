@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,7 +122,7 @@ class Problem:
     @cached_property
     def where(self) -> Region:
         """The region; the whole simplex if none was given."""
-        return Region.simplex(self.table.domains) if self.region is None else self.region
+        return _simplex(self.table.domains) if self.region is None else self.region
 
     @property
     def usable(self) -> Columns | None:
@@ -162,6 +162,12 @@ class Problem:
     def total_weight(self) -> float:
         """Sum of all row weights: the scale of the gradient."""
         return self.rows.total_weight(self.weights.share)
+
+
+@lru_cache(maxsize=8)
+def _simplex(domains: tuple[str, ...]) -> Region:
+    """All mixtures, made once for tables of the same domains: it takes a good part of the time of a small solve."""
+    return Region.simplex(domains)
 
 
 def rows_of(

@@ -20,7 +20,7 @@ Nocedal and Wright, "Numerical Optimization", procedure 18.2 for damped BFGS.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,8 +55,8 @@ _RESCUES = 2
 _PROXIMAL_STEPS, _PROXIMAL_TOL = 40, 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class Point:
+# Tuples, which take a small part of the time to make that frozen dataclasses do: a small solve makes a dozen of each.
+class Point(NamedTuple):
     """Shares over the domains in play, what a sweep said of them, and the gap over these domains."""
 
     w: Vector
@@ -71,8 +71,7 @@ class Point:
         return math.isfinite(self.value)
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(NamedTuple):
     """What a sweep is asked for."""
 
     hessian: int  # as in Objective.sums
@@ -134,7 +133,7 @@ class Newton:
                 at = self._settled(at)
             # 2.
             if at.hessian is None:
-                at = replace(at, hessian=self._sweep(at.w, at.gap, known=False).hessian)
+                at = at._replace(hessian=self._sweep(at.w, at.gap, known=False).hessian)
             # 3.
             direction = self._direction(at)
             # 4.
@@ -163,7 +162,7 @@ class Newton:
         if self.exact:
             asked = _Asked(1, False)
         elif self.slow > 1 and asked.hessian:
-            asked = replace(asked, hessian=1)
+            asked = asked._replace(hessian=1)
         value, gradient, hessian = self.objective.sums(w, self.columns, hessian=asked.hessian, coarse=asked.coarse)
         new = self._gap(gradient, w)
         if asked.coarse and not _ROUNDED * self.unit <= new < math.inf:
@@ -259,7 +258,7 @@ class Newton:
                     self.objective.separable(there.w, self.columns)[0] - self.objective.separable(at.w, self.columns)[0]
                 )
             update_by_secant(hessian, there.w - at.w, change)
-        there = replace(there, hessian=hessian)
+        there = there._replace(hessian=hessian)
         self.trusted = there.gap < _SHORT * at.gap
         self.slow = 0 if self.trusted else self.slow + 1
         self.noise = rounding_of_gap(self.objective, hessian, there.w)
