@@ -174,7 +174,7 @@ print(*sorted(third - set(sys.stdlib_module_names)))
 """
     # Compiled modules may register helpers of their own: under a leading underscore, or Cython's.
     found = {name for name in python(code).split() if not name.startswith("_")}
-    assert found - {"cython_runtime"} == {"mixfast", "numpy"}
+    assert found - {"cython_runtime"} <= {"mixfast", "numpy"}
 
 
 def test_installed_wheel_solves(python):
