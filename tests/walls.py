@@ -1,21 +1,17 @@
-"""Read the house as syntax trees and list what breaks its walls; `test_architecture.py` holds the list against the known ones.
+"""Read the package as syntax trees and list the imports and accesses that its rooms forbid; for `test_architecture.py`.
 
-python tests/walls.py            print every violation
-python tests/walls.py --shrink   take violations that are gone off tests/known_walls.json
+`python tests/walls.py` prints every violation.
 """
 
 from __future__ import annotations
 
 import ast
-import json
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mixfast"
-KNOWN = Path(__file__).with_name("known_walls.json")
 
 # Each room may import what stands before it. Dotted rooms are folders of the internal room before the dot.
 ROOMS = (
@@ -38,6 +34,17 @@ ASKS_THE_REFERENCE = PACKAGE / "solver" / "_by_reference.py"
 # Methods of named tuples are private by their name only.
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
 SHORTEST_FACE = 10
+RULES = {
+    "no room": "a file stands in no room, or imports one that does: give it a place in ROOMS",
+    "order": "a room imports only what stands left of it in ROOMS",
+    "own face": "inside a room import from the file that defines the name",
+    "past the face": "import what another room offers from its face",
+    "private name": "a name with an underscore belongs to its room",
+    "reference": "production code does not ask the slow twin",
+    "circle": "files do not import one another in a circle",
+    "reaches in": "a private attribute belongs to the file that defines its class: make public what others need",
+    "face": "a face introduces its room and re-exports what it offers, no more",
+}
 
 
 @cache
@@ -239,25 +246,16 @@ def is_type_checking(node: ast.AST) -> bool:
 
 def violations() -> dict[str, list[str]]:
     """Every broken wall by its rule."""
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {rule: set() for rule in RULES}
     for check in (places, imports, circles, reaches, faces):
         for rule, what in check():
-            found.setdefault(rule, set()).add(what)
-    return {rule: sorted(found[rule]) for rule in sorted(found)}
-
-
-def known() -> dict[str, list[str]]:
-    return json.loads(KNOWN.read_text(encoding="utf-8"))
+            found[rule].add(what)
+    return {rule: sorted(ones) for rule, ones in found.items()}
 
 
 def main() -> None:
-    found = violations()
-    if "--shrink" in sys.argv:
-        left = {rule: [one for one in ones if one in found.get(rule, ())] for rule, ones in known().items()}
-        left = {rule: ones for rule, ones in left.items() if ones}
-        KNOWN.write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
-    else:
-        print(json.dumps(found, indent=1))
+    for rule, ones in violations().items():
+        print(f"{rule}:", *ones, sep="\n    ")
 
 
 if __name__ == "__main__":
