@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
 # Below this a share is rounding of zero to whoever reads percentages.
@@ -38,20 +37,6 @@ def number(text: str) -> float:
     if value != value:
         raise ValueError(f"{text!r} is no number; write it like 0.2 or 20%")
     return value
-
-
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]], indent: str = "") -> str:
-    """Return rows under a header, the first column to the left and the others to the right."""
-    lines = [list(header), *map(list, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    out = []
-    for line in lines:
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        out.append((indent + "  ".join(cells)).rstrip())
-    return "\n".join(out)
 
 
 def percent(share: float) -> str:

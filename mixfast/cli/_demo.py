@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from mixfast import solver
-from mixfast._text.numbers import count, grid, percent
+from mixfast._text.numbers import count, percent
+from mixfast._text.table import text_table
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import Answer
 from mixfast.cli._info import info_report
@@ -108,7 +109,7 @@ def sections(folder: Path) -> Iterator[str]:
     for kl, step in zip(_KL, solver.path(table, region, kl=_KL), strict=True):
         distance = step.mixture.total_variation(region.prior)
         rows.append([f"{kl:g}", f"{step.loss:.5f}", percent(distance), f"{step.gap:.1e}"])
-    path_table = grid(["kl", "loss", "distance", "gap"], rows)
+    path_table = text_table(["kl", "loss", "distance", "gap"], rows)
     yield f"{_title('mixfast solve ... --kl 0.001, 0.01, 0.1, 1')}\n{path_table}\n\n{_READ_PATH}\n"
 
     yield f"{_models(folder / 'demo_models.csv')}\n\n{_END}"
@@ -131,7 +132,7 @@ def _models(path: Path) -> str:
         lines.append(
             [name, *(f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(change.mean(axis=0), half, strict=True))]
         )
-    shown = grid(["trained on", "all", *(name.removeprefix("target_") for name in targets)], lines)
+    shown = text_table(["trained on", "all", *(name.removeprefix("target_") for name in targets)], lines)
     head = "Larger models were trained, really, on five mixtures (4 times the operations of an expert). In percent:"
     return f"{head}\n\n{shown}\n\n{_READ_MODELS}"
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.names import listing
-from mixfast._text.numbers import grid, size
+from mixfast._text.numbers import size
+from mixfast._text.table import text_table
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import MOST_LINES
 from mixfast.cli._progress import progress
@@ -81,7 +82,6 @@ def _root(array: NDArray[np.float64]) -> object:
 def info_report(path: str, table: ExpertTable) -> str:
     """Return the report of `mixfast info`."""
     facts = table_facts(path, table)
-    width = max(len(name) for name, _ in facts) + 2
     k = table.n_domains
     found = group_losses(table, np.vstack([np.eye(k), np.full(k, 1.0 / k)]))
     own, uniform = found[:, :-1], found[:, -1]
@@ -95,7 +95,7 @@ def info_report(path: str, table: ExpertTable) -> str:
     rows = [
         [name, f"{values.mean():.5f}", *([f"{v:.5f}" for v in values] if several else [])] for name, values in columns
     ]
-    text = "\n".join(f"{name:<{width}}{fact}" for name, fact in facts) + f"\n\n{grid(header, rows)}"
+    text = f"{text_table(None, facts, left=(0, 1))}\n\n{text_table(header, rows)}"
     if table.n_domains > len(order):
         text += f"\n... and {table.n_domains - len(order):,} experts with a larger loss"
     return text + f"\nin {table.unit}"

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mixfast._text.names import listing
-from mixfast._text.numbers import grid
+from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -74,7 +74,7 @@ def _next(args: argparse.Namespace) -> int:
     rows = [[run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}"] for run, gain, value, sd in numbers]
     lines = [
         f"{len(swarm)} runs, law: {told}; the best of them is predicted {found.best:.6g}",
-        grid(["run", "buys", "predicted", "+-"], rows),
+        text_table(["run", "buys", "predicted", "+-"], rows),
         f"buys: {found.bought}, each given those before it",
     ]
     outputs.deliver_design(args.out, found.design, lines)

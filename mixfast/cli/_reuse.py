@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
-from mixfast._text.numbers import count, grid, number, percent
+from mixfast._text.numbers import count, number, percent
+from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -149,12 +150,9 @@ def _show(args: argparse.Namespace) -> int:
     for entry in ledger.entries:
         lost = "" if entry.loss is None else f"{entry.loss:.3g}"
         runs = f"{entry.runs} of {entry.full_runs}" if entry.full_runs else ""
-        rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost])
-    # Reasons are of any length: behind the numbers, and not in line to the right.
-    head, *lines = grid(["when", "kind", "domains", "frozen", "runs", "loss"], rows).split("\n")
-    print(f"{head}  why")
-    for line, entry in zip(lines, ledger.entries, strict=True):
-        print(f"{line:<{len(head)}}  {entry.why}")
+        rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost, entry.why])
+    # Reasons are of any length: behind the numbers.
+    print(text_table(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows, left=(0, 6)))
     if ledger.pending is not None:
         print(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
     epochs = None
@@ -247,7 +245,7 @@ def _shares(mixture: Mixture, epochs: Mapping[str, float] | None) -> str:
     rows = [
         [name, percent(mixture[name]), *([f"{epochs[name]:.2f}"] if epochs else [])] for name in order[:_MOST_LINES]
     ]
-    shown = grid(["domain", "share", *(["epochs"] if epochs else [])], rows)
+    shown = text_table(["domain", "share", *(["epochs"] if epochs else [])], rows)
     if len(order) <= _MOST_LINES:
         return shown
     rest = math.fsum(mixture[name] for name in order[_MOST_LINES:])

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from mixfast._text.numbers import NOTHING, grid, percent, tokens
+from mixfast._text.numbers import NOTHING, percent, tokens
+from mixfast._text.table import text_table
 from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import MOST_LINES, Answer, span
 from mixfast.solver import HeldOut
@@ -50,7 +51,7 @@ def _shares(answer: Answer) -> str:
         row += [span(answer.ranges[name])] if answer.ranges else []
         row += [percent(free[name])] if free else []
         rows.append(row)
-    text = grid(header, rows)
+    text = text_table(header, rows)
     if hidden:
         rest = math.fsum(mixture[name] for name in hidden)
         text += f"\n... and {len(hidden)} more domains, {percent(rest)} of the tokens together"
@@ -110,8 +111,7 @@ def _certificate(answer: Answer) -> str:
     lines += [("group limits" if i == 0 else "", price.text) for i, price in enumerate(bounds)]
     measured = f", intervals {_seconds(answer.intervals.seconds)}" if answer.intervals else ""
     lines.append(("time", f"{_seconds(solution.seconds)}{measured}, {solution.backend}"))
-    width = max(len(name) for name, _ in lines) + 2
-    return "\n".join(f"{name:<{width}}{text}" for name, text in lines)
+    return text_table(None, lines, left=(0, 1))
 
 
 def _seconds(value: float) -> str:
@@ -126,7 +126,7 @@ def held_out_report(report: HeldOut, limited: bool) -> str:
     shown = report.rows[:MOST_LINES]
     rows = [[row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}"] for row in shown]
     header = ["mixture", "loss where fitted", "loss on held-out rows"]
-    text = f"fitted on {report.sizes[0]:,} rows, compared on the other {report.sizes[1]:,}\n{grid(header, rows)}"
+    text = f"fitted on {report.sizes[0]:,} rows, compared on the other {report.sizes[1]:,}\n{text_table(header, rows)}"
     if len(report.rows) > len(shown):
         text += f"\n... and {len(report.rows) - len(shown):,} more with a larger loss"
     if limited:

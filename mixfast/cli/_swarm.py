@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing
-from mixfast._text.numbers import grid
+from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -162,7 +162,7 @@ def _rivals(reports: dict[str, Any]) -> str:
         least = min(errors)
         rows.append([name, *(f"{error:.4g}{'*' if error == least else ' '}" for error in errors)])
     rows.append(["mean Spearman", *(f"{mean_known([one.spearman for one in ones]):.4f} " for ones in reports.values())])
-    return grid(["out-of-fold rmse", *reports], rows)
+    return text_table(["out-of-fold rmse", *reports], rows)
 
 
 def _propose(args: argparse.Namespace) -> int:

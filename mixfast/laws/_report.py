@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.table import text_table
 from mixfast.laws._statistics import mean_known, spearman
 
 # Optimism is measured on this share of the runs, the best-predicted ones: proposals lie near them.
@@ -80,16 +81,20 @@ def measure(
 
 def table(reports: tuple[MetricReport, ...]) -> str:
     """The reports as text, a line each and their means."""
-    width = max([len(one.metric) for one in reports] + [6])
-    lines = [f"{'metric':<{width}}  {'law':<10}  runs      rmse  spearman      r2  optimism  90 % hit"]
-    lines += [
-        f"{one.metric:<{width}}  {one.law:<10}  {one.runs:>4}  {one.rmse:>8.4g}  {one.spearman:>8.4f}  "
-        f"{one.r2:>6.3f}  {one.optimism:>8.2g}  {one.coverage:>8.2f}"
+    rows = [
+        [
+            one.metric,
+            one.law,
+            str(one.runs),
+            f"{one.rmse:.4g}",
+            f"{one.spearman:.4f}",
+            f"{one.r2:.3f}",
+            f"{one.optimism:.2g}",
+            f"{one.coverage:.2f}",
+        ]
         for one in reports
     ]
     if len(reports) > 1:
         mean = [mean_known([getattr(one, key) for one in reports]) for key in ("rmse", "spearman", "r2", "optimism")]
-        lines.append(
-            f"{'mean':<{width}}  {'':<10}  {'':>4}  {mean[0]:>8.4g}  {mean[1]:>8.4f}  {mean[2]:>6.3f}  {mean[3]:>8.2g}"
-        )
-    return "\n".join(lines)
+        rows.append(["mean", "", "", f"{mean[0]:.4g}", f"{mean[1]:.4f}", f"{mean[2]:.3f}", f"{mean[3]:.2g}", ""])
+    return text_table(["metric", "law", "runs", "rmse", "spearman", "r2", "optimism", "90 % hit"], rows, left=(0, 1))

@@ -14,6 +14,7 @@ from mixfast._engine.geometry.prices import Multipliers, prices
 from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.names import listing
+from mixfast._text.table import text_table
 from mixfast.errors import AlignmentError
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
@@ -261,14 +262,14 @@ class Proposal:
                 f"The objective puts metrics of different units together ({'; '.join(units)}): the larger numbers decide. "
                 "Name metrics of one unit, or weigh them."
             )
-        width = max(len(name) for name in ("domain", *self.mixture.domains))
         epochs = self.epochs
         order = np.argsort(-w, kind="stable")
-        lines.append(f"  {'domain':{width}}   share   prior" + ("  epochs" if epochs else ""))
+        rows = []
         for k in order[:_SHOWN]:
             name = self.mixture.domains[k]
-            passes = "" if epochs is None else f"  {epochs[name]:6.2f}"
-            lines.append(f"  {name:{width}}  {w[k]:6.2%}  {prior[k]:6.2%}{passes}")
+            rows.append([name, f"{w[k]:.2%}", f"{prior[k]:.2%}", *([f"{epochs[name]:.2f}"] if epochs else [])])
+        header = ["domain", "share", "prior", *(["epochs"] if epochs else [])]
+        lines.append(text_table(header, rows, indent="  "))
         if order.size > _SHOWN:
             lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
         lines += [f"Doubt: {doubt}" for doubt in self.doubts]

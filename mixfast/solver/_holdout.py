@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._text.table import text_table
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
 from mixfast.solver._solve import solve
@@ -48,10 +49,8 @@ class HeldOut:
         raise KeyError(f"no mixture {name!r}; there are {[row.name for row in self.rows]}")
 
     def __str__(self) -> str:
-        width = max(len(row.name) for row in self.rows)
-        lines = [f"{'mixture':<{width}}  fitted on  held out"]
-        lines += [f"{row.name:<{width}}  {row.fit_loss:9.5f}  {row.held_out_loss:8.5f}" for row in self.rows]
-        return "\n".join(lines)
+        rows = [[row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}"] for row in self.rows]
+        return text_table(["mixture", "fitted on", "held out"], rows)
 
 
 def holdout(

@@ -1,0 +1,29 @@
+"""Text tables: columns in line, for terminals and for ``print``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+
+def text_table(
+    header: Sequence[str] | None, rows: Iterable[Sequence[str]], *, left: Collection[int] = (0,), indent: str = ""
+) -> str:
+    """Return rows, under a header if there is one, with the columns ``left`` to the left and the others to the right.
+
+    >>> print(text_table(["domain", "share"], [["web", "75.00%"], ["code", "9.50%"]]))
+    domain   share
+    web     75.00%
+    code     9.50%
+    """
+    lines = [*([] if header is None else [header]), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        (
+            indent
+            + "  ".join(
+                cell.ljust(width) if place in left else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+        ).rstrip()
+        for line in lines
+    )
