@@ -1,1 +1,18 @@
-"""."""
+"""Text in and out: names, numbers, files and tables, once each for the whole package.
+
+This room stands leftmost: it imports nothing of mixfast, and every other room may import it. It is internal, so its modules have no
+underscore and are imported directly, as in ``from mixfast._text.names import listing``. As it cannot know the error classes of the
+rooms, whatever refuses here takes the class of the error to raise.
+
+What there is, in the order in which to read it:
+
+- `names`: check the names of domains, and list names in a message.
+- `numbers`: parse token counts such as ``1.5T`` and shares such as ``20%``; show percentages, counts and bytes.
+- `json`, `yaml`: read documents of files, with no key twice. YAML is read by PyYAML, with every value as text, so a domain called
+  ``no`` keeps its name and whoever needs a number parses it. `write_yaml` writes what every reader of YAML takes alike.
+- `atomic`: replace a file as a whole or not at all; several files together.
+- `optional`: refuse a missing optional package, with the command that installs it.
+- `table`: text tables with columns in line.
+
+Nothing here imports a package from outside at import; PyYAML is loaded when a document is read.
+"""

@@ -26,9 +26,10 @@ def domain_names(domains: Iterable[str], error: type[Exception]) -> tuple[str, .
         names = tuple(domains)
     except TypeError as problem:
         raise error(f"domains must be a sequence of names, got {type(domains).__name__}") from problem
-    if set(map(type, names)) == {str} and "".join(names).isascii() and all(map(str.strip, names)):
-        if len(set(names)) == len(names):
-            return names  # the usual case, at a tenth of the cost: a thousand names take as long as solving for their shares
+    # The usual case, at a tenth of the cost: checking a thousand names takes as long as solving for their shares.
+    plain = set(map(type, names)) == {str} and "".join(names).isascii() and all(map(str.strip, names))
+    if plain and len(set(names)) == len(names):
+        return names
     if not names:
         raise error("domains is empty; at least one domain name is needed")
     wrong = [ascii(name) for name in names if not isinstance(name, str) or not name.strip() or not _is_unicode(name)]
