@@ -133,7 +133,7 @@ def _settle(point: Vector, lower: Vector, upper: Vector, held: Matrix, target: V
     for _ in range(4):
         free = (lower < point) & (point < upper)
         settled = point.copy()
-        settled[free] += np.linalg.lstsq(equations[:, free], missing)[0]
+        settled[free] += np.linalg.lstsq(equations[:, free], missing, rcond=None)[0]
         settled = np.clip(settled, lower, upper)
         left = right - equations @ settled
         # Shares that the correction pushed to a bound stay there, and the others settle what that leaves.
