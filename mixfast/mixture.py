@@ -30,6 +30,8 @@ SUM_TOLERANCE = 5e-3
 """Shares that miss a sum of 1 by more are refused. RegMix publishes shares rounded to 0.001, whose sums miss 1 by up to this."""
 NINE_DIGITS = 1e-9
 """Shares that were written with nine digits are at most this far from what they were."""
+# 0.995 misses 1 by a rounding more than 0.005.
+_SUM_ALLOWED = SUM_TOLERANCE + 1e-9
 # Float64 arithmetic stays far below this, so a larger deviation means digits were cut on the way.
 _SUM_WARNED = 1e-9
 
@@ -318,8 +320,7 @@ def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -
 
 def sum_to_one(totals: ArrayLike) -> NDArray[np.bool_]:
     """Say of each sum of shares whether it is 1 within `SUM_TOLERANCE`."""
-    # 0.995 misses 1 by a rounding more than 0.005.
-    return np.abs(np.asarray(totals) - 1.0) <= SUM_TOLERANCE + 1e-9
+    return np.abs(np.asarray(totals) - 1.0) <= _SUM_ALLOWED
 
 
 def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
@@ -338,7 +339,7 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         raise MixtureError(f"shares must be finite and not negative, got {listing(named)}")
     np.maximum(shares, 0.0, out=shares)
     total = math.fsum(shares)
-    if not sum_to_one(total):
+    if not abs(total - 1.0) <= _SUM_ALLOWED:
         raise MixtureError(
             f"shares must sum to 1 within {SUM_TOLERANCE}, got {total:.9g}; divide them by their sum if that is meant"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,10 +65,10 @@ class Reach:
         return w
 
 
-def limits_over(region: Region) -> Limits:
-    """The limits of all domains of a region, as the loops take them."""
+def limits_over(region: Region, *, interior: bool = False) -> Limits:
+    """The limits of all domains of a region, as the loops take them; `interior` keeps shares above 0."""
     groups = GroupLimits(region.bound_rows, region.bound_lower, region.bound_upper) if region.bounds else None
-    return Limits(region.floor, region.cap, groups)
+    return Limits(region.floor, region.cap, groups, interior)
 
 
 def reach(region: Region, kl: float) -> Reach:
@@ -98,4 +98,4 @@ def reach(region: Region, kl: float) -> Reach:
                 ) from None
             may = region.reachable
     usable = None if may.all() else np.flatnonzero(may).astype(np.int32)
-    return Reach(region, usable, replace(limits_over(region).restrict(usable), interior=kl > 0.0))
+    return Reach(region, usable, limits_over(region, interior=kl > 0.0).restrict(usable))

@@ -134,7 +134,7 @@ class Problem:
         """The region over the usable domains."""
         return self.reach.limits
 
-    @property
+    @cached_property
     def objective(self) -> Objective:
         """The weighted sum of the groups' losses, with the KL term, over the usable domains."""
         return self.regularised(self.rows.weighted(self.weights.share, self.usable, wide=self.wide))
@@ -144,10 +144,9 @@ class Problem:
         """The loss of each group alone, without the KL term, over the usable domains."""
         return self.rows.groups(self.usable)
 
-    @property
-    def whole_kl(self) -> Kl:
-        """The KL term over all domains."""
-        return Kl(self.kl, self.where.prior)
+    def kl_of(self, w: Vector) -> float:
+        """The KL term of a mixture (K,)."""
+        return 0.0 if self.kl == 0.0 else Kl(self.kl, self.where.prior).at(w)[0]
 
     def regularised(self, base: Objective) -> Objective:
         """The objective with the KL term of this problem."""

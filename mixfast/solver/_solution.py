@@ -99,7 +99,7 @@ class Solution:
             status=status,
             value=minimum.value,
             gap=minimum.gap,
-            loss=minimum.value - float(problem.whole_kl.values(w[None, :])[0]),
+            loss=minimum.value - problem.kl_of(w),
             trace=tuple(minimum.trace),
             seconds=found.seconds,
             backend=found.backend,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -48,11 +48,11 @@ class Limits:
         if columns is None:
             return self
         groups = self.groups and self.groups._replace(rows=np.ascontiguousarray(self.groups.rows[:, columns]))
-        return Limits(self.low[columns], self.high[columns], groups, self.interior)
+        return Limits(self.low[columns], self.high[columns], groups, self.interior, self.total)
 
     def above(self, floor: Vector) -> Limits:
         """The same limits with floors raised to `floor`."""
-        return replace(self, low=np.maximum(self.low, floor))
+        return Limits(np.maximum(self.low, floor), self.high, self.groups, self.interior, self.total)
 
     def linear_min(self, gradient: Vector) -> Vector:
         """A vertex that minimises <gradient, s>."""

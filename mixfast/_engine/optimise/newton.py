@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
-from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.geometry.limits import Active, Limits
 from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.trace import Minimum, Trace
@@ -65,32 +65,20 @@ class Point(NamedTuple):
     gap: float
     hessian: Matrix | None = None
 
-    @property
-    def finite(self) -> bool:
-        """Whether float64 holds the value here."""
-        return math.isfinite(self.value)
 
-
-class _Asked(NamedTuple):
-    """What a sweep is asked for."""
-
-    hessian: int  # as in Objective.sums
-    coarse: bool
-
-
-def _asked(objective: Objective, domains: int, gap: float, *, known: bool) -> _Asked:
-    """What the sweep after a step from a point with this gap should bring; `known`: the Hessian at hand can be carried along.
+def _asked(objective: Objective, domains: int, gap: float, *, known: bool) -> tuple[int, bool]:
+    """The Hessian (as in `Objective.sums`) and coarseness that are worth asking for after a step from a point with this gap.
 
     Far away a rough gradient and the Hessian of some rows do; then comes the best Hessian that costs about a sweep; at the end its
-    step lands within the tolerance, and no other is needed.
+    step lands within the tolerance, and no other is needed: `known`, if the Hessian at hand can be carried along.
     """
     close = gap <= _FAR or domains > ALL_DOMAINS
     share, least = (16, 1024) if close and objective.packs(domains) else (4, 256 if close else 64)
     most = min(max(domains // share, 1), max(objective.rows // max(least * domains, 16384), 1))
     step = 1 << (most.bit_length() - 1)
     if known and gap <= (_NEAR if step == 1 else _SOON):
-        return _Asked(0, False)
-    return _Asked(step, gap > _FAR)
+        return 0, False
+    return step, gap > _FAR
 
 
 class Newton:
@@ -119,7 +107,7 @@ class Newton:
         self.slow = 0  # steps in a row that left more than half of the gap
         self.rescued = 0
         self.noise = 0.0  # what rounding may make of the gap
-        self.active = np.zeros(0, dtype=np.int8)
+        self.active: Active | None = None  # bounds that held at the last step over the limits as they are
 
     def minimise(self, w: Vector, here: Sums | None, max_iter: int) -> Minimum:
         """Minimise from shares w (C,) of the columns; `here` is what a sweep said of them, if known."""
@@ -158,14 +146,12 @@ class Newton:
 
     def _sweep(self, w: Vector, gap: float, *, known: bool) -> Point:
         """What is asked for at w, after a step from a point with that gap."""
-        asked = _asked(self.objective, w.size, gap / self.unit, known=known)
-        if self.exact:
-            asked = _Asked(1, False)
-        elif self.slow > 1 and asked.hessian:
-            asked = asked._replace(hessian=1)
-        value, gradient, hessian = self.objective.sums(w, self.columns, hessian=asked.hessian, coarse=asked.coarse)
+        step, coarse = (1, False) if self.exact else _asked(self.objective, w.size, gap / self.unit, known=known)
+        if self.slow > 1 and step:
+            step = 1
+        value, gradient, hessian = self.objective.sums(w, self.columns, hessian=step, coarse=coarse)
         new = self._gap(gradient, w)
-        if asked.coarse and not _ROUNDED * self.unit <= new < math.inf:
+        if coarse and not _ROUNDED * self.unit <= new < math.inf:
             # Closer than rough sums can tell, or beyond what float holds.
             value, gradient, _ = self.objective.sums(w, self.columns)
             new = self._gap(gradient, w)
@@ -193,7 +179,7 @@ class Newton:
         if rough:
             allowed = self.limits.above(KEEP * at.w)
             return allowed.newton(at.hessian, at.gradient, at.w, allowed.active(at.w))
-        if self.active.size != at.w.size:
+        if self.active is None:
             self.active = self.limits.active(at.w)
         return self.limits.newton(at.hessian, at.gradient, at.w, self.active)
 
@@ -230,7 +216,7 @@ class Newton:
         for _ in range(_TRIALS):
             there = self._sweep(self.limits.clip(at.w + length * direction), at.gap, known=self.trusted)
             slope_there = float((there.gradient - level) @ direction)
-            if not (there.finite and math.isfinite(slope_there)):
+            if not (math.isfinite(there.value) and math.isfinite(slope_there)):
                 length *= 0.25
                 continue
             # Past the least value by little, and not to a larger one: else two points may take turns for ever.
@@ -258,7 +244,7 @@ class Newton:
                     self.objective.separable(there.w, self.columns)[0] - self.objective.separable(at.w, self.columns)[0]
                 )
             update_by_secant(hessian, there.w - at.w, change)
-        there = there._replace(hessian=hessian)
+            there = there._replace(hessian=hessian)
         self.trusted = there.gap < _SHORT * at.gap
         self.slow = 0 if self.trusted else self.slow + 1
         self.noise = rounding_of_gap(self.objective, hessian, there.w)
