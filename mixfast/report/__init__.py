@@ -8,7 +8,8 @@ here, with two exceptions: the near-optimal set, and predictions out of fold.
 Nouns: `Page` (the document, its sections, what is missing, warnings) and `OutOfFold` (measured metrics and what the laws predict
 of runs that they have not seen; made by `out_of_fold`).
 
-Figures: each function draws one figure, takes an optional ``ax`` and returns the Axes.
+Figures: each function draws one figure, takes an optional ``ax`` (by default a new figure, which no window shows) and returns the
+Axes; ``ax.figure.savefig("shares.png")`` writes it.
 
 | figure                                 | drawn from                            | file                |
 |----------------------------------------|---------------------------------------|---------------------|
@@ -17,7 +18,7 @@ Figures: each function draws one figure, takes an optional ``ax`` and returns th
 | `predicted`, `response`, `coefficients`| a law, runs that it has not seen      | `_law_figures`      |
 | `history`, `schedule`                  | a ledger, a loader's schedule         | `_timeline_figures` |
 
-Figures need matplotlib (``pip install 'mixfast[plot]'``); without it the page holds tables only.
+Figures need matplotlib (``pip install 'mixfast[plot]'``) and raise `BackendError` without it; the page then holds tables only.
 
 Order to read the files in: `_parts` sorts what was given by kind, and `_answer` shows a solution, a proposal and a bare mixture
 alike. `_page` puts the page together from `_head` (the summary, with warnings), `_sections` and `_law_sections` (one function for

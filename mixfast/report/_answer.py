@@ -6,20 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.laws import Target, resolve
+from mixfast.laws import Fit, Target, resolve
 from mixfast.mixture import Mixture
+from mixfast.proposers import Proposal, ShareIntervals
 from mixfast.region import Region, ShadowPrice
-from mixfast.solver import Solution, losses
+from mixfast.solver import Bootstrap, Solution, losses
 from mixfast.tables import ExpertTable
-
-if TYPE_CHECKING:
-    from mixfast.laws import Fit
-    from mixfast.proposers import Proposal
 
 Vector = NDArray[np.float64]
 Ends = dict[str, tuple[float, float]]
@@ -54,11 +50,7 @@ class Answer:
         judges: Sequence[Fit | ExpertTable | None] = (),
     ) -> Answer:
         """Wrap a solution, a proposal or a mixture; `region` and the first of `judges` with its domains are for a mixture."""
-        from mixfast.proposers import Proposal
-
-        if isinstance(given, Solution):
-            return cls(given.mixture, given, given.region)
-        if isinstance(given, Proposal):
+        if isinstance(given, (Solution, Proposal)):
             return cls(given.mixture, given, given.region)
         if isinstance(given, Mixture):
             fits = region is not None and set(region.domains) == set(given.domains)
@@ -75,7 +67,7 @@ class Answer:
     def meaning(self) -> str:
         """The status in a sentence."""
         words = _STATUS.get(self.status, "")
-        if self.source is None or isinstance(self.source, Solution):
+        if not isinstance(self.source, Proposal):
             return words
         return f"{words} All of it under the law: how far that holds for runs it has not seen is said below."
 
@@ -128,14 +120,11 @@ class Answer:
     @cached_property
     def units(self) -> tuple[str, ...]:
         """The units of the metrics that the objective of a law is made of."""
-        if self.source is None:
-            return (
-                ()
-                if self.judge is None or isinstance(self.judge, ExpertTable)
-                else tuple(dict.fromkeys(self.judge.unit))
-            )
-        known = () if isinstance(self.source, Solution) else getattr(self.source.law, "unit", ())
-        if isinstance(self.source, Solution) or not isinstance(known, tuple) or not known:
+        if self.source is None and isinstance(self.judge, Fit):
+            return tuple(dict.fromkeys(self.judge.unit))
+        # A law from elsewhere may have no units.
+        known = getattr(self.source.law, "unit", ()) if isinstance(self.source, Proposal) else ()
+        if not isinstance(known, tuple) or not known:
             return ()
         return tuple(dict.fromkeys(known[j] for j in self.source.target.used))
 
@@ -146,9 +135,8 @@ class Answer:
     def compared(self, others: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         """The loss, without the KL term, of this mixture and of others over the same domains."""
         domains = self.mixture.domains
-        rows = {"this mixture": self.mixture.weights}
-        rows |= {name: _row(shares, domains) for name, shares in others.items() if set(shares) <= set(domains)}
-        stack = np.array(list(rows.values()))
+        known = {"this mixture": self.mixture} | {n: s for n, s in others.items() if set(s) <= set(domains)}
+        stack = np.array([[shares.get(name, 0.0) for name in domains] for shares in known.values()])
         if self.source is None:
             if self.judge is None:
                 return {}
@@ -164,7 +152,7 @@ class Answer:
             values = self.source.losses(stack)
         else:
             values = self.source.target.score(np.asarray(self.source.law.predict(stack), dtype=np.float64))
-        return dict(zip(rows, values.tolist(), strict=True))
+        return dict(zip(known, values.tolist(), strict=True))
 
     def references(self, present: Mixture | None) -> dict[str, dict[str, float]]:
         """The mixtures that this one is compared with: the prior, equal shares, and the present mixture."""
@@ -172,17 +160,18 @@ class Answer:
         if self.prior is None:
             out = {"uniform": uniform}
         else:
-            out = (
-                {"uniform prior": uniform} if _same(self.prior, uniform) else {"prior": self.prior, "uniform": uniform}
-            )
+            same = all(abs(self.prior[name] - uniform[name]) <= 1e-12 for name in self.prior)
+            out = {"uniform prior": uniform} if same else {"prior": self.prior, "uniform": uniform}
         if present is not None and present is not self.mixture:
             out["present mixture"] = present.as_dict()
         return out
 
 
-def ends_of(intervals: Any) -> Ends:
+def ends_of(intervals: Bootstrap | ShareIntervals | Mapping[str, tuple[float, float]] | None) -> Ends:
     """Intervals by domain, from a bootstrap of either kind or a mapping."""
-    return {} if intervals is None else dict(getattr(intervals, "intervals", intervals))
+    if isinstance(intervals, (Bootstrap, ShareIntervals)):
+        return intervals.intervals
+    return dict(intervals or {})
 
 
 def base_of(law: Fit, at: Mapping[str, float] | None) -> tuple[Vector, str]:
@@ -194,17 +183,7 @@ def base_of(law: Fit, at: Mapping[str, float] | None) -> tuple[Vector, str]:
 
 def target_of(law: Fit, answer: Answer | None) -> Target:
     """The objective that a proposal of this law was made for, else the mean of its metrics."""
-    from mixfast.proposers import Proposal
-
     source = None if answer is None else answer.source
     if isinstance(source, Proposal) and tuple(source.law.metrics) == tuple(law.metrics):
         return source.target
     return resolve(None, law)
-
-
-def _row(shares: Mapping[str, float], domains: tuple[str, ...]) -> Vector:
-    return np.array([shares.get(name, 0.0) for name in domains])
-
-
-def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    return all(abs(one[name] - other[name]) <= 1e-12 for name in one)

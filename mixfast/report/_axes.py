@@ -85,11 +85,11 @@ def style(ax: Axes | None = None) -> Iterator[None]:
             yield
 
 
-def axes(ax: Axes | None, height: float, width: float = WIDTH) -> Axes:
-    """Return the given Axes, or those of a new figure of this size in inches, which no window shows."""
-    if ax is not None:
-        return ax
-    return panels(1, 1, height, width)[1][0]
+@contextmanager
+def axes(ax: Axes | None, height: float, width: float = WIDTH) -> Iterator[Axes]:
+    """Yield the given Axes, or those of a new figure of this size in inches, which no window shows, to draw in `style`."""
+    with style(ax):
+        yield panels(1, 1, height, width)[1][0] if ax is None else ax
 
 
 def panels(rows: int, columns: int, height: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:

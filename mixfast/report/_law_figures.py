@@ -39,27 +39,22 @@ def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
     found : OutOfFold
         As `mixfast.report.out_of_fold` returns it.
     metric : str
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Axes
-        Hollow triangles at the edge: predictions further out than half the range of what was measured.
 
     Raises
     ------
     ValueError
         A metric that is not there.
-    BackendError
-        matplotlib is not installed.
+
+    Notes
+    -----
+    Hollow triangles at the edge: predictions further out than half the range of what was measured.
     """
     j = found.column(metric)
     truth, guess, sd = found.measured[:, j], found.predicted[:, j], found.sd[:, j]
     there = np.isfinite(truth) & np.isfinite(guess)
     truth, guess, sd = truth[there], guess[there], sd[there]
     score = found.scores[j]
-    with draw.style(ax):
-        ax = draw.axes(ax, 4.0, 4.4)
+    with draw.axes(ax, 4.0, 4.4) as ax:
         if truth.size:
             ends = [truth.min(), truth.max()]
             ax.plot(ends, ends, "-", color=MUTED, lw=0.8)
@@ -107,18 +102,11 @@ def response(
         The mixture that is moved from, marked in the figure; equal shares by default.
     swarm : Swarm, optional
         Its runs' shares of the domain are drawn as ticks; outside of them the line is dashed, for it is extrapolated.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Axes
 
     Raises
     ------
     ValueError
         A domain or an objective that the law does not know.
-    BackendError
-        matplotlib is not installed.
     """
     if domain not in law.domains:
         raise ValueError(f"no domain {domain!r} in the law; there are: {', '.join(law.domains)}")
@@ -134,8 +122,7 @@ def respond(
     seen = _seen(swarm, domain)
     x = np.unique(np.r_[np.linspace(0.0, reach(law, swarm, k, float(base[k])), _POINTS), base[k]])
     value, sd = curve(law, target, base, k, x)
-    with draw.style(ax):
-        ax = draw.axes(ax, 3.2, 4.4)
+    with draw.axes(ax, 3.2, 4.4) as ax:
         if sd is not None:
             ax.fill_between(
                 x, value - draw.Z90 * sd, value + draw.Z90 * sd, color="#dbe9f4", lw=0, label="90 % interval"
@@ -164,32 +151,26 @@ def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | 
     at : Mixture or mapping, optional
         Where the slopes are taken; equal shares by default. For log-linear laws the picture is that of their coefficients around
         their mean at this mixture, wherever it is.
-    ax : matplotlib Axes, optional
 
-    Returns
-    -------
-    matplotlib Axes
-        Filled squares: more of the domain makes the metric better. Hollow ones: worse. Areas are to the scale of each metric.
-
-    Raises
-    ------
-    BackendError
-        matplotlib is not installed.
+    Notes
+    -----
+    Filled squares: more of the domain makes the metric better. Hollow ones: worse. Areas are to the scale of each metric.
     """
     base, words = base_of(law, at)
-    better = -effects(law, base) * _signs(law)[:, None]
-    order = np.argsort(-better.mean(axis=0), kind="stable") if len(law.metrics) == 1 else _by_gain(better)
-    order = order[: draw.MOST_ROWS]
+    signs = np.array([-1.0 if way == "max" else 1.0 for way in law.direction])
+    better = -effects(law, base) * signs[:, None]
+    # Each metric to its own scale.
     scale = np.abs(better).max(axis=1, keepdims=True)
-    size = np.sqrt(np.abs(better) / np.where(scale > 0.0, scale, 1.0))[:, order]
+    better /= np.where(scale > 0.0, scale, 1.0)
+    order = np.argsort(-better.mean(axis=0), kind="stable")[: draw.MOST_ROWS]
+    size = np.sqrt(np.abs(better))[:, order]
     helps = better[:, order] > 0.0
-    with draw.style(ax):
+    rows, columns = len(order), len(law.metrics)
+    cell = min(_CELL, (draw.WIDTH - _MARGIN) / columns)
+    with draw.axes(ax, cell * rows + _MARGIN, max(cell * columns + _MARGIN, _LEAST_WIDTH)) as ax:
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
 
-        rows, columns = len(order), len(law.metrics)
-        cell = min(_CELL, (draw.WIDTH - _MARGIN) / columns)
-        ax = draw.axes(ax, cell * rows + _MARGIN, max(cell * columns + _MARGIN, _LEAST_WIDTH))
         for mask, face, edge, name in ((helps, BLUE, BLUE, "helps"), (~helps, "white", VERMILION, "hurts")):
             boxed = np.argwhere(mask & (size > 0.02))
             if len(boxed):
@@ -221,10 +202,9 @@ def curve(law: Fit, target: Target, base: Vector, k: int, x: Vector) -> tuple[Ve
     # If the domain has all of the mixture, the others share the rest equally.
     others = others / total if total > 0.0 else np.full(others.size, 1.0 / max(others.size, 1))
     rows = np.insert(np.outer(1.0 - x, others), k, x, axis=1) if others.size else np.ones((x.size, 1))
-    values = np.asarray(law.predict(rows), dtype=np.float64)
-    sd: Any = np.asarray(law.sd(rows), dtype=np.float64) if hasattr(law, "sd") else None
-    spread = None if sd is None else target.spread(values, sd)
-    return target.score(values), spread if spread is not None and np.isfinite(spread).all() else None
+    values = law.predict(rows)
+    spread = target.spread(values, law.sd(rows))
+    return target.score(values), spread if np.isfinite(spread).all() else None
 
 
 def reach(law: Fit, swarm: Swarm | None, k: int, here: float) -> float:
@@ -238,12 +218,11 @@ def effects(law: Fit, base: Vector) -> Matrix:
 
     In the metric's unit for each unit of share. For laws without gradients: the mean slope over the next five points.
     """
-    if getattr(law, "smooth", False):
-        _, gradients = law.slopes(base[None, :])
-        own = np.asarray(gradients[0], dtype=np.float64)
+    if law.smooth:
+        own = law.slopes(base[None, :])[1][0]
         return own - (own @ base)[:, None]
     moved = (1.0 - _MOVE) * base + _MOVE * np.eye(base.size)
-    values = np.asarray(law.predict(np.vstack([base, moved])), dtype=np.float64)
+    values = law.predict(np.vstack([base, moved]))
     return (values[1:] - values[0]).T / _MOVE
 
 
@@ -258,13 +237,3 @@ def _seen(swarm: Swarm | None, domain: str) -> Vector | None:
     if swarm is None or domain not in swarm.domains:
         return None
     return np.asarray(swarm.ratios[:, swarm.domains.index(domain)])
-
-
-def _signs(law: Fit) -> Vector:
-    return np.array([-1.0 if way == "max" else 1.0 for way in law.direction])
-
-
-def _by_gain(better: Matrix) -> NDArray[np.int64]:
-    """Order domains by their mean effect over the metrics, each metric to its own scale."""
-    scale = np.abs(better).max(axis=1, keepdims=True)
-    return np.argsort(-(better / np.where(scale > 0.0, scale, 1.0)).mean(axis=0), kind="stable")

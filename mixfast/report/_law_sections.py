@@ -16,6 +16,7 @@ from mixfast.report._head import number
 from mixfast.report._html import Figures, Why
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from mixfast.laws import Target
@@ -115,10 +116,9 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
     slopes = laws.effects(law, base)
     if not (np.abs(slopes) < ASTRONOMIC).all():
         return Why(_ENDLESS)
-    exact = getattr(law, "smooth", False)
     body = html.paragraph(
         f"How each metric changes as one domain gets more and the others keep their proportions, at {words}. "
-        + ("" if exact else "The law has no gradient: mean slopes over the next five points. ")
+        + ("" if law.smooth else "The law has no gradient: mean slopes over the next five points. ")
         + "For log-linear laws this is the map of their coefficients around their mean."
     )
     rows = [[name, *(f"{value / 100.0:+.2g}" for value in slopes[:, k])] for k, name in enumerate(law.domains)]
@@ -132,11 +132,13 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
         summary="All slopes as numbers",
         listed=listed,
     )
-    own = _log_linear(law)
+    own = [name for name in law.metrics if law.laws[name] == "log_linear"]
     if own:
-        header, lines = own
+        fitted: list[tuple[Any, int]] = [law.law_of(name) for name in own]
+        lines = [[name, *(f"{one.a[j, k]:.4g}" for one, j in fitted)] for k, name in enumerate(law.domains)]
+        lines.append(["gamma", *(f"{one.gamma[j]:.4g}" for one, j in fitted)])
         caption = "f(w) = exp(gamma) + exp(a . w); the coefficients a of each domain, and gamma in the last line."
-        body += html.folded("Coefficients of the log-linear laws", html.table(header, lines, caption=caption))
+        body += html.folded("Coefficients of the log-linear laws", html.table(["domain", *own], lines, caption=caption))
     return body
 
 
@@ -174,9 +176,13 @@ def _opened(title: str, listed: str, short: bool) -> str:
 def _grid_of_metrics(found: OutOfFold, shown: tuple[str, ...]) -> Figure:
     with draw.style():
         figure, axes = _grid(len(shown), 2.9)
-        for ax, metric in zip(axes, shown, strict=False):
+        for place, (ax, metric) in enumerate(zip(axes, shown, strict=True)):
             laws.predicted(found, metric, ax=ax)
-        _outer_labels(axes, len(shown))
+            # Labels stand only at the edge of the grid.
+            if place % _COLUMNS:
+                ax.set_ylabel("")
+            if place + _COLUMNS < len(shown):
+                ax.set_xlabel("")
     return figure
 
 
@@ -184,16 +190,17 @@ def _grid_of_domains(parts: Parts, target: Target, shown: list[str]) -> Figure:
     at = None if parts.answer is None else parts.answer.mixture
     with draw.style():
         figure, axes = _grid(len(shown), 2.3)
-        for ax, name in zip(axes, shown, strict=False):
+        for ax, name in zip(axes, shown, strict=True):
             laws.respond(parts.law, name, target, at, parts.swarm, ax)
         # One scale for all panels, so that they can be compared.
-        low, high = (pick(ax.get_ylim()[side] for ax in axes[: len(shown)]) for side, pick in ((0, min), (1, max)))
-        for ax in axes[: len(shown)]:
+        low, high = (pick(ax.get_ylim()[side] for ax in axes) for side, pick in ((0, min), (1, max)))
+        for ax in axes:
             ax.set_ylim(low, high)
     return figure
 
 
-def _grid(count: int, height: float) -> tuple[Figure, list[Any]]:
+def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a new figure with so many Axes, three in a row."""
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
     figure, axes = draw.panels(
@@ -201,24 +208,4 @@ def _grid(count: int, height: float) -> tuple[Figure, list[Any]]:
     )
     for ax in axes[count:]:
         ax.set_axis_off()
-    return figure, axes
-
-
-def _outer_labels(axes: list[Any], count: int) -> None:
-    """Keep axis labels only at the edge of the grid."""
-    for place, ax in enumerate(axes[:count]):
-        if place % _COLUMNS:
-            ax.set_ylabel("")
-        if place + _COLUMNS < count:
-            ax.set_xlabel("")
-
-
-def _log_linear(law: Any) -> tuple[list[str], list[list[str]]] | None:
-    """Header and rows of the coefficients of the metrics whose law is log-linear; None if there is none."""
-    own = [name for name in law.metrics if law.laws[name] == "log_linear"]
-    if not own:
-        return None
-    fitted = [law.law_of(name) for name in own]
-    rows = [[name, *(f"{one.a[j, k]:.4g}" for one, j in fitted)] for k, name in enumerate(law.domains)]
-    rows.append(["gamma", *(f"{one.gamma[j]:.4g}" for one, j in fitted)])
-    return ["domain", *own], rows
+    return figure, axes[:count]

@@ -76,7 +76,7 @@ def _digest(path: Path) -> tuple[int, str]:
 def _arrays(parts: Parts) -> list[tuple[str, str, list[Any]]]:
     """Return name, shape and arrays of the data that the parts hold."""
     out: list[tuple[str, str, list[Any]]] = []
-    table: Any = parts.table
+    table = parts.table
     if table is not None:
         shape = f"{table.n_rows:,} rows x {table.n_domains:,} domains, {table.n_groups} groups, {table.dtype}"
         own = [table.values, table.row_weight, table.group_offsets] + ([table.target] if table.kind == "mse" else [])

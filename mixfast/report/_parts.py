@@ -8,12 +8,30 @@ from functools import cached_property
 from typing import Any
 
 from mixfast.errors import ProposalError
+from mixfast.laws import Fit
 from mixfast.mixture import Mixture
+from mixfast.proposers import Proposal, ShareIntervals
 from mixfast.region import Region
 from mixfast.report._answer import Answer
-from mixfast.solver import Solution
+from mixfast.reuse import Ledger
+from mixfast.sampler import MixtureSampler, MixtureSchedule
+from mixfast.solver import Bootstrap, HeldOut, Solution
 from mixfast.swarm import Swarm
 from mixfast.tables import ExpertTable
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "solution or proposal": (Solution, Proposal),
+    "mixture": (Mixture,),
+    "bootstrap": (Bootstrap, ShareIntervals),
+    "held-out report": (HeldOut,),
+    "law": (Fit,),
+    "swarm": (Swarm,),
+    "region": (Region,),
+    "table": (ExpertTable,),
+    "ledger": (Ledger,),
+    "schedule": (MixtureSchedule, MixtureSampler),
+    "refusal": (ProposalError,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +40,14 @@ class Parts:
 
     answer: Answer | None = None
     present: Mixture | None = None
-    intervals: Any = None
-    held_out: Any = None
-    law: Any = None
+    intervals: Bootstrap | ShareIntervals | None = None
+    held_out: HeldOut | None = None
+    law: Fit | None = None
     swarm: Swarm | None = None
     region: Region | None = None
     table: ExpertTable | None = None
-    ledger: Any = None
-    schedule: Any = None
+    ledger: Ledger | None = None
+    schedule: MixtureSchedule | MixtureSampler | None = None
     refusal: ProposalError | None = None
 
     @cached_property
@@ -42,9 +60,7 @@ class Parts:
     def of(cls, given: Iterable[object]) -> Parts:
         """Sort what was given; TypeError for an object that a page cannot show, ValueError for two of a kind."""
         found: dict[str, Any] = {}
-        for one in given:
-            if one is None:
-                continue
+        for one in (each for each in given if each is not None):
             kind = _kind(one)
             if kind in found:
                 raise ValueError(
@@ -57,22 +73,18 @@ class Parts:
     @classmethod
     def _complete(cls, found: dict[str, Any]) -> Parts:
         """Add parts that others hold, such as the table of a solution, unless given themselves."""
-        intervals, ledger = found.get("bootstrap"), found.get("ledger")
-        source = found.get("solution or proposal")
+        intervals, ledger, mixture, region = map(found.get, ("bootstrap", "ledger", "mixture", "region"))
+        law, table, source = map(found.get, ("law", "table", "solution or proposal"))
         if source is None and intervals is not None:
-            source = intervals.proposal if hasattr(intervals, "proposal") else intervals.solution
-        mixture = found.get("mixture")
+            source = intervals.proposal if isinstance(intervals, ShareIntervals) else intervals.solution
         main = source or mixture or (None if ledger is None else ledger.mixture)
-        region = found.get("region")
-        law = found.get("law")
-        table = found.get("table")
         answer = None if main is None else Answer.of(main, region, (law, table))
         known = [mixture, None if ledger is None else ledger.mixture]
         present = next((one for one in known if answer is not None and one not in (None, answer.mixture)), None)
         if isinstance(source, Solution):
             table = source.table if table is None else table
         elif source is not None and law is None:
-            law = source.law if _is_fit(source.law) else None
+            law = source.law if isinstance(source.law, Fit) else None
         return cls(
             answer,
             present,
@@ -89,33 +101,8 @@ class Parts:
 
 
 def _kind(one: object) -> str:
-    from mixfast.proposers import Proposal, ShareIntervals
-    from mixfast.reuse import Ledger
-    from mixfast.sampler import MixtureSampler, MixtureSchedule
-    from mixfast.solver import Bootstrap, HeldOut
-
-    kinds: list[tuple[Any, str]] = [
-        ((Solution, Proposal), "solution or proposal"),
-        (Mixture, "mixture"),
-        ((Bootstrap, ShareIntervals), "bootstrap"),
-        (HeldOut, "held-out report"),
-        (Swarm, "swarm"),
-        (Region, "region"),
-        (ExpertTable, "table"),
-        (Ledger, "ledger"),
-        ((MixtureSchedule, MixtureSampler), "schedule"),
-        (ProposalError, "refusal"),
-    ]
-    for types, name in kinds:
+    for name, types in _KINDS.items():
         if isinstance(one, types):
             return name
-    if _is_fit(one):
-        return "law"
-    known = "Solution, Proposal, Mixture, Bootstrap, ShareIntervals, HeldOut, Fit, Swarm, Region, ExpertTable, Ledger, MixtureSchedule or MixtureSampler"
-    raise TypeError(f"a page is made of a {known}; got {type(one).__name__}")
-
-
-def _is_fit(one: object) -> bool:
-    from mixfast.laws import Fit
-
-    return isinstance(one, Fit)
+    *others, last = (each.__name__ for types in _KINDS.values() for each in types if each is not ProposalError)
+    raise TypeError(f"a page is made of a {', '.join(others)} or {last}; got {type(one).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mixfast.mixture import Mixture
+    from mixfast.proposers import Proposal, ShareIntervals
     from mixfast.region import Region
+    from mixfast.solver import Bootstrap, Solution
 
 # More repeats than this are worth far less than new tokens (Muennighoff et al. 2023, arXiv:2305.16264).
 MANY_EPOCHS = 4.0
 
 
 def shares(
-    answer: Any,
-    intervals: Any = None,
+    answer: Solution | Proposal | Mixture,
+    intervals: Bootstrap | ShareIntervals | Mapping[str, tuple[float, float]] | None = None,
     *,
     region: Region | None = None,
     present: Mixture | None = None,
@@ -41,36 +43,26 @@ def shares(
         Prior, caps and token counts of a bare Mixture; the others have their own.
     present : Mixture, optional
         Drawn beside it, for instance what is trained on now.
-    ax : matplotlib Axes, optional
-        Where to draw; by default a new figure, which no window shows.
-
-    Returns
-    -------
-    matplotlib Axes
-        ``ax.figure.savefig("shares.png")`` writes it.
 
     Raises
     ------
     TypeError
         An object that is neither of these.
-    BackendError
-        matplotlib is not installed.
 
     Notes
     -----
     At most 100 domains are shown; the rest share one line, which says so.
     """
     seen = Answer.of(answer, region)
-    with draw.style(ax):
-        names, rest = _shown(seen)
-        ax = draw.axes(ax, draw.height_of(len(names) + bool(rest)))
+    names, rest = _shown(seen)
+    with draw.axes(ax, draw.height_of(len(names) + bool(rest))) as ax:
         place = np.arange(len(names))
         ax.barh(place, [seen.mixture[name] for name in names], height=0.62, color=LIGHT_BLUE, label="share")
         ends = ends_of(intervals)
         among = [i for i, name in enumerate(names) if name in ends]
         if among:
             low, high = (np.array([ends[names[i]][side] for i in among]) for side in (0, 1))
-            level = f"{100 * getattr(intervals, 'level', math.nan):.0f}% " if hasattr(intervals, "level") else ""
+            level = "" if isinstance(intervals, Mapping) or intervals is None else f"{100 * intervals.level:.0f}% "
             ax.hlines(among, low, high, color=INK, lw=1.3, label=f"{level}interval")
             ax.plot(np.r_[low, high], among * 2, "|", color=INK, ms=6, mew=1.3)
         _marks(ax, names, seen.prior, "D", "prior", BLUE)
@@ -82,17 +74,14 @@ def shares(
             ax.plot(limits, capped, marker=4, color=draw.VERMILION, ms=6, ls="none", label="cap")
         # Caps do not extend the axis: one far out would compress the rest.
         marked = (seen.prior or {}, {} if present is None else present, {name: end[1] for name, end in ends.items()})
-        _names(ax, names, rest, seen, most=max(values.get(name, 0.0) for values in marked for name in names))
-        draw.percent_axis(ax.xaxis)
-        ax.set_xlabel("share of the training tokens")
-        ax.grid(axis="x")
         _columns(ax, names, seen)
-        draw.legend(ax)
+        _finish(ax, names, rest, seen, max(values.get(name, 0.0) for values in marked for name in names))
+        ax.set_xlabel("share of the training tokens")
     return ax
 
 
 def ranges(
-    answer: Any,
+    answer: Solution | Proposal,
     eps: float = 1e-3,
     *,
     ranges: Mapping[str, tuple[float, float]] | None = None,
@@ -107,60 +96,36 @@ def ranges(
         In the unit of the objective.
     ranges : mapping of str to (float, float), optional
         What ``answer.ranges(eps)`` gave, if at hand; it is computed otherwise.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Axes
 
     Raises
     ------
     ValueError
         An objective without ranges, see `Solution.ranges` and `Proposal.ranges`.
-    BackendError
-        matplotlib is not installed.
     """
     seen = Answer.of(answer)
-    if seen.source is None and ranges is None:
-        raise TypeError("ranges are known of a Solution or a Proposal; got a Mixture")
-    found: Any = ranges if seen.source is None or ranges is not None else seen.source.ranges(eps)
-    with draw.style(ax):
-        names, rest = _shown(seen)
-        ax = draw.axes(ax, draw.height_of(len(names) + bool(rest)))
+    if ranges is None:
+        if seen.source is None:
+            raise TypeError("ranges are known of a Solution or a Proposal; got a Mixture")
+        ranges = seen.source.ranges(eps)
+    names, rest = _shown(seen)
+    with draw.axes(ax, draw.height_of(len(names) + bool(rest))) as ax:
         place = np.arange(len(names))
-        low, high = (np.array([found[name][side] for name in names]) for side in (0, 1))
+        low, high = (np.array([ranges[name][side] for name in names]) for side in (0, 1))
         ax.barh(place, high - low, left=low, height=0.5, color=PALE, edgecolor=MUTED, lw=0.7, label=f"within {eps:g}")
         ax.plot([seen.mixture[name] for name in names], place, "o", color=BLUE, ms=4.5, label="this mixture")
-        _names(ax, names, rest, seen, most=float(high.max()))
-        draw.percent_axis(ax.xaxis)
+        _finish(ax, names, rest, seen, float(high.max()))
         ax.set_xlabel(f"share, while the objective stays within {eps:g} of the best found")
-        ax.grid(axis="x")
-        draw.legend(ax)
     return ax
 
 
-def prices(answer: Any, *, ax: Axes | None = None) -> Axes:
+def prices(answer: Solution | Proposal, *, ax: Axes | None = None) -> Axes:
     """Draw what the binding limits cost: loss saved for each percentage point by which one gives way, dearest first.
 
-    Parameters
-    ----------
-    answer : Solution or Proposal
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Axes
-        With a sentence in place of bars where no limit binds.
-
-    Raises
-    ------
-    BackendError
-        matplotlib is not installed.
+    A sentence stands in place of bars where no limit binds.
     """
     seen = Answer.of(answer)
-    with draw.style(ax):
-        found = seen.prices[: draw.MOST_ROWS]
-        ax = draw.axes(ax, draw.height_of(len(found)))
+    found = seen.prices[: draw.MOST_ROWS]
+    with draw.axes(ax, draw.height_of(len(found))) as ax:
         ax.set_xlabel(f"{seen.unit} saved per percentage point")
         if not found:
             ax.set_yticks([])
@@ -192,13 +157,11 @@ def prices(answer: Any, *, ax: Axes | None = None) -> Axes:
 def _shown(seen: Answer) -> tuple[list[str], list[str]]:
     """Return the domains that get lines of their own, and those that share one."""
     order = seen.order()
-    if len(order) <= draw.MOST_ROWS:
-        return order, []
     return order[: draw.MOST_ROWS], order[draw.MOST_ROWS :]
 
 
-def _names(ax: Axes, names: list[str], rest: list[str], seen: Answer, most: float) -> None:
-    """Name the lines, add the line of the domains that share one, and end the axis beyond all shares."""
+def _finish(ax: Axes, names: list[str], rest: list[str], seen: Answer, most: float) -> None:
+    """Name the lines, add the line of the domains that share one, and end the axis of shares beyond all of them."""
     most = max(most, *seen.mixture.values())
     lines = [draw.label(name) for name in names]
     if rest:
@@ -210,6 +173,9 @@ def _names(ax: Axes, names: list[str], rest: list[str], seen: Answer, most: floa
     ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0.0, min(1.06 * most, 1.02) or 1.0)
+    draw.percent_axis(ax.xaxis)
+    ax.grid(axis="x")
+    draw.legend(ax)
 
 
 def _marks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,34 +14,21 @@ from mixfast.solver import Solution
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from mixfast.solver import HeldOut
+    from mixfast.proposers import Proposal
+    from mixfast.solver import HeldOut, HeldOutRow
 
 # A loss that exceeds the best by more than this factor times the spread of the others is drawn at the edge, with its value.
 _FAR = 1.5
 
 
-def convergence(answer: Any, *, ax: Axes | None = None) -> Axes:
+def convergence(answer: Solution | Proposal, *, ax: Axes | None = None) -> Axes:
     """Draw the gap after each step of a solve, or the best value found so far after each step of a search.
 
-    Parameters
-    ----------
-    answer : Solution or Proposal
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Axes
-        Hollow marks are steps on a sample of the rows.
-
-    Raises
-    ------
-    BackendError
-        matplotlib is not installed.
+    Hollow marks are steps on a sample of the rows.
     """
-    with draw.style(ax):
+    with draw.axes(ax, 3.0) as ax:
         from matplotlib.ticker import MaxNLocator
 
-        ax = draw.axes(ax, 3.0)
         trace = answer.trace
         step = np.arange(1, len(trace) + 1)
         gaps = np.array([line.gap for line in trace], dtype=np.float64)
@@ -80,21 +67,13 @@ def held_out(report: HeldOut, *, ax: Axes | None = None) -> Axes:
     ----------
     report : HeldOut
         As `mixfast.solver.holdout` returns it.
-    ax : matplotlib Axes, optional
 
-    Returns
-    -------
-    matplotlib Axes
-        Filled: fitted mixtures. Hollow squares: baselines. Hollow circles: single experts. A loss far out is written at the edge.
-
-    Raises
-    ------
-    BackendError
-        matplotlib is not installed.
+    Notes
+    -----
+    Filled: fitted mixtures. Hollow squares: baselines. Hollow circles: single experts. A loss far out is written at the edge.
     """
     rows = report.rows[: draw.MOST_ROWS]
-    with draw.style(ax):
-        ax = draw.axes(ax, draw.height_of(len(rows)))
+    with draw.axes(ax, draw.height_of(len(rows))) as ax:
         losses = np.array([row.held_out_loss for row in rows])
         edge = _edge(report, losses)
         for kind, marker, fill, colour in (
@@ -122,7 +101,7 @@ def held_out(report: HeldOut, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _kind(row: Any) -> str:
+def _kind(row: HeldOutRow) -> str:
     return "fitted mixture" if row.fitted else "single expert" if row.name.startswith("only ") else "baseline"
 
 

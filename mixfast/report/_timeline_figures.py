@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mixfast.reuse import Ledger
+    from mixfast.sampler import MixtureSampler, MixtureSchedule
 
+Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 # A schedule without an end is drawn to this multiple of its last change.
@@ -24,34 +27,15 @@ _LONGER = 1.25
 def history(ledger: Ledger, *, ax: Axes | None = None) -> Axes:
     """Draw the mixture after every update of a ledger as stacked bars.
 
-    Parameters
-    ----------
-    ledger : Ledger
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Axes
-        The nine domains that were largest at any time; the others together, as the figure says.
-
-    Raises
-    ------
-    BackendError
-        matplotlib is not installed.
+    The nine domains that were largest at any time have bars of their own; the others are together, as the figure says.
     """
     entries = ledger.entries
     names = list(dict.fromkeys(name for entry in entries for name in entry.mixture))
     shares = np.array([[entry.mixture.get(name, 0.0) for name in names] for entry in entries])
-    with draw.style(ax):
-        ax = draw.axes(ax, 4.6)
-        words, parts = folded(names, shares)
-        bottom = np.zeros(len(entries))
+    with draw.axes(ax, 4.6) as ax:
         place = np.arange(len(entries))
-        for (colour, hatch), name, part in zip(_looks(words, names), words, parts, strict=True):
-            ax.bar(
-                place, part, 0.72, bottom, color=colour, hatch=hatch, edgecolor=MUTED, lw=0.5, label=draw.label(name)
-            )
-            bottom = bottom + part
+        for bottom, part, look in _stacked(names, shares):
+            ax.bar(place, part, 0.72, bottom, **look)
         ticks = [f"{number}  {entry.kind}\n{entry.when[:10]}" for number, entry in enumerate(entries, start=1)]
         slanted = len(entries) > 10
         ax.set_xticks(place, ticks, rotation=60 if slanted else 0, ha="right" if slanted else "center")
@@ -60,7 +44,7 @@ def history(ledger: Ledger, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def schedule(given: Any, *, length: int | None = None, ax: Axes | None = None) -> Axes:
+def schedule(given: MixtureSchedule | MixtureSampler, *, length: int | None = None, ax: Axes | None = None) -> Axes:
     """Draw the shares of a schedule over the samples of a run, or over its tokens where the schedule counts them.
 
     Parameters
@@ -68,28 +52,13 @@ def schedule(given: Any, *, length: int | None = None, ax: Axes | None = None) -
     given : MixtureSchedule or MixtureSampler
     length : int, optional
         Samples to show; by default those of the sampler, else a quarter more than until the last change.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    matplotlib Axes
-
-    Raises
-    ------
-    BackendError
-        matplotlib is not installed.
     """
     plan = getattr(given, "schedule", given)
     samples, shares = course(given, length)
-    with draw.style(ax):
-        ax = draw.axes(ax, 4.0)
-        words, parts = folded(list(plan.domains), shares)
+    with draw.axes(ax, 4.0) as ax:
         x = samples * float(plan.sample_tokens or 1)
-        bottom = np.zeros(len(x))
-        for (colour, hatch), name, part in zip(_looks(words, plan.domains), words, parts, strict=True):
-            ax.fill_between(x, bottom, bottom + part, facecolor=colour, hatch=hatch, edgecolor=MUTED, lw=0.5,
-                            label=draw.label(name))  # fmt: skip
-            bottom = bottom + part
+        for bottom, part, look in _stacked(plan.domains, shares):
+            ax.fill_between(x, bottom, bottom + part, **look)
         ax.set_xlim(0.0, x[-1])
         draw.count_axis(ax.xaxis)
         ax.set_xlabel("tokens" if plan.sample_tokens else "samples")
@@ -100,7 +69,7 @@ def schedule(given: Any, *, length: int | None = None, ax: Axes | None = None) -
     return ax
 
 
-def course(given: Any, length: int | None) -> tuple[NDArray[np.float64], Matrix]:
+def course(given: MixtureSchedule | MixtureSampler, length: int | None) -> tuple[Vector, Matrix]:
     """Return samples (T,) at which the shares (T, K) change direction; the samples before and after each jump."""
     plan = getattr(given, "schedule", given)
     changes = plan.changes
@@ -121,22 +90,23 @@ def course(given: Any, length: int | None) -> tuple[NDArray[np.float64], Matrix]
     return np.array(turns, dtype=np.float64), shares
 
 
-def folded(names: list[str], shares: Matrix) -> tuple[list[str], list[NDArray[np.float64]]]:
-    """Return names and shares of the domains that were largest at any time, by mean share, and the sum of the others."""
-    kept = len(STACK)
+def _stacked(names: Sequence[str], shares: Matrix) -> Iterator[tuple[Vector, Vector, dict[str, Any]]]:
+    """Yield foot, height and look of each layer: domains that were largest at any time, by mean share, then the sum of the others."""
     order = np.argsort(-shares.max(axis=0), kind="stable")
-    top, rest = (order, order[:0]) if len(order) <= kept else (order[:kept], order[kept:])
+    top, rest = order[: len(STACK)], order[len(STACK) :]
     top = top[np.argsort(-shares[:, top].mean(axis=0), kind="stable")]
-    words, parts = [names[k] for k in top], [shares[:, k] for k in top]
+    layers = [(names[k], shares[:, k], look) for k, look in zip(top, STACK, strict=False)]
     if rest.size:
-        words.append(f"other {rest.size} domains: {draw.share(float(shares[-1, rest].sum()))} at the end")
-        parts.append(shares[:, rest].sum(axis=1))
-    return words, parts
-
-
-def _looks(words: list[str], names: Any) -> list[tuple[str, str]]:
-    looks = list(STACK[: len(words)])
-    return looks if len(words) <= len(names) and len(words) <= len(STACK) else [*looks, REST]
+        name = f"other {rest.size} domains: {draw.share(float(shares[-1, rest].sum()))} at the end"
+        layers.append((name, shares[:, rest].sum(axis=1), REST))
+    bottom = np.zeros(len(shares))
+    for name, part, (colour, hatch) in layers:
+        yield (
+            bottom,
+            part,
+            {"facecolor": colour, "hatch": hatch, "edgecolor": MUTED, "lw": 0.5, "label": draw.label(name)},
+        )
+        bottom = bottom + part
 
 
 def _finish(ax: Axes) -> None:
