@@ -8,7 +8,7 @@ error). Rows may have weights, lengths, groups and sequences. `solve` finds the 
 to a GPU.
 
 Read `_table` first. `_values` checks the values, `_rows` what describes the rows, and `_selection` which rows are meant. `_files` and
-`formats` are the files, and `_messages` words the refusals.
+`formats` are the files, and `_names` checks names and shows them in refusals.
 """
 
 from mixfast.tables._table import ExpertTable

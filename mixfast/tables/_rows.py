@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast.errors import TableError
-from mixfast.tables._messages import SHOWN, counted, some
+from mixfast.tables._names import SHOWN, checked_names, counted, decoded, some
 from mixfast.tables._values import host_array
 
 
@@ -74,43 +73,6 @@ def _each(change: Callable[[NDArray[Any]], NDArray[Any]], *arrays: NDArray[Any] 
     return [None if array is None else change(array) for array in arrays]
 
 
-def names(given: Any, what: str) -> tuple[str, ...]:
-    """Return distinct, non-empty names as plain str."""
-    if isinstance(given, np.ndarray):
-        given = _decoded(given, what).tolist()
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TableError(f"{what} must be a sequence of names, got {given!r}")
-    listed = list(given)
-    for name in listed:
-        if not isinstance(name, str):
-            raise TableError(f"{what} must be names (str), got {name!r} of type {type(name).__name__}")
-        # NUL cannot be stored in a numpy string array, nor shown.
-        if not name or "\0" in name:
-            raise TableError(f"{what} must not be empty or contain NUL, got {name!r}")
-    if len(set(listed)) != len(listed):
-        twice = [f"{name!r} ({count} times)" for name, count in Counter(listed).items() if count > 1]
-        raise TableError(f"{what} must be distinct; duplicated: {counted(twice, len(twice))}")
-    return tuple(str(name) for name in listed)
-
-
-def _decoded(array: NDArray[Any], what: str) -> NDArray[Any]:
-    if array.dtype.kind != "S":
-        return array
-    try:
-        return np.char.decode(array, "utf-8")
-    except UnicodeDecodeError as error:
-        raise TableError(f"{what} are bytes that are not UTF-8: {error}") from None
-
-
-def count_names(domains: tuple[str, ...], n_domains: int, label: str) -> None:
-    """Refuse a number of names other than the number of columns."""
-    if len(domains) != n_domains:
-        raise TableError(
-            f"{len(domains)} domains are named ({some(domains)}), but {label} has {n_domains} columns; "
-            "rows come first, domains second"
-        )
-
-
 def _vector(given: Any, name: str, n: int, kinds: str) -> NDArray[Any]:
     array = host_array(given, name)
     if array.shape != (n,):
@@ -167,7 +129,7 @@ def groups(
         if group_names is not None:
             raise TableError("group_names are given but group is not: give the group of each row too")
         return None, ("all",)
-    array = _decoded(_vector(given, "group", n, "iubUSTO"), "group")
+    array = decoded(_vector(given, "group", n, "iubUSTO"), "group")
     if array.dtype.kind == "b":
         array = array.astype(np.int8)
     # Rows of a group usually stand together: names are looked up once for each run of equal entries.
@@ -177,7 +139,7 @@ def groups(
         found = tuple(dict.fromkeys(values))
         if isinstance(group_names, Mapping):
             raise TableError("group_names maps integer codes to names, but group already holds names")
-        universe = names(found if group_names is None else group_names, "group_names")
+        universe = checked_names(found if group_names is None else group_names, "group_names")
         position: dict[Any, int] = {name: code for code, name in enumerate(universe)}
     elif all(isinstance(value, int) for value in values):
         if group_names is None:
@@ -185,9 +147,9 @@ def groups(
             universe = tuple(f"group_{value}" for value in position)
         elif isinstance(group_names, Mapping):
             position = {value: code for code, value in enumerate(group_names)}
-            universe = names(list(group_names.values()), "group_names")
+            universe = checked_names(list(group_names.values()), "group_names")
         else:
-            universe = names(group_names, "group_names")
+            universe = checked_names(group_names, "group_names")
             position = {code: code for code in range(len(universe))}
     else:
         raise TableError("group must be integer codes or names (str), one for each row, all of one type")

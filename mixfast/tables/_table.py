@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import device as _device
-from mixfast.errors import BackendError, MixfastWarning, TableError
-from mixfast.tables._messages import bytes_text, some
-from mixfast.tables._rows import RowFacts, count_names, describe
-from mixfast.tables._rows import names as checked_names
+from mixfast._text.numbers import size
+from mixfast.errors import BackendError, TableError
+from mixfast.tables._names import checked_names, default_names, some
+from mixfast.tables._rows import RowFacts, describe
 from mixfast.tables._selection import expand_outputs, row_index, split_mask
 from mixfast.tables._values import (
-    UNKNOWN,
+    Checked,
     Extremes,
-    conditional,
-    floating_matrix,
-    fold_outputs,
+    checked_loglik,
+    checked_predictions,
     is_mapped,
-    predictions,
     read_only,
-    refuse_bad_rows,
-    refuse_dead_rows,
-    refuse_not_finite,
-    scan,
+    selected,
 )
 
 __all__ = ["ExpertTable"]
-
-# A log-likelihood above this is no rounding error of log 1: it is a density or a mistake, so a warning is given.
-_LOG_ONE_SLACK = 1e-3
 
 
 class ExpertTable:
@@ -204,28 +194,9 @@ class ExpertTable:
         >>> table.uniform_weight
         0.5
         """
-        values = floating_matrix(loglik, "loglik")
-        label = "loglik"
-        names = _default_names(values.shape[1]) if domains is None else checked_names(domains, "domains")
-        count_names(names, values.shape[1], label)
-        if condition is not None:
-            label = "loglik - condition"
-            values = conditional(values, floating_matrix(condition, "condition"), names)
-        extremes, refused = scan(values)
-        if refused is not None:
-            if refused.n_bad:
-                refuse_bad_rows(values, refused, names, label)
-            refuse_dead_rows(values, refused, label)
-        if extremes[1] > _LOG_ONE_SLACK:
-            warnings.warn(
-                f"{label} goes up to {extremes[1]:.6g}, and the log of a probability is at most 0: fine if these are "
-                "log densities, otherwise check that the values are natural log-probabilities",
-                MixfastWarning,
-                stacklevel=2,
-            )
-        _warn_if_wide(values, label)
+        checked = checked_loglik(loglik, condition, domains)
         facts = describe(
-            values.shape[0],
+            checked.values.shape[0],
             weight=weight,
             length=length,
             group=group,
@@ -233,7 +204,7 @@ class ExpertTable:
             sequence=sequence,
             n_bytes=bytes,
         )
-        return _build("ce", values, facts, domains=names, extremes=extremes)
+        return _build("ce", checked, facts)
 
     @classmethod
     def from_predictions(
@@ -285,20 +256,16 @@ class ExpertTable:
         >>> table.kind, table.uniform_weight
         ('mse', 0.5)
         """
-        values, observed, n_outputs = predictions(prediction, target)
-        names = _default_names(values.shape[1]) if domains is None else checked_names(domains, "domains")
-        count_names(names, values.shape[1], "prediction")
-        refuse_not_finite(values, n_outputs, names)
-        _warn_if_wide(values, "prediction")
+        checked = checked_predictions(prediction, target, domains)
         facts = describe(
-            values.shape[0],
-            n_outputs,
+            checked.values.shape[0],
+            checked.n_outputs,
             weight=weight,
             group=group,
             group_names=group_names,
             sequence=sequence,
         )
-        return _build("mse", values, facts, domains=names, target=observed, n_outputs=n_outputs)
+        return _build("mse", checked, facts)
 
     @classmethod
     def load(
@@ -346,12 +313,7 @@ class ExpertTable:
 
         arrays = read(path, task=task, conditional=conditional)
         try:
-            if "loglik" in arrays:
-                return cls.from_loglik(arrays.pop("loglik"), **arrays)
-            n_outputs = arrays.pop("n_outputs", 1)
-            if n_outputs != 1:
-                arrays = fold_outputs(arrays, n_outputs)
-            return cls.from_predictions(arrays.pop("prediction"), arrays.pop("target"), **arrays)
+            return cls.from_loglik(**arrays) if "loglik" in arrays else cls.from_predictions(**arrays)
         except TableError as error:
             raise TableError(f"{os.fspath(path)}: {error}") from None
 
@@ -387,7 +349,7 @@ class ExpertTable:
         arrays.update({key: value for key, value in extras.items() if value is not None})
         if self._grouped:
             arrays["group_names"] = np.array(self.group_names, dtype=str)
-        if self.domains != _default_names(self.n_domains):
+        if self.domains != default_names(self.n_domains):
             arrays["domains"] = np.array(self.domains, dtype=str)
         write(path, arrays)
 
@@ -571,15 +533,8 @@ class ExpertTable:
             sequence=part(self.sequence),
             n_bytes=part(self.bytes),
         )
-        return _build(
-            self.kind,
-            values,
-            facts,
-            domains=self.domains,
-            target=part(self._target),
-            n_outputs=self.n_outputs,
-            extremes=self._extremes,
-        )
+        checked = Checked(values, self.domains, self._extremes, part(self._target), self.n_outputs)
+        return _build(self.kind, checked, facts)
 
     def select(self, domains: Sequence[str]) -> ExpertTable:
         """Return the table of some domains, in the order given (which may reorder all of them).
@@ -608,13 +563,7 @@ class ExpertTable:
             raise TableError(f"no domain {some(unknown)} in the table, whose domains are {list(self.domains)}")
         if not names:
             raise TableError("select needs at least one domain")
-        # `take` copies in C order whatever the index; plain indexing of columns would not.
-        values = _device.take(self._values, [position[name] for name in names], 1)
-        extremes = self._extremes
-        if self.kind == "ce":
-            extremes, refused = scan(values)
-            if refused is not None:
-                refuse_dead_rows(values, refused, "loglik of the selected domains")
+        values, extremes = selected(self._values, [position[name] for name in names], self.kind)
         return self._replace(_values=values, domains=names, _extremes=extremes)
 
     def split(self, share: float, *, seed: int | np.random.Generator) -> tuple[ExpertTable, ExpertTable]:
@@ -660,12 +609,12 @@ class ExpertTable:
         return self.n_rows
 
     def __repr__(self) -> str:
-        size = bytes_text(self._values.nbytes) + (", mapped" if is_mapped(self._values) else "")
-        size += f" on {self.device}" if _device.is_tensor(self._values) else ""
+        held = size(self._values.nbytes) + (", mapped" if is_mapped(self._values) else "")
+        held += f" on {self.device}" if _device.is_tensor(self._values) else ""
         outputs = f" ({self.n_outputs} outputs)" if self.n_outputs > 1 else ""
         parts = [
             f"{self.kind}, {self.n_rows} row{'s' * (self.n_rows != 1)}{outputs} x {self.n_domains} "
-            f"domain{'s' * (self.n_domains != 1)}, {self.dtype.name}, {size}",
+            f"domain{'s' * (self.n_domains != 1)}, {self.dtype.name}, {held}",
             f"domains: {some(self.domains, quote=False)}",
         ]
         if self._grouped:
@@ -705,27 +654,18 @@ def _new(state: dict[str, Any]) -> ExpertTable:
     return table
 
 
-def _build(
-    kind: Literal["ce", "mse"],
-    values: Any,
-    facts: RowFacts,
-    *,
-    domains: tuple[str, ...],
-    target: NDArray[np.float64] | None = None,
-    n_outputs: int = 1,
-    extremes: Extremes = UNKNOWN,
-) -> ExpertTable:
-    """Make a table of parts that are checked already."""
+def _build(kind: Literal["ce", "mse"], checked: Checked, facts: RowFacts) -> ExpertTable:
+    """Make a table of checked values and described rows: sorted by group, with its weights where the values are."""
+    values, target, row_weight = checked.values, checked.target, facts.row_weight
     if facts.order is not None:
         values = _device.take(values, facts.order, 0)
         target = target if target is None else target[facts.order]
-    row_weight = facts.row_weight
     if _device.is_tensor(values):
         row_weight = _device.weights(row_weight, values.device)
     return _new(
         {
             "kind": kind,
-            "domains": domains,
+            "domains": checked.domains,
             "weight": facts.weight,
             "length": facts.length,
             "bytes": facts.bytes,
@@ -733,27 +673,11 @@ def _build(
             "group_offsets": facts.group_offsets,
             "sequence": facts.sequence,
             "uniform_weight": facts.uniform_weight,
-            "n_outputs": n_outputs,
+            "n_outputs": checked.n_outputs,
             "_values": values,
             "_target": target,
             "_row_weight": row_weight,
             "_grouped": facts.grouped,
-            "_extremes": extremes,
+            "_extremes": checked.extremes,
         }
     )
-
-
-@lru_cache(maxsize=64)
-def _default_names(n_domains: int) -> tuple[str, ...]:
-    return tuple(f"domain_{k}" for k in range(n_domains))
-
-
-def _warn_if_wide(values: Any, label: str) -> None:
-    n, n_domains = values.shape
-    if n_domains > n:
-        warnings.warn(
-            f"{label} has {n} rows and {n_domains} domains (rows first, domains second): transpose it if it is the "
-            "other way round",
-            MixfastWarning,
-            stacklevel=3,
-        )

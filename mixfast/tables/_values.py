@@ -1,11 +1,12 @@
 """The values of a table: which arrays are accepted, and which rows are refused.
 
-Read `floating_matrix` first (log-likelihoods), then `predictions`; `scan` finds what `refuse_bad_rows` and `refuse_dead_rows` name.
+Read `checked_loglik` and `checked_predictions` first: each calls the rest in turn.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -14,9 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend import device as _device
 from mixfast._engine.backend import rows as _rows
 from mixfast._engine.backend import thread_count
-from mixfast.errors import BackendError, TableError
-from mixfast.tables._messages import SHOWN, counted
+from mixfast.errors import BackendError, MixfastWarning, TableError
+from mixfast.tables._names import SHOWN, counted, domain_names
 
+# A log-likelihood above this is no rounding error of log 1: it is a density or a mistake, so a warning is given.
+_LOG_ONE_SLACK = 1e-3
 # Bytes read at a time to find the rows to refuse: large against the cost of a numpy call, small against the table.
 _BLOCK_BYTES = 1 << 22
 # DLPack device codes of memory the CPU can read: CPU and CUDA pinned host memory.
@@ -25,6 +28,71 @@ _CPU_DEVICES = (1, 3)
 # Smallest value, largest value, smallest of the rows' largest values.
 Extremes = tuple[float, float, float]
 UNKNOWN: Extremes = (-math.inf, math.inf, -math.inf)
+
+
+class Checked(NamedTuple):
+    """The values of a table (n, K) with the names of their columns; of predictions also the targets and the outputs."""
+
+    values: Any
+    domains: tuple[str, ...]
+    extremes: Extremes = UNKNOWN
+    target: NDArray[np.float64] | None = None
+    n_outputs: int = 1
+
+
+def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
+    """Check the values of `ExpertTable.from_loglik`; warnings point at its caller."""
+    values, label = _floating_matrix(loglik, "loglik"), "loglik"
+    names = domain_names(domains, values.shape[1], label)
+    if condition is not None:
+        label = "loglik - condition"
+        values = _conditional(values, _floating_matrix(condition, "condition"), names)
+    extremes, refused = _scan(values)
+    if refused is not None:
+        if refused.n_bad:
+            _refuse_bad_rows(values, refused, names, label)
+        _refuse_dead_rows(values, refused, label)
+    if extremes[1] > _LOG_ONE_SLACK:
+        warnings.warn(
+            f"{label} goes up to {extremes[1]:.6g}, and the log of a probability is at most 0: fine if these are "
+            "log densities, otherwise check that the values are natural log-probabilities",
+            MixfastWarning,
+            stacklevel=3,
+        )
+    _warn_if_wide(values, label)
+    return Checked(values, names, extremes)
+
+
+def checked_predictions(prediction: Any, target: ArrayLike, domains: Any) -> Checked:
+    """Check the values of `ExpertTable.from_predictions`; warnings point at its caller."""
+    values, observed, n_outputs = _predictions(prediction, target)
+    names = domain_names(domains, values.shape[1], "prediction")
+    _refuse_not_finite(values, n_outputs, names)
+    _warn_if_wide(values, "prediction")
+    return Checked(values, names, target=observed, n_outputs=n_outputs)
+
+
+def selected(values: Any, columns: list[int], kind: str) -> tuple[Any, Extremes]:
+    """Return some of the columns and their extremes; refuse log-likelihoods with a row that is -inf in all of them."""
+    # `take` copies in C order whatever the index; plain indexing of columns would not.
+    values = _device.take(values, columns, 1)
+    if kind == "mse":
+        return values, UNKNOWN
+    extremes, refused = _scan(values)
+    if refused is not None:
+        _refuse_dead_rows(values, refused, "loglik of the selected domains")
+    return values, extremes
+
+
+def _warn_if_wide(values: Any, label: str) -> None:
+    n, n_domains = values.shape
+    if n_domains > n:
+        warnings.warn(
+            f"{label} has {n} rows and {n_domains} domains (rows first, domains second): transpose it if it is the "
+            "other way round",
+            MixfastWarning,
+            stacklevel=4,
+        )
 
 
 class Refused(NamedTuple):
@@ -36,7 +104,7 @@ class Refused(NamedTuple):
     dead: NDArray[np.int64]  # -inf for every domain
 
 
-def scan(values: Any) -> tuple[Extremes, Refused | None]:
+def _scan(values: Any) -> tuple[Extremes, Refused | None]:
     """Return the extremes of log-likelihoods (n, K), or the rows to refuse; a second sweep only where there are such rows."""
     if _device.is_tensor(values):
         extremes, found = _device.scan(values)
@@ -142,7 +210,7 @@ def _floating(given: Any, name: str) -> NDArray[Any]:
     return array
 
 
-def floating_matrix(given: Any, name: str) -> Any:
+def _floating_matrix(given: Any, name: str) -> Any:
     """Return a checked (n, K) floating array with at least one row and one domain; a tensor of what is on a CUDA device."""
     there = not isinstance(given, np.ndarray) and hasattr(given, "__dlpack_device__")
     if there and _device.accepts(_dlpack_code(given, name)):
@@ -161,7 +229,7 @@ def _refuse_empty(array: Any, name: str) -> None:
         raise TableError(f"{name} is empty: shape {tuple(array.shape)}, expected at least one row and one domain")
 
 
-def conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
+def _conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
     """Return loglik - condition after checking that the prompt's log-probabilities are such."""
     if condition.shape != loglik.shape:
         raise TableError(
@@ -170,15 +238,15 @@ def conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
     if _device.is_tensor(loglik) != _device.is_tensor(condition):
         raise TableError("loglik and condition must be on the same device: one is on the CPU and the other is not")
     # A prompt may be impossible for every expert.
-    refused = scan(condition)[1]
+    refused = _scan(condition)[1]
     if refused is not None and refused.n_bad:
-        refuse_bad_rows(condition, refused, domains, "condition")
+        _refuse_bad_rows(condition, refused, domains, "condition")
     # -inf - -inf is NaN (the prompt is impossible, so the answer is undefined): it is refused with its row.
     with np.errstate(invalid="ignore", over="ignore"):
         return loglik - condition
 
 
-def refuse_bad_rows(values: Any, refused: Refused, domains: tuple[str, ...], name: str) -> NoReturn:
+def _refuse_bad_rows(values: Any, refused: Refused, domains: tuple[str, ...], name: str) -> NoReturn:
     """Name the rows with NaN or +inf, and the domain and value of each."""
     shown = []
     for row in refused.bad.tolist():
@@ -192,7 +260,7 @@ def refuse_bad_rows(values: Any, refused: Refused, domains: tuple[str, ...], nam
     )
 
 
-def refuse_dead_rows(values: Any, refused: Refused, name: str) -> NoReturn:
+def _refuse_dead_rows(values: Any, refused: Refused, name: str) -> NoReturn:
     """Name the rows no expert gives any probability: every mixture's loss would be infinite."""
     shown = [f"row {row}" for row in refused.dead.tolist()]
     raise TableError(
@@ -201,7 +269,7 @@ def refuse_dead_rows(values: Any, refused: Refused, name: str) -> NoReturn:
     )
 
 
-def predictions(prediction: Any, target: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float64], int]:
+def _predictions(prediction: Any, target: ArrayLike) -> tuple[NDArray[Any], NDArray[np.float64], int]:
     """Return (n * D, K) predictions, (n * D,) float64 targets, and D."""
     array = host_array(prediction, "prediction")
     if array.ndim not in (2, 3):
@@ -226,7 +294,7 @@ def predictions(prediction: Any, target: ArrayLike) -> tuple[NDArray[Any], NDArr
     return values, observed, n_outputs
 
 
-def refuse_not_finite(values: NDArray[Any], n_outputs: int, domains: tuple[str, ...]) -> None:
+def _refuse_not_finite(values: NDArray[Any], n_outputs: int, domains: tuple[str, ...]) -> None:
     """Refuse predictions with NaN or an infinity, naming rows (observations), domains and values."""
     step = max(1, _BLOCK_BYTES // (values.shape[1] * values.itemsize))
     shown: list[str] = []
@@ -244,23 +312,6 @@ def refuse_not_finite(values: NDArray[Any], n_outputs: int, domains: tuple[str, 
             shown.append(f"row {(start + row) // n_outputs} ({domains[k]} = {block[row, k]})")
     if count:
         raise TableError(f"prediction is not finite in {count} rows: {counted(shown, count)}; drop those rows")
-
-
-def fold_outputs(arrays: dict[str, Any], n_outputs: int) -> dict[str, Any]:
-    """Undo the expansion of D outputs to rows that `ExpertTable.save` writes as it is kept."""
-    rows = arrays["prediction"].shape[0] if arrays["prediction"].ndim == 2 else -1
-    folded = dict(arrays)
-    for key in ("prediction", "target", "weight", "group", "sequence"):
-        if key not in arrays:
-            continue
-        array = arrays[key]
-        if n_outputs < 1 or rows < 0 or array.shape[:1] != (rows,) or rows % n_outputs:
-            raise TableError(f"{key} has shape {array.shape}, which does not hold {n_outputs} outputs for each row")
-        if key == "prediction":
-            folded[key] = array.reshape(-1, n_outputs, array.shape[1]).transpose(0, 2, 1)
-        else:
-            folded[key] = array.reshape(-1, n_outputs) if key == "target" else array[::n_outputs]
-    return folded
 
 
 def is_mapped(array: Any) -> bool:

@@ -67,11 +67,29 @@ def read(path: Path) -> dict[str, Any]:
     if naming:
         arrays["domains"] = arrays.pop(naming)
     if "n_outputs" in arrays:
-        outputs = arrays["n_outputs"]
+        outputs = arrays.pop("n_outputs")
         if outputs.ndim or outputs.dtype.kind not in "iu":
             raise TableError(f"{path}: n_outputs must be one integer, got {outputs.dtype} {outputs.shape}")
-        arrays["n_outputs"] = int(outputs)
+        if outputs != 1:
+            _fold_outputs(path, arrays, int(outputs))
     return arrays
+
+
+def _fold_outputs(path: Path, arrays: dict[str, Any], n_outputs: int) -> None:
+    """Undo the expansion of D outputs to rows that `ExpertTable.save` writes as it is kept."""
+    rows = arrays["prediction"].shape[0] if arrays["prediction"].ndim == 2 else -1
+    for key in ("prediction", "target", "weight", "group", "sequence"):
+        if key not in arrays:
+            continue
+        array = arrays[key]
+        if n_outputs < 1 or rows < 0 or array.shape[:1] != (rows,) or rows % n_outputs:
+            raise TableError(
+                f"{path}: {key} has shape {array.shape}, which does not hold {n_outputs} outputs for each row"
+            )
+        if key == "prediction":
+            arrays[key] = array.reshape(-1, n_outputs, array.shape[1]).transpose(0, 2, 1)
+        else:
+            arrays[key] = array.reshape(-1, n_outputs) if key == "target" else array[::n_outputs]
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:

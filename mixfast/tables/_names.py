@@ -1,0 +1,75 @@
+"""Names of domains and groups, checked; and how messages name what is to blame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast.errors import TableError
+
+# Offenders listed in a message; the rest is counted.
+SHOWN = 5
+
+
+def some(items: Sequence[Any], *, quote: bool = True) -> str:
+    """Write the first few of some things, and how many there are."""
+    return counted([repr(item) if quote else str(item) for item in items[:SHOWN]], len(items))
+
+
+def counted(shown: Sequence[str], count: int) -> str:
+    """Write the offenders that are shown, and how many there are if that is more."""
+    more = f", ... ({count} in all)" if count > len(shown) else ""
+    return ", ".join(shown) + more
+
+
+def checked_names(given: Any, what: str) -> tuple[str, ...]:
+    """Return distinct, non-empty names as plain str."""
+    if isinstance(given, np.ndarray):
+        given = decoded(given, what).tolist()
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TableError(f"{what} must be a sequence of names, got {given!r}")
+    listed = list(given)
+    for name in listed:
+        if not isinstance(name, str):
+            raise TableError(f"{what} must be names (str), got {name!r} of type {type(name).__name__}")
+        # NUL cannot be stored in a numpy string array, nor shown.
+        if not name or "\0" in name:
+            raise TableError(f"{what} must not be empty or contain NUL, got {name!r}")
+    if len(set(listed)) != len(listed):
+        twice = [f"{name!r} ({count} times)" for name, count in Counter(listed).items() if count > 1]
+        raise TableError(f"{what} must be distinct; duplicated: {counted(twice, len(twice))}")
+    return tuple(str(name) for name in listed)
+
+
+def decoded(array: NDArray[Any], what: str) -> NDArray[Any]:
+    """Return names that are UTF-8 bytes as text; other arrays as they are."""
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise TableError(f"{what} are bytes that are not UTF-8: {error}") from None
+
+
+@lru_cache(maxsize=64)
+def default_names(n_domains: int) -> tuple[str, ...]:
+    """Return the names of domains where none were given."""
+    return tuple(f"domain_{k}" for k in range(n_domains))
+
+
+def domain_names(given: Any, n_domains: int, label: str) -> tuple[str, ...]:
+    """Return the names of the columns, one for each."""
+    if given is None:
+        return default_names(n_domains)
+    domains = checked_names(given, "domains")
+    if len(domains) != n_domains:
+        raise TableError(
+            f"{len(domains)} domains are named ({some(domains)}), but {label} has {n_domains} columns; "
+            "rows come first, domains second"
+        )
+    return domains
