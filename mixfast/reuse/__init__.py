@@ -15,8 +15,8 @@ over to the new domains, and `together` joins them with new ones; `resume` build
 of Theorem 1.
 
 Read `_changes` (names only), `_collapse` (the virtual domain and its limits), `_plan` (the steps of a plan) and `_reuse` (its result);
-then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), `_warnings` and `_runs`. `_ledger` is what
-stays between updates: its entries are `_entries`, its file format `_ledger_file`, and `_resume` goes on with an open plan.
+then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), and `_runs`. `_ledger` is what stays between
+updates: its entries are `_entries`, and its file format is `_ledger_file`.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """
@@ -25,10 +25,9 @@ from mixfast.reuse._changes import Add, Partition, Remove, ReuseError, Revise, U
 from mixfast.reuse._changes import Change as Change
 from mixfast.reuse._coupling import Coupling, kappa
 from mixfast.reuse._entries import Entry, Pending
-from mixfast.reuse._ledger import Ledger
+from mixfast.reuse._ledger import Ledger, resume
 from mixfast.reuse._ledger_file import held as held
 from mixfast.reuse._plan import full, partial
-from mixfast.reuse._resume import resume
 from mixfast.reuse._reuse import Reuse
 from mixfast.reuse._runs import Carried, swarm, together
 

@@ -17,9 +17,18 @@ from mixfast.errors import AlignmentError
 from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 from mixfast.reuse._changes import ReuseError
-from mixfast.reuse._entries import Entry, Pending, checked_day, checked_reason
+from mixfast.reuse._entries import (
+    Entry,
+    Pending,
+    change_of,
+    checked_day,
+    checked_reason,
+    described,
+    limits_of,
+    region_of,
+)
 from mixfast.reuse._ledger_file import contents, document_of, held, is_json
-from mixfast.reuse._plain import described, limits_of
+from mixfast.reuse._plan import partial
 from mixfast.reuse._reuse import Reuse
 
 
@@ -281,6 +290,31 @@ class Ledger:
         tokens = {name: count for name, count in self.tokens.items() if name in kept}
         epochs = {name: most for name, most in self.max_epochs.items() if name in kept}
         return {"tokens": tokens, "budget": self.budget, "max_epochs": epochs}
+
+
+def resume(ledger: Ledger) -> Reuse:
+    """Return the plan that `Ledger.begin` noted, as it was: what is frozen, its limits, and what was predicted of it.
+
+    Raises
+    ------
+    ReuseError
+        If no update is planned.
+
+    Examples
+    --------
+    >>> from mixfast.region import Region
+    >>> from mixfast.reuse import Add, full
+    >>> ledger = Ledger.start({"web": 0.75, "code": 0.25}, why="first swarm")
+    >>> plan = full(ledger.mixture, Add(["math"]), Region(["web", "code", "math"]))
+    >>> resume(ledger.begin(plan, why="maths came")).frozen == plan.frozen
+    True
+    """
+    pending = ledger.pending
+    if pending is None:
+        raise ReuseError("the ledger has no open plan: plan an update first")
+    changes = [change_of(change) for change in pending.changes]
+    plan = partial(ledger.mixture, changes, region_of(pending.region), reopen=pending.reopened, virtual=pending.virtual)
+    return replace(plan, kind=pending.kind, loss=pending.loss, warnings=pending.warnings, notes=())
 
 
 def _counts(region: Region) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Plan an update: which relative shares stay frozen, which domains are open, and what that costs.
 
-`full` and `partial` are the same steps, see `_plan`; they differ in what they reopen.
+`full` is `partial` with nothing reopened; the steps are those of `partial`.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
@@ -17,9 +18,8 @@ from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, ReuseError, Update
 from mixfast.reuse._collapse import Collapse
-from mixfast.reuse._coupling import StandIn
+from mixfast.reuse._coupling import Coupling, StandIn
 from mixfast.reuse._reuse import Reuse
-from mixfast.reuse._warnings import doubts
 
 # Olmix's advice (RQ2): so many runs for each number a law has to find, one for each domain and a constant.
 RUNS_PER_NUMBER = 3
@@ -83,19 +83,8 @@ def full(
     >>> plan.region.cap.tolist(), plan.runs, plan.full_runs
     ([0.6, 1.0], 9, 15)
     """
-    return _plan(
-        "full",
-        mixture,
-        changes,
-        region,
-        reopen=(),
-        law=law,
-        allowed=ALLOWED,
-        objective=objective,
-        kl=kl,
-        like=like,
-        virtual=virtual,
-    )
+    plan = partial(mixture, changes, region, law=law, reopen=(), objective=objective, kl=kl, like=like, virtual=virtual)
+    return replace(plan, kind="full")
 
 
 def partial(
@@ -134,49 +123,19 @@ def partial(
 
     Notes
     -----
-    Domains are ranked by their part in the bound of Theorem 1: kappa of the domain and the new ones, times how far its relative share
-    moves in the optimum of the old law over the new domains. Of that order the shortest head is reopened that leaves the loss, solved
-    exactly with and without freezing, within what is allowed; members that prove needless are frozen again. Some 2 K exact solves.
-    """
-    if not 0.0 <= allowed < math.inf:
-        raise ReuseError(f"allowed is {allowed}, expected a fraction of the predicted gain, at least 0")
-    return _plan(
-        "partial",
-        mixture,
-        changes,
-        region,
-        reopen=reopen,
-        law=law,
-        allowed=allowed,
-        objective=objective,
-        kl=kl,
-        like=like,
-        virtual=virtual,
-    )
-
-
-def _plan(
-    kind: str,
-    mixture: Mapping[str, float],
-    changes: Change | Iterable[Change],
-    region: Region,
-    *,
-    reopen: Iterable[str] | None,
-    law: Predictor | None,
-    allowed: float,
-    objective: Objective,
-    kl: float,
-    like: Mapping[str, str] | None,
-    virtual: str,
-) -> Reuse:
-    """Plan an update in five steps.
-
     1. Match the changes with the old domains: which are kept, new or gone.
     2. Let the old law stand in for the one that is not known yet, and ask it how strongly old and new domains are coupled.
     3. Choose the kept domains to reopen: those named, or those that the law proposes.
     4. Freeze the relative shares of the other kept domains. They become one virtual domain, whose cap is that of Lemma 1.
     5. Predict what freezing loses, collect what speaks against it, and advise a number of runs.
+
+    The law ranks domains by their part in the bound of Theorem 1: kappa of the domain and the new ones, times how far its relative
+    share moves in the optimum of the old law over the new domains. Of that order the shortest head is reopened that leaves the loss,
+    solved exactly with and without freezing, within what is allowed; members that prove needless are frozen again. Some 2 K exact
+    solves.
     """
+    if not 0.0 <= allowed < math.inf:
+        raise ReuseError(f"allowed is {allowed}, expected a fraction of the predicted gain, at least 0")
     shares = mixture if isinstance(mixture, Mixture) else Mixture.from_dict(mixture)
     update = Update.of(changes, shares.domains)
     if set(region.domains) != set(update.domains):
@@ -203,7 +162,7 @@ def _plan(
     above = {name: (shares[name], caps[name]) for name in part.frozen if shares[name] > caps[name] + NINE_DIGITS}
     size = len(part.domains)
     return Reuse(
-        kind=kind,
+        kind="partial",
         update=update,
         reopened=opened,
         above=tuple(above),
@@ -213,7 +172,7 @@ def _plan(
         full_runs=RUNS_PER_NUMBER * (region.n_domains + 1),
         coupling=coupling,
         loss=loss,
-        warnings=doubts(part, above=above, opened=opened, coupling=coupling, loss=loss, kl=kl, allowed=allowed),
+        warnings=_doubts(part, above=above, opened=opened, coupling=coupling, loss=loss, kl=kl, allowed=allowed),
         notes=notes,
     )
 
@@ -256,3 +215,47 @@ def _freeze(
             opened = tuple(name for name in update.kept if name in opened or name in off)
         else:
             return part, opened, tuple(notes)
+
+
+def _doubts(
+    part: Collapse,
+    *,
+    above: Mapping[str, tuple[float, float]],
+    opened: Iterable[str],
+    coupling: Coupling | None,
+    loss: float | None,
+    kl: float,
+    allowed: float,
+) -> tuple[str, ...]:
+    """Say why this reuse may not be safe; ``above`` has the share and the cap of each frozen domain beyond its cap."""
+    out = []
+    if above:
+        over = [f"{name} ({share:.4g} > {cap:.4g})" for name, (share, cap) in above.items()]
+        out.append(
+            f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {part.virtual!r} at most "
+            f"{part.cap[0]:.4g}: reopen these domains"
+        )
+    if kl > 0.0 and not math.isfinite(part.divergence):
+        out.append("the prior gives a frozen domain no share: a KL term forbids the virtual domain; change the prior")
+    if coupling is None or loss is None:
+        if part.others:
+            out.append("no law was given, so what freezing costs is not known")
+        return tuple(out)
+    if coupling.assumed:
+        twin = coupling.like[coupling.assumed[0]]
+        out.append(
+            f"nothing is known about {listing(coupling.assumed)}: taken to act like {twin}, the worst case for freezing; say "
+            "which old domain each is like"
+        )
+    if coupling.gap > max(0.1 * allowed * coupling.gain, 1e-6):
+        out.append(
+            f"the old law is too steep for its optimum to be found: loss and gain may be off by {coupling.gap:.2g}; fit it to more runs, "
+            "or with its penalty chosen by cross-validation"
+        )
+    if loss > max(allowed * coupling.gain, 1e-6):
+        more = [name for name in coupling.reopen if name not in set(opened)]
+        out.append(
+            f"freezing is predicted to lose {loss:.3g}, more than {allowed:.0%} of the gain of {coupling.gain:.3g}; "
+            + (f"reopen {listing(more)}" if more else "recompute with all domains open")
+        )
+    return tuple(out)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._text.names import listing
+from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, Predictor
 from mixfast.mixture import Mixture
 from mixfast.region import Region
@@ -18,7 +19,6 @@ from mixfast.reuse._changes import ReuseError, Update
 from mixfast.reuse._collapse import Collapse, Matrix
 from mixfast.reuse._collapsed_law import CollapsedLaw
 from mixfast.reuse._coupling import Coupling
-from mixfast.reuse._runs import collapsed, expanded
 from mixfast.swarm import Swarm
 
 
@@ -105,11 +105,31 @@ class Reuse:
 
     def expand_swarm(self, runs: Swarm) -> Swarm:
         """Return the runs of a swarm over the collapsed domains as runs over all domains, to be carried to later updates."""
-        return expanded(self.part, runs)
+        return runs.over(self.part.full.domains, self.expand_rows(runs.ratios, runs.domains))
 
     def collapse_swarm(self, runs: Swarm) -> Swarm:
         """Return runs that were trained on expanded mixtures over the collapsed domains; `ReuseError` names runs with other ratios."""
-        return collapsed(self.part, runs)
+        part = self.part
+        if set(runs.domains) == set(part.domains):
+            return runs.align(part.domains)
+        if set(runs.domains) != set(part.full.domains):
+            raise AlignmentError.between("the swarm", runs.domains, "the reuse plan", part.full.domains)
+        whole = runs.align(part.full.domains)
+        rows, off = [], []
+        for run, shares in zip(whole.runs, whole.ratios.tolist(), strict=True):
+            try:
+                found = part.collapse(dict(zip(part.full.domains, shares, strict=True)))
+            except ReuseError:
+                off.append(run)
+            else:
+                rows.append([found[name] for name in part.domains])
+        if off:
+            raise ReuseError(
+                f"these runs do not have the frozen ratios of {part.virtual!r}: {listing(off)}; leave out runs of other plans, and "
+                "write shares with nine digits at least"
+            )
+        # With what its report has to tell: runs that were left out stay named.
+        return whole.over(part.domains, rows)
 
     def collapse(self, shares: Mapping[str, float]) -> dict[str, float]:
         """Return the collapsed shares of a mixture with the frozen ratios; `ReuseError` where it has others."""

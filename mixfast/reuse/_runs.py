@@ -11,7 +11,6 @@ from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, Partition, ReuseError, Update
-from mixfast.reuse._collapse import Collapse
 from mixfast.swarm import Swarm
 
 
@@ -159,35 +158,6 @@ def _without(region: Region, gone: tuple[str, ...]) -> Region:
         floor=np.concatenate([region.floor, nothing]),
         bounds=region.bounds,
     )
-
-
-def expanded(part: Collapse, swarm: Swarm) -> Swarm:
-    """The runs of a collapsed swarm over all domains, as they were trained."""
-    return swarm.over(part.full.domains, part.expand_rows(swarm.ratios, swarm.domains))
-
-
-def collapsed(part: Collapse, swarm: Swarm) -> Swarm:
-    """Runs over all domains, or over the collapsed ones already, as runs over the collapsed ones."""
-    if set(swarm.domains) == set(part.domains):
-        return swarm.align(part.domains)
-    if set(swarm.domains) != set(part.full.domains):
-        raise AlignmentError.between("the swarm", swarm.domains, "the reuse plan", part.full.domains)
-    whole = swarm.align(part.full.domains)
-    rows, off = [], []
-    for run, shares in zip(whole.runs, whole.ratios.tolist(), strict=True):
-        try:
-            found = part.collapse(dict(zip(part.full.domains, shares, strict=True)))
-        except ReuseError:
-            off.append(run)
-        else:
-            rows.append([found[name] for name in part.domains])
-    if off:
-        raise ReuseError(
-            f"these runs do not have the frozen ratios of {part.virtual!r}: {listing(off)}; leave out runs of other plans, and "
-            "write shares with nine digits at least"
-        )
-    # With what its report has to tell: runs that were left out stay named.
-    return whole.over(part.domains, rows)
 
 
 def together(one: Swarm, other: Swarm) -> Swarm:
