@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 
 from mixfast._text.names import listing
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Counts, Draft, Paths, checked_budget, in_order, most_changed
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
@@ -66,7 +65,7 @@ def axolotl(
     draft.notes.append("shares became numbers of rows, the first of each; set the type of each data set yourself")
     draft.notes += _row_note(draft.mixture, {name: kept[name] * supply[name] / rows[name] for name in kept})
     document = {"datasets": [{"path": places[name], "split": f"train[:{number}]"} for name, number in kept.items()]}
-    return draft.done(write_yaml(document), ".yaml", kept)
+    return draft.yaml(document, kept)
 
 
 def _row_note(mixture: Mixture, tokens: Mapping[str, float]) -> list[str]:

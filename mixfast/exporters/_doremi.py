@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mixfast.exporters._draft import Draft, json_text
+from mixfast.exporters._draft import Draft
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
 
@@ -15,4 +15,4 @@ def doremi(mixture: Mixture) -> Export:
     draft = Draft.of("doremi", mixture)
     draft.notes.append("eval_domain_weights are the training shares")
     shares = draft.mixture.as_dict()
-    return draft.done(json_text({"train_domain_weights": shares, "eval_domain_weights": shares}), ".json", shares)
+    return draft.json({"train_domain_weights": shares, "eval_domain_weights": shares}, shares)

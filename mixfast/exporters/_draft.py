@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixfast._text.names import listing
+from mixfast._text.yaml import write_yaml
 from mixfast.errors import AlignmentError
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
@@ -169,6 +170,14 @@ class Draft:
         body = textwrap.dedent(function).strip("\n").format(check=_CHECK.rstrip("\n"))
         return self.done(f"\nSHARES = {{\n{table}}}\n\n\n{body}\n", ".py", shares)
 
+    def yaml(self, document: Mapping[str, Any], values: Mapping[str, float]) -> Export:
+        """Finish with the YAML of a document."""
+        return self.done(write_yaml(document), ".yaml", values)
+
+    def json(self, document: Mapping[str, Any], values: Mapping[str, float]) -> Export:
+        """Finish with the JSON of a document."""
+        return self.done(json.dumps(document, indent=2, ensure_ascii=False) + "\n", ".json", values)
+
     def done(self, text: str, suffix: str, values: Mapping[str, float]) -> Export:
         """Finish; notes stand above the text where the format has comments."""
         if suffix in (".yaml", ".py"):
@@ -212,8 +221,3 @@ def in_order(names: Iterable[str]) -> str:
     """Return the note that says which domain the numbers of a list belong to."""
     names = tuple(names)
     return f"the order of the list: {listing(names, limit=len(names))}"
-
-
-def json_text(document: Mapping[str, object]) -> str:
-    """Return the JSON text of a file."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

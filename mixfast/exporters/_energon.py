@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Counts, Draft, Paths, Unit
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
@@ -24,4 +23,4 @@ def energon(
         "__class__": "MetadatasetV2",
         "splits": {"train": {"blend": [{"weight": share, "path": places[name]} for name, share in shares.items()]}},
     }
-    return draft.done(write_yaml(document), ".yaml", shares)
+    return draft.yaml(document, shares)

@@ -10,24 +10,17 @@ from typing import Any
 from mixfast.exporters._axolotl import axolotl
 from mixfast.exporters._doremi import doremi
 from mixfast.exporters._energon import energon
-from mixfast.exporters._grain import grain
-from mixfast.exporters._huggingface import huggingface
+from mixfast.exporters._grain import grain, maxtext
 from mixfast.exporters._levanter import levanter
-from mixfast.exporters._litdata import litdata
 from mixfast.exporters._llama_factory import llama_factory
-from mixfast.exporters._maxtext import maxtext
-from mixfast.exporters._megatron import megatron
+from mixfast.exporters._megatron import megatron, nemo
 from mixfast.exporters._nanotron import nanotron
-from mixfast.exporters._nemo import nemo
-from mixfast.exporters._olmix import olmix
-from mixfast.exporters._olmo_core import olmo_core
+from mixfast.exporters._olmo_core import olmix, olmo_core
+from mixfast.exporters._python_modules import huggingface, litdata, seqio, torchdata, webdataset
 from mixfast.exporters._regmix import regmix
 from mixfast.exporters._result import Export, ExportError
-from mixfast.exporters._seqio import seqio
 from mixfast.exporters._streaming import streaming
-from mixfast.exporters._torchdata import torchdata
 from mixfast.exporters._trl import trl
-from mixfast.exporters._webdataset import webdataset
 from mixfast.mixture import Mixture
 from mixfast.sampler import MixtureSchedule
 
@@ -35,20 +28,8 @@ FORMATS: Mapping[str, Callable[..., Export]] = MappingProxyType(
     {
         write.__name__.replace("_", "-"): write
         for write in (
-            *(
-                axolotl,
-                doremi,
-                energon,
-                grain,
-                huggingface,
-                levanter,
-                litdata,
-                llama_factory,
-                maxtext,
-                megatron,
-                nanotron,
-            ),
-            *(nemo, olmix, olmo_core, regmix, seqio, streaming, torchdata, trl, webdataset),
+            *(axolotl, doremi, energon, grain, huggingface, levanter, litdata, llama_factory, maxtext, megatron),
+            *(nanotron, nemo, olmix, olmo_core, regmix, seqio, streaming, torchdata, trl, webdataset),
         )
     }
 )

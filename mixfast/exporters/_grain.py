@@ -1,10 +1,10 @@
-"""grain: Python for ``MapDataset.mix`` and ``IterDataset.mix``, and the rounding that grain does."""
+"""grain, and maxtext, which reads with it: Python or a JSON file, and the rounding that grain does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mixfast.exporters._draft import Counts, Draft, Unit, most_changed
+from mixfast.exporters._draft import Counts, Draft, Paths, Unit, most_changed
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
 
@@ -51,3 +51,19 @@ def grain_note(shares: Mapping[str, float]) -> list[str]:
         f"grain rounds to whole hundredths of the smallest share: {name} becomes {made[name]:.6g}, not {shares[name]:.6g}"
         for name in most_changed(made, shares, _SAID)
     ]
+
+
+def maxtext(
+    mixture: Mixture, *, paths: Paths = None, unit: Unit = None, tokens: Counts = None, documents: Counts = None
+) -> Export:
+    """Write the JSON file of maxtext's ``grain_train_mixture_config_path``: ``{name: {path, weight}}``.
+
+    Written for maxtext 0.2.5, ArrayRecord files. It draws documents and packs later, so counts
+    are needed, or ``unit="sequences"``. The other way in, ``grain_train_files=PATTERN,w;...``, rounds weights to 4
+    decimals.
+    """
+    draft = Draft.of("maxtext", mixture)
+    places = draft.path(paths, "the pattern of the ArrayRecord files")
+    shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
+    draft.notes += grain_note(shares)
+    return draft.json({name: {"path": places[name], "weight": share} for name, share in shares.items()}, shares)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import most_changed
 from mixfast.exporters._result import Export, ExportError
 from mixfast.exporters._schedules import stages_of
@@ -54,7 +53,7 @@ def levanter(mixture: Mixture | MixtureSchedule, *, block_size: int = 2048, batc
         draft.notes += [f"from step {step}: {note}" if step else note for note in _block_notes(shares, block_size)]
     weights: Any = parts[0][1] if len(parts) == 1 else [[step, shares] for step, shares in parts]
     document = {"data": {"train_weights": weights, "mixture_block_size": block_size}}
-    return draft.done(write_yaml(document), ".yaml", parts[0][1])
+    return draft.yaml(document, parts[0][1])
 
 
 def _block_notes(shares: Mapping[str, float], block_size: int) -> list[str]:

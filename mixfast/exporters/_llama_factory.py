@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mixfast._text.names import listing
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Counts, Draft, Unit
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
@@ -33,4 +32,4 @@ def llama_factory(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None,
         "mix_strategy": "interleave_over",
         "interleave_probs": ",".join(map(repr, shares.values())),
     }
-    return draft.done(write_yaml(document), ".yaml", shares)
+    return draft.yaml(document, shares)

@@ -1,8 +1,8 @@
-"""Megatron-LM: pairs of share and path prefix in the file of ``--data-args-path``."""
+"""Megatron-LM, and NeMo, which hands its list on: pairs of share and path prefix, as a file or as YAML."""
 
 from __future__ import annotations
 
-from mixfast.exporters._draft import Draft, Paths
+from mixfast.exporters._draft import Draft, Paths, in_order
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 
@@ -46,3 +46,18 @@ def prefixes(draft: Draft, paths: Paths) -> dict[str, str]:
     if broken:
         raise ExportError(f"{draft.format} splits its list at white space, so a prefix has none; got {broken[0]}")
     return found
+
+
+def nemo(mixture: Mixture, *, paths: Paths = None) -> Export:
+    """Write NeMo's ``paths`` as YAML: ``[share, prefix, share, prefix, ...]``, as texts, which is their type there.
+
+    Written for the ``PreTrainingDataModule`` of NeMo 2, which hands the list to Megatron-LM. NeMo 3 trains no language
+    models; Megatron Bridge, which does, takes this list as ``data_path``, or the file of `megatron` as
+    ``data_args_path``. Parameters and errors are those of `megatron`.
+    """
+    draft = Draft.of("nemo", mixture)
+    found = prefixes(draft, paths)
+    shares = draft.mixture.as_dict()
+    draft.notes.append(in_order(shares))
+    blend = [word for name, share in shares.items() for word in (repr(share), found[name])]
+    return draft.yaml({"paths": blend}, shares)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Paths, in_order
 from mixfast.exporters._result import Export
 from mixfast.exporters._schedules import stages_of
@@ -51,4 +50,4 @@ def nanotron(mixture: Mixture | MixtureSchedule, *, paths: Paths = None, batch_s
                 "data": {"seed": 42, "num_loading_workers": 1, "dataset": dataset},
             }
         )
-    return draft.done(write_yaml({"data_stages": stages}), ".yaml", parts[0][1])
+    return draft.yaml({"data_stages": stages}, parts[0][1])

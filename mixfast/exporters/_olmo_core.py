@@ -1,10 +1,9 @@
-"""OLMo-core: a ``SourceMixtureList`` of target ratios and files."""
+"""OLMo-core and Olmix: sources with ratios, paths and limits of repetition."""
 
 from __future__ import annotations
 
 import math
 
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Counts, Draft, Paths
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
@@ -52,7 +51,7 @@ def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, b
     else:
         draft.notes.append(f"max_repetition_ratio is for requested_tokens: {budget}")
         say_repeated(draft, epochs)
-    return draft.done(write_yaml({"sources": sources}), ".yaml", shares)
+    return draft.yaml({"sources": sources}, shares)
 
 
 def repetition(epochs: float) -> float:
@@ -65,3 +64,25 @@ def say_repeated(draft: Draft, epochs: dict[str, float]) -> None:
     repeated = [f"{name} {epoch:.4g}" for name, epoch in epochs.items() if epoch > 1.0]
     if repeated:
         draft.notes.append(f"domains read more than once, in epochs: {', '.join(repeated)}")
+
+
+def olmix(mixture: Mixture, *, tokens: Counts = None, budget: int | None = None) -> Export:
+    """Write the ``mix`` of an Olmix launch file, in its flat form, with a ``repetition_factor`` for each domain.
+
+    Written for allenai/olmix of 2026-03. ``tokens`` and ``budget`` are as for `olmo_core`; without them the factors
+    are 1. Names are Olmix's, ``source:topic``.
+    """
+    draft = Draft.of("olmix", mixture)
+    epochs = draft.epochs(tokens, budget)
+    shares = draft.mixture.as_dict()
+    if epochs is None:
+        draft.notes.append(
+            "repetition factors are 1, no domain may be repeated; with tokens and budget they are worked out"
+        )
+    else:
+        say_repeated(draft, epochs)
+    mix = {
+        name: {"weight": share, "repetition_factor": 1.0 if epochs is None else repetition(epochs[name])}
+        for name, share in shares.items()
+    }
+    return draft.yaml({"mix": mix}, shares)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mixfast._text.names import listing
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Draft
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
@@ -34,4 +33,4 @@ def regmix(mixture: Mixture) -> Export:
         "valid": {f"valid_{short}": 1.0 for short in bare.values()},
         "model_name": "tinyllama_1M",
     }
-    return draft.done(write_yaml(document), ".yaml", draft.mixture)
+    return draft.yaml(document, draft.mixture)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Counts, Draft, Paths, Unit
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
@@ -24,4 +23,4 @@ def streaming(
         name: {"remote" if "://" in places[name] else "local": places[name], "proportion": share}
         for name, share in shares.items()
     }
-    return draft.done(write_yaml({"streams": streams}), ".yaml", shares)
+    return draft.yaml({"streams": streams}, shares)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mixfast._text.yaml import write_yaml
 from mixfast.exporters._draft import Counts, Draft, Paths, Unit, in_order
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
@@ -24,4 +23,4 @@ def trl(
         "TRL keeps the first rows of each data set, as many as no data set has to be repeated for; not when streaming"
     )
     document = {"datasets": [{"path": places[name], "fraction": share} for name, share in shares.items()]}
-    return draft.done(write_yaml(document), ".yaml", shares)
+    return draft.yaml(document, shares)
