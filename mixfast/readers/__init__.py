@@ -7,14 +7,11 @@ fit and to propose, and under which limits.
 
 The readers are `olmix`, `olmo_core`, `regmix` and `doremi`, by the project whose files they read. They align by name, never by position.
 
-Read `_document` (what the readers share), then one reader; there is one file for each project. `_olmix_config` stands for itself.
+Read `_mixtures`, the four readers; `_olmix_config` stands for itself.
 """
 
-from mixfast.readers._doremi import doremi
-from mixfast.readers._olmix import olmix
+from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix
 from mixfast.readers._olmix_config import OlmixConfig as OlmixConfig
 from mixfast.readers._olmix_config import olmix_config as olmix_config
-from mixfast.readers._olmo_core import olmo_core
-from mixfast.readers._regmix import regmix
 
 __all__ = ["doremi", "olmix", "olmo_core", "regmix"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError, MixfastError
-from mixfast.readers._document import document as read_document
+from mixfast.readers._mixtures import document as read_document
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
