@@ -76,7 +76,7 @@ def _refuse_contradictions(
 ) -> None:
     """Raise unless table, region and options, as far as they are given, are those of the solve."""
     other = []
-    if (table.domains, table.n_rows) != (solution.table.domains, solution.table.n_rows):
+    if not _same_rows(table, solution.table):
         other.append(f"the table ({table.n_rows} rows of {table.n_domains} domains)")
     elif region is not None and not _same_limits(region.align(table.domains), solution.region):
         other.append("the region")
@@ -85,13 +85,23 @@ def _refuse_contradictions(
         shares = np.array(list(solution.group_weights.values()))
         if asked.worst != solution.worst or not (asked.worst or np.array_equal(asked.share, shares)):
             other.append(f"objective={options['objective']!r}")
-    for name in ("kl", "wear"):
-        if name in options and options[name] != getattr(solution, name):
-            other.append(f"{name}={options[name]!r} (solved with {getattr(solution, name)!r})")
+    other += [
+        f"{name}={options[name]!r} (solved with {getattr(solution, name)!r})"
+        for name in ("kl", "wear")
+        if name in options and options[name] != getattr(solution, name)
+    ]
     if other:
         raise ValueError(
             f"solution is of another problem: {listing(other)} differs from what was solved; leave these out, or leave solution out"
         )
+
+
+def _same_rows(table: ExpertTable, solved: ExpertTable) -> bool:
+    """Whether two tables hold the same rows; one that was brought to a device for the solve is taken for the same by its shape."""
+    if (table.domains, table.n_rows) != (solved.domains, solved.n_rows):
+        return False
+    near = all(isinstance(one.values, np.ndarray) for one in (table, solved))
+    return table is solved or not near or np.array_equal(table.values, solved.values)
 
 
 def _same_limits(region: Region, solved: Region | None) -> bool:

@@ -135,3 +135,26 @@ def test_a_draw_keeps_the_weight_of_each_group():
     assert np.all(counts.sum(axis=1) == 500)
     assert counts.mean() == 1.0
     assert counts.var() == pytest.approx(1.0 - 1 / 500, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"kl": 0.2}, "kl=0.2"),
+        ({"wear": 3.0}, "wear=3.0"),
+        ({"objective": "worst"}, "objective"),
+        ({"region": Region(["domain_0", "domain_1", "domain_2", "domain_3"], cap=0.5)}, "region"),
+        ({"table": "other"}, "table"),
+    ],
+)
+def test_what_contradicts_the_solution_is_refused(given, named):
+    rows = np.log(np.random.default_rng(0).dirichlet(np.ones(4), 200))
+    data = ExpertTable.from_loglik(rows)
+    found = solve(data, kl=0.1, backend="cpu")
+    given = dict(given)
+    table = ExpertTable.from_loglik(rows[::-1].copy()) if given.pop("table", None) else data
+    with pytest.raises(ValueError, match=named):
+        bootstrap(table, given.pop("region", None), solution=found, **given)
+    again = ExpertTable.from_loglik(rows.copy())
+    same = bootstrap(again, Region(data.domains), solution=found, kl=0.1, replicates=20)
+    np.testing.assert_array_equal(same.shares, found.bootstrap(replicates=20).shares)

@@ -581,3 +581,24 @@ def test_one_more_epoch_is_worth_no_more_than_its_price():
         price = next(price for price in one.shadow_prices if (price.name, price.limit) == (scarce, "cap"))
         assert 0.0 < one.value - more.value <= price.price * 20 / 200 + 1e-8
         assert "at most" in price.text
+
+
+def test_a_table_is_packed_once_for_all_that_is_asked_of_its_solution(monkeypatch):
+    from mixfast._engine.objectives import rows
+
+    made = []
+
+    class Counted(rows.CrossEntropy):
+        def __init__(self, *args, **kwargs):
+            made.append(kwargs.get("usable"))
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(rows, "CrossEntropy", Counted)
+    table = ExpertTable.from_loglik(np.log(np.random.default_rng(0).dirichlet(np.ones(5), 400)))
+    found = solve(table, Region(table.domains, cap=0.4))
+    unlimited = found.unconstrained
+    found.ranges()
+    found.bootstrap(replicates=10)
+    assert found.losses(unlimited.mixture)[0] == pytest.approx(unlimited.loss, rel=1e-12)
+    assert len(made) == 1
+    assert (found.table, found.region.cap.max(), found.kl) == (table, 0.4, 0.0)
