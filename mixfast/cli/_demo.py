@@ -7,7 +7,6 @@ import csv
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -68,7 +67,7 @@ Try it yourself: `mixfast demo --copy-to .` writes demo.npz and demo_tokens.yaml
   mixfast solve demo.npz --cap doc_perl=20% --limit "code:code_*:10%..30%" --out mixture.yaml"""
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     demo = shared.add_command(commands, "demo", _demo, "run the full workflow on a small real table")
     demo.add_argument(

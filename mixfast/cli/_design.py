@@ -40,7 +40,7 @@ _SETTINGS = {
 }
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     design = shared.add_command(commands, "design", _design, "choose the mixtures of a swarm to train", _EXAMPLES)
     design.add_argument("--runs", metavar="N", type=int, help="default: as many as are advised for a log-linear law")

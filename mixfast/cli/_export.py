@@ -32,7 +32,7 @@ formats, and what each takes:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     export = shared.add_command(commands, "export", _export, "write a mixture for a data loader", _EXAMPLES, _Formats)
     export.add_argument("mixture", metavar="MIXTURE", help="yaml or json file of shares, or of MixtureSchedule.to_json")
@@ -88,7 +88,7 @@ def _export(args: argparse.Namespace) -> int:
         if name in given:
             given[name] = inputs.numbers(given[name], count)
     if "{domain}" not in given.get("paths", "{domain}"):
-        given["paths"] = paths(given["paths"])
+        given["paths"] = inputs.document(given["paths"], "name: path")
     written = exporters.export(_mixture(args.mixture), args.to, **given)
     for note in written.notes:
         print(f"mixfast: note: {' '.join(note.split())}", file=sys.stderr)
@@ -116,9 +116,3 @@ def _deliver(written: Export, out: str | None) -> None:
         return
     write_together({out: written.text})
     print(f"wrote {out}: {len(written.values)} domains for {written.format}")
-
-
-def paths(path: str) -> dict[str, str | list[str]]:
-    """Return the paths by domain of a yaml or json file: one each, or a list."""
-    found: dict[str, str | list[str]] = inputs.document(path, "name: path")
-    return found

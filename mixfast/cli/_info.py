@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from mixfast.solver import group_losses
 from mixfast.tables import ExpertTable
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     shared.add_table(shared.add_command(commands, "info", _info, "say what a table holds"))
 

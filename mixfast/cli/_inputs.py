@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixfast._text.json import read_json
 from mixfast._text.names import listing
@@ -14,6 +15,9 @@ from mixfast._text.numbers import POWERS, count, number
 from mixfast._text.yaml import read_yaml
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Bound, Region
+
+if TYPE_CHECKING:
+    from mixfast.sampler import MixtureSchedule
 
 
 class InputError(MixfastError, ValueError):
@@ -127,7 +131,7 @@ def _value(where: str, text: Any, parse: Callable[[str], Any]) -> Any:
 
 
 def region(
-    args: Any,
+    args: argparse.Namespace,
     domains: Sequence[str],
     owner: str = "the table",
     *,
@@ -195,31 +199,28 @@ def _same_names(path: str, names: Mapping[str, Any], domains: Sequence[str], own
 
 def objective(given: Sequence[str] | None, groups: Sequence[str]) -> dict[str, float] | str | None:
     """Return what --objective asks for: None, "worst", or weights by group."""
-    if not given:
-        return None
-    if list(given) == ["worst"]:
+    if given and list(given) == ["worst"]:
         # The worst of one group is that group.
         return "worst" if len(groups) > 1 else None
-    wrong = [text for text in given if "=" not in text]
-    if wrong:
-        raise InputError(f"--objective {wrong[0]}: expected worst, or GROUP=WEIGHT (repeated)")
-    weights: dict[str, float] = named("--objective", given, groups, "group")
+    return _weights(given, groups, "group", "worst, or GROUP=WEIGHT (repeated)")
+
+
+def metric_objective(given: Sequence[str] | None, metrics: Sequence[str]) -> dict[str, float] | str | None:
+    """Return what --objective asks of laws: None, "worst", a metric, or weights by metric."""
+    if given and len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    return _weights(given, metrics, "metric", "worst, one METRIC, or METRIC=WEIGHT (repeated)")
+
+
+def _weights(given: Sequence[str] | None, known: Sequence[str], what: str, expected: str) -> dict[str, float] | None:
+    for text in given or ():
+        if "=" not in text:
+            raise InputError(f"--objective {text}: expected {expected}")
+    weights: dict[str, float] | None = named("--objective", given, known, what)
     return weights
 
 
-def metric_objective(given: Sequence[str] | None, metrics: Sequence[str]) -> Any:
-    """Return what --objective asks of laws: None, "worst", a metric, or weights by metric."""
-    if not given:
-        return None
-    if len(given) == 1 and "=" not in given[0]:
-        return given[0]
-    wrong = [text for text in given if "=" not in text]
-    if wrong:
-        raise InputError(f"--objective {wrong[0]}: expected worst, one METRIC, or METRIC=WEIGHT (repeated)")
-    return named("--objective", given, metrics, "metric")
-
-
-def schedule(path: str) -> Any:
+def schedule(path: str) -> MixtureSchedule:
     """Read a loader's schedule, as MixtureSchedule.to_json writes it."""
     from mixfast.sampler import MixtureSchedule
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from mixfast._text.names import listing
 from mixfast._text.table import text_table
@@ -22,13 +21,12 @@ examples:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     following = shared.add_command(
         commands, "next", _next, "choose the runs to train next, given those there are", _EXAMPLES
     )
-    following.add_argument("ratios", metavar="RATIOS", help="csv: a run a line, a domain a column")
-    following.add_argument("metrics", metavar="METRICS", help="csv: the same runs, a metric a column")
+    shared.add_runs(following)
     following.add_argument("fitted", metavar="LAW", nargs="?", help="what `mixfast fit --out` wrote; default: fit now")
     following.add_argument("--runs", metavar="Q", type=int, required=True, help="how many runs to choose")
     shared.add_law(following)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast._text.numbers import count, number
@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     from mixfast.swarm import Swarm
     from mixfast.tables import ExpertTable
 
+_T = TypeVar("_T")
+# What commands are added to, and what options are.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Group: TypeAlias = argparse._ActionsContainer
+
 LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
 
 
 def add_command(
-    commands: Any,
+    commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace], int] | None,
     help: str,
@@ -29,29 +34,27 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add a command: what it runs, one line of help, and examples below its options."""
     # No abbreviations: one that works today could stand for two options later.
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, epilog=examples, formatter_class=formatter, allow_abbrev=False
-    )
+    parser = commands.add_parser(name, help=help, epilog=examples, formatter_class=formatter, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
 
 
-def add_law(parser: Any, option: str = "--law") -> None:
+def add_law(parser: Group, option: str = "--law") -> None:
     """Add which law is fitted."""
     parser.add_argument(option, choices=["auto", *LAWS], help="the law to fit (default auto)")
 
 
-def add_metric_objective(group: Any, default: str = "the mean of all") -> None:
+def add_objective(group: Group, metavar: str, help: str) -> None:
+    """Add what is to be minimised."""
+    group.add_argument("--objective", metavar=metavar, action="append", help=help)
+
+
+def add_metric_objective(group: Group, default: str = "the mean of all") -> None:
     """Add what is to be minimised under laws."""
-    group.add_argument(
-        "--objective",
-        metavar="worst|METRIC|METRIC=WEIGHT",
-        action="append",
-        help=f"metrics not named count 0; default: {default}",
-    )
+    add_objective(group, "worst|METRIC|METRIC=WEIGHT", f"metrics not named count 0; default: {default}")
 
 
-def add_prior(group: Any) -> None:
+def add_prior(group: Group) -> None:
     """Add the prior."""
     group.add_argument(
         "--prior",
@@ -74,7 +77,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     add_table_options(parser)
 
 
-def add_table_options(parser: Any) -> None:
+def add_table_options(parser: Group) -> None:
     """Add how a folder of the MixMin code is read."""
     parser.add_argument("--task", metavar="NAME", action="append", help="task of a folder; several make one group each")
     parser.add_argument(
@@ -90,7 +93,7 @@ def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
         return ExpertTable.load(path, task=args.task, conditional=args.conditional)
 
 
-def add_held_out(group: Any) -> None:
+def add_held_out(group: Group) -> None:
     """Add the share of the sequences that is held out."""
     group.add_argument(
         "--held-out",
@@ -98,6 +101,17 @@ def add_held_out(group: Any) -> None:
         type=checked(number),
         help="also fit without this share of the sequences and compare mixtures on it",
     )
+
+
+def add_measures(group: Group, replicates: int | None, why: str) -> None:
+    """Add what is measured around the answer of a solve; `why` is the help of ``--replicates``."""
+    group.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
+    group.add_argument("--replicates", metavar="N", type=int, default=replicates, help=why)
+    group.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
+    words = "loss allowed for the ranges (default 1e-3)"
+    group.add_argument("--eps", metavar="LOSS", type=checked(number), default=1e-3, help=words)
+    group.add_argument("--no-ranges", action="store_true", help="leave out the ranges")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="for random draws (default 0)")
 
 
 def check_measures(args: argparse.Namespace) -> None:
@@ -144,7 +158,13 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_columns(parser: Any) -> None:
+def add_runs(parser: Group, nargs: str | None = None) -> None:
+    """Add the two files of runs."""
+    parser.add_argument("ratios", metavar="RATIOS", nargs=nargs, help="csv: a run a line, a domain a column")
+    parser.add_argument("metrics", metavar="METRICS", nargs=nargs, help="csv: the same runs, a metric a column")
+
+
+def add_columns(parser: Group) -> None:
     """Add which columns of runs are left out, and which metrics are better when larger or smaller."""
     parser.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
     parser.add_argument(
@@ -172,7 +192,7 @@ def directed(args: argparse.Namespace, swarm: Swarm) -> Swarm:
     return swarm.better(more=args.more_is_better or (), less=args.less_is_better or ())
 
 
-def add_wear(group: Any) -> None:
+def add_wear(group: Group) -> None:
     """Add how much repeated tokens count."""
     group.add_argument(
         "--wear",
@@ -185,7 +205,7 @@ def add_wear(group: Any) -> None:
     )
 
 
-def add_kl_options(group: Any) -> None:
+def add_kl_options(group: Group) -> None:
     """Add the KL term and its prior."""
     group.add_argument(
         "--kl",
@@ -197,10 +217,10 @@ def add_kl_options(group: Any) -> None:
     add_prior(group)
 
 
-def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+def checked(parse: Callable[[str], _T]) -> Callable[[str], _T]:
     """Return a type for argparse that keeps the message of a ValueError."""
 
-    def convert(value: str) -> Any:
+    def convert(value: str) -> _T:
         try:
             return parse(value)
         except ValueError as error:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
-from mixfast._text.numbers import number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -19,6 +18,7 @@ from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit
+    from mixfast.proposers import ShareIntervals
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
@@ -38,7 +38,7 @@ proposed. Sections whose inputs are missing are skipped; the page lists them and
 _REPLICATES = 200
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     report = shared.add_command(
         commands, "report", _report, "one page of HTML to decide by, with all figures", _EXAMPLES
@@ -61,25 +61,12 @@ def add(commands: Any) -> None:
     runs.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
     shared.add_limits(report)
     goal = report.add_argument_group("objective")
-    goal.add_argument(
-        "--objective", metavar="worst|NAME|NAME=WEIGHT", action="append", help="groups of a table or metrics of a law"
-    )
+    shared.add_objective(goal, "worst|NAME|NAME=WEIGHT", "groups of a table or metrics of a law")
     shared.add_kl_options(goal)
     shared.add_wear(goal)
     work = report.add_argument_group("work")
-    work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
-    work.add_argument(
-        "--replicates",
-        metavar="N",
-        type=int,
-        help=f"resamples behind the intervals: {_REPLICATES} for a table, by default none for runs, which are refitted for each",
-    )
-    work.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
-    work.add_argument(
-        "--eps", metavar="LOSS", type=shared.checked(number), default=1e-3, help="of the ranges (default 1e-3)"
-    )
-    work.add_argument("--no-ranges", action="store_true", help="leave out the near-optimal set")
-    work.add_argument("--seed", metavar="N", type=int, default=0, help="for random draws (default 0)")
+    why = f"resamples behind the intervals: {_REPLICATES} for a table, by default none for runs, which are refitted for each"
+    shared.add_measures(work, None, why)
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -87,7 +74,7 @@ def _report(args: argparse.Namespace) -> int:
 
     _check(args)
     files: dict[str, str] = {}
-    parts: list[Any] = []
+    parts: list[object] = []
     _read_around(args, parts, files)
     status = "given"
     if args.metrics is not None or (args.input is None and args.law is not None):
@@ -146,7 +133,7 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--replicates solves a table or refits the laws of runs anew: give a TABLE, or RATIOS METRICS")
 
 
-def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> None:
+def _read_around(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> None:
     """Read the mixture, the ledger and the schedule."""
     if args.mixture is not None:
         mixture = Mixture.load(args.mixture)
@@ -159,11 +146,12 @@ def _read_around(args: argparse.Namespace, parts: list[Any], files: dict[str, st
         parts.append(ledger)
         files[args.ledger] = f"{len(ledger.entries)} updates"
     if args.schedule is not None:
-        parts.append(inputs.schedule(args.schedule))
-        files[args.schedule] = f"{len(parts[-1].changes) - 1} changes"
+        schedule = inputs.schedule(args.schedule)
+        parts.append(schedule)
+        files[args.schedule] = f"{len(schedule.changes) - 1} changes"
 
 
-def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:
+def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> str:
     """Solve the table and measure intervals and held-out losses; return the status."""
     from mixfast import solver
 
@@ -187,7 +175,7 @@ def _of_table(args: argparse.Namespace, parts: list[Any], files: dict[str, str])
     return solution.status
 
 
-def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) -> str:
+def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> str:
     """Fit laws unless given, propose, and measure intervals; return the status."""
     from mixfast.laws import fit
     from mixfast.proposers import propose
@@ -215,14 +203,16 @@ def _of_runs(args: argparse.Namespace, parts: list[Any], files: dict[str, str]) 
     return found.status
 
 
-def _intervals(args: argparse.Namespace, swarm: Swarm, law: Fit, where: Region | None, options: dict[str, Any]) -> Any:
+def _intervals(
+    args: argparse.Namespace, swarm: Swarm, law: Fit, where: Region | None, options: dict[str, Any]
+) -> ShareIntervals:
     """Propose from refits on halves of the runs; each metric keeps its law."""
     from mixfast.laws import fit
     from mixfast.proposers import bootstrap
     from mixfast.region import Region
 
-    region = Region.simplex(law.domains) if where is None else where
-    chosen: Any = {swarm.metric(name): kind for name, kind in law.laws.items()}
+    region = where or Region(law.domains)
+    chosen = {swarm.metric(name): kind for name, kind in law.laws.items()}
     with progress(f"refitting {args.replicates} halves of the runs"):
         return bootstrap(
             swarm.select(list(chosen)),
@@ -250,7 +240,7 @@ def _load_law(args: argparse.Namespace, files: dict[str, str]) -> Fit:
     return law
 
 
-def _region_of_mixture(args: argparse.Namespace, parts: list[Any]) -> Region | None:
+def _region_of_mixture(args: argparse.Namespace, parts: list[object]) -> Region | None:
     """Return the limits and counts for a mixture that was only given."""
     from mixfast.reuse import Ledger
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
@@ -46,7 +46,7 @@ touches keep their ratios to each other. --law, the old law over the old domains
 _MOST_LINES = 12
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     what = "keep a mixture's ratios when domains are added, removed, split or revised"
     reuse = shared.add_command(commands, "reuse", None, what, _EXAMPLES)
@@ -68,7 +68,9 @@ def add(commands: Any) -> None:
     )
 
 
-def _add_step(steps: Any, name: str, run: Any, help: str) -> argparse.ArgumentParser:
+def _add_step(
+    steps: shared.Commands, name: str, run: Callable[[argparse.Namespace], int], help: str
+) -> argparse.ArgumentParser:
     step = shared.add_command(steps, name, run, help)
     step.add_argument("state", metavar="STATE", help="the ledger: .yaml or .json")
     return step
@@ -90,8 +92,7 @@ def _add_start(start: argparse.ArgumentParser) -> None:
 
 
 def _add_propose(propose: argparse.ArgumentParser) -> None:
-    propose.add_argument("ratios", metavar="RATIOS", help="csv: the mixtures that were trained")
-    propose.add_argument("metrics", metavar="METRICS", help="csv: the same runs, a metric a column")
+    shared.add_runs(propose)
     propose.add_argument(
         "--old",
         metavar=("RATIOS", "METRICS"),

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixfast.cli import _options as shared
 from mixfast.cli._inputs import InputError
@@ -31,7 +31,7 @@ An interrupted run continues when the same command is given again.
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     score = shared.add_command(
         commands, "score", _score, "score texts with Hugging Face models, one for each domain", _EXAMPLES

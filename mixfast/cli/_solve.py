@@ -30,45 +30,22 @@ exit status:
   130  interrupted
 """
 
-# Ranges need the Hessian over all domains and two searches for each: beyond this many they cost more than the rest.
-_MOST_RANGED = 500
 
-
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     solve = shared.add_command(commands, "solve", _solve, "find the best mixture for a table", _EXAMPLES)
     shared.add_table(solve)
     shared.add_limits(solve)
     goal = solve.add_argument_group("objective")
-    goal.add_argument(
-        "--objective",
-        metavar="worst|GROUP=WEIGHT",
-        action="append",
-        help="groups not named count 0; default: all alike",
-    )
+    shared.add_objective(goal, "worst|GROUP=WEIGHT", "groups not named count 0; default: all alike")
     shared.add_kl_options(goal)
     shared.add_wear(goal)
     work = solve.add_argument_group("work")
     work.add_argument(
         "--tol", metavar="NATS", type=shared.checked(number), default=1e-8, help="gap to reach (default 1e-8)"
     )
-    work.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
-    work.add_argument(
-        "--replicates", metavar="N", type=int, default=200, help="resamples behind the intervals (default 200)"
-    )
-    work.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
-    work.add_argument(
-        "--eps",
-        metavar="NATS",
-        type=shared.checked(number),
-        default=1e-3,
-        help="loss allowed for the ranges (default 1e-3)",
-    )
-    work.add_argument("--no-ranges", action="store_true", help="leave out the ranges")
+    shared.add_measures(work, 200, "resamples behind the intervals (default 200)")
     shared.add_held_out(work)
-    work.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="for the resamples and the held-out split (default 0)"
-    )
     out = solve.add_argument_group("output")
     out.add_argument(
         "--out", metavar="FILE", help="write the mixture: .yaml or .json; domains with share 0 are left out and named"
@@ -110,7 +87,7 @@ def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:
     if not solution.worst and solution.table.kind == "ce" and not args.no_intervals:
         with progress(f"solving {args.replicates} resamples"):
             intervals = solution.bootstrap(replicates=args.replicates, seed=args.seed)
-    if not solution.worst and solution.table.n_domains <= _MOST_RANGED and not args.no_ranges:
+    if not solution.worst and solution.table.n_domains <= solver.MOST_RANGED and not args.no_ranges:
         with progress("looking for flat directions"):
             ranges = solution.ranges(args.eps)
     return Answer(solution, intervals, ranges, args.eps, args.budget, bool(args.out))

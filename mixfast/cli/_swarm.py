@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixfast._text.names import listing
 from mixfast._text.table import text_table
@@ -16,7 +16,7 @@ from mixfast.cli._options import LAWS
 from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
-    from mixfast.laws import Fit
+    from mixfast.laws import Fit, MetricReport
     from mixfast.readers import OlmixConfig
     from mixfast.region import Region
     from mixfast.swarm import Swarm
@@ -34,7 +34,7 @@ examples:
 """
 
 
-def add(commands: Any) -> None:
+def add(commands: shared.Commands) -> None:
     """Add the commands to the parser."""
     fit = shared.add_command(commands, "fit", _fit, "fit laws to proxy runs", _EXAMPLES)
     _add_runs(fit)
@@ -60,8 +60,7 @@ def add(commands: Any) -> None:
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ratios", metavar="RATIOS", nargs="?", help="csv: a run a line, a domain a column")
-    parser.add_argument("metrics", metavar="METRICS", nargs="?", help="csv: the same runs, a metric a column")
+    shared.add_runs(parser, "?")
     parser.add_argument(
         "--olmix-config", metavar="FILE", help="take files, law, seed and metrics from an Olmix fit YAML"
     )
@@ -151,7 +150,7 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rivals(reports: dict[str, Any]) -> str:
+def _rivals(reports: dict[str, tuple[MetricReport, ...]]) -> str:
     """Return the out-of-fold rmse of every metric under every law, with the least marked, and the mean rank correlation."""
     from mixfast.laws import mean_known
 

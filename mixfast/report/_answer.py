@@ -123,10 +123,11 @@ class Answer:
         if self.source is None and isinstance(self.judge, Fit):
             return tuple(dict.fromkeys(self.judge.unit))
         # A law from elsewhere may have no units.
-        known = getattr(self.source.law, "unit", ()) if isinstance(self.source, Proposal) else ()
-        if not isinstance(known, tuple) or not known:
+        if not isinstance(self.source, Proposal) or not isinstance(
+            known := getattr(self.source.law, "unit", ()), tuple
+        ):
             return ()
-        return tuple(dict.fromkeys(known[j] for j in self.source.target.used))
+        return tuple(dict.fromkeys(known[j] for j in self.source.target.used)) if known else ()
 
     def order(self) -> list[str]:
         """Domains by share, the largest first."""

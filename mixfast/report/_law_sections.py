@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from mixfast.laws import Target
+    from mixfast.laws import Fit, Target
+    from mixfast.mixture import Mixture
+    from mixfast.report._answer import Answer
     from mixfast.report._folds import OutOfFold
     from mixfast.report._parts import Parts
+    from mixfast.swarm import Swarm
 
 # A section shows at most this many panels; the rest is in a table.
 _METRICS, _DOMAINS, _COLUMNS = 24, 12, 3
@@ -63,8 +66,7 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
     body += _opened("Scores", html.table(header, rows, words=[1], caption=caption), len(rows) <= _METRICS)
     if found is None:
         body += html.paragraph(f"No figure: {why}", "soft")
-    body += _expected(parts)
-    return body
+    return body + _expected(parts.law, parts.answer)
 
 
 def response(parts: Parts, figures: Figures) -> str | Why:
@@ -96,7 +98,7 @@ def response(parts: Parts, figures: Figures) -> str | Why:
     )
     header = ["domain", "share", "predicted", "± 90 %", "change at 0", "at twice", "at the far end", "far end"]
     return body + figures.with_numbers(
-        lambda: _grid_of_domains(parts, target, shown),
+        lambda: _grid_of_domains(law, swarm, at, target, shown),
         f"Curves of the predicted objective over the share of {len(shown)} domains, with 90 % bands.",
         "The ring is where the mixture is now; ticks are the shares of the runs; dashed lines are beyond them, extrapolated. Bands: "
         "90 % for a new run, as if all metrics erred together."
@@ -149,9 +151,8 @@ def _objective(target: Target) -> str:
     return used[0] if len(used) == 1 else f"the objective, a weighted mean of {len(used)} metrics"
 
 
-def _expected(parts: Parts) -> str:
+def _expected(law: Fit, answer: Answer | None) -> str:
     """Table of the expected metrics at the mixture and at the prior."""
-    answer, law = parts.answer, parts.law
     if answer is None or set(answer.mixture.domains) != set(law.domains):
         return ""
     base, _ = base_of(law, answer.mixture)
@@ -186,12 +187,11 @@ def _grid_of_metrics(found: OutOfFold, shown: tuple[str, ...]) -> Figure:
     return figure
 
 
-def _grid_of_domains(parts: Parts, target: Target, shown: list[str]) -> Figure:
-    at = None if parts.answer is None else parts.answer.mixture
+def _grid_of_domains(law: Fit, swarm: Swarm | None, at: Mixture | None, target: Target, shown: list[str]) -> Figure:
     with draw.style():
         figure, axes = _grid(len(shown), 2.3)
         for ax, name in zip(axes, shown, strict=True):
-            laws.respond(parts.law, name, target, at, parts.swarm, ax)
+            laws.respond(law, name, target, at, swarm, ax)
         # One scale for all panels, so that they can be compared.
         low, high = (pick(ax.get_ylim()[side] for ax in axes) for side, pick in ((0, min), (1, max)))
         for ax in axes:

@@ -153,17 +153,10 @@ def _left_out(have: Parts, folds: int, seed: int) -> tuple[OutOfFold | None, str
 
 def _under(have: Parts, day: str) -> str:
     """Return the line under the title."""
-    words = []
-    if have.answer is not None:
-        words.append(f"{len(have.answer.mixture)} domains")
-    elif have.law is not None:
-        words.append(f"{len(have.law.domains)} domains")
-    if have.table is not None:
-        words.append(f"{have.table.n_rows:,} rows")
-    if have.swarm is not None:
-        words.append(f"{len(have.swarm)} runs")
-    if have.law is not None:
-        words.append(f"{len(have.law.metrics)} metrics")
-    if have.ledger is not None:
-        words.append(f"{len(have.ledger.entries)} updates")
+    named = have.law if have.answer is None else have.answer.mixture
+    words = [] if named is None else [f"{len(named.domains)} domains"]
+    words += [] if have.table is None else [f"{have.table.n_rows:,} rows"]
+    words += [] if have.swarm is None else [f"{len(have.swarm)} runs"]
+    words += [] if have.law is None else [f"{len(have.law.metrics)} metrics"]
+    words += [] if have.ledger is None else [f"{len(have.ledger.entries)} updates"]
     return " · ".join([*words, day])

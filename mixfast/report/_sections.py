@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mixfast.report import _axes as draw
@@ -11,13 +12,11 @@ from mixfast.report import _share_figures, _solve_figures, _timeline_figures
 from mixfast.report._answer import ends_of
 from mixfast.report._head import number, points
 from mixfast.report._html import Figures, Missing, Why
-from mixfast.solver import Solution
+from mixfast.solver import MOST_RANGED, Solution
 
 if TYPE_CHECKING:
     from mixfast.report._parts import Parts
 
-# Ranges need the Hessian over all domains and two searches for each.
-_MOST_RANGED = 500
 _SOLVE = (
     "Solve a table (mixfast.solve) or fit and propose (mixfast.fit, mixfast.propose), and pass the result; "
     "the command does so for a TABLE, for RATIOS METRICS, or for --law."
@@ -34,26 +33,24 @@ def shares(parts: Parts, figures: Figures) -> str | Why:
     order = answer.order()
     largest = ", ".join(f"{name} {draw.share(answer.mixture[name])}" for name in order[:3])
     level = f"{100 * parts.intervals.level:.0f} % interval" if parts.intervals is not None else "interval"
-    header = ["domain", "share"]
-    header += [level] if ends else []
-    header += ["prior", "points"] if prior else []
-    header += ["present"] if parts.present is not None else []
-    header += ["cap"] if answer.caps else []
-    header += ["epochs"] if epochs else []
-    rows = []
-    for name in order:
-        own = answer.mixture[name]
-        row = [name, draw.share(own)]
-        row += [_span(ends.get(name))] if ends else []
-        row += [draw.share(prior[name]), points(own - prior[name])] if prior else []
-        row += [draw.share(parts.present.get(name, 0.0))] if parts.present is not None else []
-        row += [draw.share(answer.caps[name]) if name in answer.caps else ""] if answer.caps else []
-        row += [f"{epochs[name]:.2f}"] if epochs else []
-        rows.append(row)
+    mixture, present, caps = answer.mixture, parts.present, answer.caps
+    columns: dict[str, Callable[[str], str]] = {"domain": str, "share": lambda name: draw.share(mixture[name])}
+    if ends:
+        columns[level] = lambda name: _span(ends.get(name))
+    if prior:
+        columns["prior"] = lambda name: draw.share(prior[name])
+        columns["points"] = lambda name: points(mixture[name] - prior[name])
+    if present is not None:
+        columns["present"] = lambda name: draw.share(present.get(name, 0.0))
+    if caps:
+        columns["cap"] = lambda name: draw.share(caps[name]) if name in caps else ""
+    if epochs:
+        columns["epochs"] = lambda name: f"{epochs[name]:.2f}"
+    rows = [[show(name) for show in columns.values()] for name in order]
 
     def rest(shown: int) -> list[str]:
         total = math.fsum(answer.mixture[name] for name in order[shown:])
-        return [f"other {len(order) - shown} domains", draw.share(total), *[""] * (len(header) - 2)]
+        return [f"other {len(order) - shown} domains", draw.share(total), *[""] * (len(columns) - 2)]
 
     return figures.with_numbers(
         lambda: _share_figures.shares(
@@ -62,7 +59,7 @@ def shares(parts: Parts, figures: Figures) -> str | Why:
         f"Bars of the shares of {len(order)} domains, largest first: {largest}.",
         _key(parts),
         summary="All shares as numbers",
-        listed=html.table(header, rows, rest=rest),
+        listed=html.table(list(columns), rows, rest=rest),
     )
 
 
@@ -95,8 +92,8 @@ def near_optimal(parts: Parts, figures: Figures, eps: float | None) -> str | Why
     if eps is None:
         return Why("It was declined: eps=None, or --no-ranges.")
     source = answer.source
-    if len(answer.mixture) > _MOST_RANGED:
-        why = f"With more than {_MOST_RANGED} domains it costs more than all the rest: solution.ranges(eps, domains=[...]) of those that matter."
+    if len(answer.mixture) > MOST_RANGED:
+        why = f"With more than {MOST_RANGED} domains it costs more than all the rest: solution.ranges(eps, domains=[...]) of those that matter."
         return Why(why)
     try:
         found = source.ranges(eps)
@@ -162,16 +159,10 @@ def convergence(parts: Parts, figures: Figures) -> str | Why:
     trace = source.trace
     gap = "no gap" if answer.gap is None else f"a gap of {answer.gap:.1e}"
     looked = "rows" if isinstance(source, Solution) else "points or metrics"
-    rows = [
-        [
-            i,
-            f"{step.rows:,}",
-            f"{step.domains:,}",
-            f"{step.value:.8g}",
-            "-" if math.isnan(step.gap) else f"{step.gap:.1e}",
-        ]
-        for i, step in enumerate(trace, start=1)
-    ]
+    rows = []
+    for i, step in enumerate(trace, start=1):
+        bound = "-" if math.isnan(step.gap) else f"{step.gap:.1e}"
+        rows.append([i, f"{step.rows:,}", f"{step.domains:,}", f"{step.value:.8g}", bound])
     return figures.with_numbers(
         lambda: _solve_figures.convergence(source),
         f"The course of {len(trace)} steps, ending with {gap}.",
@@ -245,7 +236,7 @@ def schedule(parts: Parts, figures: Figures) -> str | Why:
     if given is None:
         why = "There is no schedule. Pass a MixtureSchedule or a MixtureSampler; the command: --schedule FILE, as MixtureSchedule.to_json writes it."
         return Why(why)
-    plan = getattr(given, "schedule", given)
+    plan = _timeline_figures.plan_of(given)
     samples, found = _timeline_figures.course(given, None)
     unit = plan.sample_tokens or 1
     body = figures.html(
@@ -285,9 +276,7 @@ def _span(ends: tuple[float, float] | None) -> str:
 def _changed(changes: tuple[dict[str, object], ...]) -> str:
     parts = []
     for change in changes:
-        rest = [
-            f"{value if isinstance(value, str) else _flat(value)}" for key, value in change.items() if key != "change"
-        ]
+        rest = [_flat(value) for key, value in change.items() if key != "change"]
         parts.append(f"{change.get('change', '')} {'; '.join(rest)}".strip())
     return ", ".join(parts)
 

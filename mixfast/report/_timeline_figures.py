@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from mixfast.report import _axes as draw
 from mixfast.report._axes import INK, MUTED, REST, STACK
+from mixfast.sampler import MixtureSampler, MixtureSchedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mixfast.reuse import Ledger
-    from mixfast.sampler import MixtureSampler, MixtureSchedule
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -53,7 +53,7 @@ def schedule(given: MixtureSchedule | MixtureSampler, *, length: int | None = No
     length : int, optional
         Samples to show; by default those of the sampler, else a quarter more than until the last change.
     """
-    plan = getattr(given, "schedule", given)
+    plan = plan_of(given)
     samples, shares = course(given, length)
     with draw.axes(ax, 4.0) as ax:
         x = samples * float(plan.sample_tokens or 1)
@@ -69,9 +69,14 @@ def schedule(given: MixtureSchedule | MixtureSampler, *, length: int | None = No
     return ax
 
 
+def plan_of(given: MixtureSchedule | MixtureSampler) -> MixtureSchedule:
+    """Return the schedule of a sampler, or the schedule itself."""
+    return given.schedule if isinstance(given, MixtureSampler) else given
+
+
 def course(given: MixtureSchedule | MixtureSampler, length: int | None) -> tuple[Vector, Matrix]:
     """Return samples (T,) at which the shares (T, K) change direction; the samples before and after each jump."""
-    plan = getattr(given, "schedule", given)
+    plan = plan_of(given)
     changes = plan.changes
     last = max(change.stop or change.start for change in changes)
     length = length if length is not None else getattr(given, "length", None)

@@ -24,6 +24,8 @@ from mixfast.solver._multipliers import multipliers
 from mixfast.solver._problem import Problem
 from mixfast.tables import ExpertTable
 
+# Ranges need the Hessian over all domains and two searches for each: beyond this many, reports leave them out unless they are asked for.
+MOST_RANGED = 500
 # Multipliers below this are the rounding of gradients, which are about 1, and so are those below this many gaps.
 _PRICE_ROUNDING, _GAPS = 1e-7, 10.0
 
@@ -44,22 +46,7 @@ class Solution:
     gap : float
         Frank-Wolfe gap over the region: the objective's minimum is at least ``value - gap``.
     loss : float
-        The objective without the KL term.
-    group_losses : dict of str to float
-        Loss of each group of rows at the mixture.
-    group_weights : dict of str to float
-        Weight of each group: as asked, or for "worst" the multipliers that prove the minimax value.
-    multipliers : Multipliers
-    shadow_prices : tuple of ShadowPrice
-        The limits that bind, dearest first.
-    epochs : dict of str to float, or None
-        Passes over each domain's tokens that the mixture implies; None where the token counts are not known.
-    table : ExpertTable
-        The table, where it was solved.
-    region : Region or None
-        The region, in the order of the table's domains; None where none was given.
-    kl, wear, tol : float, float or None, float
-        As given to `solve`; with `wear` the losses are those of effective shares.
+        The objective without the KL term; with `wear` that of effective shares.
     trace : tuple of Step
         Rows evaluated, domains in play, value, gap and seconds of each step.
     seconds : float
@@ -310,9 +297,8 @@ class Bootstrap:
         The solve the replicates started from.
     shares : (R, K) float64
         Optimal shares of each replicate.
-    intervals : dict of str to (float, float)
-        Percentile interval of each share at `level`.
     level : float
+        Coverage of `intervals`.
     gap : float
         Largest Frank-Wolfe gap of a replicate in its own objective, nats: measured at the 8 replicates whose last step was longest.
     error : float
