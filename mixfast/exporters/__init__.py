@@ -17,25 +17,20 @@ from the tokens and documents of each domain.
 ('left out, with a share of 0: books',)
 
 Read `_result` (what an export is), `_draft` (what all formats share: zeros, paths, counts, units, the text of files) and one format, such
-as `_megatron`. There is a file for each tool or family of tools that take the same. `_schedules` turns a schedule into the stages of a loader, and `_export` finds formats
-by name. A new format is a function, an entry in `FORMATS`, and a name here.
+as `_megatron`. There is a file for each tool or family of tools that take the same. `_export` finds formats by
+name. A new format is a function, an entry in `FORMATS`, and a name here.
 """
 
-from mixfast.exporters._axolotl import axolotl
-from mixfast.exporters._doremi import doremi
-from mixfast.exporters._energon import energon
 from mixfast.exporters._export import FORMATS, export, options
+from mixfast.exporters._finetuning import axolotl, llama_factory, trl
 from mixfast.exporters._grain import grain, maxtext
-from mixfast.exporters._levanter import levanter
-from mixfast.exporters._llama_factory import llama_factory
 from mixfast.exporters._megatron import megatron, nemo
-from mixfast.exporters._nanotron import nanotron
+from mixfast.exporters._named_shares import doremi, regmix
 from mixfast.exporters._olmo_core import olmix, olmo_core
 from mixfast.exporters._python_modules import huggingface, litdata, seqio, torchdata, webdataset
-from mixfast.exporters._regmix import regmix
 from mixfast.exporters._result import Export, ExportError
-from mixfast.exporters._streaming import streaming
-from mixfast.exporters._trl import trl
+from mixfast.exporters._schedules import levanter, nanotron
+from mixfast.exporters._shards import energon, streaming
 
 __all__ = [
     "FORMATS",

@@ -7,20 +7,15 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mixfast.exporters._axolotl import axolotl
-from mixfast.exporters._doremi import doremi
-from mixfast.exporters._energon import energon
+from mixfast.exporters._finetuning import axolotl, llama_factory, trl
 from mixfast.exporters._grain import grain, maxtext
-from mixfast.exporters._levanter import levanter
-from mixfast.exporters._llama_factory import llama_factory
 from mixfast.exporters._megatron import megatron, nemo
-from mixfast.exporters._nanotron import nanotron
+from mixfast.exporters._named_shares import doremi, regmix
 from mixfast.exporters._olmo_core import olmix, olmo_core
 from mixfast.exporters._python_modules import huggingface, litdata, seqio, torchdata, webdataset
-from mixfast.exporters._regmix import regmix
 from mixfast.exporters._result import Export, ExportError
-from mixfast.exporters._streaming import streaming
-from mixfast.exporters._trl import trl
+from mixfast.exporters._schedules import levanter, nanotron
+from mixfast.exporters._shards import energon, streaming
 from mixfast.mixture import Mixture
 from mixfast.sampler import MixtureSchedule
 

@@ -22,10 +22,6 @@ def megatron(mixture: Mixture, *, paths: Paths = None) -> Export:
     paths : mapping of str to str, or str
         Prefix of each domain's ``.bin`` and ``.idx``, without white space; or a pattern with ``{domain}``.
 
-    Returns
-    -------
-    Export
-
     Raises
     ------
     ExportError

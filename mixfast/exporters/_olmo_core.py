@@ -28,10 +28,6 @@ def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, b
     budget : int, optional
         Tokens of the whole run, ``requested_tokens`` of the data set's configuration.
 
-    Returns
-    -------
-    Export
-
     Raises
     ------
     ExportError

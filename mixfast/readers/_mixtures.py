@@ -27,10 +27,6 @@ def olmix(path: str | PathLike[str]) -> Mixture:
     path : path
         ``.json``: a list of ``{"domain": name, "weight": share}``; else YAML with a mapping ``mix``.
 
-    Returns
-    -------
-    Mixture
-
     Raises
     ------
     MixtureError
@@ -62,10 +58,7 @@ def _add_leaves(path: Path, name: str, node: Any, weight: float, leaves: list[tu
 def olmo_core(path: str | PathLike[str]) -> Mixture:
     """Read the ``target_ratio`` of each of the ``sources`` of an OLMo-core ``SourceMixtureList`` (YAML, version 2.5).
 
-    Raises
-    ------
-    MixtureError
-        If the file is not of that kind, or its shares are not.
+    A file of another kind is refused as in `olmix`.
     """
     path = Path(path)
     content = document(path)
@@ -80,10 +73,7 @@ def regmix(path: str | PathLike[str]) -> Mixture:
 
     The names keep their ``train_``, as the columns of RegMix's csv files do.
 
-    Raises
-    ------
-    MixtureError
-        If the file is not of that kind, or its shares are not.
+    A file of another kind is refused as in `olmix`.
     """
     path = Path(path)
     return _mixture(path, _mapping(path, document(path), "train").items())
@@ -92,10 +82,7 @@ def regmix(path: str | PathLike[str]) -> Mixture:
 def doremi(path: str | PathLike[str]) -> Mixture:
     """Read the ``train_domain_weights`` of a domain configuration of DoReMi (JSON).
 
-    Raises
-    ------
-    MixtureError
-        If the file is not of that kind, or its shares are not.
+    A file of another kind is refused as in `olmix`.
     """
     path = Path(path)
     return _mixture(path, _mapping(path, document(path), "train_domain_weights").items())

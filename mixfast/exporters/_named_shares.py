@@ -1,4 +1,4 @@
-"""RegMix's TinyLlama code: ``train`` and ``valid`` shares by file prefix."""
+"""Shares by name, without places of data: the code of DoReMi and of RegMix."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ from mixfast._text.names import listing
 from mixfast.exporters._draft import Draft
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
+
+
+def doremi(mixture: Mixture) -> Export:
+    """Write the domain configuration of DoReMi: JSON of ``train_domain_weights`` and ``eval_domain_weights``.
+
+    Written for sangmichaelxie/doremi. Both are the mixture.
+    """
+    draft = Draft.of("doremi", mixture)
+    draft.notes.append("eval_domain_weights are the training shares")
+    shares = draft.mixture.as_dict()
+    return draft.json({"train_domain_weights": shares, "eval_domain_weights": shares}, shares)
 
 
 def regmix(mixture: Mixture) -> Export:

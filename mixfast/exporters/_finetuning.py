@@ -1,4 +1,4 @@
-"""axolotl, which has no shares: ``datasets``, each cut to the rows it contributes."""
+"""Loaders for fine-tuning, which draw rows: axolotl, LLaMA-Factory and TRL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from mixfast._text.names import listing
-from mixfast.exporters._draft import Counts, Draft, Paths, checked_budget, in_order, most_changed
+from mixfast.exporters._draft import Counts, Draft, Paths, Unit, checked_budget, in_order, most_changed
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 
@@ -77,3 +77,49 @@ def _row_note(mixture: Mixture, tokens: Mapping[str, float]) -> list[str]:
         f"{mixture[name]:.6g}; a larger budget, or shorter rows, are closer"
         for name in most_changed(made, mixture, _SAID)
     ]
+
+
+def llama_factory(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documents: Counts = None) -> Export:
+    """Write the ``dataset``, ``mix_strategy`` and ``interleave_probs`` of a LLaMA-Factory configuration.
+
+    Written for llamafactory 0.9.5. Domains are the names of ``dataset_info.json``. Probabilities count examples, so
+    counts are needed, or ``unit="sequences"``.
+
+    Raises
+    ------
+    ExportError
+        If a name holds a comma, which separates names there, or counts are missing.
+    """
+    draft = Draft.of("llama-factory", mixture)
+    broken = [name for name in draft.mixture if "," in name or name != name.strip()]
+    if broken:
+        raise ExportError(
+            f"llama-factory splits its list of names at commas and strips them; rename {listing(map(repr, broken))}"
+        )
+    shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
+    draft.notes.append("names are looked up in dataset_info.json")
+    document = {
+        "dataset": ",".join(shares),
+        "mix_strategy": "interleave_over",
+        "interleave_probs": ",".join(map(repr, shares.values())),
+    }
+    return draft.yaml(document, shares)
+
+
+def trl(
+    mixture: Mixture, *, paths: Paths = None, unit: Unit = None, tokens: Counts = None, documents: Counts = None
+) -> Export:
+    """Write the ``datasets`` of a TRL configuration, a ``path`` and a ``fraction`` for each domain.
+
+    Written for trl 1.16, where the fraction is the share of rows in the mixture; earlier versions have no such key.
+    Counts are needed, or ``unit="sequences"``.
+    """
+    draft = Draft.of("trl", mixture)
+    places = draft.path(paths, "the path or the name on the hub")
+    shares = draft.elements(unit, tokens, documents, raw=True).as_dict()
+    draft.notes.append(in_order(shares))
+    draft.notes.append(
+        "TRL keeps the first rows of each data set, as many as no data set has to be repeated for; not when streaming"
+    )
+    document = {"datasets": [{"path": places[name], "fraction": share} for name, share in shares.items()]}
+    return draft.yaml(document, shares)
