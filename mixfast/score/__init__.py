@@ -18,7 +18,7 @@ torch, transformers and pyarrow are imported when they are needed, not with this
 Read the files in this order: `_score` (what users call); for one model `_texts` (documents), `_tokens` (documents as tokens),
 `_windows`, `_models` (what is asked of a model), `_head` (log p from hidden states), `_scorer`; for a whole run `_experts`
 (folders of models), `_loading`, `_plan` (every choice made), `_shards` (finished parts), `_ranks` (processes of one run),
-`_run`, `_join` (parts to a table).
+`_run` (all of it, and parts to a table).
 """
 
 from mixfast.score._run import Progress

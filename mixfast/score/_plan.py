@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixfast._text.names import listing
@@ -68,37 +68,30 @@ class Plan:
     experts: Sequence[Expert]
     documents: Sequence[Document]
     shards: Sequence[range]
-    level: str
-    per: str
-    device: str
-    dtype: str
-    window: int
-    stride: int
-    bos: str
-    batch_tokens: int | None
+    settings: Settings
 
     def store(self, out: Path | None) -> Store:
         """Return where parts are kept; a folder holds a description of all that their values depend on."""
         if out is None:
             return Memory()
         experts = {
-            one.name: f"{model_fingerprint(one.path)}/{tokenizer_fingerprint(one.tokenizer)}/{one.bos(self.bos)}"
+            one.name: f"{model_fingerprint(one.path)}/{tokenizer_fingerprint(one.tokenizer)}/{one.bos(self.settings.bos)}"
             for one in self.experts
         }
-        settings = {key: getattr(self, key) for key in ("level", "dtype", "window", "stride", "bos")}
+        settings = {key: getattr(self.settings, key) for key in ("level", "dtype", "window", "stride", "bos")}
         return Folder(out, {"texts": documents_digest(self.documents), "experts": experts, **settings})
 
     def load(self, expert: Expert) -> Scorer:
         """Return an expert ready to score."""
         return scorer(
-            load_model(expert.name, expert.path, self.device, self.dtype),
+            load_model(expert.name, expert.path, self.settings.device, self.settings.dtype),
             expert.tokenizer,
             self.documents,
             name=f"expert {expert.name}",
-            window=self.window,
-            stride=self.stride,
-            bos=self.bos,
-            batch_tokens=self.batch_tokens,
+            window=self.settings.window,
+            stride=self.settings.stride,
+            bos=self.settings.bos,
+            batch_tokens=self.settings.batch_tokens,
         )
 
 
@@ -113,19 +106,10 @@ def make_plan(folders: dict[str, Path], documents: Sequence[Document], settings:
     # All experts have one window: a longer context would be an advantage of one over another.
     allowed = {f"expert {one.name}": longest_window(load_config(one.name, one.path)) for one in experts}
     window, stride = choose_window(allowed, settings.window, settings.stride)
-    return Plan(
-        experts,
-        documents,
-        shards(documents),
-        settings.level,
-        per,
-        device,
-        dtype_of(settings.dtype, device),
-        window,
-        stride,
-        settings.bos,
-        settings.batch_tokens,
+    chosen = replace(
+        settings, per=per, device=device, dtype=dtype_of(settings.dtype, device), window=window, stride=stride
     )
+    return Plan(experts, documents, shards(documents), chosen)
 
 
 def _warn_of_long(documents: Sequence[Document]) -> None:

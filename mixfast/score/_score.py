@@ -85,10 +85,6 @@ def score_documents(
     name : str
         What messages call the model.
 
-    Returns
-    -------
-    Scores
-
     Raises
     ------
     ScoreError
