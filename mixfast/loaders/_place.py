@@ -7,6 +7,8 @@ next samples of the stream, whatever their number.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, Self, TypeVar, cast
 
 import torch.distributed
 
@@ -14,6 +16,7 @@ from mixfast.errors import SamplerError
 from mixfast.sampler import State, Stream, end_of, rank_and_world_size, whole_number
 
 Pair = tuple[int, int]
+T = TypeVar("T")
 
 # Format of the state of a worker that reads a `StreamDataset`.
 READER_FORMAT = "mixfast-reader-1"
@@ -110,6 +113,21 @@ def _steps_behind(entry: object) -> int:
     if not isinstance(entry, Mapping):
         return 0
     return entry.get("_steps_since_snapshot", 0) + sum(_steps_behind(part) for part in entry.values())
+
+
+class Pass(chain[T]):
+    """A pass over a stream, item by item, that knows the iterator of its blocks.
+
+    A chain hands out items as fast as a list does; a ``__next__`` in Python would cost as much as finding the sample.
+    """
+
+    blocks: Any
+
+    @classmethod
+    def of(cls, blocks: Iterator[Iterator[T]]) -> Self:
+        found = cast("Self", cls.from_iterable(blocks))
+        found.blocks = blocks
+        return found
 
 
 def pairs_of(domains: list[int], indices: list[int]) -> tuple[Iterator[Pair], Iterator[int]]:

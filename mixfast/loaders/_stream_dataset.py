@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from itertools import chain, islice
+from itertools import islice
 from operator import length_hint
-from typing import cast
 
 import numpy as np
 import torch.utils.data
 
 from mixfast._text.names import listing
 from mixfast.errors import SamplerError
-from mixfast.loaders._place import BLOCK, READER_FORMAT, Place, pairs_of
+from mixfast.loaders._place import BLOCK, READER_FORMAT, Pass, Place, pairs_of
 from mixfast.loaders._sources import Sample, Source, Sources
 from mixfast.sampler import State, Stream, whole_number
 
@@ -102,7 +101,7 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
 
     def __iter__(self) -> Iterator[Sample]:
         info = torch.utils.data.get_worker_info()
-        return _Reader.of(self, 0, 1) if info is None else _Reader.of(self, info.id, info.num_workers)
+        return _Reader.of(_Batches(self, 0, 1) if info is None else _Batches(self, info.id, info.num_workers))
 
 
 class _Batches:
@@ -161,28 +160,21 @@ class _Batches:
         self.pairs, self.ahead = pairs_of(domain.tolist(), index.tolist())
 
 
-class _Reader(chain[Sample]):
+class _Reader(Pass[Sample]):
     """A worker's pass over a `StreamDataset`, item by item, and its place."""
 
-    batches: _Batches
-
-    @classmethod
-    def of(cls, data: StreamDataset, worker: int, workers: int) -> _Reader:
-        batches = _Batches(data, worker, workers)
-        found = cast("_Reader", cls.from_iterable(batches))
-        found.batches = batches
-        return found
+    blocks: _Batches
 
     def _layout(self) -> dict[str, int]:
         """Return what must be the same when a state is loaded."""
-        batches, data = self.batches, self.batches.data
+        batches, data = self.blocks, self.blocks.data
         return {
             "worker": batches.worker, "workers": batches.workers, "rank": data.rank, "world_size": data.world_size,
             "batch_size": data.batch_size,
         }  # fmt: skip
 
     def state_dict(self) -> State:
-        batches, data = self.batches, self.batches.data
+        batches, data = self.blocks, self.blocks.data
         read, until = batches.read - length_hint(batches.left), 0
         if read:
             before, last = divmod(read - 1, data.batch_size)
@@ -201,10 +193,10 @@ class _Reader(chain[Sample]):
                 f"{listing(f'{name} {state[name]}' for name in now)}. A StatefulDataLoader goes on as it was saved; to change "
                 "that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
             )
-        data = self.batches.data
+        data = self.blocks.data
         data.stream.check_state(state["stream"])
         batches, rest = divmod(state["read"], data.batch_size)
-        self.batches.begin(batches, state["origin"])
+        self.blocks.begin(batches, state["origin"])
         deque(islice(self, rest), maxlen=0)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain
 from operator import length_hint
-from typing import cast
 
 import torch.utils.data
 
-from mixfast.loaders._place import BLOCK, Pair, Place, pairs_of
+from mixfast.loaders._place import BLOCK, Pair, Pass, Place, pairs_of
 from mixfast.loaders._sources import sizes_of
 from mixfast.sampler import State, Stream, end_of
 
@@ -55,7 +53,7 @@ class StreamSampler(Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc
         sizes_of(stream)
 
     def __iter__(self) -> Iterator[Pair]:
-        return _Pairs.of(self)
+        return _Pairs.of(_Blocks(self))
 
 
 class _Blocks:
@@ -86,20 +84,10 @@ class _Blocks:
         return self.pairs
 
 
-class _Pairs(chain[Pair]):
-    """A pass of a `StreamSampler`, item by item, and its place.
-
-    A chain hands out items as fast as a list does; a ``__next__`` in Python would cost as much as finding the sample.
-    """
+class _Pairs(Pass[Pair]):
+    """A pass of a `StreamSampler`, item by item, and its place."""
 
     blocks: _Blocks
-
-    @classmethod
-    def of(cls, sampler: StreamSampler) -> _Pairs:
-        blocks = _Blocks(sampler)
-        found = cast("_Pairs", cls.from_iterable(blocks))
-        found.blocks = blocks
-        return found
 
     def state_dict(self) -> State:
         blocks = self.blocks

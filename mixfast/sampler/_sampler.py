@@ -15,11 +15,10 @@ from mixfast._text.names import listing
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._checks import POLICIES, domain_sizes, domains_with_shares, sample_limits
-from mixfast.sampler._cursor import MixtureCursor
 from mixfast.sampler._history import History
 from mixfast.sampler._numbers import LONGEST, Integers, whole_number
 from mixfast.sampler._plan import Plan
-from mixfast.sampler._positions import Positions, State, end_of, saved_position
+from mixfast.sampler._positions import MixtureCursor, Positions, State, end_of, saved_position
 from mixfast.sampler._schedule import MixtureSchedule
 
 FORMAT = "mixfast-sampler-1"
