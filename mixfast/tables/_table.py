@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -28,6 +29,7 @@ from mixfast.tables._values import (
 __all__ = ["ExpertTable"]
 
 
+@dataclass(init=False, repr=False, eq=False, slots=True, weakref_slot=True)
 class ExpertTable:
     """Hold the outputs of K experts on n rows, one expert for each training domain.
 
@@ -72,25 +74,6 @@ class ExpertTable:
     Arrays that already have the right type and layout are not copied, so do not write to them afterwards. A memory map
     stays on disk. Unsorted groups cost one copy of the table.
     """
-
-    __slots__ = (
-        "__weakref__",
-        "_extremes",
-        "_grouped",
-        "_row_weight",
-        "_target",
-        "_values",
-        "bytes",
-        "domains",
-        "group_names",
-        "group_offsets",
-        "kind",
-        "length",
-        "n_outputs",
-        "sequence",
-        "uniform_weight",
-        "weight",
-    )
 
     kind: Literal["ce", "mse"]
     domains: tuple[str, ...]
@@ -158,10 +141,6 @@ class ExpertTable:
             `length` should count the answer only.
         bytes : (n,) int, optional
             UTF-8 bytes of the text of a row, kept beside it; give it as `length` too for losses in nats per byte.
-
-        Returns
-        -------
-        ExpertTable
 
         Raises
         ------
@@ -291,10 +270,6 @@ class ExpertTable:
             Which task of a folder; several make one group each. Needed only where there is a choice.
         conditional : bool
             For a folder: subtract ``{task}_input_log_prob.npy``, and ``{task}_input_lengths.npy`` from the lengths.
-
-        Returns
-        -------
-        ExpertTable
 
         Raises
         ------
@@ -637,7 +612,7 @@ class ExpertTable:
         raise AttributeError(f"ExpertTable is immutable: cannot delete {name}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__ if name != "__weakref__"}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new, (self.__getstate__(),)
