@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.atomic import write_text
-from mixfast._text.json import read_json
+from mixfast._text.json import is_json, read_json
 from mixfast._text.names import domain_names, listing
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
@@ -277,16 +277,15 @@ class Mixture(Mapping[str, float]):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the mixture to ``path``: YAML for ``.yaml`` and ``.yml``, JSON for ``.json``."""
         path = Path(path)
-        write_text(path, self.to_json() if _suffix(path) == ".json" else self.to_yaml())
+        write_text(path, self.to_json() if is_json(path, "a mixture file", MixtureError) else self.to_yaml())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Mixture:
         """Read a mixture from a ``.yaml``, ``.yml`` or ``.json`` file."""
         path = Path(path)
-        suffix = _suffix(path)
+        read = cls.from_json if is_json(path, "a mixture file", MixtureError) else cls.from_yaml
         try:
-            text = path.read_text(encoding="utf-8")
-            return cls.from_json(text) if suffix == ".json" else cls.from_yaml(text)
+            return read(path.read_text(encoding="utf-8"))
         except (MixtureError, UnicodeDecodeError) as problem:
             raise MixtureError(f"{path}: {problem}") from problem
 
@@ -354,10 +353,3 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
     shares += 0.0  # turns -0.0 into 0.0
     shares.setflags(write=False)
     return shares
-
-
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in (".yaml", ".yml", ".json"):
-        raise MixtureError(f"a mixture file must end in .yaml, .yml or .json, got {path.name!r}")
-    return suffix

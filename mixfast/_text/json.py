@@ -1,9 +1,10 @@
-"""JSON read with no name twice, which the standard reader lets pass."""
+"""JSON read with no name twice, which the standard reader lets pass; and which files are JSON, not YAML."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from mixfast._text.names import listing
@@ -26,3 +27,11 @@ def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> An
         return json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number, parse_constant=number)
     except json.JSONDecodeError as problem:
         raise error(f"not JSON: {problem}") from problem
+
+
+def is_json(path: Path, what: str, error: type[Exception]) -> bool:
+    """Whether a file is JSON, by its name, and not YAML; ``error`` for any other name of ``what``."""
+    suffix = path.suffix.lower()
+    if suffix not in (".yaml", ".yml", ".json"):
+        raise error(f"{what} must end in .yaml, .yml or .json, got {path.name!r}")
+    return suffix == ".json"

@@ -217,17 +217,3 @@ class Collapse:
             else ". Reopen some of its domains"
         )
         return f"{self.virtual!r} would need a share of at least {low:.6g} and at most {high:.6g}{because}"
-
-    # Laws.
-
-    def coefficients(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Collapse numbers that a linear form gives to the domains: the virtual domain's is ``sum_j p_j values_j``, exact.
-
-        Domains that ``values`` lacks are left out; the members must all be there.
-        """
-        if missing := [name for name in self.frozen if name not in values]:
-            raise ReuseError(
-                f"no coefficient for the frozen domains {listing(missing)}: the old law does not know them"
-            )
-        out = {self.virtual: math.fsum(ratio * values[name] for name, ratio in self.frozen.items())}
-        return out | {name: float(values[name]) for name in self.others if name in values}

@@ -15,7 +15,7 @@ from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, R
 from mixfast.reuse._reuse import Reuse
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """An update that was recorded.
 
@@ -50,14 +50,14 @@ class Entry:
     when: str
     why: str
     kind: str
-    changes: tuple[dict[str, Any], ...]
-    virtual: str | None
-    frozen: dict[str, float]
-    reopened: tuple[str, ...]
-    runs: int
-    full_runs: int
-    loss: float | None
-    warnings: tuple[str, ...]
+    changes: tuple[dict[str, Any], ...] = ()
+    virtual: str | None = None
+    frozen: dict[str, float] = field(default_factory=dict)
+    reopened: tuple[str, ...] = ()
+    runs: int = 0
+    full_runs: int = 0
+    loss: float | None = None
+    warnings: tuple[str, ...] = ()
     mixture: dict[str, float]
     tokens: dict[str, int] = field(default_factory=dict)
     budget: int | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text.atomic import write_text
-from mixfast._text.json import read_json
+from mixfast._text.json import is_json, read_json
 from mixfast._text.names import listing
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError
@@ -27,7 +27,7 @@ from mixfast.reuse._entries import (
     limits_of,
     region_of,
 )
-from mixfast.reuse._ledger_file import contents, document_of, held, is_json
+from mixfast.reuse._ledger_file import contents, document_of, held
 from mixfast.reuse._plan import partial
 from mixfast.reuse._reuse import Reuse
 
@@ -93,14 +93,6 @@ class Ledger:
             when=checked_day(when),
             why=checked_reason(why),
             kind="start",
-            changes=(),
-            virtual=None,
-            frozen={},
-            reopened=(),
-            runs=0,
-            full_runs=0,
-            loss=None,
-            warnings=(),
             mixture=first,
         )
         if tokens is None:
@@ -246,7 +238,7 @@ class Ledger:
             If the file that is there is no ledger, or has updates that this one lacks: they would be lost.
         """
         target = Path(path)
-        text = self.to_json() if is_json(target) else self.to_yaml()
+        text = self.to_json() if is_json(target, "a ledger file", ReuseError) else self.to_yaml()
         with held(target):
             there = Ledger.load(target).entries if target.exists() else ()
             if there != self.entries[: len(there)]:
@@ -260,7 +252,7 @@ class Ledger:
     def load(cls, path: str | os.PathLike[str]) -> Ledger:
         """Read a file that `save` wrote; errors as for `from_yaml`, with the path."""
         source = Path(path)
-        read = cls.from_json if is_json(source) else cls.from_yaml
+        read = cls.from_json if is_json(source, "a ledger file", ReuseError) else cls.from_yaml
         try:
             return read(source.read_text(encoding="utf-8"))
         except (ReuseError, UnicodeDecodeError) as problem:

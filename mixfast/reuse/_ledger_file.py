@@ -104,14 +104,6 @@ def checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_json(path: Path) -> bool:
-    """Whether a ledger file is JSON, not YAML; other names are refused."""
-    suffix = path.suffix.lower()
-    if suffix not in (".yaml", ".yml", ".json"):
-        raise ReuseError(f"a ledger file must end in .yaml, .yml or .json, got {path.name!r}")
-    return suffix == ".json"
-
-
 @contextmanager
 def held(path: Path) -> Iterator[None]:
     """Keep other processes from replacing a ledger's file meanwhile, or from beginning one that is not there yet.
