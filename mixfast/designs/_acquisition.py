@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +55,8 @@ def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int)
     coefficients give to the law at the run, which then reduces it. The sum over metrics, of these weights, is
     submodular, so that greedy choices reach 63 % of the best at least (Nemhauser 1978).
 
-    Parameters
-    ----------
-    weight, values, joints
-        Of the metrics that count: weights (J,), predictions (M, J) and what is open of them.
-
-    Returns
-    -------
-    positions (count,), and nats of information of each, given those before it
+    Of the metrics that count come weights (J,), predictions (M, J) and what is open of them. Returned are positions
+    (count,), and nats of information of each, given those before it.
     """
     for joint, reach in zip(joints, values.std(axis=0).tolist(), strict=True):
         joint.noise = np.maximum(joint.noise, max(_LEAST_NOISE * reach, 1e-150) ** 2)
@@ -80,21 +73,8 @@ def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int)
     return chosen, nats
 
 
-class Uncertainty(Protocol):
-    """How uncertain the objective is at each of M points, and what a run at one of them takes away."""
-
-    @property
-    def sd(self) -> Vector:
-        """Standard deviations (M,)."""
-        ...
-
-    def choose(self, row: int) -> None:
-        """Take this point as run."""
-        ...
-
-
 class Covariances:
-    """By the law's own covariances between points; the errors of different metrics are taken to be independent.
+    """How uncertain the objective is at each of M points, by the law's own covariances between points; the errors of different metrics are taken to be independent.
 
     Where the objective is the worst metric, a point's is the one predicted to be the worst there: first-order right, and
     somewhat too hopeful where two metrics are about as bad.
@@ -121,7 +101,7 @@ class Covariances:
 
 
 class Nearness:
-    """By distance, for laws that know no covariances (local penalisation, González et al. 2016).
+    """How uncertain the objective is at each of M points, by distance, for laws that know no covariances (local penalisation, González et al. 2016).
 
     The length scale is the median Hellinger distance of the ``known`` runs (R, K) to the nearest other run.
     """
@@ -141,7 +121,7 @@ class Nearness:
 
 
 def improving(
-    mean: Vector, uncertainty: Uncertainty, best: float, count: int, order: Places | None = None
+    mean: Vector, uncertainty: Covariances | Nearness, best: float, count: int, order: Places | None = None
 ) -> tuple[Places, Vector]:
     """Choose ``count`` of M points that are expected to improve most on ``best``, an objective to minimise.
 

@@ -1,4 +1,4 @@
-"""Candidate mixtures: RegMix's simulation to the digit, and samples inside caps and floors that reject nothing."""
+"""Candidate mixtures: samples inside caps and floors that reject nothing."""
 
 from __future__ import annotations
 
@@ -33,59 +33,16 @@ _BURN_IN = 40
 _PARTNERS = 2048
 
 
-def dirichlet(prior: ArrayLike, count: int, *, seed: int = 42) -> Matrix:
-    """Draw mixtures (count, K) from Dirichlet(prior), exactly as RegMix's simulation does.
-
-    Parameters
-    ----------
-    prior : array_like (K,)
-        Parameters above 0, used as they are: RegMix takes the shares themselves, which sum to 1.
-    count : int
-        Mixtures; RegMix's notebook draws 100 000, its paper 1 000 000.
-    seed : int, default 42
-
-    Returns
-    -------
-    ndarray (count, K), float64
-        Independent. Sums are 1 to a few roundings only, as in the original.
-
-    Notes
-    -----
-    The bits of ``np.random.seed(seed); np.random.dirichlet(prior, count)``, whose generator numpy has frozen.
-
-    References
-    ----------
-    Liu et al., "RegMix: Data Mixture as Regression for Language Model Pre-training" (arXiv 2407.01492).
-    """
-    return np.random.RandomState(seed).dirichlet(np.asarray(prior, dtype=np.float64), count)
-
-
 def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Matrix:
-    """Draw mixtures (count, K) uniformly from ``{low <= w <= high, sum w = 1}``.
+    """Draw mixtures (count, K) uniformly from ``{low <= w <= high, sum w = 1}``, for floors and caps (K,).
 
-    Parameters
-    ----------
-    low, high : array_like (K,)
-        Floors and caps of the shares.
-    count : int
-    seed : int, default 0
-
-    Returns
-    -------
-    ndarray (count, K), float64
-        Multiples of 2^-52. Each row sums to 1 exactly, in whatever order it is added, and keeps the limits to the last
-        bit; limits that leave less than 2^-52 between them, or sum to 1 only up to rounding, are kept up to rounding.
-
-    Raises
-    ------
-    InfeasibleError
-        No mixture lies within the limits.
-
-    Notes
-    -----
     A Gibbs walk from the middle of the limits: every step redraws two shares. Its law is the uniform one after a
     burn-in of 40 sweeps; neighbouring rows are three sweeps apart and nearly, not entirely, independent. O(K) a row,
     however tight the limits are.
+
+    Shares are multiples of 2^-52. Each row sums to 1 exactly, in whatever order it is added, and keeps the limits to the last
+    bit; limits that leave less than 2^-52 between them, or sum to 1 only up to rounding, are kept up to rounding.
+    `InfeasibleError` where no mixture lies within the limits.
     """
     least, most = _units(low, high)
     lowest, highest = sum(least.tolist()), min(sum(most.tolist()), 1 << 62)
@@ -108,34 +65,15 @@ def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Ma
 
 
 def around(centre: ArrayLike, strength: float, low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Matrix:
-    """Draw mixtures (count, K) from ``{low <= w <= high, sum w = 1}``, gathered around a centre.
+    """Draw independent mixtures (count, K) from ``{low <= w <= high, sum w = 1}``, gathered around a centre (K,).
 
-    Parameters
-    ----------
-    centre : array_like (K,)
-        Shares >= 0, divided by their sum.
-    strength : float
-        Above 0. Draws are Dirichlet(strength * centre): 1 is RegMix's simulation, less gives sparser mixtures, more
-        gives mixtures nearer to the centre (standard deviation of a share c: ``sqrt(c (1 - c) / (strength + 1))``).
-    low, high, count, seed
-        As in `uniform`.
+    Draws are Dirichlet(strength * centre): a strength of 1 is RegMix's simulation, less gives sparser mixtures, more gives
+    mixtures nearer to the centre (standard deviation of a share c: ``sqrt(c (1 - c) / (strength + 1))``).
 
-    Returns
-    -------
-    ndarray (count, K), float64
-        Independent rows, within the limits as in `uniform`, each summing to 1 exactly.
-
-    Raises
-    ------
-    InfeasibleError
-        No mixture lies within the limits.
-
-    Notes
-    -----
     The law is not Dirichlet's conditioned on the limits, which would take rejection: draws inside the limits stay as
     they are, others move to the nearest mixture inside in the metric ``sum (w - x)^2 / centre`` (what a cap takes away
     goes to the others in proportion to their shares of the centre), hence lie on the boundary. Where caps are tight,
-    that is where optima lie.
+    that is where optima lie. Sums and limits are kept as by `uniform`.
     """
     least, most = _units(low, high)
     shares = np.asarray(centre, dtype=np.float64)

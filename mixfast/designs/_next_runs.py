@@ -171,7 +171,7 @@ def _chosen(
         used = target.used
         chosen, gain = _acquisition.informative(target.weight[used], values[:, used], joints, count)
         return chosen, gain, "nats of information on the coefficients"
-    uncertainty: _acquisition.Uncertainty = (
+    uncertainty = (
         _acquisition.Nearness(candidates.sd, candidates.points, known)
         if joints is None
         else _acquisition.Covariances(target, values, joints)

@@ -17,7 +17,7 @@ The laws, by the name that `fit` takes:
 Any object with ``fit(x, y)`` and ``predict(x)``, as scikit-learn's regressors have, is a law, too.
 
 Read the files in this order: `_protocol.py` (what a law is, and what some laws know besides), `_fitted.py` (`Fit`), `_fit.py`
-with `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` and `_statistics.py` (how well it
+with `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it
 predicts), `_target.py` (objectives over metrics), then one law after the other; `linear.py` with `_ridge.py` is the simplest.
 Compiled loops stand in files of their own (`_*_loops.py`), which import Numba and are imported by functions only.
 
@@ -36,12 +36,12 @@ from mixfast.laws._protocol import Regressor as Regressor
 from mixfast.laws._protocol import Smooth as Smooth
 from mixfast.laws._protocol import State as State
 from mixfast.laws._report import MetricReport
+from mixfast.laws._report import mean_known as mean_known
 from mixfast.laws._report import measure as measure
+from mixfast.laws._report import spearman as spearman
 from mixfast.laws._ridge import PENALTIES as PENALTIES
 from mixfast.laws._ridge import Ridge as Ridge
 from mixfast.laws._ridge import standardised as standardised
-from mixfast.laws._statistics import mean_known as mean_known
-from mixfast.laws._statistics import spearman as spearman
 from mixfast.laws._target import Objective as Objective
 from mixfast.laws._target import Target as Target
 from mixfast.laws._target import convex_form as convex_form

@@ -11,7 +11,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._fitted import Part
 from mixfast.laws._left_out import SETTLED_RUNS, Index, predict_left_out, settled
 from mixfast.laws._protocol import Law, Note
-from mixfast.laws._statistics import rmse
+from mixfast.laws._report import rmse
 
 Splits = Sequence[tuple[Index, Index]]
 
@@ -62,7 +62,7 @@ class Candidate:
 
     def error(self, j: int, y: Matrix) -> float:
         """Out-of-fold root mean square error of metric j."""
-        return float(rmse(y[:, [j]], self.left_out(j)[0][:, None])[0])
+        return rmse(y[:, j], self.left_out(j)[0])
 
     def part(self, columns: Iterable[int]) -> Part:
         """The fitted law for the metrics that took it."""

@@ -22,6 +22,8 @@ from mixfast.laws._report import MetricReport
 Stored = tuple[Law, tuple[int, ...], tuple[int, ...]]
 
 _FORMAT = 2
+# What a fit holds as tuples of strings.
+NAMES = ("domains", "metrics", "direction", "unit", "notes")
 
 
 def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[Stored]) -> None:
@@ -71,13 +73,13 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
             raise ValueError(f"format {head['mixfast_fit']}, and this version reads {_FORMAT}")
         parts = [
             (
-                _table.from_state({"name": one["name"], "state": _whole(one["state"], arrays)}),
+                _table.from_state(one["name"], _whole(one["state"], arrays)),
                 tuple(one["own"]),
                 tuple(one["columns"]),
             )
             for one in head["parts"]
         ]
-        facts: dict[str, Any] = {key: tuple(head[key]) for key in ("domains", "metrics", "direction", "unit", "notes")}
+        facts: dict[str, Any] = {key: tuple(head[key]) for key in NAMES}
         facts["reports"] = tuple(MetricReport(**one) for one in head["reports"])
         facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
         wanted = tuple(head["features"])

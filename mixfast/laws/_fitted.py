@@ -212,14 +212,10 @@ class Fit:
         _files.save(
             path,
             {
-                "domains": self.domains,
-                "metrics": self.metrics,
-                "direction": self.direction,
-                "unit": self.unit,
+                **{name: getattr(self, name) for name in _files.NAMES},
                 "largest": self.largest.tolist(),
                 "constant": self.constant,
                 "features": getattr(self.features, "names", ()),
-                "notes": self.notes,
                 "reports": [vars(one) for one in self.reports],
             },
             [(part.law, part.own, part.columns) for part in self.parts],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,13 @@ class Rule:
 
 
 def maximise(
-    likelihood: Likelihood, start: Vector, bounds: list[tuple[float, float]], *, tolerance: float = _TOLERANCE
+    likelihood: Callable[[Vector], tuple[float, Vector]],
+    start: Vector,
+    bounds: list[tuple[float, float]],
+    *,
+    iterations: int = _ITERATIONS,
+    tolerance: float = _TOLERANCE,
+    slope: float = 1e-4,
 ) -> tuple[Vector, float]:
     """Best hyper-parameters from a start, and minus their log posterior."""
     from scipy.optimize import minimize
@@ -53,7 +60,7 @@ def maximise(
     lower, upper = np.array(bounds).T
     found = minimize(
         likelihood, np.clip(start, lower, upper), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": _ITERATIONS, "ftol": tolerance, "gtol": 1e-4, "maxcor": 20},
+        options={"maxiter": iterations, "ftol": tolerance, "gtol": slope, "maxcor": 20},
     )  # fmt: skip
     return np.asarray(found.x, dtype=np.float64), float(found.fun)
 

@@ -15,6 +15,20 @@ from mixfast.mixture import sum_to_one
 _ROOT = 1e-4
 
 
+def squares(x: Matrix) -> Vector:
+    """Squared lengths (M,) of rows."""
+    return np.asarray(np.einsum("md,md->m", x, x))
+
+
+def correlations(a: Matrix, b: Matrix) -> Matrix:
+    """Matern-5/2 correlations (M, R) of points (M, D) with others (R, D), both in length scales."""
+    from mixfast.laws import _gaussian_loops
+
+    out = a @ b.T
+    _gaussian_loops.matern(out, squares(a), squares(b), out)
+    return np.asarray(out)
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """Inputs (M, K + F), of which the first K are shares: their means, and what features are divided by."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.laws._gaussian_inputs import correlations, squares
 from mixfast.laws._joint import Joint, correlated
 
 
@@ -28,17 +29,12 @@ class Latent:
 
     def variance(self) -> Vector:
         """Variances (M,), noise not included."""
-        own = self.amplitude + self.slope * np.einsum("mf,mf->m", self.trend, self.trend)
+        own = self.amplitude + self.slope * squares(self.trend)
         return np.maximum(own - np.einsum("rm,rm->m", self.told, self.told) + self.open**2, 0.0)
 
     def columns(self, rows: NDArray[np.int64]) -> Matrix:
         """Covariances (M, rows)."""
-        from mixfast.laws import _gaussian_loops
-
-        some, norms = self.scaled[rows], np.einsum("md,md->m", self.scaled, self.scaled)
-        out = np.empty((len(self.scaled), len(rows)))
-        _gaussian_loops.matern(self.scaled @ some.T, norms, norms[rows], out)
-        out *= self.amplitude
+        out = self.amplitude * correlations(self.scaled, self.scaled[rows])
         out += self.slope * (self.trend @ self.trend[rows].T)
         out -= self.told.T @ self.told[:, rows]
         out += np.outer(self.open, self.open[rows])

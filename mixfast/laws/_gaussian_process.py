@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.laws._gaussian_inputs import correlations, squares
 from mixfast.laws._gaussian_joint import Latent, certain, joint
 from mixfast.laws._gaussian_likelihood import factor
 from mixfast.laws._joint import Joint
@@ -105,12 +106,12 @@ class Process:
         dtype = "f4" if single else "f8"
         weights = (self.amplitude * self.weights).astype(dtype)
         zs, scaled = self._scaled(self.z).astype(dtype), self._scaled(z).astype(dtype)
-        norms, across = np.einsum("rd,rd->r", zs, zs), np.ascontiguousarray(zs.T)
+        norms, across = squares(zs), np.ascontiguousarray(zs.T)
         k = np.empty((min(_CHUNK, len(z)), len(zs)), dtype)
         for part in _chunks(len(z)):
             one = scaled[part]
             gram = np.dot(one, across, out=k[: len(one)])
-            kernel(gram, np.einsum("md,md->m", one, one), norms, gram)
+            kernel(gram, squares(one), norms, gram)
             out[part] += self.scale * (gram @ weights).astype(np.float64)
         if self.slope:
             out += self.scale * (t @ self._trend_weights)
@@ -126,9 +127,7 @@ class Process:
         zs, scaled = self._scaled(self.z), self._scaled(z)
         k, h = np.empty((len(z), len(zs))), np.empty((len(z), len(zs)))
         weights = self.amplitude * self.weights
-        _gaussian_loops.matern_slope(
-            scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), weights, k, h
-        )
+        _gaussian_loops.matern_slope(scaled @ zs.T, squares(scaled), squares(zs), weights, k, h)
         gradient = (h @ zs - h.sum(axis=1)[:, None] * scaled) * self._inverse_lengths
         value += self.scale * (k @ weights)
         if self.slope:
@@ -161,12 +160,9 @@ class Process:
         """The standardised target at candidates, given the runs."""
         from scipy.linalg import blas
 
-        from mixfast.laws import _gaussian_loops
-
         zs, scaled = self._scaled(self.z), self._scaled(z)
         ones = blas.dtrsm(1.0, self.upper, np.ones((len(zs), 1)), trans_a=1)[:, 0]
-        k = np.empty((len(z), len(zs)))
-        _gaussian_loops.matern(scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), np.einsum("rd,rd->r", zs, zs), k)
+        k = correlations(scaled, zs)
         k *= self.amplitude
         if self.slope:
             k += self.slope * (t @ self.t.T)

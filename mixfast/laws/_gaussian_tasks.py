@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.laws._gaussian_fit import maximise
+from mixfast.laws._gaussian_inputs import correlations, squares
 from mixfast.laws._gaussian_process import Process
 
 # Fewer runs say nothing of a process.
@@ -37,17 +39,11 @@ class Shared:
 
     def variance(self, z: Matrix, t: Matrix) -> Matrix:
         """Predictive variances (M, J) of standardised targets at candidates (M, D)."""
-        from mixfast.laws import _gaussian_loops
-
         inverse, middle = np.exp(-self.lengths), self.z.mean(axis=0)
         zs, scaled = (self.z - middle) * inverse, (z - middle) * inverse
-        norms = np.einsum("rd,rd->r", zs, zs)
-        k, k_new = np.empty((len(zs), len(zs))), np.empty((len(z), len(zs)))
-        _gaussian_loops.matern(zs @ zs.T, norms, norms, k)
-        _gaussian_loops.matern(scaled @ zs.T, np.einsum("md,md->m", scaled, scaled), norms, k_new)
-        k += self.slope * (self.t @ self.t.T)
-        k_new += self.slope * (t @ self.t.T)
-        own = 1.0 + self.slope * np.einsum("mf,mf->m", t, t)
+        k = correlations(zs, zs) + self.slope * (self.t @ self.t.T)
+        k_new = correlations(scaled, zs) + self.slope * (t @ self.t.T)
+        own = 1.0 + self.slope * squares(t)
         _, q, u, rotation, spread = decompose(k, self.between, self.noise)
         known = (k_new @ q) ** 2 @ (u * u / spread)
         return self.noise + self.noise * ((u * own[:, None] - known) @ (rotation**2).T)
@@ -172,8 +168,6 @@ def fit_together(
 
 def _maximise(model: JointLikelihood, lengths: Vector, prior: float) -> tuple[Vector, float]:
     """Hyper-parameters of the highest posterior, and minus its logarithm; from length scales (logarithms) around which the prior is."""
-    from scipy.optimize import minimize
-
     targets, rank = model.targets, model.rank
     runs, metrics = targets.shape
     # The targets' own leading correlations, in part, so that the search may still turn them.
@@ -192,12 +186,7 @@ def _maximise(model: JointLikelihood, lengths: Vector, prior: float) -> tuple[Ve
         gradient[:dims] += prior * _LENGTH_PRECISION * off
         return value + 0.5 * prior * _LENGTH_PRECISION * float(off @ off), gradient
 
-    lower, upper = np.array(bounds).T
-    found = minimize(
-        objective, np.clip(start, lower, upper), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"maxiter": _ITERATIONS, "ftol": 1e-7, "maxcor": 20},
-    )  # fmt: skip
-    return np.asarray(found.x, dtype=np.float64), float(found.fun)
+    return maximise(objective, start, bounds, iterations=_ITERATIONS, slope=1e-5)
 
 
 def _weights(model: JointLikelihood, lengths: Vector, slope: float, between: Matrix, noise: Vector) -> Matrix:

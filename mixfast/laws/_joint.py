@@ -60,26 +60,6 @@ class Joint:
         return self._draw(count, rng)
 
 
-def of_coefficients(jacobian: Matrix, covariance: Matrix, noise: float, at: Callable[[Matrix], Matrix]) -> Joint:
-    """A law with derivatives (M, P) by P coefficients of this covariance (the delta method).
-
-    ``at`` gives the metric (count, M) at coefficients moved by (count, P): what draws are.
-    """
-    told = jacobian @ covariance
-    return Joint(
-        np.einsum("mp,mp->m", told, jacobian),
-        np.full(len(jacobian), noise**2),
-        lambda rows: told @ jacobian[rows].T,
-        lambda count, rng: at(_normal(covariance, count, rng)),
-    )
-
-
-def _normal(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
-    """Draws (count, P) of mean 0; directions whose variance is negative by rounding stay at 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (rng.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-
-
 def correlated(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
     """Draws (count, M) of mean 0 of many variables: by a pivoted Cholesky factor, which may be singular."""
     from scipy.linalg import lapack

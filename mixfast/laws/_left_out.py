@@ -26,23 +26,10 @@ def settled(fitted: Law, x: Matrix) -> bool:
 def predict_left_out(
     fitted: Law, x: Matrix, y: Matrix, splits: Sequence[tuple[Index, Index]], *, own: Columns = slice(None)
 ) -> tuple[Matrix, Matrix]:
-    """Predict each run by what the law makes of the others.
+    """Predict metrics (R, J) of each run by what the law, fitted to all of them, makes of the runs of its split.
 
-    Parameters
-    ----------
-    fitted : Law
-        Fitted to all runs.
-    x : (R, K [+ F])
-    y : (R, J)
-    splits : sequence of (indices, indices)
-        Runs to fit and runs to predict.
-    own : list of int, optional
-        Columns of what the law predicts that are those of y, where it was fitted to more.
-
-    Returns
-    -------
-    values, standard deviations : (R, J)
-        NaN for runs that no split leaves out.
+    ``own`` holds the columns of what the law predicts that are those of y, where it was fitted to more. Values and standard
+    deviations are NaN for runs that no split leaves out.
     """
     guess, spread = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
     closed = fitted if isinstance(fitted, Closed) and settled(fitted, x) else None

@@ -27,24 +27,19 @@ class Law(Protocol):
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """The law fitted to runs, every metric on the runs that have it."""
-        ...
 
     def predict(self, x: Matrix) -> Matrix:
         """Metrics (M, J) at inputs (M, K [+ F])."""
-        ...
 
     def sd(self, x: Matrix) -> Matrix:
         """Predictive standard deviations (M, J) of a new run's metrics, noise included."""
-        ...
 
     def state(self) -> State:
         """What the fitted law is made of: numbers, strings, lists of them, and numpy arrays; nothing else."""
-        ...
 
     @classmethod
     def from_state(cls, state: State) -> Self:
         """The law that `state` was taken from."""
-        ...
 
 
 class Note(str):
@@ -78,11 +73,9 @@ class Closed(Protocol):
 
     def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
         """Values and standard deviations (M, J) of the runs with these indices, left out together; settings stay as they are."""
-        ...
 
     def fitted_to(self, x: Matrix) -> bool:
         """Whether these inputs (R, K [+ F]) are those of its own runs."""
-        ...
 
 
 @runtime_checkable
@@ -91,7 +84,6 @@ class Smooth(Protocol):
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
         """Values (M, J) and gradients (M, J, K) with respect to the mixtures, as if they were free of their sum."""
-        ...
 
 
 @runtime_checkable
@@ -100,7 +92,6 @@ class Correlated(Protocol):
 
     def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint] | None:
         """A `Joint` of each of these metrics at inputs (M, K [+ F]); None where the law, as it was fitted, has none."""
-        ...
 
 
 class Regressor(Protocol):
@@ -108,11 +99,9 @@ class Regressor(Protocol):
 
     def fit(self, x: Matrix, y: Matrix) -> Any:
         """Fit to runs (R, K [+ F]) and one metric (R,); returns the fitted regressor, or None where that is this one."""
-        ...
 
     def predict(self, x: Matrix) -> ArrayLike:
         """The metric (M,) at inputs (M, K [+ F])."""
-        ...
 
 
 class FeatureMap(Protocol):
@@ -120,7 +109,6 @@ class FeatureMap(Protocol):
 
     def at(self, ratios: Matrix) -> Matrix:
         """Features (M, F) at mixtures (M, K)."""
-        ...
 
 
 class Predictor(Protocol):
@@ -129,16 +117,13 @@ class Predictor(Protocol):
     @property
     def domains(self) -> tuple[str, ...]:
         """Names of the K domains."""
-        ...
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the J metrics."""
-        ...
 
     def predict(self, ratios: Matrix) -> Matrix:
         """Metrics (M, J) at mixtures (M, K)."""
-        ...
 
 
 @runtime_checkable
@@ -148,12 +133,10 @@ class Runs(Protocol):
     @property
     def domains(self) -> tuple[str, ...]:
         """Names of the K domains."""
-        ...
 
     @property
     def ratios(self) -> Matrix:
         """Shares (R, K)."""
-        ...
 
 
 @runtime_checkable
@@ -163,9 +146,7 @@ class Shares(Protocol):
     @property
     def domains(self) -> tuple[str, ...]:
         """Names of the K domains."""
-        ...
 
     @property
     def weights(self) -> ArrayLike:
         """Shares (K,)."""
-        ...

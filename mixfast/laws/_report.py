@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._text.table import text_table
-from mixfast.laws._statistics import mean_known, spearman
 
 # Optimism is measured on this share of the runs, the best-predicted ones: proposals lie near them.
 _BEST = 0.05
 # Standard deviations on either side of the mean that hold 90 % of a normal distribution.
 _NORMAL_90 = 1.6448536269514722
+# With fewer values a rank correlation says nothing.
+_FEWEST = 3
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,32 @@ def table(reports: tuple[MetricReport, ...]) -> str:
         mean = [mean_known([getattr(one, key) for one in reports]) for key in ("rmse", "spearman", "r2", "optimism")]
         rows.append(["mean", "", "", f"{mean[0]:.4g}", f"{mean[1]:.4f}", f"{mean[2]:.3f}", f"{mean[3]:.2g}", ""])
     return text_table(["metric", "law", "runs", "rmse", "spearman", "r2", "optimism", "90 % hit"], rows, left=(0, 1))
+
+
+def rmse(y: Vector, predicted: Vector) -> float:
+    """Root mean square error over the runs that have both; inf where none has."""
+    error = y - predicted
+    error = error[np.isfinite(error)]
+    return float(np.sqrt(np.mean(error**2))) if error.size else math.inf
+
+
+def spearman(a: Vector, b: Vector) -> float:
+    """Spearman's rank correlation with averaged ties; NaN for fewer than 3 values or where one side is constant."""
+    if a.size < _FEWEST:
+        return float("nan")
+    x, y = _ranks(a), _ranks(b)
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale > 0.0 else float("nan")
+
+
+def _ranks(values: Vector) -> Vector:
+    """Ranks from 0 on; equal values share the mean of their ranks."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - 0.5 * (count + 1))[place.reshape(-1)]
+
+
+def mean_known(values: Sequence[float]) -> float:
+    """Mean of the values that are not NaN; NaN where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan

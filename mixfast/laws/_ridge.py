@@ -16,8 +16,6 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 PENALTIES = np.logspace(-4.0, 2.0, 25)
 # Columns whose deviation is a smaller part of their largest entry are constant but for rounding.
 _STILL = 1e-12
-# A run that fixes the fit alone says nothing about the error there; its leverage is taken to miss 1 by this.
-_LEAST_LEFT = 1e-9
 
 
 def standardised(x: Matrix) -> tuple[Matrix, Vector, Vector]:
@@ -43,6 +41,8 @@ class Ridge:
         Means of the inputs, and what their columns are divided by; inf for a constant column, whose coefficient is 0.
     u, s, v : (R, r), (r,), (P, r)
         Decomposition of the centred and scaled inputs without directions that are rounding.
+    least_left : float
+        What the leverage of a run that fixes the fit alone is taken to miss 1 by: such a run says nothing about the error there.
     """
 
     centre: Vector
@@ -50,15 +50,16 @@ class Ridge:
     u: Matrix
     s: Vector
     v: Matrix
+    least_left: float
 
     @classmethod
-    def of(cls, x: Matrix, *, standardise: bool = True) -> Self:
+    def of(cls, x: Matrix, *, standardise: bool = True, least_left: float = 1e-9) -> Self:
         """Decompose inputs (R, P), divided by their standard deviations where asked to."""
         centre = x.mean(axis=0)
         scale = _known(x.std(axis=0) if standardise else np.ones(x.shape[1]), x)
         u, s, vt = np.linalg.svd((x - centre) / scale, full_matrices=False)
         keep = s > max(x.shape) * np.finfo(float).eps * max(float(s[0]) if len(s) else 0.0, 1e-300)
-        return cls(centre, scale, u[:, keep], s[keep], vt[keep].T)
+        return cls(centre, scale, u[:, keep], s[keep], vt[keep].T, least_left)
 
     def kept(self, penalty: float) -> Vector:
         """What part of the least-squares fit is kept in each direction, (r,)."""
@@ -70,7 +71,7 @@ class Ridge:
         moment, squares = self.u.T @ centred, self.u**2
         for penalty in penalties.tolist():
             kept = self.kept(penalty)
-            left = np.maximum(1.0 - 1.0 / len(y) - squares @ kept, _LEAST_LEFT)
+            left = np.maximum(1.0 - 1.0 / len(y) - squares @ kept, self.least_left)
             yield (centred - self.u @ (kept[:, None] * moment)) / left[:, None]
 
     def errors(self, y: Matrix, penalties: Vector = PENALTIES) -> Matrix:

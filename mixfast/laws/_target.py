@@ -48,18 +48,20 @@ class Target:
     def spread(self, values: Matrix, sd: Matrix) -> Vector:
         """Its standard deviation (M,) if the errors of all metrics were fully correlated, which is the largest possible."""
         if self.worst:
-            used = np.array(self.used)
-            top = used[(values * self.sign)[:, used].argmax(axis=1)]
-            return sd[np.arange(len(sd)), top]
+            return sd[np.arange(len(sd)), self._top(values)]
         return sd @ self.weight
 
     def slope(self, values: Matrix, gradients: NDArray[np.float64]) -> Matrix:
         """Gradient (M, K) of the objective from those of the metrics (M, J, K); of the largest metric where `worst`."""
         if self.worst:
-            used = np.array(self.used)
-            top = used[(values * self.sign)[:, used].argmax(axis=1)]
+            top = self._top(values)
             return gradients[np.arange(len(top)), top] * self.sign[top][:, None]
         return np.einsum("mjk,j->mk", gradients, self.weight * self.sign)
+
+    def _top(self, values: Matrix) -> NDArray[np.int64]:
+        """The metric (M,) that is worst at each mixture."""
+        used = np.array(self.used)
+        return used[(values * self.sign)[:, used].argmax(axis=1)]
 
 
 def resolve(objective: Objective, law: Predictor) -> Target:

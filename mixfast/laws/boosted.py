@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from types import ModuleType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ _PATIENCE = 20
 
 # A fold costs as much as the fit itself. More folds leave more runs for training, which few runs need.
 _FOLDS, _FOLDS_OF_FEW, _FEW = 5, 10, 100
+
+_SETTINGS = ("rounds", "rate", "leaves", "min_leaf", "stopping", "seed")
 
 
 class Boosted:
@@ -114,7 +116,7 @@ class Boosted:
         self._forest: Forest | None = None
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return the law fitted to runs: inputs (R, K [+ F]) and metrics (R, J), NaN where a run has no value.
+        """Return a copy fitted to runs: inputs (R, K [+ F]) and metrics (R, J), NaN where a run has no value.
 
         Raises
         ------
@@ -124,13 +126,9 @@ class Boosted:
             LightGBM is not installed.
         """
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        models, rounds, spread = [], [], []
-        for metric in range(y.shape[1]):
-            have = ~np.isnan(y[:, metric])
-            model, kept, error = self._fit_one(x[have], y[have, metric], metric)
-            models.append(model)
-            rounds.append(kept)
-            spread.append(error)
+        present = ~np.isnan(y.T)
+        found = [self._fit_one(x[have], y[have, metric], metric) for metric, have in enumerate(present)]
+        models, rounds, spread = zip(*found, strict=True)
         fitted = copy.copy(self)
         fitted._forest = Forest.of(models, x.shape[1])
         fitted.best_rounds = np.array(rounds, dtype=np.int64)
@@ -154,12 +152,7 @@ class Boosted:
     def state(self) -> State:
         """Settings, rounds kept, errors and trees, as numbers, strings and arrays."""
         return {
-            "rounds": self.rounds,
-            "rate": self.rate,
-            "leaves": self.leaves,
-            "min_leaf": self.min_leaf,
-            "stopping": self.stopping,
-            "seed": self.seed,
+            **{name: getattr(self, name) for name in _SETTINGS},
             "best_rounds": self.best_rounds,
             "spread": self._spread,
             **self._fitted().state(),
@@ -169,8 +162,7 @@ class Boosted:
     def from_state(cls, state: State) -> Self:
         """The law that `state` was taken from."""
         state = dict(state)
-        settings = ("rounds", "rate", "leaves", "min_leaf", "stopping", "seed")
-        law = cls(**{key: state.pop(key) for key in settings})
+        law = cls(**{key: state.pop(key) for key in _SETTINGS})
         law.best_rounds, law._spread = np.asarray(state.pop("best_rounds")), np.asarray(state.pop("spread"))
         law._forest = Forest(**{key: np.array(value) for key, value in state.items()})
         return law
@@ -184,7 +176,8 @@ class Boosted:
 
     def _fit_one(self, x: Matrix, y: Vector, metric: int) -> tuple[str, int, float]:
         """The model of one metric as text, the rounds kept, and the cross-validated error."""
-        lightgbm = _lightgbm()
+        with needed("fitting boosted trees", "LightGBM", "mixfast[laws]", BackendError):
+            import lightgbm
         runs = y.size
         least = min(20, max(2, runs // 12)) if self.min_leaf == "auto" else int(self.min_leaf)
         if runs < max(2 * least, 4):
@@ -207,12 +200,9 @@ class Boosted:
             "force_row_wise": True,
             "verbosity": -1,
         }
-
-        def booster(rows: NDArray[np.int64], n_rounds: int) -> Any:
-            return lightgbm.train(settings, lightgbm.Dataset(x[rows], y[rows], free_raw_data=False), n_rounds)
-
         kept, error = self._validated(lightgbm, settings, x, y)
-        return booster(np.arange(runs), kept).model_to_string(num_iteration=kept), kept, error
+        booster = lightgbm.train(settings, lightgbm.Dataset(x, y, free_raw_data=False), kept)
+        return booster.model_to_string(num_iteration=kept), kept, error
 
     def _validated(self, lightgbm: ModuleType, settings: dict[str, object], x: Matrix, y: Vector) -> tuple[int, float]:
         """Rounds that are best in cross-validation, and the root mean square of its errors there."""
@@ -247,9 +237,3 @@ class Boosted:
 
 def _is_count_or(value: int | str, *words: str) -> bool:
     return value in words if isinstance(value, str) else int(value) == value and value >= 1
-
-
-def _lightgbm() -> ModuleType:
-    with needed("fitting boosted trees", "LightGBM", "mixfast[laws]", BackendError):
-        import lightgbm
-    return lightgbm

@@ -116,22 +116,10 @@ class GaussianProcess:
         self.mean: Mean = mean
         self.log, self.tasks, self.restarts, self.prior, self.seed = bool(log), tasks, restarts, float(prior), seed
 
-    # ------------------------------------------------------------------------------------------------ fit
-
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Fit one process to each metric.
+        """Return a copy fitted to runs: inputs (R, K [+ F]) and metrics (R, J), NaN where a run has none.
 
-        Parameters
-        ----------
-        x : ndarray (R, K) or (R, K + F)
-            Mixtures, and features behind them. The shares are the first columns that sum to 1 in every row.
-        y : ndarray (R, J)
-            Metrics, NaN where a run has none.
-
-        Returns
-        -------
-        GaussianProcess
-            The fitted law; this one is left as it was.
+        The shares are the first columns of the inputs that sum to 1 in every row.
         """
         _require()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -159,8 +147,6 @@ class GaussianProcess:
             processes, law._shared = fit_together(processes, y, z, trend, rank=self.tasks, prior=self.prior)
         law._processes = tuple(processes)
         return law
-
-    # ------------------------------------------------------------------------------------------------ use
 
     def predict(self, x: Matrix) -> Matrix:
         """Metrics (M, J) at inputs (M, K [+ F]): the medians of their predictive distributions.
@@ -237,18 +223,13 @@ class GaussianProcess:
         metric.
         """
         self._check_fitted()
-        value, sd = (
-            np.full((len(runs), len(self._processes)), np.nan),
-            np.full((len(runs), len(self._processes)), np.nan),
-        )
+        value, sd = np.full((2, len(runs), len(self._processes)), np.nan)
         for metric, process in enumerate(self._processes):
             rows = np.isfinite(self._y[:, metric])
             out = rows[runs]
             places = (np.cumsum(rows) - 1)[runs[out]]
             value[out, metric], sd[out, metric] = process.left_out(places, self._y[runs[out], metric])
         return value, sd
-
-    # ---------------------------------------------------------------------------------------------- state
 
     def state(self) -> State:
         """Settings, runs, hyper-parameters and weights; factors are computed again when `sd` needs them."""
@@ -309,8 +290,6 @@ class GaussianProcess:
     def length_scales(self) -> Matrix:
         """Length scales (J, K + F): of root shares, and of standardised features; large where a column hardly matters."""
         return np.exp(self.hyper_parameters[:, 1 : 1 + self._x.shape[1]])
-
-    # -------------------------------------------------------------------------------------------- private
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "_processes"):

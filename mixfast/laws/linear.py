@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast.laws._joint import Joint, of_coefficients
-from mixfast.laws._missing import by_missing
+from mixfast.laws._coefficients import Coefficients, by_missing
 from mixfast.laws._protocol import Note
 from mixfast.laws._ridge import PENALTIES, Ridge
-from mixfast.laws._stored import Stored
 
 __all__ = ["Linear"]
 
+# Where a run fixes the fit alone: see `Ridge`.
+_LEAST_LEFT = 1e-6
 
-class Linear(Stored):
+
+class Linear(Coefficients):
     """Fit ``f(x) = intercept + coef . x`` to each metric, by least squares with a ridge.
 
     Minimises ``sum_r (y_r - f(x_r))^2 + alpha * sum_k (scale_k coef_k)^2``, where scale_k is the standard deviation of column
@@ -88,20 +88,7 @@ class Linear(Stored):
         self.alpha, self.standardise = alpha, bool(standardise)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return the law fitted to runs.
-
-        Parameters
-        ----------
-        x : ndarray (R, P)
-            Mixtures, with features behind them if there are any.
-        y : ndarray (R, J)
-            Metrics, NaN where a run has none; each metric is fitted to the runs that have it.
-
-        Returns
-        -------
-        Linear
-            A fitted copy.
-        """
+        """Return a copy fitted to runs: inputs (R, P) and metrics (R, J), NaN where a run has none."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         metrics, width = y.shape[1], x.shape[1]
         law = copy.copy(self)
@@ -135,7 +122,7 @@ class Linear(Stored):
         """Fit the metrics in these columns, which all of these runs have."""
         runs, width = x.shape
         level = y.mean(axis=0)
-        ridge = Ridge.of(x, standardise=self.standardise)
+        ridge = Ridge.of(x, standardise=self.standardise, least_left=_LEAST_LEFT)
         alphas = PENALTIES if isinstance(self.alpha, str) else np.array([float(self.alpha)])
         errors = ridge.errors(y, alphas)
         picked = errors.argmin(axis=0)
@@ -162,23 +149,9 @@ class Linear(Stored):
         """Return values (M, J) and gradients (M, J, P) with respect to all columns of the inputs."""
         return self.predict(x), np.broadcast_to(self.coef, (len(x), *self.coef.shape)).copy()
 
-    def sd(self, x: Matrix) -> Matrix:
-        """Return the standard deviation (M, J) of a new run's metrics: the posterior of a ridge, and noise."""
-        x = np.asarray(x, dtype=np.float64)
-        variance = np.empty((len(x), len(self.intercept)))
-        for j, covariance in enumerate(self.covariance):
-            away = x - self.centre[j]
-            variance[:, j] = np.einsum("mk,kl,ml->m", away, covariance, away)
-        return np.sqrt(variance + self.noise**2 * (1.0 + 1.0 / self.runs))
-
-    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
-        """Return what is open of each of these metrics at inputs (M, P) jointly: the posterior of a ridge, and of its level."""
-        x = np.asarray(x, dtype=np.float64)
-        return [self._joint(x, j) for j in metrics]
-
-    def _joint(self, x: Matrix, j: int) -> Joint:
+    def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
+        # The level is a coefficient of its own, around the runs' mean independent of the others.
         jacobian = np.column_stack([np.ones(len(x)), x - self.centre[j]])
         covariance = np.zeros((jacobian.shape[1], jacobian.shape[1]))
         covariance[0, 0], covariance[1:, 1:] = self.noise[j] ** 2 / self.runs[j], self.covariance[j]
-        mean = self.intercept[j] + x @ self.coef[j]
-        return of_coefficients(jacobian, covariance, float(self.noise[j]), lambda moved: mean + moved @ jacobian.T)
+        return jacobian, covariance

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast.laws._joint import Joint, of_coefficients
+from mixfast.laws._coefficients import Coefficients, by_missing
 from mixfast.laws._log_linear_search import (
     STEPS,
     STILL,
@@ -22,9 +21,7 @@ from mixfast.laws._log_linear_search import (
     huber,
     identified,
 )
-from mixfast.laws._missing import by_missing
 from mixfast.laws._protocol import Note
-from mixfast.laws._stored import Stored
 
 __all__ = ["LogLinear"]
 
@@ -34,7 +31,7 @@ _LEAST_PENALTY = 1e-2
 _HIGHEST = 300.0
 
 
-class LogLinear(Stored):
+class LogLinear(Coefficients):
     """Fit ``f(w) = exp(gamma) + exp(a . w)`` to each metric, by Huber's loss.
 
     Minimises ``sum_r huber_delta(y_r - f(w_r)) + R * penalty / 2 * sum_k (a_k - mean(a))^2`` over gamma and a. The law
@@ -119,20 +116,7 @@ class LogLinear(Stored):
         self.delta, self.penalty, self.seed = float(delta), penalty, int(seed)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return the law fitted to runs.
-
-        Parameters
-        ----------
-        x : ndarray (R, K)
-            Mixtures.
-        y : ndarray (R, J)
-            Metrics, NaN where a run has none; each metric is fitted to the runs that have it.
-
-        Returns
-        -------
-        LogLinear
-            A fitted copy.
-        """
+        """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J), NaN where a run has none."""
         descend = compiled_descent()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         metrics, domains = y.shape[1], x.shape[1]
@@ -229,33 +213,12 @@ class LogLinear(Stored):
         excess = self._excess(x)
         return np.exp(self.gamma) + excess, excess[:, :, None] * self.a[None]
 
-    def sd(self, x: Matrix) -> Matrix:
-        """Return the standard deviation (M, J) of a new run's metrics: of the coefficients, by their covariance, and noise."""
-        x = np.asarray(x, dtype=np.float64)
-        excess = self._excess(x)
-        result = np.empty_like(excess)
-        for j, covariance in enumerate(self.covariance):
-            row = np.column_stack([np.ones(len(x)), excess[:, j, None] * x])
-            # Where the coefficients are exact, rounding may leave a variance a little below 0.
-            variance = np.maximum(np.einsum("mk,kl,ml->m", row, covariance, row), 0.0)
-            result[:, j] = np.sqrt(variance + self.noise[j] ** 2)
-        return result
-
-    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
-        """Return what is open of each of these metrics at mixtures (M, K) jointly.
-
-        Covariances are those of the coefficients by the delta method; a draw evaluates the law at coefficients drawn.
-        """
-        x = np.asarray(x, dtype=np.float64)
-        return [self._joint(x, j) for j in metrics]
-
-    def _joint(self, x: Matrix, j: int) -> Joint:
+    def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
         excess = np.exp(np.minimum(x @ self.a[j], _HIGHEST))
-        gradient = np.column_stack([np.ones(len(x)), excess[:, None] * x])
-        return of_coefficients(
-            gradient, self.covariance[j], float(self.noise[j]),
-            lambda moved: np.exp(self.gamma[j]) + moved[:, :1] + np.exp(np.minimum((self.a[j] + moved[:, 1:]) @ x.T, _HIGHEST)),
-        )  # fmt: skip
+        return np.column_stack([np.ones(len(x)), excess[:, None] * x]), self.covariance[j]
+
+    def _moved(self, x: Matrix, j: int, value: Vector, jacobian: Matrix, by: Matrix) -> Matrix:
+        return np.exp(self.gamma[j]) + by[:, :1] + np.exp(np.minimum((self.a[j] + by[:, 1:]) @ x.T, _HIGHEST))
 
     def _excess(self, x: Matrix) -> Matrix:
         """The exponentials (M, J) at mixtures (M, K)."""

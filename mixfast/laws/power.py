@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
-from mixfast.laws._joint import Joint, of_coefficients
+from mixfast.laws._coefficients import Coefficients
 from mixfast.laws._protocol import Note
-from mixfast.laws._stored import Stored
+from mixfast.laws._threads import single_blas
 
 __all__ = ["AutoScale", "BiMix"]
 
@@ -52,7 +52,7 @@ def _covariance(jacobian: Matrix, noise: float) -> Matrix:
     return noise**2 * np.linalg.inv(gram) * np.outer(back, back)
 
 
-class _Power(Stored):
+class _Power(Coefficients):
     """What the two laws share: least squares within bounds from several starts, Gauss-Newton standard deviations."""
 
     theta: Matrix  # (J, P)
@@ -82,19 +82,7 @@ class _Power(Stored):
         raise NotImplementedError
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return the law fitted to runs.
-
-        Parameters
-        ----------
-        x : ndarray (R, K)
-            Mixtures.
-        y : ndarray (R, J)
-            Metrics, positive, NaN where a run has none; each metric is fitted to the runs that have it.
-
-        Returns
-        -------
-        AutoScale or BiMix
-            A fitted copy.
+        """Return a copy fitted to runs: mixtures (R, K) and positive metrics (R, J), NaN where a run has none.
 
         Raises
         ------
@@ -117,7 +105,9 @@ class _Power(Stored):
             if not len(values) or not values.min() > 0.0:
                 found = f"goes down to {values.min():g}" if len(values) else f"has no value in any of the {len(y)} runs"
                 raise ValueError(f"metric {j} {found}; this law is for positive metrics such as losses: leave it out")
-            law._fit_metric(j, x[rows], values, least_squares, notes)
+            # Sums of several threads differ from run to run, which a search that has not converged turns into another law.
+            with single_blas(with_scipy=True):
+                law._fit_metric(j, x[rows], values, least_squares, notes)
         law.notes = tuple(notes)
         return law
 
@@ -157,28 +147,8 @@ class _Power(Stored):
         x = np.asarray(x, dtype=np.float64)
         return self.predict(x), np.stack([self._slopes(theta, x) for theta in self.theta], axis=1)
 
-    def sd(self, x: Matrix) -> Matrix:
-        """Return the standard deviation (M, J) of a new run's metrics, by Gauss and Newton, noise included."""
-        x = np.asarray(x, dtype=np.float64)
-        result = np.empty((len(x), len(self.theta)))
-        for j, (theta, covariance) in enumerate(zip(self.theta, self.covariance, strict=True)):
-            row = self._jacobian(theta, x)
-            result[:, j] = np.sqrt(np.einsum("mk,kl,ml->m", row, covariance, row) + self.noise[j] ** 2)
-        return result
-
-    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
-        """Return what is open of each of these metrics at mixtures (M, K) jointly.
-
-        Draws too are of the law's tangent: its coefficients are far less certain than what they predict together.
-        """
-        x = np.asarray(x, dtype=np.float64)
-        return [self._joint(x, j) for j in metrics]
-
-    def _joint(self, x: Matrix, j: int) -> Joint:
-        mean, jacobian = self._values(self.theta[j], x), self._jacobian(self.theta[j], x)
-        return of_coefficients(
-            jacobian, self.covariance[j], float(self.noise[j]), lambda moved: mean + moved @ jacobian.T
-        )
+    def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
+        return self._jacobian(self.theta[j], x), self.covariance[j]
 
 
 class AutoScale(_Power):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
-from mixfast.laws import Ridge, spearman, standardised
+from mixfast.laws import Ridge, mean_known, spearman, standardised
 from mixfast.mde._features import Features
 
 # Where log is taken of a share: below a thousandth of a run's tokens a domain has hardly been seen.
@@ -84,7 +84,7 @@ class Redundancy:
         ]
         for v, variant in enumerate(self.variants):
             lines.append(
-                f"  {variant:19s}  mean Spearman {_mean(self.spearman[v]):.3f}, mean RMSE {_mean(self.rmse[v]):.5f}"
+                f"  {variant:19s}  mean Spearman {mean_known(self.spearman[v]):.3f}, mean RMSE {mean_known(self.rmse[v]):.5f}"
             )
         return "\n".join(lines)
 
@@ -277,7 +277,3 @@ def _gain(before: Matrix, after: Matrix) -> tuple[float, float]:
     saved = saved[np.isfinite(saved).any(axis=1)]
     saved = np.nanmean(saved, axis=1)
     return float(saved.mean()), float(saved.std(ddof=1) / np.sqrt(saved.size))
-
-
-def _mean(values: Vector) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

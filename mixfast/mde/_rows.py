@@ -215,7 +215,8 @@ def _sampled(
     """Some rows of a group, weighing together what the group weighs."""
     size = window.stop - window.start
     tokens = None if level.tokens is None else level.tokens[window]
-    part = _subset(level.table, window.start + chosen)
+    # One group, whose weights do not matter.
+    part = _like(level.table, level.table.loglik[window.start + chosen], np.ones(chosen.size), None)
     every = np.full(size, scale) if weight is None else device.host(weight)
     amount = every if tokens is None else every * tokens
     c = every[chosen] * (amount.sum() / amount[chosen].sum())
@@ -224,11 +225,6 @@ def _sampled(
     objective = TableRows.of(part, threads=threads).cross_entropy(near, float(c.mean()))
     kept = None if tokens is None else tokens[chosen]
     return GroupRows(objective, part.loglik, rest, float(c.mean()), kept, chosen.size / size)
-
-
-def _subset(table: ExpertTable, index: NDArray[np.int64]) -> ExpertTable:
-    """Some rows as a table of one group; its weights do not matter."""
-    return _like(table, table.loglik[index], np.ones(index.size), None)
 
 
 def sample(level: Level, rows: int | None, seed: int) -> list[NDArray[np.int64] | None]:

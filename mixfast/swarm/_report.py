@@ -165,10 +165,7 @@ def report(
         kept=len(runs),
         domains=len(domains),
         metrics=len(metrics),
-        dropped=history.dropped,
         chosen=tuple(runs[row] for row in np.flatnonzero(chosen).tolist()),
-        renormalised=history.renormalised,
-        deviation=history.deviation,
         duplicates=tuple(tuple(runs[row] for row in rows) for rows in same_mixture(ratios).values() if len(rows) > 1),
         constant=tuple(name for name, low, high, count in spread if low == high and len(runs) - count > 1),
         never_sampled=tuple(domains[column] for column in np.flatnonzero(unused).tolist()),
@@ -176,11 +173,9 @@ def report(
         linked=tuple(domains[k] for k in identifiable.linked),
         rank=identifiable.rank,
         missing=missing,
-        ignored=history.ignored,
         more_is_better=tuple(name for name, way in zip(metrics, direction, strict=True) if way == "max"),
-        guessed_directions=history.guessed_directions,
-        guessed_units=history.guessed_units,
         fits=_fits(len(runs), len(domains), identifiable.rank, missing),
+        **vars(history),
     )
 
 

@@ -116,7 +116,6 @@ def test_the_same_seed_gives_the_same_rows_and_another_one_others():
     for draw in (
         lambda seed: _candidates.uniform(LOW, HIGH, 50, seed=seed),
         lambda seed: _candidates.around(np.ones(5), 1.0, LOW, HIGH, 50, seed=seed),
-        lambda seed: _candidates.dirichlet(np.ones(5), 50, seed=seed),
     ):
         assert np.array_equal(draw(3), draw(3))
         assert not np.array_equal(draw(3), draw(4))
@@ -133,12 +132,6 @@ def test_a_region_without_bounds_keeps_its_limits_to_the_last_bit():
     region = Region([f"d{k}" for k in range(5)], cap=HIGH, floor=LOW)
     assert max(region.violation(row) for row in _candidates.sample(region, 300)) == 0.0
     assert np.array_equal(_candidates.sample(region, 9, seed=2), _candidates.uniform(LOW, HIGH, 9, seed=2))
-
-
-def test_simulation_is_that_of_numpy_under_its_global_seed():
-    prior = [0.2, 0.5, 0.3]
-    np.random.seed(42)  # noqa: NPY002
-    assert np.array_equal(_candidates.dirichlet(prior, 100), np.random.dirichlet(prior, 100))  # noqa: NPY002
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Laws of a few coefficients for each metric, which are as certain as their covariance says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast.laws._joint import Joint
+from mixfast.laws._protocol import State
+
+
+class Coefficients:
+    """A law whose constructor takes its settings, and whose `fit` sets arrays and notes."""
+
+    _settings: ClassVar[tuple[str, ...]]
+    _arrays: ClassVar[tuple[str, ...]]
+    noise: Vector  # (J,), standard deviation of what the law leaves unexplained
+    notes: tuple[str, ...] = ()
+
+    def predict(self, x: Matrix) -> Matrix:
+        """Return the metrics (M, J) at inputs (M, P)."""
+        raise NotImplementedError
+
+    def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
+        """Derivatives (M, C) of metric j with respect to its coefficients, and the covariance (C, C) of these."""
+        raise NotImplementedError
+
+    def _moved(self, x: Matrix, j: int, value: Vector, jacobian: Matrix, by: Matrix) -> Matrix:
+        """Metric j (count, M) at coefficients moved by (count, C): along the tangent, unless a law is better evaluated itself."""
+        return value + by @ jacobian.T
+
+    def sd(self, x: Matrix) -> Matrix:
+        """Return the standard deviation (M, J) of a new run's metrics: of the coefficients, by their covariance, and noise."""
+        x = np.asarray(x, dtype=np.float64)
+        out = np.empty((len(x), len(self.noise)))
+        for j, noise in enumerate(self.noise):
+            jacobian, covariance = self._tangent(x, j)
+            # Where the coefficients are exact, rounding may leave a variance a little below 0.
+            variance = np.maximum(np.einsum("mk,kl,ml->m", jacobian, covariance, jacobian), 0.0)
+            out[:, j] = np.sqrt(variance + noise**2)
+        return out
+
+    def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
+        """Return what is open of each of these metrics at inputs (M, P) jointly, by the delta method."""
+        x = np.asarray(x, dtype=np.float64)
+        values = self.predict(x)
+        return [self._joint(x, j, values[:, j]) for j in metrics]
+
+    def _joint(self, x: Matrix, j: int, value: Vector) -> Joint:
+        jacobian, covariance = self._tangent(x, j)
+        told = jacobian @ covariance
+        return Joint(
+            np.einsum("mp,mp->m", told, jacobian),
+            np.full(len(x), self.noise[j] ** 2),
+            lambda rows: told @ jacobian[rows].T,
+            lambda count, rng: self._moved(x, j, value, jacobian, _normal(covariance, count, rng)),
+        )
+
+    def state(self) -> State:
+        """Return what the fitted law is made of."""
+        parts = {name: getattr(self, name) for name in (*self._settings, *self._arrays)}
+        return {**parts, "notes": list(self.notes)}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Return the law that `state` was taken from."""
+        law = cls(**{name: state[name] for name in cls._settings})
+        for name in cls._arrays:
+            setattr(law, name, np.asarray(state[name]))
+        law.notes = tuple(state["notes"])
+        return law
+
+
+def by_missing(y: Matrix) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
+    """Yield the metrics that the same runs have: those runs (R,) bool, and the metrics' indices.
+
+    Raises
+    ------
+    ValueError
+        Where no run has a value of a metric.
+    """
+    patterns, which = np.unique(~np.isnan(y), axis=1, return_inverse=True)
+    for index, rows in enumerate(patterns.T):
+        columns = np.flatnonzero(which.ravel() == index)
+        if not rows.any():
+            raise ValueError(f"metrics {columns.tolist()} have no value in any of the {len(y)} runs; leave them out")
+        yield rows, columns
+
+
+def _normal(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+    """Draws (count, P) of mean 0; directions whose variance is negative by rounding stay at 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (rng.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
