@@ -277,6 +277,7 @@ def stream(quick: bool) -> Iterator[Record]:
     import torch
 
     import mixfast
+    from mixfast._engine.objectives.base import Sum
     from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy
 
     rows, k = 10_000_000 if quick else 100_000_000, 16
@@ -293,7 +294,7 @@ def stream(quick: bool) -> Iterator[Record]:
     del near
     case, moved = f"{rows} x {k} fp32, streamed", table.loglik.nbytes
     yield record(case, "copy, pageable", plain, moved / 1e9, "GB/s", moved / rate)
-    objective = DeviceCrossEntropy(table, None, table.uniform_weight, device=torch.device("cuda", 0))
+    objective = DeviceCrossEntropy(table, Sum(None, table.uniform_weight), device=torch.device("cuda", 0))
     mixture = np.full(k, 1.0 / k)
     for label, hessian in (("value and gradient", 0), ("with Hessian", 1)):
         timing = measure(lambda h=hessian: objective.sums(mixture, hessian=h), budget=3000.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,51 +13,44 @@ from mixfast.region import Region, ShadowPrice
 
 # An interval of _WIDE leaves a real choice open and is what more data should aim at; one of _TOO_WIDE is worth a warning.
 _WIDE, _TOO_WIDE = 0.05, 0.08
-
-
 # Two domains whose shares correlate at least this negatively over the replicates can replace each other.
 _TRADE = -0.5
-
-
+# Limits whose prices are named.
+_MOST_PRICES = 3
 # A domain read more often than this is repeated enough for --wear to matter.
 _REPEATED = 2.0
 
 
 def next_steps(answer: Answer) -> list[str]:
     """Return what the numbers suggest to do, the most important first."""
-    steps = [] if answer.solution.status == "optimal" else [_uncertified(answer)]
-    if answer.solution.region is None or answer.solution.region.available is None:
-        steps.append(
+    about = (_about_proof, _about_limits, _about_intervals, _about_flat_directions, _about_groups, _about_zeros)
+    steps = [step for each in about for step in each(answer)]
+    return steps if answer.saved else [*steps, "write the mixture down: --out mixture.yaml"]
+
+
+def _about_proof(answer: Answer) -> Iterator[str]:
+    solution = answer.solution
+    if solution.status != "optimal":
+        yield (
+            f"the gap {solution.gap:.1e} did not reach the tolerance: the mixture is usable where that much "
+            "loss does not matter (--tol says so); a float64 table has less rounding than a float32 one"
+        )
+    if solution.region is None or solution.region.available is None:
+        yield (
             "no token supply was given: how often this repeats a domain is unknown, and no expert can see what that costs. "
             "--tokens counts.yaml --budget 1T keeps every domain within what exists"
         )
-    steps += _about_limits(answer)
-    steps += _about_intervals(answer)
-    steps += _about_flat_directions(answer)
-    steps += _about_groups(answer)
-    steps += _about_zeros(answer)
-    if not answer.saved:
-        steps.append("write the mixture down: --out mixture.yaml")
-    return steps
 
 
-def _uncertified(answer: Answer) -> str:
-    return (
-        f"the gap {answer.solution.gap:.1e} did not reach the tolerance: the mixture is usable where that much "
-        "loss does not matter (--tol says so); a float64 table has less rounding than a float32 one"
-    )
-
-
-def _about_limits(answer: Answer) -> list[str]:
-    steps = [_price(price, answer.solution.region) for price in answer.solution.shadow_prices[:3]]
-    more = len(answer.solution.shadow_prices) - len(steps)
+def _about_limits(answer: Answer) -> Iterator[str]:
+    solution = answer.solution
+    for price in solution.shadow_prices[:_MOST_PRICES]:
+        yield _price(price, solution.region)
+    more = len(solution.shadow_prices) - _MOST_PRICES
     if more > 0:
-        steps.append(f"{more} more limit{'s bind' if more > 1 else ' binds'}, each at a lower price")
-    if answer.solution.wear is None and max((answer.solution.epochs or {}).values(), default=0.0) > _REPEATED:
-        steps.append(
-            "repeated tokens count as much as new ones here: --wear counts them for less, and needs no hard limit (--max-epochs 32 --wear)"
-        )
-    return steps
+        yield f"{more} more limit{'s bind' if more > 1 else ' binds'}, each at a lower price"
+    if solution.wear is None and max((solution.epochs or {}).values(), default=0.0) > _REPEATED:
+        yield "repeated tokens count as much as new ones here: --wear counts them for less, and needs no hard limit (--max-epochs 32 --wear)"
 
 
 def _price(price: ShadowPrice, where: Region | None) -> str:
@@ -68,43 +63,35 @@ def _price(price: ShadowPrice, where: Region | None) -> str:
     return f"{price.text} (--{price.limit} {price.name}=...)"
 
 
-def _about_intervals(answer: Answer) -> list[str]:
+def _about_intervals(answer: Answer) -> Iterator[str]:
     bootstrap, table = answer.intervals, answer.solution.table
     if bootstrap is None:
-        return []
-    steps = []
+        return
     name, (low, high) = max(bootstrap.intervals.items(), key=lambda item: item[1][1] - item[1][0])
     if high - low > _TOO_WIDE:
         factor = ((high - low) / _WIDE) ** 2
-        steps.append(
+        yield (
             f"{name} is known to {100 * (high - low):.0f} points only ({span((low, high))}). Intervals shrink with "
             f"the square root of the data: about {factor:.1f} times the sequences bring it to 5 points"
         )
     if table.sequence is None and table.length is None and table.n_rows > 1000:
-        steps.append(
+        yield (
             "rows were resampled as if independent: if they are tokens, give the table `sequence` ids, or the "
             "intervals are too narrow"
         )
-    return steps
 
 
-def _about_flat_directions(answer: Answer) -> list[str]:
-    ranges, domains = answer.ranges, answer.solution.table.domains
-    if not ranges:
-        return []
+def _about_flat_directions(answer: Answer) -> Iterator[str]:
+    ranges, domains = answer.ranges or {}, answer.solution.table.domains
     wide = {name: high - low for name, (low, high) in ranges.items() if high - low > _WIDE}
-    pairs = (
-        []
-        if answer.intervals is None
-        else _trades(answer.intervals.shares, [k for k, name in enumerate(domains) if name in wide])
-    )
+    among = [k for k, name in enumerate(domains) if name in wide]
+    pairs = [] if answer.intervals is None else _trades(answer.intervals.shares, among)
     if pairs:
         text = ", ".join(f"{domains[a]} and {domains[b]}" for a, b in pairs[:2])
-        return [f"these can trade places at less than {answer.eps:g}: {text}. Choose by price, licence or taste"]
-    if wide:
+        yield f"these can trade places at less than {answer.eps:g}: {text}. Choose by price, licence or taste"
+    elif wide:
         name = max(wide, key=lambda key: wide[key])
-        return [f"the optimum is flat: {name} can be anything in {span(ranges[name])} at a cost of {answer.eps:g}"]
-    return []
+        yield f"the optimum is flat: {name} can be anything in {span(ranges[name])} at a cost of {answer.eps:g}"
 
 
 def _trades(shares: NDArray[np.float64], among: list[int]) -> list[tuple[int, int]]:
@@ -123,29 +110,22 @@ def _trades(shares: NDArray[np.float64], among: list[int]) -> list[tuple[int, in
     return [(a, b) for _, a, b in sorted(found)]
 
 
-def _about_groups(answer: Answer) -> list[str]:
-    if answer.solution.table.n_groups < 2:
-        return []
-    losses = answer.solution.group_losses
-    if answer.solution.worst:
-        weights = " ".join(
-            f"--objective {name}={w:.3f}" for name, w in answer.solution.group_weights.items() if w > 5e-4
-        )
-        return (
-            [f'"worst" has no intervals and ranges; the weights that prove it do: {weights}']
-            if answer.solution.table.n_groups <= 8
-            else []
-        )
-    name = max(losses, key=lambda key: losses[key])
-    return [f"{name} has the largest loss of the groups: --objective worst makes the largest as small as it can be"]
+def _about_groups(answer: Answer) -> Iterator[str]:
+    solution, count = answer.solution, answer.solution.table.n_groups
+    if solution.worst and 1 < count <= 8:
+        weights = " ".join(f"--objective {name}={w:.3f}" for name, w in solution.group_weights.items() if w > 5e-4)
+        yield f'"worst" has no intervals and ranges; the weights that prove it do: {weights}'
+    elif not solution.worst and count > 1:
+        losses = solution.group_losses
+        name = max(losses, key=lambda key: losses[key])
+        yield f"{name} has the largest loss of the groups: --objective worst makes the largest as small as it can be"
 
 
-def _about_zeros(answer: Answer) -> list[str]:
+def _about_zeros(answer: Answer) -> Iterator[str]:
     weights = answer.solution.mixture.weights
-    if answer.solution.kl > 0.0 or not (weights <= NOTHING).any():
-        return []
     none = int((weights <= NOTHING).sum())
-    return [
-        f"{none} of {weights.size} domains get nothing. If that is not wanted: --kl 0.01 pulls towards the prior, "
-        "--floor holds a share up"
-    ]
+    if none and answer.solution.kl == 0.0:
+        yield (
+            f"{none} of {weights.size} domains get nothing. If that is not wanted: --kl 0.01 pulls towards the prior, "
+            "--floor holds a share up"
+        )

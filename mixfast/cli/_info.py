@@ -33,11 +33,8 @@ def _info(args: argparse.Namespace) -> int:
 def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
     """Return the facts of a table, name and text."""
     mapped = "mapped from disk" if isinstance(_root(table.values), np.memmap) else "in memory"
-    kind = (
-        "log-likelihoods"
-        if table.kind == "ce"
-        else f"predictions with {table.n_outputs} output{'s' * (table.n_outputs > 1)}"
-    )
+    outputs = f"predictions with {table.n_outputs} output{'s' * (table.n_outputs > 1)}"
+    kind = "log-likelihoods" if table.kind == "ce" else outputs
     sizes = np.diff(table.group_offsets).tolist()
     facts = [
         ("table", path),
@@ -60,13 +57,8 @@ def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
         low, high, top = table.extremes
         facts.append(("extremes", f"{low:.4g} to {high + 0.0:.4g} nats; the worst row's best expert has {top:.4g}"))
     else:
-        facts.append(
-            (
-                "extremes",
-                f"predictions {table.values.min():.4g} to {table.values.max():.4g}, "
-                f"targets {table.target.min():.4g} to {table.target.max():.4g}",
-            )
-        )
+        targets = f"targets {table.target.min():.4g} to {table.target.max():.4g}"
+        facts.append(("extremes", f"predictions {table.values.min():.4g} to {table.values.max():.4g}, {targets}"))
     work = max(0.1 * table.nbytes, 50e6)
     facts.append(("memory", f"{size(table.nbytes)} {mapped}; a solve needs up to {size(work)} beside it"))
     return facts
@@ -85,10 +77,7 @@ def info_report(path: str, table: ExpertTable) -> str:
     found = group_losses(table, np.vstack([np.eye(k), np.full(k, 1.0 / k)]))
     own, uniform = found[:, :-1], found[:, -1]
     several = 1 < table.n_groups <= 6
-    header = [
-        "loss of",
-        *(["mean of groups", *table.group_names] if several else ["mean of groups" if table.n_groups > 1 else "loss"]),
-    ]
+    header = ["loss of", "mean of groups" if table.n_groups > 1 else "loss", *(table.group_names if several else ())]
     order = np.argsort(own.mean(axis=0), kind="stable")[:MOST_LINES].tolist()
     columns = [("uniform mixture", uniform), *((f"only {table.domains[k]}", own[:, k]) for k in order)]
     rows = [

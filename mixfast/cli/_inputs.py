@@ -47,8 +47,7 @@ def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: 
             by_name[name] = share
     if len(common) > 1:
         raise InputError(f"{option} is given more than one number for all: {listing(common)}")
-    unknown = [name for name in by_name if name not in set(known)]
-    if unknown:
+    if unknown := [name for name in by_name if name not in set(known)]:
         raise InputError(f"{option} names an unknown {what}: {listing(unknown)}; known are: {listing(known)}")
     if not by_name:
         return common[0]

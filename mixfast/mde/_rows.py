@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend import device
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives import log_sum_exp
-from mixfast._engine.objectives.base import RowObjective
+from mixfast._engine.objectives.base import RowObjective, Sum
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._text.names import listing
 from mixfast.errors import TableError
@@ -202,7 +202,7 @@ def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) 
         weight, scale = whole.window_weights(window)
         tokens = None if level.tokens is None else level.tokens[window]
         if chosen is None:
-            objective = whole.cross_entropy(weight, scale, window=window)
+            objective = whole.cross_entropy(Sum(weight, scale, window=window))
             out.append(GroupRows(objective, level.table.loglik[window], weight, scale, tokens, 1.0))
         else:
             out.append(_sampled(level, window, chosen, weight, scale, threads))
@@ -222,7 +222,7 @@ def _sampled(
     c = every[chosen] * (amount.sum() / amount[chosen].sum())
     rest = None if c.min() == c.max() else c
     near = device.weights(rest, part.values.device) if device.is_tensor(part.values) else rest
-    objective = TableRows.of(part, threads=threads).cross_entropy(near, float(c.mean()))
+    objective = TableRows.of(part, threads=threads).cross_entropy(Sum(near, float(c.mean())))
     kept = None if tokens is None else tokens[chosen]
     return GroupRows(objective, part.loglik, rest, float(c.mean()), kept, chosen.size / size)
 

@@ -14,14 +14,14 @@ Verbs
 Files, in reading order
     `_propose.py`: arguments checked, and which way to solve. `_task.py`: the checked question.
     `_exact.py` and `_searched.py`: the two ways. `_outcome.py`: what both return. `_refusals.py`: laws whose numbers ran away.
-    `_proposal.py`: the answer, with `_gain.py`, `_doubts.py` and `_ranges.py`.
+    `_proposal.py`: the answer, with `_doubts.py` and `_ranges.py`.
     `_path.py`, `_kl_advice.py`, `_bootstrap.py`: one verb each.
 """
 
 from mixfast.proposers._bootstrap import ShareIntervals, bootstrap
 from mixfast.proposers._exact import solve_form as solve_form
-from mixfast.proposers._gain import Gain
 from mixfast.proposers._kl_advice import KlAdvice, advise_kl
+from mixfast.proposers._outcome import Gain
 from mixfast.proposers._path import path
 from mixfast.proposers._proposal import Proposal
 from mixfast.proposers._propose import propose

@@ -32,8 +32,6 @@ class ShareIntervals:
     shares : ndarray (draws, K)
         The proposals of the draws.
     level : float
-    doubt : str
-        Which shares lie outside what (nearly) all draws say; empty where none does.
     """
 
     proposal: Proposal

@@ -8,7 +8,7 @@ import numpy as np
 
 from mixfast._text.names import listing
 from mixfast.mixture import Mixture
-from mixfast.proposers._gain import Gain
+from mixfast.proposers._outcome import Gain
 from mixfast.proposers._task import Task
 
 # 90 % intervals that hold less than this of unseen runs are too narrow.

@@ -19,8 +19,7 @@ from mixfast.errors import AlignmentError
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.proposers._doubts import doubts
-from mixfast.proposers._gain import Gain
-from mixfast.proposers._outcome import Outcome
+from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
 from mixfast.proposers._task import Task
 from mixfast.region import Region, ShadowPrice, limits_over, shadow_prices
@@ -51,8 +50,6 @@ class Proposal:
     method : str
         "exact", "search" or "regmix".
     kl : float
-    doubts : tuple of str
-        What speaks against training on the mixture as it is.
     objective : dict of str to float
         Weight of each metric, summing to 1; for "worst" solved exactly the multipliers that prove it.
     limited : dict of str to float
@@ -60,9 +57,6 @@ class Proposal:
     trace : tuple of Step
         Points (or metrics) looked at, domains, value, gap (nan where searched) and seconds.
     seconds : float
-    law : fitted law
-    region : Region
-        In the law's order of domains, those held that no run varied.
     held : tuple of str
         Domains that no run had a share of, kept at their prior share, and those that all runs had the same share of, kept there.
     """
@@ -137,24 +131,24 @@ class Proposal:
     @property
     def predicted(self) -> dict[str, float]:
         """What the law expects of each metric at the mixture."""
-        return dict(zip(self._task.target.metrics, self.expected[0].tolist(), strict=True))
+        return dict(zip(self.target.metrics, self.expected[0].tolist(), strict=True))
 
     @property
     def predicted_sd(self) -> dict[str, float] | None:
         """Standard deviation of each metric of a new run at the mixture; None where the law has none."""
         if self._deviation is None:
             return None
-        return dict(zip(self._task.target.metrics, self._deviation[0].tolist(), strict=True))
+        return dict(zip(self.target.metrics, self._deviation[0].tolist(), strict=True))
 
     @cached_property
     def gain(self) -> Gain:
         """What the mixture gains over the prior."""
-        here, prior = (float(v) for v in self._task.target.score(self.expected))
+        here, prior = (float(v) for v in self.target.score(self.expected))
         sd = None
         if self._deviation is not None:
-            sd = float(np.hypot(*self._task.target.spread(self.expected, self._deviation)))
-        each = (self.expected[1] - self.expected[0]) * self._task.target.sign
-        return Gain(prior - here, sd, dict(zip(self._task.target.metrics, each.tolist(), strict=True)))
+            sd = float(np.hypot(*self.target.spread(self.expected, self._deviation)))
+        each = (self.expected[1] - self.expected[0]) * self.target.sign
+        return Gain(prior - here, sd, dict(zip(self.target.metrics, each.tolist(), strict=True)))
 
     @cached_property
     def doubts(self) -> tuple[str, ...]:
@@ -229,7 +223,7 @@ class Proposal:
     @cached_property
     def worst_mix(self) -> Mixture:
         """The mixture of the region that the law expects to be worst, for a counterfactual run; searched, without proof."""
-        law, target = self.law, self._task.target
+        law, target = self.law, self.target
 
         def score(points: Matrix) -> Vector:
             return target.score(np.asarray(law.predict(points), dtype=np.float64))
@@ -244,19 +238,18 @@ class Proposal:
     def summary(self) -> str:
         """A page of text: the mixture, what it is expected to gain, what holds it back, and how sure that is."""
         w, prior = self.mixture.weights, self.region.prior
-        proof = {
-            "optimal": f"No other allowed mixture is better by more than {self.gap or 0.0:.1g} under this law.",
-            "searched": "Found by search: a better mixture may exist.",
-        }.get(
-            self.status, f"Not solved to the tolerance: another mixture may be better by up to {self.gap or 0.0:.2g}."
-        )
+        proof = f"Not solved to the tolerance: another mixture may be better by up to {self.gap or 0.0:.2g}."
+        if self.status == "optimal":
+            proof = f"No other allowed mixture is better by more than {self.gap or 0.0:.1g} under this law."
+        elif self.status == "searched":
+            proof = "Found by search: a better mixture may exist."
         gain = self.gain
         sd = "" if gain.sd is None else f" +- {gain.sd:.2g} (one standard deviation, two new runs)"
         lines = [
             f"Proposed mixture ({self.method}, {self.status}, {self.seconds * 1e3:.3g} ms). {proof}",
             f"Expected gain over the prior: {gain.value:.4g}{sd}.",
         ]
-        units = dict.fromkeys(_unit_of(self.law, self._task.target.metrics[j]) for j in self._task.target.used)
+        units = dict.fromkeys(_unit_of(self.law, self.target.metrics[j]) for j in self.target.used)
         if len(units) > 1:
             lines.append(
                 f"The objective puts metrics of different units together ({'; '.join(units)}): the larger numbers decide. "

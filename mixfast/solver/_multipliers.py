@@ -10,6 +10,7 @@ from mixfast._engine.backend import device
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.geometry.prices import Multipliers, prices
 from mixfast._engine.objectives import log_sum_exp
+from mixfast._engine.objectives.base import Sum
 from mixfast._engine.objectives.squared_error import SquaredError
 from mixfast.region import limits_over
 from mixfast.solver._minimise import Found
@@ -39,8 +40,8 @@ def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:
     table, rows = problem.table, problem.rows
     weight, scale = rows.row_weights(group_weight)
     if table.kind == "mse":
-        return SquaredError.from_table(table, weight, scale).sums(w)[1]
-    value, gradient, _ = rows.cross_entropy(weight, scale, wide=True).sums(w)
+        return SquaredError.from_table(table, Sum(weight, scale)).sums(w)[1]
+    value, gradient, _ = rows.cross_entropy(Sum(weight, scale, wide=True)).sums(w)
     if math.isfinite(value):
         return gradient
     # A row whose best expert is excluded and further ahead than exp reaches.

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import simplex
-from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import RowObjective
 from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.optimise import working_set
 from mixfast.solver._problem import Problem
 
-Counts = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 # A step shorter than this, in standard errors of the share it changes most, is the last one: it leaves several times less.
@@ -102,7 +101,7 @@ class _Model:
         return simplex.qp_many(hessians, which, g, x, low, high, state)
 
 
-def solve(problem: Problem, w: Vector, unit: NDArray[np.int32], counts: Counts) -> Replicates:
+def solve(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
     """Minimise R objectives, in which the rows of unit u count counts[r, u] times, from the solution w (C,) of the original."""
     base = problem.rows.weighted(problem.weights.share, problem.usable, wide=problem.wide)
     if not isinstance(base, RowObjective):

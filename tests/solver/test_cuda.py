@@ -63,8 +63,8 @@ def pair(table, *, wide, usable=None):
     near = table.to(DEVICE)
     there = None if weight is None else _device.weights(weight, DEVICE)
     return (
-        CrossEntropy(table, weight, scale, threads=1, usable=usable, wide=wide),
-        DeviceCrossEntropy(near, there, scale, device=DEVICE, usable=usable, wide=wide),
+        CrossEntropy(table, base.Sum(weight, scale, usable, wide), threads=1),
+        DeviceCrossEntropy(near, base.Sum(there, scale, usable, wide), device=DEVICE),
     )
 
 
@@ -234,7 +234,7 @@ def test_solve_is_that_of_the_cpu(name):
     # The gap again, in float64 on the CPU.
     if name not in ("kl", "worst"):
         weight, scale = here._problem.rows.row_weights(here._problem.weights.share)
-        exact = CrossEntropy(table, weight, scale, threads=1, wide=True)
+        exact = CrossEntropy(table, base.Sum(weight, scale, wide=True), threads=1)
         gradient = exact.sums(there.mixture.weights)[1]
         if here._problem.usable is None:
             assert here._problem.limits.gap(gradient, there.mixture.weights) <= 1.1e-8
@@ -264,7 +264,7 @@ def test_float32_probabilities_and_a_sample_lead_to_the_same_gap(monkeypatch):
     there = solve(table, backend="cuda")
     assert there.gap <= 1e-8
     assert {step.rows for step in there.trace} == {500, 5000}
-    exact = CrossEntropy(table, None, table.uniform_weight, threads=1, wide=True)
+    exact = CrossEntropy(table, base.Sum(None, table.uniform_weight, wide=True), threads=1)
     w = there.mixture.weights
     gradient = exact.sums(w)[1]
     assert float(gradient @ w - gradient.min()) <= 1.1e-8

@@ -164,6 +164,7 @@ def test_the_objective_is_convex_along_lines():
 
 
 def _rows(data):
+    from mixfast._engine.objectives.base import Sum
     from mixfast._engine.objectives.rows import TableRows
 
-    return TableRows.of(data, threads=1).cross_entropy(None, 1.0 / len(data))
+    return TableRows.of(data, threads=1).cross_entropy(Sum(None, 1.0 / len(data)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Matrix", "Vector"]
-
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 # Positions of some of the domains, ascending.
 Columns = NDArray[np.int32]
+# The bin of each row (n,), and how often each of M objectives counts the rows of each bin (M, B).
+Bins = NDArray[np.int32]
+Counts = NDArray[np.float32]

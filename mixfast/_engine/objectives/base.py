@@ -6,12 +6,12 @@ have no mass outside them. `sample(rows)` is the same objective on some of the r
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 
 Sums = tuple[float, Vector, Matrix | None]
 
@@ -25,6 +25,36 @@ _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
 _FEW_COLUMNS = 96
 # Tables this small (elements) are worked on in float64 whatever their type: too few rows to average out float32's rounding.
 _WIDE_ELEMENTS = 1 << 17
+
+
+class Sum(NamedTuple):
+    """Which sum over the rows of a table an objective is.
+
+    Attributes
+    ----------
+    weight : (n,) float64 or None
+        c_i; None when all equal `scale`. A tensor where the table's values are one.
+    scale : float
+        The common c_i, or a typical one.
+    usable : (C,) int32 or None
+        The domains that may have a share (None: all); the objective is over them alone, and so is the row maximum, so that a row
+        whose winner is excluded keeps its digits.
+    wide : bool or None
+        Probabilities in float64 (True) or float32 (False); None: float32 for large tables of float16 and float32. A probability
+        that float32 drops next to its row's largest, e^-87, changes nothing: at an optimum p_i.w >= c_i / sum(c) times it.
+    window : slice or None
+        The rows (None: all); `weight` is theirs.
+    """
+
+    weight: Any
+    scale: float
+    usable: Columns | None = None
+    wide: bool | None = None
+    window: slice | None = None
+
+    def total(self, rows: int) -> float:
+        """Sum of the weights of so many rows."""
+        return self.scale * rows if self.weight is None else float(self.weight.sum())
 
 
 class Objective:
@@ -78,14 +108,8 @@ class RowObjective(Objective):
     # Whether each row's maximum is subtracted before exp: experts are further apart than exp reaches.
     shift: bool
 
-    def gradients(
-        self,
-        mixtures: Matrix,
-        bins: NDArray[np.int32],
-        multiplicity: NDArray[np.float32],
-        columns: Columns | None = None,
-    ) -> Matrix:
-        """Gradients (M, C) at mixtures (M, C) of the columns, rows of bin b counting multiplicity (M, B) times in objective m.
+    def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
+        """Gradients (M, C) at mixtures (M, C) of the columns, rows of bin b counting `counts` (M, B) times in objective m.
 
         One mixture (1, C) stands for all objectives.
         """

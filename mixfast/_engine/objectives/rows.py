@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from mixfast._engine.backend import device as devices
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
-from mixfast._engine.objectives.base import Objective, RowObjective
+from mixfast._engine.objectives.base import Objective, RowObjective, Sum
 from mixfast._engine.objectives.rows_cpu import CrossEntropy
 from mixfast._engine.objectives.squared_error import SquaredError
 from mixfast._engine.objectives.wear import Wear, Worn
@@ -65,13 +67,23 @@ class TableRows:
         InfeasibleError
             TableRows that no usable domain can explain.
         """
-        return self._keep(
-            ("sum", group_weight.tobytes(), _key(usable), wide), self._weighted, group_weight, usable, wide
-        )
+
+        def make() -> Objective:
+            return self._objective(Sum(*self.row_weights(group_weight), usable, wide))
+
+        return self._keep(("sum", group_weight.tobytes(), _key(usable), wide), make, usable)
 
     def groups(self, usable: Columns | None) -> list[Objective]:
         """The loss of each group alone, in float64."""
-        return self._keep(("groups", _key(usable)), self._groups, usable)
+
+        def make() -> list[Objective]:
+            out = []
+            for first, last in pairwise(self.table.group_offsets.tolist()):
+                weight, scale = self.window_weights(window := slice(first, last))
+                out.append(self._objective(Sum(weight, scale or 1.0, usable, True, window)))
+            return out
+
+        return self._keep(("groups", _key(usable)), make, usable)
 
     def losses(self, mixtures: Matrix, group_weight: Vector | None, usable: Columns | None = None) -> Vector:
         """Weighted losses (M,) of mixtures (M, C) of the usable domains; the largest group loss if `group_weight` is None."""
@@ -88,7 +100,7 @@ class TableRows:
         if devices.is_tensor(self.table.values):
             weight = devices.weights(weight, self.device)
         weight = weight * (scale if given is None else given)
-        return self.cross_entropy(weight, float(weight.mean()), usable, wide=wide)
+        return self.cross_entropy(Sum(weight, float(weight.mean()), usable, wide))
 
     def row_weights(self, group_weight: Vector) -> tuple[Any, float]:
         """c_i of the weighted sum: None and the common weight, or all of them (where the table is) and their mean."""
@@ -105,8 +117,7 @@ class TableRows:
 
     def total_weight(self, group_weight: Vector) -> float:
         """Sum of all row weights: the scale of the gradient."""
-        weight, scale = self.row_weights(group_weight)
-        return float(weight.sum()) if weight is not None else scale * self.table.n_rows
+        return Sum(*self.row_weights(group_weight)).total(self.table.n_rows)
 
     def window_weights(self, window: slice) -> tuple[Any, float]:
         """c_i of a stretch of rows as the table has them, as `row_weights` gives those of all."""
@@ -117,58 +128,28 @@ class TableRows:
             return None, float(weight[0])
         return weight, float(weight.mean())
 
-    def cross_entropy(
-        self,
-        weight: Any,
-        scale: float,
-        usable: Columns | None = None,
-        *,
-        wide: bool | None = None,
-        window: slice | None = None,
-    ) -> RowObjective:
-        """The cross-entropy of the rows (of a window) with these weights, where the rows are worked on; repeats wear out."""
+    def cross_entropy(self, which: Sum) -> RowObjective:
+        """The cross-entropy of rows, where they are worked on; repeats wear out."""
         rows: RowObjective
         if self.device is None:
-            rows = CrossEntropy(
-                self.table, weight, scale, threads=self.threads, usable=usable, wide=wide, window=window
-            )
+            rows = CrossEntropy(self.table, which, threads=self.threads)
         else:
             from mixfast._engine.objectives.rows_cuda import DeviceCrossEntropy
 
-            rows = DeviceCrossEntropy(
-                self.table, weight, scale, device=self.device, usable=usable, wide=wide, window=window
-            )
-        return rows if self.wear is None else Worn(rows, self.wear.restrict(usable))
+            rows = DeviceCrossEntropy(self.table, which, device=self.device)
+        return rows if self.wear is None else Worn(rows, self.wear.restrict(which.usable))
 
-    def _keep(self, key: tuple[Any, ...], make: Any, *args: Any) -> Any:
+    def _objective(self, which: Sum) -> Objective:
+        return SquaredError.from_table(self.table, which) if self.table.kind == "mse" else self.cross_entropy(which)
+
+    def _keep(self, key: tuple[Any, ...], make: Callable[[], Any], usable: Columns | None) -> Any:
         if key not in self._kept:
-            self._kept[key] = make(*args)
+            self._check(usable)
+            self._kept[key] = make()
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)
         return self._kept[key]
-
-    def _weighted(self, group_weight: Vector, usable: Columns | None, wide: bool | None) -> Objective:
-        self._check(usable)
-        weight, scale = self.row_weights(group_weight)
-        if self.table.kind == "mse":
-            return SquaredError.from_table(self.table, weight, scale, usable=usable)
-        return self.cross_entropy(weight, scale, usable, wide=wide)
-
-    def _groups(self, usable: Columns | None) -> list[Objective]:
-        self._check(usable)
-        out: list[Objective] = []
-        for first, last in zip(
-            self.table.group_offsets[:-1].tolist(), self.table.group_offsets[1:].tolist(), strict=True
-        ):
-            window = slice(first, last)
-            weight, scale = self.window_weights(window)
-            scale = scale or 1.0
-            if self.table.kind == "mse":
-                out.append(SquaredError.from_table(self.table, weight, scale, usable=usable, window=window))
-            else:
-                out.append(self.cross_entropy(weight, scale, usable, wide=True, window=window))
-        return out
 
     def _check(self, usable: Columns | None) -> None:
         """Refuse rows that no usable domain can explain."""

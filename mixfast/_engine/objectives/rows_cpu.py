@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
-from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift, sample_rows, works_wide
+from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift, sample_rows, works_wide
 from mixfast.tables import ExpertTable
 
 # Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
@@ -20,35 +20,10 @@ _PACKED_BYTES = 32 << 20
 
 
 class CrossEntropy(RowObjective):
-    """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over all columns of a table.
+    """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over a table of log-likelihoods."""
 
-    Parameters
-    ----------
-    table : ExpertTable of kind "ce"
-    weight : (n,) float64 or None
-        c_i; None when all equal `scale`.
-    scale : float
-        The common c_i, or a typical one.
-    usable : (C,) int32 or None
-        The domains that may have a share (None: all); the objective is over them alone, and so is the row maximum, so that a row
-        whose winner is excluded keeps its digits.
-    threads : int
-    wide : bool or None
-        Probabilities in float64 (True) or float32 (False); None: float32 for large tables of float16 and float32. A probability
-        that float32 drops next to its row's largest, e^-87, changes nothing: at an optimum p_i.w >= c_i / sum(c) times it.
-    """
-
-    def __init__(
-        self,
-        table: ExpertTable,
-        weight: Vector | None,
-        scale: float,
-        *,
-        threads: int,
-        usable: Columns | None = None,
-        wide: bool | None = None,
-        window: slice | None = None,
-    ) -> None:
+    def __init__(self, table: ExpertTable, which: Sum, *, threads: int) -> None:
+        weight, scale, usable, wide, window = which
         values = table.loglik if window is None else table.loglik[window]
         self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
         self._usable = usable
@@ -59,7 +34,7 @@ class CrossEntropy(RowObjective):
         self.shift = needs_shift(table.extremes, self.columns, usable, wide)
         self.wide = wide
         self.weight, self.scale = weight, scale
-        self.total = scale * self.rows if weight is None else float(weight.sum())
+        self.total = which.total(self.rows)
         self.bounded = low > (-700.0 if wide else -87.0)
         self._source = Rows(values, weight, scale, self.shift, wide, usable, self.bounded)
         self._sampled: NDArray[np.int64] | None = None
@@ -100,9 +75,8 @@ class CrossEntropy(RowObjective):
 
     def rounding(self, curvature: float) -> float:
         # Each row's p / s is off by about 1e-7 of itself, independently: sum c^2 v^2 is about scale * (sum c v^2).
-        return (
-            0.0 if self.wide else (_SHIFTED_ERROR if self.shift else _FLOAT_ERROR) * math.sqrt(self.scale * curvature)
-        )
+        error = 0.0 if self.wide else _SHIFTED_ERROR if self.shift else _FLOAT_ERROR
+        return error * math.sqrt(self.scale * curvature)
 
     def _view(self, columns: Columns | None) -> Rows:
         """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
@@ -131,15 +105,8 @@ class CrossEntropy(RowObjective):
     def _exact_losses(self, mixtures: Matrix) -> Vector:
         values = self._source.loglik if self._sampled is None else self._source.loglik[self._sampled]
         values = values if self._usable is None else values[:, self._usable]
-        return log_sum_exp.losses(
-            values, np.full(self.rows, self.scale) if self.weight is None else self.weight, mixtures
-        )
+        c = np.full(self.rows, self.scale) if self.weight is None else self.weight
+        return log_sum_exp.losses(values, c, mixtures)
 
-    def gradients(
-        self,
-        mixtures: Matrix,
-        bins: NDArray[np.int32],
-        multiplicity: NDArray[np.float32],
-        columns: Columns | None = None,
-    ) -> Matrix:
-        return self._view(columns).gradients(np.ascontiguousarray(mixtures), bins, multiplicity, self.threads)
+    def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
+        return self._view(columns).gradients(np.ascontiguousarray(mixtures), bins, counts, self.threads)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import device as _device
 from mixfast._engine.backend import gpu_kernels
-from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.blocks import Stream, Whole
-from mixfast._engine.objectives.base import RowObjective, Sums, needs_shift, sample_rows, works_wide
+from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift, sample_rows, works_wide
 from mixfast.tables import ExpertTable
 
 # As on the CPU, but four rows are added in float32 before float64; more where l - max is rounded before exp.
@@ -33,36 +33,19 @@ _ELEMENTS = 1 << 25
 class DeviceCrossEntropy(RowObjective):
     """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over a table on a device, or streamed to it.
 
-    Parameters
-    ----------
-    table : ExpertTable of kind "ce"
-        Its values are a tensor on the device, or in host memory.
-    weight : (n,) float64 tensor (array for a table in host memory) or None
-    scale : float
-    device : torch.device
-    usable, wide, window
-        As for `CrossEntropy`.
+    The table's values are a tensor on the device, or in host memory.
     """
 
-    def __init__(
-        self,
-        table: ExpertTable,
-        weight: Any,
-        scale: float,
-        *,
-        device: Any,
-        usable: Columns | None = None,
-        wide: bool | None = None,
-        window: slice | None = None,
-    ) -> None:
+    def __init__(self, table: ExpertTable, which: Sum, *, device: Any) -> None:
+        weight, scale, usable, wide, window = which
         values = table.loglik if window is None else table.loglik[window]
         self.rows, self.columns = values.shape[0], values.shape[1] if usable is None else usable.size
         self.device, self.weight, self.scale = device, weight, scale
-        self.total = scale * self.rows if weight is None else float(weight.sum())
+        self.total = which.total(self.rows)
         self._usable, self._extremes = usable, table.extremes
         self._sampled = False
         self._chosen: tuple[bytes, Any] | None = None
-        self._binned: tuple[NDArray[np.int32], Any] | None = None
+        self._binned: tuple[Bins, Any] | None = None
         self._values = values
         self._feed = Whole(values, weight) if _device.is_tensor(values) else Stream(values, weight, device)
         if wide is None:
@@ -189,21 +172,15 @@ class DeviceCrossEntropy(RowObjective):
         out: Vector = total.cpu().numpy()
         return out
 
-    def gradients(
-        self,
-        mixtures: Matrix,
-        bins: NDArray[np.int32],
-        multiplicity: NDArray[np.float32],
-        columns: Columns | None = None,
-    ) -> Matrix:
+    def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
         """Gradients (M, C), as on the CPU; two matrix products for each block of rows, in float32 unless the table is `wide`."""
         import torch
 
         dtype = torch.float64 if self.wide else torch.float32
         chosen, unit = self._columns(columns), self._unit(bins)
         shares = self._near(mixtures).to(dtype)
-        counts = _device.send(multiplicity, self.device).to(dtype)
-        total = torch.zeros((counts.shape[0], mixtures.shape[1]), dtype=torch.float64, device=self.device)
+        near = _device.send(counts, self.device).to(dtype)
+        total = torch.zeros((near.shape[0], mixtures.shape[1]), dtype=torch.float64, device=self.device)
         step = max(_ELEMENTS // max(total.shape), 1)
         first = 0
         with gpu_kernels().full_float32():
@@ -212,7 +189,7 @@ class DeviceCrossEntropy(RowObjective):
                     block = values[start : start + step].to(dtype)
                     block = block if chosen is None else block.index_select(1, chosen)
                     prob = torch.exp(block - block.amax(dim=1, keepdim=True) if self.shift else block)
-                    held = counts[:, unit[first + start : first + start + block.shape[0]]]
+                    held = near[:, unit[first + start : first + start + block.shape[0]]]
                     # One mixture stands for all: then the slopes are one column, spread over the objectives by their counts.
                     slope = 1.0 / (prob @ shares.T)
                     if weight is None:
@@ -225,7 +202,7 @@ class DeviceCrossEntropy(RowObjective):
         out: Matrix = total.cpu().numpy()
         return out
 
-    def _unit(self, bins: NDArray[np.int32]) -> Any:
+    def _unit(self, bins: Bins) -> Any:
         """The bins on the device; those of the last call are kept."""
         import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
-from mixfast._engine.objectives.base import Objective, Sums
+from mixfast._engine.objectives.base import Objective, Sum, Sums
 from mixfast.tables import ExpertTable
 
 
@@ -17,16 +17,9 @@ class SquaredError(Objective):
         self.rows, self.columns = rows, moment.size
 
     @classmethod
-    def from_table(
-        cls,
-        table: ExpertTable,
-        weight: Vector | None,
-        scale: float,
-        *,
-        usable: Columns | None = None,
-        window: slice | None = None,
-    ) -> SquaredError:
+    def from_table(cls, table: ExpertTable, which: Sum) -> SquaredError:
         """Sum c p p', c p y and c y^2 over blocks of rows, in float64."""
+        weight, scale, usable, _, window = which
         window = window or slice(0, table.n_rows)
         prediction, target = table.prediction[window], table.target[window]
         columns = table.n_domains if usable is None else usable.size

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Columns, Matrix, Vector
+from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.objectives.base import RowObjective, Sums
 
 MEASURED = 15.4
@@ -83,12 +83,6 @@ class Worn(RowObjective):
     def losses(self, mixtures: Matrix) -> Vector:
         return self.base.losses(self.wear.worth(mixtures).share)
 
-    def gradients(
-        self,
-        mixtures: Matrix,
-        bins: NDArray[np.int32],
-        multiplicity: NDArray[np.float32],
-        columns: Columns | None = None,
-    ) -> Matrix:
+    def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
         share, slope, _ = self.wear.restrict(columns).worth(mixtures)
-        return self.base.gradients(share, bins, multiplicity, columns) * slope
+        return self.base.gradients(share, bins, counts, columns) * slope
