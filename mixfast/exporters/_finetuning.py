@@ -21,28 +21,11 @@ def axolotl(
 
     Written for axolotl 0.21, which has no shares: it reads all rows of all data sets (its ``weight`` is the part of a
     data set's own rows to keep). Of domain k, with D_k rows of N_k tokens, ``D_k * share_k * budget / N_k`` rows are
-    kept, the first ones.
+    kept, the first ones; ``documents`` counts rows. The values of the export are rows.
 
-    Parameters
-    ----------
-    mixture : Mixture
-    paths : mapping of str to str, or str
-        File or name on the hub of each domain; or a pattern with ``{domain}``. Folders written by ``save_to_disk``
-        are read without their split.
-    tokens, documents : mapping of str to int
-        Tokens and rows of each domain.
-    budget : int, optional
-        Tokens of one epoch; default: the most that needs no row twice.
-
-    Returns
-    -------
-    Export
-        Its values are rows.
-
-    Raises
-    ------
-    ExportError
-        If paths or counts are missing, or a domain has fewer tokens than its share of the budget.
+    ``paths`` gives the file or the name on the hub of each domain. Folders written by ``save_to_disk`` are read without
+    their split. ``budget`` is the tokens of one epoch, by default the most that needs no row twice. It is refused if a
+    domain has fewer tokens than its share of it.
     """
     draft = Draft.of("axolotl", mixture)
     places = draft.path(paths, "the file or the name on the hub")

@@ -14,18 +14,8 @@ def megatron(mixture: Mixture, *, paths: Paths = None) -> Export:
     """Write the file of Megatron-LM's ``--data-args-path``: ``share prefix share prefix ...``, one pair a line.
 
     Written for megatron-core 0.19 (``--data-path`` takes the same words). Weights are shares of training sequences,
-    whatever the sizes of the data sets; all must be above 0.
-
-    Parameters
-    ----------
-    mixture : Mixture
-    paths : mapping of str to str, or str
-        Prefix of each domain's ``.bin`` and ``.idx``, without white space; or a pattern with ``{domain}``.
-
-    Raises
-    ------
-    ExportError
-        If a prefix is missing or has white space, or there are more than 32 767 domains.
+    whatever the sizes of the data sets; all must be above 0. ``paths`` gives the prefix of each domain's ``.bin`` and
+    ``.idx``, without white space. There may be at most 32 767 domains.
     """
     draft = Draft.of("megatron", mixture)
     found = prefixes(draft, paths)

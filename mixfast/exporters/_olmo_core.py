@@ -16,22 +16,8 @@ def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, b
     """Write the ``SourceMixtureList`` of OLMo-core: ``target_ratio``, ``paths`` and, with counts, ``max_repetition_ratio``.
 
     Written for ai2-olmo-core 3.0. Several paths a domain and globs are fine. A domain that needs more tokens than it
-    has is refused by OLMo-core, unless it may be repeated: ``tokens`` and ``budget`` say how often it is.
-
-    Parameters
-    ----------
-    mixture : Mixture
-    paths : mapping of str to str or sequence of str, or str
-        Files of token ids; or a pattern with ``{domain}``.
-    tokens : mapping of str to int, optional
-        Tokens of each domain.
-    budget : int, optional
-        Tokens of the whole run, ``requested_tokens`` of the data set's configuration.
-
-    Raises
-    ------
-    ExportError
-        If paths are missing, or only one of ``tokens`` and ``budget`` is given.
+    has is refused by OLMo-core, unless it may be repeated: ``tokens`` and ``budget``, given together, say how often it
+    is. ``paths`` gives the files of token ids, and the budget is ``requested_tokens`` of the data set's configuration.
     """
     draft = Draft.of("olmo-core", mixture)
     files = draft.paths(paths, "the files of token ids")

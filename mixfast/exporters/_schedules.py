@@ -22,26 +22,8 @@ def levanter(mixture: Mixture | MixtureSchedule, *, block_size: int = 2048, batc
 
     Written for levanter of 2026-10 (``LmDataConfig``). Each block of so many sequences holds ``share * block_size``
     of a domain, rounded down, and the largest gets the rest: a share below one sequence a block is never trained on,
-    which a note says. A schedule becomes a list of step and shares.
-
-    Parameters
-    ----------
-    mixture : Mixture or MixtureSchedule
-        Of a schedule, without ramps.
-    block_size : int, default 2048
-        Sequences of a block; at most 65 535.
-    batch_size : int, optional
-        Sequences of a batch, for a schedule.
-
-    Returns
-    -------
-    Export
-        Its values are those of the first part.
-
-    Raises
-    ------
-    ExportError
-        If ``block_size`` is not such a number; a schedule has ramps, or changes inside a batch or a block.
+    which a note says. A block has at most 65 535 sequences. A schedule becomes a list of step and shares; it may not
+    have ramps, nor change inside a batch or a block. The values of the export are those of the first part.
     """
     if isinstance(block_size, bool) or not isinstance(block_size, int) or not 1 <= block_size <= _BLOCK_MOST:
         raise ExportError(
@@ -83,26 +65,8 @@ def nanotron(mixture: Mixture | MixtureSchedule, *, paths: Paths = None, batch_s
     """Write nanotron's ``data_stages``: ``dataset_folder`` and ``dataset_weights``, in one stage or those of a schedule.
 
     Written for nanotron's main branch of 2026-04 (Nanoset); ``paths`` gives the folder of each domain. From stage to
-    stage nanotron goes on where it stood in each folder.
-
-    Parameters
-    ----------
-    mixture : Mixture or MixtureSchedule
-        Of a schedule, without ramps.
-    paths : mapping of str to str, or str
-        Folder of each domain; or a pattern with ``{domain}``.
-    batch_size : int, optional
-        Sequences of a global batch, for a schedule.
-
-    Returns
-    -------
-    Export
-        Its values are those of the first stage.
-
-    Raises
-    ------
-    ExportError
-        If folders are missing; a schedule has ramps, or changes inside a batch.
+    stage nanotron goes on where it stood in each folder. A schedule may not have ramps, nor change inside a batch. The
+    values of the export are those of the first stage.
     """
     draft, parts = _stages_of("nanotron", mixture, batch_size)
     folders = draft.path(paths, "the folder of the tokenised files")

@@ -43,12 +43,7 @@ class _OfDomains(_Effect):
 
 
 class Add(_OfDomains):
-    """Add new domains.
-
-    Parameters
-    ----------
-    domains : sequence of str
-    """
+    """Add new domains, by their names."""
 
     @property
     def new(self) -> tuple[str, ...]:
@@ -56,12 +51,7 @@ class Add(_OfDomains):
 
 
 class Remove(_OfDomains):
-    """Remove domains.
-
-    Parameters
-    ----------
-    domains : sequence of str
-    """
+    """Remove domains, by their names."""
 
     @property
     def gone(self) -> tuple[str, ...]:

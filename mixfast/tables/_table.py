@@ -265,7 +265,8 @@ class ExpertTable:
               ``weight``, ``group``, ``group_names``, ``sequence``, ``bytes``, ``condition``.
             - npy: the (n, K) log-likelihoods, memory-mapped.
             - folder: one sub-folder per expert holding ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, or one
-              ``{name}_log_prob.npy`` (and ``{name}_lengths.npy``) per expert. Lengths come from the first expert.
+              ``{name}_log_prob.npy`` (and ``{name}_lengths.npy``) per expert. Lengths come from the first expert, as in the
+              MixMin code, with a warning where those of another differ.
         task : str or sequence of str, optional
             Which task of a folder; several make one group each. Needed only where there is a choice.
         conditional : bool

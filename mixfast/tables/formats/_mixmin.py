@@ -1,10 +1,4 @@
-"""Folders of the MixMin code: npy files of log-probabilities and lengths, (n,), for each expert and task.
-
-One sub-folder for each expert holds ``{task}_log_prob.npy`` and ``{task}_lengths.npy``, and of conditional tasks the prompt's
-``{task}_input_log_prob.npy`` and ``{task}_input_lengths.npy``. Or the folder itself holds ``{name}_log_prob.npy`` and
-``{name}_lengths.npy`` for each expert, without a choice of tasks. Lengths come from the first expert, as in the MixMin code, with a warning
-where those of another expert differ. Several tasks become the groups of one table.
-"""
+"""Folders of the MixMin code: npy files of log-probabilities and lengths, (n,), as `ExpertTable.load` lists them."""
 
 from __future__ import annotations
 
