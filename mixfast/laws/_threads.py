@@ -8,10 +8,8 @@ from typing import Any
 
 
 @cache
-def _controller(with_scipy: bool) -> Any:
-    if with_scipy:
-        import scipy.linalg  # noqa: F401
-    # Comes with scikit-learn. Without it BLAS keeps its threads: slower on a busy machine, and last bits may differ between runs.
+def _controller() -> Any:
+    # Comes with scikit-learn. Without it BLAS keeps its threads: slower on a busy machine, and nothing else.
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -19,7 +17,7 @@ def _controller(with_scipy: bool) -> Any:
     return ThreadpoolController()
 
 
-def single_blas(*, with_scipy: bool = False) -> AbstractContextManager[object]:
-    """A context in which BLAS uses one thread; SciPy has a BLAS of its own, which is known to be limited only ``with_scipy``."""
-    controller = _controller(with_scipy)
+def single_blas() -> AbstractContextManager[object]:
+    """A context in which BLAS uses one thread."""
+    controller = _controller()
     return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

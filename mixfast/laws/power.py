@@ -14,7 +14,6 @@ from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._coefficients import Coefficients
 from mixfast.laws._protocol import Note
-from mixfast.laws._threads import single_blas
 
 __all__ = ["AutoScale", "BiMix"]
 
@@ -105,9 +104,7 @@ class _Power(Coefficients):
             if not len(values) or not values.min() > 0.0:
                 found = f"goes down to {values.min():g}" if len(values) else f"has no value in any of the {len(y)} runs"
                 raise ValueError(f"metric {j} {found}; this law is for positive metrics such as losses: leave it out")
-            # Sums of several threads differ from run to run, which a search that has not converged turns into another law.
-            with single_blas(with_scipy=True):
-                law._fit_metric(j, x[rows], values, least_squares, notes)
+            law._fit_metric(j, x[rows], values, least_squares, notes)
         law.notes = tuple(notes)
         return law
 
