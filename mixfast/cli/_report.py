@@ -180,7 +180,11 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
     from mixfast.laws import fit
     from mixfast.proposers import propose
 
-    swarm = None if args.metrics is None else _swarm(args, files)
+    swarm = None
+    if args.metrics is not None:
+        swarm = shared.read_runs(args, args.input, args.metrics)
+        files[args.input] = f"{len(swarm)} runs x {len(swarm.domains)} domains"
+        files[args.metrics] = f"{len(swarm)} runs x {len(swarm.metrics)} metrics"
     if args.law is not None:
         law = _load_law(args, files)
     elif swarm is not None:
@@ -223,13 +227,6 @@ def _intervals(
             seed=args.seed,
             **options,
         )
-
-
-def _swarm(args: argparse.Namespace, files: dict[str, str]) -> Swarm:
-    swarm = shared.read_runs(args, args.input, args.metrics)
-    files[args.input] = f"{len(swarm)} runs x {len(swarm.domains)} domains"
-    files[args.metrics] = f"{len(swarm)} runs x {len(swarm.metrics)} metrics"
-    return swarm
 
 
 def _load_law(args: argparse.Namespace, files: dict[str, str]) -> Fit:

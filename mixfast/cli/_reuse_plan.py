@@ -127,10 +127,7 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
         raise InputError("--partial lets the law choose what to reopen, and --reopen names it: leave out one of them")
     if args.partial and law is None:
         raise InputError("--partial needs the old --law, which says what to reopen; or name the domains: --reopen A,B")
-    if args.objective and law is not None:
-        objective = inputs.metric_objective(args.objective, law.metrics)
-    else:
-        objective = None
+    objective = None if law is None else inputs.metric_objective(args.objective, law.metrics)
     region = _region(args, ledger, made)
     given = {"law": law, "objective": objective, "kl": args.kl, "like": _like(args.like), "virtual": args.virtual}
     with progress("planning"):
@@ -150,7 +147,9 @@ def _changes(args: argparse.Namespace, old: Mapping[str, float]) -> Any:
     if args.change == "remove":
         return Remove(args.names)
     if args.change == "partition":
-        return Partition(args.names[0], args.names[1:]) if len(args.names) > 1 else _no_parts(args.names[0])
+        if len(args.names) < 2:
+            raise InputError(f"partition {args.names[0]}: name the parts after it, two or more")
+        return Partition(args.names[0], args.names[1:])
     renamed: dict[str, str] = {}
     for given in args.names:
         before, equals, after = given.partition("=")
@@ -160,10 +159,6 @@ def _changes(args: argparse.Namespace, old: Mapping[str, float]) -> Any:
             raise InputError(f"{one} is named twice")
         renamed[one] = other
     return Revise(renamed)
-
-
-def _no_parts(parent: str) -> Any:
-    raise InputError(f"partition {parent}: name the parts after it, two or more")
 
 
 def _like(given: list[str] | None) -> dict[str, str]:

@@ -89,11 +89,9 @@ def _end(task: Task, smooth: Exponentials, w: Vector, value: float, *, k: int, s
 
 
 def _along_rays(task: Task, smooth: Exponentials, w: Vector, *, eps: float, wanted: list[str]) -> Ranges:
-    names, usable = task.region.domains, task.reach.usable
-    base: Objective = smooth.restrict(usable)
+    base: Objective = smooth.restrict(task.reach.usable)
     objective = Regularised(base, task.kl) if task.weight > 0.0 else base
-    place = {names[k]: i for i, k in enumerate(range(len(names)) if usable is None else usable.tolist())}
-    moving = [name for name in wanted if name in place]
-    limits = limits_over(task.region).restrict(usable)
-    found = flat.ranges(objective, limits, task.reach.restrict(w), eps=eps, moving=[place[name] for name in moving])
+    moving = task.reach.places(wanted)
+    limits = limits_over(task.region).restrict(task.reach.usable)
+    found = flat.ranges(objective, limits, task.reach.restrict(w), eps=eps, moving=list(moving.values()))
     return {**dict.fromkeys(wanted, (0.0, 0.0)), **dict(zip(moving, found, strict=True))}

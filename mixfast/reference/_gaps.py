@@ -9,9 +9,7 @@ import numpy.typing as npt
 
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError, RegionError
-from mixfast.reference._losses import (
-    Array,
-)
+from mixfast.reference._losses import Array
 from mixfast.region import Region
 
 
@@ -45,8 +43,7 @@ def linear_minimum(slope: npt.ArrayLike, region: Region) -> float:
             left -= add
         used = s > 0
         return float(np.sum(g[used] * s[used]))
-    result = _linprog(g, region)
-    return float(result.fun)
+    return float(_linprog(g, region).fun)
 
 
 def frank_wolfe_gap(slope: npt.ArrayLike, mixture: npt.ArrayLike, region: Region) -> float:

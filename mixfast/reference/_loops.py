@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mixfast.reference._losses import (
-    Array,
-    gradient,
-    row_weights,
-)
+from mixfast.reference._losses import Array, gradient, row_weights
 
 
 def eg_paper_path(
@@ -54,17 +51,9 @@ def eg_paper_path(
             return
 
 
-def eg_paper(
-    loglik: npt.ArrayLike,
-    length: npt.ArrayLike | None = None,
-    *,
-    weight: npt.ArrayLike | None = None,
-    eta: float = 1.0,
-    steps: int = 100,
-    stop: float = 1e-4,
-) -> Array:
+def eg_paper(loglik: npt.ArrayLike, length: npt.ArrayLike | None = None, **options: Any) -> Array:
     """Return the last iterate of `eg_paper_path`, (K,): the mixture the MixMin code returns."""
-    return list(eg_paper_path(loglik, length, weight=weight, eta=eta, steps=steps, stop=stop))[-1]
+    return list(eg_paper_path(loglik, length, **options))[-1]
 
 
 def em(

@@ -142,7 +142,13 @@ def total_value(
     objective: Mapping[str, float] | str | None = None,
 ) -> float:
     """Return ``L(w) + kl * KL(w || prior)`` with L the weighted sum, or the worst, of the groups' losses."""
-    losses = np.array([_group_loss(rows, np.asarray(mixture, dtype=np.float64)) for rows in group_rows(table)])
+    w = np.asarray(mixture, dtype=np.float64)
+    losses = np.array(
+        [
+            ensemble_loss(data, c, w) if y is None else squared_error(data, y, c, w).value
+            for data, y, c in group_rows(table)
+        ]
+    )
     loss = losses.max() if isinstance(objective, str) else group_weights(table, objective) @ losses
     return float(loss) + (kl * kl_divergence(mixture, prior) if kl and prior is not None else 0.0)
 
@@ -165,8 +171,3 @@ def group_rows(table: ExpertTable) -> Iterator[tuple[Any, Any, Array]]:
         rows = slice(int(start), int(stop))
         target = np.asarray(table.target[rows], dtype=np.float64) if mse else None
         yield data[rows], target, np.asarray(table.row_weight[rows], dtype=np.float64)
-
-
-def _group_loss(rows: tuple[Any, Any, Array], mixture: Array) -> float:
-    data, target, c = rows
-    return ensemble_loss(data, c, mixture) if target is None else squared_error(data, target, c, mixture).value

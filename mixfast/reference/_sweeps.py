@@ -5,10 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mixfast.reference._losses import (
-    Array,
-    Pass,
-)
+from mixfast.reference._losses import Array, Pass
 
 
 def row_pass(prob: npt.ArrayLike, offset: npt.ArrayLike, weight: npt.ArrayLike, mixture: npt.ArrayLike) -> Pass:

@@ -21,11 +21,12 @@ Files, in reading order
 The geometry itself (projection, linear programs, prices) is in `mixfast._engine.geometry`, which knows arrays only.
 """
 
+from mixfast.region._bounds import Bound
 from mixfast.region._reach import Reach as Reach
 from mixfast.region._reach import limits_over as limits_over
 from mixfast.region._reach import reach as reach
 from mixfast.region._region import DEFAULT_MAX_EPOCHS as DEFAULT_MAX_EPOCHS
-from mixfast.region._region import Bound, Region
+from mixfast.region._region import Region
 from mixfast.region._shadow_prices import ShadowPrice
 from mixfast.region._shadow_prices import shadow_prices as shadow_prices
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._engine.backend.arrays import Vector
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import InfeasibleError, RegionError
 
-Vector = NDArray[np.float64]
 Limit = float | ArrayLike | Mapping[str, float] | None
 
 

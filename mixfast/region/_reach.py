@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,12 @@ class Reach:
         out = np.zeros(self.region.n_domains)
         out[self.usable] = shares
         return out
+
+    def places(self, names: Iterable[str]) -> dict[str, int]:
+        """Positions among the usable domains of those names that are."""
+        usable = range(self.region.n_domains) if self.usable is None else self.usable.tolist()
+        place = {self.region.domains[k]: i for i, k in enumerate(usable)}
+        return {name: place[name] for name in names if name in place}
 
     def inner_point(self, near: Vector) -> Vector:
         """Return a mixture (K,) of the region close to `near` (K,), in which every usable domain has a share."""

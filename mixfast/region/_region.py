@@ -13,15 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import simplex
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry import lp, projection
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
 from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
-
-__all__ = ["Bound", "Region"]
-
-Vector = NDArray[np.float64]
 
 DEFAULT_MAX_EPOCHS = 4.0
 """Up to 4 epochs, repeated tokens are worth almost as much as new ones (Muennighoff et al. 2023, arXiv:2305.16264)."""
@@ -282,11 +279,7 @@ class Region:
         Cominetti, Mascarenhas and Silva 2014, "A Newton's method for the continuous quadratic knapsack problem".
         """
         point = self._vector("x", x)
-        if not self.bounds:
-            return self._capped(point)
-        return projection.project(
-            point, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper, self._capped
-        )
+        return projection.project(point, *self._limits, self._capped) if self.bounds else self._capped(point)
 
     def linear_min(self, g: ArrayLike) -> Vector:
         """Return a vertex (K,) of the region that minimises ``<g, s>``; of equal costs the first is filled first.
@@ -301,9 +294,7 @@ class Region:
         Greedy and compiled, O(K + filled log K); with bounds a dual simplex method started from the greedy vertex.
         """
         cost = self._vector("g", g)
-        if not self.bounds:
-            return simplex.linear_min(cost, self.floor, self.cap, 1.0)
-        return lp.minimise(cost, self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper)
+        return lp.minimise(cost, *self._limits) if self.bounds else simplex.linear_min(cost, self.floor, self.cap, 1.0)
 
     def lower_bound(self, g: ArrayLike) -> float:
         """Return the minimum of ``<g, s>`` over the region, in the unit of ``g``."""
@@ -395,6 +386,10 @@ class Region:
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
+    @property
+    def _limits(self) -> tuple[Vector, Vector, Matrix, Vector, Vector]:
+        return self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper
+
     def _capped(self, x: Vector) -> Vector:
         return simplex.project(x, self.floor, self.cap, 1.0)
 
@@ -438,9 +433,7 @@ class Region:
         if not self.bounds:
             return
         try:
-            lp.minimise(
-                np.zeros(self.n_domains), self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper
-            )
+            lp.minimise(np.zeros(self.n_domains), *self._limits)
         except lp.Contradiction as found:
             culprits = listing(described(self.bounds[row]) for row in found.rows)
             raise InfeasibleError(f"bounds that cannot hold together, given the caps and floors: {culprits}") from None

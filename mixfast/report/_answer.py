@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Vector
 from mixfast.laws import Fit, Target, resolve
 from mixfast.mixture import Mixture
 from mixfast.proposers import Proposal, ShareIntervals
@@ -17,7 +17,6 @@ from mixfast.region import Region, ShadowPrice
 from mixfast.solver import Bootstrap, Solution, losses
 from mixfast.tables import ExpertTable
 
-Vector = NDArray[np.float64]
 Ends = dict[str, tuple[float, float]]
 
 # How far a status may be trusted, in the words of the page.

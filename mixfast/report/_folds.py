@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast.proposers import ASTRONOMIC
 
 if TYPE_CHECKING:
     from mixfast.laws import Fit, MetricReport
     from mixfast.swarm import Swarm
-
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws import Objective, Target, resolve
 from mixfast.report import _axes as draw
 from mixfast.report._answer import base_of
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from mixfast.laws import Fit
     from mixfast.report._folds import OutOfFold
     from mixfast.swarm import Swarm
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 
 # Points of a curve; and the share that is moved to a domain to measure a slope if a law has no gradient, as trees.
 _POINTS, _MOVE = 61, 0.05

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.report import _axes as draw
 from mixfast.report._axes import INK, MUTED, REST, STACK
 from mixfast.sampler import MixtureSampler, MixtureSchedule
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from mixfast.reuse import Ledger
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 
 # A schedule without an end is drawn to this multiple of its last change.
 _LONGER = 1.25

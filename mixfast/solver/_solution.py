@@ -232,11 +232,9 @@ class Solution:
         unknown = [name for name in wanted if name not in names]
         if unknown:
             raise AlignmentError(f"no domain {listing(unknown)} in the table, whose domains are {listing(names)}")
-        usable = range(len(names)) if problem.usable is None else problem.usable.tolist()
-        place = {names[k]: i for i, k in enumerate(usable)}
-        moving = [name for name in wanted if name in place]
+        moving = problem.reach.places(wanted)
         w = problem.reach.restrict(self.mixture.weights)
-        found = flat.ranges(problem.objective, problem.limits, w, eps=eps, moving=[place[name] for name in moving])
+        found = flat.ranges(problem.objective, problem.limits, w, eps=eps, moving=list(moving.values()))
         return {**dict.fromkeys(wanted, (0.0, 0.0)), **dict(zip(moving, found, strict=True))}
 
     def bootstrap(self, *, replicates: int = 200, level: float = 0.9, seed: int = 0) -> Bootstrap:

@@ -16,12 +16,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.errors import MixfastError
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 
 # How far a basic variable may lie outside its bounds. Rows are scaled to a largest coefficient of 1 and shares sum to
 # 1, so this is an absolute share: a thousand roundings, and a thousandth of what any caller tests for.

@@ -14,12 +14,9 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.errors import MixfastError
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
 
 # Rows are met to this, relative to the numbers that cancel: ten roundings. Where rounding keeps the error above it, one
 # that has not halved in so many steps and is below the second number is taken; the last correction removes the rest.
