@@ -48,11 +48,11 @@ def describe(
     Vectors have one entry for each observation, or for each row (observation and output) if ``expanded``.
     """
     n = n_rows if expanded else n_rows // n_outputs
-    raw = None if weight is None else weights(weight, n)
-    size = None if length is None else lengths(length, n)
-    ids = None if sequence is None else sequence_ids(sequence, n)
-    in_bytes = None if n_bytes is None else byte_counts(n_bytes, n)
-    codes, universe = groups(group, group_names, n)
+    raw = None if weight is None else _weights(weight, n)
+    size = None if length is None else _lengths(length, n)
+    ids = None if sequence is None else np.ascontiguousarray(_vector(sequence, "sequence", n, "iu"))
+    in_bytes = None if n_bytes is None else _byte_counts(n_bytes, n)
+    codes, universe = _groups(group, group_names, n)
     if n_outputs > 1 and not expanded:
         # Without ids of their own, observations are the sequences: their outputs must not part.
         ids = np.arange(n) if ids is None else ids
@@ -65,7 +65,7 @@ def describe(
             order = np.argsort(codes, kind="stable")
             raw, size, ids, in_bytes = _each(lambda array: array[order], raw, size, ids, in_bytes)
         offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(universe))))).astype(np.int64)
-    uniform_weight, row_weight = row_weights(raw, size, offsets, n_outputs)
+    uniform_weight, row_weight = _row_weights(raw, size, offsets, n_outputs)
     return RowFacts(order, raw, size, in_bytes, ids, codes is not None, universe, offsets, uniform_weight, row_weight)
 
 
@@ -83,45 +83,37 @@ def _vector(given: Any, name: str, n: int, kinds: str) -> NDArray[Any]:
     return array
 
 
-def _refuse_entries(array: NDArray[Any], wrong: NDArray[np.bool_], what: str) -> None:
-    rows = np.flatnonzero(wrong)
-    if rows.size:
+def _refuse_entries(array: NDArray[Any], allowed: NDArray[np.bool_], what: str) -> None:
+    if not allowed.all():
+        rows = np.flatnonzero(~allowed)
         shown = [f"row {row} ({array[row]})" for row in rows[:SHOWN].tolist()]
         raise TableError(f"{what} in {rows.size} of {array.size} rows: {counted(shown, rows.size)}")
 
 
-def weights(given: Any, n: int) -> NDArray[np.float64]:
+def _weights(given: Any, n: int) -> NDArray[np.float64]:
     """Return finite, non-negative weights with a positive sum."""
     array = np.ascontiguousarray(_vector(given, "weight", n, "iuf"), dtype=np.float64)
-    if not (array.min() >= 0.0 and array.max() < math.inf):
-        _refuse_entries(array, ~((array >= 0.0) & (array < math.inf)), "weight is negative or not finite")
+    _refuse_entries(array, (array >= 0.0) & (array < math.inf), "weight is negative or not finite")
     if not array.any():
         raise TableError("weight is 0 in every row: the loss would be 0 for every mixture")
     return array
 
 
-def lengths(given: Any, n: int) -> NDArray[Any]:
+def _lengths(given: Any, n: int) -> NDArray[Any]:
     """Return finite, positive lengths, in the type given."""
     array = np.ascontiguousarray(_vector(given, "length", n, "iuf"))
-    if not (array.min() > 0 and array.max() < math.inf):
-        _refuse_entries(array, ~((array > 0) & (array < math.inf)), "length is not a positive number")
+    _refuse_entries(array, (array > 0) & (array < math.inf), "length is not a positive number")
     return array
 
 
-def byte_counts(given: Any, n: int) -> NDArray[Any]:
+def _byte_counts(given: Any, n: int) -> NDArray[Any]:
     """Return bytes of rows, integers of at least 0, in the type given."""
     array = np.ascontiguousarray(_vector(given, "bytes", n, "iu"))
-    if array.min() < 0:
-        _refuse_entries(array, array < 0, "bytes is negative")
+    _refuse_entries(array, array >= 0, "bytes is negative")
     return array
 
 
-def sequence_ids(given: Any, n: int) -> NDArray[Any]:
-    """Return integer ids of sequences, in the type given."""
-    return np.ascontiguousarray(_vector(given, "sequence", n, "iu"))
-
-
-def groups(
+def _groups(
     given: ArrayLike | None, group_names: Sequence[str] | Mapping[int, str] | None, n: int
 ) -> tuple[NDArray[np.int32] | None, tuple[str, ...]]:
     """Return the code of each row and the names of the codes; (None, ("all",)) without groups."""
@@ -163,7 +155,7 @@ def groups(
     return np.repeat(codes, np.diff(starts, append=n)), universe
 
 
-def row_weights(
+def _row_weights(
     raw: NDArray[np.float64] | None, length: NDArray[Any] | None, offsets: NDArray[np.int64], n_outputs: int
 ) -> tuple[float | None, NDArray[np.float64] | None]:
     """Return c as one number where all rows share it, else as an array; (weight or 1/n_g), over the length if given."""
