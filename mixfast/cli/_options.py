@@ -128,21 +128,18 @@ def check_measures(args: argparse.Namespace) -> None:
         raise InputError("--wear counts how often tokens repeat: give --tokens and --budget")
 
 
+def add_supply(group: Group, tokens: str, where: str = "") -> None:
+    """Add the tokens of the domains, those of the run, and how often tokens may repeat."""
+    group.add_argument("--tokens", metavar="FILE", help=tokens)
+    group.add_argument("--budget", metavar="N", type=checked(budget), help="tokens of the training run: 1T, 300B, 5e9")
+    repeat = f"how often tokens may repeat, for all or for a domain (default 4){where}"
+    group.add_argument("--max-epochs", metavar="[NAME=]E", action="append", help=repeat)
+
+
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the limits of a region; its prior is added by `add_prior`."""
     group = parser.add_argument_group("limits")
-    group.add_argument(
-        "--tokens",
-        metavar="FILE",
-        help="tokens of each domain: yaml or json of name: count; 3.2B, 1e9 and 2_000 are fine",
-    )
-    group.add_argument("--budget", metavar="N", type=checked(budget), help="tokens of the training run: 1T, 300B, 5e9")
-    group.add_argument(
-        "--max-epochs",
-        metavar="[NAME=]E",
-        action="append",
-        help="how often tokens may repeat, for all or for a domain (default 4)",
-    )
+    add_supply(group, "tokens of each domain: yaml or json of name: count; 3.2B, 1e9 and 2_000 are fine")
     group.add_argument(
         "--cap",
         metavar="[NAME=]SHARE",

@@ -78,15 +78,8 @@ def _add_step(
 
 def _add_start(start: argparse.ArgumentParser) -> None:
     start.add_argument("--mixture", metavar="FILE", required=True, help="the mixture as it is now")
-    start.add_argument("--tokens", metavar="FILE", help="tokens of its domains; domains it lacks get the share 0")
-    start.add_argument(
-        "--budget", metavar="N", type=shared.checked(shared.budget), help="tokens of the training run: 1T, 300B, 5e9"
-    )
-    start.add_argument(
-        "--max-epochs",
-        metavar="[NAME=]E",
-        action="append",
-        help="how often tokens may repeat, for all or for a domain (default 4), in every mixture of the ledger",
+    shared.add_supply(
+        start, "tokens of its domains; domains it lacks get the share 0", ", in every mixture of the ledger"
     )
     start.add_argument("--why", metavar="TEXT", default="first mixture", help="the reason, kept in the ledger")
 

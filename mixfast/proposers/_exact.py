@@ -47,7 +47,12 @@ def exactly(task: Task, form: Convex) -> Outcome:
     weight, limited = target.weight, np.zeros(target.weight.size)
     smooth: Exponentials | None = None
     if target.worst:
-        found, weight = _worst(task, form)
+        if task.most is not None:
+            raise ValueError(
+                "objective='worst' and tolerance exclude each other: name the metrics to be kept and a weighted objective"
+            )
+        # The weights of the metrics that prove the least of the largest.
+        found, weight = _largest(task, form, target.used, kl=kl)
         value = found.value
     elif task.most is not None:
         found, limited = _limited(task, form, task.most)
@@ -102,16 +107,8 @@ def _everywhere(task: Task, form: Convex, found: Minimum, weight: Vector) -> Vec
     return gradient
 
 
-def _worst(task: Task, form: Convex) -> tuple[Minimum, Vector]:
-    """The least of the largest metric, and the weights (J,) of the metrics that prove it."""
-    if task.most is not None:
-        raise ValueError(
-            "objective='worst' and tolerance exclude each other: name the metrics to be kept and a weighted objective"
-        )
-    return _largest(task, form, task.target.used, kl=task.kl)
-
-
 def _largest(task: Task, form: Convex, used: list[int], *, kl: Kl) -> tuple[Minimum, Vector]:
+    """The least of the largest of these metrics, and the weights (J,) of the metrics that prove it."""
     pieces = WeightedMetrics.each(form.restrict(task.reach.usable), used)
     limits = replace(task.reach.limits, interior=kl.weight > 0.0)
     found, proof = minimise_largest(pieces, limits, kl, task.inner(), tol=task.tol, max_iter=_MAX_ITER)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from mixfast._engine.backend.arrays import Matrix, Vector
+
 State = NDArray[np.int8]
 Groups = tuple[Matrix, Vector, Vector]  # rows (B, K), and the limits (B,) of rows @ w
 
