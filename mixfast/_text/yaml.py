@@ -50,7 +50,8 @@ def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] 
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         where = "" if mark is None else f"line {mark.line + 1} is "
-        raise error(f"{where}not YAML: {problem.problem}") from problem
+        what = ", ".join(part for part in (problem.context, problem.problem) if part)
+        raise error(f"{where}not YAML: {what}") from problem
     except (yaml.YAMLError, UnicodeEncodeError, RecursionError) as problem:
         raise error(f"not YAML: {problem}") from problem
     if found is None:

@@ -81,7 +81,11 @@ def test_blocks_are_as_people_write_them():
         ("a: [1\n", "not YAML"),
         ("a: 1\n\tb: 2\n", "line 2 is not YAML"),
         ("a: &x [*x]\n", "recursive"),
-        ("a: 1\n---\nb: 1\n", "not YAML"),
+        (
+            "a: 1\n---\nb: 1\n",
+            "line 2 is not YAML: expected a single document in the stream, but found another document",
+        ),
+        ("a: '1\n", "not YAML: while scanning a quoted scalar, found unexpected end of stream"),
         ("a: \x00\n", "not YAML"),
         ("[" * 5000, "not YAML"),
         ("# nothing\n", "empty"),
