@@ -113,7 +113,7 @@ class Newton:
         """Minimise from shares w (C,) of the columns; `here` is what a sweep said of them, if known."""
         at = self._sweep(w, math.inf, known=False) if here is None else self._known(w, here)
         if here is None:
-            self._note(at)
+            self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
         steps, before = 0, math.inf
         while at.gap + self.noise > self.tol and steps < max_iter:
             # 1.
@@ -134,15 +134,12 @@ class Newton:
             # 5.
             before, steps = at.gap, steps + 1
             at = self._taken(at, there)
-            self._note(at)
+            self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
         return Minimum(at.w, at.value, at.gradient, at.gap, self.trace.steps, at.hessian, steps)
 
     def _known(self, w: Vector, here: Sums) -> Point:
         value, gradient, hessian = here
         return Point(w, value, gradient, self.limits.gap(gradient, w), hessian)
-
-    def _note(self, at: Point) -> None:
-        self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
 
     def _sweep(self, w: Vector, gap: float, *, known: bool) -> Point:
         """What is asked for at w, after a step from a point with that gap."""
@@ -166,7 +163,7 @@ class Newton:
         lower = self._sweep(settle(self.objective, self.limits, at.w, self.columns), at.gap, known=False)
         if not lower.value < at.value:
             return at
-        self._note(lower)
+        self.trace.add(self.objective.rows, lower.w.size, lower.value, lower.gap)
         return lower
 
     def _direction(self, at: Point) -> Vector:
