@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 # What commands are added to, and what options are.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-Group: TypeAlias = argparse._ActionsContainer
+Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
 LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
 
