@@ -65,7 +65,7 @@ class TableRows:
         Raises
         ------
         InfeasibleError
-            TableRows that no usable domain can explain.
+            Rows that no usable domain can explain.
         """
 
         def make() -> Objective:
