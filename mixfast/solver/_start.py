@@ -35,7 +35,7 @@ def _given(reach: Reach, start: Vector, spread: float) -> Vector:
 def _middle(reach: Reach) -> Vector:
     limits = reach.limits
     room = limits.high - limits.low
-    w: Vector = limits.low + room * ((1.0 - limits.low.sum()) / max(room.sum(), 1e-300))
+    w: Vector = limits.low + room * ((1.0 - np.add.reduce(limits.low)) / max(np.add.reduce(room), 1e-300))
     if limits.groups is None:
         return w
     # Of the region without the domains that may have no share, so that the sum is right over the others.

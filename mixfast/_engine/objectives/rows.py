@@ -105,7 +105,8 @@ class TableRows:
     def row_weights(self, group_weight: Vector) -> tuple[Any, float]:
         """c_i of the weighted sum: None and the common weight, or all of them (where the table is) and their mean."""
         table = self.table
-        if table.uniform_weight is not None and group_weight.min() == group_weight.max():
+        even = group_weight.size == 1 or group_weight.min() == group_weight.max()
+        if table.uniform_weight is not None and even:
             return None, table.uniform_weight * float(group_weight[0])
         if devices.is_tensor(table.values):
             rows = devices.group_weights(table.values, table.weights_near(), group_weight, table.group_offsets)
