@@ -135,14 +135,14 @@ def _aligned(law: Any, region: Region | None, kl: float) -> Region:
     """The region in the law's order of domains, the whole simplex by default; with a prior where the KL term needs one."""
     domains = tuple(law.domains)
     where = Region.simplex(domains) if region is None else region
-    if set(where.domains) != set(domains):
+    if where.domains != domains and set(where.domains) != set(domains):
         raise AlignmentError.between("the law", domains, "the region", where.domains)
     if kl > 0.0 and not where.has_prior:
         raise RegionError(
             f"kl = {kl} pulls towards the prior, and the region has none: give Region a prior (prior=1 for a uniform one), "
             "or build it with Region.from_tokens"
         )
-    return where.align(domains)
+    return where if where.domains == domains else where.align(domains)
 
 
 def _found(task: Task, method: str) -> Outcome:
