@@ -10,7 +10,7 @@ import numpy as np
 from mixfast._text.names import listing
 from mixfast.region import Region
 from mixfast.solver._problem import GroupWeights
-from mixfast.solver._solution import Bootstrap, Solution
+from mixfast.solver._solution import Bootstrap, Solution, resampled
 from mixfast.solver._solve import solve
 from mixfast.tables import ExpertTable
 
@@ -68,7 +68,7 @@ def bootstrap(
         solution = solve(table, region, **options)
     else:
         _refuse_contradictions(solution, table, region, options)
-    return solution.bootstrap(replicates=replicates, level=level, seed=seed)
+    return resampled(solution, replicates=replicates, level=level, seed=seed)
 
 
 def _refuse_contradictions(

@@ -242,30 +242,7 @@ class Solution:
 
         See `mixfast.solver.bootstrap`, which says what the parameters mean, what is raised and what it costs.
         """
-        from mixfast.solver._resample import resample
-
-        began = perf_counter()
-        if replicates < 2 or not 0.0 < level < 1.0:
-            raise ValueError(
-                f"bootstrap needs at least 2 replicates and a level between 0 and 1; got {replicates} and {level}"
-            )
-        if self.table.kind != "ce" or self.worst:
-            raise ValueError(
-                'bootstrap resamples tables of log-likelihoods with a weighted objective, not predictions and not "worst"'
-            )
-        found = resample(self._problem, self.mixture.weights, replicates=replicates, seed=seed)
-        if found.doubt:
-            warnings.warn(found.doubt, MixfastWarning, stacklevel=2)
-        return Bootstrap(
-            solution=self,
-            shares=found.shares,
-            level=level,
-            gap=found.gap,
-            error=found.error,
-            units=found.units,
-            doubt=found.doubt,
-            seconds=perf_counter() - began,
-        )
+        return resampled(self, replicates=replicates, level=level, seed=seed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the solution as plain numbers and strings, for json."""
@@ -329,3 +306,31 @@ class Bootstrap:
     def standard_errors(self) -> dict[str, float]:
         """Standard deviation of each share over the replicates."""
         return dict(zip(self.solution.mixture.domains, self.shares.std(axis=0, ddof=1).tolist(), strict=True))
+
+
+def resampled(solution: Solution, *, replicates: int, level: float, seed: int) -> Bootstrap:
+    """Compute what `Solution.bootstrap` gives; a doubt is warned of where the caller was called."""
+    from mixfast.solver._resample import resample
+
+    began = perf_counter()
+    if replicates < 2 or not 0.0 < level < 1.0:
+        raise ValueError(
+            f"bootstrap needs at least 2 replicates and a level between 0 and 1; got {replicates} and {level}"
+        )
+    if solution.table.kind != "ce" or solution.worst:
+        raise ValueError(
+            'bootstrap resamples tables of log-likelihoods with a weighted objective, not predictions and not "worst"'
+        )
+    found = resample(solution._problem, solution.mixture.weights, replicates=replicates, seed=seed)
+    if found.doubt:
+        warnings.warn(found.doubt, MixfastWarning, stacklevel=3)
+    return Bootstrap(
+        solution=solution,
+        shares=found.shares,
+        level=level,
+        gap=found.gap,
+        error=found.error,
+        units=found.units,
+        doubt=found.doubt,
+        seconds=perf_counter() - began,
+    )

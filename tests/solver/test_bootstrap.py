@@ -5,6 +5,7 @@ import pytest
 from makers import tokens
 
 from mixfast import ExpertTable, Region, reference, solve
+from mixfast.errors import MixfastWarning
 from mixfast.solver import _replicates, _resample, bootstrap
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
@@ -158,3 +159,12 @@ def test_what_contradicts_the_solution_is_refused(given, named):
     again = ExpertTable.from_loglik(rows.copy())
     same = bootstrap(again, Region(data.domains), solution=found, kl=0.1, replicates=20)
     np.testing.assert_array_equal(same.shares, found.bootstrap(replicates=20).shares)
+
+
+def test_too_few_sequences_are_warned_of_where_the_user_called():
+    few = ExpertTable.from_loglik(np.log(np.random.default_rng(0).dirichlet(np.ones(3), 10)))
+    found = solve(few)
+    for call in (lambda: bootstrap(few, solution=found, replicates=5), lambda: found.bootstrap(replicates=5)):
+        with pytest.warns(MixfastWarning, match="too narrow") as caught:
+            call()
+        assert caught[0].filename == __file__
