@@ -8,6 +8,7 @@ What there is, in the order in which to read it:
 
 - `names`: check the names of domains, and list names in a message.
 - `numbers`: parse token counts such as ``1.5T`` and shares such as ``20%``; show percentages, counts and bytes.
+- `kinds`: what a file is by its first bytes, and the refusal of a file of another kind.
 - `json`, `yaml`: read documents of files, with no key twice. YAML is read by PyYAML, with every value as text, so a domain called
   ``no`` keeps its name and whoever needs a number parses it. `write_yaml` writes what every reader of YAML takes alike.
 - `atomic`: replace a file as a whole or not at all; several files together.

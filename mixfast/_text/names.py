@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 # Long enough to recognise a naming scheme, short enough for one line of a terminal.
 _NAMES_SHOWN = 8
+# Most characters of a file's content that a message quotes: two lines of a terminal.
+_QUOTED = 160
 
 
 def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
@@ -16,6 +18,16 @@ def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
         return "none"
     more = f" and {len(names) - limit} more ({len(names)} in all)" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def shown(value: object, limit: int = _QUOTED) -> str:
+    """Return the repr of a value that came from a file, for a message: its first characters where it is long.
+
+    >>> shown("a" * 300, 10)
+    "'aaaaaaaaa... (302 characters)"
+    """
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def domain_names(domains: Iterable[str], error: type[Exception]) -> tuple[str, ...]:

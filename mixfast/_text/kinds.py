@@ -1,0 +1,210 @@
+"""What a file is, by its first bytes and not by its name; and what to do with it where another kind is expected."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from shlex import quote
+
+# As much is read of a file as its kind can be told from.
+_START = 65536
+# Most characters of a file's first line that a message shows.
+_LINE_SHOWN = 60
+
+_MAGIC = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"PAR1", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"\x93NUMPY", "npy"),
+    (b"\x89HDF", "hdf5"),
+    (b"GGUF", "gguf"),
+    (b"SQLite format 3\x00", "sqlite"),
+    (b"%PDF", "pdf"),
+    (b"\x80", "pickle"),
+    (b"\xd0\xcf\x11\xe0", "xls"),
+)
+
+WORDS = {
+    "arrow": "an Arrow file",
+    "binary": "a binary file",
+    "bzip2": "a bzip2 file",
+    "csv": "a csv file",
+    "empty": "an empty file",
+    "fit": "a file of fitted laws",
+    "folder": "a folder",
+    "gguf": "a GGUF model",
+    "gzip": "a gzip file",
+    "hdf5": "an HDF5 file",
+    "html": "an HTML page",
+    "json": "a JSON file",
+    "jsonl": "a file of JSON lines",
+    "npy": "a npy file",
+    "npz": "a npz file",
+    "parquet": "a parquet file",
+    "pdf": "a PDF file",
+    "pickle": "a pickle",
+    "safetensors": "a safetensors file",
+    "sqlite": "an SQLite file",
+    "tar": "a tar archive",
+    "text": "a text file",
+    "torch": "a checkpoint of PyTorch",
+    "tsv": "a file of tab-separated columns",
+    "xls": "a spreadsheet (xls)",
+    "xlsx": "a spreadsheet (xlsx)",
+    "xz": "an xz file",
+    "yaml": "a YAML file",
+    "zip": "a zip archive",
+    "zstd": "a zstd file",
+}
+"""What each kind is called in a message."""
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Return the kind of a file, a key of `WORDS`, from its first bytes; its name is not looked at.
+
+    Text is told apart as far as its form shows: JSON and JSON lines, csv and tsv, YAML, HTML, other text.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return "folder"
+    with path.open("rb") as handle:
+        start = handle.read(_START)
+    if not start:
+        return "empty"
+    if start[:4] == b"PK\x03\x04":
+        return _zip(path)
+    for magic, kind in _MAGIC:
+        if start.startswith(magic):
+            return kind
+    if start[257:262] == b"ustar":
+        return "tar"
+    if start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") < 1 << 32:
+        return "safetensors"
+    return _text(start)
+
+
+def described(path: str | os.PathLike[str]) -> str:
+    """Return what a file is, for a message: ``a csv file ('run,web,code')``; of text the first line is shown."""
+    kind = kind_of(path)
+    if kind not in ("csv", "text", "tsv"):
+        return WORDS[kind]
+    with Path(path).open("rb") as handle:
+        first = handle.read(_START).decode("utf-8-sig", "replace").lstrip().split("\n", 1)[0].strip()
+    return f"{WORDS[kind]} ({first[:_LINE_SHOWN]!r}{'...' * (len(first) > _LINE_SHOWN)})"
+
+
+def other_kind(path: str | os.PathLike[str], expected: str) -> str:
+    """Return the refusal of a file of another kind than expected: what it is, what was expected, what to do with it.
+
+    Parameters
+    ----------
+    path : path
+    expected : str
+        What was expected, such as ``a table of experts (npz, npy, or a folder of the MixMin code)``. With the word
+        ``csv`` in it, the advice is how to make a csv file of what came.
+    """
+    advice = _advice(Path(path), kind_of(path), to_csv="csv" in expected)
+    return f"{path} is {described(path)}, expected {expected}" + (f"; {advice}" if advice else "")
+
+
+def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
+    """What to do with a file of a kind that is not read here."""
+    file = quote(str(path))
+    if kind in ("gzip", "zstd", "bzip2", "xz"):
+        command = {"gzip": "gunzip --keep", "zstd": "unzstd", "bzip2": "bunzip2 --keep", "xz": "unxz --keep"}[kind]
+        return f"decompress it: {command} {file}"
+    if kind in ("xlsx", "xls"):
+        return "save its sheet as csv in the spreadsheet program"
+    if kind in ("parquet", "arrow"):
+        read = "read_parquet" if kind == "parquet" else "read_feather"
+        code = f"import pandas; pandas.{read}({str(path)!r}).to_csv({str(path.with_suffix('.csv'))!r}, index=False)"
+        if to_csv:
+            return f"write it as csv: python -c {quote(code)}"
+        return "read it in Python (pandas, pyarrow) and give its columns to ExpertTable.from_loglik"
+    if kind == "tsv" and to_csv:
+        return "save it with commas between the columns"
+    return "" if to_csv and kind == "csv" else _USES.get(kind, "")
+
+
+_USES = {
+    "csv": "csv files hold proxy runs: mixfast fit RATIOS.csv METRICS.csv, and mixfast propose for a mixture",
+    "fit": "fitted laws are for: mixfast propose LAW",
+    "json": "mixfast export and mixfast reuse start take mixtures; runs in JSON become a csv file with a row for each run",
+    "jsonl": "texts are scored by: mixfast score --experts DIR DIR --texts FILE --out table.npz",
+    "npz": "tables of experts are for: mixfast info TABLE and mixfast solve TABLE",
+    "npy": "tables of experts are for: mixfast info TABLE and mixfast solve TABLE",
+    "pickle": "a pickle could run any code and is never loaded; save numbers as npz, or runs as csv",
+    "torch": "it is a pickle inside, which is never loaded; models are scored by: mixfast score --experts DIR DIR",
+    "safetensors": "the folder of a model, with its config.json, is scored by: mixfast score --experts DIR DIR",
+    "yaml": "mixfast export and mixfast reuse start take mixtures",
+}
+
+
+def _zip(path: Path) -> str:
+    """What a zip archive holds, by the names of its members."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError):
+        return "zip"
+    if "[Content_Types].xml" in names:
+        return "xlsx"
+    if any(name.endswith("data.pkl") for name in names):
+        return "torch"
+    if "head.npy" in names:
+        return "fit"
+    return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+
+
+def _text(start: bytes) -> str:
+    """What the form of a text shows it to be; ``binary`` if it is none."""
+    whole = len(start) < _START
+    # The last character may be cut.
+    text = start.decode("utf-8-sig", "strict" if whole else "ignore") if _is_text(start, whole) else None
+    if text is None:
+        return "binary"
+    bare = text.strip()
+    if not bare:
+        return "empty"
+    if bare[0] in "{[":
+        return _json(bare, whole)
+    if bare[:9].lower().startswith(("<!doctype", "<html")):
+        return "html"
+    lines = [line for line in bare.split("\n")[:5] if line.strip()]
+    for mark, kind in (("\t", "tsv"), (",", "csv"), (";", "csv")):
+        found = {line.count(mark) for line in lines}
+        if min(found) > 0 and (len(lines) > 1 or mark != ";") and not lines[0].startswith("#"):
+            return kind
+    plain = [line for line in bare.split("\n") if line.strip() and not line.lstrip().startswith("#")]
+    return "yaml" if plain and re.match(r"(- )?[^\s:][^:]*:(\s|$)", plain[0].strip()) else "text"
+
+
+def _is_text(start: bytes, whole: bool) -> bool:
+    if b"\x00" in start:
+        return False
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as problem:
+        return not whole and problem.start > len(start) - 4
+    return True
+
+
+def _json(text: str, whole: bool) -> str:
+    first, _, rest = text.partition("\n")
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        if text[0] == "{" and '"mixfast_fit"' in text[:200]:
+            return "fit"
+        # A flow mapping of YAML begins like JSON; a file that was cut is JSON by its first character.
+        if whole and not re.match(r"[{\[]\s*([\"\[{\]}\d-]|true|false|null)", text):
+            return "yaml"
+        return "json"
+    return "jsonl" if rest.strip() else "json"
