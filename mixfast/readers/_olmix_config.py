@@ -5,18 +5,17 @@ Everything is aligned by name: priors, caps and weights in another order than th
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from mixfast._text.names import listing
-from mixfast.errors import AlignmentError, MixfastError
+from mixfast.errors import AlignmentError
 from mixfast.readers._mixtures import document as read_document
+from mixfast.readers._olmix_values import OlmixConfigError, is_off, known_keys, mapping, number, truth, whole
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
@@ -35,14 +34,7 @@ _UNSUPPORTED = {
     "proposer": ("temperature", "make_worst_mix", "use_natural_kl"),
     "filtering": ("keep_sources", "support_domains", "fixed_weight"),
 }
-# What YAML 1.1 takes for null, true and false.
-_NULL = ("", "~", "null")
-_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _REPETITION = 5.0  # Olmix's default where the file names none
-
-
-class OlmixConfigError(MixfastError, ValueError):
-    """A fit configuration of Olmix is malformed or asks for something that is not offered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +174,7 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
         if counts is not None:
             raise OlmixConfigError(f"{path}: token_counts is given twice, beside priors and in it; remove one")
         counts = document["token_counts"]
-    tokens = None if counts is None else {name: _whole(n, f"token_counts.{name}") for name, n in _map(counts).items()}
+    tokens = None if counts is None else {name: whole(n, f"token_counts.{name}") for name, n in mapping(counts).items()}
     return OlmixConfig(
         ratios=path.parent / swarm["ratios"],
         metrics=path.parent / swarm["metrics"],
@@ -191,17 +183,17 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
         families=_families(tests.get("tasks") or {}),
         regression=str(regression.get("type", "log_linear")),
         proposer=str(proposer.get("type", "exact")),
-        seed=_whole(regression.get("seed", 0), "regression.seed"),
+        seed=whole(regression.get("seed", 0), "regression.seed"),
         train_split=_split(regression.get("train_split", 1.0)),
-        aggregate=_truth(regression.get("aggregate_task_families"), "regression.aggregate_task_families"),
-        kl=None if proposer.get("kl_reg") is None else _number(proposer["kl_reg"], "proposer.kl_reg"),
-        fit_only=_truth(proposer.get("fit_only"), "proposer.fit_only"),
+        aggregate=truth(regression.get("aggregate_task_families"), "regression.aggregate_task_families"),
+        kl=None if proposer.get("kl_reg") is None else number(proposer["kl_reg"], "proposer.kl_reg"),
+        fit_only=truth(proposer.get("fit_only"), "proposer.fit_only"),
         target_tokens=_target(constraints),
-        max_epochs=_number(constraints.get("repetition_factor", _REPETITION), "constraints.repetition_factor"),
+        max_epochs=number(constraints.get("repetition_factor", _REPETITION), "constraints.repetition_factor"),
         drop_metrics=tuple(map(str, filtering.get("drop_metrics") or ())),
         obj_weights={
-            name: _number(weight, f"filtering.obj_weights.{name}")
-            for name, weight in _map(filtering.get("obj_weights") or {}).items()
+            name: number(weight, f"filtering.obj_weights.{name}")
+            for name, weight in mapping(filtering.get("obj_weights") or {}).items()
         },
         notes=tuple(notes),
     )
@@ -213,33 +205,11 @@ def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     section = document.get(key)
     if section is None and key not in ("", "swarm", "priors"):
         return {}
-    if not isinstance(section, Mapping):
-        raise OlmixConfigError(f"{where} must be a mapping with some of {listing(sorted(_KEYS[key]))}, got {section!r}")
-    for name in section:
-        if name not in _KEYS[key]:
-            near = difflib.get_close_matches(str(name), _KEYS[key], 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            known = listing(sorted(_KEYS[key]), limit=len(_KEYS[key]))
-            raise OlmixConfigError(f"{where} has the unknown key {name!r}{hint}; known are: {known}")
+    found = known_keys(section, _KEYS[key], where)
     for name in _UNSUPPORTED.get(key, ()):
-        if not _is_off(section.get(name)):
-            raise OlmixConfigError(f"{key}.{name} = {section[name]} is not offered here; remove it")
-    return {name: value for name, value in section.items() if not _is_null(value)}
-
-
-def _is_null(given: Any) -> bool:
-    return given is None or (isinstance(given, str) and given.lower() in _NULL)
-
-
-def _is_off(given: Any) -> bool:
-    """Whether an option has the value it has when it is not given."""
-    return not given or (isinstance(given, str) and (given.lower() in _NULL or _TRUTH.get(given.lower()) is False))
-
-
-def _map(given: Any) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        raise OlmixConfigError(f"expected a mapping of name to number, got {given!r}")
-    return {str(name): value for name, value in given.items()}
+        if not is_off(found.get(name)):
+            raise OlmixConfigError(f"{key}.{name} = {found[name]} is not offered here; remove it")
+    return found
 
 
 def _prior(given: Any, tokens: Mapping[str, int] | None, notes: list[str]) -> dict[str, float]:
@@ -248,7 +218,7 @@ def _prior(given: Any, tokens: Mapping[str, int] | None, notes: list[str]) -> di
     sizes: dict[str, float] = (
         dict(tokens or {})
         if given is None
-        else {name: _number(size, f"relative_sizes.{name}") for name, size in _map(given).items()}
+        else {name: number(size, f"relative_sizes.{name}") for name, size in mapping(given).items()}
     )
     total = math.fsum(sizes.values())
     if not total > 0.0:
@@ -268,7 +238,7 @@ def _prior(given: Any, tokens: Mapping[str, int] | None, notes: list[str]) -> di
 
 def _families(tasks: Any) -> dict[str, tuple[str, ...]]:
     families = {}
-    for family, members in _map(tasks).items():
+    for family, members in mapping(tasks).items():
         # In-loop tasks map an id to the metric, offline tasks are a list of metrics.
         names = members.values() if isinstance(members, Mapping) else members
         if isinstance(names, str) or not isinstance(names, Iterable):
@@ -278,45 +248,15 @@ def _families(tasks: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _target(constraints: Mapping[str, Any]) -> int | None:
-    if not _truth(constraints.get("enabled"), "constraints.enabled"):
+    if not truth(constraints.get("enabled"), "constraints.enabled"):
         return None
     if constraints.get("target_tokens") is None:
         raise OlmixConfigError("constraints are enabled, but constraints.target_tokens is missing")
-    return _whole(constraints["target_tokens"], "constraints.target_tokens")
+    return whole(constraints["target_tokens"], "constraints.target_tokens")
 
 
 def _split(given: Any) -> tuple[float, ...]:
-    return tuple(_number(part, "regression.train_split") for part in (given if isinstance(given, list) else [given]))
-
-
-def _number(given: Any, what: str) -> float:
-    """Return a non-negative number; text such as 7/52.0 is a fraction, as obj_weights have it."""
-    parts = str(given).split("/")
-    try:
-        numbers = [float(part) for part in parts]
-        value = numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
-    except (ValueError, IndexError, ZeroDivisionError):
-        value = math.nan
-    if len(parts) > 2 or not 0.0 <= value < math.inf:
-        raise OlmixConfigError(f"{what} must be a number of at least 0, got {given!r}")
-    return value
-
-
-def _whole(given: Any, what: str) -> int:
-    try:
-        value = Decimal(given)
-    except (InvalidOperation, TypeError, ValueError):
-        value = Decimal("NaN")
-    if not value.is_finite() or not 0 <= value < 2**63 or value != value.to_integral_value():
-        raise OlmixConfigError(f"{what} must be a whole number of at least 0, got {given!r}")
-    return int(value)
-
-
-def _truth(given: Any, what: str) -> bool:
-    truth = False if given is None else _TRUTH.get(str(given).lower())
-    if truth is None:
-        raise OlmixConfigError(f"{what} must be true or false, got {given!r}")
-    return truth
+    return tuple(number(part, "regression.train_split") for part in (given if isinstance(given, list) else [given]))
 
 
 def _aligned(what: str, given: Mapping[str, Any], domains: Sequence[str]) -> dict[str, Any]:
