@@ -58,6 +58,9 @@ class GrainStream(PeerStream):
             each = [size / (q / total) for size, q in zip(self.sizes.tolist(), self.proportions, strict=True)]
             self.length = min(LONGEST, int(min(each)))
 
+    def _again(self, weights: dict[str, float], sizes: dict[str, int] | None) -> GrainStream:
+        return GrainStream(weights, sizes, length=self.length)
+
     def _find(self, sample: Integers) -> tuple[Integers, Integers]:
         rest = total = sum(self.proportions)
         at: Integers | NDArray[np.object_] = sample

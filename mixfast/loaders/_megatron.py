@@ -71,6 +71,11 @@ class MegatronStream(PeerStream):
                 f"the blend reads more samples than there are ({listing(short)}); Megatron-LM would fail"
             )
 
+    def _again(self, weights: dict[str, float], sizes: dict[str, int] | None) -> MegatronStream:
+        if self._exhaustive and sizes is not None:
+            return MegatronStream({name: sizes[name] for name in weights})
+        return MegatronStream(weights, self.length, sizes=sizes)
+
     def _find(self, sample: Integers) -> tuple[Integers, Integers]:
         return self._domain[sample].astype(np.int64), self._index[sample]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from mixfast.sampler import (
     State,
     end_of,
     positive_numbers,
+    refuse_other_domains,
+    saved_domains,
     saved_position,
     whole_number,
 )
@@ -70,15 +72,37 @@ class PeerStream:
 
     def state(self, position: int) -> State:
         """Return what must be kept to go on at sample ``position``, for JSON."""
-        return {"format": self.FORMAT, "position": whole_number("position", position, 0), "history": self._history()}
+        return {
+            "format": self.FORMAT,
+            "position": whole_number("position", position, 0),
+            "domains": list(self.domains),
+            "history": self._history(),
+        }
 
     def check_state(self, state: State) -> int:
         """Return the position of a state; `SamplerError` unless it was saved by this very stream."""
         if not isinstance(state, Mapping) or state.get("format") != self.FORMAT:
             raise SamplerError(f"a state of this stream has the format {self.FORMAT!r}, got {state!r:.200}")
+        position = saved_position(state, self.length)
+        refuse_other_domains(saved_domains(state), self.domains, position)
         if state.get("history") != self._history():
             raise SamplerError("the state is of a stream with other domains, weights or sizes")
-        return saved_position(state, self.length)
+        return position
+
+    def reordered(self, domains: Sequence[str]) -> PeerStream:
+        """Return the stream of the same weights whose domains are in the order of ``domains``; others come after.
+
+        The order decides the samples: ``stream.reordered(state["domains"])`` is the stream that a state was saved by.
+        """
+        place = {name: k for k, name in enumerate(domains)}
+        names = sorted(self.domains, key=lambda name: place.get(name, len(place)))
+        weights = dict(zip(self.domains, self.weights, strict=True))
+        sizes = dict(zip(self.domains, self.sizes.tolist(), strict=True)) if self.sizes.any() else None
+        return self._again({name: weights[name] for name in names}, sizes)
+
+    def _again(self, weights: dict[str, float], sizes: dict[str, int] | None) -> PeerStream:
+        """Return this stream with the weights in another order."""
+        raise NotImplementedError
 
     def _history(self) -> str:
         facts = [self.domains, [w.hex() for w in self.weights], self.sizes.tolist(), self._exhaustive]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Self, TypeVar, cast
 
 import torch.distributed
 
 from mixfast.errors import SamplerError
-from mixfast.sampler import State, Stream, end_of, rank_and_world_size, whole_number
+from mixfast.loaders._trainers import Cut, check_trainer
+from mixfast.sampler import State, Stream, end_of, rank_and_world_size, resumed, whole_number
 
 Pair = tuple[int, int]
 T = TypeVar("T")
@@ -28,9 +30,39 @@ class Place:
     """Where a rank begins in a stream. What is saved is the same for all ranks, whatever their number."""
 
     def __init__(self, stream: Stream, rank: int | None, world_size: int | None) -> None:
+        if (rank is None) != (world_size is None):
+            raise SamplerError(
+                f"give both rank and world_size, or neither; got rank {rank!r}, world_size {world_size!r}"
+            )
         self.stream = stream
-        self.rank, self.world_size = _ranks(rank, world_size)
         self.position = 0
+        self._given = None if rank is None else rank_and_world_size(rank, world_size)
+        self._last_known = _process() or (0, 1)
+
+    @property
+    def rank(self) -> int:
+        """This process among those that train together."""
+        return self.ranks()[0]
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        return self.ranks()[1]
+
+    def ranks(self) -> tuple[int, int]:
+        """Return rank and world size as given, else those of `torch.distributed`, else 0 of 1.
+
+        They are found anew each time: loaders are often made before the trainer starts its processes.
+        """
+        return self._given or _process() or self._last_known
+
+    def check_trainer(self) -> Cut | None:
+        """Return how a trainer divides what this gives; `SamplerError` if both would give each rank its part."""
+        return check_trainer(self, self._given is not None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers that are spawned know no process group; they are told what this process knows.
+        return {**self.__dict__, "_last_known": self.ranks()}
 
     def samples(self, position: int | None = None) -> int:
         """Return how many samples each rank has from a position on: up to ``world_size - 1`` at the end are left over."""
@@ -58,7 +90,9 @@ class Place:
     def load_state_dict(self, state: State) -> None:
         """Begin where a state was saved, with any number of ranks and workers and any batch size.
 
-        ``state`` is what `state_dict` or `state_after` gave, or the whole state of a torchdata ``StatefulDataLoader``.
+        ``state`` is what `state_dict` or `state_after` gave, or the whole state of a torchdata ``StatefulDataLoader``. Domains
+        are matched by name: if the state has them in another order, the saved stream goes on, under the numbers that they
+        have here.
 
         Raises
         ------
@@ -71,7 +105,7 @@ class Place:
         readers = [entry for entry in found if entry["format"] == READER_FORMAT]
         if not readers:
             # The state of a loader holds both where its pass began and how far it has come.
-            self.position = max(self.stream.check_state(entry) for entry in found)
+            self._resume(found)
             return
         first = readers[0]
         if sorted(reader["worker"] for reader in readers) != list(range(first["workers"])):
@@ -81,18 +115,18 @@ class Place:
         if _steps_behind(state):
             raise SamplerError("the loader's state is some steps old; make the loader with snapshot_every_n_steps=1")
         # The loader takes from its workers in turn: all before the latest sample read has been read as well.
-        self.position = max(self.stream.check_state(reader["stream"]) for reader in readers)
+        self._resume([reader["stream"] for reader in readers])
+
+    def _resume(self, states: list[State]) -> None:
+        """Begin at the latest of the states of one stream."""
+        self.stream, self.position = max((resumed(self.stream, state) for state in states), key=itemgetter(1))
 
 
-def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Return the rank and the world size as given, else those of `torch.distributed`, else 0 of 1."""
-    if (rank is None) != (world_size is None):
-        raise SamplerError(f"give both rank and world_size, or neither; got rank {rank!r}, world_size {world_size!r}")
-    if rank is not None:
-        return rank_and_world_size(rank, world_size)
+def _process() -> tuple[int, int] | None:
+    """Return the rank and the world size of `torch.distributed`; None if it is not initialised."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+    return None
 
 
 def _states(entry: object) -> Iterator[State]:

@@ -6,9 +6,10 @@ Workers take a rank's batches in turn, as the loader asks for them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from operator import length_hint
+from typing import Any, TypeVar
 
 import numpy as np
 import torch.utils.data
@@ -17,7 +18,9 @@ from mixfast._text.names import listing
 from mixfast.errors import SamplerError
 from mixfast.loaders._place import BLOCK, READER_FORMAT, Pass, Place, pairs_of
 from mixfast.loaders._sources import Sample, Source, Sources
-from mixfast.sampler import State, Stream, whole_number
+from mixfast.sampler import State, Stream, end_of, resumed, whole_number
+
+L = TypeVar("L", bound="torch.utils.data.DataLoader[Any]")
 
 
 class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: ignore[misc]
@@ -30,17 +33,17 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
     sources : mapping of str to map-style data set
         One for each of the stream's domains.
     batch_size : int
-        The batch size of the loader, which must be given to both; 1 if the loader's is None. Worker v of V reads batches
+        The batch size of the loader, which `loader` gives it; 1 if the loader's is None. Worker v of V reads batches
         v, v + V, ... and the loader takes from its workers in turn: this keeps the order of the stream. A loader does not
-        tell a data set its batch size, so call `check_loader` once. Without workers, or with one, any size gives the
-        same order.
+        tell a data set its batch size, so call `check_loader` for one made elsewhere. Without workers, or with one, any size
+        gives the same order.
     rank, world_size : int, optional
         As in `StreamSampler`.
 
     Raises
     ------
     AlignmentError, SamplerError
-        If the sources do not fit the stream.
+        If the sources do not fit the stream. When a pass begins: as in `StreamSampler`.
 
     Notes
     -----
@@ -57,9 +60,7 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
     >>> mixture = Mixture(["web", "code"], [0.75, 0.25])
     >>> stream = MixtureSampler(mixture, loaders.sizes(sources), seed=0, shuffle=False, length=8)
     >>> data = loaders.StreamDataset(stream, sources, batch_size=4)
-    >>> loader = torch.utils.data.DataLoader(data, batch_size=4)
-    >>> data.check_loader(loader)
-    >>> list(loader)
+    >>> list(data.loader())
     [['a', 'b', 'x', 'c'], ['a', 'b', 'y', 'c']]
     """
 
@@ -75,6 +76,25 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
         super().__init__(stream, rank, world_size)
         self.sources = Sources(stream, sources)
         self.batch_size = whole_number("batch_size", batch_size, 1)
+
+    def loader(self, kind: Callable[..., L] = torch.utils.data.DataLoader, **options: Any) -> L:
+        """Return a loader of this data set with its batch size, checked: ``kind(self, batch_size=..., **options)``.
+
+        Parameters
+        ----------
+        kind : class
+            `torch.utils.data.DataLoader` (default), or torchdata's ``StatefulDataLoader``.
+        **options
+            Further arguments of the loader, such as ``num_workers``, ``collate_fn`` and ``drop_last``.
+
+        Raises
+        ------
+        SamplerError
+            If the workers would give the samples in another order than the stream's.
+        """
+        found = kind(self, batch_size=self.batch_size, **options)
+        self.check_loader(found)
+        return found
 
     def check_loader(self, loader: torch.utils.data.DataLoader[Sample]) -> None:
         """Refuse a loader of this data set whose workers would give the samples in another order than the stream's.
@@ -99,8 +119,20 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
                 "the stream's; leave in_order out"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker that is spawned does not know the trainer.
+        self.check_trainer()
+        return super().__getstate__()
+
     def __iter__(self) -> Iterator[Sample]:
         info = torch.utils.data.get_worker_info()
+        cut = self.check_trainer()
+        if cut is not None and info is not None and info.num_workers > 1 and cut.batch not in (0, self.batch_size):
+            raise SamplerError(
+                f"Accelerate takes batches of {cut.batch} from each of {info.num_workers} workers, and this StreamDataset was "
+                f"made with batch_size={self.batch_size}: the samples would come in another order. Make it with "
+                f"batch_size={cut.batch}, or use StreamSampler, which does not need it"
+            )
         return _Reader.of(_Batches(self, 0, 1) if info is None else _Batches(self, info.id, info.num_workers))
 
 
@@ -114,13 +146,15 @@ class _Batches:
 
     def __init__(self, data: StreamDataset, worker: int, workers: int) -> None:
         self.data, self.worker, self.workers = data, worker, workers
+        self.rank, self.world_size = data.ranks()
         self.left: Iterator[Sample] = iter(())
-        self.begin(0, data.position)
+        self.begin(data.stream, 0, data.position)
 
-    def begin(self, batches: int, origin: int) -> None:
+    def begin(self, stream: Stream, batches: int, origin: int) -> None:
         """Go on behind so many batches of this worker, in a pass that began at global sample ``origin``."""
         deque(self.left, maxlen=0)
-        self.origin, self.total = origin, self.data.samples(origin)
+        self.stream, self.origin = stream, origin
+        self.total = (end_of(stream.length) - origin) // self.world_size
         # The rank's first sample that is not in `pairs` yet.
         self.next = (self.worker + batches * self.workers) * self.data.batch_size
         # Samples this worker has read, those of the batch that is being handed out included.
@@ -138,7 +172,7 @@ class _Batches:
         except Exception as problem:
             # Raised here, the error would end the chain, and whoever catches it and goes on would take that for the end of
             # the stream.
-            self.begin(self.read // self.data.batch_size, self.origin)
+            self.begin(self.stream, self.read // self.data.batch_size, self.origin)
             return _raising(problem)
         self.read += len(found)
         self.left = iter(found)
@@ -148,11 +182,11 @@ class _Batches:
         """Find the samples of the worker's next batches; those of the other workers lie between them."""
         if self.next >= self.total:
             raise StopIteration
-        size, step = self.data.batch_size, self.data.world_size
+        size, step = self.data.batch_size, self.world_size
         every = self.workers * size
         stop = min(self.next + max(BLOCK // every - 1, 0) * every + size, self.total)
-        start = self.origin + self.data.rank
-        domain, index, _ = self.data.stream.positions(start + self.next * step, start + (stop - 1) * step + 1, step)
+        start = self.origin + self.rank
+        domain, index, _ = self.stream.positions(start + self.next * step, start + (stop - 1) * step + 1, step)
         if self.workers > 1:
             mine = np.arange(stop - self.next) % every < size
             domain, index = domain[mine], index[mine]
@@ -166,37 +200,50 @@ class _Reader(Pass[Sample]):
     blocks: _Batches
 
     def _layout(self) -> dict[str, int]:
-        """Return what must be the same when a state is loaded."""
-        batches, data = self.blocks, self.blocks.data
+        """Return what must be the same when a state is loaded. The rank may differ: all are at the same step."""
+        batches = self.blocks
         return {
-            "worker": batches.worker, "workers": batches.workers, "rank": data.rank, "world_size": data.world_size,
-            "batch_size": data.batch_size,
+            "worker": batches.worker, "workers": batches.workers, "world_size": batches.world_size,
+            "batch_size": batches.data.batch_size,
         }  # fmt: skip
 
+    def _sample(self, origin: int, read: int) -> int:
+        """Return the global sample behind the last that this worker has read, of a pass that began at ``origin``."""
+        batches, size = self.blocks, self.blocks.data.batch_size
+        if not read:
+            return origin
+        before, last = divmod(read - 1, size)
+        return origin + ((batches.worker + before * batches.workers) * size + last + 1) * batches.world_size
+
     def state_dict(self) -> State:
-        batches, data = self.blocks, self.blocks.data
-        read, until = batches.read - length_hint(batches.left), 0
-        if read:
-            before, last = divmod(read - 1, data.batch_size)
-            until = (batches.worker + before * batches.workers) * data.batch_size + last + 1
+        batches = self.blocks
+        read = batches.read - length_hint(batches.left)
         # The state holds the past up to the last sample that this worker has read: what follows may be changed.
-        stream = data.stream.state(batches.origin + until * data.world_size)
+        stream = batches.stream.state(self._sample(batches.origin, read))
         return {"format": READER_FORMAT, "stream": stream, "origin": batches.origin, "read": read, **self._layout()}
 
     def load_state_dict(self, state: State) -> None:
-        if state.get("format") != READER_FORMAT:
+        if not isinstance(state, Mapping) or state.get("format") != READER_FORMAT:
             raise SamplerError(f"a worker's state has the format {READER_FORMAT!r}, got {state!r:.200}")
         now = self._layout()
+        if missing := {"stream", "origin", "read", *now} - set(state):
+            raise SamplerError(f"the worker's state lacks {listing(sorted(missing))}")
         if now != {name: state[name] for name in now}:
             raise SamplerError(
                 f"this reads as {listing(f'{name} {value}' for name, value in now.items())}, and the state was saved by "
                 f"{listing(f'{name} {state[name]}' for name in now)}. A StatefulDataLoader goes on as it was saved; to change "
                 "that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
             )
-        data = self.blocks.data
-        data.stream.check_state(state["stream"])
-        batches, rest = divmod(state["read"], data.batch_size)
-        self.blocks.begin(batches, state["origin"])
+        origin = whole_number("origin of the worker's state", state["origin"], 0)
+        read = whole_number("read of the worker's state", state["read"], 0)
+        stream, position = resumed(self.blocks.stream, state["stream"])
+        if position != self._sample(origin, read):
+            raise SamplerError(
+                f"the worker's state contradicts itself: after {read} samples of a pass from sample {origin} its stream is at "
+                f"sample {self._sample(origin, read)}, and the state says {position}"
+            )
+        batches, rest = divmod(read, self.blocks.data.batch_size)
+        self.blocks.begin(stream, batches, origin)
         deque(islice(self, rest), maxlen=0)
 
 

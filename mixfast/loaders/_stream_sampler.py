@@ -10,14 +10,15 @@ import torch.utils.data
 
 from mixfast.loaders._place import BLOCK, Pair, Pass, Place, pairs_of
 from mixfast.loaders._sources import sizes_of
-from mixfast.sampler import State, Stream, end_of
+from mixfast.sampler import State, Stream, end_of, resumed
 
 
-class StreamSampler(Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc]
+class StreamSampler(Place, torch.utils.data.DistributedSampler[Pair]):  # type: ignore[misc]
     """Yield a rank's samples as pairs ``domain, index``: the ``sampler=`` of a `DataLoader` over `Sources`.
 
     Any other data set that takes such pairs will do; ``domain`` is a number of ``stream.domains``. The main process finds
-    the samples, so the order holds for any number of workers.
+    the samples, so the order holds for any number of workers. It is a `DistributedSampler` of torch, so Lightning and Fabric
+    leave it as it is.
 
     Parameters
     ----------
@@ -25,7 +26,19 @@ class StreamSampler(Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc
         Made with sizes.
     rank, world_size : int, optional
         This process among those that train together. Default: those of `torch.distributed` if it is initialised when
-        this is made, else 0 of 1.
+        samples are read, else 0 of 1. Give 0 and 1 on all processes if the trainer divides the batches itself, as Accelerate
+        and the Trainer of transformers do with a loader that they prepare.
+
+    Raises
+    ------
+    SamplerError
+        If the stream has no sizes. When a pass begins: if Accelerate would divide this rank's part once more.
+
+    Warns
+    -----
+    MixfastWarning
+        When a pass begins: if each of several processes would read all samples, or Accelerate would read some twice to fill up
+        the last step.
 
     Notes
     -----
@@ -49,10 +62,20 @@ class StreamSampler(Place, torch.utils.data.Sampler[Pair]):  # type: ignore[misc
     """
 
     def __init__(self, stream: Stream, *, rank: int | None = None, world_size: int | None = None) -> None:
-        super().__init__(stream, rank, world_size)
+        # Not that of DistributedSampler, which wants a data set whose samples it can shuffle.
+        Place.__init__(self, stream, rank, world_size)
         sizes_of(stream)
 
+    @property
+    def num_replicas(self) -> int:
+        """The world size, under torch's name."""
+        return self.world_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: each pass gives the same stream, which knows the epochs of its domains."""
+
     def __iter__(self) -> Iterator[Pair]:
+        self.check_trainer()
         return _Pairs.of(_Blocks(self))
 
 
@@ -60,15 +83,15 @@ class _Blocks:
     """A pass of a `StreamSampler`: pairs, a block at a time."""
 
     def __init__(self, sampler: StreamSampler) -> None:
-        self.sampler = sampler
+        self.rank, self.world_size = sampler.ranks()
         self.pairs, self.left = pairs_of([], [])
-        self.begin(sampler.position)
+        self.begin(sampler.stream, sampler.position)
 
-    def begin(self, position: int) -> None:
-        """Go on at a global sample."""
+    def begin(self, stream: Stream, position: int) -> None:
+        """Go on with a stream at a global sample."""
         deque(self.pairs, maxlen=0)
-        end = end_of(self.sampler.stream.length)
-        self.at, self.end = position, end - (end - position) % self.sampler.world_size
+        end = end_of(stream.length)
+        self.stream, self.at, self.end = stream, position, end - (end - position) % self.world_size
 
     def __iter__(self) -> Iterator[Iterator[Pair]]:
         return self
@@ -76,9 +99,8 @@ class _Blocks:
     def __next__(self) -> Iterator[Pair]:
         if self.at >= self.end:
             raise StopIteration
-        rank, step = self.sampler.rank, self.sampler.world_size
-        stop = min(self.at + BLOCK * step, self.end)
-        domain, index, _ = self.sampler.stream.positions(self.at + rank, stop, step)
+        stop = min(self.at + BLOCK * self.world_size, self.end)
+        domain, index, _ = self.stream.positions(self.at + self.rank, stop, self.world_size)
         self.at = stop
         self.pairs, self.left = pairs_of(domain.tolist(), index.tolist())
         return self.pairs
@@ -91,7 +113,7 @@ class _Pairs(Pass[Pair]):
 
     def state_dict(self) -> State:
         blocks = self.blocks
-        return blocks.sampler.stream.state(blocks.at - length_hint(blocks.left) * blocks.sampler.world_size)
+        return blocks.stream.state(blocks.at - length_hint(blocks.left) * blocks.world_size)
 
     def load_state_dict(self, state: State) -> None:
-        self.blocks.begin(self.blocks.sampler.stream.check_state(state))
+        self.blocks.begin(*resumed(self.blocks.stream, state))

@@ -28,6 +28,14 @@ class History:
         self.schedule, self.sizes, self.caps, self.left, self.shuffle = schedule, sizes, caps, left, shuffle
         self._starts = [change.start for change in schedule.changes]
         self._digests: dict[tuple[int, int], str] = {}
+        self._domains: dict[int, tuple[str, ...]] = {0: ()}
+
+    def domains(self, position: int) -> tuple[str, ...]:
+        """Return the domains that were named before a position, by number; none at the start, where all is still open."""
+        begun = bisect_left(self._starts, position)
+        if begun not in self._domains:
+            self._domains[begun] = self.schedule.until(position).domains
+        return self._domains[begun]
 
     def before(self, position: int) -> str:
         """Return the digest of the past at a position; of nothing at the start, where all is still open."""

@@ -1,12 +1,13 @@
-"""Positions, what a stream gives; Stream, what can be asked of every stream; MixtureCursor, a place in one that moves on."""
+"""Positions, what a stream gives; Stream, what can be asked of every stream; what a saved state says of its stream."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from mixfast.errors import SamplerError
-from mixfast.sampler._numbers import LONGEST, Integers, rank_and_world_size, whole_number
+from mixfast._text.names import listing
+from mixfast.errors import AlignmentError, SamplerError
+from mixfast.sampler._numbers import LONGEST, Integers, whole_number
 
 # What is kept to go on at a place: strings, integers and states within, for JSON.
 State: TypeAlias = Mapping[str, Any]
@@ -30,6 +31,7 @@ class Stream(Protocol):
     def positions(self, start: int, stop: int, step: int = 1) -> Positions: ...
     def state(self, position: int) -> State: ...
     def check_state(self, state: State) -> int: ...
+    def reordered(self, domains: Sequence[str]) -> Stream: ...
 
 
 def end_of(length: int | None) -> int:
@@ -45,53 +47,25 @@ def saved_position(state: State, length: int | None) -> int:
     return position
 
 
-class MixtureCursor:
-    """A place in a sampler's stream that moves on, and is saved and restored as a few integers.
+def saved_domains(state: State) -> list[str] | None:
+    """Return the domains in the order in which the stream of a state numbers them; None if the state does not say."""
+    if not isinstance(state, Mapping) or "domains" not in state:
+        return None  # saved by a release that did not write them
+    found = state["domains"]
+    if not isinstance(found, (list, tuple)) or any(not isinstance(name, str) for name in found):
+        raise SamplerError(f"the state's domains must be a list of names, got {found!r:.200}")
+    return list(found)
 
-    Parameters
-    ----------
-    sampler : MixtureSampler
-    position : int
-        The next global sample.
 
-    Examples
-    --------
-    >>> from mixfast import Mixture, MixtureSampler
-    >>> sampler = MixtureSampler(Mixture(["web", "code"], [0.75, 0.25]), seed=0)
-    >>> cursor = sampler.cursor()
-    >>> cursor.take(8, rank=1, world_size=2).index
-    array([1, 2, 4, 5])
-    >>> saved = cursor.state_dict()
-    >>> again = sampler.cursor()
-    >>> again.load_state_dict(saved)
-    >>> again.position
-    8
-    """
-
-    def __init__(self, sampler: Stream, position: int = 0) -> None:
-        self.sampler = sampler
-        self.position = whole_number("position", position, 0)
-
-    def take(self, count: int, *, rank: int = 0, world_size: int = 1) -> Positions:
-        """Return a rank's part of the next ``count`` global samples, and move behind them.
-
-        Rank r of W gets the r-th of them and every W-th after it, so that all ranks together get each once. At the end
-        of the stream there may be fewer, or none.
-        """
-        count = whole_number("count", count, 0)
-        rank, world_size = rank_and_world_size(rank, world_size)
-        stop = max(self.position, min(self.position + count, end_of(self.sampler.length)))
-        found = self.sampler.positions(self.position + rank, stop, world_size)
-        self.position = stop
-        return found
-
-    def state_dict(self) -> State:
-        """Return the sampler's state at this place."""
-        return self.sampler.state(self.position)
-
-    def load_state_dict(self, state: State) -> None:
-        """Move to the place of a state; `SamplerError` unless the stream up to there is this sampler's."""
-        self.position = self.sampler.check_state(state)
-
-    def __repr__(self) -> str:
-        return f"MixtureCursor(position {self.position} of {self.sampler!r})"
+def refuse_other_domains(saved: Sequence[str] | None, here: Sequence[str], position: int) -> None:
+    """Refuse a state whose stream numbered its domains in another order, or had other ones."""
+    if saved is None or list(saved) == list(here):
+        return
+    start = f"the state is at sample {position} of another stream: "
+    if set(saved) != set(here):
+        raise SamplerError(start + AlignmentError.between("the state", saved, "this stream", here).args[0])
+    raise SamplerError(
+        f"{start}it numbers the domains {listing(saved)}, and this one {listing(here)}. The order decides the samples. "
+        "load_state_dict of a cursor or of a data loader goes on with the saved stream, matched by the names of the "
+        "domains; stream.reordered(state['domains']) is the saved stream itself"
+    )

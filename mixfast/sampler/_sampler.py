@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +15,11 @@ from mixfast._text.names import listing
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._checks import POLICIES, domain_sizes, domains_with_shares, sample_limits
+from mixfast.sampler._cursor import MixtureCursor
 from mixfast.sampler._history import History
 from mixfast.sampler._numbers import LONGEST, Integers, whole_number
 from mixfast.sampler._plan import Plan
-from mixfast.sampler._positions import MixtureCursor, Positions, State, end_of, saved_position
+from mixfast.sampler._positions import Positions, State, end_of, refuse_other_domains, saved_domains, saved_position
 from mixfast.sampler._schedule import MixtureSchedule
 
 FORMAT = "mixfast-sampler-1"
@@ -240,7 +241,7 @@ class MixtureSampler:
         return MixtureCursor(self, position)
 
     def state(self, position: int) -> State:
-        """Return what must be kept to go on at sample ``position``: a few strings and integers, for JSON.
+        """Return what must be kept to go on at sample ``position``, for JSON: a few integers, and the names of the domains.
 
         It does not depend on ranks, workers or batches. `check_state` refuses it if the stream before ``position`` would
         have been another one. A position behind the end of the stream, as after a last batch that is not full, is saved
@@ -252,6 +253,7 @@ class MixtureSampler:
             "algorithm": ALGORITHM,
             "position": position,
             "seed": self.seed,
+            "domains": list(self._history.domains(position)),
             "history": self._history.before(position),
         }
 
@@ -259,6 +261,7 @@ class MixtureSampler:
         """Return the position of a state; `SamplerError` unless this sampler's stream is the same up to there.
 
         What follows may differ: schedules may be extended or changed behind the position, and new domains may be named.
+        The same domains in another order are another stream: `reordered` returns the saved one.
         """
         if not isinstance(state, Mapping) or state.get("format") != FORMAT:
             raise SamplerError(f"a state of a sampler has the format {FORMAT!r}, got {state!r:.200}")
@@ -273,12 +276,24 @@ class MixtureSampler:
         if state["seed"] != self.seed:
             raise SamplerError(f"the state was saved with seed {state['seed']!r}, this sampler has seed {self.seed}")
         position = saved_position(state, self.length)
+        refuse_other_domains(saved_domains(state), self._history.domains(position), position)
         if state["history"] != self._history.before(position):
             raise SamplerError(
-                f"the state is at sample {position} of another stream: up to there the schedule, the sizes of its domains, "
-                "limits of repetition and shuffle must be those it was saved with; what follows may be changed"
+                f"the state is at sample {position} of another stream: up to there the schedule, the order and the sizes of its "
+                "domains, limits of repetition and shuffle must be those it was saved with; what follows may be changed"
             )
         return position
+
+    def reordered(self, domains: Sequence[str]) -> MixtureSampler:
+        """Return the sampler of the same shares whose domains are numbered in the order of ``domains``; others come after.
+
+        The order decides the samples: equal shares are served by number, and the number picks the order within a domain.
+        ``sampler.reordered(state["domains"])`` is the stream that a state was saved by.
+        """
+        sizes = self._arguments["sizes"]
+        if sizes is not None:
+            sizes = dict(zip(self.domains, self.sizes.tolist(), strict=True))
+        return _rebuild({**self._arguments, "mixture": self.schedule.reordered(domains), "sizes": sizes})
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self._arguments,)

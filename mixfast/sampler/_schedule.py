@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,15 @@ class MixtureSchedule:
     def until(self, sample: int) -> MixtureSchedule:
         """Return the schedule without the changes at and after ``sample``."""
         return self._of(tuple(change for change in self.changes if change.start < max(sample, 1)))
+
+    def reordered(self, domains: Sequence[str]) -> MixtureSchedule:
+        """Return the same schedule with the domains of each mixture in the order of ``domains``; others come after them."""
+        place = {name: k for k, name in enumerate(domains)}
+        changes = []
+        for change in self.changes:
+            names = sorted(change.mixture.domains, key=lambda name: place.get(name, len(place)))
+            changes.append(replace(change, mixture=change.mixture.align(names)))
+        return self._of(tuple(changes))
 
     def at(self, sample: int) -> Mixture:
         """Return the mixture at a sample, over all domains of the schedule (rounded to float64)."""

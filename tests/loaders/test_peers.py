@@ -10,6 +10,7 @@ import pytest
 
 from mixfast import Mixture, MixtureSchedule, errors, loaders
 from mixfast.loaders import _megatron
+from mixfast.sampler import MixtureCursor
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import given, settings  # noqa: E402
@@ -242,6 +243,37 @@ def test_states_are_small_and_refused_elsewhere(make):
         stream.check_state({"format": "something"})
     with pytest.raises(errors.SamplerError, match="behind the end"):
         stream.check_state({**state, "position": 99})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda w: loaders.GrainStream(w, {"web": 30, "code": 30, "books": 9}),
+        lambda w: loaders.GrainStream(w, length=100),
+        lambda w: loaders.MegatronStream(w, 30, sizes={"web": 30, "code": 30, "books": 30}),
+        lambda w: loaders.MegatronStream({name: {"web": 30, "code": 10, "books": 10}[name] for name in w}),
+    ],
+)
+def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(make):
+    saved = make({"web": 0.5, "code": 0.25, "books": 0.25})
+    other = make({"books": 0.25, "web": 0.5, "code": 0.25})
+    state = json.loads(json.dumps(saved.state(7)))
+
+    def named(stream):
+        found = stream.positions(7, 25)
+        return [(stream.domains[k], i) for k, i in zip(found.domain.tolist(), found.index.tolist(), strict=True)]
+
+    assert named(other) != named(saved)
+    with pytest.raises(
+        errors.SamplerError, match="numbers the domains web, code, books, and this one books, web, code"
+    ):
+        other.check_state(state)
+    assert named(other.reordered(state["domains"])) == named(saved)
+    cursor = MixtureCursor(other)
+    cursor.load_state_dict(state)
+    assert cursor.position == 7
+    assert cursor.sampler.domains == other.domains
+    assert named(cursor.sampler) == named(saved)
 
 
 def test_no_numba_is_no_other_stream(monkeypatch):

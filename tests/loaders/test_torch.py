@@ -326,6 +326,54 @@ def test_the_state_of_a_pass_is_enough(kind):
     assert had + list(again) == list(whole)
 
 
+@pytest.mark.process
+@kinds
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(stateful, kind, workers):
+    saved = stream_of(schedule=MixtureSchedule(MIXTURE))
+    other = stream_of(schedule=MixtureSchedule(MIXTURE.align(sorted(SIZES))))
+    assert items(saved) != items(other)
+    loader, adapter = passes(kind, saved, 4, workers, maker=stateful)
+    reading = iter(loader)
+    had = [sample for _ in range(5) for sample in next(reading)]
+    # By the adapter, with other ranks and batches.
+    for state in (loader.state_dict(), adapter.state_after(20)):
+        found = [list(passes(kind, other, 3, rank=r, world_size=2, state=state)[0]) for r in range(2)]
+        assert had + together(found) == items(saved)
+    # By the loader, and saved by it once more.
+    state = loader.state_dict()
+    for stream in (other, saved):
+        loader, _ = passes(kind, stream, 4, workers, maker=stateful)
+        loader.load_state_dict(state)
+        reading = iter(loader)
+        had += next(reading)
+        state = loader.state_dict()
+    assert had + [sample for batch in reading for sample in batch] == items(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"origin": 3}, "contradicts itself: after 10 samples of a pass from sample 3 its stream is at sample 13"),
+        ({"read": 8}, "contradicts itself"),
+        ({"read": -4}, "read of the worker's state must be a whole number"),
+        ({"origin": 10**30}, "contradicts itself"),
+        ({"origin": "0"}, "origin of the worker's state must be a whole number"),
+        ({"read": None}, "lacks read"),
+        ({"workers": None}, "lacks workers"),
+    ],
+)
+def test_a_state_of_a_worker_that_contradicts_itself_is_refused(change, what):
+    data = loaders.StreamDataset(stream_of(), SOURCES, batch_size=4)
+    reading = iter(data)
+    had = [next(reading) for _ in range(10)]
+    state = {name: value for name, value in {**reading.state_dict(), **change}.items() if value is not None}
+    again = iter(data)
+    with pytest.raises(errors.SamplerError, match=what):
+        again.load_state_dict(state)
+    assert list(itertools.islice(again, 10)) == had
+
+
 def test_a_stateful_loader_goes_on_in_the_middle_of_a_read_batch(stateful):
     stream = stream_of()
     data = loaders.StreamDataset(stream, SOURCES, batch_size=6)
@@ -444,6 +492,19 @@ def test_a_loader_that_gives_batches_out_of_order_is_refused():
     data.check_loader(DataLoader(data, batch_size=4, num_workers=2))
     with pytest.raises(errors.SamplerError, match="in_order=False"):
         data.check_loader(DataLoader(data, batch_size=4, num_workers=2, in_order=False))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("maker", ["torch", "torchdata"])
+def test_a_loader_made_by_the_data_set_has_its_batch_size(maker, request):
+    maker = DataLoader if maker == "torch" else request.getfixturevalue("stateful")
+    data = loaders.StreamDataset(stream_of(), SOURCES, batch_size=4)
+    loader = data.loader(maker, num_workers=2, collate_fn=list)
+    assert type(loader) is maker
+    assert loader.batch_size == 4
+    assert [sample for batch in loader for sample in batch] == items(data.stream)
+    with pytest.raises(errors.SamplerError, match="in_order=False"):
+        data.loader(num_workers=2, in_order=False)
 
 
 class Packed(torch.utils.data.IterableDataset):

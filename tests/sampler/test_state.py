@@ -9,7 +9,7 @@ from streams import SIZES, A, B, C, counted, mixture_of
 
 from mixfast import Mixture
 from mixfast.errors import AlignmentError, ExhaustedError, MixfastError, SamplerError
-from mixfast.sampler import MixtureSampler, MixtureSchedule
+from mixfast.sampler import MixtureCursor, MixtureSampler, MixtureSchedule
 
 # States.
 
@@ -56,12 +56,91 @@ def test_the_future_may_change_and_the_past_may_not():
     assert MixtureSampler(C, SIZES, seed=4).check_state(MixtureSampler(A, SIZES, seed=4).state(0)) == 0
 
 
-def test_the_order_of_the_domains_is_part_of_the_past():
+def named(sampler, start, stop):
+    """Samples by the names of their domains."""
+    found = sampler.positions(start, stop)
+    return [(sampler.domains[k], i, e) for k, i, e in zip(*(column.tolist() for column in found), strict=True)]
+
+
+def test_the_order_of_the_domains_decides_the_stream_and_the_state_says_so():
     one, other = Mixture(["a", "b"], [0.3, 0.7]), Mixture(["b", "a"], [0.7, 0.3])
     state = MixtureSampler(one, [9, 9], seed=0).state(5)
-    with pytest.raises(SamplerError, match="sample 5 of another stream"):
+    assert state["domains"] == ["a", "b"]
+    with pytest.raises(
+        SamplerError, match=r"sample 5 of another stream: it numbers the domains a, b, and this one b, a"
+    ):
         MixtureSampler(other, [9, 9], seed=0).check_state(state)
+    again = MixtureSampler(other, [9, 9], seed=0).reordered(state["domains"])
+    assert again.check_state(state) == 5
+    assert named(again, 0, 100) == named(MixtureSampler(one, [9, 9], seed=0), 0, 100)
     assert MixtureSchedule(one) != MixtureSchedule(other)
+    assert MixtureSchedule(one) == MixtureSchedule(other).reordered(["a", "b"])
+    # At the start nothing is decided.
+    assert MixtureSampler(other, [9, 9], seed=0).check_state(MixtureSampler(one, [9, 9], seed=0).state(0)) == 0
+    # A renamed domain is named.
+    third = MixtureSampler(Mixture(["a", "c"], [0.3, 0.7]), [9, 9], seed=0)
+    with pytest.raises(
+        SamplerError, match=r"sample 5 of another stream: .*Only in the state: b\. Only in this stream: c"
+    ):
+        third.check_state(state)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"shuffle": False, "sizes": None},
+        {"on_exhausted": "redistribute", "max_epochs": {"b": 3, "d": 1.5, "new": 2, "a": 30, "c": 30}},
+    ],
+)
+def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(options):
+    # Equal shares: the order breaks every tie.
+    weights = {"a": 0.25, "b": 0.25, "c": 0.25, "d": 0.25}
+    late = {"d": 0.3, "new": 0.3, "a": 0.2, "b": 0.1, "c": 0.1}
+    sizes = {"a": 50, "b": 20, "c": 7, "d": 90, "new": 33}
+    sizes = options.get("sizes", sizes)
+    options = {name: value for name, value in options.items() if name != "sizes"}
+
+    def sampler(order, late_order):
+        schedule = MixtureSchedule(Mixture(order, [weights[name] for name in order]))
+        return MixtureSampler(
+            schedule.ramp(Mixture(late_order, [late[name] for name in late_order]), start=300, stop=400),
+            sizes,
+            seed=11,
+            **options,
+        )
+
+    saved, other = sampler(list("abcd"), list(late)), sampler(list("dcab"), sorted(late))
+    assert saved.domains != other.domains
+    assert named(saved, 0, 500) != named(other, 0, 500)
+    for position in (1, 250, 300, 301, 350, 450):
+        cursor = other.cursor()
+        cursor.load_state_dict(json.loads(json.dumps(saved.state(position))))
+        assert cursor.position == position
+        assert cursor.sampler.domains == other.domains
+        assert cursor.sampler.sizes.tolist() == other.sizes.tolist()
+        # What was not decided at the position is this sampler's: "new" is the last domain in both.
+        assert named(cursor.sampler, position, 500) == named(saved, position, 500)
+        # Saved again, it is the same state, which each of the three goes on from.
+        state = cursor.state_dict()
+        assert state == saved.state(position)
+        for stream in (saved, other, cursor.sampler):
+            last = MixtureCursor(stream)
+            last.load_state_dict(state)
+            assert named(last.sampler, position, 500) == named(saved, position, 500)
+        # And back to a state of its own order.
+        cursor.load_state_dict(other.state(position))
+        assert cursor.sampler.domains == other.domains
+        assert named(cursor.sampler, 0, 500) == named(other, 0, 500)
+
+
+def test_states_of_the_first_release_have_no_names():
+    sampler = MixtureSampler(A, SIZES, seed=4)
+    state = sampler.state(10)
+    assert sampler.check_state({key: value for key, value in state.items() if key != "domains"}) == 10
+    for wrong in ("d0", [1, 2, 3], None):
+        with pytest.raises(SamplerError, match="domains must be a list of names"):
+            sampler.check_state({**state, "domains": wrong})
 
 
 def test_limits_that_have_not_been_reached_are_the_future():

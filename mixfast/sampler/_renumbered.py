@@ -1,0 +1,68 @@
+"""Go on from a state whose stream numbers the same domains in another order.
+
+The order of the domains decides a stream: equal shares are served by number, and the number picks the order within a domain.
+The saved stream is therefore rebuilt in its own order, and its domains are given the numbers that its reader uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mixfast.sampler._positions import Positions, State, Stream, saved_domains
+
+
+def resumed(stream: Stream, state: State) -> tuple[Stream, int]:
+    """Return the stream that a state was saved by, with its domains numbered as those of ``stream``, and the position.
+
+    This is ``stream`` itself if the state was saved in its order.
+
+    Raises
+    ------
+    SamplerError
+        If the state was saved by a stream with other domains, shares, sizes or seed.
+    """
+    inner = stream.stream if isinstance(stream, Renumbered) else stream
+    saved = saved_domains(state)
+    if saved is not None and saved != [name for name in inner.domains if name in set(saved)]:
+        inner = inner.reordered(saved)
+    position = inner.check_state(state)
+    return (inner if inner.domains == stream.domains else Renumbered(inner, stream.domains)), position
+
+
+class Renumbered:
+    """A stream whose domains have the numbers of another order.
+
+    Parameters
+    ----------
+    stream : Stream
+    domains : sequence of str
+        The domains of the stream, in the order that numbers them here.
+    """
+
+    def __init__(self, stream: Stream, domains: Sequence[str]) -> None:
+        self.stream, self.domains, self.length = stream, tuple(domains), stream.length
+        place = {name: k for k, name in enumerate(self.domains)}
+        self._number = np.array([place[name] for name in stream.domains], dtype=np.int64)
+        self.sizes = stream.sizes[np.argsort(self._number)]
+
+    def positions(self, start: int, stop: int, step: int = 1) -> Positions:
+        """Return samples ``start, start + step, ...`` below ``stop`` as three int64 arrays."""
+        found = self.stream.positions(start, stop, step)
+        return Positions(self._number[found.domain], found.index, found.epoch)
+
+    def state(self, position: int) -> State:
+        """Return the state of the stream, in its own order."""
+        return self.stream.state(position)
+
+    def check_state(self, state: State) -> int:
+        """Return the position of a state; `SamplerError` unless it was saved by this stream, in its own order."""
+        return self.stream.check_state(state)
+
+    def reordered(self, domains: Sequence[str]) -> Stream:
+        """Return the stream with its domains in another order: another stream."""
+        return self.stream.reordered(domains)
+
+    def __repr__(self) -> str:
+        return f"Renumbered({self.stream!r})"
