@@ -177,13 +177,15 @@ def _text(start: bytes) -> str:
         return _json(bare, whole)
     if bare[:9].lower().startswith(("<!doctype", "<html")):
         return "html"
+    plain = [line for line in bare.split("\n") if line.strip() and not line.lstrip().startswith("#")]
+    if plain and re.match(r"(- )?[^\s:,;][^:,;\t]*:(\s|$)", plain[0].strip()):
+        return "yaml"
     lines = [line for line in bare.split("\n")[:5] if line.strip()]
     for mark, kind in (("\t", "tsv"), (",", "csv"), (";", "csv")):
         found = {line.count(mark) for line in lines}
         if min(found) > 0 and (len(lines) > 1 or mark != ";") and not lines[0].startswith("#"):
             return kind
-    plain = [line for line in bare.split("\n") if line.strip() and not line.lstrip().startswith("#")]
-    return "yaml" if plain and re.match(r"(- )?[^\s:][^:]*:(\s|$)", plain[0].strip()) else "text"
+    return "text"
 
 
 def _is_text(start: bytes, whole: bool) -> bool:

@@ -1,17 +1,20 @@
-"""Mixtures out of the files of other projects: Olmix, OLMo-core, RegMix, DoReMi.
+"""Mixtures out of the files of other projects: whatever `exporters` writes and holds shares is read back by one function, `read`.
 
-Each reader takes the path of a file and returns a `Mixture`, with the names as they are in the file. Shares that were printed with few
-digits are divided by their sum, with a warning; see `Mixture`. A file of another kind is refused with a `MixtureError` that names it.
-`exporters` writes the same files. For the command line, `olmix_config` reads the fit configurations of Olmix: where the swarm is, what to
-fit and to propose, and under which limits.
+`read` takes the path of a file, recognises its format by what it holds, and returns a `Reading`: the `Mixture`, the format, and notes on what
+was done to the numbers. A file that fits no format, or several, is refused with a `MixtureError` that says which there are (`FORMATS`).
+Relative weights are divided by their sum where the format says that they are relative, and nowhere else. `exporters` writes the same files.
 
-The readers are `olmix`, `olmo_core`, `regmix` and `doremi`, by the project whose files they read. They align by name, never by position.
+The readers `olmix`, `olmo_core`, `regmix` and `doremi` are `read` with the format named, and return the mixture. All align by name, never
+by position. For the command line, `olmix_config` reads the fit configurations of Olmix: where the swarm is, what to fit and to propose,
+and under which limits.
 
-Read `_mixtures`, the four readers; `_olmix_config` stands for itself.
+Read `_read`, the one gate; `_forms`, where each format has its shares; `_document` (files as documents) and `_places` (domains of files
+that have paths). `_mixtures` has the readers by name; `_olmix_config` stands for itself.
 """
 
 from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix
 from mixfast.readers._olmix_config import OlmixConfig as OlmixConfig
 from mixfast.readers._olmix_config import olmix_config as olmix_config
+from mixfast.readers._read import FORMATS, Reading, read
 
-__all__ = ["doremi", "olmix", "olmo_core", "regmix"]
+__all__ = ["FORMATS", "Reading", "doremi", "olmix", "olmo_core", "read", "regmix"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
-from mixfast.readers._mixtures import document as read_document
+from mixfast.readers._document import document as read_document
 from mixfast.readers._olmix_values import OlmixConfigError, is_off, known_keys, mapping, number, truth, whole
 from mixfast.region import Region
 from mixfast.swarm import Swarm

@@ -28,11 +28,11 @@ def npy():
 SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 
 CASES = {
-    "csv": [b"run,web\nr0,0.5\n", b"\xef\xbb\xbfrun;web\r\nr0;0,5\r\n", b"web,code\n"],
+    "csv": [b"run,web\nr0,0.5\n", b"\xef\xbb\xbfrun;web\r\nr0;0,5\r\n", b"web,code\n", b"dclm:code,wiki\n0.5,0.5\n"],
     "tsv": [b"run\tweb\nr0\t0.5\n"],
     "json": [b'{"a": 1}', b'{\n "a": {\n', b"[1, 2]"],
     "jsonl": [b'{"text": "a"}\n{"text": "b"}\n'],
-    "yaml": [b"web: 0.5\ncode: 0.5\n", b"# note\ndata:\n  web: 1\n", b"{web: 0.5}\n"],
+    "yaml": [b"web: 0.5\ncode: 0.5\n", b"# note\ndata:\n  web: 1\n", b"{web: 0.5}\n", b"a: {b: 1, c: 2}\n"],
     "text": [b"0.5 /d/web\n0.5 /d/code\n", "größer\n".encode()],
     "html": [b"<!DOCTYPE html><p>"],
     "gzip": [gzip.compress(b"run,web\n")],

@@ -1,0 +1,180 @@
+"""read: a mixture from the file of any loader, recognised by what the file holds."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mixfast._text.names import listing
+from mixfast.errors import MixfastWarning, MixtureError
+from mixfast.mixture import FORMAT, SUM_TOLERANCE, Mixture
+from mixfast.readers._document import any_document, document, text_of
+from mixfast.readers._forms import FORMS, Form, number
+from mixfast.readers._places import named_by
+
+FORMATS = tuple(FORMS)
+"""The formats that `read` knows, by the names that `exporters` has for them; ``mixfast`` is the package's own."""
+
+# Files of ours that hold more than one mixture, by how their format begins, and what to do with them.
+_OURS = {
+    "mixfast-reuse": "it is a ledger: mixfast reuse show LEDGER --out mixture.yaml writes its present mixture",
+    "mixfast-schedule": "it is a schedule of several mixtures, which mixfast export takes",
+}
+# What an export says of itself where its numbers are no shares of tokens.
+_CONVERTED = "note: shares of tokens became shares of documents"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A mixture that was read, and how.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    format : str
+        The format that the file was read as, one of `FORMATS`.
+    notes : tuple of str
+        What was done to the numbers, and what has to be known about them.
+    """
+
+    mixture: Mixture
+    format: str
+    notes: tuple[str, ...]
+
+
+def read(
+    path: str | PathLike[str], format: str | None = None, *, paths: str | Mapping[str, str] | None = None
+) -> Reading:
+    """Read a mixture from a file of any of the `FORMATS`.
+
+    Parameters
+    ----------
+    path : path
+    format : str, optional
+        One of `FORMATS`. By default the format is recognised by what the file holds, never by its name; a file that could be of several
+        formats is refused.
+    paths : str or mapping of str to str, optional
+        Where a loader's file has paths in place of names: a pattern such as ``/data/{domain}_text_document``, or the path of each
+        domain. By default a domain is called by the components of its path that differ between the paths.
+
+    Returns
+    -------
+    Reading
+        The mixture, the format that it was read as, and notes.
+
+    Raises
+    ------
+    MixtureError
+        If no format, or more than one, fits; if shares are no numbers, or do not sum to 1 in a format whose numbers are not relative.
+
+    Warns
+    -----
+    MixfastWarning
+        The file is of RegMix or Olmix and its shares do not sum to 1: they are divided by their sum, as the loaders of both do.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "blend.txt"
+    >>> _ = file.write_text("3 /d/web_text_document 1 /d/code_text_document")
+    >>> read(file)
+    Reading(mixture=Mixture(web 0.75, code 0.25), format='megatron', notes=('relative weights, divided by their sum, 4', ...
+    """
+    path = Path(path)
+    if format is not None and format not in FORMS:
+        raise MixtureError(f"the format {format!r} is not known; known are: {', '.join(FORMS)}")
+    text = text_of(path)
+    try:
+        if format is not None:
+            found = any_document(path, text) if format in ("megatron", "python") else document(path)
+            return _reading(path, FORMS[format], FORMS[format].find(found, True) or [], text, paths)
+        form, pairs = _recognised(any_document(path, text))
+        return _reading(path, form, pairs, text, paths)
+    except MixtureError as problem:
+        said = str(problem)
+        raise MixtureError(said if said.startswith(str(path)) else f"{path}: {said}") from problem
+
+
+def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
+    """Return the only form that a document has, and its pairs."""
+    given = found if isinstance(found, Mapping) else {}
+    told = str(given.get("format", ""))
+    for begins, advice in _OURS.items():
+        if told.startswith(begins):
+            raise MixtureError(f"no mixture: {advice}")
+    if "mixfast_fit" in given:
+        raise MixtureError(
+            "no mixture: it holds fitted laws; mixfast propose LAW --out mixture.yaml proposes one from them"
+        )
+    if told.startswith("mixfast-") or "mixture" in given:
+        return FORMS["mixfast"], _own(given, told)
+    fitting = [(form, pairs) for form in FORMS.values() if (pairs := form.find(found, False)) is not None]
+    # A flat mapping is what is left when nothing else fits.
+    fitting = [one for one in fitting if one[0].name != "mixfast"] or fitting
+    if not fitting:
+        keys = f"; its keys are {listing(given)}" if given else ""
+        known = "; ".join(f"{form.name} ({form.looks})" for form in FORMS.values())
+        raise MixtureError(f"no mixture that is known{keys}. Mixtures are read in the formats: {known}")
+    if len(fitting) > 1:
+        raise MixtureError(
+            f"it could be read as {' or as '.join(form.name for form, _ in fitting)}; keep one mixture in the file"
+        )
+    return fitting[0]
+
+
+def _own(given: Mapping[str, Any], told: str) -> list[tuple[str, Any]]:
+    """Return the shares of a file of the package's own."""
+    if told and told != FORMAT:
+        raise MixtureError(f"format {told!r} is not known; this version reads {FORMAT!r}")
+    if not isinstance(given.get("mixture"), Mapping):
+        raise MixtureError("expected a mapping 'mixture' of domain to share")
+    if unknown := sorted(set(given) - {"format", "mixture"}):
+        raise MixtureError(f"unexpected keys beside 'format' and 'mixture': {listing(unknown)}")
+    return list(given["mixture"].items())
+
+
+def _reading(
+    path: Path, form: Form, pairs: list[tuple[str, Any]], text: str, paths: str | Mapping[str, str] | None
+) -> Reading:
+    """Return the mixture of pairs, divided by their sum where the form says so."""
+    names, notes = [str(name) for name, _ in pairs], []
+    shares = [number(name, share) for name, share in zip(names, (share for _, share in pairs), strict=True)]
+    if form.samples:
+        if _CONVERTED in text:
+            raise MixtureError(
+                f"its numbers are shares of documents, not of tokens, as its own note says ({form.name}); give the mixture that it was "
+                "exported from"
+            )
+        notes.append("its numbers count samples; they are shares of tokens only if all samples are equally long")
+    if form.places:
+        names = named_by(names, paths)
+        notes.append(f"the file has paths, whose domains were taken to be {listing(names)}")
+    elif paths is not None:
+        raise MixtureError(
+            f"paths name the domains of a file that has paths, and {form.name} has names; leave them out"
+        )
+    total = math.fsum(shares)
+    if form.divides and math.isfinite(total) and total > 0.0 and min(shares) >= 0.0:
+        if form.divides == "mended" and abs(total - 1.0) > SUM_TOLERANCE:
+            warnings.warn(
+                f"{path}: shares sum to {total:.6g} and were divided by it, as the loader of {form.name} does",
+                MixfastWarning,
+                stacklevel=4,
+            )
+            shares = [share / total for share in shares]
+        elif form.divides == "relative" and abs(total - 1.0) > 1e-9:
+            notes.insert(0, f"relative weights, divided by their sum, {total:.6g}")
+            shares = [share / total for share in shares]
+    try:
+        return Reading(Mixture(names, shares), form.name, tuple(notes))
+    except MixtureError as problem:
+        if form.name == "mixfast" and total > 0.0 and "sum to 1" in str(problem):
+            raise MixtureError(
+                f"{problem}. Relative weights stand under the key 'train_weights', which is levanter's and says that they are relative"
+            ) from problem
+        raise
