@@ -49,9 +49,14 @@ def add_objective(group: Group, metavar: str, help: str) -> None:
     group.add_argument("--objective", metavar=metavar, action="append", help=help)
 
 
-def add_metric_objective(group: Group, default: str = "the mean of all") -> None:
+def add_metric_objective(group: Group, default: str = "the mean of all, if they have one unit") -> None:
     """Add what is to be minimised under laws."""
-    add_objective(group, "worst|METRIC|METRIC=WEIGHT", f"metrics not named count 0; default: {default}")
+    add_objective(
+        group,
+        "worst|standardised|METRIC|METRIC=WEIGHT",
+        "metrics not named count 0; worst: the largest; standardised: the mean of all, each divided by its standard deviation over the "
+        f"runs; default: {default}",
+    )
 
 
 def add_prior(group: Group) -> None:

@@ -82,6 +82,11 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         facts: dict[str, Any] = {key: tuple(head[key]) for key in NAMES}
         facts["reports"] = tuple(MetricReport(**one) for one in head["reports"])
         facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
+        # Fits of earlier versions do not say these.
+        facts["flat"], facts["doubted_directions"] = (
+            tuple(head.get("flat", ())),
+            dict(head.get("doubted_directions", {})),
+        )
         wanted = tuple(head["features"])
     except (MixfastError, OSError):
         raise

@@ -20,7 +20,7 @@ from mixfast.laws._foreign import Foreign
 from mixfast.laws._protocol import FeatureMap, Law, Regressor
 from mixfast.laws._report import measure
 from mixfast.laws._threads import single_blas
-from mixfast.swarm import Identifiable, Swarm
+from mixfast.swarm import Identifiable, Swarm, doubts_of_directions
 
 # The law of one metric, and the choice of laws for all.
 One = str | Law | Regressor
@@ -92,7 +92,8 @@ def fit(
     seen = swarm.identifiable
     # Where runs differ by rounding only, laws would take it for what made the losses differ.
     x = np.ascontiguousarray(seen.shares)
-    notes = _caveats(swarm, chosen, y, seen)
+    doubted = {name: why for name, why in swarm.report.doubted_directions.items() if name in chosen}
+    notes = [*doubts_of_directions(doubted), *_caveats(swarm, chosen, y, seen)]
     full = x if features is None else np.hstack([x, _features_of(features, swarm)])
     plan = _plan(law, chosen, len(x), options)
     testable = int((~swarm.chosen).sum())
@@ -131,6 +132,8 @@ def fit(
         notes=tuple(dict.fromkeys(notes)),
         seconds=perf_counter() - began,
         constant={swarm.domains[k]: share for k, share in seen.constant.items() if swarm.ratios[:, k].any()},
+        flat=tuple(name for name in chosen if name in swarm.report.constant),
+        doubted_directions=doubted,
     )
 
 
@@ -231,6 +234,8 @@ def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Identifiab
     for name, column in zip(metrics, y.T, strict=True):
         present = column[np.isfinite(column)]
         if present.size and np.ptp(present) == 0.0:
-            out.append(f"{name} is {present[0]:g} in every run: nothing can be learnt about it")
+            out.append(
+                f"{name} is {present[0]:g} in every run: nothing can be learnt about it, and it does not count in the mean of all metrics"
+            )
             warnings.warn(out[-1], MixfastWarning, stacklevel=3)
     return out

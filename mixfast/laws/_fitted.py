@@ -54,6 +54,10 @@ class Fit:
         Largest share of each domain in a run. Of larger ones the laws know less, and nothing of a domain that no run has.
     constant : dict of str to float
         Domains with one and the same share in all runs but for rounding, and that share: the laws know nothing of other shares.
+    flat : tuple of str
+        Metrics with one value in all runs, which do not count in the mean of all metrics.
+    doubted_directions : dict of str to str
+        Metrics to minimise that may be better when larger, and why; as in the report of the swarm.
     laws : dict of str to str
         The law of each metric.
     reports : tuple of MetricReport
@@ -74,6 +78,8 @@ class Fit:
     notes: tuple[str, ...]
     seconds: float
     constant: dict[str, float]
+    flat: tuple[str, ...] = ()
+    doubted_directions: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
@@ -215,6 +221,8 @@ class Fit:
                 **{name: getattr(self, name) for name in _files.NAMES},
                 "largest": self.largest.tolist(),
                 "constant": self.constant,
+                "flat": self.flat,
+                "doubted_directions": self.doubted_directions,
                 "features": getattr(self.features, "names", ()),
                 "reports": [vars(one) for one in self.reports],
             },

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ from mixfast.laws._protocol import Predictor
 from mixfast.swarm import find_names
 
 Objective = str | Mapping[str, object] | None
+
+# The mean of all metrics, each divided by its standard deviation over the runs.
+_SCALED = ("standardised", "standardized")
+# Scores up to this are fractions; predictions of fractions may be a little above 1.
+_FRACTION = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +71,20 @@ class Target:
 
 
 def resolve(objective: Objective, law: Predictor) -> Target:
-    """The weights that an objective gives to a law's metrics; `ValueError` where it names others."""
+    """The weights that an objective gives to a law's metrics.
+
+    Raises
+    ------
+    ValueError
+        If it names other metrics; or if it is the mean or the worst of all metrics and these have different units.
+    """
     metrics = tuple(law.metrics)
     sign = _signs(getattr(law, "direction", None), metrics)
     size = len(metrics)
     if objective is None or objective == "worst":
-        return Target(metrics, np.full(size, 1.0 / size), sign, objective == "worst")
+        return Target(metrics, _even(law, metrics, worst=objective == "worst"), sign, objective == "worst")
+    if objective in _SCALED and objective not in metrics:
+        return Target(metrics, _scaled(law, metrics), sign, False)
     if isinstance(objective, str):
         chosen = _members(objective, metrics)
         weight = np.zeros(size)
@@ -82,12 +96,66 @@ def resolve(objective: Objective, law: Predictor) -> Target:
             weight[members] += share / len(members)
     else:
         raise ValueError(
-            f"objective is {type(objective).__name__}, expected None, 'worst', a metric's name, or a mapping of metrics or families"
+            f"objective is {type(objective).__name__}, expected None, 'worst', 'standardised', a metric's name, or a mapping of metrics or families"
         )
     total = math.fsum(weight)
     if not total > 0.0:
         raise ValueError(f"objective gives no metric a weight above 0: {objective!r}")
     return Target(metrics, weight / total, sign, False)
+
+
+def _varied(law: Predictor, metrics: tuple[str, ...]) -> list[int]:
+    """Positions of the metrics that are not one and the same in all runs; of all metrics where every one is."""
+    flat = set(getattr(law, "flat", ()))
+    return [j for j, name in enumerate(metrics) if name not in flat] or list(range(len(metrics)))
+
+
+def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
+    """The same weight (J,) for every metric that varies; `ValueError` where their numbers cannot be compared."""
+    counted = _varied(law, metrics)
+    units = getattr(law, "unit", None)
+    groups: dict[str, list[str]] = {}
+    if isinstance(units, tuple):
+        for j in counted:
+            groups.setdefault(units[j], []).append(metrics[j])
+        if len(groups) == 1 and "score" in groups:
+            groups = _score_scales(law, metrics, counted)
+    if len(groups) > 1:
+        what = "the largest" if worst else "the mean"
+        shown = "; ".join(f"{unit}: {listing(names, limit=2)}" for unit, names in groups.items())
+        first = [quote(names[0]) for names in groups.values()][:2]
+        raise ValueError(
+            f"{what} of all metrics means nothing, for they have different units ({shown}): name one metric (--objective {first[0]}), give "
+            f"weights (--objective {first[0]}=1 --objective {first[1]}=2), or divide each by its standard deviation over the runs "
+            f"(--objective {_SCALED[0]}); in Python objective={next(iter(groups.values()))[0]!r}, a mapping, or {_SCALED[0]!r}"
+        )
+    weight = np.zeros(len(metrics))
+    weight[counted] = 1.0 / len(counted)
+    return weight
+
+
+def _score_scales(law: Predictor, metrics: tuple[str, ...], counted: list[int]) -> dict[str, list[str]]:
+    """Scores by their scale: fractions, and what is larger, such as percentages, as the law predicts them of equal shares."""
+    size = len(law.domains)
+    values = np.asarray(law.predict(np.full((1, size), 1.0 / size)), dtype=np.float64)[0]
+    groups: dict[str, list[str]] = {}
+    for j in counted:
+        groups.setdefault("fractions" if abs(values[j]) <= _FRACTION else "scores above 1", []).append(metrics[j])
+    return groups
+
+
+def _scaled(law: Predictor, metrics: tuple[str, ...]) -> Vector:
+    """Weights (J,) in proportion to 1 / standard deviation over the runs, with sum 1."""
+    sd = {one.metric: one.sd for one in getattr(law, "reports", ())}
+    counted = [j for j in _varied(law, metrics) if sd.get(metrics[j], 0.0) > 0.0]
+    if not counted:
+        raise ValueError(
+            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, which a fit without folds does not know: "
+            "fit with folds, or give weights"
+        )
+    weight = np.zeros(len(metrics))
+    weight[counted] = 1.0 / np.array([sd[metrics[j]] for j in counted])
+    return weight / math.fsum(weight)
 
 
 def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int], float]:

@@ -10,6 +10,7 @@ from mixfast._text.names import listing
 from mixfast.mixture import Mixture
 from mixfast.proposers._outcome import Gain
 from mixfast.proposers._task import Task
+from mixfast.swarm import doubts_of_directions
 
 # 90 % intervals that hold less than this of unseen runs are too narrow.
 _HELD = 0.75
@@ -27,6 +28,9 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
             "no token counts were given, so how often this repeats a domain is unknown. Proxy runs repeat little and cannot tell what "
             "that costs, which can be more than a mixture gains. Give tokens and a budget (Region.from_tokens; --tokens and --budget)."
         )
+    reasons = getattr(task.law, "doubted_directions", {})
+    counted = [task.target.metrics[j] for j in task.target.used]
+    found += doubts_of_directions({name: reasons[name] for name in counted if name in reasons})
     found += _of_the_laws(task, gain.metrics)
     largest = getattr(task.law, "largest", None)
     if largest is not None:

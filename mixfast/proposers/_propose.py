@@ -49,7 +49,8 @@ def propose(
     region : Region, optional
         Caps, floors, group limits and the prior, aligned by name; the whole simplex by default.
     objective : None, str or mapping, optional
-        None: the mean of all metrics. "worst": the largest metric. A metric's name, or a prefix with ``*``. A mapping of metrics to
+        None: the mean of all metrics that vary. "worst": the largest of them. "standardised": the mean of all, each divided by its
+        standard deviation over the runs. The first two are refused for metrics of different units. A metric's name, or a prefix with ``*``. A mapping of metrics to
         weights >= 0, normalised to sum 1, others counting 0. Or families: ``{"math": ["gsm8k", "arc"], "code": "code_*"}`` weighs the
         families alike and the metrics within each alike; ``{"math": (["gsm8k"], 7), "code": ("code_*", 19)}`` weighs the families.
     kl : float, default 0
@@ -81,7 +82,7 @@ def propose(
     TypeError
         Something that is no fitted law.
     ValueError
-        An objective that names unknown metrics, numbers out of range, "exact" for metrics that are not convex.
+        An objective that names unknown metrics, the mean of metrics of different units, numbers out of range, "exact" for metrics that are not convex.
     RegionError
         kl > 0 and a region without a prior.
     InfeasibleError

@@ -147,7 +147,10 @@ class Answer:
             if isinstance(self.judge, ExpertTable):
                 values = losses(self.judge, stack)
             else:
-                values = resolve(None, self.judge).score(self.judge.predict(stack))
+                target = _mean_of(self.judge)
+                if target is None:
+                    return {}
+                values = target.score(self.judge.predict(stack))
         elif isinstance(self.source, Solution):
             values = self.source.losses(stack)
         else:
@@ -182,8 +185,16 @@ def base_of(law: Fit, at: Mapping[str, float] | None) -> tuple[Vector, str]:
 
 
 def target_of(law: Fit, answer: Answer | None) -> Target:
-    """The objective that a proposal of this law was made for, else the mean of its metrics."""
+    """The objective that a proposal of this law was made for, else the mean of its metrics, or the first of several units."""
     source = None if answer is None else answer.source
     if isinstance(source, Proposal) and tuple(source.law.metrics) == tuple(law.metrics):
         return source.target
-    return resolve(None, law)
+    return _mean_of(law) or resolve(law.metrics[0], law)
+
+
+def _mean_of(law: Fit) -> Target | None:
+    """The mean of a law's metrics; None where they have different units."""
+    try:
+        return resolve(None, law)
+    except ValueError:
+        return None

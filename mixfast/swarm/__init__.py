@@ -15,16 +15,17 @@ designs (`mixfast.design`) are extended from it.
   mixtures and the domains whose effects the runs cannot tell apart.
 
 Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted), `_files.py` and `_join.py` (tables),
-`_names.py` (which name means which), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report).
+`_names.py` (which name means which), `_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report).
 
-Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`) and the files of mixtures alone
-(`read_mixtures`, `write_csv`).
+Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
+(`read_mixtures`, `write_csv`) and the wording of doubts (`doubts_of_directions`).
 """
 
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Source as Source
 from mixfast.swarm._files import write_csv as write_csv
 from mixfast.swarm._join import read_mixtures as read_mixtures
+from mixfast.swarm._metric_names import doubts_of_directions as doubts_of_directions
 from mixfast.swarm._names import align_names as align_names
 from mixfast.swarm._names import find_name as find_name
 from mixfast.swarm._names import find_names as find_names

@@ -13,6 +13,7 @@ from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
+from mixfast.swarm._metric_names import told_direction, told_unit
 
 # One word for all metrics, one for each by name, or one for each in order; None for what names tell.
 PerMetric = str | Mapping[str, str] | Sequence[str] | None
@@ -22,47 +23,6 @@ _SUM_EXACT = 1e-12
 # Numbers with more decimals count as unrounded float64.
 _MOST_DECIMALS = 12
 
-# Higher is better for metrics whose names contain a word of the first line, or end with one of the second.
-_MORE = re.compile(
-    r"(?:^|_)(?:accuracy|accuracies|exact_match|pass@\w+|pass_at_\d+|(?:sacre)?bleu\d?|rouge(?:_?(?:\d|l|lsum))?|auc|auroc|win_?rate)(?=_|$)"
-    r"|(?:^|_)(?:acc|acc_norm|acc_raw|acc_per_char|acc_bytes|acc_mutual_info|em|f1|score)$"
-)
-# Unless another word says that the metric is an error, such as a Brier score or the standard error of an accuracy.
-_ERRORS = frozenset(
-    [
-        "brier",
-        "loss",
-        "nll",
-        "ce",
-        "bpb",
-        "ppl",
-        "perplexity",
-        "nats",
-        "bits",
-        "err",
-        "error",
-        "errors",
-        "stderr",
-        "std",
-        "sd",
-    ]
-)
-# Words that may follow the deciding word.
-_BEHIND = frozenset(["pct", "percent", "mean", "avg", "average", "macro", "micro", "weighted", "overall", "total"])
-_SHOTS = re.compile(r"\d+shots?$")
-# lm-eval calls a metric task/metric,filter.
-_FILTER = re.compile(r",[^,/]*$")
-# Endings of names that tell the unit.
-_UNITS = {
-    "nats_per_byte": "nats_per_byte",
-    "nats_per_token": "nats_per_token",
-    "bits_per_byte": "bits_per_byte",
-    "bits_per_token": "bits_per_token",
-    "bpb": "bits_per_byte",
-    "perplexity": "perplexity",
-    "ppl": "perplexity",
-}
-_UNIT = re.compile(rf"(?:^|[^a-z0-9])({'|'.join(_UNITS)})$", re.IGNORECASE)
 _WHOLE = re.compile(r"([+-]?[0-9]+)\.0+\Z")
 
 
@@ -222,42 +182,23 @@ def chosen_mask(given: object, runs: tuple[str, ...]) -> NDArray[np.bool_]:
     return np.array([run in named for run in runs], dtype=np.bool_)
 
 
-def more_is_better(name: str) -> bool:
-    """Whether a metric's name says that more of it is better."""
-    words = re.findall(r"[a-z0-9@]+", _FILTER.sub("", name.lower()))
-    while len(words) > 1 and (words[-1] in _BEHIND or _SHOTS.match(words[-1])):
-        words.pop()
-    return _ERRORS.isdisjoint(words) and _MORE.search("_".join(words)) is not None
-
-
-def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return "min" or "max" for each metric, and the metrics whose names told it, such as accuracy or score."""
-
-    def told(name: str) -> str | None:
-        return "max" if more_is_better(name) else None
-
-    found, guessed = _per_metric("direction", given, metrics, told, default="min")
+def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return "min" or "max" for each metric, the metrics whose names told it, and those for which "min" was assumed."""
+    found, guessed, assumed = _per_metric("direction", given, metrics, told_direction, default="min")
     if wrong := [f"{name}={way!r}" for name, way in zip(metrics, found, strict=True) if way not in ("min", "max")]:
         raise SwarmError(f'direction must be "min" (lower is better) or "max", got {listing(wrong)}')
-    return found, guessed
+    return found, guessed, assumed
 
 
 def units(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the unit of each metric, and the metrics whose names told it by their ending."""
-
-    def told(name: str) -> str | None:
-        if more_is_better(name):
-            return "score"
-        suffix = _UNIT.search(_FILTER.sub("", name))
-        return _UNITS[suffix[1].lower()] if suffix else None
-
-    return _per_metric("unit", given, metrics, told, default="nats")
+    """Return the unit of each metric, and the metrics whose names told it."""
+    return _per_metric("unit", given, metrics, told_unit, default="nats")[:2]
 
 
 def _per_metric(
     what: str, given: PerMetric, metrics: tuple[str, ...], told: Callable[[str], str | None], default: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return one word for each metric from None, one word, a mapping by name or a sequence; and what names told."""
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return one word for each metric from None, one word, a mapping by name or a sequence; what names told, and where they did not."""
     if isinstance(given, str):
         given = dict.fromkeys(metrics, given)
     elif given is None:
@@ -271,13 +212,13 @@ def _per_metric(
         raise SwarmError(f"{what} names unknown metrics: {listing(unknown)}; the metrics are: {listing(metrics)}")
     if wrong := [f"{name}={word!r}" for name, word in given.items() if not isinstance(word, str)]:
         raise SwarmError(f"{what} must be a word for each metric, got {listing(wrong)}")
-    found, guessed = [], []
+    found, guessed, assumed = [], [], []
     for name in metrics:
         word = given.get(name) or told(name)
         found.append(default if word is None else word)
-        if word is not None and name not in given:
-            guessed.append(name)
-    return tuple(found), tuple(guessed)
+        if name not in given:
+            (assumed if word is None else guessed).append(name)
+    return tuple(found), tuple(guessed), tuple(assumed)
 
 
 def _numbers(what: str, given: ArrayLike) -> Matrix:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing
 from mixfast.swarm._folds import same_mixture
+from mixfast.swarm._metric_names import in_doubt
 from mixfast.swarm._rank import Identifiable
 
 # Olmix found the error of proposals to level off at about three runs for each number of a law (arXiv:2602.12237).
@@ -28,6 +29,7 @@ class History:
     deviation: float = 0.0
     guessed_directions: tuple[str, ...] = ()
     guessed_units: tuple[str, ...] = ()
+    assumed_directions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,10 @@ class SwarmReport:
         Metrics of which more is better; of the others less is.
     guessed_directions, guessed_units : tuple of str
         Metrics whose direction or unit was told from their names.
+    assumed_directions : tuple of str
+        Metrics whose names do not tell the direction: less of them is assumed to be better.
+    doubted_directions : dict of str to str
+        Metrics to minimise that may well be better when larger, and why: negative values, or an unknown name and values between 0 and 1.
     fits : str
         What can be fitted to so many runs.
     """
@@ -88,6 +94,8 @@ class SwarmReport:
     more_is_better: tuple[str, ...]
     guessed_directions: tuple[str, ...]
     guessed_units: tuple[str, ...]
+    assumed_directions: tuple[str, ...]
+    doubted_directions: dict[str, str]
     fits: str
 
     def __str__(self) -> str:
@@ -135,12 +143,21 @@ class SwarmReport:
         count = len(self.more_is_better)
         everything = f"all {self.metrics} metrics" if self.metrics > 1 else "the metric"
         if not count:
-            return f"less is better: {everything}"
-        told = "" if not self.guessed_directions else " (told from the names)"
+            return f"less is better: {everything}{self._assumed(self.metrics)}"
+        told = "" if not set(self.more_is_better) & set(self.guessed_directions) else " (told from the names)"
         if count == self.metrics:
             return f"more is better: {everything}{told}"
         rest = self.metrics - count
-        return f"more is better: {listing(self.more_is_better)}{told}; less is better: {'the other' if rest == 1 else f'the other {rest}'}"
+        return f"more is better: {listing(self.more_is_better)}{told}; less is better: {'the other' if rest == 1 else f'the other {rest}'}{self._assumed(rest)}"
+
+    def _assumed(self, lowered: int) -> str:
+        """What is said of metrics to minimise whose names do not tell that."""
+        names = self.assumed_directions
+        if not names:
+            return ""
+        if len(names) == lowered:
+            return f" (assumed: {'no name tells' if lowered > 1 else 'its name does not tell'})"
+        return f" (assumed: the names of {_counted(names, 'metric')} do not tell)"
 
 
 def report(
@@ -157,6 +174,13 @@ def report(
 ) -> SwarmReport:
     """Return the report of a swarm with these fields."""
     lacking = np.isnan(values).sum(axis=0).tolist()
+    free = {*history.guessed_directions, *history.assumed_directions}
+    columns = zip(metrics, values.T, direction, strict=True)
+    why = {
+        name: in_doubt(column, way, assumed=name in history.assumed_directions)
+        for name, column, way in columns
+        if name in free
+    }
     missing = {name: count for name, count in zip(metrics, lacking, strict=True) if count}
     unused = (ratios == 0.0).all(axis=0)
     # Unlike nanmin, fmin has no complaint about metrics without any value.
@@ -174,6 +198,7 @@ def report(
         rank=identifiable.rank,
         missing=missing,
         more_is_better=tuple(name for name, way in zip(metrics, direction, strict=True) if way == "max"),
+        doubted_directions={name: reason for name, reason in why.items() if reason is not None},
         fits=_fits(len(runs), len(domains), identifiable.rank, missing),
         **vars(history),
     )

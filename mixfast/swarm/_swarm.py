@@ -38,12 +38,16 @@ class Swarm:
         Runs that were proposed after looking at data. They are never in a test fold: a law that has seen what
         they were chosen from would be scored on its own answers.
     direction : "min", "max", mapping by metric or sequence (J,), optional
-        Which way is better. Default "min", but "max" for metrics whose names have accuracy, exact_match, pass@1, bleu, rouge, auc or
-        win_rate among their words, or end in acc, acc_norm, em, f1 or score (not brier_score); lm-eval's "task/metric,filter" is
-        understood. The report names them. Names of tasks alone, such as mmlu, say nothing: name them here, or by `better`.
+        Which way is better. Default: what the name tells. "max" for accuracies, log-probabilities (logprob, loglikelihood), probabilities
+        of the right answer (choice_prob_norm, prob_correct), exact_match, pass@k, maj@k, hits@k, mc1, mc2, mcc, recall, precision, f1,
+        ndcg, mrr, map, bleu, rouge, auroc, auprc, reward, win_rate, score and the like; "min" for losses, perplexities, bits and nats per
+        something, errors and times. lm-eval's "task/metric,filter" and OLMo-core's "task (BPB v2)" are understood, and neg_logprob is
+        the other way round. Names of tasks alone, such as mmlu, tell nothing: "min" is assumed, and the report names them; say it here,
+        or by `better`.
     unit : str, mapping by metric or sequence (J,), optional
-        Default: what the name ends in: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token,
-        perplexity (also ppl), and "score" for the names that make the direction "max"; otherwise "nats".
+        Default: what the name tells: nats_per_byte, nats_per_token, bits_per_byte (also bpb), bits_per_token, perplexity (also ppl),
+        "logprob", "reward", "error" (error rates, Brier scores), "seconds", and "score" for the other names that make the direction
+        "max"; otherwise "nats". Metrics of different units are not averaged unless weights are given.
 
     Attributes
     ----------
@@ -69,7 +73,7 @@ class Swarm:
     >>> print(swarm.report)
     3 runs, 2 domains, 1 metric
     rank of the mixtures: 2 of 2
-    less is better: the metric
+    less is better: the metric (assumed: its name does not tell)
     every law can be fitted; for the log-linear law about 9 runs are advised
     """
 
@@ -100,13 +104,14 @@ class Swarm:
         ids = None if runs is None else _checks.run_ids(runs)
         shares, missed = _checks.shares(ratios, names, ids)
         ids = ids or tuple(map(str, range(len(shares))))
-        directions, told = _checks.directions(direction, measured)
+        directions, told, assumed = _checks.directions(direction, measured)
         units, units_told = _checks.units(unit, measured)
         history = History(
             renormalised=tuple(ids[row] for row in np.flatnonzero(missed).tolist()),
             deviation=float(missed.max()),
             guessed_directions=told,
             guessed_units=units_told,
+            assumed_directions=assumed,
         )
         self._set(
             ratios=shares,
@@ -346,6 +351,7 @@ class Swarm:
             self._history,
             guessed_directions=tuple(name for name in names if name in self._history.guessed_directions),
             guessed_units=tuple(name for name in names if name in self._history.guessed_units),
+            assumed_directions=tuple(name for name in names if name in self._history.assumed_directions),
         )
         return self._with(
             metrics=names,
@@ -393,6 +399,7 @@ class Swarm:
         history = replace(
             self._history,
             guessed_directions=tuple(name for name in self._history.guessed_directions if name not in (*up, *down)),
+            assumed_directions=tuple(name for name in self._history.assumed_directions if name not in (*up, *down)),
         )
         # The default unit is that of losses; a metric of which more is better is a score.
         unit = (
@@ -470,6 +477,7 @@ class Swarm:
                 "the first runs' metrics", self.metrics, "the other runs' metrics", other.metrics
             )
         more = other.align(self.domains).select(self.metrics)
+        known = self._history
         both = Swarm(
             np.concatenate([self.ratios, more.ratios]),
             np.concatenate([self.values, more.values]),
@@ -480,7 +488,11 @@ class Swarm:
             direction=self.direction,
             unit=self.unit,
         )
-        return both._with(_history=replace(both._history, dropped=self._history.dropped + more._history.dropped))
+        history = replace(
+            both._history, dropped=known.dropped + more._history.dropped, guessed_directions=known.guessed_directions,
+            assumed_directions=known.assumed_directions,
+        )  # fmt: skip
+        return both._with(_history=history)
 
     # Inside.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mixfast import ExpertTable, Mixture, Region, propose
-from mixfast.errors import AlignmentError
+from mixfast.errors import AlignmentError, MixfastWarning
 from mixfast.laws import Fit, fit, spearman
 from mixfast.swarm import Swarm
 
@@ -275,14 +275,74 @@ def test_what_is_no_swarm_and_no_law_is_named():
         propose(fit(swarm_of(), "linear", folds=0), kl="auto")
 
 
-def test_a_summary_tells_of_objectives_over_several_units():
+def test_metrics_of_several_units_are_not_averaged_without_weights():
     runs = swarm_of(40, metrics=3)
     swarm = Swarm(runs.ratios, runs.values, domains=DOMAINS, metric_names=["c4", "pile", "arc_acc"])
     found = fit(swarm, "linear", folds=0)
-    assert "different units together (nats; score, more is better)" in propose(found).summary()
-    assert "different units" in propose(found, objective="worst").summary()
+    for objective, what in ((None, "the mean"), ("worst", "the largest")):
+        with pytest.raises(
+            ValueError, match=rf"{what} of all metrics .*nats: c4, pile; score: arc_acc.*--objective standardised"
+        ):
+            propose(found, objective=objective)
+    assert (
+        "different units together (nats; score, more is better)"
+        in propose(found, objective={"c4": 1, "arc_acc": 2}).summary()
+    )
     for objective in ({"c4": 1, "pile": 2}, "arc_acc"):
         assert "different units" not in propose(found, objective=objective).summary()
+
+
+def test_scores_of_different_scales_are_not_averaged_without_weights():
+    runs = swarm_of(40, metrics=2)
+    low = (runs.values[:, :1] - runs.values.min()) / np.ptp(runs.values)
+    swarm = Swarm(
+        runs.ratios, np.hstack([low, 50 + runs.values[:, 1:]]), domains=DOMAINS, metric_names=["arc_acc", "wmt_bleu"]
+    )
+    with pytest.raises(ValueError, match=r"fractions: arc_acc; scores above 1: wmt_bleu"):
+        propose(fit(swarm, "linear", folds=0))
+    propose(fit(swarm.select("arc_acc"), "linear", folds=0))
+
+
+def test_standardised_divides_each_metric_by_its_spread():
+    runs = swarm_of(40, metrics=2)
+    values = runs.values * [1.0, 1000.0]
+    values = np.hstack([values, np.full((40, 1), 3.0)])
+    swarm = Swarm(runs.ratios, values, domains=DOMAINS, metric_names=["a_loss", "b_ppl", "c_acc"])
+    with pytest.warns(MixfastWarning, match="c_acc is 3 in every run"):
+        found = fit(swarm, "linear")
+    sd = swarm.values[:, :2].std(axis=0)
+    target = propose(found, objective="standardised").target
+    assert target.weight == pytest.approx([*(1 / sd / (1 / sd).sum()), 0.0])
+    with pytest.warns(MixfastWarning, match="c_acc is 3 in every run"):
+        unknown = fit(swarm, "linear", folds=0)
+    with pytest.raises(ValueError, match="without folds does not know"):
+        propose(unknown, objective="standardised")
+
+
+def test_a_metric_that_never_varies_does_not_count_in_the_mean_of_all(tmp_path):
+    runs = swarm_of(40, metrics=2)
+    values = np.hstack([runs.values, np.full((40, 1), 0.25)])
+    swarm = Swarm(runs.ratios, values, domains=DOMAINS, metric_names=["a_loss", "b_loss", "c_acc"])
+    with pytest.warns(MixfastWarning, match="c_acc is 0.25 in every run.*does not count"):
+        found = fit(swarm, "linear", folds=0)
+    assert found.flat == ("c_acc",)
+    found.save(tmp_path / "law.json")
+    for law in (found, Fit.load(tmp_path / "law.json")):
+        assert propose(law).target.weight.tolist() == [0.5, 0.5, 0.0]
+
+
+def test_a_doubtful_direction_is_said_by_the_fit_and_by_the_proposal(tmp_path):
+    runs = swarm_of(40, metrics=2)
+    swarm = Swarm(runs.ratios, -runs.values, domains=DOMAINS, metric_names=["quiz", "other"])
+    found = fit(swarm, "linear", folds=0)
+    said = "less of quiz, other is taken for better, but each has negative values"
+    assert said in found.notes[0]
+    found.save(tmp_path / "law.json")
+    law = Fit.load(tmp_path / "law.json")
+    assert any(said in doubt for doubt in propose(law).doubts)
+    assert any("less of quiz is taken" in doubt for doubt in propose(law, objective="quiz").doubts)
+    told = fit(swarm.better(more="*"), "linear", folds=0)
+    assert not any("taken for better" in text for text in (*told.notes, *propose(told).doubts))
 
 
 def test_a_shared_prefix_may_be_left_out():

@@ -386,13 +386,14 @@ def test_units_and_directions_by_name_and_by_hand():
         "perplexity",
         "score",
         "score",
-        "nats",
+        "error",
         "nats",
         "nats",
         "score",
     )
     assert swarm.direction == ("min", "min", "min", "max", "max", "min", "min", "min", "max")
-    assert swarm.report.guessed_directions == ("arc_acc", "accuracy", "x_score")
+    assert swarm.report.guessed_directions == tuple(name for name in names if name != "soccer")
+    assert swarm.report.assumed_directions == ("soccer",)
     swarm = Swarm(
         np.eye(2), np.ones((2, 2)), domains=["x", "y"], metric_names=["acc", "soccer"], unit="goals",
         direction={"acc": "min", "soccer": "max"},
@@ -406,7 +407,13 @@ def test_units_and_directions_by_name_and_by_hand():
     "name",
     ["acc", "acc_norm", "exact_match", "em", "squad_em", "f1", "F1 macro", "bleu", "sacrebleu", "wmt/bleu,none", "rougeL", "rouge_1",
      "pass@1", "humaneval/pass@1,create_test", "pass_at_10", "AUC", "roc_auc", "win_rate", "winrate", "accuracy", "Accuracy (%)", "top5_accuracy",
-     "accuracy_5shot", "hellaswag/acc,none", "arc/acc_norm,none", "gsm8k/exact_match,strict-match"],
+     "accuracy_5shot", "hellaswag/acc,none", "arc/acc_norm,none", "gsm8k/exact_match,strict-match", "arc/logprob", "arc/choice_logprob",
+     "lm_eval/arc_easy/choice_logprob_norm", "choice_prob_norm", "loglikelihood", "log_likelihood", "gold_logprob", "prob_correct",
+     "correct_prob_per_char", "truthfulqa_mc2/mc2,none", "truthfulqa_mc1", "cola/mcc,none", "recall", "recall@10", "recall_at_10", "ndcg",
+     "beir/ndcg@10", "ndcg_cut_10", "precision", "macro precision", "mrr", "MRR@10", "map", "retrieval/map", "map@100", "mAP", "hits@1",
+     "hits_at_k", "acc@1", "maj@8", "auprc", "AUROC", "reward", "eval/reward_mean", "rewards/accuracies", "pass^8", "success_rate", "chrf",
+     "eval/downstream/arc_easy (accuracy v2)", "error_analysis/acc,none", "loss_quiz/exact_match", "arc/acc_val", "neg_loss", "-loss",
+     "neg_mean_squared_error", "neg_log_loss", "quiz/primary_score"],
 )  # fmt: skip
 def test_names_of_which_more_is_better(name):
     assert Swarm(np.eye(2), [1.0, 2.0], domains=["x", "y"], metric_names=[name]).direction == ("max",)
@@ -415,7 +422,10 @@ def test_names_of_which_more_is_better(name):
 @pytest.mark.parametrize(
     "name",
     ["loss", "mmlu", "hellaswag/acc_stderr,none", "acc_loss", "accuracy_error", "brier_score", "brier_score_mean", "code_accuracy_bpb", "wikitext/"
-     "word_perplexity,none", "soccer", "femme", "bleumonde", "rougemont_nll", "password", "em_dashes", "f1_news", "aucune", "drawin_rate_x"],
+     "word_perplexity,none", "soccer", "femme", "bleumonde", "rougemont_nll", "password", "em_dashes", "f1_news", "aucune", "drawin_rate_x", "bitmaps", "map_reduce_code",
+     "vaccines", "account", "arc/neg_logprob", "negative_log_likelihood", "nlogp", "nll", "reward_model/loss", "accuracy/quiz_ppl", "bits_per_byte",
+     "eval/downstream/arc_easy (BPB v2)", "eval/downstream/acc_quiz (CE loss)", "log_loss", "word_error_rate", "recall_quiz/loss,none",
+     "arc/bits_per_byte_corr", "precision_farming", "acc_std", "token_probability"],
 )  # fmt: skip
 def test_names_that_do_not_say_so(name):
     assert Swarm(np.eye(2), [1.0, 2.0], domains=["x", "y"], metric_names=[name]).direction == ("min",)
@@ -424,17 +434,57 @@ def test_names_that_do_not_say_so(name):
 def test_directions_by_hand_and_in_the_report():
     names = ["mmlu_law", "mmlu_art", "loss", "x/acc,none"]
     swarm = Swarm(np.eye(2), np.ones((2, 4)), domains=["x", "y"], metric_names=names)
-    assert "more is better: x/acc,none (told from the names); less is better: the other 3" in str(swarm.report)
+    assert (
+        "more is better: x/acc,none (told from the names); less is better: the other 3 (assumed: the names of 2 metrics: "
+        "mmlu_law, mmlu_art do not tell)" in str(swarm.report)
+    )
+    assert swarm.report.assumed_directions == ("mmlu_law", "mmlu_art")
     told = swarm.better(more=["mmlu_*", "loss"], less="x/acc,none")
     assert told.direction == ("max", "max", "max", "min")
     assert told.unit == ("score", "score", "score", "score")
     assert "more is better: mmlu_law, mmlu_art, loss; less is better: the other" in str(told.report)
+    assert told.report.assumed_directions == told.select("mmlu_law").report.assumed_directions == ()
+    assert swarm.select("mmlu_law").report.assumed_directions == ("mmlu_law",)
     assert "less is better: all 4 metrics" in str(swarm.better(less="*").report)
     assert "more is better: all 4 metrics" in str(swarm.better(more="*").report)
     with pytest.raises(AlignmentError, match="there is no metric 'zz\\*'; the metrics are: mmlu_law"):
         swarm.better(more="zz*")
     with pytest.raises(SwarmError, match="more and less of loss"):
         swarm.better(more="l*", less="loss")
+
+
+def test_a_direction_is_in_doubt_by_negative_values_and_by_values_of_scores():
+    values = np.array([[-19.0, 0.32, 2.3, 0.7, -1.0], [-16.0, 0.41, 1.9, 0.8, -2.0], [-15.0, 0.48, 2.0, 0.9, np.nan]])
+    names = ["quiz", "mmlu", "c4", "c4_bpb", "val_loss"]
+    swarm = Swarm(np.eye(3), values, domains=["x", "y", "z"], metric_names=names)
+    negative, fraction = "has negative values", "lies between 0 and 1"
+    assert {name: why[: len(negative)] for name, why in swarm.report.doubted_directions.items()} == {
+        "quiz": negative, "mmlu": fraction[: len(negative)], "val_loss": negative
+    }  # fmt: skip
+    assert set(swarm.better(more="quiz", less="val_loss").report.doubted_directions) == {"mmlu"}
+    assert Swarm(
+        np.eye(3), values, domains=["x", "y", "z"], metric_names=names, direction="min"
+    ).report.doubted_directions == {}  # fmt: skip
+
+
+def test_metrics_have_a_unit_of_their_own_unless_they_are_losses():
+    names = [
+        "a/loss",
+        "mmlu",
+        "a/logprob",
+        "a/neg_logprob",
+        "a/nlogp",
+        "reward",
+        "wer",
+        "train_runtime",
+        "a (BPB v2)",
+        "a/bits_per_byte_corr",
+        "a/mc2,none",
+    ]
+    unit = Swarm(np.eye(2), np.ones((2, 11)), domains=["x", "y"], metric_names=names).unit
+    assert unit == (
+        *("nats", "nats", "logprob", "logprob", "logprob", "reward", "error", "seconds", "bits_per_byte", "bits_per_byte", "score"),
+    )  # fmt: skip
 
 
 # Columns that are no domains.
