@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.atomic import write_text
 from mixfast._text.json import is_json, read_json
-from mixfast._text.names import domain_names, listing
+from mixfast._text.kinds import other_kind
+from mixfast._text.names import domain_names, listing, shown
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
 
@@ -286,8 +287,14 @@ class Mixture(Mapping[str, float]):
         read = cls.from_json if is_json(path, "a mixture file", MixtureError) else cls.from_yaml
         try:
             return read(path.read_text(encoding="utf-8"))
-        except (MixtureError, UnicodeDecodeError) as problem:
-            raise MixtureError(f"{path}: {problem}") from problem
+        except UnicodeDecodeError as problem:
+            raise MixtureError(other_kind(path, "a mixture file (yaml or json)")) from problem
+        except MixtureError as problem:
+            raise MixtureError(
+                f"{path}: {problem} (files of other loaders are read by mixfast.readers.read)"
+                if str(problem).startswith(("shares must be numbers", "a mixture file must map"))
+                else f"{path}: {problem}"
+            ) from problem
 
 
 def _json_number(value: Any) -> float:
@@ -311,7 +318,7 @@ def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -
         try:
             shares[name] = parse(share)
         except (TypeError, ValueError):
-            wrong.append(f"{name}: {share!r}")
+            wrong.append(f"{name}: {shown(share)}")
     if wrong:
         raise MixtureError(f"shares must be numbers, got {listing(wrong)}")
     return shares

@@ -178,7 +178,7 @@ def _text(start: bytes) -> str:
     if bare[:9].lower().startswith(("<!doctype", "<html")):
         return "html"
     plain = [line for line in bare.split("\n") if line.strip() and not line.lstrip().startswith("#")]
-    if plain and re.match(r"(- )?[^\s:,;][^:,;\t]*:(\s|$)", plain[0].strip()):
+    if plain and re.match(r"- \S|[^\s:,;][^:,;\t]*:(\s|$)", plain[0].strip()):
         return "yaml"
     lines = [line for line in bare.split("\n")[:5] if line.strip()]
     for mark, kind in (("\t", "tsv"), (",", "csv"), (";", "csv")):

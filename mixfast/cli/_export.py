@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.atomic import write_together
 from mixfast._text.numbers import count
 from mixfast.cli import _inputs as inputs
+from mixfast.cli import _mixtures as mixtures
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
@@ -35,7 +35,9 @@ formats, and what each takes:
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     export = shared.add_command(commands, "export", _export, "write a mixture for a data loader", _EXAMPLES, _Formats)
-    export.add_argument("mixture", metavar="MIXTURE", help="yaml or json file of shares, or of MixtureSchedule.to_json")
+    export.add_argument(
+        "mixture", metavar="MIXTURE", help=f"{mixtures.KINDS}, or a schedule of MixtureSchedule.to_json"
+    )
     export.add_argument("--to", metavar="NAME", required=True, help="the format; below")
     export.add_argument("--out", metavar="FILE", help="file to write; default: stdout")
     what = export.add_argument_group("what is known of the domains")
@@ -54,6 +56,7 @@ def add(commands: shared.Commands) -> None:
     )
     what.add_argument("--block-size", metavar="N", type=int, help="sequences of a block of levanter (default 2048)")
     what.add_argument("--batch-size", metavar="N", type=int, help="sequences of a global batch, for a schedule")
+    mixtures.add_domain_paths(what)
 
 
 class _Formats(argparse.RawDescriptionHelpFormatter):
@@ -87,27 +90,36 @@ def _export(args: argparse.Namespace) -> int:
     for name in ("tokens", "documents"):
         if name in given:
             given[name] = inputs.numbers(given[name], count)
-    if "{domain}" not in given.get("paths", "{domain}"):
-        given["paths"] = inputs.document(given["paths"], "name: path")
-    written = exporters.export(_mixture(args.mixture), args.to, **given)
+    if "paths" in given:
+        given["paths"] = _paths(given["paths"])
+    written = exporters.export(_mixture(args), args.to, **given)
     for note in written.notes:
         print(f"mixfast: note: {' '.join(note.split())}", file=sys.stderr)
     _deliver(written, args.out)
     return 0
 
 
-def _mixture(path: str) -> Mixture | MixtureSchedule:
+def _paths(given: str) -> Any:
+    """Return the paths of a file, or the pattern; a pattern without the right placeholder is refused by the exporters."""
+    if re.search(r"\{.*?\}", given) and not Path(given).exists():
+        return given
+    if not Path(given).exists():
+        raise InputError(
+            f"--paths {given}: there is no such file of name: path, and a pattern holds {{domain}}, as in /data/{{domain}}"
+        )
+    return inputs.document(given, "name: path")
+
+
+def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
     """Return the mixture of a file, or the schedule."""
-    from mixfast.mixture import Mixture
     from mixfast.sampler import SCHEDULE_FORMAT
 
-    if Path(path).suffix.lower() == ".json":
-        document: Any = None
-        with contextlib.suppress(ValueError):  # told by the reader of mixtures
-            document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-        if isinstance(document, dict) and document.get("format") == SCHEDULE_FORMAT:
-            return inputs.schedule(path)
-    return Mixture.load(path)
+    # Enough of the file to hold the first key.
+    with open(args.mixture, "rb") as handle:
+        start = handle.read(4096)
+    if SCHEDULE_FORMAT.encode() in start:
+        return inputs.schedule(args.mixture)
+    return mixtures.given_mixture(args)
 
 
 def _deliver(written: Export, out: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.json import read_json
-from mixfast._text.names import listing
+from mixfast._text.kinds import kind_of, other_kind
+from mixfast._text.names import listing, shown
 from mixfast._text.numbers import POWERS, count, number
 from mixfast._text.yaml import read_yaml
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Bound, Region
 
 if TYPE_CHECKING:
+    from mixfast.mixture import Mixture
     from mixfast.sampler import MixtureSchedule
 
 
@@ -92,10 +95,14 @@ def document(path: str, lines: str, *, as_text: bool = False) -> Any:
     read: Any = partial(read_json, as_text=as_text) if Path(path).suffix.lower() == ".json" else read_yaml
     try:
         found = read(Path(path).read_text(encoding="utf-8-sig"), InputError)
-        if not isinstance(found, dict) or not found:
-            raise InputError(f"expected lines of {lines!r}")
-    except (InputError, UnicodeDecodeError) as problem:
+    except UnicodeDecodeError:
+        raise InputError(other_kind(path, f"a yaml or json file with lines of {lines!r}")) from None
+    except InputError as problem:
         raise InputError(f"{path}: {problem}") from None
+    if not isinstance(found, dict) or not found:
+        if kind_of(path) in ("json", "yaml"):
+            raise InputError(f"{path}: expected lines of {lines!r}")
+        raise InputError(other_kind(path, f"a yaml or json file with lines of {lines!r}"))
     return found
 
 
@@ -122,7 +129,7 @@ def groups(path: str) -> dict[str, dict[str, float]]:
 
 def _value(where: str, text: Any, parse: Callable[[str], Any]) -> Any:
     if not isinstance(text, str) or not text:
-        raise InputError(f"{where}: expected a number, got {text!r}")
+        raise InputError(f"{where}: expected a number, got {shown(text)}")
     try:
         return parse(text)
     except ValueError as problem:
@@ -179,7 +186,13 @@ def _prior(given: str | None, domains: Sequence[str], owner: str) -> Any:
         return None
     if given == "uniform":
         return dict.fromkeys(domains, 1.0)
-    shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in POWERS else number(text))
+    from mixfast import readers
+
+    if readers.format_of(given) in (None, "mixfast"):
+        # Counts or shares: as a prior they are relative.
+        shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in POWERS else number(text))
+    else:
+        shares = mixture(given).as_dict()
     try:
         _same_names(given, shares, domains, owner)
     except AlignmentError as problem:
@@ -217,6 +230,17 @@ def _weights(given: Sequence[str] | None, known: Sequence[str], what: str, expec
             raise InputError(f"--objective {text}: expected {expected}")
     weights: dict[str, float] | None = named("--objective", given, known, what)
     return weights
+
+
+def mixture(path: str, paths: str | Mapping[str, str] | None = None) -> Mixture:
+    """Return the mixture of a file; a note on stderr says of which format it is, if it is not the package's own."""
+    from mixfast import readers
+
+    found = readers.read(path, paths=paths)
+    if found.format != "mixfast":
+        notes = "".join(f"; {note}" for note in found.notes)
+        print(f"mixfast: note: {path} was read as {found.format}{notes}", file=sys.stderr)
+    return found.mixture
 
 
 def schedule(path: str) -> MixtureSchedule:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast.cli import _inputs as inputs
+from mixfast.cli import _mixtures as mixtures
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
@@ -49,7 +50,10 @@ def add(commands: shared.Commands) -> None:
     report.add_argument("--title", metavar="TEXT", default="Mixture report", help="of the page")
     more = report.add_argument_group("what else is known")
     more.add_argument("--law", metavar="FILE", help="laws that `mixfast fit --out` wrote")
-    more.add_argument("--mixture", metavar="FILE", help="a mixture to compare with, such as what is trained on now")
+    more.add_argument(
+        "--mixture", metavar="FILE", help=f"what to compare with, such as what is trained on now: {mixtures.KINDS}"
+    )
+    mixtures.add_domain_paths(more)
     more.add_argument("--ledger", metavar="FILE", help="the mixture's life, as `mixfast reuse` keeps it")
     more.add_argument("--schedule", metavar="FILE", help="a loader's schedule, as MixtureSchedule.to_json writes it")
     table = report.add_argument_group("tables")
@@ -136,7 +140,7 @@ def _check(args: argparse.Namespace) -> None:
 def _read_around(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> None:
     """Read the mixture, the ledger and the schedule."""
     if args.mixture is not None:
-        mixture = Mixture.load(args.mixture)
+        mixture = mixtures.given_mixture(args)
         parts.append(mixture)
         files[args.mixture] = f"{len(mixture)} domains"
     if args.ledger is not None:

@@ -13,6 +13,7 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import count, number, percent
 from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
+from mixfast.cli import _mixtures as mixtures
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reuse_plan as plans
@@ -77,7 +78,8 @@ def _add_step(
 
 
 def _add_start(start: argparse.ArgumentParser) -> None:
-    start.add_argument("--mixture", metavar="FILE", required=True, help="the mixture as it is now")
+    start.add_argument("--mixture", metavar="FILE", required=True, help=f"what is trained on now: {mixtures.KINDS}")
+    mixtures.add_domain_paths(start)
     shared.add_supply(
         start, "tokens of its domains; domains it lacks get the share 0", ", in every mixture of the ledger"
     )
@@ -112,7 +114,7 @@ def _start(args: argparse.Namespace) -> int:
 
     if Path(args.state).exists():
         raise InputError(f"{args.state} is there already; a ledger is begun once, and continued by add, remove, ...")
-    mixture = Mixture.load(args.mixture)
+    mixture = mixtures.given_mixture(args)
     tokens = None if args.tokens is None else inputs.numbers(args.tokens, count)
     shares = mixture.as_dict()
     if tokens is not None:

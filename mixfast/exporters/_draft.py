@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Draft:
             )
         if isinstance(given, str):
             if "{domain}" not in given:
-                raise ExportError(f"paths is {given!r}; a pattern for all domains must hold {{domain}}")
+                raise ExportError(_no_placeholder(given))
             return {name: (given.replace("{domain}", name),) for name in self.mixture}
         self._known("paths", given)
         found = {}
@@ -184,6 +185,14 @@ class Draft:
             lines = [f"mixture for {self.format}, written by mixfast", *(f"note: {note}" for note in self.notes)]
             text = "".join(f"# {one_line(line)}\n" for line in lines) + text
         return Export(format=self.format, text=text, suffix=suffix, values=dict(values), notes=tuple(self.notes))
+
+
+def _no_placeholder(pattern: str) -> str:
+    """What to say of a pattern without ``{domain}``: another placeholder is most likely meant to be it."""
+    other = re.findall(r"\{[^{}]*\}|%s", pattern)
+    meant = pattern.replace(other[0], "{domain}") if other else "/data/{domain}"
+    came = f" in place of {other[0]}" if other else ""
+    return f"paths is {pattern!r}; a pattern for all domains must hold {{domain}}{came}, as in {meant}"
 
 
 def checked_budget(budget: int) -> int:

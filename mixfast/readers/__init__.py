@@ -16,5 +16,6 @@ from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix
 from mixfast.readers._olmix_config import OlmixConfig as OlmixConfig
 from mixfast.readers._olmix_config import olmix_config as olmix_config
 from mixfast.readers._read import FORMATS, Reading, read
+from mixfast.readers._read import format_of as format_of
 
 __all__ = ["FORMATS", "Reading", "doremi", "olmix", "olmo_core", "read", "regmix"]

@@ -100,6 +100,15 @@ def read(
         raise MixtureError(said if said.startswith(str(path)) else f"{path}: {said}") from problem
 
 
+def format_of(path: str | PathLike[str]) -> str | None:
+    """Return the format that `read` recognises, or None where it recognises none or refuses the file."""
+    path = Path(path)
+    try:
+        return _recognised(any_document(path, text_of(path)))[0].name
+    except MixtureError:
+        return None
+
+
 def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
     """Return the only form that a document has, and its pairs."""
     given = found if isinstance(found, Mapping) else {}

@@ -407,7 +407,7 @@ def test_a_refusal_leaves_stdout_empty(run):
         ("web: 1.5\n", "web: '1.5' is no whole number of tokens"),
         ("web: 1\nweb: 2\n", "'web' is given twice"),
         ("web:\n", "web: expected a number, got ''"),
-        (b"\xff\xfe\x00", "utf-8"),
+        (b"\xff\xfe\x00", "is a binary file, expected a yaml or json file"),
     ],
 )
 def test_wrong_count_files_are_refused(refused, folder, content, message):

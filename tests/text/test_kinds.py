@@ -72,7 +72,8 @@ def test_refusal_says_what_came_what_was_expected_and_what_to_do(tmp_path):
     runs = tmp_path / "my runs.csv"
     runs.write_text("run,web,code\nr0,1,0\n")
     said = other_kind(runs, "a table of experts")
-    assert "is a csv file ('run,web,code'), expected a table of experts; " in said and "mixfast fit" in said
+    assert "is a csv file ('run,web,code'), expected a table of experts; " in said
+    assert "mixfast fit" in said
     packed = tmp_path / "my runs.csv.gz"
     packed.write_bytes(gzip.compress(b"x"))
     assert other_kind(packed, "a csv file").endswith(f"decompress it: gunzip --keep '{packed}'")
