@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing
 from mixfast._text.table import text_table
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
-# Olmix's names of methods. Its "search" takes the best run of the swarm; ours goes on searching from there.
-_PROPOSERS = {"exact": "exact", "simulation": "regmix", "search": "search"}
+# Olmix's names of methods. Its "search" takes the best run of the swarm, which `fit` says.
+_PROPOSERS = {"exact": "exact", "simulation": "regmix"}
 
 _EXAMPLES = """\
 examples:
@@ -85,13 +85,10 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
     if config is not None:
         config = replace(config, ratios=args.ratios or config.ratios, metrics=args.metrics or config.metrics)
         with progress(f"reading {config.ratios}"):
-            swarm = shared.directed(args, config.swarm())
-        if config.train_split != (1.0,):
-            print(
-                f"note: train_split {list(config.train_split)} is not followed: every run is fitted, folds test the law"
-            )
-        if config.aggregate:
-            print("note: aggregate_task_families is not followed: every metric has its own law")
+            swarm, notes = config.swarm(ignore=args.ignore or ())
+            swarm = shared.directed(args, swarm)
+        for note in notes:
+            print(f"note: {note}")
     elif args.ratios is None or args.metrics is None:
         raise InputError("two files are needed: the runs' RATIOS and their METRICS, both csv")
     else:
@@ -111,9 +108,11 @@ def _fit(args: argparse.Namespace) -> int:
         outputs.check_law_out("--out", args.out)
     config = _config(args)
     law = args.law or ("auto" if config is None else config.regression)
+    if config is not None and law == "search":
+        return _best_run(args, config)
     if law not in ("auto", *LAWS):
         raise InputError(
-            f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(LAWS)}; name another with --law"
+            f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(LAWS)}, search; name another with --law"
         )
     swarm = _swarm(args, config)
     with progress("fitting"):
@@ -124,7 +123,33 @@ def _fit(args: argparse.Namespace) -> int:
     if args.out is not None:
         found.save(args.out)
         more = "" if config is None else f" --olmix-config {args.olmix_config}"
-        print(f"\nwrote {args.out}\nnext: mixfast propose {args.out}{more}")
+        print(f"\nwrote {args.out}")
+        if config is None or not (config.fit_only or config.n_test):
+            print(f"next: mixfast propose {args.out}{more}")
+    return 0
+
+
+def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
+    """Report the run that Olmix's search proposes."""
+    if args.out is not None:
+        raise InputError(
+            f"{args.olmix_config}: regression.type is 'search', which fits no law to write: leave out --out, or name a --law"
+        )
+    swarm = _swarm(args, config)
+    config.check_proposal()
+    run, mean = config.best_run(swarm)
+    if config.obj_weights:
+        print("note: the search passes over obj_weights, as in Olmix")
+    print(
+        f"\nregression.type is 'search': no law is fitted, and Olmix proposes the best run within the limits\n"
+        f"run {run}, mean of the metrics {mean:.6g}\n"
+    )
+    shares = swarm.ratios[swarm.runs.index(run)]
+    print(
+        text_table(
+            ["domain", "share"], [[name, f"{share:.6g}"] for name, share in zip(swarm.domains, shares, strict=True)]
+        )
+    )
     return 0
 
 
@@ -175,11 +200,9 @@ def _propose(args: argparse.Namespace) -> int:
         from mixfast.readers import olmix_config
 
         config = olmix_config(args.olmix_config)
-    method = args.method or ("auto" if config is None else _proposer(config, args.olmix_config))
-    kl = args.kl if args.kl is not None else 0.0 if config is None or config.kl is None else config.kl
-    objective = inputs.metric_objective(args.objective, law.metrics)
-    if objective is None and config is not None:
-        objective = config.objective(law.metrics)
+        config.check_proposal()
+    method = args.method or ("auto" if config is None else _proposer(config, args))
+    objective, kl = _goal(args, config, law)
     region = _region(args, config, law, kl > 0.0 or method == "regmix")
     with progress("searching"):
         found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
@@ -194,12 +217,33 @@ def _propose(args: argparse.Namespace) -> int:
     return outputs.exit_status(found.status)
 
 
-def _proposer(config: OlmixConfig, path: str) -> str:
-    if config.proposer not in _PROPOSERS:
+def _proposer(config: OlmixConfig, args: argparse.Namespace) -> str:
+    """Return the method that the configuration asks for, which it must ask for as Olmix wants it."""
+    path = args.olmix_config
+    if config.proposer == "search":
         raise InputError(
-            f"{path}: proposer.type is {config.proposer!r}, expected one of {', '.join(_PROPOSERS)}; name a --method"
+            f"{path}: proposer.type is 'search', which takes the best run of the swarm and needs no law: `mixfast fit --olmix-config {path}` "
+            "says which; a search with this law is --method search"
+        )
+    if config.proposer == "exact" and config.kl is None and args.kl is None:
+        raise InputError(
+            f"{path}: proposer.kl_reg is not given, and Olmix's exact proposer refuses to go without: set it (0.05 in Olmix's examples), or "
+            "give --kl (--kl 0 for none)"
         )
     return _PROPOSERS[config.proposer]
+
+
+def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tuple[Any, float]:
+    """Return the objective and the weight of the KL term beside it."""
+    objective = inputs.metric_objective(args.objective, law.metrics)
+    if config is None:
+        return objective, args.kl or 0.0
+    weights = config.objective(law.metrics) if objective is None else None
+    kl = args.kl
+    if kl is None:
+        # Olmix does not divide by the sum of the weights, but `propose` does.
+        kl = (config.kl or 0.0) / (1.0 if weights is None else sum(weights.values()))
+    return (objective if weights is None else weights), kl
 
 
 def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, needs_prior: bool) -> Region | None:

@@ -1,6 +1,7 @@
-"""Fit configurations of Olmix (YAML): where the swarm is, what to fit and propose, under which limits.
+"""Fit configurations of Olmix (YAML): where the swarm is, what to fit and propose, under which limits; as its code of commit 9586977 has it.
 
-Everything is aligned by name: priors, caps and weights in another order than the files' columns were a bug of theirs.
+Everything is aligned by name: priors, caps and weights in another order than the files' columns were a bug of theirs. What each field
+does is a table in docs/explanation/olmix.md.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mixfast._text.names import listing
 from mixfast.errors import AlignmentError
 from mixfast.readers._document import document as read_document
+from mixfast.readers._mmlu import SUBJECTS
+from mixfast.readers._olmix_swarm import counted_names, fitted_swarm, train_runs
 from mixfast.readers._olmix_values import OlmixConfigError, is_off, known_keys, mapping, number, truth, whole
 from mixfast.region import Region
 from mixfast.swarm import Swarm
@@ -31,10 +36,13 @@ _KEYS = {
 }
 # What is understood but not offered here: given any other value than nothing, it is refused and not passed over.
 _UNSUPPORTED = {
-    "proposer": ("temperature", "make_worst_mix", "use_natural_kl"),
+    "proposer": ("make_worst_mix", "use_natural_kl"),
     "filtering": ("keep_sources", "support_domains", "fixed_weight"),
 }
-_REPETITION = 5.0  # Olmix's default where the file names none
+_REPETITION = 4.0  # Olmix's default where the file names none
+_ROUNDING = 1e-12  # of a share that is at its limit
+_PROPOSERS = ("exact", "simulation", "search")
+_SEARCH = "search"  # the name of Olmix's proposer of the best run, and of the regression that it needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +52,8 @@ class OlmixConfig:
     Attributes
     ----------
     ratios, metrics : Path
-        Files of the swarm; relative paths in the file are relative to its folder.
+        Files of the swarm; relative paths in the file are relative to its folder, or, where that has no such file, to the
+        current one, as in Olmix.
     prior : dict of str to float
         ``relative_sizes`` divided by their sum; the shares of ``token_counts`` where they are not given.
     token_counts : dict of str to int, or None
@@ -53,19 +62,23 @@ class OlmixConfig:
     regression, proposer : str
         Types, in Olmix's words: log_linear, lightgbm, ...; exact, simulation, search.
     seed : int
-    train_split : tuple of float
-        Share, or number where above 1, of the runs to fit.
+    n_test : int
+        Runs that are held out; with any, Olmix proposes nothing.
+    train_split : float
+        Share, or number where above 1, of the other runs that are fitted.
     aggregate : bool
         Whether one law is fitted to the mean of each family.
     kl : float or None
-        Weight of the divergence from the prior.
+        Weight of the divergence from the prior, beside the weights of `objective`.
+    temperature : float or None
+        Power of the prior that a simulation starts from.
     fit_only : bool
     target_tokens : int or None
         None where the limits are switched off.
     max_epochs : float
     drop_metrics : tuple of str
     obj_weights : dict of str to float
-        As written, by metric or by family.
+        As written, by metric, or by family where `aggregate` is true.
     notes : tuple of str
         What in the file contradicts itself or lies in the wrong place, and how it was taken.
     """
@@ -78,9 +91,11 @@ class OlmixConfig:
     regression: str
     proposer: str
     seed: int
-    train_split: tuple[float, ...]
+    n_test: int
+    train_split: float
     aggregate: bool
     kl: float | None
+    temperature: float | None
     fit_only: bool
     target_tokens: int | None
     max_epochs: float
@@ -88,16 +103,39 @@ class OlmixConfig:
     obj_weights: dict[str, float]
     notes: tuple[str, ...]
 
-    def swarm(self) -> Swarm:
-        """Return the swarm without the metrics to drop; in bits per byte, as Olmix has it, where names tell no unit."""
+    def swarm(self, *, ignore: Iterable[str] = ()) -> tuple[Swarm, tuple[str, ...]]:
+        """Return the runs and metrics that Olmix fits, and notes on what was done to them.
+
+        In bits per byte, as Olmix has it, where names tell no unit.
+
+        Parameters
+        ----------
+        ignore : iterable of str
+            Columns of the files that are neither domains nor metrics.
+
+        Raises
+        ------
+        AlignmentError
+            If listed tasks are absent.
+        OlmixConfigError
+            If nothing is left to fit, or MMLU is incomplete.
+        """
         # Olmix minimises whatever it is given, so a "score" there is one in bits per byte.
-        named = Swarm.from_csv(self.ratios, self.metrics, direction="min")
+        named = Swarm.from_csv(self.ratios, self.metrics, ignore=ignore, direction="min")
         unit = {
             name: "bits_per_byte" if unit in ("nats", "score") else unit
             for name, unit in zip(named.metrics, named.unit, strict=True)
         }
-        whole = Swarm.from_csv(self.ratios, self.metrics, unit=unit, direction="min")
-        return whole.select([name for name in whole.metrics if name not in set(self.drop_metrics)])
+        whole = Swarm.from_csv(self.ratios, self.metrics, ignore=ignore, unit=unit, direction="min")
+        found, notes = fitted_swarm(whole, self.families, aggregate=self.aggregate, dropped=self.drop_metrics)
+        rows = train_runs(len(found), n_test=self.n_test, train_split=self.train_split, seed=self.seed)
+        if len(rows) < len(found):
+            notes.append(
+                f"{len(rows)} of {len(found)} runs are fitted, those that Olmix draws for n_test {self.n_test}, train_split "
+                f"{self.train_split:g} and seed {self.seed}"
+            )
+            found = found.subset(rows)
+        return found, tuple(notes)
 
     def region(self, domains: Sequence[str]) -> Region:
         """Return the region of the limits, in the order of the swarm's domains.
@@ -115,39 +153,73 @@ class OlmixConfig:
         counts = _aligned("token_counts of the configuration", self.token_counts, domains)
         return Region.from_tokens(counts, self.target_tokens, max_epochs=self.max_epochs, prior=prior)
 
-    def objective(self, metrics: Sequence[str]) -> dict[str, float] | None:
-        """Return weights of the metrics, summing to 1, or None for their plain mean.
+    def objective(self, metrics: Sequence[str]) -> dict[str, float]:
+        """Return the weights of the metrics as Olmix adds them, which stand beside `kl`.
 
-        Weights of families are divided evenly among those of their metrics that are left. As in Olmix, metrics
-        without a weight have the weight 1 before the division by the sum, unless families are weighed.
+        Without ``obj_weights`` they sum to 1. With them each metric that they do not name has the weight 1, and nothing is divided by
+        the sum. A metric counts as often as ``eval.tasks`` lists it; others count 0.
 
         Raises
         ------
         AlignmentError
-            If a weight names neither a metric nor a family.
+            If a metric that counts is not among these, or a weight names no metric.
+        OlmixConfigError
+            If weights of families are given where each metric has its own law, which Olmix passes over.
         """
+        names = counted_names(self.families, metrics, aggregate=self.aggregate, dropped=self.drop_metrics)
         if not self.obj_weights:
-            return None
-        weights = dict.fromkeys(metrics, 0.0)
-        by_family = set(self.obj_weights) <= set(self.families)
-        if not by_family:
-            dropped = set(self.drop_metrics)
-            if unknown := [name for name in self.obj_weights if name not in weights and name not in dropped]:
-                raise AlignmentError(
-                    f"obj_weights names unknown metrics: {listing(unknown)}; the metrics are: {listing(metrics)}; the "
-                    f"families are: {listing(self.families)}"
-                )
-            weights = {name: self.obj_weights.get(name, 1.0) for name in metrics}
-        for family, weight in self.obj_weights.items() if by_family else ():
-            members = [name for name in self.families[family] if name in weights]
-            if not members and weight:
-                raise AlignmentError(f"no metric of the family {family!r} is left: {listing(self.families[family])}")
-            for name in members:
-                weights[name] += weight / len(members)
-        total = math.fsum(weights.values())
-        if not total > 0.0:
+            return {name: names.count(name) / len(names) for name in names}
+        self._check_weights(names)
+        weights = {name: self.obj_weights.get(name, 1.0) * names.count(name) for name in names}
+        if not math.fsum(weights.values()) > 0.0:
             raise OlmixConfigError(f"obj_weights must have a positive sum, got {self.obj_weights}")
-        return {name: weight / total for name, weight in weights.items()}
+        return weights
+
+    def _check_weights(self, names: Sequence[str]) -> None:
+        """Refuse weights that no metric would have."""
+        unknown = [name for name in self.obj_weights if name not in names and name not in self.drop_metrics]
+        if not unknown:
+            return
+        if not self.aggregate and set(unknown) <= set(self.families):
+            raise OlmixConfigError(
+                f"obj_weights weighs families ({listing(unknown)}), but regression.aggregate_task_families is false, and Olmix then passes "
+                "over these weights: set aggregate_task_families to true, or weigh metrics"
+            )
+        hint = "; subjects of MMLU count by category" if SUBJECTS & set(unknown) else ""
+        raise AlignmentError(
+            f"obj_weights names unknown metrics: {listing(unknown)}; what counts is: {listing(names)}{hint}"
+        )
+
+    def check_proposal(self) -> None:
+        """Refuse what Olmix proposes nothing for.
+
+        Raises
+        ------
+        OlmixConfigError
+            If only a fit is asked for, or runs are held out.
+        """
+        if self.fit_only:
+            raise OlmixConfigError("proposer.fit_only is true, so nothing is proposed: set it to false")
+        if self.n_test:
+            raise OlmixConfigError(
+                f"regression.n_test is {self.n_test}, and Olmix proposes nothing while it holds out runs: set it to 0, and fit again"
+            )
+
+    def best_run(self, swarm: Swarm) -> tuple[str, float]:
+        """Return what Olmix's search proposes: the run within the limits with the least mean of its metrics, and that mean.
+
+        Raises
+        ------
+        OlmixConfigError
+            If no run is within the limits.
+        """
+        names = counted_names(self.families, swarm.metrics, aggregate=self.aggregate, dropped=self.drop_metrics)
+        means = swarm.values[:, [swarm.metrics.index(name) for name in names]].mean(axis=1)
+        allowed = (swarm.ratios <= self.region(swarm.domains).cap + _ROUNDING).all(axis=1)
+        if not allowed.any():
+            raise OlmixConfigError("no run is within the limits of constraints, so the search proposes none of them")
+        row = int(np.argmin(np.where(allowed, means, np.inf)))
+        return swarm.runs[row], float(means[row])
 
 
 def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
@@ -175,18 +247,20 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
             raise OlmixConfigError(f"{path}: token_counts is given twice, beside priors and in it; remove one")
         counts = document["token_counts"]
     tokens = None if counts is None else {name: whole(n, f"token_counts.{name}") for name, n in mapping(counts).items()}
-    return OlmixConfig(
-        ratios=path.parent / swarm["ratios"],
-        metrics=path.parent / swarm["metrics"],
+    found = OlmixConfig(
+        ratios=_file(path, swarm["ratios"], notes),
+        metrics=_file(path, swarm["metrics"], notes),
         prior=_prior(priors.get("relative_sizes"), tokens, notes),
         token_counts=tokens,
         families=_families(tests.get("tasks") or {}),
         regression=str(regression.get("type", "log_linear")),
         proposer=str(proposer.get("type", "exact")),
         seed=whole(regression.get("seed", 0), "regression.seed"),
+        n_test=whole(regression.get("n_test", 0), "regression.n_test"),
         train_split=_split(regression.get("train_split", 1.0)),
         aggregate=truth(regression.get("aggregate_task_families"), "regression.aggregate_task_families"),
-        kl=None if proposer.get("kl_reg") is None else number(proposer["kl_reg"], "proposer.kl_reg"),
+        kl=_number_or_none(proposer, "kl_reg"),
+        temperature=_number_or_none(proposer, "temperature"),
         fit_only=truth(proposer.get("fit_only"), "proposer.fit_only"),
         target_tokens=_target(constraints),
         max_epochs=number(constraints.get("repetition_factor", _REPETITION), "constraints.repetition_factor"),
@@ -197,6 +271,38 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
         },
         notes=tuple(notes),
     )
+    _check(found)
+    return found
+
+
+def _check(config: OlmixConfig) -> None:
+    """Refuse what Olmix refuses when it reads a configuration."""
+    if config.proposer not in _PROPOSERS:
+        raise OlmixConfigError(f"proposer.type is {config.proposer!r}, expected one of {listing(_PROPOSERS)}")
+    if config.aggregate and not config.families:
+        raise OlmixConfigError("regression.aggregate_task_families needs the families of eval.tasks")
+    if (config.proposer == _SEARCH) != (config.regression == _SEARCH):
+        raise OlmixConfigError(
+            f"proposer.type is {config.proposer!r} and regression.type is {config.regression!r}: the search for the best run needs both to be "
+            f"{_SEARCH!r}"
+        )
+    if config.kl is not None and config.proposer != "exact":
+        raise OlmixConfigError(
+            f"proposer.kl_reg = {config.kl:g} needs proposer.type 'exact', got {config.proposer!r}: remove one of them"
+        )
+
+
+def _file(path: Path, given: str, notes: list[str]) -> Path:
+    """Return a file of the swarm, which is beside the configuration or, as in Olmix, in the current folder."""
+    beside, here = path.parent / given, Path(given)
+    if beside.exists() or not here.exists():
+        return beside
+    notes.append(f"{given} was found in the current folder; {path.parent} has no such file")
+    return here
+
+
+def _number_or_none(proposer: Mapping[str, Any], key: str) -> float | None:
+    return None if proposer.get(key) is None else number(proposer[key], f"proposer.{key}")
 
 
 def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -255,8 +361,12 @@ def _target(constraints: Mapping[str, Any]) -> int | None:
     return whole(constraints["target_tokens"], "constraints.target_tokens")
 
 
-def _split(given: Any) -> tuple[float, ...]:
-    return tuple(number(part, "regression.train_split") for part in (given if isinstance(given, list) else [given]))
+def _split(given: Any) -> float:
+    # Earlier versions of Olmix had a list here, one number for each of several groups of runs.
+    parts = given if isinstance(given, list) else [given]
+    if len(parts) != 1:
+        raise OlmixConfigError(f"regression.train_split must be one number, got {given!r}")
+    return number(parts[0], "regression.train_split")
 
 
 def _aligned(what: str, given: Mapping[str, Any], domains: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ designs (`mixfast.design`) are extended from it.
 
 - Make one from arrays (`Swarm`), two comma-separated files (`Swarm.from_csv`) or two data frames (`Swarm.from_frames`). Tables
   are joined on the id of the run, never by position.
-- Take parts: `subset` of the runs, `select` metrics, `align` domains by name, `append` another swarm.
+- Take parts: `subset` of the runs, `select` metrics, `combine` metrics into sums, `align` domains by name, `append` another swarm.
 - Say which way is better: `better`.
 - Split for scoring: `folds` and `holdout` never test runs that were chosen after looking at data, and keep runs of one mixture
   together.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -359,6 +359,50 @@ class Swarm:
             direction=tuple(self.direction[column] for column in columns),
             unit=tuple(self.unit[column] for column in columns),
             _history=history,
+        )
+
+    def combine(self, metrics: Mapping[str, Mapping[str, float]]) -> Swarm:
+        """Return the same runs with weighted sums of these metrics in their place.
+
+        Parameters
+        ----------
+        metrics : mapping of str to mapping of str to float
+            For each new metric the weights of the present ones, named exactly. A run without a value of one of them has none.
+
+        Raises
+        ------
+        AlignmentError
+            If a present metric is unknown.
+        SwarmError
+            If of one part more and of another less is better.
+
+        Examples
+        --------
+        >>> swarm = Swarm(
+        ...     [[0.2, 0.8], [0.9, 0.1]], [[1, 3], [2, 6]], domains=["web", "code"], metric_names=["arc", "piqa"]
+        ... )
+        >>> swarm.combine({"qa": {"arc": 0.5, "piqa": 0.5}}).values.tolist()
+        [[2.0], [4.0]]
+        """
+        names = _checks.unique_names(metrics, "metric")
+        values, directions, units = np.zeros((len(self), len(names))), [], []
+        for column, (name, parts) in enumerate(metrics.items()):
+            if unknown := [part for part in parts if part not in self.metrics]:
+                raise AlignmentError(
+                    f"there is no metric {listing(unknown)}, which {name!r} is made of; the metrics are: {listing(self.metrics)}"
+                )
+            places = [self.metrics.index(part) for part in parts]
+            ways = {self.direction[place] for place in places}
+            if len(ways) != 1:
+                raise SwarmError(
+                    f"{name!r} adds metrics of which more, and metrics of which less is better: {listing(parts)}"
+                )
+            values[:, column] = self.values[:, places] @ np.array(list(parts.values()), dtype=np.float64)
+            directions.append(ways.pop())
+            units.append(" and ".join(dict.fromkeys(self.unit[place] for place in places)))
+        history = replace(self._history, guessed_directions=(), guessed_units=())
+        return self._with(
+            metrics=names, values=values, direction=tuple(directions), unit=tuple(units), _history=history
         )
 
     def better(self, *, more: str | Iterable[str] = (), less: str | Iterable[str] = ()) -> Swarm:

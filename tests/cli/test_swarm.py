@@ -9,6 +9,7 @@ from makers import losses
 
 from mixfast import Mixture
 from mixfast.laws import Fit
+from mixfast.swarm import Swarm
 
 DOMAINS = ("web", "code", "books")
 
@@ -111,7 +112,7 @@ def config(files):
         "priors: {relative_sizes: {train_books: 0.2, train_web: 0.7, train_code: 0.1},"
         " token_counts: {train_books: 200, train_web: 700, train_code: 100}}\n"
         "eval: {type: offline, tasks: {coding: [metric/code_loss]}}\n"
-        "regression: {type: linear, seed: 3, train_split: 0.8}\n"
+        "regression: {type: linear, seed: 3, train_split: 0.8, aggregate_task_families: true}\n"
         "proposer: {type: exact, kl_reg: 0.05}\n"
         "constraints: {enabled: true, target_tokens: 1000, repetition_factor: 2}\n"
         "filtering: {drop_metrics: [metric/web_loss], obj_weights: {coding: 1}}\n"
@@ -122,9 +123,9 @@ def config(files):
 def test_an_olmix_configuration_is_followed(run, config):
     status, out, err = run("fit", "--olmix-config", config, "--out", "olmix.json")
     assert (status, err) == (0, "")
-    assert "40 runs, 3 domains, 1 metric" in out
-    assert "metric/code_loss  linear" in out
-    assert "train_split [0.8] is not followed" in out
+    assert "32 runs, 3 domains, 1 metric" in out
+    assert "coding  linear" in out
+    assert "32 of 40 runs are fitted" in out
     assert f"next: mixfast propose olmix.json --olmix-config {config}" in out
     status, out, err = run("propose", "olmix.json", "--olmix-config", config, "--json")
     assert (status, err) == (0, "")
@@ -139,8 +140,18 @@ def test_an_olmix_configuration_is_followed(run, config):
 @pytest.mark.parametrize(
     ("key", "value", "command", "message"),
     [
-        ("type: linear", "type: search", ["fit"], "regression.type is 'search', expected one of linear, log_linear"),
+        ("type: linear", "type: magic", ["fit"], "regression.type is 'magic', expected one of linear, log_linear"),
         ("type: exact", "type: magic", ["propose", "olmix.json"], "proposer.type is 'magic', expected one of exact"),
+        ("kl_reg: 0.05", "kl_reg: null", ["propose", "olmix.json"], "proposer.kl_reg is not given"),
+        ("kl_reg: 0.05", "fit_only: true", ["propose", "olmix.json"], "fit_only is true, so nothing is proposed"),
+        ("seed: 3", "n_test: 3", ["propose", "olmix.json"], "n_test is 3, and Olmix proposes nothing"),
+        (
+            "coding: [metric/code_loss]",
+            "web: [metric/web_loss]",
+            ["propose", "olmix.json"],
+            "the configuration counts web, which",
+        ),
+        ("[metric/code_loss]", "[metric/code_loss, law_loss]", ["fit"], "that the runs do not have: law_loss"),
         ("", "", ["propose", "olmix.json", "--cap", "0.5"], "leave out --cap"),
     ],
 )
@@ -151,6 +162,24 @@ def test_what_an_olmix_configuration_cannot_mean(run, config, files, key, value,
     status, _, err = run(*command, "--olmix-config", config)
     assert status == 2
     assert message in err
+
+
+def test_the_best_run_of_an_olmix_search_is_told(run, config, files):
+    text = (files / config).read_text().replace("type: linear", "type: search")
+    text = text.replace("type: exact, kl_reg: 0.05", "type: search").replace(", train_split: 0.8", "")
+    (files / config).write_text(text)
+    status, out, err = run("fit", "--olmix-config", config)
+    assert (status, err) == (0, "")
+    swarm = Swarm.from_csv(files / "ratios.csv", files / "metrics.csv")
+    losses = swarm.values[:, swarm.metrics.index("metric/code_loss")]
+    # Two epochs of what there is.
+    code, books = (swarm.ratios[:, swarm.domains.index(f"train_{name}")] for name in ("code", "books"))
+    best = int(np.argmin(np.where((code <= 0.2) & (books <= 0.4), losses, np.inf)))
+    assert f"run {swarm.runs[best]}, mean of the metrics {losses[best]:.6g}" in out
+    assert f"{code[best]:.6g}" in out
+    assert "which fits no law to write" in run("fit", "--olmix-config", config, "--out", "olmix.json")[2]
+    run("fit", "--olmix-config", config, "--law", "linear", "--out", "olmix.json")
+    assert "takes the best run of the swarm" in run("propose", "olmix.json", "--olmix-config", config)[2]
 
 
 def test_regmix_draws_around_the_uniform_mixture_by_default(run, law):
