@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import replace
+from shlex import quote
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
@@ -15,6 +18,7 @@ from mixfast.region import Region
 
 if TYPE_CHECKING:
     from mixfast.designs import Design, Olmix, RegMix
+    from mixfast.readers import OlmixGeneration
 
 _EXAMPLES = """\
 examples:
@@ -23,6 +27,7 @@ examples:
   mixfast design --tokens counts.yaml --budget 1T --method olmix --strength 1..20 --minimum 1e-4 --out ratios.csv
   mixfast design --tokens counts.yaml --budget 1T --extend ratios.csv --runs 8 --out more.csv
   mixfast design --domains web,code,books --frozen groups.yaml --out ratios.csv
+  mixfast design --olmix-config generate.yaml --out ratios.csv
 
 groups.yaml, domains whose ratios to each other are kept:
   existing:
@@ -30,43 +35,21 @@ groups.yaml, domains whose ratios to each other are kept:
     books: 0.3
 """
 
-# The settings of a sampler, by option: the field of RegMix and of Olmix.
-_SETTINGS = {
-    "--strength": ("strength", "strength"),
-    "--minimum": ("minimum", "minimum"),
-    "--temperature": ("temper", "temperature"),
-    "--nonzero": (None, "nonzero"),
-    "--proxy-tokens": (None, "proxy_tokens"),
-}
 
+class _Setting(NamedTuple):
+    """An option of the samplers: how its text is read, and the field of RegMix and of Olmix that it sets."""
 
-def add(commands: shared.Commands) -> None:
-    """Add the command to the parser."""
-    design = shared.add_command(commands, "design", _design, "choose the mixtures of a swarm to train", _EXAMPLES)
-    design.add_argument("--runs", metavar="N", type=int, help="default: as many as are advised for a log-linear law")
-    design.add_argument(
-        "--method",
-        choices=["cover", "regmix", "olmix"],
-        default="cover",
-        help="cover (default) spreads runs over the region; regmix, olmix: the samplers of these papers",
-    )
-    design.add_argument("--domains", metavar="A,B,C", help="if neither --tokens nor --prior names them")
-    design.add_argument("--frozen", metavar="FILE", help="groups of domains whose ratios are kept: yaml or json")
-    design.add_argument("--extend", metavar="RATIOS", help="csv of runs that exist: choose runs far from them too")
-    shared.add_design_output(design)
-    shared.add_limits(design)
-    shared.add_prior(design)
-    sampler = design.add_argument_group("settings of regmix and olmix", "default: those of their code")
-    sampler.add_argument("--strength", metavar="LOW..HIGH", type=shared.checked(_span), help="of the Dirichlet draws")
-    sampler.add_argument("--minimum", metavar="SHARE", type=shared.checked(number), help="smaller shares become 0")
-    sampler.add_argument("--temperature", metavar="T", type=float, help="exponent of the prior, at most 1")
-    sampler.add_argument("--nonzero", metavar="NAME", action="append", help="olmix: a source or topic in every mixture")
-    sampler.add_argument(
-        "--proxy-tokens",
-        metavar="N",
-        type=shared.checked(shared.budget),
-        help="olmix: proxies of this size repeat nothing",
-    )
+    option: str
+    metavar: str
+    parse: Callable[[str], Any]
+    regmix: str | None
+    olmix: str | None
+    help: str
+
+    @property
+    def name(self) -> str:
+        """Of the parsed value."""
+        return self.option[2:].replace("-", "_")
 
 
 def _span(given: str) -> tuple[float, float]:
@@ -76,38 +59,117 @@ def _span(given: str) -> tuple[float, float]:
     return number(low), number(high)
 
 
+def _minimum(given: str) -> float | tuple[float, float]:
+    of_source, comma, of_topic = given.partition(",")
+    return (number(of_source), number(of_topic)) if comma else number(of_source)
+
+
+def _shares(path: str) -> dict[str, float]:
+    return inputs.numbers(path, number)
+
+
+_SETTINGS = tuple(
+    _Setting(*row)
+    for row in (
+        ("--strength", "LOW..HIGH", _span, "strength", "strength", "of the Dirichlet draws"),
+        ("--source-strength", "LOW..HIGH", _span, None, "source_strength", "of the draws of sources alone"),
+        ("--topic-strength", "LOW..HIGH", _span, None, "topic_strength", "of the draws of topics alone"),
+        ("--temperature", "T", float, "temper", "temperature", "exponent of the prior, at most 1"),
+        ("--source-temperature", "T", float, None, "source_temperature", "of the prior of sources alone"),
+        ("--topic-temperature", "T", float, None, "topic_temperature", "of the prior of topics alone"),
+        (
+            "--minimum", "SHARE[,TOPIC]", _minimum, "minimum", "minimum",
+            "smaller shares become 0; two numbers: of a source without topics, and of a topic within its source",
+        ),
+        ("--usage", "TIMES", number, "usage", None, "no share is drawn above so many times its prior share"),
+        ("--multiplier", "N", int, "multiplier", "multiplier", "draws for each run"),
+        ("--source-prior", "FILE", _shares, None, "source_prior", "prior shares of sources: yaml or json"),
+        ("--topic-prior", "FILE", _shares, None, "topic_prior", "prior shares of the topics within their source"),
+        ("--source-share", "FILE", _shares, None, "source_share", "shares of sources that are not drawn"),
+        ("--topic-share", "FILE", _shares, None, "topic_share", "shares of topics within their source, not drawn"),
+        ("--nonzero", "NAME", str, None, "nonzero", "a source or topic in every mixture (repeated)"),
+        ("--nonzero-in", "mixtures|draws", str, None, "nonzero_in", "draws: before small shares become 0, as in its code"),
+        ("--proxy-tokens", "N", shared.budget, None, "proxy_tokens", "tokens of a proxy: it repeats nothing"),
+        ("--proxy-epochs", "E", number, None, "max_epochs", "with --proxy-tokens: a proxy repeats no domain more often"),
+        ("--apart", "DISTANCE", number, None, "apart", "smallest Euclidean distance between candidates"),
+        ("--existing-apart", "DISTANCE", number, None, "existing_apart", "with --extend: smallest distance to its runs"),
+    )
+)  # fmt: skip
+
+
+def add(commands: shared.Commands) -> None:
+    """Add the command to the parser."""
+    design = shared.add_command(commands, "design", _design, "choose the mixtures of a swarm to train", _EXAMPLES)
+    design.add_argument("--runs", metavar="N", type=int, help="default: as many as are advised for a log-linear law")
+    design.add_argument(
+        "--method",
+        choices=["cover", "regmix", "olmix"],
+        help="cover (default) spreads runs over the region; regmix, olmix: the samplers of these papers",
+    )
+    design.add_argument("--domains", metavar="A,B,C", help="if neither --tokens nor --prior names them")
+    design.add_argument("--frozen", metavar="FILE", help="groups of domains whose ratios are kept: yaml or json")
+    design.add_argument("--extend", metavar="RATIOS", help="csv of runs that exist: choose runs far from them too")
+    design.add_argument(
+        "--olmix-config",
+        metavar="FILE",
+        help="take domains, limits, sampler, runs and seed from an Olmix generate YAML; options override sampler, runs and seed",
+    )
+    shared.add_design_output(design)
+    # None: not given, so that the file of --olmix-config may say it.
+    design.set_defaults(seed=None)
+    shared.add_limits(design)
+    shared.add_prior(design)
+    sampler = design.add_argument_group("settings of regmix and olmix", "default: those of their code")
+    for setting in _SETTINGS:
+        whose = "" if setting.regmix and setting.olmix else "regmix: " if setting.regmix else "olmix: "
+        sampler.add_argument(
+            setting.option,
+            metavar=setting.metavar,
+            type=shared.checked(setting.parse),
+            action="append" if setting.olmix == "nonzero" else "store",
+            help=whose + setting.help,
+        )
+    sampler.add_argument(
+        "--no-bound", action="store_true", help="olmix: caps reject mixtures only, and not draws before one is chosen"
+    )
+
+
 def _design(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, design, extend
 
     outputs.check_folder("--out", args.out)
     existing = None if args.extend is None else Design.from_csv(args.extend)
-    region = _region(args, existing)
+    config = _config(args)
+    region = _region(args, existing) if config is None else config.region
     frozen = None if args.frozen is None else inputs.groups(args.frozen)
-    method = _method(args)
+    method = _method(args, config)
+    runs = config.runs if config is not None and args.runs is None else args.runs
+    seed = args.seed if args.seed is not None else 0 if config is None else config.seed
+    lines = [] if config is None else [f"note: {args.olmix_config}: {note}" for note in config.notes]
     if existing is None:
         with progress("choosing mixtures"):
-            found = design(region, args.runs, seed=args.seed, method=method, frozen=frozen)
+            found = design(region, runs, seed=seed, method=method, frozen=frozen)
         advice = _advice(found.advised)
     else:
-        if args.method != "cover":
+        if args.method == "regmix":
             raise InputError(
-                f"--extend keeps away from runs that exist, which --method {args.method} cannot: use cover"
+                "--extend keeps away from runs that exist, which --method regmix cannot: use cover or olmix"
             )
-        if args.runs is None:
+        if runs is None:
             raise InputError("--extend needs --runs: how many to add")
         with progress("choosing mixtures"):
-            found = extend(existing, region, args.runs, seed=args.seed, frozen=frozen)
+            found = extend(existing, region, runs, seed=seed, method=method, frozen=frozen)
         advice = f"{_advice(found.advised + len(existing))}, of which {len(existing)} exist"
         if found.advised == 0:
             advice = f"the {len(existing)} runs that exist are as many as are advised"
     fewer = "" if len(found) >= found.advised else f"; {len(found)} are fewer than that"
-    lines = [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer]
+    lines += [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer]
     if found.different < len(found):
         lines.append(
             f"only {found.different} of these mixtures differ: the limits leave no room for more; loosen them, or train each of "
             "these once"
         )
-    outputs.deliver_design(args.out, found, lines)
+    outputs.deliver_design(args.out, found, lines + _rare(found, region))
     return 0
 
 
@@ -119,20 +181,71 @@ def _advice(runs: int) -> str:
     )
 
 
-def _method(args: argparse.Namespace) -> str | RegMix | Olmix:
+def _rare(found: Design, region: Region) -> list[str]:
+    """Say which domains few runs sample, and what to do."""
+    from mixfast.designs import rarely_sampled
+
+    if not found.rare:
+        return []
+    name = next(iter(found.rare))
+    cap = float(region.cap[region.domains.index(name)])
+    floor = f"--floor {quote(f'{name}={min(0.01, cap / 2):.2g}')}"
+    ways = f"give it a floor ({floor})"
+    if found.method != "cover":
+        ways = f"lower --temperature or --minimum, or use --method cover, which takes a floor ({floor})"
+    others = "drop it" if found.method == "regmix" else "drop it, or merge it with another (--frozen)"
+    return [
+        *(f"warning: {line}" for line in rarely_sampled(found.rare)),
+        f"a law cannot learn the effect of such a domain: {ways}, or {others}",
+    ]
+
+
+def _method(args: argparse.Namespace, config: OlmixGeneration | None) -> str | RegMix | Olmix:
+    """Return the sampler of the options, which override those of a configuration."""
     from mixfast.designs import Olmix, RegMix
 
-    place = {"cover": None, "regmix": 0, "olmix": 1}[args.method]
-    given: dict[str, Any] = {}
-    for option, fields in _SETTINGS.items():
-        value = getattr(args, option[2:].replace("-", "_"))
+    method = args.method or ("cover" if config is None else "olmix")
+    given: dict[str, Any] = {} if not args.no_bound else {"bound": False}
+    if args.no_bound and method != "olmix":
+        raise InputError(f"--no-bound is no setting of --method {method}")
+    for setting in _SETTINGS:
+        value = getattr(args, setting.name)
         if value is None:
             continue
-        name = None if place is None else fields[place]
+        name = {"cover": None, "regmix": setting.regmix, "olmix": setting.olmix}[method]
         if name is None:
-            raise InputError(f"{option} is no setting of --method {args.method}")
+            raise InputError(f"{setting.option} is no setting of --method {method}")
+        if method == "regmix" and name == "minimum" and isinstance(value, tuple):
+            raise InputError("--minimum takes one share with --method regmix, which knows no topics")
         given[name] = tuple(value) if isinstance(value, list) else value
-    return "cover" if place is None else (RegMix, Olmix)[place](**given)
+    if method == "cover":
+        return "cover"
+    if config is not None:
+        return replace(config.sampler, **given)
+    return (RegMix if method == "regmix" else Olmix)(**given)
+
+
+def _config(args: argparse.Namespace) -> OlmixGeneration | None:
+    """Read the configuration of Olmix, which names what other options would."""
+    if args.olmix_config is None:
+        return None
+    from mixfast.readers import olmix_generate
+
+    for option in ("domains", "tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior"):
+        if getattr(args, option) is not None:
+            name = option.replace("_", "-")
+            raise InputError(f"--{name} and --olmix-config both say what mixtures are allowed: leave out one")
+    if args.method not in (None, "olmix"):
+        raise InputError(
+            f"--olmix-config gives settings of Olmix's sampler, and --method {args.method} has none of them"
+        )
+    config = olmix_generate(args.olmix_config)
+    if config.existing is not None and args.extend is None:
+        raise InputError(
+            f"{args.olmix_config} names existing runs in {config.existing}, a pickle, which is not read, for it can run code; write its "
+            "runs to a csv (pandas.read_pickle(...).to_csv(...)) and give them by --extend"
+        )
+    return config
 
 
 def _region(args: argparse.Namespace, existing: Design | None) -> Region:

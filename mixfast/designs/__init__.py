@@ -14,7 +14,8 @@ are, and `to_csv` and `from_csv` keep it. `next_runs` returns `NextRuns`, a desi
 ratios to each other are fixed (`frozen=`) count as one domain.
 
 Read the files in this order: `_results.py` (the nouns), `_design.py` (the verbs `design` and `extend`), `_cover.py` with
-`_candidates.py` (mixtures within limits), `_regmix.py` and `_olmix.py` (the samplers of the papers), `_frozen.py` (fixed ratios),
+`_candidates.py` (mixtures within limits), `_regmix.py` and `_olmix.py` with `_olmix_tree.py` and `_olmix_sampler.py` (the samplers of the
+papers; `docs/explanation/samplers.md` compares them with the original code), `_frozen.py` (fixed ratios),
 `_next_runs.py` with `_acquisition.py` (what runs are expected to buy). `_candidate_loops.py` is compiled by Numba, and imported
 by functions only.
 """
@@ -24,5 +25,6 @@ from mixfast.designs._next_runs import next_runs
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
 from mixfast.designs._results import Design, NextRuns
+from mixfast.designs._results import rarely_sampled as rarely_sampled
 
 __all__ = ["Design", "NextRuns", "Olmix", "RegMix", "advised_runs", "design", "extend", "next_runs"]

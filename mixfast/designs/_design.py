@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from mixfast._text.names import domain_names, listing
-from mixfast.designs import _cover, _frozen, _olmix, _regmix
+from mixfast.designs import _cover, _frozen, _olmix_sampler, _regmix
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
-from mixfast.designs._results import RUNS_PER_NUMBER, Design, numbered, seeded, whole
+from mixfast.designs._results import RUNS_PER_NUMBER, Design, numbered, rare, seeded, whole
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Region
 from mixfast.swarm import Swarm
@@ -108,17 +108,16 @@ def design(
     way = _method(method)
     if isinstance(way, RegMix) and frozen:
         raise RegionError("RegMix's sampler does not know frozen groups; use method='cover' or 'olmix'")
-    groups = _olmix.qualities(region, frozen or {}) if isinstance(way, Olmix) else frozen
-    columns = _frozen.collapsed(region, groups)
-    advised = advised_runs(int(columns.region.reachable.sum()))
+    columns = _frozen.collapsed(region, frozen)
+    advised = advised_runs(_free(columns, way))
     count = advised if runs is None else whole(runs, "runs")
     if isinstance(way, RegMix):
         rows, name = _regmix.regmix(region, count, way, seed=seeded(seed)), "regmix"
     elif isinstance(way, Olmix):
-        rows, name = columns.expand(_olmix.olmix(columns, count, way, seed=seeded(seed))), "olmix"
+        rows, name = columns.expand(_olmix_sampler.olmix(columns, count, way, seed=seeded(seed))), "olmix"
     else:
         rows, name = columns.expand(_cover.cover(columns.region, count, seed=seeded(seed))), "cover"
-    return Design(rows, region.domains, numbered(count, ()), name, advised)
+    return Design(rows, region.domains, numbered(count, ()), name, advised, rare(rows, region))
 
 
 def extend(
@@ -127,6 +126,7 @@ def extend(
     runs: int,
     *,
     seed: int,
+    method: str | RegMix | Olmix = "cover",
     frozen: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Design:
     """Choose runs to add to those of a swarm, where it has none yet.
@@ -141,12 +141,15 @@ def extend(
         New runs, at least 1.
     seed, frozen
         As for `design`.
+    method : "cover", "olmix" or Olmix, default "cover"
+        "olmix" draws as `design` does and drops candidates nearer than ``existing_apart`` to a run that exists, in Euclidean
+        distance. RegMix's sampler knows no runs that exist.
 
     Returns
     -------
     Design
-        The new runs only, in the order of their use: each is the one of a pool farthest from all before it, so that any
-        first part of them is a good extension too. Ids differ from the swarm's.
+        The new runs only. With "cover" they are in the order of their use: each is the one of a pool farthest from all before it,
+        so that any first part of them is a good extension too. Ids differ from the swarm's.
 
     Raises
     ------
@@ -167,14 +170,33 @@ def extend(
             f"the swarm has domains that the region lacks: {listing(unknown)}; the region's are: "
             f"{listing(region.domains)}. Rename the swarm's by Swarm.align, or leave out the runs that use them"
         )
+    way = _method(method)
+    if isinstance(way, RegMix):
+        raise RegionError("RegMix's sampler cannot keep away from runs that exist; use method='cover' or 'olmix'")
     count = whole(runs, "runs")
     columns = _frozen.collapsed(region, frozen)
     ratios = np.zeros((len(swarm.runs), region.n_domains))
     ratios[:, [region.domains.index(name) for name in swarm.domains]] = swarm.ratios
-    known = columns.collapse(ratios)
-    rows = columns.expand(_cover.cover(columns.region, count, seed=seeded(seed), existing=known))
-    advised = max(advised_runs(int(columns.region.reachable.sum())) - len(swarm.runs), 0)
-    return Design(rows, region.domains, numbered(count, swarm.runs), "cover", advised)
+    if isinstance(way, Olmix):
+        chosen, name = _olmix_sampler.olmix(columns, count, way, seed=seeded(seed), existing=ratios), "olmix"
+    else:
+        known = columns.collapse(ratios)
+        chosen, name = _cover.cover(columns.region, count, seed=seeded(seed), existing=known), "cover"
+    rows = columns.expand(chosen)
+    advised = max(advised_runs(_free(columns, way)) - len(swarm.runs), 0)
+    return Design(
+        rows, region.domains, numbered(count, swarm.runs), name, advised, rare(np.concatenate([ratios, rows]), region)
+    )
+
+
+def _free(columns: _frozen.Collapsed, way: object) -> int:
+    """Number of columns that can have a share, those of a source whose topics have fixed shares counted as one."""
+    reachable = columns.region.reachable
+    if not isinstance(way, Olmix):
+        return int(reachable.sum())
+    fixed = {topic.split(":", 1)[0] for topic in way.topic_share}
+    owner = [name.split(":", 1)[0] for name, open_ in zip(columns.region.domains, reachable, strict=True) if open_]
+    return len(set(owner) & fixed) + sum(name not in fixed for name in owner)
 
 
 def _method(given: object) -> str | RegMix | Olmix:

@@ -81,15 +81,16 @@ def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
     tempered = prior**settings.temper if settings.temper < 1.0 else prior
     tempered = tempered / tempered.sum()
     low, high = np.log10(settings.strength).tolist()
-    strengths = np.logspace(low, high, STRENGTHS)
+    # Of one strength the original makes one draw, without a choice.
+    strengths = np.logspace(low, high, STRENGTHS if low < high else 1)
     total = runs * settings.multiplier
     kept = []
     for start in range(0, total, _BLOCK):
         count = min(_BLOCK, total - start)
         # Gamma numbers in the order in which so many single Dirichlet draws would take them, summed as they do.
-        shape = np.broadcast_to(strengths[:, None] * tempered, (count, STRENGTHS, open_.size))
+        shape = np.broadcast_to(strengths[:, None] * tempered, (count, len(strengths), open_.size))
         drawn = numbers.standard_gamma(shape)
-        pick = [choices.choice(range(STRENGTHS)) for _ in range(count)]
+        pick = [choices.choice(range(STRENGTHS)) if low < high else 0 for _ in range(count)]
         rows = drawn[np.arange(count), pick]
         with np.errstate(divide="ignore", invalid="ignore"):
             rows = rows * (1.0 / rows.cumsum(axis=1)[:, -1:])

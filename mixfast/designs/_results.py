@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,13 @@ from numpy.typing import ArrayLike
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.errors import RegionError
+from mixfast.region import Region
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
+
+# A domain that fewer runs than this sample is reported: a law learns its effect from the runs that sample it.
+FEW_RUNS = 5
+# Smaller shares count as not sampled: RegMix's code advises 1e-5 at least, for proxies of 1B tokens.
+_SAMPLED = 1e-5
 
 # Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
 RUNS_PER_NUMBER = 3
@@ -32,6 +38,10 @@ class Design:
         How they were drawn.
     advised : int
         Runs advised for the numbers that are free, see `advised_runs`.
+    rare : mapping of str to int
+        Domains that may have a share, but that no run samples or fewer than five do: the number of runs with a share of 1e-5 at
+        least, those that exist included. A law cannot learn their effect. Give such a domain a floor, lower the sampler's minimum or
+        temperature, use ``method="cover"``, or merge or drop the domain. Empty for mixtures that were read.
     """
 
     ratios: Matrix
@@ -39,6 +49,7 @@ class Design:
     runs: tuple[str, ...]
     method: str
     advised: int
+    rare: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratios", np.array(self.ratios))
@@ -56,6 +67,7 @@ class Design:
         return (
             f"{len(self)} runs, {len(self.domains)} domains, {self.method}; {alike}"
             f"{enough} for a log-linear law: {RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
+            + "".join(f"; {line}" for line in rarely_sampled(self.rare))
         )
 
     @property
@@ -125,6 +137,23 @@ class NextRuns:
             )
         ]
         return "\n".join(lines)
+
+
+def rare(rows: Matrix, region: Region) -> dict[str, int]:
+    """Return the domains that may have a share and that fewer than `FEW_RUNS` rows sample, with the number of these rows."""
+    counts = (rows >= _SAMPLED).sum(axis=0).tolist()
+    # With fewer runs in all, only what no run samples is worth a word.
+    few = FEW_RUNS if len(rows) >= FEW_RUNS else 1
+    found = zip(region.domains, counts, region.reachable.tolist(), strict=True)
+    return {name: count for name, count, open_ in found if open_ and count < few}
+
+
+def rarely_sampled(rare: Mapping[str, int]) -> list[str]:
+    """Say which domains no run samples, and which only a few do."""
+    none = [name for name, count in rare.items() if count == 0]
+    few = [f"{name} ({count})" for name, count in rare.items() if count > 0]
+    lines = [f"no run samples {listing(none)}"] if none else []
+    return lines + ([f"fewer than {FEW_RUNS} runs sample {listing(few)}"] if few else [])
 
 
 def numbered(count: int, taken: Iterable[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from makers import losses
 
 from mixfast import Region, Swarm, designs, fit
 from mixfast.designs import Design, Olmix, RegMix
+from mixfast.readers import olmix_generate
 from mixfast.swarm import SwarmError
 
 pytest.importorskip("numba")
@@ -84,6 +86,100 @@ def test_the_samplers_of_the_papers_and_their_settings(run, options, method):
     assert np.array_equal(read(out)[1], designs.design(region, 6, seed=0, method=method).ratios)
 
 
+def test_every_setting_of_olmix_has_an_option(run, folder):
+    (folder / "sources.yaml").write_text("web: 0.6\ncode: 0.4\n")
+    (folder / "topics.yaml").write_text("web:news: 0.7\nweb:blogs: 30%\n")
+    (folder / "fixed.yaml").write_text("code:c: 1\ncode:py: 3\n")
+    (folder / "share.yaml").write_text("books: 0.1\n")
+    (folder / "tree.yaml").write_text("web:news: 4B\nweb:blogs: 5B\ncode:c: 1B\ncode:py: 1B\nbooks: 1B\n")
+    status, out, _ = run(
+        "design", "--tokens", "tree.yaml", "--budget", "4B", "--runs", 6, "--seed", 2, "--method", "olmix",
+        "--strength", "0.5..9", "--source-strength", "2..20", "--topic-strength", "1..5", "--temperature", "0.9",
+        "--source-temperature", "0.8", "--topic-temperature", "0.6", "--minimum", "0.001,0.02", "--multiplier", 7,
+        "--source-prior", "sources.yaml", "--topic-prior", "topics.yaml", "--source-share", "share.yaml",
+        "--topic-share", "fixed.yaml", "--nonzero", "web", "--nonzero", "code:c", "--nonzero-in", "draws",
+        "--proxy-tokens", "2B", "--proxy-epochs", "1.5", "--apart", "0.02", "--existing-apart", "0.03", "--no-bound",
+    )  # fmt: skip
+    assert status == 0
+    way = Olmix(
+        strength=(0.5, 9.0), source_strength=(2.0, 20.0), topic_strength=(1.0, 5.0), temperature=0.9, source_temperature=0.8,
+        topic_temperature=0.6, minimum=(0.001, 0.02), multiplier=7, source_prior={"web": 0.6, "code": 0.4},
+        topic_prior={"web:news": 0.7, "web:blogs": 0.3}, source_share={"books": 0.1}, topic_share={"code:c": 1.0, "code:py": 3.0},
+        nonzero=("web", "code:c"), nonzero_in="draws", proxy_tokens=2 * 10**9, max_epochs=1.5, apart=0.02, existing_apart=0.03,
+        bound=False,
+    )  # fmt: skip
+    set_here = {name for name, value in vars(way).items() if value != getattr(Olmix(), name)}
+    assert set_here == set(vars(way))
+    tokens = {"web:news": 4, "web:blogs": 5, "code:c": 1, "code:py": 1, "books": 1}
+    region = Region.from_tokens({name: count * 10**9 for name, count in tokens.items()}, 4 * 10**9)
+    assert np.array_equal(read(out)[1], designs.design(region, 6, seed=2, method=way).ratios)
+
+
+GENERATE = """\
+data:
+  sources:
+    - name: web
+      topics:
+        - {name: news, paths: [a]}
+        - {name: blogs, paths: [b]}
+    - {name: books, paths: [c]}
+priors:
+  relative_sizes: {books: 0.1, web:blogs: 0.4, web:news: 0.5}
+  token_counts: {books: 100, web:blogs: 400, web:news: 500}
+swarm: {seed: 5, variants: 8, minimum_weight: 0.05, min_source_strength: 2, max_source_strength: 2}
+max_tokens: 500
+"""
+
+
+def test_a_generate_configuration_of_olmix_gives_all_that_options_would(run, folder):
+    (folder / "generate.yaml").write_text(GENERATE)
+    given = olmix_generate(folder / "generate.yaml")
+    expected = designs.design(given.region, 8, seed=5, method=given.sampler)
+    status, out, err = run("design", "--olmix-config", "generate.yaml")
+    assert status == 0
+    assert np.array_equal(read(out)[1], expected.ratios)
+    assert "note: generate.yaml: the smallest and the largest source strength are equal" in err
+    assert "8 runs of 3 domains, olmix" in err
+    _, out, _ = run("design", "--olmix-config", "generate.yaml", "--runs", 4, "--seed", 1, "--minimum", "0.1")
+    way = replace(given.sampler, minimum=0.1)
+    assert np.array_equal(read(out)[1], designs.design(given.region, 4, seed=1, method=way).ratios)
+    (folder / "old.yaml").write_text(GENERATE.replace("seed: 5,", "seed: 5, existing_mix_file: old.pkl,"))
+    (folder / "old.csv").write_text("run,web:news,web:blogs,books\nx,1,0,0\ny,0,1,0\n")
+    status, _, err = run("design", "--olmix-config", "old.yaml")
+    assert status == 2
+    assert "old.pkl, a pickle, which is not read" in err
+    status, out, _ = run("design", "--olmix-config", "old.yaml", "--extend", "old.csv")
+    assert status == 0
+    assert read(out)[1].max() < 1.0
+
+
+@pytest.mark.parametrize("method", ["olmix", "regmix", "cover"])
+def test_domains_that_few_runs_sample_are_named_with_what_to_do(run, folder, method):
+    (folder / "small.yaml").write_text("web: 5T\ncode: 500B\n'a wiki': 5B\nmaths: 20B\nbooks: 100B\n")
+    status, out, err = run("design", "--tokens", "small.yaml", "--budget", "1T", "--method", method, "--runs", 64)
+    assert status == 0
+    names, rows = read(out)
+    rare = {
+        name: count for name, count in zip(names[1:], (rows >= 1e-5).sum(axis=0).tolist(), strict=True) if count < 5
+    }
+    assert bool(rare) == (method == "olmix")
+    assert ("a law cannot learn the effect" in err) == bool(rare)
+    for name, count in rare.items():
+        assert (f"{name} ({count})" if count else f"no run samples {name}") in err
+    if rare:
+        assert (
+            "lower --temperature or --minimum, or use --method cover, which takes a floor (--floor 'a wiki=0.01')"
+            in err
+        )
+
+
+def test_a_domain_that_no_run_samples_is_named_for_a_cover_too(run, folder):
+    (folder / "tiny.yaml").write_text("web: 1\nnotes: 1e-9\n")
+    _, _, err = run("design", "--prior", "tiny.yaml", "--cap", "notes=1e-7", "--runs", 6)
+    assert "warning: no run samples notes\n" in err
+    assert "give it a floor (--floor notes=5e-08), or drop it, or merge it with another (--frozen)" in err
+
+
 @pytest.mark.parametrize("groups", ["groups.yaml", "groups.json"])
 def test_frozen_groups_count_once_and_keep_their_ratios(run, groups):
     status, out, err = run("design", "--domains", "web,code,books", "--frozen", groups)
@@ -153,7 +249,12 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design", "--domains", "a,b", "--frozen", "counts.yaml"), "expected groups of shares: a line 'group:'"),
         (("design", "--domains", "a,b", "--frozen", "groups.yaml"), "does not have"),
         (("design", "--extend", "ratios.csv"), "--extend needs --runs"),
-        (("design", "--extend", "ratios.csv", "--runs", "2", "--method", "olmix"), "use cover"),
+        (("design", "--extend", "ratios.csv", "--runs", "2", "--method", "regmix"), "use cover or olmix"),
+        (("design", "--olmix-config", "counts.yaml"), "unknown key 'web'"),
+        (("design", "--olmix-config", "counts.yaml", "--cap", "0.3"), "--cap and --olmix-config both say"),
+        (("design", "--olmix-config", "counts.yaml", "--method", "cover"), "has none of them"),
+        (("design", "--domains", "a,b", "--method", "regmix", "--minimum", "0.1,0.2"), "takes one share"),
+        (("design", "--domains", "a,b", "--no-bound"), "--no-bound is no setting of --method cover"),
         (("design", "--extend", "counts.yaml", "--runs", "2"), "counts.yaml"),
         (("design", "--domains", "a,b", "--out", "nowhere/r.csv"), "there is no folder nowhere"),
         (("design", "--domains", "a,b", "--cap", "0.3"), "caps sum to 0.6"),
