@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
 # What needs torch: the suite leaves its tests out where it is not installed.
-LEFT_OUT = {"torch", "triton", "torchdata", "megatron-core", "transformers", "mixfast"}
+LEFT_OUT = {"torch", "triton", "torchdata", "megatron-core", "transformers", "accelerate", "lightning", "mixfast"}
 # Tools, whose own versions say nothing about the package.
 TOOLS = {"mypy", "ruff", "clang-format", "cython-lint"}
 

@@ -6,6 +6,7 @@ next samples of the stream, whatever their number.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from operator import itemgetter
@@ -13,7 +14,7 @@ from typing import Any, Self, TypeVar, cast
 
 import torch.distributed
 
-from mixfast.errors import SamplerError
+from mixfast.errors import MixfastWarning, SamplerError
 from mixfast.loaders._trainers import Cut, check_trainer
 from mixfast.sampler import State, Stream, end_of, rank_and_world_size, resumed, whole_number
 
@@ -55,6 +56,16 @@ class Place:
         They are found anew each time: loaders are often made before the trainer starts its processes.
         """
         return self._given or _process() or self._last_known
+
+    def set_epoch(self, epoch: int) -> None:
+        """Warn if a trainer begins a second pass, which reads the same samples again. Nothing else depends on the epoch."""
+        if epoch > 0:
+            warnings.warn(
+                f"the trainer begins epoch {epoch} (from 0): it reads the stream from sample {self.position} again. A stream is "
+                "one pass: train for one epoch, and give the stream the length of the run; max_epochs limits passes over a domain",
+                MixfastWarning,
+                stacklevel=2,
+            )
 
     def check_trainer(self) -> Cut | None:
         """Return how a trainer divides what this gives; `SamplerError` if both would give each rank its part."""

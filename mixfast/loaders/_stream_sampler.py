@@ -71,9 +71,6 @@ class StreamSampler(Place, torch.utils.data.DistributedSampler[Pair]):  # type: 
         """The world size, under torch's name."""
         return self.world_size
 
-    def set_epoch(self, epoch: int) -> None:
-        """Do nothing: each pass gives the same stream, which knows the epochs of its domains."""
-
     def __iter__(self) -> Iterator[Pair]:
         self.check_trainer()
         return _Pairs.of(_Blocks(self))

@@ -1,0 +1,184 @@
+"""What `loaders/test_trainers.py` runs on two processes, started by `torch.distributed.run`.
+
+Arguments: a folder for the results, then names: headings of docs/how-to/training-loops.md, whose blocks are run, or functions of
+this file. What each gives is written into the folder, a file for each rank.
+"""
+
+import json
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+import torch.distributed
+from torch.utils.data import DataLoader
+
+from mixfast import errors, loaders
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "training-loops.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def sections():
+    """The Python before the first heading of the page, and that of each section by its heading."""
+    parts = re.split(r"^## (.*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    code = ["\n".join(BLOCK.findall(part)) for part in parts]
+    return code[0], dict(zip(parts[1::2], code[2::2], strict=True))
+
+
+def begin():
+    """The namespace of the page, and the list in which its model writes down the samples of each step."""
+    namespace, steps = {"__name__": "page"}, []
+    exec(compile(sections()[0], str(PAGE), "exec"), namespace)
+    forward = namespace["Model"].forward
+
+    def recorded(self, x):
+        steps.append(x.to(torch.int64).tolist())
+        return forward(self, x)
+
+    namespace["Model"].forward = recorded
+    return namespace, steps
+
+
+def page(heading):
+    """The samples of each step that a section of the page trains on."""
+    namespace, steps = begin()
+    exec(compile(sections()[1][heading], f"{PAGE}, {heading}", "exec"), namespace)
+    return steps
+
+
+def samples(loader):
+    return [batch["x"].to(torch.int64).tolist() for batch in loader]
+
+
+def heard(run):
+    """What a function gives, and what mixfast warns of meanwhile, or refuses."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = run()
+        except errors.SamplerError as problem:
+            return {"refused": str(problem)}
+    return {"found": found, "warned": [str(w.message) for w in caught if w.category is errors.MixfastWarning]}
+
+
+def accelerate_divides(
+    batch_size=4, rank=0, world_size=1, kind="sampler", stream=None, workers=0, drop_last=True, **options
+):
+    """The steps of a loader that Accelerate has prepared, and what is said."""
+    from accelerate import Accelerator, DataLoaderConfiguration
+
+    namespace, _ = begin()
+    stream, sources = stream or namespace["stream"], namespace["sources"]
+    accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(**options))
+    if kind == "sampler":
+        sampler = loaders.StreamSampler(stream, rank=rank, world_size=world_size)
+        loader = DataLoader(
+            loaders.Sources(stream, sources), batch_size=4, sampler=sampler, num_workers=workers, drop_last=drop_last
+        )
+    else:
+        data = loaders.StreamDataset(stream, sources, batch_size=batch_size, rank=rank, world_size=world_size)
+        data = data if kind == "dataset" else Packed(data)
+        # A worker that is spawned has to be told what its parent knows.
+        context = "spawn" if kind == "spawned" else None
+        loader = DataLoader(
+            data, batch_size=4, num_workers=workers, drop_last=drop_last, multiprocessing_context=context
+        )
+    loader = accelerator.prepare(loader)
+    return heard(lambda: samples(loader))
+
+
+class Packed(torch.utils.data.IterableDataset):
+    """A data set around a stream."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        return iter(self.data)
+
+
+def accelerate_cases():
+    """Loaders that Accelerate divides, by what is tried."""
+    namespace, _ = begin()
+    stream, divides = namespace["stream"], accelerate_divides
+    odd = namespace["MixtureSampler"](stream.schedule, stream.sizes, seed=0, length=150)
+    part = {"rank": None, "world_size": None}
+    read_by_all = {"batch_size": 8, "dispatch_batches": False, "workers": 2}
+    return {
+        "whole sampler": divides(),
+        "whole sampler, batches split": divides(split_batches=True),
+        "whole sampler, torchdata": divides(use_stateful_dataloader=True),
+        "whole data set, sent": divides(kind="dataset", workers=2),
+        "whole data set, read by all": divides(kind="dataset", **read_by_all),
+        "whole data set, other batches": divides(kind="dataset", **(read_by_all | {"batch_size": 4})),
+        "part of a sampler": divides(**part),
+        "part of a data set": divides(kind="dataset", **part),
+        "part, read by all": divides(kind="dataset", **read_by_all, **part),
+        "part, read by spawned workers": divides(kind="spawned", **read_by_all, **part),
+        "part, packed": divides(kind="packed", dispatch_batches=False, **part),
+        "odd": divides(stream=odd, drop_last=False),
+        "odd, dropped": divides(stream=odd),
+        "not prepared": not_prepared(),
+        "two epochs": two_epochs(),
+    }
+
+
+def not_prepared():
+    """The whole stream on each process, and nobody who divides it."""
+    namespace, _ = begin()
+    stream = namespace["stream"]
+    sampler = loaders.StreamSampler(stream, rank=0, world_size=1)
+    return heard(
+        lambda: samples(DataLoader(loaders.Sources(stream, namespace["sources"]), batch_size=4, sampler=sampler))
+    )
+
+
+def two_epochs():
+    from accelerate import Accelerator
+
+    namespace, _ = begin()
+    stream = namespace["stream"]
+    sampler = loaders.StreamSampler(stream, rank=0, world_size=1)
+    loader = Accelerator().prepare(
+        DataLoader(loaders.Sources(stream, namespace["sources"]), batch_size=4, sampler=sampler)
+    )
+    return heard(lambda: [samples(loader), samples(loader)][1])
+
+
+def lightning_data_set():
+    """The section of Lightning with a `StreamDataset`, whose state is that of rank 0 for all."""
+    namespace, steps = begin()
+    code = sections()[1]["Lightning"]
+    code = re.sub(
+        r"data = .*\n.*return .*",
+        "return loaders.StreamDataset(stream, sources, batch_size=4).loader(StatefulDataLoader, num_workers=2)",
+        code,
+    )
+    exec(compile(code, "Lightning", "exec"), namespace)
+    return steps
+
+
+def no_process_group():
+    """A sampler made and read before the process group exists, and read afterwards."""
+    namespace, _ = begin()
+    sampler = loaders.StreamSampler(namespace["stream"])
+    before = heard(lambda: len(list(sampler)))
+    torch.distributed.init_process_group("gloo")
+    return [before, heard(lambda: len(list(sampler)))]
+
+
+def main(folder, *names):
+    torch.set_num_threads(1)
+    for name in names:
+        place = Path(folder) / name
+        place.mkdir(exist_ok=True)
+        os.chdir(place)
+        found = globals()[name]() if name in globals() else page(name)
+        (place / f"{os.environ['RANK']}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
