@@ -99,7 +99,7 @@ def _add_propose(propose: argparse.ArgumentParser) -> None:
     shared.add_columns(propose)
     shared.add_metric_objective(propose, "the plan's")
     propose.add_argument("--kl", metavar="NATS", type=shared.checked(number), help="default: the plan's")
-    propose.add_argument("--method", default="auto", help="auto, exact, search or regmix (default auto)")
+    propose.add_argument("--method", default="auto", help="auto, exact, search, regmix or simulation (default auto)")
     propose.add_argument("--seed", metavar="N", type=int, default=0, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture and record it; without, it is only printed")
     propose.add_argument(

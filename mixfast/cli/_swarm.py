@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mixfast.swarm import Swarm
 
 # Olmix's names of methods. Its "search" takes the best run of the swarm, which `fit` says.
-_PROPOSERS = {"exact": "exact", "simulation": "regmix"}
+_PROPOSERS = {"exact": "exact", "simulation": "simulation"}
 
 _EXAMPLES = """\
 examples:
@@ -53,7 +53,7 @@ def add(commands: shared.Commands) -> None:
     propose.add_argument(
         "--olmix-config", metavar="FILE", help="take prior, limits, objective, KL and method from an Olmix fit YAML"
     )
-    propose.add_argument("--method", help="auto, exact, search or regmix (default auto)")
+    propose.add_argument("--method", help="auto, exact, search, regmix or simulation (default auto)")
     propose.add_argument("--seed", metavar="N", type=int, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture: .yaml or .json; shares of 0 are left out")
     propose.add_argument("--json", action="store_true", help="print everything as one JSON object")
@@ -201,9 +201,11 @@ def _propose(args: argparse.Namespace) -> int:
 
         config = olmix_config(args.olmix_config)
         config.check_proposal()
+        for note in () if args.json else config.notes:
+            print(f"note: {args.olmix_config}: {note}")
     method = args.method or ("auto" if config is None else _proposer(config, args))
     objective, kl = _goal(args, config, law)
-    region = _region(args, config, law, kl > 0.0 or method == "regmix")
+    region = _region(args, config, law, kl > 0.0 or method in ("regmix", "simulation"))
     with progress("searching"):
         found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
     if args.out is not None:

@@ -48,7 +48,7 @@ class Proposal:
     gap : float or None
         Frank-Wolfe gap: the objective's minimum under the law is at least ``value - gap``. None where searched.
     method : str
-        "exact", "search" or "regmix".
+        "exact", "search", "regmix" or "simulation".
     kl : float
     objective : dict of str to float
         Weight of each metric, summing to 1; for "worst" solved exactly the multipliers that prove it.

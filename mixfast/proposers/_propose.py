@@ -20,7 +20,7 @@ from mixfast.proposers._searched import searched
 from mixfast.proposers._task import Task, most_of, shares_of
 from mixfast.region import Region
 
-_METHODS = ("auto", "exact", "search", "regmix")
+_METHODS = ("auto", "exact", "search", "regmix", "simulation")
 
 
 def propose(
@@ -55,9 +55,11 @@ def propose(
         families alike and the metrics within each alike; ``{"math": (["gsm8k"], 7), "code": ("code_*", 19)}`` weighs the families.
     kl : float, default 0
         Weight of the KL divergence to the region's prior, in the unit of the objective. Olmix recommends 0.05.
-    method : {"auto", "exact", "search", "regmix"}
+    method : {"auto", "exact", "search", "regmix", "simulation"}
         "exact" needs metrics that are convex (log-linear or linear laws) and ends with a certificate. "search" is for all laws. "regmix"
-        is that paper's simulation: the mean of the best 128 of 100 000 draws that the region allows. "auto" is exact where it can be.
+        is that paper's simulation: the mean of the best 128 of 100 000 draws that the region allows. "simulation" is Olmix's: ten rounds of
+        100 000 draws, each around the best mixtures of the round before, and the mean of those within 1e-3 of the best of the last. "auto"
+        is exact where it can be.
     seed : int, default 0
         Of the search and the simulation; an exact solve has nothing random.
     tolerance : float or mapping of metric to float, optional

@@ -7,11 +7,14 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.optimise.regmix import simulate
 from mixfast._engine.optimise.search import search
+from mixfast._engine.optimise.simulation import simulate_rounds
 from mixfast.errors import RegionError
 from mixfast.laws import has_slopes
 from mixfast.proposers._outcome import Outcome
 from mixfast.proposers._task import Task
 
+# Both draw around the prior.
+_SIMULATIONS = {"regmix": simulate, "simulation": simulate_rounds}
 # What a broken tolerance costs in a search, in units of the objective: more than any gain elsewhere.
 _BROKEN = 1e3
 # Shares below this are taken for it in the slope of the KL term.
@@ -19,24 +22,25 @@ _LEAST = 1e-12
 
 
 def searched(task: Task, method: str) -> Outcome:
-    """Search for the best mixture, or simulate as RegMix does.
+    """Search for the best mixture, or simulate as RegMix or Olmix do.
 
     Raises
     ------
     ValueError
         kappa above 0 for a law without standard deviations.
     RegionError
-        RegMix's simulation without a prior.
+        A simulation without a prior.
     """
     if task.kappa > 0.0 and not hasattr(task.law, "sd"):
         raise ValueError("kappa > 0 needs a law with standard deviations, and this one has none")
     criterion = _Criterion(task)
-    if method == "regmix":
+    simulation = _SIMULATIONS.get(method)
+    if simulation is not None:
         if not task.region.has_prior:
             raise RegionError(
-                "method='regmix' draws mixtures around the prior, and the region has none: give Region a prior"
+                f"method={method!r} draws mixtures around the prior, and the region has none: give Region a prior"
             )
-        found = simulate(task.reach.region, criterion.score, seed=task.seed)
+        found = simulation(task.reach.region, criterion.score, seed=task.seed)
     else:
         starts = [task.reach.region.project(task.region.prior)]
         starts += [] if task.start is None else [task.start]
@@ -46,7 +50,7 @@ def searched(task: Task, method: str) -> Outcome:
         w=found.w,
         status="searched",
         value=found.value,
-        method="regmix" if method == "regmix" else "search",
+        method="search" if simulation is None else method,
         gap=None,
         trace=tuple(found.trace),
         weight=task.target.weight,

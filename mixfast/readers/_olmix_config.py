@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ class OlmixConfig:
         return found, tuple(notes)
 
     def region(self, domains: Sequence[str]) -> Region:
-        """Return the region of the limits, in the order of the swarm's domains.
+        """Return the region of the limits, in the order of the swarm's domains; its prior is that of the KL term or of the simulation.
 
         Raises
         ------
@@ -146,6 +146,8 @@ class OlmixConfig:
             If the file's domains are not the swarm's; both sets are shown.
         """
         prior = _aligned("relative_sizes of the configuration", self.prior, domains)
+        if self.temperature is not None and self.proposer == "simulation":
+            prior = {name: share**self.temperature for name, share in prior.items()}
         if self.target_tokens is None:
             return Region(domains, prior=prior)
         if self.token_counts is None:
@@ -269,10 +271,17 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
             name: number(weight, f"filtering.obj_weights.{name}")
             for name, weight in mapping(filtering.get("obj_weights") or {}).items()
         },
-        notes=tuple(notes),
+        notes=(),
     )
     _check(found)
-    return found
+    if found.temperature is not None:
+        used = "the simulation draws around, and gains refer to, the prior to this power"
+        notes.append(
+            f"proposer.temperature is {found.temperature:g}: {used}"
+            if found.proposer == "simulation"
+            else f"proposer.temperature is {found.temperature:g}, which only proposer.type 'simulation' uses"
+        )
+    return replace(found, notes=tuple(notes))
 
 
 def _check(config: OlmixConfig) -> None:

@@ -620,13 +620,32 @@ def test_regmix_is_the_mean_of_the_best_draws():
         propose(law, region.replace(bounds={("d3",): (0.1, 0.1)}), method="regmix")
 
 
+def test_olmix_simulation_ends_near_the_best_mixture():
+    law = random_law(3, 4, seed=15)
+    region = Region(law.domains, prior=[0.4, 0.3, 0.2, 0.1])
+    capped = region.replace(cap={"d0": 0.2, "d1": 0.4})
+    for where in (region, capped):
+        found, best = propose(law, where, method="simulation"), propose(law, where, method="exact")
+        assert (found.status, found.method) == ("searched", "simulation")
+        # What is averaged is within 1e-3 of the best draw.
+        assert best.value - 1e-9 <= found.value <= best.value + 2e-3
+        assert (found.mixture.weights <= where.cap).all()
+    again, other = (propose(law, region, method="simulation", seed=seed) for seed in (0, 1))
+    assert again.mixture == propose(law, region, method="simulation").mixture != other.mixture
+    with pytest.raises(InfeasibleError, match="search"):
+        propose(law, region.replace(bounds={("d3",): (0.1, 0.1)}), method="simulation")
+    with pytest.raises(RegionError, match="method='simulation' draws mixtures around the prior"):
+        propose(law, Region(law.domains), method="simulation")
+
+
 # Around a proposal.
 
 
-def test_regmix_draws_around_shares_that_are_fixed():
+@pytest.mark.parametrize("method", ["regmix", "simulation"])
+def test_simulations_draw_around_shares_that_are_fixed(method):
     law = random_law(2, 4, seed=3)
     region = Region(law.domains, prior=1, cap={law.domains[1]: 0.25, law.domains[2]: 0.0}, floor={law.domains[1]: 0.25})
-    found = propose(law, region, method="regmix")
+    found = propose(law, region, method=method)
     assert found.mixture[law.domains[1]] == pytest.approx(0.25, abs=1e-12)
     assert found.mixture[law.domains[2]] == 0.0
     best = propose(law, region)

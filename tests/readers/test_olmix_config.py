@@ -285,6 +285,17 @@ def test_what_contradicts_itself_is_said(config):
     assert outside.token_counts == config().token_counts
 
 
+def test_temperature_is_a_power_of_the_prior_that_a_simulation_draws_around(config):
+    warm = ("temperature: null", "temperature: 0.5")
+    found = config(warm=warm, how=("type: exact, kl_reg: 0.05", "type: simulation"))
+    powers = np.sqrt([0.7, 0.1, 0.2])
+    np.testing.assert_allclose(found.region(["web", "code", "books"]).prior, powers / powers.sum(), rtol=1e-12)
+    assert "temperature is 0.5: the simulation draws around" in found.notes[0]
+    exact = config(warm=warm)
+    np.testing.assert_allclose(exact.region(["web", "code", "books"]).prior, [0.7, 0.1, 0.2], rtol=1e-12)
+    assert "which only proposer.type 'simulation' uses" in exact.notes[0]
+
+
 def test_families_need_tasks(tmp_path):
     (tmp_path / "fit.yaml").write_text(
         "swarm: {ratios: r.csv, metrics: m.csv}\npriors: {relative_sizes: {a: 1, b: 1}}\nregression: {aggregate_task_families: true}\n"

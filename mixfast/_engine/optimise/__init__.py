@@ -8,6 +8,7 @@ Files, in reading order
     `dual.py`: the exact proposal under a KL term, in as many unknowns as metrics.
     `flat.py`: how far shares can move near an optimum.
     `search.py`, with `candidates.py` and `descent.py`: laws that are not convex, without proof. `regmix.py`: that paper's simulation.
+    `simulation.py`: Olmix's, in rounds.
 
 Numbered steps in a file's docstring are the numbers in its code.
 """

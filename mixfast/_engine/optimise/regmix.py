@@ -5,9 +5,12 @@ Reference: Liu et al., "RegMix" (arXiv 2407.01492), section 3 and its notebook.
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-from mixfast._engine.backend.arrays import Matrix
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.optimise.search import Found, Score
 from mixfast._engine.optimise.trace import Trace
 from mixfast.errors import InfeasibleError
@@ -25,22 +28,12 @@ def simulate(region: Region, score: Score, *, seed: int) -> Found:
     have 100 000 that are allowed. Domains whose share is fixed have it in every draw: the others of a Dirichlet vector, given some, are
     distributed as a smaller Dirichlet vector over what these leave.
     """
-    trace, alpha = Trace(), region.prior
-    fixed = region.floor >= region.cap
-    # A domain of prior 0 never has a share.
-    has = (alpha > 0.0) & ~fixed
-    left = 1.0 - region.floor[fixed].sum() if fixed.any() else 1.0
+    trace = Trace()
     generator = np.random.RandomState(seed)
     kept: list[Matrix] = []
     for _ in range(_BATCHES):
-        draws = np.where(fixed, region.floor, 0.0) * np.ones((_DRAWS, 1))
-        if has.any():
-            draws[:, has] = left * generator.dirichlet(alpha[has], _DRAWS)
-        keep = ((draws <= region.cap) & (draws >= region.floor)).all(axis=1)
-        if region.bounds:
-            activity = draws @ region.bound_rows.T
-            keep &= ((activity >= region.bound_lower) & (activity <= region.bound_upper)).all(axis=1)
-        kept.append(draws[keep])
+        draws = draw_shares(region, lambda alpha: generator.dirichlet(alpha, _DRAWS), region.prior)
+        kept.append(draws[inside(region, draws)])
         if sum(map(len, kept)) >= _DRAWS:
             break
     draws = np.concatenate(kept)[:_DRAWS]
@@ -53,5 +46,32 @@ def simulate(region: Region, score: Score, *, seed: int) -> Found:
     best = np.argsort(scores, kind="stable")[:_BEST]
     w = draws[best].mean(axis=0)
     value = float(score(w[None, :])[0])
-    trace.add(len(draws), alpha.size, value, np.nan)
+    trace.add(len(draws), region.n_domains, value, np.nan)
     return Found(w, value, draws, scores, trace.steps)
+
+
+def draw_shares(region: Region, draw: Callable[[Vector], Matrix], alpha: Vector) -> Matrix:
+    """Return mixtures (M, K) that ``draw`` makes of the parameters of a Dirichlet distribution, with fixed shares as the region fixes them.
+
+    The domains whose share is fixed have it in every draw: the others of a Dirichlet vector, given some, are distributed as a smaller
+    Dirichlet vector over what these leave.
+    """
+    fixed = region.floor >= region.cap
+    # A domain of prior 0 never has a share.
+    has = (alpha > 0.0) & ~fixed
+    if not has.any():
+        return np.where(fixed, region.floor, 0.0)[None, :]
+    left = 1.0 - region.floor[fixed].sum() if fixed.any() else 1.0
+    drawn = left * draw(alpha[has])
+    shares = np.tile(np.where(fixed, region.floor, 0.0), (len(drawn), 1))
+    shares[:, has] = drawn
+    return shares
+
+
+def inside(region: Region, draws: Matrix) -> NDArray[np.bool_]:
+    """Return which mixtures (M, K) are inside the region."""
+    keep = ((draws <= region.cap) & (draws >= region.floor)).all(axis=1)
+    if region.bounds:
+        activity = draws @ region.bound_rows.T
+        keep &= ((activity >= region.bound_lower) & (activity <= region.bound_upper)).all(axis=1)
+    return np.asarray(keep)
