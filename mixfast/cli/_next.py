@@ -46,7 +46,7 @@ def add(commands: shared.Commands) -> None:
 
 
 def _next(args: argparse.Namespace) -> int:
-    from mixfast.designs import Design, next_runs
+    from mixfast.designs import Design, next_runs, rarely_sampled
     from mixfast.laws import Fit, fit
 
     outputs.check_folder("--out", args.out)
@@ -74,6 +74,7 @@ def _next(args: argparse.Namespace) -> int:
         f"{len(swarm)} runs, law: {told}; the best of them is predicted {found.best:.6g}",
         text_table(["run", "buys", "predicted", "+-"], rows),
         f"buys: {found.bought}, each given those before it",
+        *(f"warning: {line}" for line in rarely_sampled(found.design.rare)),
     ]
     outputs.deliver_design(args.out, found.design, lines)
     return 0

@@ -52,6 +52,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def update(args: argparse.Namespace) -> int:
     """Plan an update; write its runs and record the plan, or, if no runs are needed, record the mixture."""
+    from mixfast.designs import rarely_sampled
     from mixfast.reuse import Ledger
 
     outputs.check_out(args.out)
@@ -81,6 +82,8 @@ def update(args: argparse.Namespace) -> int:
         return record(args, ledger.record(plan, plan.mixture, why=why), before)
     _check_unused(args, ("--out", args.out))
     design = _swarm(args, ledger, plan)
+    for line in rarely_sampled(design.rare):
+        print(f"warning: {line}")
     if args.swarm_out is None:
         print(f"nothing recorded: --swarm-out ratios.csv writes the {len(design)} runs to train, and records this plan")
         return 0

@@ -10,7 +10,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import listing
 from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
-from mixfast.designs._results import Design, NextRuns, numbered, seeded, whole
+from mixfast.designs._results import Design, NextRuns, numbered, rare, seeded, whole
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.laws import Fit, Joint, Objective, Target, resolve
 from mixfast.region import Region
@@ -122,7 +122,8 @@ def next_runs(
     chosen, gain, bought = _chosen(candidates, way, count, known, best=best_value, seed=random)
     runs = numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())
     advised = max(advised_runs(int(region.reachable.sum())) - len(swarm), 0)
-    design = Design(points[chosen], region.domains, runs, "next", advised)
+    few = rare(np.concatenate([known, points[chosen]]), region)
+    design = Design(points[chosen], region.domains, runs, "next", advised, few)
     return NextRuns(design, gain, bought, candidates.mean[chosen], candidates.sd[chosen], best_value)
 
 

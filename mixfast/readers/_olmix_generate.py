@@ -192,8 +192,7 @@ def _priors(
         if lacking or others:
             raise OlmixConfigError(
                 f"data.sources and priors.{what} name different domains, and Olmix's code stops there. Only in data.sources: "
-                f"{listing(lacking)}. Only in priors.{what}: {listing(others)}. A topic is called source:topic in the priors: nest the "
-                "topics of a source under its name, and list each domain in both"
+                f"{listing(lacking)}. Only in priors.{what}: {listing(others)}. {_below(lacking, others)}"
             )
     if not math.fsum(sizes.values()) > 0.0:
         raise OlmixConfigError("relative_sizes must have a positive sum")
@@ -203,6 +202,15 @@ def _priors(
             "they were aligned by name"
         )
     return sizes, {name: counts[name] for name in sizes}
+
+
+def _below(lacking: Sequence[str], others: Sequence[str]) -> str:
+    """Say what to do about leaves and priors of different names."""
+    above = {name.rpartition(":")[0] for name in others if name.rpartition(":")[2] in lacking}
+    if lacking and len(above) == 1 and {f"{name}:{leaf}" for name in above for leaf in lacking} <= set(others):
+        (source,) = above
+        return f"The priors have the former as topics of {source!r}: make them topics of a source {source!r}, and list the same domains in both"
+    return "A topic is called source:topic in the priors; list the same domains in both"
 
 
 def _levels(swarm: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -341,3 +341,11 @@ def test_the_best_published_mixture_is_found_in_fewer_than_half_the_runs(shared_
         needed.append(len(have))
     # Drawing without looking needs (R + 1) / (good + 1) runs on average.
     assert max(needed) < 0.5 * (len(loss) + 1) / (good.sum() + 1)
+
+
+def test_next_runs_say_which_domains_few_runs_will_sample():
+    first = np.zeros((12, 4))
+    first[:, :3] = np.random.default_rng(0).dirichlet(np.ones(3), 12)
+    swarm = Swarm(first, losses(first), domains=NAMES, metric_names=["one", "two"])
+    found = next_runs(swarm, fit(swarm, "log_linear", folds=0), REGION, 2, objective="two").design
+    assert found.rare == {"d": int((found.ratios[:, 3] >= 1e-5).sum())}

@@ -151,6 +151,13 @@ def test_fixed_sources_and_fixed_qualities(read):
     assert weighed.sampler.topic_share["web:news:low"] == 0.0
 
 
+def test_sources_that_are_topics_in_the_priors_are_told_so(read):
+    start, end = FILE.index("    - name: web\n"), FILE.index("    - name: existing\n")
+    flat = "    - {name: sport, paths: [a]}\n"
+    with pytest.raises(OlmixConfigError, match="make them topics of a source 'web'"):
+        read((FILE[start:end], flat))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
