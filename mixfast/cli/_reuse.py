@@ -6,7 +6,8 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from shlex import quote
+from typing import TYPE_CHECKING, NamedTuple
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
@@ -19,10 +20,11 @@ from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reuse_plan as plans
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
-from mixfast.errors import AlignmentError
+from mixfast.errors import AlignmentError, MixfastError
 from mixfast.mixture import Mixture
 
 if TYPE_CHECKING:
+    from mixfast.laws import Fit
     from mixfast.reuse import Ledger, Reuse
     from mixfast.swarm import Swarm
 
@@ -42,9 +44,13 @@ An update without --swarm-out (where no runs are needed: without --out) only pri
 touches keep their ratios to each other. --law, the old law over the old domains, predicts what that costs, and
 --partial reopens the domains that are worth it. For the update after this one such a law comes of all runs so far:
   mixfast reuse propose life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json --out mixture.yaml
+and at any later time, from the files of the runs of all updates:
+  mixfast reuse fit life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json
 """
 
 _MOST_LINES = 12
+# Laws that an update takes: of these the loss of freezing is known.
+_REUSABLE = ("log_linear", "linear")
 
 
 def add(commands: shared.Commands) -> None:
@@ -64,6 +70,9 @@ def add(commands: shared.Commands) -> None:
         change.add_argument("names", metavar=names, nargs="+")
         plans.options(change)
     _add_propose(_add_step(steps, "propose", _propose, "fit the trained runs of the plan, propose, expand and record"))
+    _add_fit(
+        _add_step(steps, "fit", _fit, "fit runs of any updates over the present domains, for --law of the next update")
+    )
     _add_step(steps, "show", _show, "print the ledger").add_argument(
         "--out", metavar="FILE", help="write the present mixture: .yaml or .json; shares of 0 are left out"
     )
@@ -88,13 +97,7 @@ def _add_start(start: argparse.ArgumentParser) -> None:
 
 def _add_propose(propose: argparse.ArgumentParser) -> None:
     shared.add_runs(propose)
-    propose.add_argument(
-        "--old",
-        metavar=("RATIOS", "METRICS"),
-        nargs=2,
-        action="append",
-        help="runs from before the change, fitted too if the change leaves them valid (repeated)",
-    )
+    _add_old(propose, "runs of earlier updates, fitted too where the changes since leave them valid (repeated)")
     shared.add_law(propose)
     shared.add_columns(propose)
     shared.add_metric_objective(propose, "the plan's")
@@ -105,8 +108,23 @@ def _add_propose(propose: argparse.ArgumentParser) -> None:
     propose.add_argument(
         "--law-out",
         metavar="FILE",
-        help="with --old, whose runs tell the frozen domains apart: write the law over all domains, for --law of the next update",
+        help="with --old, whose runs tell the frozen domains apart: write the law over all domains, for --law of the next update; "
+        "of log_linear and linear, which an update takes, the one with the smaller errors",
     )
+
+
+def _add_old(step: argparse.ArgumentParser, help: str) -> None:
+    step.add_argument("--old", metavar=("RATIOS", "METRICS"), nargs=2, action="append", help=help)
+
+
+def _add_fit(step: argparse.ArgumentParser) -> None:
+    shared.add_runs(step)
+    _add_old(step, "runs of other updates (repeated)")
+    words = "the law to fit; default: of log_linear and linear, the one with the smaller errors"
+    step.add_argument("--law", choices=_REUSABLE, help=words)
+    shared.add_columns(step)
+    step.add_argument("--seed", metavar="N", type=int, default=0, help="of the folds (default 0)")
+    step.add_argument("--law-out", metavar="FILE", required=True, help="write the laws: .json or .npz")
 
 
 def _start(args: argparse.Namespace) -> int:
@@ -164,7 +182,7 @@ def _show(args: argparse.Namespace) -> int:
 def _propose(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
     from mixfast.proposers import propose
-    from mixfast.reuse import Ledger, resume
+    from mixfast.reuse import Ledger, joined, resume
 
     outputs.check_out(args.out)
     plans.check_distinct([args.state, args.out, args.law_out, args.ratios, args.metrics])
@@ -175,25 +193,26 @@ def _propose(args: argparse.Namespace) -> int:
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
-        raise InputError(f"{args.state} has no open plan: plan one by `mixfast reuse add`, remove, partition or revise")
+        raise InputError(
+            f"{args.state} has no open plan: plan one by `mixfast reuse add`, remove, partition or revise; to fit runs again, "
+            f"without a plan: mixfast reuse fit {quote(args.state)} RATIOS METRICS --law-out law.json"
+        )
     plan = resume(ledger)
     trained = shared.read_runs(args, args.ratios, args.metrics)
-    runs = plan.collapse_swarm(trained)
+    new = plan.collapse_swarm(trained)
     kl = pending.kl if args.kl is None else args.kl
     if kl > 0.0 and not plan.region.has_prior:
         raise InputError("--kl pulls towards a prior, and the plan has none: plan it anew with --prior")
-    if args.old is not None:
-        runs = plan.expand_swarm(runs)
-        for old in args.old:
-            runs = _with_old(old, args.ignore or (), ledger, plan, runs)
+    old = [_read_old(args, files, ledger, plan) for files in args.old or ()]
+    kept = [each.valid for each in old if each.valid is not None]
+    runs = joined([plan.expand_swarm(new), *kept]) if kept else new
     print(runs.report)
     with progress("fitting"):
         fitted = fit(runs, args.law or "auto", seed=args.seed)
     print(f"\n{fitted.report}\n")
     if args.law_out is not None:
-        fitted.save(args.law_out)
-        print(f"wrote {args.law_out}\n")
-    law = fitted if args.old is None else plan.collapse_law(fitted)
+        _save_law(args, [plan.expand_swarm(new), *(each.all for each in old)], fitted if kept else None)
+    law = plan.collapse_law(fitted) if kept else fitted
     objective = inputs.metric_objective(args.objective or list(pending.objective), law.metrics)
     with progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
@@ -204,35 +223,75 @@ def _propose(args: argparse.Namespace) -> int:
     return outputs.exit_status(found.status)
 
 
-def _with_old(files: Sequence[str], ignore: Sequence[str], ledger: Ledger, plan: Reuse, runs: Swarm) -> Swarm:
-    """Join the runs and those of two older files over all domains, without old runs that had shares of removed domains."""
-    import numpy as np
+def _fit(args: argparse.Namespace) -> int:
+    from mixfast.reuse import Ledger
 
-    from mixfast.reuse import swarm, together
-    from mixfast.swarm import Swarm
+    outputs.check_law_out("--law-out", args.law_out)
+    plans.check_distinct([args.state, args.law_out, args.ratios, args.metrics])
+    ledger = Ledger.load(args.state)
+    files = [(args.ratios, args.metrics), *(args.old or ())]
+    fitted = _save_law(args, [_read_old(args, each, ledger).all for each in files], None)
+    print(f"{fitted.report}\n\nnext: mixfast reuse add {quote(args.state)} NAME --law {quote(args.law_out)}")
+    return 0
+
+
+class _Old(NamedTuple):
+    """Runs of earlier updates: those that are still valid, and all of them, over what is gone as well."""
+
+    valid: Swarm | None
+    all: Swarm
+
+
+def _read_old(args: argparse.Namespace, files: Sequence[str], ledger: Ledger, plan: Reuse | None = None) -> _Old:
+    """Return the runs of two files over the domains of the plan, or of the ledger."""
+    from mixfast.reuse import ReuseError, carry
 
     ratios, metrics = files
-    old = Swarm.from_csv(ratios, metrics, ignore=ignore)
-    if not set(old.domains) <= set(ledger.mixture):
-        raise AlignmentError.between(ratios, old.domains, "the ledger", ledger.mixture)
-    # Domains that came after these runs had no share in them.
-    later = [name for name in ledger.mixture if name not in old.domains]
-    whole = Swarm(
-        np.hstack([old.ratios, np.zeros((len(old), len(later)))]),
-        old.values,
-        domains=(*old.domains, *later),
-        metric_names=old.metrics,
-        runs=old.runs,
-        chosen=old.chosen,
-        direction=old.direction,
-        unit=old.unit,
+    old = shared.read_runs(args, ratios, metrics)
+    try:
+        whole = carry(old, ledger, plan, keep_gone=True).swarm
+    except MixfastError as problem:
+        raise InputError(f"{ratios}: {problem}") from problem
+    try:
+        carried = carry(old, ledger, plan)
+    except ReuseError:
+        print(
+            f"no run of {ratios} is valid for the present domains: all had shares of what was removed or revised since"
+        )
+        return _Old(None, whole)
+    left_out = f"; left out for their shares of what was removed or revised since: {listing(carried.dropped)}"
+    print(f"{len(carried.swarm)} old runs kept of {ratios}{left_out if carried.dropped else ''}")
+    return _Old(carried.swarm, whole)
+
+
+def _save_law(args: argparse.Namespace, swarms: Sequence[Swarm], fitted: Fit | None) -> Fit:
+    """Write a law over all domains that the next update can use: the one that was fitted, or else one fitted to all runs."""
+    from mixfast.laws import fit
+    from mixfast.reuse import joined
+
+    runs = joined(swarms)
+    # A law of fewer runs, as some had shares of domains that are gone, says less of the others.
+    if fitted is None or not _reusable(fitted) or set(fitted.domains) != set(runs.domains):
+        kinds = [args.law] if args.law in _REUSABLE else list(_REUSABLE)
+        with progress("fitting the law for the next update"):
+            fitted = fit(runs, kinds, seed=args.seed)
+            if not _reusable(fitted):
+                # Of a metric to raise, only the linear law has a loss of freezing.
+                ways = zip(fitted.metrics, fitted.direction, strict=True)
+                chosen = {name: "linear" if way == "max" else fitted.laws[name] for name, way in ways}
+                fitted = fit(runs, chosen, seed=args.seed)
+    fitted.save(args.law_out)
+    gone = [name for name in runs.domains if name not in set(swarms[0].domains)]
+    beside = f", over the present domains and, for their runs, {listing(gone)}" if gone else ""
+    print(
+        f"wrote {args.law_out}, for --law of the next update: {listing(dict.fromkeys(fitted.laws.values()))}{beside}\n"
     )
-    carried = swarm(whole, plan.update.changes, plan.part.full)
-    left_out = (
-        f", {len(carried.dropped)} left out for their shares of {listing(plan.update.gone)}" if carried.dropped else ""
-    )
-    print(f"{len(carried.swarm)} old runs kept{left_out}")
-    return together(runs, carried.swarm)
+    return fitted
+
+
+def _reusable(fitted: Fit) -> bool:
+    ways = zip(fitted.laws.values(), fitted.direction, strict=True)
+    return all(kind == "linear" or (kind == "log_linear" and way == "min") for kind, way in ways)
 
 
 def _shares(mixture: Mixture, epochs: Mapping[str, float] | None) -> str:

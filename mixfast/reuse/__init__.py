@@ -11,12 +11,12 @@ A swarm costs days of training, and the set of domains keeps changing. This room
 - `Ledger` records every update of a mixture with its date and reason (`Entry`), and the plan that is open (`Pending`).
 
 Verbs: `full` freezes all domains that no change touches, `partial` reopens those whose freezing would cost most; `swarm` carries old runs
-over to the new domains, and `together` joins them with new ones; `resume` builds the open plan of a ledger again; `kappa` is the coupling
+over to the new domains, `carry` follows a ledger over any number of updates, and `together` joins old runs with new ones; `resume` builds the open plan of a ledger again; `kappa` is the coupling
 of Theorem 1.
 
 Read `_changes` (names only), `_collapse` (the virtual domain and its limits), `_plan` (the steps of a plan) and `_reuse` (its result);
 then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), and `_runs`. `_ledger` is what stays between
-updates: its entries are `_entries`, and its file format is `_ledger_file`.
+updates: its entries are `_entries`, and its file format is `_ledger_file`; `_life` carries runs along it.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """
@@ -27,6 +27,8 @@ from mixfast.reuse._coupling import Coupling, kappa
 from mixfast.reuse._entries import Entry, Pending
 from mixfast.reuse._ledger import Ledger, resume
 from mixfast.reuse._ledger_file import held as held
+from mixfast.reuse._life import carry
+from mixfast.reuse._life import joined as joined
 from mixfast.reuse._plan import full, partial
 from mixfast.reuse._reuse import Reuse
 from mixfast.reuse._runs import Carried, swarm, together
@@ -44,6 +46,7 @@ __all__ = [
     "ReuseError",
     "Revise",
     "Update",
+    "carry",
     "full",
     "kappa",
     "partial",

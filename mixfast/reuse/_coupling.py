@@ -110,7 +110,8 @@ class StandIn:
         if form is None:
             raise ReuseError(
                 f"the loss of freezing needs log-linear or linear laws of metrics to minimise, which these are not: "
-                f"{listing(other)}; fit those, or name the domains to reopen yourself and give no law"
+                f"{listing(other)}; fit those (mixfast reuse fit, or mixfast fit --law log_linear), or name the domains to reopen yourself "
+                "and give no law"
             )
         self.form = form
         if missing := [name for name in update.kept if name not in self.known]:

@@ -121,7 +121,7 @@ def swarm(
         tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if not stays),
         tuple(name for name, most in zip(domains, kept.max(axis=0), strict=True) if most == 0.0),
         domains[region.n_domains :],
-        _without(region, domains[region.n_domains :]),
+        without(region, domains[region.n_domains :]),
     )
 
 
@@ -146,7 +146,7 @@ def _parts(parent: str, members: tuple[str, ...], region: Region) -> dict[str, f
     return {name: part / total for name, part in natural.items()}
 
 
-def _without(region: Region, gone: tuple[str, ...]) -> Region:
+def without(region: Region, gone: tuple[str, ...]) -> Region:
     """The region with further domains that must not have a share."""
     if not gone:
         return region
