@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 
 
 class MixfastError(Exception):
@@ -27,6 +27,13 @@ class MixtureError(MixfastError, ValueError):
     """Named shares, or the file that should hold them, are malformed."""
 
 
+class UnknownDomainError(MixfastError, KeyError):
+    """A domain was asked for that is not there; the message names those that are."""
+
+    # That of KeyError is the repr of its message.
+    __str__ = Exception.__str__
+
+
 class AlignmentError(MixfastError, ValueError):
     """Two objects speak of different sets of domains; both sets are shown."""
 
@@ -38,7 +45,7 @@ class AlignmentError(MixfastError, ValueError):
         return cls(
             f"{what} and {other} name different domains; the two sets must be equal. "
             f"{what}: {listing(have)}. {other}: {listing(want)}. "
-            f"Only in {what}: {listing(only_have)}. Only in {other}: {listing(only_want)}."
+            f"Only in {what}: {misspelt(only_have, only_want)}. Only in {other}: {listing(only_want)}."
         )
 
 

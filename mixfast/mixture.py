@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._text.atomic import write_text
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
-from mixfast._text.names import domain_names, listing, shown
+from mixfast._text.names import did_you_mean, domain_names, listing, shown
 from mixfast._text.yaml import read_yaml, write_yaml
-from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
+from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
 
 FORMAT = "mixfast-mixture-1"
 
@@ -47,8 +47,8 @@ class Mixture(Mapping[str, float]):
 
     Parameters
     ----------
-    domains : sequence of str
-        Unique, non-empty names, length K.
+    domains : sequence of str, or mapping of str to float
+        Unique, non-empty names, length K; or the shares by domain, without ``weights``.
     weights : array_like, shape (K,)
         Shares in the order of ``domains``, finite, at least -1e-12 (rounding below zero becomes 0), with a sum within
         5e-3 of 1. They are divided by their sum; a deviation of more than 1e-9 gives a `MixfastWarning`.
@@ -62,12 +62,14 @@ class Mixture(Mapping[str, float]):
     ------
     MixtureError
         If names or shares are malformed; the offending domains are named.
+    UnknownDomainError
+        A `KeyError`, of ``mixture[name]`` for a name that is none of the domains.
 
     Examples
     --------
     >>> mixture = Mixture(["web", "code", "books"], [0.5, 0.3, 0.2])
-    >>> mixture["code"]
-    0.3
+    >>> mixture["code"], mixture == Mixture({"web": 0.5, "code": 0.3, "books": 0.2})
+    (0.3, True)
     >>> mixture.tokens(1001)
     {'web': 501, 'code': 300, 'books': 200}
     >>> print(mixture.to_yaml())
@@ -82,7 +84,17 @@ class Mixture(Mapping[str, float]):
     domains: tuple[str, ...]
     weights: Vector
 
-    def __init__(self, domains: Iterable[str], weights: ArrayLike) -> None:
+    def __init__(self, domains: Iterable[str] | Mapping[str, float], weights: ArrayLike | None = None) -> None:
+        if weights is None:
+            if not isinstance(domains, Mapping):
+                raise MixtureError(
+                    "a mixture needs the shares of its domains: Mixture({'web': 0.5, 'code': 0.5}), or Mixture(['web', 'code'], [0.5, 0.5])"
+                )
+            domains, weights = tuple(domains), list(domains.values())
+        elif isinstance(domains, Mapping):
+            raise MixtureError(
+                "the shares are given twice, by the mapping of domains and as weights; leave out the weights"
+            )
         names = domain_names(domains, MixtureError)
         object.__setattr__(self, "domains", names)
         object.__setattr__(self, "weights", _shares(names, weights))
@@ -99,6 +111,10 @@ class Mixture(Mapping[str, float]):
 
     def __getitem__(self, domain: str) -> float:
         position: dict[str, int] = self._position  # type: ignore[attr-defined]
+        if domain not in position:
+            raise UnknownDomainError(
+                f"the mixture has no domain {domain!r}{did_you_mean(domain, position)}; its domains are: {listing(position)}"
+            )
         return float(self.weights[position[domain]])
 
     def __iter__(self) -> Iterator[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mixfast.errors import AlignmentError, MixfastWarning, MixtureError
+from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
 from mixfast.mixture import Mixture
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -254,3 +254,20 @@ def test_distances():
     assert Mixture(["a", "b"], [1.0, 0.0]).kl([0.5, 0.5]) == pytest.approx(math.log(2.0))
     with pytest.raises(AlignmentError):
         mixture.kl({"a": 1.0})
+
+
+def test_a_mapping_is_a_mixture_of_its_shares():
+    assert Mixture({"web": 0.5, "code": 0.5}) == Mixture(["web", "code"], [0.5, 0.5])
+    for given in ((["web"],), ({"web": 1.0}, [1.0]), (3,)):
+        with pytest.raises(MixtureError, match="shares"):
+            Mixture(*given)
+
+
+def test_a_domain_that_is_not_there_is_a_key_error_with_the_names():
+    mixture = Mixture({"web": 0.5, "code": 0.5})
+    with pytest.raises(
+        UnknownDomainError, match=r"no domain 'cdoe' \(did you mean code\?\); its domains are: web, code$"
+    ) as caught:
+        mixture["cdoe"]
+    assert isinstance(caught.value, KeyError)
+    assert mixture.get("cdoe") is None

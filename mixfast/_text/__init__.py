@@ -6,7 +6,8 @@ rooms, whatever refuses here takes the class of the error to raise.
 
 What there is, in the order in which to read it:
 
-- `names`: check the names of domains, and list names in a message.
+- `names`: check, list, match and split the names of domains; `did_you_mean` for names that are not known.
+- `audience`: speak of arguments to callers of the library, and of options to users of the commands.
 - `numbers`: parse token counts such as ``1.5T`` and shares such as ``20%``; show percentages, counts and bytes.
 - `kinds`: what a file is by its first bytes, and the refusal of a file of another kind.
 - `json`, `yaml`: read documents of files, with no key twice. YAML is read by PyYAML, with every value as text, so a domain called

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 # Long enough to recognise a naming scheme, short enough for one line of a terminal.
 _NAMES_SHOWN = 8
 # Most characters of a file's content that a message quotes: two lines of a terminal.
 _QUOTED = 160
+# Similarity from which on a name is taken for a misspelling of another: difflib's own. Short names need it, as wbe for web.
+_SIMILAR = 0.6
+# Beyond this many known names, a comparison with each would take longer than the command.
+_MOST_COMPARED = 20_000
 
 
 def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
@@ -28,6 +34,88 @@ def shown(value: object, limit: int = _QUOTED) -> str:
     """
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
+def did_you_mean(name: object, known: Iterable[object]) -> str:
+    """Return `` (did you mean web?)`` for a name that resembles a known one, else nothing.
+
+    >>> did_you_mean("wbe", ["web", "code"]), did_you_mean("poetry", ["web", "code"])
+    (' (did you mean web?)', '')
+    """
+    plain: dict[str, str] = {}
+    for one in list(known)[:_MOST_COMPARED]:
+        plain.setdefault(_bare(one), str(one))
+    bare = _bare(name)
+    # What a name begins with is often all that a person writes of it.
+    begun = [one for one in plain if len(bare) > 2 and one.startswith(bare)]
+    found = begun if len(begun) == 1 else get_close_matches(bare, plain, 1, _SIMILAR)
+    return f" (did you mean {plain[found[0]]}?)" if found else ""
+
+
+def _bare(name: object) -> str:
+    return str(name).casefold().translate({ord(mark): "_" for mark in "-. /"})
+
+
+def misspelt(names: Iterable[object], known: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
+    """Return names that are not known as `listing` does, each with the known one that it resembles."""
+    names, known = list(names), list(known)
+    first = [f"{name}{did_you_mean(name, known)}" for name in names[:limit]]
+    return listing([*first, *names[limit:]], limit)
+
+
+def one_of(value: object, known: Iterable[object]) -> str:
+    """Return the words for a value that is none of a few: what came, what it resembles, what was expected.
+
+    >>> one_of("exakt", ["auto", "exact"])
+    "'exakt' (did you mean exact?), expected one of auto, exact"
+    """
+    known = list(known)
+    hint = did_you_mean(value, known) if isinstance(value, str) else ""
+    return f"{value!r:.80}{hint}, expected one of {', '.join(map(str, known))}"
+
+
+def matching(known: Sequence[str], wanted: str) -> list[str]:
+    """Return the known name that ``wanted`` is, else those that it matches as a pattern: ``*``, ``?`` and ``[...]``."""
+    if wanted in known:
+        return [wanted]
+    return [name for name in known if fnmatchcase(name, wanted)] if set("*?[") & set(wanted) else []
+
+
+def split_quoted(text: str, separator: str) -> list[str]:
+    """Split a text at its separators outside double quotes; blanks and quotes stay."""
+    pieces, quoted = [""], False
+    for character in text:
+        quoted ^= character == '"'
+        if character == separator and not quoted:
+            pieces.append("")
+        else:
+            pieces[-1] += character
+    return pieces
+
+
+def split_names(text: str, separator: str = ",", known: Iterable[str] = ()) -> list[str]:
+    """Split a list of names at its separators, without the blanks around them.
+
+    A separator inside double quotes belongs to the name, and so does one inside a name that is known.
+
+    >>> split_names('web, "a,b",c,d', known=["c,d"])
+    ['web', 'a,b', 'c,d']
+    """
+    pieces = split_quoted(text, separator)
+    names: list[str] = []
+    known, at = set(known), 0
+    while at < len(pieces):
+        ends = [end for end in range(len(pieces), at + 1, -1) if separator.join(pieces[at:end]).strip() in known]
+        end = ends[0] if ends else at + 1
+        name = separator.join(pieces[at:end]).strip()
+        names.append(name if name in known else unquoted(name))
+        at = end
+    return names
+
+
+def unquoted(name: str) -> str:
+    """Return a name without the double quotes around it."""
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] == '"' else name
 
 
 def domain_names(domains: Iterable[str], error: type[Exception]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mixfast._text.names import split_names
 from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -82,7 +83,7 @@ _SETTINGS = tuple(
             "smaller shares become 0; two numbers: of a source without topics, and of a topic within its source",
         ),
         ("--usage", "TIMES", number, "usage", None, "no share is drawn above so many times its prior share"),
-        ("--multiplier", "N", int, "multiplier", "multiplier", "draws for each run"),
+        ("--multiplier", "N", shared.whole(1), "multiplier", "multiplier", "draws for each run"),
         ("--source-prior", "FILE", _shares, None, "source_prior", "prior shares of sources: yaml or json"),
         ("--topic-prior", "FILE", _shares, None, "topic_prior", "prior shares of the topics within their source"),
         ("--source-share", "FILE", _shares, None, "source_share", "shares of sources that are not drawn"),
@@ -100,13 +101,19 @@ _SETTINGS = tuple(
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     design = shared.add_command(commands, "design", _design, "choose the mixtures of a swarm to train", _EXAMPLES)
-    design.add_argument("--runs", metavar="N", type=int, help="default: as many as are advised for a log-linear law")
+    design.add_argument(
+        "--runs", metavar="N", type=shared.whole(1), help="default: as many as are advised for a log-linear law"
+    )
     design.add_argument(
         "--method",
         choices=["cover", "regmix", "olmix"],
         help="cover (default) spreads runs over the region; regmix, olmix: the samplers of these papers",
     )
-    design.add_argument("--domains", metavar="A,B,C", help="if neither --tokens nor --prior names them")
+    design.add_argument(
+        "--domains",
+        metavar="A,B,C",
+        help="if neither --tokens nor --prior names them; names with a comma in double quotes",
+    )
     design.add_argument("--frozen", metavar="FILE", help="groups of domains whose ratios are kept: yaml or json")
     design.add_argument("--extend", metavar="RATIOS", help="csv of runs that exist: choose runs far from them too")
     design.add_argument(
@@ -251,7 +258,7 @@ def _config(args: argparse.Namespace) -> OlmixGeneration | None:
 def _region(args: argparse.Namespace, existing: Design | None) -> Region:
     """Return the region of the options; the first option that can names the domains."""
     if args.domains is not None:
-        domains, owner = tuple(name.strip() for name in args.domains.split(",")), "--domains"
+        domains, owner = tuple(split_names(args.domains)), "--domains"
     elif args.tokens is not None:
         domains, owner = tuple(inputs.numbers(args.tokens, count)), args.tokens
     elif args.prior not in (None, "uniform"):

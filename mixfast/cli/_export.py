@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +47,18 @@ def add(commands: shared.Commands) -> None:
     )
     what.add_argument("--tokens", metavar="FILE", help="tokens of each domain; 3.2B, 1e9 and 2_000 are fine")
     what.add_argument("--documents", metavar="FILE", help="documents (rows) of each domain in those tokens")
-    what.add_argument("--budget", metavar="N", type=shared.checked(shared.budget), help="tokens of the training run")
+    what.add_argument("--budget", metavar="N", type=shared.budget, help="tokens of the training run")
     what.add_argument(
         "--unit",
         metavar="documents|sequences",
         help="what the loader draws: documents, which need --tokens and --documents, or sequences of equal length",
     )
-    what.add_argument("--block-size", metavar="N", type=int, help="sequences of a block of levanter (default 2048)")
-    what.add_argument("--batch-size", metavar="N", type=int, help="sequences of a global batch, for a schedule")
+    what.add_argument(
+        "--block-size", metavar="N", type=shared.whole(1), help="sequences of a block of levanter (default 2048)"
+    )
+    what.add_argument(
+        "--batch-size", metavar="N", type=shared.whole(1), help="sequences of a global batch, for a schedule"
+    )
     mixtures.add_domain_paths(what)
 
 
@@ -93,8 +96,8 @@ def _export(args: argparse.Namespace) -> int:
     if "paths" in given:
         given["paths"] = _paths(given["paths"])
     written = exporters.export(_mixture(args), args.to, **given)
-    for note in written.notes:
-        print(f"mixfast: note: {' '.join(note.split())}", file=sys.stderr)
+    for text in written.notes:
+        inputs.note(text)
     _deliver(written, args.out)
     return 0
 

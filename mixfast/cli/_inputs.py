@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.json import read_json
 from mixfast._text.kinds import kind_of, other_kind
-from mixfast._text.names import listing, shown
+from mixfast._text.names import did_you_mean, listing, matching, shown, split_names, split_quoted, unquoted
 from mixfast._text.numbers import POWERS, count, number
 from mixfast._text.yaml import read_yaml
 from mixfast.errors import AlignmentError, MixfastError
@@ -27,59 +27,85 @@ class InputError(MixfastError, ValueError):
     """An option or a file of numbers that cannot be understood."""
 
 
+def note(text: str) -> None:
+    """Say on stderr what the user should know, in one line."""
+    print(f"mixfast: note: {' '.join(text.split())}", file=sys.stderr)
+
+
 def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: str = "domain") -> Any:
     """Return None, one number, or a dict of name to number from repeated ``NUMBER`` and ``NAME=NUMBER``.
 
-    A number without a name is for all the names that are not given.
+    A name may be a pattern; a name given itself wins. A number without a name is for all the names that are not given.
     """
     if not given:
         return None
     common: list[float] = []
-    by_name: dict[str, float] = {}
+    single: dict[str, float] = {}
+    several: dict[str, float] = {}
+    source: dict[str, str] = {}
     for text in given:
         name, equals, value = text.rpartition("=")
-        try:
-            share = number(value)
-        except ValueError as problem:
-            raise InputError(f"{option} {text}: {problem}") from None
+        share = _number(f"{option} {text}", value)
         if not equals:
             common.append(share)
-        elif name in by_name:
-            raise InputError(f"{option} names {name} twice")
-        else:
-            by_name[name] = share
+            continue
+        found = _meant(option, name, known, what)
+        if found == [unquoted(name)]:
+            if found[0] in single:
+                raise InputError(f"{option} names {found[0]} twice")
+            single[found[0]] = share
+            continue
+        for one in found:
+            if one in source:
+                raise InputError(f"{option} names {one} twice, by {source[one]} and {name}")
+            several[one], source[one] = share, name
     if len(common) > 1:
         raise InputError(f"{option} is given more than one number for all: {listing(common)}")
-    if unknown := [name for name in by_name if name not in set(known)]:
-        raise InputError(f"{option} names an unknown {what}: {listing(unknown)}; known are: {listing(known)}")
+    by_name = several | single
     if not by_name:
         return common[0]
     return dict.fromkeys(known, common[0]) | by_name if common else by_name
 
 
+def _number(where: str, text: str) -> float:
+    try:
+        return number(text)
+    except ValueError as problem:
+        raise InputError(f"{where}: {problem}") from None
+
+
+def _meant(option: str, name: str, known: Sequence[str], what: str) -> list[str]:
+    """Return the known names that a name or a pattern of an option means."""
+    bare = unquoted(name.strip())
+    found = matching(known, bare)
+    if not found:
+        raise InputError(
+            f"{option} names an unknown {what}: {bare}{did_you_mean(bare, known)}; known are: {listing(known)}"
+        )
+    return found
+
+
 def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] | None:
-    """Return the limits of repeated ``NAME:DOMAIN,DOMAIN:LOW..HIGH``; an end may be empty, a domain a pattern."""
+    """Return the limits of repeated ``NAME:DOMAIN,DOMAIN:LOW..HIGH``; an end may be empty, a domain a pattern or in double quotes."""
     if not given:
         return None
     out = []
     for text in given:
-        name, _, rest = text.partition(":")
-        members, colon, window = rest.rpartition(":")
+        name, *middle = map(str.strip, split_quoted(text, ":"))
+        window = middle.pop() if middle else ""
+        members = ":".join(middle)
         low, dots, high = window.partition("..")
-        if not (name.strip() and colon and members.strip() and dots and (low.strip() or high.strip())):
+        if not (name and members and dots and (low.strip() or high.strip())):
             raise InputError(
                 f"--limit {text}: expected NAME:DOMAIN,DOMAIN:LOW..HIGH, for example code:python,c:0.1..0.3 "
-                "or code:code_*:..30%"
+                "or code:code_*:..30%; names that hold a comma or a colon stand in double quotes"
             )
         chosen: list[str] = []
-        for member in map(str.strip, members.split(",")):
-            found = [member] if member in domains else [domain for domain in domains if fnmatchcase(domain, member)]
-            if not found:
-                raise InputError(f"--limit {text}: no domain is called {member!r}; known are: {listing(domains)}")
-            chosen += [domain for domain in found if domain not in chosen]
-        lower, upper = (number(end) if end.strip() else None for end in (low, high))
+        for member in split_names(members, known=domains):
+            chosen += [one for one in _meant(f"--limit {text}", member, domains, "domain") if one not in chosen]
+        lower, upper = (_number(f"--limit {text}", end) if end.strip() else None for end in (low, high))
         _no_more_than_all(f"--limit {text}", (lower or 0.0, upper or 0.0))
-        out.append(Bound(name.strip(), tuple(chosen), lower, upper))
+        out.append(Bound(unquoted(name), tuple(chosen), lower, upper))
     return out
 
 
@@ -147,18 +173,26 @@ def region(
 ) -> Region | None:
     """Return the region that the options describe for the owner's domains, or None if they limit nothing.
 
-    Counts that are ``known`` need not be in the file of ``--tokens``, which is optional if all are known. ``usual`` are the
+    A KL term without a prior pulls towards equal shares, and a note says so. Counts that are ``known`` need not be in the file of ``--tokens``, which is optional if all are known. ``usual`` are the
     epochs of domains that ``--max-epochs`` does not name. The file may also name domains that are ``gone``.
     """
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
     for text in args.cap or ():
         _no_more_than_all(f"--cap {text}", [number(text.rpartition("=")[2])])
     bounds = limits(args.limit, domains)
+    counts = args.tokens is not None or bool(known and args.budget is not None)
     prior = _prior(args.prior, domains, owner)
+    if prior is None and not counts and (getattr(args, "kl", None) or 0.0) > 0.0:
+        note("--kl pulls towards equal shares, for neither --prior nor --tokens is given")
+        prior = _prior("uniform", domains, owner)
     epochs = named("--max-epochs", args.max_epochs, domains)
-    if args.tokens is None and not (known and args.budget is not None):
+    if not counts:
         if epochs is not None:
             raise InputError("--max-epochs needs --tokens and --budget: how often tokens repeat follows from both")
+        if args.budget is not None:
+            raise InputError(
+                "--budget needs --tokens, the tokens of each domain: how often tokens repeat follows from both"
+            )
         if cap is None and floor is None and bounds is None and prior is None:
             return None
         return Region(domains, prior=prior, cap=cap, floor=floor, bounds=bounds)
@@ -209,27 +243,49 @@ def _same_names(path: str, names: Mapping[str, Any], domains: Sequence[str], own
         raise AlignmentError.between(path, names, owner, domains)
 
 
-def objective(given: Sequence[str] | None, groups: Sequence[str]) -> dict[str, float] | str | None:
-    """Return what --objective asks for: None, "worst", or weights by group."""
-    if given and list(given) == ["worst"]:
-        # The worst of one group is that group.
-        return "worst" if len(groups) > 1 else None
-    return _weights(given, groups, "group", "worst, or GROUP=WEIGHT (repeated)")
+# Objectives that are no names of groups or metrics.
+_OBJECTIVES = {"group": ("worst",), "metric": ("worst", "standardised", "standardized")}
 
 
-def metric_objective(given: Sequence[str] | None, metrics: Sequence[str]) -> dict[str, float] | str | None:
-    """Return what --objective asks of laws: None, "worst", a metric, or weights by metric."""
-    if given and len(given) == 1 and "=" not in given[0]:
-        return given[0]
-    return _weights(given, metrics, "metric", "worst, one METRIC, or METRIC=WEIGHT (repeated)")
+def objective(given: Sequence[str] | None, known: Sequence[str], what: str) -> dict[str, float] | str | None:
+    """Return what --objective asks for: None, a word such as "worst", or weights by name from repeated ``NAME`` and ``NAME=WEIGHT``.
 
-
-def _weights(given: Sequence[str] | None, known: Sequence[str], what: str, expected: str) -> dict[str, float] | None:
-    for text in given or ():
-        if "=" not in text:
-            raise InputError(f"--objective {text}: expected {expected}")
-    weights: dict[str, float] | None = named("--objective", given, known, what)
+    A name without a weight counts 1. A name may be a pattern, whose weight is shared by all that it matches.
+    """
+    if not given:
+        return None
+    words = _OBJECTIVES[what]
+    if len(given) == 1 and given[0] in words:
+        # The worst of one is that one.
+        return given[0] if len(known) > 1 else None
+    weights: dict[str, float] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        if text in known or not equals:
+            name, value = text, "1"
+        if name in words and name not in known:
+            raise InputError(
+                f"--objective {name} stands alone: leave out {listing(one for one in given if one != text)}"
+            )
+        weight = _number(f"--objective {text}", value)
+        if not 0.0 <= weight < math.inf:
+            raise InputError(f"--objective {text}: a weight is at least 0, and this one is {weight:g}")
+        found = _chosen(name, known, what)
+        for one in found:
+            if one in weights:
+                raise InputError(f"--objective names {one} twice")
+            weights[one] = weight / len(found)
+    if not any(weights.values()):
+        raise InputError(f"--objective gives no {what} a weight above 0")
     return weights
+
+
+def _chosen(name: str, known: Sequence[str], what: str) -> list[str]:
+    """Return the known names that a name, a pattern, or a name without the prefix that all share, means."""
+    from mixfast.swarm import find_names
+
+    found = matching(known, unquoted(name)) or find_names(known, [unquoted(name)], what)
+    return [one for one in found if one is not None] or _meant("--objective", name, known, what)
 
 
 def mixture(path: str, paths: str | Mapping[str, str] | None = None) -> Mixture:
@@ -239,7 +295,7 @@ def mixture(path: str, paths: str | Mapping[str, str] | None = None) -> Mixture:
     found = readers.read(path, paths=paths)
     if found.format != "mixfast":
         notes = "".join(f"; {note}" for note in found.notes)
-        print(f"mixfast: note: {path} was read as {found.format}{notes}", file=sys.stderr)
+        note(f"{path} was read as {found.format}{notes}")
     return found.mixture
 
 

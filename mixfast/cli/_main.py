@@ -8,21 +8,16 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn, TextIO
+from typing import TextIO
 
+from mixfast._text.audience import commanded
 from mixfast.cli import _demo, _design, _export, _info, _next, _report, _reuse, _score, _solve, _swarm
+from mixfast.cli._parser import REFUSED, Parser
 from mixfast.errors import MixfastError
 
-_REFUSED, _INTERRUPTED = 2, 130
+_INTERRUPTED = 130
 # Parameters of the library whose option has another name.
 _OPTIONS = {"share": "held-out", "draws": "replicates", "q": "runs"}
-
-
-class _Parser(argparse.ArgumentParser):
-    """Report a wrong option in one line, like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(_REFUSED, f"mixfast: error: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,15 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), commanded():
             warnings.showwarning = _show_warning
-            args = build_parser().parse_args(given)
+            args, rest = build_parser().parse_known_args(given)
+            if rest:
+                args.parser.refuse_rest(rest)
             args.argv = given
             status: int = args.run(args)
             sys.stdout.flush()
             return status
     except SystemExit as end:  # argparse: --help, --version and wrong options
-        return end.code if isinstance(end.code, int) else _REFUSED
+        return end.code if isinstance(end.code, int) else REFUSED
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -70,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _refuse(message: str) -> int:
     print(f"mixfast: error: {' '.join(message.split())}", file=sys.stderr)
-    return _REFUSED
+    return REFUSED
 
 
 def _with_option(message: str, given: Sequence[str]) -> str:
@@ -96,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
     from mixfast._version import __version__
 
-    out = _Parser(prog="mixfast", description="Certified, fast solvers for training-data mixture weights.")
+    out = Parser(prog="mixfast", description="Certified, fast solvers for training-data mixture weights.")
     out.add_argument("--version", action="version", version=f"mixfast {__version__}")
     commands = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (_solve, _info, _design, _score, _swarm, _next, _reuse, _report, _export, _demo):

@@ -28,7 +28,7 @@ def add(commands: shared.Commands) -> None:
     )
     shared.add_runs(following)
     following.add_argument("fitted", metavar="LAW", nargs="?", help="what `mixfast fit --out` wrote; default: fit now")
-    following.add_argument("--runs", metavar="Q", type=int, required=True, help="how many runs to choose")
+    following.add_argument("--runs", metavar="N", type=shared.whole(1), required=True, help="how many runs to choose")
     shared.add_law(following)
     shared.add_columns(following)
     following.add_argument(
@@ -65,7 +65,7 @@ def _next(args: argparse.Namespace) -> int:
             law = fit(swarm, args.law or "auto", seed=args.seed)
         told = listing(dict.fromkeys(law.laws.values()))
     region = inputs.region(args, law.domains, args.fitted or args.ratios) or Region(law.domains)
-    objective = inputs.metric_objective(args.objective, law.metrics)
+    objective = inputs.objective(args.objective, law.metrics, "metric")
     with progress("choosing runs"):
         found = next_runs(swarm, law, region, args.runs, objective=objective, way=args.way, among=among, seed=args.seed)
     numbers = zip(found.design.runs, *(v.tolist() for v in (found.gain, found.predicted, found.sd)), strict=True)

@@ -35,7 +35,7 @@ def add_command(
     """Add a command: what it runs, one line of help, and examples below its options."""
     # No abbreviations: one that works today could stand for two options later.
     parser = commands.add_parser(name, help=help, epilog=examples, formatter_class=formatter, allow_abbrev=False)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -53,8 +53,8 @@ def add_metric_objective(group: Group, default: str = "the mean of all, if they 
     """Add what is to be minimised under laws."""
     add_objective(
         group,
-        "worst|standardised|METRIC|METRIC=WEIGHT",
-        "metrics not named count 0; worst: the largest; standardised: the mean of all, each divided by its standard deviation over the "
+        "worst|standardised|METRIC[=WEIGHT]",
+        "metrics not named count 0, * allowed; worst: the largest; standardised: the mean of all, each divided by its standard deviation over the "
         f"runs; default: {default}",
     )
 
@@ -71,7 +71,7 @@ def add_prior(group: Group) -> None:
 def add_design_output(parser: argparse.ArgumentParser) -> None:
     """Add seed and output of the commands that choose mixtures to train."""
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="the same seed gives the same runs (default 0)"
+        "--seed", metavar="N", type=seed, default=0, help="the same seed gives the same runs (default 0)"
     )
     parser.add_argument("--out", metavar="FILE", help="write the mixtures as csv; default: on stdout")
 
@@ -103,32 +103,26 @@ def add_held_out(group: Group) -> None:
     group.add_argument(
         "--held-out",
         metavar="SHARE",
-        type=checked(number),
+        type=share_between,
         help="also fit without this share of the sequences and compare mixtures on it",
     )
 
 
 def add_measures(group: Group, replicates: int | None, why: str) -> None:
     """Add what is measured around the answer of a solve; `why` is the help of ``--replicates``."""
-    group.add_argument("--threads", metavar="N", type=int, help="CPU threads; the answer does not depend on it")
-    group.add_argument("--replicates", metavar="N", type=int, default=replicates, help=why)
+    group.add_argument("--threads", metavar="N", type=whole(1), help="CPU threads; the answer does not depend on it")
+    group.add_argument("--replicates", metavar="N", type=whole(2), default=replicates, help=why)
     group.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
     words = "loss allowed for the ranges (default 1e-3)"
-    group.add_argument("--eps", metavar="LOSS", type=checked(number), default=1e-3, help=words)
+    group.add_argument("--eps", metavar="LOSS", type=positive, default=1e-3, help=words)
     group.add_argument("--no-ranges", action="store_true", help="leave out the ranges")
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="for random draws (default 0)")
+    group.add_argument("--seed", metavar="N", type=seed, default=0, help="for random draws (default 0)")
 
 
 def check_measures(args: argparse.Namespace) -> None:
     """Refuse at once the numbers that the library would refuse only after the solve, when it measures around the answer."""
-    if not 0.0 < args.eps < math.inf:
-        raise InputError(f"--eps is {args.eps:g}, expected a number above 0")
-    if args.replicates is not None and args.replicates < 2:
-        raise InputError(f"--replicates is {args.replicates}, expected at least 2; --no-intervals leaves them out")
-    if args.seed < 0:
-        raise InputError(f"--seed is {args.seed}, expected at least 0")
-    if args.held_out is not None and not 0.0 < args.held_out < 1.0:
-        raise InputError(f"--held-out is {args.held_out:g}, expected a share of the sequences between 0 and 1")
+    refuse_together(args, "--replicates", "--no-intervals")
+    refuse_together(args, "--eps", "--no-ranges")
     if args.wear is not None and (args.tokens is None or args.budget is None):
         raise InputError("--wear counts how often tokens repeat: give --tokens and --budget")
 
@@ -136,7 +130,7 @@ def check_measures(args: argparse.Namespace) -> None:
 def add_supply(group: Group, tokens: str, where: str = "") -> None:
     """Add the tokens of the domains, those of the run, and how often tokens may repeat."""
     group.add_argument("--tokens", metavar="FILE", help=tokens)
-    group.add_argument("--budget", metavar="N", type=checked(budget), help="tokens of the training run: 1T, 300B, 5e9")
+    group.add_argument("--budget", metavar="N", type=budget, help="tokens of the training run: 1T, 300B, 5e9")
     repeat = f"how often tokens may repeat, for all or for a domain (default 4){where}"
     group.add_argument("--max-epochs", metavar="[NAME=]E", action="append", help=repeat)
 
@@ -149,14 +143,14 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         "--cap",
         metavar="[NAME=]SHARE",
         action="append",
-        help="largest share: code=0.2 or code=20%%; a bare number is for the rest",
+        help='largest share: code=0.2, code=20%% or "code_*=20%%"; a bare number is for the rest',
     )
-    group.add_argument("--floor", metavar="[NAME=]SHARE", action="append", help="smallest share")
+    group.add_argument("--floor", metavar="[NAME=]SHARE", action="append", help="smallest share, in the same way")
     group.add_argument(
         "--limit",
         metavar="NAME:DOMAINS:LOW..HIGH",
         action="append",
-        help="limits on a group's sum, either end may be left out; domains by comma, * allowed",
+        help="limits on a group's sum, either end may be left out; domains by comma, * allowed, names with a comma or a colon in double quotes",
     )
 
 
@@ -199,7 +193,7 @@ def add_wear(group: Group) -> None:
     group.add_argument(
         "--wear",
         metavar="REPEATS",
-        type=checked(number),
+        type=positive,
         nargs="?",
         const=MEASURED,
         help="count repeated tokens for less: after so many repeats a token is worth 1/e of a new one "
@@ -212,11 +206,28 @@ def add_kl_options(group: Group) -> None:
     group.add_argument(
         "--kl",
         metavar="NATS",
-        type=checked(number),
+        type=not_negative,
         default=0.0,
         help="weight of the KL divergence to the prior (default 0)",
     )
     add_prior(group)
+
+
+def refuse_together(args: argparse.Namespace, option: str, other: str) -> None:
+    """Refuse an option that has no effect beside another one."""
+    if is_given(args, option) and is_given(args, other):
+        raise InputError(f"{option} has no effect with {other}: leave out one of them")
+
+
+def refuse_without(args: argparse.Namespace, option: str, other: str, why: str) -> None:
+    """Refuse an option that has no effect unless another one is given."""
+    if is_given(args, option) and not is_given(args, other):
+        raise InputError(f"{option} has no effect without {other}: {why}")
+
+
+def is_given(args: argparse.Namespace, option: str) -> bool:
+    """Whether an option stands on the command line, with its default value or another one."""
+    return option in getattr(args, "given", ())
 
 
 def checked(parse: Callable[[str], _T]) -> Callable[[str], _T]:
@@ -231,9 +242,61 @@ def checked(parse: Callable[[str], _T]) -> Callable[[str], _T]:
     return convert
 
 
+def whole(least: int, most: float = math.inf, what: str = "a whole number") -> Callable[[str], int]:
+    """Return a type for argparse that takes whole numbers within limits."""
+
+    def convert(value: str) -> int:
+        try:
+            found = int(value)
+        except ValueError:
+            found = least - 1
+        if not least <= found <= most:
+            limits = f"of at least {least}" if math.isinf(most) else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"got {value!r}, expected {what} {limits}")
+        return found
+
+    return convert
+
+
+def _real(above: bool, what: str) -> Callable[[str], float]:
+    """Return a type for argparse that takes finite numbers above 0, or of at least 0."""
+
+    def convert(value: str) -> float:
+        found = number(value)
+        if not (math.isfinite(found) and (found > 0.0 if above else found >= 0.0)):
+            raise InputError(f"got {value!r}, expected {what}")
+        return found
+
+    return checked(convert)
+
+
+seed = whole(0, 2**32 - 1)
+positive = _real(True, "a number above 0")
+not_negative = _real(False, "a number of at least 0")
+
+
+def folds(value: str) -> int:
+    """Return into how many parts runs are split; none are held out without any."""
+    found = whole(0)(value)
+    if found == 1:
+        raise argparse.ArgumentTypeError("got '1', expected 0 for none, or 2 or more")
+    return found
+
+
+def share_between(value: str) -> float:
+    """Return a share between none and all."""
+    found = positive(value)
+    if not found < 1.0:
+        raise argparse.ArgumentTypeError(f"got {value!r}, expected a share between 0 and 1")
+    return found
+
+
 def budget(value: str) -> int:
     """Return the tokens of a training run, at least one."""
-    tokens = count(value)
+    try:
+        tokens = count(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     if tokens < 1:
-        raise InputError("a budget must be at least one token")
+        raise argparse.ArgumentTypeError("a budget must be at least one token")
     return tokens

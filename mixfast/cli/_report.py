@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
+from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _mixtures as mixtures
 from mixfast.cli import _options as shared
@@ -39,6 +40,27 @@ proposed. Sections whose inputs are missing are skipped; the page lists them and
 _REPLICATES = 200
 
 
+# Options that only some inputs have a use for, and what they are about.
+_ONLY_FOR = {
+    ("table",): (
+        ("--task", "--conditional", "--held-out", "--wear", "--threads"),
+        "this is for tables; runs are held out by --folds, and laws say nothing of repeated tokens",
+    ),
+    ("runs",): (
+        ("--law-kind", "--more-is-better", "--less-is-better", "--ignore", "--folds"),
+        "this is for laws that are fitted now, to RATIOS METRICS; a law of a file has its directions and folds",
+    ),
+    ("table", "runs"): (
+        ("--replicates", "--no-intervals"),
+        "this solves a table or refits the laws of runs anew: give a TABLE, or RATIOS METRICS",
+    ),
+    ("table", "runs", "law"): (
+        ("--objective", "--kl", "--seed", "--eps", "--no-ranges"),
+        "this is for a mixture that is solved for or proposed: give a TABLE, RATIOS METRICS or --law",
+    ),
+}
+
+
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     report = shared.add_command(
@@ -62,10 +84,12 @@ def add(commands: shared.Commands) -> None:
     runs = report.add_argument_group("runs")
     shared.add_law(runs, "--law-kind")
     shared.add_columns(runs)
-    runs.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
+    runs.add_argument(
+        "--folds", metavar="N", type=shared.folds, default=5, help="parts for out-of-fold errors (default 5)"
+    )
     shared.add_limits(report)
     goal = report.add_argument_group("objective")
-    shared.add_objective(goal, "worst|NAME|NAME=WEIGHT", "groups of a table or metrics of a law")
+    shared.add_objective(goal, "worst|NAME[=WEIGHT]", "groups of a table or metrics of a law (repeated; * allowed)")
     shared.add_kl_options(goal)
     shared.add_wear(goal)
     work = report.add_argument_group("work")
@@ -125,16 +149,16 @@ def _check(args: argparse.Namespace) -> None:
     if args.input is not None and args.metrics is None and Path(args.input).suffix.lower() == ".csv":
         raise InputError(f"{args.input}: runs need two files, RATIOS and METRICS, both csv")
     shared.check_measures(args)
-    if (args.more_is_better or args.less_is_better) and (args.metrics is None or args.law is not None):
-        raise InputError(
-            "--more-is-better and --less-is-better are for laws that are fitted now: a law of a file has its directions"
-        )
-    if args.wear is not None and args.metrics is not None:
-        raise InputError("--wear is for tables: a law says nothing of shares that are worth less")
-    if args.held_out is not None and (args.metrics is not None or args.input is None):
-        raise InputError("--held-out is for tables; runs are held out by --folds")
-    if args.replicates is not None and args.input is None:
-        raise InputError("--replicates solves a table or refits the laws of runs anew: give a TABLE, or RATIOS METRICS")
+    kind = (
+        "runs" if args.metrics is not None else "table" if args.input is not None else "law" if args.law else "mixture"
+    )
+    for kinds, (options, why) in _ONLY_FOR.items():
+        given = [option for option in options if shared.is_given(args, option)]
+        if given and kind not in kinds:
+            raise InputError(f"{listing(given)} has no effect here: {why}")
+    if args.law is not None:
+        for option in ("--law-kind", "--more-is-better", "--less-is-better"):
+            shared.refuse_together(args, option, "--law")
 
 
 def _read_around(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> None:
@@ -162,7 +186,7 @@ def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, st
     table = shared.load_table(args, args.input)
     files[args.input] = f"{table.n_rows:,} x {table.n_domains:,}"
     where = inputs.region(args, table.domains)
-    objective = inputs.objective(args.objective, table.group_names)
+    objective = inputs.objective(args.objective, table.group_names, "group")
     options: dict[str, Any] = {"kl": args.kl, "objective": objective, "wear": args.wear, "threads": args.threads}
     with progress("solving"):
         solution = solver.solve(table, where, **options)
@@ -194,10 +218,8 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
     elif swarm is not None:
         with progress("fitting"):
             law = fit(swarm, args.law_kind or "auto", seed=args.seed, folds=args.folds)
-    if args.kl > 0.0 and args.prior is None and args.tokens is None:
-        args.prior = "uniform"
     where = inputs.region(args, law.domains, args.law or args.input)
-    options = {"objective": inputs.metric_objective(args.objective, law.metrics), "kl": args.kl}
+    options = {"objective": inputs.objective(args.objective, law.metrics, "metric"), "kl": args.kl}
     try:
         with progress("searching"):
             found = propose(law, where, seed=args.seed, **options)

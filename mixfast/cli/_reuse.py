@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
-from mixfast._text.numbers import count, number, percent
+from mixfast._text.numbers import count, percent
 from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _mixtures as mixtures
@@ -101,9 +101,9 @@ def _add_propose(propose: argparse.ArgumentParser) -> None:
     shared.add_law(propose)
     shared.add_columns(propose)
     shared.add_metric_objective(propose, "the plan's")
-    propose.add_argument("--kl", metavar="NATS", type=shared.checked(number), help="default: the plan's")
+    propose.add_argument("--kl", metavar="NATS", type=shared.not_negative, help="default: the plan's")
     propose.add_argument("--method", default="auto", help="auto, exact, search, regmix or simulation (default auto)")
-    propose.add_argument("--seed", metavar="N", type=int, default=0, help="for random draws (default 0)")
+    propose.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture and record it; without, it is only printed")
     propose.add_argument(
         "--law-out",
@@ -123,7 +123,7 @@ def _add_fit(step: argparse.ArgumentParser) -> None:
     words = "the law to fit; default: of log_linear and linear, the one with the smaller errors"
     step.add_argument("--law", choices=_REUSABLE, help=words)
     shared.add_columns(step)
-    step.add_argument("--seed", metavar="N", type=int, default=0, help="of the folds (default 0)")
+    step.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="of the folds (default 0)")
     step.add_argument("--law-out", metavar="FILE", required=True, help="write the laws: .json or .npz")
 
 
@@ -213,7 +213,7 @@ def _propose(args: argparse.Namespace) -> int:
     if args.law_out is not None:
         _save_law(args, [plan.expand_swarm(new), *(each.all for each in old)], fitted if kept else None)
     law = plan.collapse_law(fitted) if kept else fitted
-    objective = inputs.metric_objective(args.objective or list(pending.objective), law.metrics)
+    objective = inputs.objective(args.objective or list(pending.objective), law.metrics, "metric")
     with progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
     mixture = plan.expand(found.mixture)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
-from mixfast._text.names import listing
+from mixfast._text.names import listing, split_names
 from mixfast._text.numbers import count, percent, tokens
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -43,8 +42,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     plan.add_argument("--why", metavar="TEXT", help="the reason, kept in the ledger; default: the change")
     plan.add_argument("--replace", action="store_true", help="drop the open plan of the ledger")
     out = parser.add_argument_group("output")
-    out.add_argument("--runs", metavar="N", type=int, help="proxy runs to train; default: as many as are advised")
-    out.add_argument("--seed", metavar="N", type=int, default=0, help="of the runs (default 0)")
+    out.add_argument(
+        "--runs", metavar="N", type=shared.whole(1), help="proxy runs to train; default: as many as are advised"
+    )
+    out.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="of the runs (default 0)")
     out.add_argument("--swarm-out", metavar="FILE", help="write the mixtures to train as csv, and record the plan")
     out.add_argument("--collapsed-out", metavar="FILE", help="also write them with the frozen block as one domain")
     out.add_argument("--out", metavar="FILE", help="where no runs are needed: write the mixture and record it")
@@ -58,6 +59,9 @@ def update(args: argparse.Namespace) -> int:
     outputs.check_out(args.out)
     for option, given in (("--swarm-out", args.swarm_out), ("--collapsed-out", args.collapsed_out)):
         outputs.check_folder(option, given)
+    shared.refuse_without(
+        args, "--collapsed-out", "--swarm-out", "it holds the same runs with the frozen block as one domain"
+    )
     check_distinct([args.state, args.swarm_out, args.collapsed_out, args.out])
     ledger = before = Ledger.load(args.state)
     if ledger.pending is not None:
@@ -123,14 +127,12 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
     changes = _changes(args, ledger.mixture)
     made = Update.of(changes, ledger.mixture)
     law = None if args.law is None else Fit.load(args.law)
-    # A name may hold a comma itself.
-    parts = ([given] if given in made.kept else given.split(",") for given in args.reopen or ())
-    reopen = [name.strip() for names in parts for name in names]
+    reopen = [name for given in args.reopen or () for name in split_names(given, known=made.kept)]
     if args.partial and reopen:
         raise InputError("--partial lets the law choose what to reopen, and --reopen names it: leave out one of them")
     if args.partial and law is None:
         raise InputError("--partial needs the old --law, which says what to reopen; or name the domains: --reopen A,B")
-    objective = None if law is None else inputs.metric_objective(args.objective, law.metrics)
+    objective = None if law is None else inputs.objective(args.objective, law.metrics, "metric")
     region = _region(args, ledger, made)
     given = {"law": law, "objective": objective, "kl": args.kl, "like": _like(args.like), "virtual": args.virtual}
     with progress("planning"):
@@ -183,13 +185,9 @@ def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
             f"{which} limits repetition, for which the tokens of {listing(missing)} must be known: {where}"
         )
     _check_split(args.state, ledger.tokens, given, made.changes)
-    if args.kl > 0.0 and args.prior is None and budget is None:
-        raise InputError("--kl pulls towards a prior: name a --prior, or give --tokens and --budget")
     gone = [name for name in made.gone if name not in made.domains]
     if old := [name for name in gone if name in given]:
-        print(
-            f"mixfast: note: {args.tokens} names what this update takes away, left out: {listing(old)}", file=sys.stderr
-        )
+        inputs.note(f"{args.tokens} names what this update takes away, left out: {listing(old)}")
     with_budget = argparse.Namespace(**{**vars(args), "budget": budget})
     usual = _usual_epochs(ledger.max_epochs, made)
     region = inputs.region(with_budget, made.domains, args.state, known=known, usual=usual, gone=gone)

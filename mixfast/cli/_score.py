@@ -66,9 +66,14 @@ def add(commands: shared.Commands) -> None:
         help="what lengths count; default: tokens, if all share them",
     )
     what.add_argument(
-        "--window", metavar="N", type=int, help="tokens of context; default: as all experts allow, 2048 at most"
+        "--window",
+        metavar="N",
+        type=shared.whole(1),
+        help="tokens of context; default: as all experts allow, 2048 at most",
     )
-    what.add_argument("--stride", metavar="N", type=int, help="windows start every N tokens; default: half the window")
+    what.add_argument(
+        "--stride", metavar="N", type=shared.whole(1), help="windows start every N tokens; default: half the window"
+    )
     what.add_argument(
         "--bos",
         metavar="auto|none|TOKEN",
@@ -78,7 +83,9 @@ def add(commands: shared.Commands) -> None:
     work = score.add_argument_group("work")
     work.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda or cuda:<number>")
     work.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
-    work.add_argument("--batch-tokens", metavar="N", type=int, help="tokens of a batch; halved when memory runs out")
+    work.add_argument(
+        "--batch-tokens", metavar="N", type=shared.whole(1), help="tokens of a batch; halved when memory runs out"
+    )
 
 
 def _score(args: argparse.Namespace) -> int:

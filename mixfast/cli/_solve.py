@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from mixfast import solver
-from mixfast._text.numbers import number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -37,13 +36,13 @@ def add(commands: shared.Commands) -> None:
     shared.add_table(solve)
     shared.add_limits(solve)
     goal = solve.add_argument_group("objective")
-    shared.add_objective(goal, "worst|GROUP=WEIGHT", "groups not named count 0; default: all alike")
+    shared.add_objective(
+        goal, "worst|GROUP[=WEIGHT]", "groups not named count 0, * allowed (repeated); default: all alike"
+    )
     shared.add_kl_options(goal)
     shared.add_wear(goal)
     work = solve.add_argument_group("work")
-    work.add_argument(
-        "--tol", metavar="NATS", type=shared.checked(number), default=1e-8, help="gap to reach (default 1e-8)"
-    )
+    work.add_argument("--tol", metavar="NATS", type=shared.positive, default=1e-8, help="gap to reach (default 1e-8)")
     shared.add_measures(work, 200, "resamples behind the intervals (default 200)")
     shared.add_held_out(work)
     out = solve.add_argument_group("output")
@@ -58,9 +57,11 @@ def _solve(args: argparse.Namespace) -> int:
     # What can be refused without solving is refused before the work begins.
     outputs.check_out(args.out)
     shared.check_measures(args)
+    shared.refuse_without(args, "--keep-zeros", "--out", "it is about the file that is written")
+    shared.refuse_without(args, "--prior", "--kl", "the KL term pulls towards the prior, for example --kl 0.05")
     table = shared.load_table(args, args.table)
     where = inputs.region(args, table.domains)
-    objective = inputs.objective(args.objective, table.group_names)
+    objective = inputs.objective(args.objective, table.group_names, "group")
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
     with progress("solving"):
         solution = solver.solve(table, where, **options)

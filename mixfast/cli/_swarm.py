@@ -54,7 +54,7 @@ def add(commands: shared.Commands) -> None:
         "--olmix-config", metavar="FILE", help="take prior, limits, objective, KL and method from an Olmix fit YAML"
     )
     propose.add_argument("--method", help="auto, exact, search, regmix or simulation (default auto)")
-    propose.add_argument("--seed", metavar="N", type=int, help="for random draws (default 0)")
+    propose.add_argument("--seed", metavar="N", type=shared.seed, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture: .yaml or .json; shares of 0 are left out")
     propose.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
@@ -66,8 +66,10 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric (repeated)")
     shared.add_columns(parser)
-    parser.add_argument("--folds", metavar="N", type=int, default=5, help="parts for out-of-fold errors (default 5)")
-    parser.add_argument("--seed", metavar="N", type=int, help="of the folds (default 0)")
+    parser.add_argument(
+        "--folds", metavar="N", type=shared.folds, default=5, help="parts for out-of-fold errors (default 5)"
+    )
+    parser.add_argument("--seed", metavar="N", type=shared.seed, help="of the folds (default 0)")
 
 
 def _config(args: argparse.Namespace) -> OlmixConfig | None:
@@ -205,7 +207,7 @@ def _propose(args: argparse.Namespace) -> int:
             print(f"note: {args.olmix_config}: {note}")
     method = args.method or ("auto" if config is None else _proposer(config, args))
     objective, kl = _goal(args, config, law)
-    region = _region(args, config, law, kl > 0.0 or method in ("regmix", "simulation"))
+    region = _region(args, config, law, method)
     with progress("searching"):
         found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
     if args.out is not None:
@@ -237,7 +239,7 @@ def _proposer(config: OlmixConfig, args: argparse.Namespace) -> str:
 
 def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tuple[Any, float]:
     """Return the objective and the weight of the KL term beside it."""
-    objective = inputs.metric_objective(args.objective, law.metrics)
+    objective = inputs.objective(args.objective, law.metrics, "metric")
     if config is None:
         return objective, args.kl or 0.0
     weights = config.objective(law.metrics) if objective is None else None
@@ -248,9 +250,10 @@ def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tup
     return (objective if weights is None else weights), kl
 
 
-def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, needs_prior: bool) -> Region | None:
+def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, method: str) -> Region | None:
     if config is None:
-        if needs_prior and args.prior is None and args.tokens is None:
+        if method in ("regmix", "simulation") and args.prior is None and args.tokens is None:
+            inputs.note(f"--method {method} draws around equal shares, for neither --prior nor --tokens is given")
             args.prior = "uniform"
         return inputs.region(args, law.domains, args.law)
     named = ("tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import domain_names, listing, one_of
 from mixfast.designs import _cover, _frozen, _olmix_sampler, _regmix
 from mixfast.designs._olmix import Olmix
 from mixfast.designs._regmix import RegMix
@@ -205,5 +205,5 @@ def _method(given: object) -> str | RegMix | Olmix:
         return given
     known: dict[str, str | RegMix | Olmix] = {"cover": "cover", "regmix": RegMix(), "olmix": Olmix()}
     if not isinstance(given, str) or given not in known:
-        raise RegionError(f"method must be one of {listing(known)}, or settings such as RegMix(), got {given!r}")
+        raise RegionError(f"method is {one_of(given, known)}, or settings such as RegMix()")
     return known[given]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Bound, Region
 
@@ -112,7 +112,7 @@ def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str
         raise RegionError(f"frozen[{name!r}] must map domains to shares, at least one, got {members!r}")
     if unknown := [domain for domain in members if domain not in region.domains]:
         raise AlignmentError(
-            f"frozen[{name!r}] names {listing(unknown)}, which the region does not have: {listing(region.domains)}"
+            f"frozen[{name!r}] names {misspelt(unknown, region.domains)}, which the region does not have: {listing(region.domains)}"
         )
     shares = {domain: float(share) for domain, share in members.items()}
     if wrong := [f"{domain}={share}" for domain, share in shares.items() if not 0.0 <= share < math.inf]:

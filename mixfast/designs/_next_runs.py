@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing
+from mixfast._text.names import listing, one_of
 from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
 from mixfast.designs._results import Design, NextRuns, numbered, rare, seeded, whole
@@ -20,6 +20,7 @@ from mixfast.swarm import Swarm
 _INSIDE = 1e-6
 # Mixtures whose shares differ by less in sum are one.
 _SAME = 1e-9
+_WAYS = ("auto", "information", "improvement", "thompson")
 
 
 def next_runs(
@@ -184,8 +185,8 @@ def _chosen(
 
 def _way(way: str, law: Fit, target: Target, joint: bool) -> str:
     """How runs are chosen where that is "auto"; an error where the laws do not allow it."""
-    if way not in ("auto", "information", "improvement", "thompson"):
-        raise RegionError(f"way must be auto, information, improvement or thompson, got {way!r}")
+    if way not in _WAYS:
+        raise RegionError(f"way is {one_of(way, _WAYS)}")
     kinds = {name: law.law_of(name)[0].name for name in (target.metrics[j] for j in target.used)}
     other = [name for name, kind in kinds.items() if kind != "log_linear"]
     if way == "information" and other:

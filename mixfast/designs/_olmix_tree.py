@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.designs._olmix import Olmix
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Region
@@ -109,7 +109,7 @@ def _covers(name: str, domain: str) -> bool:
 
 def _known(what: str, given: Collection[str], known: Collection[str]) -> None:
     if unknown := [name for name in given if name not in known]:
-        raise AlignmentError(f"{what} names {listing(unknown)}; there are: {listing(known, limit=40)}")
+        raise AlignmentError(f"{what} names {misspelt(unknown, known)}; there are: {listing(known, limit=40)}")
 
 
 def _within(source: str, names: Sequence[str], natural: Vector, given: Mapping[str, float], what: str) -> Vector | None:

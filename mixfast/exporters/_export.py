@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from mixfast._text.names import did_you_mean
 from mixfast.exporters._finetuning import axolotl, llama_factory, trl
 from mixfast.exporters._grain import grain, maxtext
 from mixfast.exporters._megatron import megatron, nemo
@@ -29,6 +30,12 @@ FORMATS: Mapping[str, Callable[..., Export]] = MappingProxyType(
     }
 )
 """The function of each format, by its name."""
+# What people call formats, and packages whose loaders read them.
+_ALIASES = {
+    "hf": "huggingface", "datasets": "huggingface", "transformers": "huggingface", "olmo": "olmo-core", "megatron-lm": "megatron",
+    "t5": "seqio", "mosaic": "streaming", "composer": "streaming", "mds": "streaming", "lightning": "litdata",
+    "litgpt": "litdata", "torch": "torchdata", "pytorch": "torchdata", "llamafactory": "llama-factory", "sft": "trl",
+}  # fmt: skip
 
 
 def options(to: str) -> tuple[str, ...]:
@@ -40,7 +47,9 @@ def options(to: str) -> tuple[str, ...]:
         If the format is unknown; the known ones are listed.
     """
     if to not in FORMATS:
-        raise ExportError(f"the format {to!r} is not known; known are: {', '.join(FORMATS)}")
+        meant = _ALIASES.get(to.casefold() if isinstance(to, str) else "")
+        hint = f" (did you mean {meant}?)" if meant else did_you_mean(to, FORMATS)
+        raise ExportError(f"the format {to!r} is not known{hint}; known are: {', '.join(FORMATS)}")
     return tuple(inspect.signature(FORMATS[to]).parameters)[1:]
 
 

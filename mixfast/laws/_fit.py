@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.errors import MixfastWarning
 from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate, Splits
@@ -163,7 +163,7 @@ def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, o
         missing = [name for name in metrics if name not in law]
         if unknown or missing:
             raise ValueError(
-                f"law as a mapping needs every metric once; unknown: {listing(unknown)}; missing: {listing(missing)}"
+                f"law as a mapping needs every metric once; unknown: {misspelt(unknown, missing)}; missing: {listing(missing)}"
             )
         made: dict[str | int, Candidate] = {}
         plan = []

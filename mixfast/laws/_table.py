@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from mixfast._text.names import did_you_mean
 from mixfast.laws._protocol import Law, State
 
 # Module and class of each. The order is that of reports.
@@ -21,7 +22,9 @@ LAWS = {
 def make(name: str, **options: object) -> Law:
     """The law of that name, not fitted yet."""
     if name not in LAWS:
-        raise ValueError(f"no law {name!r}; there are auto, {', '.join(LAWS)}, or an object with fit and predict")
+        raise ValueError(
+            f"no law {name!r}{did_you_mean(name, ('auto', *LAWS))}; there are auto, {', '.join(LAWS)}, or an object with fit and predict"
+        )
     law: Law = _class(name)(**options)
     return law
 

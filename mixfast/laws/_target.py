@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.exponentials import Convex
-from mixfast._text.names import listing
+from mixfast._text.names import did_you_mean, listing
 from mixfast.laws._protocol import Predictor
 from mixfast.swarm import find_names
 
@@ -201,7 +201,9 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
     meant = find_names(metrics, [name], "metric")[0] if isinstance(name, str) else None
     if meant is not None:
         return [metrics.index(meant)]
-    raise ValueError(f"objective names {name!r}, which the law does not know; its metrics are: {listing(metrics, 100)}")
+    raise ValueError(
+        f"objective names {name!r}, which the law does not know{did_you_mean(name, metrics)}; its metrics are: {listing(metrics, 100)}"
+    )
 
 
 def _signs(direction: Mapping[str, str] | Sequence[str] | None, metrics: tuple[str, ...]) -> Vector:

@@ -13,7 +13,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers, prices
 from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast._text.table import text_table
 from mixfast.errors import AlignmentError
 from mixfast.laws import Target, has_slopes
@@ -209,7 +209,7 @@ class Proposal:
         wanted = list(names) if domains is None else list(domains)
         unknown = [name for name in wanted if name not in names]
         if unknown:
-            raise AlignmentError(f"no domain {listing(unknown)} in the law, whose domains are {listing(names)}")
+            raise AlignmentError(f"no domain {misspelt(unknown, names)} in the law, whose domains are {listing(names)}")
         w, outcome = self.mixture.weights, self._outcome
         if outcome.seen is not None:
             points, scores = outcome.seen

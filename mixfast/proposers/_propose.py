@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._text.names import listing
-from mixfast.errors import AlignmentError, InfeasibleError, MixfastError, RegionError
+from mixfast._text.names import listing, one_of
+from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
 from mixfast.laws import Objective, convex_form, resolve
 from mixfast.proposers._exact import exactly
 from mixfast.proposers._outcome import Outcome
@@ -54,7 +54,7 @@ def propose(
         weights >= 0, normalised to sum 1, others counting 0. Or families: ``{"math": ["gsm8k", "arc"], "code": "code_*"}`` weighs the
         families alike and the metrics within each alike; ``{"math": (["gsm8k"], 7), "code": ("code_*", 19)}`` weighs the families.
     kl : float, default 0
-        Weight of the KL divergence to the region's prior, in the unit of the objective. Olmix recommends 0.05.
+        Weight of the KL divergence to the region's prior (equal shares where it has none, as in `solve`), in the unit of the objective. Olmix recommends 0.05.
     method : {"auto", "exact", "search", "regmix", "simulation"}
         "exact" needs metrics that are convex (log-linear or linear laws) and ends with a certificate. "search" is for all laws. "regmix"
         is that paper's simulation: the mean of the best 128 of 100 000 draws that the region allows. "simulation" is Olmix's: ten rounds of
@@ -85,8 +85,6 @@ def propose(
         Something that is no fitted law.
     ValueError
         An objective that names unknown metrics, the mean of metrics of different units, numbers out of range, "exact" for metrics that are not convex.
-    RegionError
-        kl > 0 and a region without a prior.
     InfeasibleError
         No mixture of the region keeps every metric within its tolerance.
     ProposalError
@@ -110,7 +108,7 @@ def propose(
     """
     began = perf_counter()
     if method not in _METHODS:
-        raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}")
+        raise ValueError(f"method is {one_of(method, _METHODS)}")
     if not (hasattr(law, "domains") and hasattr(law, "metrics") and hasattr(law, "predict")):
         raise TypeError(
             f"law is {law!r:.80}, expected what mixfast.fit returns; one that was saved is read by mixfast.laws.Fit.load(path)"
@@ -120,7 +118,7 @@ def propose(
             raise ValueError(f"{name} is {number!r}, expected a finite number >= 0")
     if not (math.isfinite(tol) and tol > 0.0):
         raise ValueError(f"tol is {tol}, expected a gap > 0 in the unit of the objective")
-    where, held = _hold(law, _aligned(law, region, kl))
+    where, held = _hold(law, _aligned(law, region))
     target = resolve(objective, law)
     most = None
     if tolerance is not None:
@@ -134,17 +132,12 @@ def propose(
     return proposal
 
 
-def _aligned(law: Any, region: Region | None, kl: float) -> Region:
-    """The region in the law's order of domains, the whole simplex by default; with a prior where the KL term needs one."""
+def _aligned(law: Any, region: Region | None) -> Region:
+    """The region in the law's order of domains, the whole simplex by default."""
     domains = tuple(law.domains)
     where = Region.simplex(domains) if region is None else region
     if where.domains != domains and set(where.domains) != set(domains):
         raise AlignmentError.between("the law", domains, "the region", where.domains)
-    if kl > 0.0 and not where.has_prior:
-        raise RegionError(
-            f"kl = {kl} pulls towards the prior, and the region has none: give Region a prior (prior=1 for a uniform one), "
-            "or build it with Region.from_tokens"
-        )
     return where if where.domains == domains else where.align(domains)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.objectives.kl import Kl
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError
 from mixfast.laws import Target
 from mixfast.mixture import Mixture
@@ -98,7 +98,7 @@ def most_of(law: Any, target: Target, tolerance: float | Mapping[str, float], re
         unknown = [name for name in tolerance if name not in target.metrics]
         if unknown:
             raise ValueError(
-                f"tolerance names {listing(unknown)}; the law's metrics are: {listing(target.metrics, 100)}"
+                f"tolerance names {misspelt(unknown, target.metrics)}; the law's metrics are: {listing(target.metrics, 100)}"
             )
         room = {target.metrics.index(name): float(amount) for name, amount in tolerance.items()}
     else:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError
 from mixfast.readers._document import document as read_document
 from mixfast.readers._mmlu import SUBJECTS
@@ -189,7 +189,7 @@ class OlmixConfig:
             )
         hint = "; subjects of MMLU count by category" if SUBJECTS & set(unknown) else ""
         raise AlignmentError(
-            f"obj_weights names unknown metrics: {listing(unknown)}; what counts is: {listing(names)}{hint}"
+            f"obj_weights names unknown metrics: {misspelt(unknown, names)}; what counts is: {listing(names)}{hint}"
         )
 
     def check_proposal(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.designs import Olmix
 from mixfast.errors import MixfastError
 from mixfast.readers._document import document as read_document
@@ -307,7 +307,7 @@ def _shares(swarm: Mapping[str, Any], key: str, known: Iterable[str]) -> dict[st
     given = {name: number(share, f"swarm.{key}.{name}") for name, share in _map(swarm, key, {}).items()}
     names = tuple(known)
     if unknown := [name for name in given if name not in set(names)]:
-        raise OlmixConfigError(f"swarm.{key} names {listing(unknown)}; there are: {listing(names)}")
+        raise OlmixConfigError(f"swarm.{key} names {misspelt(unknown, names)}; there are: {listing(names)}")
     return given
 
 

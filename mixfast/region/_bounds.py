@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import domain_names, listing, misspelt
 from mixfast.errors import InfeasibleError, RegionError
 
 Limit = float | ArrayLike | Mapping[str, float] | None
@@ -85,7 +85,9 @@ def per_domain(what: str, given: Limit, domains: tuple[str, ...], missing: float
         known = set(domains)
         unknown = [str(name) for name in given if name not in known]
         if unknown:
-            raise RegionError(f"{what} names unknown domains: {listing(unknown)}; the domains are: {listing(domains)}")
+            raise RegionError(
+                f"{what} names unknown domains: {misspelt(unknown, domains)}; the domains are: {listing(domains)}"
+            )
         absent = [name for name in domains if name not in given]
         if missing is None and absent:
             raise RegionError(f"{what} must name every domain, missing: {listing(absent)}")
@@ -148,7 +150,7 @@ def bound_list(given: Any, domains: tuple[str, ...]) -> tuple[Bound, ...]:
         unknown = [name for name in bound.domains if name not in known]
         if unknown:
             raise RegionError(
-                f"bound {bound.name!r} names unknown domains: {listing(unknown)}; the domains are: {listing(domains)}"
+                f"bound {bound.name!r} names unknown domains: {misspelt(unknown, domains)}; the domains are: {listing(domains)}"
             )
         if bound.name in seen:
             raise RegionError(f"two bounds are called {bound.name!r}; give each a name of its own")

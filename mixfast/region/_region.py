@@ -22,6 +22,10 @@ from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described,
 
 DEFAULT_MAX_EPOCHS = 4.0
 """Up to 4 epochs, repeated tokens are worth almost as much as new ones (Muennighoff et al. 2023, arXiv:2305.16264)."""
+MOST_EPOCHS = 1000.0
+"""More epochs than this are taken for a mistake, such as tokens for epochs. Muennighoff et al. measured up to 44."""
+# From here on a number stands for no limit, in files that hold no infinity.
+_ENDLESS = 1e100
 
 # Limits such as ten caps of 0.1 miss 1 by roundings of their decimal fractions; real contradictions are far larger.
 # Half of what the linear program allows, so that a region accepted here never fails there.
@@ -165,7 +169,7 @@ class Region:
             Tokens of the whole training run.
         max_epochs : number or mapping of str to number
             How often the tokens of a domain may be read. Default 4, also for domains a mapping leaves out: up to 4
-            epochs, repeated tokens are worth almost as much as new ones.
+            epochs, repeated tokens are worth almost as much as new ones. At most 1000, or infinity for no limit.
         prior : optional
             As for `Region`; None is the natural shares, ``available / sum(available)``.
         cap, floor, bounds : optional
@@ -197,6 +201,16 @@ class Region:
         counts = [whole(available[name], f"available[{name!r}]", 0) for name in names]
         target = whole(target_tokens, "target_tokens", 1)
         epochs = per_domain("max_epochs", max_epochs, names, missing=DEFAULT_MAX_EPOCHS)
+        absurd = [
+            f"{name}={times:g}"
+            for name, times in zip(names, epochs.tolist(), strict=True)
+            if MOST_EPOCHS < times < _ENDLESS
+        ]
+        if absurd:
+            raise RegionError(
+                f"max_epochs is at most {MOST_EPOCHS:g}, got {listing(absurd)}: what is measured of repetition ends below 100 epochs; "
+                "give inf for no limit, and check that it is not a number of tokens"
+            )
         supply = np.array(
             [epoch * count if count else 0.0 for epoch, count in zip(epochs.tolist(), counts, strict=True)]
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import domain_names, listing, misspelt
 from mixfast.errors import MixfastError
 
 
@@ -166,7 +166,7 @@ class Update:
         new = [name for change in listed for name in change.new]
         if unknown := [name for name in gone if name not in set(old)]:
             raise ReuseError(
-                f"{listing(unknown)} cannot be removed, split or revised: not among the old domains {listing(old)}; "
+                f"{misspelt(unknown, old)} cannot be removed, split or revised: not among the old domains {listing(old)}; "
                 "domains that are new are added"
             )
         if twice := sorted({name for name in gone if gone.count(name) > 1}):

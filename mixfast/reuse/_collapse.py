@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import domain_names, listing, misspelt
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import Bound, Region
@@ -105,7 +105,9 @@ class Collapse:
         """
         given = set(shares)
         if unknown := sorted(given - set(self.full.domains)):
-            raise ReuseError(f"{listing(unknown)} are not domains of this plan: {listing(self.full.domains)}")
+            raise ReuseError(
+                f"{misspelt(unknown, self.full.domains)} are not domains of this plan: {listing(self.full.domains)}"
+            )
         lacking = [name for name in self.full.domains if name not in given]
         if lacking and not partly:
             raise AlignmentError.between("the mixture", shares, "the reuse plan", self.full.domains)

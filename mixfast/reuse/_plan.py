@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import Objective, Predictor
 from mixfast.mixture import NINE_DIGITS, Mixture
@@ -182,7 +182,7 @@ def _named(reopen: Iterable[str], update: Update) -> tuple[str, ...]:
     named = [reopen] if isinstance(reopen, str) else list(reopen)
     if unknown := [name for name in named if name not in update.kept]:
         raise ReuseError(
-            f"{listing(unknown)} cannot be reopened: not among the old domains without a change, {listing(update.kept)}"
+            f"{misspelt(unknown, update.kept)} cannot be reopened: not among the old domains without a change, {listing(update.kept)}"
         )
     return tuple(name for name in update.kept if name in named)
 

@@ -19,6 +19,7 @@ from mixfast._engine.objectives.base import Objective
 from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._engine.objectives.wear import Wear
+from mixfast._text.names import listing, matching, misspelt
 from mixfast.errors import AlignmentError, RegionError, TableError
 from mixfast.region import Reach, Region, reach
 from mixfast.solver._start import starting_point
@@ -33,14 +34,16 @@ class GroupWeights(NamedTuple):
 
     @classmethod
     def of(cls, objective: Mapping[str, float] | str | None, names: tuple[str, ...]) -> GroupWeights:
-        """Read an objective as `solve` takes it; raise unless it names groups of the table and weighs at least one."""
+        """Read an objective as `solve` takes it; raise unless it names groups of the table and weighs at least one of them."""
         if objective is None or objective == "worst":
             return cls(objective == "worst", np.full(len(names), 1.0 / len(names)))
         if isinstance(objective, str):
-            raise ValueError(f'objective is {objective!r}, expected None, "worst" or a dict of group weights')
+            objective = dict.fromkeys(matching(names, objective) or [objective], 1.0)
         unknown = [name for name in objective if name not in names]
         if unknown:
-            raise TableError(f"objective names groups {unknown} that the table does not have; it has {list(names)}")
+            raise TableError(
+                f"objective names an unknown group: {misspelt(unknown, names)}; the table has {listing(names)}"
+            )
         weight = np.array([float(objective.get(name, 0.0)) for name in names])
         if not np.all(np.isfinite(weight)) or np.any(weight < 0.0) or weight.sum() <= 0.0:
             raise ValueError(f"objective weights must be finite, >= 0 and not all 0; got {dict(objective)}")

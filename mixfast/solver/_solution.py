@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.trace import Step
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError, MixfastWarning, NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region, ShadowPrice, shadow_prices
@@ -231,7 +231,9 @@ class Solution:
         wanted = list(names) if domains is None else list(domains)
         unknown = [name for name in wanted if name not in names]
         if unknown:
-            raise AlignmentError(f"no domain {listing(unknown)} in the table, whose domains are {listing(names)}")
+            raise AlignmentError(
+                f"no domain {misspelt(unknown, names)} in the table, whose domains are {listing(names)}"
+            )
         moving = problem.reach.places(wanted)
         w = problem.reach.restrict(self.mixture.weights)
         found = flat.ranges(problem.objective, problem.limits, w, eps=eps, moving=list(moving.values()))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import one_of
 from mixfast.region import Region
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._problem import Problem
@@ -46,8 +47,8 @@ def solve(
         Caps, floors, group limits and the prior, aligned by name; the whole simplex by default.
     kl : float, default 0
         Weight of the KL divergence to the region's prior, nats. Above 0 the optimum is unique and has no zeros.
-    objective : dict of group to weight, "worst", or None
-        Weights are normalised to sum 1, groups left out count 0; None weighs all groups alike. "worst" minimises the largest group loss.
+    objective : dict of group to weight, a group's name, "worst", or None
+        A name may be a pattern such as ``code_*``. Weights are normalised to sum 1, groups left out count 0; None weighs all groups alike. "worst" minimises the largest group loss.
     tol : float, default 1e-8
         Frank-Wolfe gap to reach, nats (times the sum of the row weights, where that is above 1). 1e-8 is far below what any data
         can tell apart; it costs one or two sweeps more than 1e-4.
@@ -129,9 +130,9 @@ def checked_problem(
 ) -> Problem:
     """Check the arguments of `solve`, and make the problem that they state."""
     if method not in _METHODS:
-        raise ValueError(f"method is {method!r}, expected one of {', '.join(_METHODS)}")
+        raise ValueError(f"method is {one_of(method, _METHODS)}")
     if backend not in _BACKENDS:
-        raise ValueError(f"backend is {backend!r}, expected one of {', '.join(_BACKENDS)}")
+        raise ValueError(f"backend is {one_of(backend, _BACKENDS)}")
     return Problem.of(table, region, backend=backend, **options)
 
 

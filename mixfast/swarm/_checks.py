@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import domain_names, listing, misspelt
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
 from mixfast.swarm._metric_names import told_direction, told_unit
@@ -178,7 +178,7 @@ def chosen_mask(given: object, runs: tuple[str, ...]) -> NDArray[np.bool_]:
         return np.array(cells, dtype=np.bool_)
     named = {run_id(cell) for cell in cells}
     if unknown := sorted(named - set(runs)):
-        raise SwarmError(f"chosen names unknown runs: {listing(unknown)}; the runs are: {listing(runs)}")
+        raise SwarmError(f"chosen names unknown runs: {misspelt(unknown, runs)}; the runs are: {listing(runs)}")
     return np.array([run in named for run in runs], dtype=np.bool_)
 
 
@@ -209,7 +209,9 @@ def _per_metric(
             raise SwarmError(f"{what} must have one word for each of the {len(metrics)} metrics, got {len(words)}")
         given = dict(zip(metrics, words, strict=True))
     if unknown := [str(name) for name in given if name not in set(metrics)]:
-        raise SwarmError(f"{what} names unknown metrics: {listing(unknown)}; the metrics are: {listing(metrics)}")
+        raise SwarmError(
+            f"{what} names unknown metrics: {misspelt(unknown, metrics)}; the metrics are: {listing(metrics)}"
+        )
     if wrong := [f"{name}={word!r}" for name, word in given.items() if not isinstance(word, str)]:
         raise SwarmError(f"{what} must be a word for each metric, got {listing(wrong)}")
     found, guessed, assumed = [], [], []

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
 from mixfast.swarm._files import BOOKKEEPING, CHOSEN, ID_NAMES, Raw, Source, is_bookkeeping, is_number, read_csv
 
@@ -158,7 +158,9 @@ def _chosen(
             raise SwarmError(f"chosen must be the name of a column or a list of run ids, got {chosen!r}")
         named = set(map(run_id, chosen))
         if unknown := sorted(named - set(ids[ratios]) - set(ids[metrics])):
-            raise SwarmError(f"chosen names unknown runs: {listing(unknown)}; the runs are: {listing(ids[ratios])}")
+            raise SwarmError(
+                f"chosen names unknown runs: {misspelt(unknown, ids[ratios])}; the runs are: {listing(ids[ratios])}"
+            )
         return [ids[ratios][row] in named for row in rows]
     for raw, kept in ((ratios, list(rows)), (metrics, list(rows.values()))):
         if flag in raw.names:

@@ -47,7 +47,27 @@ _LESS_UNITS = {
 _SPREADS = frozenset(["std", "sd", "stdev", "stddev"])
 # Words that may follow the deciding word at the end of a name.
 _BEHIND = frozenset(
-    "pct percent mean avg average macro micro weighted overall total val valid validation test dev eval final last best".split()
+    [
+        "pct",
+        "percent",
+        "mean",
+        "avg",
+        "average",
+        "macro",
+        "micro",
+        "weighted",
+        "overall",
+        "total",
+        "val",
+        "valid",
+        "validation",
+        "test",
+        "dev",
+        "eval",
+        "final",
+        "last",
+        "best",
+    ]
 )
 _BEHIND_TOO = re.compile(r"(?:\d+shots?|v\d+)$")
 # Before the deciding word these turn it round, and those may stand between: scikit-learn has neg_mean_squared_error.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from mixfast._text.names import listing
+from mixfast._text.names import did_you_mean, listing
 from mixfast.errors import AlignmentError
 
 _SEPARATORS = "_/.:-| "
@@ -72,7 +72,9 @@ def find_name(known: Sequence[str], name: str, what: str) -> str:
     """Return the known name that ``name`` means; `AlignmentError` where it means none or several."""
     found = find_names(known, [name], what)[0]
     if found is None:
-        raise AlignmentError(f"there is no {what} {name!r}; the {what}s are: {listing(known)}")
+        raise AlignmentError(
+            f"there is no {what} {name!r}{did_you_mean(name, known)}; the {what}s are: {listing(known)}"
+        )
     return found
 
 

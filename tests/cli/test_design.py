@@ -240,7 +240,7 @@ def test_next_keeps_limits_objectives_and_pools(run):
     ("arguments", "said"),
     [
         (("design",), "which domains?"),
-        (("design", "--domains", "a,b", "--runs", "0"), "runs must be a whole number of at least 1"),
+        (("design", "--domains", "a,b", "--runs", "0"), "--runs: got '0', expected a whole number of at least 1"),
         (("design", "--domains", "a,b", "--strength", "1..2"), "--strength is no setting of --method cover"),
         (("design", "--domains", "a,b", "--method", "regmix", "--nonzero", "a"), "--nonzero is no setting"),
         (("design", "--domains", "a,b", "--method", "olmix", "--strength", "1"), "is no span"),
@@ -262,7 +262,7 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--objective", "speed"), "speed"),
         (
             ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "0"),
-            "--runs must be a whole number of at least 1, got 0",
+            "--runs: got '0', expected a whole number of at least 1",
         ),
         (("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--among", "ratios.csv"), "not yet trained"),
     ],

@@ -130,7 +130,7 @@ def test_paths_in_both_kinds_of_file(run, tmp_path, suffix):
         (["--to", "seqio", "--tokens", "tokens.yaml"], "seqio needs documents"),
         (["--to", "olmix", "--tokens", "tokens.yaml"], "olmix needs budget"),
         (["--to", "olmix", "--budget", "-1"], "--budget: '-1' is no number of tokens"),
-        (["--to", "levanter", "--block-size", "0"], "--block-size must be a whole number of sequences above 0"),
+        (["--to", "levanter", "--block-size", "0"], "--block-size: got '0', expected a whole number of at least 1"),
         (["--to", "doremi", "--out", "no/where.json"], "there is no folder no"),
     ],
 )

@@ -396,13 +396,12 @@ def test_removal_that_breaks_a_cap_needs_runs(begun, good):
         (("--law", "law.json", "--like", "maths=physics"), "like must map"),
         (("--law", "law.json", "--objective", "speed"), "speed"),
         (("--law", "mixture.yaml"), "mixture.yaml"),
-        (("--kl", "0.1"), "name a --prior"),
-        (("--kl", "-1"), "kl is -1"),
+        (("--kl", "-1"), "--kl: got '-1'"),
         (("--virtual", "web"), "cannot be called 'web'"),
         (("--swarm-out", "life.yaml"), "different names"),
         (("--swarm-out", "no/ratios.csv"), "there is no folder"),
         (("--out", "mixture2.yaml"), "needs runs: --swarm-out"),
-        (("--runs", "0"), "runs must be a whole number"),
+        (("--runs", "0"), "--runs: got '0'"),
         (("--why", " ", "--swarm-out", "ratios.csv"), "why is empty"),
     ],
 )
@@ -423,7 +422,7 @@ def test_runs_that_are_not_of_the_plan(begun, good, refused, folder):
     (folder / "other.csv").write_text("run,web,code\nu1-1,0.5,0.5\n")
     assert "maths" in refused("propose", begun, "other.csv", "metrics.csv", "--out", "new_mixture.yaml")
     assert "different names" in refused("propose", begun, "ratios.csv", "metrics.csv", "--out", begun)
-    assert "kl is -1" in refused("propose", begun, "ratios.csv", "metrics.csv", "--kl", "-1")
+    assert "--kl: got '-1'" in refused("propose", begun, "ratios.csv", "metrics.csv", "--kl", "-1")
 
 
 def test_a_disk_that_fails_loses_nothing(begun, refused, monkeypatch):

@@ -355,7 +355,7 @@ def test_intervals_of_few_sequences_are_doubted(run, folder):
         (["--floor", "web=0.6", "--cap", "web=0.5"], "floor above cap: web"),
         (["--limit", "code"], "expected NAME:DOMAIN,DOMAIN:LOW..HIGH"),
         (["--limit", "code:code_c:.."], "expected NAME:DOMAIN,DOMAIN:LOW..HIGH"),
-        (["--limit", "code:rust_*:0.1..0.2"], "no domain is called 'rust_*'"),
+        (["--limit", "code:rust_*:0.1..0.2"], "names an unknown domain: rust_*"),
         (["--limit", "code:code_*:0.5..0.2"], "above its upper limit"),
         (["--limit", "a:web:0.8..", "--limit", "b:code_*:0.8.."], "cannot hold together"),
         (["--max-epochs", "4"], "--max-epochs needs --tokens"),
@@ -366,24 +366,37 @@ def test_intervals_of_few_sequences_are_doubted(run, folder):
         (["--budget", "lots"], "'lots' is no number of tokens"),
         (["--budget", "0"], "at least one token"),
         (["--budget", "1e999999999"], "below 2**63"),
-        (["--kl", "-1"], "--kl is -1"),
-        (["--kl", "inf"], "--kl is inf"),
+        (["--kl", "-1"], "--kl: got '-1', expected a number of at least 0"),
+        (["--kl", "inf"], "--kl: got 'inf'"),
         (["--kl", "x"], "no number"),
-        (["--tol", "0"], "--tol is 0"),
-        (["--eps", "0"], "--eps is 0"),
-        (["--threads", "0"], "--threads is 0"),
-        (["--threads", "two"], "invalid int value"),
-        (["--replicates", "1"], "--replicates is 1"),
-        (["--seed", "-1"], "--seed is -1"),
-        (["--held-out", "1"], "--held-out is 1"),
-        (["--objective", "best"], "expected worst, or GROUP=WEIGHT"),
+        (["--tol", "0"], "--tol: got '0', expected a number above 0"),
+        (["--eps", "0"], "--eps: got '0'"),
+        (["--threads", "0"], "--threads: got '0'"),
+        (["--threads", "two"], "--threads: got 'two', expected a whole number of at least 1"),
+        (["--replicates", "1"], "--replicates: got '1'"),
+        (["--seed", "-1"], "--seed: got '-1'"),
+        (["--held-out", "1"], "--held-out: got '1'"),
+        (["--objective", "best"], "--objective names an unknown group: best"),
         (["--objective", "moon=1"], "--objective names an unknown group: moon"),
-        (["--objective", "news=0"], "not all 0"),
+        (["--objective", "news=0"], "gives no group a weight above 0"),
         (["--out", "m.txt"], "ends in .yaml, .yml or .json"),
         (["--out", "nowhere/m.yaml"], "there is no folder nowhere"),
         (["--task", "arc"], "is a file"),
         (["--conditional"], "is a file"),
-        (["--tokns", "x"], "unrecognized arguments"),
+        (["--tokns", "x"], "unrecognized arguments: --tokns x (did you mean --tokens?)"),
+        (["--kl", "1", "--kl", "2"], "--kl: given twice, with 1.0 and 2.0"),
+        (["--prior", "uniform", "--kl", "1", "--prior", "counts.yaml"], "--prior: given twice"),
+        (["--budget", "1B"], "--budget needs --tokens"),
+        (["--objective", "worst", "--objective", "news"], "worst stands alone"),
+        (["--objective", "news", "--objective", "n*=2"], "--objective names news twice"),
+        (["--objective", "news=-1"], "a weight is at least 0"),
+        (["--cap", "code_*=0.1", "--cap", "*_c=0.2"], "--cap names code_c twice, by code_* and *_c"),
+        (["--cap", "c0de_*=0.1"], "--cap names an unknown domain: c0de_*"),
+        (["--limit", "a:web:x..0.5"], "--limit a:web:x..0.5: 'x' is no number"),
+        (["--no-intervals", "--replicates", "50"], "--replicates has no effect with --no-intervals"),
+        (["--no-ranges", "--eps", "0.1"], "--eps has no effect with --no-ranges"),
+        (["--keep-zeros"], "--keep-zeros has no effect without --out"),
+        (["--prior", "counts.yaml"], "--prior has no effect without --kl"),
         (["--token", "counts.yaml"], "unrecognized arguments"),
     ],
 )
@@ -399,7 +412,7 @@ def test_a_refusal_leaves_stdout_empty(run):
     ("content", "message"),
     [
         ("web: 1\ncode_c: 1\ncode_py: 1\n", "Only in the table: books"),
-        ("web: 1\ncode_c: 1\ncode_py: 1\nbook: 1\n", "Only in counts: book."),
+        ("web: 1\ncode_c: 1\ncode_py: 1\nbook: 1\n", "Only in counts: book (did you mean books?)."),
         ("", "it is empty"),
         ("- web\n", "expected lines of 'name: number'"),
         ("web: many\n", "web: 'many' is no number of tokens"),
@@ -425,12 +438,12 @@ def test_wrong_json_counts_are_refused(refused, folder, content):
 
 def test_a_prior_must_name_every_domain(refused, folder):
     (folder / "short.yaml").write_text("web: 0.5\nbooks: 0.5\n")
-    error = refused("solve", "plain.npz", "--prior", "short.yaml")
+    error = refused("solve", "plain.npz", "--kl", "1", "--prior", "short.yaml")
     assert "Only in the table: code_c, code_py" in error
     assert "leave out shares of 0" in error
     assert "--keep-zeros" in error
     (folder / "short.yaml").write_text("web: 0.5\nprose: 0.5\n")
-    assert "--keep-zeros" not in refused("solve", "plain.npz", "--prior", "short.yaml")
+    assert "--keep-zeros" not in refused("solve", "plain.npz", "--kl", "1", "--prior", "short.yaml")
 
 
 def npz(path, **arrays):
@@ -471,7 +484,7 @@ def test_wrong_tables_are_refused(refused, folder, command):
 def test_no_command_and_no_table_are_refused(refused):
     assert "COMMAND" in refused()
     assert "TABLE" in refused("solve")
-    assert "invalid choice" in refused("sovle")
+    assert "'sovle' (did you mean solve?)" in refused("sovle")
 
 
 # The process.
@@ -595,3 +608,40 @@ def test_numbers_read_mixture_files(tmp_path):
     Mixture(["a", "b: c"], [0.25, 0.75]).save(tmp_path / "m.json")
     for name in ("m.yaml", "m.json"):
         assert inputs.numbers(str(tmp_path / name), number) == {"a": 0.25, "b: c": 0.75}
+
+
+# Options as patterns, names that are hard to write, and what has no effect.
+
+
+def test_an_objective_may_be_a_bare_name_or_a_pattern(solved):
+    named = solved("grouped.npz", "--objective", "news")
+    assert named["group_weights"] == {"news": 1.0, "forum": 0.0, "papers": 0.0}
+    assert solved("grouped.npz", "--objective", "*p*", "--objective", "news=3")["group_weights"] == {
+        "news": 0.75, "forum": 0.0, "papers": 0.25,
+    }  # fmt: skip
+
+
+def test_caps_and_floors_take_patterns_and_a_name_wins(solved):
+    answer = solved("plain.npz", "--cap", "code_*=0.1", "--cap", "code_py=0.3", "--floor", "b*=20%", "--cap", "0.6")
+    assert answer["mixture"]["code_c"] <= 0.1 + 1e-9
+    assert answer["mixture"]["books"] >= 0.2 - 1e-9
+    assert inputs.named("--cap", ["code_*=0.1", "code_py=0.3", "0.6"], NAMES) == {
+        "web": 0.6, "code_c": 0.1, "code_py": 0.3, "books": 0.6,
+    }  # fmt: skip
+
+
+def test_limits_take_names_with_commas_colons_and_equals_signs():
+    odd = ["law, tax", "a:b", "c=d", "web"]
+    for text in ("group:law, tax,a:b:0.1..0.3", 'group:"law, tax","a:b":0.1..0.3'):
+        (bound,) = inputs.limits([text], odd)
+        assert (bound.name, bound.domains, bound.lower) == ("group", ("law, tax", "a:b"), 0.1)
+    (bound,) = inputs.limits(['"in: all":c=d,web:..0.3'], odd)
+    assert (bound.name, bound.domains) == ("in: all", ("c=d", "web"))
+    assert inputs.named("--cap", ["c=d=0.2", '"law, tax"=0.1'], odd) == {"c=d": 0.2, "law, tax": 0.1}
+    assert inputs.objective(["c=d"], odd, "metric") == {"c=d": 1.0}
+
+
+def test_a_kl_term_without_a_prior_says_where_it_pulls(run, folder):
+    status, _, err = run("solve", "plain.npz", "--kl", "0.1", "--no-ranges", "--no-intervals")
+    assert status == 0
+    assert err == "mixfast: note: --kl pulls towards equal shares, for neither --prior nor --tokens is given\n"

@@ -184,7 +184,10 @@ def test_the_best_run_of_an_olmix_search_is_told(run, config, files):
 
 def test_regmix_draws_around_the_uniform_mixture_by_default(run, law):
     status, out, err = run("propose", law, "--method", "regmix", "--json")
-    assert (status, err) == (0, "")
+    assert status == 0
+    assert (
+        err == "mixfast: note: --method regmix draws around equal shares, for neither --prior nor --tokens is given\n"
+    )
     assert json.loads(out)["method"] == "regmix"
 
 

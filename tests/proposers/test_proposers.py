@@ -13,7 +13,7 @@ from mixfast._engine.geometry.levels import shares_at_level
 from mixfast._engine.objectives.exponentials import Exponentials
 from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.optimise.dual import solve_exact
-from mixfast.errors import AlignmentError, InfeasibleError, RegionError
+from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.laws import MetricReport
 from mixfast.proposers import advise_kl, bootstrap, path, propose
 from mixfast.region import reach
@@ -436,8 +436,6 @@ def test_bad_input_says_what_is_wrong():
         propose(law, region, method="best")
     with pytest.raises(ValueError, match="tol"):
         propose(law, region, tol=0.0)
-    with pytest.raises(RegionError, match="prior"):
-        propose(law, Region(law.domains), kl=0.05)
     with pytest.raises(AlignmentError):
         propose(law, region, start={"d0": 1.0})
     with pytest.raises(ValueError, match="standard deviations"):

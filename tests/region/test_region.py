@@ -416,7 +416,7 @@ def test_is_immutable_and_copies():
         ({"domains": ["web", ""]}, "non-empty strings"),
         ({"domains": ["web", 3]}, "got 3"),
         ({"domains": ["web", "code", "web"]}, r"'web' \(2 times\)"),
-        ({"cap": {"webb": 0.1}}, "unknown domains: webb; the domains are: web, code"),
+        ({"cap": {"webb": 0.1}}, r"unknown domains: webb \(did you mean web\?\); the domains are: web, code"),
         ({"cap": [0.5, 0.5]}, r"shape \(4,\).*got \(2,\)"),
         ({"cap": {"web": math.nan}}, "web=nan"),
         ({"floor": {"code": -0.1}}, r"code=-0\.1"),
@@ -517,3 +517,9 @@ def test_a_finite_cap_above_one_is_told():
         warnings.simplefilter("error")
         Region(["web", "code"], cap={"code": np.inf, "web": 1.0})
         assert Region.from_tokens({"web": 900, "code": 900}, 1000).cap.tolist() == [1.0, 1.0]
+
+
+def test_thousands_of_epochs_are_taken_for_a_mistake():
+    with pytest.raises(RegionError, match="max_epochs is at most 1000, got web=4000"):
+        Region.from_tokens({"web": 10, "code": 10}, 10, max_epochs={"web": 4000})
+    assert Region.from_tokens({"web": 10, "code": 10}, 10, max_epochs={"web": math.inf}).cap.tolist() == [1.0, 1.0]

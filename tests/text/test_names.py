@@ -1,6 +1,8 @@
 """Names and values as messages show them."""
 
-from mixfast._text.names import listing, shown
+import pytest
+
+from mixfast._text.names import did_you_mean, listing, matching, shown, split_names
 
 
 def test_a_long_value_is_quoted_in_part():
@@ -13,3 +15,30 @@ def test_a_long_value_is_quoted_in_part():
 def test_a_listing_names_the_first_and_counts_the_rest():
     assert listing("abcdefghij", limit=2) == "a, b and 8 more (10 in all)"
     assert listing([]) == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "meant"),
+    [
+        ("wbe", ["web", "code"], "web"),
+        ("Code", ["web", "code"], "code"),
+        ("olmo_core", ["olmo-core", "olmix"], "olmo-core"),
+        ("lin", ["linear", "log_linear"], "linear"),
+        ("poetry", ["web", "code"], None),
+        ("", ["web"], None),
+    ],
+)
+def test_a_misspelt_name_is_told_the_one_it_resembles(name, known, meant):
+    assert did_you_mean(name, known) == (f" (did you mean {meant}?)" if meant else "")
+
+
+def test_a_name_that_is_a_pattern_itself_is_that_name():
+    assert matching(["a*", "ab"], "a*") == ["a*"]
+    assert matching(["ab", "ac", "b"], "a?") == ["ab", "ac"]
+    assert matching(["ab"], "x") == []
+
+
+def test_names_may_hold_separators():
+    assert split_names("law, tax,web", known=["law, tax", "web"]) == ["law, tax", "web"]
+    assert split_names('"law, tax",web') == ["law, tax", "web"]
+    assert split_names("a , b") == ["a", "b"]

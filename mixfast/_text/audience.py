@@ -1,0 +1,35 @@
+"""To whom a message speaks: callers of the library give arguments, users of the commands give options.
+
+The rooms write a message once. Where it names what to change, `either` holds the words for both; the command line marks the work that
+it does as `commanded`, and whoever calls from Python hears of arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_COMMANDED: ContextVar[bool] = ContextVar("commanded", default=False)
+
+
+@contextmanager
+def commanded() -> Iterator[None]:
+    """Let messages inside the block speak of options."""
+    token = _COMMANDED.set(True)
+    try:
+        yield
+    finally:
+        _COMMANDED.reset(token)
+
+
+def either(python: str, command: str) -> str:
+    """Return the words for who will read them.
+
+    >>> either("kl=0.05", "--kl 0.05")
+    'kl=0.05'
+    >>> with commanded():
+    ...     either("kl=0.05", "--kl 0.05")
+    '--kl 0.05'
+    """
+    return command if _COMMANDED.get() else python

@@ -1,0 +1,86 @@
+"""The parser of options: what is given twice or misspelt is refused, in one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mixfast._text.names import did_you_mean, one_of
+
+# The exit status of input that is refused.
+REFUSED = 2
+
+
+class Once(argparse.Action):
+    """Store a value, and remember that its option was given; a second one, which would replace the first without a word, is refused."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string is not None:
+            given = vars(namespace).setdefault("given", {})
+            if option_string in given:
+                raise argparse.ArgumentError(
+                    self, f"given twice, with {given[option_string]!r} and {values!r}; it takes one value"
+                )
+            given[option_string] = values
+        setattr(namespace, self.dest, values)
+
+
+class Flag(argparse.Action):
+    """Set an option without a value, and remember that it was given."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        vars(namespace).setdefault("given", {})[option_string] = True
+        setattr(namespace, self.dest, True)
+
+
+class Append(argparse.Action):
+    """Collect the values of a repeated option, and remember that it was given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        vars(namespace).setdefault("given", {})[option_string] = True
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or ()), values])
+
+
+class Parser(argparse.ArgumentParser):
+    """Report a wrong option in one line, like every other error, with the word that it resembles; refuse a value given twice."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name, action in ((None, Once), ("store", Once), ("store_true", Flag), ("append", Append)):
+            self.register("action", name, action)
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line on stderr."""
+        self.exit(REFUSED, f"mixfast: error: {message} (see {self.prog} --help)\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, one_of(value, action.choices))
+
+    def refuse_rest(self, rest: Sequence[str]) -> NoReturn:
+        """Refuse words that no option took."""
+        named = {word.partition("=")[0] for word in rest if word.startswith("-")}
+        hints = "".join(did_you_mean(word, self._option_string_actions) for word in sorted(named))
+        self.error(f"unrecognized arguments: {' '.join(rest)}{hints}")
