@@ -13,7 +13,7 @@ from mixfast._engine.geometry.levels import shares_at_level
 from mixfast._engine.objectives.exponentials import Exponentials
 from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.optimise.dual import solve_exact
-from mixfast.errors import AlignmentError, InfeasibleError
+from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import MetricReport
 from mixfast.proposers import advise_kl, bootstrap, path, propose
 from mixfast.region import reach
