@@ -45,7 +45,9 @@ def begin():
 def page(heading):
     """The samples of each step that a section of the page trains on."""
     namespace, steps = begin()
-    exec(compile(sections()[1][heading], f"{PAGE}, {heading}", "exec"), namespace)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", errors.MixfastWarning)
+        exec(compile(sections()[1][heading], f"{PAGE}, {heading}", "exec"), namespace)
     return steps
 
 
@@ -56,7 +58,7 @@ def samples(loader):
 def heard(run):
     """What a function gives, and what mixfast warns of meanwhile, or refuses."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", errors.MixfastWarning)
         try:
             found = run()
         except errors.SamplerError as problem:
@@ -116,6 +118,7 @@ def accelerate_cases():
         "whole data set, other batches": divides(kind="dataset", **(read_by_all | {"batch_size": 4})),
         "part of a sampler": divides(**part),
         "part of a data set": divides(kind="dataset", **part),
+        "part of a data set, read by workers": divides(kind="dataset", workers=2, **part),
         "part, read by all": divides(kind="dataset", **read_by_all, **part),
         "part, read by spawned workers": divides(kind="spawned", **read_by_all, **part),
         "part, packed": divides(kind="packed", dispatch_batches=False, **part),

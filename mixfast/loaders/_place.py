@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, cast
 import torch.distributed
 
 from mixfast.errors import MixfastWarning, SamplerError
-from mixfast.loaders._trainers import Cut, check_trainer
+from mixfast.loaders._trainers import check_trainer, division_of
 from mixfast.sampler import State, Stream, end_of, rank_and_world_size, resumed, whole_number
 
 Pair = tuple[int, int]
@@ -58,7 +58,12 @@ class Place:
         return self._given or _process() or self._last_known
 
     def set_epoch(self, epoch: int) -> None:
-        """Warn if a trainer begins a second pass, which reads the same samples again. Nothing else depends on the epoch."""
+        """Warn if a trainer begins a second pass, which reads the same samples again. Nothing else depends on the epoch.
+
+        Trainers call this on all processes before a pass begins.
+        """
+        if division_of(self) is not None:
+            self.check_trainer()
         if epoch > 0:
             warnings.warn(
                 f"the trainer begins epoch {epoch} (from 0): it reads the stream from sample {self.position} again. A stream is "
@@ -67,9 +72,9 @@ class Place:
                 stacklevel=2,
             )
 
-    def check_trainer(self) -> Cut | None:
-        """Return how a trainer divides what this gives; `SamplerError` if both would give each rank its part."""
-        return check_trainer(self, self._given is not None)
+    def check_trainer(self) -> None:
+        """Refuse to be read by a trainer that would lose samples or change their order."""
+        check_trainer(self, self._given is not None, getattr(self, "batch_size", None))
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers that are spawned know no process group; they are told what this process knows.

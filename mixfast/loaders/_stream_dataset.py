@@ -126,13 +126,7 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
 
     def __iter__(self) -> Iterator[Sample]:
         info = torch.utils.data.get_worker_info()
-        cut = self.check_trainer()
-        if cut is not None and info is not None and info.num_workers > 1 and cut.batch not in (0, self.batch_size):
-            raise SamplerError(
-                f"Accelerate takes batches of {cut.batch} from each of {info.num_workers} workers, and this StreamDataset was "
-                f"made with batch_size={self.batch_size}: the samples would come in another order. Make it with "
-                f"batch_size={cut.batch}, or use StreamSampler, which does not need it"
-            )
+        self.check_trainer()
         return _Reader.of(_Batches(self, 0, 1) if info is None else _Batches(self, info.id, info.num_workers))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed
@@ -20,67 +20,70 @@ from mixfast.errors import MixfastWarning, SamplerError
 
 
 @dataclass(frozen=True)
-class Cut:
-    """How Accelerate divides the loader that is being read.
+class Division:
+    """How Accelerate divides the samples of the loader that it reads.
 
     Attributes
     ----------
     processes : int
-        Among how many processes it divides the samples.
-    batch : int
-        Samples that the loader takes from its sampler or data set before it divides them; 0 if another data set in between
-        makes something else of them.
+        Among how many processes.
+    workers : int
+        Workers of the loader.
+    taken : int
+        Samples that the loader takes from its sampler or data set at a time; 0 if another data set in between makes something
+        else of them.
     step : int
         Samples of one step of all processes; 0 likewise.
     fills : bool
-        Whether it fills up a last step that is not full with samples that it has read before.
+        Whether a last step that is not full is filled up with samples that were read before.
     """
 
     processes: int
-    batch: int
+    workers: int
+    taken: int
     step: int
     fills: bool
 
 
-def cut_of(place: object) -> Cut | None:
-    """Return how the loader that Accelerate reads divides what ``place``, its sampler or data set, gives; None if none does."""
-    state = sys.modules.get("accelerate.state")
-    loaders = sys.modules.get("accelerate.data_loader")
+def division_of(place: object) -> Division | None:
+    """Return how Accelerate divides what ``place`` gives, the sampler or data set of the loader it reads; None if it does not."""
+    state, loaders = sys.modules.get("accelerate.state"), sys.modules.get("accelerate.data_loader")
     if state is None or loaders is None:
         return None
     for loader in state.GradientState().dataloader_references:
-        if loader is None:
-            continue
-        samplers = [_wrapped(outer, torch.utils.data.Sampler) for outer in (loader.batch_sampler, loader.sampler)]
-        parts = [*samplers[0], *samplers[1], *_wrapped(loader.dataset, torch.utils.data.IterableDataset)]
-        if not any(part is place for part in parts):
-            continue
-        shards = [part for part in parts if getattr(part, "num_processes", 1) > 1]
-        own = [part for part in parts if part is place or part in shards or isinstance(part, torch.utils.data.Sampler)]
-        direct = len(own) == len(parts)
-        if isinstance(loader, loaders.DataLoaderDispatcher):
-            processes, size = loader.state.num_processes, loader.batch_size or 1
-            step = size if loader.split_batches else size * processes
-            cut = Cut(processes, size, step, not loader._drop_last)
-        elif shards:
-            shard = shards[0]
-            step = shard.batch_size if shard.split_batches else shard.batch_size * shard.num_processes
-            fills = not shard.drop_last and getattr(shard, "even_batches", True)
-            # A shard of an iterable data set reads a whole step before it takes its part.
-            size = step if isinstance(shard, torch.utils.data.IterableDataset) else shard.batch_size
-            cut = Cut(shard.num_processes, size, step, fills)
-        else:
-            return None
-        if cut.processes == 1:
-            return None
-        return cut if direct else replace(cut, batch=0, step=0)
+        if loader is not None:
+            samplers = _held(torch.utils.data.Sampler, loader.batch_sampler, loader.sampler)
+            data = _held(torch.utils.data.IterableDataset, loader.dataset)
+            if any(part is place for part in samplers + data):
+                return _division(loader, place, samplers, data, isinstance(loader, loaders.DataLoaderDispatcher))
     return None
 
 
-def _wrapped(outer: object, kind: type) -> list[Any]:
-    """Return an object and all of a kind that it holds, directly or in one that it holds."""
+def _division(loader: Any, place: object, samplers: list[Any], data: list[Any], sends: bool) -> Division | None:
+    """Return how a loader of Accelerate divides the samples of its parts. One that ``sends`` reads them in the first process."""
+    shards = [part for part in samplers + data if getattr(part, "num_processes", 1) > 1]
+    if sends:
+        processes, taken = loader.state.num_processes, loader.batch_size or 1
+        step = taken if loader.split_batches else taken * processes
+        fills = not (loader.drop_last or getattr(loader.batch_sampler, "drop_last", False))
+    elif shards:
+        shard = shards[0]
+        processes = shard.num_processes
+        step = shard.batch_size if shard.split_batches else shard.batch_size * processes
+        # A shard of an iterable data set reads a whole step before it takes its part.
+        taken = step if shard in data else shard.batch_size
+        fills = not shard.drop_last and getattr(shard, "even_batches", True)
+    else:
+        return None
+    if any(part is not place and part not in shards for part in data):
+        taken = step = 0
+    return Division(processes, loader.num_workers, taken, step, fills) if processes > 1 else None
+
+
+def _held(kind: type, *outer: object) -> list[Any]:
+    """Return these objects and all that they hold, directly or in one another, if they are of a kind."""
     found: list[Any] = []
-    waiting = [outer]
+    waiting = list(outer)
     while waiting:
         part = waiting.pop(0)
         if isinstance(part, kind) and not any(part is other for other in found):
@@ -89,8 +92,8 @@ def _wrapped(outer: object, kind: type) -> list[Any]:
     return found
 
 
-def check_trainer(place: Any, given: bool) -> Cut | None:
-    """Refuse a place that gives a rank's part to a trainer that divides it again; warn where samples would be read twice.
+def check_trainer(place: Any, given: bool, batch_size: int | None) -> None:
+    """Refuse samples that Accelerate would lose or reorder; warn of those that would be read twice.
 
     Parameters
     ----------
@@ -98,44 +101,63 @@ def check_trainer(place: Any, given: bool) -> Cut | None:
         At the start of a pass.
     given : bool
         Whether its rank and world size were given, not found.
+    batch_size : int or None
+        Samples that each worker reads in a row, if the workers find the samples.
+
+    Raises
+    ------
+    SamplerError
+        If Accelerate divides a part of the stream once more, or takes batches of another size from several workers.
     """
-    name, cut = type(place).__name__, cut_of(place)
+    name, division = type(place).__name__, division_of(place)
     worker = torch.utils.data.get_worker_info()
-    first = worker is None or worker.id == 0
-    if cut is None:
-        if first and place.world_size == 1:
+    if division is None:
+        # One of the workers is enough.
+        if place.world_size == 1 and (worker is None or worker.id == 0):
             _warn_of_the_same_samples(name, given)
-        return None
+        return
     if place.world_size > 1:
         raise SamplerError(
-            f"Accelerate divides the batches of this loader among {cut.processes} processes, and this {name} gives rank "
+            f"Accelerate divides the batches of this loader among {division.processes} processes, and this {name} gives rank "
             f"{place.rank} of {place.world_size} its part only, so only one sample in {place.world_size} would be read. Make it "
             f"with {name}(..., rank=0, world_size=1), or do not give the loader to accelerator.prepare"
         )
-    if first and cut.fills and cut.step and place.stream.length is not None and place.samples() % cut.step:
-        warnings.warn(
-            f"{place.samples()} samples are no multiple of a step of {cut.step} ({cut.processes} processes): Accelerate fills up "
-            "the last step with samples that were read before. Give the loader drop_last=True, or the stream another length",
-            MixfastWarning,
-            stacklevel=3,
+    if batch_size is not None and division.workers > 1 and division.taken not in (0, batch_size):
+        raise SamplerError(
+            f"Accelerate takes batches of {division.taken} from each of {division.workers} workers, and this {name} was made with "
+            f"batch_size={batch_size}: the samples would come in another order. Make it with batch_size={division.taken}, or use "
+            "StreamSampler, which does not need it"
         )
-    return cut
+    # The process of the loader has warned before its workers started.
+    if worker is None and division.fills and division.step and place.stream.length is not None:
+        _warn_of_filling(place.samples(), division)
+
+
+def _warn_of_filling(samples: int, division: Division) -> None:
+    """Warn if the last step is filled up with samples that were read before."""
+    if samples % division.step:
+        warnings.warn(
+            f"{samples} samples are no multiple of a step of {division.step} ({division.processes} processes): Accelerate fills "
+            "up the last step with samples that were read before. Give the loader drop_last=True, or the stream another length",
+            MixfastWarning,
+            stacklevel=5,
+        )
 
 
 def _warn_of_the_same_samples(name: str, given: bool) -> None:
     """Warn if each of several processes reads the whole stream and no trainer is known to divide it."""
-    processes, how = 1, ""
     state = sys.modules.get("accelerate.state")
+    processes, advice = 1, ""
     if given and state is not None and state.is_initialized():
         # With a parallelism config some processes are to read the same samples.
         if getattr(state.AcceleratorState(), "parallelism_config", None) is None:
             processes = state.AcceleratorState().num_processes
-        how = "give the loader to accelerator.prepare, or leave out rank and world_size"
+        advice = "give the loader to accelerator.prepare, or leave out rank and world_size"
     elif not given and not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         words = os.environ.get("WORLD_SIZE", "")
         processes = int(words) if words.isdecimal() else 1
-        how = "call torch.distributed.init_process_group first, or give rank and world_size"
+        advice = "call torch.distributed.init_process_group first, or give rank and world_size"
     if processes > 1:
         warnings.warn(
-            f"each of {processes} processes reads all samples of this {name}: {how}", MixfastWarning, stacklevel=4
+            f"each of {processes} processes reads all samples of this {name}: {advice}", MixfastWarning, stacklevel=5
         )

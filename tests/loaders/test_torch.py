@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -241,6 +242,72 @@ def test_streams_of_other_loaders_are_served_too(kind):
             else DataLoader(loaders.Sources(stream, sources), batch_size=5, sampler=adapter, collate_fn=list)
         )
         assert [sample for batch in loader for sample in batch] == items(stream)
+
+
+# -------------------------------------------------------------------------------------------------------------- trainers
+
+
+def divided(loader, rank, **options):
+    """A loader as Accelerate prepares it for one of two processes, without starting them."""
+    data_loader = pytest.importorskip("accelerate.data_loader")
+    return data_loader.prepare_data_loader(loader, num_processes=2, process_index=rank, **options)
+
+
+@kinds
+@pytest.mark.parametrize("split", [False, True])
+def test_accelerate_divides_the_whole_stream(kind, split):
+    stream = stream_of(128)
+    ranks = [list(divided(passes(kind, stream, 8)[0], rank, split_batches=split)) for rank in (0, 1)]
+    assert [sample for step in zip(*ranks, strict=True) for batch in step for sample in batch] == items(stream)
+    assert {len(batch) for rank in ranks for batch in rank} == {4 if split else 8}
+
+
+@kinds
+def test_a_part_that_accelerate_would_divide_again_is_refused(kind):
+    for rank in (0, 1):
+        loader, adapter = passes(kind, stream_of(128), 4, rank=rank, world_size=2)
+        with pytest.raises(errors.SamplerError, match=f"gives rank {rank} of 2 its part only, so only one sample in 2"):
+            next(iter(divided(loader, rank)))
+        # The loader itself is as good as ever, and so is its sampler in another loader.
+        assert sum(len(batch) for batch in loader) == len(adapter) == 64
+
+
+def test_a_last_step_that_accelerate_fills_up_is_warned_of():
+    for length, drop_last, warned in ((128, False, 0), (130, False, 1), (130, True, 0)):
+        loader, _ = passes("sampler", stream_of(length), 8, drop_last=drop_last)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", errors.MixfastWarning)
+            found = list(divided(loader, 0))
+        said = {str(w.message) for w in caught if w.category is errors.MixfastWarning}
+        assert len(said) == warned
+        assert all("130 samples are no multiple of a step of 16" in message for message in said)
+        assert len(found) == 8 + warned
+
+
+@kinds
+def test_a_second_pass_of_a_trainer_is_warned_of(kind):
+    _, adapter = passes(kind, stream_of(), 8, state=stream_of().state(40))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adapter.set_epoch(0)
+    with pytest.warns(errors.MixfastWarning, match="begins epoch 1 .from 0.: it reads the stream from sample 40 again"):
+        adapter.set_epoch(1)
+
+
+def test_a_sampler_is_one_of_torch_that_is_already_divided():
+    sampler = loaders.StreamSampler(stream_of(), rank=1, world_size=3)
+    assert isinstance(sampler, torch.utils.data.DistributedSampler)
+    assert (sampler.rank, sampler.num_replicas, len(sampler)) == (1, 3, 43)
+
+
+@kinds
+def test_processes_that_would_each_read_everything_are_warned_of(kind, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    adapter = passes(kind, stream_of(), 8)[1]
+    assert len(list(adapter)) == 130  # the rank was given
+    adapter = passes(kind, stream_of(), 8, rank=None, world_size=None)[1]
+    with pytest.warns(errors.MixfastWarning, match="each of 2 processes reads all samples of this Stream"):
+        iter(adapter)
 
 
 # -------------------------------------------------------------------------------------------------------------- resuming

@@ -108,6 +108,7 @@ def test_a_whole_stream_is_divided_once(with_torch_and_accelerate, case, batch):
     [
         ("part of a sampler", "this StreamSampler gives rank {} of 2 its part only"),
         ("part of a data set", "this StreamDataset gives rank {} of 2 its part only"),
+        ("part of a data set, read by workers", "this StreamDataset gives rank {} of 2 its part only"),
         ("part, read by all", "Make it with StreamDataset(..., rank=0, world_size=1)"),
         ("part, read by spawned workers", "this StreamDataset gives rank {} of 2 its part only"),
         ("part, packed", "this StreamDataset gives rank {} of 2 its part only"),
