@@ -11,6 +11,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._fitted import Part
 from mixfast.laws._left_out import SETTLED_RUNS, Index, predict_left_out, settled
 from mixfast.laws._protocol import Law, Note
+from mixfast.laws._range import CannotDescribe
 from mixfast.laws._report import rmse
 
 Splits = Sequence[tuple[Index, Index]]
@@ -34,8 +35,12 @@ class Candidate:
         """
         try:
             self._fit(x, y, splits)
+        except CannotDescribe as problem:
+            reasons = {self.columns[column]: why for column, why in problem.reasons.items()}
+            self.columns = [j for j in self.columns if j not in reasons]
+            return reasons | (self.fit(x, y, splits) if self.columns else {})
         except ValueError:
-            reasons: dict[int, str] = {}
+            reasons = {}
             for j in self.columns:
                 try:
                     Candidate(self.law, [j])._fit(x, y, splits)

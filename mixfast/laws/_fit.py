@@ -141,19 +141,24 @@ def _fit_all(
     plan: Sequence[Sequence[Candidate]], x: Matrix, full: Matrix, y: Matrix, splits: Splits, metrics: Sequence[str]
 ) -> list[str]:
     """Fit every candidate once, to all its metrics; return notes on the laws that metrics had to do without."""
-    refused: dict[int, list[str]] = {}
+    refused: dict[int, list[tuple[str, str]]] = {}
     with single_blas():
         for candidate in dict.fromkeys(chain.from_iterable(plan)):
             law = candidate.law
             for j, why in candidate.fit(full if law.uses_features else x, y, splits).items():
-                refused.setdefault(j, []).append(f"{law.name}: {why}")
+                refused.setdefault(j, []).append((law.name, why))
     for j, reasons in sorted(refused.items()):
         if not any(j in candidate.columns for candidate in plan[j]):
             raise ValueError(
                 f"no law can be fitted to {metrics[j]}, of which {int(np.isfinite(y[:, j]).sum())} of {len(y)} runs have a value"
-                f"{', in folds fewer' if splits else ''}: {'; '.join(reasons)}"
+                f"{', in folds fewer' if splits else ''}: {'; '.join(f'{name}: {why}' for name, why in reasons)}"
             )
-    return [f"{metrics[j]}: a law was left out: {why}" for j, reasons in sorted(refused.items()) for why in reasons]
+    # One line for all metrics that had to do without a law for the same reason.
+    told: dict[tuple[str, str], list[str]] = {}
+    for j, reasons in sorted(refused.items()):
+        for reason in reasons:
+            told.setdefault(reason, []).append(metrics[j])
+    return [f"{listing(names)}: a law was left out: {law}: {why}" for (law, why), names in told.items()]
 
 
 def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, object]) -> list[list[Candidate]]:

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 
-Single = NDArray[np.float32]
-
 _LOG2E = 1.0 / math.log(2.0)
 _SHIFT = 6755399441055744.0  # 1.5 * 2^52
 # log(2) in two parts: the first has so few bits that n times it is exact.
@@ -26,12 +24,6 @@ _LN2_LOW = 1.90821492927058770002e-10
 _LOWEST = -700.0
 _C = tuple(1.0 / math.factorial(k) for k in range(13))
 _C2, _C3, _C4, _C5, _C6, _C7, _C8, _C9, _C10, _C11, _C12 = _C[2:]
-
-_F = np.float32
-_LOG2E_F, _SHIFT_F, _LOWEST_F = _F(_LOG2E), _F(12582912.0), _F(-80.0)  # 1.5 * 2^23
-_LN2_HIGH_F, _LN2_LOW_F = _F(0.693359375), _F(-2.12194440e-4)
-_F0, _F1, _F2, _F3, _F4, _F5, _F6 = (_F(c) for c in _C[:7])
-_TWO_F, _FIVE_F, _THIRD_F = _F(2.0), _F(5.0), _F(1.0 / 3.0)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
@@ -123,33 +115,3 @@ def matern_slope(gram: Matrix, rows: Vector, columns: Vector, alpha: Vector, k: 
             k[i, j] = (1.0 + s[j] + s[j] * s[j] * (1.0 / 3.0)) * e[j]
         for j in range(n):
             h[i, j] = alpha[j] * (5.0 / 3.0) * (1.0 + s[j]) * e[j]
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
-def matern_single(gram: Single, rows: Single, columns: Single, k: Single) -> None:
-    """`matern` in float32."""
-    n = gram.shape[1]
-    s, e, scale = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    bits = scale.view(np.int32)
-    bias, places = np.int32(127), np.int32(23)
-    for i in range(gram.shape[0]):
-        g, own = gram[i], rows[i]
-        for j in range(n):
-            s[j] = math.sqrt(_FIVE_F * max(own + columns[j] - _TWO_F * g[j], _F(0.0)))
-        for j in range(n):
-            x = max(-s[j], _LOWEST_F)
-            shifted = x * _LOG2E_F + _SHIFT_F
-            scale[j] = shifted
-            m = shifted - _SHIFT_F
-            r = (x - m * _LN2_HIGH_F) - m * _LN2_LOW_F
-            p = _F6
-            p = p * r + _F5
-            p = p * r + _F4
-            p = p * r + _F3
-            p = p * r + _F2
-            p = p * r + _F1
-            e[j] = p * r + _F0
-        for j in range(n):
-            bits[j] = (bits[j] + bias) << places
-        for j in range(n):
-            k[i, j] = (_F1 + s[j] + s[j] * s[j] * _THIRD_F) * e[j] * scale[j]

@@ -95,24 +95,22 @@ class Process:
         """Derivatives (M,) of the metric by t where the metric has these values."""
         return (value - self.floor if self.logged else np.ones_like(value)) * self.scale
 
-    def predict(self, z: Matrix, t: Matrix, *, single: bool = False) -> Vector:
-        """Medians (M,) of the metric; with ``single``, distances and exponentials are in float32."""
+    def predict(self, z: Matrix, t: Matrix) -> Vector:
+        """Medians (M,) of the metric."""
         from mixfast.laws import _gaussian_loops
 
         out = np.full(len(z), self.constant)
         if self.is_still:
             return out
-        kernel = _gaussian_loops.matern_single if single else _gaussian_loops.matern
-        dtype = "f4" if single else "f8"
-        weights = (self.amplitude * self.weights).astype(dtype)
-        zs, scaled = self._scaled(self.z).astype(dtype), self._scaled(z).astype(dtype)
+        weights = self.amplitude * self.weights
+        zs, scaled = self._scaled(self.z), self._scaled(z)
         norms, across = squares(zs), np.ascontiguousarray(zs.T)
-        k = np.empty((min(_CHUNK, len(z)), len(zs)), dtype)
+        k = np.empty((min(_CHUNK, len(z)), len(zs)))
         for part in _chunks(len(z)):
             one = scaled[part]
             gram = np.dot(one, across, out=k[: len(one)])
-            kernel(gram, squares(one), norms, gram)
-            out[part] += self.scale * (gram @ weights).astype(np.float64)
+            _gaussian_loops.matern(gram, squares(one), norms, gram)
+            out[part] += self.scale * (gram @ weights)
         if self.slope:
             out += self.scale * (t @ self._trend_weights)
         return self.metric(out)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 
 @cache
-def _controller() -> Any:
-    # Comes with scikit-learn. Without it BLAS keeps its threads: slower on a busy machine, and nothing else.
+def _controller(_scipy: bool) -> Any:
+    # Without it BLAS keeps its threads: slower on a busy machine, and nothing else.
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -18,6 +19,9 @@ def _controller() -> Any:
 
 
 def single_blas() -> AbstractContextManager[object]:
-    """A context in which BLAS uses one thread."""
-    controller = _controller()
+    """A context in which BLAS uses one thread.
+
+    SciPy has a BLAS of its own, which can be limited only once it is loaded: enter the context again after the first import.
+    """
+    controller = _controller("scipy.linalg" in sys.modules)
     return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

@@ -21,6 +21,7 @@ from mixfast.laws._gaussian_process import Process
 from mixfast.laws._gaussian_tasks import LEAST_RUNS, Shared, complete, fit_together
 from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import State
+from mixfast.laws._threads import single_blas
 
 __all__ = ["GaussianProcess"]
 
@@ -138,13 +139,14 @@ class GaussianProcess:
         law._x, law._y, law._inputs, law._shared = x, y, Inputs.of(x), None
         z, t = law._inputs.features(x), law._inputs.trend(x)
         processes = []
-        for metric, column in enumerate(y.T):
-            rows = np.isfinite(column)
-            rule = Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
-            processes.append(fit(z[rows], t[rows], column[rows], rule))
-        if self.tasks:
-            trend = None if self.mean == "constant" else t
-            processes, law._shared = fit_together(processes, y, z, trend, rank=self.tasks, prior=self.prior)
+        with single_blas():  # SciPy's own, too, which `_require` has loaded
+            for metric, column in enumerate(y.T):
+                rows = np.isfinite(column)
+                rule = Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
+                processes.append(fit(z[rows], t[rows], column[rows], rule))
+            if self.tasks:
+                trend = None if self.mean == "constant" else t
+                processes, law._shared = fit_together(processes, y, z, trend, rank=self.tasks, prior=self.prior)
         law._processes = tuple(processes)
         return law
 
@@ -153,24 +155,13 @@ class GaussianProcess:
 
         Cost: R exponentials for each candidate and metric, about 3 ns each.
         """
-        return self._medians(x, single=False)
-
-    def screen(self, x: Matrix) -> Matrix:
-        """`predict` with distances and exponentials in float32: twice as fast, to choose among very many candidates.
-
-        Good to about a twentieth of the error bars (1e-3 of a loss on swarms of hundreds of runs): compare the best once
-        more with `predict`.
-        """
-        return self._medians(x, single=True)
-
-    def _medians(self, x: Matrix, *, single: bool) -> Matrix:
-        """Medians (M, J); metrics are divided among threads where there are many candidates."""
         z, t = self._located(x)
         out = np.empty((len(z), len(self._processes)))
 
         def fill(metric: int) -> None:
-            out[:, metric] = self._processes[metric].predict(z, t, single=single)
+            out[:, metric] = self._processes[metric].predict(z, t)
 
+        # Metrics are divided among threads where there are many candidates.
         threads = min(thread_count(None), out.shape[1]) if len(z) > _MANY else 1
         if threads == 1:
             for metric in range(out.shape[1]):

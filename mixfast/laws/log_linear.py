@@ -22,11 +22,15 @@ from mixfast.laws._log_linear_search import (
     identified,
 )
 from mixfast.laws._protocol import Note
+from mixfast.laws._range import require_not_negative
+from mixfast.mixture import sum_to_one
 
 __all__ = ["LogLinear"]
 
 # For fits with fewer runs than numbers to find, also in units of delta.
 _LEAST_PENALTY = 1e-2
+# Olmix's delta, and the medians of metrics between which it is meant as it is.
+_DELTA, _LOSSES = 0.02, (0.1, 20.0)
 # The largest exponent: a runaway coefficient far from the runs is huge, not infinite, and its square is not either.
 _HIGHEST = 300.0
 
@@ -40,7 +44,9 @@ class LogLinear(Coefficients):
     Parameters
     ----------
     delta : float, optional
-        Where Huber's loss turns from squares to absolute values, in units of the metrics. Default 0.02, Olmix's choice.
+        Where Huber's loss turns from squares to absolute values, in units of the metrics. Default 0.02, Olmix's choice for
+        losses: of metrics whose median is above 20 or below 0.1 the same part of the limit it is beyond, so that a perplexity
+        or a small rate is fitted as a loss is.
     penalty : float or "cv", optional
         Weight of the squares of the coefficients around their mean. Default 0, as published. "cv" chooses one for each
         metric by ten-fold cross-validation: with few runs for the number of domains, the law over-fits without.
@@ -68,7 +74,7 @@ class LogLinear(Coefficients):
     BackendError
         By `fit`, where Numba is not installed.
     ValueError
-        By `fit` and the constructor, for a metric without any value and for impossible parameters.
+        By `fit` and the constructor, for a metric without any value or with a negative one, and for impossible parameters.
 
     Notes
     -----
@@ -105,20 +111,21 @@ class LogLinear(Coefficients):
     covariance: NDArray[np.float64]  # (J, K + 1, K + 1), of exp(gamma) and a
     identified: NDArray[np.bool_]
 
-    def __init__(self, *, delta: float = 0.02, penalty: float | str = 0.0, seed: int = 0) -> None:
-        if not 0.0 < delta < np.inf:
+    def __init__(self, *, delta: float | None = None, penalty: float | str = 0.0, seed: int = 0) -> None:
+        if delta is not None and not 0.0 < delta < np.inf:
             raise ValueError(f"delta is {delta!r}; Huber's loss needs a positive number, in units of the metrics")
         if isinstance(penalty, str):
             if penalty != "cv":
                 raise ValueError(f'penalty is {penalty!r}; give a number, or "cv" to choose it by cross-validation')
         elif not 0.0 <= penalty < np.inf:
             raise ValueError(f"penalty is {penalty!r}; it must not be negative")
-        self.delta, self.penalty, self.seed = float(delta), penalty, int(seed)
+        self.delta, self.penalty, self.seed = None if delta is None else float(delta), penalty, int(seed)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J), NaN where a run has none."""
         descend = compiled_descent()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        require_not_negative(y)
         metrics, domains = y.shape[1], x.shape[1]
         law = copy.copy(self)
         law.gamma, law.objective, law.noise = np.empty(metrics), np.empty(metrics), np.empty(metrics)
@@ -129,12 +136,32 @@ class LogLinear(Coefficients):
         for rows, columns in by_missing(y):
             basis = Basis.of(x[rows])
             law.identified &= identified(x[rows])
-            for j in columns:
-                law._fit_metric(int(j), basis, np.ascontiguousarray(y[rows, j]), descend, notes)
+            for j in columns.tolist():
+                own = np.ascontiguousarray(y[rows, j])
+                unit = law._unit(x[rows], own)
+                law._fit_metric(j, basis, own / unit if unit != 1.0 else own, descend, notes)
+                law._rescale(j, unit)
         if not law.identified.all():
             notes.append(_unidentified(np.flatnonzero(~law.identified).tolist(), x))
         law.notes = tuple(notes)
         return law
+
+    def _unit(self, x: Matrix, y: Vector) -> float:
+        """What a metric is divided by before it is fitted: 1 for one of the size of losses, or where delta is given."""
+        level = float(np.median(np.abs(y)))
+        # Only where shares sum to 1 is a factor of the law a constant added to its coefficients.
+        if self.delta is not None or not level > 0.0 or not sum_to_one(x.sum(axis=1)).all():
+            return 1.0
+        return max(level / _LOSSES[1], 1.0) * min(level / _LOSSES[0], 1.0)
+
+    def _rescale(self, j: int, unit: float) -> None:
+        """Bring the law of metric j, which was fitted in this unit, back to the metric's own."""
+        self.gamma[j] += np.log(unit)
+        self.a[j] += np.log(unit)
+        self.objective[j] *= unit**2
+        self.noise[j] *= unit
+        self.covariance[j, 0] *= unit
+        self.covariance[j, :, 0] *= unit
 
     def _fit_metric(self, j: int, basis: Basis, y: Vector, descend: Descend, notes: list[Note]) -> None:
         """Fit metric j to the runs that have it: choose the penalty, search, and measure what is left."""
@@ -148,10 +175,10 @@ class LogLinear(Coefficients):
             point, penalty = Point(0.0, half, _flat(basis, half)), fixed or 0.0
             notes.append(Note(f"{{metric}} has the same value in all {runs} runs; its law is constant", metric=j))
         else:
-            search = Search(basis, y, self.delta, descend)
+            search = Search(basis, y, self._delta, descend)
             penalty = search.chosen(self.seed) if fixed is None else fixed
             if runs < width + 2 and penalty == 0.0:
-                penalty = _LEAST_PENALTY * self.delta
+                penalty = _LEAST_PENALTY * self._delta
                 few = f"{{metric}} has {runs} runs for {width + 1} numbers; it was fitted with penalty {penalty:g}"
                 notes.append(Note(few, metric=j))
             point = search.best(penalty, self.seed)
@@ -159,8 +186,7 @@ class LogLinear(Coefficients):
                 late = f"{{metric}} had not converged after {STEPS} steps; its law is the best point found"
                 notes.append(Note(late, metric=j))
             if y.min() <= 0.0:
-                below = f"{{metric}} has values down to {y.min():g}, but this law has positive values only"
-                notes.append(Note(below, metric=j))
+                notes.append(Note("{metric} is 0 in some runs, but this law is positive everywhere", metric=j))
         self.penalties[j] = penalty
         self.gamma[j] = np.log(point.c)
         self.a[j] = basis.to_a @ point.b
@@ -181,9 +207,9 @@ class LogLinear(Coefficients):
         runs, width = basis.z.shape
         m = np.exp(basis.z @ point.b)
         residual = y - point.c - m
-        inside = np.abs(residual) <= self.delta
-        psi = np.clip(residual, -self.delta, self.delta)
-        self.objective[j] = float(huber(np.abs(residual), self.delta).sum())
+        inside = np.abs(residual) <= self._delta
+        psi = np.clip(residual, -self._delta, self._delta)
+        self.objective[j] = float(huber(np.abs(residual), self._delta).sum())
         free = max(runs - width - 1, 1)
         self.noise[j] = np.sqrt((residual**2).sum() / free)
         jacobian = np.column_stack([np.ones(runs), m[:, None] * basis.z])
@@ -198,6 +224,10 @@ class LogLinear(Coefficients):
         # Undetermined directions are as uncertain as the coefficients differ from each other.
         full[1:, 1:] += self.a[j].var() * basis.unseen
         self.covariance[j] = full
+
+    @property
+    def _delta(self) -> float:
+        return _DELTA if self.delta is None else self.delta
 
     @property
     def mean_objective(self) -> Vector:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,32 +14,35 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._coefficients import Coefficients
-from mixfast.laws._protocol import Note
+from mixfast.laws._protocol import Note, State
+from mixfast.laws._range import require_not_negative
 
 __all__ = ["AutoScale", "BiMix"]
 
-# Enough for both laws on 512 runs of 17 domains; a start that has not converged by then is far worse than another.
-_STEPS = 1000
-# Keeps numbers that a fit pushes towards 0 (an exponent, a factor) above it: exp of this is 1e-13.
-_LOWEST = -30.0
+# Every start descends until a step wins less than the first number (of the loss); the best go on to the second.
+_ROUGH_STEPS, _ROUGH_TOL = 200, 1e-6
+_STEPS, _TOL, _BEST = 500, 1e-8, 2
+# A descent that would win more than this part of the loss by as many steps again has not converged.
+_LATE = 1e-2
+# The largest logarithm of a term: no metric has such values.
+_HIGHEST = 300.0
+# Logarithms of alpha and gamma stay within this of 0.
+_FAR = 30.0
 # Smaller effects on the runs are treated as zero; the square of the inverse of this is still finite.
 _LEAST_EFFECT = 1e-30
+# Exponents at which a domain whose term has come to nothing is tried again, from one that hardly bends to one that is nearly a step.
+_TRIED = np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
+# A term is brought back where the residuals point at it by more than this cosine, so many times at most.
+_LEAST_COSINE, _RETURNS = 1e-6, 8
+
+Descend = Callable[..., tuple[float, int]]
 
 
-def _bounded(u: Vector, high: Vector) -> tuple[Vector, Vector]:
-    """Numbers from 0 to `high` for free ones, and the derivatives: exponentials, or logistic where `high` is finite."""
-    finite = np.isfinite(high)
-    grown = np.exp(np.clip(u, _LOWEST, 30.0))
-    top = np.where(finite, high, 1.0)
-    theta = np.where(finite, top * grown / (1.0 + grown), grown)
-    return theta, np.where(finite, theta / (1.0 + grown), theta)
-
-
-def _free(theta: Vector, high: Vector) -> Vector:
-    """The inverse of `_bounded`."""
-    finite = np.isfinite(high)
-    rest = np.where(finite, high - theta, 1.0)
-    return np.log(theta / rest)
+def _compiled_descent() -> Descend:
+    """The compiled descent, or a message that says how to get Numba."""
+    with needed("a power law", "Numba", "mixfast[laws]", BackendError):
+        from mixfast.laws._power_loops import descend
+    return descend
 
 
 def _covariance(jacobian: Matrix, noise: float) -> Matrix:
@@ -51,117 +55,173 @@ def _covariance(jacobian: Matrix, noise: float) -> Matrix:
     return noise**2 * np.linalg.inv(gram) * np.outer(back, back)
 
 
+@dataclass
+class _Point:
+    """Where a descent ended: half the sum of squares in the law's unit, and the numbers it moved."""
+
+    loss: float
+    u: Vector
+    steps: int
+    late: bool = False  # whether more steps would win more than `_LATE` of the loss
+
+
 class _Power(Coefficients):
     """What the two laws share: least squares within bounds from several starts, Gauss-Newton standard deviations."""
 
     theta: Matrix  # (J, P)
+    unit: Vector  # (J,): what the law of theta is multiplied by
     objective: Vector
     noise: Vector
     covariance: NDArray[np.float64]  # (J, P, P)
-    _arrays = ("theta", "objective", "noise", "covariance")
+    _arrays = ("theta", "unit", "objective", "noise", "covariance")
+    _kind: ClassVar[int]
+
+    def _unit(self, y: Vector) -> float:
+        """The unit that a metric of these values is fitted in."""
+        raise NotImplementedError
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
-        """Numbers theta to start from."""
+        """Numbers theta to start from, for values in the law's unit."""
         raise NotImplementedError
 
-    def _highest(self, domains: int, y: Vector) -> Vector:
-        """The largest theta; the smallest is 0."""
+    def _box(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
+        """Bounds (P,) of what a descent moves, for values in the law's unit."""
         raise NotImplementedError
+
+    def _moved_by(self, theta: Vector) -> Vector:
+        """What a descent moves, from theta."""
+        return theta
+
+    def _theta_of(self, u: Vector) -> Vector:
+        """The inverse of `_moved_by`."""
+        return u
+
+    def _seen(self, x: Matrix) -> Matrix:
+        """Mixtures (R, K) as the compiled loops take them."""
+        return x
+
+    def _again(self, u: Vector, seen: Matrix, y: Vector) -> Vector | None:
+        """Where to descend from once more, from the end of a descent; None where nothing is to be tried."""
+        return None
 
     def _values(self, theta: Vector, x: Matrix) -> Vector:
-        """The metric (M,) at mixtures (M, K)."""
+        """The metric (M,) at mixtures (M, K), in the law's unit."""
         raise NotImplementedError
 
     def _jacobian(self, theta: Vector, x: Matrix) -> Matrix:
-        """Derivatives (M, P) with respect to theta."""
+        """Derivatives (M, P) with respect to theta, in the law's unit."""
         raise NotImplementedError
 
     def _slopes(self, theta: Vector, x: Matrix) -> Matrix:
-        """Derivatives (M, K) with respect to the shares."""
+        """Derivatives (M, K) with respect to the shares, in the law's unit."""
         raise NotImplementedError
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return a copy fitted to runs: mixtures (R, K) and positive metrics (R, J), NaN where a run has none.
+        """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J) that are not negative, NaN where a run has none.
 
         Raises
         ------
         BackendError
-            Where scipy is not installed.
+            Where Numba is not installed.
         ValueError
-            For a metric without any value, or with one that is not positive.
+            For a metric without any value, or with a negative one.
         """
-        with needed("a power law", "SciPy", "mixfast[laws]", BackendError):
-            from scipy.optimize import least_squares
-        x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        descend = _compiled_descent()
+        x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        require_not_negative(y)
         law = copy.copy(self)
-        metrics, width = y.shape[1], len(self._highest(x.shape[1], np.ones(1)))
+        metrics, width = y.shape[1], len(self._box(x.shape[1], np.ones(1))[0])
         law.theta, law.covariance = np.empty((metrics, width)), np.empty((metrics, width, width))
-        law.objective, law.noise = np.empty(metrics), np.empty(metrics)
+        law.unit, law.objective, law.noise = np.empty(metrics), np.empty(metrics), np.empty(metrics)
         notes: list[Note] = []
         for j in range(metrics):
             rows = ~np.isnan(y[:, j])
-            values = y[rows, j]
-            if not len(values) or not values.min() > 0.0:
-                found = f"goes down to {values.min():g}" if len(values) else f"has no value in any of the {len(y)} runs"
-                raise ValueError(f"metric {j} {found}; this law is for positive metrics such as losses: leave it out")
-            law._fit_metric(j, x[rows], values, least_squares, notes)
+            if not rows.any():
+                raise ValueError(f"metric {j} has no value in any of the {len(y)} runs: leave it out")
+            law._fit_metric(j, np.ascontiguousarray(x[rows]), y[rows, j], descend, notes)
         law.notes = tuple(notes)
         return law
 
-    def _fit_metric(self, j: int, x: Matrix, y: Vector, least_squares: Callable[..., Any], notes: list[Note]) -> None:
+    def _fit_metric(self, j: int, x: Matrix, y: Vector, descend: Descend, notes: list[Note]) -> None:
         """Fit metric j to the runs that have it: the best of several starts."""
-        high = self._highest(x.shape[1], y)
-        results = [
-            least_squares(
-                lambda u: self._values(_bounded(u, high)[0], x) - y,
-                _free(start, high),
-                jac=lambda u: self._jacobian(_bounded(u, high)[0], x) * _bounded(u, high)[1],
-                # MINPACK is several times faster, but wants as many runs as numbers.
-                method="lm" if len(y) >= len(high) else "trf",
-                max_nfev=_STEPS,
-            )
-            for start in self._starts(x.shape[1], y)
-        ]
-        best = min(results, key=lambda result: result.cost)
-        if len(y) <= len(high):
-            few = f"{{metric}} has {len(y)} runs for {len(high)} numbers; they are not determined"
+        unit = self._unit(y)
+        best = self._search(x, y / unit, descend)
+        width = len(best.u)
+        if len(y) <= width:
+            few = f"{{metric}} has {len(y)} runs for {width} numbers; they are not determined"
             notes.append(Note(few, metric=j))
-        if not best.status:
-            late = f"{{metric}} had not converged after {_STEPS} steps; its law is the best point found"
+        if best.late:
+            late = f"{{metric}} had not converged after {2 * _STEPS} steps; its law is the best point found"
             notes.append(Note(late, metric=j))
-        theta = _bounded(best.x, high)[0]
-        noise = float(np.sqrt(2.0 * best.cost / max(len(y) - len(high), 1)))
-        self.theta[j], self.objective[j], self.noise[j] = theta, 2.0 * best.cost, noise
-        self.covariance[j] = _covariance(self._jacobian(theta, x), noise)
+        theta = self._theta_of(best.u)
+        noise = unit * float(np.sqrt(2.0 * best.loss / max(len(y) - width, 1)))
+        self.theta[j], self.unit[j], self.objective[j], self.noise[j] = theta, unit, 2.0 * unit**2 * best.loss, noise
+        self.covariance[j] = _covariance(unit * self._jacobian(theta, x), noise)
+
+    def _search(self, x: Matrix, y: Vector, descend: Descend) -> _Point:
+        """The best minimum found for values in the law's unit.
+
+        1. Descend from every start, roughly.
+        2. Descend to the end from the best of these points.
+        3. From the best, bring back terms that came to nothing, as long as that lowers the loss.
+        """
+        seen, (low, high) = self._seen(x), self._box(x.shape[1], y)
+        tokens = float(getattr(self, "tokens", 1.0))
+
+        def down(u: Vector, steps: int, tol: float) -> _Point:
+            u = np.array(u)
+            loss, done = descend(self._kind, u, seen, tokens, y, low, high, steps, tol)
+            return _Point(loss, u, done)
+
+        rough = [down(self._moved_by(start), _ROUGH_STEPS, _ROUGH_TOL) for start in self._starts(x.shape[1], y)]
+        rough.sort(key=lambda point: point.loss)
+        best = min((down(point.u, _STEPS, _TOL) for point in rough[:_BEST]), key=lambda point: point.loss)
+        for _ in range(_RETURNS):
+            start = self._again(best.u, seen, y)
+            if start is None:
+                break
+            found = down(start, _STEPS, _TOL)
+            if not found.loss < best.loss * (1.0 - 1e-9):
+                break
+            best = found
+        if best.steps == _STEPS:  # a long flat valley, most often: what is left in it hardly counts
+            found = down(best.u, _STEPS, _TOL)
+            found.late = found.loss < (1.0 - _LATE) * best.loss
+            best = found
+        return best
 
     def predict(self, x: Matrix) -> Matrix:
         """Return the metrics (M, J) at mixtures (M, K)."""
         x = np.asarray(x, dtype=np.float64)
-        return np.stack([self._values(theta, x) for theta in self.theta], axis=1)
+        return np.stack([self._values(theta, x) for theta in self.theta], axis=1) * self.unit
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
         """Return values (M, J) and gradients (M, J, K) with respect to the mixtures, as if they were free of their sum."""
         x = np.asarray(x, dtype=np.float64)
-        return self.predict(x), np.stack([self._slopes(theta, x) for theta in self.theta], axis=1)
+        slopes = np.stack([self._slopes(theta, x) for theta in self.theta], axis=1)
+        return self.predict(x), slopes * self.unit[:, None]
 
     def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
-        return self._jacobian(self.theta[j], x), self.covariance[j]
+        return self.unit[j] * self._jacobian(self.theta[j], x), self.covariance[j]
 
 
 class AutoScale(_Power):
-    """Fit ``f(w) = level + sum_k (tokens * (alpha_k + w_k))^-gamma_k`` to each metric, by least squares.
+    """Fit ``f(w) = level + scale * sum_k (tokens * (alpha_k + w_k))^-gamma_k`` to each metric, by least squares.
 
-    Each domain's share adds to what all other data are worth for it, alpha_k.
+    Each domain's share adds to what all other data are worth for it, alpha_k. The scale is that of the metric: without it a
+    term can hardly be far from 1, and a perplexity would not be described. With it, a metric in other units has the same law.
 
     Parameters
     ----------
     tokens : float, optional
         Length of the runs, in any unit. Default 1: alpha and shares count runs. Olmix gives the number of tokens instead,
         which holds the terms down: on RegMix's runs (1e9 tokens) the law is then far worse.
+    scale : float, optional
+        Scale of the terms, in the metric's unit. Default None: it is fitted. 1 is Olmix's form.
 
     Attributes
     ----------
-    level : ndarray (J,); alpha, gamma : ndarray (J, K)
+    level, scale : ndarray (J,); alpha, gamma : ndarray (J, K)
     objective : ndarray (J,)
         Sum of squared residuals.
     notes : tuple of str
@@ -169,8 +229,9 @@ class AutoScale(_Power):
 
     Notes
     -----
-    Convex in w. Bounds as in Olmix: ``alpha, gamma > 0``, level from 0 to the smallest value. Three starts:
-    Olmix's, and two with exponents that meet the metric's mean.
+    Convex in w. Bounds as in Olmix: ``alpha, gamma > 0``, level from 0 to the smallest value. Four starts: Olmix's, a flatter
+    one, and two with exponents that meet the metric's mean; a damped Gauss-Newton method within the bounds from each.
+    Deterministic: the same runs give the same bits in every process.
 
     References
     ----------
@@ -186,58 +247,104 @@ class AutoScale(_Power):
     """
 
     name = "autoscale"
-    _settings = ("tokens",)
+    _settings = ("tokens", "fixed_scale")
+    _kind = 0
     uses_features = False
 
-    def __init__(self, *, tokens: float = 1.0) -> None:
+    def __init__(self, *, tokens: float = 1.0, scale: float | None = None) -> None:
         if not 0.0 < tokens < np.inf:
             raise ValueError(f"tokens is {tokens!r}; give the length of the runs, a positive number")
-        self.tokens = float(tokens)
+        if scale is not None and not 0.0 < scale < np.inf:
+            raise ValueError(
+                f"scale is {scale!r}; give a positive number in the metric's unit, or None to take the metric's own"
+            )
+        self.tokens, self.fixed_scale = float(tokens), scale
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Return the law that `state` was taken from."""
+        # Files of versions without a scale have the scale 1.
+        if "unit" not in state:
+            theta = np.asarray(state["theta"])
+            state = {
+                **state,
+                "fixed_scale": 1.0,
+                "unit": np.ones(len(theta)),
+                "theta": np.insert(theta, 1, 1.0, axis=1),
+            }
+            state["covariance"] = np.insert(np.insert(np.asarray(state["covariance"]), 1, 0.0, axis=1), 1, 0.0, axis=2)
+        law = cls(tokens=state["tokens"], scale=state["fixed_scale"])
+        for name in cls._arrays:
+            setattr(law, name, np.asarray(state[name]))
+        law.notes = tuple(state["notes"])
+        return law
 
     @property
     def level(self) -> Vector:
         """The constant of each metric, (J,)."""
-        return self.theta[:, 0]
+        return self.unit * self.theta[:, 0]
+
+    @property
+    def scale(self) -> Vector:
+        """The scale of the terms of each metric, (J,)."""
+        return self.unit * self.theta[:, 1]
 
     @property
     def alpha(self) -> Matrix:
         """The worth of all other data for each domain, as a share of tokens, (J, K)."""
-        return self.theta[:, 1 : 1 + self.theta.shape[1] // 2]
+        return self.theta[:, 2 : 1 + self.theta.shape[1] // 2]
 
     @property
     def gamma(self) -> Matrix:
         """The exponents, (J, K)."""
         return self.theta[:, 1 + self.theta.shape[1] // 2 :]
 
+    def _unit(self, y: Vector) -> float:
+        if self.fixed_scale is not None:
+            return self.fixed_scale
+        spread, level = float(y.std()), float(np.abs(y).max())
+        # A metric that is the same in every run has its own size for a scale.
+        return spread if spread > 1e-12 * level else level or 1.0
+
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         level = 0.1 * float(y.min())
-        each = (float(y.mean()) - level) / domains
-        starts = [(1.0 / domains, 0.5)]
+        each = max((float(y.mean()) - level) / domains, 1e-9)
+        starts = [(1.0 / domains, 0.5), (1.0 / domains, 0.1)]
         # Far from the metric's mean, Olmix's start may never reach it; and a small alpha is needed for a metric that its
         # own domain's first per cent already improves.
         for alpha in (1.0 / domains, 1e-3):
             base = self.tokens * (alpha + 1.0 / domains)
             exponent = -np.log(each) / np.log(base) if base != 1.0 else 0.0
             starts.append((alpha, float(exponent) if exponent > 0.0 else 0.02))
-        return [np.concatenate([[level], np.full(domains, alpha), np.full(domains, gamma)]) for alpha, gamma in starts]
+        return [
+            np.concatenate([[level, 1.0], np.full(domains, alpha), np.full(domains, gamma)]) for alpha, gamma in starts
+        ]
 
-    def _highest(self, domains: int, y: Vector) -> Vector:
-        high = np.full(2 * domains + 1, np.inf)
-        high[0] = y.min()
-        return high
+    def _box(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
+        low, high = np.full(2 * domains + 2, -_FAR), np.full(2 * domains + 2, _FAR)
+        low[0], high[0] = 0.0, y.min()
+        if self.fixed_scale is not None:
+            low[1] = high[1] = 0.0
+        return low, high
+
+    def _moved_by(self, theta: Vector) -> Vector:
+        return np.concatenate([theta[:1], np.log(theta[1:])])
+
+    def _theta_of(self, u: Vector) -> Vector:
+        return np.concatenate([u[:1], np.exp(u[1:])])
 
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix]:
         domains = x.shape[1]
-        gamma, base = theta[1 + domains :], theta[1 : 1 + domains] + x
-        # No loss has such powers; the limit keeps trial points finite.
-        return gamma, base, np.exp(np.minimum(-gamma * np.log(self.tokens * base), 300.0))
+        gamma, base = theta[2 + domains :], theta[2 : 2 + domains] + x
+        return gamma, base, theta[1] * np.exp(np.minimum(-gamma * np.log(self.tokens * base), _HIGHEST))
 
     def _values(self, theta: Vector, x: Matrix) -> Vector:
         return theta[0] + self._parts(theta, x)[2].sum(axis=1)
 
     def _jacobian(self, theta: Vector, x: Matrix) -> Matrix:
         gamma, base, power = self._parts(theta, x)
-        return np.column_stack([np.ones(len(x)), -gamma / base * power, -np.log(self.tokens * base) * power])
+        by_scale = power.sum(axis=1) / theta[1]
+        return np.column_stack([np.ones(len(x)), by_scale, -gamma / base * power, -np.log(self.tokens * base) * power])
 
     def _slopes(self, theta: Vector, x: Matrix) -> Matrix:
         gamma, base, power = self._parts(theta, x)
@@ -263,7 +370,8 @@ class BiMix(_Power):
 
     Notes
     -----
-    Convex in w above the floor. Both numbers are at least 0. Three starts: Olmix's exponent 1, and flatter ones.
+    Convex in w above the floor. Both numbers are at least 0. Three starts: Olmix's exponent 1, and flatter ones; a damped
+    Gauss-Newton method within the bounds from each. Deterministic: the same runs give the same bits in every process.
 
     References
     ----------
@@ -280,6 +388,7 @@ class BiMix(_Power):
 
     name = "bimix"
     _settings = ("floor",)
+    _kind = 1
     uses_features = False
 
     def __init__(self, *, floor: float = 1e-12) -> None:
@@ -287,28 +396,57 @@ class BiMix(_Power):
             raise ValueError(f"floor is {floor!r}; give a share above 0 and below 1")
         self.floor = float(floor)
 
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Return the law that `state` was taken from."""
+        return super().from_state({"unit": np.ones(len(state["theta"])), **state})
+
     @property
     def factor(self) -> Matrix:
         """The factors, (J, K)."""
-        return self.theta[:, : self.theta.shape[1] // 2]
+        return self.unit[:, None] * self.theta[:, : self.theta.shape[1] // 2]
 
     @property
     def alpha(self) -> Matrix:
         """The exponents, (J, K)."""
         return self.theta[:, self.theta.shape[1] // 2 :]
 
+    def _unit(self, y: Vector) -> float:
+        return float(y.mean()) or 1.0
+
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         factor = np.full(domains, float(y.mean()) / domains)
         return [np.concatenate([factor, np.full(domains, alpha)]) for alpha in (1.0, 0.1, 0.01)]
 
-    def _highest(self, domains: int, y: Vector) -> Vector:
-        return np.full(2 * domains, np.inf)
+    def _box(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
+        return np.zeros(2 * domains), np.full(2 * domains, np.inf)
+
+    def _seen(self, x: Matrix) -> Matrix:
+        return -np.log(np.clip(x, self.floor, 1.0))
+
+    def _again(self, u: Vector, seen: Matrix, y: Vector) -> Vector | None:
+        domains = seen.shape[1]
+        factor, alpha = u[:domains], u[domains:]
+        residual = np.exp(np.minimum(alpha * seen, _HIGHEST)) @ factor - y
+        least = _LEAST_COSINE * float(np.linalg.norm(residual))
+        out, changed = u.copy(), False
+        # A factor of 0 hides that another exponent would be worth having.
+        for k in np.flatnonzero((factor == 0.0) | (alpha == 0.0)).tolist():
+            power = np.exp(np.minimum(_TRIED[:, None] * seen[:, k], _HIGHEST))
+            gain = power @ residual / np.linalg.norm(power, axis=1)
+            if gain.min() < -least:
+                changed = True
+                if factor[k] == 0.0:
+                    out[k], out[domains + k] = 1e-9, _TRIED[gain.argmin()]
+                else:
+                    out[domains + k] = 1e-6
+        return out if changed else None
 
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix, Matrix]:
         domains = x.shape[1]
         share = np.clip(x, self.floor, 1.0)
         log = np.log(share)
-        return theta[:domains], share, log, np.exp(np.minimum(-theta[domains:] * log, 300.0))
+        return theta[:domains], share, log, np.exp(np.minimum(-theta[domains:] * log, _HIGHEST))
 
     def _values(self, theta: Vector, x: Matrix) -> Vector:
         factor, _, _, power = self._parts(theta, x)

@@ -485,7 +485,7 @@ def powers() -> Swarm:
     return Swarm(x, y, domains=names(3), metric_names=["loss_a", "loss_b"], runs=[str(i) for i in range(60)])
 
 
-@case(**GP | {"predicted": 1e-5})
+@case(**GP)
 def law_autoscale() -> dict[str, Any]:
     return fitted("autoscale", runs=powers())
 

@@ -55,13 +55,7 @@ def test_correlations_are_those_of_the_formula_near_and_far():
     expected = matern(z, other, 1.0)
     np.testing.assert_allclose(k, expected, rtol=1e-12, atol=1e-14)
 
-    single = (z @ other.T).astype(np.float32)
-    loops.matern_single(single, rows.astype(np.float32), columns.astype(np.float32), single)
-    # Squared distances from inner products are right to float32's rounding of the squared norms.
     s = np.sqrt(5.0) * np.linalg.norm(z[:, None] - other, axis=2)
-    rounding = 3e-7 * (rows[:, None] + columns)
-    assert (np.abs(single - expected) <= 1e-6 + rounding * (5 / 6) * (1 + s) * np.exp(-s)).all()
-
     alpha = rng.standard_normal(33)
     k[:] = np.nan
     loops.matern_slope(z @ other.T, rows, columns, alpha, k, h)
@@ -149,13 +143,6 @@ def test_planted_laws_are_found():
     assert (error < [0.012, 0.025, 0.012]).all(), error
     # Domains 2 and 3 make the second metric; the trend explains the others.
     assert set(np.argsort(law.length_scales[1])[:2]) == {2, 3}
-
-
-def test_screening_is_prediction_to_a_part_of_the_error_bars():
-    w, y = planted(60)
-    law, many = GaussianProcess().fit(w, y), planted(1100, seed=9)[0]
-    off = np.abs(law.screen(many) - law.predict(many)) / law.sd(many)
-    assert 0.0 < off.max() < 0.02
 
 
 def test_far_from_the_runs_the_trend_goes_on():

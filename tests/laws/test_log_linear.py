@@ -184,11 +184,14 @@ def test_constant_metrics_and_few_runs_say_so():
     assert np.isfinite(law.sd(rest)).all()
 
 
-def test_metrics_below_zero_say_so():
+def test_metrics_below_zero_are_refused_and_metrics_of_zero_are_noted():
     x, y, _, _ = planted(9)
-    law = LogLinear().fit(x, y - 5.0)
+    with pytest.raises(ValueError, match="metric 0, 1, 2 has negative values"):
+        LogLinear().fit(x, y - 5.0)
+    y[0] = 0.0
+    law = LogLinear().fit(x, y)
     assert np.isfinite(law.predict(x)).all()
-    assert any("positive values only" in note for note in law.notes)
+    assert any("0 in some runs" in note for note in law.notes)
 
 
 def test_penalty_draws_coefficients_together():

@@ -1,0 +1,209 @@
+"""Inner loops of the power laws, compiled by Numba: values with derivatives, and a descent within bounds.
+
+Private: `power` imports this module when it fits, for it loads Numba. No BLAS is called and nothing runs in threads, so that the same
+runs give the same bits in every process.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+AUTOSCALE, BIMIX = 0, 1
+# Limits the exponent of a term, so that trial points stay finite; no metric has such values.
+_HIGHEST = 300.0
+# Where the damping of a step begins, and the largest, at which a step no longer moves anything.
+_FIRST_DAMP, _LAST_DAMP = 1.0, 1e12
+# Damps numbers that act on no run.
+_LEAST_SCALE = 1e-12
+# So many steps in a row that lower the loss by less than the tolerance end a descent.
+_QUIET = 4
+
+
+@njit(cache=True, nogil=True)
+def residuals(kind, u, x, tokens, y, r, jacobian):  # type: ignore[no-untyped-def]
+    """Fill the residuals ``f(u) - y`` and the Jacobian (P, R) of a law; return half the sum of squares.
+
+    AutoScale: u is level, log scale, log alpha (K), log gamma (K), and x are shares. BiMix: u is factor (K), alpha (K), and x are minus the logarithms
+    of the clipped shares.
+    """
+    runs, domains = x.shape
+    for i in range(runs):
+        r[i] = -y[i]
+    if kind == AUTOSCALE:
+        for i in range(runs):
+            r[i] += u[0]
+            jacobian[0, i] = 1.0
+            jacobian[1, i] = 0.0
+        scale = np.exp(u[1])
+        for k in range(domains):
+            alpha, gamma = np.exp(u[2 + k]), np.exp(u[2 + domains + k])
+            for i in range(runs):
+                base = alpha + x[i, k]
+                log = np.log(tokens * base)
+                power = scale * np.exp(min(-gamma * log, _HIGHEST))
+                r[i] += power
+                jacobian[1, i] += power
+                jacobian[2 + k, i] = -gamma * alpha / base * power
+                jacobian[2 + domains + k, i] = -gamma * log * power
+    else:
+        for k in range(domains):
+            factor, alpha = u[k], u[domains + k]
+            for i in range(runs):
+                power = np.exp(min(alpha * x[i, k], _HIGHEST))
+                r[i] += factor * power
+                jacobian[k, i] = power
+                jacobian[domains + k, i] = factor * x[i, k] * power
+    total = 0.0
+    for i in range(runs):
+        total += r[i] * r[i]
+    return 0.5 * total
+
+
+@njit(cache=True, nogil=True)
+def _normal(jacobian, r, h, g):  # type: ignore[no-untyped-def]
+    """Fill J'J (lower triangle) and J'r from the Jacobian (P, R)."""
+    size, runs = jacobian.shape
+    for p in range(size):
+        a = jacobian[p]
+        total = 0.0
+        for i in range(runs):
+            total += a[i] * r[i]
+        g[p] = total
+    # Eight sums at a time: one sum is a chain of additions, each of which waits for the one before.
+    for p in range(size):
+        a = jacobian[p]
+        for q in range(p + 1):
+            b = jacobian[q]
+            s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            even = runs - runs % 8
+            for i in range(0, even, 8):
+                s0 += a[i] * b[i]
+                s1 += a[i + 1] * b[i + 1]
+                s2 += a[i + 2] * b[i + 2]
+                s3 += a[i + 3] * b[i + 3]
+                s4 += a[i + 4] * b[i + 4]
+                s5 += a[i + 5] * b[i + 5]
+                s6 += a[i + 6] * b[i + 6]
+                s7 += a[i + 7] * b[i + 7]
+            for i in range(even, runs):
+                s0 += a[i] * b[i]
+            h[p, q] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+
+
+@njit(cache=True, nogil=True)
+def _step(h, g, damp, scale, low, high, u, free, l, step):  # type: ignore[no-untyped-def]
+    """Fill the damped Gauss-Newton step within bounds: numbers that would leave them are held there, and the others found again.
+
+    False where the matrix is not safely positive definite.
+    """
+    size = g.shape[0]
+    for p in range(size):
+        held = (u[p] <= low[p] and g[p] >= 0.0) or (u[p] >= high[p] and g[p] <= 0.0)
+        free[p] = not held
+        step[p] = 0.0
+    for _ in range(size + 1):
+        for p in range(size):
+            if not free[p]:
+                continue
+            s = h[p, p] + damp * scale[p]
+            whole = s
+            for q in range(p):
+                if free[q]:
+                    t = h[p, q]
+                    for o in range(q):
+                        if free[o]:
+                            t -= l[p, o] * l[q, o]
+                    l[p, q] = t / l[q, q]
+                    s -= l[p, q] * l[p, q]
+            if not s > 1e-14 * whole:
+                return False
+            l[p, p] = np.sqrt(s)
+        for p in range(size):
+            if free[p]:
+                t = -g[p]
+                for q in range(size):
+                    if not free[q] and step[q] != 0.0:
+                        t -= (h[p, q] if p > q else h[q, p]) * step[q]
+                for q in range(p):
+                    if free[q]:
+                        t -= l[p, q] * step[q]
+                step[p] = t / l[p, p]
+        for p in range(size - 1, -1, -1):
+            if free[p]:
+                t = step[p]
+                for q in range(p + 1, size):
+                    if free[q]:
+                        t -= l[q, p] * step[q]
+                step[p] = t / l[p, p]
+        beyond = False
+        for p in range(size):
+            if free[p]:
+                if u[p] + step[p] < low[p]:
+                    step[p] = low[p] - u[p]
+                    free[p] = False
+                    beyond = True
+                elif u[p] + step[p] > high[p]:
+                    step[p] = high[p] - u[p]
+                    free[p] = False
+                    beyond = True
+        if not beyond:
+            return True
+    return True
+
+
+@njit(cache=True, nogil=True)
+def descend(kind, u, x, tokens, y, low, high, steps, tol):  # type: ignore[no-untyped-def]
+    """Descend from u, in place, within bounds; return half the sum of squares, and the number of steps.
+
+    Levenberg and Marquardt's method: J'J is damped in proportion to the largest diagonal it had (More 1978), and the damping follows how
+    well the last step kept its promise (Nielsen 1999).
+    """
+    runs, size = x.shape[0], u.shape[0]
+    r, r_new = np.empty(runs), np.empty(runs)
+    jacobian, jacobian_new = np.empty((size, runs)), np.empty((size, runs))
+    h, l = np.zeros((size, size)), np.zeros((size, size))
+    g, scale, step, trial = np.empty(size), np.full(size, _LEAST_SCALE), np.empty(size), np.empty(size)
+    free = np.empty(size, np.bool_)
+    for p in range(size):
+        u[p] = min(max(u[p], low[p]), high[p])
+    loss = residuals(kind, u, x, tokens, y, r, jacobian)
+    damp, grow, quiet, done, fresh = _FIRST_DAMP, 2.0, 0, 0, True
+    while done < steps and loss > 0.0:
+        done += 1
+        if fresh:
+            _normal(jacobian, r, h, g)
+            for p in range(size):
+                scale[p] = max(scale[p] if kind == AUTOSCALE else _LEAST_SCALE, h[p, p])
+        solved = _step(h, g, damp, scale, low, high, u, free, l, step)
+        promised = 0.0
+        if solved:
+            for p in range(size):
+                t = 0.0
+                for q in range(size):
+                    t += (h[p, q] if p >= q else h[q, p]) * step[q]
+                promised -= step[p] * (g[p] + 0.5 * t)
+                trial[p] = min(max(u[p] + step[p], low[p]), high[p])
+        fresh = False
+        won = -1.0
+        if promised > 0.0:
+            loss_new = residuals(kind, trial, x, tokens, y, r_new, jacobian_new)
+            won = loss - loss_new
+        if won > 0.0:
+            quiet = quiet + 1 if won <= tol * loss else 0
+            loss = loss_new
+            u[:] = trial
+            r, r_new = r_new, r
+            jacobian, jacobian_new = jacobian_new, jacobian
+            fresh = True
+            damp = max(damp * max(1.0 / 3.0, 1.0 - (2.0 * won / promised - 1.0) ** 3), 1e-15)
+            grow = 2.0
+            if quiet >= _QUIET:
+                break
+        else:
+            if solved and promised <= tol * loss:
+                break
+            damp, grow = max(damp, 1e-12) * grow, 2.0 * grow
+            if damp > _LAST_DAMP:
+                break
+    return loss, done
