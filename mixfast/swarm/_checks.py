@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from shlex import quote
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,12 +15,15 @@ from mixfast._text.names import domain_names, listing, misspelt
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
 from mixfast.swarm._metric_names import told_direction, told_unit
+from mixfast.swarm._within import mixtures_within
 
 # One word for all metrics, one for each by name, or one for each in order; None for what names tell.
 PerMetric = str | Mapping[str, str] | Sequence[str] | None
 
 # Rows whose sums are this close to 1 keep every bit, so that files give back what was written.
 _SUM_EXACT = 1e-12
+# Runs that one message shows.
+_SHOWN = 3
 # Numbers with more decimals count as unrounded float64.
 _MOST_DECIMALS = 12
 
@@ -101,7 +105,7 @@ def shares(given: ArrayLike, domains: tuple[str, ...], runs: tuple[str, ...] | N
         if not (fine := sum_to_one(sums)).all():
             shown = [f"{names(row)} sums to {sums[row]:.6g}" for row in np.flatnonzero(~fine).tolist()]
             raise SwarmError(
-                f"the shares of a run must sum to 1 (within {SUM_TOLERANCE}), but run {listing(shown)}{_why(ratios)}"
+                f"the shares of a run must sum to 1 (within {SUM_TOLERANCE}), but run {listing(shown, limit=_SHOWN)}{_why(ratios, domains)}"
             )
     rows = missed > _SUM_EXACT
     ratios[rows] /= sums[rows, None]
@@ -133,13 +137,37 @@ def _half_unit(numbers: Matrix) -> float:
     return _SUM_EXACT
 
 
-def _why(ratios: Matrix) -> str:
+def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
     """Return what the sums of rows suggest."""
+    sums = ratios.sum(axis=1)
     if sum_to_one(ratios.sum(axis=0)).all():
         return "; the columns sum to 1, so the table looks transposed: runs are rows, domains are columns"
-    if sum_to_one(ratios.sum(axis=1) / 100.0).all():
-        return "; these look like percentages: divide by 100"
-    return "; a column that is no domain may be among them: columns can be left out by name"
+    found = mixtures_within(domains, ratios)
+    if len(found) > 1:
+        patterns = [one.pattern for one in found]
+        last = patterns[-1]
+        return (
+            f"; the columns hold {len(found)} mixtures a run, {listing(patterns)}, as of training in phases, and a swarm has one: take the "
+            f"columns of one phase, --domains {quote(last)} (in Python domains={last!r}), if the others hardly vary, or write the mean of the "
+            "phases, weighted by their tokens"
+        )
+    if found:
+        return (
+            f"; the columns {found[0].pattern} alone sum to 1: name them, --domains {quote(found[0].pattern)} "
+            f"(in Python domains={found[0].pattern!r})"
+        )
+    alone = [name for name, column in zip(domains, ratios.T, strict=True) if sum_to_one(sums - column).all()]
+    if alone and len(domains) > 1:
+        return f"; without {alone[0]!r} all sum to 1: leave it out, --ignore {quote(alone[0])} (in Python ignore={alone[0]!r})"
+    what = "percentages" if sum_to_one(sums / 100.0).all() else "counts of tokens" if _are_counts(ratios, sums) else ""
+    if what:
+        return f"; these look like {what}: --normalise divides each run by its sum (in Python normalise=True)"
+    return "; a column that is no domain may be among them: leave it out, --ignore NAME, or name the domains, --domains NAME"
+
+
+def _are_counts(ratios: Matrix, sums: NDArray[np.float64]) -> bool:
+    """Whether rows are counts: far above 1 in sum, and in nearly every number that is not 0."""
+    return bool(sums.min() > 1.5 and (ratios[ratios > 0.0] >= 1.0).mean() > 0.9)
 
 
 def values(given: ArrayLike, metrics: tuple[str, ...], runs: tuple[str, ...], *, whole: bool = True) -> Matrix:
@@ -241,5 +269,9 @@ def _cells(where: NDArray[np.bool_], table: Matrix, run: Callable[[int], str], c
     rows = np.flatnonzero(where.any(axis=1)).tolist()
     first = where[rows].argmax(axis=1).tolist()
     return listing(
-        f"run {run(row)}: {columns[column]}={table[row, column]:.6g}" for row, column in zip(rows, first, strict=True)
+        (
+            f"run {run(row)}: {columns[column]}={table[row, column]:.6g}"
+            for row, column in zip(rows, first, strict=True)
+        ),
+        limit=_SHOWN,
     )

@@ -6,10 +6,13 @@ Frames are read through what they have in common: named columns. None of their l
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,50 +20,73 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.atomic import write_text
+from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast._text.optional import needed
+from mixfast.swarm._cells import is_number
 from mixfast.swarm._checks import SwarmError, refuse_repeated
+from mixfast.swarm._columns import CHOSEN, ID_NAMES, is_bookkeeping, is_by_product, spelled
 
 # A table of pandas, polars or pyarrow, a mapping of column to cells, or an Arrow stream; told by what it has.
 Frame = Any
 Source = str | os.PathLike[str] | IO[str] | IO[bytes]
 
-ID_NAMES = ("run", "run_id", "index")
-"""Columns that may name the runs, the first that both tables have; the others are bookkeeping."""
-
-CHOSEN = "chosen"
-
-BOOKKEEPING = frozenset(
-    [*ID_NAMES, CHOSEN, *("", "name", "display_name", "group", "state", "url", "tags", "notes", "seed"),
-     *("step", "steps", "_step", "date", "time", "created_at", "timestamp")]
-)  # fmt: skip
-"""Columns that are never domains or metrics (in lower case): what Olmix and experiment trackers write beside them."""
-
-# What pandas calls the columns of a file that have no name.
-_NAMELESS = "unnamed:"
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+# What a file that is no table of runs may begin with, in text.
+_OTHER_TEXT = ("{", "[", "<")
+_EXPECTED = "a csv file with a row for each run"
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A table as it came: names of columns, and how to get the cells of one."""
+    """A table as it came: names of columns, and how to get the cells of one.
+
+    Attributes
+    ----------
+    where : str
+        What messages call it.
+    names : tuple of str
+    rows : int
+    cells : callable
+        The cells of the column at a position.
+    text : list of list of str, or None
+        The rows of a file.
+    delimiter : str
+        Between the columns of a file; nothing for a frame.
+    label : str or None
+        The column that is made of the labels of pandas rows.
+    """
 
     where: str
     names: tuple[str, ...]
     rows: int
-    cells: Callable[[int], Sequence[object]]  # of the column at this position
-    text: list[list[str]] | None = None  # the rows of a file
+    cells: Callable[[int], Sequence[object]]
+    text: list[list[str]] | None = None
+    delimiter: str = ""
+    label: str | None = None
 
 
-def is_bookkeeping(name: str) -> bool:
-    """Whether a column of this name is never a domain or a metric."""
-    return name.lower() in BOOKKEEPING or name.lower().startswith(_NAMELESS)
+def same(one: Source, other: Source) -> bool:
+    """Whether two sources are one file."""
+    if isinstance(one, (str, os.PathLike)) and isinstance(other, (str, os.PathLike)):
+        try:
+            return os.path.samefile(one, other)
+        except OSError:  # what is missing is said when it is read
+            return False
+    return one is other
 
 
 def read_csv(source: Source, what: str) -> Raw:
-    """Read a comma-separated table with a header; ``what`` names file objects in messages."""
+    """Read a table with a header: columns between commas, semicolons or tabs, also compressed by gzip, or a parquet file.
+
+    ``what`` names file objects in messages.
+    """
+    path: str | os.PathLike[str] | None = None
     if isinstance(source, (str, os.PathLike)):
-        where = f"{what} file {os.fspath(source)}"
-        text: str | bytes = Path(source).read_bytes()
+        path, where = source, f"{what} file {os.fspath(source)}"
+        text: str | bytes = b"" if Path(source).is_dir() else Path(source).read_bytes()
     elif hasattr(source, "read"):
         where, text = f"{what} file", source.read()
     else:
@@ -68,15 +94,82 @@ def read_csv(source: Source, what: str) -> Raw:
             f"{what} must be a path or an open file, got {type(source).__name__}; Swarm.from_frames takes data frames"
         )
     if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8-sig")
-        except UnicodeDecodeError as problem:
-            raise SwarmError(f"{where} is not UTF-8 text: {problem}") from problem
+        if text.startswith(_GZIP):
+            path = None
+            text = _unzipped(text, where)
+        if text.startswith(_PARQUET):
+            return replace(read_frame(_parquet(text, where), what), where=where)
+        text = _decoded(text, where, path)
+    if path is not None and (text.lstrip().startswith(_OTHER_TEXT) or Path(path).is_dir()):
+        _refuse_other_kinds(path, what)
     return _parsed(text.removeprefix("\ufeff"), where)
 
 
+def _delimiter(text: str) -> str:
+    """What stands between the columns, by the header; a comma unless there is none."""
+    header = text.lstrip().partition("\n")[0]
+    return "," if "," in header else next((mark for mark in "\t;" if mark in header), ",")
+
+
+def _refuse_other_kinds(path: str | os.PathLike[str], what: str) -> None:
+    """Raise where a file is of a kind that is known and no table."""
+    kind = kind_of(path)
+    if kind in ("csv", "tsv", "text", "yaml"):
+        return
+    message = f"{what} file {other_kind(path, _EXPECTED)}"
+    if kind == "json" and _is_results(path):
+        message += (
+            ". It holds the results of one run of an evaluation (lm-eval): make one csv file with a row for each run, its id in a column "
+            "'run', and a column for each metric"
+        )
+    raise SwarmError(message)
+
+
+def _is_results(path: str | os.PathLike[str]) -> bool:
+    """Whether a JSON file is what lm-eval or lighteval write for one model."""
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and isinstance(found.get("results"), dict)
+
+
+def _unzipped(data: bytes, where: str) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as problem:
+        raise SwarmError(f"{where} is a gzip file that is cut off or damaged: {problem}") from problem
+
+
+def _parquet(data: bytes, where: str) -> Frame:
+    with needed(f"{where}: reading a parquet file", "pyarrow", "mixfast[io]", SwarmError):
+        import pyarrow
+        import pyarrow.parquet
+    try:
+        return pyarrow.parquet.read_table(io.BytesIO(data))
+    except (pyarrow.ArrowException, OSError) as problem:
+        raise SwarmError(f"{where} is a parquet file that is cut off or damaged: {problem}") from problem
+
+
+def _decoded(data: bytes, where: str, path: str | os.PathLike[str] | None) -> str:
+    # What Excel saves as "Unicode text".
+    utf16 = data.startswith(_UTF16) and len(data) % 2 == 0
+    try:
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+        at = text.find("\x00")
+    except UnicodeDecodeError as problem:
+        at = problem.start
+    if at < 0:
+        return text
+    if path is not None and kind_of(path) != "binary":
+        raise SwarmError(f"{where.removesuffix(os.fspath(path))}{other_kind(path, _EXPECTED)}")
+    line = data[:at].count(b"\n") + 1
+    raise SwarmError(f"{where} is not UTF-8 text: byte 0x{data[at]:02x} in line {line}; save it as csv in UTF-8")
+
+
 def _parsed(text: str, where: str) -> Raw:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    delimiter = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         rows = [row for row in reader if row]
     except csv.Error as problem:
@@ -84,8 +177,8 @@ def _parsed(text: str, where: str) -> Raw:
     if not rows or not text.strip():
         raise SwarmError(f"{where} is empty; it needs a header, and one row for each run")
     header = tuple([name.strip() for name in rows.pop(0)])
-    if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
-        raise SwarmError(f"{where} is separated by {marks[0]!r}; write it with commas and decimal points")
+    if len(header) == 1 and "|" in header[0]:
+        raise SwarmError(f"{where} is separated by '|'; write it with commas")
     if all(is_number(name) for name in header):
         raise SwarmError(f"{where} has no header: its first line holds numbers only, and should name the columns")
     if not rows:
@@ -97,7 +190,7 @@ def _parsed(text: str, where: str) -> Raw:
             f"{where}: the row of {odd[0]!r} (row {rows.index(odd) + 1} below the header) has {len(odd)} cells, "
             f"but the header has {width}"
         )
-    return Raw(where, header, len(rows), lambda position: [row[position] for row in rows], rows)
+    return Raw(where, header, len(rows), lambda position: [row[position] for row in rows], rows, delimiter)
 
 
 def read_frame(frame: Frame, what: str) -> Raw:
@@ -105,6 +198,7 @@ def read_frame(frame: Frame, what: str) -> Raw:
     if hasattr(frame, "collect") and not isinstance(frame, Mapping):
         frame = frame.collect()  # lazy
     columns: list[Any]
+    label = None
     if isinstance(frame, Mapping):
         names, columns = list(frame), list(frame.values())
     elif isinstance(getattr(frame, "column_names", None), (list, tuple)):
@@ -114,7 +208,7 @@ def read_frame(frame: Frame, what: str) -> Raw:
         names = list(frame.columns)
         refuse_repeated([str(name) for name in names], f"{what}: names of columns")
         columns = [frame[name] for name in names]
-        _add_index(frame, names, columns)
+        label = _add_index(frame, names, columns)
     elif hasattr(frame, "__arrow_c_stream__"):
         return read_frame(_arrow(frame, what), what)
     else:
@@ -132,19 +226,23 @@ def read_frame(frame: Frame, what: str) -> Raw:
     (rows,) = lengths
     if rows == 0:
         raise SwarmError(f"{what} has columns but no runs")
-    return Raw(what, tuple(names), rows, lambda position: _plain(columns[position]))
+    return Raw(what, tuple(names), rows, lambda position: _plain(columns[position]), label=label)
 
 
-def _add_index(frame: Frame, names: list[Any], columns: list[Any]) -> None:
-    """Take the labels of pandas rows for a column, unless they only count the rows."""
+def _add_index(frame: Frame, names: list[Any], columns: list[Any]) -> str | None:
+    """Take the labels of pandas rows for a column and return its name, unless they have none and only count the rows."""
     index = getattr(frame, "index", None)
-    if index is None or callable(index) or type(index).__name__ == "RangeIndex":
-        return
+    if index is None or callable(index):
+        return None
     name = getattr(index, "name", None)
-    name = "index" if name is None and not set(ID_NAMES) & set(names) else name
-    if isinstance(name, str) and name not in names:
-        names.append(name)
-        columns.append(index)
+    if name is None and (type(index).__name__ == "RangeIndex" or set(ID_NAMES) & set(map(spelled, names))):
+        return None
+    name = "index" if name is None else name
+    if not isinstance(name, str) or name in names:
+        return None
+    names.append(name)
+    columns.append(index)
+    return name
 
 
 def _arrow(frame: Frame, what: str) -> Frame:
@@ -160,16 +258,6 @@ def _plain(column: Iterable[object]) -> Sequence[object]:
     return list(column)
 
 
-def is_number(cell: object) -> bool:
-    if isinstance(cell, (str, bytes)) and "_" in str(cell):
-        return False
-    try:
-        float(cast("float", cell))
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return True
-
-
 def write(
     ratios: Source,
     metrics: Source,
@@ -181,7 +269,8 @@ def write(
     values: NDArray[np.float64],
 ) -> None:
     """Write both tables; floats get the digits that read back as the same float64, a missing value an empty cell."""
-    if lost := [name for name in (*domains, *measured) if is_bookkeeping(name) or name != name.strip()]:
+    lost = [name for name in (*domains, *measured) if is_bookkeeping(name) or name != name.strip()]
+    if lost := lost + [name for name in measured if is_by_product(name)]:
         raise SwarmError(f"these names would not be read back from a file: {listing(map(repr, lost))}; rename them")
     marked = bool(chosen.any())
     flags = [[str(int(mark))] if marked else [] for mark in chosen]

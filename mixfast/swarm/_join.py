@@ -1,118 +1,345 @@
-"""Two tables, of mixtures and of metrics, joined on the id of the run: the arguments of a Swarm."""
+"""Two tables, of mixtures and of metrics, or one with both, joined on the id of the run: the arguments of a Swarm."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from operator import itemgetter
-from typing import Any, cast
+import itertools
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from shlex import quote
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing, misspelt
+from mixfast.errors import AlignmentError
+from mixfast.mixture import sum_to_one
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
-from mixfast.swarm._files import BOOKKEEPING, CHOSEN, ID_NAMES, Raw, Source, is_bookkeeping, is_number, read_csv
-
-_MISSING = frozenset(["", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"])
-
+from mixfast.swarm._columns import BOOKKEEPING, CHOSEN, ID_NAMES, is_bookkeeping, is_by_product, matching, spelled
+from mixfast.swarm._files import Raw, Source, read_csv
+from mixfast.swarm._names import affixes, find_names
+from mixfast.swarm._table import Table, read_table
+from mixfast.swarm._within import block_within, mixtures_within
 
 _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
-    ["0", "0.0", "false", "f", "no", "n", *_MISSING], False
+    ["0", "0.0", "false", "f", "no", "n", "", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"], False
 )
+# Ids, names and cells of runs that one message shows.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the tables to use; names, or patterns with ``*``."""
+
+    id: str | None = None
+    domains: str | Iterable[str] | None = None
+    metrics: str | Iterable[str] | None = None
+    ignore: str | Iterable[str] = ()
+    chosen: str | Iterable[object] | None = None
+    normalise: bool = False
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Two tables as the arguments of Swarm, and what was left out of them."""
+    """Two tables as the arguments of Swarm, and what was left out or changed."""
 
     arguments: dict[str, Any]
     dropped: tuple[tuple[str, str], ...]
-    ignored: tuple[str, ...]
+    unused: dict[str, tuple[str, ...]]
+    read: tuple[str, ...]
 
 
-def join(
-    ratios: Raw, metrics: Raw, *, id: str | None, chosen: str | Iterable[object] | None, ignore: str | Iterable[str]
-) -> Joined:
-    """Join two tables on the ids of their runs; columns that are not bookkeeping are domains and metrics."""
-    left_out = {ignore} if isinstance(ignore, str) else set(ignore or ())
-    if unknown := sorted(left_out - set(ratios.names) - set(metrics.names)):
-        raise SwarmError(f"ignore names columns that neither table has: {listing(unknown)}")
-    keys = _keys(ratios, metrics, id)
+@dataclass
+class _Unused:
+    """Names of columns that are not used, by the reason."""
+
+    by_reason: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, names: Iterable[str]) -> None:
+        for name in names:
+            known = self.by_reason.setdefault(reason, [])
+            if name not in known:
+                known.append(name)
+
+
+def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
+    """Join two tables on the ids of their runs; columns that are not bookkeeping are domains and metrics.
+
+    Without ``metrics``, or if both are one table, the domains must be named: the other columns are the metrics.
+    """
+    metrics = ratios if metrics is None else metrics
+    if metrics is ratios and want.domains is None:
+        raise SwarmError(_how_to_split(ratios, want))
+    both = ratios.names if metrics is ratios else (*ratios.names, *metrics.names)
+    left_out = set(matching(both, want.ignore, "ignore"))
+    keys = _keys(ratios, metrics, want.id)
     ids = {raw: run_ids(raw.cells(raw.names.index(key)), raw.where) for raw, key in keys.items()}
-    flag = chosen if isinstance(chosen, str) else CHOSEN
-    if isinstance(chosen, str) and chosen not in ratios.names and chosen not in metrics.names:
+    flag = want.chosen if isinstance(want.chosen, str) else CHOSEN
+    if isinstance(want.chosen, str) and flag not in both:
         raise SwarmError(
-            f"chosen={chosen!r} is a column of neither table; {ratios.where} has {listing(ratios.names)}; "
+            f"chosen={flag!r} is a column of neither table; {ratios.where} has {listing(ratios.names)}; "
             "to name runs, give a list of their ids"
         )
-    special = {*keys.values(), flag} if chosen is None or isinstance(chosen, str) else {*keys.values()}
-    domains, ignored = _columns(ratios, special, left_out)
-    measured, more = _columns(metrics, special, left_out)
-    if not domains or not measured:
-        raw, kind = (ratios, "domains") if not domains else (metrics, "metrics")
-        raise SwarmError(f"{raw.where} has no column for {kind}: {listing(map(repr, raw.names))}")
-    mixtures = _table(ratios, domains, ids[ratios])
-    found = _table(metrics, measured, ids[metrics])
-    rows, dropped = _matched(ids, ratios, metrics, found)
+    special = {*keys.values(), flag} if want.chosen is None or isinstance(want.chosen, str) else {*keys.values()}
+    unused = _Unused()
+    mixed = _domains(ratios, special, left_out, want, ids[ratios], unused)
+    taken = {*special, *mixed.names} if metrics is ratios else special
+    found = _metrics(metrics, taken, left_out, want, ids[metrics], unused)
+    rows, dropped = _matched(ids, ratios, metrics, found.values)
+    here, there = mixed.values[list(rows)], found.values[list(rows.values())]
+    kept = _with_values(metrics, found, there, want, unused)
+    measured = tuple(found.names[column] for column in kept)
+    there = there[:, kept]
+    _refuse_shares_as_metrics(ratios, metrics, mixed.names, here, measured, there)
+    read = [*mixed.notes, *found.notes]
+    if want.normalise:
+        here, note = _normalised(here, ids[ratios], list(rows))
+        read.append(note)
+    if len(set(keys.values())) > 1:
+        read.append(f"runs joined by {keys[ratios]!r} of {ratios.where} and {keys[metrics]!r} of {metrics.where}")
     arguments: dict[str, Any] = {
-        "ratios": mixtures[list(rows)],
-        "metrics": found[list(rows.values())],
-        "domains": domains,
+        "ratios": here,
+        "metrics": there,
+        "domains": mixed.names,
         "metric_names": measured,
         "runs": [ids[ratios][row] for row in rows],
-        "chosen": _chosen(ratios, metrics, ids, rows, chosen, flag),
+        "chosen": _chosen(ratios, metrics, ids, rows, want.chosen, flag),
     }
-    return Joined(arguments, dropped, tuple(dict.fromkeys(ignored + more)))
+    found_unused = {reason: tuple(names) for reason, names in unused.by_reason.items()}
+    return Joined(arguments, dropped, found_unused, tuple(dict.fromkeys(read)))
 
 
 def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:
     """Return the domains, the ids of the runs and their mixtures (R, K), checked, of a file of mixtures alone."""
     raw = read_csv(source, "ratios")
-    key = next((found for name in ID_NAMES if (found := _spelled(raw, name)) is not None), None)
+    key = next(iter(_known_ids(raw)), None)
     if key is None:
         raise SwarmError(
-            f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES)}; it has {listing(map(repr, raw.names))}"
+            f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
         )
     ids = run_ids(raw.cells(raw.names.index(key)), raw.where)
-    domains, _ = _columns(raw, {key, CHOSEN}, ())
-    if not domains:
-        raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
-    return tuple(domains), ids, shares(_table(raw, domains, ids), tuple(domains), ids)[0]
+    found = _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused())
+    return found.names, ids, shares(found.values, found.names, ids)[0]
+
+
+# Ids.
 
 
 def _spelled(raw: Raw, wanted: str) -> str | None:
     """The column that is called so, or so but for capitals and spaces: "Run ID" is run_id."""
-    alike = [name for name in raw.names if re.sub(r"[\s-]+", "_", name.strip().lower()) == wanted]
-    return wanted if wanted in raw.names else alike[0] if len(alike) == 1 else None
+    if wanted in raw.names:
+        return wanted
+    alike = [name for name in raw.names if spelled(name) == spelled(wanted)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _known_ids(raw: Raw) -> list[str]:
+    """Columns that may hold the ids, the likeliest first."""
+    found = [raw.label] if raw.label is not None else []
+    found += [name for known in ID_NAMES if (name := _spelled(raw, known)) is not None]
+    return list(dict.fromkeys(found))
 
 
 def _keys(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
-    """The column of each table that names the runs."""
+    """The column of each table that names the runs: one that both have, or else one in each that is known to hold ids."""
     for name in ID_NAMES if id is None else (id,):
         here, there = _spelled(ratios, name), _spelled(metrics, name)
         if here is not None and there is not None:
             return {ratios: here, metrics: there}
-    what = f"a column {id!r}" if id is not None else "a column with the ids of runs, " + " or ".join(ID_NAMES)
+    pairs = list(itertools.product(*(_candidates(raw, id) for raw in (ratios, metrics))))
+    if pairs and (id is None or any(_spelled(raw, id) for raw in (ratios, metrics))):
+        shared = (pair for pair in pairs if _texts(ratios, pair[0]) & _texts(metrics, pair[1]))
+        here, there = next(shared, pairs[0])
+        return {ratios: here, metrics: there}
+    what = f"a column {id!r}" if id is not None else "a column with the ids of runs, " + " or ".join(ID_NAMES[:3])
     raise SwarmError(
         f"both tables need {what}; rows are never matched by position. {ratios.where} has "
         f"{listing(map(repr, ratios.names))}. {metrics.where} has {listing(map(repr, metrics.names))}. "
-        "Give the column with the ids one name in both"
+        "Give the column with the ids one name in both, and name it: --id NAME (in Python id='NAME')"
     )
 
 
-def _columns(raw: Raw, special: Collection[str], left_out: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return the names that carry numbers, and those that are ignored."""
-    used: list[str] = []
-    ignored: list[str] = []
-    for name in raw.names:
-        if name not in special:
-            (ignored if name in left_out or is_bookkeeping(name) else used).append(name)
-    refuse_repeated([*used, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
-    return used, ignored
+def _candidates(raw: Raw, id: str | None) -> list[str]:
+    own = None if id is None else _spelled(raw, id)
+    return _known_ids(raw) if own is None else [own]
+
+
+def _texts(raw: Raw, name: str) -> set[str]:
+    return {run_id(cell) for cell in raw.cells(raw.names.index(name)) if cell is not None}
+
+
+# Columns.
+
+
+def _domains(
+    raw: Raw, special: Collection[str], left_out: Collection[str], want: Columns, ids: tuple[str, ...], unused: _Unused
+) -> Table:
+    """The columns of shares."""
+    names = [name for name in raw.names if name not in special]
+    refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
+    unused.add("ignored", (name for name in names if name in left_out))
+    names = [name for name in names if name not in left_out]
+    if want.domains is not None:
+        table = read_table(raw, matching(names, want.domains, "domains"), ids, keep=True)
+        _refuse_empty(raw, table, "domain", "domains")
+        return table
+    by_name = [name for name in names if is_bookkeeping(name)]
+    table = read_table(raw, [name for name in names if name not in by_name], ids)
+    unused.add("name", by_name)
+    unused.add("text", table.text)
+    unused.add("empty", table.empty)
+    if not table.names:
+        raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
+    _refuse_missing_domain(raw, table, by_name, ids, want.normalise)
+    return table
+
+
+def _metrics(
+    raw: Raw, special: Collection[str], left_out: Collection[str], want: Columns, ids: tuple[str, ...], unused: _Unused
+) -> Table:
+    """The columns of metrics."""
+    names = [name for name in raw.names if name not in special]
+    refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
+    unused.add("ignored", (name for name in names if name in left_out))
+    names = [name for name in names if name not in left_out]
+    if want.metrics is not None:
+        return read_table(raw, _asked_for(names, want.metrics), ids, keep=True)
+    by_name = [name for name in names if is_bookkeeping(name) or is_by_product(name)]
+    table = read_table(raw, [name for name in names if name not in by_name], ids)
+    unused.add("name", by_name)
+    unused.add("text", table.text)
+    unused.add("empty", table.empty)
+    if not table.names and table.empty:
+        raise SwarmError(f"{raw.where}: no run has a value of any metric")
+    if not table.names:
+        more = (
+            f"; of those left out for their names --metric NAME takes one: {listing(map(repr, by_name))}"
+            if by_name
+            else ""
+        )
+        raise SwarmError(f"{raw.where} has no column for metrics: {listing(map(repr, raw.names))}{more}")
+    return table
+
+
+def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
+    """The columns of the metrics that were asked for: by name, by a pattern, or without what the names of metrics share."""
+    usual = [name for name in names if not (is_bookkeeping(name) or is_by_product(name))]
+    found: list[str] = []
+    for name in [wanted] if isinstance(wanted, str) else wanted:
+        try:
+            found += matching(names, name, "metric")
+        except SwarmError:
+            meant = find_names(usual, [name], "metric")[0]
+            if meant is None:
+                raise AlignmentError(f"there is no metric {name!r}; the metrics are: {listing(usual)}") from None
+            found.append(meant)
+    return list(dict.fromkeys(found))
+
+
+def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: _Unused) -> list[int]:
+    """The columns of metrics that have a value in some run that was kept; those that were asked for must have."""
+    known = np.isfinite(values) | np.isinf(values)
+    empty = [name for name, some in zip(table.names, known.any(axis=0).tolist(), strict=True) if not some]
+    if empty and want.metrics is not None:
+        raise SwarmError(
+            f"{raw.where}: no run has a value of {listing(empty)}; do not ask for {'it' if len(empty) == 1 else 'them'}"
+        )
+    unused.add("empty", empty)
+    return [column for column, name in enumerate(table.names) if name not in empty]
+
+
+def _refuse_empty(raw: Raw, table: Table, what: str, plural: str) -> None:
+    if table.empty:
+        raise SwarmError(
+            f"{raw.where}: no run has a value of the {what if len(table.empty) == 1 else plural} {listing(table.empty)}"
+        )
+
+
+# What is refused.
+
+
+def _how_to_split(raw: Raw, want: Columns) -> str:
+    """Say how one table with mixtures and metrics is given, with the columns that form mixtures if some do."""
+    where = raw.where.removeprefix("ratios ").removeprefix("file ")
+    keys = set(_candidates(raw, want.id))
+    ids = tuple(map(str, range(raw.rows)))
+    names = [name for name in raw.names if name not in keys and not is_bookkeeping(name)]
+    table = read_table(raw, names, ids, check=False)
+    file = where if where != "ratios" else "swarm.csv"
+    found = mixtures_within(table.names, table.values) if table.names else []
+    block = None if found or not table.names else block_within(table.values)
+    if block is not None and len(block) == len(table.names):
+        return (
+            f"{where} is given alone or twice, and holds mixtures only: all its columns sum to 1 in every run. Give the table of metrics, "
+            "with the same ids, as the second"
+        )
+    patterns = [found[0].pattern] if found else [table.names[column] for column in block] if block else ["PATTERN*"]
+    options = " ".join(
+        f"--domains {quote(pattern)}" if "PATTERN" not in pattern else f"--domains '{pattern}'" for pattern in patterns
+    )
+    several = f" (or {listing((one.pattern for one in found[1:]), limit=2)})" if len(found) > 1 else ""
+    return (
+        f"{where} is one table: say which of its columns are the shares of domains, and the others are metrics: "
+        f"mixfast fit {quote(file)} {options}{several}; --metric NAME takes some metrics only (in Python "
+        f"Swarm.from_csv({file!r}, domains={patterns if len(patterns) > 1 else patterns[0]!r}, metric_names=...)). Two tables are given "
+        "as RATIOS and METRICS"
+    )
+
+
+def _refuse_missing_domain(raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...], normalise: bool) -> None:
+    """Raise where the shares sum to 1 only with a column that was left out for its name, such as a domain called user."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = table.values.sum(axis=1)
+    if normalise or sum_to_one(total).all():
+        return
+    more = read_table(raw, by_name, ids, check=False)
+    for name, column in zip(more.names, more.values.T, strict=True):
+        if sum_to_one(total + column).all():
+            raise SwarmError(
+                f"{raw.where}: {name!r} is what trackers call a column, and was left out; but the shares sum to 1 only with it. If it is "
+                f"a domain, name all domains: --domains {quote(name)} --domains ... (in Python domains=[{name!r}, ...])"
+            )
+
+
+def _refuse_shares_as_metrics(
+    ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
+) -> None:
+    """Raise where metrics are the shares of domains, or another mixture over the same domains."""
+    same = [
+        (name, domains[int(k)])
+        for name, column in zip(measured, values.T, strict=True)
+        if np.ptp(column) > 0.0
+        for k in np.flatnonzero((shares == column[:, None]).all(axis=0))[:1]
+    ]
+    if len(shares) > 1 and same:
+        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same), limit=_SHOWN)
+        raise SwarmError(
+            f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
+            "table of what the runs reached; of one table with both, name the columns of shares: --domains 'PATTERN*' (in Python domains=)"
+        )
+    if len(shares) > 1 and (other := _other_mixture(domains, measured, values)):
+        raise SwarmError(
+            f"{metrics.where} holds mixtures for metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and are called like the domains, "
+            f"as in another phase of training. Leave them out: --ignore {quote(other[0])} ... or a pattern (in Python ignore=)"
+        )
+
+
+def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: Matrix) -> list[str]:
+    """Metrics that are called like the domains, but for what all names begin or end with, and sum to 1; empty if there are none."""
+    start, end = affixes(domains)
+    bare = [name[len(start) : len(name) - len(end)] for name in domains]
+    column = {name: at for at, name in enumerate(measured)}
+    for name in measured if len(domains) > 1 else ():
+        for pattern in {name.removesuffix(bare[0]) + "*", "*" + name.removeprefix(bare[0])}:
+            names = [pattern.replace("*", each) for each in bare]
+            if (
+                column.keys() >= set(names)
+                and sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all()
+            ):
+                return names
+    return []
 
 
 def _matched(
@@ -144,9 +371,26 @@ def _matched(
     elif set(ratios.names) & set(metrics.names) - BOOKKEEPING:
         hint = "; they share names of columns, so both look transposed: runs are rows"
     raise SwarmError(
-        f"the two tables have no run in common: {ratios.where} has {listing(ids[ratios])}; {metrics.where} has "
-        f"{listing(ids[metrics])}{hint}"
+        f"the two tables have no run in common: {ratios.where} has {listing(ids[ratios], limit=_SHOWN)}; {metrics.where} has "
+        f"{listing(ids[metrics], limit=_SHOWN)}{hint}"
     )
+
+
+# Values.
+
+
+def _normalised(values: Matrix, ids: tuple[str, ...], rows: list[int]) -> tuple[Matrix, str]:
+    """Mixtures (R, K) from counts or percentages: each row divided by its sum; and what the report says of it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = values.sum(axis=1)
+    wrong = [
+        f"run {ids[row]!r} sums to {total:.6g}"
+        for row, total in zip(rows, sums.tolist(), strict=True)
+        if not 0.0 < total < np.inf
+    ]
+    if wrong:
+        raise SwarmError(f"only rows of a positive sum can be divided by it, but {listing(wrong, limit=_SHOWN)}")
+    return values / sums[:, None], f"every run was divided by its sum, {sums.min():.6g} to {sums.max():.6g}"
 
 
 def _chosen(
@@ -170,57 +414,3 @@ def _chosen(
                 raise SwarmError(f"{raw.where}: column {flag!r} must hold 0 or 1 (true or false), got {listing(wrong)}")
             return [_TRUTH[words[row]] for row in kept]
     return None
-
-
-def _table(raw: Raw, names: Sequence[str], ids: Sequence[str]) -> NDArray[np.float64]:
-    positions = [raw.names.index(name) for name in names]
-    table = None if raw.text is None else _plain_numbers(raw.text, positions)
-    if table is not None:
-        return table
-    table = np.empty((raw.rows, len(names)))
-    for column, (name, position) in enumerate(zip(names, positions, strict=True)):
-        table[:, column] = _floats(raw, name, raw.cells(position), ids)
-    return table
-
-
-def _plain_numbers(rows: list[list[str]], positions: list[int]) -> NDArray[np.float64] | None:
-    """Return the columns of a file that has nothing but numbers there, None where it has; all loops run in C."""
-    # With two positions at least, the getter gives tuples.
-    pick = itemgetter(*positions, positions[-1])
-    width = len(positions) + 1
-    try:
-        numbers = np.fromiter(map(float, chain.from_iterable(map(pick, rows))), np.float64, len(rows) * width)
-    except ValueError:
-        return None
-    # Python's float also takes 1_000, which no other reader of such files does.
-    if any("_" in "".join(cells) for cells in map(pick, rows)):
-        return None
-    return np.ascontiguousarray(numbers.reshape(-1, width)[:, :-1])
-
-
-def _floats(raw: Raw, name: str, cells: Iterable[object], ids: Sequence[str]) -> NDArray[np.float64]:
-    """Return the numbers of a column, NaN where a cell is missing."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
-        return cells.astype(np.float64)
-    numbers = np.empty(raw.rows)
-    wrong = []
-    for row, cell in enumerate(cells):
-        if cell is None or _is_missing(cell):
-            numbers[row] = math.nan
-        elif is_number(cell):
-            numbers[row] = float(cast("float", cell))
-        else:
-            wrong.append(f"run {ids[row]!r} has {str(cell)[:40]!r}")
-    if wrong:
-        raise SwarmError(
-            f"{raw.where}: column {name!r} must hold numbers, but {listing(wrong, limit=1)}; if it is "
-            f"neither a domain nor a metric, leave it out by ignoring {name!r}"
-        )
-    return numbers
-
-
-def _is_missing(cell: object) -> bool:
-    # The missing cells of pandas are no strings, and refuse to be compared.
-    return (isinstance(cell, str) or type(cell).__name__ in ("NAType", "NaTType")) and str(
-        cell
-    ).strip().lower() in _MISSING

@@ -46,30 +46,9 @@ _LESS_UNITS = {
 # The same, but only at the end: sd is Sindhi as well.
 _SPREADS = frozenset(["std", "sd", "stdev", "stddev"])
 # Words that may follow the deciding word at the end of a name.
-_BEHIND = frozenset(
-    [
-        "pct",
-        "percent",
-        "mean",
-        "avg",
-        "average",
-        "macro",
-        "micro",
-        "weighted",
-        "overall",
-        "total",
-        "val",
-        "valid",
-        "validation",
-        "test",
-        "dev",
-        "eval",
-        "final",
-        "last",
-        "best",
-    ]
+_BEHIND = re.compile(
+    r"(?:pct|percent|mean|avg|average|macro|micro|weighted|overall|total|val|valid|validation|test|dev|eval|final|last|best|\d+shots?|v\d+)$"
 )
-_BEHIND_TOO = re.compile(r"(?:\d+shots?|v\d+)$")
 # Before the deciding word these turn it round, and those may stand between: scikit-learn has neg_mean_squared_error.
 _NEGATIONS = frozenset(["neg", "negative", "negated", "minus"])
 _BETWEEN = frozenset(["mean", "avg", "average", "root", "median", "squared", "absolute", "log", "max"])
@@ -132,7 +111,7 @@ def _scopes(name: str) -> Iterator[list[str]]:
 def _bare(words: Sequence[str]) -> list[str]:
     """The words without those that may follow the deciding one."""
     bare = list(words)
-    while len(bare) > 1 and (bare[-1] in _BEHIND or _BEHIND_TOO.match(bare[-1])):
+    while len(bare) > 1 and _BEHIND.match(bare[-1]):
         bare.pop()
     return bare
 

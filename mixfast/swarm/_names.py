@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from mixfast._text.names import did_you_mean, listing
 from mixfast.errors import AlignmentError
 
-_SEPARATORS = "_/.:-| "
+SEPARATORS = "_/.:-| "
 
 
 def affixes(names: Sequence[str]) -> tuple[str, str]:
@@ -17,8 +17,8 @@ def affixes(names: Sequence[str]) -> tuple[str, str]:
         return "", ""
     start = _common(names)
     end = _common([name[::-1] for name in names])[::-1]
-    start = start[: max((start.rfind(mark) for mark in _SEPARATORS), default=-1) + 1]
-    found = [at for at in (end.find(mark) for mark in _SEPARATORS) if at >= 0]
+    start = start[: max((start.rfind(mark) for mark in SEPARATORS), default=-1) + 1]
+    found = [at for at in (end.find(mark) for mark in SEPARATORS) if at >= 0]
     return start, end[min(found) :] if found else ""
 
 
@@ -31,8 +31,8 @@ def _common(names: Sequence[str]) -> str:
 
 def variants(name: str, prefix: str, suffix: str) -> set[str]:
     """Return the name with nothing, a part or all of the shared prefix and suffix cut off, at separators."""
-    starts = [0] + [at + 1 for at, mark in enumerate(prefix) if mark in _SEPARATORS]
-    ends = [len(name)] + [len(name) - len(suffix) + at for at, mark in enumerate(suffix) if mark in _SEPARATORS]
+    starts = [0] + [at + 1 for at, mark in enumerate(prefix) if mark in SEPARATORS]
+    ends = [len(name)] + [len(name) - len(suffix) + at for at, mark in enumerate(suffix) if mark in SEPARATORS]
     return {name[start:end] for start in starts for end in ends if start < end}
 
 

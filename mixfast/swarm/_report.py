@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from mixfast.swarm._rank import Identifiable
 _RUNS_PER_NUMBER = 3
 # Sums that miss 1 by less are not reported: rounding to four decimals does, and changes a share of 20 % by 0.01 %.
 _REPORTED = 5e-4
+# Why a column is not used, in the order of the report.
+_REASONS = ("name", "text", "empty", "ignored")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class History:
     """What happened to the tables before they were a Swarm."""
 
     dropped: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[str, ...] = ()
+    unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
     renormalised: tuple[str, ...] = ()
     deviation: float = 0.0
     guessed_directions: tuple[str, ...] = ()
@@ -62,8 +65,11 @@ class SwarmReport:
         Rank of the mixtures (R, K) without their rounding: K where every domain's effect can be told from the others'.
     missing : mapping of str to int
         Runs without a value, for each metric that lacks some.
-    ignored : tuple of str
-        Columns of the files that are neither ids, domains nor metrics.
+    unused : dict of str to tuple of str
+        Columns of the files that are neither ids, domains nor metrics, by the reason: "name" (what trackers write, standard errors, numbers
+        of examples), "text", "empty", or "ignored" as asked for.
+    read : tuple of str
+        How cells were read that are no plain numbers, and runs joined whose ids have two names.
     more_is_better : tuple of str
         Metrics of which more is better; of the others less is.
     guessed_directions, guessed_units : tuple of str
@@ -90,13 +96,19 @@ class SwarmReport:
     linked: tuple[str, ...]
     rank: int
     missing: dict[str, int]
-    ignored: tuple[str, ...]
+    unused: dict[str, tuple[str, ...]]
+    read: tuple[str, ...]
     more_is_better: tuple[str, ...]
     guessed_directions: tuple[str, ...]
     guessed_units: tuple[str, ...]
     assumed_directions: tuple[str, ...]
     doubted_directions: dict[str, str]
     fits: str
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Columns of the files that are not used, for whatever reason."""
+        return tuple(dict.fromkeys(name for names in self.unused.values() for name in names))
 
     def __str__(self) -> str:
         reasons: dict[str, list[str]] = {}
@@ -134,9 +146,18 @@ class SwarmReport:
         lines.append(self._ways())
         if self.guessed_units:
             lines.append(f"unit told from the name: {_counted(self.guessed_units, 'metric')}")
-        if self.ignored:
-            lines.append(f"columns not used: {listing(map(repr, self.ignored))}")
+        lines += self.read
+        if self.unused:
+            lines.append(f"columns not used: {self._unused()}")
         return "\n".join([*lines, self.fits])
+
+    def _unused(self) -> str:
+        """The columns that are not used, by the reason, and how to have them."""
+        parts = []
+        for reason, names in sorted(self.unused.items(), key=lambda item: _REASONS.index(item[0])):
+            how = " (by their names; --metric NAME takes one)" if reason == "name" else ""
+            parts.append(("" if reason == "name" else f"{reason}: ") + listing(map(repr, names)) + how)
+        return "; ".join(parts)
 
     def _ways(self) -> str:
         """One line on which way is better."""

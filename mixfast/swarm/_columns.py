@@ -1,0 +1,101 @@
+"""What a column of a table of runs is by its name: an id, bookkeeping of a tracker, a by-product of a metric; and patterns of names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from mixfast._text.names import listing
+from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._metric_names import told_direction, words_of
+
+ID_NAMES = ("run", "run_id", "index", "id", "run_name", "name", "display_name")
+"""Columns that may name the runs, the first that both tables have; the others are bookkeeping."""
+
+CHOSEN = "chosen"
+
+# In lower case, with _ between words.
+_TRACKED = """
+group state status url run_url tags notes user username entity project sweep sweep_id job_type host hostname commit git_commit created
+created_at updated updated_at started finished start_time end_time heartbeat_at relative_time relative_time_(process)
+relative_time_(wall) date time timestamp _timestamp _runtime _step _wandb description
+"""
+# These, too, behind the name of an evaluation or a trainer: train/global_step, eval_samples_per_second.
+_METERS = """
+runtime wall_time walltime wall_clock wall_clock_time duration elapsed elapsed_time total_time loading_time step steps global_step
+iteration iterations epoch epochs gpu_hours gpu_days gpu_count num_gpus n_gpus gpu_type gpus mfu throughput flops total_flops train_flops
+total_flos samples_per_second steps_per_second tokens_per_second tokens_per_sec seed data_seed trainer_seed random_seed model_seed
+learning_rate lr max_lr peak_lr min_lr weight_decay batch_size global_batch_size micro_batch_size warmup warmup_steps model_size n_params
+num_params num_parameters n_tokens num_tokens total_tokens train_tokens tokens_seen
+"""
+_METER_NAMES = frozenset(_METERS.split())
+BOOKKEEPING = frozenset([*ID_NAMES, CHOSEN, "", *_TRACKED.split()]) | _METER_NAMES
+"""Columns that are never domains or metrics: what Olmix and experiment trackers write beside them."""
+
+# What pandas calls the columns of a file that have no name.
+_NAMELESS = "unnamed:"
+_METER_AT_END = re.compile(
+    r"_(?:runtime|samples_per_second|steps_per_second|tokens_per_second|loading_time|gpu_hours)$"
+)
+# Standard errors of a metric.
+_SPREAD = re.compile(r"(?:^|_)(?:stderr|std_err|std_error|standard_error|standard_deviation|stddev|stdev)(?=_|$)")
+_SPREAD_AT_END = re.compile(r"_(?:std|sd|se|sem|var|ci|ci95)$")
+# How many examples a metric was measured on.
+_COUNT = re.compile(
+    r"(?:^|_)(?:n|num|number_of|total)_(?:samples?|examples?|instances?|docs?|documents?|questions?|items?|shots?|fewshot)$"
+    r"|(?:^|_)(?:sample|example|instance|doc|document|question)s?_(?:count|len|length)$"
+)
+
+
+def spelled(name: str) -> str:
+    """Return a name of a column in lower case, with _ for spaces and hyphens: "Run ID" is run_id."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def is_bookkeeping(name: str) -> bool:
+    """Whether a column of this name is never a domain or a metric, unless it is asked for."""
+    bare = spelled(name)
+    return bare in BOOKKEEPING or bare.startswith((_NAMELESS, "_wandb", "system/"))
+
+
+def is_by_product(name: str) -> bool:
+    """Whether a column of metrics belongs to another one: its standard error, its number of examples, or how long it took.
+
+    >>> [
+    ...     is_by_product(name)
+    ...     for name in ("arc/acc_stderr,none", "quiz/example_count", "train/global_step", "arc/acc,none")
+    ... ]
+    [True, True, True, False]
+    """
+    plain = name.partition(",")[0]
+    last = spelled(plain.rpartition("/")[2])
+    joined = "_".join(words_of(plain.rpartition("/")[2]))
+    if last in _METER_NAMES or _METER_AT_END.search(last) or _SPREAD.search(joined) or _COUNT.search(joined):
+        return True
+    # "se" is Swedish, too: only behind the name of a metric.
+    found = _SPREAD_AT_END.search(joined)
+    return found is not None and told_direction(joined[: found.start()]) is not None
+
+
+def matching(names: Sequence[str], wanted: str | Iterable[str], what: str) -> list[str]:
+    """Return the names that are wanted, each once, in the order of names or patterns; an exact name wins over a pattern.
+
+    Raises
+    ------
+    SwarmError
+        If one matches none; ``what`` says where it was given.
+    """
+    given = [wanted] if isinstance(wanted, str) else list(wanted or ())
+    found: list[str] = []
+    unknown = []
+    for name in given:
+        meant = [name] if name in names else [each for each in names if fnmatchcase(each, name)]
+        found += meant
+        if not meant:
+            unknown.append(name)
+    if unknown:
+        raise SwarmError(
+            f"{what} names columns that are not there: {listing(unknown)}; the columns are: {listing(map(repr, names))}"
+        )
+    return list(dict.fromkeys(found))

@@ -1,0 +1,122 @@
+"""The columns of one table as numbers, and what was left out because it holds none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from shlex import quote
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.names import listing
+from mixfast.swarm._cells import Numbers, numbers_of, plain_numbers
+from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._files import Raw
+
+# Columns that one message shows, and characters of a cell.
+_SHOWN = 3
+_CELL = 40
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns that hold numbers.
+
+    Attributes
+    ----------
+    names : tuple of str
+    values : (R, C) float64
+        NaN where a cell is missing.
+    text, empty : tuple of str
+        Columns that were left out because no cell is a number, or none has anything.
+    notes : tuple of str
+        How cells were read that are no plain numbers.
+    """
+
+    names: tuple[str, ...]
+    values: Matrix
+    text: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool = False, check: bool = True) -> Table:
+    """Return the columns of these names as numbers.
+
+    Parameters
+    ----------
+    keep : bool
+        Whether the columns were asked for: text is refused then, and empty columns are kept and named.
+    check : bool
+        Whether cells that were meant for numbers and are none are refused; otherwise their columns are left out.
+
+    Raises
+    ------
+    SwarmError
+        If cells are malformed; the message names all columns that are.
+    """
+    positions = [raw.names.index(name) for name in names]
+    plain = None if raw.text is None or not positions else plain_numbers(raw.text, positions)
+    if plain is not None and not np.isnan(plain).all(axis=0).any():
+        return Table(tuple(names), plain)
+    columns = {name: numbers_of(raw.cells(at)) for name, at in zip(names, positions, strict=True)}
+    text = [name for name, one in columns.items() if one.text and not keep]
+    empty = [name for name, one in columns.items() if one.empty]
+    wrong = {
+        name: why
+        for name, one in columns.items()
+        if name not in text and (why := _wrong(raw, one, columns.values(), ids))
+    }
+    if wrong and check:
+        raise SwarmError(_malformed(raw, wrong))
+    kept = [name for name in columns if name not in text and name not in wrong and (keep or name not in empty)]
+    values = np.column_stack([columns[name].values for name in kept]) if kept else np.empty((raw.rows, 0))
+    return Table(
+        tuple(kept), values, tuple(text), tuple(empty), tuple(_notes(raw, {name: columns[name] for name in kept}))
+    )
+
+
+def _wrong(raw: Raw, one: Numbers, table: Iterable[Numbers], ids: Sequence[str]) -> str:
+    """What is wrong with the cells of a column, nothing where they are fine."""
+    if one.wrong:
+        row, cell = one.wrong[0]
+        beside = " beside cells without a percent sign" if one.percent and cell.rstrip().endswith("%") else ""
+        return f"run {ids[row]!r} has {cell[:_CELL]!r}{beside}"
+    if one.comma is None:
+        return ""
+    row, cell = one.comma
+    if one.points:
+        return f"run {ids[row]!r} has {cell[:_CELL]!r} beside cells with a decimal point"
+    # Between semicolons a comma is a decimal one; elsewhere another column may tell.
+    told = raw.delimiter == ";" or any(other.comma is not None and not other.thousands for other in table)
+    if one.thousands and not told:
+        return f"run {ids[row]!r} has {cell[:_CELL]!r}, whose comma may stand for decimals or for thousands"
+    return ""
+
+
+def _malformed(raw: Raw, wrong: Mapping[str, str]) -> str:
+    names = list(wrong)
+    first = names[0]
+    advice = (
+        f"write decimal points and no separators of thousands; if it is neither a domain nor a metric, leave it out "
+        f"(--ignore {quote(first)}; in Python ignore=[{first!r}])"
+    )
+    if len(names) == 1:
+        return f"{raw.where}: column {first!r} must hold numbers, but {wrong[first]}; {advice}"
+    shown = listing((f"{name!r}: {why}" for name, why in wrong.items()), limit=_SHOWN)
+    return f"{raw.where}: {len(names)} columns must hold numbers, but do not ({shown}); {advice}"
+
+
+def _notes(raw: Raw, columns: Mapping[str, Numbers]) -> list[str]:
+    """What the report says of cells that were read in another way than as plain numbers."""
+    out = []
+    if percent := [name for name, one in columns.items() if one.percent]:
+        out.append(f"{raw.where}: percent signs read, their cells divided by 100: {_counted(percent)}")
+    if commas := [name for name, one in columns.items() if one.comma is not None]:
+        out.append(f"{raw.where}: decimal commas read as points: {_counted(commas)}")
+    return out
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"{len(names)} column{'' if len(names) == 1 else 's'}: {listing(names, limit=_SHOWN)}"
