@@ -48,6 +48,7 @@ def add(commands: shared.Commands) -> None:
 def _next(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, next_runs, rarely_sampled
     from mixfast.laws import Fit, fit
+    from mixfast.swarm import doubts_of_directions
 
     outputs.check_folder("--out", args.out)
     if args.fitted is not None and args.law is not None:
@@ -70,7 +71,9 @@ def _next(args: argparse.Namespace) -> int:
         found = next_runs(swarm, law, region, args.runs, objective=objective, way=args.way, among=among, seed=args.seed)
     numbers = zip(found.design.runs, *(v.tolist() for v in (found.gain, found.predicted, found.sd)), strict=True)
     rows = [[run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}"] for run, gain, value, sd in numbers]
+    notes = law.notes if args.fitted is None else doubts_of_directions(law.doubted_directions)
     lines = [
+        *(f"note: {note}" for note in notes),
         f"{len(swarm)} runs, law: {told}; the best of them is predicted {found.best:.6g}",
         text_table(["run", "buys", "predicted", "+-"], rows),
         f"buys: {found.bought}, each given those before it",

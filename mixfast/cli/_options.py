@@ -157,12 +157,36 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 def add_runs(parser: Group, nargs: str | None = None) -> None:
     """Add the two files of runs."""
     parser.add_argument("ratios", metavar="RATIOS", nargs=nargs, help="csv: a run a line, a domain a column")
-    parser.add_argument("metrics", metavar="METRICS", nargs=nargs, help="csv: the same runs, a metric a column")
+    words = "csv: the same runs, a metric a column; one table with both is given here, too, with --domains"
+    parser.add_argument("metrics", metavar="METRICS", nargs=nargs, help=words)
 
 
 def add_columns(parser: Group) -> None:
-    """Add which columns of runs are left out, and which metrics are better when larger or smaller."""
-    parser.add_argument("--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated)")
+    """Add which columns of runs are used or left out, and which metrics are better when larger or smaller."""
+    parser.add_argument(
+        "--id", metavar="COLUMN", help="the column with the ids of the runs (default: run, run_id, index, id or name)"
+    )
+    parser.add_argument(
+        "--domains",
+        metavar="COLUMN",
+        action="append",
+        help="only these columns are shares of domains (repeated; * allowed)",
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        action="append",
+        help="only this metric; no other column is looked at (repeated; * allowed)",
+    )
+    parser.add_argument(
+        "--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated; * allowed)"
+    )
+    parser.add_argument(
+        "--normalise",
+        "--normalize",
+        action="store_true",
+        help="divide each run's shares by their sum: counts of tokens, percentages",
+    )
     parser.add_argument(
         "--more-is-better",
         metavar="METRIC",
@@ -174,12 +198,20 @@ def add_columns(parser: Group) -> None:
     )
 
 
-def read_runs(args: argparse.Namespace, ratios: str, metrics: str) -> Swarm:
-    """Read the runs of two files, as the options of `add_columns` say."""
+def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swarm:
+    """Read the runs of two files, or of one with both, as the options of `add_columns` say."""
     from mixfast.swarm import Swarm
 
     with progress(f"reading {ratios}"):
-        swarm = Swarm.from_csv(ratios, metrics, ignore=args.ignore or ())
+        swarm = Swarm.from_csv(
+            ratios,
+            metrics,
+            id=args.id,
+            domains=args.domains,
+            metric_names=args.metric,
+            ignore=args.ignore or (),
+            normalise=args.normalise,
+        )
     return directed(args, swarm)
 
 

@@ -100,6 +100,9 @@ def add(commands: shared.Commands) -> None:
 def _report(args: argparse.Namespace) -> int:
     from mixfast import report
 
+    if args.domains is not None and args.metrics is None:
+        # One table with mixtures and metrics.
+        args.metrics = args.input
     _check(args)
     files: dict[str, str] = {}
     parts: list[object] = []
@@ -147,7 +150,10 @@ def _check(args: argparse.Namespace) -> None:
     if Path(args.out).resolve() in [Path(path).resolve() for path in read if path is not None]:
         raise InputError(f"--out {args.out} is one of the files that are read")
     if args.input is not None and args.metrics is None and Path(args.input).suffix.lower() == ".csv":
-        raise InputError(f"{args.input}: runs need two files, RATIOS and METRICS, both csv")
+        raise InputError(
+            f"{args.input}: runs need two files, RATIOS and METRICS, both csv; one with both is given with --domains 'PATTERN*', which "
+            "names the columns of shares"
+        )
     shared.check_measures(args)
     kind = (
         "runs" if args.metrics is not None else "table" if args.input is not None else "law" if args.law else "mixture"

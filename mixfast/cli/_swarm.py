@@ -64,7 +64,6 @@ def _add_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--olmix-config", metavar="FILE", help="take files, law, seed and metrics from an Olmix fit YAML"
     )
-    parser.add_argument("--metric", metavar="NAME", action="append", help="only this metric (repeated)")
     shared.add_columns(parser)
     parser.add_argument(
         "--folds", metavar="N", type=shared.folds, default=5, help="parts for out-of-fold errors (default 5)"
@@ -85,14 +84,21 @@ def _config(args: argparse.Namespace) -> OlmixConfig | None:
 
 def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
     if config is not None:
+        given = [f"--{name}" for name in ("id", "domains", "normalise") if getattr(args, name)]
+        if given:
+            raise InputError(
+                f"{listing(given)} is for RATIOS and METRICS, and --olmix-config brings the runs: leave out one of them"
+            )
         config = replace(config, ratios=args.ratios or config.ratios, metrics=args.metrics or config.metrics)
         with progress(f"reading {config.ratios}"):
             swarm, notes = config.swarm(ignore=args.ignore or ())
-            swarm = shared.directed(args, swarm)
+            swarm = shared.directed(args, swarm if args.metric is None else swarm.select(args.metric))
         for note in notes:
             print(f"note: {note}")
-    elif args.ratios is None or args.metrics is None:
-        raise InputError("two files are needed: the runs' RATIOS and their METRICS, both csv")
+    elif args.ratios is None:
+        raise InputError(
+            "two files are needed, the runs' RATIOS and their METRICS, both csv; or one with both, and --domains for the columns of shares"
+        )
     else:
         swarm = shared.read_runs(args, args.ratios, args.metrics)
     print(swarm.report)
@@ -118,7 +124,7 @@ def _fit(args: argparse.Namespace) -> int:
         )
     swarm = _swarm(args, config)
     with progress("fitting"):
-        found = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds)
+        found = fit(swarm, law, seed=_seed(args, config), folds=args.folds)
     print(f"\n{found.report}")
     for note in found.notes:
         print(f"note: {note}")
@@ -162,13 +168,11 @@ def _compare(args: argparse.Namespace) -> int:
         raise InputError(f"--folds {args.folds}: laws are compared on runs left out, which takes 2 folds or more")
     config = _config(args)
     swarm = _swarm(args, config)
-    for name in args.metric or ():
-        swarm.metric(name)  # refused here, and not once for each law
     reports = {}
     for law in LAWS:
         try:
             with progress(f"fitting {law}"):
-                reports[law] = fit(swarm, law, metrics=args.metric, seed=_seed(args, config), folds=args.folds).reports
+                reports[law] = fit(swarm, law, seed=_seed(args, config), folds=args.folds).reports
         except (ValueError, RuntimeError) as problem:
             print(f"{law}: left out, {problem}")
     if not any(reports.values()):

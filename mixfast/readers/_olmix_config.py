@@ -123,7 +123,7 @@ class OlmixConfig:
         # Olmix minimises whatever it is given, so a "score" there is one in bits per byte.
         named = Swarm.from_csv(self.ratios, self.metrics, ignore=ignore, direction="min")
         unit = {
-            name: "bits_per_byte" if unit in ("nats", "score") else unit
+            name: "bits_per_byte" if unit in ("nats", "score", "logprob", "reward", "error") else unit
             for name, unit in zip(named.metrics, named.unit, strict=True)
         }
         whole = Swarm.from_csv(self.ratios, self.metrics, ignore=ignore, unit=unit, direction="min")

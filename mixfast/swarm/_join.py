@@ -269,22 +269,20 @@ def _how_to_split(raw: Raw, want: Columns) -> str:
     table = read_table(raw, names, ids, check=False)
     file = where if where != "ratios" else "swarm.csv"
     found = mixtures_within(table.names, table.values) if table.names else []
-    block = None if found or not table.names else block_within(table.values)
+    block = (found[0].columns if found else block_within(table.values)) if table.names else None
     if block is not None and len(block) == len(table.names):
         return (
-            f"{where} is given alone or twice, and holds mixtures only: all its columns sum to 1 in every run. Give the table of metrics, "
-            "with the same ids, as the second"
+            f"{where} holds mixtures only: its columns sum to 1 in every run. Two files are needed: give the one with the metrics of the "
+            "same runs as METRICS"
         )
-    patterns = [found[0].pattern] if found else [table.names[column] for column in block] if block else ["PATTERN*"]
-    options = " ".join(
-        f"--domains {quote(pattern)}" if "PATTERN" not in pattern else f"--domains '{pattern}'" for pattern in patterns
-    )
+    patterns = [found[0].pattern] if found else [table.names[column] for column in block] if block else []
+    options = " ".join(f"--domains {quote(pattern)}" for pattern in patterns) or "--domains 'PATTERN*'"
     several = f" (or {listing((one.pattern for one in found[1:]), limit=2)})" if len(found) > 1 else ""
+    shown: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
     return (
-        f"{where} is one table: say which of its columns are the shares of domains, and the others are metrics: "
-        f"mixfast fit {quote(file)} {options}{several}; --metric NAME takes some metrics only (in Python "
-        f"Swarm.from_csv({file!r}, domains={patterns if len(patterns) > 1 else patterns[0]!r}, metric_names=...)). Two tables are given "
-        "as RATIOS and METRICS"
+        f"{where} is one table with mixtures and metrics: say which of its columns are the shares of domains; the others are metrics, or "
+        f"those of --metric: mixfast fit {quote(file)} {options}{several} (in Python domains={shown!r}). Otherwise two files are needed, "
+        "RATIOS and METRICS"
     )
 
 

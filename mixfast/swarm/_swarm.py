@@ -366,7 +366,7 @@ class Swarm:
         )
 
     def select(self, metrics: str | Iterable[str]) -> Swarm:
-        """Return the same runs with these metrics only, in that order, named as by `metric`.
+        """Return the same runs with these metrics only, in that order, named as by `metric` or by patterns with ``*``.
 
         Raises
         ------
@@ -376,7 +376,8 @@ class Swarm:
             If a metric is named twice, or none is.
         """
         given = [metrics] if isinstance(metrics, str) else list(metrics)
-        names = _checks.unique_names([self.metric(name) for name in given], "metric")
+        meant = [match_names(self.metrics, [name], "metric") for name in given]
+        names = _checks.unique_names([name for several in meant for name in several], "metric")
         columns = [self.metrics.index(name) for name in names]
         history = replace(
             self._history,
@@ -431,7 +432,7 @@ class Swarm:
             values[:, column] = self.values[:, places] @ np.array(list(parts.values()), dtype=np.float64)
             directions.append(ways.pop())
             units.append(" and ".join(dict.fromkeys(self.unit[place] for place in places)))
-        history = replace(self._history, guessed_directions=(), guessed_units=())
+        history = replace(self._history, guessed_directions=(), guessed_units=(), assumed_directions=())
         return self._with(
             metrics=names, values=values, direction=tuple(directions), unit=tuple(units), _history=history
         )

@@ -85,7 +85,7 @@ def test_compare_tries_every_law(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("fit", "ratios.csv"), "two files are needed"),
+        (("fit", "ratios.csv"), "Two files are needed"),
         (("fit", "ratios.csv", "nothing.csv"), "nothing.csv"),
         (("fit", "ratios.csv", "metrics.csv", "--out", "law.pkl"), ".json or .npz"),
         (("fit", "ratios.csv", "metrics.csv", "--metric", "speed"), "speed"),
@@ -239,3 +239,88 @@ def test_directions_are_said_and_told(files, run):
     status, _, err = run("fit", "ratios.csv", "metrics.csv", "--more-is-better", "nothing")
     assert status == 2
     assert "there is no metric 'nothing'" in err
+
+
+def tracked(files):
+    """One table as trackers export it: ids in "Name", their own columns, shares, and metrics of two directions."""
+    rng = np.random.default_rng(1)
+    web = rng.random(20).round(3)
+    header = [
+        "Name",
+        "State",
+        "User",
+        "Created",
+        "Runtime",
+        "mix.web",
+        "mix.maths",
+        "quiz/logprob",
+        "quiz/acc",
+        "eval/loss",
+        "eval/empty",
+    ]
+    rows = [
+        [f"mix-{i}", "finished", "ann", "2026-01-02", 3000 + i, w, round(1 - w, 3), -19 + 4 * (1 - w), 0.3 + 0.2 * (1 - w), 1 + w, ""]
+        for i, w in enumerate(web.tolist())
+    ]  # fmt: skip
+    with (files / "export.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return "export.csv"
+
+
+def test_a_table_of_a_tracker_is_fitted_and_proposes_the_better_mixture(good, refused, files):
+    table = tracked(files)
+    out = good("fit", table, "--domains", "mix.*", "--law", "linear", "--out", "t.json")
+    assert "20 runs, 2 domains, 3 metrics" in out
+    assert "more is better: quiz/logprob, quiz/acc (told from the names); less is better: the other" in out
+    assert (
+        "columns not used: 'State', 'User', 'Created', 'Runtime' (by their names; --metric NAME takes one); empty: 'eval/empty'"
+        in out
+    )
+    for metric in ("quiz/logprob", "quiz/acc", "eval/loss"):
+        found = json.loads(good("propose", "t.json", "--objective", metric, "--cap", "80%", "--json"))
+        assert found["mixture"]["mix.maths"] == pytest.approx(0.8)
+    said = refused("propose", "t.json")
+    assert "different units (logprob: quiz/logprob; score: quiz/acc; nats: eval/loss)" in said
+    assert "--objective standardised" in said
+    found = json.loads(good("propose", "t.json", "--objective", "standardised", "--cap", "80%", "--json"))
+    assert found["mixture"]["mix.maths"] == pytest.approx(0.8)
+
+
+def test_options_choose_columns_before_anything_is_checked(good, refused, files):
+    table = tracked(files)
+    assert "1 metric\n" in good("fit", table, "--domains", "mix.*", "--metric", "eval/l*", "--law", "linear")
+    assert "1 metric\n" in good(
+        "fit", table, table, "--id", "Name", "--domains", "mix.*", "--ignore", "quiz*", "--law", "linear"
+    )
+    assert "ignore names columns that are not there: z*" in refused(
+        "fit", table, "--domains", "mix.*", "--ignore", "z*"
+    )
+    assert "--domains 'mix.*'" in refused("fit", table)
+    with_text = "run,loss,note\n" + "".join(f"{i},{1 + i / 40},ok\n" for i in range(40))
+    (files / "noted.csv").write_text(with_text)
+    assert "text: 'note'" in good("fit", "ratios.csv", "noted.csv", "--law", "linear")
+    assert "not used" not in good("fit", "ratios.csv", "noted.csv", "--law", "linear", "--metric", "loss")
+
+
+def test_every_command_that_reads_runs_takes_one_table(good, run, files):
+    table = tracked(files)
+    chosen = ("--domains", "mix.*", "--metric", "eval/loss")
+    assert "eval/loss" in run("compare", table, *chosen, "--folds", "2")[1]
+    assert "20 runs, law: linear" in good(
+        "next", table, table, *chosen, "--runs", "2", "--law", "linear", "--out", "n.csv"
+    )
+    assert "wrote page.html" in good("report", table, *chosen, "--law-kind", "linear", "--out", "page.html")
+
+
+def test_counts_of_tokens_are_divided_on_request(good, refused, files):
+    rows = (files / "ratios.csv").read_text().splitlines()
+    counted = [
+        ",".join([cells[0], *(str(round(1e6 * float(cell))) for cell in cells[1:])])
+        for cells in (row.split(",") for row in rows[1:])
+    ]
+    (files / "counted.csv").write_text("\n".join([rows[0], *counted]) + "\n")
+    assert "--normalise divides each run by its sum" in refused("fit", "counted.csv", "metrics.csv")
+    for option in ("--normalise", "--normalize"):
+        assert "every run was divided by its sum" in good(
+            "fit", "counted.csv", "metrics.csv", "--law", "linear", option
+        )

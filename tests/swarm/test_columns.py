@@ -1,0 +1,330 @@
+"""Tables as trackers, spreadsheets and people write them: which columns count, how cells are read, and what is refused with which advice."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from mixfast.errors import AlignmentError
+from mixfast.swarm import Swarm, SwarmError
+
+RNG = np.random.default_rng(0)
+W = RNG.dirichlet(np.ones(2), 12).round(3)
+W[:, 1] = (1.0 - W[:, 0]).round(3)
+LOSS = (1.0 + W[:, 0]).round(4)
+
+
+def table(**columns):
+    """The text of a csv file: a column of ids and these."""
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(["run", *columns]), *(",".join([f"r{i}", *map(str, row)]) for i, row in enumerate(rows))]
+    return "\n".join(lines) + "\n"
+
+
+def named(header, *columns):
+    return table(**dict(zip(header, columns, strict=True)))
+
+
+RATIOS = table(web=W[:, 0], maths=W[:, 1])
+ONES = [1] * 12
+
+
+def read(ratios=RATIOS, metrics=None, **options):
+    metrics = table(loss=LOSS) if metrics is None else metrics
+    return Swarm.from_csv(io.StringIO(ratios), io.StringIO(metrics), **options)
+
+
+# Columns of trackers.
+
+TRACKED = (
+    "_runtime", "_timestamp", "_step", "_wandb", "Runtime", "Created", "User", "Sweep", "State", "Notes", "Tags", "Relative Time",
+    "Relative Time (Process)", "GPU hours", "learning_rate", "seed", "train/global_step", "eval_runtime", "eval/samples_per_second",
+    "arc/acc_stderr,none", "acc_norm_stderr", "loss_sd", "quiz/example_count", "n_samples", "num_instances", "arc/sample_len",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRACKED)
+def test_columns_of_trackers_and_by_products_are_no_metrics_unless_asked_for(name):
+    quoted = f'"{name}"' if "," in name else name
+    metrics = named([quoted, "eval/loss"], RNG.random(12), LOSS)
+    found = read(metrics=metrics)
+    assert found.metrics == ("eval/loss",)
+    assert found.report.unused == {"name": (name,)}
+    assert f"columns not used: {name!r} (by their names; --metric NAME takes one)" in str(found.report)
+    assert read(metrics=metrics, metric_names=name).metrics == (name,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["account_loss", "flores_se", "runtime_errors_quiz/acc", "time_quiz", "state_law_bpb", "Steps to success/acc"],
+)
+def test_metrics_are_not_taken_for_columns_of_trackers(name):
+    assert read(metrics=named([name], LOSS)).metrics == (name,)
+
+
+def test_text_and_empty_columns_are_left_out_at_once():
+    metrics = named(
+        ["owner", "loss", "note", "nothing", "when"],
+        ["ann"] * 12,
+        LOSS,
+        ["ok"] * 12,
+        [""] * 12,
+        ["2026-01-02T03:04:05Z"] * 12,
+    )
+    found = read(metrics=metrics)
+    assert found.metrics == ("loss",)
+    assert found.report.unused == {"text": ("owner", "note", "when"), "empty": ("nothing",)}
+    assert "columns not used: text: 'owner', 'note', 'when'; empty: 'nothing'" in str(found.report)
+    with pytest.raises(SwarmError, match="'owner' must hold numbers, but run 'r0' has 'ann'"):
+        read(metrics=metrics, metric_names=["loss", "owner"])
+    with pytest.raises(SwarmError, match="no run has a value of nothing"):
+        read(metrics=metrics, metric_names=["loss", "nothing"])
+
+
+def test_a_metric_without_a_value_in_the_runs_that_are_kept_is_left_out():
+    found = read(metrics="run,loss,late\nr0,1,\nr1,2,nan\nx,3,4\n")
+    assert (found.metrics, found.report.unused) == (("loss",), {"empty": ("late",)})
+
+
+def test_malformed_columns_are_named_together_and_only_if_they_are_looked_at():
+    metrics = named(["loss", "a", "b"], LOSS, ["1_0", *ONES[1:]], [*ONES[1:], "2.x"])
+    with pytest.raises(
+        SwarmError, match=r"2 columns must hold numbers.*'a': run 'r0' has '1_0', 'b': run 'r11' has '2.x'.*--ignore a"
+    ):
+        read(metrics=metrics)
+    for options in ({"metric_names": "loss"}, {"metric_names": "lo*"}, {"ignore": ["a", "b"]}, {"ignore": "[ab]"}):
+        assert read(metrics=metrics, **options).metrics == ("loss",)
+
+
+def test_metrics_are_asked_for_by_name_by_pattern_or_without_what_all_share():
+    metrics = named(["note", "eval/web_loss", "eval/code_loss", "eval/acc"], ["ok"] * 12, LOSS, LOSS, LOSS)
+    assert read(metrics=metrics, metric_names=["eval/acc", "eval/*_loss"]).metrics == (
+        "eval/acc",
+        "eval/web_loss",
+        "eval/code_loss",
+    )
+    shared = named(["eval/web_loss", "eval/code_loss", "Runtime"], LOSS, LOSS, ONES)
+    assert read(metrics=shared, metric_names="code").metrics == ("eval/code_loss",)
+    with pytest.raises(AlignmentError, match="there is no metric 'x\\*'; the metrics are: note, eval/web_loss"):
+        read(metrics=metrics, metric_names="x*")
+
+
+def test_a_domain_with_the_name_of_a_tracker_is_said_to_be_left_out():
+    ratios = named(["web", "user"], W[:, 0], W[:, 1])
+    with pytest.raises(SwarmError, match=r"'user' is what trackers call a column.*only with it.*--domains user"):
+        read(ratios)
+    assert read(ratios, domains=["web", "user"]).domains == ("web", "user")
+
+
+# Ids.
+
+
+def test_the_column_of_ids_may_be_named_and_may_differ():
+    ratios, metrics = RATIOS.replace("run", "Name", 1), table(loss=LOSS).replace("run", "Name", 1)
+    assert read(ratios, metrics).runs == read().runs
+    ratios, metrics = RATIOS.replace("run", "trial", 1), table(loss=LOSS).replace("run", "trial", 1)
+    with pytest.raises(SwarmError, match=r"rows are never matched by position.*--id NAME"):
+        read(ratios, metrics)
+    assert read(ratios, metrics, id="trial").runs == read(ratios, id="trial").runs == read().runs
+    mixed = read(RATIOS.replace("run", "index", 1))
+    assert mixed.runs == read().runs
+    assert "runs joined by 'index' of ratios file and 'run' of metrics file" in str(mixed.report)
+    with pytest.raises(SwarmError, match="no run in common"):
+        read("index,web,maths\n1,0.5,0.5\n2,0.25,0.75\n")
+
+
+def test_the_pair_of_id_columns_that_share_runs_is_taken():
+    ratios = "index,Name,web,maths\n0,r0,0.5,0.5\n1,r1,0.25,0.75\n"
+    assert read(ratios).runs == ("r0", "r1")
+
+
+def test_labels_of_pandas_rows_hold_the_ids_whatever_they_are_called():
+    pandas = pytest.importorskip("pandas")
+    for name in ("Name", "experiment"):
+        frame = pandas.DataFrame({"mix.web": W[:, 0], "mix.maths": W[:, 1], "eval/loss": LOSS, "User": "ann"})
+        frame.index = pandas.Index([f"r{i}" for i in range(12)], name=name)
+        found = Swarm.from_frames(frame.filter(like="mix."), frame.filter(like="eval/"))
+        assert found.runs == tuple(frame.index)
+        assert Swarm.from_frames(frame, domains="mix.*").metrics == ("eval/loss",)
+    counted = frame.set_axis(pandas.RangeIndex(12, name="run"))
+    assert Swarm.from_frames(counted, domains="mix.*").runs == tuple(map(str, range(12)))
+
+
+# One table, and shares given for metrics.
+
+WIDE = named(
+    ["weight_web", "weight_maths", "model_size", "web_loss", "maths_loss"],
+    W[:, 0],
+    W[:, 1],
+    [122000000] * 12,
+    LOSS,
+    LOSS[::-1],
+)
+
+
+def test_one_wide_table_is_split_by_the_columns_of_domains(tmp_path):
+    path = tmp_path / "swarm.csv"
+    path.write_text(WIDE)
+    for metrics in (None, path, str(path)):
+        found = Swarm.from_csv(path, metrics, domains="weight_*")
+        assert (found.domains, found.metrics) == (("weight_web", "weight_maths"), ("web_loss", "maths_loss"))
+        assert found.report.ignored == ("model_size",)
+        assert Swarm.from_csv(path, metrics, domains="weight_*", metric_names="web_*").metrics == ("web_loss",)
+        with pytest.raises(
+            SwarmError,
+            match=r"swarm.csv is one table.*mixfast fit .*swarm.csv --domains 'weight_\*'.*domains='weight_\*'",
+        ):
+            Swarm.from_csv(path, metrics)
+    with pytest.raises(SwarmError, match=r"domains names columns that are not there: w_\*"):
+        Swarm.from_csv(path, domains="w_*")
+    path.write_text(named(["web", "maths", "web_loss"], W[:, 0], W[:, 1], LOSS))
+    with pytest.raises(SwarmError, match=r"--domains web --domains maths \(in Python domains=\['web', 'maths'\]\)"):
+        Swarm.from_csv(path)
+    path.write_text(named(["a", "b"], LOSS, LOSS))
+    with pytest.raises(SwarmError, match=r"--domains 'PATTERN\*'"):
+        Swarm.from_csv(path)
+
+
+def test_mixtures_given_for_metrics_are_refused(tmp_path):
+    (tmp_path / "ratios.csv").write_text(RATIOS)
+    with pytest.raises(SwarmError, match=r"holds mixtures only.*Two files are needed"):
+        Swarm.from_csv(tmp_path / "ratios.csv", tmp_path / "ratios.csv")
+    with pytest.raises(
+        SwarmError, match=r"holds the mixtures of ratios file for metrics .*'web' is the share of 'web'"
+    ):
+        read(metrics=RATIOS)
+    with pytest.raises(SwarmError, match="'a' is the share of 'maths'"):
+        read(metrics=table(a=W[:, 1], loss=LOSS))
+    with pytest.raises(SwarmError, match="holds mixtures for metrics: web, maths sum to 1"):
+        read(metrics=table(web=W[::-1, 0], maths=W[::-1, 1]))
+    # A rate and one minus it are metrics.
+    assert read(metrics=named(["quiz/acc", "quiz/error"], W[::-1, 0], W[::-1, 1])).metrics == ("quiz/acc", "quiz/error")
+
+
+def test_phases_are_named_and_one_can_be_taken():
+    header = ["phase_0_web", "phase_0_maths", "phase_1_web", "phase_1_maths"]
+    two = named(header, W[:, 0], W[:, 1], W[::-1, 0], W[::-1, 1])
+    with pytest.raises(
+        SwarmError,
+        match=r"'r0' sums to 2.*and 9 more.*2 mixtures a run, phase_0_\*, phase_1_\*.*--domains 'phase_1_\*'",
+    ):
+        read(two)
+    assert read(two, domains="phase_1_*").domains == ("phase_1_web", "phase_1_maths")
+    wide = named([*header, "loss"], W[:, 0], W[:, 1], W[::-1, 0], W[::-1, 1], LOSS)
+    with pytest.raises(SwarmError, match=r"phase_0_web, phase_0_maths sum to 1 in every run.*--ignore phase_0_web"):
+        Swarm.from_csv(io.StringIO(wide), domains="phase_1_*")
+    assert Swarm.from_csv(io.StringIO(wide), domains="phase_1_*", ignore="phase_0_*").metrics == ("loss",)
+    behind = named([name[8:] + "_" + name[:7] for name in header], W[:, 0], W[:, 1], W[::-1, 0], W[::-1, 1])
+    with pytest.raises(SwarmError, match=r"2 mixtures a run, \*_phase_0, \*_phase_1"):
+        read(behind)
+    setting = named(["w_web", "w_maths", "fleet"], W[:, 0], W[:, 1], RNG.random(12))
+    with pytest.raises(SwarmError, match=r"the columns w_\* alone sum to 1: name them, --domains 'w_\*'"):
+        read(setting)
+
+
+# Cells.
+
+
+def same_numbers(found):
+    np.testing.assert_allclose(found.ratios, W, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(found.values[:, 0], LOSS, rtol=1e-15)
+    return True
+
+
+def test_percent_cells_are_percents():
+    percent = [[f"{100 * share:.1f}%" for share in column] for column in W.T]
+    found = read(named(["web", "maths"], *percent))
+    assert same_numbers(found)
+    assert "percent signs read, their cells divided by 100: 2 columns: web, maths" in str(found.report)
+    percent[0][3] = W[3, 0]
+    with pytest.raises(
+        SwarmError, match=r"'web' must hold numbers, but run 'r0' has '.*%' beside cells without a percent sign"
+    ):
+        read(named(["web", "maths"], *percent))
+
+
+def test_decimal_commas_are_read_where_they_cannot_be_thousands():
+    commas = [[f'"{share:.3f}"'.replace(".", ",") for share in column] for column in (*W.T, LOSS)]
+    found = read(named(["web", "maths"], *commas[:2]), named(["loss"], [f'"{x:.4f}"'.replace(".", ",") for x in LOSS]))
+    assert same_numbers(found)
+    assert "decimal commas read as points: 2 columns: web, maths" in str(found.report)
+    with pytest.raises(SwarmError, match=r"'loss'.*has '1,[0-9]{3}', whose comma may stand"):
+        read(metrics=named(["loss"], commas[2]))
+    with pytest.raises(SwarmError, match=r"has '.*,.*' beside cells with a decimal point"):
+        read(metrics=named(["loss"], [*commas[2][:11], "1.5"]))
+
+
+def test_a_german_spreadsheet_is_read(tmp_path):
+    for name, text in (("r", RATIOS), ("m", table(loss=LOSS))):
+        (tmp_path / name).write_text(text.replace(",", ";").replace(".", ","))
+    assert same_numbers(Swarm.from_csv(tmp_path / "r", tmp_path / "m"))
+
+
+def test_counts_and_percentages_without_a_sign_are_divided_when_asked():
+    counts = [(column * 1e6).astype(int) for column in W.T]
+    with pytest.raises(SwarmError, match="look like counts of tokens: --normalise divides each run by its sum"):
+        read(named(["web", "maths"], *counts))
+    found = read(named(["web", "maths"], *counts), normalise=True)
+    assert same_numbers(found)
+    assert "every run was divided by its sum, 1e+06 to 1e+06" in str(found.report)
+    with pytest.raises(SwarmError, match="look like percentages: --normalise"):
+        read(named(["web", "maths"], *(100 * W.T)))
+    with pytest.raises(SwarmError, match="only rows of a positive sum can be divided by it, but run 'r0' sums to 0"):
+        read("run,web,maths\nr0,0,0\nr1,3,5\n", normalise=True)
+
+
+# Formats.
+
+
+def test_gzip_tabs_utf16_and_parquet_are_read(tmp_path):
+    metrics = table(loss=LOSS)
+    (tmp_path / "r.csv.gz").write_bytes(gzip.compress(RATIOS.encode()))
+    (tmp_path / "m.tsv").write_text(metrics.replace(",", "\t"))
+    assert same_numbers(Swarm.from_csv(tmp_path / "r.csv.gz", tmp_path / "m.tsv"))
+    (tmp_path / "unicode.txt").write_bytes(RATIOS.replace(",", "\t").encode("utf-16"))
+    assert same_numbers(Swarm.from_csv(tmp_path / "unicode.txt", tmp_path / "m.tsv"))
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {"run": [f"r{i}" for i in range(12)], "web": W[:, 0], "maths": W[:, 1]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "r.parquet")
+    assert same_numbers(Swarm.from_csv(tmp_path / "r.parquet", tmp_path / "m.tsv"))
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(RATIOS.encode())[:-9])
+    with pytest.raises(SwarmError, match="cut off or damaged"):
+        Swarm.from_csv(tmp_path / "cut.csv.gz", tmp_path / "m.tsv")
+
+
+def test_other_kinds_of_files_are_named_with_what_to_do(tmp_path):
+    with zipfile.ZipFile(tmp_path / "xlsx.csv", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<x/>")
+        archive.writestr("xl/workbook.xml", "<x/>" * 999)
+    (tmp_path / "results.csv").write_text(json.dumps({"results": {"arc": {"acc,none": 0.5}}, "versions": {}}))
+    (tmp_path / "list.csv").write_text(json.dumps([{"run": "a"}]))
+    (tmp_path / "page.csv").write_text("<!doctype html><html></html>")
+    (tmp_path / "latin.csv").write_bytes("run,café\n".encode("latin-1"))
+    (tmp_path / "folder").mkdir()
+    for name, said in (
+        ("xlsx.csv", "is a spreadsheet .*save its sheet as csv"),
+        ("results.csv", "is a JSON file.*results of one run of an evaluation.*a row for each run"),
+        ("list.csv", "is a JSON file, expected a csv file"),
+        ("page.csv", "is an HTML page"),
+        ("latin.csv", "not UTF-8 text: byte 0xe9 in line 1; save it as csv in UTF-8"),
+        ("folder", "is a folder"),
+    ):
+        with pytest.raises(SwarmError, match=f"metrics file .*{name}.*{said}"):
+            Swarm.from_csv(io.StringIO(RATIOS), tmp_path / name)
+
+
+# Many runs.
+
+
+def test_messages_show_three_runs_and_a_count():
+    ratios = table(web=2 * W[:, 0], maths=W[:, 1] * 2.5)
+    with pytest.raises(SwarmError) as problem:
+        read(ratios)
+    assert "and 9 more (12 in all)" in str(problem.value)
+    assert str(problem.value).count("sums to") == 3
