@@ -47,7 +47,17 @@ _ONLY_FOR = {
         "this is for tables; runs are held out by --folds, and laws say nothing of repeated tokens",
     ),
     ("runs",): (
-        ("--law-kind", "--more-is-better", "--less-is-better", "--ignore", "--folds"),
+        (
+            "--law-kind",
+            "--more-is-better",
+            "--less-is-better",
+            "--ignore",
+            "--id",
+            "--domains",
+            "--metric",
+            "--normalise",
+            "--folds",
+        ),
         "this is for laws that are fitted now, to RATIOS METRICS; a law of a file has its directions and folds",
     ),
     ("table", "runs"): (

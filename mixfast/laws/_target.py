@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.exponentials import Convex
+from mixfast._text.audience import either
 from mixfast._text.names import did_you_mean, listing
 from mixfast.laws._protocol import Predictor
 from mixfast.swarm import find_names
@@ -123,12 +124,14 @@ def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
     if len(groups) > 1:
         what = "the largest" if worst else "the mean"
         shown = "; ".join(f"{unit}: {listing(names, limit=2)}" for unit, names in groups.items())
-        first = [quote(names[0]) for names in groups.values()][:2]
-        raise ValueError(
-            f"{what} of all metrics means nothing, for they have different units ({shown}): name one metric (--objective {first[0]}), give "
-            f"weights (--objective {first[0]}=1 --objective {first[1]}=2), or divide each by its standard deviation over the runs "
-            f"(--objective {_SCALED[0]}); in Python objective={next(iter(groups.values()))[0]!r}, a mapping, or {_SCALED[0]!r}"
+        one, other = [names[0] for names in groups.values()][:2]
+        how = either(
+            f"name one metric (objective={one!r}), give weights (objective={{{one!r}: 1, {other!r}: 2}}), or divide each by its standard "
+            f"deviation over the runs (objective={_SCALED[0]!r})",
+            f"name one metric (--objective {quote(one)}), give weights (--objective {quote(one + '=1')} --objective {quote(other + '=2')}), or "
+            f"divide each by its standard deviation over the runs (--objective {_SCALED[0]})",
         )
+        raise ValueError(f"{what} of all metrics means nothing, for they have different units ({shown}): {how}")
     weight = np.zeros(len(metrics))
     weight[counted] = 1.0 / len(counted)
     return weight

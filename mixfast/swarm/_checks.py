@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import either
 from mixfast._text.names import domain_names, listing, misspelt
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
@@ -124,7 +125,7 @@ def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
         if np.abs(over - ratios[0, column]).max() <= rounded < np.abs(over).min():
             raise SwarmError(
                 f"{domains[column]!r} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like no domain but a "
-                f"setting of the runs; leave the column out (--ignore {domains[column]}; in Python ignore={[domains[column]]!r})"
+                f"setting of the runs; leave the column out: {_ignore(domains[column])}"
             )
 
 
@@ -148,21 +149,25 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
         last = patterns[-1]
         return (
             f"; the columns hold {len(found)} mixtures a run, {listing(patterns)}, as of training in phases, and a swarm has one: take the "
-            f"columns of one phase, --domains {quote(last)} (in Python domains={last!r}), if the others hardly vary, or write the mean of the "
-            "phases, weighted by their tokens"
+            f"columns of one phase, {_domains(last)}, if the others hardly vary, or write the mean of the phases, weighted by their tokens"
         )
     if found:
-        return (
-            f"; the columns {found[0].pattern} alone sum to 1: name them, --domains {quote(found[0].pattern)} "
-            f"(in Python domains={found[0].pattern!r})"
-        )
+        return f"; the columns {found[0].pattern} alone sum to 1: name them, {_domains(found[0].pattern)}"
     alone = [name for name, column in zip(domains, ratios.T, strict=True) if sum_to_one(sums - column).all()]
     if alone and len(domains) > 1:
-        return f"; without {alone[0]!r} all sum to 1: leave it out, --ignore {quote(alone[0])} (in Python ignore={alone[0]!r})"
+        return f"; without {alone[0]!r} all sum to 1: leave it out, {_ignore(alone[0])}"
     what = "percentages" if sum_to_one(sums / 100.0).all() else "counts of tokens" if _are_counts(ratios, sums) else ""
     if what:
-        return f"; these look like {what}: --normalise divides each run by its sum (in Python normalise=True)"
-    return "; a column that is no domain may be among them: leave it out, --ignore NAME, or name the domains, --domains NAME"
+        return f"; these look like {what}: {either('normalise=True', '--normalise')} divides each run by its sum"
+    return f"; a column that is no domain may be among them: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}"
+
+
+def _ignore(name: str) -> str:
+    return either(f"ignore={name!r}", f"--ignore {quote(name)}")
+
+
+def _domains(pattern: str) -> str:
+    return either(f"domains={pattern!r}", f"--domains {quote(pattern)}")
 
 
 def _are_counts(ratios: Matrix, sums: NDArray[np.float64]) -> bool:
@@ -242,7 +247,9 @@ def _per_metric(
         )
     if wrong := [f"{name}={word!r}" for name, word in given.items() if not isinstance(word, str)]:
         raise SwarmError(f"{what} must be a word for each metric, got {listing(wrong)}")
-    found, guessed, assumed = [], [], []
+    found: list[str] = []
+    guessed: list[str] = []
+    assumed: list[str] = []
     for name in metrics:
         word = given.get(name) or told(name)
         found.append(default if word is None else word)

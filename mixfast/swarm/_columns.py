@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, misspelt
+from mixfast._text.names import matching as matching_one
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._metric_names import told_direction, words_of
 
@@ -90,12 +90,12 @@ def matching(names: Sequence[str], wanted: str | Iterable[str], what: str) -> li
     found: list[str] = []
     unknown = []
     for name in given:
-        meant = [name] if name in names else [each for each in names if fnmatchcase(each, name)]
+        meant = matching_one(names, name)
         found += meant
         if not meant:
             unknown.append(name)
     if unknown:
         raise SwarmError(
-            f"{what} names columns that are not there: {listing(unknown)}; the columns are: {listing(map(repr, names))}"
+            f"{what} names columns that are not there: {misspelt(unknown, names)}; the columns are: {listing(map(repr, names))}"
         )
     return list(dict.fromkeys(found))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import either
 from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError
 from mixfast.mixture import sum_to_one
@@ -157,7 +158,7 @@ def _keys(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
     raise SwarmError(
         f"both tables need {what}; rows are never matched by position. {ratios.where} has "
         f"{listing(map(repr, ratios.names))}. {metrics.where} has {listing(map(repr, metrics.names))}. "
-        "Give the column with the ids one name in both, and name it: --id NAME (in Python id='NAME')"
+        "Give the column with the ids one name in both, and name it: " + either("id='NAME'", "--id NAME")
     )
 
 
@@ -215,7 +216,7 @@ def _metrics(
         raise SwarmError(f"{raw.where}: no run has a value of any metric")
     if not table.names:
         more = (
-            f"; of those left out for their names --metric NAME takes one: {listing(map(repr, by_name))}"
+            f"; of those left out for their names {either('metric_names=[NAME]', '--metric NAME')} takes one: {listing(map(repr, by_name))}"
             if by_name
             else ""
         )
@@ -240,8 +241,8 @@ def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
 
 def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: _Unused) -> list[int]:
     """The columns of metrics that have a value in some run that was kept; those that were asked for must have."""
-    known = np.isfinite(values) | np.isinf(values)
-    empty = [name for name, some in zip(table.names, known.any(axis=0).tolist(), strict=True) if not some]
+    known = ~np.isnan(values)
+    empty = [name for column, name in enumerate(table.names) if not known[:, column].any()]
     if empty and want.metrics is not None:
         raise SwarmError(
             f"{raw.where}: no run has a value of {listing(empty)}; do not ask for {'it' if len(empty) == 1 else 'them'}"
@@ -281,7 +282,7 @@ def _how_to_split(raw: Raw, want: Columns) -> str:
     shown: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
     return (
         f"{where} is one table with mixtures and metrics: say which of its columns are the shares of domains; the others are metrics, or "
-        f"those of --metric: mixfast fit {quote(file)} {options}{several} (in Python domains={shown!r}). Otherwise two files are needed, "
+        f"those of {either('metric_names', '--metric')}: {either(f'domains={shown!r}', f'mixfast fit {quote(file)} {options}')}{several}. Otherwise two files are needed, "
         "RATIOS and METRICS"
     )
 
@@ -297,7 +298,7 @@ def _refuse_missing_domain(raw: Raw, table: Table, by_name: list[str], ids: tupl
         if sum_to_one(total + column).all():
             raise SwarmError(
                 f"{raw.where}: {name!r} is what trackers call a column, and was left out; but the shares sum to 1 only with it. If it is "
-                f"a domain, name all domains: --domains {quote(name)} --domains ... (in Python domains=[{name!r}, ...])"
+                f"a domain, name all domains: {either(f'domains=[{name!r}, ...]', f'--domains {quote(name)} --domains ...')}"
             )
 
 
@@ -315,12 +316,13 @@ def _refuse_shares_as_metrics(
         told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same), limit=_SHOWN)
         raise SwarmError(
             f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
-            "table of what the runs reached; of one table with both, name the columns of shares: --domains 'PATTERN*' (in Python domains=)"
+            "table of what the runs reached; of one table with both, name the columns of shares: "
+            + either("domains='PATTERN*'", "--domains 'PATTERN*'")
         )
     if len(shares) > 1 and (other := _other_mixture(domains, measured, values)):
         raise SwarmError(
             f"{metrics.where} holds mixtures for metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and are called like the domains, "
-            f"as in another phase of training. Leave them out: --ignore {quote(other[0])} ... or a pattern (in Python ignore=)"
+            f"as in another phase of training. Leave them out: {either(f'ignore=[{other[0]!r}, ...]', f'--ignore {quote(other[0])} ...')}"
         )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 
 # Metrics of which more is better, wherever they stand in a name.
@@ -164,16 +166,12 @@ def doubts_of_directions(reasons: Mapping[str, str]) -> list[str]:
     for reason in dict.fromkeys(reasons.values()):
         names = [name for name, why in reasons.items() if why == reason]
         shown = listing(names, limit=3)
+        how = either(
+            f"swarm.better(more={names[0]!r}) or swarm.better(less={names[0]!r})",
+            f"--more-is-better {quote(names[0])} or --less-is-better {quote(names[0])}",
+        )
         out.append(
             f"less of {shown} is taken for better, but {'it' if len(names) == 1 else 'each'} {reason}: say which way is better when "
-            f"the laws are fitted, --more-is-better {_quoted(names)} or --less-is-better {_quoted(names)} "
-            "(in Python swarm.better(more=...) or (less=...))."
+            f"the laws are fitted, {how}."
         )
     return out
-
-
-def _quoted(names: Sequence[str]) -> str:
-    """The first of the names for a shell."""
-    from shlex import quote
-
-    return quote(names[0])

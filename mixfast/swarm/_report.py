@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.swarm._folds import same_mixture
 from mixfast.swarm._metric_names import in_doubt
@@ -155,7 +156,11 @@ class SwarmReport:
         """The columns that are not used, by the reason, and how to have them."""
         parts = []
         for reason, names in sorted(self.unused.items(), key=lambda item: _REASONS.index(item[0])):
-            how = " (by their names; --metric NAME takes one)" if reason == "name" else ""
+            how = (
+                f" (by their names; {either('metric_names=[NAME]', '--metric NAME')} takes one)"
+                if reason == "name"
+                else ""
+            )
             parts.append(("" if reason == "name" else f"{reason}: ") + listing(map(repr, names)) + how)
         return "; ".join(parts)
 

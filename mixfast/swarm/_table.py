@@ -9,6 +9,7 @@ from shlex import quote
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.swarm._cells import Numbers, numbers_of, plain_numbers
 from mixfast.swarm._checks import SwarmError
@@ -100,7 +101,7 @@ def _malformed(raw: Raw, wrong: Mapping[str, str]) -> str:
     first = names[0]
     advice = (
         f"write decimal points and no separators of thousands; if it is neither a domain nor a metric, leave it out "
-        f"(--ignore {quote(first)}; in Python ignore=[{first!r}])"
+        f"({either(f'ignore={first!r}', f'--ignore {quote(first)}')})"
     )
     if len(names) == 1:
         return f"{raw.where}: column {first!r} must hold numbers, but {wrong[first]}; {advice}"

@@ -46,7 +46,7 @@ def mixtures_within(names: Sequence[str], values: Matrix) -> list[Within]:
 def block_within(values: Matrix) -> tuple[int, ...] | None:
     """Return the first two or more neighbouring columns (R, C) that sum to 1 in every run; None where there are none."""
     count = values.shape[1]
-    fits = np.isfinite(values).all(axis=0) & (values >= 0.0).all(axis=0) & (values <= 1.0).all(axis=0)
+    fits = [bool(np.isfinite(one).all() and one.min() >= 0.0 and one.max() <= 1.0) for one in values.T]
     for start in range(count):
         total = np.zeros(len(values))
         for end in range(start, count):

@@ -281,7 +281,7 @@ def test_metrics_of_several_units_are_not_averaged_without_weights():
     found = fit(swarm, "linear", folds=0)
     for objective, what in ((None, "the mean"), ("worst", "the largest")):
         with pytest.raises(
-            ValueError, match=rf"{what} of all metrics .*nats: c4, pile; score: arc_acc.*--objective standardised"
+            ValueError, match=rf"{what} of all metrics .*nats: c4, pile; score: arc_acc.*objective='standardised'"
         ):
             propose(found, objective=objective)
     assert (

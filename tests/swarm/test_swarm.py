@@ -204,7 +204,7 @@ def test_columns_to_leave_out():
     ratios = ratios.replace("\nd,", "\nd,you,100,").replace("tokens", "fleet")
     with pytest.raises(SwarmError, match="'fleet' is 100 in every run, and without it all rows sum to 1"):
         read(ratios, ignore="owner")
-    with pytest.raises(SwarmError, match="without 'fleet' all sum to 1: leave it out, --ignore fleet"):
+    with pytest.raises(SwarmError, match="without 'fleet' all sum to 1: leave it out, ignore='fleet'"):
         read(ratios.replace("100", "200", 1), ignore="owner")
     swarm = read(ratios, ignore=["owner", "fl*"])
     assert same(swarm, read())
@@ -500,9 +500,7 @@ def test_a_constant_column_beside_whole_mixtures_is_no_domain(digits, setting):
     if digits == 2 and setting < 0.02:  # within what rounding explains
         assert Swarm(rows, np.ones(12), domains=[*"abc", "lr"], metric_names=["loss"]).domains[-1] == "lr"
         return
-    with pytest.raises(
-        SwarmError, match=r"'lr' is .* in every run, and without it .*--ignore lr; in Python ignore=\['lr'\]"
-    ):
+    with pytest.raises(SwarmError, match=r"'lr' is .* in every run, and without it .*ignore='lr'"):
         Swarm(rows, np.ones(12), domains=[*"abc", "lr"], metric_names=["loss"])
 
 
