@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing
@@ -230,7 +231,7 @@ def _proposer(config: OlmixConfig, args: argparse.Namespace) -> str:
     path = args.olmix_config
     if config.proposer == "search":
         raise InputError(
-            f"{path}: proposer.type is 'search', which takes the best run of the swarm and needs no law: `mixfast fit --olmix-config {path}` "
+            f"{path}: proposer.type is 'search', which takes the best run of the swarm and needs no law: `mixfast fit --olmix-config {quote(path)}` "
             "says which; a search with this law is --method search"
         )
     if config.proposer == "exact" and config.kl is None and args.kl is None:

@@ -127,7 +127,9 @@ class OlmixConfig:
             for name, unit in zip(named.metrics, named.unit, strict=True)
         }
         whole = Swarm.from_csv(self.ratios, self.metrics, ignore=ignore, unit=unit, direction="min")
-        found, notes = fitted_swarm(whole, self.families, aggregate=self.aggregate, dropped=self.drop_metrics)
+        found, notes = fitted_swarm(
+            whole, self.families, aggregate=self.aggregate, dropped=self.drop_metrics, where=str(self.metrics)
+        )
         rows = train_runs(len(found), n_test=self.n_test, train_split=self.train_split, seed=self.seed)
         if len(rows) < len(found):
             notes.append(

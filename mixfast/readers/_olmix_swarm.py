@@ -47,9 +47,9 @@ def counted_names(families: Families, metrics: Sequence[str], *, aggregate: bool
 
 
 def fitted_swarm(
-    swarm: Swarm, families: Families, *, aggregate: bool, dropped: Sequence[str]
+    swarm: Swarm, families: Families, *, aggregate: bool, dropped: Sequence[str], where: str
 ) -> tuple[Swarm, list[str]]:
-    """Return the swarm of the metrics that count, and notes on what was done to them.
+    """Return the swarm of the metrics that count, and notes on what was done to them; ``where`` names the file in messages.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def fitted_swarm(
     whole, tasks = _with_categories(swarm, tasks, aggregate, notes)
     if absent := [name for name in tasks if name not in whole.metrics]:
         raise AlignmentError(
-            f"eval.tasks lists metrics that the runs do not have: {listing(absent)}; the metrics are: {listing(whole.metrics)}"
+            f"eval.tasks lists metrics that {where} does not have: {listing(absent)}; it has: {listing(whole.metrics)}"
         )
     if twice := sorted({name for name in tasks if tasks.count(name) > 1}):
         notes.append(f"eval.tasks lists {listing(twice)} more than once, and as often it counts")

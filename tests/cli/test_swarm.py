@@ -151,7 +151,7 @@ def test_an_olmix_configuration_is_followed(run, config):
             ["propose", "olmix.json"],
             "the configuration counts web, which",
         ),
-        ("[metric/code_loss]", "[metric/code_loss, law_loss]", ["fit"], "that the runs do not have: law_loss"),
+        ("[metric/code_loss]", "[metric/code_loss, law_loss]", ["fit"], "metrics.csv does not have: law_loss"),
         ("", "", ["propose", "olmix.json", "--cap", "0.5"], "leave out --cap"),
     ],
 )
