@@ -69,15 +69,18 @@ def _shares(path: str) -> dict[str, float]:
     return inputs.numbers(path, number)
 
 
+# Options that say what mixtures are allowed, as a configuration of Olmix does.
+_WHERE = ("domains", "tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior", "proxy_tokens", "proxy_epochs")
+
 _SETTINGS = tuple(
     _Setting(*row)
     for row in (
         ("--strength", "LOW..HIGH", _span, "strength", "strength", "of the Dirichlet draws"),
         ("--source-strength", "LOW..HIGH", _span, None, "source_strength", "of the draws of sources alone"),
         ("--topic-strength", "LOW..HIGH", _span, None, "topic_strength", "of the draws of topics alone"),
-        ("--temperature", "T", float, "temper", "temperature", "exponent of the prior, at most 1"),
-        ("--source-temperature", "T", float, None, "source_temperature", "of the prior of sources alone"),
-        ("--topic-temperature", "T", float, None, "topic_temperature", "of the prior of topics alone"),
+        ("--temperature", "T", number, "temper", "temperature", "exponent of the prior, at most 1"),
+        ("--source-temperature", "T", number, None, "source_temperature", "of the prior of sources alone"),
+        ("--topic-temperature", "T", number, None, "topic_temperature", "of the prior of topics alone"),
         (
             "--minimum", "SHARE[,TOPIC]", _minimum, "minimum", "minimum",
             "smaller shares become 0; two numbers: of a source without topics, and of a topic within its source",
@@ -238,7 +241,7 @@ def _config(args: argparse.Namespace) -> OlmixGeneration | None:
         return None
     from mixfast.readers import olmix_generate
 
-    for option in ("domains", "tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior"):
+    for option in _WHERE:
         if getattr(args, option) is not None:
             name = option.replace("_", "-")
             raise InputError(f"--{name} and --olmix-config both say what mixtures are allowed: leave out one")

@@ -94,7 +94,7 @@ class Olmix:
         for what, fine, expected in (
             (
                 "minimum",
-                len(least) in (1, 2) and all(0.0 < x < 1.0 for x in least),
+                len(least) == (2 if isinstance(self.minimum, tuple) else 1) and all(0.0 < x < 1.0 for x in least),
                 "a share above 0 and below 1, or two: of a source, and of a topic within it",
             ),
             ("source_share", sum(self.source_share.values()) <= 1.0 + 1e-9, "shares that sum to 1 at most"),
@@ -112,7 +112,7 @@ class Olmix:
         """Check the strengths and the temperature of sources, of topics, or of both."""
         span, temperature = getattr(self, f"{level}strength"), getattr(self, f"{level}temperature")
         words = "two numbers above 0, the smaller first"
-        self._expect(f"{level}strength", span is None or 0.0 < span[0] <= span[1] < np.inf, words)
+        self._expect(f"{level}strength", span is None or (len(span) == 2 and 0.0 < span[0] <= span[1] < np.inf), words)
         fine = temperature is None or 0.0 < temperature <= 1.0
         self._expect(f"{level}temperature", fine, "above 0 and at most 1")
 

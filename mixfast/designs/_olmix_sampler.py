@@ -17,8 +17,10 @@ from mixfast.errors import InfeasibleError, RegionError
 # Candidates nearer than this in every share are one mixture.
 _SAME = 1e-5
 
-# Draws made at a time, and how often all of them are made again before the limits are called too tight.
+# Draws made at a time: at most so many, and so many numbers, 128 MB.
 _BLOCK = 512
+_NUMBERS = 1 << 24
+# How often all draws are made again before the limits are called too tight.
 _ROUNDS = 50
 
 
@@ -40,8 +42,9 @@ def olmix(columns: Collapsed, runs: int, settings: Olmix, *, seed: int, existing
     sampler = _Sampler.of(columns, settings, existing)
     wanted, tried = runs * settings.multiplier, 0
     found = np.empty((0, columns.region.n_domains))
+    size = max(1, min(_BLOCK, _NUMBERS // (STRENGTHS * columns.region.n_domains)))
     while len(found) < runs and tried < wanted * _ROUNDS:
-        blocks = [sampler.draw(min(_BLOCK, wanted - start), rng) for start in range(0, wanted, _BLOCK)]
+        blocks = [sampler.draw(min(size, wanted - start), rng) for start in range(0, wanted, size)]
         found = _different(np.concatenate([found, *blocks]), settings.apart)
         tried += wanted
     if len(found) < runs:

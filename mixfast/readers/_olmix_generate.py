@@ -214,29 +214,28 @@ def _below(lacking: Sequence[str], others: Sequence[str]) -> str:
 
 
 def _levels(swarm: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Return strengths, temperatures and minima; as in Olmix's code, 0 is as if not given."""
-    out: dict[str, Any] = {}
+    """Return strengths, temperatures and minima, of sources and topics only where they differ from the common ones."""
+
+    def given(key: str, usual: float) -> float:
+        # As in Olmix's code, 0 is as if not given.
+        return number(swarm.get(key, 0), f"swarm.{key}") or usual
+
+    out: dict[str, Any] = {"strength": Olmix.strength, "temperature": Olmix.temperature}
     for level in _LEVELS:
-        usual = out.get("strength", Olmix.strength)
-        ends = [
-            number(swarm.get(f"{end}_{level}strength", 0), f"swarm.{end}_{level}strength") for end in ("min", "max")
-        ]
-        low, high = (end or common for end, common in zip(ends, usual, strict=True))
-        out[f"{level}strength"] = (min(low, high), max(low, high))
-        heat = number(swarm.get(f"{level}mix_temperature", 0), f"swarm.{level}mix_temperature")
-        heat = heat or out.get("temperature", 1.0)
+        low, high = (
+            given(f"{end}_{level}strength", usual) for end, usual in zip(("min", "max"), out["strength"], strict=True)
+        )
+        heat = given(f"{level}mix_temperature", out["temperature"])
         if heat > 1.0:
             notes.append(f"{level}mix_temperature is {heat:g}: Olmix's code does nothing for temperatures above 1")
-        out[f"{level}temperature"] = min(heat, 1.0)
-    least = [
-        number(swarm.get(f"minimum_{level}weight") or swarm.get("minimum_weight") or 0, f"swarm.minimum_{level}weight")
-        for level in ("source_", "topic_")
-    ]
-    out["minimum"] = tuple(share or Olmix.minimum for share in least)
-    if one := [level for level in ("source", "topic") if len(set(out[f"{level}_strength"])) == 1]:
-        notes.append(
-            f"the smallest and the largest {listing(one)} strength are equal, where Olmix's code stops; every draw has that strength here"
-        )
+        for what, value in (("strength", (min(low, high), max(low, high))), ("temperature", min(heat, 1.0))):
+            out[f"{level}{what}"] = None if level and value == out[what] else value
+        if level and low == high:
+            notes.append(
+                f"the smallest and the largest {level.rstrip('_')} strength are equal, where Olmix's code stops; every draw has it here"
+            )
+    common = given("minimum_weight", Olmix.minimum)
+    out["minimum"] = (given("minimum_source_weight", common), given("minimum_topic_weight", common))
     return out
 
 

@@ -140,8 +140,11 @@ def test_a_generate_configuration_of_olmix_gives_all_that_options_would(run, fol
     assert np.array_equal(read(out)[1], expected.ratios)
     assert "note: generate.yaml: the smallest and the largest source strength are equal" in err
     assert "8 runs of 3 domains, olmix" in err
-    _, out, _ = run("design", "--olmix-config", "generate.yaml", "--runs", 4, "--seed", 1, "--minimum", "0.1")
-    way = replace(given.sampler, minimum=0.1)
+    _, out, _ = run(
+        "design", "--olmix-config", "generate.yaml", "--runs", 4, "--seed", 1, "--minimum", "0.1", "--strength", "1..9"
+    )
+    way = replace(given.sampler, minimum=0.1, strength=(1.0, 9.0))
+    assert way.strengths == ((2.0, 2.0), (1.0, 9.0))
     assert np.array_equal(read(out)[1], designs.design(given.region, 4, seed=1, method=way).ratios)
     (folder / "old.yaml").write_text(GENERATE.replace("seed: 5,", "seed: 5, existing_mix_file: old.pkl,"))
     (folder / "old.csv").write_text("run,web:news,web:blogs,books\nx,1,0,0\ny,0,1,0\n")
@@ -253,6 +256,11 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design", "--olmix-config", "counts.yaml"), "unknown key 'web'"),
         (("design", "--olmix-config", "counts.yaml", "--cap", "0.3"), "--cap and --olmix-config both say"),
         (("design", "--olmix-config", "counts.yaml", "--method", "cover"), "has none of them"),
+        (
+            ("design", "--olmix-config", "counts.yaml", "--proxy-tokens", "1B"),
+            "--proxy-tokens and --olmix-config both say",
+        ),
+        (("design", "--domains", "a,b", "--method", "olmix", "--multiplier", "x"), "'x'"),
         (("design", "--domains", "a,b", "--method", "regmix", "--minimum", "0.1,0.2"), "takes one share"),
         (("design", "--domains", "a,b", "--no-bound"), "--no-bound is no setting of --method cover"),
         (("design", "--extend", "counts.yaml", "--runs", "2"), "counts.yaml"),

@@ -384,6 +384,7 @@ def test_olmix_refuses_what_it_does_not_know():
     for options in (
         {"strength": (5.0, 1.0)},
         {"minimum": 0.0},
+        {"minimum": (0.1,)},
         {"source_share": {"pdf": 1.5}},
         {"nonzero": "pdf"},
         {"nonzero_in": "both"},

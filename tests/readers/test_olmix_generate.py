@@ -93,10 +93,7 @@ def test_a_generate_configuration_gives_the_region_and_the_sampler(read):
     assert region.cap.tolist() == pytest.approx([0.4, 0.4, 0.8, 0.4, 0.8, 1.0])
     assert given.sampler == Olmix(
         strength=(1.0, 20.0),
-        source_strength=(1.0, 20.0),
         topic_strength=(2.0, 20.0),
-        temperature=1.0,
-        source_temperature=1.0,
         topic_temperature=0.5,
         minimum=(0.0001, 0.002),
         source_prior={"existing": 0.7, "web": 0.2},
@@ -121,6 +118,15 @@ def test_what_is_not_given_has_the_values_of_olmix_code(read):
     sampler = given.sampler
     assert (sampler.strengths, sampler.temperatures, sampler.minima) == (((0.1, 5.0),) * 2, (1.0, 1.0), (0.002, 0.002))
     assert (sampler.multiplier, sampler.max_epochs, sampler.bound) == (10, 1.0, True)
+
+
+def test_zero_is_as_if_not_given(read):
+    given = read(
+        ("  minimum_topic_weight: 0.002\n", "  minimum_topic_weight: 0\n"),
+        ("sample_multiplier: 20", "sample_multiplier: 0"),
+    )
+    assert given.sampler.minima == (0.0001, 0.0001)
+    assert given.sampler.multiplier == 10
 
 
 def test_fixed_sources_and_fixed_qualities(read):
@@ -200,7 +206,7 @@ def test_what_olmix_code_does_otherwise_is_noted(read):
     )
     assert given.existing == "old.pkl"
     assert given.sampler.source_strength == (20.0, 20.0)
-    assert given.sampler.source_temperature == 1.0
+    assert given.sampler.temperatures == (1.0, 0.5)
     assert given.region.domains[-1] == "books"
     for words in (
         "aligned by name",
