@@ -151,6 +151,28 @@ def two_epochs():
     return heard(lambda: [samples(loader), samples(loader)][1])
 
 
+def accelerate_saves():
+    """The steps of two runs, where Accelerate saves the place of its loader itself."""
+    from accelerate import Accelerator, DataLoaderConfiguration
+
+    steps = []
+    for restarted in (False, True):
+        namespace, _ = begin()
+        stream = namespace["stream"]
+        accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(use_stateful_dataloader=True))
+        sampler = loaders.StreamSampler(stream, rank=0, world_size=1)
+        data = loaders.Sources(stream, namespace["sources"])
+        loader = accelerator.prepare(DataLoader(data, batch_size=4, sampler=sampler, num_workers=2, drop_last=True))
+        if restarted:
+            accelerator.load_state("checkpoint")
+        for batch in loader:
+            steps.append(batch["x"].to(torch.int64).tolist())
+            if len(steps) == 7:
+                accelerator.save_state("checkpoint")
+                break
+    return steps
+
+
 def lightning_data_set():
     """The section of Lightning with a `StreamDataset`, whose state is that of rank 0 for all."""
     namespace, steps = begin()

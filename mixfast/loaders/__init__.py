@@ -7,7 +7,8 @@ number of ranks and workers, and on from a saved state.
 Nouns:
 
 - `StreamSampler`: the ``sampler=`` of a loader over `Sources`; the main process finds the samples, workers read them.
-- `StreamDataset`: a data set whose workers find and read the samples themselves; it must know the batch size.
+- `StreamDataset`: a data set whose workers find and read the samples themselves; it must know the batch size, and makes its
+  own loader.
 - `Sources`: the data sets of a stream's domains as one map-style data set.
 - `GrainStream`, `MegatronStream`: streams that give, bit by bit, the order of grain's and Megatron-LM's own blends, so that
   a run can move over without changing its data.
@@ -18,7 +19,11 @@ Verbs: `sizes` counts the samples of sources; `document_shares` converts a mixtu
 
 `StreamSampler` and `StreamDataset` import torch when they are first asked for; the rest needs numpy only.
 
-Read the files in this order: `_sources`, `_place` (ranks and saved states), `_stream_sampler`, `_stream_dataset`; then
+Either the stream or the trainer divides the samples among the processes. docs/how-to/training-loops.md has the loop for
+torchdata, Accelerate, the Trainer of transformers, Lightning and Fabric.
+
+Read the files in this order: `_sources`, `_trainers` (those that divide a loader's batches), `_place` (ranks and saved
+states), `_stream_sampler`, `_stream_dataset`; then
 `_peer_stream` with `_grain` and `_megatron` (whose loop is in `_greedy_loops`); `_document_shares`.
 """
 

@@ -1,8 +1,10 @@
 """Trainers that divide a loader's batches among the processes themselves: what they do with a stream, and what is refused.
 
-Accelerate, and so the Trainer of transformers, cuts the batches of each loader that it prepares. A stream that already gives
-each rank its part would be cut twice, and most of the run would never be read. Lightning and Fabric leave a loader alone whose
-sampler is torch's `DistributedSampler`, as `StreamSampler` is, or whose data set is iterable.
+Accelerate, and so the Trainer of transformers, divides the batches of each loader that it prepares. A stream that already gives
+each rank its part would be divided twice, and most of the run would never be read. Lightning and Fabric leave a loader alone if
+its sampler is a `DistributedSampler` of torch, as `StreamSampler` is, or its data set is iterable.
+
+Accelerate keeps a list of the loaders that are being read. A pass that begins looks for itself in these.
 """
 
 from __future__ import annotations
@@ -12,9 +14,6 @@ import sys
 import warnings
 from dataclasses import dataclass
 from typing import Any
-
-import torch.distributed
-import torch.utils.data
 
 from mixfast.errors import MixfastWarning, SamplerError
 
@@ -50,6 +49,8 @@ def division_of(place: object) -> Division | None:
     state, loaders = sys.modules.get("accelerate.state"), sys.modules.get("accelerate.data_loader")
     if state is None or loaders is None:
         return None
+    import torch.utils.data
+
     for loader in state.GradientState().dataloader_references:
         if loader is not None:
             samplers = _held(torch.utils.data.Sampler, loader.batch_sampler, loader.sampler)
@@ -88,7 +89,7 @@ def _held(kind: type, *outer: object) -> list[Any]:
         part = waiting.pop(0)
         if isinstance(part, kind) and not any(part is other for other in found):
             found.append(part)
-            waiting += vars(part).values()
+            waiting += getattr(part, "__dict__", {}).values()
     return found
 
 
@@ -109,6 +110,8 @@ def check_trainer(place: Any, given: bool, batch_size: int | None) -> None:
     SamplerError
         If Accelerate divides a part of the stream once more, or takes batches of another size from several workers.
     """
+    import torch.utils.data
+
     name, division = type(place).__name__, division_of(place)
     worker = torch.utils.data.get_worker_info()
     if division is None:
@@ -146,6 +149,8 @@ def _warn_of_filling(samples: int, division: Division) -> None:
 
 def _warn_of_the_same_samples(name: str, given: bool) -> None:
     """Warn if each of several processes reads the whole stream and no trainer is known to divide it."""
+    import torch.distributed
+
     state = sys.modules.get("accelerate.state")
     processes, advice = 1, ""
     if given and state is not None and state.is_initialized():

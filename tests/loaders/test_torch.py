@@ -730,6 +730,21 @@ def test_loaders_need_numpy_only():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_spawned_workers_know_the_ranks_of_the_process_that_starts_them(monkeypatch):
+    stream = stream_of()
+    data, sampler = loaders.StreamDataset(stream, SOURCES, batch_size=4), loaders.StreamSampler(stream)
+    assert (data.rank, data.world_size, len(sampler)) == (0, 1, 130)
+    with monkeypatch.context() as started:
+        started.setattr(torch.distributed, "is_initialized", lambda: True)
+        started.setattr(torch.distributed, "get_rank", lambda: 1)
+        started.setattr(torch.distributed, "get_world_size", lambda: 2)
+        sent = pickle.dumps((data, sampler))
+        assert (data.rank, data.world_size, len(sampler)) == (1, 2, 65)
+    data, sampler = pickle.loads(sent)
+    assert (data.rank, data.world_size, len(sampler)) == (1, 2, 65)
+    assert list(data) == items(stream)[1::2]
+
+
 def test_without_torch_the_adapters_say_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "mixfast.loaders._stream_sampler", None)
     with pytest.raises(errors.BackendError, match="pip install torch"):

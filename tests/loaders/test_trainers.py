@@ -60,7 +60,8 @@ def whole(ranks, divided, batch=4):
 def with_torch_and_accelerate(tmp_path_factory):
     return launch(
         tmp_path_factory.mktemp("accelerate"),
-        "no_process_group", "Your own loop, and torchdata", "Accelerate", "The Trainer of transformers", "accelerate_cases",
+        "no_process_group", "Your own loop, and torchdata", "Accelerate", "The Trainer of transformers",
+        "The Trainer, without a subclass", "accelerate_cases", "accelerate_saves",
     )  # fmt: skip
 
 
@@ -73,7 +74,9 @@ def test_all_sections_of_the_page_are_run(with_torch_and_accelerate, with_lightn
     assert set(two_processes.sections()[1]) <= {*with_torch_and_accelerate, *with_lightning}
 
 
-@pytest.mark.parametrize("heading", ["Accelerate", "The Trainer of transformers"])
+@pytest.mark.parametrize(
+    "heading", ["Accelerate", "The Trainer of transformers", "The Trainer, without a subclass", "accelerate_saves"]
+)
 def test_accelerate_divides_the_whole_stream_and_goes_on(with_torch_and_accelerate, heading):
     assert whole(with_torch_and_accelerate[heading], divided=True)
 
