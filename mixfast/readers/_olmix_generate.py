@@ -31,6 +31,8 @@ _KEYS = {
     },
 }  # fmt: skip
 
+_MINIMUM, _ = Olmix().minima
+
 # Fixed shares of one source, or of all sources, may miss 1 by this much, as printed digits do.
 _ROUNDED = 1e-3
 
@@ -234,7 +236,7 @@ def _levels(swarm: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
             notes.append(
                 f"the smallest and the largest {level.rstrip('_')} strength are equal, where Olmix's code stops; every draw has it here"
             )
-    common = given("minimum_weight", Olmix.minimum)
+    common = given("minimum_weight", _MINIMUM)
     out["minimum"] = (given("minimum_source_weight", common), given("minimum_topic_weight", common))
     return out
 
