@@ -164,11 +164,14 @@ def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
+    from mixfast.swarm import doubts_of_directions
 
     if args.folds < 2:
         raise InputError(f"--folds {args.folds}: laws are compared on runs left out, which takes 2 folds or more")
     config = _config(args)
     swarm = _swarm(args, config)
+    for note in doubts_of_directions(swarm.report.doubted_directions):
+        print(f"note: {note}")
     reports = {}
     for law in LAWS:
         try:

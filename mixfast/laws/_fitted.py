@@ -105,7 +105,12 @@ class Fit:
     @property
     def report(self) -> str:
         """Out-of-fold quality as a table of text."""
-        return _report.table(self.reports) if self.reports else "fitted without folds: nothing was held out"
+        one_unit = len(set(self.unit)) == 1
+        return (
+            _report.table(self.reports, one_unit=one_unit)
+            if self.reports
+            else "fitted without folds: nothing was held out"
+        )
 
     def predict(self, ratios: Mixtures) -> Matrix:
         """Predict the metrics of mixtures.

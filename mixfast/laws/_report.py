@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.numbers import decimals
 from mixfast._text.table import text_table
 
 # Optimism is measured on this share of the runs, the best-predicted ones: proposals lie near them.
@@ -82,8 +83,8 @@ def measure(
     )
 
 
-def table(reports: tuple[MetricReport, ...]) -> str:
-    """The reports as text, a line each and their means."""
+def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
+    """The reports as text, a line each and their means; means of errors only where the metrics have ``one_unit``."""
     rows = [
         [
             one.metric,
@@ -91,7 +92,7 @@ def table(reports: tuple[MetricReport, ...]) -> str:
             str(one.runs),
             f"{one.rmse:.4g}",
             f"{one.spearman:.4f}",
-            f"{one.r2:.3f}",
+            decimals(one.r2, 3),
             f"{one.optimism:.2g}",
             f"{one.coverage:.2f}",
         ]
@@ -99,7 +100,8 @@ def table(reports: tuple[MetricReport, ...]) -> str:
     ]
     if len(reports) > 1:
         mean = [mean_known([getattr(one, key) for one in reports]) for key in ("rmse", "spearman", "r2", "optimism")]
-        rows.append(["mean", "", "", f"{mean[0]:.4g}", f"{mean[1]:.4f}", f"{mean[2]:.3f}", f"{mean[3]:.2g}", ""])
+        error, optimism = (f"{mean[0]:.4g}", f"{mean[3]:.2g}") if one_unit else ("", "")
+        rows.append(["mean", "", "", error, f"{mean[1]:.4f}", decimals(mean[2], 3), optimism, ""])
     return text_table(["metric", "law", "runs", "rmse", "spearman", "r2", "optimism", "90 % hit"], rows, left=(0, 1))
 
 

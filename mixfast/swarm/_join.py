@@ -306,14 +306,15 @@ def _refuse_shares_as_metrics(
     ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
 ) -> None:
     """Raise where metrics are the shares of domains, or another mixture over the same domains."""
-    same = [
-        (name, domains[int(k)])
-        for name, column in zip(measured, values.T, strict=True)
-        if np.ptp(column) > 0.0
-        for k in np.flatnonzero((shares == column[:, None]).all(axis=0))[:1]
-    ]
+    # Pairs that agree in the first run are few.
+    pairs = zip(*np.nonzero(values[0][:, None] == shares[0]), strict=True)
+    same = {
+        measured[j]: domains[k]
+        for j, k in pairs
+        if np.ptp(shares[:, k]) > 0.0 and np.array_equal(values[:, j], shares[:, k])
+    }
     if len(shares) > 1 and same:
-        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same), limit=_SHOWN)
+        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same.items()), limit=_SHOWN)
         raise SwarmError(
             f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
             "table of what the runs reached; of one table with both, name the columns of shares: "
@@ -333,11 +334,12 @@ def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: 
     column = {name: at for at, name in enumerate(measured)}
     for name in measured if len(domains) > 1 else ():
         for pattern in {name.removesuffix(bare[0]) + "*", "*" + name.removeprefix(bare[0])}:
+            if pattern.replace("*", bare[-1]) not in column:
+                continue
             names = [pattern.replace("*", each) for each in bare]
-            if (
-                column.keys() >= set(names)
-                and sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all()
-            ):
+            if not column.keys() >= set(names):
+                continue
+            if sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all():
                 return names
     return []
 

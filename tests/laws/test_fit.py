@@ -3,6 +3,7 @@
 import io
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -390,3 +391,13 @@ def test_a_table_is_no_law(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(2))
     with pytest.raises(ValueError, match="there is no head in it, but a"):
         Fit.load(tmp_path / "other.npz")
+
+
+def test_the_table_of_a_fit_stays_narrow_and_averages_errors_of_one_unit_only():
+    runs = swarm_of(40, metrics=2)
+    found = fit(Swarm(runs.ratios, runs.values, domains=DOMAINS, metric_names=["a_loss", "b_loss"]), "linear")
+    assert len(found.report.splitlines()[-1].split()) == 5
+    wild = replace(found, reports=tuple(replace(one, r2=-1.7e260) for one in found.reports))
+    assert max(map(len, wild.report.splitlines())) < 90
+    mixed = replace(found, unit=("nats", "score"))
+    assert len(mixed.report.splitlines()[-1].split()) == 3
