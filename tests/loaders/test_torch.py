@@ -290,7 +290,7 @@ def test_a_second_pass_of_a_trainer_is_warned_of(kind):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         adapter.set_epoch(0)
-    with pytest.warns(errors.MixfastWarning, match="begins epoch 1 .from 0.: it reads the stream from sample 40 again"):
+    with pytest.warns(errors.MixfastWarning, match="begins another pass, which reads the stream again from sample 40"):
         adapter.set_epoch(1)
 
 

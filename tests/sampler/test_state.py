@@ -119,6 +119,8 @@ def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(options):
         assert cursor.position == position
         assert cursor.sampler.domains == other.domains
         assert cursor.sampler.sizes.tolist() == other.sizes.tolist()
+        domain, index, _ = cursor.sampler[position]
+        assert (other.domains[domain], index) == named(saved, position, position + 1)[0][:2]
         # What was not decided at the position is this sampler's: "new" is the last domain in both.
         assert named(cursor.sampler, position, 500) == named(saved, position, 500)
         # Saved again, it is the same state, which each of the three goes on from.
