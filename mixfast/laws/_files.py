@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.atomic import replacing
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
@@ -105,8 +106,8 @@ def _other(keys: list[str]) -> str:
     """What an npz without the head of a fit is instead."""
     if {"loglik", "prediction"} & set(keys):
         return (
-            "it is a table of experts. Laws are fitted to runs, by mixfast.fit or `mixfast fit`; a table is solved, by mixfast.solve "
-            "or `mixfast solve`"
+            f"it is a table of experts. Laws are fitted to runs, by {either('mixfast.fit', '`mixfast fit`')}; a table is solved, by "
+            f"{either('mixfast.solve', '`mixfast solve`')}"
         )
     return f"there is no head in it, but {listing(keys)}"
 

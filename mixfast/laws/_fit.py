@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import setting
 from mixfast._text.names import listing, misspelt
 from mixfast.errors import MixfastWarning
 from mixfast.laws import _table
@@ -100,8 +101,8 @@ def fit(
     scored = folds > 0 and testable >= 2
     if not scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
-            f"a choice between laws compares them out of fold, with folds > 1 and at least 2 runs that were not chosen after "
-            f"looking at data; got folds={folds} and {testable} such runs: name one law, as law='linear'"
+            f"a choice between laws compares them out of fold, with 2 or more folds and at least 2 runs that were not chosen after "
+            f"looking at data; got {folds} folds and {testable} such runs: name one law, as {setting('law', 'linear')}"
         )
     splits = swarm.folds(min(folds, testable), seed=seed) if scored else []
     notes += _fit_all(plan, x, full, y, splits, chosen)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mixfast._text.audience import either
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import ScoreError
 from mixfast.score._not_models import what_it_is
@@ -35,7 +36,7 @@ def folders(experts: object) -> dict[str, Path]:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ScoreError(
             f"several experts are called {listing(twice)}: {listing(path for name, path in named if name in twice)}; give each "
-            "a name of its own: NAME=FOLDER, or a mapping of name to folder"
+            f"a name of its own: {either('a mapping of name to folder', 'NAME=FOLDER')}"
         )
     domain_names(names, ScoreError)
     for name, path in named:
