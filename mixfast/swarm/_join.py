@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import Any
 
@@ -26,6 +26,8 @@ from mixfast.swarm._within import block_within, mixtures_within
 _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
     ["0", "0.0", "false", "f", "no", "n", "", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"], False
 )
+# Shares with all their digits sum to 1 within this.
+_SUMS_TO_1 = 1e-9
 # Ids, names and cells of runs that one message shows.
 _SHOWN = 3
 
@@ -188,13 +190,37 @@ def _domains(
         return table
     by_name = [name for name in names if is_bookkeeping(name)]
     table = read_table(raw, [name for name in names if name not in by_name], ids)
+    table, by_name = _with_named_like_trackers(raw, table, by_name, ids)
     unused.add("name", by_name)
     unused.add("text", table.text)
     unused.add("empty", table.empty)
     if not table.names:
         raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
-    _refuse_missing_domain(raw, table, by_name, ids, want.normalise)
     return table
+
+
+def _with_named_like_trackers(
+    raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...]
+) -> tuple[Table, list[str]]:
+    """The table with the domains that are called like columns of trackers: those without which the shares do not sum to 1."""
+    more = read_table(raw, by_name, ids, check=False)
+    several = [[name] for name in more.names] + ([list(more.names)] if len(more.names) > 1 else [])
+    for names in several:
+        added = more.values[:, [more.names.index(name) for name in names]].sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = table.values.sum(axis=1)
+            without, whole = np.abs(total - 1.0).max(), np.abs(total + added - 1.0).max()
+        if whole <= _SUMS_TO_1 < without or (sum_to_one(1.0 + whole) and not sum_to_one(1.0 + without)):
+            wanted = [name for name in raw.names if name in table.names or name in names]
+            note = (
+                f"{raw.where}: {listing(map(repr, names))} is taken for a domain, for the shares sum to 1 only with it"
+            )
+            found = read_table(raw, wanted, ids)
+            notes = (*found.notes, note)
+            return replace(found, text=table.text, empty=table.empty, notes=notes), [
+                name for name in by_name if name not in names
+            ]
+    return table, by_name
 
 
 def _metrics(
@@ -285,21 +311,6 @@ def _how_to_split(raw: Raw, want: Columns) -> str:
         f"those of {either('metric_names', '--metric')}: {either(f'domains={shown!r}', f'mixfast fit {quote(file)} {options}')}{several}. Otherwise two files are needed, "
         "RATIOS and METRICS"
     )
-
-
-def _refuse_missing_domain(raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...], normalise: bool) -> None:
-    """Raise where the shares sum to 1 only with a column that was left out for its name, such as a domain called user."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = table.values.sum(axis=1)
-    if normalise or sum_to_one(total).all():
-        return
-    more = read_table(raw, by_name, ids, check=False)
-    for name, column in zip(more.names, more.values.T, strict=True):
-        if sum_to_one(total + column).all():
-            raise SwarmError(
-                f"{raw.where}: {name!r} is what trackers call a column, and was left out; but the shares sum to 1 only with it. If it is "
-                f"a domain, name all domains: {either(f'domains=[{name!r}, ...]', f'--domains {quote(name)} --domains ...')}"
-            )
 
 
 def _refuse_shares_as_metrics(

@@ -57,10 +57,11 @@ _BETWEEN = frozenset(["mean", "avg", "average", "root", "median", "squared", "ab
 # lm-eval calls a metric task/metric,filter.
 _FILTER = re.compile(r",[^,/]*$")
 _IN_PARENTHESES = re.compile(r"\(([^()]*)\)\s*$")
-_UNIT_AT_END = re.compile(
-    r"(?:^|_)(nats_per_byte|nats_per_token|bits_per_byte|bits_per_token|bpb|perplexity|ppl)(?:_corr|_correct)?$"
-)
-_UNIT_NAMES = {"bpb": "bits_per_byte", "ppl": "perplexity"}
+_UNIT_AT_END = re.compile(r"(?:^|_)((?:nats|bits)_(?:per_)?(?:byte|token)|bpb|perplexity|ppl)(?:_corr|_correct)?$")
+_UNIT_NAMES = {
+    "bpb": "bits_per_byte", "ppl": "perplexity", "bits_byte": "bits_per_byte", "bits_token": "bits_per_token", "nats_byte": "nats_per_byte",
+    "nats_token": "nats_per_token",
+}  # fmt: skip
 _LOGPROB = re.compile(r"^_?log_?(?:p|lik)")
 
 

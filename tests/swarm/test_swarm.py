@@ -479,10 +479,11 @@ def test_metrics_have_a_unit_of_their_own_unless_they_are_losses():
         "a (BPB v2)",
         "a/bits_per_byte_corr",
         "a/mc2,none",
+        "loss (nats/token)",
     ]
-    unit = Swarm(np.eye(2), np.ones((2, 11)), domains=["x", "y"], metric_names=names).unit
+    unit = Swarm(np.eye(2), np.ones((2, 12)), domains=["x", "y"], metric_names=names).unit
     assert unit == (
-        *("nats", "nats", "logprob", "logprob", "logprob", "reward", "error", "seconds", "bits_per_byte", "bits_per_byte", "score"),
+        *("nats", "nats", "logprob", "logprob", "logprob", "reward", "error", "seconds", "bits_per_byte", "bits_per_byte", "score", "nats_per_token"),
     )  # fmt: skip
 
 
