@@ -131,6 +131,11 @@ class Mixture(Mapping[str, float]):
         shown = listing((f"{name} {share:.4g}" for name, share in self.items()), limit=12)
         return f"Mixture({shown})"
 
+    def largest(self, limit: int = 4) -> str:
+        """Return the largest shares, for a line of text."""
+        order = sorted(self, key=lambda name: -self[name])
+        return listing((f"{name} {100.0 * self[name]:.4g}%" for name in order), limit)
+
     def as_dict(self) -> dict[str, float]:
         """Return the shares as a plain dict of Python floats, in the order of ``domains``."""
         return dict(zip(self.domains, self.weights.tolist(), strict=True))

@@ -11,9 +11,8 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import size
 from mixfast._text.table import text_table
 from mixfast.cli import _options as shared
-from mixfast.cli._answer import MOST_LINES
 from mixfast.cli._progress import progress
-from mixfast.solver import group_losses
+from mixfast.solver import MOST_LINES, expert_losses, group_losses
 from mixfast.tables import ExpertTable
 
 
@@ -74,8 +73,7 @@ def info_report(path: str, table: ExpertTable) -> str:
     """Return the report of `mixfast info`."""
     facts = table_facts(path, table)
     k = table.n_domains
-    found = group_losses(table, np.vstack([np.eye(k), np.full(k, 1.0 / k)]))
-    own, uniform = found[:, :-1], found[:, -1]
+    own, uniform = expert_losses(table), group_losses(table, np.full(k, 1.0 / k))[:, 0]
     several = 1 < table.n_groups <= 6
     header = ["loss of", "mean of groups" if table.n_groups > 1 else "loss", *(table.group_names if several else ())]
     order = np.argsort(own.mean(axis=0), kind="stable")[:MOST_LINES].tolist()

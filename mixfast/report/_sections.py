@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mixfast._text.audience import either
+from mixfast.region import cap_in_words
 from mixfast.report import _axes as draw
 from mixfast.report import _html as html
 from mixfast.report import _share_figures, _solve_figures, _timeline_figures
@@ -138,11 +139,13 @@ def prices(parts: Parts, figures: Figures) -> str | Why:
         how = either("mixfast.fit(swarm, 'log_linear')", "--law-kind log_linear")
         why = f"A search has no multipliers. Laws that are convex (log_linear, linear) are solved exactly and have them: {how}."
         return Why(why)
+    words = cap_in_words(answer.region, answer.mixture.weights) if answer.region is not None else ""
+    capped = html.paragraph(f"Limits: {words}.") if words else ""
     found = answer.prices
     if not found:
-        return html.paragraph("No limit binds: relaxing any of them alone gains nothing.")
+        return capped + html.paragraph("No limit binds: relaxing any of them alone gains nothing.")
     source = answer.source
-    body = figures.html(
+    body = capped + figures.html(
         lambda: _share_figures.prices(source),
         f"Bars of what {len(found)} binding limits cost; the dearest is that of {found[0].name}.",
         "Objective saved per percentage point by which the limit gives way. A price holds for small changes.",
