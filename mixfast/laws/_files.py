@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.atomic import replacing
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
 from mixfast.laws._protocol import Law
@@ -71,7 +71,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
                 for key, value in head["arrays"].items()
             }
         if head["mixfast_fit"] != _FORMAT:
-            raise ValueError(f"format {head['mixfast_fit']}, and this version reads {_FORMAT}")
+            raise ValueError(f"format {shown(head['mixfast_fit'])}, and this version reads {_FORMAT}")
         parts = [
             (
                 _table.from_state(one["name"], _whole(one["state"], arrays)),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import listing, misspelt, shown
 from mixfast.errors import AlignmentError
 from mixfast.readers._document import document as read_document
 from mixfast.readers._mmlu import SUBJECTS
@@ -246,7 +246,7 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
     )
     for part in ("ratios", "metrics"):
         if not isinstance(swarm.get(part), str):
-            raise OlmixConfigError(f"{path}: swarm.{part} must be the path of a file, got {swarm.get(part)!r}")
+            raise OlmixConfigError(f"{path}: swarm.{part} must be the path of a file, got {shown(swarm.get(part))}")
     notes: list[str] = []
     counts = priors.get("token_counts")
     if "token_counts" in document:
@@ -363,7 +363,7 @@ def _families(tasks: Any) -> dict[str, tuple[str, ...]]:
         # In-loop tasks map an id to the metric, offline tasks are a list of metrics.
         names = members.values() if isinstance(members, Mapping) else members
         if isinstance(names, str) or not isinstance(names, Iterable):
-            raise OlmixConfigError(f"eval.tasks.{family} must be a list of metrics, got {members!r}")
+            raise OlmixConfigError(f"eval.tasks.{family} must be a list of metrics, got {shown(members)}")
         families[family] = tuple(map(str, names))
     return families
 
@@ -380,7 +380,7 @@ def _split(given: Any) -> float:
     # Earlier versions of Olmix had a list here, one number for each of several groups of runs.
     parts = given if isinstance(given, list) else [given]
     if len(parts) != 1:
-        raise OlmixConfigError(f"regression.train_split must be one number, got {given!r}")
+        raise OlmixConfigError(f"regression.train_split must be one number, got {shown(given)}")
     return number(parts[0], "regression.train_split")
 
 
