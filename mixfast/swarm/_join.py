@@ -95,6 +95,8 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     kept = _with_values(metrics, found, there, want, unused)
     measured = tuple(found.names[column] for column in kept)
     there = there[:, kept]
+    if not want.normalise:
+        _refuse_swapped(ratios, metrics, here, there)
     _refuse_shares_as_metrics(ratios, metrics, mixed.names, here, measured, there)
     read = [*mixed.notes, *found.notes]
     if want.normalise:
@@ -302,15 +304,25 @@ def _how_to_split(raw: Raw, want: Columns) -> str:
             f"{where} holds mixtures only: its columns sum to 1 in every run. Two files are needed: give the one with the metrics of the "
             "same runs as METRICS"
         )
-    patterns = [found[0].pattern] if found else [table.names[column] for column in block] if block else []
+    patterns = [found[0].pattern] if found else [table.names[column] for column in block or ()]
     options = " ".join(f"--domains {quote(pattern)}" for pattern in patterns) or "--domains 'PATTERN*'"
     several = f" (or {listing((one.pattern for one in found[1:]), limit=2)})" if len(found) > 1 else ""
     shown: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
+    how = either(f"domains={shown!r}", f"mixfast fit {quote(file)} {options}")
     return (
-        f"{where} is one table with mixtures and metrics: say which of its columns are the shares of domains; the others are metrics, or "
-        f"those of {either('metric_names', '--metric')}: {either(f'domains={shown!r}', f'mixfast fit {quote(file)} {options}')}{several}. Otherwise two files are needed, "
-        "RATIOS and METRICS"
+        f"{where} is given alone or twice. Two files are needed, RATIOS and METRICS; or, if it holds both, say which of its columns are the "
+        f"shares of domains: {how}{several}; the others are metrics, or those of {either('metric_names', '--metric')}"
     )
+
+
+def _refuse_swapped(ratios: Raw, metrics: Raw, shares: Matrix, values: Matrix) -> None:
+    """Raise where the metrics are mixtures and the mixtures are not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = sum_to_one(values.sum(axis=1)).all() and values.shape[1] > 1 and (values >= 0.0).all()
+        if whole and len(values) > 1 and sum_to_one(shares.sum(axis=1)).mean() < 0.5:
+            raise SwarmError(
+                f"the tables look swapped: every row of {metrics.where} sums to 1, and few or none of {ratios.where}; the mixtures come first"
+            )
 
 
 def _refuse_shares_as_metrics(

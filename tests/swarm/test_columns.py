@@ -182,7 +182,7 @@ def test_one_wide_table_is_split_by_the_columns_of_domains(tmp_path):
         assert Swarm.from_csv(path, metrics, domains="weight_*", metric_names="web_*").metrics == ("web_loss",)
         with pytest.raises(
             SwarmError,
-            match=r"swarm.csv is one table.*domains='weight_\*'",
+            match=r"swarm.csv is given alone or twice.*domains='weight_\*'",
         ):
             Swarm.from_csv(path, metrics)
     with pytest.raises(SwarmError, match=r"domains names columns that are not there: w_\*"):
@@ -203,6 +203,8 @@ def test_mixtures_given_for_metrics_are_refused(tmp_path):
         SwarmError, match=r"holds the mixtures of ratios file for metrics .*'web' is the share of 'web'"
     ):
         read(metrics=RATIOS)
+    with pytest.raises(SwarmError, match=r"the tables look swapped: .*the mixtures come first"):
+        read(table(a=LOSS, b=LOSS), RATIOS)
     with pytest.raises(SwarmError, match="'a' is the share of 'maths'"):
         read(metrics=table(a=W[:, 1], loss=LOSS))
     with pytest.raises(SwarmError, match="holds mixtures for metrics: web, maths sum to 1"):
