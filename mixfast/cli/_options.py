@@ -182,6 +182,12 @@ def add_columns(parser: Group) -> None:
         "--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated; * allowed)"
     )
     parser.add_argument(
+        "--without",
+        metavar="RUN",
+        action="append",
+        help="a run to leave out, such as one that diverged (repeated; * allowed)",
+    )
+    parser.add_argument(
         "--normalise",
         "--normalize",
         action="store_true",
@@ -212,7 +218,12 @@ def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swa
             ignore=args.ignore or (),
             normalise=args.normalise,
         )
-    return directed(args, swarm)
+    return directed(args, without(args, swarm))
+
+
+def without(args: argparse.Namespace, swarm: Swarm) -> Swarm:
+    """Return the runs without those that the options leave out."""
+    return swarm.without(*args.without) if args.without else swarm
 
 
 def directed(args: argparse.Namespace, swarm: Swarm) -> Swarm:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -30,10 +30,19 @@ class ProgressLine:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[None]:
-    """Show what is going on and for how long, if it takes more than a second and stderr is a terminal."""
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is going on and for how long, if it takes more than a second and stderr is a terminal.
+
+    The function that comes with it takes what is going on at the moment, which stands behind ``what``.
+    """
+    stage = ""
+
+    def now(text: str) -> None:
+        nonlocal stage
+        stage = f" {text}"
+
     if not sys.stderr.isatty():
-        yield
+        yield now
         return
     done = threading.Event()
 
@@ -41,14 +50,14 @@ def progress(what: str) -> Iterator[None]:
         began, line = perf_counter(), ProgressLine()
         wait = QUIET_SECONDS
         while not done.wait(wait):
-            line.show(f"{what}, {perf_counter() - began:.0f} s")
+            line.show(f"{what}{stage}, {perf_counter() - began:.0f} s")
             wait = 0.5
         line.clear()
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
     try:
-        yield
+        yield now
     finally:
         done.set()
         thread.join()

@@ -17,7 +17,7 @@ from mixfast.cli._options import LAWS
 from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
-    from mixfast.laws import Fit, MetricReport
+    from mixfast.laws import Comparison, Fit
     from mixfast.readers import OlmixConfig
     from mixfast.region import Region
     from mixfast.swarm import Swarm
@@ -94,6 +94,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
         with progress(f"reading {config.ratios}"):
             swarm, notes = config.swarm(ignore=args.ignore or ())
             swarm = shared.directed(args, swarm if args.metric is None else swarm.select(args.metric))
+            swarm = shared.without(args, swarm)
         for note in notes:
             print(f"note: {note}")
     elif args.ratios is None:
@@ -124,8 +125,8 @@ def _fit(args: argparse.Namespace) -> int:
             f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(LAWS)}, search; name another with --law"
         )
     swarm = _swarm(args, config)
-    with progress("fitting"):
-        found = fit(swarm, law, seed=_seed(args, config), folds=args.folds)
+    with progress("fitting") as now:
+        found = fit(swarm, law, seed=_seed(args, config), folds=args.folds, progress=now)
     print(f"\n{found.report}")
     for note in found.notes:
         print(f"note: {note}")
@@ -163,40 +164,37 @@ def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from mixfast.laws import fit
-    from mixfast.swarm import doubts_of_directions
+    from mixfast.laws import compare
 
     if args.folds < 2:
         raise InputError(f"--folds {args.folds}: laws are compared on runs left out, which takes 2 folds or more")
     config = _config(args)
     swarm = _swarm(args, config)
-    for note in doubts_of_directions(swarm.report.doubted_directions):
-        print(f"note: {note}")
-    reports = {}
-    for law in LAWS:
-        try:
-            with progress(f"fitting {law}"):
-                reports[law] = fit(swarm, law, seed=_seed(args, config), folds=args.folds).reports
-        except (ValueError, RuntimeError) as problem:
-            print(f"{law}: left out, {problem}")
-    if not any(reports.values()):
+    with progress("comparing") as now:
+        found = compare(swarm, LAWS, seed=_seed(args, config), folds=args.folds, progress=now)
+    for line in found.left_out:
+        print(line)
+    if not found.reports:
         raise InputError("no law could be compared, for the reasons above")
-    print("\n" + _rivals(reports))
+    print("\n" + _rivals(found))
+    for note in found.notes:
+        print(f"note: {note}")
     return 0
 
 
-def _rivals(reports: dict[str, tuple[MetricReport, ...]]) -> str:
+def _rivals(found: Comparison) -> str:
     """Return the out-of-fold rmse of every metric under every law, with the least marked, and the mean rank correlation."""
     from mixfast.laws import mean_known
 
-    names = [one.metric for one in next(iter(reports.values()))]
     rows = []
-    for j, name in enumerate(names):
-        errors = [reports[law][j].rmse for law in reports]
-        least = min(errors)
-        rows.append([name, *(f"{error:.4g}{'*' if error == least else ' '}" for error in errors)])
-    rows.append(["mean Spearman", *(f"{mean_known([one.spearman for one in ones]):.4f} " for ones in reports.values())])
-    return text_table(["out-of-fold rmse", *reports], rows)
+    for metric in found.metrics:
+        errors = {law: ones[metric].rmse for law, ones in found.reports.items() if metric in ones}
+        least = min(errors.values(), default=0.0)
+        cells = {law: f"{error:.4g}{'*' if error == least else ' '}" for law, error in errors.items()}
+        rows.append([metric, *(cells.get(law, "- ") for law in found.reports)])
+    means = (mean_known([one.spearman for one in ones.values()]) for ones in found.reports.values())
+    rows.append(["mean Spearman", *(f"{mean:.4f} " for mean in means)])
+    return text_table(["out-of-fold rmse", *found.reports], rows)
 
 
 def _propose(args: argparse.Namespace) -> int:

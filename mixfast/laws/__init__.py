@@ -17,13 +17,17 @@ The laws, by the name that `fit` takes:
 Any object with ``fit(x, y)`` and ``predict(x)``, as scikit-learn's regressors have, is a law, too.
 
 Read the files in this order: `_protocol.py` (what a law is, and what some laws know besides), `_fitted.py` (`Fit`), `_fit.py`
-with `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts), `_target.py`
-(objectives over metrics), then one law after the other; `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
+with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
+`_doubts.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
+over metrics), then one law after the other; `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
 Compiled loops stand in files of their own (`_*_loops.py`), which import Numba and are imported by functions only.
 
-Other rooms also use the objectives (`Target`, `resolve`), the protocols, `Ridge` and the statistics.
+Other rooms also use `compare`, the objectives (`Target`, `resolve`), the protocols, `Ridge` and the statistics.
 """
 
+from mixfast.laws._compare import Comparison as Comparison
+from mixfast.laws._compare import compare as compare
+from mixfast.laws._doubts import diverged as diverged
 from mixfast.laws._fit import fit
 from mixfast.laws._fitted import Fit
 from mixfast.laws._joint import Joint as Joint

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.atomic import replacing
-from mixfast._text.audience import either
-from mixfast._text.names import listing, shown
+from mixfast._text.names import listing
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
 from mixfast.laws._protocol import Law
@@ -71,7 +70,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
                 for key, value in head["arrays"].items()
             }
         if head["mixfast_fit"] != _FORMAT:
-            raise ValueError(f"format {shown(head['mixfast_fit'])}, and this version reads {_FORMAT}")
+            raise ValueError(f"format {head['mixfast_fit']}, and this version reads {_FORMAT}")
         parts = [
             (
                 _table.from_state(one["name"], _whole(one["state"], arrays)),
@@ -84,6 +83,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         facts["reports"] = tuple(MetricReport(**one) for one in head["reports"])
         facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
         # Fits of earlier versions do not say these.
+        facts["misfits"] = tuple(head.get("misfits", ()))
         facts["flat"], facts["doubted_directions"] = (
             tuple(head.get("flat", ())),
             dict(head.get("doubted_directions", {})),
@@ -106,8 +106,8 @@ def _other(keys: list[str]) -> str:
     """What an npz without the head of a fit is instead."""
     if {"loglik", "prediction"} & set(keys):
         return (
-            f"it is a table of experts. Laws are fitted to runs, by {either('mixfast.fit', '`mixfast fit`')}; a table is solved, by "
-            f"{either('mixfast.solve', '`mixfast solve`')}"
+            "it is a table of experts. Laws are fitted to runs, by mixfast.fit or `mixfast fit`; a table is solved, by mixfast.solve "
+            "or `mixfast solve`"
         )
     return f"there is no head in it, but {listing(keys)}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from time import perf_counter
@@ -10,18 +9,17 @@ from typing import cast
 
 import numpy as np
 
-from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.audience import setting
 from mixfast._text.names import listing, misspelt
-from mixfast.errors import MixfastWarning
 from mixfast.laws import _table
-from mixfast.laws._candidate import Candidate, Splits
-from mixfast.laws._fitted import Fit, aligned
+from mixfast.laws._candidate import Candidate
+from mixfast.laws._doubts import misfits, no_better_than_the_mean, told_misfits
+from mixfast.laws._fitted import Fit
 from mixfast.laws._foreign import Foreign
+from mixfast.laws._left_out import Progress
+from mixfast.laws._problem import Problem
 from mixfast.laws._protocol import FeatureMap, Law, Regressor
-from mixfast.laws._report import measure
 from mixfast.laws._threads import single_blas
-from mixfast.swarm import Identifiable, Swarm, doubts_of_directions
+from mixfast.swarm import Swarm
 
 # The law of one metric, and the choice of laws for all.
 One = str | Law | Regressor
@@ -42,6 +40,7 @@ def fit(
     features: FeatureMap | None = None,
     seed: int = 0,
     folds: int = 5,
+    progress: Progress | None = None,
     **options: object,
 ) -> Fit:
     """Fit laws from mixtures to metrics, one for each metric.
@@ -62,6 +61,8 @@ def fit(
         Of the folds, and of the laws that draw.
     folds : int, default 5
         Parts into which runs are cut to measure out-of-fold errors; 0 for none, which "auto" does not allow.
+    progress : function of str, optional
+        Told what is being fitted, such as "gp, fold 2 of 5".
     options
         Handed to the law, where it is one.
 
@@ -74,87 +75,89 @@ def fit(
     TypeError
         Something that is no swarm.
     ValueError
-        Unknown laws, metrics or options, too few runs to fit anything.
+        Unknown laws, metrics or options, too few runs to fit anything, values beyond 1e100.
 
     Notes
     -----
+    A run that looks diverged is named in `Fit.notes`, with the way to leave it out. It is fitted like the others, but neither errors nor
+    the choice between laws count it. A run looks diverged in a metric if its value is more than 10 (robust) standard deviations
+    from the median, and every law that was tried misses it out of fold by more than 10 times its usual error and by half of that
+    distance; deviations are 1.4826 times the median absolute one.
+
     Deterministic by seed. Compiled loops are built at first use and cached.
     References: Ye et al. (2403.16952) and Olmix (2602.12237) for log_linear, RegMix (2407.01492) for linear and lightgbm.
     """
     began = perf_counter()
-    if not isinstance(swarm, Swarm):
-        raise TypeError(
-            f"swarm is {type(swarm).__name__}, expected a Swarm: Swarm(ratios, metrics, ...) or Swarm.from_csv(ratios, metrics)"
-        )
-    chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
-    columns = [swarm.metrics.index(name) for name in chosen]
-    y = np.ascontiguousarray(swarm.values[:, columns])
-    direction, unit = tuple(swarm.direction[j] for j in columns), tuple(swarm.unit[j] for j in columns)
-    seen = swarm.identifiable
-    # Where runs differ by rounding only, laws would take it for what made the losses differ.
-    x = np.ascontiguousarray(seen.shares)
-    doubted = {name: why for name, why in swarm.report.doubted_directions.items() if name in chosen}
-    notes = [*doubts_of_directions(doubted), *_caveats(swarm, chosen, y, seen)]
-    full = x if features is None else np.hstack([x, _features_of(features, swarm)])
-    plan = _plan(law, chosen, len(x), options)
-    testable = int((~swarm.chosen).sum())
-    scored = folds > 0 and testable >= 2
-    if not scored and any(len(rivals) > 1 for rivals in plan):
+    problem = Problem.of(swarm, metrics, features, seed, folds, warned=2)
+    chosen, y, notes = problem.metrics, problem.y, problem.notes
+    plan = _plan(law, chosen, len(y), options)
+    if not problem.scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
-            f"a choice between laws compares them out of fold, with 2 or more folds and at least 2 runs that were not chosen after "
-            f"looking at data; got {folds} folds and {testable} such runs: name one law, as {setting('law', 'linear')}"
+            f"a choice between laws compares them out of fold, with folds > 1 and at least 2 runs that were not chosen after "
+            f"looking at data; got folds={folds} and {problem.testable} such runs: name one law, as law='linear'"
         )
-    splits = swarm.folds(min(folds, testable), seed=seed) if scored else []
-    notes += _fit_all(plan, x, full, y, splits, chosen)
+    notes += _fit_all(plan, problem, progress)
     winners: dict[Candidate, list[int]] = {}
     reports = []
-    for j, name in enumerate(chosen):
+    counted = np.ones(y.shape, dtype=bool)
+    for j in range(len(chosen)):
         rivals = [candidate for candidate in plan[j] if j in candidate.columns]
-        errors = [candidate.error(j, y) if scored else 0.0 for candidate in rivals]
+        counted[:, j] = problem.counted(j, rivals)
+        errors = [candidate.error(j, y, counted[:, j]) if problem.scored else 0.0 for candidate in rivals]
         best = rivals[int(np.argmin(errors))]
         winners.setdefault(best, []).append(j)
-        if scored:
-            guess, spread = best.left_out(j)
+        if problem.scored:
             told = {rival.law.name: error for rival, error in zip(rivals, errors, strict=True)}
-            more = direction[j] == "max"
-            reports.append(measure(name, best.law.name, y[:, j], guess, sd=spread, more_is_better=more, rivals=told))
+            reports.append(problem.report(j, best, counted[:, j], told))
+    notes += problem.diverged(counted)
+    bad: list[str] = []
     parts = [candidate.part(own) for candidate, own in winners.items()]
     for candidate, part in zip(winners, parts, strict=True):
         notes += candidate.notes(part, chosen, swarm.domains)
+        predicted = part.law.predict(problem.inputs(candidate))[:, part.own]
+        columns = list(part.columns)
+        found = misfits(y[:, columns], predicted, counted[:, columns], [chosen[j] for j in columns])
+        notes += told_misfits(candidate.law.name, found)
+        bad += found
+    notes += no_better_than_the_mean(reports)
+    constant = problem.seen.constant
     return Fit(
         domains=tuple(swarm.domains),
         metrics=chosen,
-        direction=direction,
-        unit=unit,
+        direction=tuple(swarm.direction[j] for j in problem.columns),
+        unit=tuple(swarm.unit[j] for j in problem.columns),
         largest=swarm.ratios.max(axis=0),
         parts=tuple(parts),
         features=features,
         reports=tuple(reports),
         notes=tuple(dict.fromkeys(notes)),
         seconds=perf_counter() - began,
-        constant={swarm.domains[k]: share for k, share in seen.constant.items() if swarm.ratios[:, k].any()},
+        constant={swarm.domains[k]: share for k, share in constant.items() if swarm.ratios[:, k].any()},
         flat=tuple(name for name in chosen if name in swarm.report.constant),
-        doubted_directions=doubted,
+        doubted_directions=problem.doubted,
+        misfits=tuple(name for name in chosen if name in bad),
     )
 
 
-def _fit_all(
-    plan: Sequence[Sequence[Candidate]], x: Matrix, full: Matrix, y: Matrix, splits: Splits, metrics: Sequence[str]
-) -> list[str]:
+def _fit_all(plan: Sequence[Sequence[Candidate]], problem: Problem, progress: Progress | None) -> list[str]:
     """Fit every candidate once, to all its metrics; return notes on the laws that metrics had to do without."""
     refused: dict[int, list[tuple[str, str]]] = {}
+    y, metrics = problem.y, problem.metrics
     with single_blas():
         for candidate in dict.fromkeys(chain.from_iterable(plan)):
-            law = candidate.law
-            for j, why in candidate.fit(full if law.uses_features else x, y, splits).items():
-                refused.setdefault(j, []).append((law.name, why))
+            for j, why in candidate.fit(problem.inputs(candidate), y, problem.splits, progress).items():
+                refused.setdefault(j, []).append((candidate.law.name, why))
     for j, reasons in sorted(refused.items()):
         if not any(j in candidate.columns for candidate in plan[j]):
             raise ValueError(
                 f"no law can be fitted to {metrics[j]}, of which {int(np.isfinite(y[:, j]).sum())} of {len(y)} runs have a value"
-                f"{', in folds fewer' if splits else ''}: {'; '.join(f'{name}: {why}' for name, why in reasons)}"
+                f"{', in folds fewer' if problem.splits else ''}: {'; '.join(f'{name}: {why}' for name, why in reasons)}"
             )
-    # One line for all metrics that had to do without a law for the same reason.
+    return told_refused(refused, metrics)
+
+
+def told_refused(refused: Mapping[int, Sequence[tuple[str, str]]], metrics: Sequence[str]) -> list[str]:
+    """One note for all metrics, by position, that had to do without a law, by name, for the same reason."""
     told: dict[tuple[str, str], list[str]] = {}
     for j, reasons in sorted(refused.items()):
         for reason in reasons:
@@ -198,50 +201,3 @@ def _one(law: One, options: dict[str, object]) -> Law:
     if hasattr(law, "uses_features") and hasattr(law, "state"):
         return cast("Law", law)
     return Foreign(cast("Regressor", law))
-
-
-def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:
-    """The features of the swarm's mixtures (R, F), whatever order of domains they were made in."""
-    domains = tuple(getattr(features, "domains", swarm.domains))
-    return np.asarray(features.at(aligned("the swarm", swarm.domains, swarm.ratios, domains)), dtype=np.float64)
-
-
-def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
-    """The swarm's own names of these metrics."""
-    if isinstance(metrics, str):
-        raise ValueError(f"metrics must be a sequence of names, got the single string {metrics!r}; write [{metrics!r}]")
-    return tuple(swarm.metric(name) for name in metrics)
-
-
-def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Identifiable) -> list[str]:
-    """What the runs do not say, in words; a warning for what makes a law useless."""
-    out = []
-    runs, domains = swarm.ratios.shape
-    unseen = [swarm.domains[k] for k in np.flatnonzero(swarm.ratios.max(axis=0) == 0.0)]
-    if unseen:
-        out.append(
-            f"no run has a share of {listing(unseen)}: no law knows what they do; a proposal keeps them at their prior share"
-        )
-    still = [f"{swarm.domains[k]} ({share:.3g})" for k, share in seen.constant.items() if swarm.ratios[:, k].any()]
-    if still:
-        out.append(
-            f"all runs have the same share of {listing(still)}: no law knows what another would do; a proposal keeps it"
-        )
-    if seen.linked:
-        out.append(
-            f"{listing(swarm.domains[k] for k in seen.linked)} vary only together, as in a fixed ratio: no law can tell their effects "
-            "apart; limit their shares, or train runs with other ratios"
-        )
-    if runs < domains + 1:
-        out.append(
-            f"{runs} runs for {domains} domains: fewer than {domains + 1}, so no law has a unique fit; "
-            "what is predicted leans on each law's own regularisation"
-        )
-    for name, column in zip(metrics, y.T, strict=True):
-        present = column[np.isfinite(column)]
-        if present.size and np.ptp(present) == 0.0:
-            out.append(
-                f"{name} is {present[0]:g} in every run: nothing can be learnt about it, and it does not count in the mean of all metrics"
-            )
-            warnings.warn(out[-1], MixfastWarning, stacklevel=3)
-    return out

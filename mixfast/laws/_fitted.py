@@ -38,7 +38,7 @@ class Part:
         return self.law if isinstance(self.law, Smooth) else None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """Laws of the metrics of a swarm.
 
@@ -58,6 +58,8 @@ class Fit:
         Metrics with one value in all runs, which do not count in the mean of all metrics.
     doubted_directions : dict of str to str
         Metrics to minimise that may be better when larger, and why; as in the report of the swarm.
+    misfits : tuple of str
+        Metrics whose law is worse than a constant on the very runs it was fitted to.
     laws : dict of str to str
         The law of each metric.
     reports : tuple of MetricReport
@@ -80,20 +82,7 @@ class Fit:
     constant: dict[str, float]
     flat: tuple[str, ...] = ()
     doubted_directions: dict[str, str] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        kinds = [f"{list(self.laws.values()).count(kind)} {kind}" for kind in dict.fromkeys(self.laws.values())]
-        return (
-            f"Fit({len(self.metrics)} metrics: {listing(self.metrics, limit=4)}; laws: {', '.join(kinds)}; "
-            f"{len(self.domains)} domains: {listing(self.domains, limit=4)})"
-        )
-
-    def __str__(self) -> str:
-        return self.summary()
-
-    def summary(self) -> str:
-        """Return how well each law predicts runs that it had not seen, and what else is to know, as `mixfast fit` prints it."""
-        return "\n".join([self.report, *(f"note: {note}" for note in self.notes)])
+    misfits: tuple[str, ...] = ()
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
@@ -119,12 +108,7 @@ class Fit:
     @property
     def report(self) -> str:
         """Out-of-fold quality as a table of text."""
-        one_unit = len(set(self.unit)) == 1
-        return (
-            _report.table(self.reports, one_unit=one_unit)
-            if self.reports
-            else "fitted without folds: nothing was held out"
-        )
+        return _report.table(self.reports) if self.reports else "fitted without folds: nothing was held out"
 
     def predict(self, ratios: Mixtures) -> Matrix:
         """Predict the metrics of mixtures.
@@ -242,6 +226,7 @@ class Fit:
                 "constant": self.constant,
                 "flat": self.flat,
                 "doubted_directions": self.doubted_directions,
+                "misfits": self.misfits,
                 "features": getattr(self.features, "names", ()),
                 "reports": [vars(one) for one in self.reports],
             },

@@ -26,6 +26,9 @@ _START_AMPLITUDE, _START_LENGTH, _START_NOISE, _START_SLOPE = 0.0, 1.0, -4.0, 0.
 _PART = 128
 # More noise than this part of the variance is a sign of a local optimum.
 _ALL_NOISE = math.log(0.3)
+# A search from the end of another: its steps at most, the longest of one (in logarithms), the least curvature that is believed, and
+# where it ends: hyper-parameters that are this little (nats) less likely than the best predict the same.
+_POLISH_STEPS, _LONGEST, _LEAST_CURVATURE, _POLISH_GAIN = 30, 1.0, 0.05, 1e-3
 # Standard deviations that hold 90 % of a normal distribution, and how many left-out runs make their measured number count half.
 _NORMAL_90, _TRUSTED_HALF = 1.6449, 100
 # The factors of error bars that left-out runs may call for.
@@ -114,7 +117,6 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> Process:
     2. Search the hyper-parameters of the highest posterior.
     3. Weigh the runs, and widen the error bars to what left-out runs call for.
     """
-    dims = z.shape[1]
     # A spread of the size of roundings is treated as zero: targets could not be divided by it.
     if float(np.ptp(y)) <= 1e-12 * float(np.abs(y).max()):
         return Process.still(z, t, float(np.median(y)))
@@ -122,8 +124,46 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> Process:
     trend = t if rule.mean != "constant" else None
     model = target.likelihood(z, trend, rule.prior)
     best, value = _search(model, target, z, trend, rule)
+    curvature = None if model.size < _FEW_FOR_EACH_RUN * len(z) else _curvature(model, best)
+    return _process(model, target, best, value, z, t, curvature, curvature)
 
-    theta = np.full(dims + 4, np.nan)
+
+def refit(z: Matrix, t: Matrix, y: Vector, rule: Rule, whole: Process, whole_y: Vector) -> Process:
+    """Fit one metric to a part of the runs of a process, ``whole``, whose values are ``whole_y``.
+
+    The search begins where that of all runs ended, with their curvature, so that it takes a few likelihoods.
+    """
+    target = None if whole.is_still or not np.ptp(y) > 0.0 else _Target.of(y, rule)
+    trend = t if rule.mean != "constant" else None
+    old = None if target is None else _Target.of(whole_y, rule)
+    if target is None or old is None or old.floored != target.floored or old.logged != target.logged:
+        return fit(z, t, y, rule)
+    model, start = target.likelihood(z, trend, rule.prior), whole.theta[~np.isnan(whole.theta)]
+    curvature = whole.curvature
+    if curvature is None:
+        before = old.likelihood(whole.z, whole.t if trend is not None else None, rule.prior)
+        curvature = _curvature(before, start)
+        object.__setattr__(whole, "curvature", curvature)  # for the next fold
+    lower, upper = np.array(_starts_and_bounds(target, z.shape[1], trend is not None)[1]).T
+    best, value = _polish(model, np.clip(start, lower, upper), curvature, lower, upper)
+    if best[1 + z.shape[1]] > _ALL_NOISE:
+        return fit(z, t, y, rule)
+    counted = None if model.size < _FEW_FOR_EACH_RUN * len(z) else curvature
+    return _process(model, target, best, value, z, t, counted, None)
+
+
+def _process(
+    model: Likelihood,
+    target: _Target,
+    best: Vector,
+    value: float,
+    z: Matrix,
+    t: Matrix,
+    counted: Matrix | None,
+    curvature: Matrix | None,
+) -> Process:
+    """The process of these hyper-parameters; ``counted`` is the curvature that says how many of them the runs have set."""
+    theta = np.full(z.shape[1] + 4, np.nan)
     theta[: model.size - model.floor] = best[: model.size - model.floor]
     theta[-1] = best[-1] if target.floored else np.nan
     weights, constant, left_out = model.weights(best)
@@ -136,9 +176,59 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> Process:
         scale=target.scale,
         floor=model.least - math.exp(best[-1]) if target.floored else 0.0,
         logged=target.logged,
-        widen=_from_left_out(left_out) * _for_fitting(model, best),
+        widen=_from_left_out(left_out) * (1.0 if counted is None else _for_fitting(model, counted)),
         likelihood=target.log_likelihood(value),
+        curvature=curvature,
     )
+
+
+def _starts_and_bounds(target: _Target, dims: int, trend: bool) -> tuple[list[float], list[tuple[float, float]]]:
+    """Hyper-parameters to start from, and their bounds."""
+    start = [_START_AMPLITUDE, *([_START_LENGTH] * dims), _START_NOISE]
+    bounds = [_AMPLITUDE_BOUNDS, *([_LENGTH_BOUNDS] * dims), _NOISE_BOUNDS]
+    if trend:
+        start.append(_START_SLOPE)
+        bounds.append(_SLOPE_BOUNDS)
+    if target.floored:
+        start.append(math.log(target.depth))
+        bounds.append(target.depths)
+    return start, bounds
+
+
+def _polish(model: Likelihood, start: Vector, curvature: Matrix, lower: Vector, upper: Vector) -> tuple[Vector, float]:
+    """Hyper-parameters of the highest posterior near a start with about this curvature (BFGS), and minus their log posterior."""
+    # A direction of less curvature than the priors have, or of a negative one, is not followed further than a prior would.
+    values, vectors = np.linalg.eigh(curvature)
+    inverse = (vectors / np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T
+    theta = start
+    value, gradient = model(theta)
+    for _ in range(_POLISH_STEPS):
+        free = ~(((theta <= lower) & (gradient > 0.0)) | ((theta >= upper) & (gradient < 0.0)))
+        step = np.where(free, -inverse @ np.where(free, gradient, 0.0), 0.0)
+        step *= min(1.0, _LONGEST / max(float(np.abs(step).max()), 1e-300))
+        promised = -float(gradient @ step)
+        if promised < _POLISH_GAIN:
+            break
+        size = 1.0
+        while True:
+            trial = np.clip(theta + size * step, lower, upper)
+            new, slope = model(trial)
+            if new <= value - 1e-4 * size * promised or size < 1e-3:
+                break
+            size *= 0.25
+        if not new < value:
+            break
+        moved, change = trial - theta, slope - gradient
+        along = float(moved @ change)
+        if along > 1e-10:
+            told = inverse @ change
+            inverse = (
+                inverse
+                + np.outer(moved, moved) * ((along + float(change @ told)) / along**2)
+                - (np.outer(told, moved) + np.outer(moved, told)) / along
+            )
+        theta, value, gradient = trial, new, slope
+    return theta, value
 
 
 def _search(model: Likelihood, target: _Target, z: Matrix, trend: Matrix | None, rule: Rule) -> tuple[Vector, float]:
@@ -149,14 +239,7 @@ def _search(model: Likelihood, target: _Target, z: Matrix, trend: Matrix | None,
     3. Search again from random length scales, as often as the rule says, and twice more where all seems to be noise.
     """
     dims = z.shape[1]
-    start = [_START_AMPLITUDE, *([_START_LENGTH] * dims), _START_NOISE]
-    bounds = [_AMPLITUDE_BOUNDS, *([_LENGTH_BOUNDS] * dims), _NOISE_BOUNDS]
-    if trend is not None:
-        start.append(_START_SLOPE)
-        bounds.append(_SLOPE_BOUNDS)
-    if target.floored:
-        start.append(math.log(target.depth))
-        bounds.append(target.depths)
+    start, bounds = _starts_and_bounds(target, dims, trend is not None)
     rng = np.random.default_rng(rule.seed)
     first = np.array(start)
     if len(z) >= 1.5 * _PART:
@@ -189,23 +272,24 @@ def _from_left_out(residuals: Vector) -> float:
     return float(np.clip(1.0 + trust * (quantile - 1.0), _NARROWEST, _WIDEST))
 
 
-def _for_fitting(model: Likelihood, theta: Vector) -> float:
+def _curvature(model: Likelihood, theta: Vector) -> Matrix:
+    """Second derivatives of minus the log posterior at hyper-parameters, by differences of its gradient."""
+    step, base = 1e-3, model(theta)[1]
+    out = np.array([(model(theta + step * along)[1] - base) / step for along in np.eye(model.size)])
+    return 0.5 * (out + out.T)
+
+
+def _for_fitting(model: Likelihood, curvature: Matrix) -> float:
     """How much wider error bars are for R - p runs than for R, p counting hyper-parameters that the runs have set.
 
     One that only its prior holds counts as 0: p sums curvature of the likelihood over curvature of the posterior.
     """
     runs = len(model.z)
-    if model.size < _FEW_FOR_EACH_RUN * runs:
-        return 1.0
     held = np.zeros(model.size)  # by priors, as a part of all that holds them
     held[1 : model.z.shape[1] + 1], held[model.z.shape[1] + 1] = LENGTH[1], NOISE[1]
     if model.floor:
         held[-1] = DEPTH_PRECISION
     held *= model.prior
-    step, base = 1e-3, model(theta)[1]
-    for at in np.flatnonzero(held):
-        along = np.zeros(model.size)
-        along[at] = step
-        curvature = float(model(theta + along)[1][at] - base[at]) / step
-        held[at] = min(held[at] / max(curvature, 1e-12), 1.0)
+    known = held > 0.0
+    held[known] = np.minimum(held[known] / np.maximum(np.diagonal(curvature)[known], 1e-12), 1.0)
     return math.sqrt(runs / max(runs - float((1.0 - held).sum()), 0.5 * runs))

@@ -37,6 +37,7 @@ class Process:
     logged: bool
     widen: float  # factor of the error bars
     likelihood: float
+    curvature: Matrix | None = None  # of minus the log posterior, where it is known; not kept in files
 
     @classmethod
     def still(cls, z: Matrix, t: Matrix, value: float) -> Process:

@@ -79,6 +79,17 @@ class Closed(Protocol):
 
 
 @runtime_checkable
+class Refitted(Protocol):
+    """A fitted law that is cheaper to fit to a part of its own runs than from nothing."""
+
+    def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
+        """The law fitted to fewer runs, inputs (R', K [+ F]) and metrics (R', len(columns)), which are these of its own.
+
+        It begins with what all runs gave it: where a search begins, or a setting that hardly depends on a few runs.
+        """
+
+
+@runtime_checkable
 class Smooth(Protocol):
     """A law that knows its gradients."""
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.numbers import decimals
 from mixfast._text.table import text_table
 
 # Optimism is measured on this share of the runs, the best-predicted ones: proposals lie near them.
 _BEST = 0.05
 # Standard deviations on either side of the mean that hold 90 % of a normal distribution.
 _NORMAL_90 = 1.6448536269514722
+# The square of a larger ratio of errors to the spread leaves the range of floating-point numbers.
+_HOPELESS = 1e150
 # With fewer values a rank correlation says nothing.
 _FEWEST = 3
 
@@ -76,15 +77,19 @@ def measure(
         rmse=rmse,
         sd=spread,
         spearman=spearman(truth, guess),
-        r2=1.0 - (rmse / spread) ** 2 if spread > 0.0 else nan,
+        r2=1.0 - (rmse / spread) ** 2
+        if spread > 0.0 and rmse / spread < _HOPELESS
+        else -math.inf
+        if spread > 0.0
+        else nan,
         optimism=float(sign * np.mean(error[best])),
         coverage=float(np.mean(np.abs(error) <= _NORMAL_90 * sd[seen])),
         rivals=rivals,
     )
 
 
-def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
-    """The reports as text, a line each and their means; means of errors only where the metrics have ``one_unit``."""
+def table(reports: tuple[MetricReport, ...]) -> str:
+    """The reports as text, a line each and their means."""
     rows = [
         [
             one.metric,
@@ -92,7 +97,7 @@ def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
             str(one.runs),
             f"{one.rmse:.4g}",
             f"{one.spearman:.4f}",
-            decimals(one.r2, 3),
+            fixed(one.r2),
             f"{one.optimism:.2g}",
             f"{one.coverage:.2f}",
         ]
@@ -100,9 +105,13 @@ def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
     ]
     if len(reports) > 1:
         mean = [mean_known([getattr(one, key) for one in reports]) for key in ("rmse", "spearman", "r2", "optimism")]
-        error, optimism = (f"{mean[0]:.4g}", f"{mean[3]:.2g}") if one_unit else ("", "")
-        rows.append(["mean", "", "", error, f"{mean[1]:.4f}", decimals(mean[2], 3), optimism, ""])
+        rows.append(["mean", "", "", f"{mean[0]:.4g}", f"{mean[1]:.4f}", fixed(mean[2]), f"{mean[3]:.2g}", ""])
     return text_table(["metric", "law", "runs", "rmse", "spearman", "r2", "optimism", "90 % hit"], rows, left=(0, 1))
+
+
+def fixed(value: float) -> str:
+    """A number with three decimals, or with three digits where that would take a dozen characters and more."""
+    return f"{value:.3f}" if not abs(value) >= 1e4 else f"{value:.3g}"
 
 
 def rmse(y: Vector, predicted: Vector) -> float:

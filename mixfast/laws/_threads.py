@@ -1,11 +1,18 @@
-"""One BLAS thread while laws are fitted: their matrices are small, and a second thread then waits more than it works."""
+"""Threads of fits: one for each metric, and one of BLAS, for matrices are small and its second thread waits more than it works."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
+
+from mixfast._engine.backend import thread_count
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 
 @cache
@@ -25,3 +32,19 @@ def single_blas() -> AbstractContextManager[object]:
     """
     controller = _controller("scipy.linalg" in sys.modules)
     return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")
+
+
+def each(work: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
+    """What some work makes of each item, in their order, divided among threads; the first error is raised."""
+    items = list(items)
+    threads = min(thread_count(None), len(items))
+    if threads <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise

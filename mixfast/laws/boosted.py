@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Literal, Self
 
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.audience import either
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import State
+from mixfast.laws._threads import each
 from mixfast.laws._trees import MOST_LEAVES, Forest
 
 __all__ = ["Boosted"]
@@ -126,10 +127,26 @@ class Boosted:
         BackendError
             LightGBM is not installed.
         """
+        return self._fitted_to(x, y, [None] * y.shape[1])
+
+    def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
+        """The law fitted to a part of its own runs, metrics (R', len(columns)), with the rounds that all of them gave it.
+
+        That is one model for each metric, where `fit` needs six. Cross-validated errors are those of all runs.
+        """
+        return self._fitted_to(x, y, [(int(self.best_rounds[j]), float(self._spread[j])) for j in columns])
+
+    def _fitted_to(self, x: Matrix, y: Matrix, known: Sequence[tuple[int, float] | None]) -> Self:
+        """A copy fitted to runs; rounds and error of a metric are found where they are not known."""
+        with needed("fitting boosted trees", "LightGBM", "mixfast[laws]", BackendError):
+            import lightgbm
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        present = ~np.isnan(y.T)
-        found = [self._fit_one(x[have], y[have, metric], metric) for metric, have in enumerate(present)]
-        models, rounds, spread = zip(*found, strict=True)
+
+        def one(metric: int) -> tuple[str, int, float]:
+            have = ~np.isnan(y[:, metric])
+            return self._fit_one(lightgbm, x[have], y[have, metric], metric, known[metric])
+
+        models, rounds, spread = zip(*each(one, range(y.shape[1])), strict=True)
         fitted = copy.copy(self)
         fitted._forest = Forest.of(models, x.shape[1])
         fitted.best_rounds = np.array(rounds, dtype=np.int64)
@@ -175,16 +192,16 @@ class Boosted:
             raise ValueError("this law is not fitted to runs yet; call fit(x, y) and use what it returns")
         return self._forest
 
-    def _fit_one(self, x: Matrix, y: Vector, metric: int) -> tuple[str, int, float]:
+    def _fit_one(
+        self, lightgbm: ModuleType, x: Matrix, y: Vector, metric: int, known: tuple[int, float] | None
+    ) -> tuple[str, int, float]:
         """The model of one metric as text, the rounds kept, and the cross-validated error."""
-        with needed("fitting boosted trees", "LightGBM", "mixfast[laws]", BackendError):
-            import lightgbm
         runs = y.size
         least = min(20, max(2, runs // 12)) if self.min_leaf == "auto" else int(self.min_leaf)
         if runs < max(2 * least, 4):
             raise ValueError(
                 f"metric {metric} (column of y, from 0) has {runs} runs, expected at least {max(2 * least, 4)}: two leaves of "
-                f"{least} runs (min_leaf), and 4 for cross-validation; add runs or {either('lower min_leaf', 'fit another --law')}"
+                f"min_leaf={least} runs, and 4 for cross-validation; add runs or lower min_leaf"
             )
         settings = {
             "objective": "regression",
@@ -201,7 +218,7 @@ class Boosted:
             "force_row_wise": True,
             "verbosity": -1,
         }
-        kept, error = self._validated(lightgbm, settings, x, y)
+        kept, error = self._validated(lightgbm, settings, x, y) if known is None else known
         booster = lightgbm.train(settings, lightgbm.Dataset(x, y, free_raw_data=False), kept)
         return booster.model_to_string(num_iteration=kept), kept, error
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
-from mixfast.laws._gaussian_fit import Rule, fit
+from mixfast.laws._gaussian_fit import Rule, fit, refit
 from mixfast.laws._gaussian_inputs import Inputs
 from mixfast.laws._gaussian_process import Process
 from mixfast.laws._gaussian_tasks import LEAST_RUNS, Shared, complete, fit_together
 from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import State
-from mixfast.laws._threads import single_blas
+from mixfast.laws._threads import each, single_blas
 
 __all__ = ["GaussianProcess"]
 
@@ -128,22 +126,35 @@ class GaussianProcess:
             raise ValueError(
                 f"inputs (R, K) and metrics (R, J) must have as many runs, got shapes {x.shape} and {y.shape}"
             )
-        counts = np.isfinite(y).sum(axis=0)
-        if counts.min(initial=LEAST_RUNS) < LEAST_RUNS:
-            worst = int(np.argmin(counts))
-            raise ValueError(
-                f"metric column {worst} has {counts[worst]} runs; a Gaussian process needs {LEAST_RUNS} or more: "
-                "leave the metric out, or add runs"
-            )
+        _require_runs(y)
+        return self._fitted_to(x, y, fit)
+
+    def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
+        """The law fitted to a part of its own runs, metrics (R', len(columns)): each search begins where that of all runs ended."""
+        self._check_fitted()
+        if self.tasks:
+            return self.fit(x, y)
+        _require_runs(y)
+
+        def one(z: Matrix, t: Matrix, values: Vector, rule: Rule) -> Process:
+            j = columns[rule.seed[1]]
+            return refit(z, t, values, rule, self._processes[j], self._y[np.isfinite(self._y[:, j]), j])
+
+        return self._fitted_to(x, y, one)
+
+    def _fitted_to(self, x: Matrix, y: Matrix, fit_one: Callable[[Matrix, Matrix, Vector, Rule], Process]) -> Self:
+        """A copy fitted to runs, each metric by `fit_one`."""
         law = copy.copy(self)
         law._x, law._y, law._inputs, law._shared = x, y, Inputs.of(x), None
         z, t = law._inputs.features(x), law._inputs.trend(x)
-        processes = []
+
+        def one(metric: int) -> Process:
+            rows = np.isfinite(y[:, metric])
+            rule = Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
+            return fit_one(z[rows], t[rows], y[rows, metric], rule)
+
         with single_blas():  # SciPy's own, too, which `_require` has loaded
-            for metric, column in enumerate(y.T):
-                rows = np.isfinite(column)
-                rule = Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
-                processes.append(fit(z[rows], t[rows], column[rows], rule))
+            processes = each(one, range(y.shape[1]))
             if self.tasks:
                 trend = None if self.mean == "constant" else t
                 processes, law._shared = fit_together(processes, y, z, trend, rank=self.tasks, prior=self.prior)
@@ -161,14 +172,11 @@ class GaussianProcess:
         def fill(metric: int) -> None:
             out[:, metric] = self._processes[metric].predict(z, t)
 
-        # Metrics are divided among threads where there are many candidates.
-        threads = min(thread_count(None), out.shape[1]) if len(z) > _MANY else 1
-        if threads == 1:
+        if len(z) > _MANY:
+            each(fill, range(out.shape[1]))
+        else:
             for metric in range(out.shape[1]):
                 fill(metric)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(fill, range(out.shape[1])))
         return out
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
@@ -300,3 +308,14 @@ def _require() -> None:
     with needed("a Gaussian process", "Numba and SciPy", "mixfast[laws]", BackendError):
         import numba  # noqa: F401
         import scipy.linalg  # noqa: F401
+
+
+def _require_runs(y: Matrix) -> None:
+    """Refuse metrics (R, J) that have too few runs."""
+    counts = np.isfinite(y).sum(axis=0)
+    if counts.min(initial=LEAST_RUNS) < LEAST_RUNS:
+        worst = int(np.argmin(counts))
+        raise ValueError(
+            f"metric column {worst} has {counts[worst]} runs; a Gaussian process needs {LEAST_RUNS} or more: "
+            "leave the metric out, or add runs"
+        )

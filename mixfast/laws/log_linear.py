@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -23,6 +24,7 @@ from mixfast.laws._log_linear_search import (
 )
 from mixfast.laws._protocol import Note
 from mixfast.laws._range import require_not_negative
+from mixfast.laws._threads import each
 from mixfast.mixture import sum_to_one
 
 __all__ = ["LogLinear"]
@@ -136,11 +138,15 @@ class LogLinear(Coefficients):
         for rows, columns in by_missing(y):
             basis = Basis.of(x[rows])
             law.identified &= identified(x[rows])
-            for j in columns.tolist():
+
+            def one(j: int, rows: NDArray[np.bool_] = rows, basis: Basis = basis) -> list[Note]:
                 own = np.ascontiguousarray(y[rows, j])
                 unit = law._unit(x[rows], own)
-                law._fit_metric(j, basis, own / unit if unit != 1.0 else own, descend, notes)
+                told = law._fit_metric(j, basis, own / unit if unit != 1.0 else own, descend)
                 law._rescale(j, unit)
+                return told
+
+            notes += chain.from_iterable(each(one, columns.tolist()))
         if not law.identified.all():
             notes.append(_unidentified(np.flatnonzero(~law.identified).tolist(), x))
         law.notes = tuple(notes)
@@ -163,8 +169,9 @@ class LogLinear(Coefficients):
         self.covariance[j, 0] *= unit
         self.covariance[j, :, 0] *= unit
 
-    def _fit_metric(self, j: int, basis: Basis, y: Vector, descend: Descend, notes: list[Note]) -> None:
-        """Fit metric j to the runs that have it: choose the penalty, search, and measure what is left."""
+    def _fit_metric(self, j: int, basis: Basis, y: Vector, descend: Descend) -> list[Note]:
+        """Fit metric j to the runs that have it: choose the penalty, search, and measure what is left; return what was unusual."""
+        notes = []
         runs, width = basis.z.shape
         span = float(np.ptp(y))
         self.runs[j] = runs
@@ -197,6 +204,7 @@ class LogLinear(Coefficients):
             )
             notes.append(Note(far, metric=j))
         self._spread(j, basis, y, point, penalty)
+        return notes
 
     def _spread(self, j: int, basis: Basis, y: Vector, point: Point, penalty: float) -> None:
         """Objective, noise and covariance of metric j.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from mixfast.errors import BackendError
 from mixfast.laws._coefficients import Coefficients
 from mixfast.laws._protocol import Note, State
 from mixfast.laws._range import require_not_negative
+from mixfast.laws._threads import each
 
 __all__ = ["AutoScale", "BiMix"]
 
@@ -133,17 +135,19 @@ class _Power(Coefficients):
         metrics, width = y.shape[1], len(self._box(x.shape[1], np.ones(1))[0])
         law.theta, law.covariance = np.empty((metrics, width)), np.empty((metrics, width, width))
         law.unit, law.objective, law.noise = np.empty(metrics), np.empty(metrics), np.empty(metrics)
-        notes: list[Note] = []
-        for j in range(metrics):
+
+        def one(j: int) -> list[Note]:
             rows = ~np.isnan(y[:, j])
             if not rows.any():
                 raise ValueError(f"metric {j} has no value in any of the {len(y)} runs: leave it out")
-            law._fit_metric(j, np.ascontiguousarray(x[rows]), y[rows, j], descend, notes)
-        law.notes = tuple(notes)
+            return law._fit_metric(j, np.ascontiguousarray(x[rows]), y[rows, j], descend)
+
+        law.notes = tuple(chain.from_iterable(each(one, range(metrics))))
         return law
 
-    def _fit_metric(self, j: int, x: Matrix, y: Vector, descend: Descend, notes: list[Note]) -> None:
-        """Fit metric j to the runs that have it: the best of several starts."""
+    def _fit_metric(self, j: int, x: Matrix, y: Vector, descend: Descend) -> list[Note]:
+        """Fit metric j to the runs that have it: the best of several starts; return what was unusual."""
+        notes = []
         unit = self._unit(y)
         best = self._search(x, y / unit, descend)
         width = len(best.u)
@@ -157,6 +161,7 @@ class _Power(Coefficients):
         noise = unit * float(np.sqrt(2.0 * best.loss / max(len(y) - width, 1)))
         self.theta[j], self.unit[j], self.objective[j], self.noise[j] = theta, unit, 2.0 * unit**2 * best.loss, noise
         self.covariance[j] = _covariance(unit * self._jacobian(theta, x), noise)
+        return notes
 
     def _search(self, x: Matrix, y: Vector, descend: Descend) -> _Point:
         """The best minimum found for values in the law's unit.

@@ -244,18 +244,6 @@ class Region:
         """Names of the bounds, in the order of the rows of `bound_rows`."""
         return tuple(bound.name for bound in self.bounds)
 
-    @property
-    def cap_given(self) -> Vector:
-        """Caps (K,) as they were given, without those that follow from token counts."""
-        return per_domain("cap", self._given["cap"], self.domains, missing=1.0)
-
-    @property
-    def cap_for_all(self) -> float | None:
-        """The cap below 1 that was given for all domains alike, or for more than half of them; None without one."""
-        values, counts = np.unique(self.cap_given, return_counts=True)
-        most = int(counts.argmax())
-        return float(values[most]) if values[most] < 1.0 and 2 * counts[most] > self.n_domains > 1 else None
-
     @cached_property
     def reachable(self) -> NDArray[np.bool_]:
         """Which domains can have a share above 0, (K,) bool; a cap or a bound forces the others to 0."""

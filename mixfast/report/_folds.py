@@ -76,7 +76,7 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
     -----
     Costs a fit for each fold; above 256 runs none, for laws that know what they would have said.
     """
-    from mixfast.laws import measure
+    from mixfast.laws import diverged, measure
 
     open_runs = int((~swarm.chosen).sum())
     if open_runs < 2 or folds < 2:
@@ -89,7 +89,8 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
         measure(
             name,
             law.laws[name],
-            measured[:, j],
+            # As in the report of the fit, a run that looks diverged does not count.
+            np.where(diverged(measured[:, j], [guess[:, j]]), np.nan, measured[:, j]),
             guess[:, j],
             sd=spread[:, j],
             more_is_better=law.direction[j] == "max",

@@ -365,6 +365,22 @@ class Swarm:
             ratios=self.ratios[rows], values=self.values[rows], runs=runs, chosen=self.chosen[rows], _history=history
         )
 
+    def without(self, *runs: str) -> Swarm:
+        """Return the other runs: without those of these ids, or that patterns with ``*`` match.
+
+        Raises
+        ------
+        AlignmentError
+            If an id is unknown.
+        SwarmError
+            If no run is left.
+        """
+        gone = {name for run in runs for name in match_names(self.runs, [run], "run")}
+        kept = [place for place, run in enumerate(self.runs) if run not in gone]
+        if not kept:
+            raise SwarmError(f"no run is left without {listing(runs)}, of {len(self)}")
+        return self.subset(kept)
+
     def select(self, metrics: str | Iterable[str]) -> Swarm:
         """Return the same runs with these metrics only, in that order, named as by `metric` or by patterns with ``*``.
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mixfast._text.kinds import kind_of, other_kind
 from mixfast.errors import TableError
 from mixfast.tables.formats import _mixmin, _npy, _npz
 
@@ -21,17 +20,17 @@ def read(path: str | os.PathLike[str], *, task: str | Sequence[str] | None, cond
         return _mixmin.read(path, task, conditional)
     if task is not None or conditional:
         raise TableError(f"{path} is a file: task and conditional are for a folder of experts")
-    kind = kind_of(path)
-    if kind == "empty":
+    with path.open("rb") as handle:
+        start = handle.read(8)
+    if not start:
         raise TableError(f"{path} is empty")
-    # An archive that was cut short has lost the list of its members.
-    if kind in ("npz", "zip"):
+    if start[:4] == b"PK\x03\x04":
         return _npz.read(path)
-    if kind == "npy":
+    if start[:6] == b"\x93NUMPY":
         return {"loglik": _npy.read(path)}
-    if kind == "pickle":
+    if start[:1] == b"\x80":
         raise TableError(f"{path} is a pickle, which could run any code and is never loaded; save the table as npz")
-    raise TableError(other_kind(path, "a table of experts (npz, npy, or a folder of the MixMin code)"))
+    raise TableError(f"{path} is neither npz nor npy: it begins with {start!r}")
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> None:

@@ -1,0 +1,88 @@
+"""`compare`: how well each law predicts each metric out of fold, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixfast.laws import _table
+from mixfast.laws._candidate import Candidate
+from mixfast.laws._doubts import no_better_than_the_mean
+from mixfast.laws._fit import told_refused
+from mixfast.laws._left_out import Progress
+from mixfast.laws._problem import Problem
+from mixfast.laws._report import MetricReport
+from mixfast.laws._threads import single_blas
+from mixfast.swarm import Swarm
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Out-of-fold quality of laws.
+
+    Attributes
+    ----------
+    metrics : tuple of str
+    reports : dict of law to dict of metric to MetricReport
+        Without the metrics that a law cannot describe.
+    left_out : tuple of str
+        What laws had to be left out, wholly or for some metrics, and why.
+    notes : tuple of str
+        What the user should know of runs and metrics.
+    """
+
+    metrics: tuple[str, ...]
+    reports: dict[str, dict[str, MetricReport]]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def compare(
+    swarm: Swarm,
+    laws: Sequence[str] = tuple(_table.LAWS),
+    *,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    folds: int = 5,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure out of fold how well each of some laws predicts each metric; parameters as of `fit`."""
+    problem = Problem.of(swarm, metrics, None, seed, folds, warned=2)
+    if not problem.scored:
+        raise ValueError(
+            f"laws are compared on runs left out, which takes folds > 1 and at least 2 runs that were not chosen after looking at data; "
+            f"got folds={folds} and {problem.testable} such runs"
+        )
+    every = range(len(problem.metrics))
+    candidates, refused, left_out = [], dict[int, list[tuple[str, str]]](), []
+    with single_blas():
+        for law in laws:
+            candidate = Candidate(_table.make(law), list(every))
+            try:
+                for j, why in candidate.fit(problem.inputs(candidate), problem.y, problem.splits, progress).items():
+                    refused.setdefault(j, []).append((law, why))
+            except (ValueError, RuntimeError) as error:
+                left_out.append(f"{law}: left out, {error}")
+            else:
+                candidates.append(candidate)
+    reports: dict[str, dict[str, MetricReport]] = {candidate.law.name: {} for candidate in candidates}
+    counted = np.ones(problem.y.shape, dtype=bool)
+    best = []
+    for j in every:
+        rivals = [candidate for candidate in candidates if j in candidate.columns]
+        if not rivals:
+            continue
+        counted[:, j] = problem.counted(j, rivals)
+        errors = {rival.law.name: rival.error(j, problem.y, counted[:, j]) for rival in rivals}
+        for rival in rivals:
+            reports[rival.law.name][problem.metrics[j]] = problem.report(j, rival, counted[:, j], errors)
+        best.append(reports[min(errors, key=lambda name: errors[name])][problem.metrics[j]])
+    notes = [*problem.notes, *problem.diverged(counted), *no_better_than_the_mean(best)]
+    return Comparison(
+        problem.metrics,
+        {law: found for law, found in reports.items() if found},
+        (*left_out, *told_refused(refused, problem.metrics)),
+        tuple(dict.fromkeys(notes)),
+    )

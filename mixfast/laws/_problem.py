@@ -1,0 +1,144 @@
+"""What `fit` and `compare` begin with: the runs of the metrics in question, checked, and how they are divided to measure errors."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.names import listing
+from mixfast.errors import MixfastWarning
+from mixfast.laws._candidate import Candidate, Splits
+from mixfast.laws._doubts import diverged, refuse_absurd, told_diverged
+from mixfast.laws._fitted import aligned
+from mixfast.laws._protocol import FeatureMap
+from mixfast.laws._report import MetricReport, measure
+from mixfast.swarm import Identifiable, Swarm, doubts_of_directions
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Metrics (R, J) of R runs, and the inputs that laws are fitted to."""
+
+    swarm: Swarm
+    metrics: tuple[str, ...]
+    columns: list[int]
+    seen: Identifiable
+    x: Matrix  # (R, K), shares
+    full: Matrix  # (R, K + F), features behind them
+    y: Matrix  # (R, J)
+    splits: Splits
+    testable: int
+    doubted: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        swarm: Swarm,
+        metrics: Sequence[str] | None,
+        features: FeatureMap | None,
+        seed: int,
+        folds: int,
+        *,
+        warned: int,
+    ) -> Problem:
+        """Check the runs; warnings point at the function that many calls above."""
+        if not isinstance(swarm, Swarm):
+            raise TypeError(
+                f"swarm is {type(swarm).__name__}, expected a Swarm: Swarm(ratios, metrics, ...) or Swarm.from_csv(ratios, metrics)"
+            )
+        chosen = tuple(swarm.metrics) if metrics is None else _known(swarm, metrics)
+        columns = [swarm.metrics.index(name) for name in chosen]
+        y = np.ascontiguousarray(swarm.values[:, columns])
+        refuse_absurd(y, swarm.runs, chosen)
+        seen = swarm.identifiable
+        # Where runs differ by rounding only, laws would take it for what made the losses differ.
+        x = np.ascontiguousarray(seen.shares)
+        doubted = {name: why for name, why in swarm.report.doubted_directions.items() if name in chosen}
+        full = x if features is None else np.hstack([x, _features_of(features, swarm)])
+        testable = int((~swarm.chosen).sum())
+        splits = swarm.folds(min(folds, testable), seed=seed) if folds > 0 and testable >= 2 else []
+        notes = [*doubts_of_directions(doubted), *_caveats(swarm, chosen, y, seen, warned + 1)]
+        return cls(swarm, chosen, columns, seen, x, full, y, splits, testable, doubted, notes)
+
+    @property
+    def scored(self) -> bool:
+        """Whether errors are measured out of fold."""
+        return bool(self.splits)
+
+    def inputs(self, candidate: Candidate) -> Matrix:
+        """What the law of a candidate is fitted to."""
+        return self.full if candidate.law.uses_features else self.x
+
+    def counted(self, j: int, rivals: Sequence[Candidate]) -> Flags:
+        """Runs (R,) that count in the errors of metric j: those that do not look diverged to all of these laws."""
+        if self.scored:
+            guesses = [rival.left_out(j)[0] for rival in rivals]
+        else:
+            guesses = [rival.own(self.inputs(rival), j) for rival in rivals]
+        return ~diverged(self.y[:, j], guesses)
+
+    def diverged(self, counted: Flags) -> list[str]:
+        """Notes on the runs (R, J) that do not count."""
+        return told_diverged(~counted, self.y, self.swarm.runs, self.metrics, self.scored)
+
+    def report(self, j: int, candidate: Candidate, counted: Flags, rivals: dict[str, float]) -> MetricReport:
+        """How well a candidate predicts metric j out of fold, over the runs that count."""
+        guess, spread = candidate.left_out(j)
+        more = self.swarm.direction[self.columns[j]] == "max"
+        y = np.where(counted, self.y[:, j], np.nan)
+        return measure(self.metrics[j], candidate.law.name, y, guess, sd=spread, more_is_better=more, rivals=rivals)
+
+
+def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:
+    """The features of the swarm's mixtures (R, F), whatever order of domains they were made in."""
+    domains = tuple(getattr(features, "domains", swarm.domains))
+    return np.asarray(features.at(aligned("the swarm", swarm.domains, swarm.ratios, domains)), dtype=np.float64)
+
+
+def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
+    """The swarm's own names of these metrics."""
+    if isinstance(metrics, str):
+        raise ValueError(f"metrics must be a sequence of names, got the single string {metrics!r}; write [{metrics!r}]")
+    return tuple(swarm.metric(name) for name in metrics)
+
+
+def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Identifiable, warned: int) -> list[str]:
+    """What the runs do not say, in words; a warning for what makes a law useless."""
+    out = []
+    runs, domains = swarm.ratios.shape
+    unseen = [swarm.domains[k] for k in np.flatnonzero(swarm.ratios.max(axis=0) == 0.0)]
+    if unseen:
+        out.append(
+            f"no run has a share of {listing(unseen)}: no law knows what they do; a proposal keeps them at their prior share"
+        )
+    still = [f"{swarm.domains[k]} ({share:.3g})" for k, share in seen.constant.items() if swarm.ratios[:, k].any()]
+    if still:
+        out.append(
+            f"all runs have the same share of {listing(still)}: no law knows what another would do; a proposal keeps it"
+        )
+    if seen.linked:
+        out.append(
+            f"{listing(swarm.domains[k] for k in seen.linked)} vary only together, as in a fixed ratio: no law can tell their effects "
+            "apart; limit their shares, or train runs with other ratios"
+        )
+    if runs < domains + 1:
+        out.append(
+            f"{runs} runs for {domains} domains: fewer than {domains + 1}, so no law has a unique fit; "
+            "what is predicted leans on each law's own regularisation"
+        )
+    for name, column in zip(metrics, y.T, strict=True):
+        present = column[np.isfinite(column)]
+        if present.size and np.ptp(present) == 0.0:
+            out.append(
+                f"{name} is {present[0]:g} in every run: nothing can be learnt about it, and it does not count in the mean of all metrics"
+            )
+            warnings.warn(out[-1], MixfastWarning, stacklevel=warned + 1)
+    return out

@@ -1,0 +1,138 @@
+"""Runs that diverged are named and do not choose the law; values that are no measurements are refused; hopeless laws are told."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from mixfast import Swarm, fit
+from mixfast.laws import compare
+
+pytest.importorskip("numba")
+pytest.importorskip("scipy")
+
+DOMAINS = ("web", "code", "maths")
+
+
+def swarm_of(values, *, seed=0):
+    values = np.asarray(values, dtype=float)
+    x = np.random.default_rng(seed).dirichlet(np.ones(3), len(values))
+    names = [f"m{j}" for j in range(values.shape[1])]
+    return Swarm(x, values, domains=DOMAINS, metric_names=names, runs=[f"r{i}" for i in range(len(values))])
+
+
+def curved(runs=40, columns=1):
+    """Losses between 2 and 3 that a log-linear law describes."""
+    x = np.random.default_rng(0).dirichlet(np.ones(3), runs)
+    noise = 0.01 * np.random.default_rng(1).standard_normal((runs, columns))
+    return 2.0 + np.exp(-3.0 * x[:, :1]) + noise
+
+
+def about(notes, words="looks diverged"):
+    return [note for note in notes if words in note]
+
+
+def test_a_diverged_run_is_named_and_does_not_choose_the_law():
+    y = curved()
+    clean = fit(swarm_of(y))
+    y[7] = 11.3
+    found = fit(swarm_of(y))
+    (note,) = about(found.notes)
+    assert "the run r7 looks diverged: it is 11.3 in m0, the other runs are 2." in note
+    assert "--without r7, in Python swarm.without('r7')" in note
+    assert found.reports[0].runs == 39
+    assert found.reports[0].rmse < 2.0 * clean.reports[0].rmse
+    assert not about(fit(swarm_of(y).without("r7")).notes)
+    assert swarm_of(y).without("r7").runs == tuple(f"r{i}" for i in range(40) if i != 7)
+
+
+def test_a_run_that_diverged_in_several_metrics_is_one_note():
+    y = np.hstack([curved(), 3.0 * curved(), curved()])
+    y[3, :2] = 99.0
+    (note,) = about(fit(swarm_of(y), "log_linear").notes)
+    assert "it is 99 in m0" in note
+    assert "and as far off in m1;" in note
+
+
+@pytest.mark.parametrize("folds", [0, 5])
+def test_one_law_names_the_run_too(folds):
+    y = curved()
+    y[7] = 11.3
+    assert len(about(fit(swarm_of(y), "linear", folds=folds).notes)) == 1
+
+
+def test_long_tails_that_a_law_follows_are_not_named():
+    x = np.random.default_rng(0).dirichlet(np.full(3, 0.3), 60)
+    y = 2.0 + np.exp(6.0 * x[:, :1]) * (x[:, :1] > 0.8)
+    far = np.abs(y - np.median(y)).max()
+    y = 2.0 + np.exp(7.0 * x[:, :1])
+    assert far > 10.0
+    swarm = Swarm(x, y, domains=DOMAINS, metric_names=["m0"], runs=[f"r{i}" for i in range(60)])
+    assert not about(fit(swarm, "log_linear").notes)
+
+
+def test_few_runs_and_metrics_that_are_mostly_equal_are_not_judged():
+    y = curved(7)
+    y[2] = 50.0
+    assert not about(fit(swarm_of(y), "linear").notes)
+    y = np.full((30, 1), 0.25)
+    y[:3] = [[0.5], [0.3], [0.9]]
+    assert not about(fit(swarm_of(y), "linear").notes)
+
+
+def test_values_that_are_no_measurements_are_refused_without_numpys_warnings():
+    y = curved()
+    y[4] = 2.7e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"the run r4 is 2.7e\+300 in m0: .*leave it out: --without r4, in Python"):
+            fit(swarm_of(y), "linear")
+    y[4] = -1e90
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fit(swarm_of(y), "linear")
+    assert len(about(found.notes)) == 1
+    assert all(len(line) < 120 for line in found.report.splitlines())
+
+
+def test_metrics_that_no_law_predicts_are_told():
+    y = np.hstack([curved(), np.random.default_rng(5).standard_normal((40, 1)) ** 2 + 1.0])
+    (note,) = about(fit(swarm_of(y)).notes, "better than the mean")
+    assert note.startswith("no law that was tried predicts m1 better than the mean of the runs")
+    found = compare(swarm_of(y), ("linear", "log_linear"))
+    assert about(found.notes, "better than the mean") == [note]
+
+
+class Wrong:
+    """A regressor that says 0."""
+
+    def fit(self, x, y):
+        return self
+
+    def predict(self, x):
+        return np.zeros(len(x))
+
+
+def test_a_law_that_is_worse_than_a_constant_on_its_own_runs_is_told():
+    notes = fit(swarm_of(curved()), Wrong(), folds=0).notes
+    assert "Wrong is worse than a constant on its own runs for m0: take another law" in notes
+
+
+def test_laws_are_compared_metric_by_metric():
+    y = np.hstack([curved(), -curved()])
+    found = compare(swarm_of(y), ("linear", "log_linear", "gp"), folds=3)
+    assert set(found.reports) == {"linear", "log_linear", "gp"}
+    assert set(found.reports["log_linear"]) == {"m0"}
+    assert set(found.reports["linear"]) == {"m0", "m1"}
+    assert any(line.startswith("m1: a law was left out: log_linear: negative values") for line in found.left_out)
+    alone = fit(swarm_of(y), "linear", folds=3).reports
+    assert found.reports["linear"]["m1"].rmse == alone[1].rmse
+
+
+def test_progress_is_told():
+    told = []
+    fit(swarm_of(curved()), ["linear", "gp"], folds=3, progress=told.append)
+    assert told[0] == "linear"
+    assert "gp, fold 3 of 3" in told
