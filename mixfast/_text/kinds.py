@@ -122,10 +122,13 @@ def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
         return "save its sheet as csv in the spreadsheet program"
     if kind in ("parquet", "arrow"):
         read = "read_parquet" if kind == "parquet" else "read_feather"
-        code = f"import pandas; pandas.{read}({str(path)!r}).to_csv({str(path.with_suffix('.csv'))!r}, index=False)"
+        source = f"pandas.{read}({json.dumps(str(path))})"
+        target = json.dumps(str(path.with_suffix(".csv" if to_csv else ".npz")))
         if to_csv:
-            return f"write it as csv: python -c {quote(code)}"
-        return "read it in Python (pandas, pyarrow) and give its columns to ExpertTable.from_loglik"
+            return f"write it as csv: python -c {quote(f'import pandas; {source}.to_csv({target}, index=False)')}"
+        saved = f"numpy.savez({target}, loglik=t.to_numpy(), domains=list(t.columns))"
+        words = "if its columns are the log-likelihoods of one expert each, write it as npz"
+        return f"{words}: python -c {quote(f'import numpy, pandas; t = {source}; {saved}')}"
     if kind == "tsv" and to_csv:
         return "save it with commas between the columns"
     return "" if to_csv and kind == "csv" else _USES.get(kind, "")

@@ -22,6 +22,7 @@ name. A new format is a function, an entry in `FORMATS`, and a name here.
 """
 
 from mixfast.exporters._export import FORMATS, export, options
+from mixfast.exporters._export import unknown_format as unknown_format
 from mixfast.exporters._finetuning import axolotl, llama_factory, trl
 from mixfast.exporters._grain import grain, maxtext
 from mixfast.exporters._megatron import megatron, nemo

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mixfast._text.names import did_you_mean
+from mixfast._text.names import did_you_mean, shown
 from mixfast.exporters._finetuning import axolotl, llama_factory, trl
 from mixfast.exporters._grain import grain, maxtext
 from mixfast.exporters._megatron import megatron, nemo
@@ -32,6 +32,9 @@ FORMATS: Mapping[str, Callable[..., Export]] = MappingProxyType(
 """The function of each format, by its name."""
 # What people call formats, and packages whose loaders read them.
 _ALIASES = {
+    "mosaicml": "streaming", "llm-foundry": "streaming", "mosaicml-streaming": "streaming", "olmo-cookbook": "olmo-core", "cookbook": "olmo-core",
+    "olmocore": "olmo-core", "megatron-core": "megatron", "megatron-energon": "energon", "tinyllama": "regmix", "nanoset": "nanotron",
+    "marin": "levanter", "wds": "webdataset", "arrayrecord": "grain", "t5x": "seqio", "nemo2": "nemo",
     "hf": "huggingface", "datasets": "huggingface", "transformers": "huggingface", "olmo": "olmo-core", "megatron-lm": "megatron",
     "t5": "seqio", "mosaic": "streaming", "composer": "streaming", "mds": "streaming", "lightning": "litdata",
     "litgpt": "litdata", "torch": "torchdata", "pytorch": "torchdata", "llamafactory": "llama-factory", "sft": "trl",
@@ -47,10 +50,16 @@ def options(to: str) -> tuple[str, ...]:
         If the format is unknown; the known ones are listed.
     """
     if to not in FORMATS:
-        meant = _ALIASES.get(to.casefold() if isinstance(to, str) else "")
-        hint = f" (did you mean {meant}?)" if meant else did_you_mean(to, FORMATS)
-        raise ExportError(f"the format {to!r} is not known{hint}; known are: {', '.join(FORMATS)}")
+        raise ExportError(unknown_format(to, FORMATS))
     return tuple(inspect.signature(FORMATS[to]).parameters)[1:]
+
+
+def unknown_format(given: object, known: Iterable[str]) -> str:
+    """Return the refusal of a format that is not known, with the one that was most likely meant."""
+    known = list(known)
+    meant = _ALIASES.get(str(given).casefold().replace("_", "-"))
+    hint = f" (did you mean {meant}?)" if meant in known else did_you_mean(given, known)
+    return f"the format {shown(given)} is not known{hint}; known are: {', '.join(known)}"
 
 
 def export(mixture: Mixture | MixtureSchedule, to: str, **given: Any) -> Export:

@@ -239,9 +239,11 @@ def _blend(words: Sequence[Any]) -> Pairs:
 # What the forms share.
 
 
-def _none(sure: bool, looks: str) -> None:
+def _none(sure: bool, looks: str) -> Pairs | None:
+    """Return None for a document of another form; with ``sure``, refuse it."""
     if sure:
         raise MixtureError(f"expected {looks}")
+    return None
 
 
 def _under(document: Any, key: str, where: str = "") -> Iterator[tuple[str, Any]]:

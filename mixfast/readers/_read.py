@@ -12,6 +12,7 @@ from typing import Any
 
 from mixfast._text.names import listing
 from mixfast.errors import MixfastWarning, MixtureError
+from mixfast.exporters import unknown_format
 from mixfast.mixture import FORMAT, SUM_TOLERANCE, Mixture
 from mixfast.readers._document import any_document, document, text_of
 from mixfast.readers._forms import FORMS, Form, number
@@ -87,7 +88,7 @@ def read(
     """
     path = Path(path)
     if format is not None and format not in FORMS:
-        raise MixtureError(f"the format {format!r} is not known; known are: {', '.join(FORMS)}")
+        raise MixtureError(unknown_format(format, FORMS))
     text = text_of(path)
     try:
         if format is not None:

@@ -62,7 +62,8 @@ def carry(old: Swarm, ledger: Ledger, plan: Reuse | None = None, *, keep_gone: b
         sizes.append({} if size is None else final.by_name(size))
     # Domains that the runs do not name had no share in them.
     present = tuple(ledger.entries[begun].mixture)
-    runs, dropped = widened(old, present), []
+    runs = widened(old, present)
+    dropped: list[str] = []
     for number, changes in enumerate(_without_returns(steps)):
         if not changes:
             continue

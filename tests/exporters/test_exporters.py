@@ -354,7 +354,7 @@ def test_schedules_that_loaders_cannot_follow():
     with pytest.raises(ExportError, match=r"batches of 256 and blocks of 16384 .*; it could be at 16384"):
         exporters.levanter(SCHEDULE, batch_size=256, block_size=16_384)
     ramp = MixtureSchedule(EARLY).ramp(LATE, start=8_192, stop=16_384)
-    with pytest.raises(ExportError, match=r"ramp from sample 8192 to 16384; make steps of it: \.then\("):
+    with pytest.raises(ExportError, match=r"ramp from sample 8192 to 16384; make steps of it in Python: \.then\("):
         exporters.levanter(ramp, batch_size=256)
     # A domain that never has a share is left out, and said.
     never = MixtureSchedule(Mixture(["web", "none"], [1.0, 0.0]))

@@ -122,6 +122,17 @@ def test_shares_of_documents_are_not_taken_for_shares_of_tokens(tmp_path):
         readers.read(tmp_path / "mix.py")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("hf", ""), ("levnter", "levanter"), ("mosaicml", "streaming"), ("olmo_core", "olmo-core"), ("olmo", "olmo-core")],
+)
+def test_a_misspelt_format_is_answered_with_what_was_meant(given, meant, tmp_path):
+    MIXTURE.save(tmp_path / "a.yaml")
+    hint = rf" \(did you mean {meant}\?\)" if meant else ""
+    with pytest.raises(MixtureError, match=f"the format '{given}' is not known{hint}; known are: levanter, doremi"):
+        readers.read(tmp_path / "a.yaml", given)
+
+
 def test_domains_of_paths(tmp_path):
     file = tmp_path / "blend.txt"
 

@@ -80,7 +80,7 @@ def test_refusal_says_what_came_what_was_expected_and_what_to_do(tmp_path):
     table = tmp_path / "runs.parquet"
     table.write_bytes(b"PAR1")
     assert "to_csv" in other_kind(table, "a csv file")
-    assert "from_loglik" in other_kind(table, "a table of experts")
+    assert "numpy.savez" in other_kind(table, "a table of experts")
 
 
 def test_a_first_line_is_shown_in_part(tmp_path):
