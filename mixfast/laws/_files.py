@@ -84,10 +84,8 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
         # Fits of earlier versions do not say these.
         facts["misfits"] = tuple(head.get("misfits", ()))
-        facts["flat"], facts["doubted_directions"] = (
-            tuple(head.get("flat", ())),
-            dict(head.get("doubted_directions", {})),
-        )
+        for name in ("spread", "doubted_directions"):
+            facts[name] = dict(head.get(name, {}))
         wanted = tuple(head["features"])
     except (MixfastError, OSError):
         raise

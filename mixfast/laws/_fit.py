@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from mixfast._engine.backend.arrays import Vector
 from mixfast._text.names import listing, misspelt
 from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate
@@ -133,7 +134,7 @@ def fit(
         notes=tuple(dict.fromkeys(notes)),
         seconds=perf_counter() - began,
         constant={swarm.domains[k]: share for k, share in constant.items() if swarm.ratios[:, k].any()},
-        flat=tuple(name for name in chosen if name in swarm.report.constant),
+        spread={name: _spread(y[counted[:, j], j]) for j, name in enumerate(chosen)},
         doubted_directions=problem.doubted,
         misfits=tuple(name for name in chosen if name in bad),
     )
@@ -201,3 +202,11 @@ def _one(law: One, options: dict[str, object]) -> Law:
     if hasattr(law, "uses_features") and hasattr(law, "state"):
         return cast("Law", law)
     return Foreign(cast("Regressor", law))
+
+
+def _spread(values: Vector) -> float:
+    """The standard deviation of a metric over runs that did not diverge, exactly 0 where all have one value."""
+    known = values[np.isfinite(values)]
+    largest = float(np.abs(known).max(initial=0.0))
+    # Divided first: squares of very large numbers overflow.
+    return 0.0 if largest == 0.0 or known.min() == known.max() else largest * float(np.std(known / largest))

@@ -54,8 +54,8 @@ class Fit:
         Largest share of each domain in a run. Of larger ones the laws know less, and nothing of a domain that no run has.
     constant : dict of str to float
         Domains with one and the same share in all runs but for rounding, and that share: the laws know nothing of other shares.
-    flat : tuple of str
-        Metrics with one value in all runs, which do not count in the mean of all metrics.
+    spread : dict of str to float
+        Standard deviation of each metric over the runs that did not diverge. Those of 0, with one value in all runs, do not count in the mean of all metrics.
     doubted_directions : dict of str to str
         Metrics to minimise that may be better when larger, and why; as in the report of the swarm.
     misfits : tuple of str
@@ -80,7 +80,7 @@ class Fit:
     notes: tuple[str, ...]
     seconds: float
     constant: dict[str, float]
-    flat: tuple[str, ...] = ()
+    spread: dict[str, float] = field(default_factory=dict)
     doubted_directions: dict[str, str] = field(default_factory=dict)
     misfits: tuple[str, ...] = ()
 
@@ -224,7 +224,7 @@ class Fit:
                 **{name: getattr(self, name) for name in _files.NAMES},
                 "largest": self.largest.tolist(),
                 "constant": self.constant,
-                "flat": self.flat,
+                "spread": self.spread,
                 "doubted_directions": self.doubted_directions,
                 "misfits": self.misfits,
                 "features": getattr(self.features, "names", ()),

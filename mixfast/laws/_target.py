@@ -107,8 +107,8 @@ def resolve(objective: Objective, law: Predictor) -> Target:
 
 def _varied(law: Predictor, metrics: tuple[str, ...]) -> list[int]:
     """Positions of the metrics that are not one and the same in all runs; of all metrics where every one is."""
-    flat = set(getattr(law, "flat", ()))
-    return [j for j, name in enumerate(metrics) if name not in flat] or list(range(len(metrics)))
+    spread = getattr(law, "spread", {})
+    return [j for j, name in enumerate(metrics) if spread.get(name) != 0.0] or list(range(len(metrics)))
 
 
 def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
@@ -149,12 +149,12 @@ def _score_scales(law: Predictor, metrics: tuple[str, ...], counted: list[int]) 
 
 def _scaled(law: Predictor, metrics: tuple[str, ...]) -> Vector:
     """Weights (J,) in proportion to 1 / standard deviation over the runs, with sum 1."""
-    sd = {one.metric: one.sd for one in getattr(law, "reports", ())}
-    counted = [j for j in _varied(law, metrics) if sd.get(metrics[j], 0.0) > 0.0]
+    sd = getattr(law, "spread", {})
+    counted = [j for j, name in enumerate(metrics) if 0.0 < sd.get(name, 0.0) < math.inf]
     if not counted:
         raise ValueError(
-            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, which a fit without folds does not know: "
-            "fit with folds, or give weights"
+            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, which this law does not know, or which "
+            "is 0: fit it again, or give weights"
         )
     weight = np.zeros(len(metrics))
     weight[counted] = 1.0 / np.array([sd[metrics[j]] for j in counted])

@@ -68,7 +68,7 @@ class CollapsedLaw(_Collapsed):
         self.direction, self.unit = law.direction, law.unit
         self.report, self.smooth = law.report, law.smooth
         self.reports = getattr(law, "reports", ())
-        self.flat, self.doubted_directions = getattr(law, "flat", ()), getattr(law, "doubted_directions", {})
+        self.spread, self.doubted_directions = getattr(law, "spread", {}), getattr(law, "doubted_directions", {})
         self.identified = self._spread @ np.asarray(law.identified, dtype=np.float64) > 0.0
         constant = dict(getattr(law, "constant", {}))
         share = np.array([constant.get(name, 0.0) for name in law.domains])
