@@ -4,7 +4,7 @@ Everything is recomputed in float64 from the raw log-likelihoods by log-sum-exp 
 programmes are solved in rational numbers. Nothing of the solver, of its probabilities or of its linear minimisation is
 used.
 
-A share may miss a limit by `feasible_tol`. The gap is taken over the region with each limit moved to where the solution
+A share may miss a limit by `feasible_tol`; so much of a share may have to move for a group's limit to be met. The gap is taken over the region with each limit moved to where the solution
 is beyond it, no further: that region holds the true one, so the bound is valid, and the solution is in it, so no gap is
 negative. A tolerance on the limits in its place would be worth their price times it: an expert that alone explains a row
 can make that any number of nats.
@@ -218,14 +218,17 @@ class _Limits:
         )
 
     def _violations(self, w: np.ndarray) -> dict[str, float]:
-        inside = self.bound_rows @ w
         return {
             "finite": 0.0 if np.isfinite(w).all() else np.inf,
             "sum": abs(math.fsum(w) - 1.0),
             "floor": float(np.max(np.maximum(self.floor, 0.0) - w)),
             "cap": float(np.max(w - self.cap)),
-            "bound_lower": float(np.max(self.bound_lower - inside, initial=0.0)),
-            "bound_upper": float(np.max(inside - self.bound_upper, initial=0.0)),
+            "bound_lower": max(
+                (_moved(-r, -b, w) for r, b in zip(self.bound_rows, self.bound_lower, strict=True)), default=0.0
+            ),
+            "bound_upper": max(
+                (_moved(r, b, w) for r, b in zip(self.bound_rows, self.bound_upper, strict=True)), default=0.0
+            ),
         }
 
     def violation(self, w: np.ndarray) -> float:
@@ -233,6 +236,24 @@ class _Limits:
 
     def worst_offender(self, w: np.ndarray) -> str:
         return max(self._violations(w).items(), key=lambda item: item[1])[0]
+
+
+def _moved(row: np.ndarray, upper: float, w: np.ndarray) -> float:
+    """The share that must move, dearest coefficients first, from where w has it to the smallest one, or away, until ``row @ w <= upper``.
+
+    In rational numbers: coefficients may differ by any number of decades.
+    """
+    if not np.isfinite(upper):
+        return 0.0
+    coefficients, shares = [*map(Fraction, row.tolist())], [*map(Fraction, w.tolist())]
+    left = sum((c * s for c, s in zip(coefficients, shares, strict=True) if c and s), Fraction(0)) - Fraction(upper)
+    moved, least = Fraction(0), min(0, *coefficients)
+    for c, s in sorted(zip(coefficients, shares, strict=True), reverse=True):
+        if left <= 0 or c == least:
+            break
+        part = min(max(s, Fraction(0)), left / (c - least))
+        moved, left = moved + part, left - part * (c - least)
+    return float(moved) if left <= 0 else 1.0
 
 
 def _weights(solution: Any, domains: tuple[str, ...]) -> np.ndarray:
@@ -377,7 +398,8 @@ def _solved(matrix: list[list[Fraction]], right: list[Fraction]) -> list[Fractio
 def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.ndarray | None) -> float:
     """A lower bound of ``min_{s in region} <slope, s> + kl KL(s || prior)``, exact without group bounds.
 
-    Group bounds are priced by multipliers; any non-negative ones give a valid bound, the best are searched for.
+    Group bounds are priced by multipliers; any non-negative ones give a valid bound, the best are searched for. What rounding may
+    make of a bound goes off it.
     """
     if not np.isfinite(slope).all():
         return -np.inf
@@ -390,7 +412,8 @@ def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.nd
     def negative_dual(y: np.ndarray) -> tuple[float, np.ndarray]:
         y = np.maximum(y, 0.0)
         value, s = _kl_minimum_box(slope + y @ rows, limits, kl)
-        return -(value - y @ level), -(rows @ s - level)
+        rounding = 4 * EPS * (abs(value) + y @ (np.abs(level) + np.abs(rows) @ limits.cap))
+        return -(value - y @ level - rounding), -(rows @ s - level)
 
     start = np.zeros(level.size)
     if dual_start is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._engine.geometry.prices import Multipliers, prices
+from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.names import listing, misspelt
@@ -22,7 +22,7 @@ from mixfast.proposers._doubts import doubts
 from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
 from mixfast.proposers._task import Task
-from mixfast.region import Region, ShadowPrice, limits_over, shadow_prices
+from mixfast.region import Region, ShadowPrice, limit_prices, shadow_prices
 
 # Multipliers up to this are rounding, and so are those up to this many gaps.
 _PRICE_ROUNDING, _GAPS = 1e-9, 10.0
@@ -166,7 +166,7 @@ class Proposal:
         if self._outcome.gradient is None:
             return None
         reach = self._task.reach
-        return prices(self._outcome.gradient, limits_over(self.region), reach.spread(np.ones(reach.prior.size)) > 0.0)
+        return limit_prices(self.region, self._outcome.gradient, reach.spread(np.ones(reach.prior.size)) > 0.0)
 
     @cached_property
     def shadow_prices(self) -> tuple[ShadowPrice, ...]:

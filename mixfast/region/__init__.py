@@ -28,6 +28,7 @@ from mixfast.region._reach import reach as reach
 from mixfast.region._region import DEFAULT_MAX_EPOCHS as DEFAULT_MAX_EPOCHS
 from mixfast.region._region import Region
 from mixfast.region._shadow_prices import ShadowPrice
+from mixfast.region._shadow_prices import limit_prices as limit_prices
 from mixfast.region._shadow_prices import shadow_prices as shadow_prices
 
 __all__ = ["Bound", "Region", "ShadowPrice"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Columns, Vector
-from mixfast._engine.geometry.limits import GroupLimits, Limits
+from mixfast._engine.geometry.limits import Limits
 from mixfast._text.names import listing
 from mixfast.errors import InfeasibleError
-from mixfast.region._region import Region
+from mixfast.region._region import UNREACHABLE, Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +75,7 @@ class Reach:
 
 def limits_over(region: Region, *, interior: bool = False) -> Limits:
     """The limits of all domains of a region, as the loops take them; `interior` keeps shares above 0."""
-    groups = GroupLimits(region.bound_rows, region.bound_lower, region.bound_upper) if region.bounds else None
-    return Limits(region.floor, region.cap, groups, interior)
+    return Limits(region.floor, region.cap, region.group_limits, interior)
 
 
 def reach(region: Region, kl: float) -> Reach:
@@ -104,5 +104,17 @@ def reach(region: Region, kl: float) -> Reach:
                     f"with kl > 0 a domain of prior 0 cannot have a share, and without {listing(names)} the region is empty: {error}"
                 ) from None
             may = region.reachable
-    usable = None if may.all() else np.flatnonzero(may).astype(np.int32)
-    return Reach(region, usable, limits_over(region, interior=kl > 0.0).restrict(usable))
+    limits = limits_over(region, interior=kl > 0.0)
+    if may.all():
+        return Reach(region, None, limits)
+    usable = np.flatnonzero(may).astype(np.int32)
+    return Reach(region, usable, _without(limits, ~may).restrict(usable))
+
+
+def _without(limits: Limits, closed: NDArray[np.bool_]) -> Limits:
+    """The limits with as much room as the domains `closed`, which have next to none, can take from those on their groups."""
+    groups = limits.groups
+    if groups is None:
+        return limits
+    slack = np.where((groups.rows[:, closed] != 0.0).any(axis=1), UNREACHABLE * np.abs(groups.rows).max(axis=1), 0.0)
+    return replace(limits, groups=groups._replace(low=groups.low - slack, high=groups.high + slack))

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry import lp, projection
+from mixfast._engine.geometry.limits import GroupLimits
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
@@ -30,6 +31,8 @@ _ENDLESS = 1e100
 # Limits such as ten caps of 0.1 miss 1 by roundings of their decimal fractions; real contradictions are far larger.
 # Half of what the linear program allows, so that a region accepted here never fails there.
 _ROUNDING = 0.5 * lp.FEASIBLE
+# A domain that the limits leave no more than this share has none.
+UNREACHABLE = _ROUNDING
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -245,6 +248,25 @@ class Region:
         return tuple(bound.name for bound in self.bounds)
 
     @cached_property
+    def group_limits(self) -> GroupLimits | None:
+        """The bounds in units in which the largest coefficient of each is about 1; None where there are none.
+
+        The units are powers of two, which change no digit. A limit that is then beyond float64 is further away than any mixture comes.
+        """
+        if not self.bounds:
+            return None
+        exponent = -np.frexp(self.bound_scale)[1] + 1
+        with np.errstate(over="ignore", under="ignore"):
+            rows = np.ldexp(self.bound_rows, exponent[:, None])
+            return GroupLimits(rows, np.ldexp(self.bound_lower, exponent), np.ldexp(self.bound_upper, exponent))
+
+    @property
+    def bound_scale(self) -> Vector:
+        """The largest coefficient of each bound, (B,): the unit in which `violation` and the solver measure it."""
+        scale: Vector = np.abs(self.bound_rows).max(axis=1, initial=0.0)
+        return scale
+
+    @cached_property
     def reachable(self) -> NDArray[np.bool_]:
         """Which domains can have a share above 0, (K,) bool; a cap or a bound forces the others to 0."""
         reached = self.cap > 0.0
@@ -315,23 +337,24 @@ class Region:
         return math.fsum(self._vector("g", g) * self.linear_min(g))
 
     def violation(self, w: ArrayLike | Mapping[str, float]) -> float:
-        """Return the largest violation by ``w`` of the sum, a cap, a floor or a bound; 0 inside the region.
+        """Return the largest violation by ``w`` of the sum, a cap, a floor or a bound, as a share; 0 inside the region.
 
-        ``w`` is an array (K,) in the order of ``domains``, or a `Mixture` or mapping of the same domains.
+        That of a bound is the least share that must move from some domains to others to meet it, whatever the scale of its
+        coefficients; where they are all 1, what the group's share exceeds or misses. ``w`` is an array (K,) in the order of ``domains``, or a `Mixture` or mapping of the same domains.
         """
         if isinstance(w, Mapping):
             if set(w) != set(self.domains):
                 raise AlignmentError.between("the region", self.domains, "the mixture", w)
             w = [w[name] for name in self.domains]
         point = self._vector("w", w)
-        activity = self.bound_rows @ point
-        return max(
-            abs(math.fsum(point) - 1.0),
-            float((self.floor - point).max()),
-            float((point - self.cap).max()),
-            float((self.bound_lower - activity).max(initial=0.0)),
-            float((activity - self.bound_upper).max(initial=0.0)),
-        )
+        single = max(abs(math.fsum(point) - 1.0), float((self.floor - point).max()), float((point - self.cap).max()))
+        if self.group_limits is None:
+            return max(single, 0.0)
+        beyond = [
+            max(_to_move(row, float(row @ point) - high, point), _to_move(-row, low - float(row @ point), point))
+            for row, low, high in zip(*self.group_limits, strict=True)
+        ]
+        return max(single, *beyond, 0.0)
 
     def contains(self, w: ArrayLike | Mapping[str, float], atol: float = 1e-9) -> bool:
         """Whether ``w`` meets every limit to within ``atol``; see `violation`."""
@@ -402,7 +425,9 @@ class Region:
 
     @property
     def _limits(self) -> tuple[Vector, Vector, Matrix, Vector, Vector]:
-        return self.floor, self.cap, self.bound_rows, self.bound_lower, self.bound_upper
+        """Box and bounds, for regions that have bounds."""
+        rows, low, high = self.group_limits or GroupLimits(self.bound_rows, self.bound_lower, self.bound_upper)
+        return self.floor, self.cap, rows, low, high
 
     def _capped(self, x: Vector) -> Vector:
         return simplex.project(x, self.floor, self.cap, 1.0)
@@ -436,18 +461,18 @@ class Region:
             )
 
     def _check_bounds(self) -> None:
-        for bound, row, lower, upper in zip(
-            self.bounds, self.bound_rows, self.bound_lower, self.bound_upper, strict=True
-        ):
-            slack = _ROUNDING * float(np.abs(row).max())
-            least, most = (float(row @ simplex.linear_min(g, self.floor, self.cap, 1.0)) for g in (row, -row))
-            if lower > most + slack or upper < least - slack:
-                side = f"at most {most:.6g}" if lower > most else f"at least {least:.6g}"
-                raise InfeasibleError(f"bound {described(bound)} cannot hold: caps and floors make the group {side}")
-        if not self.bounds:
+        if self.group_limits is None:
             return
+        for bound, given, row, lower, upper in zip(self.bounds, self.bound_rows, *self.group_limits, strict=True):
+            slack = _ROUNDING * float(np.abs(row).max())
+            vertices = [simplex.linear_min(g, self.floor, self.cap, 1.0) for g in (row, -row)]
+            least, most = (float(row @ vertex) for vertex in vertices)
+            if lower > most + slack or upper < least - slack:
+                shown = [float(given @ vertex) for vertex in vertices]
+                side = f"at most {shown[1]:.6g}" if lower > most else f"at least {shown[0]:.6g}"
+                raise InfeasibleError(f"bound {described(bound)} cannot hold: caps and floors make the group {side}")
         try:
-            lp.minimise(np.zeros(self.n_domains), *self._limits)
+            lp.check(*self._limits)
         except lp.Contradiction as found:
             culprits = listing(described(self.bounds[row]) for row in found.rows)
             raise InfeasibleError(f"bounds that cannot hold together, given the caps and floors: {culprits}") from None
@@ -455,3 +480,17 @@ class Region:
     def _largest(self, values: Vector) -> str:
         order = np.argsort(-values, kind="stable")
         return listing(f"{self.domains[index]}={values[index]:.6g}" for index in order)
+
+
+def _to_move(row: Vector, excess: float, w: Vector) -> float:
+    """The least share that must move so that ``row @ w`` falls by `excess`: from the largest coefficients to the smallest, or to nothing."""
+    if not excess > 0.0:
+        return 0.0
+    order = np.argsort(-row, kind="stable")
+    gain, share = row[order] - min(float(row.min()), 0.0), np.maximum(w[order], 0.0)
+    fallen = np.cumsum(gain * share)
+    last = int(np.searchsorted(fallen, excess))
+    if last == row.size:
+        return 1.0
+    before = float(fallen[last - 1]) if last else 0.0
+    return math.fsum(share[:last]) + (excess - before) / float(gain[last])

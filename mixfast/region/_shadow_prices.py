@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mixfast._engine.backend.arrays import Vector
-from mixfast._engine.geometry.prices import Multipliers
+from mixfast._engine.geometry.prices import Multipliers, prices
+from mixfast.region._reach import limits_over
 from mixfast.region._region import Region
 
 # Shares within this of a limit are at it.
@@ -39,6 +43,21 @@ class ShadowPrice:
     text: str
 
 
+def limit_prices(region: Region, gradient: Vector, usable: NDArray[np.bool_]) -> Multipliers:
+    """Compute the multipliers of a region's limits, those of bounds per unit in which the user gave them.
+
+    `gradient` (K,) is of the objective at the optimum; `usable` (K,) says which domains may have a share.
+    """
+    found = prices(gradient, limits_over(region), usable)
+    groups = region.group_limits
+    if groups is None:
+        return found
+    # Ratios of two powers of two. A price beyond float64 belongs to a limit in a unit that small, and is as good as infinite.
+    with np.errstate(over="ignore"):
+        unit = np.abs(groups.rows).max(axis=1) / region.bound_scale
+        return found._replace(bound_lower=found.bound_lower * unit, bound_upper=found.bound_upper * unit)
+
+
 def shadow_prices(
     region: Region, w: Vector, prices: Multipliers, *, least: float, unit: str, held: Collection[str] = ()
 ) -> tuple[ShadowPrice, ...]:
@@ -66,15 +85,22 @@ def shadow_prices(
             limits.append((name, "cap", cap, cap - float(w[k]), float(prices.cap[k])))
         if floor > 0.0 and name not in held:
             limits.append((name, "floor", floor, float(w[k]) - floor, float(prices.floor[k])))
-    for b, (bound, row) in enumerate(zip(region.bounds, region.bound_rows, strict=True)):
-        inside, lower, upper = float(row @ w), float(region.bound_lower[b]), float(region.bound_upper[b])
-        limits.append((bound.name, "at least", lower, inside - lower, float(prices.bound_lower[b])))
-        limits.append((bound.name, "at most", upper, upper - inside, float(prices.bound_upper[b])))
     binding = [
         ShadowPrice(name, limit, value, price, _sentence(region, name, limit, value, price, unit))
         for name, limit, value, slack, price in limits
         if price > least and slack <= _AT_LIMIT
     ]
+    for b, (bound, row) in enumerate(zip(region.bounds, region.bound_rows, strict=True)):
+        inside, lower, upper = float(row @ w), float(region.bound_lower[b]), float(region.bound_upper[b])
+        for limit, value, slack, price in (
+            ("at least", lower, inside - lower, float(prices.bound_lower[b])),
+            ("at most", upper, upper - inside, float(prices.bound_upper[b])),
+        ):
+            # As a share of the domain with the largest coefficient.
+            scale = float(region.bound_scale[b])
+            if price > least / scale and slack <= _AT_LIMIT * scale:
+                sentence = _sentence(region, bound.name, limit, value, price, unit)
+                binding.append(ShadowPrice(bound.name, limit, value, price, sentence))
     return tuple(sorted(binding, key=lambda one: -one.price))
 
 

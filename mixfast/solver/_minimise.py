@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
+
+import numpy as np
 
 from mixfast._engine.backend import device as devices
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.rows import isa
 from mixfast._engine.objectives.kl import Kl
+from mixfast._engine.objectives.pieces import GroupLosses
 from mixfast._engine.optimise.trace import Minimum
 from mixfast._engine.optimise.working_set import minimise
+from mixfast.mixture import Mixture
 from mixfast.solver._problem import Problem
 
 
@@ -28,7 +33,6 @@ def minimise_problem(problem: Problem) -> Found:
     began = perf_counter()
     group_weight = problem.weights.share
     if problem.minimax:
-        from mixfast._engine.objectives.pieces import GroupLosses
         from mixfast._engine.optimise.minimax import minimise_largest
 
         minimum, group_weight = minimise_largest(
@@ -40,9 +44,33 @@ def minimise_problem(problem: Problem) -> Found:
             tol=problem.tol,
             max_iter=problem.max_iter,
         )
+        minimum = _as_written(problem, minimum, group_weight)
     else:
         minimum = minimise(problem.objective, problem.limits, problem.first, tol=problem.tol, max_iter=problem.max_iter)
+        minimum = _as_written(problem, minimum, None)
     return Found(minimum, group_weight, perf_counter() - began, _backend_name(problem))
+
+
+def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None) -> Minimum:
+    """The minimum at the shares that a `Mixture` of it holds, whose sum is exactly 1.
+
+    Under limits on groups the last digit of a share may be worth more than the tolerance.
+    """
+    if problem.limits.groups is None:
+        return minimum
+    w = problem.reach.restrict(Mixture(problem.table.domains, problem.reach.spread(minimum.w)).weights)
+    if np.array_equal(w, minimum.w):
+        return minimum
+    if group_weight is None:
+        value, gradient, _ = problem.objective.precise().sums(w)
+        spread = 0.0
+    else:
+        found = GroupLosses(problem.groups).at(w)
+        cost, slope = Kl(problem.kl, problem.reach.prior).at(w)
+        value, gradient = float(found.values.max()) + cost, group_weight @ found.gradients + slope
+        spread = max(float(found.values.max() - group_weight @ found.values), 0.0)
+    gap = spread + problem.limits.gap(gradient, w)
+    return replace(minimum, w=w, value=value, gradient=gradient, gap=gap)
 
 
 def _backend_name(problem: Problem) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 
 from mixfast._engine.backend import device
 from mixfast._engine.backend.arrays import Vector
-from mixfast._engine.geometry.prices import Multipliers, prices
+from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import Sum
 from mixfast._engine.objectives.squared_error import SquaredError
-from mixfast.region import limits_over
+from mixfast.region import limit_prices
 from mixfast.solver._minimise import Found
 from mixfast.solver._problem import Problem
 
@@ -32,7 +32,7 @@ def multipliers(problem: Problem, found: Found) -> Multipliers:
             gradient = _everywhere(problem, problem.reach.spread(minimum.w), found.group_weight)
         gradient[problem.usable] = here
     usable = problem.reach.spread(np.ones(minimum.w.size)) > 0.0
-    return prices(gradient, limits_over(problem.where), usable)
+    return limit_prices(problem.where, gradient, usable)
 
 
 def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:

@@ -84,7 +84,11 @@ class _Model:
 
     def moved(self, w: Matrix, step: Matrix) -> Matrix:
         """w + step, on the bounds that it reaches; no share that must not be 0 comes nearer than steps may go."""
-        there = self.limits.clip(w + step)
+        there = w + step
+        if self.limits.groups is None:
+            there = self.limits.clip(there)
+        else:
+            there = np.array([self.limits.clip(row) for row in there])
         return np.maximum(there, 0.01 * w) if self.limits.interior else there
 
     def _within(self, hessians: Matrix, which: Indices, gradient: Matrix, w: Matrix) -> Matrix:

@@ -26,6 +26,10 @@ from mixfast.tables import ExpertTable
 
 # Ranges need the Hessian over all domains and two searches for each: beyond this many, reports leave them out unless they are asked for.
 MOST_RANGED = 500
+# A mixture further outside the region, as a share, is no answer: see `Region.violation`.
+FEASIBLE = 1e-9
+# Roundings of a loss or a slope, as a part of it.
+_ROUNDED = 4.0 * float(np.finfo(np.float64).eps)
 # Multipliers below this are the rounding of gradients, which are about 1, and so are those below this many gaps.
 _PRICE_ROUNDING, _GAPS = 1e-7, 10.0
 
@@ -39,7 +43,8 @@ class Solution:
     mixture : Mixture
         The proposed shares, in the order of the table's domains.
     status : str
-        "optimal": the gap is certified to be at most the tolerance. "optimal_inaccurate": rounding stopped progress above it.
+        "optimal": the gap is certified to be at most the tolerance, and the mixture is within 1e-9 of the region (`Region.violation`).
+        "optimal_inaccurate": rounding stopped progress above it, or leaves a limit on a group unmet.
         "user_limit": `max_iter` or the fixed number of steps of "eg-paper" ended it.
     value : float
         Objective at the mixture, nats (squared units of the target for "mse"), the KL term included.
@@ -71,21 +76,37 @@ class Solution:
         """Build the solution over all domains from a minimum over the usable ones; warn where it is above the tolerance."""
         minimum = found.minimum
         status = "optimal"
-        if not minimum.gap <= problem.tol * max(1.0, problem.total_weight()):
+        w = problem.reach.spread(minimum.w)
+        outside = 0.0 if problem.limits.groups is None else problem.where.violation(w)
+        if outside > FEASIBLE:
+            status = "optimal_inaccurate"
+            if warn:
+                warnings.warn(
+                    f"the mixture misses a group limit: a share of {outside:.3g} would have to move to meet it. Coefficients of the limits "
+                    "may lie too many decades apart; the gap is over the region with the limits moved to the mixture",
+                    NotConvergedWarning,
+                    stacklevel=3,
+                )
+        # What rounding of the slopes, and of the losses of groups, may add: below anything that counts unless they are huge.
+        used = minimum.w > 0.0
+        level = float(np.abs(minimum.gradient[used]) @ minimum.w[used]) + (
+            abs(minimum.value) if problem.minimax else 0.0
+        )
+        gap = minimum.gap + _ROUNDED * level
+        if not gap <= problem.tol * max(1.0, problem.total_weight()):
             status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"
             if warn:
                 warnings.warn(
-                    f"the solve ended ({status}) with a gap of {minimum.gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
+                    f"the solve ended ({status}) with a gap of {gap:.3g} nats, above the tolerance of {problem.tol:.3g}: "
                     "the mixture is the best point found and its loss is within the gap of the optimum",
                     NotConvergedWarning,
                     stacklevel=3,
                 )
-        w = problem.reach.spread(minimum.w)
         return cls(
             mixture=Mixture(problem.table.domains, w),
             status=status,
             value=minimum.value,
-            gap=minimum.gap,
+            gap=gap,
             loss=minimum.value - problem.kl_of(w),
             trace=tuple(minimum.trace),
             seconds=found.seconds,

@@ -10,6 +10,8 @@ from mixfast.region import Reach
 
 # exp of differences up to this (nats) cannot underflow in float32.
 _SAFE_RANGE = 80.0
+# A start that is further outside, as a share, is not used.
+_INSIDE = 1e-12
 
 
 def starting_point(reach: Reach, start: Vector | None, *, spread: float) -> Vector:
@@ -17,7 +19,18 @@ def starting_point(reach: Reach, start: Vector | None, *, spread: float) -> Vect
 
     `spread` is how far the table's log-likelihoods lie apart, nats: where exp could underflow, no usable domain starts with nothing.
     """
-    return _middle(reach) if start is None else _given(reach, start, spread)
+    w = _middle(reach) if start is None else _given(reach, start, spread)
+    if reach.limits.groups is None:
+        return w
+    w = reach.limits.clip(w)
+    return w if reach.region.violation(reach.spread(w)) <= _INSIDE else _between_vertices(reach)
+
+
+def _between_vertices(reach: Reach) -> Vector:
+    """A point between vertices of the region, of which some give each domain as much as can be: for limits decades apart."""
+    costs = np.eye(reach.limits.low.size)
+    vertices = [reach.limits.linear_min(sign * cost) for cost in costs for sign in (-1.0, 1.0)]
+    return reach.limits.clip(np.mean(vertices, axis=0))
 
 
 def _given(reach: Reach, start: Vector, spread: float) -> Vector:

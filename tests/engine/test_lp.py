@@ -72,6 +72,7 @@ def test_contradictions_equal_scipy():
         cost, *limits = random_problem(np.random.default_rng(10_000 + seed), feasible=False)
         reference = by_scipy(cost, *limits)
         try:
+            lp.check(*limits)
             vertex = lp.minimise(cost, *limits)
         except lp.Contradiction as found:
             assert reference.status == 2

@@ -163,7 +163,10 @@ def check_projection(region, point, inside):
     scale = 1.0 + np.abs(point).max()
     assert (found >= region.floor).all()
     assert (found <= region.cap).all()
-    assert region.violation(found) <= 1e-13 * scale * np.abs(region.bound_rows).max(initial=1.0)
+    # What the sums of the bounds miss, in their own units: a point that is far away costs digits.
+    activity, unit = region.bound_rows @ found, 1e-13 * scale * np.abs(region.bound_rows).max(initial=1.0)
+    assert abs(found.sum() - 1.0) <= unit
+    assert ((activity >= region.bound_lower - unit) & (activity <= region.bound_upper + unit)).all()
     gradient = found - point
     # scipy answers to its own tolerance of 1e-10 in shares.
     assert gradient @ found - minimum_by_scipy(region, gradient) <= 1e-7 * scale

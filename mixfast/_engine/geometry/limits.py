@@ -18,12 +18,14 @@ Active = NDArray[np.int8]
 
 # A share this close to its bound is at it.
 _ROUNDING = 4e-16
+# What a sum or a group may be off, how often it is given back, and how close a group is to a limit that it must not lose by that.
+_SETTLED, _SETTLINGS, _NEAR = 2e-16, 3, 1e-9
 # Smallest share allowed while a KL term keeps shares positive, and the least part of a share that one step may leave.
 _LEAST, _LEFT = 1e-100, 0.01
 
 
 class GroupLimits(NamedTuple):
-    """``low <= rows @ w <= high``, (B, K) and (B,)."""
+    """``low <= rows @ w <= high``, (B, K) and (B,); the largest coefficient of a row is at least 1 and below 2."""
 
     rows: Matrix
     low: Vector
@@ -61,18 +63,21 @@ class Limits:
         return lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
 
     def gap(self, gradient: Vector, w: Vector) -> float:
-        """Frank-Wolfe gap over the limits, moved to where w is beyond them by rounding: that may be worth a lot of the rest."""
-        return max(float(gradient @ (w - self.around(w).linear_min(gradient))), 0.0)
+        """Frank-Wolfe gap over the limits, moved to where w is beyond them by rounding: that may be worth a lot of the rest.
 
-    def around(self, w: Vector) -> Limits:
-        """The least enlargement that holds w, where there are limits on groups: single ones are kept to the last bit."""
+        Infinite where the gradient is not finite.
+        """
         if self.groups is None:
-            return self
-        inside = self.groups.rows @ w
-        groups = GroupLimits(
-            self.groups.rows, np.minimum(self.groups.low, inside), np.maximum(self.groups.high, inside)
-        )
-        return Limits(np.minimum(self.low, w), np.maximum(self.high, w), groups, total=math.fsum(w))
+            try:
+                return max(float(gradient @ (w - simplex.linear_min(gradient, self.low, self.high))), 0.0)
+            except ValueError:  # a slope beyond what float64 holds
+                return math.inf
+        if not np.isfinite(gradient).all():
+            return math.inf
+        rows, low, high = self.groups
+        inside = rows @ w
+        low, high = np.minimum(low, inside), np.maximum(high, inside)
+        return lp.duality_gap(gradient, w, np.minimum(self.low, w), np.maximum(self.high, w), rows, low, high)
 
     def active(self, w: Vector) -> Active:
         """Which bounds w is at."""
@@ -93,8 +98,29 @@ class Limits:
         return np.maximum(self.low, np.maximum(_LEFT * w, _LEAST)) if self.interior else self.low
 
     def clip(self, w: Vector) -> Vector:
-        """w with the shares that rounding left outside a bound, or next to it, put on it."""
+        """w with the shares that rounding left outside a bound, or next to it, put on it; with groups, also their limits and the sum."""
         if self.interior:
-            return np.minimum(np.maximum(w, self.low), self.high)
-        w = np.where(w - self.low <= _ROUNDING, self.low, w)
-        return np.where(self.high - w <= _ROUNDING, self.high, w)
+            w = np.minimum(np.maximum(w, self.low), self.high)
+        else:
+            w = np.where(w - self.low <= _ROUNDING, self.low, w)
+            w = np.where(self.high - w <= _ROUNDING, self.high, w)
+        return w if self.groups is None else self._settled(w, self.groups)
+
+    def _settled(self, w: Vector, groups: GroupLimits) -> Vector:
+        """w with what rounding made of its sum, and of groups beyond their limits, given back to the shares inside their bounds.
+
+        Each share changes by so many parts of itself, so that none changes its sign.
+        """
+        for _ in range(_SETTLINGS):
+            inside = groups.rows @ w
+            missing = np.maximum(groups.low - inside, 0.0) - np.maximum(inside - groups.high, 0.0)
+            short = self.total - math.fsum(w)
+            if max(abs(short), float(np.abs(missing).max(initial=0.0))) <= _SETTLED:
+                break
+            # A group next to a limit stays where it is.
+            near = np.minimum(inside - groups.low, groups.high - inside) <= _NEAR
+            equations = np.vstack([np.ones(w.size), groups.rows[near]])
+            root = np.sqrt(np.where((w > self.low) & (w < self.high), w, 0.0))
+            change = root * np.linalg.lstsq(equations * root, np.append(short, missing[near]), rcond=None)[0]
+            w = np.minimum(np.maximum(w + change, np.maximum(self.low, 0.5 * w)), self.high)
+        return w

@@ -9,6 +9,9 @@ small (a handful of group limits), K may be 20 000. The method is the dual simpl
 - a row that nothing can repair proves that the limits contradict each other, and names them.
 
 Each step solves two dense systems of B + 1 unknowns from scratch: no update formulas, no drift.
+
+`check` says whether there is a point at all, `minimise` gives the best vertex of a region that was checked, and `duality_gap` bounds what
+a point may be above the minimum. The bound holds for any multipliers, so no rounding on the way to them can make it too small.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import math
 
 import numpy as np
 
+from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast.errors import MixfastError
 
 # How far a basic variable may lie outside its bounds. Rows are scaled to a largest coefficient of 1 and shares sum to
 # 1, so this is an absolute share: a thousand roundings, and a thousandth of what any caller tests for.
@@ -27,12 +30,29 @@ FEASIBLE = 1e-13
 _PIVOT = 1e-10
 
 
-class Contradiction(Exception):
-    """No point meets all limits; ``rows`` are the indices of the rows that take part in the proof."""
+_EPS = float(np.finfo(np.float64).eps)
+# A share that can be no more than this is little, and the least unit of one: see `_units`.
+_LITTLE, _LEAST = 1e-3, 1e-100
+# Limits that leave next to no room contradict each other in the last digits of one basis and not of another: a region that was
+# checked is taken with ever more of that, up to a share that every caller takes for rounding. First in units of what each share can
+# be (see `_units`), in which a share that is what large ones leave of 1 may miss its limits by rounding alone.
+_LENIENT = ((FEASIBLE, True), (FEASIBLE, False), (1e-12, False), (1e-11, False), (1e-10, False))
 
-    def __init__(self, rows: tuple[int, ...]) -> None:
+
+class Contradiction(Exception):
+    """No point meets all limits; ``rows`` are the indices of the rows that take part in the proof.
+
+    ``vertex`` (K,) is where the search stood, and ``dual`` (1 + B,) the multipliers there.
+    """
+
+    def __init__(self, rows: tuple[int, ...], vertex: Vector, dual: Vector) -> None:
         super().__init__(f"rows {rows} contradict each other within the box and the sum")
-        self.rows = rows
+        self.rows, self.vertex, self.dual = rows, vertex, dual
+
+
+def check(lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> None:
+    """Raise `Contradiction` where no point meets all limits to within half of `FEASIBLE`."""
+    _simplex(np.zeros(lower.size), lower, upper, rows, row_lower, row_upper, 1.0, 0.5 * FEASIBLE, fine=False)
 
 
 def minimise(
@@ -42,14 +62,9 @@ def minimise(
 
     Minimise ``cost @ s`` subject to ``sum s = total``, ``lower <= s <= upper`` (finite, (K,), feasible as such) and
     ``row_lower <= rows @ s <= row_upper`` ((B,), infinite where there is no limit). Of equal candidates the lowest
-    index enters.
-
-    Raises
-    ------
-    Contradiction
-        If no point meets all limits.
+    index enters. There must be a point that meets all limits: see `check`.
     """
-    return _simplex(cost, lower, upper, rows, row_lower, row_upper, total)[0]
+    return _lenient(cost, lower, upper, rows, row_lower, row_upper, total)[0]
 
 
 def prices(
@@ -60,27 +75,115 @@ def prices(
     ``cost - level - prices @ rows`` is >= 0 where s is at `lower`, <= 0 at `upper`, and 0 between; a row's price is >= 0 at
     `row_lower`, <= 0 at `row_upper`, and 0 between.
     """
-    dual = _simplex(cost, lower, upper, rows, row_lower, row_upper, total)[1]
+    dual = _lenient(cost, lower, upper, rows, row_lower, row_upper, total)[1]
     return float(dual[0]), dual[1:]
 
 
-def _simplex(
+def duality_gap(
+    cost: Vector, w: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector
+) -> float:
+    """Return a bound of ``cost @ w`` less the minimum over the region, whose total is that of w; w (K,) is in the region.
+
+    The sum of the products of multipliers and slacks, none of which is negative: nothing cancels. It holds for any multipliers of the
+    rows, those that the simplex found included, and has on top what rounding of reduced costs and of the rows' sums may take from it.
+    """
+    total = math.fsum(w)
+    price = prices(cost, lower, upper, rows, row_lower, row_upper, total)[1]
+    price = np.where(np.isfinite(np.where(price > 0.0, row_lower, row_upper)), price, 0.0)
+    reduced = cost - price @ rows
+    level = greedy_level(reduced, lower, upper, total)
+    over = reduced - level
+    inside, sizes = rows @ w, np.abs(rows)
+    # A limit beyond what the box can reach counts as that.
+    reach = np.where(rows > 0.0, rows * lower, rows * upper), np.where(rows > 0.0, rows * upper, rows * lower)
+    below = np.minimum(inside - row_lower, np.maximum(inside - reach[0].sum(axis=1), 0.0))
+    above = np.minimum(row_upper - inside, np.maximum(reach[1].sum(axis=1) - inside, 0.0))
+    box = np.where(over > 0.0, over * (w - lower), over * (w - upper))
+    groups = np.where(price > 0.0, price * below, -price * above)
+    # From w to any other mixture move shares of 2 at most, taken off and put on.
+    rounding = 2.0 * float((np.abs(cost) + abs(level) + np.abs(price) @ sizes).max()) + float(
+        np.abs(price) @ (sizes @ w)
+    )
+    return float(box.sum() + groups.sum()) + _EPS * rounding
+
+
+def greedy_level(cost: Vector, lower: Vector, upper: Vector, total: float = 1.0) -> float:
+    """The cost of the domain at which a greedy fill from the cheapest up ends, or between the two where one is just full."""
+    s = simplex.linear_min(cost, lower, upper, total)
+    below, above = cost[s > lower].max(initial=-math.inf), cost[s < upper].min(initial=math.inf)
+    if math.isinf(below) and math.isinf(above):
+        return float(cost @ s)
+    return float(below if math.isinf(above) else above if math.isinf(below) else 0.5 * (below + above))
+
+
+def _units(lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
+    """A unit (K,) for each share: about the most that its bound and the rows leave it, where that is little.
+
+    A row whose coefficients are decades apart would else be met to a share of its largest one, which may be more than all that it
+    allows the others.
+    """
+    most = upper.copy()
+    for sign, limit in ((1.0, row_upper), (-1.0, -row_lower)):
+        signed = sign * rows
+        # What the row leaves one share where the others bring it down as far as they can, each with a share of at most 1.
+        room = np.maximum(limit - np.minimum(signed, 0.0).min(axis=1), 0.0)
+        left = np.full(rows.shape, np.inf)
+        with np.errstate(over="ignore"):
+            np.divide(room[:, None], signed, out=left, where=signed > 0.0)
+        most = np.minimum(most, left.min(axis=0, initial=np.inf))
+    little = (most < _LITTLE) & (most > 0.0)
+    return np.where(little, np.ldexp(1.0, np.frexp(np.maximum(most, _LEAST))[1]), 1.0)
+
+
+def _lenient(
     cost: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector, total: float
 ) -> tuple[Vector, Vector]:
-    """The vertex (K,) and the multipliers (1 + B,) of the total and of the rows."""
+    """The vertex and the multipliers of `_simplex`, with as much room as it takes: at last those at which it gave up."""
+    # A power of two changes no digit, and keeps costs at the ends of float64's range from overflowing.
+    exponent = math.frexp(float(np.abs(cost).max(initial=0.0)))[1]
+    unit = 2.0 ** -min(max(exponent, -1000), 1000)
+    cost = cost * unit
+    for tolerance, fine in _LENIENT:
+        try:
+            vertex, dual = _simplex(cost, lower, upper, rows, row_lower, row_upper, total, tolerance, fine=fine)
+            break
+        except Contradiction as stuck:
+            vertex, dual = stuck.vertex, stuck.dual
+    return vertex, dual / unit
+
+
+def _simplex(
+    cost: Vector,
+    lower: Vector,
+    upper: Vector,
+    rows: Matrix,
+    row_lower: Vector,
+    row_upper: Vector,
+    total: float,
+    tolerance: float,
+    *,
+    fine: bool,
+) -> tuple[Vector, Vector]:
+    """The vertex (K,) and the multipliers (1 + B,) of the total and of the rows; limits are met to within `tolerance`.
+
+    That is of a share and of a row's largest coefficient or, where `fine`, of what the limits leave them.
+    """
     n_rows, n_domains = rows.shape
+    units = _units(lower, upper, rows, row_lower, row_upper) if fine else np.ones(n_domains)
+    rows = rows * units
     scale = np.abs(rows).max(axis=1, initial=0.0)
     scale[scale == 0.0] = 1.0
     # One more variable per row, its activity, turns the rows into equations: [1 0; rows -1] (s, activity) = (total, 0).
     system = np.zeros((n_rows + 1, n_domains + n_rows))
-    system[0, :n_domains] = 1.0
+    system[0, :n_domains] = units
     system[1:, :n_domains] = rows / scale[:, None]
     system[1:, n_domains:] = -np.eye(n_rows)
     right = np.zeros(n_rows + 1)
     right[0] = total
-    low = np.concatenate([lower, row_lower / scale])
-    high = np.concatenate([upper, row_upper / scale])
-    price = np.concatenate([cost, np.zeros(n_rows)])
+    with np.errstate(over="ignore"):  # a limit further away than float64 goes is none
+        low = np.concatenate([lower / units, row_lower / scale])
+        high = np.concatenate([upper / units, row_upper / scale])
+    price = np.concatenate([cost * units, np.zeros(n_rows)])
 
     # Greedy start: the cheapest domains at their upper bound until the total is met; the one that met it is basic.
     order = np.argsort(cost, kind="stable")
@@ -90,6 +193,8 @@ def _simplex(
     at_high[order[:last]] = True
     basis = np.append(order[last], np.arange(n_domains, n_domains + n_rows))
 
+    culprits = tuple(range(n_rows))
+    vertex, dual = np.where(at_high[:n_domains], upper, lower), np.zeros(n_rows + 1)
     best = -math.inf
     patience = stall = 20 + 2 * n_rows
     # Far above what the dual simplex needs: only keeps a defect from hanging a caller.
@@ -97,15 +202,19 @@ def _simplex(
         values = np.where(at_high, high, low)
         values[basis] = 0.0
         square = system[:, basis]
-        values[basis] = np.linalg.solve(square, right - system @ values)
-        dual = np.linalg.solve(square.T, price[basis])
+        try:
+            values[basis] = np.linalg.solve(square, right - system @ values)
+            dual = np.linalg.solve(square.T, price[basis])
+        except np.linalg.LinAlgError:  # rows that repeat each other to the last digit
+            break
+        vertex = np.clip(values[:n_domains] * units, lower, upper)
         reduced = price - dual @ system
 
         below, above = low[basis] - values[basis], values[basis] - high[basis]
         outside = np.maximum(below, above)
-        if outside.max() <= FEASIBLE:
+        if outside.max() <= tolerance:
             dual[1:] /= scale
-            return np.clip(values[:n_domains], lower, upper), dual
+            return vertex, dual
 
         # Ties in the reduced costs can make the dual simplex cycle; after a stall Bland's rule, which cannot, steps in.
         objective = float(price @ values)
@@ -114,7 +223,7 @@ def _simplex(
         stall = patience if progress else stall - 1
         bland = stall <= 0
         # The variable that leaves the basis for the bound it violates: the worst one, or with Bland's rule the first.
-        lowest = int(np.where(outside > FEASIBLE, basis, n_domains + n_rows).argmin())
+        lowest = int(np.where(outside > tolerance, basis, n_domains + n_rows).argmin())
         leaving = lowest if bland else int(outside.argmax())
         must_rise = below[leaving] > above[leaving]
 
@@ -132,13 +241,13 @@ def _simplex(
         candidates = candidates[np.argsort(ratios, kind="stable")]
         repaired = np.cumsum(np.abs(pivots[candidates]) * (high - low)[candidates])
         # Not even every candidate at its better bound repairs this row: the rows combined in it contradict each other.
-        if not candidates.size or repaired[-1] < outside[leaving] - FEASIBLE:
-            raise Contradiction(tuple(int(row) for row in np.flatnonzero(np.abs(combination[1:]) > _PIVOT)))
+        if not candidates.size or repaired[-1] < outside[leaving] - tolerance:
+            culprits = tuple(int(row) for row in np.flatnonzero(np.abs(combination[1:]) > _PIVOT))
+            break
         # All that reach 0 before the violation is used up jump to their other bound; the next one enters the basis.
         enters = 0 if bland else min(int(np.searchsorted(repaired, outside[leaving])), candidates.size - 1)
         at_high[candidates[:enters]] ^= True
         at_high[basis[leaving]] = not must_rise
         basis[leaving] = candidates[enters]
-    raise MixfastError(
-        f"the linear program over {n_domains} domains and {n_rows} limits did not finish: please report it"
-    )
+    dual[1:] /= scale
+    raise Contradiction(culprits, vertex, dual)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.geometry import lp
 from mixfast._engine.geometry.limits import GroupLimits, Limits
@@ -49,7 +47,7 @@ def prices(gradient: Vector, limits: Limits, usable: NDArray[np.bool_]) -> Multi
     low, high = limits.low, np.where(known, limits.high, limits.low)
     if limits.groups is None:
         price = np.zeros(0)
-        over = _level(cost, low, high) - cost
+        over = lp.greedy_level(cost, low, high) - cost
     else:
         over, price = _under_groups(cost, low, high, limits.groups, known & (high > low) & ~usable)
     over = np.where(known, over, 0.0)
@@ -78,12 +76,3 @@ def _under_groups(
         over = np.where(held, 0.0, over) + steep * change
         price = price + steep * more
     return over, price
-
-
-def _level(gradient: Vector, low: Vector, high: Vector) -> float:
-    """The gradient of the domain at which a greedy fill from the cheapest up ends, or between the two where one is just full."""
-    s = simplex.linear_min(gradient, low, high)
-    below, above = gradient[s > low].max(initial=-math.inf), gradient[s < high].min(initial=math.inf)
-    if math.isinf(below) and math.isinf(above):
-        return float(gradient @ s)
-    return float(below if math.isinf(above) else above if math.isinf(below) else 0.5 * (below + above))

@@ -31,20 +31,21 @@ class Kl(NamedTuple):
         if self.weight == 0.0:
             return np.zeros(mixtures.shape[0])
         with np.errstate(divide="ignore", invalid="ignore"):
-            terms = np.where(mixtures > 0.0, mixtures * np.log(mixtures / self.prior), 0.0)
+            terms = np.where(mixtures > 0.0, mixtures * (np.log(mixtures) - np.log(self.prior)), 0.0)
         return self.weight * terms.sum(axis=1)
 
     def at(self, w: Vector) -> tuple[float, Vector]:
         """Value and gradient (K,) at shares w (K,)."""
         if self.weight == 0.0:
             return 0.0, np.zeros(w.size)
-        with np.errstate(divide="ignore"):
-            log = np.log(w / self.prior)
+        # A share of 0 has the slope -inf; at a prior of 0 it has none, for the domain is not in play.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log = np.log(w) - np.log(self.prior)
         return self.weight * float(w @ np.where(w > 0.0, log, 0.0)), self.weight * (log + 1.0)
 
     def slope(self, w: Matrix) -> Matrix:
         """Gradients, of the shape of shares w (..., K), all above 0."""
-        return self.weight * (np.log(w / self.prior) + 1.0) if self.weight > 0.0 else np.zeros_like(w)
+        return self.weight * (np.log(w) - np.log(self.prior) + 1.0) if self.weight > 0.0 else np.zeros_like(w)
 
     def curve(self, w: Vector) -> Vector:
         """Diagonal (K,) of the Hessian."""

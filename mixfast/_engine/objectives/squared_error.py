@@ -6,11 +6,29 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sum, Sums
+from mixfast.errors import TableError
 from mixfast.tables import ExpertTable
+
+# Shares that miss a sum of 1 by less than this sum to 1 but for rounding.
+_SUM = 1e-12
 
 
 class SquaredError(Objective):
-    """``L(w) = 1/2 sum_i c_i (p_i.w - y_i)^2``, as ``1/2 w'Gw - b.w + a``: one Gram matrix, then K-dimensional work only."""
+    """``L(w) = 1/2 sum_i c_i (p_i.w - y_i)^2``: one Gram matrix, then K-dimensional work only.
+
+    Shares sum to 1, so ``p_i.w - y_i = r_i.w`` with the residuals ``r_ik = p_ik - y_i`` of each expert: L is ``1/2 w'Gw`` with their Gram
+    matrix, in which a level that predictions and targets share does not cost the digits that tell the experts apart.
+
+    Parameters
+    ----------
+    gram : (K, K)
+        ``sum_i c_i r_i r_i'``.
+    moment : (K,)
+        ``sum_i c_i y_i r_i``, which counts for shares of another sum.
+    constant : float
+        ``1/2 sum_i c_i y_i^2``.
+    rows : int
+    """
 
     def __init__(self, gram: Matrix, moment: Vector, constant: float, rows: int) -> None:
         self.gram, self.moment, self.constant = gram, moment, constant
@@ -18,30 +36,44 @@ class SquaredError(Objective):
 
     @classmethod
     def from_table(cls, table: ExpertTable, which: Sum) -> SquaredError:
-        """Sum c p p', c p y and c y^2 over blocks of rows, in float64."""
+        """Sum over blocks of rows, in float64.
+
+        Raises
+        ------
+        TableError
+            Squares beyond what float64 holds.
+        """
         weight, scale, usable, _, window = which
         window = window or slice(0, table.n_rows)
         prediction, target = table.prediction[window], table.target[window]
         columns = table.n_domains if usable is None else usable.size
         gram, moment, constant = np.zeros((columns, columns)), np.zeros(columns), 0.0
         step = max(1, (4 << 20) // columns)
-        for start in range(0, prediction.shape[0], step):
-            p = prediction[start : start + step].astype(np.float64)
-            p = p if usable is None else p[:, usable]
-            y = target[start : start + step]
-            c = np.full(y.size, scale) if weight is None else weight[start : start + step]
-            scaled = p * c[:, None]
-            gram += scaled.T @ p
-            moment += scaled.T @ y
-            constant += 0.5 * float(c @ (y * y))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, prediction.shape[0], step):
+                p = prediction[start : start + step].astype(np.float64)
+                p = p if usable is None else p[:, usable]
+                y = target[start : start + step]
+                residual = p - y[:, None]
+                c = np.full(y.size, scale) if weight is None else weight[start : start + step]
+                scaled = residual * c[:, None]
+                gram += scaled.T @ residual
+                moment += scaled.T @ y
+                constant += 0.5 * float(c @ (y * y))
+        if not (np.isfinite(gram).all() and np.isfinite(moment).all() and np.isfinite(constant)):
+            raise TableError(
+                "the squared errors of this table are beyond float64 (above 1e308): divide predictions and targets by one number"
+            )
         return cls(gram, moment, constant, prediction.shape[0])
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
-        gram, moment = self.gram, self.moment
-        if columns is not None:
-            gram, moment = gram[np.ix_(columns, columns)], moment[columns]
+        """As in `Objective.sums`; the gradient is without what is common to all domains, which no step between mixtures sees."""
+        gram = self.gram if columns is None else self.gram[np.ix_(columns, columns)]
         image = gram @ w
-        return float(0.5 * (w @ image) - moment @ w) + self.constant, image - moment, gram.copy() if hessian else None
+        return 0.5 * float(w @ image), image, gram.copy() if hessian else None
 
     def losses(self, mixtures: Matrix) -> Vector:
-        return 0.5 * np.einsum("mk,mk->m", mixtures @ self.gram, mixtures) - mixtures @ self.moment + self.constant
+        beyond = mixtures.sum(axis=1) - 1.0
+        beyond[np.abs(beyond) < _SUM] = 0.0
+        mixed: Vector = 0.5 * np.einsum("mk,mk->m", mixtures @ self.gram, mixtures)
+        return mixed + beyond * (mixtures @ self.moment) + beyond * beyond * self.constant
