@@ -5,7 +5,11 @@ How well the laws predict is the study `swarm_laws`; here every fit is checked o
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,6 +157,39 @@ def test_fit(measure: Any, law: str) -> None:
     measure(
         Contender("mixfast", lambda it: fit(it, law).predict(case.new)), swarm, group=f"fit {law}, {name}, 128 runs, 3 metrics",
         check=error_on(truth), rows=128, domains=case.x.shape[1], quantity="fit and cross-validation",
+    )  # fmt: skip
+
+
+class Ran(NamedTuple):
+    """What a command printed, and the processor seconds it took."""
+
+    text: str
+    processor: float
+
+
+@pytest.mark.parametrize("name", ["fit", pytest.param("compare", marks=pytest.mark.large)])
+def test_command(measure: Any, name: str, tmp_path: Path) -> None:
+    """The commands `fit` and `compare` as they are typed, the start of Python and the reading of two files with it."""
+    source, case, _ = part(128, 13)
+    files = [tmp_path / "ratios.csv", tmp_path / "metrics.csv"]
+    runs.as_swarm(case.x, case.y).to_csv(*files)
+
+    def command(paths: list[Path]) -> Ran:
+        before = os.times()
+        done = subprocess.run(
+            [sys.executable, "-m", "mixfast", name, *map(str, paths)], check=True, capture_output=True, text=True
+        )
+        after = os.times()
+        return Ran(done.stdout, sum(after[2:4]) - sum(before[2:4]))
+
+    def check(ran: Ran) -> dict[str, Any]:
+        if "metric 12" not in ran.text:
+            raise Wrong("a metric is missing")
+        return {"note": f"{ran.processor:.1f} s of processors"}
+
+    measure(
+        Contender("mixfast", command), files, group=f"command {name}, {source}, 128 runs, 13 metrics", check=check, rows=128,
+        domains=case.x.shape[1], quantity="command",
     )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,31 @@ _PATIENCE = 20
 # A fold costs as much as the fit itself. More folds leave more runs for training, which few runs need.
 _FOLDS, _FOLDS_OF_FEW, _FEW = 5, 10, 100
 
+# LightGBM itself evaluates fewer mixtures than this, as those of a fold, before its trees could be written out as arrays.
+_FEW_TO_PREDICT = 256
+
 _SETTINGS = ("rounds", "rate", "leaves", "min_leaf", "stopping", "seed")
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A model of LightGBM, the rounds of it that are kept, and the columns of its inputs."""
+
+    booster: Any
+    rounds: int
+    width: int
+
+    def predict(self, x: Matrix) -> Vector:
+        """The metric (M,) at inputs (M, width)."""
+        if x.shape[1] != self.width:
+            raise ValueError(
+                f"the inputs have the shape {x.shape}, expected (M, {self.width}), the columns of the runs"
+            )
+        return np.asarray(self.booster.predict(x, num_iteration=self.rounds, num_threads=1), dtype=np.float64)
+
+    def text(self) -> str:
+        """The model in LightGBM's format."""
+        return str(self.booster.model_to_string(num_iteration=self.rounds))
 
 
 class Boosted:
@@ -62,7 +87,7 @@ class Boosted:
     ValueError
         By settings out of range; by `fit` where a metric has fewer than ``2 * min_leaf`` runs, or fewer than 4.
     BackendError
-        By `fit` without LightGBM, by `predict` without Numba.
+        By `fit` without LightGBM, by `predict` of many mixtures without Numba.
 
     Notes
     -----
@@ -116,6 +141,7 @@ class Boosted:
         self.rounds, self.rate, self.leaves = int(rounds), float(rate), int(leaves)
         self.min_leaf, self.stopping, self.seed = min_leaf, stopping, int(seed)
         self._forest: Forest | None = None
+        self._trained: Sequence[_Trained] | None = None
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """Return a copy fitted to runs: inputs (R, K [+ F]) and metrics (R, J), NaN where a run has no value.
@@ -134,7 +160,8 @@ class Boosted:
 
         That is one model for each metric, where `fit` needs six. Cross-validated errors are those of all runs.
         """
-        return self._fitted_to(x, y, [(int(self.best_rounds[j]), float(self._spread[j])) for j in columns])
+        known = [(int(self.best_rounds[j]), float(self._spread[j])) for j in columns]
+        return self._fitted_to(x, y, known)
 
     def _fitted_to(self, x: Matrix, y: Matrix, known: Sequence[tuple[int, float] | None]) -> Self:
         """A copy fitted to runs; rounds and error of a metric are found where they are not known."""
@@ -142,21 +169,23 @@ class Boosted:
             import lightgbm
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
-        def one(metric: int) -> tuple[str, int, float]:
+        def one(metric: int) -> tuple[_Trained, int, float]:
             have = ~np.isnan(y[:, metric])
             return self._fit_one(lightgbm, x[have], y[have, metric], metric, known[metric])
 
         models, rounds, spread = zip(*each(one, range(y.shape[1])), strict=True)
         fitted = copy.copy(self)
-        fitted._forest = Forest.of(models, x.shape[1])
+        fitted._trained, fitted._forest = models, None
         fitted.best_rounds = np.array(rounds, dtype=np.int64)
         fitted._spread = np.array(spread, dtype=np.float64)
         return fitted
 
     def predict(self, x: Matrix) -> Matrix:
         """Metrics (M, J) at inputs (M, K [+ F])."""
-        forest = self._fitted()
         x = np.asarray(x, dtype=np.float64)
+        if self._forest is None and self._trained is not None and x.ndim == 2 and len(x) < _FEW_TO_PREDICT:
+            return np.column_stack([one.predict(x) for one in self._trained])
+        forest = self._fitted()
         width = forest.grid_start.size - 1
         if x.ndim != 2 or x.shape[1] != width:
             raise ValueError(f"the inputs have the shape {x.shape}, expected (M, {width}), the columns of the runs")
@@ -164,7 +193,8 @@ class Boosted:
 
     def sd(self, x: Matrix) -> Matrix:
         """Standard deviations (M, J) of a new run's metrics: the cross-validated error, the same at every input."""
-        self._fitted()
+        if self._trained is None:
+            self._fitted()
         return np.tile(self._spread, (np.asarray(x).shape[0], 1))
 
     def state(self) -> State:
@@ -188,14 +218,17 @@ class Boosted:
     _spread: Vector
 
     def _fitted(self) -> Forest:
+        if self._forest is None and self._trained is not None:
+            self._forest = Forest.of([one.text() for one in self._trained], self._trained[0].width)
+            self._trained = None
         if self._forest is None:
             raise ValueError("this law is not fitted to runs yet; call fit(x, y) and use what it returns")
         return self._forest
 
     def _fit_one(
         self, lightgbm: ModuleType, x: Matrix, y: Vector, metric: int, known: tuple[int, float] | None
-    ) -> tuple[str, int, float]:
-        """The model of one metric as text, the rounds kept, and the cross-validated error."""
+    ) -> tuple[_Trained, int, float]:
+        """The model of one metric, the rounds kept, and the cross-validated error."""
         runs = y.size
         least = min(20, max(2, runs // 12)) if self.min_leaf == "auto" else int(self.min_leaf)
         if runs < max(2 * least, 4):
@@ -219,8 +252,11 @@ class Boosted:
             "verbosity": -1,
         }
         kept, error = self._validated(lightgbm, settings, x, y) if known is None else known
-        booster = lightgbm.train(settings, lightgbm.Dataset(x, y, free_raw_data=False), kept)
-        return booster.model_to_string(num_iteration=kept), kept, error
+        # Not `lightgbm.train`, which writes the model as text and reads it again.
+        booster = lightgbm.Booster(settings, lightgbm.Dataset(x, y, params=settings))
+        for _ in range(kept):
+            booster.update()
+        return _Trained(booster, kept, x.shape[1]), kept, error
 
     def _validated(self, lightgbm: ModuleType, settings: dict[str, object], x: Matrix, y: Vector) -> tuple[int, float]:
         """Rounds that are best in cross-validation, and the root mean square of its errors there."""

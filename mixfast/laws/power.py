@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, Self
@@ -102,6 +102,10 @@ class _Power(Coefficients):
         """Mixtures (R, K) as the compiled loops take them."""
         return x
 
+    def _in_unit(self, theta: Vector, ratio: float) -> Vector:
+        """The same law in another unit, of which the old one is ``ratio``."""
+        raise NotImplementedError
+
     def _again(self, u: Vector, seen: Matrix, y: Vector) -> Vector | None:
         """Where to descend from once more, from the end of a descent; None where nothing is to be tried."""
         return None
@@ -128,6 +132,14 @@ class _Power(Coefficients):
         ValueError
             For a metric without any value, or with a negative one.
         """
+        return self._fitted_to(x, y, [None] * y.shape[1])
+
+    def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
+        """The law fitted to a part of its own runs, metrics (R', len(columns)): one descent from where that of all runs ended."""
+        return self._fitted_to(x, y, [(float(self.unit[j]), self.theta[j]) for j in columns])
+
+    def _fitted_to(self, x: Matrix, y: Matrix, known: Sequence[tuple[float, Vector] | None]) -> Self:
+        """A copy fitted to runs; a metric is descended from the unit and the numbers that are known, else from several starts."""
         descend = _compiled_descent()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         require_not_negative(y)
@@ -140,16 +152,19 @@ class _Power(Coefficients):
             rows = ~np.isnan(y[:, j])
             if not rows.any():
                 raise ValueError(f"metric {j} has no value in any of the {len(y)} runs: leave it out")
-            return law._fit_metric(j, np.ascontiguousarray(x[rows]), y[rows, j], descend)
+            return law._fit_metric(j, np.ascontiguousarray(x[rows]), y[rows, j], descend, known[j])
 
         law.notes = tuple(chain.from_iterable(each(one, range(metrics))))
         return law
 
-    def _fit_metric(self, j: int, x: Matrix, y: Vector, descend: Descend) -> list[Note]:
+    def _fit_metric(
+        self, j: int, x: Matrix, y: Vector, descend: Descend, known: tuple[float, Vector] | None
+    ) -> list[Note]:
         """Fit metric j to the runs that have it: the best of several starts; return what was unusual."""
         notes = []
         unit = self._unit(y)
-        best = self._search(x, y / unit, descend)
+        start = None if known is None else self._in_unit(known[1], known[0] / unit)
+        best = self._search(x, y / unit, descend, start)
         width = len(best.u)
         if len(y) <= width:
             few = f"{{metric}} has {len(y)} runs for {width} numbers; they are not determined"
@@ -163,10 +178,10 @@ class _Power(Coefficients):
         self.covariance[j] = _covariance(unit * self._jacobian(theta, x), noise)
         return notes
 
-    def _search(self, x: Matrix, y: Vector, descend: Descend) -> _Point:
+    def _search(self, x: Matrix, y: Vector, descend: Descend, known: Vector | None) -> _Point:
         """The best minimum found for values in the law's unit.
 
-        1. Descend from every start, roughly.
+        1. Descend from every start, roughly; from numbers that are known, once and to the end.
         2. Descend to the end from the best of these points.
         3. From the best, bring back terms that came to nothing, as long as that lowers the loss.
         """
@@ -178,6 +193,8 @@ class _Power(Coefficients):
             loss, done = descend(self._kind, u, seen, tokens, y, low, high, steps, tol)
             return _Point(loss, u, done)
 
+        if known is not None:
+            return down(self._moved_by(known), _STEPS, _TOL)
         rough = [down(self._moved_by(start), _ROUGH_STEPS, _ROUGH_TOL) for start in self._starts(x.shape[1], y)]
         rough.sort(key=lambda point: point.loss)
         best = min((down(point.u, _STEPS, _TOL) for point in rough[:_BEST]), key=lambda point: point.loss)
@@ -338,6 +355,9 @@ class AutoScale(_Power):
     def _theta_of(self, u: Vector) -> Vector:
         return np.concatenate([u[:1], np.exp(u[1:])])
 
+    def _in_unit(self, theta: Vector, ratio: float) -> Vector:
+        return np.concatenate([ratio * theta[:2], theta[2:]])
+
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix]:
         domains = x.shape[1]
         gamma, base = theta[2 + domains :], theta[2 : 2 + domains] + x
@@ -425,6 +445,10 @@ class BiMix(_Power):
 
     def _box(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
         return np.zeros(2 * domains), np.full(2 * domains, np.inf)
+
+    def _in_unit(self, theta: Vector, ratio: float) -> Vector:
+        half = len(theta) // 2
+        return np.concatenate([ratio * theta[:half], theta[half:]])
 
     def _seen(self, x: Matrix) -> Matrix:
         return -np.log(np.clip(x, self.floor, 1.0))
