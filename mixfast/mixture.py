@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.atomic import write_text
+from mixfast._text.audience import either
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
 from mixfast._text.names import did_you_mean, domain_names, listing, shown
@@ -129,6 +130,11 @@ class Mixture(Mapping[str, float]):
     def __repr__(self) -> str:
         shown = listing((f"{name} {share:.4g}" for name, share in self.items()), limit=12)
         return f"Mixture({shown})"
+
+    def largest(self, limit: int = 4) -> str:
+        """Return the largest shares, for a line of text."""
+        order = sorted(self, key=lambda name: -self[name])
+        return listing((f"{name} {100.0 * self[name]:.4g}%" for name in order), limit)
 
     def as_dict(self) -> dict[str, float]:
         """Return the shares as a plain dict of Python floats, in the order of ``domains``."""
@@ -307,7 +313,7 @@ class Mixture(Mapping[str, float]):
             raise MixtureError(other_kind(path, "a mixture file (yaml or json)")) from problem
         except MixtureError as problem:
             raise MixtureError(
-                f"{path}: {problem} (files of other loaders are read by mixfast.readers.read)"
+                f"{path}: {problem} (files of other loaders are read by {either('mixfast.readers.read', 'export, report and reuse start')})"
                 if str(problem).startswith(("shares must be numbers", "a mixture file must map"))
                 else f"{path}: {problem}"
             ) from problem

@@ -1,6 +1,7 @@
 """Settings shared by the whole suite."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,14 @@ else:
     hypothesis.settings.register_profile("few", deadline=None, max_examples=10)
     hypothesis.settings.load_profile("mixfast")
 
+# What only callers of the library can use: commands speak of options. "In Python" announces it.
+_PYTHON = re.compile(
+    r"(?<!in Python: )\b(?:(?:Region|ExpertTable|Swarm|Mixture|Fit|Ledger|Design)(?:\.\w+)?\(|(?:Region|ExpertTable|Swarm|Fit|Ledger)\.[a-z_]+"
+    r"|(?:law|laws|kl|cap|floor|bounds|prior|folds|tasks|penalty|objective|method|backend|threads|ignore|metrics|seed|wear|tol|eps|features"
+    r"|max_epochs|target_tokens|own|earlier)=(?!\.)[\w\[{'\"(]|mixfast\.(?:fit|propose|solve|design|laws|solver|readers|reuse|region)\b"
+    r"|max_epochs|target_tokens|more_is_better|less_is_better)"
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,6 +43,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         capsys.readouterr()
         status = cli.main([str(word) for word in words])
         printed = capsys.readouterr()
+        assert not _PYTHON.findall(printed.out + printed.err)
         return status, printed.out, printed.err
 
     return call

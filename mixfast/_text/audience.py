@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from shlex import quote
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _COMMANDED: ContextVar[bool] = ContextVar("commanded", default=False)
 
 
@@ -23,7 +26,7 @@ def commanded() -> Iterator[None]:
         _COMMANDED.reset(token)
 
 
-def either(python: str, command: str) -> str:
+def either(python: _T, command: _T) -> _T:
     """Return the words for who will read them.
 
     >>> either("kl=0.05", "--kl 0.05")
@@ -33,3 +36,15 @@ def either(python: str, command: str) -> str:
     '--kl 0.05'
     """
     return command if _COMMANDED.get() else python
+
+
+def setting(name: str, value: object) -> str:
+    """Return an argument with its value, or the option, quoted for a shell.
+
+    >>> setting("max_epochs", 4)
+    'max_epochs=4'
+    >>> with commanded():
+    ...     setting("max_epochs", 4)
+    '--max-epochs 4'
+    """
+    return either(f"{name}={value!r}", f"--{name.replace('_', '-')} {quote(str(value))}")

@@ -76,7 +76,8 @@ def kind_of(path: str | os.PathLike[str]) -> str:
         start = handle.read(_START)
     if not start:
         return "empty"
-    if start[:4] == b"PK\x03\x04":
+    # The second is an archive without members.
+    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip(path)
     for magic, kind in _MAGIC:
         if start.startswith(magic):

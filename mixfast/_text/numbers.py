@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal, InvalidOperation
 
 # Below this a share is rounding of zero to whoever reads percentages.
 NOTHING = 5e-6
+# Numbers from here on are written in powers of ten.
+_WIDE = 1e5
 # Suffixes of token counts, and the power of ten each stands for.
 POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
 
@@ -42,6 +45,15 @@ def number(text: str) -> float:
 def percent(share: float) -> str:
     """Return a share as a percentage; a trace of one is not shown as none."""
     return "0" if share <= 0.0 else "<0.01%" if share < NOTHING * 10 else f"{share:.2%}"
+
+
+def decimals(value: float, places: int) -> str:
+    """Return a number with so many decimals; one of six digits or more before the point in powers of ten, so that no column grows.
+
+    >>> decimals(0.98765, 3), decimals(-1.7e260, 3)
+    ('0.988', '-1.70e+260')
+    """
+    return f"{value:.2e}" if _WIDE <= abs(value) < math.inf else f"{value:.{places}f}"
 
 
 def tokens(number: float) -> str:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mixfast._text.names import shown
+
 # Plain text is limited to what no reader of YAML 1.1 or 1.2 takes for anything but a string; all else is quoted.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
@@ -33,7 +35,7 @@ def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] 
                 if not isinstance(key, yaml.ScalarNode):
                     raise error(f"line {key.start_mark.line + 1}: a key must be a name")
                 if key.value in found:
-                    raise error(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
+                    raise error(f"line {key.start_mark.line + 1}: {shown(key.value)} is given twice")
                 found[key.value] = self.construct_object(value, deep=True)
             return found
 
@@ -43,7 +45,7 @@ def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] 
             try:
                 return plain(node.value)
             except ValueError as problem:
-                raise error(f"line {node.start_mark.line + 1}: cannot read {node.value!r}: {problem}") from problem
+                raise error(f"line {node.start_mark.line + 1}: cannot read {shown(node.value)}: {problem}") from problem
 
     try:
         found = yaml.load(text.removeprefix("\ufeff"), Loader)

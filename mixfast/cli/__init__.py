@@ -7,7 +7,7 @@ are the only parts of mixfast that print or write reports; every number they sho
 | command                    | takes                              | prints or writes                        | file                       |
 |----------------------------|------------------------------------|-----------------------------------------|----------------------------|
 | solve                      | a table of experts                 | certified mixture, intervals, advice    | `_solve`                   |
-| info                       | a table of experts                 | its facts and the loss of each expert   | `_info`                    |
+| info                       | a table of experts, or another file| its facts and the loss of each expert   | `_info`                    |
 | score                      | texts and one model for a domain   | a table of experts                      | `_score`                   |
 | design, next               | limits, or runs that exist         | mixtures to train next                  | `_design`, `_next`         |
 | fit, compare, propose      | proxy runs, laws                   | laws, their errors, a proposed mixture  | `_swarm`                   |

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.numbers import NOTHING
-from mixfast.cli._answer import Answer, span
+from mixfast.cli._answer import Answer
 from mixfast.region import Region, ShadowPrice
+from mixfast.solver import span
 
 # An interval of _WIDE leaves a real choice open and is what more data should aim at; one of _TOO_WIDE is worth a warning.
 _WIDE, _TOO_WIDE = 0.05, 0.08

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mixfast.solver import Bootstrap, Solution
-
-# Reports show at most this many lines of a table; domains without a share are left out first.
-MOST_LINES = 40
+from mixfast.solver import Bootstrap, Solution, is_limited
 
 
 @dataclass(frozen=True)
@@ -24,9 +21,4 @@ class Answer:
     @property
     def limited(self) -> bool:
         """Whether the region has any limit, beside a prior."""
-        return self.solution.region is not None and self.solution.region.limited
-
-
-def span(ends: tuple[float, float]) -> str:
-    low, high = ends
-    return f"{100 * max(low, 0.0):.1f} - {100 * high:.1f}%"
+        return is_limited(self.solution)

@@ -1,33 +1,85 @@
-"""The command info: what a table holds, and how each expert does on it."""
+"""The command info: what a table holds, and how each expert does on it; of mixtures, runs and laws in files, what they are."""
 
 from __future__ import annotations
 
 import argparse
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
-from mixfast._text.numbers import size
+from mixfast._text.numbers import percent, size
 from mixfast._text.table import text_table
+from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
-from mixfast.cli._answer import MOST_LINES
+from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
-from mixfast.solver import group_losses
+from mixfast.solver import MOST_LINES, expert_losses, group_losses
 from mixfast.tables import ExpertTable
 
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    shared.add_table(shared.add_command(commands, "info", _info, "say what a table holds"))
+    words = "say what a file holds: a table of experts, mixtures to train (csv), a mixture, or laws"
+    shared.add_table(shared.add_command(commands, "info", _info, words))
 
 
 def _info(args: argparse.Namespace) -> int:
+    kind = kind_of(args.table)
+    others = {"csv": _mixtures_report, "fit": _law_report, **dict.fromkeys(("json", "text", "yaml"), _mixture_report)}
+    if kind in others:
+        print(others[kind](args.table))
+        return 0
     table = shared.load_table(args, args.table)
     with progress("computing the losses of the experts"):
         report = info_report(args.table, table)
     print(report)
     return 0
+
+
+def _mixtures_report(path: str) -> str:
+    """Return what a csv file of mixtures holds; of metrics or anything else, say what it is."""
+    from mixfast.designs import Design
+    from mixfast.swarm import SwarmError
+
+    try:
+        design = Design.from_csv(path)
+    except SwarmError as problem:
+        raise InputError(
+            f"{other_kind(path, 'a table of experts, or the mixtures of runs')}. As mixtures: {problem}"
+        ) from None
+    shares = design.ratios
+    columns = zip(
+        design.domains,
+        shares.mean(axis=0),
+        shares.min(axis=0),
+        shares.max(axis=0),
+        (shares > 0).sum(axis=0),
+        strict=True,
+    )
+    rows = [[name, *map(percent, map(float, numbers)), str(runs)] for name, *numbers, runs in columns]
+    facts = [("mixtures", path), ("runs", f"{len(design):,}"), ("domains", f"{len(design.domains):,}")]
+    table = text_table(["domain", "mean", "least", "most", "runs with it"], rows[:MOST_LINES])
+    more = f"\n... and {len(rows) - MOST_LINES:,} more domains" if len(rows) > MOST_LINES else ""
+    return f"{text_table(None, facts, left=(0, 1))}\n\n{table}{more}\nnext: mixfast fit {quote(path)} METRICS"
+
+
+def _law_report(path: str) -> str:
+    from mixfast.laws import Fit
+
+    law = Fit.load(path)
+    facts = [("laws", path), ("domains", listing(law.domains)), ("metrics", listing(law.metrics))]
+    return f"{text_table(None, facts, left=(0, 1))}\n\n{law.report}\nnext: mixfast propose {quote(path)}"
+
+
+def _mixture_report(path: str) -> str:
+    mixture = inputs.mixture(path)
+    order = sorted(mixture, key=lambda name: -mixture[name])
+    table = text_table(["domain", "share"], [[name, percent(mixture[name])] for name in order[:MOST_LINES]])
+    more = f"\n... and {len(order) - MOST_LINES:,} domains with a smaller share" if len(order) > MOST_LINES else ""
+    return f"mixture  {path}\n\n{table}{more}"
 
 
 def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
@@ -74,8 +126,7 @@ def info_report(path: str, table: ExpertTable) -> str:
     """Return the report of `mixfast info`."""
     facts = table_facts(path, table)
     k = table.n_domains
-    found = group_losses(table, np.vstack([np.eye(k), np.full(k, 1.0 / k)]))
-    own, uniform = found[:, :-1], found[:, -1]
+    own, uniform = expert_losses(table), group_losses(table, np.full(k, 1.0 / k))[:, 0]
     several = 1 < table.n_groups <= 6
     header = ["loss of", "mean of groups" if table.n_groups > 1 else "loss", *(table.group_names if several else ())]
     order = np.argsort(own.mean(axis=0), kind="stable")[:MOST_LINES].tolist()

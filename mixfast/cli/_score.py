@@ -44,7 +44,10 @@ def add(commands: shared.Commands) -> None:
         help="folders of causal language models with their tokenizers; a domain is called as its folder, or NAME",
     )
     score.add_argument(
-        "--texts", metavar="FILE|DIR", required=True, help=".txt, .jsonl, .parquet; each file or sub-folder is a group"
+        "--texts",
+        metavar="FILE|DIR",
+        required=True,
+        help=".txt, .jsonl, .json, also with .gz or .zst, and .parquet; each file or sub-folder is a group",
     )
     score.add_argument("--out", metavar="FILE", required=True, help="the table to write: .npz")
     texts = score.add_argument_group("texts")
@@ -52,7 +55,9 @@ def add(commands: shared.Commands) -> None:
         "--lines", action="store_true", help="each line of a .txt file is a document; default: the file is"
     )
     texts.add_argument(
-        "--field", metavar="NAME", help='field of .jsonl and .parquet; default "text", or "answer" with --prompt-field'
+        "--field",
+        metavar="NAME",
+        help='field of .jsonl, .json and .parquet; default "text", or "answer" with --prompt-field',
     )
     texts.add_argument("--prompt-field", metavar="NAME", help="field that is given: scores the other field after it")
     what = score.add_argument_group("what is scored")

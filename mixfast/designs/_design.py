@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from mixfast._text.audience import setting
 from mixfast._text.names import domain_names, listing, one_of
 from mixfast.designs import _cover, _frozen, _olmix_sampler, _regmix
 from mixfast.designs._olmix import Olmix
@@ -107,7 +108,7 @@ def design(
     """
     way = _method(method)
     if isinstance(way, RegMix) and frozen:
-        raise RegionError("RegMix's sampler does not know frozen groups; use method='cover' or 'olmix'")
+        raise RegionError(f"RegMix's sampler does not know frozen groups; use {setting('method', 'cover')} or olmix")
     columns = _frozen.collapsed(region, frozen)
     advised = advised_runs(_free(columns, way))
     count = advised if runs is None else whole(runs, "runs")
@@ -172,7 +173,9 @@ def extend(
         )
     way = _method(method)
     if isinstance(way, RegMix):
-        raise RegionError("RegMix's sampler cannot keep away from runs that exist; use method='cover' or 'olmix'")
+        raise RegionError(
+            f"RegMix's sampler cannot keep away from runs that exist; use {setting('method', 'cover')} or olmix"
+        )
     count = whole(runs, "runs")
     columns = _frozen.collapsed(region, frozen)
     ratios = np.zeros((len(swarm.runs), region.n_domains))

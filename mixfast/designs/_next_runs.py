@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.audience import either
 from mixfast._text.names import listing, one_of
 from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
@@ -194,7 +195,7 @@ def _way(way: str, law: Fit, target: Target, joint: bool) -> str:
     if way == "thompson" and not joint:
         raise RegionError(
             "the way 'thompson' draws the errors of mixtures jointly, which not all of these laws know: "
-            f"{listing([f'{name} ({kind})' for name, kind in kinds.items()])}; fit gp with tasks=0, log_linear, linear, "
+            f"{listing([f'{name} ({kind})' for name, kind in kinds.items()])}; fit {either('gp with tasks=0, ', '')}log_linear, linear, "
             "autoscale or bimix"
         )
     return ("improvement" if other else "information") if way == "auto" else way

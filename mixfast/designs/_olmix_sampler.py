@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.audience import either, setting
 from mixfast.designs._frozen import Collapsed
 from mixfast.designs._olmix import Olmix, Span
 from mixfast.designs._olmix_tree import Places, Tree, tree
@@ -50,7 +51,7 @@ def olmix(columns: Collapsed, runs: int, settings: Olmix, *, seed: int, existing
     if len(found) < runs:
         raise InfeasibleError(
             f"Olmix's sampler found {len(found)} different mixtures within the limits, expected {runs}, out of {tried} "
-            f"candidates; loosen the limits or the minimum, or use method='cover', which rejects nothing"
+            f"candidates; loosen the limits or the minimum, or use {setting('method', 'cover')}, which rejects nothing"
         )
     return found[rng.choice(len(found), runs, replace=False)]
 
@@ -146,7 +147,12 @@ def _epochs(columns: Collapsed, settings: Olmix) -> Vector:
         return np.zeros(len(columns.spread))
     available = columns.whole.available
     if available is None:
-        raise RegionError("proxy_tokens limits repetition, for which the region must be built by Region.from_tokens")
+        raise RegionError(
+            either(
+                "proxy_tokens limits repetition, for which the region must be built by Region.from_tokens",
+                "--proxy-tokens limits repetition, which needs --tokens and --budget",
+            )
+        )
     with np.errstate(divide="ignore"):
         once = np.where(columns.spread > 0.0, settings.proxy_tokens * columns.spread / available, 0.0)
     # Nothing available: any share is too much.

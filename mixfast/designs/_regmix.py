@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import setting
 from mixfast.errors import InfeasibleError, RegionError
 from mixfast.region import Region
 
@@ -105,7 +106,7 @@ def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
     if len(out) < runs:
         raise InfeasibleError(
             f"RegMix's sampler found {len(out)} different mixtures within the limits, expected {runs}, out of {total} "
-            f"candidates; raise the multiplier, loosen the limits, or use method='cover', which rejects nothing"
+            f"candidates; raise the multiplier, loosen the limits, or use {setting('method', 'cover')}, which rejects nothing"
         )
     return out[choices.sample(range(len(out)), runs)]
 

@@ -62,6 +62,10 @@ class Design:
         return f"Design({len(self)} runs; {len(self.domains)} domains: {listing(self.domains, limit=4)}; {self.method})"
 
     def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return how many mixtures there are, and whether they are enough, as text."""
         enough = "enough" if len(self) >= self.advised else "fewer than advised"
         alike = "" if self.different == len(self) else f"only {self.different} of them differ; "
         return (
@@ -103,7 +107,7 @@ class Design:
         return Swarm(self.ratios, metrics, domains=self.domains, metric_names=metric_names, runs=self.runs, **options)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NextRuns:
     """Mixtures to train next, and what each is expected to buy.
 
@@ -128,7 +132,14 @@ class NextRuns:
     sd: Vector
     best: float
 
+    def __repr__(self) -> str:
+        return f"NextRuns({len(self.design)} runs, for {self.bought}; best so far {self.best:.6g})"
+
     def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return what each run is expected to buy, as text."""
         lines = [f"{len(self.design)} runs to train next, for {self.bought}; the best so far has {self.best:.6g}"]
         lines += [
             f"{run}: gain {gain:.3g}, predicted {value:.6g} +- {sd:.2g}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast._text.yaml import write_yaml
 from mixfast.errors import AlignmentError
@@ -62,7 +63,7 @@ class Draft:
         """Return the paths of each domain, at least one."""
         if given is None:
             raise ExportError(
-                f"{self.format} needs {what} of each domain: give paths, a mapping of domain to path "
+                f"{self.format} needs {what} of each domain: give {either('paths, a mapping', '--paths, a file')} of domain to path "
                 "or a pattern such as /data/{domain}"
             )
         if isinstance(given, str):
@@ -93,7 +94,9 @@ class Draft:
     def counts(self, given: Counts, what: str, why: str) -> dict[str, int]:
         """Return a positive whole number for each domain."""
         if given is None:
-            raise ExportError(f"{self.format} needs {what}, the number of {what} of each domain: {why}")
+            raise ExportError(
+                f"{self.format} needs {either(what, f'--{what}')}, the number of {what} of each domain: {why}"
+            )
         self._known(what, given)
         wrong = [f"{name}={given[name]!r}" for name in self.mixture if not _is_count(given[name])]
         if wrong:

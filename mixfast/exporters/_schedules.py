@@ -112,7 +112,7 @@ def _stages_of(
         if change.stop is not None:
             raise ExportError(
                 f"{format} changes its shares at once, and the schedule has a ramp from sample {change.start} to {change.stop}; "
-                "make steps of it: .then(schedule.at(sample), at=sample) at some samples between"
+                "make steps of it in Python: .then(schedule.at(sample), at=sample) at some samples between"
             )
         if change.start % whole:
             below = change.start - change.start % whole

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.atomic import replacing
-from mixfast._text.names import listing
+from mixfast._text.audience import either
+from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
 from mixfast.laws._protocol import Law
@@ -70,7 +71,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
                 for key, value in head["arrays"].items()
             }
         if head["mixfast_fit"] != _FORMAT:
-            raise ValueError(f"format {head['mixfast_fit']}, and this version reads {_FORMAT}")
+            raise ValueError(f"format {shown(head['mixfast_fit'])}, and this version reads {_FORMAT}")
         parts = [
             (
                 _table.from_state(one["name"], _whole(one["state"], arrays)),
@@ -104,8 +105,8 @@ def _other(keys: list[str]) -> str:
     """What an npz without the head of a fit is instead."""
     if {"loglik", "prediction"} & set(keys):
         return (
-            "it is a table of experts. Laws are fitted to runs, by mixfast.fit or `mixfast fit`; a table is solved, by mixfast.solve "
-            "or `mixfast solve`"
+            f"it is a table of experts. Laws are fitted to runs, by {either('mixfast.fit', '`mixfast fit`')}; a table is solved, by "
+            f"{either('mixfast.solve', '`mixfast solve`')}"
         )
     return f"there is no head in it, but {listing(keys)}"
 

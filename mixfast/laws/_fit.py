@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.audience import setting
 from mixfast._text.names import listing, misspelt
 from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate
@@ -94,8 +95,8 @@ def fit(
     plan = _plan(law, chosen, len(y), options)
     if not problem.scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
-            f"a choice between laws compares them out of fold, with folds > 1 and at least 2 runs that were not chosen after "
-            f"looking at data; got folds={folds} and {problem.testable} such runs: name one law, as law='linear'"
+            f"a choice between laws compares them out of fold, with 2 or more folds and at least 2 runs that were not chosen after "
+            f"looking at data; got {folds} folds and {problem.testable} such runs: name one law, as {setting('law', 'linear')}"
         )
     notes += _fit_all(plan, problem, progress)
     winners: dict[Candidate, list[int]] = {}

@@ -38,7 +38,7 @@ class Part:
         return self.law if isinstance(self.law, Smooth) else None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """Laws of the metrics of a swarm.
 
@@ -84,6 +84,20 @@ class Fit:
     doubted_directions: dict[str, str] = field(default_factory=dict)
     misfits: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        kinds = [f"{list(self.laws.values()).count(kind)} {kind}" for kind in dict.fromkeys(self.laws.values())]
+        return (
+            f"Fit({len(self.metrics)} metrics: {listing(self.metrics, limit=4)}; laws: {', '.join(kinds)}; "
+            f"{len(self.domains)} domains: {listing(self.domains, limit=4)})"
+        )
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return how well each law predicts runs that it had not seen, and what else is to know, as `mixfast fit` prints it."""
+        return "\n".join([self.report, *(f"note: {note}" for note in self.notes)])
+
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
         """The law of each metric, and the metric's column in what that predicts."""
@@ -108,7 +122,12 @@ class Fit:
     @property
     def report(self) -> str:
         """Out-of-fold quality as a table of text."""
-        return _report.table(self.reports) if self.reports else "fitted without folds: nothing was held out"
+        one_unit = len(set(self.unit)) == 1
+        return (
+            _report.table(self.reports, one_unit=one_unit)
+            if self.reports
+            else "fitted without folds: nothing was held out"
+        )
 
     def predict(self, ratios: Mixtures) -> Matrix:
         """Predict the metrics of mixtures.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.audience import either
 from mixfast.laws._gaussian_fit import maximise
 from mixfast.laws._gaussian_inputs import correlations, squares
 from mixfast.laws._gaussian_process import Process
@@ -132,7 +133,7 @@ def fit_together(
     if rows.sum() < LEAST_RUNS:
         raise ValueError(
             f"{rows.sum()} runs have every metric, and a law of tasks needs {LEAST_RUNS} or more of them: "
-            "leave out the metrics that are missing most, or set tasks=0"
+            f"leave out the metrics that are missing most, or {either('set tasks=0', 'fit another --law')}"
         )
     targets = np.array(
         [np.log(y[rows, j] - processes[j].floor) if processes[j].logged else y[rows, j] for j in which]
@@ -141,7 +142,7 @@ def fit_together(
     if not spread.all():
         raise ValueError(
             f"metric columns {np.array(which)[spread == 0.0].tolist()} are constant on the {rows.sum()} runs that have every "
-            "metric: leave them out, or set tasks=0"
+            f"metric: leave them out, or {either('set tasks=0', 'fit another --law')}"
         )
     targets = (targets - middle) / spread
     dims = z.shape[1]

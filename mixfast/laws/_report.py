@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._text.numbers import decimals
 from mixfast._text.table import text_table
 
 # Optimism is measured on this share of the runs, the best-predicted ones: proposals lie near them.
@@ -88,8 +89,8 @@ def measure(
     )
 
 
-def table(reports: tuple[MetricReport, ...]) -> str:
-    """The reports as text, a line each and their means."""
+def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
+    """The reports as text, a line each and their means; means of errors only where the metrics have ``one_unit``."""
     rows = [
         [
             one.metric,
@@ -97,7 +98,7 @@ def table(reports: tuple[MetricReport, ...]) -> str:
             str(one.runs),
             f"{one.rmse:.4g}",
             f"{one.spearman:.4f}",
-            fixed(one.r2),
+            decimals(one.r2, 3),
             f"{one.optimism:.2g}",
             f"{one.coverage:.2f}",
         ]
@@ -105,13 +106,9 @@ def table(reports: tuple[MetricReport, ...]) -> str:
     ]
     if len(reports) > 1:
         mean = [mean_known([getattr(one, key) for one in reports]) for key in ("rmse", "spearman", "r2", "optimism")]
-        rows.append(["mean", "", "", f"{mean[0]:.4g}", f"{mean[1]:.4f}", fixed(mean[2]), f"{mean[3]:.2g}", ""])
+        error, optimism = (f"{mean[0]:.4g}", f"{mean[3]:.2g}") if one_unit else ("", "")
+        rows.append(["mean", "", "", error, f"{mean[1]:.4f}", decimals(mean[2], 3), optimism, ""])
     return text_table(["metric", "law", "runs", "rmse", "spearman", "r2", "optimism", "90 % hit"], rows, left=(0, 1))
-
-
-def fixed(value: float) -> str:
-    """A number with three decimals, or with three digits where that would take a dozen characters and more."""
-    return f"{value:.3f}" if not abs(value) >= 1e4 else f"{value:.3g}"
 
 
 def rmse(y: Vector, predicted: Vector) -> float:

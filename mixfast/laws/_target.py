@@ -25,8 +25,9 @@ Objective = str | Mapping[str, object] | None
 
 # The mean of all metrics, each divided by its standard deviation over the runs.
 _SCALED = ("standardised", "standardized")
-# Scores up to this are fractions; predictions of fractions may be a little above 1.
-_FRACTION = 1.5
+# Larger numbers of these units are of another scale: scores are percentages, not fractions (whose predictions may be a little above 1),
+# and losses are sums or no losses; in nats per token they stay below the logarithm of the vocabulary, about 12.
+_LARGEST = {"score": 1.5, "nats": 20.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +120,8 @@ def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
     if isinstance(units, tuple):
         for j in counted:
             groups.setdefault(units[j], []).append(metrics[j])
-        if len(groups) == 1 and "score" in groups:
-            groups = _score_scales(law, metrics, counted)
+        if len(groups) == 1 and (unit := next(iter(groups))) in _LARGEST:
+            groups = _scales(law, metrics, counted, unit)
     if len(groups) > 1:
         what = "the largest" if worst else "the mean"
         shown = "; ".join(f"{unit}: {listing(names, limit=2)}" for unit, names in groups.items())
@@ -131,19 +132,23 @@ def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
             f"name one metric (--objective {quote(one)}), give weights (--objective {quote(one + '=1')} --objective {quote(other + '=2')}), or "
             f"divide each by its standard deviation over the runs (--objective {_SCALED[0]})",
         )
-        raise ValueError(f"{what} of all metrics means nothing, for they have different units ({shown}): {how}")
+        raise ValueError(
+            f"{what} of all metrics means nothing, for they have different units or scales ({shown}): {how}"
+        )
     weight = np.zeros(len(metrics))
     weight[counted] = 1.0 / len(counted)
     return weight
 
 
-def _score_scales(law: Predictor, metrics: tuple[str, ...], counted: list[int]) -> dict[str, list[str]]:
-    """Scores by their scale: fractions, and what is larger, such as percentages, as the law predicts them of equal shares."""
-    size = len(law.domains)
+def _scales(law: Predictor, metrics: tuple[str, ...], counted: list[int], unit: str) -> dict[str, list[str]]:
+    """Metrics of one unit by their scale: up to its largest usual number, and above, as the law predicts them of equal shares."""
+    size, largest = len(law.domains), _LARGEST[unit]
     values = np.asarray(law.predict(np.full((1, size), 1.0 / size)), dtype=np.float64)[0]
     groups: dict[str, list[str]] = {}
     for j in counted:
-        groups.setdefault("fractions" if abs(values[j]) <= _FRACTION else "scores above 1", []).append(metrics[j])
+        groups.setdefault(f"{unit} {'above' if abs(values[j]) > largest else 'up to'} {largest:g}", []).append(
+            metrics[j]
+        )
     return groups
 
 

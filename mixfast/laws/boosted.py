@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.audience import either
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import State
@@ -234,7 +235,7 @@ class Boosted:
         if runs < max(2 * least, 4):
             raise ValueError(
                 f"metric {metric} (column of y, from 0) has {runs} runs, expected at least {max(2 * least, 4)}: two leaves of "
-                f"min_leaf={least} runs, and 4 for cross-validation; add runs or lower min_leaf"
+                f"{least} runs (min_leaf), and 4 for cross-validation; add runs or {either('lower min_leaf', 'fit another --law')}"
             )
         settings = {
             "objective": "regression",

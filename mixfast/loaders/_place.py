@@ -66,8 +66,9 @@ class Place:
             self.check_trainer()
         if epoch > 0:
             warnings.warn(
-                f"the trainer begins epoch {epoch} (from 0): it reads the stream from sample {self.position} again. A stream is "
-                "one pass: train for one epoch, and give the stream the length of the run; max_epochs limits passes over a domain",
+                f"the trainer begins another pass, which reads the stream again from sample {self.position}. That is right for "
+                "validation only: train for one epoch, and give the stream the length of the run; max_epochs limits the passes "
+                "over a domain",
                 MixfastWarning,
                 stacklevel=2,
             )

@@ -47,7 +47,7 @@ class StreamSampler(Place, torch.utils.data.DistributedSampler[Pair]):  # type: 
 
     `load_state_dict` goes on with any world size, number of workers and batch size, provided that all ranks were saved at
     the same step. torchdata's ``StatefulDataLoader`` saves the state itself. A plain `DataLoader` fetches ahead: save
-    ``state_after(steps * batch_size)``.
+    ``state_after(steps * batch_size)``, where the batch is that of all processes if the trainer divides the stream.
 
     Examples
     --------

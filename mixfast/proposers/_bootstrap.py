@@ -10,6 +10,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing
+from mixfast._text.table import text_table
 from mixfast.proposers._proposal import Proposal
 from mixfast.proposers._propose import propose
 from mixfast.region import Region
@@ -18,7 +19,7 @@ from mixfast.region import Region
 _OUTSIDE = 0.005
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ShareIntervals:
     """How much the proposed shares move with the runs that happened to be made.
 
@@ -39,6 +40,20 @@ class ShareIntervals:
     high: dict[str, float]
     shares: Matrix
     level: float
+
+    def __repr__(self) -> str:
+        return f"ShareIntervals({len(self.shares)} draws, level {self.level:g}; {self.proposal!r})"
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return the proposed shares with their intervals, and what to doubt of them, as text."""
+        w = self.proposal.mixture
+        rows = [[name, f"{w[name]:.2%}", f"{low:.2%}", f"{high:.2%}"] for name, (low, high) in self.intervals.items()]
+        rows.sort(key=lambda row: -w[row[0]])
+        doubt = [f"Doubt: {self.doubt}"] if self.doubt else []
+        return "\n".join([text_table(["domain", "share", "from", "to"], rows), *doubt])
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mixfast._text.audience import either, setting
 from mixfast._text.names import listing
 from mixfast.mixture import Mixture
 from mixfast.proposers._outcome import Gain
@@ -26,7 +27,7 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
     if not region.counted:
         found.append(
             "no token counts were given, so how often this repeats a domain is unknown. Proxy runs repeat little and cannot tell what "
-            "that costs, which can be more than a mixture gains. Give tokens and a budget (Region.from_tokens; --tokens and --budget)."
+            f"that costs, which can be more than a mixture gains. Give tokens and a budget ({either('Region.from_tokens', '--tokens and --budget')})."
         )
     reasons = getattr(task.law, "doubted_directions", {})
     counted = [task.target.metrics[j] for j in task.target.used]
@@ -47,7 +48,8 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
     if gain.sd is not None and gain.value < gain.sd:
         found.append("the gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart.")
     if task.weight == 0.0:
-        needed = "kl=0.05" if region.has_prior else "a prior, such as token counts give, and kl=0.05"
+        pull = setting("kl", 0.05)
+        needed = pull if region.has_prior else f"a prior, such as token counts give, and {pull}"
         found.append(
             "nothing pulls towards a prior (kl = 0). Laws err most far from the mixtures that were run, and a search goes there: "
             f"{needed} made better models with every law that was tried (benchmarks/lab)."

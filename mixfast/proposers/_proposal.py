@@ -22,7 +22,7 @@ from mixfast.proposers._doubts import doubts
 from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
 from mixfast.proposers._task import Task
-from mixfast.region import Region, ShadowPrice, limit_prices, shadow_prices
+from mixfast.region import Region, ShadowPrice, cap_in_words, limit_prices, shadow_prices
 
 # Multipliers up to this are rounding, and so are those up to this many gaps.
 _PRICE_ROUNDING, _GAPS = 1e-9, 10.0
@@ -32,7 +32,7 @@ _FREE = 1e-9
 _SHOWN, _WORSE_SHOWN = 12, 5
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Proposal:
     """A proposed mixture with what speaks for it.
 
@@ -94,6 +94,13 @@ class Proposal:
             _task=task,
             _outcome=outcome,
         )
+
+    def __repr__(self) -> str:
+        gap = "" if self.gap is None else f", gap {self.gap:.1e}"
+        return f"Proposal({self.method}, {self.status}; value {self.value:.6g}{gap}; {self.mixture.largest()})"
+
+    def __str__(self) -> str:
+        return self.summary()
 
     @property
     def law(self) -> Any:
@@ -265,6 +272,8 @@ class Proposal:
         lines.append(text_table(header, rows, indent="  "))
         if order.size > _SHOWN:
             lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
+        if capped := cap_in_words(self.region, w):
+            lines.append(f"Limits: {capped}.")
         lines += [f"Doubt: {doubt}" for doubt in self.doubts]
         lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
         # Changes of the last digits are none.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._text.audience import either, setting
 from mixfast._text.names import listing, one_of
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
 from mixfast.laws import Objective, convex_form, resolve
@@ -148,7 +149,8 @@ def _found(task: Task, method: str) -> Outcome:
     reasons += ["kappa > 0"] if task.kappa > 0.0 else []
     if method == "exact" and reasons:
         raise ValueError(
-            f"method='exact' needs convex laws (log_linear or linear) and no kappa, but: {listing(reasons)}; use method='auto'"
+            f"{setting('method', 'exact')} needs convex laws (log_linear or linear){either(' and no kappa', '')}, but: "
+            f"{listing(reasons)}; use {setting('method', 'auto')}"
         )
     exact = method in ("auto", "exact") and not reasons
     try:

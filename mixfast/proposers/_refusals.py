@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.errors import ProposalError
 from mixfast.proposers._task import Task
@@ -43,8 +44,9 @@ def _astronomic(task: Task, values: Matrix) -> list[str]:
 
 
 def _runaway(names: list[str], where: str) -> ProposalError:
+    other = either(", or a log-linear one with penalty='cv'", "")
     return ProposalError(
         f"no mixture is proposed: the law of {listing(names)} gives infinite or astronomic numbers {where}. Its coefficients ran away, "
         "as they do with few runs for the domains, or with domains that hardly vary or vary together: limit their shares, leave such "
-        "metrics out of the objective and of the fit, fit another law, or a log-linear one with penalty='cv'"
+        f"metrics out of the objective and of the fit, fit another law{other}"
     )

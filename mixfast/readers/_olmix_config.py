@@ -10,19 +10,20 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import listing, misspelt, shown
 from mixfast.errors import AlignmentError
 from mixfast.readers._document import document as read_document
 from mixfast.readers._mmlu import SUBJECTS
-from mixfast.readers._olmix_swarm import counted_names, fitted_swarm, train_runs
+from mixfast.readers._olmix_swarm import counted_names, fitted_swarm, train_runs, wanted_columns
 from mixfast.readers._olmix_values import OlmixConfigError, is_off, known_keys, mapping, number, truth, whole
 from mixfast.region import Region
-from mixfast.swarm import Swarm
+from mixfast.swarm import Swarm, column_names
 
 _KEYS = {
     "": {"swarm", "priors", "eval", "regression", "proposer", "constraints", "filtering", "token_counts"},
@@ -111,7 +112,7 @@ class OlmixConfig:
         Parameters
         ----------
         ignore : iterable of str
-            Columns of the files that are neither domains nor metrics.
+            Columns of the files that are neither domains nor metrics; patterns with ``*``. Of the metrics only those that count are read.
 
         Raises
         ------
@@ -120,16 +121,19 @@ class OlmixConfig:
         OlmixConfigError
             If nothing is left to fit, or MMLU is incomplete.
         """
+        columns = column_names(self.metrics, "metrics")
+        left = [name for name in columns if not any(fnmatchcase(name, pattern) for pattern in ignore)]
+        wanted = wanted_columns(self.families, left, where=str(self.metrics))
+        named = Swarm.from_csv(self.ratios, self.metrics, metric_names=wanted, ignore=ignore, direction="min")
         # Olmix minimises whatever it is given, so a "score" there is one in bits per byte.
-        named = Swarm.from_csv(self.ratios, self.metrics, ignore=ignore, direction="min")
         unit = {
             name: "bits_per_byte" if unit in ("nats", "score", "logprob", "reward", "error") else unit
             for name, unit in zip(named.metrics, named.unit, strict=True)
         }
-        whole = Swarm.from_csv(self.ratios, self.metrics, ignore=ignore, unit=unit, direction="min")
-        found, notes = fitted_swarm(
-            whole, self.families, aggregate=self.aggregate, dropped=self.drop_metrics, where=str(self.metrics)
+        whole = Swarm.from_csv(
+            self.ratios, self.metrics, metric_names=wanted, ignore=ignore, unit=unit, direction="min"
         )
+        found, notes = fitted_swarm(whole, self.families, aggregate=self.aggregate, dropped=self.drop_metrics)
         rows = train_runs(len(found), n_test=self.n_test, train_split=self.train_split, seed=self.seed)
         if len(rows) < len(found):
             notes.append(
@@ -242,7 +246,7 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
     )
     for part in ("ratios", "metrics"):
         if not isinstance(swarm.get(part), str):
-            raise OlmixConfigError(f"{path}: swarm.{part} must be the path of a file, got {swarm.get(part)!r}")
+            raise OlmixConfigError(f"{path}: swarm.{part} must be the path of a file, got {shown(swarm.get(part))}")
     notes: list[str] = []
     counts = priors.get("token_counts")
     if "token_counts" in document:
@@ -359,7 +363,7 @@ def _families(tasks: Any) -> dict[str, tuple[str, ...]]:
         # In-loop tasks map an id to the metric, offline tasks are a list of metrics.
         names = members.values() if isinstance(members, Mapping) else members
         if isinstance(names, str) or not isinstance(names, Iterable):
-            raise OlmixConfigError(f"eval.tasks.{family} must be a list of metrics, got {members!r}")
+            raise OlmixConfigError(f"eval.tasks.{family} must be a list of metrics, got {shown(members)}")
         families[family] = tuple(map(str, names))
     return families
 
@@ -376,7 +380,7 @@ def _split(given: Any) -> float:
     # Earlier versions of Olmix had a list here, one number for each of several groups of runs.
     parts = given if isinstance(given, list) else [given]
     if len(parts) != 1:
-        raise OlmixConfigError(f"regression.train_split must be one number, got {given!r}")
+        raise OlmixConfigError(f"regression.train_split must be one number, got {shown(given)}")
     return number(parts[0], "regression.train_split")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import listing, misspelt, shown
 from mixfast.designs import Olmix
 from mixfast.errors import MixfastError
 from mixfast.readers._document import document as read_document
@@ -30,6 +30,8 @@ _KEYS = {
         "minimum_source_weight", "minimum_topic_weight", *(f"{end}_{level}strength" for end in ("min", "max") for level in _LEVELS),
     },
 }  # fmt: skip
+
+_MINIMUM, _ = Olmix().minima
 
 # Fixed shares of one source, or of all sources, may miss 1 by this much, as printed digits do.
 _ROUNDED = 1e-3
@@ -166,7 +168,7 @@ def _node(entry: Any, kind: str, above: str) -> _Node:
     where = f"a {kind} of {above.rstrip(':')}" if above else "a source of data.sources"
     found = known_keys(entry, _KEYS[kind], where)
     if not isinstance(found.get("name"), str):
-        raise OlmixConfigError(f"{where} must have a name, got {found.get('name')!r}")
+        raise OlmixConfigError(f"{where} must have a name, got {shown(found.get('name'))}")
     name = above + found["name"]
     ways = [way for way in ("paths", "topics", "quality") if way in found]
     if len(ways) != 1:
@@ -234,7 +236,7 @@ def _levels(swarm: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
             notes.append(
                 f"the smallest and the largest {level.rstrip('_')} strength are equal, where Olmix's code stops; every draw has it here"
             )
-    common = given("minimum_weight", Olmix.minimum)
+    common = given("minimum_weight", _MINIMUM)
     out["minimum"] = (given("minimum_source_weight", common), given("minimum_topic_weight", common))
     return out
 
@@ -313,11 +315,11 @@ def _shares(swarm: Mapping[str, Any], key: str, known: Iterable[str]) -> dict[st
 def _map(section: Mapping[str, Any], key: str, usual: Any = None) -> dict[str, Any]:
     found = section.get(key, usual)
     if not isinstance(found, Mapping):
-        raise OlmixConfigError(f"{key} must be a mapping of name to number, got {found!r}")
+        raise OlmixConfigError(f"{key} must be a mapping of name to number, got {shown(found)}")
     return mapping(found)
 
 
 def _listed(given: Any, what: str) -> list[Any]:
     if is_null(given) or not isinstance(given, list):
-        raise OlmixConfigError(f"{what} must be a list, got {given!r}")
+        raise OlmixConfigError(f"{what} must be a list, got {shown(given)}")
     return given

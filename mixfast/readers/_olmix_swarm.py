@@ -46,25 +46,41 @@ def counted_names(families: Families, metrics: Sequence[str], *, aggregate: bool
     return left
 
 
-def fitted_swarm(
-    swarm: Swarm, families: Families, *, aggregate: bool, dropped: Sequence[str], where: str
-) -> tuple[Swarm, list[str]]:
-    """Return the swarm of the metrics that count, and notes on what was done to them; ``where`` names the file in messages.
+def wanted_columns(families: Families, columns: Sequence[str], *, where: str) -> list[str] | None:
+    """Return the columns that the listed tasks are made of, None where no tasks are listed; ``where`` names the file.
 
     Raises
     ------
     AlignmentError
         If listed tasks are absent.
     OlmixConfigError
+        If MMLU is incomplete.
+    """
+    tasks = set(_tasks(families))
+    if not tasks:
+        return None
+    subjects = SUBJECTS if has_subjects(columns) else frozenset()
+    made = set(CATEGORIES) if subjects else set()
+    if absent := [name for name in _tasks(families) if name not in columns and name not in made]:
+        raise AlignmentError(
+            f"eval.tasks lists metrics that {where} does not have: {listing(absent)}; its columns are: {listing(columns)}"
+        )
+    return [name for name in columns if name in tasks or name in subjects]
+
+
+def fitted_swarm(
+    swarm: Swarm, families: Families, *, aggregate: bool, dropped: Sequence[str]
+) -> tuple[Swarm, list[str]]:
+    """Return the swarm of the metrics that count, and notes on what was done to them.
+
+    Raises
+    ------
+    OlmixConfigError
         If a family or the whole list is empty then, or MMLU is incomplete.
     """
     notes: list[str] = []
     tasks = _tasks(families)
     whole, tasks = _with_categories(swarm, tasks, aggregate, notes)
-    if absent := [name for name in tasks if name not in whole.metrics]:
-        raise AlignmentError(
-            f"eval.tasks lists metrics that {where} does not have: {listing(absent)}; it has: {listing(whole.metrics)}"
-        )
     if twice := sorted({name for name in tasks if tasks.count(name) > 1}):
         notes.append(f"eval.tasks lists {listing(twice)} more than once, and as often it counts")
     counted = whole.select(dict.fromkeys(tasks)) if tasks else whole

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastError
 
 # What YAML 1.1 takes for null, true and false.
@@ -23,7 +23,7 @@ class OlmixConfigError(MixfastError, ValueError):
 def known_keys(given: Any, known: Collection[str], where: str) -> dict[str, Any]:
     """Return a mapping without the keys whose value is null; other keys than the known ones are refused."""
     if not isinstance(given, Mapping):
-        raise OlmixConfigError(f"{where} must be a mapping with some of {listing(sorted(known))}, got {given!r}")
+        raise OlmixConfigError(f"{where} must be a mapping with some of {listing(sorted(known))}, got {shown(given)}")
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
@@ -46,7 +46,7 @@ def is_off(given: Any) -> bool:
 def mapping(given: Any) -> dict[str, Any]:
     """Return a mapping with names as keys."""
     if not isinstance(given, Mapping):
-        raise OlmixConfigError(f"expected a mapping of name to number, got {given!r}")
+        raise OlmixConfigError(f"expected a mapping of name to number, got {shown(given)}")
     return {str(name): value for name, value in given.items()}
 
 
@@ -59,7 +59,7 @@ def number(given: Any, what: str) -> float:
     except (ValueError, IndexError, ZeroDivisionError):
         value = math.nan
     if len(parts) > 2 or not 0.0 <= value < math.inf:
-        raise OlmixConfigError(f"{what} must be a number of at least 0, got {given!r}")
+        raise OlmixConfigError(f"{what} must be a number of at least 0, got {shown(given)}")
     return value
 
 
@@ -70,7 +70,7 @@ def whole(given: Any, what: str) -> int:
     except (InvalidOperation, TypeError, ValueError):
         value = Decimal("NaN")
     if not value.is_finite() or not 0 <= value < 2**63 or value != value.to_integral_value():
-        raise OlmixConfigError(f"{what} must be a whole number of at least 0, got {given!r}")
+        raise OlmixConfigError(f"{what} must be a whole number of at least 0, got {shown(given)}")
     return int(value)
 
 
@@ -78,5 +78,5 @@ def truth(given: Any, what: str) -> bool:
     """Return true or false; null is false."""
     truth = False if given is None else _TRUTH.get(str(given).lower())
     if truth is None:
-        raise OlmixConfigError(f"{what} must be true or false, got {given!r}")
+        raise OlmixConfigError(f"{what} must be true or false, got {shown(given)}")
     return truth

@@ -16,7 +16,7 @@ Files, in reading order
     `_bounds.py`: the forms in which a user may write limits, turned into arrays.
     `_region.py`: the noun.
     `_reach.py`: the part of a region that a solver works on: the domains that may have a share, and their limits.
-    `_shadow_prices.py`: multipliers of the limits as numbers and sentences for a person.
+    `_shadow_prices.py`: multipliers of the limits as numbers and sentences for a person. `_words.py`: limits in words.
 
 The geometry itself (projection, linear programs, prices) is in `mixfast._engine.geometry`, which knows arrays only.
 """
@@ -30,5 +30,6 @@ from mixfast.region._region import Region
 from mixfast.region._shadow_prices import ShadowPrice
 from mixfast.region._shadow_prices import limit_prices as limit_prices
 from mixfast.region._shadow_prices import shadow_prices as shadow_prices
+from mixfast.region._words import cap_in_words as cap_in_words
 
 __all__ = ["Bound", "Region", "ShadowPrice"]

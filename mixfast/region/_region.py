@@ -247,6 +247,18 @@ class Region:
         """Names of the bounds, in the order of the rows of `bound_rows`."""
         return tuple(bound.name for bound in self.bounds)
 
+    @property
+    def cap_given(self) -> Vector:
+        """Caps (K,) as they were given, without those that follow from token counts."""
+        return per_domain("cap", self._given["cap"], self.domains, missing=1.0)
+
+    @property
+    def cap_for_all(self) -> float | None:
+        """The cap below 1 that was given for all domains alike, or for more than half of them; None without one."""
+        values, counts = np.unique(self.cap_given, return_counts=True)
+        most = int(counts.argmax())
+        return float(values[most]) if values[most] < 1.0 and 2 * counts[most] > self.n_domains > 1 else None
+
     @cached_property
     def group_limits(self) -> GroupLimits | None:
         """The bounds in units in which the largest coefficient of each is about 1; None where there are none.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixfast._text.audience import either
 from mixfast.proposers import ASTRONOMIC
 from mixfast.report import _axes as draw
 from mixfast.report import _head as head
@@ -28,19 +29,17 @@ if TYPE_CHECKING:
 
 # A section shows at most this many panels; the rest is in a table.
 _METRICS, _DOMAINS, _COLUMNS = 24, 12, 3
-_NO_LAW = (
-    "There is no law. Pass mixfast.fit(swarm) or laws.Fit.load(path); the command: RATIOS METRICS, or --law law.json."
-)
-_ENDLESS = (
-    "The law gives infinite or astronomic numbers there: its coefficients ran away. Fit another law, or a log-linear one with "
-    "penalty='cv'; and see the warnings."
-)
+_ENDLESS = "The law gives infinite or astronomic numbers there: its coefficients ran away. Fit another law, and see the warnings."
+
+
+def _no_law() -> str:
+    return f"There is no law. {either('Pass mixfast.fit(swarm) or laws.Fit.load(path).', 'Give RATIOS METRICS, or --law law.json.')}"
 
 
 def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str) -> str | Why:
     """Predicted against measured metrics, on runs that the law had not seen."""
     if parts.law is None:
-        return Why(_NO_LAW)
+        return Why(_no_law())
     scores = head.scores_of(parts, found)
     if not scores:
         return Why(why)
@@ -73,7 +72,7 @@ def response(parts: Parts, figures: Figures) -> str | Why:
     """How the predicted objective changes when one share moves."""
     law, swarm = parts.law, parts.swarm
     if law is None:
-        return Why(_NO_LAW)
+        return Why(_no_law())
     target = target_of(law, parts.answer)
     at = None if parts.answer is None else parts.answer.mixture
     base, words = base_of(law, at)
@@ -112,7 +111,7 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
     """How much each domain affects each metric."""
     law = parts.law
     if law is None:
-        return Why(_NO_LAW)
+        return Why(_no_law())
     at = None if parts.answer is None else parts.answer.mixture
     base, words = base_of(law, at)
     slopes = laws.effects(law, base)

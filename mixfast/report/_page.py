@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from mixfast._text.atomic import write_text
+from mixfast._text.audience import either
 from mixfast.errors import BackendError
 from mixfast.report import _head, _html, _law_sections, _origin, _sections
 from mixfast.report._folds import OutOfFold, out_of_fold
@@ -144,7 +145,10 @@ def _left_out(have: Parts, folds: int, seed: int) -> tuple[OutOfFold | None, str
     if have.law is None:
         return None, ""
     if have.swarm is None:
-        return None, "The runs are not here. Pass the Swarm of the law; the command: RATIOS METRICS beside --law."
+        return (
+            None,
+            f"The runs are not here. {either('Pass the Swarm of the law.', 'Give RATIOS METRICS beside --law.')}",
+        )
     try:
         return out_of_fold(have.law, have.swarm, folds=folds, seed=seed), ""
     except (ValueError, BackendError) as problem:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mixfast._text.audience import either
+from mixfast.region import cap_in_words
 from mixfast.report import _axes as draw
 from mixfast.report import _html as html
 from mixfast.report import _share_figures, _solve_figures, _timeline_figures
@@ -17,18 +19,20 @@ from mixfast.solver import MOST_RANGED, Solution
 if TYPE_CHECKING:
     from mixfast.report._parts import Parts
 
-_SOLVE = (
-    "Solve a table (mixfast.solve) or fit and propose (mixfast.fit, mixfast.propose), and pass the result; "
-    "the command does so for a TABLE, for RATIOS METRICS, or for --law."
-)
-_NO_MIXTURE = f"There is no mixture. {_SOLVE}"
+
+def _solve() -> str:
+    """How a mixture comes about that is solved for or proposed."""
+    return either(
+        "Solve a table (mixfast.solve) or fit and propose (mixfast.fit, mixfast.propose), and pass the result.",
+        "Give a TABLE, which is solved, RATIOS METRICS, to which laws are fitted, or --law.",
+    )
 
 
 def shares(parts: Parts, figures: Figures) -> str | Why:
     """The shares, beside those of the mixtures that they are compared with."""
     answer = parts.answer
     if answer is None:
-        return Why(_NO_MIXTURE)
+        return Why(f"There is no mixture. {_solve()}")
     ends, prior, epochs = ends_of(parts.intervals), answer.prior, answer.epochs
     order = answer.order()
     largest = ", ".join(f"{name} {draw.share(answer.mixture[name])}" for name in order[:3])
@@ -73,13 +77,15 @@ def lacking(parts: Parts) -> list[Missing]:
         solved = "solver.bootstrap(table, region, solution=solution)"
         proposed = "proposers.bootstrap(swarm, law, region, fit=mixfast.fit), which refits on halves of the runs"
         how = solved if answer.source is None or isinstance(answer.source, Solution) else proposed
-        why = f"One answer has none. Pass {how}; the command: --replicates 200 for a table, --replicates 30 for runs."
+        why = (
+            f"One answer has none. {either(f'Pass {how}.', '--replicates 200 for a table, --replicates 30 for runs.')}"
+        )
         out.append(Missing("intervals", "Intervals of the shares", why))
     if answer.epochs is None:
-        why = "The tokens of the domains are not known. Build the region by Region.from_tokens(tokens, budget); the command: --tokens FILE --budget N."
+        why = f"The tokens of the domains are not known. {either('Build the region by Region.from_tokens(tokens, budget).', 'Give --tokens FILE --budget N.')}"
         out.append(Missing("epochs", "Epochs", why))
     if answer.prior is None:
-        why = "No prior was given; equal shares stand in for it. Region(domains, prior=...) or Region.from_tokens; the command: --prior FILE or --tokens FILE."
+        why = f"No prior was given; equal shares stand in for it. {either('Region(domains, prior=...) or Region.from_tokens.', '--prior FILE, or --tokens FILE --budget N.')}"
         out.append(Missing("prior", "Prior", why))
     return out
 
@@ -88,12 +94,12 @@ def near_optimal(parts: Parts, figures: Figures, eps: float | None) -> str | Why
     """How far each share can move at almost no loss."""
     answer = parts.answer
     if answer is None or answer.source is None:
-        return Why("Only a Solution or a Proposal knows it. " + _SOLVE)
+        return Why(f"Only a mixture that is solved for or proposed has them. {_solve()}")
     if eps is None:
-        return Why("It was declined: eps=None, or --no-ranges.")
+        return Why(f"It was declined: {either('eps=None', '--no-ranges')}.")
     source = answer.source
     if len(answer.mixture) > MOST_RANGED:
-        why = f"With more than {MOST_RANGED} domains it costs more than all the rest: solution.ranges(eps, domains=[...]) of those that matter."
+        why = f"With more than {MOST_RANGED} domains it costs more than all the rest{either(': solution.ranges(eps, domains=[...]) of those that matter', '')}."
         return Why(why)
     try:
         found = source.ranges(eps)
@@ -125,18 +131,21 @@ def prices(parts: Parts, figures: Figures) -> str | Why:
     """What the binding limits cost."""
     answer = parts.answer
     if answer is None or answer.source is None:
-        return Why("Only a Solution or a Proposal has prices. " + _SOLVE)
+        return Why(f"Only a mixture that is solved for or proposed has prices. {_solve()}")
     if not answer.limited:
-        why = "There are no limits. Region(domains, cap=..., floor=..., bounds=...) or Region.from_tokens; the command: --tokens, --cap, --floor, --limit."
+        why = f"There are no limits. {either('Region(domains, cap=..., floor=..., bounds=...) or Region.from_tokens.', '--tokens, --cap, --floor, --limit.')}"
         return Why(why)
     if answer.gap is None:
-        why = "A search has no multipliers. Laws that are convex (log_linear, linear) are solved exactly and have them: --law-kind log_linear, or mixfast.fit(swarm, 'log_linear')."
+        how = either("mixfast.fit(swarm, 'log_linear')", "--law-kind log_linear")
+        why = f"A search has no multipliers. Laws that are convex (log_linear, linear) are solved exactly and have them: {how}."
         return Why(why)
+    words = cap_in_words(answer.region, answer.mixture.weights) if answer.region is not None else ""
+    capped = html.paragraph(f"Limits: {words}.") if words else ""
     found = answer.prices
     if not found:
-        return html.paragraph("No limit binds: relaxing any of them alone gains nothing.")
+        return capped + html.paragraph("No limit binds: relaxing any of them alone gains nothing.")
     source = answer.source
-    body = figures.html(
+    body = capped + figures.html(
         lambda: _share_figures.prices(source),
         f"Bars of what {len(found)} binding limits cost; the dearest is that of {found[0].name}.",
         "Objective saved per percentage point by which the limit gives way. A price holds for small changes.",
@@ -154,7 +163,7 @@ def convergence(parts: Parts, figures: Figures) -> str | Why:
     """How the solve or the search went."""
     answer = parts.answer
     if answer is None or answer.source is None or not answer.source.trace:
-        return Why("Nothing was solved or searched here. " + _SOLVE)
+        return Why("Nothing was solved or searched here. " + _solve())
     source = answer.source
     trace = source.trace
     gap = "no gap" if answer.gap is None else f"a gap of {answer.gap:.1e}"
@@ -178,7 +187,7 @@ def held_out(parts: Parts, figures: Figures) -> str | Why:
     """Losses on rows that were held out."""
     report = parts.held_out
     if report is None:
-        why = "Nothing was held out. Pass solver.holdout(table, region, share=0.2); the command, for a table: --held-out 0.2."
+        why = f"Nothing was held out. {either('Pass solver.holdout(table, region, share=0.2).', 'For a table: --held-out 0.2.')}"
         return Why(why)
     fitted, rest = report.sizes
     best, limited = report.rows[0], any(row.name == "mixfast, no limits" for row in report.rows)
@@ -203,7 +212,7 @@ def history(parts: Parts, figures: Figures) -> str | Why:
     """The mixture after each update of its ledger."""
     ledger = parts.ledger
     if ledger is None:
-        why = "There is no ledger. Begin one by reuse.Ledger.start(mixture, why=...) or `mixfast reuse start`, and pass it; the command: --ledger life.yaml."
+        why = f"There is no ledger. {either('Begin one by reuse.Ledger.start(mixture, why=...), and pass it.', 'Begin one by `mixfast reuse start`, and give --ledger life.yaml.')}"
         return Why(why)
     entries = ledger.entries
     body = figures.html(
@@ -234,7 +243,7 @@ def schedule(parts: Parts, figures: Figures) -> str | Why:
     """The shares that the loader samples over the run."""
     given = parts.schedule
     if given is None:
-        why = "There is no schedule. Pass a MixtureSchedule or a MixtureSampler; the command: --schedule FILE, as MixtureSchedule.to_json writes it."
+        why = f"There is no schedule. {either('Pass a MixtureSchedule or a MixtureSampler.', 'Give --schedule FILE, as MixtureSchedule.to_json writes it.')}"
         return Why(why)
     plan = _timeline_figures.plan_of(given)
     samples, found = _timeline_figures.course(given, None)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.objectives.exponentials import Convex
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.errors import InfeasibleError, NotConvergedWarning
 from mixfast.laws import Objective, Predictor, Target, convex_form, resolve
@@ -121,7 +122,7 @@ class StandIn:
             )
         if wrong := [f"{new}: {old}" for new, old in like.items() if new not in update.new or old not in self.known]:
             raise ReuseError(
-                f"like must map new domains ({listing(update.new)}) to domains of the law ({listing(self.known)}), got {listing(wrong)}"
+                f"{either('like', '--like')} must map new domains ({listing(update.new)}) to domains of the law ({listing(self.known)}), got {listing(wrong)}"
             )
         own = {name: name for name in update.new if name in self.known}
         heirs = {new: old for new, old in update.heirs.items() if old in self.known}

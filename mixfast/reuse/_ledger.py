@@ -32,7 +32,7 @@ from mixfast.reuse._plan import partial
 from mixfast.reuse._reuse import Reuse
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """Updates in their order; each `record` returns a new ledger.
 
@@ -51,6 +51,12 @@ class Ledger:
 
     entries: tuple[Entry, ...]
     pending: Pending | None = None
+
+    def __repr__(self) -> str:
+        last = self.entries[-1] if self.entries else None
+        what = "empty" if last is None else f"{len(self.entries)} updates, the last of {last.when}: {last.why}"
+        plan = "" if self.pending is None else f"; open plan: {self.pending.why}"
+        return f"Ledger({what}; {len(last.mixture) if last else 0} domains{plan})"
 
     @classmethod
     def start(

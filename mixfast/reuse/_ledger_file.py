@@ -19,7 +19,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastError
 from mixfast.mixture import Mixture
 from mixfast.reuse._changes import ReuseError
@@ -45,7 +45,7 @@ def contents(document: Any) -> tuple[tuple[Entry, ...], Pending | None]:
     """Return the entries and the open plan of a document; `ReuseError` says what is wrong with it."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise ReuseError(f"the ledger's format is {found!r}; this version of mixfast reads {FORMAT!r}")
+        raise ReuseError(f"the ledger's format is {shown(found)}; this version of mixfast reads {FORMAT!r}")
     updates = document.get("updates")
     if not isinstance(updates, list) or not updates:
         raise ReuseError("the ledger holds no updates; begin one with Ledger.start")
@@ -56,7 +56,7 @@ def contents(document: Any) -> tuple[tuple[Entry, ...], Pending | None]:
     content = {name: document[name] for name in ("updates", "pending") if name in document}
     if document.get("checksum") != (wanted := checksum(content)):
         raise ReuseError(
-            f"the ledger was changed since it was written: its checksum is {document.get('checksum')!r}, its content's "
+            f"the ledger was changed since it was written: its checksum is {shown(document.get('checksum'))}, its content's "
             f"{wanted!r}. Undo the edit; if it is meant, write this checksum into the file"
         )
     entries = tuple(_entry(update, f"update {place}") for place, update in enumerate(updates, start=1))
@@ -76,7 +76,7 @@ def _entry(update: Any, where: str) -> Entry:
 def _read(kind: type[_Part], document: Any, where: str) -> _Part:
     """An entry or a plan of the fields that a file gives it."""
     if not isinstance(document, dict):
-        raise ReuseError(f"{where} of the ledger is {document!r}, expected names with values")
+        raise ReuseError(f"{where} of the ledger is {shown(document)}, expected names with values")
     known = [each.name for each in fields(kind)]
     lacking = [name for name in known if name not in document and name not in _OPTIONAL]
     unknown = [name for name in document if name not in known]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from mixfast._text.audience import either
 from mixfast._text.names import listing, misspelt
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import Objective, Predictor
@@ -146,10 +147,14 @@ def partial(
     stand_in = None
     if law is not None:
         if kl > 0.0 and not region.has_prior:
-            raise RegionError(f"kl = {kl} pulls towards the prior, and the region has none: give Region a prior")
+            raise RegionError(
+                f"kl = {kl} pulls towards the prior, and the region has none: {either('give Region a prior', 'name a --prior')}"
+            )
         stand_in = StandIn(law, update, region, shares, objective=objective, kl=kl, virtual=virtual, like=like or {})
     elif reopen is None:
-        raise ReuseError("which domains to reopen follows from the old law: give it, or name the domains")
+        raise ReuseError(
+            f"which domains to reopen follows from the old law: give {either('it', '--law')}, or name the domains{either('', ': --reopen A,B')}"
+        )
     named = None if reopen is None else _named(reopen, update)
     coupling = None if stand_in is None else stand_in.coupling(allowed)
 

@@ -22,7 +22,7 @@ from mixfast.reuse._coupling import Coupling
 from mixfast.swarm import Swarm
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reuse:
     """A plan: what is frozen, what is open, and what that costs.
 
@@ -65,6 +65,19 @@ class Reuse:
     loss: float | None
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        loss = "" if self.loss is None else f", predicted loss {self.loss:.3g}"
+        return (
+            f"Reuse({self.kind}; {len(self.part.domains)} domains to fit, {self.runs} runs of {self.full_runs}{loss})"
+        )
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return the plan in words, as `mixfast reuse add` prints it."""
+        return self.report
 
     @property
     def safe(self) -> bool:

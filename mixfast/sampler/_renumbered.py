@@ -52,6 +52,15 @@ class Renumbered:
         found = self.stream.positions(start, stop, step)
         return Positions(self._number[found.domain], found.index, found.epoch)
 
+    def __getitem__(self, i: int) -> tuple[int, int, int]:
+        found = self.positions(i, i + 1)
+        return int(found.domain[0]), int(found.index[0]), int(found.epoch[0])
+
+    def __len__(self) -> int:
+        if self.length is None:
+            raise TypeError("this stream has no end; give it a length")
+        return self.length
+
     def state(self, position: int) -> State:
         """Return the state of the stream, in its own order."""
         return self.stream.state(position)

@@ -8,8 +8,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mixfast._text.audience import either
 from mixfast._text.names import domain_names, listing
 from mixfast.errors import ScoreError
+from mixfast.score._not_models import what_it_is
 
 # To recognise a file of weights, this many pieces of this many bytes are read, evenly spaced: training changes all of it.
 _PIECES, _PIECE = 64, 1 << 14
@@ -34,7 +36,7 @@ def folders(experts: object) -> dict[str, Path]:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ScoreError(
             f"several experts are called {listing(twice)}: {listing(path for name, path in named if name in twice)}; give each "
-            "a name of its own: NAME=FOLDER, or a mapping of name to folder"
+            f"a name of its own: {either('a mapping of name to folder', 'NAME=FOLDER')}"
         )
     domain_names(names, ScoreError)
     for name, path in named:
@@ -44,10 +46,8 @@ def folders(experts: object) -> dict[str, Path]:
 
 def _check_folder(name: str, path: Path) -> None:
     """Refuse a folder that does not hold a whole model."""
-    if not path.is_dir():
-        raise ScoreError(f"expert {name}: there is no folder {path}")
     if not (path / "config.json").is_file():
-        raise ScoreError(f"expert {name}: {path} is no folder of a Hugging Face model, it has no config.json")
+        raise ScoreError(f"expert {name}: {what_it_is(path)}")
     for index in path.glob("*.index.json"):
         try:
             wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

@@ -25,12 +25,13 @@ def read_texts(
     Parameters
     ----------
     path : path
-        A ``.txt``, ``.jsonl`` or ``.parquet`` file (UTF-8), or a folder of such. A file is a group, named by its stem; in a
-        folder each file directly in it is one, and each folder in it with all that is below.
+        A ``.txt``, ``.jsonl``, ``.json`` or ``.parquet`` file (UTF-8), the first three also compressed (``.gz``, ``.zst``), or a folder
+        of such. A file is a group, named by its stem; in a folder each file directly in it is one, and each folder in it with all that is
+        below. A ``.json`` file holds an array of objects, or an object in each line. Names and groups do not show a compression.
     lines : bool, default False
         Whether each line of a ``.txt`` file is a document, instead of the file.
     field : str, optional
-        Field of ``.jsonl`` and ``.parquet`` that holds the text; "text" by default, "answer" where `prompt` is given.
+        Field of ``.jsonl``, ``.json`` and ``.parquet`` that holds the text; "text" by default, "answer" where `prompt` is given.
     prompt : str, optional
         Field that holds what the text is the answer to, for conditional log-likelihoods.
 
@@ -42,7 +43,7 @@ def read_texts(
     Raises
     ------
     ScoreError
-        No document, a file of another kind, no UTF-8, a line that is no JSON object, or a field that is missing or no text.
+        No document, a file of another kind, a damaged compressed file, no UTF-8, a line that is no JSON object, or a field that is missing or no text.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Documents to score: from Python, or from .txt, .jsonl and .parquet files and folders; each has a name and a group."""
+"""Documents to score: from Python, or from files of text, JSON or parquet and folders of them; each has a name and a group."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixfast._text.kinds import described, kind_of
 from mixfast._text.names import listing
 from mixfast._text.optional import needed
 from mixfast.errors import MixfastWarning, ScoreError
+from mixfast.score._packed import ENDINGS, bare_name, read_bytes
 
-_SUFFIXES = (".txt", ".jsonl", ".parquet")
+# These may be compressed, which names and groups of documents do not show: both are those of the file as it was.
+_TEXTS = (".txt", ".jsonl", ".json")
+_PARQUET = ".parquet"
+_KNOWN = f"{', '.join((*_TEXTS, _PARQUET))}, the first three also with {' or '.join(ENDINGS)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How files hold documents: whether each line of a .txt file is one, and which fields of .jsonl and .parquet."""
+    """How files hold documents: whether each line of a .txt file is one, and which fields of .jsonl, .json and .parquet."""
 
     lines: bool = False
     field: str = "text"
@@ -55,11 +60,12 @@ def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]
             document for file, name, group in list(_files(root)) for document in _read_file(file, name, group, form)
         ]
     elif root.exists():
-        if root.suffix not in _SUFFIXES:
+        if not _is_text(root):
             raise ScoreError(
-                f"{root}: texts are read from {', '.join(_SUFFIXES)} or a folder of such, not {root.suffix or 'this'}"
+                f"{root}: texts are read from {_KNOWN}, or a folder of such, not {root.suffix or 'this'}; it is {described(root)}"
             )
-        documents = list(_read_file(root, root.name, root.stem, form))
+        bare = bare_name(root)
+        documents = list(_read_file(root, bare.name, bare.stem, form))
     else:
         raise ScoreError(f"{root}: there is no such file or folder of texts")
     if not documents:
@@ -105,32 +111,42 @@ def _document(item: object, group: str, place: int) -> Document:
 def _files(root: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield the files of a folder with the name and the group of each, in the same order on every machine."""
     found = sorted(
-        (path.relative_to(root) for path in root.rglob("*") if path.is_file()), key=lambda path: path.as_posix()
+        (path.relative_to(root) for path in root.rglob("*") if path.is_file()),
+        key=lambda path: (bare_name(path).as_posix(), path.as_posix()),
     )
     shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
-    left_out = [path.as_posix() for path in shown if path.suffix not in _SUFFIXES]
+    left_out = [path.as_posix() for path in shown if not _is_text(path)]
     if left_out:
-        warnings.warn(
-            f"{root}: left out, not {', '.join(_SUFFIXES)}: {listing(left_out)}", MixfastWarning, stacklevel=2
-        )
+        warnings.warn(f"{root}: left out, not {_KNOWN}: {listing(left_out)}", MixfastWarning, stacklevel=2)
     # Two files of one stem, such as a.txt and a.jsonl, would share a group.
     groups: dict[str, str] = {}
+    sources: dict[Path, Path] = {}
     for path in shown:
-        if path.suffix not in _SUFFIXES:
+        if not _is_text(path):
             continue
+        bare = bare_name(path)
         whole = len(path.parts) > 1
-        group, source = (path.parts[0], "/") if whole else (path.stem, path.name)
+        group, source = (path.parts[0], "/") if whole else (bare.stem, path.name)
         if groups.setdefault(group, source) != source:
             raise ScoreError(f"{root}: two sources of texts would share the group {group!r}; rename one of them")
-        yield root / path, path.as_posix(), group
+        if (twice := sources.setdefault(bare, path)) != path:
+            raise ScoreError(
+                f"{root}: {twice} and {path} are one file, compressed and not, or in two ways; remove one of them"
+            )
+        yield root / path, bare.as_posix(), group
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file has a name by which texts are read."""
+    return path.suffix == _PARQUET or bare_name(path).suffix in _TEXTS
 
 
 def _read_file(file: Path, name: str, group: str, form: Format) -> Iterator[Document]:
     try:
-        if file.suffix == ".parquet":
+        if file.suffix == _PARQUET:
             yield from _parquet(file, name, group, form)
-        elif file.suffix == ".jsonl":
-            yield from _jsonl(file, name, group, form)
+        elif (suffix := bare_name(file).suffix) in (".json", ".jsonl"):
+            yield from _json(file, name, group, form, lines=suffix == ".jsonl")
         else:
             text = _text(file)
             if not form.lines:
@@ -139,16 +155,28 @@ def _read_file(file: Path, name: str, group: str, form: Format) -> Iterator[Docu
             for place, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
                 yield Document(line.removesuffix("\r"), name=f"{name}:{place}", group=group)
     except UnicodeDecodeError as problem:
-        raise ScoreError(f"{file} is not UTF-8: {problem}") from None
+        kind = kind_of(file)
+        if kind in ("binary", "text", *(ending for ending in ("gzip", "zstd") if file.suffix in ENDINGS)):
+            raise ScoreError(f"{file} is not UTF-8: {problem}") from None
+        raise ScoreError(f"{file} is not UTF-8: it is {described(file)}, whatever its name says") from None
 
 
 def _text(file: Path) -> str:
     # Read as bytes: universal newlines would change what is counted and scored.
-    return file.read_bytes().decode("utf-8-sig")
+    return read_bytes(file).decode("utf-8-sig")
 
 
-def _jsonl(file: Path, name: str, group: str, form: Format) -> Iterator[Document]:
-    for place, line in enumerate(_text(file).split("\n"), start=1):
+def _json(file: Path, name: str, group: str, form: Format, *, lines: bool) -> Iterator[Document]:
+    """Yield the objects of a file: one in each line; of a .json file also those of an array, or the only one."""
+    text = _text(file)
+    if not lines and (objects := _whole(text)) is not None:
+        for place, record in enumerate(objects, start=1):
+            where = f"{file}, object {place}"
+            if not isinstance(record, dict):
+                raise ScoreError(f"{where} is no JSON object but {type(record).__name__}")
+            yield _record(record, where, f"{name}:{place}", group, form)
+        return
+    for place, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -158,6 +186,15 @@ def _jsonl(file: Path, name: str, group: str, form: Format) -> Iterator[Document
         if not isinstance(record, dict):
             raise ScoreError(f"{file}, line {place} is no JSON object but {type(record).__name__}")
         yield _record(record, f"{file}, line {place}", f"{name}:{place}", group, form)
+
+
+def _whole(text: str) -> list[object] | None:
+    """Return the objects of a text that is one JSON value over several lines, or an array; None for JSON lines."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, list) else [value]
 
 
 def _parquet(file: Path, name: str, group: str, form: Format) -> Iterator[Document]:

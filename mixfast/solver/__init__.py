@@ -14,7 +14,7 @@ Verbs
 Files, in reading order
     `_problem.py`: arguments checked, aligned by name, made ready. `_start.py`: where a solve starts.
     `_minimise.py`: which loop of `mixfast._engine.optimise` runs. `_paper_loop.py` and `_by_reference.py`: the other methods and backends.
-    `_solution.py`: the answers. `_multipliers.py`: the gradient behind the shadow prices.
+    `_solution.py`: the answers. `_summary.py`: their words. `_multipliers.py`: the gradient behind the shadow prices.
     `_solve.py`, `_path.py`, `_losses.py`, `_holdout.py`, `_bootstrap.py`: one verb each.
     `_resample.py` and `_replicates.py`: which rows a replicate holds, and all replicates solved in the same sweeps.
 
@@ -23,11 +23,16 @@ The table's rows are packed once (`mixfast._engine.objectives.rows.TableRows`) a
 
 from mixfast.solver._bootstrap import bootstrap
 from mixfast.solver._holdout import HeldOut, HeldOutRow, holdout
+from mixfast.solver._losses import expert_losses as expert_losses
 from mixfast.solver._losses import group_losses as group_losses
 from mixfast.solver._losses import losses
 from mixfast.solver._path import path
 from mixfast.solver._solution import MOST_RANGED as MOST_RANGED
 from mixfast.solver._solution import Bootstrap, Solution
 from mixfast.solver._solve import solve
+from mixfast.solver._summary import MOST_LINES as MOST_LINES
+from mixfast.solver._summary import is_limited as is_limited
+from mixfast.solver._summary import solve_summary as solve_summary
+from mixfast.solver._summary import span as span
 
 __all__ = ["Bootstrap", "HeldOut", "HeldOutRow", "Solution", "bootstrap", "holdout", "losses", "path", "solve"]

@@ -24,7 +24,7 @@ class HeldOutRow:
     fitted: bool
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeldOut:
     """Losses of mixtures on fitted and held-out sequences.
 
@@ -48,7 +48,15 @@ class HeldOut:
                 return row
         raise KeyError(f"no mixture {name!r}; there are {[row.name for row in self.rows]}")
 
+    def __repr__(self) -> str:
+        best = self.rows[0]
+        return f"HeldOut({len(self.rows)} mixtures, {self.sizes[0]:,} rows fitted, {self.sizes[1]:,} held out; best: {best.name} {best.held_out_loss:.6g})"
+
     def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return the losses of the mixtures as a table of text."""
         rows = [[row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}"] for row in self.rows]
         return text_table(["mixture", "fitted on", "held out"], rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +12,9 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.mixture import Mixture
 from mixfast.solver._problem import GroupWeights, rows_of
 from mixfast.tables import ExpertTable
+
+# Rows that are summed at a time.
+_BLOCK = 4096
 
 
 def losses(
@@ -77,6 +81,21 @@ def group_losses(table: ExpertTable, mixtures: ArrayLike | Mixture, *, threads: 
     """
     shares = checked(mixtures, table.domains)
     return np.array([group.losses(shares) for group in rows_of(table, threads=threads).groups(None)])
+
+
+def expert_losses(table: ExpertTable, *, threads: int | None = None) -> Matrix:
+    """Compute the loss (G, K) of each expert alone on each group of rows: one sum for each column, and no product of K mixtures."""
+    if table.kind != "ce":
+        return group_losses(table, np.eye(table.n_domains), threads=threads)
+    table = table.to("cpu")
+    out = np.zeros((table.n_groups, table.n_domains))
+    weight, ends = table.row_weight, table.group_offsets.tolist()
+    for group, (begin, end) in enumerate(pairwise(ends)):
+        for start in range(begin, end, _BLOCK):
+            rows = slice(start, min(start + _BLOCK, end))
+            counted = weight[rows] > 0.0  # a row of weight 0 may be impossible for an expert
+            out[group] -= weight[rows][counted] @ table.values[rows][counted].astype(np.float64)
+    return out
 
 
 def checked(mixtures: ArrayLike | Mixture, domains: tuple[str, ...]) -> Matrix:

@@ -34,7 +34,7 @@ _ROUNDED = 4.0 * float(np.finfo(np.float64).eps)
 _PRICE_ROUNDING, _GAPS = 1e-7, 10.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """A mixture with its certificate.
 
@@ -114,6 +114,19 @@ class Solution:
             _problem=problem,
             _found=found,
         )
+
+    def __repr__(self) -> str:
+        unit = self.table.unit
+        return f"Solution({self.status}; value {self.value:.6g} {unit}, gap {self.gap:.1e}; {self.mixture.largest()})"
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return the shares, what holds them, and the certificate, as `mixfast solve` prints them."""
+        from mixfast.solver._summary import solve_summary
+
+        return solve_summary(self)
 
     @property
     def table(self) -> ExpertTable:
@@ -285,7 +298,7 @@ class Solution:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Bootstrap:
     """Shares of the replicates and what they say.
 
@@ -317,6 +330,20 @@ class Bootstrap:
     units: int
     doubt: str
     seconds: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Bootstrap({len(self.shares)} replicates of {self.units:,} units, level {self.level:g}; {self.solution!r})"
+        )
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """Return the solution with the intervals of its shares."""
+        from mixfast.solver._summary import solve_summary
+
+        return solve_summary(self.solution, intervals=self)
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:

@@ -23,6 +23,7 @@ Other rooms also use the matching of names (`find_name`, `find_names`, `align_na
 
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Source as Source
+from mixfast.swarm._files import column_names as column_names
 from mixfast.swarm._files import write_csv as write_csv
 from mixfast.swarm._join import read_mixtures as read_mixtures
 from mixfast.swarm._metric_names import doubts_of_directions as doubts_of_directions

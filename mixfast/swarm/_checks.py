@@ -159,7 +159,10 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
     what = "percentages" if sum_to_one(sums / 100.0).all() else "counts of tokens" if _are_counts(ratios, sums) else ""
     if what:
         return f"; these look like {what}: {either('normalise=True', '--normalise')} divides each run by its sum"
-    return f"; a column that is no domain may be among them: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}"
+    return (
+        f"; a column that is no domain may be among them: leave it out, {_ignore('NAME')}, or name the domains, {_domains('NAME')}; "
+        f"{either('normalise=True', '--normalise')} divides amounts by their sum"
+    )
 
 
 def _ignore(name: str) -> str:

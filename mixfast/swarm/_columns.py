@@ -27,7 +27,8 @@ runtime wall_time walltime wall_clock wall_clock_time duration elapsed elapsed_t
 iteration iterations epoch epochs gpu_hours gpu_days gpu_count num_gpus n_gpus gpu_type gpus mfu throughput flops total_flops train_flops
 total_flos samples_per_second steps_per_second tokens_per_second tokens_per_sec seed data_seed trainer_seed random_seed model_seed
 learning_rate lr max_lr peak_lr min_lr weight_decay batch_size global_batch_size micro_batch_size warmup warmup_steps model_size n_params
-num_params num_parameters n_tokens num_tokens total_tokens train_tokens tokens_seen
+num_params num_parameters params_count n_layers num_layers n_heads num_heads d_model hidden_size vocab_size seq_len sequence_length
+context_length dropout n_tokens num_tokens total_tokens train_tokens tokens_seen
 """
 _METER_NAMES = frozenset(_METERS.split())
 BOOKKEEPING = frozenset([*ID_NAMES, CHOSEN, "", *_TRACKED.split()]) | _METER_NAMES
@@ -69,7 +70,7 @@ def is_by_product(name: str) -> bool:
     [True, True, True, False]
     """
     plain = name.partition(",")[0]
-    last = spelled(plain.rpartition("/")[2])
+    last = spelled(re.split(r"[/.]", plain)[-1])
     joined = "_".join(words_of(plain.rpartition("/")[2]))
     if last in _METER_NAMES or _METER_AT_END.search(last) or _SPREAD.search(joined) or _COUNT.search(joined):
         return True

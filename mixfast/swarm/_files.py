@@ -105,6 +105,11 @@ def read_csv(source: Source, what: str) -> Raw:
     return _parsed(text.removeprefix("\ufeff"), where)
 
 
+def column_names(source: Source, what: str) -> tuple[str, ...]:
+    """Return the names of a table's columns, those of bookkeeping included."""
+    return read_csv(source, what).names
+
+
 def _delimiter(text: str) -> str:
     """What stands between the columns, by the header; a comma unless there is none."""
     header = text.lstrip().partition("\n")[0]

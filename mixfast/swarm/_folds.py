@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.audience import setting
 from mixfast.swarm._checks import SwarmError
 
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -24,7 +25,7 @@ def folds(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], n: int, seed: 
     if len(groups) < 2:
         raise SwarmError(
             "the runs that may be left out are not of different mixtures: no fold can be tested, and no law says anything of others; "
-            "add runs of other mixtures, or fit one law with folds=0"
+            f"add runs of other mixtures, or fit one law with {setting('folds', 0)}"
         )
     if not 2 <= n <= len(groups):
         raise SwarmError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import Any
 
@@ -26,6 +26,8 @@ from mixfast.swarm._within import block_within, mixtures_within
 _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
     ["0", "0.0", "false", "f", "no", "n", "", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"], False
 )
+# Shares with all their digits sum to 1 within this.
+_SUMS_TO_1 = 1e-9
 # Ids, names and cells of runs that one message shows.
 _SHOWN = 3
 
@@ -93,6 +95,8 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     kept = _with_values(metrics, found, there, want, unused)
     measured = tuple(found.names[column] for column in kept)
     there = there[:, kept]
+    if not want.normalise:
+        _refuse_swapped(ratios, metrics, here, there)
     _refuse_shares_as_metrics(ratios, metrics, mixed.names, here, measured, there)
     read = [*mixed.notes, *found.notes]
     if want.normalise:
@@ -188,13 +192,37 @@ def _domains(
         return table
     by_name = [name for name in names if is_bookkeeping(name)]
     table = read_table(raw, [name for name in names if name not in by_name], ids)
+    table, by_name = _with_named_like_trackers(raw, table, by_name, ids)
     unused.add("name", by_name)
     unused.add("text", table.text)
     unused.add("empty", table.empty)
     if not table.names:
         raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
-    _refuse_missing_domain(raw, table, by_name, ids, want.normalise)
     return table
+
+
+def _with_named_like_trackers(
+    raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...]
+) -> tuple[Table, list[str]]:
+    """The table with the domains that are called like columns of trackers: those without which the shares do not sum to 1."""
+    more = read_table(raw, by_name, ids, check=False)
+    several = [[name] for name in more.names] + ([list(more.names)] if len(more.names) > 1 else [])
+    for names in several:
+        added = more.values[:, [more.names.index(name) for name in names]].sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = table.values.sum(axis=1)
+            without, whole = np.abs(total - 1.0).max(), np.abs(total + added - 1.0).max()
+        if whole <= _SUMS_TO_1 < without or (sum_to_one(1.0 + whole) and not sum_to_one(1.0 + without)):
+            wanted = [name for name in raw.names if name in table.names or name in names]
+            note = (
+                f"{raw.where}: {listing(map(repr, names))} is taken for a domain, for the shares sum to 1 only with it"
+            )
+            found = read_table(raw, wanted, ids)
+            notes = (*found.notes, note)
+            return replace(found, text=table.text, empty=table.empty, notes=notes), [
+                name for name in by_name if name not in names
+            ]
+    return table, by_name
 
 
 def _metrics(
@@ -276,29 +304,24 @@ def _how_to_split(raw: Raw, want: Columns) -> str:
             f"{where} holds mixtures only: its columns sum to 1 in every run. Two files are needed: give the one with the metrics of the "
             "same runs as METRICS"
         )
-    patterns = [found[0].pattern] if found else [table.names[column] for column in block] if block else []
+    patterns = [found[0].pattern] if found else [table.names[column] for column in block or ()]
     options = " ".join(f"--domains {quote(pattern)}" for pattern in patterns) or "--domains 'PATTERN*'"
     several = f" (or {listing((one.pattern for one in found[1:]), limit=2)})" if len(found) > 1 else ""
     shown: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
+    how = either(f"domains={shown!r}", f"mixfast fit {quote(file)} {options}")
     return (
-        f"{where} is one table with mixtures and metrics: say which of its columns are the shares of domains; the others are metrics, or "
-        f"those of {either('metric_names', '--metric')}: {either(f'domains={shown!r}', f'mixfast fit {quote(file)} {options}')}{several}. Otherwise two files are needed, "
-        "RATIOS and METRICS"
+        f"{where} is given alone or twice. Two files are needed, RATIOS and METRICS; or, if it holds both, say which of its columns are the "
+        f"shares of domains: {how}{several}; the others are metrics, or those of {either('metric_names', '--metric')}"
     )
 
 
-def _refuse_missing_domain(raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...], normalise: bool) -> None:
-    """Raise where the shares sum to 1 only with a column that was left out for its name, such as a domain called user."""
+def _refuse_swapped(ratios: Raw, metrics: Raw, shares: Matrix, values: Matrix) -> None:
+    """Raise where the metrics are mixtures and the mixtures are not."""
     with np.errstate(over="ignore", invalid="ignore"):
-        total = table.values.sum(axis=1)
-    if normalise or sum_to_one(total).all():
-        return
-    more = read_table(raw, by_name, ids, check=False)
-    for name, column in zip(more.names, more.values.T, strict=True):
-        if sum_to_one(total + column).all():
+        whole = sum_to_one(values.sum(axis=1)).all() and values.shape[1] > 1 and (values >= 0.0).all()
+        if whole and len(values) > 1 and sum_to_one(shares.sum(axis=1)).mean() < 0.5:
             raise SwarmError(
-                f"{raw.where}: {name!r} is what trackers call a column, and was left out; but the shares sum to 1 only with it. If it is "
-                f"a domain, name all domains: {either(f'domains=[{name!r}, ...]', f'--domains {quote(name)} --domains ...')}"
+                f"the tables look swapped: every row of {metrics.where} sums to 1, and few or none of {ratios.where}; the mixtures come first"
             )
 
 
@@ -306,14 +329,15 @@ def _refuse_shares_as_metrics(
     ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
 ) -> None:
     """Raise where metrics are the shares of domains, or another mixture over the same domains."""
-    same = [
-        (name, domains[int(k)])
-        for name, column in zip(measured, values.T, strict=True)
-        if np.ptp(column) > 0.0
-        for k in np.flatnonzero((shares == column[:, None]).all(axis=0))[:1]
-    ]
+    # Pairs that agree in the first run are few.
+    pairs = zip(*np.nonzero(values[0][:, None] == shares[0]), strict=True)
+    same = {
+        measured[j]: domains[k]
+        for j, k in pairs
+        if np.ptp(shares[:, k]) > 0.0 and np.array_equal(values[:, j], shares[:, k])
+    }
     if len(shares) > 1 and same:
-        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same), limit=_SHOWN)
+        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same.items()), limit=_SHOWN)
         raise SwarmError(
             f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
             "table of what the runs reached; of one table with both, name the columns of shares: "
@@ -333,11 +357,12 @@ def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: 
     column = {name: at for at, name in enumerate(measured)}
     for name in measured if len(domains) > 1 else ():
         for pattern in {name.removesuffix(bare[0]) + "*", "*" + name.removeprefix(bare[0])}:
+            if pattern.replace("*", bare[-1]) not in column:
+                continue
             names = [pattern.replace("*", each) for each in bare]
-            if (
-                column.keys() >= set(names)
-                and sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all()
-            ):
+            if not column.keys() >= set(names):
+                continue
+            if sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all():
                 return names
     return []
 

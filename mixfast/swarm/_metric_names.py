@@ -57,10 +57,11 @@ _BETWEEN = frozenset(["mean", "avg", "average", "root", "median", "squared", "ab
 # lm-eval calls a metric task/metric,filter.
 _FILTER = re.compile(r",[^,/]*$")
 _IN_PARENTHESES = re.compile(r"\(([^()]*)\)\s*$")
-_UNIT_AT_END = re.compile(
-    r"(?:^|_)(nats_per_byte|nats_per_token|bits_per_byte|bits_per_token|bpb|perplexity|ppl)(?:_corr|_correct)?$"
-)
-_UNIT_NAMES = {"bpb": "bits_per_byte", "ppl": "perplexity"}
+_UNIT_AT_END = re.compile(r"(?:^|_)((?:nats|bits)_(?:per_)?(?:byte|token)|bpb|perplexity|ppl)(?:_corr|_correct)?$")
+_UNIT_NAMES = {
+    "bpb": "bits_per_byte", "ppl": "perplexity", "bits_byte": "bits_per_byte", "bits_token": "bits_per_token", "nats_byte": "nats_per_byte",
+    "nats_token": "nats_per_token",
+}  # fmt: skip
 _LOGPROB = re.compile(r"^_?log_?(?:p|lik)")
 
 
@@ -166,10 +167,8 @@ def doubts_of_directions(reasons: Mapping[str, str]) -> list[str]:
     for reason in dict.fromkeys(reasons.values()):
         names = [name for name, why in reasons.items() if why == reason]
         shown = listing(names, limit=3)
-        how = either(
-            f"swarm.better(more={names[0]!r}) or swarm.better(less={names[0]!r})",
-            f"--more-is-better {quote(names[0])} or --less-is-better {quote(names[0])}",
-        )
+        up, down = (" ".join(f"--{way}-is-better {quote(name)}" for name in names[:3]) for way in ("more", "less"))
+        how = either(f"swarm.better(more={names[:3]}) or swarm.better(less={names[:3]})", f"{up} or {down}")
         out.append(
             f"less of {shown} is taken for better, but {'it' if len(names) == 1 else 'each'} {reason}: say which way is better when "
             f"the laws are fitted, {how}."

@@ -183,7 +183,7 @@ class SwarmReport:
             return ""
         if len(names) == lowered:
             return f" (assumed: {'no name tells' if lowered > 1 else 'its name does not tell'})"
-        return f" (assumed: the names of {_counted(names, 'metric')} do not tell)"
+        return f" (assumed for {listing(names)}, whose {'name does' if len(names) == 1 else 'names do'} not tell)"
 
 
 def report(

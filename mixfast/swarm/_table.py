@@ -100,7 +100,7 @@ def _malformed(raw: Raw, wrong: Mapping[str, str]) -> str:
     names = list(wrong)
     first = names[0]
     advice = (
-        f"write decimal points and no separators of thousands; if it is neither a domain nor a metric, leave it out "
+        f"write plain numbers, with decimal points, without units and separators; if it is neither a domain nor a metric, leave it out "
         f"({either(f'ignore={first!r}', f'--ignore {quote(first)}')})"
     )
     if len(names) == 1:

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from mixfast._text.kinds import kind_of, other_kind
 from mixfast.errors import TableError
 from mixfast.tables.formats import _mixmin, _npy, _npz
 
@@ -20,17 +21,17 @@ def read(path: str | os.PathLike[str], *, task: str | Sequence[str] | None, cond
         return _mixmin.read(path, task, conditional)
     if task is not None or conditional:
         raise TableError(f"{path} is a file: task and conditional are for a folder of experts")
-    with path.open("rb") as handle:
-        start = handle.read(8)
-    if not start:
+    kind = kind_of(path)
+    if kind == "empty":
         raise TableError(f"{path} is empty")
-    if start[:4] == b"PK\x03\x04":
+    # An archive that was cut short has lost the list of its members.
+    if kind in ("npz", "zip"):
         return _npz.read(path)
-    if start[:6] == b"\x93NUMPY":
+    if kind == "npy":
         return {"loglik": _npy.read(path)}
-    if start[:1] == b"\x80":
+    if kind == "pickle":
         raise TableError(f"{path} is a pickle, which could run any code and is never loaded; save the table as npz")
-    raise TableError(f"{path} is neither npz nor npy: it begins with {start!r}")
+    raise TableError(other_kind(path, "a table of experts (npz, npy, or a folder of the MixMin code)"))
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> None:

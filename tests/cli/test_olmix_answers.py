@@ -28,7 +28,7 @@ REFUSED = {
     "search without search": "the search for the best run needs both to be 'search'",
     "search without its proposer": "the search for the best run needs both to be 'search'",
     "mmlu alone in a family": "has no metric but subjects of MMLU",
-    "mmlu incomplete": "has 56 of the 57 columns of MMLU",
+    "mmlu incomplete": "have 56 of the 57 columns of MMLU",
     "exact of trees": "method='exact' needs convex laws",
 }
 # What Olmix proposes nothing for.

@@ -280,7 +280,7 @@ def test_a_table_of_a_tracker_is_fitted_and_proposes_the_better_mixture(good, re
         found = json.loads(good("propose", "t.json", "--objective", metric, "--cap", "80%", "--json"))
         assert found["mixture"]["mix.maths"] == pytest.approx(0.8)
     said = refused("propose", "t.json")
-    assert "different units (logprob: quiz/logprob; score: quiz/acc; nats: eval/loss)" in said
+    assert "different units or scales (logprob: quiz/logprob; score: quiz/acc; nats: eval/loss)" in said
     assert "--objective standardised" in said
     found = json.loads(good("propose", "t.json", "--objective", "standardised", "--cap", "80%", "--json"))
     assert found["mixture"]["mix.maths"] == pytest.approx(0.8)

@@ -263,7 +263,7 @@ def test_notes_name_metrics_and_domains():
 
 
 def test_a_choice_without_folds_is_refused_with_the_way_out():
-    with pytest.raises(ValueError, match=r"got folds=0 and 60 such runs: name one law"):
+    with pytest.raises(ValueError, match=r"got 0 folds and 60 such runs: name one law"):
         fit(swarm_of(), folds=0)
 
 
@@ -299,7 +299,7 @@ def test_scores_of_different_scales_are_not_averaged_without_weights():
     swarm = Swarm(
         runs.ratios, np.hstack([low, 50 + runs.values[:, 1:]]), domains=DOMAINS, metric_names=["arc_acc", "wmt_bleu"]
     )
-    with pytest.raises(ValueError, match=r"fractions: arc_acc; scores above 1: wmt_bleu"):
+    with pytest.raises(ValueError, match=r"score up to 1.5: arc_acc; score above 1.5: wmt_bleu"):
         propose(fit(swarm, "linear", folds=0))
     propose(fit(swarm.select("arc_acc"), "linear", folds=0))
 
@@ -384,8 +384,27 @@ def test_a_law_that_is_there_survives_a_full_disk(tmp_path, monkeypatch, suffix)
 
 def test_a_table_is_no_law(tmp_path):
     ExpertTable.from_loglik(-np.ones((4, 2))).save(tmp_path / "table.npz")
-    with pytest.raises(ValueError, match=r"it is a table of experts.*mixfast solve"):
+    with pytest.raises(ValueError, match=r"it is a table of experts.*mixfast.solve"):
         Fit.load(tmp_path / "table.npz")
     np.savez(tmp_path / "other.npz", a=np.ones(2))
     with pytest.raises(ValueError, match="there is no head in it, but a"):
         Fit.load(tmp_path / "other.npz")
+
+
+def test_the_table_of_a_fit_stays_narrow_and_averages_errors_of_one_unit_only():
+    runs = swarm_of(40, metrics=2)
+    found = fit(Swarm(runs.ratios, runs.values, domains=DOMAINS, metric_names=["a_loss", "b_loss"]), "linear")
+    assert len(found.report.splitlines()[-1].split()) == 5
+    wild = replace(found, reports=tuple(replace(one, r2=-1.7e260) for one in found.reports))
+    assert max(map(len, wild.report.splitlines())) < 90
+    mixed = replace(found, unit=("nats", "score"))
+    assert len(mixed.report.splitlines()[-1].split()) == 3
+
+
+def test_a_quantity_that_is_no_loss_by_its_size_is_not_averaged_with_losses():
+    runs = swarm_of(40, metrics=2)
+    swarm = Swarm(runs.ratios, runs.values * [1.0, 300.0], domains=DOMAINS, metric_names=["eval/loss", "gpu_power"])
+    with pytest.raises(ValueError, match=r"units or scales \(nats up to 20: eval/loss; nats above 20: gpu_power\)"):
+        propose(fit(swarm, "linear", folds=0))
+    sums = Swarm(runs.ratios, runs.values * 300.0, domains=DOMAINS, metric_names=["a/loss", "b/loss"])
+    propose(fit(sums, "linear", folds=0))

@@ -247,19 +247,28 @@ def test_streams_of_other_loaders_are_served_too(kind):
 # -------------------------------------------------------------------------------------------------------------- trainers
 
 
-def divided(loader, rank, **options):
-    """A loader as Accelerate prepares it for one of two processes, without starting them."""
+def divided(loader, rank, processes=2, **options):
+    """A loader as Accelerate prepares it for one of several processes, without starting them."""
     data_loader = pytest.importorskip("accelerate.data_loader")
-    return data_loader.prepare_data_loader(loader, num_processes=2, process_index=rank, **options)
+    return data_loader.prepare_data_loader(loader, num_processes=processes, process_index=rank, **options)
 
 
 @kinds
 @pytest.mark.parametrize("split", [False, True])
-def test_accelerate_divides_the_whole_stream(kind, split):
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("position", [0, 64])
+def test_accelerate_divides_the_whole_stream(kind, split, processes, position):
+    # The samples of a step do not depend on the number of processes, as those of ranks that divide the stream themselves do not.
     stream = stream_of(128)
-    ranks = [list(divided(passes(kind, stream, 8)[0], rank, split_batches=split)) for rank in (0, 1)]
-    assert [sample for step in zip(*ranks, strict=True) for batch in step for sample in batch] == items(stream)
-    assert {len(batch) for rank in ranks for batch in rank} == {4 if split else 8}
+    size = 16 if split else 16 // processes
+    ranks = [
+        list(divided(passes(kind, stream, size, state=stream.state(position))[0], rank, processes, split_batches=split))
+        for rank in range(processes)
+    ]
+    steps = [[sample for batch in step for sample in batch] for step in zip(*ranks, strict=True)]
+    assert steps == [items(stream, at, at + 16) for at in range(position, 128, 16)]
+    own = together([list(passes(kind, stream, 4, rank=rank, world_size=4)[0]) for rank in range(4)])
+    assert list(itertools.chain.from_iterable(steps)) == own[position:]
 
 
 @kinds
@@ -290,7 +299,7 @@ def test_a_second_pass_of_a_trainer_is_warned_of(kind):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         adapter.set_epoch(0)
-    with pytest.warns(errors.MixfastWarning, match="begins epoch 1 .from 0.: it reads the stream from sample 40 again"):
+    with pytest.warns(errors.MixfastWarning, match="begins another pass, which reads the stream again from sample 40"):
         adapter.set_epoch(1)
 
 

@@ -130,7 +130,7 @@ def test_samples_that_are_read_twice_are_warned_of(with_torch_and_accelerate):
         assert found["odd, dropped"]["warned"] == []
         assert len(found["odd, dropped"]["found"]) == 18
         assert "give the loader to accelerator.prepare" in found["not prepared"]["warned"][0]
-        assert "begins epoch 1 (from 0)" in found["two epochs"]["warned"][0]
+        assert "begins another pass, which reads the stream again from sample 0" in found["two epochs"]["warned"][0]
 
 
 def test_the_rank_is_found_when_samples_are_read(with_torch_and_accelerate):

@@ -134,9 +134,16 @@ def test_only_the_listed_tasks_are_fitted(config, runs):
 
 def test_listed_tasks_that_no_run_has_are_refused_by_name(config, runs):
     with pytest.raises(
-        AlignmentError, match=r"eval.tasks lists metrics that .*metrics\.csv does not have: q9; it has: "
+        AlignmentError, match=r"eval.tasks lists metrics that .*metrics\.csv does not have: q9; its columns are: "
     ):
         config(all=ALL_RUNS, tasks=("[q1]", "[q1, q9]")).swarm()
+
+
+def test_columns_that_no_task_lists_are_not_read(config, runs):
+    (runs / "metrics.csv").write_text(
+        (runs / "metrics.csv").read_text().replace(",other,", ",comment,").replace(",30,", ",diverged,")
+    )
+    assert config(all=ALL_RUNS).swarm()[0].metrics == ("m1", "q1")
 
 
 def test_families_are_fitted_as_their_mean(config, runs):

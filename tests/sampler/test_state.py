@@ -119,6 +119,8 @@ def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(options):
         assert cursor.position == position
         assert cursor.sampler.domains == other.domains
         assert cursor.sampler.sizes.tolist() == other.sizes.tolist()
+        domain, index, _ = cursor.sampler[position]
+        assert (other.domains[domain], index) == named(saved, position, position + 1)[0][:2]
         # What was not decided at the position is this sampler's: "new" is the last domain in both.
         assert named(cursor.sampler, position, 500) == named(saved, position, 500)
         # Saved again, it is the same state, which each of the three goes on from.
@@ -132,6 +134,16 @@ def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(options):
         cursor.load_state_dict(other.state(position))
         assert cursor.sampler.domains == other.domains
         assert named(cursor.sampler, 0, 500) == named(other, 0, 500)
+
+
+def test_a_schedule_whose_file_a_tool_has_sorted_goes_on():
+    schedule = MixtureSchedule(Mixture(["web", "code"], [0.5, 0.5])).then(Mixture(["books", "web"], [0.5, 0.5]), at=40)
+    again = MixtureSchedule.from_dict(json.loads(json.dumps(schedule.as_dict(), sort_keys=True)))
+    assert (schedule.domains, again.domains) == (("web", "code", "books"), ("code", "web", "books"))
+    sizes = {"web": 30, "code": 20, "books": 9}
+    saved, cursor = MixtureSampler(schedule, sizes, seed=1), MixtureSampler(again, sizes, seed=1).cursor()
+    cursor.load_state_dict(saved.state(45))
+    assert named(cursor.sampler, 45, 200) == named(saved, 45, 200)
 
 
 def test_states_of_the_first_release_have_no_names():

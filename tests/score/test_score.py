@@ -1,5 +1,6 @@
 """Scoring with Hugging Face models: equal to the models' own log-softmax, whatever the batches, windows, shards and ranks."""
 
+import gzip
 import json
 import os
 import shutil
@@ -566,6 +567,52 @@ def test_a_bos_that_only_some_have(runs, pair, tmp_path):
 # Folders that hold no expert.
 
 
+ADAPTER = '{"peft_type": "LORA", "base_model_name_or_path": "../my base", "r": 8}'
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            {"adapter_config.json": ADAPTER},
+            r"is an adapter \(PEFT, such as LoRA\).* into its base \(../my base\).* pip install peft && python -c",
+        ),
+        ({"model-q4.gguf": "GGUF"}, "holds a GGUF model of llama.cpp, expected the folder of a Hugging Face model"),
+        ({"last.ckpt": "x"}, r"holds a checkpoint of Lightning.* call save_pretrained\(FOLDER\)"),
+        ({"model.nemo": "x"}, "holds a checkpoint of NeMo"),
+        ({"__0_0.distcp": "x"}, "holds a distributed checkpoint of PyTorch"),
+        ({"latest_checkpointed_iteration.txt": "5", "iter_0000005": {}}, "holds a checkpoint of Megatron-LM"),
+        (
+            {"pytorch_model-00001-of-00002.bin": "x"},
+            r"has weights \(pytorch_model-00001-of-00002.bin\) but no config.json.* copy config.json",
+        ),
+        ({"model.safetensors": "x"}, r"has weights \(model.safetensors\)"),
+        (
+            {"checkpoint-10": {"config.json": "{}"}, "checkpoint-20": {"config.json": "{}"}},
+            "give one of them, such as .*checkpoint-20",
+        ),
+        ({}, "is no folder of a Hugging Face model, it has no config.json"),
+        (
+            "GGUF\x03",
+            "expert expert: .*expert is a GGUF model, expected the folder .*give the folder that it was converted from",
+        ),
+        ("some text", "is a text file, expected the folder of a Hugging Face model"),
+    ],
+)
+def test_what_holds_no_model_is_named_with_what_to_do(tmp_path, files, words):
+    def write(path, content):
+        if isinstance(content, str):
+            path.write_text(content)
+            return
+        path.mkdir()
+        for name, each in content.items():
+            write(path / name, each)
+
+    write(tmp_path / "expert", files)
+    with pytest.raises(ScoreError, match=words):
+        score([tmp_path / "expert"], DOCUMENTS)
+
+
 def test_wrong_folders(runs, tmp_path):
     def refused(match, *paths, **named):
         with pytest.raises(ScoreError, match=match):
@@ -700,6 +747,78 @@ def test_texts_of_parquet(tmp_path):
         read_texts(tmp_path / "bad.parquet")
 
 
+RECORDS = [{"text": "one"}, {"text": "zwei ü"}, {"text": "three"}]
+LINES = "".join(json.dumps(record) + "\n" for record in RECORDS)
+
+
+def packed(ending, data):
+    if ending == ".gz":
+        # Two members, as concatenated files have them.
+        return gzip.compress(data[:10]) + gzip.compress(data[10:])
+    if ending == ".zst":
+        zstandard = pytest.importorskip("zstandard", reason="zstd needs zstandard: pip install 'mixfast[io]'")
+        return zstandard.compress(data[:10]) + zstandard.compress(data[10:])
+    return data
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_compressed_texts_are_those_of_the_file_as_it_was(tmp_path, suffix, ending):
+    (tmp_path / f"news{suffix}").write_text(LINES)
+    plain = read_texts(tmp_path / f"news{suffix}")
+    assert [(one.text, one.name, one.group) for one in plain] == [
+        (record["text"], f"news{suffix}:{place}", "news") for place, record in enumerate(RECORDS, start=1)
+    ]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / f"news{suffix}{ending}").write_bytes(packed(ending, LINES.encode()))
+    assert read_texts(tmp_path / "folder" / f"news{suffix}{ending}") == plain
+    assert read_texts(tmp_path / "folder") == plain
+    (tmp_path / "folder" / f"news.txt{ending}").write_bytes(packed(ending, b"a line\nanother\n"))
+    lines = read_texts(tmp_path / "folder" / f"news.txt{ending}", lines=True)
+    assert [(one.text, one.name) for one in lines] == [("a line", "news.txt:1"), ("another", "news.txt:2")]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_file_holds_an_array_or_one_object(tmp_path, indent):
+    (tmp_path / "a.json").write_text(json.dumps(RECORDS, indent=indent))
+    (tmp_path / "b.json").write_text(json.dumps(RECORDS[0], indent=indent))
+    assert [(one.text, one.name) for one in read_texts(tmp_path / "a.json")] == [
+        (record["text"], f"a.json:{place}") for place, record in enumerate(RECORDS, start=1)
+    ]
+    assert [one.name for one in read_texts(tmp_path / "b.json")] == ["b.json:1"]
+    (tmp_path / "a.json").write_text("[1]")
+    with pytest.raises(ScoreError, match=r"a.json, object 1 is no JSON object but int"):
+        read_texts(tmp_path / "a.json")
+
+
+def test_damaged_compressed_texts_are_refused_by_name(tmp_path):
+    data = LINES.encode() * 50
+    zstandard = pytest.importorskip("zstandard", reason="zstd needs zstandard: pip install 'mixfast[io]'")
+    for name, whole in [("a.jsonl.gz", gzip.compress(data)), ("a.jsonl.zst", zstandard.compress(data))]:
+        kind = "gzip" if name.endswith("gz") else "zstd"
+        broken = [whole[:-4], whole[: len(whole) // 2], whole + b"junk"]
+        for content in broken:
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(ScoreError, match=f"{name} is a damaged {kind} file"):
+                read_texts(tmp_path / name)
+        for content, words in [
+            (b"", "is empty"),
+            (data, f"is a file of JSON lines, expected a {kind} file, as its name says"),
+        ]:
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(ScoreError, match=f"{name} {words}"):
+                read_texts(tmp_path / name)
+        (tmp_path / name).unlink()
+    (tmp_path / "a.jsonl").write_bytes(gzip.compress(data))
+    with pytest.raises(ScoreError, match=r"a\.jsonl is not UTF-8: it is a gzip file, whatever its name says"):
+        read_texts(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.jsonl").rename(tmp_path / "deep" / "a.jsonl.gz")
+    (tmp_path / "deep" / "a.jsonl").write_bytes(data)
+    with pytest.raises(ScoreError, match="are one file, compressed and not"):
+        read_texts(tmp_path)
+
+
 def test_texts_that_are_refused(tmp_path, pair):
     def refused(name, data, match, **options):
         (tmp_path / name).write_bytes(data)
@@ -716,7 +835,11 @@ def test_texts_that_are_refused(tmp_path, pair):
     refused(r"a.jsonl", b"[]\n", "no JSON object but list")
     refused(r"a.jsonl", b"\n", "holds no document")
     refused(r"a.txt", b"\xff\xfe", "a.txt is not UTF-8")
-    refused(r"a.csv", b"x", "texts are read from .txt, .jsonl, .parquet or a folder")
+    refused(
+        r"a.csv",
+        b"x",
+        r"texts are read from .txt, .jsonl, .json, .parquet, the first three also with .gz or .zst, or a folder of such, not .csv",
+    )
     with pytest.raises(ScoreError, match="no such file or folder"):
         read_texts(tmp_path / "missing")
     with pytest.raises(ScoreError, match="holds no document"):

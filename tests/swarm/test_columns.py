@@ -44,7 +44,7 @@ def read(ratios=RATIOS, metrics=None, **options):
 TRACKED = (
     "_runtime", "_timestamp", "_step", "_wandb", "Runtime", "Created", "User", "Sweep", "State", "Notes", "Tags", "Relative Time",
     "Relative Time (Process)", "GPU hours", "learning_rate", "seed", "train/global_step", "eval_runtime", "eval/samples_per_second",
-    "arc/acc_stderr,none", "acc_norm_stderr", "loss_sd", "quiz/example_count", "n_samples", "num_instances", "arc/sample_len",
+    "arc/acc_stderr,none", "acc_norm_stderr", "loss_sd", "quiz/example_count", "n_samples", "num_instances", "arc/sample_len", "config.batch_size", "n_layers",
 )  # fmt: skip
 
 
@@ -114,13 +114,16 @@ def test_metrics_are_asked_for_by_name_by_pattern_or_without_what_all_share():
         read(metrics=metrics, metric_names="x*")
 
 
-def test_a_domain_with_the_name_of_a_tracker_is_said_to_be_left_out():
-    ratios = named(["web", "user"], W[:, 0], W[:, 1])
-    with pytest.raises(
-        SwarmError, match=r"'user' is what trackers call a column.*only with it.*domains=\['user', ...\]"
-    ):
-        read(ratios)
-    assert read(ratios, domains=["web", "user"]).domains == ("web", "user")
+def test_a_domain_with_the_name_of_a_tracker_is_one_if_the_shares_need_it():
+    for names in (["web", "user"], ["time", "user"], ["seed", "maths"]):
+        found = read(named(names, W[:, 0], W[:, 1]))
+        assert found.domains == tuple(names)
+        assert "is taken for a domain, for the shares sum to 1 only with it" in str(found.report)
+    small = np.c_[W * 0.999, np.full(12, 0.001)]
+    assert read(named(["web", "maths", "user"], *small.T)).domains == ("web", "maths", "user")
+    for setting in (ONES, [0.001] * 12, [0] * 12, RNG.random(12)):
+        assert read(named(["web", "maths", "learning_rate"], W[:, 0], W[:, 1], setting)).domains == ("web", "maths")
+    assert read(named(["web", "user"], W[:, 0], W[:, 1]), domains=["web", "user"]).domains == ("web", "user")
 
 
 # Ids.
@@ -179,7 +182,7 @@ def test_one_wide_table_is_split_by_the_columns_of_domains(tmp_path):
         assert Swarm.from_csv(path, metrics, domains="weight_*", metric_names="web_*").metrics == ("web_loss",)
         with pytest.raises(
             SwarmError,
-            match=r"swarm.csv is one table.*domains='weight_\*'",
+            match=r"swarm.csv is given alone or twice.*domains='weight_\*'",
         ):
             Swarm.from_csv(path, metrics)
     with pytest.raises(SwarmError, match=r"domains names columns that are not there: w_\*"):
@@ -200,6 +203,8 @@ def test_mixtures_given_for_metrics_are_refused(tmp_path):
         SwarmError, match=r"holds the mixtures of ratios file for metrics .*'web' is the share of 'web'"
     ):
         read(metrics=RATIOS)
+    with pytest.raises(SwarmError, match=r"the tables look swapped: .*the mixtures come first"):
+        read(table(a=LOSS, b=LOSS), RATIOS)
     with pytest.raises(SwarmError, match="'a' is the share of 'maths'"):
         read(metrics=table(a=W[:, 1], loss=LOSS))
     with pytest.raises(SwarmError, match="holds mixtures for metrics: web, maths sum to 1"):

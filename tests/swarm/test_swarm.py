@@ -434,8 +434,8 @@ def test_directions_by_hand_and_in_the_report():
     names = ["mmlu_law", "mmlu_art", "loss", "x/acc,none"]
     swarm = Swarm(np.eye(2), np.ones((2, 4)), domains=["x", "y"], metric_names=names)
     assert (
-        "more is better: x/acc,none (told from the names); less is better: the other 3 (assumed: the names of 2 metrics: "
-        "mmlu_law, mmlu_art do not tell)" in str(swarm.report)
+        "more is better: x/acc,none (told from the names); less is better: the other 3 (assumed for mmlu_law, "
+        "mmlu_art, whose names do not tell)" in str(swarm.report)
     )
     assert swarm.report.assumed_directions == ("mmlu_law", "mmlu_art")
     told = swarm.better(more=["mmlu_*", "loss"], less="x/acc,none")
@@ -479,10 +479,11 @@ def test_metrics_have_a_unit_of_their_own_unless_they_are_losses():
         "a (BPB v2)",
         "a/bits_per_byte_corr",
         "a/mc2,none",
+        "loss (nats/token)",
     ]
-    unit = Swarm(np.eye(2), np.ones((2, 11)), domains=["x", "y"], metric_names=names).unit
+    unit = Swarm(np.eye(2), np.ones((2, 12)), domains=["x", "y"], metric_names=names).unit
     assert unit == (
-        *("nats", "nats", "logprob", "logprob", "logprob", "reward", "error", "seconds", "bits_per_byte", "bits_per_byte", "score"),
+        *("nats", "nats", "logprob", "logprob", "logprob", "reward", "error", "seconds", "bits_per_byte", "bits_per_byte", "score", "nats_per_token"),
     )  # fmt: skip
 
 

@@ -838,10 +838,13 @@ def _broken_files() -> dict[str, tuple[bytes, str]]:
     np.save(structured, np.zeros(3, dtype=[("a", "f4")]))
     return {
         "empty": (b"", "is empty"),
-        "text": (b"domain,loglik\n1,2\n", "neither npz nor npy: it begins with b'domain,l'"),
+        "text": (
+            b"domain,loglik\n1,2\n",
+            r"is a csv file \('domain,loglik'\), expected a table of experts .*mixfast fit RATIOS.csv METRICS.csv",
+        ),
         "npz cut": (npz[: len(npz) // 2], "truncated or damaged"),
         "npz flipped": (bytes(flipped), "key loglik .*CRC"),
-        "npz of nothing": (archive(), "neither npz nor npy"),
+        "npz of nothing": (archive(), "must hold either loglik or prediction"),
         "npz other keys": (archive(logits=npy, x=npy), r"loglik or prediction .*holds \['logits', 'x'\]"),
         "npz both": (archive(loglik=npy, prediction=npy), "either loglik or prediction"),
         "npz no target": (archive(prediction=npy), "no target"),

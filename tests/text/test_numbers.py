@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixfast._text.numbers import count, number, percent, size, tokens
+from mixfast._text.numbers import count, decimals, number, percent, size, tokens
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_numbers_are_shown_short():
     assert [percent(share) for share in (0.0, 1e-6, 0.25)] == ["0", "<0.01%", "25.00%"]
     assert [tokens(value) for value in (300, 1.5e12, 2_000)] == ["300", "1.5T", "2K"]
     assert [size(value) for value in (10, 2.5e6)] == ["10 B", "2.5 MB"]
+
+
+def test_no_number_is_wider_than_a_column():
+    for value in (-1.7e260, 1e5, 99999.4, -0.5, float("inf"), float("nan"), 5e-324):
+        assert len(decimals(value, 3)) <= len("-99999.400")
+    assert [decimals(value, 3) for value in (0.98765, -1.7e260, float("inf"))] == ["0.988", "-1.70e+260", "inf"]

@@ -1,0 +1,59 @@
+"""Files that may be compressed: their names without the ending of the compression, and their bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mixfast._text.kinds import kind_of, other_kind
+from mixfast._text.optional import needed
+from mixfast.errors import ScoreError
+
+ENDINGS = (".gz", ".zst")
+
+
+def bare_name(path: Path) -> Path:
+    """Return the path that the file would have if it were not compressed."""
+    return path.with_suffix("") if path.suffix in ENDINGS else path
+
+
+def read_bytes(file: Path) -> bytes:
+    """Return the bytes of a file, decompressed if its name says so; a damaged or shortened file is refused by name."""
+    if file.suffix not in ENDINGS:
+        return file.read_bytes()
+    wanted = "gzip" if file.suffix == ".gz" else "zstd"
+    if (kind := kind_of(file)) != wanted:
+        raise ScoreError(
+            f"{file} is empty" if kind == "empty" else other_kind(file, f"a {wanted} file, as its name says")
+        )
+    packed = file.read_bytes()
+    return _gunzip(file, packed) if wanted == "gzip" else _unzstd(file, packed)
+
+
+def _gunzip(file: Path, packed: bytes) -> bytes:
+    import gzip
+    import zlib
+
+    try:
+        return gzip.decompress(packed)
+    except (EOFError, OSError, zlib.error) as problem:
+        raise ScoreError(f"{file} is a damaged gzip file: {problem}; was it written, or copied, to its end?") from None
+
+
+def _unzstd(file: Path, packed: bytes) -> bytes:
+    with needed(f"{file}: reading zstd", "zstandard", "mixfast[io]", ScoreError):
+        import zstandard
+
+    pieces = []
+    try:
+        while packed:
+            # A file may hold several frames, one after the other.
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            pieces.append(frame.decompress(packed))
+            if not frame.eof:
+                raise ScoreError(
+                    f"{file} is a damaged zstd file: it ends inside a frame; was it written, or copied, to its end?"
+                )
+            packed = frame.unused_data
+    except zstandard.ZstdError as problem:
+        raise ScoreError(f"{file} is a damaged zstd file: {problem}; was it written, or copied, to its end?") from None
+    return b"".join(pieces)

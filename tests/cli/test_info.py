@@ -1,0 +1,62 @@
+"""mixfast info says what a file is, whichever of the package's files it is, and what takes it."""
+
+import gzip
+import shutil
+
+import numpy as np
+import pytest
+
+from mixfast import Mixture, Swarm, fit
+from mixfast.cli._demo import DATA
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_runs_are_summed_up(run):
+    shutil.copy(DATA / "demo_ratios.csv", "my ratios.csv")
+    status, out, err = run("info", "my ratios.csv")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:3] == ["mixtures  my ratios.csv", "runs      67", "domains   14"]
+    assert "runs with it" in out
+    assert lines[-1] == "next: mixfast fit 'my ratios.csv' METRICS"
+
+
+def test_a_mixture_and_its_format_are_shown(run, folder):
+    (folder / "levanter.yaml").write_text("train_weights: {web: 7, code: 3}\n")
+    status, out, err = run("info", "levanter.yaml")
+    assert status == 0
+    assert "web     70.00%" in out
+    assert err == "mixfast: note: levanter.yaml was read as levanter; relative weights, divided by their sum, 10\n"
+    Mixture(["web", "code"], [0.25, 0.75]).save("mixture.json")
+    assert "code    75.00%" in run("info", "mixture.json")[1]
+
+
+def test_laws_are_reported(run):
+    ratios = np.random.default_rng(0).dirichlet(np.ones(3), 20)
+    fit(Swarm(ratios, ratios[:, :1] + 1, domains=["a", "b", "c"], metric_names=["loss"]), "linear").save("law.json")
+    status, out, _ = run("info", "law.json")
+    assert status == 0
+    assert out.startswith("laws     law.json\n")
+    assert "next: mixfast propose law.json" in out
+
+
+@pytest.mark.parametrize("command", ["info", "solve"])
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("metrics.csv", b"run,loss\nr0,3.1\nr1,3.2\n", "is a csv file ('run,loss'), expected a table of experts"),
+        ("runs.csv.gz", gzip.compress(b"run,web\n"), "decompress it: gunzip --keep runs.csv.gz"),
+        ("runs.parquet", b"PAR1", "is a parquet file, expected a table of experts"),
+        ("runs.xlsx", b"PK\x03\x04", "truncated or damaged, or no npz file"),
+        ("model.safetensors", (2).to_bytes(8, "little") + b"{}", "is a safetensors file, expected a table of experts"),
+        ("notes.html", b"<html>", "is an HTML page, expected a table of experts"),
+    ],
+)
+def test_other_files_are_named_with_what_takes_them(refused, folder, command, name, content, words):
+    (folder / name).write_bytes(content)
+    assert words in refused(command, name)
