@@ -11,6 +11,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import Answer
+from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.cli._solve_report import held_out_report, solve_report
 
@@ -21,6 +22,7 @@ examples:
   mixfast solve table.npz --cap code=20% --floor books=0.02 --limit "all code:code_*:0.1..0.3" --limit odd:a,b:..1%
   mixfast solve runs/ --task arc_easy --conditional --kl 0.05 --prior today.yaml
   mixfast solve table.npz --objective worst
+  mixfast solve table.npz --method eg-paper
 
 exit status:
   0    certified optimal
@@ -43,6 +45,14 @@ def add(commands: shared.Commands) -> None:
     shared.add_wear(goal)
     work = solve.add_argument_group("work")
     work.add_argument("--tol", metavar="NATS", type=shared.positive, default=1e-8, help="gap to reach (default 1e-8)")
+    work.add_argument(
+        "--method",
+        choices=("auto", "newton", *solver.PAPER_LOOPS),
+        default="auto",
+        help="auto: the certified optimum. eg-paper: the 100 steps of exponentiated gradient of the MixMin code, the last iterate, as its "
+        "script for language models keeps it; eg-paper-pcba: the iterate before it, as its script for chemistry does. Neither takes "
+        "limits, --kl or --objective worst, and the gap printed is that of the iterate",
+    )
     shared.add_measures(work, 200, "resamples behind the intervals (default 200)")
     shared.add_held_out(work)
     out = solve.add_argument_group("output")
@@ -59,12 +69,16 @@ def _solve(args: argparse.Namespace) -> int:
     shared.check_measures(args)
     shared.refuse_without(args, "--keep-zeros", "--out", "it is about the file that is written")
     shared.refuse_without(args, "--prior", "--kl", "the KL term pulls towards the prior, for example --kl 0.05")
+    if args.kl:
+        _refuse_with_loop(args)
     table = shared.load_table(args, args.table)
     where = inputs.region(args, table.domains)
     objective = inputs.objective(args.objective, table.group_names, "group")
+    if where is not None or objective == "worst":
+        _refuse_with_loop(args)
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
     with progress("solving"):
-        solution = solver.solve(table, where, **options)
+        solution = solver.solve(table, where, method=args.method, **options)
     answer = _measured(solution, args)
     held_out = None
     if args.held_out is not None:
@@ -82,10 +96,21 @@ def _solve(args: argparse.Namespace) -> int:
     return outputs.exit_status(answer.solution.status)
 
 
+def _refuse_with_loop(args: argparse.Namespace) -> None:
+    """Refuse what the loops of the MixMin code do not know."""
+    if args.method in solver.PAPER_LOOPS:
+        raise InputError(
+            f"--method {args.method} is the loop of the MixMin code, which knows no limits, no tokens, no --kl and no --objective worst: "
+            "leave these out, or leave out --method"
+        )
+
+
 def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:
     """Measure the intervals and ranges that were not declined and that the problem has."""
     intervals = ranges = None
-    if not solution.worst and solution.table.kind == "ce" and not args.no_intervals:
+    if args.method in solver.PAPER_LOOPS:  # both start from an optimum
+        return Answer(solution, intervals, ranges, args.eps, args.budget, bool(args.out))
+    if not solution.worst and not args.no_intervals:
         with progress(f"solving {args.replicates} resamples"):
             intervals = solution.bootstrap(replicates=args.replicates, seed=args.seed)
     if not solution.worst and solution.table.n_domains <= solver.MOST_RANGED and not args.no_ranges:

@@ -29,6 +29,7 @@ from mixfast.solver._losses import losses
 from mixfast.solver._path import path
 from mixfast.solver._solution import MOST_RANGED as MOST_RANGED
 from mixfast.solver._solution import Bootstrap, Solution
+from mixfast.solver._solve import PAPER_LOOPS as PAPER_LOOPS
 from mixfast.solver._solve import solve
 from mixfast.solver._summary import MOST_LINES as MOST_LINES
 from mixfast.solver._summary import is_limited as is_limited

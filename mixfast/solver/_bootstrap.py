@@ -34,7 +34,7 @@ def bootstrap(
     Parameters
     ----------
     table, region, options
-        As in `solve`; a table of log-likelihoods, and not the objective "worst".
+        As in `solve`, but not the objective "worst".
     replicates : int, default 200
     level : float, default 0.9
         Coverage of the intervals.
@@ -55,8 +55,7 @@ def bootstrap(
     Raises
     ------
     ValueError
-        Fewer than 2 replicates, a level outside (0, 1), a table of predictions, or the objective "worst"; a table, a region or an option
-        that contradicts `solution`.
+        Fewer than 2 replicates, a level outside (0, 1), or the objective "worst"; a table, a region or an option that contradicts `solution`.
 
     Notes
     -----

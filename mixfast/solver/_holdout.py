@@ -16,7 +16,7 @@ from mixfast.tables import ExpertTable
 
 @dataclass(frozen=True)
 class HeldOutRow:
-    """Loss of one mixture, nats, on the rows it was fitted on and on the others; `fitted` tells whether it saw the former."""
+    """Loss of one mixture, nats (squared units of the target for predictions), on the rows it was fitted on and on the others; `fitted` tells whether it saw the former."""
 
     name: str
     fit_loss: float
@@ -31,7 +31,7 @@ class HeldOut:
     Attributes
     ----------
     rows : tuple of HeldOutRow
-        "mixfast" (and "mixfast, no limits" where there is a region), "eg-paper", "uniform", "prior" (where the region has one) and "only <domain>" for each expert, best held-out loss first.
+        "mixfast" (and "mixfast, no limits" where there is a region), "eg-paper" (for log-likelihoods), "uniform", "prior" (where the region has one) and "only <domain>" for each expert, best held-out loss first.
     solution : Solution
         The solve on the fitted part.
     sizes : (int, int)
@@ -69,7 +69,7 @@ def holdout(
     Parameters
     ----------
     table, region, options
-        As in `solve`; a table of log-likelihoods.
+        As in `solve`.
     share : float, default 0.2
         Part of the sequences (of each group alike) that is held out.
     seed : int, default 0
@@ -81,19 +81,17 @@ def holdout(
     Raises
     ------
     ValueError
-        A share outside (0, 1), or a table of predictions.
+        A share outside (0, 1).
     """
     if not 0.0 < share < 1.0:
         raise ValueError(f"share is {share}, expected a part of the sequences between 0 and 1")
-    if table.kind != "ce":
-        raise ValueError("holdout compares losses of log-likelihoods; this table holds predictions")
     fit, held_out = table.split(1.0 - share, seed=seed)
     solution = solve(fit, region, **options)
     fitted = {"mixfast": solution.mixture.weights}
     if region is not None:
         # The others know no limits either.
         fitted["mixfast, no limits"] = solution.unconstrained.mixture.weights
-    if not solution.worst:
+    if not solution.worst and table.kind == "ce":
         simple = {key: value for key, value in options.items() if key in ("objective", "threads")}
         fitted["eg-paper"] = solve(fit, method="eg-paper", **simple).mixture.weights
     plain = {"uniform": np.full(table.n_domains, 1.0 / table.n_domains)}

@@ -1,7 +1,7 @@
-"""method="eg-paper": the loop of the MixMin paper's code, step for step, in float64.
+"""method="eg-paper" and "eg-paper-pcba": the loop of the MixMin paper's code, step for step, in float64.
 
-Exponentiated gradient (algorithm 1 of arXiv 2502.10510 as its code runs it): 100 steps of ``w <- w * exp(-g) / sum``, eta 1, from uniform;
-the last iterate is the answer.
+Exponentiated gradient (algorithm 1 of arXiv 2502.10510 as its code runs it): 100 steps of ``w <- w * exp(-g) / sum``, eta 1, from uniform.
+The script for language models keeps the last iterate, the one for chemistry (PCBA) the one before it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ _STEPS = 100
 _STOP = 1e-4
 
 
-def follow_paper(problem: Problem) -> Found:
-    """Run the paper's loop over the whole simplex."""
+def follow_paper(problem: Problem, *, drop: int = 0) -> Found:
+    """Run the paper's loop over the whole simplex, and keep the iterate before the last `drop`; value and gap are of that one."""
     if problem.region is not None or problem.kl > 0.0 or problem.weights.worst:
-        raise ValueError('method "eg-paper" is the loop of the MixMin code: no region, no kl, no "worst"')
+        raise ValueError('the methods "eg-paper" are the loop of the MixMin code: no region, no kl, no "worst"')
     began = perf_counter()
     problem = replace(problem, wide=True)
     objective, limits = problem.objective, problem.limits
     w = np.full(problem.table.n_domains, 1.0 / problem.table.n_domains)
-    trace: list[Step] = []
+    iterates, trace = [w], list[Step]()
     for _ in range(_STEPS):
         value, gradient, _ = objective.sums(w)
         trace.append(Step(objective.rows, w.size, value, limits.gap(gradient, w), perf_counter() - began))
         w = w * np.exp(-gradient)
         w /= w.sum()
+        iterates.append(w)
         # As in the paper's code: the test takes the point before the step, the step stays taken.
         if np.abs(gradient).max() < _STOP:
             break
+    w = iterates[-1 - drop]
     value, gradient, _ = objective.sums(w)
     # However far it came, its number of steps ended it.
     minimum = Minimum(w, value, gradient, limits.gap(gradient, w), trace, None, problem.max_iter)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
-from mixfast.solver._solve import checked_problem, found_by
+from mixfast.solver._solve import PAPER_LOOPS, checked_problem, found_by
 from mixfast.tables import ExpertTable
 
 # A little of everything for the next start, so that no domain that may come back starts out with nothing.
@@ -61,5 +61,5 @@ def path(
     for weight, where in steps:
         start = whole.start if not out else (1.0 - _OTHERS) * out[-1].mixture.weights + _OTHERS / table.n_domains
         problem = whole.within(where, weight, start)
-        out.append(Solution.of(problem, found_by(problem, method, backend), warn=method != "eg-paper"))
+        out.append(Solution.of(problem, found_by(problem, method, backend), warn=method not in PAPER_LOOPS))
     return out

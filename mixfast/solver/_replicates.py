@@ -109,7 +109,7 @@ def solve(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates
     """Minimise R objectives, in which the rows of unit u count counts[r, u] times, from the solution w (C,) of the original."""
     base = problem.rows.weighted(problem.weights.share, problem.usable, wide=problem.wide)
     if not isinstance(base, RowObjective):
-        raise TypeError(f"replicates of a {type(base).__name__}")
+        return _each_alone(problem, w, unit, counts)
     everywhere = base.gradients(w[None], unit, counts)
     columns = _wanted(w, everywhere)
     step = max(1, base.rows // max(65536, 64 * columns.size))
@@ -194,6 +194,25 @@ def _unit(shares: Matrix) -> Vector:
 def _longest(steps: Matrix) -> Vector:
     out: Vector = np.abs(steps).max(axis=1, initial=0.0)
     return out
+
+
+def _each_alone(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
+    """The replicates of a squared error, each from its own Gram matrix: after that, none of them has rows to sweep."""
+    limits, shares = problem.limits, np.zeros((counts.shape[0], w.size))
+    steps, gap = np.zeros_like(shares), 0.0
+    start = 0.99 * w + 0.01 * problem.first
+    for r, own_counts in enumerate(counts):
+        multiplicity = own_counts[unit].astype(np.float64)
+        own = problem.regularised(
+            problem.rows.reweighted(problem.weights.share, multiplicity, problem.usable, wide=problem.wide)
+        )
+        found = working_set.minimise(own, limits, start, tol=problem.tol)
+        shares[r], gap = found.w, max(gap, found.gap)
+        _, gradient, hessian = own.sums(found.w, hessian=1)
+        if hessian is not None:
+            hessian[np.diag_indices_from(hessian)] += own.separable(found.w, None)[1]
+            steps[r] = limits.newton(hessian, gradient, found.w, limits.active(found.w))
+    return Replicates(shares, gap, float(_longest(steps / _unit(shares)).max()))
 
 
 def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:

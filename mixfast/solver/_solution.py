@@ -367,9 +367,9 @@ def resampled(solution: Solution, *, replicates: int, level: float, seed: int) -
         raise ValueError(
             f"bootstrap needs at least 2 replicates and a level between 0 and 1; got {replicates} and {level}"
         )
-    if solution.table.kind != "ce" or solution.worst:
+    if solution.worst:
         raise ValueError(
-            'bootstrap resamples tables of log-likelihoods with a weighted objective, not predictions and not "worst"'
+            'bootstrap needs a weighted objective: solve with objective=solution.group_weights in place of "worst"'
         )
     found = resample(solution._problem, solution.mixture.weights, replicates=replicates, seed=seed)
     if found.doubt:

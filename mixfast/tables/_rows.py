@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._text.names import listing
 from mixfast.errors import TableError
 from mixfast.tables._names import SHOWN, checked_names, counted, decoded, some
 from mixfast.tables._values import host_array
@@ -66,7 +67,21 @@ def describe(
             raw, size, ids, in_bytes = _each(lambda array: array[order], raw, size, ids, in_bytes)
         offsets = np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(universe))))).astype(np.int64)
     uniform_weight, row_weight = _row_weights(raw, size, offsets, n_outputs)
+    if row_weight is not None:
+        _refuse_weightless(row_weight, offsets, universe)
     return RowFacts(order, raw, size, in_bytes, ids, codes is not None, universe, offsets, uniform_weight, row_weight)
+
+
+def _refuse_weightless(row_weight: NDArray[np.float64], offsets: NDArray[np.int64], names: Sequence[str]) -> None:
+    """Raise where all rows of a group have weight 0: its loss says nothing, and would be the best or the worst by chance."""
+    empty = [
+        str(name) for name, sum_ in zip(names, np.add.reduceat(row_weight, offsets[:-1]), strict=True) if not sum_ > 0.0
+    ]
+    if empty:
+        raise TableError(
+            f"all rows of these groups have weight 0, so their losses are not defined: {listing(empty)}; give some of their rows a "
+            "weight above 0, or leave the groups out of the table"
+        )
 
 
 def _each(change: Callable[[NDArray[Any]], NDArray[Any]], *arrays: NDArray[Any] | None) -> list[Any]:

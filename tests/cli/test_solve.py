@@ -481,6 +481,18 @@ def test_wrong_tables_are_refused(refused, folder, command):
     check("nothing", "holds no table")
 
 
+def test_the_loops_of_the_paper_report_the_gap_of_the_iterate_that_they_keep(run, refused):
+    table = ExpertTable.load("long.npz")
+    for method in solver.PAPER_LOOPS:
+        status, out, _ = run("solve", "long.npz", "--method", method, "--json")
+        answer, found = json.loads(out), solve(table, method=method)
+        assert (status, answer["status"]) == (1, "user_limit")
+        assert (answer["mixture"], answer["gap"]) == (found.mixture.as_dict(), found.gap)
+        assert run("solve", "long.npz", "--method", method)[0] == 1
+    assert "no limits" in refused("solve", "long.npz", "--method", "eg-paper", "--cap", "web=0.4")
+    assert "--kl" in refused("solve", "long.npz", "--method", "eg-paper-pcba", "--kl", "0.1")
+
+
 def test_no_command_and_no_table_are_refused(refused):
     assert "COMMAND" in refused()
     assert "TABLE" in refused("solve")

@@ -80,7 +80,7 @@ class TableRows:
             out = []
             for first, last in pairwise(self.table.group_offsets.tolist()):
                 weight, scale = self.window_weights(window := slice(first, last))
-                out.append(self._objective(Sum(weight, scale or 1.0, usable, True, window)))
+                out.append(self._objective(Sum(weight, scale, usable, True, window)))
             return out
 
         return self._keep(("groups", _key(usable)), make, usable)
@@ -93,14 +93,14 @@ class TableRows:
 
     def reweighted(
         self, group_weight: Vector, multiplicity: Vector, usable: Columns | None, *, wide: bool | None
-    ) -> RowObjective:
-        """The weighted sum in which row i counts `multiplicity` (n,) times; for log-likelihoods."""
+    ) -> Objective:
+        """The weighted sum in which row i counts `multiplicity` (n,) times."""
         given, scale = self.row_weights(group_weight)
         weight: Any = multiplicity
         if devices.is_tensor(self.table.values):
             weight = devices.weights(weight, self.device)
         weight = weight * (scale if given is None else given)
-        return self.cross_entropy(Sum(weight, float(weight.mean()), usable, wide))
+        return self._objective(Sum(weight, float(weight.mean()), usable, wide))
 
     def row_weights(self, group_weight: Vector) -> tuple[Any, float]:
         """c_i of the weighted sum: None and the common weight, or all of them (where the table is) and their mean."""

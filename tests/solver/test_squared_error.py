@@ -1,0 +1,80 @@
+"""Held-out reports and intervals for the squared error, against plain refits; tables on a level far above their differences."""
+
+import warnings
+
+import numpy as np
+import pytest
+from certificate import check
+
+from mixfast import ExpertTable, Region, solve
+from mixfast.errors import MixfastWarning, TableError
+from mixfast.solver import bootstrap, holdout
+from mixfast.solver._resample import _draw, _units
+
+
+def table_of(rng, n=60, k=4, level=0.0, **options):
+    prediction = rng.normal(size=(n, k))
+    target = prediction @ rng.dirichlet(np.ones(k)) + 0.3 * rng.normal(size=n)
+    return ExpertTable.from_predictions(
+        prediction + level, target + level, domains=[f"d{i}" for i in range(k)], **options
+    )
+
+
+def plain_loss(table, w, rows=slice(None)):
+    return 0.5 * float(np.mean((table.prediction[rows] @ w - table.target[rows]) ** 2))
+
+
+def test_holdout_compares_refits():
+    table = table_of(np.random.default_rng(0))
+    found = holdout(table, share=0.25, seed=3)
+    fit, held_out = table.split(0.75, seed=3)
+    again = solve(fit).mixture.weights
+    assert found.sizes == (fit.n_rows, held_out.n_rows)
+    assert found["mixfast"].fit_loss == pytest.approx(plain_loss(fit, again), abs=1e-12)
+    assert found["mixfast"].held_out_loss == pytest.approx(plain_loss(held_out, again), abs=1e-12)
+    assert found["only d1"].held_out_loss == pytest.approx(plain_loss(held_out, np.eye(4)[1]), abs=1e-12)
+    assert "eg-paper" not in [row.name for row in found.rows]
+
+
+@pytest.mark.parametrize(
+    "region", [None, Region(["d0", "d1", "d2", "d3"], cap=0.4, bounds={"b": (["d0", "d1"], 0.3, None)})]
+)
+@pytest.mark.parametrize("kl", [0.0, 0.1])
+def test_bootstrap_solves_the_resampled_tables(region, kl):
+    table = table_of(np.random.default_rng(1))
+    found = bootstrap(table, region, kl=kl, replicates=12, seed=5)
+    unit, group = _units(table)
+    counts = _draw(np.random.default_rng(5), unit, group, table, 12)
+    for row, share in zip(counts, found.shares, strict=True):
+        again = ExpertTable.from_predictions(
+            table.prediction, table.target, domains=table.domains, weight=np.maximum(row[unit], 1e-300) / table.n_rows
+        )
+        assert share == pytest.approx(solve(again, region, kl=kl, tol=1e-12).mixture.weights, abs=2e-4)
+    assert found.gap <= 1e-8
+    assert found.error < 0.03
+
+
+def test_a_common_level_costs_no_digits():
+    near, far = (table_of(np.random.default_rng(2), level=level) for level in (0.0, 2.0**26))
+    assert solve(far).mixture.weights == pytest.approx(solve(near).mixture.weights, abs=1e-5)
+    check(far, None, solve(far), multipliers=False)
+
+
+def test_squares_beyond_float64_are_refused():
+    prediction = 1e200 * np.random.default_rng(3).normal(size=(20, 3))
+    table = ExpertTable.from_predictions(prediction, prediction[:, 0], domains=["a", "b", "c"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(TableError, match="beyond float64"):
+            solve(table)
+
+
+def test_a_group_without_weight_is_refused():
+    loglik = np.log(np.random.default_rng(4).dirichlet(np.ones(3), size=20))
+    group = np.repeat([0, 1], 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixfastWarning)
+        with pytest.raises(TableError, match=r"weight 0.*code"):
+            ExpertTable.from_loglik(
+                loglik, domains=["a", "b", "c"], group=group, group_names=["web", "code"], weight=1.0 - group
+            )
