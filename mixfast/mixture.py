@@ -91,7 +91,7 @@ class Mixture(Mapping[str, float]):
                 raise MixtureError(
                     "a mixture needs the shares of its domains: Mixture({'web': 0.5, 'code': 0.5}), or Mixture(['web', 'code'], [0.5, 0.5])"
                 )
-            domains, weights = tuple(domains), list(domains.values())
+            weights = list(domains.values())
         elif isinstance(domains, Mapping):
             raise MixtureError(
                 "the shares are given twice, by the mapping of domains and as weights; leave out the weights"

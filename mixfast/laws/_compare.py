@@ -52,8 +52,8 @@ def compare(
     problem = Problem.of(swarm, metrics, None, seed, folds, warned=2)
     if not problem.scored:
         raise ValueError(
-            f"laws are compared on runs left out, which takes folds > 1 and at least 2 runs that were not chosen after looking at data; "
-            f"got folds={folds} and {problem.testable} such runs"
+            f"laws are compared on runs left out, which takes 2 or more folds and at least 2 runs that were not chosen after looking at data; "
+            f"got {folds} folds and {problem.testable} such runs"
         )
     every = range(len(problem.metrics))
     candidates, refused, left_out = [], dict[int, list[tuple[str, str]]](), []
