@@ -113,6 +113,11 @@ def split_names(text: str, separator: str = ",", known: Iterable[str] = ()) -> l
     return names
 
 
+def join_names(names: Iterable[str], separator: str = ",") -> str:
+    """Return names as `split_names` takes them apart, those that hold a separator in double quotes."""
+    return separator.join(f'"{name}"' if separator in name else name for name in names)
+
+
 def unquoted(name: str) -> str:
     """Return a name without the double quotes around it."""
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] == '"' else name

@@ -12,6 +12,8 @@ from mixfast._text.names import shown
 # Plain text is limited to what no reader of YAML 1.1 or 1.2 takes for anything but a string; all else is quoted.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
+# A name and a number with nothing but a colon between them.
+_UNSPACED = re.compile(r"\s*([^\s#:{}\[\],\"']+):([0-9.][0-9._]*[eE%KMBGTkmbgt]?[0-9]*)\s*(?:#.*)?$")
 # JSON leaves these as they are; YAML refuses them or takes them for line breaks.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -53,12 +55,22 @@ def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] 
         mark = problem.problem_mark
         where = "" if mark is None else f"line {mark.line + 1} is "
         what = ", ".join(part for part in (problem.context, problem.problem) if part)
-        raise error(f"{where}not YAML: {what}") from problem
+        raise error(_unspaced(text) or f"{where}not YAML: {what}") from problem
     except (yaml.YAMLError, UnicodeEncodeError, RecursionError) as problem:
         raise error(f"not YAML: {problem}") from problem
     if found is None:
         raise error("it is empty")
+    if isinstance(found, str) and (hint := _unspaced(text)):
+        raise error(hint)
     return found
+
+
+def _unspaced(text: str) -> str:
+    """Say where the blank after a colon is missing, which makes a line part of the one before; empty if it is nowhere."""
+    for place, line in enumerate(text.splitlines(), 1):
+        if found := _UNSPACED.match(line):
+            return f"line {place}: a blank is missing after the colon: write '{found[1]}: {found[2]}'"
+    return ""
 
 
 def write_yaml(document: Mapping[str, Any], *, quoted: bool = False) -> str:

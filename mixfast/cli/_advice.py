@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,8 @@ def _price(price: ShadowPrice, where: Region | None) -> str:
         return price.text
     if price.limit == "cap" and where.max_epochs is not None and where.epoch_share(price.name):
         more = where.max_epochs[where.domains.index(price.name)] + 1.0
-        return f"{price.text}; --max-epochs {price.name}={more:g} allows it, or find more tokens of it"
-    return f"{price.text} (--{price.limit} {price.name}=...)"
+        return f"{price.text}; --max-epochs {quote(price.name)}={more:g} allows it, or find more tokens of it"
+    return f"{price.text} (--{price.limit} {quote(price.name)}=...)"
 
 
 def _about_intervals(answer: Answer) -> Iterator[str]:
@@ -114,7 +115,9 @@ def _trades(shares: NDArray[np.float64], among: list[int]) -> list[tuple[int, in
 def _about_groups(answer: Answer) -> Iterator[str]:
     solution, count = answer.solution, answer.solution.table.n_groups
     if solution.worst and 1 < count <= 8:
-        weights = " ".join(f"--objective {name}={w:.3f}" for name, w in solution.group_weights.items() if w > 5e-4)
+        weights = " ".join(
+            f"--objective {quote(name)}={w:.3f}" for name, w in solution.group_weights.items() if w > 5e-4
+        )
         yield f'"worst" has no intervals and ranges; the weights that prove it do: {weights}'
     elif not solution.worst and count > 1:
         losses = solution.group_losses

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
-from mixfast._text.names import listing, split_names
+from mixfast._text.names import join_names, listing, split_names
 from mixfast._text.numbers import count, percent, tokens
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -117,7 +118,7 @@ def _check_unused(args: argparse.Namespace, *options: tuple[str, Any]) -> None:
 
 def after(state: str, ratios: str = "RATIOS") -> str:
     """Return what to do with an open plan."""
-    return f"next: train them, then mixfast reuse propose {state} {ratios} METRICS --out mixture.yaml"
+    return f"next: train them, then mixfast reuse propose {quote(state)} {quote(ratios)} METRICS --out mixture.yaml"
 
 
 def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
@@ -224,7 +225,7 @@ def _check_caps(args: argparse.Namespace, old: Mapping[str, float], plan: Reuse,
         caps = region.by_name(region.cap)
         shown = listing(f"{name} ({percent(old[name])}, cap {percent(caps[name])})" for name in plan.above)
         raise InputError(
-            f"frozen shares above their new caps: {shown}. Reopen them: --reopen {','.join(plan.above)}; or --hold the frozen block down "
+            f"frozen shares above their new caps: {shown}. Reopen them: --reopen {quote(join_names(plan.above))}; or --hold the frozen block down "
             f"to {percent(min(plan.part.cap[0], 1.0))}"
         )
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from mixfast.cli import _options as shared
@@ -120,7 +121,7 @@ def _score(args: argparse.Namespace) -> int:
         print(
             f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s"
         )
-        print(f"next: mixfast solve {args.out}")
+        print(f"next: mixfast solve {quote(args.out)}")
     return 0
 
 

@@ -132,10 +132,10 @@ def _fit(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     if args.out is not None:
         found.save(args.out)
-        more = "" if config is None else f" --olmix-config {args.olmix_config}"
+        more = "" if config is None else f" --olmix-config {quote(args.olmix_config)}"
         print(f"\nwrote {args.out}")
         if config is None or not (config.fit_only or config.n_test):
-            print(f"next: mixfast propose {args.out}{more}")
+            print(f"next: mixfast propose {quote(args.out)}{more}")
     return 0
 
 

@@ -22,6 +22,7 @@ from mixfast.solver._losses import checked
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._multipliers import multipliers
 from mixfast.solver._problem import Problem
+from mixfast.solver._summary import solve_summary
 from mixfast.tables import ExpertTable
 
 # Ranges need the Hessian over all domains and two searches for each: beyond this many, reports leave them out unless they are asked for.
@@ -124,8 +125,6 @@ class Solution:
 
     def summary(self) -> str:
         """Return the shares, what holds them, and the certificate, as `mixfast solve` prints them."""
-        from mixfast.solver._summary import solve_summary
-
         return solve_summary(self)
 
     @property
@@ -341,8 +340,6 @@ class Bootstrap:
 
     def summary(self) -> str:
         """Return the solution with the intervals of its shares."""
-        from mixfast.solver._summary import solve_summary
-
         return solve_summary(self.solution, intervals=self)
 
     @property

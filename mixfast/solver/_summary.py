@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from mixfast._text.numbers import NOTHING, percent, tokens
 from mixfast._text.table import text_table
 from mixfast.region import cap_in_words
 
-if TYPE_CHECKING:
-    from mixfast.solver._solution import Bootstrap, Solution
+# Of `_solution.py`, which imports this file.
+Solution = Any
+Bootstrap = Any
 
 # Reports show at most this many lines of a table; domains without a share are left out first.
 MOST_LINES = 40
