@@ -147,7 +147,7 @@ def add(commands: shared.Commands) -> None:
 def _design(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, design, extend
 
-    outputs.check_folder("--out", args.out)
+    outputs.check_design_out(args.out)
     existing = None if args.extend is None else Design.from_csv(args.extend)
     config = _config(args)
     region = _region(args, existing) if config is None else config.region

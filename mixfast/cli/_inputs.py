@@ -45,7 +45,7 @@ def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: 
     source: dict[str, str] = {}
     for text in given:
         name, equals, value = text.rpartition("=")
-        share = _number(f"{option} {text}", value)
+        share = _number(f"{option} {text}", value, "; for one name, NAME=NUMBER" if ":" in value else "")
         if not equals:
             common.append(share)
             continue
@@ -67,11 +67,11 @@ def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: 
     return dict.fromkeys(known, common[0]) | by_name if common else by_name
 
 
-def _number(where: str, text: str) -> float:
+def _number(where: str, text: str, hint: str = "") -> float:
     try:
         return number(text)
     except ValueError as problem:
-        raise InputError(f"{where}: {problem}") from None
+        raise InputError(f"{where}: {problem}{hint}") from None
 
 
 def _meant(option: str, name: str, known: Sequence[str], what: str) -> list[str]:
@@ -304,6 +304,10 @@ def schedule(path: str) -> MixtureSchedule:
     from mixfast.sampler import MixtureSchedule
 
     try:
+        if kind_of(path) not in ("json", "jsonl"):
+            raise InputError(other_kind(path, "a schedule as MixtureSchedule.to_json writes it"))
         return MixtureSchedule.from_json(Path(path).read_text(encoding="utf-8-sig"))
+    except InputError:
+        raise
     except (MixfastError, UnicodeDecodeError) as problem:
         raise InputError(f"{path} is no schedule as MixtureSchedule.to_json writes it: {problem}") from None

@@ -50,7 +50,7 @@ def _next(args: argparse.Namespace) -> int:
     from mixfast.laws import Fit, fit
     from mixfast.swarm import doubts_of_directions
 
-    outputs.check_folder("--out", args.out)
+    outputs.check_design_out(args.out)
     if args.fitted is not None and args.law is not None:
         raise InputError(f"--law {args.law} fits a law, and {args.fitted} is one: leave out one of them")
     if args.fitted is not None and (args.more_is_better or args.less_is_better):

@@ -55,6 +55,14 @@ def check_folder(option: str, given: str | None) -> None:
         raise InputError(f"{option} {given}: this is a folder")
 
 
+def check_design_out(given: str | None) -> None:
+    """Refuse a file of mixtures to train that could not be written, or whose name says another kind."""
+    other = (".yaml", ".yml", ".json", ".npz", ".npy", ".html", ".parquet", ".xlsx", ".txt")
+    if given is not None and Path(given).suffix.lower() in other:
+        raise InputError(f"--out {given}: mixtures to train are written as .csv")
+    check_folder("--out", given)
+
+
 def check_law_out(option: str, given: str) -> None:
     """Refuse a file of laws that could not be written."""
     if Path(given).suffix not in (".json", ".npz"):

@@ -82,5 +82,6 @@ class Parser(argparse.ArgumentParser):
     def refuse_rest(self, rest: Sequence[str]) -> NoReturn:
         """Refuse words that no option took."""
         named = {word.partition("=")[0] for word in rest if word.startswith("-")}
-        hints = "".join(did_you_mean(word, self._option_string_actions) for word in sorted(named))
+        known = [option.lstrip("-") for option in self._option_string_actions if option not in ("-h", "--help")]
+        hints = "".join(did_you_mean(word.lstrip("-"), known) for word in sorted(named)).replace("mean ", "mean --")
         self.error(f"unrecognized arguments: {' '.join(rest)}{hints}")

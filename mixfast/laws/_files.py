@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.atomic import replacing
 from mixfast._text.audience import either
+from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
@@ -91,6 +92,8 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
     except (MixfastError, OSError):
         raise
     except Exception as problem:
+        if kind_of(path) not in ("fit", "json", "npz"):
+            raise ValueError(other_kind(path, "a fit that mixfast saved (json or npz)")) from problem
         said = f"there is no {problem} in it" if isinstance(problem, KeyError) else problem
         raise ValueError(f"{path} is not a fit that mixfast saved: {said}") from problem
     if wanted != tuple(features):

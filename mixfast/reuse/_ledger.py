@@ -11,6 +11,7 @@ from typing import Any
 
 from mixfast._text.atomic import write_text
 from mixfast._text.json import is_json, read_json
+from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError
@@ -258,6 +259,8 @@ class Ledger:
     def load(cls, path: str | os.PathLike[str]) -> Ledger:
         """Read a file that `save` wrote; errors as for `from_yaml`, with the path."""
         source = Path(path)
+        if kind_of(source) == "empty":
+            raise ReuseError(other_kind(source, "a ledger (yaml or json)"))
         read = cls.from_json if is_json(source, "a ledger file", ReuseError) else cls.from_yaml
         try:
             return read(source.read_text(encoding="utf-8"))
