@@ -58,6 +58,8 @@ def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[St
 def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[str, Any], list[Stored]]:
     """Read the facts and the laws of a fit that was made with features of these names."""
     path = Path(path)
+    if kind_of(path) not in ("fit", "json", "npz", "zip"):
+        raise ValueError(other_kind(path, "fitted laws, as `mixfast fit --out` writes them (.json or .npz)"))
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:

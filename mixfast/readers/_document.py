@@ -25,13 +25,14 @@ class Words(tuple[str, ...]):
 
 def document(path: Path, error: type[MixfastError] = MixtureError) -> Any:
     """Return what a JSON file holds, or a YAML file, as text throughout, if the name does not end in .json."""
-    return _parsed(path, text_of(path, error), path.suffix.lower() == ".json", error)
+    expected = _EXPECTED if error is MixtureError else "a YAML or JSON file"
+    return _parsed(path, text_of(path, error, expected), path.suffix.lower() == ".json", error)
 
 
-def text_of(path: Path, error: type[MixfastError] = MixtureError) -> str:
+def text_of(path: Path, error: type[MixfastError] = MixtureError, expected: str = _EXPECTED) -> str:
     """Return the text of a file; a file of another kind is refused by name."""
     if path.is_dir():
-        raise error(f"{path} is a folder, expected {_EXPECTED}")
+        raise error(f"{path} is a folder, expected {expected}")
     raw = path.read_bytes()
     try:
         if b"\x00" not in raw:
@@ -39,7 +40,7 @@ def text_of(path: Path, error: type[MixfastError] = MixtureError) -> str:
     except UnicodeDecodeError as problem:
         if kind_of(path) == "binary":
             raise error(f"{path}: not UTF-8 text: {problem}") from problem
-    raise error(other_kind(path, _EXPECTED))
+    raise error(other_kind(path, expected))
 
 
 def any_document(path: Path, text: str) -> Any:

@@ -60,3 +60,26 @@ def test_laws_are_reported(run):
 def test_other_files_are_named_with_what_takes_them(refused, folder, command, name, content, words):
     (folder / name).write_bytes(content)
     assert words in refused(command, name)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("propose", "runs.csv"),
+            "is a csv file ('run,web'), expected fitted laws, as `mixfast fit --out` writes them",
+        ),
+        (("report", "--schedule", "runs.csv", "--out", "page.html"), "is a csv file ('run,web'), expected a schedule"),
+        (("fit", "--olmix-config", "table.npz"), "is a npz file, expected a YAML or JSON file"),
+        (("reuse", "start", "life.yaml", "--mixture", "table.npz"), "is a npz file, expected a mixture"),
+        (
+            ("solve", "table.npz", "--budget", "1B", "--tokens", "runs.csv"),
+            "is a csv file ('run,web'), expected a yaml or json file",
+        ),
+        (("solve", "table.npz", "--kl", "1", "--prior", "table.npz"), "is a npz file, expected a yaml or json file"),
+    ],
+)
+def test_every_option_that_takes_a_file_names_one_of_another_kind(refused, folder, words, said):
+    (folder / "runs.csv").write_text("run,web\nr0,1\n")
+    np.savez(folder / "table.npz", loglik=np.log(np.full((4, 2), 0.5)), domains=["web", "code"])
+    assert said in refused(*words)

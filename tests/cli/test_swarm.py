@@ -89,7 +89,7 @@ def test_compare_tries_every_law(run):
         (("fit", "ratios.csv", "nothing.csv"), "nothing.csv"),
         (("fit", "ratios.csv", "metrics.csv", "--out", "law.pkl"), ".json or .npz"),
         (("fit", "ratios.csv", "metrics.csv", "--metric", "speed"), "speed"),
-        (("propose", "ratios.csv"), "is not a fit that mixfast saved"),
+        (("propose", "ratios.csv"), "ratios.csv is a csv file ('index,train_web"),
         (("propose", "law.json", "--objective", "speed"), "speed"),
         (("propose", "law.json", "--cap", "train_web=0.1", "--cap", "0.2"), "caps"),
         (("propose", "law.json", "--out", "mixture.txt"), ".yaml"),
