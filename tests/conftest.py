@@ -27,7 +27,7 @@ _PYTHON = re.compile(
     r"(?<!in Python: )\b(?:(?:Region|ExpertTable|Swarm|Mixture|Fit|Ledger|Design)(?:\.\w+)?\(|(?:Region|ExpertTable|Swarm|Fit|Ledger)\.[a-z_]+"
     r"|(?:law|laws|kl|cap|floor|bounds|prior|folds|tasks|penalty|objective|method|backend|threads|ignore|metrics|seed|wear|tol|eps|features"
     r"|max_epochs|target_tokens|own|earlier)=(?!\.)[\w\[{'\"(]|mixfast\.(?:fit|propose|solve|design|laws|solver|readers|reuse|region)\b"
-    r"|max_epochs|target_tokens|more_is_better|less_is_better)"
+    r"|max_epochs|(?<!constraints\.)target_tokens|more_is_better|less_is_better)"
 )
 
 ROOT = Path(__file__).resolve().parent.parent

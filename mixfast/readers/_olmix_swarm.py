@@ -28,13 +28,16 @@ def counted_names(families: Families, metrics: Sequence[str], *, aggregate: bool
     """
     if SUBJECTS & set(metrics):
         raise AlignmentError(
-            "the subjects of MMLU are single metrics here, and Olmix makes four categories of them: fit with --olmix-config"
+            "the subjects of MMLU are single metrics here, and Olmix makes four categories of them: fit with --olmix-config, or leave out the "
+            "subjects with --ignore"
         )
     names = list(families) if aggregate else _tasks(families) or list(metrics)
-    if not aggregate and families and set(CATEGORIES) <= set(metrics):
+    if not aggregate and families:
         # Olmix adds the categories to the listed tasks in place of the subjects, whether these are listed or not.
+        listed = any(name in SUBJECTS for name in names)
         names = [name for name in names if name not in SUBJECTS]
-        names += [name for name in CATEGORIES if name not in names]
+        nothing_else = set(metrics) <= {*names, *CATEGORIES}
+        names += [name for name in CATEGORIES if name not in names and (listed or (nothing_else and name in metrics))]
     left = [name for name in names if name not in set(dropped)]
     if not left:
         raise OlmixConfigError(f"filtering.drop_metrics drops every metric: {listing(names)}")
@@ -64,6 +67,11 @@ def wanted_columns(families: Families, columns: Sequence[str], *, where: str) ->
     if absent := [name for name in _tasks(families) if name not in columns and name not in made]:
         raise AlignmentError(
             f"eval.tasks lists metrics that {where} does not have: {listing(absent)}; its columns are: {listing(columns)}"
+        )
+    if not subjects and tasks & SUBJECTS:
+        raise OlmixConfigError(
+            f"eval.tasks lists subjects of MMLU, and {where} has columns of its categories besides: list the categories in their place, or "
+            "leave out these columns with --ignore"
         )
     return [name for name in columns if name in tasks or name in subjects]
 

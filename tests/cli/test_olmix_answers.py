@@ -29,7 +29,7 @@ REFUSED = {
     "search without its proposer": "the search for the best run needs both to be 'search'",
     "mmlu alone in a family": "has no metric but subjects of MMLU",
     "mmlu incomplete": "have 56 of the 57 columns of MMLU",
-    "exact of trees": "method='exact' needs convex laws",
+    "exact of trees": "exact needs convex laws",
 }
 # What Olmix proposes nothing for.
 NOTHING = {"fit only": "proposer.fit_only is true", "test runs": "regression.n_test is 4"}

@@ -278,6 +278,18 @@ def test_mmlu_without_all_its_subjects_is_refused(config, tmp_path):
         config(all=ALL_RUNS, tasks=("[q1]", "[q1, mmlu_stem]")).swarm()
 
 
+def test_categories_of_mmlu_that_a_law_lacks_are_missed_unless_dropped(config):
+    listed = ("[q1]", json.dumps(["q1", *sorted(SUBJECTS)]))
+    some = ["m1", "q1", "mmlu_other", "mmlu_social_sciences", "mmlu_humanities"]
+    even = ('{math: "7/10.0", qa: 0.3}', "{}")
+    dropped = config(tasks=listed, by=even, drop=("[m2, absent]", "[m2, mmlu_stem]"))
+    assert dropped.objective(some) == pytest.approx(dict.fromkeys(some, 0.2))
+    with pytest.raises(AlignmentError, match="the configuration counts mmlu_stem, which is not among"):
+        config(tasks=listed, by=even).objective(some)
+    # Columns that no task lists are counted only where Olmix makes them.
+    assert set(config(by=even).objective([*some, "other"])) == {"m1", "q1"}
+
+
 def test_a_law_of_single_subjects_is_not_taken_for_one_of_categories(config):
     with pytest.raises(AlignmentError, match="fit with --olmix-config"):
         config().objective(["m1", "q1", *sorted(SUBJECTS)])
