@@ -502,7 +502,7 @@ def _to_move(row: Vector, excess: float, w: Vector) -> float:
     gain, share = row[order] - min(float(row.min()), 0.0), np.maximum(w[order], 0.0)
     fallen = np.cumsum(gain * share)
     last = int(np.searchsorted(fallen, excess))
-    if last == row.size:
-        return 1.0
+    if last == row.size:  # no move helps: what is missing of the sum of all shares
+        return min(excess / float(np.abs(row).max()), 1.0)
     before = float(fallen[last - 1]) if last else 0.0
     return math.fsum(share[:last]) + (excess - before) / float(gain[last])

@@ -180,6 +180,7 @@ def solved(seed: int) -> tuple[Fuzzed, Any] | None:
     """Problem and solution; None where there is none to be had."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixfastWarning)
+        warnings.simplefilter("error", RuntimeWarning)
         case = problem(seed)
         if not is_solvable(case):
             return None

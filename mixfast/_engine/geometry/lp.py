@@ -100,10 +100,10 @@ def duality_gap(
     above = np.minimum(row_upper - inside, np.maximum(reach[1].sum(axis=1) - inside, 0.0))
     box = np.where(over > 0.0, over * (w - lower), over * (w - upper))
     groups = np.where(price > 0.0, price * below, -price * above)
-    # From w to any other mixture move shares of 2 at most, taken off and put on.
-    rounding = 2.0 * float((np.abs(cost) + abs(level) + np.abs(price) @ sizes).max()) + float(
-        np.abs(price) @ (sizes @ w)
-    )
+    # From w to any other mixture move shares of 2 at most, taken off and put on, and of no domain more than it can have.
+    noise = np.abs(cost) + abs(level) + np.abs(price) @ sizes
+    moved = min(2.0 * float(noise.max()), float(noise @ _most(upper, rows, row_lower, row_upper)))
+    rounding = moved + float(np.abs(price) @ (sizes @ w))
     return float(box.sum() + groups.sum()) + _EPS * rounding
 
 
@@ -116,13 +116,20 @@ def greedy_level(cost: Vector, lower: Vector, upper: Vector, total: float = 1.0)
     return float(below if math.isinf(above) else above if math.isinf(below) else 0.5 * (below + above))
 
 
-def _units(lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
+def _units(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
     """A unit (K,) for each share: about the most that its bound and the rows leave it, where that is little.
 
     A row whose coefficients are decades apart would else be met to a share of its largest one, which may be more than all that it
     allows the others.
     """
-    most = upper.copy()
+    most = _most(upper, rows, row_lower, row_upper)
+    little = (most < _LITTLE) & (most > 0.0)
+    return np.where(little, np.ldexp(1.0, np.frexp(np.maximum(most, _LEAST))[1]), 1.0)
+
+
+def _most(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
+    """A bound (K,) of what the upper bound and each row alone leave each share; shares are not negative."""
+    most = upper
     for sign, limit in ((1.0, row_upper), (-1.0, -row_lower)):
         signed = sign * rows
         # What the row leaves one share where the others bring it down as far as they can, each with a share of at most 1.
@@ -131,8 +138,7 @@ def _units(lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_up
         with np.errstate(over="ignore"):
             np.divide(room[:, None], signed, out=left, where=signed > 0.0)
         most = np.minimum(most, left.min(axis=0, initial=np.inf))
-    little = (most < _LITTLE) & (most > 0.0)
-    return np.where(little, np.ldexp(1.0, np.frexp(np.maximum(most, _LEAST))[1]), 1.0)
+    return most
 
 
 def _lenient(
@@ -169,7 +175,7 @@ def _simplex(
     That is of a share and of a row's largest coefficient or, where `fine`, of what the limits leave them.
     """
     n_rows, n_domains = rows.shape
-    units = _units(lower, upper, rows, row_lower, row_upper) if fine else np.ones(n_domains)
+    units = _units(upper, rows, row_lower, row_upper) if fine else np.ones(n_domains)
     rows = rows * units
     scale = np.abs(rows).max(axis=1, initial=0.0)
     scale[scale == 0.0] = 1.0

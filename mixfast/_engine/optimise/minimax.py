@@ -26,7 +26,7 @@ from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.objectives.pieces import Pieces, Values, WeightedMetrics
-from mixfast._engine.optimise.newton import KEEP, ROUGH
+from mixfast._engine.optimise.newton import IDLE, KEEP, ROUGH, advances
 from mixfast._engine.optimise.trace import Minimum, Trace
 
 # The part of the model's fall that a step must bring, and the rise that rounding may bring, as a part of the value.
@@ -119,6 +119,7 @@ def _descend(
     here = pieces.at(w)
     weight = _largest(here) if weight is None else weight
     best, proof, steps = None, weight, 0
+    ahead, idle = (math.inf, math.inf), 0
     while True:
         # 1. The gap with the multipliers at hand.
         cost, slope = kl.at(w)
@@ -129,7 +130,9 @@ def _descend(
         if best is None or gap < best.gap:
             best, proof = Minimum(w, value, lagrangian, gap, trace.steps), weight
         best.steps = steps
-        if gap <= tol or steps >= max_iter:
+        idle = 0 if advances(value, gap, *ahead) else idle + 1
+        ahead = ahead if idle else (value, gap)
+        if gap <= tol or steps >= max_iter or idle == IDLE:
             return best, proof
         # 2. The step, and new multipliers.
         curvature = pieces.hessian(weight, here)

@@ -51,6 +51,8 @@ _TRIALS, _ACCEPTED = 40, 0.5
 _SHORT, _STALLED = 0.5, 0.7
 # How often a search that found no way down begins again with everything exact.
 _RESCUES = 2
+# Steps in a row without progress that rounding alone makes, and what is progress: a lower value, or a gap of less than this part.
+IDLE, _FALLS, _ADVANCES = 60, 1e-15, 0.9
 # Newton steps in K dimensions for one step under a KL term, and the part of the gap to which they go.
 _PROXIMAL_STEPS, _PROXIMAL_TOL = 40, 1e-4
 
@@ -115,7 +117,12 @@ class Newton:
         if here is None:
             self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
         steps, before = 0, math.inf
+        best, idle = at, 0
         while at.gap + self.noise > self.tol and steps < max_iter:
+            if idle == IDLE:
+                if self.rescued == _RESCUES:
+                    break
+                at, idle = self._rescue(at), 0
             # 1.
             if self.slow and at.gap > max(ROUGH * self.unit, _STALLED * before):
                 at = self._settled(at)
@@ -135,6 +142,8 @@ class Newton:
             before, steps = at.gap, steps + 1
             at = self._taken(at, there)
             self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
+            idle = 0 if advances(at.value, at.gap, best.value, best.gap) else idle + 1
+            best = at if idle == 0 else best
         return Minimum(at.w, at.value, at.gradient, at.gap, self.trace.steps, at.hessian, steps)
 
     def _known(self, w: Vector, here: Sums) -> Point:
@@ -251,6 +260,13 @@ class Newton:
             value, gradient, _ = self.objective.sums(there.w, self.columns)
             return Point(there.w, value, gradient, self.limits.gap(gradient, there.w), hessian)
         return there
+
+
+def advances(value: float, gap: float, best_value: float, best_gap: float) -> bool:
+    """Whether a step came further than to the rounding of the best point before."""
+    if not math.isfinite(best_value):
+        return True
+    return gap < _ADVANCES * best_gap or value < best_value - _FALLS * max(1.0, abs(best_value))
 
 
 def rounding_of_gap(objective: Objective, hessian: Matrix | None, w: Vector) -> float:
