@@ -47,8 +47,8 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
         plain.setdefault(_bare(one), str(one))
     bare = _bare(name)
     # What a name begins with is often all that a person writes of it.
-    begun = [one for one in plain if len(bare) > 2 and one.startswith(bare)]
-    found = begun if len(begun) == 1 else get_close_matches(bare, plain, 1, _SIMILAR)
+    begun = [one for one in plain if len(bare) > 1 and one.startswith(bare)]
+    found = get_close_matches(bare, plain, 1, _SIMILAR) or ([min(begun, key=len)] if begun else [])
     return f" (did you mean {plain[found[0]]}?)" if found else ""
 
 

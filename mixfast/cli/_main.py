@@ -74,7 +74,7 @@ def _with_option(message: str, given: Sequence[str]) -> str:
     """Let a message about a parameter of the library ("tol is ...") name the option that set it, where one was given."""
     name, _, rest = message.partition(" ")
     option = "--" + _OPTIONS.get(name, name).replace("_", "-")
-    about = rest.startswith(("is ", "must be ")) and any(one.partition("=")[0] == option for one in given)
+    about = rest.startswith(("is ", "must be ", "names ")) and any(one.partition("=")[0] == option for one in given)
     return f"{option} {rest}" if about else message
 
 

@@ -204,6 +204,12 @@ def add_columns(parser: Group) -> None:
     )
 
 
+def check_folds(args: argparse.Namespace, swarm: Swarm) -> None:
+    """Refuse more parts than there are runs, before the library takes as many as there are."""
+    if is_given(args, "--folds") and args.folds > len(swarm):
+        raise InputError(f"--folds {args.folds} is more than the {len(swarm)} runs: each part needs one")
+
+
 def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swarm:
     """Read the runs of two files, or of one with both, as the options of `add_columns` say."""
     from mixfast.swarm import Swarm

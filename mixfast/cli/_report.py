@@ -227,6 +227,7 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
     swarm = None
     if args.metrics is not None:
         swarm = shared.read_runs(args, args.input, args.metrics)
+        shared.check_folds(args, swarm)
         files[args.input] = f"{len(swarm)} runs x {len(swarm.domains)} domains"
         files[args.metrics] = f"{len(swarm)} runs x {len(swarm.metrics)} metrics"
     if args.law is not None:

@@ -104,6 +104,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
     else:
         swarm = shared.read_runs(args, args.ratios, args.metrics)
     print(swarm.report)
+    shared.check_folds(args, swarm)
     return swarm
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import did_you_mean, listing, misspelt
 from mixfast.errors import AlignmentError
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
@@ -262,7 +262,9 @@ def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
         except SwarmError:
             meant = find_names(usual, [name], "metric")[0]
             if meant is None:
-                raise AlignmentError(f"there is no metric {name!r}; the metrics are: {listing(usual)}") from None
+                raise AlignmentError(
+                    f"there is no metric {name!r}{did_you_mean(name, usual)}; the metrics are: {listing(usual)}"
+                ) from None
             found.append(meant)
     return list(dict.fromkeys(found))
 
