@@ -24,7 +24,7 @@ else:
 
 # What only callers of the library can use: commands speak of options. "In Python" announces it.
 _PYTHON = re.compile(
-    r"(?<!in Python: )\b(?:(?:Region|ExpertTable|Swarm|Mixture|Fit|Ledger|Design)(?:\.\w+)?\(|(?:Region|ExpertTable|Swarm|Fit|Ledger)\.[a-z_]+"
+    r"(?<!in Python: )(?<![\w.])(?:(?:Region|ExpertTable|Swarm|Mixture|Fit|Ledger|Design)(?:\.\w+)?\(|(?:Region|ExpertTable|Swarm|Fit|Ledger)\.[a-z_]+"
     r"|(?:law|laws|kl|cap|floor|bounds|prior|folds|tasks|penalty|objective|method|backend|threads|ignore|metrics|seed|wear|tol|eps|features"
     r"|max_epochs|target_tokens|own|earlier)=(?!\.)[\w\[{'\"(]|mixfast\.(?:fit|propose|solve|design|laws|solver|readers|reuse|region)\b"
     r"|max_epochs|(?<!constraints\.)target_tokens|more_is_better|less_is_better)"

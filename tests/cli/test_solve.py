@@ -476,7 +476,7 @@ def test_wrong_tables_are_refused(refused, folder, command):
     (folder / "cut.npz").write_bytes(whole[: len(whole) // 2])
     check("cut.npz", "truncated")
     (folder / "text.npz").write_text("domain,share\n")
-    check("text.npz", "neither npz nor npy")
+    check("text.npz", "expected a table of experts")
     (folder / "nothing").mkdir(exist_ok=True)
     check("nothing", "holds no table")
 
