@@ -199,7 +199,10 @@ def _propose(args: argparse.Namespace) -> int:
         )
     plan = resume(ledger)
     trained = shared.read_runs(args, args.ratios, args.metrics)
-    new = plan.collapse_swarm(trained)
+    try:
+        new = plan.collapse_swarm(trained)
+    except AlignmentError as problem:
+        raise InputError(f"{problem} Runs of earlier updates are given by --old RATIOS METRICS") from problem
     kl = pending.kl if args.kl is None else args.kl
     if kl > 0.0 and not plan.region.has_prior:
         raise InputError("--kl pulls towards a prior, and the plan has none: plan it anew with --prior")

@@ -261,6 +261,11 @@ def test_old_runs_that_do_not_fit(begun, good, refused, folder):
     step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear", "--out", "new_mixture.yaml", "--old")
     # Said, and the plan's own runs are fitted alone.
     assert "no run of or.csv is valid for the present domains" in good(*step[:6], "--old", "or.csv", "om.csv")
+    (folder / "other.csv").write_text("run,web,maths\n0,0.5,0.5\n")
+    (folder / "other_m.csv").write_text("run,web_loss,code_loss\n0,2,2\n")
+    assert "Runs of earlier updates are given by --old RATIOS METRICS" in refused(
+        "propose", begun, "other.csv", "other_m.csv", "--law", "linear"
+    )
     (folder / "om.csv").write_text((folder / "om.csv").read_text().replace("code_loss", "other_loss"))
     (folder / "or.csv").write_text("run,web,code,books\n0,0.5,0,0.5\n")
     assert "other_loss" in refused(*step, "or.csv", "om.csv")
