@@ -34,10 +34,16 @@ _FAR = 30.0
 _LEAST_EFFECT = 1e-30
 # Exponents at which a domain whose term has come to nothing is tried again, from one that hardly bends to one that is nearly a step.
 _TRIED = np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
+# Alpha and gamma at which single terms of AutoScale begin anew, from nearly exponential to nearly a step at 0; how often all domains
+# are gone through, how far each trial descends, and what it must win to be kept.
+_ANEW, _PASSES, _TRIAL, _WON = ((1.0, 2.0), (0.1, 0.5), (0.005, 0.05)), 3, (60, 1e-4), 1e-4
+# With more domains that would take seconds.
+_FEW_DOMAINS = 8
 # A term is brought back where the residuals point at it by more than this cosine, so many times at most.
 _LEAST_COSINE, _RETURNS = 1e-6, 8
 
 Descend = Callable[..., tuple[float, int]]
+Down = Callable[[Vector, int, float], "_Point"]
 
 
 def _compiled_descent() -> Descend:
@@ -105,6 +111,10 @@ class _Power(Coefficients):
     def _in_unit(self, theta: Vector, ratio: float) -> Vector:
         """The same law in another unit, of which the old one is ``ratio``."""
         raise NotImplementedError
+
+    def _anew(self, best: _Point, down: Down) -> _Point:
+        """The best point after single terms began anew, where the law has local minima that this leaves."""
+        return best
 
     def _again(self, u: Vector, seen: Matrix, y: Vector) -> Vector | None:
         """Where to descend from once more, from the end of a descent; None where nothing is to be tried."""
@@ -183,7 +193,7 @@ class _Power(Coefficients):
 
         1. Descend from every start, roughly; from numbers that are known, once and to the end.
         2. Descend to the end from the best of these points.
-        3. From the best, bring back terms that came to nothing, as long as that lowers the loss.
+        3. From the best, bring back terms that came to nothing, and begin single terms anew, as long as that lowers the loss.
         """
         seen, (low, high) = self._seen(x), self._box(x.shape[1], y)
         tokens = float(getattr(self, "tokens", 1.0))
@@ -206,6 +216,7 @@ class _Power(Coefficients):
             if not found.loss < best.loss * (1.0 - 1e-9):
                 break
             best = found
+        best = self._anew(best, down)
         if best.steps == _STEPS:  # a long flat valley, most often: what is left in it hardly counts
             found = down(best.u, _STEPS, _TOL)
             found.late = found.loss < (1.0 - _LATE) * best.loss
@@ -252,7 +263,8 @@ class AutoScale(_Power):
     Notes
     -----
     Convex in w. Bounds as in Olmix: ``alpha, gamma > 0``, level from 0 to the smallest value. Four starts: Olmix's, a flatter
-    one, and two with exponents that meet the metric's mean; a damped Gauss-Newton method within the bounds from each.
+    one, and two with exponents that meet the metric's mean; a damped Gauss-Newton method within the bounds from each. From
+    the best, single terms begin anew (with up to 8 domains), which leaves local minima.
     Deterministic: the same runs give the same bits in every process.
 
     References
@@ -357,6 +369,23 @@ class AutoScale(_Power):
 
     def _in_unit(self, theta: Vector, ratio: float) -> Vector:
         return np.concatenate([ratio * theta[:2], theta[2:]])
+
+    def _anew(self, best: _Point, down: Down) -> _Point:
+        domains, found = len(best.u) // 2 - 1, best
+        if domains > _FEW_DOMAINS:
+            return best
+        for _ in range(_PASSES):
+            before = found.loss
+            for k in range(domains):
+                for trial in _ANEW:
+                    u = found.u.copy()
+                    u[2 + k], u[2 + domains + k] = np.log(trial)
+                    point = down(u, *_TRIAL)
+                    if point.loss < (1.0 - _WON) * found.loss:
+                        found = point
+            if not found.loss < (1.0 - 10.0 * _WON) * before:
+                break
+        return best if found is best else down(found.u, _STEPS, _TOL)
 
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix]:
         domains = x.shape[1]

@@ -408,3 +408,29 @@ def test_a_quantity_that_is_no_loss_by_its_size_is_not_averaged_with_losses():
         propose(fit(swarm, "linear", folds=0))
     sums = Swarm(runs.ratios, runs.values * 300.0, domains=DOMAINS, metric_names=["a/loss", "b/loss"])
     propose(fit(sums, "linear", folds=0))
+
+
+@pytest.mark.parametrize("law", ["linear", "log_linear", "autoscale", "bimix", "gp", "lightgbm"])
+def test_answers_do_not_depend_on_the_threads(law, monkeypatch):
+    told = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("MIXFAST_NUM_THREADS", threads)
+        found = fit(swarm_of(40), law, folds=2)
+        told.append((found.predict(swarm_of(40).ratios).tobytes(), [one.rmse for one in found.reports]))
+    assert told[0] == told[1]
+
+
+def test_blas_of_scipy_has_one_thread_while_gaussian_processes_are_fitted(monkeypatch):
+    control = pytest.importorskip("threadpoolctl")
+    from mixfast.laws import gaussian
+
+    seen, original = [], gaussian.fit
+
+    def look(*arguments):
+        seen.extend(pool["num_threads"] for pool in control.threadpool_info() if pool["user_api"] == "blas")
+        return original(*arguments)
+
+    monkeypatch.setattr(gaussian, "fit", look)
+    fit(swarm_of(20), "gp", folds=0)
+    assert seen
+    assert set(seen) == {1}
