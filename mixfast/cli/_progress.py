@@ -10,6 +10,8 @@ from time import perf_counter
 
 # Work that takes less time than this is not announced.
 QUIET_SECONDS = 1.0
+# Work that takes longer is announced once where stderr is no terminal.
+LOG_SECONDS = 30.0
 
 
 class ProgressLine:
@@ -31,7 +33,7 @@ class ProgressLine:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[str], None]]:
-    """Show what is going on and for how long, if it takes more than a second and stderr is a terminal.
+    """Show what is going on and for how long: on a terminal after a second, and in a log by one line after half a minute.
 
     The function that comes with it takes what is going on at the moment, which stands behind ``what``.
     """
@@ -41,12 +43,14 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         nonlocal stage
         stage = f" {text}"
 
-    if not sys.stderr.isatty():
-        yield now
-        return
+    terminal = sys.stderr.isatty()
     done = threading.Event()
 
     def show() -> None:
+        if not terminal:
+            if not done.wait(LOG_SECONDS):
+                print(f"mixfast: {what}{stage}, for {LOG_SECONDS:.0f} s so far", file=sys.stderr, flush=True)
+            return
         began, line = perf_counter(), ProgressLine()
         wait = QUIET_SECONDS
         while not done.wait(wait):

@@ -657,3 +657,11 @@ def test_a_kl_term_without_a_prior_says_where_it_pulls(run, folder):
     status, _, err = run("solve", "plain.npz", "--kl", "0.1", "--no-ranges", "--no-intervals")
     assert status == 0
     assert err == "mixfast: note: --kl pulls towards equal shares, for neither --prior nor --tokens is given\n"
+
+
+def test_long_work_is_announced_once_in_a_log(capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "LOG_SECONDS", 0.01)
+    with _progress.progress("fitting") as now:
+        now("gp")
+        time.sleep(0.3)
+    assert capsys.readouterr().err == "mixfast: fitting gp, for 0 s so far\n"
