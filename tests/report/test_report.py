@@ -600,7 +600,7 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, run, no_m
         (["demo.npz", "--out", "p.pdf"], "a page ends in .html"),
         (["demo_ratios.csv", "--out", "p.html"], "RATIOS and METRICS"),
         (["demo.npz", "--out", "nowhere/p.html"], "no folder"),
-        (["--schedule", "demo_tokens.yaml", "--out", "p.html"], "no schedule"),
+        (["--schedule", "demo_tokens.yaml", "--out", "p.html"], "expected a schedule"),
         (["demo_ratios.csv", "demo_metrics.csv", "--held-out", "0.2", "--out", "p.html"], "for tables"),
         (["demo.npz", "--held-out", "2", "--out", "p.html"], "between 0 and 1"),
         (["--law", "law.json", "--more-is-better", "*", "--out", "p.html"], "a law of a file has its directions"),
