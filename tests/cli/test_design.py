@@ -309,7 +309,7 @@ def test_mixtures_are_read_as_strictly_as_swarms(folder):
     (folder / "bad.csv").write_text("run,web,code\na,0.5,0.7\n")
     with pytest.raises(SwarmError, match=r"'a' sums to 1\.2"):
         Design.from_csv(folder / "bad.csv")
-    (folder / "bad.csv").write_text("run,step\na,1\n")
+    (folder / "bad.csv").write_text("run,step\na,700\n")
     with pytest.raises(SwarmError, match="no column for domains"):
         Design.from_csv(folder / "bad.csv")
 
