@@ -53,6 +53,8 @@ _SHORT, _STALLED = 0.5, 0.7
 _RESCUES = 2
 # Steps in a row without progress that rounding alone makes, and what is progress: a lower value, or a gap of less than this part.
 IDLE, _FALLS, _ADVANCES = 60, 1e-15, 0.9
+# Most solves end within so many steps, which are not watched.
+_EARLY = 20
 # Newton steps in K dimensions for one step under a KL term, and the part of the gap to which they go.
 _PROXIMAL_STEPS, _PROXIMAL_TOL = 40, 1e-4
 
@@ -142,8 +144,9 @@ class Newton:
             before, steps = at.gap, steps + 1
             at = self._taken(at, there)
             self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
-            idle = 0 if advances(at.value, at.gap, best.value, best.gap) else idle + 1
-            best = at if idle == 0 else best
+            if steps > _EARLY:
+                idle = 0 if advances(at.value, at.gap, best.value, best.gap) else idle + 1
+                best = at if idle == 0 else best
         return Minimum(at.w, at.value, at.gradient, at.gap, self.trace.steps, at.hessian, steps)
 
     def _known(self, w: Vector, here: Sums) -> Point:
