@@ -40,6 +40,8 @@ _PENALTY, _LARGEST, _GROWTH = 10.0, 1e7, 10.0
 _KEPT, _NONE = 1e-9, 1e-9
 
 
+# A trial step at which a loss or a slope is beyond floating point is seen (`Values.finite`) and shortened, and such a gap is infinite.
+@np.errstate(invalid="ignore", over="ignore")
 def minimise_largest(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, *, weight: Vector | None = None, tol: float, max_iter: int
 ) -> tuple[Minimum, Vector]:
