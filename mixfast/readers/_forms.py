@@ -57,7 +57,7 @@ def _flat(document: Any, sure: bool) -> Pairs | None:
     shares = document.get("mixture", document) if isinstance(document, Mapping) else None
     if not isinstance(shares, Mapping) or not shares:
         return _none(sure, "names and shares")
-    if shares is document and not sure and not any(is_number(value) for value in shares.values()):
+    if shares is document and not sure and not any(is_number(_bare(value)) for value in shares.values()):
         return None
     return list(shares.items())
 
@@ -210,9 +210,11 @@ def _nanotron(document: Any, sure: bool) -> Pairs | None:
 
 
 def _megatron(document: Any, sure: bool) -> Pairs | None:
-    if not isinstance(document, Words):
-        return _none(sure, "a text of weights and paths in turn")
-    return _blend(document)
+    """A text, a list in JSON, or the file of ``--per-split-data-args-path``, whose blend for training stands under ``train``."""
+    found = document.get("train") if isinstance(document, Mapping) else document
+    if isinstance(found, Words) or (isinstance(found, list) and found and is_number(found[0])):
+        return _blend(found)
+    return _none(sure, "weights and paths in turn")
 
 
 def _nemo(document: Any, sure: bool) -> Pairs | None:
@@ -303,11 +305,15 @@ def is_number(given: Any) -> bool:
 
 def number(name: str, given: Any) -> float:
     """Return a share as a number; text such as ``20%`` is one."""
-    percent = isinstance(given, str) and given.endswith("%")
-    bare = given[:-1] if percent else given
+    bare = _bare(given)
     if not is_number(bare):
         raise MixtureError(f"the share of {name!r} must be a number, got {shown(given)}")
-    return float(bare) / (100.0 if percent else 1.0)
+    return float(bare) / (1.0 if bare is given else 100.0)
+
+
+def _bare(given: Any) -> Any:
+    """A value without the percent sign that it ends with."""
+    return given[:-1] if isinstance(given, str) and given.endswith("%") else given
 
 
 FORMS = {
@@ -318,7 +324,7 @@ FORMS = {
         Form("regmix", "train, beside valid or model_name", _regmix, divides="mended"),
         Form("olmix", "mix, or a list of domain and weight", _olmix, divides="mended"),
         Form("olmo-core", "sources with target_ratio", _olmo_core),
-        Form("megatron", "a text of weights and paths in turn", _megatron, divides="relative", places=True),
+        Form("megatron", "weights and paths in turn", _megatron, divides="relative", places=True),
         Form("nemo", "paths, data_path or data_prefix", _nemo, divides="relative", places=True),
         Form("nanotron", "data_stages", _nanotron, divides="relative", places=True),
         Form("streaming", "streams with proportion", _streaming, divides="relative", samples=True),

@@ -56,7 +56,13 @@ OTHERS = {
         "train_weights: {web: 7, code: 3}\n",
         "data:\n  configs: {web: {}}\n  train_weights: [[0, {web: 7, code: 3}]]\n",
     ],
-    "megatron": ["0.7 /d/web_text_document 0.3 /d/code_text_document\n", "70 web\n30 code\n"],
+    "megatron": [
+        "0.7 /d/web_text_document 0.3 /d/code_text_document\n",
+        "70 web\n30 code\n",
+        '[0.7, "/d/web_text_document", 0.3, "/d/code_text_document"]',
+        '{"train": ["0.7", "/d/web", "0.3", "/d/code"], "valid": ["1", "/d/val"], "test": null}',
+    ],
+    "mixfast": ["web: 70%\ncode: 30%\n"],
     "nemo": [
         "model:\n  data:\n    data_prefix: [0.7, /d/web_text_document, 0.3, /d/code_text_document]\n",
         "paths:\n  train: ['7', /d/web/part, '3', /d/code/part]\n  validation: ['1', /v/web]\n",
