@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mixfast._text.names import listing, misspelt
 from mixfast._text.names import matching as matching_one
@@ -41,7 +41,10 @@ _METER_AT_END = re.compile(
 )
 # Standard errors of a metric.
 _SPREAD = re.compile(r"(?:^|_)(?:stderr|std_err|std_error|standard_error|standard_deviation|stddev|stdev)(?=_|$)")
-_SPREAD_AT_END = re.compile(r"_(?:std|sd|se|sem|var|ci|ci95)$")
+_SPREAD_AT_END = re.compile(r"_(?:std|sem|ci95)$")
+# The same, but also languages: Sindhi, Swedish and others.
+_TWO_LETTERS = ("sd", "se", "ci")
+_SPREAD_OR_LANGUAGE = re.compile(r"[_/.](?:sd|se|var|ci)$")
 # How many examples a metric was measured on.
 _COUNT = re.compile(
     r"(?:^|_)(?:n|num|number_of|total)_(?:samples?|examples?|instances?|docs?|documents?|questions?|items?|shots?|fewshot)$"
@@ -60,8 +63,16 @@ def is_bookkeeping(name: str) -> bool:
     return bare in BOOKKEEPING or bare.startswith((_NAMELESS, "_wandb", "system/"))
 
 
-def is_by_product(name: str) -> bool:
+def is_unsure(name: str) -> bool:
+    """Whether this name of bookkeeping may as well be a domain's: notes, but neither runtime nor _step."""
+    bare = spelled(name)
+    return bare in _TRACKED.split() and not bare.startswith("_")
+
+
+def is_by_product(name: str, beside: Collection[str] = ()) -> bool:
     """Whether a column of metrics belongs to another one: its standard error, its number of examples, or how long it took.
+
+    ``loss_sd`` and ``loss_se`` are deviations and errors only where ``loss`` is ``beside`` them and ``loss_de`` is not; elsewhere they are languages.
 
     >>> [
     ...     is_by_product(name)
@@ -74,7 +85,14 @@ def is_by_product(name: str) -> bool:
     joined = "_".join(words_of(plain.rpartition("/")[2]))
     if last in _METER_NAMES or _METER_AT_END.search(last) or _SPREAD.search(joined) or _COUNT.search(joined):
         return True
-    # "se" is Swedish, too: only behind the name of a metric.
+    own = plain.lower()
+    if mark := _SPREAD_OR_LANGUAGE.search(own):
+        bare = own[: mark.start()]
+        others = [one.partition(",")[0].lower() for one in beside]
+        languages = (
+            one for one in others if one[:-2] == own[:-2] and one[-2:].isalpha() and one[-2:] not in _TWO_LETTERS
+        )
+        return not any(languages) and any(bare in (one, one.rpartition("/")[2]) for one in others)
     found = _SPREAD_AT_END.search(joined)
     return found is not None and told_direction(joined[: found.start()]) is not None
 

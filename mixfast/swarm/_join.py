@@ -17,7 +17,16 @@ from mixfast._text.names import did_you_mean, listing, misspelt
 from mixfast.errors import AlignmentError
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares
-from mixfast.swarm._columns import BOOKKEEPING, CHOSEN, ID_NAMES, is_bookkeeping, is_by_product, matching, spelled
+from mixfast.swarm._columns import (
+    BOOKKEEPING,
+    CHOSEN,
+    ID_NAMES,
+    is_bookkeeping,
+    is_by_product,
+    is_unsure,
+    matching,
+    spelled,
+)
 from mixfast.swarm._files import Raw, Source, read_csv
 from mixfast.swarm._names import affixes, find_names
 from mixfast.swarm._table import Table, read_table
@@ -79,6 +88,8 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     left_out = set(matching(both, want.ignore, "ignore"))
     keys = _keys(ratios, metrics, want.id)
     ids = {raw: run_ids(raw.cells(raw.names.index(key)), raw.where) for raw, key in keys.items()}
+    if want.id is None and metrics is not ratios:
+        _refuse_other_ids(ratios, metrics, keys, ids)
     flag = want.chosen if isinstance(want.chosen, str) else CHOSEN
     if isinstance(want.chosen, str) and flag not in both:
         raise SwarmError(
@@ -89,7 +100,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     unused = _Unused()
     mixed = _domains(ratios, special, left_out, want, ids[ratios], unused)
     taken = {*special, *mixed.names} if metrics is ratios else special
-    found = _metrics(metrics, taken, left_out, want, ids[metrics], unused)
+    found = _metrics(metrics, taken, left_out, want, ids[metrics], unused, mixed.names)
     rows, dropped = _matched(ids, ratios, metrics, found.values)
     here, there = mixed.values[list(rows)], found.values[list(rows.values())]
     kept = _with_values(metrics, found, there, want, unused)
@@ -166,6 +177,29 @@ def _keys(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
     )
 
 
+def _refuse_other_ids(ratios: Raw, metrics: Raw, keys: Mapping[Raw, str], ids: Mapping[Raw, tuple[str, ...]]) -> None:
+    """Raise where another column of ids, which both tables have, joins other rows: numbers of rows are in both, and mean nothing."""
+    for known in ID_NAMES:
+        other = {raw: _spelled(raw, known) for raw in (ratios, metrics)}
+        here, there = other[ratios], other[metrics]
+        if here is None or there is None or here == keys[ratios]:
+            continue
+        named = [
+            list(map(run_id, raw.cells(raw.names.index(name)))) for raw, name in ((ratios, here), (metrics, there))
+        ]
+        if any(len(set(cells)) < len(cells) for cells in named):
+            continue
+        joined = dict(zip(ids[metrics], named[1], strict=True))
+        for run, mine in zip(ids[ratios], named[0], strict=True):
+            if run in joined and joined[run] != mine and mine in named[1]:
+                first = keys[ratios]
+                raise SwarmError(
+                    f"the columns {first!r} and {here!r} join the tables differently: the run with {first} {run!r} is {mine!r} in "
+                    f"{ratios.where} and {joined[run]!r} in {metrics.where}; say which holds the ids: "
+                    + either(f"id={here!r} or id={first!r}", f"--id {quote(here)} or --id {quote(first)}")
+                )
+
+
 def _candidates(raw: Raw, id: str | None) -> list[str]:
     own = None if id is None else _spelled(raw, id)
     return _known_ids(raw) if own is None else [own]
@@ -192,6 +226,8 @@ def _domains(
         return table
     by_name = [name for name in names if is_bookkeeping(name)]
     table = read_table(raw, [name for name in names if name not in by_name], ids)
+    if want.normalise:
+        _refuse_unsure(raw, by_name, ids)
     table, by_name = _with_named_like_trackers(raw, table, by_name, ids)
     unused.add("name", by_name)
     unused.add("text", table.text)
@@ -201,22 +237,38 @@ def _domains(
     return table
 
 
+def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...]) -> None:
+    """Raise where amounts may belong to a domain: those have no sum that tells, as shares do, whether a column is one."""
+    unsure = [name for name in by_name if is_unsure(name)]
+    found = read_table(raw, unsure, ids, check=False).names
+    if found:
+        raise SwarmError(
+            f"{raw.where}: {listing(map(repr, found))} may be a domain or what a tracker writes, and amounts do not tell; leave it out, "
+            f"{either(f'ignore={found[0]!r}', f'--ignore {quote(found[0])}')}, or name the domains, "
+            f"{either('domains=[NAME, ...]', '--domains NAME')}"
+        )
+
+
 def _with_named_like_trackers(
     raw: Raw, table: Table, by_name: list[str], ids: tuple[str, ...]
 ) -> tuple[Table, list[str]]:
     """The table with the domains that are called like columns of trackers: those without which the shares do not sum to 1."""
     more = read_table(raw, by_name, ids, check=False)
-    several = [[name] for name in more.names] + ([list(more.names)] if len(more.names) > 1 else [])
-    for names in several:
+    within = [
+        name
+        for name, column in zip(more.names, more.values.T, strict=True)
+        if ((column >= 0.0) & (column <= 1.0)).all()
+    ]
+    several = [names for names in (within, list(more.names)) if len(names) > 1]
+    for names in [*([name] for name in more.names), *several]:
         added = more.values[:, [more.names.index(name) for name in names]].sum(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
             total = table.values.sum(axis=1)
             without, whole = np.abs(total - 1.0).max(), np.abs(total + added - 1.0).max()
         if whole <= _SUMS_TO_1 < without or (sum_to_one(1.0 + whole) and not sum_to_one(1.0 + without)):
             wanted = [name for name in raw.names if name in table.names or name in names]
-            note = (
-                f"{raw.where}: {listing(map(repr, names))} is taken for a domain, for the shares sum to 1 only with it"
-            )
+            told = ("is taken for a domain", "it") if len(names) == 1 else ("are taken for domains", "them")
+            note = f"{raw.where}: {listing(map(repr, names))} {told[0]}, for the shares sum to 1 only with {told[1]}"
             found = read_table(raw, wanted, ids)
             notes = (*found.notes, note)
             return replace(found, text=table.text, empty=table.empty, notes=notes), [
@@ -226,16 +278,22 @@ def _with_named_like_trackers(
 
 
 def _metrics(
-    raw: Raw, special: Collection[str], left_out: Collection[str], want: Columns, ids: tuple[str, ...], unused: _Unused
+    raw: Raw,
+    special: Collection[str],
+    left_out: Collection[str],
+    want: Columns,
+    ids: tuple[str, ...],
+    unused: _Unused,
+    domains: Collection[str],
 ) -> Table:
-    """The columns of metrics."""
+    """The columns of metrics; one that is called like a domain is that domain's, whatever its name."""
     names = [name for name in raw.names if name not in special]
     refuse_repeated([*names, *(name for name in raw.names if name in special)], f"{raw.where}: names of columns")
     unused.add("ignored", (name for name in names if name in left_out))
     names = [name for name in names if name not in left_out]
     if want.metrics is not None:
         return read_table(raw, _asked_for(names, want.metrics), ids, keep=True)
-    by_name = [name for name in names if is_bookkeeping(name) or is_by_product(name)]
+    by_name = [name for name in names if name not in domains and (is_bookkeeping(name) or is_by_product(name, names))]
     table = read_table(raw, [name for name in names if name not in by_name], ids)
     unused.add("name", by_name)
     unused.add("text", table.text)
@@ -254,7 +312,7 @@ def _metrics(
 
 def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
     """The columns of the metrics that were asked for: by name, by a pattern, or without what the names of metrics share."""
-    usual = [name for name in names if not (is_bookkeeping(name) or is_by_product(name))]
+    usual = [name for name in names if not (is_bookkeeping(name) or is_by_product(name, names))]
     found: list[str] = []
     for name in [wanted] if isinstance(wanted, str) else wanted:
         try:

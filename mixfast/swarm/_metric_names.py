@@ -31,7 +31,7 @@ _MORE = re.compile(
 # The same, but only at the end: elsewhere these words may well belong to the name of a task.
 _MORE_AT_END = re.compile(
     r"(?:^|_)(?:acc|acc_norm|acc_raw|acc_per_char|acc_per_token|acc_per_byte|acc_bytes|acc_uncond|acc_mutual_info|acc_char|acc_token"
-    r"|em|f1|score|scores|recall|precision|map|hits?|elo|kappa|iou|meteor|spearman|pearson)$"
+    r"|em|f1|exact|contains|math_verify|score|scores|recall|precision|map|hits?|elo|kappa|iou|meteor|spearman|pearson)$"
 )
 # Metrics of which less is better, wherever they stand; beside one of the words above they decide.
 _LESS_UNITS = {
@@ -41,12 +41,12 @@ _LESS_UNITS = {
     "bpb": "bits_per_byte", "bpc": "bits_per_character", "bpt": "bits_per_token",
     "ppl": "perplexity", "perplexity": "perplexity",
     "err": "error", "error": "error", "errors": "error", "wer": "error", "cer": "error", "brier": "error", "ece": "error", "mse": "error",
-    "rmse": "error", "mae": "error", "toxicity": "error", "regret": "error",
+    "rmse": "error", "mae": "error", "toxicity": "error", "regret": "error", "ter": "error", "logloss": None,
     "stderr": "error",
     "runtime": "seconds", "seconds": "seconds", "latency": "seconds",
 }  # fmt: skip
-# The same, but only at the end: sd is Sindhi as well.
-_SPREADS = frozenset(["std", "sd", "stdev", "stddev"])
+# The same, but only at the end.
+_SPREADS = frozenset(["std", "stdev", "stddev"])
 # Words that may follow the deciding word at the end of a name.
 _BEHIND = re.compile(
     r"(?:pct|percent|mean|avg|average|macro|micro|weighted|overall|total|val|valid|validation|test|dev|eval|final|last|best|\d+shots?|v\d+)$"
@@ -62,6 +62,8 @@ _UNIT_NAMES = {
     "bpb": "bits_per_byte", "ppl": "perplexity", "bits_byte": "bits_per_byte", "bits_token": "bits_per_token", "nats_byte": "nats_per_byte",
     "nats_token": "nats_per_token",
 }  # fmt: skip
+# Losses in nats per token stay below: a uniform guess over a vocabulary of a million has 14.
+_LARGEST_LOSS = 20.0
 _LOGPROB = re.compile(r"^_?log_?(?:p|lik)")
 
 
@@ -156,6 +158,8 @@ def in_doubt(values: Vector, way: str, *, assumed: bool) -> str | None:
         return None
     if known.min() < 0.0:
         return "has negative values, as log-probabilities and rewards have and losses do not"
+    if assumed and known.max() > _LARGEST_LOSS:
+        return f"has values above {_LARGEST_LOSS:g}, as percentages do and losses per token do not, and its name tells nothing"
     if assumed and known.max() <= 1.0 and np.ptp(known) > 0.0:
         return "lies between 0 and 1, as accuracies do, and its name tells nothing"
     return None

@@ -67,6 +67,51 @@ def test_metrics_are_not_taken_for_columns_of_trackers(name):
     assert read(metrics=named([name], LOSS)).metrics == (name,)
 
 
+def test_languages_are_no_standard_errors_of_losses():
+    assert read(metrics=named(["loss_en", "loss_se", "loss_sd"], LOSS, LOSS, LOSS)).metrics == (
+        "loss_en",
+        "loss_se",
+        "loss_sd",
+    )
+    assert read(metrics=named(["loss", "loss_de", "loss_se"], LOSS, LOSS, LOSS)).metrics == (
+        "loss",
+        "loss_de",
+        "loss_se",
+    )
+    assert read(metrics=named(["acc", "acc_se"], LOSS, LOSS)).metrics == ("acc",)
+
+
+def test_domains_and_their_metrics_may_be_called_like_columns_of_trackers():
+    half = W / 2.0
+    ratios = table(web=W[:, 0] / 2.0, notes=half[:, 1], user=np.full(12, 0.5), runtime=range(100, 112))
+    found = read(ratios, named(["web", "notes", "seed"], LOSS, LOSS, ONES))
+    assert (found.domains, found.metrics) == (("web", "notes", "user"), ("web", "notes"))
+    assert "'notes', 'user' are taken for domains, for the shares sum to 1 only with them" in str(found.report)
+
+
+def test_amounts_of_a_domain_that_is_called_like_a_column_of_trackers_are_not_left_out_silently():
+    ratios = table(web=range(1, 13), code=[5] * 12, notes=[7] * 12, seed=ONES)
+    with pytest.raises(SwarmError, match="'notes' may be a domain or what a tracker writes"):
+        read(ratios, normalise=True)
+    assert read(ratios, normalise=True, ignore="notes").domains == ("web", "code")
+    assert read(ratios, normalise=True, domains=["web", "code", "notes"]).domains == ("web", "code", "notes")
+
+
+def test_two_columns_of_ids_that_join_the_tables_differently_are_refused():
+    ratios = "index,name,web,code\n0,a,.5,.5\n1,b,.2,.8\n2,c,.1,.9\n"
+    metrics = "index,name,loss\n0,c,4\n1,a,2\n2,b,3\n"
+    with pytest.raises(SwarmError, match="'index' and 'name' join the tables differently.*id='name' or id='index'"):
+        read(ratios, metrics)
+    found = read(ratios, metrics, id="name")
+    assert (found.runs, found.values[:, 0].tolist()) == (("a", "b", "c"), [2.0, 3.0, 4.0])
+
+
+def test_percentages_of_unknown_name_are_a_doubt():
+    found = read(metrics=named(["mmlu", "web"], LOSS + 24.0, LOSS))
+    assert list(found.report.doubted_directions) == ["mmlu"]
+    assert "values above 20" in found.report.doubted_directions["mmlu"]
+
+
 def test_text_and_empty_columns_are_left_out_at_once():
     metrics = named(
         ["owner", "loss", "note", "nothing", "when"],
@@ -118,7 +163,7 @@ def test_a_domain_with_the_name_of_a_tracker_is_one_if_the_shares_need_it():
     for names in (["web", "user"], ["time", "user"], ["seed", "maths"]):
         found = read(named(names, W[:, 0], W[:, 1]))
         assert found.domains == tuple(names)
-        assert "is taken for a domain, for the shares sum to 1 only with it" in str(found.report)
+        assert "for the shares sum to 1 only with " in str(found.report)
     small = np.c_[W * 0.999, np.full(12, 0.001)]
     assert read(named(["web", "maths", "user"], *small.T)).domains == ("web", "maths", "user")
     for setting in (ONES, [0.001] * 12, [0] * 12, RNG.random(12)):
