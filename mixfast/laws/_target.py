@@ -27,7 +27,9 @@ Objective = str | Mapping[str, object] | None
 _SCALED = ("standardised", "standardized")
 # Larger numbers of these units are of another scale: scores are percentages, not fractions (whose predictions may be a little above 1),
 # and losses are sums or no losses; in nats per token they stay below the logarithm of the vocabulary, about 12.
-_LARGEST = {"score": 1.5, "nats": 20.0}
+_LARGEST = {"score": 1.05, "nats": 20.0}
+# Percentages begin where fractions end. Sums of losses may lie on both sides of 20: the scale is another only beyond this ratio.
+_RATIO = {"score": 1.0, "nats": 10.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,10 @@ def _scales(law: Predictor, metrics: tuple[str, ...], counted: list[int], unit: 
     """Metrics of one unit by their scale: up to its largest usual number, and above, as the law predicts them of equal shares."""
     size, largest = len(law.domains), _LARGEST[unit]
     values = np.asarray(law.predict(np.full((1, size), 1.0 / size)), dtype=np.float64)[0]
+    sizes = np.abs(values[counted])
     groups: dict[str, list[str]] = {}
+    if sizes.max() <= _RATIO[unit] * sizes.min():
+        return groups
     for j in counted:
         groups.setdefault(f"{unit} {'above' if abs(values[j]) > largest else 'up to'} {largest:g}", []).append(
             metrics[j]

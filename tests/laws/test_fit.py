@@ -299,7 +299,7 @@ def test_scores_of_different_scales_are_not_averaged_without_weights():
     swarm = Swarm(
         runs.ratios, np.hstack([low, 50 + runs.values[:, 1:]]), domains=DOMAINS, metric_names=["arc_acc", "wmt_bleu"]
     )
-    with pytest.raises(ValueError, match=r"score up to 1.5: arc_acc; score above 1.5: wmt_bleu"):
+    with pytest.raises(ValueError, match=r"score up to 1.05: arc_acc; score above 1.05: wmt_bleu"):
         propose(fit(swarm, "linear", folds=0))
     propose(fit(swarm.select("arc_acc"), "linear", folds=0))
 
@@ -399,6 +399,15 @@ def test_the_table_of_a_fit_stays_narrow_and_averages_errors_of_one_unit_only():
     assert max(map(len, wild.report.splitlines())) < 90
     mixed = replace(found, unit=("nats", "score"))
     assert len(mixed.report.splitlines()[-1].split()) == 3
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("acc", 1.2, 60.0), ("loss", 14.0, 30.0), ("ppl", 5.0, 100.0)])
+def test_metrics_of_one_scale_are_averaged_whatever_their_size(name, least, most):
+    runs = swarm_of(40, metrics=2)
+    low = (runs.values - runs.values.min(axis=0)) / np.ptp(runs.values, axis=0)
+    values = [least, most] * (1.0 + 0.1 * low)
+    swarm = Swarm(runs.ratios, values, domains=DOMAINS, metric_names=[f"a/{name}", f"b/{name}"])
+    assert propose(fit(swarm, "linear", folds=0)).target.weight.tolist() == [0.5, 0.5]
 
 
 def test_a_quantity_that_is_no_loss_by_its_size_is_not_averaged_with_losses():
