@@ -14,8 +14,10 @@ designs (`mixfast.design`) are extended from it.
 - Ask what can be learnt: `report` says what was left out or changed and what can be fitted; `identifiable` holds the rank of the
   mixtures and the domains whose effects the runs cannot tell apart.
 
-Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted), `_files.py` and `_join.py` (tables),
-`_names.py` (which name means which), `_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report).
+Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted); then what makes arrays of tables: `_files.py`,
+`_join.py`, `_ids.py` (which column names the runs), `_columns.py` (which columns count), `_table.py` and `_cells.py` (numbers),
+`_within.py` (mixtures in one table), `_misplaced.py` (tables in the wrong place); then `_names.py` (which name means which),
+`_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report).
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
 (`read_mixtures`, `write_csv`) and the wording of doubts (`doubts_of_directions`).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from shlex import quote
@@ -25,12 +24,12 @@ from mixfast.swarm._columns import (
     is_by_product,
     is_unsure,
     matching,
-    spelled,
 )
 from mixfast.swarm._files import Raw, Source, read_csv
-from mixfast.swarm._names import affixes, find_names
+from mixfast.swarm._ids import id_columns, known_ids, refuse_other_ids
+from mixfast.swarm._misplaced import how_to_split, refuse_shares_as_metrics, refuse_swapped
+from mixfast.swarm._names import find_names
 from mixfast.swarm._table import Table, read_table
-from mixfast.swarm._within import block_within, mixtures_within
 
 _TRUTH = dict.fromkeys(["1", "1.0", "true", "t", "yes", "y"], True) | dict.fromkeys(
     ["0", "0.0", "false", "f", "no", "n", "", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "none"], False
@@ -83,13 +82,13 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     """
     metrics = ratios if metrics is None else metrics
     if metrics is ratios and want.domains is None:
-        raise SwarmError(_how_to_split(ratios, want))
+        raise SwarmError(how_to_split(ratios, want.id))
     both = ratios.names if metrics is ratios else (*ratios.names, *metrics.names)
     left_out = set(matching(both, want.ignore, "ignore"))
-    keys = _keys(ratios, metrics, want.id)
+    keys = id_columns(ratios, metrics, want.id)
     ids = {raw: run_ids(raw.cells(raw.names.index(key)), raw.where) for raw, key in keys.items()}
     if want.id is None and metrics is not ratios:
-        _refuse_other_ids(ratios, metrics, keys, ids)
+        refuse_other_ids(ratios, metrics, keys, ids)
     flag = want.chosen if isinstance(want.chosen, str) else CHOSEN
     if isinstance(want.chosen, str) and flag not in both:
         raise SwarmError(
@@ -107,8 +106,8 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     measured = tuple(found.names[column] for column in kept)
     there = there[:, kept]
     if not want.normalise:
-        _refuse_swapped(ratios, metrics, here, there)
-    _refuse_shares_as_metrics(ratios, metrics, mixed.names, here, measured, there)
+        refuse_swapped(ratios, metrics, here, there)
+    refuse_shares_as_metrics(ratios, metrics, mixed.names, here, measured, there)
     read = [*mixed.notes, *found.notes]
     if want.normalise:
         here, note = _normalised(here, ids[ratios], list(rows))
@@ -130,7 +129,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
 def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:
     """Return the domains, the ids of the runs and their mixtures (R, K), checked, of a file of mixtures alone."""
     raw = read_csv(source, "ratios")
-    key = next(iter(_known_ids(raw)), None)
+    key = next(iter(known_ids(raw)), None)
     if key is None:
         raise SwarmError(
             f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
@@ -138,75 +137,6 @@ def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDA
     ids = run_ids(raw.cells(raw.names.index(key)), raw.where)
     found = _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused())
     return found.names, ids, shares(found.values, found.names, ids)[0]
-
-
-# Ids.
-
-
-def _spelled(raw: Raw, wanted: str) -> str | None:
-    """The column that is called so, or so but for capitals and spaces: "Run ID" is run_id."""
-    if wanted in raw.names:
-        return wanted
-    alike = [name for name in raw.names if spelled(name) == spelled(wanted)]
-    return alike[0] if len(alike) == 1 else None
-
-
-def _known_ids(raw: Raw) -> list[str]:
-    """Columns that may hold the ids, the likeliest first."""
-    found = [raw.label] if raw.label is not None else []
-    found += [name for known in ID_NAMES if (name := _spelled(raw, known)) is not None]
-    return list(dict.fromkeys(found))
-
-
-def _keys(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
-    """The column of each table that names the runs: one that both have, or else one in each that is known to hold ids."""
-    for name in ID_NAMES if id is None else (id,):
-        here, there = _spelled(ratios, name), _spelled(metrics, name)
-        if here is not None and there is not None:
-            return {ratios: here, metrics: there}
-    pairs = list(itertools.product(*(_candidates(raw, id) for raw in (ratios, metrics))))
-    if pairs and (id is None or any(_spelled(raw, id) for raw in (ratios, metrics))):
-        shared = (pair for pair in pairs if _texts(ratios, pair[0]) & _texts(metrics, pair[1]))
-        here, there = next(shared, pairs[0])
-        return {ratios: here, metrics: there}
-    what = f"a column {id!r}" if id is not None else "a column with the ids of runs, " + " or ".join(ID_NAMES[:3])
-    raise SwarmError(
-        f"both tables need {what}; rows are never matched by position. {ratios.where} has "
-        f"{listing(map(repr, ratios.names))}. {metrics.where} has {listing(map(repr, metrics.names))}. "
-        "Give the column with the ids one name in both, and name it: " + either("id='NAME'", "--id NAME")
-    )
-
-
-def _refuse_other_ids(ratios: Raw, metrics: Raw, keys: Mapping[Raw, str], ids: Mapping[Raw, tuple[str, ...]]) -> None:
-    """Raise where another column of ids, which both tables have, joins other rows: numbers of rows are in both, and mean nothing."""
-    for known in ID_NAMES:
-        other = {raw: _spelled(raw, known) for raw in (ratios, metrics)}
-        here, there = other[ratios], other[metrics]
-        if here is None or there is None or here == keys[ratios]:
-            continue
-        named = [
-            list(map(run_id, raw.cells(raw.names.index(name)))) for raw, name in ((ratios, here), (metrics, there))
-        ]
-        if any(len(set(cells)) < len(cells) for cells in named):
-            continue
-        joined = dict(zip(ids[metrics], named[1], strict=True))
-        for run, mine in zip(ids[ratios], named[0], strict=True):
-            if run in joined and joined[run] != mine and mine in named[1]:
-                first = keys[ratios]
-                raise SwarmError(
-                    f"the columns {first!r} and {here!r} join the tables differently: the run with {first} {run!r} is {mine!r} in "
-                    f"{ratios.where} and {joined[run]!r} in {metrics.where}; say which holds the ids: "
-                    + either(f"id={here!r} or id={first!r}", f"--id {quote(here)} or --id {quote(first)}")
-                )
-
-
-def _candidates(raw: Raw, id: str | None) -> list[str]:
-    own = None if id is None else _spelled(raw, id)
-    return _known_ids(raw) if own is None else [own]
-
-
-def _texts(raw: Raw, name: str) -> set[str]:
-    return {run_id(cell) for cell in raw.cells(raw.names.index(name)) if cell is not None}
 
 
 # Columns.
@@ -346,85 +276,7 @@ def _refuse_empty(raw: Raw, table: Table, what: str, plural: str) -> None:
         )
 
 
-# What is refused.
-
-
-def _how_to_split(raw: Raw, want: Columns) -> str:
-    """Say how one table with mixtures and metrics is given, with the columns that form mixtures if some do."""
-    where = raw.where.removeprefix("ratios ").removeprefix("file ")
-    keys = set(_candidates(raw, want.id))
-    ids = tuple(map(str, range(raw.rows)))
-    names = [name for name in raw.names if name not in keys and not is_bookkeeping(name)]
-    table = read_table(raw, names, ids, check=False)
-    file = where if where != "ratios" else "swarm.csv"
-    found = mixtures_within(table.names, table.values) if table.names else []
-    block = (found[0].columns if found else block_within(table.values)) if table.names else None
-    if block is not None and len(block) == len(table.names):
-        return (
-            f"{where} holds mixtures only: its columns sum to 1 in every run. Two files are needed: give the one with the metrics of the "
-            "same runs as METRICS"
-        )
-    patterns = [found[0].pattern] if found else [table.names[column] for column in block or ()]
-    options = " ".join(f"--domains {quote(pattern)}" for pattern in patterns) or "--domains 'PATTERN*'"
-    several = f" (or {listing((one.pattern for one in found[1:]), limit=2)})" if len(found) > 1 else ""
-    shown: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
-    how = either(f"domains={shown!r}", f"mixfast fit {quote(file)} {options}")
-    return (
-        f"{where} is given alone or twice. Two files are needed, RATIOS and METRICS; or, if it holds both, say which of its columns are the "
-        f"shares of domains: {how}{several}; the others are metrics, or those of {either('metric_names', '--metric')}"
-    )
-
-
-def _refuse_swapped(ratios: Raw, metrics: Raw, shares: Matrix, values: Matrix) -> None:
-    """Raise where the metrics are mixtures and the mixtures are not."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        whole = sum_to_one(values.sum(axis=1)).all() and values.shape[1] > 1 and (values >= 0.0).all()
-        if whole and len(values) > 1 and sum_to_one(shares.sum(axis=1)).mean() < 0.5:
-            raise SwarmError(
-                f"the tables look swapped: every row of {metrics.where} sums to 1, and few or none of {ratios.where}; the mixtures come first"
-            )
-
-
-def _refuse_shares_as_metrics(
-    ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
-) -> None:
-    """Raise where metrics are the shares of domains, or another mixture over the same domains."""
-    # Pairs that agree in the first run are few.
-    pairs = zip(*np.nonzero(values[0][:, None] == shares[0]), strict=True)
-    same = {
-        measured[j]: domains[k]
-        for j, k in pairs
-        if np.ptp(shares[:, k]) > 0.0 and np.array_equal(values[:, j], shares[:, k])
-    }
-    if len(shares) > 1 and same:
-        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same.items()), limit=_SHOWN)
-        raise SwarmError(
-            f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
-            "table of what the runs reached; of one table with both, name the columns of shares: "
-            + either("domains='PATTERN*'", "--domains 'PATTERN*'")
-        )
-    if len(shares) > 1 and (other := _other_mixture(domains, measured, values)):
-        raise SwarmError(
-            f"{metrics.where} holds mixtures for metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and are called like the domains, "
-            f"as in another phase of training. Leave them out: {either(f'ignore=[{other[0]!r}, ...]', f'--ignore {quote(other[0])} ...')}"
-        )
-
-
-def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: Matrix) -> list[str]:
-    """Metrics that are called like the domains, but for what all names begin or end with, and sum to 1; empty if there are none."""
-    start, end = affixes(domains)
-    bare = [name[len(start) : len(name) - len(end)] for name in domains]
-    column = {name: at for at, name in enumerate(measured)}
-    for name in measured if len(domains) > 1 else ():
-        for pattern in {name.removesuffix(bare[0]) + "*", "*" + name.removeprefix(bare[0])}:
-            if pattern.replace("*", bare[-1]) not in column:
-                continue
-            names = [pattern.replace("*", each) for each in bare]
-            if not column.keys() >= set(names):
-                continue
-            if sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all():
-                return names
-    return []
+# Rows.
 
 
 def _matched(

@@ -100,7 +100,7 @@ def test_amounts_of_a_domain_that_is_called_like_a_column_of_trackers_are_not_le
 def test_two_columns_of_ids_that_join_the_tables_differently_are_refused():
     ratios = "index,name,web,code\n0,a,.5,.5\n1,b,.2,.8\n2,c,.1,.9\n"
     metrics = "index,name,loss\n0,c,4\n1,a,2\n2,b,3\n"
-    with pytest.raises(SwarmError, match="'index' and 'name' join the tables differently.*id='name' or id='index'"):
+    with pytest.raises(SwarmError, match=r"'index' and 'name' join the tables differently.*id='name' or id='index'"):
         read(ratios, metrics)
     found = read(ratios, metrics, id="name")
     assert (found.runs, found.values[:, 0].tolist()) == (("a", "b", "c"), [2.0, 3.0, 4.0])

@@ -1,0 +1,100 @@
+"""Tables that are given in the wrong place: twice, swapped, or mixtures for metrics. How each is noticed, and what to do instead."""
+
+from __future__ import annotations
+
+from shlex import quote
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.audience import either
+from mixfast._text.names import listing
+from mixfast.mixture import sum_to_one
+from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._columns import is_bookkeeping
+from mixfast.swarm._files import Raw
+from mixfast.swarm._ids import id_candidates
+from mixfast.swarm._names import affixes
+from mixfast.swarm._table import read_table
+from mixfast.swarm._within import block_within, mixtures_within
+
+# Ids and names that one message shows.
+_SHOWN = 3
+
+
+def how_to_split(raw: Raw, id: str | None) -> str:
+    """Say how one table with mixtures and metrics is given, with the columns that form mixtures if some do."""
+    where = raw.where.removeprefix("ratios ").removeprefix("file ")
+    keys = set(id_candidates(raw, id))
+    ids = tuple(map(str, range(raw.rows)))
+    names = [name for name in raw.names if name not in keys and not is_bookkeeping(name)]
+    table = read_table(raw, names, ids, check=False)
+    file = where if where != "ratios" else "swarm.csv"
+    found = mixtures_within(table.names, table.values) if table.names else []
+    block = (found[0].columns if found else block_within(table.values)) if table.names else None
+    if block is not None and len(block) == len(table.names):
+        return (
+            f"{where} holds mixtures only: its columns sum to 1 in every run. Two files are needed: give the one with the metrics of the "
+            "same runs as METRICS"
+        )
+    patterns = [found[0].pattern] if found else [table.names[column] for column in block or ()]
+    options = " ".join(f"--domains {quote(pattern)}" for pattern in patterns) or "--domains 'PATTERN*'"
+    several = f" (or {listing((one.pattern for one in found[1:]), limit=2)})" if len(found) > 1 else ""
+    shown: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
+    how = either(f"domains={shown!r}", f"mixfast fit {quote(file)} {options}")
+    return (
+        f"{where} is given alone or twice. Two files are needed, RATIOS and METRICS; or, if it holds both, say which of its columns are the "
+        f"shares of domains: {how}{several}; the others are metrics, or those of {either('metric_names', '--metric')}"
+    )
+
+
+def refuse_swapped(ratios: Raw, metrics: Raw, shares: Matrix, values: Matrix) -> None:
+    """Raise where the metrics are mixtures and the mixtures are not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = sum_to_one(values.sum(axis=1)).all() and values.shape[1] > 1 and (values >= 0.0).all()
+        if whole and len(values) > 1 and sum_to_one(shares.sum(axis=1)).mean() < 0.5:
+            raise SwarmError(
+                f"the tables look swapped: every row of {metrics.where} sums to 1, and few or none of {ratios.where}; the mixtures come first"
+            )
+
+
+def refuse_shares_as_metrics(
+    ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
+) -> None:
+    """Raise where metrics are the shares of domains, or another mixture over the same domains."""
+    # Pairs that agree in the first run are few.
+    pairs = zip(*np.nonzero(values[0][:, None] == shares[0]), strict=True)
+    same = {
+        measured[j]: domains[k]
+        for j, k in pairs
+        if np.ptp(shares[:, k]) > 0.0 and np.array_equal(values[:, j], shares[:, k])
+    }
+    if len(shares) > 1 and same:
+        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same.items()), limit=_SHOWN)
+        raise SwarmError(
+            f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
+            "table of what the runs reached; of one table with both, name the columns of shares: "
+            + either("domains='PATTERN*'", "--domains 'PATTERN*'")
+        )
+    if len(shares) > 1 and (other := _other_mixture(domains, measured, values)):
+        raise SwarmError(
+            f"{metrics.where} holds mixtures for metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and are called like the domains, "
+            f"as in another phase of training. Leave them out: {either(f'ignore=[{other[0]!r}, ...]', f'--ignore {quote(other[0])} ...')}"
+        )
+
+
+def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: Matrix) -> list[str]:
+    """Metrics that are called like the domains, but for what all names begin or end with, and sum to 1; empty if there are none."""
+    start, end = affixes(domains)
+    bare = [name[len(start) : len(name) - len(end)] for name in domains]
+    column = {name: at for at, name in enumerate(measured)}
+    for name in measured if len(domains) > 1 else ():
+        for pattern in {name.removesuffix(bare[0]) + "*", "*" + name.removeprefix(bare[0])}:
+            if pattern.replace("*", bare[-1]) not in column:
+                continue
+            names = [pattern.replace("*", each) for each in bare]
+            if not column.keys() >= set(names):
+                continue
+            if sum_to_one(values[:, [column[each] for each in names]].sum(axis=1)).all():
+                return names
+    return []
