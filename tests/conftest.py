@@ -1,5 +1,6 @@
 """Settings shared by the whole suite."""
 
+import html
 import os
 import re
 from collections.abc import Callable
@@ -24,7 +25,7 @@ else:
 
 # What only callers of the library can use: commands speak of options. "In Python" announces it.
 _PYTHON = re.compile(
-    r"(?<!in Python: )(?<![\w.])(?:(?:Region|ExpertTable|Swarm|Mixture|Fit|Ledger|Design)(?:\.\w+)?\(|(?:Region|ExpertTable|Swarm|Fit|Ledger)\.[a-z_]+"
+    r"(?<!in Python: )(?<![\w.])(?:(?:Region|ExpertTable|Swarm|Mixture|Fit|Ledger|Design)(?:\.\w+)?\(|swarm\.\w+\(|(?:Region|ExpertTable|Swarm|Fit|Ledger)\.[a-z_]+"
     r"|(?:law|laws|kl|cap|floor|bounds|prior|folds|tasks|penalty|objective|method|backend|threads|ignore|metrics|seed|wear|tol|eps|features"
     r"|max_epochs|target_tokens|own|earlier)=(?!\.)[\w\[{'\"(]|mixfast\.(?:fit|propose|solve|design|laws|solver|readers|reuse|region)\b"
     r"|max_epochs|(?<!constraints\.)target_tokens|more_is_better|less_is_better)"
@@ -43,7 +44,15 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         capsys.readouterr()
         status = cli.main([str(word) for word in words])
         printed = capsys.readouterr()
-        assert not _PYTHON.findall(printed.out + printed.err)
+        pages = [Path(str(word)) for word in words if str(word).endswith(".html")]
+        # What a page shows beside its figures, which have names of their own, and the command that made it.
+        shown = [
+            re.sub(r"<(style|script|svg|code)\b.*?</\1>|<[^>]*>", " ", page.read_text(), flags=re.S)
+            for page in pages
+            if page.is_file()
+        ]
+        for text in (printed.out + printed.err, *map(html.unescape, shown)):
+            assert not _PYTHON.findall(text)
         return status, printed.out, printed.err
 
     return call

@@ -62,7 +62,7 @@ once (natural), mean of five seeds and 95% interval. The mixtures read no token 
 solve --max-epochs 32 --wear --kl 0.05. A certificate is about the experts; this is about what they are for."""
 
 _END = """\
-Try it yourself: `mixfast demo --copy-to .` writes demo.npz and demo_tokens.yaml here. Then for example
+Try it yourself: `mixfast demo --copy-to .` writes its tables, token counts and runs here. Then for example
   mixfast solve demo.npz --tokens demo_tokens.yaml --budget 512K --objective worst
   mixfast solve demo.npz --cap doc_perl=20% --limit "code:code_*:10%..30%" --out mixture.yaml"""
 

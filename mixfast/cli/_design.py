@@ -70,7 +70,19 @@ def _shares(path: str) -> dict[str, float]:
 
 
 # Options that say what mixtures are allowed, as a configuration of Olmix does.
-_WHERE = ("domains", "tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior", "proxy_tokens", "proxy_epochs")
+_WHERE = (
+    "domains",
+    "tokens",
+    "budget",
+    "max_epochs",
+    "cap",
+    "floor",
+    "limit",
+    "prior",
+    "mixture_paths",
+    "proxy_tokens",
+    "proxy_epochs",
+)
 
 _SETTINGS = tuple(
     _Setting(*row)
@@ -265,7 +277,7 @@ def _region(args: argparse.Namespace, existing: Design | None) -> Region:
     elif args.tokens is not None:
         domains, owner = tuple(inputs.numbers(args.tokens, count)), args.tokens
     elif args.prior not in (None, "uniform"):
-        domains, owner = tuple(inputs.numbers(args.prior, str)), args.prior
+        domains, owner = tuple(inputs.prior_shares(args, told=False)), args.prior
     elif existing is not None:
         domains, owner = existing.domains, args.extend
     else:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.atomic import write_together
 from mixfast._text.numbers import count
 from mixfast.cli import _inputs as inputs
-from mixfast.cli import _mixtures as mixtures
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
@@ -35,7 +34,7 @@ def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     export = shared.add_command(commands, "export", _export, "write a mixture for a data loader", _EXAMPLES, _Formats)
     export.add_argument(
-        "mixture", metavar="MIXTURE", help=f"{mixtures.KINDS}, or a schedule of MixtureSchedule.to_json"
+        "mixture", metavar="MIXTURE", help=f"{shared.MIXTURES}, or a schedule of MixtureSchedule.to_json"
     )
     export.add_argument("--to", metavar="NAME", required=True, help="the format; below")
     export.add_argument("--out", metavar="FILE", help="file to write; default: stdout")
@@ -59,7 +58,7 @@ def add(commands: shared.Commands) -> None:
     what.add_argument(
         "--batch-size", metavar="N", type=shared.whole(1), help="sequences of a global batch, for a schedule"
     )
-    mixtures.add_domain_paths(what)
+    shared.add_domain_paths(what)
 
 
 class _Formats(argparse.RawDescriptionHelpFormatter):
@@ -121,8 +120,10 @@ def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
     with open(args.mixture, "rb") as handle:
         start = handle.read(4096)
     if SCHEDULE_FORMAT.encode() in start:
+        if args.mixture_paths is not None:
+            raise InputError(f"--mixture-paths has no effect: {args.mixture} is a schedule, which names its domains")
         return inputs.schedule(args.mixture)
-    return mixtures.given_mixture(args)
+    return inputs.mixture(args.mixture, args.mixture_paths)
 
 
 def _deliver(written: Export, out: str | None) -> None:

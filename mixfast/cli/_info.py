@@ -14,6 +14,7 @@ from mixfast._text.numbers import percent, size
 from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
+from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.solver import MOST_LINES, expert_losses, group_losses
@@ -71,7 +72,7 @@ def _law_report(path: str) -> str:
 
     law = Fit.load(path)
     facts = [("laws", path), ("domains", listing(law.domains)), ("metrics", listing(law.metrics))]
-    return f"{text_table(None, facts, left=(0, 1))}\n\n{law.report}\nnext: mixfast propose {quote(path)}"
+    return f"{text_table(None, facts, left=(0, 1))}\n\n{law.report}\n{outputs.next_proposal(path, law)}"
 
 
 def _mixture_report(path: str) -> str:

@@ -181,10 +181,10 @@ def region(
         _no_more_than_all(f"--cap {text}", [number(text.rpartition("=")[2])])
     bounds = limits(args.limit, domains)
     counts = args.tokens is not None or bool(known and args.budget is not None)
-    prior = _prior(args.prior, domains, owner)
+    prior = _prior(args, domains, owner)
     if prior is None and not counts and (getattr(args, "kl", None) or 0.0) > 0.0:
         note("--kl pulls towards equal shares, for neither --prior nor --tokens is given")
-        prior = _prior("uniform", domains, owner)
+        prior = dict.fromkeys(domains, 1.0)
     epochs = named("--max-epochs", args.max_epochs, domains)
     if not counts:
         if epochs is not None:
@@ -215,20 +215,29 @@ def region(
     )
 
 
-def _prior(given: str | None, domains: Sequence[str], owner: str) -> Any:
-    if given is None:
-        return None
-    if given == "uniform":
-        return dict.fromkeys(domains, 1.0)
+def prior_shares(args: argparse.Namespace, *, told: bool = True) -> dict[str, float]:
+    """Return the shares or counts by domain of the file of --prior; a loader's format is only said where it is to be ``told``."""
     from mixfast import readers
 
-    if readers.format_of(given) in (None, "mixfast"):
-        # Counts or shares: as a prior they are relative.
-        shares = numbers(given, lambda text: float(count(text)) if text[-1:].upper() in POWERS else number(text))
-    else:
-        shares = mixture(given).as_dict()
+    if readers.format_of(args.prior) not in (None, "mixfast"):
+        return mixture(args.prior, args.mixture_paths, told=told).as_dict()
+    if args.mixture_paths is not None and getattr(args, "mixture", None) is None:
+        raise InputError(f"--mixture-paths has no effect: {args.prior} has names of domains and no paths")
+    # Counts or shares: as a prior they are relative.
+    return numbers(args.prior, lambda text: float(count(text)) if text[-1:].upper() in POWERS else number(text))
+
+
+def _prior(args: argparse.Namespace, domains: Sequence[str], owner: str) -> Any:
+    given: str | None = args.prior
+    if given in (None, "uniform"):
+        if args.mixture_paths is not None and getattr(args, "mixture", None) is None:
+            raise InputError(
+                "--mixture-paths has no effect without --prior FILE: it names the domains of a file that has paths"
+            )
+        return given and dict.fromkeys(domains, 1.0)
+    shares = prior_shares(args)
     try:
-        _same_names(given, shares, domains, owner)
+        _same_names(args.prior, shares, domains, owner)
     except AlignmentError as problem:
         if not set(shares) < set(domains):
             raise
@@ -288,12 +297,16 @@ def _chosen(name: str, known: Sequence[str], what: str) -> list[str]:
     return [one for one in found if one is not None] or _meant("--objective", name, known, what)
 
 
-def mixture(path: str, paths: str | Mapping[str, str] | None = None) -> Mixture:
-    """Return the mixture of a file; a note on stderr says of which format it is, if it is not the package's own."""
+def mixture(path: str, paths: str | None = None, *, told: bool = True) -> Mixture:
+    """Return the mixture of a file; a note on stderr says of which format it is, if it is not the package's own and it is ``told``.
+
+    ``paths`` is what --mixture-paths says: a pattern, or a file of ``name: path``.
+    """
     from mixfast import readers
 
-    found = readers.read(path, paths=paths)
-    if found.format != "mixfast":
+    named: Any = paths if paths is None or "{" in paths else document(paths, "name: path")
+    found = readers.read(path, paths=named)
+    if told and found.format != "mixfast":
         notes = "".join(f"; {note}" for note in found.notes)
         note(f"{path} was read as {found.format}{notes}")
     return found.mixture

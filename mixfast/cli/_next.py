@@ -57,6 +57,10 @@ def _next(args: argparse.Namespace) -> int:
         raise InputError(
             f"--more-is-better and --less-is-better are for laws that are fitted now: {args.fitted} has its directions"
         )
+    draws = args.fitted is None or args.among is None or args.way == "thompson"
+    shared.check_seed(
+        args, draws, f"{args.fitted} is fitted, --among holds the candidates, and only --way thompson draws"
+    )
     swarm = shared.read_runs(args, args.ratios, args.metrics)
     among = None if args.among is None else Design.from_csv(args.among)
     if args.fitted is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast._text.numbers import count, number
-from mixfast.cli._inputs import InputError
+from mixfast.cli._inputs import InputError, note
 from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ _T = TypeVar("_T")
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
+# What --mixture takes.
+MIXTURES = "a mixture of mixfast, or the file of a loader (levanter, megatron, olmix, ...)"
 LAWS = ("linear", "log_linear", "autoscale", "bimix", "lightgbm", "gp")
 
 
@@ -64,7 +66,18 @@ def add_prior(group: Group) -> None:
     group.add_argument(
         "--prior",
         metavar="FILE",
-        help="shares or counts by domain (yaml, json), or uniform; default: --tokens, else uniform",
+        help="shares or counts by domain (yaml, json), the mixture file of a loader, or uniform; default: --tokens, else uniform",
+    )
+    add_domain_paths(group)
+
+
+def add_domain_paths(group: Group) -> None:
+    """Add how the domains of a file are named that has paths in place of names."""
+    group.add_argument(
+        "--mixture-paths",
+        metavar="PATTERN|FILE",
+        help="for a mixture file that has paths: the pattern that they follow, such as /data/{domain}_text_document, or yaml or json "
+        "of name: path; default: a domain is called by what differs in the paths",
     )
 
 
@@ -125,6 +138,18 @@ def check_measures(args: argparse.Namespace) -> None:
     refuse_together(args, "--eps", "--no-ranges")
     if args.wear is not None and (args.tokens is None or args.budget is None):
         raise InputError("--wear counts how often tokens repeat: give --tokens and --budget")
+
+
+def check_seed(args: argparse.Namespace, draws: bool, why: str) -> None:
+    """Refuse --seed where nothing is drawn."""
+    if is_given(args, "--seed") and not draws:
+        raise InputError(f"--seed has no effect: {why}")
+
+
+def note_seed(args: argparse.Namespace, method: str) -> None:
+    """Say that --seed had no effect on an exact proposal."""
+    if is_given(args, "--seed") and method == "exact":
+        note("--seed had no effect: the exact proposal draws nothing")
 
 
 def add_supply(group: Group, tokens: str, where: str = "") -> None:
@@ -205,7 +230,8 @@ def add_columns(parser: Group) -> None:
 
 
 def check_folds(args: argparse.Namespace, swarm: Swarm) -> None:
-    """Refuse more parts than there are runs, before the library takes as many as there are."""
+    """Refuse more parts than there are runs, before the library takes as many as there are, and a seed for none."""
+    check_seed(args, args.folds > 0, "--folds 0 holds out no runs, and nothing is drawn")
     if is_given(args, "--folds") and args.folds > len(swarm):
         raise InputError(f"--folds {args.folds} is more than the {len(swarm)} runs: each part needs one")
 

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
@@ -15,6 +16,7 @@ from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
     from mixfast.designs import Design
+    from mixfast.laws import Fit
     from mixfast.mixture import Mixture
 
 
@@ -68,6 +70,19 @@ def check_law_out(option: str, given: str) -> None:
     if Path(given).suffix not in (".json", ".npz"):
         raise InputError(f"{option} {given}: laws are written as .json or .npz")
     check_folder(option, given)
+
+
+def next_proposal(path: str, law: Fit) -> str:
+    """Return the line that names the next command for laws: with an objective, where the mean of all metrics would be refused."""
+    from mixfast.laws import resolve
+
+    for options, objective in (("", None), (" --objective standardised", "standardised")):
+        try:
+            resolve(objective, law)
+        except ValueError:
+            continue
+        return f"next: mixfast propose {quote(path)}{options}"
+    return f"next: mixfast propose {quote(path)} --objective {quote(law.metrics[0])}"
 
 
 def mixture_text(mixture: Mixture, path: str) -> str:

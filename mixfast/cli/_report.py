@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
-from mixfast.cli import _mixtures as mixtures
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._inputs import InputError
@@ -83,9 +82,8 @@ def add(commands: shared.Commands) -> None:
     more = report.add_argument_group("what else is known")
     more.add_argument("--law", metavar="FILE", help="laws that `mixfast fit --out` wrote")
     more.add_argument(
-        "--mixture", metavar="FILE", help=f"what to compare with, such as what is trained on now: {mixtures.KINDS}"
+        "--mixture", metavar="FILE", help=f"what to compare with, such as what is trained on now: {shared.MIXTURES}"
     )
-    mixtures.add_domain_paths(more)
     more.add_argument("--ledger", metavar="FILE", help="the mixture's life, as `mixfast reuse` keeps it")
     more.add_argument("--schedule", metavar="FILE", help="a loader's schedule, as MixtureSchedule.to_json writes it")
     table = report.add_argument_group("tables")
@@ -172,6 +170,9 @@ def _check(args: argparse.Namespace) -> None:
         given = [option for option in options if shared.is_given(args, option)]
         if given and kind not in kinds:
             raise InputError(f"{listing(given)} has no effect here: {why}")
+    if kind == "table":
+        draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
+        shared.check_seed(args, draws, "nothing is drawn without intervals and without --held-out")
     if args.law is not None:
         for option in ("--law-kind", "--more-is-better", "--less-is-better"):
             shared.refuse_together(args, option, "--law")
@@ -180,7 +181,7 @@ def _check(args: argparse.Namespace) -> None:
 def _read_around(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> None:
     """Read the mixture, the ledger and the schedule."""
     if args.mixture is not None:
-        mixture = mixtures.given_mixture(args)
+        mixture = inputs.mixture(args.mixture, args.mixture_paths)
         parts.append(mixture)
         files[args.mixture] = f"{len(mixture)} domains"
     if args.ledger is not None:

@@ -14,7 +14,6 @@ from mixfast._text.names import listing
 from mixfast._text.numbers import count, percent
 from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
-from mixfast.cli import _mixtures as mixtures
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reuse_plan as plans
@@ -87,8 +86,8 @@ def _add_step(
 
 
 def _add_start(start: argparse.ArgumentParser) -> None:
-    start.add_argument("--mixture", metavar="FILE", required=True, help=f"what is trained on now: {mixtures.KINDS}")
-    mixtures.add_domain_paths(start)
+    start.add_argument("--mixture", metavar="FILE", required=True, help=f"what is trained on now: {shared.MIXTURES}")
+    shared.add_domain_paths(start)
     shared.add_supply(
         start, "tokens of its domains; domains it lacks get the share 0", ", in every mixture of the ledger"
     )
@@ -132,7 +131,7 @@ def _start(args: argparse.Namespace) -> int:
 
     if Path(args.state).exists():
         raise InputError(f"{args.state} is there already; a ledger is begun once, and continued by add, remove, ...")
-    mixture = mixtures.given_mixture(args)
+    mixture = inputs.mixture(args.mixture, args.mixture_paths)
     tokens = None if args.tokens is None else inputs.numbers(args.tokens, count)
     shares = mixture.as_dict()
     if tokens is not None:
@@ -219,6 +218,7 @@ def _propose(args: argparse.Namespace) -> int:
     objective = inputs.objective(args.objective or list(pending.objective), law.metrics, "metric")
     with progress("searching"):
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
+    shared.note_seed(args, found.method)
     mixture = plan.expand(found.mixture)
     print(f"{found.summary()}\n\nThe whole mixture")
     print(_shares(mixture, plan.part.full.epochs(mixture)))

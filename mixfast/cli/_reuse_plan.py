@@ -82,10 +82,12 @@ def update(args: argparse.Namespace) -> int:
     frozen = [name for name in (plan.coupling.reopen if plan.coupling else ()) if name not in plan.reopened]
     if frozen and not plan.safe:
         print(f"worth reopening: {listing(frozen)} (--partial)")
+    if args.hold and not plan.above:
+        inputs.note("--hold had no effect: no frozen share is above its new cap")
     if plan.runs == 0:
-        _check_unused(args, ("--runs", args.runs), ("--swarm-out", args.swarm_out))
+        _check_unused(args, "--runs", "--seed", "--swarm-out", *(("--objective", "--kl") if args.law is None else ()))
         return record(args, ledger.record(plan, plan.mixture, why=why), before)
-    _check_unused(args, ("--out", args.out))
+    _check_unused(args, "--out")
     design = _swarm(args, ledger, plan)
     for line in rarely_sampled(design.rare):
         print(f"warning: {line}")
@@ -109,8 +111,8 @@ def check_distinct(files: Iterable[str | None]) -> None:
         raise InputError("the ledger and the files to write must have different names")
 
 
-def _check_unused(args: argparse.Namespace, *options: tuple[str, Any]) -> None:
-    given = [option for option, value in options if value is not None]
+def _check_unused(args: argparse.Namespace, *options: str) -> None:
+    given = [option for option in options if shared.is_given(args, option)]
     if given:
         needs = "needs no runs: its mixture goes to --out" if "--out" not in given else "needs runs: --swarm-out"
         raise InputError(f"leave out {listing(given)}: this update {needs}")
@@ -136,6 +138,7 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
     objective = None if law is None else inputs.objective(args.objective, law.metrics, "metric")
     region = _region(args, ledger, made)
     given = {"law": law, "objective": objective, "kl": args.kl, "like": _like(args.like), "virtual": args.virtual}
+    shared.refuse_without(args, "--like", "--law", "it is for the loss that the law predicts")
     with progress("planning"):
         if args.partial or reopen:
             plan = partial(ledger.mixture, changes, region, reopen=reopen or None, **given)

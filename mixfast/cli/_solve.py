@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mixfast import solver
+from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -69,6 +70,10 @@ def _solve(args: argparse.Namespace) -> int:
     shared.check_measures(args)
     shared.refuse_without(args, "--keep-zeros", "--out", "it is about the file that is written")
     shared.refuse_without(args, "--prior", "--kl", "the KL term pulls towards the prior, for example --kl 0.05")
+    if args.method in solver.PAPER_LOOPS:
+        _refuse_measures(args)
+    draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
+    shared.check_seed(args, draws, "nothing is drawn without intervals and without --held-out")
     if args.kl:
         _refuse_with_loop(args)
     table = shared.load_table(args, args.table)
@@ -103,6 +108,16 @@ def _refuse_with_loop(args: argparse.Namespace) -> None:
             f"--method {args.method} is the loop of the MixMin code, which knows no limits, no tokens, no --kl and no --objective worst: "
             "leave these out, or leave out --method"
         )
+
+
+def _refuse_measures(args: argparse.Namespace) -> None:
+    """Refuse options of what is measured around an optimum, which an iterate is not."""
+    options = ("--replicates", "--no-intervals", "--eps", "--no-ranges")
+    if given := [option for option in options if shared.is_given(args, option)]:
+        raise InputError(
+            f"{listing(given)} has no effect with --method {args.method}: intervals and ranges start from an optimum"
+        )
+    shared.check_seed(args, args.held_out is not None, f"--method {args.method} draws nothing without --held-out")
 
 
 def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:

@@ -133,10 +133,12 @@ def _fit(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     if args.out is not None:
         found.save(args.out)
-        more = "" if config is None else f" --olmix-config {quote(args.olmix_config)}"
         print(f"\nwrote {args.out}")
-        if config is None or not (config.fit_only or config.n_test):
-            print(f"next: mixfast propose {quote(args.out)}{more}")
+        if config is None:
+            print(outputs.next_proposal(args.out, found))
+        elif not (config.fit_only or config.n_test):
+            # The configuration brings the objective.
+            print(f"next: mixfast propose {quote(args.out)} --olmix-config {quote(args.olmix_config)}")
     return 0
 
 
@@ -217,6 +219,7 @@ def _propose(args: argparse.Namespace) -> int:
     region = _region(args, config, law, method)
     with progress("searching"):
         found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
+    shared.note_seed(args, found.method)
     if args.out is not None:
         found.mixture.drop_zeros()[0].save(args.out)
     if args.json:
@@ -263,7 +266,7 @@ def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, meth
             inputs.note(f"--method {method} draws around equal shares, for neither --prior nor --tokens is given")
             args.prior = "uniform"
         return inputs.region(args, law.domains, args.law)
-    named = ("tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior")
+    named = ("tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior", "mixture_paths")
     twice = [f"--{name.replace('_', '-')}" for name in named if getattr(args, name) is not None]
     if twice:
         raise InputError(f"--olmix-config brings the prior and the limits: leave out {listing(twice)}, or the file")

@@ -173,7 +173,8 @@ def _chosen(
     if way == "information" and joints is not None:
         used = target.used
         chosen, gain = _acquisition.informative(target.weight[used], values[:, used], joints, count)
-        return chosen, gain, "nats of information on the coefficients"
+        alike = ", of all metrics alike: the objective worst weighs none" if target.worst and len(used) > 1 else ""
+        return chosen, gain, f"nats of information on the coefficients{alike}"
     uncertainty = (
         _acquisition.Nearness(candidates.sd, candidates.points, known)
         if joints is None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.laws._report import MetricReport
 
@@ -77,9 +78,10 @@ def told_diverged(
 
 
 def _without(runs: Sequence[str]) -> str:
-    """How runs are left out, in a command and in Python."""
+    """How runs are left out, in a command or in Python."""
     options = " ".join(f"--without {quote(run)}" for run in runs)
-    return f"leave it out: {options}, in Python swarm.without({', '.join(map(repr, runs))})"
+    call = f"swarm.without({', '.join(map(repr, runs))})"
+    return f"leave it out: {either(call, options)}"
 
 
 def misfits(y: Matrix, predicted: Matrix, counted: NDArray[np.bool_], metrics: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from mixfast._text.audience import either
 from mixfast._text.names import listing
 from mixfast.errors import MixfastWarning, MixtureError
 from mixfast.exporters import unknown_format
@@ -166,7 +167,7 @@ def _reading(
         notes.append(f"the file has paths, whose domains were taken to be {listing(names)}")
     elif paths is not None:
         raise MixtureError(
-            f"paths name the domains of a file that has paths, and {form.name} has names; leave them out"
+            f"{either('paths', '--mixture-paths')} would name the domains of a file that has paths, and {form.name} has names: leave it out"
         )
     total = math.fsum(shares)
     if form.divides and math.isfinite(total) and total > 0.0 and min(shares) >= 0.0:

@@ -43,7 +43,7 @@ def read_texts(
     Raises
     ------
     ScoreError
-        No document, a file of another kind, a damaged compressed file, no UTF-8, a line that is no JSON object, or a field that is missing or no text.
+        No document, settings for kinds of files that are not there, a file of another kind, a damaged compressed file, no UTF-8, a line that is no JSON object, or a field that is missing or no text.
 
     Examples
     --------
@@ -53,9 +53,8 @@ def read_texts(
     >>> [(one.text, one.name, one.group) for one in read_texts(file, lines=True)]
     [('one', 'news.txt:1', 'news'), ('two', 'news.txt:2', 'news')]
     """
-    if field is None:
-        field = "text" if prompt is None else "answer"
-    return read_documents(path, Format(lines, field, prompt))
+    usual = "text" if prompt is None else "answer"
+    return read_documents(path, Format(lines, field or usual, prompt, given=field))
 
 
 def score_documents(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixfast._text.audience import either
 from mixfast._text.kinds import described, kind_of
 from mixfast._text.names import listing
 from mixfast._text.optional import needed
@@ -45,25 +46,30 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How files hold documents: whether each line of a .txt file is one, and which fields of .jsonl, .json and .parquet."""
+    """How files hold documents: whether each line of a .txt file is one, and which fields of .jsonl, .json and .parquet.
+
+    ``given`` is the name of the field, if the caller gave one.
+    """
 
     lines: bool = False
     field: str = "text"
     prompt: str | None = None
+    given: str | None = None
 
 
 def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]:
     """Read the documents of a file or folder; a group is a file, or a folder inside the folder with all that is in it."""
     root = Path(path)
     if root.is_dir():
-        documents = [
-            document for file, name, group in list(_files(root)) for document in _read_file(file, name, group, form)
-        ]
+        files = list(_files(root))
+        _refuse_unused(root, [file for file, _, _ in files], form)
+        documents = [document for file, name, group in files for document in _read_file(file, name, group, form)]
     elif root.exists():
         if not _is_text(root):
             raise ScoreError(
                 f"{root}: texts are read from {_KNOWN}, or a folder of such, not {root.suffix or 'this'}; it is {described(root)}"
             )
+        _refuse_unused(root, [root], form)
         bare = bare_name(root)
         documents = list(_read_file(root, bare.name, bare.stem, form))
     else:
@@ -71,6 +77,27 @@ def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]
     if not documents:
         raise ScoreError(f"{root} holds no document")
     return documents
+
+
+def _refuse_unused(root: Path, files: Sequence[Path], form: Format) -> None:
+    """Refuse settings for kinds of files that are not there."""
+    plain = [file.suffix != _PARQUET and bare_name(file).suffix == ".txt" for file in files]
+    if form.lines and not any(plain) and files:
+        raise ScoreError(
+            f"{root}: {either('lines=True', '--lines')} is for .txt files, and there is none: in .jsonl each line is a document anyway"
+        )
+    names = [
+        setting
+        for setting, value in (
+            (either("field", "--field"), form.given),
+            (either("prompt", "--prompt-field"), form.prompt),
+        )
+        if value is not None
+    ]
+    if names and plain and all(plain):
+        raise ScoreError(
+            f"{root}: {listing(names)} names fields of .jsonl, .json and .parquet files, and there is none: .txt has no fields"
+        )
 
 
 def listed_documents(texts: object) -> list[Document]:

@@ -13,6 +13,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -36,6 +37,8 @@ _PARQUET = b"PAR1"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # What a file that is no table of runs may begin with, in text.
 _OTHER_TEXT = ("{", "[", "<")
+# So many lines tell what stands between columns.
+_SAMPLED = 20
 _EXPECTED = "a csv file with a row for each run"
 
 
@@ -111,9 +114,16 @@ def column_names(source: Source, what: str) -> tuple[str, ...]:
 
 
 def _delimiter(text: str) -> str:
-    """What stands between the columns, by the header; a comma unless there is none."""
-    header = text.lstrip().partition("\n")[0]
-    return "," if "," in header else next((mark for mark in "\t;" if mark in header), ",")
+    """What stands between the columns: what gives the first lines as many cells as the header; a comma in case of doubt."""
+    lines = list(islice(filter(str.strip, io.StringIO(text, newline="")), _SAMPLED))
+    for mark in ",\t;":
+        try:
+            widths = {len(row) for row in csv.reader(lines, delimiter=mark)}
+        except csv.Error:  # is said when the file is read
+            continue
+        if len(widths) == 1 and max(widths) > 1:
+            return mark
+    return next((mark for mark in ",\t;" if lines and mark in lines[0]), ",")
 
 
 def _refuse_other_kinds(path: str | os.PathLike[str], what: str) -> None:

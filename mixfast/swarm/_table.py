@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -18,6 +19,8 @@ from mixfast.swarm._files import Raw
 # Columns that one message shows, and characters of a cell.
 _SHOWN = 3
 _CELL = 40
+# A count of tokens with a suffix, in what is said of a cell.
+_SUFFIX = re.compile(r"has '[\d.,]+\s?[KkMBbGT]'")
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,10 @@ def _wrong(raw: Raw, one: Numbers, table: Iterable[Numbers], ids: Sequence[str])
 def _malformed(raw: Raw, wrong: Mapping[str, str]) -> str:
     names = list(wrong)
     first = names[0]
+    suffixed = any(_SUFFIX.search(why) for why in wrong.values())
+    beyond = " (K, M, B and T are for files of token counts: 39.5B is 39500000000 here)" if suffixed else ""
     advice = (
-        f"write plain numbers, with decimal points, without units and separators; if it is neither a domain nor a metric, leave it out "
+        f"write plain numbers, with decimal points, without units and separators{beyond}; if it is neither a domain nor a metric, leave it out "
         f"({either(f'ignore={first!r}', f'--ignore {quote(first)}')})"
     )
     if len(names) == 1:

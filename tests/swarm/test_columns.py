@@ -319,6 +319,24 @@ def test_a_german_spreadsheet_is_read(tmp_path):
     assert same_numbers(Swarm.from_csv(tmp_path / "r", tmp_path / "m"))
 
 
+def test_a_comma_in_the_header_does_not_split_a_spreadsheet():
+    ratios = "run;law, tax;web\n" + "".join(f"{run};0,{run + 1};0,{9 - run}\n" for run in range(8))
+    found = read(ratios, "run;loss\n" + "".join(f"{run};2,{run + 10}\n" for run in range(8)))
+    assert found.domains == ("law, tax", "web")
+    assert found.ratios[0].tolist() == [0.1, 0.9]
+    assert found.values[:, 0].tolist() == [2.0 + (run + 10) / 100 for run in range(8)]
+
+
+def test_counts_with_suffixes_are_refused_with_how_they_are_written():
+    with pytest.raises(
+        SwarmError, match=r"run '0' has '39.5B'.*K, M, B and T are for files of token counts: 39.5B is 39500000000 here"
+    ):
+        read("run,web,maths\n0,39.5B,1B\n1,2B,2B\n", "run,loss\n0,1\n1,2\n", normalise=True)
+    with pytest.raises(SwarmError) as refused:
+        read("run,web,maths\n0,0.5x,1\n1,0.2,0.8\n", "run,loss\n0,1\n1,2\n")
+    assert "token counts" not in str(refused.value)
+
+
 def test_counts_and_percentages_without_a_sign_are_divided_when_asked():
     counts = [(column * 1e6).astype(int) for column in W.T]
     with pytest.raises(SwarmError, match="look like counts of tokens: normalise=True divides each run by its sum"):
