@@ -60,6 +60,7 @@ else:
 
 setup(
     ext_modules=[
+        extension("laws"),
         extension("rows", "shared/isa.c", "shared/pool.c"),
         extension("simplex"),
         extension("stream", "shared/isa.c"),

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.process
 ROOT = Path(__file__).resolve().parent.parent
 
 # The compiled core: one module for each folder of csrc that has a .pyx beside it.
-LIBRARIES = ["rows", "simplex", "stream"]
+LIBRARIES = ["laws", "rows", "simplex", "stream"]
 
 # Each costs up to seconds to import. Any of them in sys.modules after `import mixfast` is a mistake.
 HEAVY = [

@@ -1,4 +1,4 @@
-# Helpers of all three boundaries: each .pyx includes this file, because modules outside a package cannot cimport one
+# Helpers of all boundaries: each .pyx includes this file, because modules outside a package cannot cimport one
 # another.
 
 from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer

@@ -86,7 +86,7 @@ def fit(
     from the median, and every law that was tried misses it out of fold by more than 10 times its usual error and by half of that
     distance; deviations are 1.4826 times the median absolute one.
 
-    Deterministic by seed. Compiled loops are built at first use and cached.
+    Deterministic by seed.
     References: Ye et al. (2403.16952) and Olmix (2602.12237) for log_linear, RegMix (2407.01492) for linear and lightgbm.
     """
     began = perf_counter()

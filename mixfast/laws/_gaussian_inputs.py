@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from mixfast._engine.backend import laws as loops
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.mixture import sum_to_one
 
@@ -22,10 +23,8 @@ def squares(x: Matrix) -> Vector:
 
 def correlations(a: Matrix, b: Matrix) -> Matrix:
     """Matern-5/2 correlations (M, R) of points (M, D) with others (R, D), both in length scales."""
-    from mixfast.laws import _gaussian_loops
-
     out = a @ b.T
-    _gaussian_loops.matern(out, squares(a), squares(b), out)
+    loops.matern(out, squares(a), squares(b), out)
     return np.asarray(out)
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from mixfast._engine.backend import laws as loops
 from mixfast._engine.backend.arrays import Matrix, Vector
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -40,9 +41,7 @@ class Likelihood:
     ) -> None:
         from scipy.linalg import lapack
 
-        from mixfast.laws import _gaussian_loops
-
-        self.loops, self.lapack = _gaussian_loops, lapack
+        self.lapack = lapack
         self.z, self.y, self.prior, self.scale = z, y, prior, scale
         runs = len(z)
         self.trend = x is not None
@@ -69,7 +68,7 @@ class Likelihood:
         zs = self.z * np.exp(-theta[1 : 1 + dims])
         slope = math.exp(theta[2 + dims]) if self.trend else 0.0
         np.dot(zs, zs.T, out=self.gram)
-        self.loops.covariance(
+        loops.covariance(
             self.gram, np.diagonal(self.gram).copy(), self.linear, math.exp(theta[0]), slope, math.exp(theta[1 + dims]),
             self.k, self.h,
         )  # fmt: skip
@@ -118,7 +117,7 @@ class Likelihood:
 
         inverse = self.lapack.dpotri(upper, lower=0, overwrite_c=1)[0].T
         trace = float(alpha @ alpha - np.trace(inverse))
-        on_linear = self.loops.weigh(inverse, alpha, self.linear, self.h)
+        on_linear = loops.weigh(inverse, alpha, self.linear, self.h)
         # sum_{i>j} h_ij (z_i - z_j)^2 from row sums, column sums and z' h z; h is lower triangular.
         amplitude, noise = math.exp(theta[0]), math.exp(theta[1 + dims])
         sums = self.h.sum(axis=1) + self.h.sum(axis=0)

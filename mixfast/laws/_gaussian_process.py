@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import laws as loops
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.laws._gaussian_inputs import correlations, squares
 from mixfast.laws._gaussian_joint import Latent, certain, joint
@@ -98,8 +99,6 @@ class Process:
 
     def predict(self, z: Matrix, t: Matrix) -> Vector:
         """Medians (M,) of the metric."""
-        from mixfast.laws import _gaussian_loops
-
         out = np.full(len(z), self.constant)
         if self.is_still:
             return out
@@ -110,7 +109,7 @@ class Process:
         for part in _chunks(len(z)):
             one = scaled[part]
             gram = np.dot(one, across, out=k[: len(one)])
-            _gaussian_loops.matern(gram, squares(one), norms, gram)
+            loops.matern(gram, squares(one), norms, gram)
             out[part] += self.scale * (gram @ weights)
         if self.slope:
             out += self.scale * (t @ self._trend_weights)
@@ -118,15 +117,13 @@ class Process:
 
     def slopes(self, z: Matrix, t: Matrix) -> tuple[Vector, Matrix, Matrix]:
         """Medians (M,), and their gradients (M, D) by the features of the process and by those of the trend."""
-        from mixfast.laws import _gaussian_loops
-
         value = np.full(len(z), self.constant)
         if self.is_still:
             return value, np.zeros_like(z), np.zeros_like(z)
         zs, scaled = self._scaled(self.z), self._scaled(z)
         k, h = np.empty((len(z), len(zs))), np.empty((len(z), len(zs)))
         weights = self.amplitude * self.weights
-        _gaussian_loops.matern_slope(scaled @ zs.T, squares(scaled), squares(zs), weights, k, h)
+        loops.matern_slope(scaled @ zs.T, squares(scaled), squares(zs), weights, k, h)
         gradient = (h @ zs - h.sum(axis=1)[:, None] * scaled) * self._inverse_lengths
         value += self.scale * (k @ weights)
         if self.slope:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import laws as loops
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
 from mixfast.laws._gaussian_fit import maximise
@@ -57,9 +58,7 @@ class JointLikelihood:
     """
 
     def __init__(self, z: Matrix, x: Matrix | None, targets: Matrix, rank: int) -> None:
-        from mixfast.laws import _gaussian_loops
-
-        self.loops, self.z, self.targets, self.rank = _gaussian_loops, z, targets, rank
+        self.z, self.targets, self.rank = z, targets, rank
         self.trend = x is not None
         self.linear = x @ x.T if x is not None else np.zeros((len(z), len(z)))
         self.k, self.h = np.zeros((len(z), len(z))), np.zeros((len(z), len(z)))
@@ -77,7 +76,7 @@ class JointLikelihood:
         """K of the runs, all of it, and the scaled features; the slopes of its Matern part go to `h`."""
         zs = self.z * np.exp(-lengths)
         gram = zs @ zs.T
-        self.loops.covariance(gram, np.diagonal(gram).copy(), self.linear, 1.0, slope, 0.0, self.k, self.h)
+        loops.covariance(gram, np.diagonal(gram).copy(), self.linear, 1.0, slope, 0.0, self.k, self.h)
         return np.tril(self.k) + np.tril(self.k, -1).T, zs
 
     def __call__(self, theta: Vector) -> tuple[float, Vector]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.optional import needed
-from mixfast.errors import BackendError
+from mixfast._engine.backend.laws import descend
 
 # Starts of the constant, in units of the metric's spread below its smallest value: from an almost linear law (far below)
 # to one with all its curvature. One more start lies above the smallest value, where Huber's loss may well want it.
@@ -32,8 +30,6 @@ _FOLD_STEPS, _FOLD_TOL = 50, 1e-6
 _HIGHEST = 700.0
 # Shares that differ by less are treated as equal.
 STILL = 1e-12
-
-Descend = Callable[..., tuple[float, float, int]]
 
 
 @dataclass(frozen=True)
@@ -74,8 +70,8 @@ class Point:
 class Search:
     """The search for one metric's minimum of ``sum_r huber_delta(y_r - c - exp(z_r . b)) + R * penalty / 2 * b' bend b``."""
 
-    def __init__(self, basis: Basis, y: Vector, delta: float, descend: Descend) -> None:
-        self.basis, self.y, self.delta, self.descend = basis, y, delta, descend
+    def __init__(self, basis: Basis, y: Vector, delta: float) -> None:
+        self.basis, self.y, self.delta = basis, y, delta
         self.low = float(y.min())
         # Half of a metric's values may lie at its floor.
         self.spread = max(float(np.median(y)) - self.low, 0.1 * float(np.ptp(y)))
@@ -108,7 +104,7 @@ class Search:
             some = np.sort(rng.permutation(runs)[:half])
             b = best.b.copy()
             part = self.basis.z[some], self.y[some], blunt, quad * (half / runs), self.floor
-            _, c, _ = self.descend(*part, best.c, b, _KICK_STEPS, _BLUNT_TOL)
+            _, c, _ = descend(*part, best.c, b, _KICK_STEPS, _BLUNT_TOL)
             found = self._sharp(Point(np.inf, c, b), quad)
             if found.loss < best.loss * (1.0 - _TOL):
                 best = found
@@ -127,7 +123,7 @@ class Search:
             c, b = start.c, start.b.copy()
             for index, penalty in enumerate(_PENALTIES):
                 quad = self._quad(penalty * self.delta, len(train))
-                _, c, _ = self.descend(z, y, self.delta, quad, self.floor, c, b, _FOLD_STEPS, _FOLD_TOL)
+                _, c, _ = descend(z, y, self.delta, quad, self.floor, c, b, _FOLD_STEPS, _FOLD_TOL)
                 # With few runs a law may be right for most and astronomic for one: no further off than this counts.
                 guess = np.minimum(c + np.exp(np.minimum(self.basis.z[left] @ b, _HIGHEST)), highest)
                 lost[index] += huber(np.abs(self.y[left] - guess), self.delta).sum()
@@ -148,13 +144,13 @@ class Search:
         loss = np.inf
         for blunt in _BLUNT:
             part = self.basis.z, self.y, max(self.delta, blunt * self.spread), quad, self.floor
-            loss, c, _ = self.descend(*part, c, b, _BLUNT_STEPS, _BLUNT_TOL)
+            loss, c, _ = descend(*part, c, b, _BLUNT_STEPS, _BLUNT_TOL)
         return Point(loss, c, b)
 
     def _sharp(self, point: Point, quad: Matrix) -> Point:
         """Descend on the loss itself."""
         b = point.b.copy()
-        loss, c, steps = self.descend(self.basis.z, self.y, self.delta, quad, self.floor, point.c, b, STEPS, _TOL)
+        loss, c, steps = descend(self.basis.z, self.y, self.delta, quad, self.floor, point.c, b, STEPS, _TOL)
         return Point(loss, c, b, steps < STEPS)
 
 
@@ -169,10 +165,3 @@ def identified(x: Matrix) -> NDArray[np.bool_]:
     if out.any():
         out[out] = np.diag(Basis.of(x[:, out]).unseen) < 1e-8
     return np.asarray(out)
-
-
-def compiled_descent() -> Descend:
-    """The compiled descent, or a message that says how to get Numba."""
-    with needed("the log-linear law", "Numba", "mixfast[laws]", BackendError):
-        from mixfast.laws._log_linear_loops import descend
-    return descend

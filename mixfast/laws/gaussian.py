@@ -66,7 +66,7 @@ class GaussianProcess:
     ValueError
         By settings out of range; by `fit` where a metric has fewer than 3 runs, or shapes do not agree.
     BackendError
-        By `fit` and `predict` without Numba and SciPy.
+        By `fit` and `predict` without SciPy.
 
     Notes
     -----
@@ -304,9 +304,8 @@ class GaussianProcess:
 
 
 def _require() -> None:
-    """Refuse with a message that helps where Numba or SciPy is missing."""
-    with needed("a Gaussian process", "Numba and SciPy", "mixfast[laws]", BackendError):
-        import numba  # noqa: F401
+    """Refuse with a message that helps where SciPy is missing."""
+    with needed("a Gaussian process", "SciPy", "mixfast[laws]", BackendError):
         import scipy.linalg  # noqa: F401
 
 

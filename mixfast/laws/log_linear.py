@@ -15,10 +15,8 @@ from mixfast.laws._log_linear_search import (
     STEPS,
     STILL,
     Basis,
-    Descend,
     Point,
     Search,
-    compiled_descent,
     huber,
     identified,
 )
@@ -73,8 +71,6 @@ class LogLinear(Coefficients):
 
     Raises
     ------
-    BackendError
-        By `fit`, where Numba is not installed.
     ValueError
         By `fit` and the constructor, for a metric without any value or with a negative one, and for impossible parameters.
 
@@ -83,7 +79,7 @@ class LogLinear(Coefficients):
     The problem is not convex. The search starts from ordinary least squares of ``log(y - c)`` for several constants c,
     descends through blunter losses, and from the best minimum fits random halves of the runs and returns. Each descent
     is a damped Newton method. The result depends on the data, the parameters and the seed alone, and that of a metric
-    not on the other metrics. Time grows as ``J R K^2``; the first fit on a machine also compiles.
+    not on the other metrics. Time grows as ``J R K^2``.
 
     References
     ----------
@@ -125,7 +121,6 @@ class LogLinear(Coefficients):
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
         """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J), NaN where a run has none."""
-        descend = compiled_descent()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         require_not_negative(y)
         metrics, domains = y.shape[1], x.shape[1]
@@ -142,7 +137,7 @@ class LogLinear(Coefficients):
             def one(j: int, rows: NDArray[np.bool_] = rows, basis: Basis = basis) -> list[Note]:
                 own = np.ascontiguousarray(y[rows, j])
                 unit = law._unit(x[rows], own)
-                told = law._fit_metric(j, basis, own / unit if unit != 1.0 else own, descend)
+                told = law._fit_metric(j, basis, own / unit if unit != 1.0 else own)
                 law._rescale(j, unit)
                 return told
 
@@ -169,7 +164,7 @@ class LogLinear(Coefficients):
         self.covariance[j, 0] *= unit
         self.covariance[j, :, 0] *= unit
 
-    def _fit_metric(self, j: int, basis: Basis, y: Vector, descend: Descend) -> list[Note]:
+    def _fit_metric(self, j: int, basis: Basis, y: Vector) -> list[Note]:
         """Fit metric j to the runs that have it: choose the penalty, search, and measure what is left; return what was unusual."""
         notes = []
         runs, width = basis.z.shape
@@ -182,7 +177,7 @@ class LogLinear(Coefficients):
             point, penalty = Point(0.0, half, _flat(basis, half)), fixed or 0.0
             notes.append(Note(f"{{metric}} has the same value in all {runs} runs; its law is constant", metric=j))
         else:
-            search = Search(basis, y, self._delta, descend)
+            search = Search(basis, y, self._delta)
             penalty = search.chosen(self.seed) if fixed is None else fixed
             if runs < width + 2 and penalty == 0.0:
                 penalty = _LEAST_PENALTY * self._delta

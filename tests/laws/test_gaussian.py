@@ -11,9 +11,9 @@ pytest.importorskip("scipy")
 
 from scipy.stats import spearmanr
 
+from mixfast._engine.backend import laws as loops
 from mixfast.errors import BackendError
 from mixfast.laws import _gaussian_likelihood as likelihood
-from mixfast.laws import _gaussian_loops as loops
 from mixfast.laws import _gaussian_tasks as together
 from mixfast.laws.gaussian import GaussianProcess
 
@@ -259,9 +259,9 @@ def test_wrong_input_is_refused():
         GaussianProcess().fit(w, y[:, :1]).predict(w[:, :4])
 
 
-def test_without_numba_the_message_says_what_to_install(monkeypatch):
+def test_without_scipy_the_message_says_what_to_install(monkeypatch):
     w, y = planted(20)
-    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setitem(sys.modules, "scipy.linalg", None)
     with pytest.raises(BackendError, match=r"pip install 'mixfast\[laws\]'"):
         GaussianProcess().fit(w, y)
 

@@ -1,12 +1,13 @@
 """Who computes: the compiled core for the CPU, the GPU and its kernels, and how many threads.
 
 Everything above this room is Python on small arrays. The work that grows with the number of rows, runs or samples is done
-here, in three compiled modules and on GPUs:
+here, in four compiled modules and on GPUs:
 
 - `rows`: sweeps over a table of log-likelihoods (n, K). `Rows` is a view of a table; its methods `sums` (value, gradient,
   Hessian), `losses` (many mixtures) and `gradients` (many objectives) return float64 sums over all rows.
 - `simplex`: problems of the size of a mixture. `project` and `linear_min` over shares with caps and floors, `qp` for the
   Newton step over them, and `qp_many`, `bfgs_many` for many small problems at once.
+- `laws`: loops over the runs of a swarm. `descend` for the log-linear law, covariances and their slopes for Gaussian processes.
 - `stream`: the blended stream of the sampler. `Stage` finds the domain and the count of any sample.
 - `device`: GPUs, and checks and copies of tables that live on one (torch). `blocks` streams a table from host memory to it.
 - `gpu_kernels()`: the package `mixfast.kernels` (Triton), imported when it is first needed.
@@ -19,7 +20,7 @@ trust indices (of columns, rows and bins) and finite numbers: the nouns have che
 starts; MIXFAST_ISA=baseline|avx2 lowers the choice for tests.
 
 Nothing here knows a table, a region or a mixture as an object, and nothing falls back silently: a device that is missing
-is a BackendError. To read: the stubs `rows.pyi`, `simplex.pyi`, `stream.pyi`, then `device` and `blocks`, then the headers in `csrc`.
+is a BackendError. To read: the stubs `laws.pyi`, `rows.pyi`, `simplex.pyi`, `stream.pyi`, then `device` and `blocks`, then the headers in `csrc`.
 """
 
 from mixfast._engine.backend.device import gpu_kernels

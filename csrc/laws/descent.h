@@ -1,0 +1,16 @@
+/* The descent of the log-linear law: loss(c, b) = sum_i huber_delta(y_i - c - exp(z_i . b)) + b' quad b / 2, c >=
+ * floor.
+ *
+ * Pure: no globals, no Python, safe to call from several threads without the GIL. */
+#ifndef MIXFAST_DESCENT_H
+#define MIXFAST_DESCENT_H
+
+#include <stddef.h>
+
+/* z (runs, width), y (runs), quad (width, width). Descends from (*c, b), both in place, until a step wins less than tol
+ * of the loss or after so many steps; *loss is that of the end, infinite when the start is outside the domain. Returns
+ * the steps taken, or -1 when memory runs out. */
+int mf_descend(ptrdiff_t runs, ptrdiff_t width, const double *z, const double *y, double delta, const double *quad,
+               double floor, double *c, double *b, int steps, double tol, double *loss);
+
+#endif

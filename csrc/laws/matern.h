@@ -1,0 +1,22 @@
+/* Elementwise loops of the Gaussian process: Matern-5/2 values and slopes from scaled distances.
+ *
+ * Inner products are those of features in length scales; norms are the features' own. Pure and without the GIL. */
+#ifndef MIXFAST_MATERN_H
+#define MIXFAST_MATERN_H
+
+#include <stddef.h>
+
+/* Lower triangles (n, n) of the covariance of runs, k, and of -2 dk/d(r^2) of the Matern part, h: 0 above and on the
+ * diagonal. Returns 0, or -1 when memory runs out, as do the others. */
+int mf_covariance(ptrdiff_t n, const double *gram, const double *norms, const double *linear, double amplitude,
+                  double slope, double noise, double *k, double *h);
+
+/* Multiply h (n, n) by alpha alpha' - inverse, in place; return the sum of that matrix times linear. Lower triangles.
+ */
+double mf_weigh(ptrdiff_t n, const double *inverse, const double *alpha, const double *linear, double *h);
+
+/* Correlations k (m, n) of every row with every column; k may be gram. When h is given, also -2 dk/d(r^2) alpha. */
+int mf_matern(ptrdiff_t m, ptrdiff_t n, const double *gram, const double *rows, const double *columns,
+              const double *alpha, double *k, double *h);
+
+#endif
