@@ -26,6 +26,15 @@ def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "run"), counted(3, "run")
+    ('1 run', '3 runs')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def shown(value: object, limit: int = _QUOTED) -> str:
     """Return the repr of a value that came from a file, for a message: its first characters where it is long.
 

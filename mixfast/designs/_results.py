@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing
+from mixfast._text.names import counted, listing
 from mixfast.errors import RegionError
 from mixfast.region import Region
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
@@ -59,7 +59,7 @@ class Design:
         return len(self.runs)
 
     def __repr__(self) -> str:
-        return f"Design({len(self)} runs; {len(self.domains)} domains: {listing(self.domains, limit=4)}; {self.method})"
+        return f"Design({counted(len(self), 'run')}; {counted(len(self.domains), 'domain')}: {listing(self.domains, limit=4)}; {self.method})"
 
     def __str__(self) -> str:
         return self.summary()
@@ -133,7 +133,7 @@ class NextRuns:
     best: float
 
     def __repr__(self) -> str:
-        return f"NextRuns({len(self.design)} runs, for {self.bought}; best so far {self.best:.6g})"
+        return f"NextRuns({counted(len(self.design), 'run')}, for {self.bought}; best so far {self.best:.6g})"
 
     def __str__(self) -> str:
         return self.summary()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing
+from mixfast._text.names import counted, listing
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
@@ -87,8 +87,8 @@ class Fit:
     def __repr__(self) -> str:
         kinds = [f"{list(self.laws.values()).count(kind)} {kind}" for kind in dict.fromkeys(self.laws.values())]
         return (
-            f"Fit({len(self.metrics)} metrics: {listing(self.metrics, limit=4)}; laws: {', '.join(kinds)}; "
-            f"{len(self.domains)} domains: {listing(self.domains, limit=4)})"
+            f"Fit({counted(len(self.metrics), 'metric')}: {listing(self.metrics, limit=4)}; laws: {', '.join(kinds)}; "
+            f"{counted(len(self.domains), 'domain')}: {listing(self.domains, limit=4)})"
         )
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry import lp, projection
 from mixfast._engine.geometry.limits import GroupLimits
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import counted, domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
 from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
@@ -299,9 +299,9 @@ class Region:
         return read_only(reached)
 
     def __repr__(self) -> str:
-        parts = [f"{self.n_domains} domains: {listing(self.domains, limit=4)}"]
-        parts += [f"{int((self.cap < 1.0).sum())} caps"] if (self.cap < 1.0).any() else []
-        parts += [f"{int((self.floor > 0.0).sum())} floors"] if (self.floor > 0.0).any() else []
+        parts = [f"{counted(self.n_domains, 'domain')}: {listing(self.domains, limit=4)}"]
+        parts += [counted(int((self.cap < 1.0).sum()), "cap")] if (self.cap < 1.0).any() else []
+        parts += [counted(int((self.floor > 0.0).sum()), "floor")] if (self.floor > 0.0).any() else []
         parts += [f"bounds: {listing(self.bound_names, limit=4)}"] if self.bounds else []
         parts += [f"target {self.target_tokens:,} tokens"] if self.target_tokens is not None else []
         return f"Region({'; '.join(parts)})"

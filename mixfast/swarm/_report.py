@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import counted, listing
 from mixfast.swarm._folds import same_mixture
 from mixfast.swarm._metric_names import in_doubt
 from mixfast.swarm._rank import Identifiable
@@ -117,7 +117,7 @@ class SwarmReport:
             reasons.setdefault(reason, []).append(run)
         lines = [
             ", ".join(
-                _plural(n, what) for n, what in ((self.kept, "run"), (self.domains, "domain"), (self.metrics, "metric"))
+                counted(n, what) for n, what in ((self.kept, "run"), (self.domains, "domain"), (self.metrics, "metric"))
             )
         ]
         lines += [f"dropped, {reason}: {_counted(runs, 'run')}" for reason, runs in reasons.items()]
@@ -254,9 +254,5 @@ def _fits(runs: int, domains: int, rank: int, missing: dict[str, int]) -> str:
     return text
 
 
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def _counted(names: tuple[str, ...] | list[str], what: str) -> str:
-    return f"{_plural(len(names), what)}: {listing(names)}" if len(names) <= 8 else listing(names)
+    return f"{counted(len(names), what)}: {listing(names)}" if len(names) <= 8 else listing(names)

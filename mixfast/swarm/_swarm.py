@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import counted, domain_names, listing
 from mixfast.errors import AlignmentError
 from mixfast.swarm import _checks, _files, _folds, _join
 from mixfast.swarm._checks import PerMetric, SwarmError
@@ -265,8 +265,8 @@ class Swarm:
 
     def __repr__(self) -> str:
         return (
-            f"Swarm({len(self)} runs; {len(self.domains)} domains: {listing(self.domains, limit=4)}; "
-            f"{len(self.metrics)} metrics: {listing(self.metrics, limit=4)})"
+            f"Swarm({counted(len(self), 'run')}; {counted(len(self.domains), 'domain')}: {listing(self.domains, limit=4)}; "
+            f"{counted(len(self.metrics), 'metric')}: {listing(self.metrics, limit=4)})"
         )
 
     @cached_property
