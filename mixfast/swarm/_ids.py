@@ -48,7 +48,9 @@ def id_columns(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
 
 
 def refuse_other_ids(ratios: Raw, metrics: Raw, keys: Mapping[Raw, str], ids: Mapping[Raw, tuple[str, ...]]) -> None:
-    """Raise where another column of ids, which both tables have, joins other rows: numbers of rows are in both, and mean nothing."""
+    """Raise where the ids are numbers, as those of rows are, and names of runs, which both tables have too, join other rows."""
+    if not all(name.isdecimal() for names in ids.values() for name in names):
+        return
     for known in ID_NAMES:
         other = {raw: spelled_column(raw, known) for raw in (ratios, metrics)}
         here, there = other[ratios], other[metrics]
@@ -57,7 +59,7 @@ def refuse_other_ids(ratios: Raw, metrics: Raw, keys: Mapping[Raw, str], ids: Ma
         named = [
             list(map(run_id, raw.cells(raw.names.index(name)))) for raw, name in ((ratios, here), (metrics, there))
         ]
-        if any(len(set(cells)) < len(cells) for cells in named):
+        if any(len(set(cells)) < len(cells) or all(map(str.isdecimal, cells)) for cells in named):
             continue
         joined = dict(zip(ids[metrics], named[1], strict=True))
         for run, mine in zip(ids[ratios], named[0], strict=True):

@@ -104,6 +104,8 @@ def test_two_columns_of_ids_that_join_the_tables_differently_are_refused():
         read(ratios, metrics)
     found = read(ratios, metrics, id="name")
     assert (found.runs, found.values[:, 0].tolist()) == (("a", "b", "c"), [2.0, 3.0, 4.0])
+    # A column called run holds the ids, whatever the numbers of rows beside it.
+    assert read(ratios.replace("name", "run"), metrics.replace("name", "run")).values[:, 0].tolist() == [2.0, 3.0, 4.0]
 
 
 def test_percentages_of_unknown_name_are_a_doubt():
