@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast.laws import _table
+from mixfast.laws._ahead import Ahead
 from mixfast.laws._candidate import Candidate
 from mixfast.laws._doubts import no_better_than_the_mean
 from mixfast.laws._fit import told_refused
@@ -57,9 +58,11 @@ def compare(
         )
     every = range(len(problem.metrics))
     candidates, refused, left_out = [], dict[int, list[tuple[str, str]]](), []
+    made = [Candidate(_table.make(law), list(every)) for law in laws]
+    ahead = Ahead(candidate.law for candidate in made)
     with single_blas():
-        for law in laws:
-            candidate = Candidate(_table.make(law), list(every))
+        for law, candidate in zip(laws, made, strict=True):
+            ahead.wait(candidate.law)
             try:
                 for j, why in candidate.fit(problem.inputs(candidate), problem.y, problem.splits, progress).items():
                     refused.setdefault(j, []).append((law, why))

@@ -90,6 +90,13 @@ class Refitted(Protocol):
 
 
 @runtime_checkable
+class Packaged(Protocol):
+    """A law that needs optional packages to be fitted."""
+
+    packages: tuple[str, ...]
+
+
+@runtime_checkable
 class Smooth(Protocol):
     """A law that knows its gradients."""
 

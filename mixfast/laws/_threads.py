@@ -25,6 +25,11 @@ def _controller(_scipy: bool) -> Any:
     return ThreadpoolController()
 
 
+def forget_libraries() -> None:
+    """Look anew for the BLAS libraries of this process, for a package was imported that may bring one."""
+    _controller.cache_clear()
+
+
 def single_blas() -> AbstractContextManager[object]:
     """A context in which BLAS uses one thread.
 

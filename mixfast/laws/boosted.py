@@ -115,6 +115,7 @@ class Boosted:
     """
 
     name = "lightgbm"
+    packages = ("lightgbm",)
     uses_features = True
 
     best_rounds: NDArray[np.int64]

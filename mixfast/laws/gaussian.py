@@ -88,6 +88,7 @@ class GaussianProcess:
     """
 
     name = "gp"
+    packages = ("scipy.linalg", "scipy.optimize")
     uses_features = True
 
     _x: Matrix

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from mixfast import ExpertTable, Mixture, Region, propose
 from mixfast.errors import AlignmentError, MixfastWarning
 from mixfast.laws import Fit, fit, spearman
+from mixfast.laws._ahead import Ahead
 from mixfast.swarm import Swarm
 
 DOMAINS = ["web", "code", "books", "law"]
@@ -443,3 +445,17 @@ def test_blas_of_scipy_has_one_thread_while_gaussian_processes_are_fitted(monkey
     fit(swarm_of(20), "gp", folds=0)
     assert seen
     assert set(seen) == {1}
+
+
+def test_packages_are_imported_ahead_once_and_a_missing_one_is_left_to_its_law(monkeypatch):
+    def law(*packages):
+        return type("Packaged", (), {"packages": packages})()
+
+    for name in ("colorsys", "this"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    laws = [law("colorsys"), law("colorsys", "no_such_package"), law("wave"), object()]
+    ahead = Ahead(laws)
+    for each in laws:
+        ahead.wait(each)
+    assert {"colorsys", "wave"} <= set(sys.modules)
+    assert "no_such_package" not in sys.modules
