@@ -138,15 +138,18 @@ class Draft:
             unit = "documents" if raw or tokens is not None or documents is not None else "sequences"
         if unit == "sequences":
             if tokens is not None or documents is not None:
-                raise ExportError("tokens and documents convert shares to documents; unit is sequences: leave them out")
+                raise ExportError(
+                    f"{either('tokens and documents', '--tokens and --documents')} convert shares to documents; "
+                    f"{either('unit is sequences', '--unit is sequences')}: leave them out"
+                )
             self.notes.append(
                 "shares count what is drawn, right where all of it is equally long (packed sequences); "
-                "for documents give tokens and documents"
+                f"for documents give {either('tokens and documents', '--tokens and --documents')}"
             )
             return self.mixture
         why = (
             "it draws documents, and shares of tokens become shares of documents by their mean lengths; "
-            "where all elements are equally long, give unit sequences"
+            f"where all elements are equally long, give {either('unit sequences', '--unit sequences')}"
         )
         supply, number = self.lengths(tokens, documents, why)
         scaled = {name: share * (number[name] / supply[name]) for name, share in self.mixture.items()}

@@ -151,9 +151,11 @@ def _fit_all(plan: Sequence[Sequence[Candidate]], problem: Problem, progress: Pr
                 refused.setdefault(j, []).append((candidate.law.name, why))
     for j, reasons in sorted(refused.items()):
         if not any(j in candidate.columns for candidate in plan[j]):
+            known = int(np.isfinite(y[:, j]).sum())
+            folds = ", in folds fewer" if problem.splits else ""
+            few = f", of which {known} of {len(y)} runs have a value{folds}" if known < len(y) else ""
             raise ValueError(
-                f"no law can be fitted to {metrics[j]}, of which {int(np.isfinite(y[:, j]).sum())} of {len(y)} runs have a value"
-                f"{', in folds fewer' if problem.splits else ''}: {'; '.join(f'{name}: {why}' for name, why in reasons)}"
+                f"no law can be fitted to {metrics[j]}{few}: {'; '.join(f'{name}: {why}' for name, why in reasons)}"
             )
     return told_refused(refused, metrics)
 

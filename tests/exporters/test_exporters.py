@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixfast import Mixture, MixtureSchedule, exporters, readers
+from mixfast._text.audience import commanded
 from mixfast.errors import AlignmentError, MixfastWarning
 from mixfast.exporters import ExportError
 from mixfast.exporters._grain import grain_shares
@@ -698,3 +699,12 @@ def test_regmix_comes_back_with_its_names(tmp_path):
     (tmp_path / "b.yaml").write_text("train:\n  train_a: 0.33333\n  train_b: 0.66666\nvalid:\n  valid_a: 1.0\n")
     with pytest.warns(MixfastWarning, match="sum to 0.99999"):
         assert readers.regmix(tmp_path / "b.yaml")["train_a"] == pytest.approx(1 / 3, abs=1e-9)
+
+
+def test_notes_of_commands_name_options():
+    mixture = Mixture({"web": 0.6, "code": 0.4})
+    with commanded():
+        assert "for documents give --tokens and --documents" in exporters.export(mixture, "huggingface").notes[-1]
+        with pytest.raises(ExportError, match="give --unit sequences"):
+            exporters.export(mixture, "seqio")
+    assert "for documents give tokens and documents" in exporters.export(mixture, "huggingface").notes[-1]
