@@ -62,7 +62,7 @@ def covariance(const double[:, ::1] gram, const double[::1] norms, const double[
 
 
 def weigh(const double[:, ::1] inverse, const double[::1] alpha, const double[:, ::1] linear, double[:, ::1] h):
-    """Multiply h by `alpha alpha' - inverse`, in place; return the sum of that matrix times `linear`. Lower triangles."""
+    """Multiply h by `alpha alpha' - inverse`, in place; return the sum of that times `linear`. Lower triangles."""
     cdef Py_ssize_t n = alpha.shape[0]
     cdef double total
     check_some(n, n)
@@ -75,7 +75,7 @@ def weigh(const double[:, ::1] inverse, const double[::1] alpha, const double[:,
 
 
 def matern(const double[:, ::1] gram, const double[::1] rows, const double[::1] columns, double[:, ::1] k):
-    """Matern-5/2 correlations (M, R) of every row with every column, from inner products, in whose place they may go."""
+    """Matern-5/2 correlations (M, R) of every row with every column, from inner products, which k may replace."""
     cdef Py_ssize_t m = rows.shape[0], n = columns.shape[0]
     cdef int failed
     check_shape(m, n, gram.shape[0], gram.shape[1])
