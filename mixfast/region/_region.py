@@ -16,6 +16,7 @@ from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry import lp, projection
 from mixfast._engine.geometry.limits import GroupLimits
+from mixfast._text.audience import either
 from mixfast._text.names import counted, domain_names, listing
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
@@ -221,7 +222,7 @@ class Region:
             total = math.fsum(supply)
             raise InfeasibleError(
                 f"the supply is {target - total:,.0f} tokens short: the epochs that are allowed turn the {sum(counts):,} "
-                f"available into {total:,.0f}, but the run takes {target:,}; add data, allow more epochs or lower the target"
+                f"available into {total:,.0f}, but the run takes {target:,}; add data, allow more epochs or lower {either('the target', '--budget')}"
             )
         caps = np.minimum(np.minimum(supply / target, 1.0), per_domain("cap", cap, names, missing=1.0))
         natural = np.array(counts, dtype=np.float64)

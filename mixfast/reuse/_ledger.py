@@ -15,7 +15,7 @@ from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError
-from mixfast.mixture import NINE_DIGITS, Mixture
+from mixfast.mixture import FORMAT, NINE_DIGITS, Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 from mixfast.reuse._changes import ReuseError
 from mixfast.reuse._entries import (
@@ -263,7 +263,12 @@ class Ledger:
             raise ReuseError(other_kind(source, "a ledger (yaml or json)"))
         read = cls.from_json if is_json(source, "a ledger file", ReuseError) else cls.from_yaml
         try:
-            return read(source.read_text(encoding="utf-8"))
+            text = source.read_text(encoding="utf-8")
+            if FORMAT in text[:80]:
+                raise ReuseError(
+                    "this is a mixture, expected a ledger; `mixfast reuse start LEDGER --mixture FILE` begins one with it"
+                )
+            return read(text)
         except (ReuseError, UnicodeDecodeError) as problem:
             raise ReuseError(f"{source}: {problem}") from problem
 

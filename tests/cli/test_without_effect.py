@@ -106,6 +106,15 @@ def test_the_next_command_of_a_fit_can_be_run_as_it_stands(run, good):
     assert "next: mixfast propose law.json\n" in good("info", "law.json")
 
 
+def test_a_mixture_given_for_a_ledger_and_a_short_supply_name_what_to_do(refused, folder):
+    for name in ("mixture.yaml", "mixture.json"):
+        Mixture({"web": 0.5, "code": 0.3, "books": 0.2}).save(folder / name)
+        assert f"{name}: this is a mixture, expected a ledger; `mixfast reuse start" in refused("reuse", "show", name)
+    (folder / "counts.yaml").write_text("web: 10\ncode: 10\nbooks: 10\n")
+    line = refused("solve", "table.npz", "--tokens", "counts.yaml", "--budget", "1B")
+    assert line.endswith("add data, allow more epochs or lower --budget\n")
+
+
 @pytest.mark.parametrize("paths", ["/data/v1/{domain}_text", "names.yaml", None])
 def test_paths_of_a_prior_are_named_as_those_of_a_mixture(run, paths):
     words = () if paths is None else ("--mixture-paths", paths)
