@@ -92,6 +92,12 @@ def by_missing(y: Matrix) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]
 
 
 def _normal(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
-    """Draws (count, P) of mean 0; directions whose variance is negative by rounding stay at 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (rng.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    """Draws (count, P) of mean 0; directions whose variance is negative by rounding stay at 0.
+
+    The covariance is scaled to correlations first. Coefficients of power laws have scales many decades apart, and the rounding
+    errors of an eigendecomposition are relative to the largest eigenvalue.
+    """
+    scale = np.sqrt(np.maximum(covariance.diagonal(), 0.0))
+    unit = np.where(scale > 0.0, scale, np.inf)
+    values, vectors = np.linalg.eigh(covariance / unit[:, None] / unit)
+    return (rng.standard_normal((count, len(values))) * np.sqrt(np.maximum(values, 0.0))) @ vectors.T * scale
