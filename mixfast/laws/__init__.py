@@ -20,6 +20,7 @@ Read the files in this order: `_protocol.py` (what a law is, and what some laws 
 with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
 `_doubts.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
 over metrics), then one law after the other; `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
+`_power_search.py` searches the least squares of the power laws.
 Loops of the log-linear law and of Gaussian processes are in the compiled core (`_engine.backend.laws`). Those of the other laws stand in files of
 their own (`_*_loops.py`), which import Numba and are imported by functions only.
 

@@ -153,11 +153,11 @@ def _step(h, g, damp, scale, low, high, u, free, l, step):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
-def descend(kind, u, x, tokens, y, low, high, steps, tol):  # type: ignore[no-untyped-def]
-    """Descend from u, in place, within bounds; return half the sum of squares, and the number of steps.
+def descend(kind, u, x, tokens, y, low, high, steps, tol, even):  # type: ignore[no-untyped-def]
+    """Descend from u, in place, within bounds; return half the sum of squares.
 
-    Levenberg and Marquardt's method: J'J is damped in proportion to the largest diagonal it had (More 1978), and the damping follows how
-    well the last step kept its promise (Nielsen 1999).
+    Levenberg and Marquardt's method: J'J is damped in proportion to the largest diagonal it had (More 1978), or with ``even`` all numbers
+    alike (Levenberg 1944), and the damping follows how well the last step kept its promise (Nielsen 1999).
     """
     runs, size = x.shape[0], u.shape[0]
     r, r_new = np.empty(runs), np.empty(runs)
@@ -169,11 +169,16 @@ def descend(kind, u, x, tokens, y, low, high, steps, tol):  # type: ignore[no-un
         u[p] = min(max(u[p], low[p]), high[p])
     loss = residuals(kind, u, x, tokens, y, r, jacobian)
     damp, grow, quiet, done, fresh = _FIRST_DAMP, 2.0, 0, 0, True
+    if even:
+        _normal(jacobian, r, h, g)
+        for p in range(size):
+            scale[p] = 1.0
+            damp = max(damp, 1e-3 * h[p, p])
     while done < steps and loss > 0.0:
         done += 1
         if fresh:
             _normal(jacobian, r, h, g)
-            for p in range(size):
+            for p in range(0 if even else size):
                 scale[p] = max(scale[p] if kind == AUTOSCALE else _LEAST_SCALE, h[p, p])
         solved = _step(h, g, damp, scale, low, high, u, free, l, step)
         promised = 0.0
@@ -206,4 +211,70 @@ def descend(kind, u, x, tokens, y, low, high, steps, tol):  # type: ignore[no-un
             damp, grow = max(damp, 1e-12) * grow, 2.0 * grow
             if damp > _LAST_DAMP:
                 break
-    return loss, done
+    return loss
+
+
+@njit(cache=True, nogil=True)
+def backfit(kind, u, x, tokens, y, low, high, first, second, passes):  # type: ignore[no-untyped-def]
+    """Move single terms, in place, to the best of a grid of shapes while the others stay; return half the sum of squares.
+
+    AutoScale: ``first`` holds logarithms of alpha, ``second`` of gamma, and the level is found again with each shape. BiMix: ``first`` holds
+    exponents, ``second`` one number that is not used, and the factor is found again.
+    """
+    runs, domains = x.shape
+    rest, term, best_term = np.empty(runs), np.empty(runs), np.empty(runs)
+    values = np.zeros((domains, runs))
+    total = np.zeros(runs)
+    scale = np.exp(u[1]) if kind == AUTOSCALE else 1.0
+    for k in range(domains):
+        for i in range(runs):
+            if kind == AUTOSCALE:
+                log = np.log(tokens * (np.exp(u[2 + k]) + x[i, k]))
+                values[k, i] = scale * np.exp(min(-np.exp(u[2 + domains + k]) * log, _HIGHEST))
+            else:
+                values[k, i] = u[k] * np.exp(min(u[domains + k] * x[i, k], _HIGHEST))
+            total[i] += values[k, i]
+    level = u[0] if kind == AUTOSCALE else 0.0
+    loss = 0.0
+    for i in range(runs):
+        loss += 0.5 * (total[i] + level - y[i]) ** 2
+    for _ in range(passes):
+        before = loss
+        for k in range(domains):
+            for i in range(runs):
+                rest[i] = y[i] - (total[i] - values[k, i])
+            found = False
+            for a in first:
+                for b in second:
+                    if kind == AUTOSCALE:
+                        alpha, gamma, mean = np.exp(a), np.exp(b), 0.0
+                        for i in range(runs):
+                            term[i] = scale * np.exp(min(-gamma * np.log(tokens * (alpha + x[i, k])), _HIGHEST))
+                            mean += rest[i] - term[i]
+                        own = min(max(mean / runs, low[0]), high[0])
+                    else:
+                        top, under, own = 0.0, 0.0, 0.0
+                        for i in range(runs):
+                            term[i] = np.exp(min(a * x[i, k], _HIGHEST))
+                            top += term[i] * rest[i]
+                            under += term[i] * term[i]
+                        factor = max(top / under, 0.0)
+                        for i in range(runs):
+                            term[i] *= factor
+                    new = 0.0
+                    for i in range(runs):
+                        new += 0.5 * (rest[i] - term[i] - own) ** 2
+                    if new < loss * (1.0 - 1e-6):
+                        loss, found = new, True
+                        best_term[:] = term
+                        if kind == AUTOSCALE:
+                            u[0], u[2 + k], u[2 + domains + k] = own, a, b
+                        else:
+                            u[k], u[domains + k] = factor, a
+            if found:
+                for i in range(runs):
+                    total[i] += best_term[i] - values[k, i]
+                    values[k, i] = best_term[i]
+        if not loss < 0.99 * before:
+            break
+    return loss

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import chain
 from typing import ClassVar, Self
 
@@ -12,20 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.optional import needed
-from mixfast.errors import BackendError
 from mixfast.laws._coefficients import Coefficients
+from mixfast.laws._power_search import STEPS, Point, Search, loops
 from mixfast.laws._protocol import Note, State
 from mixfast.laws._range import require_not_negative
 from mixfast.laws._threads import each
 
 __all__ = ["AutoScale", "BiMix"]
 
-# Every start descends until a step wins less than the first number (of the loss); the best go on to the second.
-_ROUGH_STEPS, _ROUGH_TOL = 200, 1e-6
-_STEPS, _TOL, _BEST = 500, 1e-8, 2
-# A descent that would win more than this part of the loss by as many steps again has not converged.
-_LATE = 1e-2
 # The largest logarithm of a term: no metric has such values.
 _HIGHEST = 300.0
 # Logarithms of alpha and gamma stay within this of 0.
@@ -36,21 +29,16 @@ _LEAST_EFFECT = 1e-30
 _TRIED = np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
 # Alpha and gamma at which single terms of AutoScale begin anew, from nearly exponential to nearly a step at 0; how often all domains
 # are gone through, how far each trial descends, and what it must win to be kept.
-_ANEW, _PASSES, _TRIAL, _WON = ((1.0, 2.0), (0.1, 0.5), (0.005, 0.05)), 3, (60, 1e-4), 1e-4
+_ANEW, _PASSES, _TRIAL, _WON, _SETTLE = ((1.0, 2.0), (0.1, 0.5), (0.005, 0.05)), 3, (60, 1e-4), 1e-4, (500, 1e-8)
 # With more domains that would take seconds.
 _FEW_DOMAINS = 8
-# A term is brought back where the residuals point at it by more than this cosine, so many times at most.
-_LEAST_COSINE, _RETURNS = 1e-6, 8
-
-Descend = Callable[..., tuple[float, int]]
-Down = Callable[[Vector, int, float], "_Point"]
-
-
-def _compiled_descent() -> Descend:
-    """The compiled descent, or a message that says how to get Numba."""
-    with needed("a power law", "Numba", "mixfast[laws]", BackendError):
-        from mixfast.laws._power_loops import descend
-    return descend
+# A term is brought back where the residuals point at it by more than this cosine.
+_LEAST_COSINE = 1e-6
+# Shapes that single terms are tried with: alpha and gamma of AutoScale, exponents of BiMix.
+_ALPHAS, _GAMMAS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 1.0, 1.5, 3.0), (1e-3, 0.01, 0.05, 0.15, 0.4, 1.0, 3.0, 10.0)
+_EXPONENTS = (0.0, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
+# A term of AutoScale that comes to nothing, and the scales from which such terms are replaced; folds take the first.
+_NO_TERM, _SCALES = (1.5, 10.0), (1.0, 0.1, 0.01, 5.0)
 
 
 def _covariance(jacobian: Matrix, noise: float) -> Matrix:
@@ -61,16 +49,6 @@ def _covariance(jacobian: Matrix, noise: float) -> Matrix:
     gram = unit.T @ unit + 1e-8 * np.eye(len(size))
     back = np.where(acts, 1.0 / np.maximum(size, _LEAST_EFFECT), 0.0)
     return noise**2 * np.linalg.inv(gram) * np.outer(back, back)
-
-
-@dataclass
-class _Point:
-    """Where a descent ended: half the sum of squares in the law's unit, and the numbers it moved."""
-
-    loss: float
-    u: Vector
-    steps: int
-    late: bool = False  # whether more steps would win more than `_LATE` of the loss
 
 
 class _Power(Coefficients):
@@ -112,7 +90,15 @@ class _Power(Coefficients):
         """The same law in another unit, of which the old one is ``ratio``."""
         raise NotImplementedError
 
-    def _anew(self, best: _Point, down: Down) -> _Point:
+    def _shapes(self) -> tuple[Vector, Vector]:
+        """The grid of shapes that single terms are tried with, as the compiled loops take it."""
+        raise NotImplementedError
+
+    def _flat(self, domains: int, y: Vector) -> list[Vector]:
+        """Starts without terms, as numbers that a descent moves."""
+        raise NotImplementedError
+
+    def _anew(self, best: Point, search: Search) -> Point:
         """The best point after single terms began anew, where the law has local minima that this leaves."""
         return best
 
@@ -145,12 +131,15 @@ class _Power(Coefficients):
         return self._fitted_to(x, y, [None] * y.shape[1])
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
-        """The law fitted to a part of its own runs, metrics (R', len(columns)): one descent from where that of all runs ended."""
+        """The law fitted to a part of its own runs, metrics (R', len(columns)).
+
+        The better of two minima: one from where that of all runs ended, and one from a start that knows nothing of the other runs.
+        """
         return self._fitted_to(x, y, [(float(self.unit[j]), self.theta[j]) for j in columns])
 
     def _fitted_to(self, x: Matrix, y: Matrix, known: Sequence[tuple[float, Vector] | None]) -> Self:
-        """A copy fitted to runs; a metric is descended from the unit and the numbers that are known, else from several starts."""
-        descend = _compiled_descent()
+        """A copy fitted to runs; a metric is descended from the unit and the numbers that are known, too, or from many starts."""
+        loops()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         require_not_negative(y)
         law = copy.copy(self)
@@ -162,25 +151,23 @@ class _Power(Coefficients):
             rows = ~np.isnan(y[:, j])
             if not rows.any():
                 raise ValueError(f"metric {j} has no value in any of the {len(y)} runs: leave it out")
-            return law._fit_metric(j, np.ascontiguousarray(x[rows]), y[rows, j], descend, known[j])
+            return law._fit_metric(j, np.ascontiguousarray(x[rows]), y[rows, j], known[j])
 
         law.notes = tuple(chain.from_iterable(each(one, range(metrics))))
         return law
 
-    def _fit_metric(
-        self, j: int, x: Matrix, y: Vector, descend: Descend, known: tuple[float, Vector] | None
-    ) -> list[Note]:
-        """Fit metric j to the runs that have it: the best of several starts; return what was unusual."""
+    def _fit_metric(self, j: int, x: Matrix, y: Vector, known: tuple[float, Vector] | None) -> list[Note]:
+        """Fit metric j to the runs that have it; return what was unusual."""
         notes = []
         unit = self._unit(y)
         start = None if known is None else self._in_unit(known[1], known[0] / unit)
-        best = self._search(x, y / unit, descend, start)
+        best = self._search(x, y / unit, start)
         width = len(best.u)
         if len(y) <= width:
             few = f"{{metric}} has {len(y)} runs for {width} numbers; they are not determined"
             notes.append(Note(few, metric=j))
         if best.late:
-            late = f"{{metric}} had not converged after {2 * _STEPS} steps; its law is the best point found"
+            late = f"{{metric}} had not converged after {STEPS} steps; its law is the best point found"
             notes.append(Note(late, metric=j))
         theta = self._theta_of(best.u)
         noise = unit * float(np.sqrt(2.0 * best.loss / max(len(y) - width, 1)))
@@ -188,40 +175,17 @@ class _Power(Coefficients):
         self.covariance[j] = _covariance(unit * self._jacobian(theta, x), noise)
         return notes
 
-    def _search(self, x: Matrix, y: Vector, descend: Descend, known: Vector | None) -> _Point:
-        """The best minimum found for values in the law's unit.
-
-        1. Descend from every start, roughly; from numbers that are known, once and to the end.
-        2. Descend to the end from the best of these points.
-        3. From the best, bring back terms that came to nothing, and begin single terms anew, as long as that lowers the loss.
-        """
-        seen, (low, high) = self._seen(x), self._box(x.shape[1], y)
-        tokens = float(getattr(self, "tokens", 1.0))
-
-        def down(u: Vector, steps: int, tol: float) -> _Point:
-            u = np.array(u)
-            loss, done = descend(self._kind, u, seen, tokens, y, low, high, steps, tol)
-            return _Point(loss, u, done)
-
+    def _search(self, x: Matrix, y: Vector, known: Vector | None) -> Point:
+        """The best minimum found for values in the law's unit."""
+        domains, seen = x.shape[1], self._seen(x)
+        search = Search(
+            self._kind, seen, float(getattr(self, "tokens", 1.0)), y, *self._box(domains, y), shapes=self._shapes()
+        )
+        flat = self._flat(domains, y)
         if known is not None:
-            return down(self._moved_by(known), _STEPS, _TOL)
-        rough = [down(self._moved_by(start), _ROUGH_STEPS, _ROUGH_TOL) for start in self._starts(x.shape[1], y)]
-        rough.sort(key=lambda point: point.loss)
-        best = min((down(point.u, _STEPS, _TOL) for point in rough[:_BEST]), key=lambda point: point.loss)
-        for _ in range(_RETURNS):
-            start = self._again(best.u, seen, y)
-            if start is None:
-                break
-            found = down(start, _STEPS, _TOL)
-            if not found.loss < best.loss * (1.0 - 1e-9):
-                break
-            best = found
-        best = self._anew(best, down)
-        if best.steps == _STEPS:  # a long flat valley, most often: what is left in it hardly counts
-            found = down(best.u, _STEPS, _TOL)
-            found.late = found.loss < (1.0 - _LATE) * best.loss
-            best = found
-        return best
+            return search.minimum_near(self._moved_by(known), flat[0])
+        starts = [self._moved_by(start) for start in self._starts(domains, y)]
+        return search.minimum(starts, flat, lambda u: self._again(u, seen, y), lambda point: self._anew(point, search))
 
     def predict(self, x: Matrix) -> Matrix:
         """Return the metrics (M, J) at mixtures (M, K)."""
@@ -262,9 +226,10 @@ class AutoScale(_Power):
 
     Notes
     -----
-    Convex in w. Bounds as in Olmix: ``alpha, gamma > 0``, level from 0 to the smallest value. Four starts: Olmix's, a flatter
-    one, and two with exponents that meet the metric's mean; a damped Gauss-Newton method within the bounds from each. From
-    the best, single terms begin anew (with up to 8 domains), which leaves local minima.
+    Convex in w. Bounds as in Olmix: ``alpha, gamma > 0``, level from 0 to the smallest value. The least squares have local minima. Eight
+    starts: Olmix's, a flatter one, two with exponents that meet the metric's mean, and four scales without terms, from which a
+    grid of shapes finds each term in turn; a damped Gauss-Newton method within the bounds from each. From the best six,
+    single terms are replaced by better shapes of the grid. No such search is certain to find the least minimum.
     Deterministic: the same runs give the same bits in every process.
 
     References
@@ -370,7 +335,7 @@ class AutoScale(_Power):
     def _in_unit(self, theta: Vector, ratio: float) -> Vector:
         return np.concatenate([ratio * theta[:2], theta[2:]])
 
-    def _anew(self, best: _Point, down: Down) -> _Point:
+    def _anew(self, best: Point, search: Search) -> Point:
         domains, found = len(best.u) // 2 - 1, best
         if domains > _FEW_DOMAINS:
             return best
@@ -380,12 +345,20 @@ class AutoScale(_Power):
                 for trial in _ANEW:
                     u = found.u.copy()
                     u[2 + k], u[2 + domains + k] = np.log(trial)
-                    point = down(u, *_TRIAL)
+                    point = search.down(u, *_TRIAL)
                     if point.loss < (1.0 - _WON) * found.loss:
                         found = point
             if not found.loss < (1.0 - 10.0 * _WON) * before:
                 break
-        return best if found is best else down(found.u, _STEPS, _TOL)
+        return best if found is best else search.down(found.u, *_SETTLE)
+
+    def _shapes(self) -> tuple[Vector, Vector]:
+        return np.log(_ALPHAS), np.log(_GAMMAS)
+
+    def _flat(self, domains: int, y: Vector) -> list[Vector]:
+        alpha, gamma = np.full(domains, _NO_TERM[0]), np.full(domains, _NO_TERM[1])
+        scales = _SCALES if self.fixed_scale is None else _SCALES[:1]
+        return [self._moved_by(np.concatenate([[0.5 * float(y.min()), scale], alpha, gamma])) for scale in scales]
 
     def _parts(self, theta: Vector, x: Matrix) -> tuple[Vector, Matrix, Matrix]:
         domains = x.shape[1]
@@ -424,8 +397,8 @@ class BiMix(_Power):
 
     Notes
     -----
-    Convex in w above the floor. Both numbers are at least 0. Three starts: Olmix's exponent 1, and flatter ones; a damped
-    Gauss-Newton method within the bounds from each. Deterministic: the same runs give the same bits in every process.
+    Convex in w above the floor. Both numbers are at least 0. Four starts: Olmix's exponent 1, two flatter ones, and terms found
+    in turn by a grid of exponents; a damped Gauss-Newton method within the bounds from each. Deterministic: the same runs give the same bits in every process.
 
     References
     ----------
@@ -481,6 +454,12 @@ class BiMix(_Power):
 
     def _seen(self, x: Matrix) -> Matrix:
         return -np.log(np.clip(x, self.floor, 1.0))
+
+    def _shapes(self) -> tuple[Vector, Vector]:
+        return np.array(_EXPONENTS), np.zeros(1)
+
+    def _flat(self, domains: int, y: Vector) -> list[Vector]:
+        return [np.concatenate([np.zeros(domains), np.full(domains, 0.1)])]
 
     def _again(self, u: Vector, seen: Matrix, y: Vector) -> Vector | None:
         domains = seen.shape[1]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.runs import regmix
+from mixfast.laws._coefficients import _normal
 from mixfast.laws.power import AutoScale, BiMix
 
 pytest.importorskip("numba")
@@ -118,7 +121,7 @@ def scipys_best(law, x, y):
 
 @pytest.mark.parametrize("law", [AutoScale(scale=1.0), BiMix()])
 @pytest.mark.parametrize("seed", range(4))
-def test_never_above_scipys_best_of_the_same_starts(law, seed):
+def test_four_small_problems_are_not_above_scipys_best_of_the_same_starts(law, seed):
     rng = np.random.default_rng([5, seed])
     x = rng.dirichlet(np.ones(3), 40)
     x[:5, 0] = 0.0
@@ -129,9 +132,69 @@ def test_never_above_scipys_best_of_the_same_starts(law, seed):
     assert fitted.objective[0] <= unit**2 * scipys_best(law, x, y / unit) * (1.0 + 1e-6)
 
 
+def recorded(i):
+    """Problem i of the recorded spread: mixtures, a metric, and AutoScale and BiMix as they were fitted."""
+    rng = np.random.default_rng([15, i])
+    k = int(rng.choice([2, 3, 4, 5, 6, 8, 10, 13, 17, 20]))
+    n = int(np.exp(rng.uniform(np.log(k + 2), np.log(200))))
+    x = rng.dirichlet(np.full(k, rng.choice([0.2, 0.5, 1.0, 3.0])), n)
+    if rng.random() < 0.3:
+        x[rng.random(x.shape) < 0.2] = 0.0
+        x[x.sum(axis=1) == 0.0] = 1.0 / k
+        x /= x.sum(axis=1, keepdims=True)
+    kind = i % 5
+    if kind == 0:
+        y = rng.uniform(0, 2) + ((rng.uniform(0.01, 0.5, k) + x) ** -rng.uniform(0.05, 0.6, k)).sum(axis=1)
+    elif kind == 1:
+        y = (rng.uniform(0, 1, k) * np.maximum(x, 1e-4) ** -rng.uniform(0.0, 0.5, k)).sum(axis=1)
+    elif kind == 2:
+        y = rng.uniform(0, 2) + np.exp(x @ rng.normal(0, 1.0, k))
+    elif kind == 3:
+        y = 2 + ((x - rng.dirichlet(np.ones(k))) ** 2).sum(axis=1) * rng.uniform(0.2, 4)
+    else:
+        y = rng.uniform(1, 4) + x @ rng.normal(0, 0.5, k) + 0.3 * np.sin(3 * x @ rng.normal(0, 1, k))
+    y = y + rng.choice([0, 0.003, 0.03, 0.1, 0.3]) * y.std() * rng.standard_normal(n)
+    y = np.abs(y) + (0.0 if y.min() > 0.0 else 1e-3)
+    y = y * 10.0 ** rng.uniform(-3, 3)
+    olmix, floor = not rng.random() < 0.8, not rng.random() < 0.5
+    return x, y, AutoScale(scale=1.0 if olmix else None), BiMix(floor=1e-3 if floor else 1e-12)
+
+
+@pytest.mark.parametrize("kind", [AutoScale, BiMix])
+def test_not_above_what_scipy_reached_on_25_recorded_problems(kind):
+    # 2 to 20 domains, runs from 2 more than domains to 200, noise from 0 to 30 %, units over six decades. Not a proof for all problems:
+    # least squares of power laws have local minima.
+    reached = json.loads((Path(__file__).parent / "scipys_power.json").read_text())[kind.name]
+    above = {}
+    for i, least in enumerate(reached):
+        x, y, *laws = recorded(i)
+        ours = laws[kind is BiMix].fit(x, y[:, None]).objective[0]
+        # Sums below the last term are rounding.
+        if not ours <= least * (1.0 + 1e-6) + 1e-18 * y @ y:
+            above[i] = ours / least
+    assert not above
+
+
+def test_draws_of_coefficients_keep_small_scales():
+    scale = np.array([1e30, 1.0, 1e-8, 0.0])
+    draws = _normal(np.outer(scale, scale) * np.array([[1, 0.5, 0, 0], [0.5, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), 4000,
+                    np.random.default_rng(0))  # fmt: skip
+    np.testing.assert_allclose(draws.std(axis=0), scale, rtol=0.05)
+
+
+def test_a_refit_from_useless_numbers_still_finds_a_law():
+    x, y, _ = planted(AutoScale, 8, n=40, metrics=1, noise=0.02)
+    law = AutoScale().fit(x, y)
+    part = slice(0, 32)
+    law.theta[0, 2:] = 1e-9  # no domain acts, as if the other runs had said so
+    again, constant = law.refit(x[part], y[part], [0]), ((y[part] - y[part].mean()) ** 2).sum()
+    assert again.objective[0] < 1.2 * AutoScale().fit(x[part], y[part]).objective[0] < 0.5 * constant
+
+
 def test_the_same_runs_give_the_same_bits_in_every_process():
     program = """
 import numpy as np
+from mixfast.laws._coefficients import _normal
 from mixfast.laws.power import AutoScale, BiMix
 rng = np.random.default_rng(6)
 x = rng.dirichlet(np.ones(5), 40)
