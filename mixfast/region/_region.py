@@ -363,11 +363,11 @@ class Region:
         single = max(abs(math.fsum(point) - 1.0), float((self.floor - point).max()), float((point - self.cap).max()))
         if self.group_limits is None:
             return max(single, 0.0)
-        beyond = [
-            max(_to_move(row, float(row @ point) - high, point), _to_move(-row, low - float(row @ point), point))
-            for row, low, high in zip(*self.group_limits, strict=True)
-        ]
-        return max(single, *beyond, 0.0)
+        rows, low, high = self.group_limits
+        inside = rows @ point
+        above = [_to_move(rows[b], float(inside[b] - high[b]), point) for b in np.flatnonzero(inside > high)]
+        below = [_to_move(-rows[b], float(low[b] - inside[b]), point) for b in np.flatnonzero(inside < low)]
+        return max(single, *above, *below, 0.0)
 
     def contains(self, w: ArrayLike | Mapping[str, float], atol: float = 1e-9) -> bool:
         """Whether ``w`` meets every limit to within ``atol``; see `violation`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
@@ -54,9 +55,10 @@ def minimise_problem(problem: Problem) -> Found:
 def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None) -> Minimum:
     """The minimum at the shares that a `Mixture` of it holds, whose sum is exactly 1.
 
-    Under limits on groups the last digit of a share may be worth more than the tolerance.
+    Under limits on groups the last digit of a share may be worth more than the tolerance, and so may be what the sum of the shares
+    misses of 1 where the loss grows with it.
     """
-    if problem.limits.groups is None:
+    if math.fsum(minimum.w) == 1.0 or (problem.limits.groups is None and problem.table.kind == "ce"):
         return minimum
     w = problem.reach.restrict(Mixture(problem.table.domains, problem.reach.spread(minimum.w)).weights)
     if np.array_equal(w, minimum.w):

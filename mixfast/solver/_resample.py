@@ -38,10 +38,11 @@ def resample(problem: Problem, w: Vector, *, replicates: int, seed: int) -> Resa
     `w` (K,) is the solution of the problem itself.
     """
     unit, group = _units(problem.table)
+    weight = _weights(unit, group, problem.table)
     counts = _draw(np.random.default_rng(seed), unit, group, problem.table, replicates)
     found = _replicates.solve(problem, problem.reach.restrict(w), unit, counts)
     shares = np.array([problem.reach.spread(row) for row in found.shares])
-    doubt = _doubt(problem.table, group, problem.weights.share)
+    doubt = _doubt(problem.table, group[weight > 0.0], problem.weights.share)
     return Resampled(shares, found.gap, found.error, group.size, doubt)
 
 
@@ -86,24 +87,41 @@ def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     return unit, np.concatenate(groups)
 
 
+def _weights(unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTable) -> Vector:
+    """The weight of each unit (U,): the sum over its rows, or their number where all have the same."""
+    rows = None if table.uniform_weight is not None else table.row_weight
+    weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)
+    return weight
+
+
 def _draw(
     rng: np.random.Generator, unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTable, replicates: int
 ) -> NDArray[np.float32]:
-    """How often each replicate holds each unit (R, U), scaled so that a group keeps its total weight."""
+    """How often each replicate holds each unit (R, U), scaled so that a group keeps its total weight.
+
+    Units without weight are never sampled: a replicate of such units alone would have no loss.
+    """
     counts = np.empty((replicates, group.size), dtype=np.float32)
-    rows = None if table.uniform_weight is not None else table.row_weight
-    weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)
+    weight = _weights(unit, group, table)
     for g in range(table.n_groups):
         first, last = np.searchsorted(group, [g, g + 1])
-        size = int(last - first)
         own = weight[first:last]
+        has = np.flatnonzero(own > 0.0)
+        size = has.size
         step = max(_DRAWS // size, 1)
         for start in range(0, replicates, step):  # in pieces, which stay in cache and between which Ctrl-C is seen
             piece = counts[start : start + step]
             words = (len(piece) * size + 1) // 2
             bits = rng.integers(0, 2**64 - 1, words, dtype=np.uint64, endpoint=True).view(np.uint32)
-            sample_units(bits[: len(piece) * size].reshape(-1, size), piece, int(first))
+            bits = bits[: len(piece) * size].reshape(-1, size)
+            if size == own.size:
+                sample_units(bits, piece, int(first))
+                continue
+            some = np.empty((len(piece), size), dtype=np.float32)
+            sample_units(bits, some, 0)
+            piece[:, first:last] = 0.0
+            piece[:, first + has] = some
         if own.min() < own.max():
             mine = counts[:, first:last]
-            mine *= (own.sum() / np.maximum(mine @ own, 1e-300))[:, None]
+            mine *= (own.sum() / (mine @ own))[:, None]
     return counts

@@ -91,6 +91,10 @@ class Solution:
         # What rounding of the slopes, and of the losses of groups, may add: below anything that counts unless they are huge.
         slopes = minimum.gradient if minimum.gap < np.inf else np.where(minimum.w > 0.0, minimum.gradient, 0.0)
         level = float(np.abs(slopes) @ minimum.w) + (abs(minimum.value) if problem.minimax else 0.0)
+        if problem.table.kind != "ce":
+            level += max(
+                one.magnitude(minimum.w) for one in (problem.groups if problem.minimax else [problem.objective])
+            )
         gap = minimum.gap + _ROUNDED * level
         if not gap <= problem.tol * max(1.0, problem.total_weight()):
             status = "user_limit" if minimum.steps >= problem.max_iter else "optimal_inaccurate"

@@ -41,9 +41,17 @@ def expand_outputs(chosen: NDArray[np.intp] | slice, n_outputs: int, n_rows: int
 
 
 def split_mask(
-    sequence: NDArray[Any] | None, offsets: NDArray[np.int64], share: float, rng: np.random.Generator
+    sequence: NDArray[Any] | None,
+    offsets: NDArray[np.int64],
+    share: float,
+    rng: np.random.Generator,
+    counts: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    """Return which rows go to the first part: a share of the sequences of each group, drawn whole."""
+    """Return which rows go to the first part: a share of the sequences of each group, drawn whole.
+
+    `counts` (n,) tells which rows have a weight (None: all): sequences with and without one are drawn apart, so that both parts have some
+    with one.
+    """
     n = int(offsets[-1])
     if sequence is None:
         first_row, unit = np.arange(n), np.arange(n)
@@ -52,9 +60,14 @@ def split_mask(
     # A sequence is drawn with the group of its first row.
     stratum = np.searchsorted(offsets, first_row, side="right") - 1
     taken = np.zeros(first_row.size, dtype=bool)
+    idle = (
+        None if counts is None or counts.all() else np.bincount(unit, weights=counts, minlength=first_row.size) == 0.0
+    )
     for code in range(offsets.size - 1):
         members = np.flatnonzero(stratum == code)
-        count = min(max(round(share * members.size), 1), max(members.size - 1, 0))
-        taken[rng.permutation(members)[:count]] = True
+        parts = [members] if idle is None else [members[~idle[members]], members[idle[members]]]
+        for part in parts:
+            count = min(max(round(share * part.size), 1), max(part.size - 1, 0))
+            taken[rng.permutation(part)[:count]] = True
     mask: NDArray[np.bool_] = taken[unit]
     return mask

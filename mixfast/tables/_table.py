@@ -549,7 +549,7 @@ class ExpertTable:
         ----------
         share : float
             Share of the sequences of each group that goes to the first table, in (0, 1); at least one sequence of each
-            group goes to either.
+            group goes to either, of those with a weight above 0.
         seed : int or numpy Generator
             The same seed gives the same split.
 
@@ -568,14 +568,15 @@ class ExpertTable:
         """
         if not 0.0 < share < 1.0:
             raise TableError(f"share must lie between 0 and 1 (exclusive), got {share!r}")
-        in_fit = split_mask(self.sequence, self.group_offsets, share, np.random.default_rng(seed))
-        sides = np.logical_or.reduceat(in_fit, self.group_offsets[:-1]) & np.logical_or.reduceat(
-            ~in_fit, self.group_offsets[:-1]
+        counts = np.ones(self.n_rows, dtype=bool) if self._row_weight is None else self.row_weight > 0.0
+        in_fit = split_mask(self.sequence, self.group_offsets, share, np.random.default_rng(seed), counts)
+        sides = np.logical_or.reduceat(in_fit & counts, self.group_offsets[:-1]) & np.logical_or.reduceat(
+            ~in_fit & counts, self.group_offsets[:-1]
         )
         if not sides.all():
             lone = [name for name, both in zip(self.group_names, sides, strict=True) if not both]
             raise TableError(
-                f"cannot split group {some(lone)} in two: it needs at least two sequences of its own; "
+                f"cannot split group {some(lone)} in two: it needs at least two sequences of its own with a weight above 0; "
                 "give finer sequence ids or leave the group out"
             )
         observation = in_fit[:: self.n_outputs]

@@ -78,3 +78,48 @@ def test_a_group_without_weight_is_refused():
             ExpertTable.from_loglik(
                 loglik, domains=["a", "b", "c"], group=group, group_names=["web", "code"], weight=1.0 - group
             )
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_cancelling_residuals_are_not_certified_closer_than_float64_can_tell(limited):
+    rng = np.random.default_rng(7)
+    prediction = 1e9 * rng.normal(size=(5, 12))
+    table = ExpertTable.from_predictions(
+        prediction, prediction @ rng.dirichlet(np.ones(12)), domains=[f"d{i}" for i in range(12)]
+    )
+    region = Region(table.domains, bounds={"b": (["d0", "d1"], 0.01, 0.9)}) if limited else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixfastWarning)
+        found = solve(table, region)
+    residual = (table.prediction - table.target[:, None]).astype(np.longdouble)
+    truth = 0.5 * float(np.mean((residual @ found.mixture.weights.astype(np.longdouble)) ** 2))
+    assert found.gap >= truth
+    assert found.status != "optimal"
+    assert found.gap >= 1e-16 * float(np.max(np.mean(residual**2, axis=0)))
+
+
+@pytest.mark.parametrize("kind", ["ce", "mse"])
+def test_rows_without_weight_are_neither_resampled_nor_held_out_alone(kind):
+    rng = np.random.default_rng(8)
+    weight = np.concatenate([np.ones(20), np.ones(2), np.zeros(18)])
+    options = {"domains": ["a", "b", "c"], "group": np.repeat([0, 1], 20), "group_names": ["x", "y"], "weight": weight}
+    values = rng.normal(size=(40, 3)) - 3.0
+    if kind == "ce":
+        table = ExpertTable.from_loglik(values, **options)
+    else:
+        table = ExpertTable.from_predictions(values, values @ [0.5, 0.3, 0.2], **options)
+    unit, group = _units(table)
+    counts = _draw(np.random.default_rng(0), unit, group, table, 50)
+    assert np.isfinite(counts).all()
+    assert (counts[:, 22:] == 0.0).all()
+    assert counts[:, 20:22].sum(axis=1) == pytest.approx(2.0)
+    for seed in range(10):
+        for part in table.split(0.5, seed=seed):
+            assert part.row_weight[part.group_offsets[1] :].sum() > 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixfastWarning)
+        assert "y has 2" in bootstrap(table, replicates=10).doubt
+        weight[21] = 0.0
+        lone = ExpertTable.from_loglik(values, **options)
+    with pytest.raises(TableError, match="two sequences of its own with a weight"):
+        lone.split(0.5, seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ class Limits:
         """A vertex that minimises <gradient, s>."""
         if self.groups is None:
             return simplex.linear_min(gradient, self.low, self.high)
-        return lp.minimise(gradient, self.low, self.high, *self.groups, self.total)
+        return lp.minimise(gradient, self.low, self.high, *self.groups, self.total, equations=self._equations)
 
     def gap(self, gradient: Vector, w: Vector) -> float:
         """Frank-Wolfe gap over the limits, moved to where w is beyond them by rounding: that may be worth a lot of the rest.
@@ -77,7 +78,15 @@ class Limits:
         rows, low, high = self.groups
         inside = rows @ w
         low, high = np.minimum(low, inside), np.maximum(high, inside)
-        return lp.duality_gap(gradient, w, np.minimum(self.low, w), np.maximum(self.high, w), rows, low, high)
+        box = np.minimum(self.low, w), np.maximum(self.high, w)
+        return lp.duality_gap(gradient, w, *box, rows, low, high, equations=self._equations)
+
+    @cached_property
+    def _equations(self) -> lp.Equations | None:
+        """The group limits as equations of linear programs: found once, for limits that rounding moves have the same."""
+        if self.groups is None:
+            return None
+        return lp.Equations.of(self.groups.rows, lp.units_of(self.high, *self.groups))
 
     def active(self, w: Vector) -> Active:
         """Which bounds w is at."""
@@ -113,10 +122,10 @@ class Limits:
         """
         for _ in range(_SETTLINGS):
             inside = groups.rows @ w
-            missing = np.maximum(groups.low - inside, 0.0) - np.maximum(inside - groups.high, 0.0)
             short = self.total - math.fsum(w)
-            if max(abs(short), float(np.abs(missing).max(initial=0.0))) <= _SETTLED:
+            if abs(short) <= _SETTLED and max((groups.low - inside).max(), (inside - groups.high).max()) <= _SETTLED:
                 break
+            missing = np.maximum(groups.low - inside, 0.0) - np.maximum(inside - groups.high, 0.0)
             # A group next to a limit stays where it is.
             near = np.minimum(inside - groups.low, groups.high - inside) <= _NEAR
             equations = np.vstack([np.ones(w.size), groups.rows[near]])

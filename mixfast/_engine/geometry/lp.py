@@ -17,6 +17,7 @@ a point may be above the minimum. The bound holds for any multipliers, so no rou
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,11 +32,13 @@ _PIVOT = 1e-10
 
 
 _EPS = float(np.finfo(np.float64).eps)
-# A share that can be no more than this is little, and the least unit of one: see `_units`.
+# What of a gap may be added to it without asking whether so much is needed.
+_NEGLIGIBLE = 1e-4
+# A share that can be no more than this is little, and the least unit of one: see `units_of`.
 _LITTLE, _LEAST = 1e-3, 1e-100
 # Limits that leave next to no room contradict each other in the last digits of one basis and not of another: a region that was
 # checked is taken with ever more of that, up to a share that every caller takes for rounding. First in units of what each share can
-# be (see `_units`), in which a share that is what large ones leave of 1 may miss its limits by rounding alone.
+# be (see `units_of`), in which a share that is what large ones leave of 1 may miss its limits by rounding alone.
 _LENIENT = ((FEASIBLE, True), (FEASIBLE, False), (1e-12, False), (1e-11, False), (1e-10, False))
 
 
@@ -50,37 +53,82 @@ class Contradiction(Exception):
         self.rows, self.vertex, self.dual = rows, vertex, dual
 
 
+class Equations(NamedTuple):
+    """The rows as equations: one more variable per row, its activity, in ``[units 0; rows -1] (s, activity) = (total, 0)``."""
+
+    units: Vector  # (K,), of the shares
+    system: Matrix  # (1 + B, K + B)
+    scale: Vector  # (B,), the largest coefficient of each row in these units
+
+    @classmethod
+    def of(cls, rows: Matrix, units: Vector) -> Equations:
+        n_rows, n_domains = rows.shape
+        rows = rows * units
+        scale = np.abs(rows).max(axis=1, initial=0.0)
+        scale[scale == 0.0] = 1.0
+        system = np.zeros((n_rows + 1, n_domains + n_rows))
+        system[0, :n_domains] = units
+        system[1:, :n_domains] = rows / scale[:, None]
+        system[1:, n_domains:] = -np.eye(n_rows)
+        return cls(units, system, scale)
+
+
 def check(lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> None:
     """Raise `Contradiction` where no point meets all limits to within half of `FEASIBLE`."""
-    _simplex(np.zeros(lower.size), lower, upper, rows, row_lower, row_upper, 1.0, 0.5 * FEASIBLE, fine=False)
+    equations = Equations.of(rows, np.ones(lower.size))
+    _simplex(np.zeros(lower.size), lower, upper, row_lower, row_upper, 1.0, 0.5 * FEASIBLE, equations)
 
 
 def minimise(
-    cost: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector, total: float = 1.0
+    cost: Vector,
+    lower: Vector,
+    upper: Vector,
+    rows: Matrix,
+    row_lower: Vector,
+    row_upper: Vector,
+    total: float = 1.0,
+    *,
+    equations: Equations | None = None,
 ) -> Vector:
     """Return a vertex (K,) that minimises ``cost @ s`` over the region.
 
     Minimise ``cost @ s`` subject to ``sum s = total``, ``lower <= s <= upper`` (finite, (K,), feasible as such) and
     ``row_lower <= rows @ s <= row_upper`` ((B,), infinite where there is no limit). Of equal candidates the lowest
-    index enters. There must be a point that meets all limits: see `check`.
+    index enters. There must be a point that meets all limits: see `check`. `equations` are those of the rows, where they are known.
     """
-    return _lenient(cost, lower, upper, rows, row_lower, row_upper, total)[0]
+    return _lenient(cost, lower, upper, rows, row_lower, row_upper, total, equations)[0]
 
 
 def prices(
-    cost: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector, total: float = 1.0
+    cost: Vector,
+    lower: Vector,
+    upper: Vector,
+    rows: Matrix,
+    row_lower: Vector,
+    row_upper: Vector,
+    total: float = 1.0,
+    *,
+    equations: Equations | None = None,
 ) -> tuple[float, Vector]:
     """Return what one more unit of the total costs, and of each row's activity (B,), at the vertex of `minimise`.
 
     ``cost - level - prices @ rows`` is >= 0 where s is at `lower`, <= 0 at `upper`, and 0 between; a row's price is >= 0 at
     `row_lower`, <= 0 at `row_upper`, and 0 between.
     """
-    dual = _lenient(cost, lower, upper, rows, row_lower, row_upper, total)[1]
+    dual = _lenient(cost, lower, upper, rows, row_lower, row_upper, total, equations)[1]
     return float(dual[0]), dual[1:]
 
 
 def duality_gap(
-    cost: Vector, w: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector
+    cost: Vector,
+    w: Vector,
+    lower: Vector,
+    upper: Vector,
+    rows: Matrix,
+    row_lower: Vector,
+    row_upper: Vector,
+    *,
+    equations: Equations | None = None,
 ) -> float:
     """Return a bound of ``cost @ w`` less the minimum over the region, whose total is that of w; w (K,) is in the region.
 
@@ -88,23 +136,28 @@ def duality_gap(
     rows, those that the simplex found included, and has on top what rounding of reduced costs and of the rows' sums may take from it.
     """
     total = math.fsum(w)
-    price = prices(cost, lower, upper, rows, row_lower, row_upper, total)[1]
-    price = np.where(np.isfinite(np.where(price > 0.0, row_lower, row_upper)), price, 0.0)
-    reduced = cost - price @ rows
+    price = prices(cost, lower, upper, rows, row_lower, row_upper, total, equations=equations)[1]
+    limit = np.where(price > 0.0, row_lower, row_upper)
+    used = np.flatnonzero((price != 0.0) & np.isfinite(limit))
+    price, limit, rows_used = price[used], limit[used], rows[used]
+    reduced = cost - price @ rows_used
     level = greedy_level(reduced, lower, upper, total)
     over = reduced - level
-    inside, sizes = rows @ w, np.abs(rows)
-    # A limit beyond what the box can reach counts as that.
-    reach = np.where(rows > 0.0, rows * lower, rows * upper), np.where(rows > 0.0, rows * upper, rows * lower)
-    below = np.minimum(inside - row_lower, np.maximum(inside - reach[0].sum(axis=1), 0.0))
-    above = np.minimum(row_upper - inside, np.maximum(reach[1].sum(axis=1) - inside, 0.0))
-    box = np.where(over > 0.0, over * (w - lower), over * (w - upper))
-    groups = np.where(price > 0.0, price * below, -price * above)
+    box = float((over * (w - np.where(over > 0.0, lower, upper))).sum())
+    groups, priced, moments = 0.0, np.abs(cost) + abs(level), 0.0
+    if used.size:
+        # Every priced limit as a lower one. A limit beyond what the box can reach counts as that.
+        side = np.where(price > 0.0, 1.0, -1.0)
+        signed, dear, sizes = rows_used * side[:, None], np.abs(price), np.abs(rows_used)
+        inside = signed @ w
+        reach = (signed * np.where(signed > 0.0, lower, upper)).sum(axis=1)
+        groups = float(dear @ np.minimum(inside - side * limit, np.maximum(inside - reach, 0.0)))
+        priced, moments = priced + dear @ sizes, float(dear @ (sizes @ w))
     # From w to any other mixture move shares of 2 at most, taken off and put on, and of no domain more than it can have.
-    noise = np.abs(cost) + abs(level) + np.abs(price) @ sizes
-    moved = min(2.0 * float(noise.max()), float(noise @ _most(upper, rows, row_lower, row_upper)))
-    rounding = moved + float(np.abs(price) @ (sizes @ w))
-    return float(box.sum() + groups.sum()) + _EPS * rounding
+    moved = 2.0 * float(priced.max())
+    if _EPS * moved > _NEGLIGIBLE * (box + groups):
+        moved = min(moved, float(priced @ _most(upper, rows, row_lower, row_upper)))
+    return box + groups + _EPS * (moved + moments)
 
 
 def greedy_level(cost: Vector, lower: Vector, upper: Vector, total: float = 1.0) -> float:
@@ -116,7 +169,7 @@ def greedy_level(cost: Vector, lower: Vector, upper: Vector, total: float = 1.0)
     return float(below if math.isinf(above) else above if math.isinf(below) else 0.5 * (below + above))
 
 
-def _units(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
+def units_of(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
     """A unit (K,) for each share: about the most that its bound and the rows leave it, where that is little.
 
     A row whose coefficients are decades apart would else be met to a share of its largest one, which may be more than all that it
@@ -142,16 +195,25 @@ def _most(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> 
 
 
 def _lenient(
-    cost: Vector, lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector, total: float
+    cost: Vector,
+    lower: Vector,
+    upper: Vector,
+    rows: Matrix,
+    row_lower: Vector,
+    row_upper: Vector,
+    total: float,
+    equations: Equations | None,
 ) -> tuple[Vector, Vector]:
     """The vertex and the multipliers of `_simplex`, with as much room as it takes: at last those at which it gave up."""
     # A power of two changes no digit, and keeps costs at the ends of float64's range from overflowing.
     exponent = math.frexp(float(np.abs(cost).max(initial=0.0)))[1]
     unit = 2.0 ** -min(max(exponent, -1000), 1000)
     cost = cost * unit
+    equations = equations or Equations.of(rows, units_of(upper, rows, row_lower, row_upper))
     for tolerance, fine in _LENIENT:
+        system = equations if fine else Equations.of(rows, np.ones(cost.size))
         try:
-            vertex, dual = _simplex(cost, lower, upper, rows, row_lower, row_upper, total, tolerance, fine=fine)
+            vertex, dual = _simplex(cost, lower, upper, row_lower, row_upper, total, tolerance, system)
             break
         except Contradiction as stuck:
             vertex, dual = stuck.vertex, stuck.dual
@@ -162,28 +224,18 @@ def _simplex(
     cost: Vector,
     lower: Vector,
     upper: Vector,
-    rows: Matrix,
     row_lower: Vector,
     row_upper: Vector,
     total: float,
     tolerance: float,
-    *,
-    fine: bool,
+    equations: Equations,
 ) -> tuple[Vector, Vector]:
     """The vertex (K,) and the multipliers (1 + B,) of the total and of the rows; limits are met to within `tolerance`.
 
-    That is of a share and of a row's largest coefficient or, where `fine`, of what the limits leave them.
+    That is in units of each share, and of a row's largest coefficient in these.
     """
-    n_rows, n_domains = rows.shape
-    units = _units(upper, rows, row_lower, row_upper) if fine else np.ones(n_domains)
-    rows = rows * units
-    scale = np.abs(rows).max(axis=1, initial=0.0)
-    scale[scale == 0.0] = 1.0
-    # One more variable per row, its activity, turns the rows into equations: [1 0; rows -1] (s, activity) = (total, 0).
-    system = np.zeros((n_rows + 1, n_domains + n_rows))
-    system[0, :n_domains] = units
-    system[1:, :n_domains] = rows / scale[:, None]
-    system[1:, n_domains:] = -np.eye(n_rows)
+    units, system, scale = equations
+    n_rows, n_domains = scale.size, units.size
     right = np.zeros(n_rows + 1)
     right[0] = total
     with np.errstate(over="ignore"):  # a limit further away than float64 goes is none
@@ -210,33 +262,32 @@ def _simplex(
         square = system[:, basis]
         try:
             values[basis] = np.linalg.solve(square, right - system @ values)
-            dual = np.linalg.solve(square.T, price[basis])
+            below, above = low[basis] - values[basis], values[basis] - high[basis]
+            outside = np.maximum(below, above)
+            worst = int(outside.argmax())
+            vertex = np.clip(values[:n_domains] * units, lower, upper)
+            if outside[worst] <= tolerance:
+                dual = np.linalg.solve(square.T, price[basis])
+                dual[1:] /= scale
+                return vertex, dual
+
+            # Ties in the reduced costs can make the dual simplex cycle; after a stall Bland's rule, which cannot, steps in.
+            objective = float(price @ values)
+            progress = objective > best + 1e-14 * (1.0 + abs(objective))
+            best = max(best, objective)
+            stall = patience if progress else stall - 1
+            bland = stall <= 0
+            # The variable that leaves the basis for the bound it violates: the worst one, or with Bland's rule the first.
+            leaving = int(np.where(outside > tolerance, basis, n_domains + n_rows).argmin()) if bland else worst
+            must_rise = below[leaving] > above[leaving]
+            sides = np.zeros((n_rows + 1, 2))
+            sides[:, 0], sides[leaving, 1] = price[basis], 1.0
+            dual, combination = np.linalg.solve(square.T, sides).T
         except np.linalg.LinAlgError:  # rows that repeat each other to the last digit
             break
-        vertex = np.clip(values[:n_domains] * units, lower, upper)
         reduced = price - dual @ system
 
-        below, above = low[basis] - values[basis], values[basis] - high[basis]
-        outside = np.maximum(below, above)
-        if outside.max() <= tolerance:
-            dual[1:] /= scale
-            return vertex, dual
-
-        # Ties in the reduced costs can make the dual simplex cycle; after a stall Bland's rule, which cannot, steps in.
-        objective = float(price @ values)
-        progress = objective > best + 1e-14 * (1.0 + abs(objective))
-        best = max(best, objective)
-        stall = patience if progress else stall - 1
-        bland = stall <= 0
-        # The variable that leaves the basis for the bound it violates: the worst one, or with Bland's rule the first.
-        lowest = int(np.where(outside > tolerance, basis, n_domains + n_rows).argmin())
-        leaving = lowest if bland else int(outside.argmax())
-        must_rise = below[leaving] > above[leaving]
-
         # Nonbasic variables that can repair it, in the order in which their reduced costs reach 0.
-        unit = np.zeros(n_rows + 1)
-        unit[leaving] = 1.0
-        combination = np.linalg.solve(square.T, unit)
         pivots = combination @ system
         toward = -pivots if must_rise else pivots
         helps = np.where(at_high, -toward, toward) > _PIVOT

@@ -92,6 +92,10 @@ class Objective:
         """What rounding may add to a gradient where the Hessian's diagonal reaches `curvature`; 0 in float64."""
         return 0.0
 
+    def magnitude(self, w: Vector) -> float:
+        """What cancels in the gradient at w: float64's rounding of it is in the gap. 0 for sums in which nothing does."""
+        return 0.0
+
     def packs(self, count: int) -> bool:
         """Whether sums over `count` of the columns are quick: made from a copy in or near the cache."""
         return True

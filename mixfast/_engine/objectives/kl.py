@@ -69,6 +69,9 @@ class Regularised(Objective):
     def rounding(self, curvature: float) -> float:
         return self.base.rounding(curvature)
 
+    def magnitude(self, w: Vector) -> float:
+        return self.base.magnitude(w)
+
     def packs(self, count: int) -> bool:
         return self.base.packs(count)
 

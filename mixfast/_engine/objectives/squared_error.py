@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
@@ -52,15 +54,19 @@ class SquaredError(Objective):
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, prediction.shape[0], step):
                 p = prediction[start : start + step].astype(np.float64)
-                p = p if usable is None else p[:, usable]
+                residual = p if usable is None else p[:, usable]
                 y = target[start : start + step]
-                residual = p - y[:, None]
-                c = np.full(y.size, scale) if weight is None else weight[start : start + step]
-                scaled = residual * c[:, None]
+                residual -= y[:, None]
+                if weight is None:
+                    scaled, y_scaled = scale * residual, scale * y
+                else:
+                    c = weight[start : start + step]
+                    scaled, y_scaled = residual * c[:, None], c * y
                 gram += scaled.T @ residual
                 moment += scaled.T @ y
-                constant += 0.5 * float(c @ (y * y))
-        if not (np.isfinite(gram).all() and np.isfinite(moment).all() and np.isfinite(constant)):
+                constant += 0.5 * float(y_scaled @ y)
+        # No other sum is larger than these.
+        if not math.isfinite(constant + float(gram.trace())):
             raise TableError(
                 "the squared errors of this table are beyond float64 (above 1e308): divide predictions and targets by one number"
             )
@@ -71,6 +77,11 @@ class SquaredError(Objective):
         gram = self.gram if columns is None else self.gram[np.ix_(columns, columns)]
         image = gram @ w
         return 0.5 * float(w @ image), image, gram.copy() if hessian else None
+
+    def magnitude(self, w: Vector) -> float:
+        """A bound of the products of which the gradient at w is made, which may cancel: their rounding stays in it."""
+        size = np.sqrt(self.gram.diagonal())
+        return float(size.max() * (size @ w))
 
     def losses(self, mixtures: Matrix) -> Vector:
         beyond = mixtures.sum(axis=1) - 1.0

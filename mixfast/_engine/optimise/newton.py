@@ -147,7 +147,7 @@ class Newton:
             if steps > _EARLY:
                 idle = 0 if advances(at.value, at.gap, best.value, best.gap) else idle + 1
                 best = at if idle == 0 else best
-        return Minimum(at.w, at.value, at.gradient, at.gap, self.trace.steps, at.hessian, steps)
+        return Minimum(at.w, at.value, at.gradient, at.gap + self.noise, self.trace.steps, at.hessian, steps)
 
     def _known(self, w: Vector, here: Sums) -> Point:
         value, gradient, hessian = here

@@ -64,7 +64,7 @@ def _solve(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_i
     """Minimise over a growing set of domains until a sweep of all of them certifies the gap."""
     if objective.columns <= ALL_DOMAINS:
         return Newton(objective, limits, None, tol=tol, trace=trace).minimise(w, None, max_iter)
-    steps, vain, noisy = 0, 0, False
+    steps, vain, noisy, noise = 0, 0, False, 0.0
     previous = target = math.inf
     columns: Columns | None = None
     while True:
@@ -73,16 +73,16 @@ def _solve(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_i
         # A gap of its own on domains that were just solved closer than that is float32's rounding.
         solved = gap if columns is None else limits.restrict(columns).gap(gradient[columns], w[columns])
         if gap > tol and solved > 2.0 * target and objective.precise() is not objective:
-            objective, noisy, previous, target = objective.precise(), False, math.inf, math.inf
+            objective, noisy, noise, previous, target = objective.precise(), False, 0.0, math.inf, math.inf
             continue
         trace.add(objective.rows, w.size, value, gap)
         if gap <= tol and noisy:
-            objective, noisy = objective.precise(), False
+            objective, noisy, noise = objective.precise(), False, 0.0
             continue
         # A round may raise the gap, by domains that come in; several without a lower one are the end of what rounding allows.
         vain = vain + 1 if gap >= _PROGRESS * previous and gap < NOISE * objective.total else 0
-        if gap <= tol or steps >= max_iter or vain == _VAIN_ROUNDS:
-            return Minimum(w, value, gradient, gap, trace.steps, None, steps)
+        if gap + noise <= tol or steps >= max_iter or vain == _VAIN_ROUNDS:
+            return Minimum(w, value, gradient, gap + noise, trace.steps, None, steps)
         previous = min(gap, previous)
         columns = _choose(limits, gradient, w)
         part, here = _within(columns, w, (value, gradient, None))
@@ -91,7 +91,8 @@ def _solve(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_i
         target = max(_AHEAD * gap, _ROOM * tol)
         inner = Newton(objective, limits, columns, tol=target, trace=trace).minimise(part, here, max_iter - steps)
         steps += max(inner.steps, 1)
-        noisy = noisy or rounding_of_gap(objective, inner.hessian, inner.w) > _ROOM * tol
+        noise = rounding_of_gap(objective, inner.hessian, inner.w)
+        noisy = noisy or noise > _ROOM * tol
         w = inner.w if columns is None else _spread(inner.w, columns, w.size)
 
 
