@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, Mixture, Region, Swarm, solve, solver
+from mixfast import ExpertTable, Mixture, Region, Swarm, readers, solve, solver
 from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _progress
@@ -137,6 +137,15 @@ def test_the_prior_pulls(solved, folder):
     assert natural["web"] == pytest.approx(2 / 3.5, abs=0.01)
     uniform = solved("plain.npz", *counts, "--prior", "uniform")["mixture"]
     assert uniform["web"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_prior_may_be_the_file_of_a_loader(solved, run, folder):
+    (folder / "blend.txt").write_text("1 /data/web_text 1 /data/code_c_text 7 /data/code_py_text 1 /data/books_text\n")
+    words = ("--kl", "100", "--prior", "blend.txt", "--mixture-paths", "/data/{domain}_text")
+    status, _, notes = run("solve", "plain.npz", *words, "--out", "pulled.yaml")
+    assert status == 0
+    assert "blend.txt was read as megatron" in notes
+    assert readers.read("pulled.yaml")["code_py"] == pytest.approx(0.7, abs=0.01)
 
 
 def test_objectives(solved, run):
@@ -397,6 +406,7 @@ def test_intervals_of_few_sequences_are_doubted(run, folder):
         (["--no-ranges", "--eps", "0.1"], "--eps has no effect with --no-ranges"),
         (["--keep-zeros"], "--keep-zeros has no effect without --out"),
         (["--prior", "counts.yaml"], "--prior has no effect without --kl"),
+        (["--kl", "1", "--mixture-paths", "/data/{domain}"], "--mixture-paths has no effect without --prior"),
         (["--token", "counts.yaml"], "unrecognized arguments"),
     ],
 )
