@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixfast import ExpertTable, Mixture, Region, Swarm, readers, solve, solver
+from mixfast import ExpertTable, Mixture, Region, Swarm, solve, solver
 from mixfast._text.numbers import count, number
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _progress
@@ -145,7 +145,7 @@ def test_a_prior_may_be_the_file_of_a_loader(solved, run, folder):
     status, _, notes = run("solve", "plain.npz", *words, "--out", "pulled.yaml")
     assert status == 0
     assert "blend.txt was read as megatron" in notes
-    assert readers.read("pulled.yaml")["code_py"] == pytest.approx(0.7, abs=0.01)
+    assert Mixture.load("pulled.yaml")["code_py"] == pytest.approx(0.7, abs=0.01)
 
 
 def test_objectives(solved, run):
