@@ -12,6 +12,12 @@ from mixfast._text.names import did_you_mean, one_of
 REFUSED = 2
 
 
+def _given(namespace: argparse.Namespace) -> dict[str | None, Any]:
+    """The options that were given so far, with their values."""
+    found: dict[str | None, Any] = vars(namespace).setdefault("given", {})
+    return found
+
+
 class Once(argparse.Action):
     """Store a value, and remember that its option was given; a second one, which would replace the first without a word, is refused."""
 
@@ -23,7 +29,7 @@ class Once(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if option_string is not None:
-            given = vars(namespace).setdefault("given", {})
+            given = _given(namespace)
             if option_string in given:
                 raise argparse.ArgumentError(
                     self, f"given twice, with {given[option_string]!r} and {values!r}; it takes one value"
@@ -45,7 +51,7 @@ class Flag(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        vars(namespace).setdefault("given", {})[option_string] = True
+        _given(namespace)[option_string] = True
         setattr(namespace, self.dest, True)
 
 
@@ -59,7 +65,7 @@ class Append(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        vars(namespace).setdefault("given", {})[option_string] = True
+        _given(namespace)[option_string] = True
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or ()), values])
 
 

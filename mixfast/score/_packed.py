@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.optional import needed
+from mixfast._text.packed import gunzip
 from mixfast.errors import ScoreError
 
 ENDINGS = (".gz", ".zst")
@@ -26,17 +27,7 @@ def read_bytes(file: Path) -> bytes:
             f"{file} is empty" if kind == "empty" else other_kind(file, f"a {wanted} file, as its name says")
         )
     packed = file.read_bytes()
-    return _gunzip(file, packed) if wanted == "gzip" else _unzstd(file, packed)
-
-
-def _gunzip(file: Path, packed: bytes) -> bytes:
-    import gzip
-    import zlib
-
-    try:
-        return gzip.decompress(packed)
-    except (EOFError, OSError, zlib.error) as problem:
-        raise ScoreError(f"{file} is a damaged gzip file: {problem}; was it written, or copied, to its end?") from None
+    return gunzip(packed, file, ScoreError) if wanted == "gzip" else _unzstd(file, packed)
 
 
 def _unzstd(file: Path, packed: bytes) -> bytes:

@@ -6,11 +6,9 @@ Frames are read through what they have in common: named columns. None of their l
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,6 +22,7 @@ from mixfast._text.atomic import write_text
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast._text.optional import needed
+from mixfast._text.packed import gunzip
 from mixfast.swarm._cells import is_number
 from mixfast.swarm._checks import SwarmError, refuse_repeated
 from mixfast.swarm._columns import CHOSEN, ID_NAMES, is_bookkeeping, is_by_product, spelled
@@ -99,7 +98,7 @@ def read_csv(source: Source, what: str) -> Raw:
     if isinstance(text, bytes):
         if text.startswith(_GZIP):
             path = None
-            text = _unzipped(text, where)
+            text = gunzip(text, where, SwarmError)
         if text.startswith(_PARQUET):
             return replace(read_frame(_parquet(text, where), what), where=where)
         text = _decoded(text, where, path)
@@ -147,13 +146,6 @@ def _is_results(path: str | os.PathLike[str]) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(found, dict) and isinstance(found.get("results"), dict)
-
-
-def _unzipped(data: bytes, where: str) -> bytes:
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as problem:
-        raise SwarmError(f"{where} is a gzip file that is cut off or damaged: {problem}") from problem
 
 
 def _parquet(data: bytes, where: str) -> Frame:

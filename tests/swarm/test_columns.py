@@ -368,7 +368,7 @@ def test_gzip_tabs_utf16_and_parquet_are_read(tmp_path):
     parquet.write_table(pyarrow.table(columns), tmp_path / "r.parquet")
     assert same_numbers(Swarm.from_csv(tmp_path / "r.parquet", tmp_path / "m.tsv"))
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(RATIOS.encode())[:-9])
-    with pytest.raises(SwarmError, match="cut off or damaged"):
+    with pytest.raises(SwarmError, match=r"cut\.csv\.gz is a damaged gzip file"):
         Swarm.from_csv(tmp_path / "cut.csv.gz", tmp_path / "m.tsv")
 
 
