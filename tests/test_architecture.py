@@ -5,7 +5,9 @@
 
 import ast
 import importlib
+import re
 import sys
+import tomllib
 from fnmatch import fnmatch
 from functools import cached_property
 from inspect import getdoc
@@ -24,6 +26,8 @@ HEAVY = {
     "loaders/_stream_sampler.py": "torch",
     "loaders/_stream_dataset.py": "torch",
 }
+# Where the name that is imported is not the name that pip installs.
+INSTALLED_AS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Rooms that talk to a person.
 TALKING = {"cli", "report", "shell"}
 
@@ -81,6 +85,31 @@ def test_heavy_packages_wait_inside_functions():
                 assert not any(name == loop or name.startswith(f"{loop}.") for loop in loops), (
                     f"{relative(path)} imports {name}, and Numba or torch with it, when it is loaded"
                 )
+
+
+def test_what_is_imported_is_required_and_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    base, extras = project["dependencies"], project["optional-dependencies"]
+
+    def packages(*lists):
+        return {re.match(r"[\w-]+", requirement).group().lower() for ones in lists for requirement in ones}
+
+    for_users = packages(base, *(ones for extra, ones in extras.items() if extra not in ("dev", "bench", "all")))
+    # `make test` and `make lint` install the base, `dev`, and what the kernels need.
+    for_tests = packages(base, extras["dev"], extras["gpu"])
+    taken = set()
+    for path in [*python_files("mixfast"), *python_files("kernels")]:
+        for name in imports(tree_of(path)):
+            first = name.split(".")[0]
+            # torchdata is never needed: a loader of torchdata brings it.
+            if name.startswith(".") or first in {*sys.stdlib_module_names, "mixfast", "torchdata"}:
+                continue
+            taken.add(package := INSTALLED_AS.get(first, first))
+            assert package in for_users, f"{relative(path)} imports {first}: no extra of pyproject.toml brings it"
+            assert package in for_tests, f"{relative(path)} imports {first}: add it to `dev`, or its tests skip"
+    # Clarabel is cvxpy's to import.
+    unused = for_users - taken - {"clarabel"}
+    assert not unused, f"extras bring packages that nothing imports: {sorted(unused)}"
 
 
 def test_the_kernels_are_a_leaf():
