@@ -48,6 +48,11 @@ MF_CLONES static double value(const work *w, double c, const double *b, double *
     return total;
 }
 
+/* Entries of a row of sums that are used: all of the first two, and of Newton's matrix the lower triangle. */
+static inline ptrdiff_t used(ptrdiff_t row, ptrdiff_t padded) {
+    return row < 2 ? padded : (row - 2 + LANES) / LANES * LANES;
+}
+
 /* sums = left' z. Four runs at a time, so that each row of sums is loaded and stored once for all four. */
 MF_CLONES static void multiply(const work *w) {
     ptrdiff_t runs = w->runs, rows = w->width + 2, padded = w->padded;
@@ -61,14 +66,16 @@ MF_CLONES static void multiply(const work *w) {
         for (ptrdiff_t k = 0; k < rows; k++) {
             double a0 = left[k], a1 = left[rows + k], a2 = left[2 * rows + k], a3 = left[3 * rows + k];
             double *restrict out = sums + k * padded;
-            for (ptrdiff_t l = 0; l < padded; l += LANES)
+            ptrdiff_t end = used(k, padded);
+            for (ptrdiff_t l = 0; l < end; l += LANES)
                 for (ptrdiff_t j = 0; j < LANES; j++)
                     out[l + j] += (a0 * z0[l + j] + a1 * z1[l + j]) + (a2 * z2[l + j] + a3 * z3[l + j]);
         }
     }
     for (; i < runs; i++)
         for (ptrdiff_t k = 0; k < rows; k++)
-            for (ptrdiff_t l = 0; l < padded; l++) sums[k * padded + l] += w->left[i * rows + k] * w->z[i * padded + l];
+            for (ptrdiff_t l = 0; l < used(k, padded); l++)
+                sums[k * padded + l] += w->left[i * rows + k] * w->z[i * padded + l];
 }
 
 /* Solve h step = -g by Cholesky in place of h (n, n); 0 when h is not safely positive definite. */
