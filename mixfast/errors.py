@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mixfast._text.names import listing, misspelt
+from mixfast._text.visible import visible
 
 
 class MixfastError(Exception):
-    """Root of every error mixfast raises on purpose; catch it to catch them all."""
+    """Root of every error mixfast raises on purpose; catch it to catch them all.
+
+    A message is one line. What it quotes of files and arguments cannot act on a terminal: control characters, line breaks and marks
+    of direction are written as escapes.
+    """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(visible(word) if isinstance(word, str) else word for word in words))
 
 
 class TableError(MixfastError, ValueError):
@@ -70,7 +78,10 @@ class BackendError(MixfastError, RuntimeError):
 
 
 class MixfastWarning(UserWarning):
-    """Root of every warning mixfast gives; filter on it to silence or to escalate them all."""
+    """Root of every warning mixfast gives; filter on it to silence or to escalate them all. Its message is one line, as of errors."""
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(visible(word) if isinstance(word, str) else word for word in words))
 
 
 class NotConvergedWarning(MixfastWarning):

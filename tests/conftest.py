@@ -40,6 +40,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
     def call(*words: object) -> tuple[int, str, str]:
         from mixfast import cli
+        from mixfast._text.visible import is_visible
 
         capsys.readouterr()
         status = cli.main([str(word) for word in words])
@@ -51,7 +52,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
             for page in pages
             if page.is_file()
         ]
-        for text in (printed.out + printed.err, *map(html.unescape, shown)):
+        # Nothing that was given acts on a terminal, or turns the direction of writing on a page.
+        for text in (printed.out, printed.err, *map(html.unescape, shown)):
+            assert is_visible(text, keep="\n")
             assert not _PYTHON.findall(text)
         return status, printed.out, printed.err
 

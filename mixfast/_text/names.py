@@ -6,24 +6,46 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from heapq import nlargest
+from itertools import islice, pairwise
+
+from mixfast._text.visible import visible
 
 # Long enough to recognise a naming scheme, short enough for one line of a terminal.
 _NAMES_SHOWN = 8
 # Most characters of a file's content that a message quotes: two lines of a terminal.
 _QUOTED = 160
+# Most characters of each of several names.
+_NAME = 80
 # Similarity from which on a name is taken for a misspelling of another: difflib's own. Short names need it, as wbe for web.
 _SIMILAR = 0.6
-# Beyond this many known names, a comparison with each would take longer than the command.
-_MOST_COMPARED = 20_000
+# Comparing two names takes as long as their lengths multiplied: of longer ones the beginning is compared, and of many known names those
+# that share the most pairs of characters. Names beyond the first so many are not looked at.
+_LENGTH_COMPARED, _CLOSELY_COMPARED, _MOST_COMPARED = 100, 50, 20_000
 
 
 def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
     """Return the items for a message: the first few, and how many more; ``none`` if there are none."""
-    names = [str(item) for item in items]
-    if not names:
+    listed = list(items)
+    if not listed:
         return "none"
-    more = f" and {len(names) - limit} more ({len(names)} in all)" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    more = f" and {len(listed) - limit} more ({len(listed)} in all)" if len(listed) > limit else ""
+    return ", ".join(named(item, _QUOTED) for item in listed[:limit]) + more
+
+
+def named(name: object, longest: int = _NAME) -> str:
+    r"""Return a name for a line of text: nothing in it acts on a terminal, and a long one is without its middle.
+
+    Names of one collection differ at their ends.
+
+    >>> print(named("web\r\x1b[2J"), named("a" * 300, 11))
+    web\r\x1b[2J aaaaa…aaaaa
+    """
+    text = str(name)
+    if len(text) > longest:
+        tail = (longest - 1) // 2
+        text = f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+    return visible(text)
 
 
 def counted(count: int, noun: str) -> str:
@@ -36,13 +58,16 @@ def counted(count: int, noun: str) -> str:
 
 
 def shown(value: object, limit: int = _QUOTED) -> str:
-    """Return the repr of a value that came from a file, for a message: its first characters where it is long.
+    """Return the repr of a value that came from outside, for a message: its first characters where it is long.
 
     >>> shown("a" * 300, 10)
     "'aaaaaaaaa... (302 characters)"
     """
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested deeply, or an integer of thousands of digits
+        return f"a value of type {type(value).__name__} that is too large to show"
+    return visible(text) if len(text) <= limit else f"{visible(text[:limit])}... ({len(text)} characters)"
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:
@@ -52,24 +77,36 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     (' (did you mean web?)', '')
     """
     plain: dict[str, str] = {}
-    for one in list(known)[:_MOST_COMPARED]:
+    for one in islice(known, _MOST_COMPARED):
         plain.setdefault(_bare(one), str(one))
     bare = _bare(name)
     # What a name begins with is often all that a person writes of it.
     begun = [one for one in plain if len(bare) > 1 and one.startswith(bare)]
-    found = get_close_matches(bare, plain, 1, _SIMILAR) or ([min(begun, key=len)] if begun else [])
-    return f" (did you mean {plain[found[0]]}?)" if found else ""
+    near: Iterable[str] = plain
+    if len(plain) > _CLOSELY_COMPARED:
+        pairs = _pairs(bare)
+        near = nlargest(
+            _CLOSELY_COMPARED, plain, key=lambda one: 2 * len(pairs & _pairs(one)) - abs(len(one) - len(bare))
+        )
+    found = get_close_matches(bare, near, 1, _SIMILAR) or ([min(begun, key=len)] if begun else [])
+    return f" (did you mean {named(plain[found[0]])}?)" if found else ""
 
 
 def _bare(name: object) -> str:
-    return str(name).casefold().translate({ord(mark): "_" for mark in "-. /"})
+    return str(name)[:_LENGTH_COMPARED].casefold().translate({ord(mark): "_" for mark in "-. /"})
+
+
+def _pairs(name: str) -> set[str]:
+    """The pairs of neighbouring characters of a name."""
+    return set(map("".join, pairwise(f" {name} ")))
 
 
 def misspelt(names: Iterable[object], known: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
     """Return names that are not known as `listing` does, each with the known one that it resembles."""
     names, known = list(names), list(known)
-    first = [f"{name}{did_you_mean(name, known)}" for name in names[:limit]]
-    return listing([*first, *names[limit:]], limit)
+    first = ", ".join(f"{named(name)}{did_you_mean(name, known)}" for name in names[:limit])
+    more = f" and {len(names) - limit} more ({len(names)} in all)" if len(names) > limit else ""
+    return first + more if names else listing(names)
 
 
 def one_of(value: object, known: Iterable[object]) -> str:
@@ -80,7 +117,7 @@ def one_of(value: object, known: Iterable[object]) -> str:
     """
     known = list(known)
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
-    return f"{value!r:.80}{hint}, expected one of {', '.join(map(str, known))}"
+    return f"{shown(value, _NAME)}{hint}, expected one of {', '.join(map(str, known))}"
 
 
 def matching(known: Sequence[str], wanted: str) -> list[str]:

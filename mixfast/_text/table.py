@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from mixfast._text.names import named
+
+# Most characters of a cell.
+_LONGEST = 160
+
 
 def text_table(
     header: Sequence[str] | None, rows: Iterable[Sequence[str]], *, left: Collection[int] = (0,), indent: str = ""
 ) -> str:
     """Return rows, under a header if there is one, with the columns ``left`` to the left and the others to the right.
 
+    Cells are shown as `named` shows a name, so that none can break its line or fill a screen.
+
     >>> print(text_table(["domain", "share"], [["web", "75.00%"], ["code", "9.50%"]]))
     domain   share
     web     75.00%
     code     9.50%
     """
-    lines = [*([] if header is None else [header]), *rows]
+    given = [*([] if header is None else [header]), *rows]
+    lines = [[named(cell, _LONGEST) for cell in line] for line in given]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         (

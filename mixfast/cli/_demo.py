@@ -15,6 +15,7 @@ from mixfast._text.numbers import count, percent
 from mixfast._text.table import text_table
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import Answer
+from mixfast.cli._console import say
 from mixfast.cli._info import info_report
 from mixfast.cli._inputs import numbers
 from mixfast.cli._solve_report import held_out_report, solve_report
@@ -81,11 +82,11 @@ def _demo(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name in _SAMPLE:
             shutil.copyfile(DATA / name, folder / name)
-        print(f"wrote to {folder}: {', '.join(_SAMPLE)}")
+        say(f"wrote to {folder}: {', '.join(_SAMPLE)}")
         return 0
     # A section is shown as soon as it is computed.
     for section in sections(DATA):
-        print(section, flush=True)
+        say(section, flush=True)
     return 0
 
 

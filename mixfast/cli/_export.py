@@ -12,6 +12,7 @@ from mixfast._text.numbers import count
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import say
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
 
 def _deliver(written: Export, out: str | None) -> None:
     if out is None:
-        print(written.text, end="")
+        outputs.print_file(written.text)
         return
     write_together({out: written.text})
-    print(f"wrote {out}: {len(written.values)} domains for {written.format}")
+    say(f"wrote {out}: {len(written.values)} domains for {written.format}")

@@ -15,6 +15,7 @@ from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import say
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.solver import MOST_LINES, expert_losses, group_losses
@@ -31,12 +32,12 @@ def _info(args: argparse.Namespace) -> int:
     kind = kind_of(args.table)
     others = {"csv": _mixtures_report, "fit": _law_report, **dict.fromkeys(("json", "text", "yaml"), _mixture_report)}
     if kind in others:
-        print(others[kind](args.table))
+        say(others[kind](args.table))
         return 0
     table = shared.load_table(args, args.table)
     with progress("computing the losses of the experts"):
         report = info_report(args.table, table)
-    print(report)
+    say(report)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import did_you_mean, listing, matching, shown, split_names, split_quoted, unquoted
 from mixfast._text.numbers import POWERS, count, number
 from mixfast._text.yaml import read_yaml
+from mixfast.cli._console import tell
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Bound, Region
 
@@ -29,7 +29,7 @@ class InputError(MixfastError, ValueError):
 
 def note(text: str) -> None:
     """Say on stderr what the user should know, in one line."""
-    print(f"mixfast: note: {' '.join(text.split())}", file=sys.stderr)
+    tell(f"note: {text}")
 
 
 def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: str = "domain") -> Any:

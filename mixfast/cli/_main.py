@@ -12,6 +12,7 @@ from typing import TextIO
 
 from mixfast._text.audience import commanded
 from mixfast.cli import _demo, _design, _export, _info, _next, _report, _reuse, _score, _solve, _swarm
+from mixfast.cli._console import tell
 from mixfast.cli._parser import REFUSED, Parser
 from mixfast.errors import MixfastError
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"mixfast: error: {' '.join(message.split())}", file=sys.stderr)
+    tell(f"error: {message}")
     return REFUSED
 
 
@@ -86,7 +87,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"mixfast: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    tell(f"warning: {message}")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
+from mixfast._text.visible import is_visible, visible, visible_json
+from mixfast.cli._console import put, say
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print the document as strict JSON."""
-    print(json.dumps(_strict(document), indent=2, ensure_ascii=False, allow_nan=False))
+    put(visible_json(json.dumps(_strict(document), indent=2, ensure_ascii=False, allow_nan=False)) + "\n")
+
+
+def print_file(text: str) -> None:
+    """Print what could as well be written to a file, without any change; refused where it would act on a terminal."""
+    if not is_visible(text, keep="\n"):
+        raise InputError(
+            "names hold control characters or marks of direction, which a terminal would obey, so this is not printed; write it to a "
+            "file: --out FILE"
+        )
+    put(text)
 
 
 def _strict(value: Any) -> Any:
@@ -101,8 +112,8 @@ def design_text(design: Design) -> str:
 def deliver_design(out: str | None, design: Design, lines: Sequence[str]) -> None:
     """Write the mixtures to a file and print the lines; without a file, print the mixtures, and the lines on stderr."""
     if out is None:
-        print("\n".join(lines), file=sys.stderr)
-        print(design_text(design), end="")
+        say("\n".join(map(visible, lines)), error=True)
+        print_file(design_text(design))
         return
     write_together({out: design_text(design)})
-    print("\n".join([*lines, f"wrote {Path(out)}: train a proxy on each row"]))
+    say("\n".join(map(visible, [*lines, f"wrote {Path(out)}: train a proxy on each row"])))

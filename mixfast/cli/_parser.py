@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mixfast._text.names import did_you_mean, one_of
+from mixfast._text.names import did_you_mean, one_of, shown
+from mixfast._text.visible import visible
 
 # The exit status of input that is refused.
 REFUSED = 2
@@ -32,7 +33,7 @@ class Once(argparse.Action):
             given = _given(namespace)
             if option_string in given:
                 raise argparse.ArgumentError(
-                    self, f"given twice, with {given[option_string]!r} and {values!r}; it takes one value"
+                    self, f"given twice, with {shown(given[option_string])} and {shown(values)}; it takes one value"
                 )
             given[option_string] = values
         setattr(namespace, self.dest, values)
@@ -79,7 +80,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one line on stderr."""
-        self.exit(REFUSED, f"mixfast: error: {message} (see {self.prog} --help)\n")
+        self.exit(REFUSED, f"mixfast: error: {visible(message)} (see {self.prog} --help)\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
+from mixfast.cli._console import overwrite, tell
+
 # Work that takes less time than this is not announced.
 QUIET_SECONDS = 1.0
 # Work that takes longer is announced once where stderr is no terminal.
@@ -22,13 +24,13 @@ class ProgressLine:
 
     def show(self, text: str) -> None:
         """Overwrite the line."""
-        print(f"\r\x1b[Kmixfast: {text}", end="", file=sys.stderr, flush=True)
+        overwrite(f"mixfast: {text}")
         self._shown = True
 
     def clear(self) -> None:
         """Leave the line empty."""
         if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            overwrite("")
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
     def show() -> None:
         if not terminal:
             if not done.wait(LOG_SECONDS):
-                print(f"mixfast: {what}{stage}, for {LOG_SECONDS:.0f} s so far", file=sys.stderr, flush=True)
+                tell(f"{what}{stage}, for {LOG_SECONDS:.0f} s so far")
             return
         began, line = perf_counter(), ProgressLine()
         wait = QUIET_SECONDS

@@ -12,6 +12,7 @@ from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import say
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.errors import ProposalError
@@ -136,14 +137,14 @@ def _report(args: argparse.Namespace) -> int:
             call=shlex.join(["mixfast", *args.argv]),
         )
     write_together({args.out: page.html})
-    print(f"wrote {args.out}: {', '.join(page.sections)}")
+    say(f"wrote {args.out}: {', '.join(page.sections)}")
     for words in page.warnings:
-        print(f"warning: {words}")
+        say(f"warning: {words}")
     if page.missing:
-        print(f"not in it: {', '.join(page.missing)}; the page says how to get them")
+        say(f"not in it: {', '.join(page.missing)}; the page says how to get them")
     for problem in parts:
         if isinstance(problem, ProposalError):
-            print(f"warning: {problem}")
+            say(f"warning: {problem}")
     return outputs.exit_status(status)
 
 

@@ -17,6 +17,7 @@ from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reuse_plan as plans
+from mixfast.cli._console import say
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.errors import AlignmentError, MixfastError
@@ -146,9 +147,9 @@ def _start(args: argparse.Namespace) -> int:
     extra = {} if epochs is None else {"max_epochs": epochs}
     ledger = Ledger.start(shares, why=args.why, tokens=tokens, budget=args.budget, **extra)
     plans.write(args.state, ledger, None, {})
-    print(f"wrote {args.state}: {len(shares)} domains")
+    say(f"wrote {args.state}: {len(shares)} domains")
     if args.budget is None:
-        print(
+        say(
             "note: --tokens with a --budget would limit how often domains repeat, in this mixture and in what becomes of it"
         )
     return 0
@@ -165,16 +166,16 @@ def _show(args: argparse.Namespace) -> int:
         runs = f"{entry.runs} of {entry.full_runs}" if entry.full_runs else ""
         rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost, entry.why])
     # Reasons are of any length: behind the numbers.
-    print(text_table(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows, left=(0, 6)))
+    say(text_table(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows, left=(0, 6)))
     if ledger.pending is not None:
-        print(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
+        say(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
     epochs = None
     if ledger.budget is not None and set(ledger.tokens) == set(ledger.mixture):
         epochs = ledger.mixture.epochs(ledger.tokens, ledger.budget)
-    print(f"\n{_shares(ledger.mixture, epochs)}")
+    say(f"\n{_shares(ledger.mixture, epochs)}")
     if args.out is not None:
         write_together({args.out: outputs.mixture_text(ledger.mixture, args.out)})
-        print(f"wrote {args.out}")
+        say(f"wrote {args.out}")
     return 0
 
 
@@ -208,10 +209,10 @@ def _propose(args: argparse.Namespace) -> int:
     old = [_read_old(args, files, ledger, plan) for files in args.old or ()]
     kept = [each.valid for each in old if each.valid is not None]
     runs = joined([plan.expand_swarm(new), *kept]) if kept else new
-    print(runs.report)
+    say(runs.report)
     with progress("fitting"):
         fitted = fit(runs, args.law or "auto", seed=args.seed)
-    print(f"\n{fitted.report}\n")
+    say(f"\n{fitted.report}\n")
     if args.law_out is not None:
         _save_law(args, [plan.expand_swarm(new), *(each.all for each in old)], fitted if kept else None)
     law = plan.collapse_law(fitted) if kept else fitted
@@ -220,8 +221,8 @@ def _propose(args: argparse.Namespace) -> int:
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
     shared.note_seed(args, found.method)
     mixture = plan.expand(found.mixture)
-    print(f"{found.summary()}\n\nThe whole mixture")
-    print(_shares(mixture, plan.part.full.epochs(mixture)))
+    say(f"{found.summary()}\n\nThe whole mixture")
+    say(_shares(mixture, plan.part.full.epochs(mixture)))
     plans.record(args, ledger.record(plan, mixture, why=pending.why), ledger)
     return outputs.exit_status(found.status)
 
@@ -234,7 +235,7 @@ def _fit(args: argparse.Namespace) -> int:
     ledger = Ledger.load(args.state)
     files = [(args.ratios, args.metrics), *(args.old or ())]
     fitted = _save_law(args, [_read_old(args, each, ledger).all for each in files], None)
-    print(f"{fitted.report}\n\nnext: mixfast reuse add {quote(args.state)} NAME --law {quote(args.law_out)}")
+    say(f"{fitted.report}\n\nnext: mixfast reuse add {quote(args.state)} NAME --law {quote(args.law_out)}")
     return 0
 
 
@@ -258,12 +259,10 @@ def _read_old(args: argparse.Namespace, files: Sequence[str], ledger: Ledger, pl
     try:
         carried = carry(old, ledger, plan)
     except ReuseError:
-        print(
-            f"no run of {ratios} is valid for the present domains: all had shares of what was removed or revised since"
-        )
+        say(f"no run of {ratios} is valid for the present domains: all had shares of what was removed or revised since")
         return _Old(None, whole)
     left_out = f"; left out for their shares of what was removed or revised since: {listing(carried.dropped)}"
-    print(f"{len(carried.swarm)} old runs kept of {ratios}{left_out if carried.dropped else ''}")
+    say(f"{len(carried.swarm)} old runs kept of {ratios}{left_out if carried.dropped else ''}")
     return _Old(carried.swarm, whole)
 
 
@@ -286,9 +285,7 @@ def _save_law(args: argparse.Namespace, swarms: Sequence[Swarm], fitted: Fit | N
     fitted.save(args.law_out)
     gone = [name for name in runs.domains if name not in set(swarms[0].domains)]
     beside = f", over the present domains and, for their runs, {listing(gone)}" if gone else ""
-    print(
-        f"wrote {args.law_out}, for --law of the next update: {listing(dict.fromkeys(fitted.laws.values()))}{beside}\n"
-    )
+    say(f"wrote {args.law_out}, for --law of the next update: {listing(dict.fromkeys(fitted.laws.values()))}{beside}\n")
     return fitted
 
 

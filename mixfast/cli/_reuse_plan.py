@@ -16,6 +16,7 @@ from mixfast._text.numbers import count, percent, tokens
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import say
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.region import Region
@@ -74,14 +75,14 @@ def update(args: argparse.Namespace) -> int:
         ledger = replace(ledger, pending=None)
     plan = _plan(args, ledger)
     why = args.why or f"{args.change} {listing(args.names)}"
-    print(plan.report)
+    say(plan.report)
     if ledger.tokens and plan.part.full.target_tokens is None:
-        print(f"note: {args.state} knows token counts, but without --budget nothing limits how often they repeat")
+        say(f"note: {args.state} knows token counts, but without --budget nothing limits how often they repeat")
     if ledger.budget is not None and args.budget is None:
-        print(f"note: what is not given of budget, tokens and epochs is as in {args.state}")
+        say(f"note: what is not given of budget, tokens and epochs is as in {args.state}")
     frozen = [name for name in (plan.coupling.reopen if plan.coupling else ()) if name not in plan.reopened]
     if frozen and not plan.safe:
-        print(f"worth reopening: {listing(frozen)} (--partial)")
+        say(f"worth reopening: {listing(frozen)} (--partial)")
     if args.hold and not plan.above:
         inputs.note("--hold had no effect: no frozen share is above its new cap")
     if plan.runs == 0:
@@ -90,9 +91,9 @@ def update(args: argparse.Namespace) -> int:
     _check_unused(args, "--out")
     design = _swarm(args, ledger, plan)
     for line in rarely_sampled(design.rare):
-        print(f"warning: {line}")
+        say(f"warning: {line}")
     if args.swarm_out is None:
-        print(f"nothing recorded: --swarm-out ratios.csv writes the {len(design)} runs to train, and records this plan")
+        say(f"nothing recorded: --swarm-out ratios.csv writes the {len(design)} runs to train, and records this plan")
         return 0
     planned = ledger.begin(plan, why=why, objective=args.objective or (), kl=args.kl)
     files = {args.swarm_out: outputs.design_text(_expanded(plan, design))}
@@ -100,7 +101,7 @@ def update(args: argparse.Namespace) -> int:
         files[args.collapsed_out] = outputs.design_text(design)
     write(args.state, planned, before, files)
     fewer = "" if len(design) >= plan.runs else f", fewer than the {plan.runs} advised"
-    print(f"wrote {', '.join(files)}: {len(design)} runs{fewer}\n{after(args.state, args.swarm_out)}")
+    say(f"wrote {', '.join(files)}: {len(design)} runs{fewer}\n{after(args.state, args.swarm_out)}")
     return 0
 
 
@@ -269,8 +270,8 @@ def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str,
 def record(args: argparse.Namespace, ledger: Ledger, before: Ledger) -> int:
     """Write the ledger and its last mixture, if a file was named for it."""
     if args.out is None:
-        print("nothing recorded: --out mixture.yaml writes the mixture, and records it")
+        say("nothing recorded: --out mixture.yaml writes the mixture, and records it")
         return 0
     write(args.state, ledger, before, {args.out: outputs.mixture_text(ledger.mixture, args.out)})
-    print(f"wrote {args.out}, recorded in {args.state}")
+    say(f"wrote {args.out}, recorded in {args.state}")
     return 0

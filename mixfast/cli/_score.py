@@ -12,6 +12,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from mixfast.cli import _options as shared
+from mixfast.cli._console import say, tell
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import ProgressLine
 
@@ -118,10 +119,8 @@ def _score(args: argparse.Namespace) -> int:
     finally:
         reporter.end()
     if reporter.leads:
-        print(
-            f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s"
-        )
-        print(f"next: mixfast solve {quote(args.out)}")
+        say(f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s")
+        say(f"next: mixfast solve {quote(args.out)}")
     return 0
 
 
@@ -163,7 +162,7 @@ class _Reporter:
         if self._terminal and self.leads:
             self._line.show(text)
         elif not self._terminal:
-            print(f"mixfast: {text}", file=sys.stderr, flush=True)
+            tell(text)
 
     def end(self) -> None:
         """Leave the terminal's line empty."""

@@ -12,6 +12,7 @@ from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import say
 from mixfast.cli._inputs import InputError
 from mixfast.cli._options import LAWS
 from mixfast.cli._progress import progress
@@ -79,7 +80,7 @@ def _config(args: argparse.Namespace) -> OlmixConfig | None:
 
     config = olmix_config(args.olmix_config)
     for note in config.notes:
-        print(f"note: {args.olmix_config}: {note}")
+        say(f"note: {args.olmix_config}: {note}")
     return config
 
 
@@ -96,14 +97,14 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
             swarm = shared.directed(args, swarm if args.metric is None else swarm.select(args.metric))
             swarm = shared.without(args, swarm)
         for note in notes:
-            print(f"note: {note}")
+            say(f"note: {note}")
     elif args.ratios is None:
         raise InputError(
             "two files are needed, the runs' RATIOS and their METRICS, both csv; or one with both, and --domains for the columns of shares"
         )
     else:
         swarm = shared.read_runs(args, args.ratios, args.metrics)
-    print(swarm.report)
+    say(swarm.report)
     shared.check_folds(args, swarm)
     return swarm
 
@@ -128,17 +129,17 @@ def _fit(args: argparse.Namespace) -> int:
     swarm = _swarm(args, config)
     with progress("fitting") as now:
         found = fit(swarm, law, seed=_seed(args, config), folds=args.folds, progress=now)
-    print(f"\n{found.report}")
+    say(f"\n{found.report}")
     for note in found.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     if args.out is not None:
         found.save(args.out)
-        print(f"\nwrote {args.out}")
+        say(f"\nwrote {args.out}")
         if config is None:
-            print(outputs.next_proposal(args.out, found))
+            say(outputs.next_proposal(args.out, found))
         elif not (config.fit_only or config.n_test):
             # The configuration brings the objective.
-            print(f"next: mixfast propose {quote(args.out)} --olmix-config {quote(args.olmix_config)}")
+            say(f"next: mixfast propose {quote(args.out)} --olmix-config {quote(args.olmix_config)}")
     return 0
 
 
@@ -152,13 +153,13 @@ def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
     config.check_proposal()
     run, mean = config.best_run(swarm)
     if config.obj_weights:
-        print("note: the search passes over obj_weights, as in Olmix")
-    print(
+        say("note: the search passes over obj_weights, as in Olmix")
+    say(
         f"\nregression.type is 'search': no law is fitted, and Olmix proposes the best run within the limits\n"
         f"run {run}, mean of the metrics {mean:.6g}\n"
     )
     shares = swarm.ratios[swarm.runs.index(run)]
-    print(
+    say(
         text_table(
             ["domain", "share"], [[name, f"{share:.6g}"] for name, share in zip(swarm.domains, shares, strict=True)]
         )
@@ -176,12 +177,12 @@ def _compare(args: argparse.Namespace) -> int:
     with progress("comparing") as now:
         found = compare(swarm, LAWS, seed=_seed(args, config), folds=args.folds, progress=now)
     for line in found.left_out:
-        print(line)
+        say(line)
     if not found.reports:
         raise InputError("no law could be compared, for the reasons above")
-    print("\n" + _rivals(found))
+    say("\n" + _rivals(found))
     for note in found.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     return 0
 
 
@@ -213,7 +214,7 @@ def _propose(args: argparse.Namespace) -> int:
         config = olmix_config(args.olmix_config)
         config.check_proposal()
         for note in () if args.json else config.notes:
-            print(f"note: {args.olmix_config}: {note}")
+            say(f"note: {args.olmix_config}: {note}")
     method = args.method or ("auto" if config is None else _proposer(config, args))
     objective, kl = _goal(args, config, law)
     region = _region(args, config, law, method)
@@ -225,9 +226,9 @@ def _propose(args: argparse.Namespace) -> int:
     if args.json:
         outputs.print_json(found.to_dict())
     else:
-        print(found.summary())
+        say(found.summary())
         if args.out is not None:
-            print(f"\nwrote {args.out}")
+            say(f"\nwrote {args.out}")
     return outputs.exit_status(found.status)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import re
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.names import named
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 
@@ -63,8 +63,6 @@ _STYLE: dict[str, Any] = {
     # The same picture gives the same bytes.
     "svg.hashsalt": "mixfast",
 }
-# XML allows no control characters; characters that set the direction of writing would affect the text beside a name.
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 # matplotlib's settings belong to the process: pages made in two threads must not change them at the same time.
 _SETTINGS = threading.RLock()
 
@@ -112,23 +110,9 @@ def svg(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def clean(name: object) -> str:
-    """Return the name on one line, with a replacement for each character that cannot be shown."""
-    return _UNFIT.sub("\ufffd", str(name))
-
-
-def shortened(name: object, longest: int) -> str:
-    """Return the name without its middle if it is long: names of one collection differ at their ends."""
-    text = clean(name)
-    if len(text) <= longest:
-        return text
-    tail = (longest - 1) // 2
-    return f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
-
-
 def label(name: object, longest: int = _LONGEST) -> str:
     """Return the name for matplotlib: a dollar sign starts no formula, and a leading underscore does not hide it from the legend."""
-    text = shortened(name, longest).replace("$", r"\$")
+    text = named(name, longest).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 

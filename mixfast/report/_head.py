@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, named
 from mixfast._text.numbers import NOTHING
 from mixfast.report import _axes as draw
 from mixfast.report import _html as html
@@ -120,7 +120,7 @@ def _cards(answer: Answer, parts: Parts) -> list[str]:
     cards.append(_card("domains with a share", f"{used} of {len(answer.mixture)}"))
     if answer.epochs:
         name, most = max(answer.epochs.items(), key=lambda item: item[1])
-        cards.append(_card("most epochs", f"{most:.2f}", draw.shortened(name, 40), doubt=_many(most)))
+        cards.append(_card("most epochs", f"{most:.2f}", named(name, 40), doubt=_many(most)))
     return cards
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.names import named
+from mixfast._text.visible import visible
 from mixfast.errors import BackendError
 from mixfast.report import _axes as draw
 
@@ -97,18 +99,18 @@ class Why:
 
 
 def text(value: object) -> str:
-    """Escape a name: one line, shortened, without characters that would turn the direction of writing."""
-    return escape(draw.shortened(value, _LONGEST), quote=True)
+    """Escape a name: one line, shortened, with control characters and marks of direction made visible."""
+    return escape(named(value, _LONGEST), quote=True)
 
 
 def prose(value: object) -> str:
     """Escape text of any length; words longer than a line are shortened."""
-    return escape(_ENDLESS.sub(lambda found: draw.shortened(found[0], _LONGEST), draw.clean(value)), quote=True)
+    return escape(_ENDLESS.sub(lambda found: named(found[0], _LONGEST), visible(str(value))), quote=True)
 
 
 def verbatim(value: object) -> str:
     """Escape text that is to be copied, whole."""
-    return f"<pre><code>{escape(draw.clean(value), quote=True)}</code></pre>"
+    return f"<pre><code>{escape(visible(str(value)), quote=True)}</code></pre>"
 
 
 def paragraph(value: object, kind: str = "") -> str:
