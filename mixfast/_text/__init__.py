@@ -13,7 +13,7 @@ What there is, in the order in which to read it:
 - `json`, `yaml`: read documents of files, with no key twice. YAML is read by PyYAML, with every value as text, so a domain called
   ``no`` keeps its name and whoever needs a number parses it. `write_yaml` writes what every reader of YAML takes alike.
 - `packed`: what gzip packed, and the refusal of what was cut short.
-- `atomic`: replace a file as a whole or not at all; several files together.
+- `atomic`: the one writer of files: replaced as a whole or not at all, several together; links, pipes and devices.
 - `optional`: refuse a missing optional package, with the command that installs it.
 - `table`: text tables with columns in line.
 
