@@ -27,13 +27,13 @@ def files(*patterns: str) -> list[str]:
 
 
 def extension(library: str, *shared: str) -> Extension:
-    """The module of one library: csrc/<library>.pyx over the C files of csrc/<library>/ and the named shared ones.
+    """The module of one library: csrc/<library>.pyx over the C files of csrc/<library>/, interrupt.c and the named shared ones.
 
     The .pyx goes in as it is. `cythonize` would replace it by the generated C and so drop it from the sdist.
     """
     return Extension(
         f"mixfast._engine.backend.{library}",
-        sources=[f"csrc/{library}.pyx", *files(f"{library}/*.c", *shared)],
+        sources=[f"csrc/{library}.pyx", *files(f"{library}/*.c", "shared/interrupt.c", *shared)],
         depends=files(f"{library}/*.h", "shared/*.h", "shared/*.pxi"),
         extra_compile_args=compile_args,
         extra_link_args=link_args,

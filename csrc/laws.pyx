@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Descents of the log-linear law and covariances of Gaussian processes. The mathematics is in `laws/`."""
 
-include "shared/arrays.pxi"
+include "shared/boundary.pxi"
 
 cdef extern from "laws/descent.h" nogil:
     int mf_descend(Py_ssize_t runs, Py_ssize_t width, const double *z, const double *y, double delta,
@@ -35,6 +35,7 @@ def descend(const double[:, ::1] z, const double[::1] y, double delta, const dou
     check_some(runs, width)
     with nogil:
         done = mf_descend(runs, width, &z[0, 0], &y[0], delta, &quad[0, 0], floor, &c, &b[0], steps, tol, &loss)
+    ended()
     check_memory(done)
     return loss, c, done
 
@@ -58,6 +59,7 @@ def covariance(const double[:, ::1] gram, const double[::1] norms, const double[
     check_shape(n, n, h.shape[0], h.shape[1])
     with nogil:
         failed = mf_covariance(n, &gram[0, 0], &norms[0], &linear[0, 0], amplitude, slope, noise, &k[0, 0], &h[0, 0])
+    ended()
     check_memory(failed)
 
 
@@ -71,6 +73,7 @@ def weigh(const double[:, ::1] inverse, const double[::1] alpha, const double[:,
     check_shape(n, n, h.shape[0], h.shape[1])
     with nogil:
         total = mf_weigh(n, &inverse[0, 0], &alpha[0], &linear[0, 0], &h[0, 0])
+    ended()
     return total
 
 
@@ -84,6 +87,7 @@ def matern(const double[:, ::1] gram, const double[::1] rows, const double[::1] 
         return
     with nogil:
         failed = mf_matern(m, n, &gram[0, 0], &rows[0], &columns[0], NULL, &k[0, 0], NULL)
+    ended()
     check_memory(failed)
 
 
@@ -100,4 +104,5 @@ def matern_slope(const double[:, ::1] gram, const double[::1] rows, const double
         return
     with nogil:
         failed = mf_matern(m, n, &gram[0, 0], &rows[0], &columns[0], &alpha[0], &k[0, 0], &h[0, 0])
+    ended()
     check_memory(failed)

@@ -3,20 +3,18 @@
 
 a. A `Rows` object is one view of a table: columns in use, row weights, precision. It never copies the table;
    `Rows.pack` makes the copy of a few rows, small enough for the cache, that the solver's coarse levels work on.
-b. Long sweeps are cut into segments of about 50 ms. Between two segments the GIL is taken for a moment so that
-   Ctrl-C is seen. Everything else runs without the GIL, and no state is shared between calls: solves in several
-   threads, and in a forked child, are safe.
+b. Every sweep runs without the GIL, and no state is shared between calls: solves in several threads, and in a forked
+   child, are safe. Ctrl-C ends it within milliseconds: see shared/interrupt.h.
 c. Partial sums belong to chunks of rows that depend on the sizes alone and are added in order, so that the
    answer does not depend on the number of threads.
 """
 
 from libc.math cimport sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t
-from cpython.exc cimport PyErr_CheckSignals
 
 import numpy as np
 
-include "shared/arrays.pxi"
+include "shared/boundary.pxi"
 
 cdef extern from "rows/rows.h" nogil:
     ctypedef struct mf_rows:
@@ -60,6 +58,7 @@ cdef enum:
     F16 = 0
     F32 = 1
     F64 = 2
+    PARTIAL = 1 << 23  # partial sums that are kept at a time (64 MB), unless the threads need more
 
 
 cdef object aligned(Py_ssize_t size, dtype):
@@ -79,16 +78,17 @@ cdef void add_chunks(double *total, const double *partial, Py_ssize_t chunks, Py
     """Add the partial sums of each chunk, in their order, to the total (slot,)."""
     cdef Py_ssize_t i, j
     for j in range(chunks):
+        if mf_interrupted(slot):
+            return
         for i in range(slot):
             total[i] += partial[j * slot + i]
 
 
-cdef int check_segment(int failed, bint more) except -1:
-    """After a segment: raise if memory ran out; if there are more segments, see whether Ctrl-C was pressed."""
+cdef int check_sweep(int failed) except -1:
+    """After a sweep: raise the exception of a signal that ended it, or if memory ran out."""
+    ended()
     if failed:
         raise MemoryError("mixfast: no memory for a work area")
-    if more:
-        PyErr_CheckSignals()
     return 0
 
 
@@ -176,7 +176,7 @@ cdef class Rows:
         cdef int failed
         with nogil:
             failed = mf_pack(&self.c, index_p, n, block, wide, panels_p, offset_p, threads)
-        check_segment(failed, False)
+        check_sweep(failed)
         return out
 
     cdef int useful_threads(self, int threads) noexcept:
@@ -192,35 +192,35 @@ cdef class Rows:
         gradient, and no scaling.
         """
         cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C + C if hessian else 0)
-        cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(self.n_rows, C, hessian, &chunk_rows)
-        cdef Py_ssize_t step, first, last, i, j
+        cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(self.n_rows, C, hessian, &chunk_rows), i, j
         cdef int failed = 0
         if mixture.shape[0] != C:
             raise ValueError(f"mixture has {mixture.shape[0]} shares for {C} columns")
         threads = self.useful_threads(threads)
-        step = max(threads, SEGMENT * threads // (chunk_rows * C) + 1)
         total = np.zeros(slot)
         cdef double[::1] t = total
-        cdef double[::1] p = total if chunks == 1 else np.empty(min(chunks, step) * slot)
-        for first in range(0, chunks, step):
-            last = min(first + step, chunks)
-            with nogil:
-                failed = mf_sums(&self.c, &mixture[0], value, hessian, coarse, first, last, &p[0], threads)
-                if chunks > 1 and not failed:
-                    add_chunks(&t[0], &p[0], last - first, slot)
-            check_segment(failed, last < chunks)
+        cdef double[::1] p = total if chunks == 1 else np.empty(chunks * slot)
+        with nogil:
+            failed = mf_sums(&self.c, &mixture[0], value, hessian, coarse, 0, chunks, &p[0], threads)
+            if chunks > 1 and not failed:
+                add_chunks(&t[0], &p[0], chunks, slot)
+        check_sweep(failed)
         if not hessian:
             return t[0], total[1:], None
         cdef double[::1] unit = total[1 + C + C * C:]
         cdef double[:, ::1] H = total[1 + C:1 + C + C * C].reshape(C, C)
-        if hessian > 1 and not coarse:
+        with nogil:
+            if hessian > 1 and not coarse:
+                for i in range(C):
+                    unit[i] = sqrt(unit[i] / H[i, i]) if H[i, i] > 0 else 0
+                    for j in range(i + 1):
+                        H[i, j] *= unit[i] * unit[j]
             for i in range(C):
-                unit[i] = sqrt(unit[i] / H[i, i]) if H[i, i] > 0 else 0
-                for j in range(i + 1):
-                    H[i, j] *= unit[i] * unit[j]
-        for i in range(C):
-            for j in range(i):
-                H[j, i] = H[i, j]
+                if mf_interrupted(8 * i):  # a column is far apart in memory
+                    break
+                for j in range(i):
+                    H[j, i] = H[i, j]
+        ended()
         return t[0], total[1:1 + C], np.asarray(H)
 
     def losses(self, const double[:, ::1] mixtures, int products=1, int threads=1):
@@ -228,15 +228,15 @@ cdef class Rows:
         cdef Py_ssize_t M = mixtures.shape[0], chunk_rows
         cdef Py_ssize_t chunks = mf_plan_chunks(self.n_rows, self.n_cols, 0, &chunk_rows)
         cdef Py_ssize_t step, first, last
-        cdef int failed = 0
+        cdef int failed
         total = np.zeros(M)
         if M == 0:
             return total
         if mixtures.shape[1] != self.n_cols:
             raise ValueError(f"mixtures have {mixtures.shape[1]} shares for {self.n_cols} columns")
         threads = self.useful_threads(threads) if M < 64 else threads
-        step = max(threads, SEGMENT * threads // (chunk_rows * self.n_cols * (1 + M // 16)) + 1)
         cdef double[::1] t = total
+        step = max(threads, PARTIAL // M)
         cdef double[::1] p = np.empty(min(chunks, step) * M)
         for first in range(0, chunks, step):
             last = min(first + step, chunks)
@@ -244,7 +244,7 @@ cdef class Rows:
                 failed = mf_losses(&self.c, &mixtures[0, 0], M, products, first, last, &p[0], threads)
                 if not failed:
                     add_chunks(&t[0], &p[0], last - first, M)
-            check_segment(failed, last < chunks)
+            check_sweep(failed)
         return total
 
     def gradients(self, const double[:, ::1] mixtures, bins=None, mult=None, int threads=1):
@@ -280,7 +280,7 @@ cdef class Rows:
         cdef double[:, ::1] total_view = total
         cdef double *t = &total_view[0, 0]
         threads = self.useful_threads(threads) if M < 16 or shared else threads
-        step = max(threads, SEGMENT * threads // (chunk_rows * C * (1 + (0 if shared else M // 8))) + 1)
+        step = max(threads, PARTIAL // (M * C))
         cdef double[::1] p = np.empty(min(chunks, step) * M * C)
         for first in range(0, chunks, step):
             last = min(first + step, chunks)
@@ -289,7 +289,7 @@ cdef class Rows:
                                       &p[0], threads)
                 if not failed:
                     add_chunks(t, &p[0], last - first, M * C)
-            check_segment(failed, last < chunks)
+            check_sweep(failed)
         return total
 
 
@@ -299,23 +299,20 @@ def scan(Rows rows not None, int threads=1):
     Extremes of all elements, and the smallest of the rows' largest elements; NaN is left out of them.
     """
     cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(rows.n_rows, rows.n_cols, 0, &chunk_rows)
-    cdef Py_ssize_t step, first, last, i
-    cdef mf_extremes partial[512]
+    cdef Py_ssize_t i
+    cdef mf_extremes partial[128]  # as many as there may be chunks
     cdef double largest = -np.inf, smallest = np.inf, lowest_top = np.inf
     cdef bint has_nan = False
     cdef int failed
     threads = rows.useful_threads(threads)
-    step = min(512, max(threads, SEGMENT * threads // (chunk_rows * rows.n_cols) + 1))
-    for first in range(0, chunks, step):
-        last = min(first + step, chunks)
-        with nogil:
-            failed = mf_scan(&rows.c, first, last, partial, threads)
-        check_segment(failed, last < chunks)
-        for i in range(last - first):
-            largest = max(largest, partial[i].largest)
-            smallest = min(smallest, partial[i].smallest)
-            lowest_top = min(lowest_top, partial[i].lowest_top)
-            has_nan |= partial[i].has_nan != 0
+    with nogil:
+        failed = mf_scan(&rows.c, 0, chunks, partial, threads)
+    check_sweep(failed)
+    for i in range(chunks):
+        largest = max(largest, partial[i].largest)
+        smallest = min(smallest, partial[i].smallest)
+        lowest_top = min(lowest_top, partial[i].lowest_top)
+        has_nan |= partial[i].has_nan != 0
     return largest, smallest, lowest_top, bool(has_nan)
 
 
@@ -328,3 +325,4 @@ def resample(const uint32_t[:, ::1] bits, float[:, ::1] counts, Py_ssize_t first
     if m and size:
         with nogil:
             mf_resample(&bits[0, 0], m, size, &counts[0, first], stride)
+        ended()

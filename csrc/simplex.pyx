@@ -2,11 +2,10 @@
 """Newton steps, projections and linear minima over shares with limits. The mathematics is in `simplex/`."""
 
 from libc.stdint cimport int64_t
-from cpython.exc cimport PyErr_CheckSignals
 
 import numpy as np
 
-include "shared/arrays.pxi"
+include "shared/boundary.pxi"
 
 cdef extern from "simplex/qp.h" nogil:
     int mf_qp(Py_ssize_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
@@ -36,6 +35,7 @@ def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::
     cdef double[::1] d = step
     with nogil:
         rounds = mf_qp(n, &hessian[0, 0], &gradient[0], &w[0], &lo[0], &hi[0], &state[0], &d[0], &level)
+    ended()
     if rounds == -1:
         raise MemoryError("mixfast: no memory for the quadratic step")
     return step, level, rounds
@@ -53,7 +53,7 @@ cdef int check_which(const int64_t[:] which, Py_ssize_t count) except -1:
 def qp_many(const double[:, :, ::1] hessian, const int64_t[::1] which, const double[:, ::1] gradient,
             const double[:, ::1] w, const double[:, ::1] lo, const double[:, ::1] hi, signed char[:, ::1] state):
     """Newton steps (M, K) of M problems as `qp` has them; problem j has the Hessian which[j] of (H, K, K)."""
-    cdef Py_ssize_t m = which.shape[0], n = gradient.shape[1], at = 0, part, done
+    cdef Py_ssize_t m = which.shape[0], n = gradient.shape[1], done
     check_which(which, hessian.shape[0])
     check_shape(n, n, hessian.shape[1], hessian.shape[2])
     check_shape(m, n, gradient.shape[0], n)
@@ -63,16 +63,14 @@ def qp_many(const double[:, :, ::1] hessian, const int64_t[::1] which, const dou
     check_shape(m, n, state.shape[0], state.shape[1])
     step = np.zeros((m, n))
     cdef double[:, ::1] d = step
-    while at < m:  # in pieces, between which Ctrl-C is seen
-        part = min(m - at, SEGMENT // (n * n * n) + 1)
-        with nogil:
-            done = mf_qp_many(part, n, &hessian[0, 0, 0], &which[at], &gradient[at, 0], &w[at, 0], &lo[at, 0],
-                              &hi[at, 0], &state[at, 0], &d[at, 0])
-        if done < part:
-            raise MemoryError("mixfast: no memory for the quadratic step")
-        at += part
-        if at < m:
-            PyErr_CheckSignals()
+    if m == 0 or n == 0:
+        return step
+    with nogil:
+        done = mf_qp_many(m, n, &hessian[0, 0, 0], &which[0], &gradient[0, 0], &w[0, 0], &lo[0, 0], &hi[0, 0],
+                          &state[0, 0], &d[0, 0])
+    ended()
+    if done < m:
+        raise MemoryError("mixfast: no memory for the quadratic step")
     return step
 
 
@@ -89,6 +87,7 @@ def bfgs_many(double[:, :, ::1] hessian, const int64_t[::1] which, const double[
         return
     with nogil:
         failed = mf_bfgs_many(m, n, &hessian[0, 0, 0], &which[0], &moved[0, 0], &change[0, 0])
+    ended()
     if failed:
         raise MemoryError("mixfast: no memory for the quadratic step")
 
@@ -105,6 +104,7 @@ cdef object minimum(on_simplex minimise, const double[::1] x, const double[::1] 
     cdef double[::1] o = out
     with nogil:
         failed = minimise(&x[0], &lo[0], &hi[0], n, total, &o[0])
+    ended()
     if failed == MF_NO_MEMORY:
         raise MemoryError("mixfast: no memory for a minimum over the simplex")
     if failed:

@@ -2,11 +2,10 @@
 """The stages of a blended stream, and arithmetic on exact shares. The mathematics is in `stream/`; see `blend.h`."""
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from cpython.exc cimport PyErr_CheckSignals
 
 import numpy as np
 
-include "shared/arrays.pxi"
+include "shared/boundary.pxi"
 
 cdef extern from "stream/blend.h" nogil:
     ctypedef struct mf_slope:
@@ -105,6 +104,13 @@ def blend_events(int64_t start, int64_t end, const int64_t[::1] skip, const int6
     return out[:, :made]
 
 
+cdef int check_memory(int failed) except -1:
+    ended()
+    if failed:
+        raise MemoryError("mixfast: no memory for a stage")
+    return 0
+
+
 cdef class Stage:
     """A stretch of a blended stream as the C functions see it; see blend.h.
 
@@ -158,24 +164,27 @@ cdef class Stage:
             middle = weight
             self.parent = np.full(2 * n - 1, -1, dtype=np.int32)
             parent = self.parent
-            if mf_tree_shape(n, &middle[0], self.c.split, &parent[0]):
-                raise MemoryError("mixfast: no memory for the tree of a stage")
+            with nogil:
+                reach = mf_tree_shape(n, &middle[0], self.c.split, &parent[0])
+            check_memory(reach < 0)
         else:
             self.parent = shape.parent
             self.split[:] = shape.split
             parent = self.parent
         self.c.parent = &parent[0]
-        reach = mf_tree_fill(&self.c, &share[0], slope_p, exact_p)
-        if reach < 0:
-            raise MemoryError("mixfast: no memory for the tree of a stage")
+        with nogil:
+            reach = mf_tree_fill(&self.c, &share[0], slope_p, exact_p)
+        check_memory(reach < 0)
         self.bound = reach / 8589934592.0  # half of it, over 2^32
 
     def counts(self, int64_t n):
         """Counts (n,) of the leaves when the root's is `n`."""
         found = np.empty(self.c.leaves, dtype=np.int64)
         cdef int64_t[::1] f = found
-        if mf_tree_counts(&self.c, n, &f[0]):
-            raise MemoryError("mixfast: no memory for the counts of a stage")
+        cdef int failed
+        with nogil:
+            failed = mf_tree_counts(&self.c, n, &f[0])
+        check_memory(failed)
         return found
 
     def when(self, const int64_t[::1] leaf, const int64_t[::1] count):
@@ -187,7 +196,12 @@ cdef class Stage:
         for j in range(m):
             if leaf[j] < 0 or leaf[j] >= self.c.leaves:
                 raise ValueError(f"leaf {leaf[j]} of {self.c.leaves}")
-            f[j] = mf_tree_when(&self.c, leaf[j], count[j])
+        with nogil:
+            for j in range(m):
+                if mf_interrupted(1 << 12):
+                    break
+                f[j] = mf_tree_when(&self.c, leaf[j], count[j])
+        ended()
         return found
 
     def set_events(self, const int64_t[::1] at, const int32_t[::1] leaf, const int64_t[::1] lag,
@@ -206,27 +220,23 @@ cdef class Stage:
         """(domain, index, epoch) of sample i."""
         cdef int64_t found[3]
         mf_blend_at(&self.c, <const mf_domain *>&table[0, 0], shuffle, i, 1, 1, found, found + 1, found + 2)
+        ended()
         return found[0], found[1], found[2]
 
     def fill(self, const uint64_t[:, ::1] table, bint shuffle, int64_t first, int64_t step, int64_t[::1] domain,
              int64_t[::1] index, int64_t[::1] epoch):
         """Samples first, first + step, ... into three arrays of equal length."""
-        cdef Py_ssize_t n = domain.shape[0], at = 0, part
+        cdef Py_ssize_t n = domain.shape[0]
         cdef int failed = 0
         cdef const mf_domain *t = <const mf_domain *>&table[0, 0]
         check_shape(n, n, index.shape[0], epoch.shape[0])
         # Setting up all nodes costs about as much as a quarter as many ways down the tree.
         cdef bint apart = step != 1 or 4 * n < self.c.leaves
-        while at < n:  # in pieces, between which Ctrl-C is seen
-            part = min(n - at, SEGMENT // 256 if apart else SEGMENT // 8)
-            with nogil:
-                if apart:
-                    mf_blend_at(&self.c, t, shuffle, first + at * step, step, part, &domain[at], &index[at],
-                                &epoch[at])
-                else:
-                    failed = mf_blend_run(&self.c, t, shuffle, first + at, part, &domain[at], &index[at], &epoch[at])
-            if failed:
-                raise MemoryError("mixfast: no memory for the samples of a stage")
-            at += part
-            if at < n:
-                PyErr_CheckSignals()
+        if n == 0:
+            return
+        with nogil:
+            if apart:
+                mf_blend_at(&self.c, t, shuffle, first, step, n, &domain[0], &index[0], &epoch[0])
+            else:
+                failed = mf_blend_run(&self.c, t, shuffle, first, n, &domain[0], &index[0], &epoch[0])
+        check_memory(failed)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../shared/interrupt.h"
 #include "../shared/simd.h"
 
 /* Beyond e^50 a trial point is no candidate; refusing it here keeps infinities out of the sums. */
@@ -32,6 +33,7 @@ MF_CLONES static double value(const work *w, double c, const double *b, double *
     for (ptrdiff_t k = 0; k < width; k++) {
         const double *restrict column = w->across + k * runs;
         double by = b[k];
+        if (mf_interrupted((double)runs)) return INFINITY;
         for (ptrdiff_t i = 0; i < runs; i++) m[i] += by * column[i];
     }
     for (ptrdiff_t i = 0; i < runs; i++)
@@ -63,6 +65,7 @@ MF_CLONES static void multiply(const work *w) {
         const double *restrict z0 = w->z + i * padded, *restrict z1 = z0 + padded;
         const double *restrict z2 = z1 + padded, *restrict z3 = z2 + padded;
         const double *left = w->left + i * rows;
+        if (mf_interrupted((double)(rows * padded))) return;
         for (ptrdiff_t k = 0; k < rows; k++) {
             double a0 = left[k], a1 = left[rows + k], a2 = left[2 * rows + k], a3 = left[3 * rows + k];
             double *restrict out = sums + k * padded;
@@ -82,6 +85,7 @@ MF_CLONES static void multiply(const work *w) {
 static int solve(ptrdiff_t n, double *h, const double *g, double *step) {
     for (ptrdiff_t j = 0; j < n; j++) {
         double s = h[j * n + j], whole = s;
+        if (mf_interrupted((double)((n - j) * j))) return 0;
         for (ptrdiff_t k = 0; k < j; k++) s -= h[j * n + k] * h[j * n + k];
         if (!(s > 1e-13 * fabs(whole))) return 0;
         double pivot = sqrt(s);
@@ -159,7 +163,7 @@ static int descend(work *w, double *at, double *b, int steps, double tol, double
     ptrdiff_t width = w->width, n = width + 1;
     double c = *at, loss = value(w, c, b, w->m, w->r), damp = 1.0;
     int quiet = 0, done = 0;
-    while (done < steps && loss < INFINITY) {
+    while (done < steps && loss < INFINITY && !mf_stopped()) {
         done++;
         bend(w, c, b, damp);
         if (!solve(n, w->h, w->g, w->step)) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../shared/interrupt.h"
 #include "../shared/simd.h"
 
 #define LOG2E 1.4426950408889634074
@@ -68,6 +69,7 @@ int mf_covariance(ptrdiff_t n, const double *gram, const double *norms, const do
     double *s = malloc((size_t)(3 * n) * sizeof *s);
     if (!s && n) return -1;
     for (ptrdiff_t i = 0; i < n; i++) {
+        if (mf_interrupted((double)(16 * i))) break;
         decay(i, gram + i * n, norms[i], norms, s, s + n, s + 2 * n);
         covary(i, s, s + n, linear + i * n, amplitude, slope, k + i * n, h + i * n);
         k[i * n + i] = amplitude + slope * linear[i * n + i] + noise;
@@ -84,6 +86,7 @@ MF_CLONES double mf_weigh(ptrdiff_t n, const double *inverse, const double *alph
         double *restrict weighed = h + i * n;
         double own = alpha[i], lanes[LANES] = {0.0}, row = 0.0;
         ptrdiff_t j = 0;
+        if (mf_interrupted((double)i)) break;
         for (; j + LANES <= i; j += LANES)
             for (ptrdiff_t l = 0; l < LANES; l++) {
                 double a = own * alpha[j + l] - out[j + l];
@@ -113,6 +116,7 @@ int mf_matern(ptrdiff_t m, ptrdiff_t n, const double *gram, const double *rows, 
     double *s = malloc((size_t)(3 * n) * sizeof *s);
     if (!s && n) return -1;
     for (ptrdiff_t i = 0; i < m; i++) {
+        if (mf_interrupted((double)(16 * n))) break;
         decay(n, gram + i * n, rows[i], columns, s, s + n, s + 2 * n);
         correlate(n, s, s + n, alpha, k + i * n, h ? h + i * n : NULL);
     }

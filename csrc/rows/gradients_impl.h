@@ -121,6 +121,7 @@ static void FN(subtract_runs)(const mf_task *task, ptrdiff_t row, ptrdiff_t rows
         }
         for (ptrdiff_t j = 0; j < task->m; j++) {
             const float *mult = task->mult + j * task->bins;
+            if (mf_interrupted((double)(runs * padded))) return;
             for (ptrdiff_t k = 0; k < padded; k += DL) {
                 VD acc[2] = {{0}};
                 ptrdiff_t u = 0;
@@ -168,6 +169,7 @@ static void FN(gradients_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t r
                 kind[g] = FN(bin_kind)(task->bin + row + g * VL, row1 - row - g * VL);
         for (ptrdiff_t j = 0; j < m;) {
             const int nj = m - j < 4 ? 1 : 4;
+            if (mf_interrupted((double)(nj * rows * ncol))) return;
             if (nj == 4)
                 FN(weight_ratios)(task, row, row1, p, ld, w + j * ncol, groups, task->mult ? kind : NULL, j, r, 4);
             else

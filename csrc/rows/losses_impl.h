@@ -56,6 +56,7 @@ static void FN(losses_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1
             for (ptrdiff_t i = 0; i < groups * VL; i += VL) FN(storeu)(c + i, FN(row_weights)(t, row + i, row1));
         for (ptrdiff_t tile = 0; tile < tiles; tile++) {
             const REAL *wt = w + tile * ncol * MR;
+            if (mf_interrupted((double)(rows * ncol))) return;
             for (ptrdiff_t g = 0; g < groups; g += NB) {
                 V acc[MR][NB] = {{{0}}};
                 const REAL *pg = p + g * VL;

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../shared/interrupt.h"
 #include "../shared/isa.h"
 #include "../shared/pool.h"
 #include "../shared/simd.h"
@@ -197,7 +198,11 @@ void mf_resample(const uint32_t *bits, ptrdiff_t m, ptrdiff_t size, float *count
     for (ptrdiff_t j = 0; j < m; j++) {
         float *own = counts + j * stride;
         memset(own, 0, (size_t)size * sizeof *own);
-        for (ptrdiff_t i = 0; i < size; i++) own[(uint64_t)bits[j * size + i] * (uint64_t)size >> 32] += 1;
+        for (ptrdiff_t first = 0; first < size; first += 1 << 16) {
+            const ptrdiff_t last = first + (1 << 16) < size ? first + (1 << 16) : size;
+            if (mf_interrupted((double)(last - first))) return;
+            for (ptrdiff_t i = first; i < last; i++) own[(uint64_t)bits[j * size + i] * (uint64_t)size >> 32] += 1;
+        }
     }
 }
 

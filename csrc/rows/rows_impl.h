@@ -20,6 +20,7 @@ static void FN(pack_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, 
     (void)out;
     for (ptrdiff_t row = row0; row < row1; row += block) {
         REAL *panel = (REAL *)task->panels + row * t->ncol;
+        if (mf_interrupted((double)(8 * block * t->ncol))) return;
         /* Whole groups of the widest vectors: the kernel that reads the panel may use wider ones than this one. */
         const ptrdiff_t end = (row1 + 15) / 16 * 16;
         for (ptrdiff_t i = row; i < end && i < row + block; i += VL) {
@@ -47,6 +48,7 @@ static void FN(scan_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, 
     for (ptrdiff_t row = row0; row < row1; row += VL) {
         const REAL *rp[VL_CONST];
         V tops[VL_CONST];
+        if ((row - row0) % 512 == 0 && mf_interrupted((double)(512 * ncol))) return;
         FN(point_at_rows)(t, NULL, row, row1, rp, scratch);
         for (int r = 0; r < VL_CONST; r++) {
             V top = lowest;

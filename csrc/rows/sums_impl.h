@@ -35,8 +35,10 @@ static inline __attribute__((always_inline)) void FN(tile)(const REAL *u, ptrdif
 /* hessian += u u' over the rows of the block: blocks on and below the diagonal. */
 static void FN(syrk)(const REAL *u, ptrdiff_t ld, ptrdiff_t groups, ptrdiff_t ncol, double *hessian) {
     ptrdiff_t full = ncol / 4 * 4;
-    for (ptrdiff_t i = 0; i < full; i += 4)
+    for (ptrdiff_t i = 0; i < full; i += 4) {
+        if (mf_interrupted((double)(i * groups * 4))) return;
         for (ptrdiff_t j = 0; j <= i; j += 4) FN(tile)(u, ld, i, j, groups, hessian, ncol, 4, 4);
+    }
     for (ptrdiff_t i = full; i < ncol; i++) {
         for (ptrdiff_t j = 0; j < full; j += 4) FN(tile)(u, ld, i, j, groups, hessian, ncol, 1, 4);
         for (ptrdiff_t j = full; j <= i; j++) FN(tile)(u, ld, i, j, groups, hessian, ncol, 1, 1);
@@ -122,6 +124,7 @@ static inline __attribute__((always_inline)) void FN(packed_sums)(const mf_task 
         const ptrdiff_t rows = row1 - row < block ? row1 - row : block, groups = (rows + VL - 1) / VL;
         const REAL *p = (const REAL *)t->panels + row * ncol;
         VI low = {0};
+        if (mf_interrupted((double)(2 * rows * ncol))) return;
         for (ptrdiff_t g = 0; g < groups; g++) {
             V sum = {0};
             for (ptrdiff_t j0 = 0; j0 < ncol; j0 += 16) { /* in two levels: a running sum of all would drift */
@@ -234,6 +237,7 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
         ptrdiff_t rows = row1 - row < block ? row1 - row : block;
         ptrdiff_t groups = (rows + VL - 1) / VL;
         VI low = {0};
+        if (mf_interrupted((double)(4 * rows * ncol))) return;
         for (ptrdiff_t g = 0; g < groups; g++) {
             const REAL *rp[VL_CONST];
             V sums[VL_CONST];

@@ -3,10 +3,16 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "interrupt.h"
 #include "simd.h"
 
 enum { MOST_THREADS = 64 };
+
+/* How long the calling thread waits for the others before it looks for a signal. */
+enum { WAIT_NANOSECONDS = 20 * 1000 * 1000 };
+static const double A_WAIT = 1 << 24; /* that wait as `work` */
 
 typedef struct {
     mf_chunk_function *run;
@@ -14,6 +20,10 @@ typedef struct {
     size_t bytes;
     ptrdiff_t last;
     _Atomic ptrdiff_t next;
+    atomic_int stop;
+    pthread_mutex_t lock; /* of `running` */
+    pthread_cond_t left;
+    int running; /* helpers that have not left yet */
 } pool;
 
 /* Flush subnormal floats to zero while the kernels run: next to a row's largest probability they are negligible, and
@@ -36,30 +46,70 @@ static void restore(unsigned mode) {
 #endif
 }
 
-static void *work(void *argument) {
-    pool *p = argument;
+/* Take chunks until none is left or the call is to end. */
+static void work(pool *p) {
     void *memory = malloc(p->bytes);
-    if (!memory) return NULL;
+    if (!memory) return;
     const unsigned mode = flush_subnormals();
-    for (;;) {
+    while (!mf_stopped()) {
         ptrdiff_t chunk = atomic_fetch_add(&p->next, 1);
         if (chunk >= p->last) break;
         p->run(p->task, chunk, memory);
     }
     restore(mode);
     free(memory);
+}
+
+static void *help(void *argument) {
+    pool *p = argument;
+    mf_follow(&p->stop);
+    work(p);
+    pthread_mutex_lock(&p->lock);
+    p->running--;
+    pthread_cond_signal(&p->left);
+    pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
+/* Wait for the helpers, and tell them to end where this call is to. Python's handlers run without the lock. */
+static void wait_for(pool *p) {
+    pthread_mutex_lock(&p->lock);
+    while (p->running) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += WAIT_NANOSECONDS;
+        if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+        pthread_cond_timedwait(&p->left, &p->lock, &until);
+        if (!p->running) break;
+        pthread_mutex_unlock(&p->lock);
+        if (mf_interrupted(A_WAIT)) atomic_store(&p->stop, 1);
+        pthread_mutex_lock(&p->lock);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 int mf_pool_run(mf_chunk_function *run, const void *task, ptrdiff_t first, ptrdiff_t last, size_t bytes, int threads) {
-    pool p = {run, task, bytes, last, first};
+    pool p = {.run = run, .task = task, .bytes = bytes, .last = last, .next = first};
     pthread_t helper[MOST_THREADS];
     int started = 0;
     if (threads > last - first) threads = (int)(last - first);
     if (threads > MOST_THREADS) threads = MOST_THREADS;
-    while (started < threads - 1 && !pthread_create(&helper[started], NULL, work, &p)) started++;
+    pthread_mutex_init(&p.lock, NULL);
+    pthread_cond_init(&p.left, NULL);
+    /* Counted before they start: one may leave before the next has started. */
+    p.running = threads > 1 ? threads - 1 : 0;
+    while (started < threads - 1 && !pthread_create(&helper[started], NULL, help, &p)) started++;
+    if (started < threads - 1) {
+        pthread_mutex_lock(&p.lock);
+        p.running -= threads - 1 - started;
+        pthread_mutex_unlock(&p.lock);
+    }
     work(&p);
+    if (mf_stopped()) atomic_store(&p.stop, 1);
+    wait_for(&p);
     for (int i = 0; i < started; i++) pthread_join(helper[i], NULL);
+    pthread_cond_destroy(&p.left);
+    pthread_mutex_destroy(&p.lock);
     /* A thread without memory leaves its chunks to the others; chunks are left over only when all threads failed. */
     return atomic_load(&p.next) < last ? -1 : 0;
 }

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "../shared/interrupt.h"
+
 /* Limits that sum to the total "exactly" differ from it by a few roundings of decimal fractions. Callers refuse empty
  * sets with messages of their own; this check is a safeguard and never stricter than theirs. */
 static const double FEASIBILITY_SLACK = 1e-9;
@@ -109,7 +111,7 @@ int mf_project(const double *x, const double *lo, const double *hi, ptrdiff_t n,
 
     double shift = mean - total / (double)n; /* the root, were no bound active */
     double last_lo = -1.0, last_hi = -1.0;   /* counts where the Newton step began; -1 after a bisection */
-    for (int pass = 0;; pass++) {
+    for (int pass = 0; !mf_interrupted((double)(4 * n)); pass++) {
         if (!(lower < shift && shift < upper)) {
             shift = 0.5 * lower + 0.5 * upper;
             last_lo = last_hi = -1.0;
@@ -166,6 +168,7 @@ int mf_linear_min(const double *g, const double *lo, const double *hi, ptrdiff_t
     for (ptrdiff_t size = n; size > 0 && left > 0.0;) {
         const ptrdiff_t j = heap[0];
         const double room = hi[j] - lo[j];
+        if (size % 256 == 0 && mf_interrupted(256.0 * 64.0)) break;
         out[j] = room <= left ? hi[j] : clamp(lo[j] + left, lo[j], hi[j]);
         left -= room;
         heap[0] = heap[--size];

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../shared/interrupt.h"
+
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
 /* RIDGE is added to the diagonal, as a fraction of each entry: H is singular where experts are copies of one another or
@@ -31,6 +33,7 @@ static int factor(mf_step *q) {
     for (ptrdiff_t i = 0; i < f; i++) {
         const double *row = q->H + q->index[i] * q->n;
         double *Li = q->L + i * f;
+        if (mf_interrupted((double)(i * i) / 2)) return 1;
         for (ptrdiff_t j = 0; j < i; j++) {
             const double *Lj = q->L + j * f;
             double sum = row[q->index[j]];
@@ -82,6 +85,7 @@ static int solve_free(mf_step *q) {
     /* The second pass removes the cancellation error of large b and level; few problems need more. */
     for (int pass = 0; pass < 5; pass++) {
         double moved = 0, sum_b = 0, level;
+        if (mf_interrupted((double)(q->free * (n + q->free)))) return 0;
         for (ptrdiff_t k = 0; k < n; k++) moved += q->step[k];
         if (pass > 1 && fabs(moved) < 1e-14) break;
         for (ptrdiff_t i = 0; i < q->free; i++) {
@@ -104,6 +108,7 @@ static int solve_free(mf_step *q) {
 static void reduced_gradient(mf_step *q) {
     for (ptrdiff_t k = 0; k < q->n; k++) {
         const double *row = q->H + k * q->n;
+        if (mf_interrupted((double)q->n)) return;
         double sum = q->g[k] + q->level + q->ridge * q->diagonal[k] * q->step[k], size = fabs(q->g[k]) + fabs(q->level);
         for (ptrdiff_t j = 0; j < q->n; j++) {
             double term = row[j] * q->step[j];
@@ -123,6 +128,7 @@ static int primal_dual_active_set(mf_step *q, int rounds) {
         int changed = 0;
         if (!solve_free(q)) return 0;
         reduced_gradient(q);
+        if (mf_stopped()) return 0;
         for (ptrdiff_t k = 0; k < q->n; k++) {
             signed char old = q->state[k];
             if (old == FREE) {
@@ -150,6 +156,7 @@ static int primal_active_set(mf_step *q, double *at, int rounds) {
     for (int round = 1; round <= rounds; round++) {
         double reach = 1;
         ptrdiff_t block = -1, release = -1;
+        if (mf_stopped()) return 0;
         if (solve_free(q)) {
             for (ptrdiff_t k = 0; k < n; k++) {
                 double d = q->step[k] - at[k], room;
@@ -235,7 +242,8 @@ ptrdiff_t mf_qp_many(ptrdiff_t m, ptrdiff_t n, const double *hessian, const int6
     double level;
     for (ptrdiff_t j = 0; j < m; j++)
         if (mf_qp(n, hessian + which[j] * n * n, gradient + j * n, w + j * n, lo + j * n, hi + j * n, state + j * n,
-                  step + j * n, &level) == -1)
+                  step + j * n, &level) == -1 ||
+            mf_stopped())
             return j;
     return m;
 }
@@ -246,6 +254,7 @@ static void damped_bfgs(ptrdiff_t n, double *H, const double *moved, const doubl
     double modelled = 0, observed = 0, blend = 1;
     for (ptrdiff_t i = 0; i < n; i++) {
         double sum = 0;
+        if (mf_interrupted((double)(3 * n))) return;
         for (ptrdiff_t j = 0; j < n; j++) sum += H[i * n + j] * moved[j];
         image[i] = sum;
         modelled += moved[i] * sum;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../shared/interrupt.h"
 #include "deal.h"
 #include "order.h"
 
@@ -28,6 +29,7 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
                  ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch) {
     for (ptrdiff_t j = 0; j < count; j++) {
         const int64_t i = first + j * step;
+        if (j % 64 == 0 && mf_interrupted(64.0 * 512.0)) return;
         const ptrdiff_t e = stage->events ? events_until(stage, i) : 0;
         const int64_t root = i - stage->start + stage->origin - (e ? stage->event_lag[e - 1] : 0);
         int64_t n = root;
@@ -204,6 +206,7 @@ static void run_tree(const runner *r, ptrdiff_t count, int output) {
 static void run_samples(runner *r, ptrdiff_t count) {
     while (count) {
         const ptrdiff_t part = count < r->chunk ? count : r->chunk;
+        if (mf_interrupted(32.0 * (double)part)) return;
         run_tree(r, part, 1);
         write_samples(r, part);
         count -= part;
@@ -216,6 +219,7 @@ static void init_states(const runner *r, int64_t first, ptrdiff_t past, int64_t 
     own[0] = had[0] = first - stage->start + stage->origin - (past ? stage->event_lag[past - 1] : 0);
     for (ptrdiff_t j = 0; j < stage->leaves - 1; j++) {
         const mf_split *s = stage->split + j;
+        if (j % 256 == 0 && mf_interrupted(256.0 * 64.0)) return;
         u128 rest;
         int64_t until, shares[2];
         const int64_t left = mf_split_left(stage, s, own[j], &rest, &until, shares), both[2] = {left, own[j] - left};
@@ -276,12 +280,12 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
         while (past < stage->events && stage->event_at[past] == first && stage->event_leaf[past] < 0) past++;
         init_states(&r, first, past, own, own + leaves);
         ptrdiff_t done = 0;
-        for (ptrdiff_t e = past; done < count; e++) {
+        for (ptrdiff_t e = past; done < count && !mf_stopped(); e++) {
             const int event = e < stage->events && stage->event_at[e] - first < count;
             const ptrdiff_t part = (event ? (ptrdiff_t)(stage->event_at[e] - first) : count) - done;
             run_samples(&r, part);
             done += part;
-            if (!event) break;
+            if (!event || mf_interrupted(64.0)) break;
             if (stage->event_leaf[e] < 0) {
                 run_tree(&r, 1, 0);
                 continue;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../shared/interrupt.h"
+
 typedef __int128 i128;
 typedef unsigned __int128 u128;
 
@@ -47,6 +49,7 @@ int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int3
     pending[stacked++] = (range){0, leaves, -1};
     while (stacked) {
         const range r = pending[--stacked];
+        if (mf_interrupted((double)(4 * (r.last - r.first)))) break;
         if (r.last - r.first == 1) {
             attach(split, parent, leaves, r.above, ~items[r.first]);
             continue;
@@ -102,6 +105,7 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
     for (ptrdiff_t j = nodes - 1; j >= 0; j--) {
         mf_split *node = stage->split + j;
         const mf_slope *line = slope + j;
+        if (j % 256 == 0 && mf_interrupted(256.0 * 64.0)) break;
         if (j)
             fill_side(stage->split, slope, stage->parent[leaves + j], node->total, line->total_slope, node->origin,
                       line->total_frac);
@@ -119,6 +123,7 @@ int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const 
     const int64_t last = stage->steps ? stage->steps - 1 : 0;
     for (ptrdiff_t j = 0; j < nodes; j++) {
         const mf_split *node = stage->split + j;
+        if (j % 256 == 0 && mf_interrupted(256.0 * 64.0)) break;
         for (int s = 0; s < 2; s++) {
             int64_t here = 0;
             for (int end = 0; end < 1 + (stage->steps > 1); end++) {
@@ -201,6 +206,7 @@ int mf_tree_counts(const mf_stage *stage, int64_t n, int64_t *count) {
     own[0] = n;
     for (ptrdiff_t j = 0; j < nodes; j++) {
         const mf_split *s = stage->split + j;
+        if (j % 256 == 0 && mf_interrupted(256.0 * 64.0)) break;
         const int64_t left = mf_split_left(stage, s, own[j], NULL, NULL, NULL), both[2] = {left, own[j] - left};
         for (int side = 0; side < 2; side++) {
             const int32_t child = s->child[side];

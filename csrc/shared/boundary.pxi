@@ -3,7 +3,25 @@
 
 from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
 
-cdef Py_ssize_t SEGMENT = 1 << 25  # elements that a thread handles between two checks for signals
+cdef extern from "shared/interrupt.h" nogil:
+    int (*mf_poll)() noexcept nogil
+    int mf_interrupted(double work)
+    int mf_ended()
+
+cdef extern from "Python.h":
+    int signals "PyErr_CheckSignals"() noexcept  # leaves the exception of a handler set
+
+
+cdef int poll() noexcept with gil:
+    return signals()
+
+
+mf_poll = poll  # this copy of it: each module has its own
+
+
+cdef int ended() except -1:
+    """Raise the exception of a signal that has ended a call early: to be called after every call without the GIL."""
+    return -1 if mf_ended() else 0
 
 
 cdef inline void *address(object array) except NULL:

@@ -1,0 +1,201 @@
+"""A signal ends every long call of the compiled core, and the next call works: see csrc/shared/interrupt.h."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mixfast._engine.backend import laws, simplex, stream
+from mixfast._engine.backend.rows import Rows, resample, scan
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs a signal that nobody else uses")
+
+# Of calls that take many times as long; a machine may be busy.
+_SECONDS = 20.0
+
+
+class Alarm(Exception):
+    """What the handler of the signal raises."""
+
+
+@pytest.fixture
+def alarm():
+    def raise_it(number, frame):
+        raise Alarm
+
+    old = signal.signal(signal.SIGUSR1, raise_it)
+    yield
+    signal.signal(signal.SIGUSR1, old)
+
+
+def interrupted(call: Callable[[], object], wait: float = 0.2) -> float:
+    """Repeat a call until a signal that comes while it runs has ended it; return how long that took, in seconds."""
+    sent = [0.0]
+
+    def send() -> None:
+        time.sleep(wait)
+        sent[0] = time.perf_counter()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with pytest.raises(Alarm):
+        while True:
+            call()
+    took = time.perf_counter() - sent[0]
+    sender.join()
+    return took
+
+
+def wide_problem(k: int, m: int = 1) -> tuple[np.ndarray, ...]:
+    """The Newton step of few rows and many domains with a cap, m times."""
+    rng = np.random.default_rng(0)
+    p = rng.exponential(1, (10, k))
+    v = p / p.mean(axis=1, keepdims=True)
+    each = np.ones((m, 1))
+    hessian, gradient, w = v.T @ v / 10, each * -v.mean(axis=0), np.full((m, k), 1.0 / k)
+    return hessian, gradient, w, np.zeros((m, k)), np.full((m, k), 3.0 / k), np.zeros((m, k), dtype=np.int8)
+
+
+def newton_step() -> Callable[[], object]:
+    hessian, *vectors = wide_problem(3000)
+    return lambda: simplex.qp(hessian, *(np.ascontiguousarray(vector[0]) for vector in vectors))
+
+
+def newton_steps() -> Callable[[], object]:
+    hessian, *vectors = wide_problem(40, 200_000)
+    return lambda: simplex.qp_many(hessian[None], np.zeros(200_000, dtype=np.int64), *vectors)
+
+
+def secant() -> Callable[[], object]:
+    hessian, moved = np.eye(2000)[None], np.random.default_rng(0).random((400, 2000))
+    return lambda: simplex.bfgs_many(hessian, np.zeros(400, dtype=np.int64), moved, moved)
+
+
+def descent() -> Callable[[], object]:
+    rng = np.random.default_rng(0)
+    z, y = rng.dirichlet(np.ones(600), 1500), rng.random(1500) + 2.0
+    return lambda: laws.descend(z, y, 0.01, np.eye(600) * 1e-9, -10.0, 1.0, np.zeros(600), 1_000_000, 0.0)
+
+
+def covariances() -> Callable[[], object]:
+    x = np.random.default_rng(0).random((4000, 4))
+    gram, k, h = x @ x.T, np.empty((4000, 4000)), np.empty((4000, 4000))
+    norms = np.ascontiguousarray(np.diag(gram))
+    return lambda: (
+        laws.covariance(gram, norms, gram, 1.0, 1.0, 0.1, k, h),
+        laws.weigh(k, norms, gram, h),
+        laws.matern(gram, norms, norms, k),
+        laws.matern_slope(gram, norms, norms, norms, k, h),
+    )
+
+
+def table(n: int, k: int) -> Rows:
+    block = np.random.default_rng(0).normal(size=(1000, k)).astype(np.float32) - 6
+    return Rows(np.tile(block, (n // 1000, 1)), None, 1.0 / n, False, False)
+
+
+def sums(threads: int) -> Callable[[], object]:
+    rows, w = table(100_000, 256), np.full(256, 1 / 256)
+    return lambda: rows.sums(w, True, 1, threads)
+
+
+def wide_hessian() -> Callable[[], object]:
+    rows, w = table(1000, 4000), np.full(4000, 1 / 4000)
+    return lambda: rows.sums(w, True, 1, 2)
+
+
+def losses(threads: int) -> Callable[[], object]:
+    rows, mixtures = table(100_000, 32), np.full((20_000, 32), 1 / 32)
+    return lambda: rows.losses(mixtures, 1, threads)
+
+
+def gradients(shared: bool) -> Callable[[], object]:
+    rows, mixtures = table(100_000, 64), np.full((1 if shared else 2000, 64), 1 / 64)
+    bins, counts = np.arange(100_000, dtype=np.int32) // 20, np.ones((2000, 5000), dtype=np.float32)
+    return lambda: rows.gradients(mixtures, bins, counts, 2)
+
+
+def packing() -> Callable[[], object]:
+    rows = table(500_000, 64)
+    return lambda: (rows.pack(None, None, 1.0, True, 1), scan(rows, 1))
+
+
+def resamples() -> Callable[[], object]:
+    bits = np.random.default_rng(0).integers(0, 2**32, (50, 500_000), dtype=np.uint32)
+    counts = np.empty((50, 500_000), dtype=np.float32)
+    return lambda: resample(bits, counts)
+
+
+def stage(domains: int) -> stream.Stage:
+    shares = stream.blend_shares(np.arange(domains, 0, -1, dtype=np.int64))
+    return stream.Stage(0, 0, np.arange(domains, dtype=np.int32), shares)
+
+
+def filling(step: int) -> Callable[[], object]:
+    tree, sizes = stage(100), stream.domain_table(np.full(100, 1000, dtype=np.int64), 0)
+    out = np.empty((3, 20_000_000), dtype=np.int64)
+    return lambda: tree.fill(sizes, True, 0, step, *out)
+
+
+def trees() -> Callable[[], object]:
+    leaf, count = np.arange(200_000) % 1000, np.full(200_000, 10**9)
+    return lambda: (stage(200_000).counts(10**12), stage(1000).when(leaf, count))
+
+
+CALLS = {
+    "qp": newton_step,
+    "qp_many": newton_steps,
+    "bfgs_many": secant,
+    "descend": descent,
+    "covariance": covariances,
+    "sums": lambda: sums(1),
+    "sums in threads": lambda: sums(2),
+    "sums of many columns": wide_hessian,
+    "losses": lambda: losses(1),
+    "losses in threads": lambda: losses(3),
+    "gradients": lambda: gradients(False),
+    "gradients at one mixture": lambda: gradients(True),
+    "pack and scan": packing,
+    "resample": resamples,
+    "a run of samples": lambda: filling(1),
+    "samples apart": lambda: filling(5),
+    "trees": trees,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_signal_ends_the_call(name, alarm):
+    assert interrupted(CALLS[name]()) < _SECONDS
+
+
+def test_what_was_interrupted_can_be_done_again(alarm):
+    rows, w = table(100_000, 64), np.full(64, 1 / 64)
+    before = rows.sums(w, True, 1, 2)
+    for _ in range(5):
+        interrupted(lambda: rows.sums(w, True, 1, 2), 0.05)
+        after = rows.sums(w, True, 1, 2)
+        assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
+    assert threading.active_count() == 1
+
+
+def test_a_signal_that_is_handled_changes_nothing():
+    rows, w = table(200_000, 128), np.full(128, 1 / 128)
+    expected, handled = rows.sums(w, True, 1, 2), []
+    old = signal.signal(signal.SIGUSR1, lambda *_: handled.append(rows.sums(w, True, 1, 1)[0]))
+    try:
+        sender = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        sender.start()
+        while not handled:  # the handler calls the core while the core is at work
+            found = rows.sums(w, True, 1, 2)
+        sender.join()
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert handled == [expected[0]]
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
