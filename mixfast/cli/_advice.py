@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixfast._text.numbers import NOTHING
 from mixfast.cli._answer import Answer
 from mixfast.region import Region, ShadowPrice
-from mixfast.solver import span
+from mixfast.solver import solve_doubts, span
 
 # An interval of _WIDE leaves a real choice open and is what more data should aim at; one of _TOO_WIDE is worth a warning.
 _WIDE, _TOO_WIDE = 0.05, 0.08
@@ -19,29 +19,13 @@ _WIDE, _TOO_WIDE = 0.05, 0.08
 _TRADE = -0.5
 # Limits whose prices are named.
 _MOST_PRICES = 3
-# A domain read more often than this is repeated enough for --wear to matter.
-_REPEATED = 2.0
 
 
 def next_steps(answer: Answer) -> list[str]:
     """Return what the numbers suggest to do, the most important first."""
-    about = (_about_proof, _about_limits, _about_intervals, _about_flat_directions, _about_groups, _about_zeros)
-    steps = [step for each in about for step in each(answer)]
+    about = (_about_limits, _about_intervals, _about_flat_directions, _about_groups, _about_zeros)
+    steps = [*solve_doubts(answer.solution, answer.intervals), *(step for each in about for step in each(answer))]
     return steps if answer.saved else [*steps, "write the mixture down: --out mixture.yaml"]
-
-
-def _about_proof(answer: Answer) -> Iterator[str]:
-    solution = answer.solution
-    if solution.status != "optimal":
-        yield (
-            f"the gap {solution.gap:.1e} did not reach the tolerance: the mixture is usable where that much "
-            "loss does not matter (--tol says so); a float64 table has less rounding than a float32 one"
-        )
-    if solution.region is None or solution.region.available is None:
-        yield (
-            "no token supply was given: how often this repeats a domain is unknown, and no expert can see what that costs. "
-            "--tokens counts.yaml --budget 1T keeps every domain within what exists"
-        )
 
 
 def _about_limits(answer: Answer) -> Iterator[str]:
@@ -51,8 +35,6 @@ def _about_limits(answer: Answer) -> Iterator[str]:
     more = len(solution.shadow_prices) - _MOST_PRICES
     if more > 0:
         yield f"{more} more limit{'s bind' if more > 1 else ' binds'}, each at a lower price"
-    if solution.wear is None and max((solution.epochs or {}).values(), default=0.0) > _REPEATED:
-        yield "repeated tokens count as much as new ones here: --wear counts them for less, and needs no hard limit (--max-epochs 32 --wear)"
 
 
 def _price(price: ShadowPrice, where: Region | None) -> str:
@@ -66,7 +48,7 @@ def _price(price: ShadowPrice, where: Region | None) -> str:
 
 
 def _about_intervals(answer: Answer) -> Iterator[str]:
-    bootstrap, table = answer.intervals, answer.solution.table
+    bootstrap = answer.intervals
     if bootstrap is None:
         return
     name, (low, high) = max(bootstrap.intervals.items(), key=lambda item: item[1][1] - item[1][0])
@@ -75,11 +57,6 @@ def _about_intervals(answer: Answer) -> Iterator[str]:
         yield (
             f"{name} is known to {100 * (high - low):.0f} points only ({span((low, high))}). Intervals shrink with "
             f"the square root of the data: about {factor:.1f} times the sequences bring it to 5 points"
-        )
-    if table.sequence is None and table.length is None and table.n_rows > 1000:
-        yield (
-            "rows were resampled as if independent: if they are tokens, give the table `sequence` ids, or the "
-            "intervals are too narrow"
         )
 
 

@@ -173,7 +173,7 @@ def region(
 ) -> Region | None:
     """Return the region that the options describe for the owner's domains, or None if they limit nothing.
 
-    A KL term without a prior pulls towards equal shares, and a note says so. Counts that are ``known`` need not be in the file of ``--tokens``, which is optional if all are known. ``usual`` are the
+    Counts that are ``known`` need not be in the file of ``--tokens``, which is optional if all are known. ``usual`` are the
     epochs of domains that ``--max-epochs`` does not name. The file may also name domains that are ``gone``.
     """
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
@@ -182,9 +182,6 @@ def region(
     bounds = limits(args.limit, domains)
     counts = args.tokens is not None or bool(known and args.budget is not None)
     prior = _prior(args, domains, owner)
-    if prior is None and not counts and (getattr(args, "kl", None) or 0.0) > 0.0:
-        note("--kl pulls towards equal shares, for neither --prior nor --tokens is given")
-        prior = dict.fromkeys(domains, 1.0)
     epochs = named("--max-epochs", args.max_epochs, domains)
     if not counts:
         if epochs is not None:

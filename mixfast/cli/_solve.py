@@ -116,7 +116,7 @@ def _refuse_measures(args: argparse.Namespace) -> None:
     options = ("--replicates", "--no-intervals", "--eps", "--no-ranges")
     if given := [option for option in options if shared.is_given(args, option)]:
         raise InputError(
-            f"{listing(given)} has no effect with --method {args.method}: intervals and ranges start from an optimum"
+            f"{listing(given)} {'has' if len(given) == 1 else 'have'} no effect with --method {args.method}: intervals and ranges start from an optimum"
         )
     shared.check_seed(args, args.held_out is not None, f"--method {args.method} draws nothing without --held-out")
 

@@ -4,7 +4,8 @@
 laws are convex: their optimum is solved exactly and carries a gap. Everything else is searched, and the answer says so.
 
 Nouns
-    `Proposal`: the mixture, what the law expects of it, its shadow prices, and what speaks against training on it (`doubts`).
+    `Proposal`: the mixture, what the law expects of it, its shadow prices, the metrics that are to get worse (`worse`), and what
+    speaks against training on it (`doubts`).
     `Gain`: what it is expected to gain over the prior.  `KlAdvice`, `ShareIntervals`: answers of the verbs below.
 
 Verbs
@@ -24,6 +25,8 @@ from mixfast.proposers._kl_advice import KlAdvice, advise_kl
 from mixfast.proposers._outcome import Gain
 from mixfast.proposers._path import path
 from mixfast.proposers._proposal import Proposal
+from mixfast.proposers._proposal import tolerances_in_words as tolerances_in_words
+from mixfast.proposers._proposal import worse_in_words as worse_in_words
 from mixfast.proposers._propose import propose
 from mixfast.proposers._refusals import ASTRONOMIC as ASTRONOMIC
 

@@ -47,6 +47,11 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
         found.append(f"all runs had the same share of {named}: kept there, for nothing is known of other shares.")
     if gain.sd is not None and gain.value < gain.sd:
         found.append("the gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart.")
+    if task.weight > 0.0 and not region.has_prior:
+        found.append(
+            f"{setting('kl', task.weight)} pulls towards equal shares, for no prior was given: "
+            f"{either('Region(domains, prior=...)', '--prior FILE or --tokens FILE')}."
+        )
     if task.weight == 0.0:
         pull = setting("kl", 0.05)
         needed = pull if region.has_prior else f"a prior, such as token counts give, and {pull}"

@@ -158,6 +158,14 @@ class Proposal:
         return Gain(prior - here, sd, dict(zip(self.target.metrics, each.tolist(), strict=True)))
 
     @cached_property
+    def worse(self) -> dict[str, float]:
+        """The metrics expected to be worse at the mixture than at the prior, and by how much in their units; the most first."""
+        # Changes of the last digits are none.
+        least = {name: 1e-9 * max(1.0, abs(value)) for name, value in self.predicted.items()}
+        lost = {name: -change for name, change in self.gain.metrics.items() if change < -least[name]}
+        return dict(sorted(lost.items(), key=lambda item: -item[1]))
+
+    @cached_property
     def doubts(self) -> tuple[str, ...]:
         """What speaks against training on this mixture as it is, a sentence each."""
         return doubts(self._task, self.mixture, self.gain)
@@ -276,16 +284,8 @@ class Proposal:
             lines.append(f"Limits: {capped}.")
         lines += [f"Doubt: {doubt}" for doubt in self.doubts]
         lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
-        # Changes of the last digits are none.
-        least = {name: 1e-9 * max(1.0, abs(value)) for name, value in self.predicted.items()}
-        worse = [(name, -change) for name, change in gain.metrics.items() if change < -least[name]]
-        if worse:
-            worse.sort(key=lambda item: -item[1])
-            named = listing(f"{name} by {change:.3g}" for name, change in worse[:_WORSE_SHOWN])
-            lines.append(
-                f"Expected to get worse than at the prior: {len(worse)} of {len(gain.metrics)} metrics ({named})."
-            )
-        lines += [f"- {name} is held by its tolerance ({price:.3g} per unit)" for name, price in self.limited.items()]
+        lines += worse_in_words(self)
+        lines += [f"- {words}" for words in tolerances_in_words(self)]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -305,10 +305,27 @@ class Proposal:
             "predicted": self.predicted,
             "predicted_sd": self.predicted_sd,
             "gain": {"value": gain.value, "sd": gain.sd, "metrics": gain.metrics},
+            "worse": self.worse,
             "epochs": self.epochs,
             "shadow_prices": [vars(price) for price in self.shadow_prices],
             "seconds": self.seconds,
         }
+
+
+def worse_in_words(proposal: Proposal) -> list[str]:
+    """Say which metrics are expected to get worse, in one sentence; nothing where none is."""
+    worse = proposal.worse
+    if not worse:
+        return []
+    named = listing(f"{name} by {change:.3g}" for name, change in list(worse.items())[:_WORSE_SHOWN])
+    return [
+        f"Expected to get worse than at the prior: {len(worse)} of {len(proposal.target.metrics)} metrics ({named})."
+    ]
+
+
+def tolerances_in_words(proposal: Proposal) -> list[str]:
+    """Say which metrics hold the mixture by the tolerance that was asked for, and at what price."""
+    return [f"{name} is held by its tolerance ({price:.3g} per unit)" for name, price in proposal.limited.items()]
 
 
 def _unit_of(law: Any, metric: str) -> str:

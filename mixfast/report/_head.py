@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from mixfast._text.names import listing, named
 from mixfast._text.numbers import NOTHING
+from mixfast.proposers import Proposal, tolerances_in_words, worse_in_words
 from mixfast.report import _axes as draw
 from mixfast.report import _html as html
 from mixfast.report._answer import ends_of
 from mixfast.report._share_figures import MANY_EPOCHS
+from mixfast.solver import Bootstrap, Solution, solve_doubts
 
 if TYPE_CHECKING:
     from mixfast.laws import MetricReport
@@ -54,6 +56,8 @@ def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
     answer = parts.answer
     if parts.refusal is not None:
         yield f"N{str(parts.refusal)[1:]}."
+    if answer is not None and isinstance(answer.source, Proposal):
+        yield from worse_in_words(answer.source)
     if answer is not None:
         if answer.source is not None and answer.status != "optimal":
             yield f"Status {answer.status}. {answer.meaning}"
@@ -117,6 +121,9 @@ def _cards(answer: Answer, parts: Parts) -> list[str]:
         cards.append(
             _card(f"expected gain over {over}", f"{gain.value:+.4g}", sd, doubt=gain.value <= (gain.sd or 0.0))
         )
+    if isinstance(answer.source, Proposal):
+        worse, of = len(answer.source.worse), len(answer.source.target.metrics)
+        cards.append(_card("metrics expected to get worse", f"{worse} of {of}", "than at the prior", doubt=worse > 0))
     cards.append(_card("domains with a share", f"{used} of {len(answer.mixture)}"))
     if answer.epochs:
         name, most = max(answer.epochs.items(), key=lambda item: item[1])
@@ -180,6 +187,12 @@ def _changes(answer: Answer, against: Mapping[str, float], words: str) -> str:
 
 
 def _limits(answer: Answer) -> str:
+    held = tolerances_in_words(answer.source) if isinstance(answer.source, Proposal) else []
+    tolerances = "<h3>Metrics that hold the mixture</h3>" + html.bullets(held) if held else ""
+    return _priced_limits(answer) + tolerances
+
+
+def _priced_limits(answer: Answer) -> str:
     if not answer.limited or answer.source is None:
         return ""
     title = "<h3>Limits that bind, and their price</h3>"
@@ -219,13 +232,22 @@ def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
         yield f"Wide intervals, the data do not settle these shares: {named}."
     if len(answer.units) > 1:
         yield f"The objective puts metrics of different units together ({'; '.join(answer.units)}): the larger numbers decide."
-    for doubt in getattr(answer.source, "doubts", ()):
+    for doubt in _doubts(answer.source, parts):
         yield doubt[:1].upper() + doubt[1:]
     values = parts.values
     worse = [name for name in values if name != "this mixture" and values[name] < values["this mixture"]]
     if worse:
         why = "" if answer.source is None else ", because limits or the KL term hold the mixture"
         yield f"Worse than {listing(worse)} in the objective{why}."
+
+
+def _doubts(source: Solution | Proposal | None, parts: Parts) -> Iterator[str]:
+    """What the console says against a solution or a proposal."""
+    if isinstance(source, Proposal):
+        yield from source.doubts
+    elif source is not None:
+        intervals = parts.intervals if isinstance(parts.intervals, Bootstrap) else None
+        yield from (f"{doubt}." for doubt in solve_doubts(source, intervals))
 
 
 def _about_laws(parts: Parts, found: OutOfFold | None) -> Iterator[str]:

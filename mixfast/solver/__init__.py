@@ -14,7 +14,7 @@ Verbs
 Files, in reading order
     `_problem.py`: arguments checked, aligned by name, made ready. `_start.py`: where a solve starts.
     `_minimise.py`: which loop of `mixfast._engine.optimise` runs. `_paper_loop.py` and `_by_reference.py`: the other methods and backends.
-    `_solution.py`: the answers. `_summary.py`: their words. `_multipliers.py`: the gradient behind the shadow prices.
+    `_solution.py`: the answers. `_summary.py`: their words. `_doubts.py`: what speaks against them. `_multipliers.py`: the gradient behind the shadow prices.
     `_solve.py`, `_path.py`, `_losses.py`, `_holdout.py`, `_bootstrap.py`: one verb each.
     `_resample.py` and `_replicates.py`: which rows a replicate holds, and all replicates solved in the same sweeps.
 
@@ -22,6 +22,7 @@ The table's rows are packed once (`mixfast._engine.objectives.rows.TableRows`) a
 """
 
 from mixfast.solver._bootstrap import bootstrap
+from mixfast.solver._doubts import solve_doubts as solve_doubts
 from mixfast.solver._holdout import HeldOut, HeldOutRow, holdout
 from mixfast.solver._losses import expert_losses as expert_losses
 from mixfast.solver._losses import group_losses as group_losses
