@@ -14,6 +14,7 @@ What there is, in the order in which to read it:
   ``no`` keeps its name and whoever needs a number parses it. `write_yaml` writes what every reader of YAML takes alike.
 - `packed`: what gzip packed, and the refusal of what was cut short.
 - `atomic`: the one writer of files: replaced as a whole or not at all, several together; links, pipes and devices.
+- `locks`: hold a file against other processes and threads while it is changed.
 - `optional`: refuse a missing optional package, with the command that installs it.
 - `table`: text tables with columns in line.
 

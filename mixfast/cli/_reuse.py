@@ -46,6 +46,8 @@ touches keep their ratios to each other. --law, the old law over the old domains
   mixfast reuse propose life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json --out mixture.yaml
 and at any later time, from the files of the runs of all updates:
   mixfast reuse fit life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json
+
+If two steps start from one state of the ledger, the first to finish is recorded. The other ends with status 2 and writes nothing.
 """
 
 _MOST_LINES = 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mixfast.errors import AlignmentError
 from mixfast.mixture import FORMAT, NINE_DIGITS, Mixture
 from mixfast.region import DEFAULT_MAX_EPOCHS, Region
 from mixfast.reuse._changes import ReuseError
+from mixfast.reuse._descent import Version, check_descent
 from mixfast.reuse._entries import (
     Entry,
     Pending,
@@ -52,6 +53,12 @@ class Ledger:
 
     entries: tuple[Entry, ...]
     pending: Pending | None = None
+    # What this ledger was made from, itself last: `save` replaces a file that holds one of these, and no other.
+    _descent: tuple[Version, ...] = field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # dataclasses.replace hands on the descent of what it replaces, so that its result descends from that.
+        object.__setattr__(self, "_descent", (*self._descent, Version(self.entries, self.pending)))
 
     def __repr__(self) -> str:
         last = self.entries[-1] if self.entries else None
@@ -166,7 +173,7 @@ class Ledger:
         pending = Pending.of(
             plan, why=checked_reason(why), when=checked_day(when), objective=tuple(objective), kl=float(kl)
         )
-        return Ledger(self.entries, pending)
+        return replace(self, pending=pending)
 
     def record(self, plan: Reuse, mixture: Mapping[str, float], *, why: str, when: str | None = None) -> Ledger:
         """Return the ledger with one more update.
@@ -214,7 +221,7 @@ class Ledger:
             mixture=result.as_dict(),
             **self._counted(plan),
         )
-        return Ledger((*self.entries, entry))
+        return replace(self, entries=(*self.entries, entry), pending=None)
 
     # Files.
 
@@ -239,21 +246,28 @@ class Ledger:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to ``path``, YAML or, for ``.json``, JSON; a file that is there is replaced only by a whole new one.
 
+        Of two ledgers made from one state of a file, by any number of processes and threads, one is saved and the other refused.
+
         Raises
         ------
         ReuseError
-            If the file that is there is no ledger, or has updates that this one lacks: they would be lost.
+            If the file that is there is no ledger; if it was changed since the ledger was loaded from it or saved to it; or, where it
+            never was, if the file has an update or an open plan that this ledger was not made from: that would be lost. Also if
+            another process keeps the file locked.
+
+        Notes
+        -----
+        The file is locked with `flock` while it is compared and replaced. Where there is none, as on Windows, a file ``.NAME.lock`` beside
+        it is the lock; a process that is killed leaves that behind, and the refusal of the next one names it.
         """
         target = Path(path)
         text = self.to_json() if is_json(target, "a ledger file", ReuseError) else self.to_yaml()
         with held(target):
-            there = Ledger.load(target).entries if target.exists() else ()
-            if there != self.entries[: len(there)]:
-                raise ReuseError(
-                    f"{target} has updates that this ledger lacks, the last of {there[-1].when} ({there[-1].why}): load it and "
-                    "record on top of it, or save this ledger elsewhere"
-                )
+            if target.exists():
+                there = Ledger.load(target)
+                check_descent(target, there._descent[-1], self._descent)
             write_text(target, text)
+            self._descent[-1].is_in(target)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Ledger:
@@ -268,9 +282,11 @@ class Ledger:
                 raise ReuseError(
                     "this is a mixture, expected a ledger; `mixfast reuse start LEDGER --mixture FILE` begins one with it"
                 )
-            return read(text)
+            found = read(text)
         except (ReuseError, UnicodeDecodeError) as problem:
             raise ReuseError(f"{source}: {problem}") from problem
+        found._descent[-1].is_in(source)
+        return found
 
     # Inside.
 

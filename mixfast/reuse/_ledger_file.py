@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mixfast._text.locks import locked
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastError
 from mixfast.mixture import Mixture
@@ -29,6 +28,9 @@ FORMAT = "mixfast-reuse-1"
 
 # What older files lack, and files without counts: it has a default.
 _OPTIONAL = ("tokens", "budget", "max_epochs")
+
+# Seconds to wait for a process that is writing the ledger: a write takes milliseconds.
+_PATIENCE = 30.0
 
 _Part = TypeVar("_Part", Entry, Pending)
 
@@ -104,24 +106,14 @@ def checksum(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Keep other processes from replacing a ledger's file meanwhile, or from beginning one that is not there yet.
+def held(path: Path) -> AbstractContextManager[None]:
+    """Keep other processes and threads from replacing a ledger's file inside the block, or from beginning one that is not there yet.
 
-    On systems without `fcntl`, such as Windows, nothing is locked: two processes must not record updates at the same time.
+    See `mixfast._text.locks` for how, and for systems without `flock`.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        handle = os.open(path.parent, os.O_RDONLY)
-    # Who waited finds another file at the path and must read that: the lock is on what was replaced, or on its folder.
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return locked(
+        path,
+        ReuseError,
+        patience=_PATIENCE,
+        advice=f"it was not free for {_PATIENCE:.0f} seconds. Nothing was written; end that process, or repeat this later",
+    )

@@ -6,7 +6,10 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, full, resu
 
 pytest.importorskip("numba")
 
+ROOT = Path(__file__).resolve().parents[2]
 OLD = {"web": 0.5, "code": 0.2, "books": 0.3}
 COUNTS = "web: 9B\ncode: 2B\nbooks: 4B\n"
 
@@ -840,12 +844,52 @@ def test_a_ledger_begun_while_another_waits_is_kept(folder, run, monkeypatch):
 
     def waits(handle, kind):
         asked.append((os.fstat(handle).st_ino, kind))
-        (folder / "both.yaml").write_text(first.to_yaml())
+        if len(asked) == 1:
+            (folder / "both.yaml").write_text(first.to_yaml())
         lock(handle, kind)
 
     monkeypatch.setattr(fcntl, "flock", waits)
     status, _, err = run("start", "both.yaml", "--mixture", "mixture.yaml", "--why", "second")
     assert status == 2
     assert "changed meanwhile" in err
-    assert asked == [(folder.stat().st_ino, fcntl.LOCK_EX)]
+    # The file that has appeared meanwhile is locked instead of the folder.
+    places = [path.stat().st_ino for path in (folder, folder / "both.yaml")]
+    assert asked == [(place, kind) for place in places for kind in (fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN)]
     assert Ledger.load("both.yaml") == first
+
+
+@pytest.mark.process
+def test_of_three_commands_at_once_one_is_recorded(begun, folder):
+    """A plan, another plan, and a removal, which is recorded at once."""
+    steps = {
+        "maths": ("add", begun, "maths", "--swarm-out", "maths.csv", "--runs", "4"),
+        "poetry": ("add", begun, "poetry", "--swarm-out", "poetry.csv", "--runs", "4"),
+        "books": ("remove", begun, "books", "--out", "books.yaml"),
+    }
+    before = set(os.listdir(folder))
+    started = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", "mixfast", "reuse", *step],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for name, step in steps.items()
+    }
+    said = {name: process.communicate(timeout=120)[1] for name, process in started.items()}
+    ended = {name: process.returncode for name, process in started.items()}
+    # A step may begin when another one has ended: a removal then, or a plan after the removal, is a second update in its place.
+    ledger = Ledger.load(begun)
+    recorded = {name for name, status in ended.items() if status == 0}
+    assert recorded
+    for name in set(steps) - recorded:
+        assert ended[name] == 2
+        assert "changed meanwhile" in said[name] or "has an open plan" in said[name]
+    assert {"maths.csv", "poetry.csv", "books.yaml"} & set(os.listdir(folder)) == {
+        os.path.basename(steps[name][steps[name].index("--swarm-out" if name != "books" else "--out") + 1])
+        for name in recorded
+    }
+    assert ("books" in recorded) == (len(ledger.entries) == 2)
+    assert len(recorded & {"maths", "poetry"}) == (ledger.pending is not None)
+    assert set(os.listdir(folder)) - before <= {"maths.csv", "poetry.csv", "books.yaml"}

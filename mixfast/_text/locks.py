@@ -1,0 +1,158 @@
+"""Lock a file against other processes and threads while it is read, changed and replaced.
+
+The lock is `flock` on the file itself, so nothing is left behind: a process that ends in any way, SIGKILL too, lets go of it. A file
+that is replaced by renaming is another file afterwards, and who waited would hold the old one; so the path is opened again after each
+wait, and the wait begins anew if another file lies there. Opened, not only looked up: that makes NFS ask its server.
+
+Systems and file systems without `flock` (Windows, some Lustre mounts) get a second file beside the first, made with O_EXCL. A process
+that is killed leaves it there, and the refusal names it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mixfast._text.names import shown
+
+# Seconds between two attempts.
+_AGAIN = 0.02
+# What `flock` answers on file systems that have no locks.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
+# Most characters of a file that says who holds a lock.
+_MOST = 200
+
+
+def this_process() -> str:
+    """Return who holds a lock, for those whom it keeps waiting: the process, its machine and the time."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"process {os.getpid()} on {socket.gethostname()}, since {now}"
+
+
+def named_in(path: Path) -> str:
+    """Return what a file says of who holds a lock, as one harmless line."""
+    try:
+        said = path.read_bytes()[:_MOST].decode("utf-8", "replace").strip()
+    except OSError:
+        said = ""
+    return shown(said)[1:-1] if said else "another process"
+
+
+@contextmanager
+def locked(
+    path: str | os.PathLike[str], error: type[Exception], *, patience: float, advice: str, make: bool = False
+) -> Iterator[None]:
+    """Hold the lock of a file inside the block; of its folder while there is no such file.
+
+    Parameters
+    ----------
+    path : path
+        The target of a symbolic link is locked, not the link.
+    error : type of Exception
+        Raised if the lock is not free within ``patience`` seconds, or if no lock can be had.
+    patience : float
+        Seconds.
+    advice : str
+        What to do if the lock is not free.
+    make : bool, default False
+        Make the file if it is not there, instead of locking its folder: for a file that serves as lock only.
+    """
+    target = Path(os.path.realpath(path))
+    latest = time.monotonic() + patience
+    try:
+        import fcntl
+    except ImportError:
+        with _marked(target, error, latest, advice):
+            yield
+        return
+    while True:
+        handle = _opened(target, make)
+        try:
+            try:
+                _wait(handle, latest)
+            except TimeoutError:
+                raise error(f"{path} is in use by another process: {advice}") from None
+            except OSError as problem:
+                if problem.errno in _NO_LOCKS:
+                    break
+                if problem.errno == errno.EBADF:
+                    # NFS locks only what is open for writing.
+                    raise error(f"{path} cannot be locked, as it is read-only: allow writing to it") from None
+                raise
+            if _is_at(handle, target):
+                yield
+                return
+        finally:
+            # Not only closed: a child that was forked meanwhile has the handle too.
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_UN)
+            os.close(handle)
+    with _marked(target, error, latest, advice):
+        yield
+
+
+def _opened(target: Path, make: bool = False) -> int:
+    """Open a file, or its folder if it is not there. Never waits, as for a pipe without a writer."""
+    flags = os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        return os.open(target, os.O_RDWR | flags | (os.O_CREAT if make else 0), 0o666)
+    except FileNotFoundError:
+        return os.open(target.parent, os.O_RDONLY | flags)
+    except OSError as problem:
+        if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR):
+            raise
+    return os.open(target, os.O_RDONLY | flags)
+
+
+def _wait(handle: int, latest: float) -> None:
+    """Wait for the lock of a handle; TimeoutError after the latest time."""
+    import fcntl
+
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= latest:
+                raise TimeoutError from None
+        time.sleep(_AGAIN)
+
+
+def _is_at(handle: int, target: Path) -> bool:
+    """Say whether a handle is that of the file that lies at the path now."""
+    try:
+        again = _opened(target)
+    except FileNotFoundError:
+        return False
+    try:
+        return os.path.sameopenfile(handle, again)
+    finally:
+        os.close(again)
+
+
+@contextmanager
+def _marked(target: Path, error: type[Exception], latest: float, advice: str) -> Iterator[None]:
+    """The same by a file that is there as long as the lock is held."""
+    marker = target.with_name(f".{target.name}.lock")
+    while True:
+        try:
+            handle = os.open(marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY, stat.S_IRUSR | stat.S_IWUSR)
+            break
+        except FileExistsError:
+            if time.monotonic() >= latest:
+                raise error(
+                    f"{target} is in use by {named_in(marker)}: {advice}. If that process has ended, delete {marker}"
+                ) from None
+        time.sleep(_AGAIN)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as opened:
+            opened.write(this_process())
+        yield
+    finally:
+        marker.unlink(missing_ok=True)
