@@ -20,12 +20,17 @@ Rooms, from the ground up; each imports only what stands before it
     `_text`, `_engine`: what the rooms share: words and files; mathematics on arrays.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from mixfast._version import __version__ as __version__
 
+# Of `typing` nothing is needed here: the less is loaded before the command watches for signals, the better.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mixfast.designs import design
     from mixfast.laws import fit
     from mixfast.mixture import Mixture

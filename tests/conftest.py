@@ -12,6 +12,9 @@ import pytest
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# A command that fails in a process of its own shows its traceback.
+os.environ.setdefault("MIXFAST_TRACEBACK", "1")
+
 try:
     import hypothesis
 except ImportError:

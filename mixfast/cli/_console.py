@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from mixfast._text.visible import visible
+from mixfast.cli._streams import print_product
 
 
 def say(text: object = "", *, error: bool = False, flush: bool = False) -> None:
@@ -19,7 +20,7 @@ def tell(text: str) -> None:
 
 def put(text: str) -> None:
     """Print text for a program to read, unchanged; the caller has made sure that it is safe to show."""
-    print(text, end="")
+    print_product(text)
 
 
 def overwrite(text: str) -> None:

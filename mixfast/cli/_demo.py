@@ -19,6 +19,7 @@ from mixfast.cli._console import say
 from mixfast.cli._info import info_report
 from mixfast.cli._inputs import numbers
 from mixfast.cli._solve_report import held_out_report, solve_report
+from mixfast.cli._streams import nobody_reads
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
 
@@ -87,6 +88,8 @@ def _demo(args: argparse.Namespace) -> int:
     # A section is shown as soon as it is computed.
     for section in sections(DATA):
         say(section, flush=True)
+        if nobody_reads():
+            break
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,9 +13,19 @@ from mixfast._text.audience import commanded
 from mixfast.cli import _demo, _design, _export, _info, _next, _report, _reuse, _score, _solve, _swarm
 from mixfast.cli._console import tell
 from mixfast.cli._parser import REFUSED, Parser
-from mixfast.errors import MixfastError
+from mixfast.cli._streams import OUTPUT_LOST, OutputError, lost, watched
+from mixfast.errors import MixfastError, MixfastWarning
 
 _INTERRUPTED = 130
+_STATUSES = """\
+exit status:
+  0    all is well
+  1    solved or proposed, but the gap is above the tolerance
+  2    refused; the reason is one line on stderr
+  70   a mistake of mixfast itself; one line on stderr names the file with the traceback
+  74   done, and files are written, but what was to be printed is lost
+  130  interrupted (128 + number of the signal: 129 hangup, 130 Ctrl-C, 143 SIGTERM)
+"""
 # Parameters of the library whose option has another name.
 _OPTIONS = {"share": "held-out", "draws": "replicates", "q": "runs"}
 
@@ -32,10 +41,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when all is well; 1 when a solve ended above its tolerance; 2 for input that is refused, with one line on
-        stderr; 130 after Ctrl-C.
+        0 when all is well; 1 when a solve or a proposal ended above its tolerance; 2 for input that is refused, with one
+        line on stderr; 74 when all is well but the output could not be written; 130 after Ctrl-C.
+
+    Raises
+    ------
+    Exception
+        For a mistake of mixfast itself. The program, `mixfast.__main__`, makes one line of it.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    with watched() as out:
+        try:
+            status = _run(given)
+            out.flush()
+        except OutputError as problem:
+            return _say(str(problem), OUTPUT_LOST)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+        why = lost(out)
+        if why is not None and status in (0, 1):
+            return _say(
+                f"{why}; what was to be printed is lost, files that were to be written are written", OUTPUT_LOST
+            )
+        return status
+
+
+def _run(given: Sequence[str]) -> int:
+    """Run the command line; turn what is refused into one line and a status."""
     try:
         with warnings.catch_warnings(), commanded():
             warnings.showwarning = _show_warning
@@ -44,31 +76,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.parser.refuse_rest(rest)
             args.argv = given
             status: int = args.run(args)
-            sys.stdout.flush()
             return status
-    except SystemExit as end:  # argparse: --help, --version and wrong options
+    except SystemExit as end:  # argparse: --help, --version and wrong options; a signal
         return end.code if isinstance(end.code, int) else REFUSED
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader has left, as `head` does: nobody is there to be told, and the flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except MemoryError as error:
-        return _refuse(f"not enough memory. {error}")
+        return _say(f"not enough memory. {error}")
     except OSError as error:
         if error.errno == errno.ENOMEM:
-            return _refuse(f"not enough memory, or address space (ulimit -v): {error.strerror}")
+            return _say(f"not enough memory, or address space (ulimit -v): {error.strerror}")
         # A copy names its source first, and the file that it was to write second.
         path = error.filename2 or error.filename
-        return _refuse(f"{path}: {error.strerror}" if path and error.strerror else str(error))
-    except (MixfastError, ValueError) as error:
-        return _refuse(_with_option(str(error), given))
+        return _say(f"{path}: {error.strerror}" if path and error.strerror else str(error))
+    except (MixfastError, MixfastWarning, ValueError) as error:  # warnings are errors if Python was told so
+        return _say(_with_option(str(error), given))
 
 
-def _refuse(message: str) -> int:
+def _say(message: str, status: int = REFUSED) -> int:
     tell(f"error: {message}")
-    return REFUSED
+    return status
 
 
 def _with_option(message: str, given: Sequence[str]) -> str:
@@ -94,7 +119,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
     from mixfast._version import __version__
 
-    out = Parser(prog="mixfast", description="Certified, fast solvers for training-data mixture weights.")
+    what = "Certified, fast solvers for training-data mixture weights."
+    as_written = argparse.RawDescriptionHelpFormatter
+    out = Parser(prog="mixfast", description=what, epilog=_STATUSES, formatter_class=as_written)
     out.add_argument("--version", action="version", version=f"mixfast {__version__}")
     commands = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (_solve, _info, _design, _score, _swarm, _next, _reuse, _report, _export, _demo):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print the document as strict JSON."""
-    put(visible_json(json.dumps(_strict(document), indent=2, ensure_ascii=False, allow_nan=False)) + "\n")
+    """Print the document as strict JSON; in ASCII where stdout is not UTF-8."""
+    escaped = (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
+    put(visible_json(json.dumps(_strict(document), indent=2, ensure_ascii=escaped, allow_nan=False)) + "\n")
 
 
 def print_file(text: str) -> None:

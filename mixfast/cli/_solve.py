@@ -30,7 +30,7 @@ exit status:
   0    certified optimal
   1    solved, but the gap is above the tolerance
   2    refused; the reason is one line on stderr
-  130  interrupted
+  other statuses: mixfast --help
 """
 
 
