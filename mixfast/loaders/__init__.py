@@ -22,8 +22,8 @@ Verbs: `sizes` counts the samples of sources; `document_shares` converts a mixtu
 Either the stream or the trainer divides the samples among the processes. docs/how-to/training-loops.md has the loop for
 torchdata, Accelerate, the Trainer of transformers, Lightning and Fabric.
 
-Read the files in this order: `_sources`, `_trainers` (those that divide a loader's batches), `_place` (ranks and saved
-states), `_stream_sampler`, `_stream_dataset`; then
+Read the files in this order: `_sources`, `_trainers` (those that divide a loader's batches), `_loader_state` (where a
+loader stopped), `_place` (ranks and saved states), `_stream_sampler`, `_stream_dataset`; then
 `_peer_stream` with `_grain` and `_megatron` (whose loop is in `_greedy_loops`); `_document_shares`.
 """
 

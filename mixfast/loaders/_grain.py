@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast.loaders._peer_stream import PeerStream
+from mixfast.loaders._peer_stream import PeerStream, peer_format
 from mixfast.sampler import LONGEST, Integers, whole_number
 
 
@@ -43,7 +43,7 @@ class GrainStream(PeerStream):
     100
     """
 
-    FORMAT = "mixfast-grain-1"
+    FORMAT = peer_format("grain")
 
     def __init__(
         self, weights: Mapping[str, float], sizes: Mapping[str, int] | None = None, *, length: int | None = None

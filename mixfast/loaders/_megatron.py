@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import listing
 from mixfast.errors import SamplerError
-from mixfast.loaders._peer_stream import PeerStream
+from mixfast.loaders._peer_stream import PeerStream, peer_format
 from mixfast.sampler import NEVER, Integers, whole_number
 
 # Megatron-LM keeps the number of a domain in int16.
@@ -45,7 +45,7 @@ class MegatronStream(PeerStream):
     array([0, 1, 0, 0, 1, 0, 0, 1])
     """
 
-    FORMAT = "mixfast-megatron-1"
+    FORMAT = peer_format("megatron")
 
     def __init__(
         self, weights: Mapping[str, float], length: int | None = None, *, sizes: Mapping[str, int] | None = None

@@ -11,6 +11,7 @@ import numpy as np
 from mixfast._text.names import domain_names
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
 from mixfast.sampler import (
+    Format,
     Integers,
     MixtureSchedule,
     Positions,
@@ -18,16 +19,15 @@ from mixfast.sampler import (
     end_of,
     positive_numbers,
     refuse_other_domains,
-    saved_domains,
-    saved_position,
     whole_number,
+    within,
 )
 
 
 class PeerStream:
     """A `Stream` that follows another loader. Subclasses set `length` and find samples."""
 
-    FORMAT = ""
+    FORMAT: Format
 
     def __init__(self, weights: Mapping[str, float], sizes: Mapping[str, int] | None) -> None:
         if isinstance(weights, MixtureSchedule):
@@ -71,21 +71,19 @@ class PeerStream:
         return self.length
 
     def state(self, position: int) -> State:
-        """Return what must be kept to go on at sample ``position``, for JSON."""
-        return {
-            "format": self.FORMAT,
-            "position": whole_number("position", position, 0),
-            "domains": list(self.domains),
-            "history": self._history(),
-        }
+        """Return what must be kept to go on at sample ``position``, for JSON; one behind the end is saved as the end."""
+        return self.FORMAT.save(
+            position=min(whole_number("position", position, 0), end_of(self.length)),
+            domains=list(self.domains),
+            history=self._history(),
+        )
 
     def check_state(self, state: State) -> int:
         """Return the position of a state; `SamplerError` unless it was saved by this very stream."""
-        if not isinstance(state, Mapping) or state.get("format") != self.FORMAT:
-            raise SamplerError(f"a state of this stream has the format {self.FORMAT!r}, got {state!r:.200}")
-        position = saved_position(state, self.length)
-        refuse_other_domains(saved_domains(state), self.domains, position)
-        if state.get("history") != self._history():
+        saved = self.FORMAT.read(state)
+        position = within(saved["position"], self.length)
+        refuse_other_domains(saved["domains"], self.domains, position)
+        if saved["history"] != self._history():
             raise SamplerError("the state is of a stream with other domains, weights or sizes")
         return position
 
@@ -111,6 +109,17 @@ class PeerStream:
     def __repr__(self) -> str:
         end = "no end" if self.length is None else f"{self.length} samples"
         return f"{type(self).__name__}({len(self.domains)} domains, {end})"
+
+
+def peer_format(name: str) -> Format:
+    """Return the format of the states of a stream that follows the loader of this name."""
+    return Format(
+        f"mixfast-{name}-2",
+        "the state",
+        {"position": "count", "domains": "names", "history": "text"},
+        former=f"mixfast-{name}-1",
+        added=("domains",),
+    )
 
 
 def _sizes(domains: tuple[str, ...], sizes: Mapping[str, int] | None) -> Integers:

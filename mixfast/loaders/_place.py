@@ -7,22 +7,20 @@ next samples of the stream, whatever their number.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
-from operator import itemgetter
 from typing import Any, Self, TypeVar, cast
 
 import torch.distributed
 
 from mixfast.errors import MixfastWarning, SamplerError
+from mixfast.loaders._loader_state import begin_of
 from mixfast.loaders._trainers import check_trainer, division_of
-from mixfast.sampler import State, Stream, end_of, rank_and_world_size, resumed, whole_number
+from mixfast.sampler import State, Stream, end_of, rank_and_world_size, whole_number
 
 Pair = tuple[int, int]
 T = TypeVar("T")
 
-# Format of the state of a worker that reads a `StreamDataset`.
-READER_FORMAT = "mixfast-reader-1"
 # Samples found at once. A call costs as much as some hundred samples, and many more would not fit the processor's cache.
 BLOCK = 2048
 
@@ -114,29 +112,10 @@ class Place:
         Raises
         ------
         SamplerError
-            If the state is that of another stream.
+            If the state is that of another stream, a field of it is missing, unknown, altered or of the wrong kind, or its
+            parts are not of one step.
         """
-        found = list(_states(state))
-        if not found:
-            raise SamplerError(f"no state of a stream is in {state!r:.200}")
-        readers = [entry for entry in found if entry["format"] == READER_FORMAT]
-        if not readers:
-            # The state of a loader holds both where its pass began and how far it has come.
-            self._resume(found)
-            return
-        first = readers[0]
-        if sorted(reader["worker"] for reader in readers) != list(range(first["workers"])):
-            raise SamplerError(
-                f"the state holds {len(readers)} of {first['workers']} workers; load the loader's whole state"
-            )
-        if _steps_behind(state):
-            raise SamplerError("the loader's state is some steps old; make the loader with snapshot_every_n_steps=1")
-        # The loader takes from its workers in turn: all before the latest sample read has been read as well.
-        self._resume([reader["stream"] for reader in readers])
-
-    def _resume(self, states: list[State]) -> None:
-        """Begin at the latest of the states of one stream."""
-        self.stream, self.position = max((resumed(self.stream, state) for state in states), key=itemgetter(1))
+        self.stream, self.position = begin_of(state, self.stream)
 
 
 def _process() -> tuple[int, int] | None:
@@ -144,26 +123,6 @@ def _process() -> tuple[int, int] | None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return None
-
-
-def _states(entry: object) -> Iterator[State]:
-    """Yield all states of streams and readers in the state of a loader, however it nests them."""
-    if isinstance(entry, Mapping):
-        if str(entry.get("format", "")).startswith("mixfast-"):
-            yield entry
-            return
-        entry = entry.values()
-    elif not isinstance(entry, (list, tuple)):
-        return
-    for part in entry:
-        yield from _states(part)
-
-
-def _steps_behind(entry: object) -> int:
-    """Return how many batches a ``StatefulDataLoader`` gave after the snapshot in its state."""
-    if not isinstance(entry, Mapping):
-        return 0
-    return entry.get("_steps_since_snapshot", 0) + sum(_steps_behind(part) for part in entry.values())
 
 
 class Pass(chain[T]):

@@ -16,7 +16,8 @@ import torch.utils.data
 
 from mixfast._text.names import listing
 from mixfast.errors import SamplerError
-from mixfast.loaders._place import BLOCK, READER_FORMAT, Pass, Place, pairs_of
+from mixfast.loaders._loader_state import LAYOUT, READER, read_worker, sample_after
+from mixfast.loaders._place import BLOCK, Pass, Place, pairs_of
 from mixfast.loaders._sources import Sample, Source, Sources
 from mixfast.sampler import State, Stream, end_of, resumed, whole_number
 
@@ -194,50 +195,29 @@ class _Reader(Pass[Sample]):
     blocks: _Batches
 
     def _layout(self) -> dict[str, int]:
-        """Return what must be the same when a state is loaded. The rank may differ: all are at the same step."""
+        """Return what must be the same when a state is loaded."""
         batches = self.blocks
-        return {
-            "worker": batches.worker, "workers": batches.workers, "world_size": batches.world_size,
-            "batch_size": batches.data.batch_size,
-        }  # fmt: skip
-
-    def _sample(self, origin: int, read: int) -> int:
-        """Return the global sample behind the last that this worker has read, of a pass that began at ``origin``."""
-        batches, size = self.blocks, self.blocks.data.batch_size
-        if not read:
-            return origin
-        before, last = divmod(read - 1, size)
-        return origin + ((batches.worker + before * batches.workers) * size + last + 1) * batches.world_size
+        numbers = (batches.worker, batches.workers, batches.world_size, batches.data.batch_size)
+        return dict(zip(LAYOUT, numbers, strict=True))
 
     def state_dict(self) -> State:
-        batches = self.blocks
+        batches, layout = self.blocks, self._layout()
         read = batches.read - length_hint(batches.left)
         # The state holds the past up to the last sample that this worker has read: what follows may be changed.
-        stream = batches.stream.state(self._sample(batches.origin, read))
-        return {"format": READER_FORMAT, "stream": stream, "origin": batches.origin, "read": read, **self._layout()}
+        stream = batches.stream.state(sample_after(batches.origin, read, layout))
+        return READER.save(stream=stream, origin=batches.origin, read=read, **layout)
 
     def load_state_dict(self, state: State) -> None:
-        if not isinstance(state, Mapping) or state.get("format") != READER_FORMAT:
-            raise SamplerError(f"a worker's state has the format {READER_FORMAT!r}, got {state!r:.200}")
-        now = self._layout()
-        if missing := {"stream", "origin", "read", *now} - set(state):
-            raise SamplerError(f"the worker's state lacks {listing(sorted(missing))}")
-        if now != {name: state[name] for name in now}:
+        saved, now = read_worker(state), self._layout()
+        if any(saved[name] != value for name, value in now.items()):
             raise SamplerError(
                 f"this reads as {listing(f'{name} {value}' for name, value in now.items())}, and the state was saved by "
-                f"{listing(f'{name} {state[name]}' for name in now)}. A StatefulDataLoader goes on as it was saved; to change "
+                f"{listing(f'{name} {saved[name]}' for name in now)}. A StatefulDataLoader goes on as it was saved; to change "
                 "that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
             )
-        origin = whole_number("origin of the worker's state", state["origin"], 0)
-        read = whole_number("read of the worker's state", state["read"], 0)
-        stream, position = resumed(self.blocks.stream, state["stream"])
-        if position != self._sample(origin, read):
-            raise SamplerError(
-                f"the worker's state contradicts itself: after {read} samples of a pass from sample {origin} its stream is at "
-                f"sample {self._sample(origin, read)}, and the state says {position}"
-            )
-        batches, rest = divmod(read, self.blocks.data.batch_size)
-        self.blocks.begin(stream, batches, origin)
+        stream, _ = resumed(self.blocks.stream, saved["stream"])
+        batches, rest = divmod(saved["read"], self.blocks.data.batch_size)
+        self.blocks.begin(stream, batches, saved["origin"])
         deque(islice(self, rest), maxlen=0)
 
 

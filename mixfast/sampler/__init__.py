@@ -30,8 +30,8 @@ How sample i is found:
 
 Steps 2 to 5 are compiled (`csrc`); a block of samples in a row walks all nodes of the tree at once.
 
-Read the files in this order: `_numbers` (how samples and shares are counted), `_positions` (what a stream gives, and what a
-state says), `_renumbered` (states in another order of domains), `_cursor`, `_schedule`, `_checks` (sizes and limits), `_line` (shares of a stretch), `_stage` (trees and events), `_plan` (step 1),
+Read the files in this order: `_numbers` (how samples and shares are counted), `_state` (what a saved state holds, and how it is
+checked), `_positions` (what a stream gives), `_renumbered` (states in another order of domains), `_cursor`, `_schedule`, `_checks` (sizes and limits), `_line` (shares of a stretch), `_stage` (trees and events), `_plan` (step 1),
 `_history` (what a saved state is recognised by), `_sampler`.
 """
 
@@ -43,15 +43,17 @@ from mixfast.sampler._numbers import positive_numbers as positive_numbers
 from mixfast.sampler._numbers import rank_and_world_size as rank_and_world_size
 from mixfast.sampler._numbers import whole_number as whole_number
 from mixfast.sampler._positions import Positions
-from mixfast.sampler._positions import State as State
 from mixfast.sampler._positions import Stream as Stream
 from mixfast.sampler._positions import end_of as end_of
-from mixfast.sampler._positions import refuse_other_domains as refuse_other_domains
-from mixfast.sampler._positions import saved_domains as saved_domains
-from mixfast.sampler._positions import saved_position as saved_position
 from mixfast.sampler._renumbered import resumed as resumed
 from mixfast.sampler._sampler import MixtureSampler
 from mixfast.sampler._schedule import SCHEDULE_FORMAT as SCHEDULE_FORMAT
 from mixfast.sampler._schedule import MixtureSchedule
+from mixfast.sampler._state import Format as Format
+from mixfast.sampler._state import State as State
+from mixfast.sampler._state import format_of as format_of
+from mixfast.sampler._state import refuse_other_domains as refuse_other_domains
+from mixfast.sampler._state import saved_count as saved_count
+from mixfast.sampler._state import within as within
 
 __all__ = ["MixtureCursor", "MixtureSampler", "MixtureSchedule", "Positions"]

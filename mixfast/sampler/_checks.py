@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, SamplerError
 from mixfast.sampler._numbers import LONGEST, NEVER, Integers
 from mixfast.sampler._schedule import MixtureSchedule
@@ -65,24 +65,26 @@ def sample_limits(
 ) -> Integers:
     """Return the most samples of each domain (K,); 2^62 for any number."""
     caps = np.full(len(domains), NEVER, dtype=np.int64)
+    # Also of domains that a mapping leaves out.
+    usual = None if policy == "repeat" else 1
     if max_epochs is None:
-        if policy == "repeat":
+        if usual is None:
             return caps
-        max_epochs = 1
+        max_epochs = usual
     if not sizes.any():
         raise SamplerError(f"on_exhausted={policy!r} and max_epochs count passes over domains: give their sizes")
     if isinstance(max_epochs, Mapping):
         unknown = set(max_epochs) - set(domains)
         if unknown:
             raise AlignmentError.between("max_epochs", max_epochs, "the mixture", domains)
-        wishes = [max_epochs.get(name) for name in domains]
+        wishes = [max_epochs.get(name, usual) for name in domains]
     else:
         wishes = [max_epochs] * len(domains)
     for k, (name, wish) in enumerate(zip(domains, wishes, strict=True)):
         if wish is None:
             continue
         if isinstance(wish, bool) or not isinstance(wish, (int, float, np.integer, np.floating)) or not wish > 0:
-            raise SamplerError(f"max_epochs must be positive numbers, got {wish!r} for domain {name!r}")
+            raise SamplerError(f"max_epochs must be positive numbers, got {shown(wish)} for domain {name!r}")
         if isinstance(wish, (float, np.floating)) and math.isinf(wish):
             continue
         # The number as written: 2.3 times 10 samples are 23, although the float64 is a little less than 2.3.

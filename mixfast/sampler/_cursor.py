@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mixfast.sampler._numbers import rank_and_world_size, whole_number
-from mixfast.sampler._positions import Positions, State, Stream, end_of
+from mixfast.sampler._positions import Positions, Stream, end_of
 from mixfast.sampler._renumbered import resumed
+from mixfast.sampler._state import State
 
 
 class MixtureCursor:

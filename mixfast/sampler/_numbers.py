@@ -8,7 +8,7 @@ from typing import SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import SamplerError
 
 Integers = NDArray[np.int64]
@@ -23,7 +23,7 @@ NEVER = 1 << 62
 def whole_number(what: str, value: object, least: int) -> int:
     """Return a whole number of at least ``least`` as an int; anything else is refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
-        raise SamplerError(f"{what} must be a whole number of at least {least}, got {value!r}")
+        raise SamplerError(f"{what} must be a whole number of at least {least}, got {shown(value)}")
     return int(value)
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mixfast.sampler._positions import Positions, State, Stream, saved_domains
+from mixfast.sampler._positions import Positions, Stream
+from mixfast.sampler._state import State, saved_domains
 
 
 def resumed(stream: Stream, state: State) -> tuple[Stream, int]:

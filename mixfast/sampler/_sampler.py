@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import stream
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._checks import POLICIES, domain_sizes, domains_with_shares, sample_limits
@@ -19,11 +19,19 @@ from mixfast.sampler._cursor import MixtureCursor
 from mixfast.sampler._history import History
 from mixfast.sampler._numbers import LONGEST, Integers, whole_number
 from mixfast.sampler._plan import Plan
-from mixfast.sampler._positions import Positions, State, end_of, refuse_other_domains, saved_domains, saved_position
+from mixfast.sampler._positions import Positions, end_of
 from mixfast.sampler._schedule import MixtureSchedule
+from mixfast.sampler._state import Format, State, refuse_other_domains, within
 
-FORMAT = "mixfast-sampler-1"
-# Increases whenever the same arguments would give another stream; a state of another version is refused.
+FORMAT = Format(
+    "mixfast-sampler-2",
+    "the state",
+    {"algorithm": "count", "position": "count", "seed": "count", "domains": "names", "history": "text"},
+    former="mixfast-sampler-1",
+    added=("domains",),
+)
+# Increases whenever the same arguments would give another stream that a state's history does not tell apart; a state of
+# another version is refused.
 ALGORITHM = 1
 
 # Samples found at once when the stream is iterated over.
@@ -54,7 +62,8 @@ class MixtureSampler:
         with the other domains in proportion to their shares; on a ramp, straight to the shares they have at its end.
     max_epochs : float or mapping of str to float, optional
         Most passes over a domain. It need not be whole, and is rounded down to whole samples as written: 2.3 times 10
-        samples are 23. Default: any number for ``"repeat"``, else 1.
+        samples are 23. Default, also for domains that a mapping leaves out: any number for ``"repeat"``, else 1. Infinity,
+        or None in a mapping, is no limit.
     shuffle : bool
         Read a domain in a new pseudo-random order in each epoch (default), or from first to last.
     length : int, optional
@@ -248,36 +257,32 @@ class MixtureSampler:
         as the end.
         """
         position = min(whole_number("position", position, 0), self._end)
-        return {
-            "format": FORMAT,
-            "algorithm": ALGORITHM,
-            "position": position,
-            "seed": self.seed,
-            "domains": list(self._history.domains(position)),
-            "history": self._history.before(position),
-        }
+        return FORMAT.save(
+            algorithm=ALGORITHM,
+            position=position,
+            seed=self.seed,
+            domains=list(self._history.domains(position)),
+            history=self._history.before(position),
+        )
 
     def check_state(self, state: State) -> int:
         """Return the position of a state; `SamplerError` unless this sampler's stream is the same up to there.
 
         What follows may differ: schedules may be extended or changed behind the position, and new domains may be named.
-        The same domains in another order are another stream: `reordered` returns the saved one.
+        The same domains in another order are another stream: `reordered` returns the saved one. A state whose fields are
+        not those that were saved is refused by name: one that is missing, unknown, altered or of another kind.
         """
-        if not isinstance(state, Mapping) or state.get("format") != FORMAT:
-            raise SamplerError(f"a state of a sampler has the format {FORMAT!r}, got {state!r:.200}")
-        missing = {"algorithm", "position", "seed", "history"} - set(state)
-        if missing:
-            raise SamplerError(f"the state lacks {listing(sorted(missing))}")
-        if state["algorithm"] != ALGORITHM:
+        saved = FORMAT.read(state)
+        if saved["algorithm"] != ALGORITHM:
             raise SamplerError(
-                f"the state was saved by version {state['algorithm']!r} of the algorithm, this is version {ALGORITHM}, whose "
+                f"the state was saved by version {saved['algorithm']} of the algorithm, this is version {ALGORITHM}, whose "
                 "stream is another; go on with the release of mixfast that saved it"
             )
-        if state["seed"] != self.seed:
-            raise SamplerError(f"the state was saved with seed {state['seed']!r}, this sampler has seed {self.seed}")
-        position = saved_position(state, self.length)
-        refuse_other_domains(saved_domains(state), self._history.domains(position), position)
-        if state["history"] != self._history.before(position):
+        if saved["seed"] != self.seed:
+            raise SamplerError(f"the state was saved with seed {saved['seed']}, this sampler has seed {self.seed}")
+        position = within(saved["position"], self.length)
+        refuse_other_domains(saved["domains"], self._history.domains(position), position)
+        if saved["history"] != self._history.before(position):
             raise SamplerError(
                 f"the state is at sample {position} of another stream: up to there the schedule, the order and the sizes of its "
                 "domains, limits of repetition and shuffle must be those it was saved with; what follows may be changed"
@@ -342,11 +347,18 @@ def _columns(count: int, out: Positions | None) -> Positions:
     """Return the arrays to fill: new ones, or those given if they fit."""
     if out is None:
         return Positions(*(np.empty(count, dtype=np.int64) for _ in range(3)))
-    found = Positions(*out)
+    try:
+        found = Positions(*out)
+    except TypeError:
+        raise SamplerError(f"out must be three arrays of {count} int64, got {shown(out)}") from None
     for name, column in zip(Positions._fields, found, strict=True):
-        if column.dtype != np.int64 or column.shape != (count,) or not column.flags.c_contiguous:
+        if not isinstance(column, np.ndarray):
+            raise SamplerError(f"out.{name} must be an array of {count} int64, got a {type(column).__name__}")
+        fits = column.dtype == np.int64 and column.shape == (count,)
+        if not (fits and column.flags.c_contiguous and column.flags.writeable):
             raise SamplerError(
-                f"out.{name} must be a contiguous int64 array of {count} elements, got {column.dtype} {column.shape}"
+                f"out.{name} must be a contiguous int64 array of {count} elements that may be written to, got {column.dtype} "
+                f"{column.shape}{'' if column.flags.writeable else ', read-only'}"
             )
     return found
 

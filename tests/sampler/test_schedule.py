@@ -188,7 +188,8 @@ def test_a_share_of_next_to_nothing_on_a_ramp():
     found = MixtureSampler(schedule, seed=0).positions(0, 63).domain
     assert found[5] == 3
     assert MixtureSampler(schedule, seed=0).first_samples()["z"] == 5
-    limited = MixtureSampler(schedule, [99, 99, 99, 1], seed=0, on_exhausted="redistribute", max_epochs={"z": 1})
+    epochs = {name: 1 if name == "z" else None for name in schedule.domains}
+    limited = MixtureSampler(schedule, [99, 99, 99, 1], seed=0, on_exhausted="redistribute", max_epochs=epochs)
     assert (limited.positions(6, 500).domain != 3).all()
 
 
@@ -251,10 +252,10 @@ def test_changes_far_out_and_shares_that_are_nearly_nothing(seed):
 @pytest.mark.parametrize(
     "schedule", [MixtureSchedule(A), MixtureSchedule(A).ramp(B, start=40, stop=260).then(C, at=300)]
 )
-@pytest.mark.parametrize("epochs", [1, 2.5, {"d0": 3, "d2": 1.0}])
+@pytest.mark.parametrize("epochs", [1, 2.5, {"d0": 3, "d1": None, "d2": 1.0}])
 def test_limits_are_kept_to_the_sample(schedule, epochs, shuffle):
     caps = [
-        int(size * (epochs.get(f"d{k}", 1e9) if isinstance(epochs, dict) else epochs)) for k, size in enumerate(SIZES)
+        int(size * ((epochs[f"d{k}"] or 1e9) if isinstance(epochs, dict) else epochs)) for k, size in enumerate(SIZES)
     ]
     free = MixtureSampler(schedule, SIZES, seed=2, shuffle=shuffle).positions(0, 2000)
     end = int((counted(free.domain, 3) > caps).any(axis=1).argmax())

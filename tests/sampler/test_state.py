@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from streams import SIZES, A, B, C, counted, mixture_of
+from streams import SIZES, A, B, C, counted, former, mixture_of
 
 from mixfast import Mixture
 from mixfast.errors import AlignmentError, ExhaustedError, MixfastError, SamplerError
@@ -40,7 +40,7 @@ def test_the_future_may_change_and_the_past_may_not():
         MixtureSampler(A, SIZES, seed=4),
         MixtureSampler(schedule, [100, 60, 41], seed=4),
         MixtureSampler(schedule, SIZES, seed=4, shuffle=False),
-        MixtureSampler(schedule, SIZES, seed=4, on_exhausted="redistribute", max_epochs={"d0": 2}),
+        MixtureSampler(schedule, SIZES, seed=4, on_exhausted="redistribute", max_epochs={"d0": 2, "d1": 9, "d2": 99}),
         MixtureSampler(
             MixtureSchedule(Mixture(["d1", "d0", "d2"], A.weights[[1, 0, 2]])).then(B, at=400),
             [SIZES[k] for k in (1, 0, 2)],
@@ -148,10 +148,10 @@ def test_a_schedule_whose_file_a_tool_has_sorted_goes_on():
 
 def test_states_of_the_first_release_have_no_names():
     sampler = MixtureSampler(A, SIZES, seed=4)
-    state = sampler.state(10)
+    state = former(sampler.state(10))
     assert sampler.check_state({key: value for key, value in state.items() if key != "domains"}) == 10
     for wrong in ("d0", [1, 2, 3], None):
-        with pytest.raises(SamplerError, match="domains must be a list of names"):
+        with pytest.raises(SamplerError, match="domains of the state must be a list of names"):
             sampler.check_state({**state, "domains": wrong})
 
 
@@ -182,18 +182,24 @@ def test_the_state_behind_the_end_is_that_of_the_end():
     [
         ({"seed": 5}, "saved with seed 5, this sampler has seed 4"),
         ({"algorithm": 2}, "version 2 of the algorithm, this is version 1"),
-        ({"position": -1}, "position must be a whole number"),
+        ({"position": -1}, "position of the state must be a whole number"),
         ({"position": 10**6}, "behind the end of this stream at 1000"),
-        ({"format": "other"}, "has the format"),
-        ({"history": None}, "another stream"),
+        ({"format": "other"}, "expected the state of the format 'mixfast-sampler-2', got .*'other'"),
+        ({"history": None}, "history of the state must be a text, got None"),
+        ({"history": "0" * 32}, "another stream"),
+        (
+            {"step": 3},
+            "the state has the unknown field 'step'; its fields are algorithm, position, seed, domains, history",
+        ),
     ],
 )
 def test_states_of_others_are_refused(changes, message):
     sampler = MixtureSampler(A, SIZES, seed=4, length=1000)
     with pytest.raises(SamplerError, match=message):
-        sampler.check_state({**sampler.state(10), **changes})
-    with pytest.raises(SamplerError, match="lacks history"):
-        sampler.check_state({key: value for key, value in sampler.state(10).items() if key != "history"})
+        sampler.check_state({**former(sampler.state(10)), **changes})
+    for state in (sampler.state(10), former(sampler.state(10))):
+        with pytest.raises(SamplerError, match="lacks history"):
+            sampler.check_state({key: value for key, value in state.items() if key != "history"})
 
 
 # What is refused.
