@@ -19,6 +19,7 @@ from mixfast._text.audience import either
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
 from mixfast._text.names import did_you_mean, domain_names, listing, shown
+from mixfast._text.visible import visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
 
@@ -274,7 +275,9 @@ class Mixture(Mapping[str, float]):
 
     def to_json(self) -> str:
         """Return the mixture as JSON; `from_json` gives back the same float64 shares, bit by bit."""
-        return json.dumps({"format": FORMAT, "mixture": self.as_dict()}, indent=2, ensure_ascii=False) + "\n"
+        return (
+            visible_json(json.dumps({"format": FORMAT, "mixture": self.as_dict()}, indent=2, ensure_ascii=False)) + "\n"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Mixture:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from shlex import quote
 from typing import TypeVar
+
+from mixfast._text.visible import quote
 
 _T = TypeVar("_T")
 _COMMANDED: ContextVar[bool] = ContextVar("commanded", default=False)

@@ -6,7 +6,8 @@ import json
 import os
 import re
 from pathlib import Path
-from shlex import quote
+
+from mixfast._text.visible import quote
 
 # As much is read of a file as its kind can be told from.
 _START = 65536

@@ -20,6 +20,6 @@ def needed(user: str, packages: str, requirement: str, error: type[Exception]) -
     try:
         yield
     except ImportError as problem:
-        from shlex import quote
+        from mixfast._text.visible import quote
 
         raise error(f"{user} needs {packages} ({problem}); install with: pip install {quote(requirement)}") from problem

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from mixfast._text.names import named
 
 # Most characters of a cell.
-_LONGEST = 160
+_LONGEST = 400
 
 
 def text_table(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # Characters that count as printable and show nothing: fillers, selectors of a variant, the grapheme joiner.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
@@ -29,7 +30,11 @@ def visible(text: str, keep: str = "") -> str:
     >>> print(visible("a\x1b[31m\nb\u202e"), visible("größer 数学 👩‍💻"))
     a\x1b[31m\nb\u202e größer 数学 👩‍💻
     """
-    return _replaced(text, keep, lambda character: character.encode("unicode_escape").decode("ascii"))
+    return _replaced(text, keep, _escaped)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def visible_json(text: str) -> str:
@@ -39,6 +44,43 @@ def visible_json(text: str) -> str:
     ["a\u202e"]
     """
     return _replaced(text, "\n", lambda character: json.dumps(character)[1:-1])
+
+
+def visible_yaml(quoted: str) -> str:
+    """Return a text in double quotes of YAML that means the same, in which every character that cannot be seen is an escape."""
+    # YAML takes none of the pairs with which JSON writes what lies beyond 0xffff.
+    return _replaced(
+        quoted,
+        "",
+        lambda character: f"\\u{ord(character):04x}" if character < "\U00010000" else f"\\U{ord(character):08x}",
+    )
+
+
+def in_lines(lines: Iterable[str]) -> str:
+    r"""Join lines of text, each of which stays one line, whatever names are in it.
+
+    >>> print(in_lines(["web: 1", "a\nb: 2"]))
+    web: 1
+    a\nb: 2
+    """
+    return "\n".join(map(visible, lines))
+
+
+def quote(word: str) -> str:
+    r"""Return a word for a command that can be pasted into a shell, also where it holds what cannot be seen.
+
+    >>> print(quote("a.csv"), quote("my a.csv"), quote("a\n'\x1b.csv"))
+    a.csv 'my a.csv' $'a\n\'\x1b.csv'
+    """
+    if is_visible(word):
+        return shlex.quote(word)
+    # What bash and zsh take. There, \x85 is a byte and \u0085 a character.
+    inside = _replaced(
+        word.replace("\\", "\\\\").replace("'", "\\'"),
+        "",
+        lambda character: f"\\u{ord(character):04x}" if "\x7f" <= character < "\u0100" else _escaped(character),
+    )
+    return f"$'{inside}'"
 
 
 def is_visible(text: str, keep: str = "") -> bool:

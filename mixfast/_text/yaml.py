@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mixfast._text.names import shown
+from mixfast._text.visible import visible_yaml
 
 # Plain text is limited to what no reader of YAML 1.1 or 1.2 takes for anything but a string; all else is quoted.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
 # A name and a number with nothing but a colon between them.
 _UNSPACED = re.compile(r"\s*([^\s#:{}\[\],\"']+):([0-9.][0-9._]*[eE%KMBGTkmbgt]?[0-9]*)\s*(?:#.*)?$")
-# JSON leaves these as they are; YAML refuses them or takes them for line breaks.
-_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] = str) -> Any:
@@ -114,8 +113,7 @@ def _text(text: str) -> str:
 
 
 def _json(value: Any) -> str:
-    quoted = json.dumps(value, ensure_ascii=False)
-    return _ESCAPED.sub(lambda character: f"\\u{ord(character[0]):04x}", quoted)
+    return visible_yaml(json.dumps(value, ensure_ascii=False))
 
 
 def _float(value: float) -> str:

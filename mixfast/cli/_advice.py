@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.numbers import NOTHING
+from mixfast._text.visible import quote
 from mixfast.cli._answer import Answer
 from mixfast.region import Region, ShadowPrice
 from mixfast.solver import solve_doubts, span

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from mixfast._text.visible import visible
+from mixfast._text.visible import in_lines, visible
 from mixfast.cli._streams import print_product
 
 
-def say(text: object = "", *, error: bool = False, flush: bool = False) -> None:
-    """Print a line of the report, or several, on stdout or on stderr."""
-    print(visible(str(text), keep="\n"), file=sys.stderr if error else sys.stdout, flush=flush)
+def say(*lines: str, error: bool = False) -> None:
+    """Print lines on stdout or on stderr, each of which stays one."""
+    print(in_lines(lines), file=sys.stderr if error else sys.stdout)
+
+
+def show(report: object, *, flush: bool = False) -> None:
+    """Print a report of several lines, in which names have been made visible."""
+    print(visible(str(report), keep="\n"), flush=flush)
 
 
 def tell(text: str) -> None:

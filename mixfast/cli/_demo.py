@@ -15,7 +15,7 @@ from mixfast._text.numbers import count, percent
 from mixfast._text.table import text_table
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import Answer
-from mixfast.cli._console import say
+from mixfast.cli._console import say, show
 from mixfast.cli._info import info_report
 from mixfast.cli._inputs import numbers
 from mixfast.cli._solve_report import held_out_report, solve_report
@@ -87,7 +87,7 @@ def _demo(args: argparse.Namespace) -> int:
         return 0
     # A section is shown as soon as it is computed.
     for section in sections(DATA):
-        say(section, flush=True)
+        show(section, flush=True)
         if nobody_reads():
             break
     return 0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
-from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixfast._text.names import split_names
 from mixfast._text.numbers import count, number
+from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,11 @@ from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast._text.numbers import percent, size
 from mixfast._text.table import text_table
+from mixfast._text.visible import quote, visible
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._console import say
+from mixfast.cli._console import show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.solver import MOST_LINES, expert_losses, group_losses
@@ -32,12 +32,12 @@ def _info(args: argparse.Namespace) -> int:
     kind = kind_of(args.table)
     others = {"csv": _mixtures_report, "fit": _law_report, **dict.fromkeys(("json", "text", "yaml"), _mixture_report)}
     if kind in others:
-        say(others[kind](args.table))
+        show(others[kind](args.table))
         return 0
     table = shared.load_table(args, args.table)
     with progress("computing the losses of the experts"):
         report = info_report(args.table, table)
-    say(report)
+    show(report)
     return 0
 
 
@@ -65,7 +65,7 @@ def _mixtures_report(path: str) -> str:
     facts = [("mixtures", path), ("runs", f"{len(design):,}"), ("domains", f"{len(design.domains):,}")]
     table = text_table(["domain", "mean", "least", "most", "runs with it"], rows[:MOST_LINES])
     more = f"\n... and {len(rows) - MOST_LINES:,} more domains" if len(rows) > MOST_LINES else ""
-    return f"{text_table(None, facts, left=(0, 1))}\n\n{table}{more}\nnext: mixfast fit {quote(path)} METRICS"
+    return f"{text_table(None, facts, left=(0, 1))}\n\n{table}{more}\nnext: mixfast fit {visible(quote(path))} METRICS"
 
 
 def _law_report(path: str) -> str:
@@ -73,7 +73,7 @@ def _law_report(path: str) -> str:
 
     law = Fit.load(path)
     facts = [("laws", path), ("domains", listing(law.domains)), ("metrics", listing(law.metrics))]
-    return f"{text_table(None, facts, left=(0, 1))}\n\n{law.report}\n{outputs.next_proposal(path, law)}"
+    return f"{text_table(None, facts, left=(0, 1))}\n\n{law.report}\n{visible(outputs.next_proposal(path, law))}"
 
 
 def _mixture_report(path: str) -> str:
@@ -81,7 +81,7 @@ def _mixture_report(path: str) -> str:
     order = sorted(mixture, key=lambda name: -mixture[name])
     table = text_table(["domain", "share"], [[name, percent(mixture[name])] for name in order[:MOST_LINES]])
     more = f"\n... and {len(order) - MOST_LINES:,} domains with a smaller share" if len(order) > MOST_LINES else ""
-    return f"mixture  {path}\n\n{table}{more}"
+    return f"mixture  {visible(path)}\n\n{table}{more}"
 
 
 def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:

@@ -8,11 +8,10 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
-from mixfast._text.visible import is_visible, visible, visible_json
+from mixfast._text.visible import is_visible, quote, visible_json
 from mixfast.cli._console import put, say
 from mixfast.cli._inputs import InputError
 
@@ -114,8 +113,8 @@ def design_text(design: Design) -> str:
 def deliver_design(out: str | None, design: Design, lines: Sequence[str]) -> None:
     """Write the mixtures to a file and print the lines; without a file, print the mixtures, and the lines on stderr."""
     if out is None:
-        say("\n".join(map(visible, lines)), error=True)
+        say(*lines, error=True)
         print_file(design_text(design))
         return
     write_together({out: design_text(design)})
-    say("\n".join(map(visible, [*lines, f"wrote {Path(out)}: train a proxy on each row"])))
+    say(*lines, f"wrote {Path(out)}: train a proxy on each row")

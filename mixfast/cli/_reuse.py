@@ -6,18 +6,18 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
 from mixfast._text.numbers import count, percent
 from mixfast._text.table import text_table
+from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reuse_plan as plans
-from mixfast.cli._console import say
+from mixfast.cli._console import say, show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.errors import AlignmentError, MixfastError
@@ -168,13 +168,13 @@ def _show(args: argparse.Namespace) -> int:
         runs = f"{entry.runs} of {entry.full_runs}" if entry.full_runs else ""
         rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost, entry.why])
     # Reasons are of any length: behind the numbers.
-    say(text_table(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows, left=(0, 6)))
+    show(text_table(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows, left=(0, 6)))
     if ledger.pending is not None:
-        say(f"open since {ledger.pending.when}: {ledger.pending.why}\n{plans.after(args.state)}")
+        say(f"open since {ledger.pending.when}: {ledger.pending.why}", plans.after(args.state))
     epochs = None
     if ledger.budget is not None and set(ledger.tokens) == set(ledger.mixture):
         epochs = ledger.mixture.epochs(ledger.tokens, ledger.budget)
-    say(f"\n{_shares(ledger.mixture, epochs)}")
+    show(f"\n{_shares(ledger.mixture, epochs)}")
     if args.out is not None:
         write_together({args.out: outputs.mixture_text(ledger.mixture, args.out)})
         say(f"wrote {args.out}")
@@ -211,10 +211,10 @@ def _propose(args: argparse.Namespace) -> int:
     old = [_read_old(args, files, ledger, plan) for files in args.old or ()]
     kept = [each.valid for each in old if each.valid is not None]
     runs = joined([plan.expand_swarm(new), *kept]) if kept else new
-    say(runs.report)
+    show(runs.report)
     with progress("fitting"):
         fitted = fit(runs, args.law or "auto", seed=args.seed)
-    say(f"\n{fitted.report}\n")
+    show(f"\n{fitted.report}\n")
     if args.law_out is not None:
         _save_law(args, [plan.expand_swarm(new), *(each.all for each in old)], fitted if kept else None)
     law = plan.collapse_law(fitted) if kept else fitted
@@ -223,8 +223,8 @@ def _propose(args: argparse.Namespace) -> int:
         found = propose(law, plan.region, objective=objective, kl=kl, method=args.method, seed=args.seed)
     shared.note_seed(args, found.method)
     mixture = plan.expand(found.mixture)
-    say(f"{found.summary()}\n\nThe whole mixture")
-    say(_shares(mixture, plan.part.full.epochs(mixture)))
+    show(f"{found.summary()}\n\nThe whole mixture")
+    show(_shares(mixture, plan.part.full.epochs(mixture)))
     plans.record(args, ledger.record(plan, mixture, why=pending.why), ledger)
     return outputs.exit_status(found.status)
 
@@ -237,7 +237,8 @@ def _fit(args: argparse.Namespace) -> int:
     ledger = Ledger.load(args.state)
     files = [(args.ratios, args.metrics), *(args.old or ())]
     fitted = _save_law(args, [_read_old(args, each, ledger).all for each in files], None)
-    say(f"{fitted.report}\n\nnext: mixfast reuse add {quote(args.state)} NAME --law {quote(args.law_out)}")
+    show(f"{fitted.report}\n")
+    say(f"next: mixfast reuse add {quote(args.state)} NAME --law {quote(args.law_out)}")
     return 0
 
 
@@ -287,7 +288,10 @@ def _save_law(args: argparse.Namespace, swarms: Sequence[Swarm], fitted: Fit | N
     fitted.save(args.law_out)
     gone = [name for name in runs.domains if name not in set(swarms[0].domains)]
     beside = f", over the present domains and, for their runs, {listing(gone)}" if gone else ""
-    say(f"wrote {args.law_out}, for --law of the next update: {listing(dict.fromkeys(fitted.laws.values()))}{beside}\n")
+    say(
+        f"wrote {args.law_out}, for --law of the next update: {listing(dict.fromkeys(fitted.laws.values()))}{beside}",
+        "",
+    )
     return fitted
 
 

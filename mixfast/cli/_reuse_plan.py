@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
 from mixfast._text.names import join_names, listing, split_names
 from mixfast._text.numbers import count, percent, tokens
+from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._console import say
+from mixfast.cli._console import say, show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.region import Region
@@ -75,7 +75,7 @@ def update(args: argparse.Namespace) -> int:
         ledger = replace(ledger, pending=None)
     plan = _plan(args, ledger)
     why = args.why or f"{args.change} {listing(args.names)}"
-    say(plan.report)
+    show(plan.report)
     if ledger.tokens and plan.part.full.target_tokens is None:
         say(f"note: {args.state} knows token counts, but without --budget nothing limits how often they repeat")
     if ledger.budget is not None and args.budget is None:
@@ -101,7 +101,7 @@ def update(args: argparse.Namespace) -> int:
         files[args.collapsed_out] = outputs.design_text(design)
     write(args.state, planned, before, files)
     fewer = "" if len(design) >= plan.runs else f", fewer than the {plan.runs} advised"
-    say(f"wrote {', '.join(files)}: {len(design)} runs{fewer}\n{after(args.state, args.swarm_out)}")
+    say(f"wrote {', '.join(files)}: {len(design)} runs{fewer}", after(args.state, args.swarm_out))
     return 0
 
 

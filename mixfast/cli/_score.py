@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
+from mixfast._text.visible import quote
 from mixfast.cli import _options as shared
 from mixfast.cli._console import say, tell
 from mixfast.cli._inputs import InputError

@@ -12,7 +12,7 @@ from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import Answer
-from mixfast.cli._console import say
+from mixfast.cli._console import say, show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.cli._solve_report import held_out_report, solve_report
@@ -94,11 +94,11 @@ def _solve(args: argparse.Namespace) -> int:
     if args.json:
         outputs.print_json(_as_dict(answer, held_out))
     else:
-        say(solve_report(answer))
+        show(solve_report(answer))
         if held_out is not None:
-            say(f"\nHeld out\n{held_out_report(held_out, answer.limited)}")
+            show(f"\nHeld out\n{held_out_report(held_out, answer.limited)}")
         if written:
-            say(f"\n{written}")
+            say("", written)
     return outputs.exit_status(answer.solution.status)
 
 

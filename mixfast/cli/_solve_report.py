@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mixfast._text.table import text_table
+from mixfast._text.visible import in_lines
 from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import Answer
 from mixfast.solver import MOST_LINES, HeldOut, solve_summary
@@ -17,7 +18,7 @@ def solve_report(answer: Answer) -> str:
     ]
     steps = next_steps(answer)
     if steps:
-        parts.append("What to do next\n" + "\n".join(f"  - {step}" for step in steps))
+        parts.append("What to do next\n" + in_lines(f"  - {step}" for step in steps))
     return "\n\n".join(parts)
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing
 from mixfast._text.table import text_table
+from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._console import say
+from mixfast.cli._console import say, show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._options import LAWS
 from mixfast.cli._progress import progress
@@ -104,7 +104,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
         )
     else:
         swarm = shared.read_runs(args, args.ratios, args.metrics)
-    say(swarm.report)
+    show(swarm.report)
     shared.check_folds(args, swarm)
     return swarm
 
@@ -129,12 +129,12 @@ def _fit(args: argparse.Namespace) -> int:
     swarm = _swarm(args, config)
     with progress("fitting") as now:
         found = fit(swarm, law, seed=_seed(args, config), folds=args.folds, progress=now)
-    say(f"\n{found.report}")
+    show(f"\n{found.report}")
     for note in found.notes:
         say(f"note: {note}")
     if args.out is not None:
         found.save(args.out)
-        say(f"\nwrote {args.out}")
+        say("", f"wrote {args.out}")
         if config is None:
             say(outputs.next_proposal(args.out, found))
         elif not (config.fit_only or config.n_test):
@@ -155,11 +155,13 @@ def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
     if config.obj_weights:
         say("note: the search passes over obj_weights, as in Olmix")
     say(
-        f"\nregression.type is 'search': no law is fitted, and Olmix proposes the best run within the limits\n"
-        f"run {run}, mean of the metrics {mean:.6g}\n"
+        "",
+        "regression.type is 'search': no law is fitted, and Olmix proposes the best run within the limits",
+        f"run {run}, mean of the metrics {mean:.6g}",
+        "",
     )
     shares = swarm.ratios[swarm.runs.index(run)]
-    say(
+    show(
         text_table(
             ["domain", "share"], [[name, f"{share:.6g}"] for name, share in zip(swarm.domains, shares, strict=True)]
         )
@@ -180,7 +182,7 @@ def _compare(args: argparse.Namespace) -> int:
         say(line)
     if not found.reports:
         raise InputError("no law could be compared, for the reasons above")
-    say("\n" + _rivals(found))
+    show("\n" + _rivals(found))
     for note in found.notes:
         say(f"note: {note}")
     return 0
@@ -226,9 +228,9 @@ def _propose(args: argparse.Namespace) -> int:
     if args.json:
         outputs.print_json(found.to_dict())
     else:
-        say(found.summary())
+        show(found.summary())
         if args.out is not None:
-            say(f"\nwrote {args.out}")
+            say("", f"wrote {args.out}")
     return outputs.exit_status(found.status)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import counted, listing
+from mixfast._text.visible import in_lines
 from mixfast.errors import RegionError
 from mixfast.region import Region
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
@@ -147,7 +148,7 @@ class NextRuns:
                 self.design.runs, self.gain.tolist(), self.predicted.tolist(), self.sd.tolist(), strict=True
             )
         ]
-        return "\n".join(lines)
+        return in_lines(lines)
 
 
 def rare(rows: Matrix, region: Region) -> dict[str, int]:

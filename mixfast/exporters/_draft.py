@@ -13,6 +13,7 @@ from typing import Any
 
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.visible import visible_json
 from mixfast._text.yaml import write_yaml
 from mixfast.errors import AlignmentError
 from mixfast.exporters._result import Export, ExportError
@@ -183,7 +184,7 @@ class Draft:
 
     def json(self, document: Mapping[str, Any], values: Mapping[str, float]) -> Export:
         """Finish with the JSON of a document."""
-        return self.done(json.dumps(document, indent=2, ensure_ascii=False) + "\n", ".json", values)
+        return self.done(visible_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n", ".json", values)
 
     def done(self, text: str, suffix: str, values: Mapping[str, float]) -> Export:
         """Finish; notes stand above the text where the format has comments."""

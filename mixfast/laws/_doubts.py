@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.visible import quote
 from mixfast.laws._report import MetricReport
 
 # A run looks diverged in a metric where three things come together, with deviations measured in 1.4826 times the median absolute

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import counted, listing
+from mixfast._text.visible import visible
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
@@ -96,7 +97,7 @@ class Fit:
 
     def summary(self) -> str:
         """Return how well each law predicts runs that it had not seen, and what else is to know, as `mixfast fit` prints it."""
-        return "\n".join([self.report, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([self.report, *(f"note: {visible(note)}" for note in self.notes)])
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:

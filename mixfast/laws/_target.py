@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.audience import either
 from mixfast._text.names import did_you_mean, listing
+from mixfast._text.visible import quote
 from mixfast.laws._protocol import Predictor
 from mixfast.swarm import find_names
 

@@ -11,6 +11,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing
 from mixfast._text.table import text_table
+from mixfast._text.visible import visible
 from mixfast.proposers._proposal import Proposal
 from mixfast.proposers._propose import propose
 from mixfast.region import Region
@@ -52,7 +53,7 @@ class ShareIntervals:
         w = self.proposal.mixture
         rows = [[name, f"{w[name]:.2%}", f"{low:.2%}", f"{high:.2%}"] for name, (low, high) in self.intervals.items()]
         rows.sort(key=lambda row: -w[row[0]])
-        doubt = [f"Doubt: {self.doubt}"] if self.doubt else []
+        doubt = [f"Doubt: {visible(self.doubt)}"] if self.doubt else []
         return "\n".join([text_table(["domain", "share", "from", "to"], rows), *doubt])
 
     @property

@@ -15,6 +15,7 @@ from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.names import listing, misspelt
 from mixfast._text.table import text_table
+from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
@@ -277,7 +278,8 @@ class Proposal:
             name = self.mixture.domains[k]
             rows.append([name, f"{w[k]:.2%}", f"{prior[k]:.2%}", *([f"{epochs[name]:.2f}"] if epochs else [])])
         header = ["domain", "share", "prior", *(["epochs"] if epochs else [])]
-        lines.append(text_table(header, rows, indent="  "))
+        head = [in_lines(lines), text_table(header, rows, indent="  ")]
+        lines = []
         if order.size > _SHOWN:
             lines.append(f"  and {order.size - _SHOWN} more with {float(w[order[_SHOWN:]].sum()):.2%} together")
         if capped := cap_in_words(self.region, w):
@@ -286,7 +288,7 @@ class Proposal:
         lines += [f"- {price.text}" for price in self.shadow_prices[:5]]
         lines += worse_in_words(self)
         lines += [f"- {words}" for words in tolerances_in_words(self)]
-        return "\n".join(lines)
+        return "\n".join([*head, *([in_lines(lines)] if lines else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """The proposal as plain numbers and strings, for json."""

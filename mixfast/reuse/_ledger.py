@@ -13,6 +13,7 @@ from mixfast._text.atomic import write_text
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
+from mixfast._text.visible import visible, visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError
 from mixfast.mixture import FORMAT, NINE_DIGITS, Mixture
@@ -64,7 +65,7 @@ class Ledger:
         last = self.entries[-1] if self.entries else None
         what = "empty" if last is None else f"{len(self.entries)} updates, the last of {last.when}: {last.why}"
         plan = "" if self.pending is None else f"; open plan: {self.pending.why}"
-        return f"Ledger({what}; {len(last.mixture) if last else 0} domains{plan})"
+        return visible(f"Ledger({what}; {len(last.mixture) if last else 0} domains{plan})")
 
     @classmethod
     def start(
@@ -231,7 +232,7 @@ class Ledger:
 
     def to_json(self) -> str:
         """Return the JSON text."""
-        return json.dumps(document_of(self.entries, self.pending), indent=2, ensure_ascii=False) + "\n"
+        return visible_json(json.dumps(document_of(self.entries, self.pending), indent=2, ensure_ascii=False)) + "\n"
 
     @classmethod
     def from_yaml(cls, text: str) -> Ledger:

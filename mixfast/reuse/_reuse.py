@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._text.names import listing
+from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, Predictor
 from mixfast.mixture import Mixture
@@ -208,4 +209,4 @@ class Reuse:
         if not self.warnings:
             unknown = ", but no token counts with a budget are known: how often domains repeat is not checked"
             lines.append("nothing known speaks against it" + ("" if self.part.full.counted else unknown))
-        return "\n".join(lines)
+        return in_lines(lines)

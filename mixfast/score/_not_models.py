@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from shlex import quote
 
 from mixfast._text.kinds import WORDS, kind_of
 from mixfast._text.names import listing
+from mixfast._text.visible import quote
 
 # Files by which a folder shows whose checkpoint it holds: a pattern, what it is, what to do.
 _CONVERTED = "convert it to a Hugging Face folder with the tools of {}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._text.names import listing, named, shown
 from mixfast._text.table import text_table
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
@@ -46,11 +47,11 @@ class HeldOut:
         for row in self.rows:
             if row.name == name:
                 return row
-        raise KeyError(f"no mixture {name!r}; there are {[row.name for row in self.rows]}")
+        raise KeyError(f"no mixture {shown(name)}; there are {listing(row.name for row in self.rows)}")
 
     def __repr__(self) -> str:
         best = self.rows[0]
-        return f"HeldOut({len(self.rows)} mixtures, {self.sizes[0]:,} rows fitted, {self.sizes[1]:,} held out; best: {best.name} {best.held_out_loss:.6g})"
+        return f"HeldOut({len(self.rows)} mixtures, {self.sizes[0]:,} rows fitted, {self.sizes[1]:,} held out; best: {named(best.name)} {best.held_out_loss:.6g})"
 
     def __str__(self) -> str:
         return self.summary()

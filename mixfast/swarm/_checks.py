@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from shlex import quote
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
 from mixfast._text.names import domain_names, listing, misspelt
+from mixfast._text.visible import quote
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
 from mixfast.swarm._metric_names import told_direction, told_unit

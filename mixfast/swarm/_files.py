@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -294,8 +294,10 @@ def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[obj
     """Write one table to a path or an open file."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    # A carriage return alone ends a line for readers, and the writer does not put quotes around it.
+    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    for row in chain([header], rows):
+        (careful if any(isinstance(cell, str) and "\r" in cell for cell in row) else writer).writerow(row)
     if isinstance(target, (str, os.PathLike)):
         write_text(target, text.getvalue())
         return

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from shlex import quote
 
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.visible import quote
 from mixfast.swarm._checks import SwarmError, run_id
 from mixfast.swarm._columns import ID_NAMES, spelled
 from mixfast.swarm._files import Raw

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
 from mixfast._text.names import did_you_mean, listing, misspelt
+from mixfast._text.visible import quote
 from mixfast.errors import AlignmentError
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._checks import SwarmError, refuse_repeated, run_id, run_ids, shares

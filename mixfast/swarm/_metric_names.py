@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from shlex import quote
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.visible import quote
 
 # Metrics of which more is better, wherever they stand in a name.
 _MORE = re.compile(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from shlex import quote
-
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.visible import quote
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._columns import is_bookkeeping

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
 from mixfast._text.names import counted, listing
+from mixfast._text.visible import in_lines
 from mixfast.swarm._folds import same_mixture
 from mixfast.swarm._metric_names import in_doubt
 from mixfast.swarm._rank import Identifiable
@@ -150,7 +151,7 @@ class SwarmReport:
         lines += self.read
         if self.unused:
             lines.append(f"columns not used: {self._unused()}")
-        return "\n".join([*lines, self.fits])
+        return in_lines([*lines, self.fits])
 
     def _unused(self) -> str:
         """The columns that are not used, by the reason, and how to have them."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from shlex import quote
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.visible import quote
 from mixfast.swarm._cells import Numbers, numbers_of, plain_numbers
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Raw

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import named, shown
 from mixfast.errors import TableError
 
 # Offenders listed in a message; the rest is counted.
 SHOWN = 5
+# Most characters of each.
+_NAME = 80
 
 
 def some(items: Sequence[Any], *, quote: bool = True) -> str:
     """Write the first few of some things, and how many there are."""
-    return counted([repr(item) if quote else str(item) for item in items[:SHOWN]], len(items))
+    return counted([shown(item, _NAME) if quote else named(item) for item in items[:SHOWN]], len(items))
 
 
 def counted(shown: Sequence[str], count: int) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.atomic import replacing
+from mixfast._text.names import listing
 from mixfast.errors import MixfastWarning, TableError
 from mixfast.tables.formats._npy import map_array, read_header
 
@@ -55,7 +56,7 @@ def read(path: Path) -> dict[str, Any]:
             wanted = [kinds[0], *_KEYS[kinds[0]], *([naming] if naming else [])]
             unused = sorted(set(members) - set(wanted))
             if unused:
-                warnings.warn(f"{path}: keys not used: {', '.join(unused)}", MixfastWarning, stacklevel=4)
+                warnings.warn(f"{path}: keys not used: {listing(unused)}", MixfastWarning, stacklevel=4)
             arrays: dict[str, Any] = {
                 key: _read_member(path, archive, members[key]) for key in wanted if key in members
             }
