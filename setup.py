@@ -60,7 +60,7 @@ else:
 
 setup(
     ext_modules=[
-        extension("laws"),
+        extension("laws", "shared/isa.c"),
         extension("rows", "shared/isa.c", "shared/pool.c"),
         extension("simplex"),
         extension("stream", "shared/isa.c"),

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Descents of the log-linear law and covariances of Gaussian processes. The mathematics is in `laws/`."""
+"""Descents of the log-linear law, likelihoods and covariances of Gaussian processes. The mathematics is in `laws/`."""
 
 include "shared/boundary.pxi"
 
@@ -10,9 +10,17 @@ cdef extern from "laws/descent.h" nogil:
 cdef extern from "laws/matern.h" nogil:
     int mf_covariance(Py_ssize_t n, const double *gram, const double *norms, const double *linear, double amplitude,
                       double slope, double noise, double *k, double *h)
-    double mf_weigh(Py_ssize_t n, const double *inverse, const double *alpha, const double *linear, double *h)
     int mf_matern(Py_ssize_t m, Py_ssize_t n, const double *gram, const double *rows, const double *columns,
                   const double *alpha, double *k, double *h)
+
+
+cdef extern from "laws/likelihood.h" nogil:
+    ctypedef struct mf_likelihood_parts:
+        double fit, half_log_det, mean, trace, linear
+    size_t mf_likelihood_memory(Py_ssize_t runs, Py_ssize_t dims)
+    int mf_likelihood(Py_ssize_t runs, Py_ssize_t dims, const double *z, const double *linear, const double *target,
+                      double amplitude, double slope, double noise, double *memory, double *alpha, double *diagonal,
+                      double *on_length, mf_likelihood_parts *parts)
 
 
 cdef int check_memory(int failed) except -1:
@@ -63,18 +71,35 @@ def covariance(const double[:, ::1] gram, const double[::1] norms, const double[
     check_memory(failed)
 
 
-def weigh(const double[:, ::1] inverse, const double[::1] alpha, const double[:, ::1] linear, double[:, ::1] h):
-    """Multiply h by `alpha alpha' - inverse`, in place; return the sum of that times `linear`. Lower triangles."""
-    cdef Py_ssize_t n = alpha.shape[0]
-    cdef double total
-    check_some(n, n)
-    check_shape(n, n, inverse.shape[0], inverse.shape[1])
+def likelihood_memory(Py_ssize_t runs, Py_ssize_t dims):
+    """How many numbers `likelihood` works on."""
+    if runs < 1 or dims < 1:
+        raise ValueError(f"a process of {runs} runs and {dims} features, at least 1 of each is required")
+    return mf_likelihood_memory(runs, dims)
+
+
+def likelihood(const double[:, ::1] z, const double[:, ::1] linear, const double[::1] target, double amplitude,
+               double slope, double noise, double[::1] memory, double[::1] alpha, double[::1] diagonal,
+               double[::1] on_length):
+    """Fit, half the log determinant, the mean, and the traces of A and of A linear; None where K is not positive definite.
+
+    `memory` holds zeros before the first call, and belongs to one thread. Fills alpha (R,), the diagonal (R,) of the inverse
+    of K, and slopes (D,) by minus the logarithms of lengths.
+    """
+    cdef Py_ssize_t n = z.shape[0], dims = z.shape[1]
+    cdef mf_likelihood_parts parts
+    cdef int definite
+    check_some(n, dims)
     check_shape(n, n, linear.shape[0], linear.shape[1])
-    check_shape(n, n, h.shape[0], h.shape[1])
+    check_shape(n, n, target.shape[0], alpha.shape[0])
+    check_shape(n, dims, diagonal.shape[0], on_length.shape[0])
+    if <size_t>memory.shape[0] != mf_likelihood_memory(n, dims):
+        raise ValueError(f"memory has {memory.shape[0]} numbers, {mf_likelihood_memory(n, dims)} are required")
     with nogil:
-        total = mf_weigh(n, &inverse[0, 0], &alpha[0], &linear[0, 0], &h[0, 0])
+        definite = mf_likelihood(n, dims, &z[0, 0], &linear[0, 0], &target[0], amplitude, slope, noise, &memory[0],
+                                 &alpha[0], &diagonal[0], &on_length[0], &parts)
     ended()
-    return total
+    return (parts.fit, parts.half_log_det, parts.mean, parts.trace, parts.linear) if definite else None
 
 
 def matern(const double[:, ::1] gram, const double[::1] rows, const double[::1] columns, double[:, ::1] k):

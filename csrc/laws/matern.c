@@ -18,11 +18,9 @@
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
 #define LOWEST (-700.0)
-#define LANES 8
 
-/* One row: s = sqrt(5) r and e = exp(-s) from inner products; scale is scratch. */
-MF_CLONES static void decay(ptrdiff_t n, const double *restrict gram, double norm, const double *restrict norms,
-                            double *restrict s, double *restrict e, double *restrict scale) {
+MF_CLONES void mf_decay(ptrdiff_t n, const double *restrict gram, double norm, const double *restrict norms,
+                        double *restrict s, double *restrict e, double *restrict scale) {
     for (ptrdiff_t j = 0; j < n; j++) {
         double far = norm + norms[j] - 2.0 * gram[j];
         s[j] = sqrt(5.0 * (far > 0.0 ? far : 0.0));
@@ -55,10 +53,9 @@ MF_CLONES static void decay(ptrdiff_t n, const double *restrict gram, double nor
     for (ptrdiff_t j = 0; j < n; j++) e[j] *= scale[j];
 }
 
-MF_CLONES static void covary(ptrdiff_t i, const double *restrict s, const double *restrict e,
-                             const double *restrict linear, double amplitude, double slope, double *restrict k,
-                             double *restrict h) {
-    for (ptrdiff_t j = 0; j < i; j++) {
+MF_CLONES void mf_covary(ptrdiff_t n, const double *restrict s, const double *restrict e, const double *restrict linear,
+                         double amplitude, double slope, double *restrict k, double *restrict h) {
+    for (ptrdiff_t j = 0; j < n; j++) {
         k[j] = amplitude * (1.0 + s[j] + s[j] * s[j] * (1.0 / 3.0)) * e[j] + slope * linear[j];
         h[j] = (5.0 / 3.0) * (1.0 + s[j]) * e[j];
     }
@@ -70,38 +67,13 @@ int mf_covariance(ptrdiff_t n, const double *gram, const double *norms, const do
     if (!s && n) return -1;
     for (ptrdiff_t i = 0; i < n; i++) {
         if (mf_interrupted((double)(16 * i))) break;
-        decay(i, gram + i * n, norms[i], norms, s, s + n, s + 2 * n);
-        covary(i, s, s + n, linear + i * n, amplitude, slope, k + i * n, h + i * n);
+        mf_decay(i, gram + i * n, norms[i], norms, s, s + n, s + 2 * n);
+        mf_covary(i, s, s + n, linear + i * n, amplitude, slope, k + i * n, h + i * n);
         k[i * n + i] = amplitude + slope * linear[i * n + i] + noise;
         memset(h + i * n + i, 0, (size_t)(n - i) * sizeof *h);
     }
     free(s);
     return 0;
-}
-
-MF_CLONES double mf_weigh(ptrdiff_t n, const double *inverse, const double *alpha, const double *linear, double *h) {
-    double total = 0.0;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const double *restrict out = inverse + i * n, *restrict on = linear + i * n;
-        double *restrict weighed = h + i * n;
-        double own = alpha[i], lanes[LANES] = {0.0}, row = 0.0;
-        ptrdiff_t j = 0;
-        if (mf_interrupted((double)i)) break;
-        for (; j + LANES <= i; j += LANES)
-            for (ptrdiff_t l = 0; l < LANES; l++) {
-                double a = own * alpha[j + l] - out[j + l];
-                weighed[j + l] *= a;
-                lanes[l] += a * on[j + l];
-            }
-        for (; j < i; j++) {
-            double a = own * alpha[j] - out[j];
-            weighed[j] *= a;
-            row += a * on[j];
-        }
-        for (ptrdiff_t l = 0; l < LANES; l++) row += lanes[l];
-        total += 2.0 * row + (own * own - out[i]) * on[i];
-    }
-    return total;
 }
 
 MF_CLONES static void correlate(ptrdiff_t n, const double *restrict s, const double *restrict e,
@@ -117,7 +89,7 @@ int mf_matern(ptrdiff_t m, ptrdiff_t n, const double *gram, const double *rows, 
     if (!s && n) return -1;
     for (ptrdiff_t i = 0; i < m; i++) {
         if (mf_interrupted((double)(16 * n))) break;
-        decay(n, gram + i * n, rows[i], columns, s, s + n, s + 2 * n);
+        mf_decay(n, gram + i * n, rows[i], columns, s, s + n, s + 2 * n);
         correlate(n, s, s + n, alpha, k + i * n, h ? h + i * n : NULL);
     }
     free(s);

@@ -12,6 +12,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 # The value where the covariance is not positive definite; no line search accepts it.
 _REFUSED = 1e25
+_NOT_DEFINITE = "the covariance of the runs is not positive definite; are there runs with absurd metrics?"
 
 # Weak normal priors on logarithms, as (centre, precision). Length scales are around e^2 (a root share moves by at most 1, so
 # a domain does not matter until the runs say so) within a factor of e; noise is around 2 % of the variance within a factor
@@ -39,17 +40,16 @@ class Likelihood:
         scale: float = 1.0,
         least: float | None = None,
     ) -> None:
-        from scipy.linalg import lapack
-
-        self.lapack = lapack
-        self.z, self.y, self.prior, self.scale = z, y, prior, scale
+        self.z, self.y = np.ascontiguousarray(z), np.ascontiguousarray(y)
+        self.prior, self.scale = prior, scale
         runs = len(z)
         self.trend = x is not None
         self.linear = x @ x.T if x is not None else np.zeros((runs, runs))
         self.floor = floor
         self.least = float(y.min()) if least is None else least
         self.depth = math.log(0.5 * (float(y.max()) - self.least)) if floor else 0.0
-        self.k, self.h, self.gram = np.empty((runs, runs)), np.empty((runs, runs)), np.empty((runs, runs))
+        self.memory = np.zeros(loops.likelihood_memory(*z.shape))
+        self.alpha, self.diagonal, self.on_length = np.empty(runs), np.empty(runs), np.empty(z.shape[1])
 
     @property
     def size(self) -> int:
@@ -62,72 +62,37 @@ class Likelihood:
             return self.y
         return np.log(self.y - (self.least - math.exp(theta[-1]))) / self.scale
 
-    def factor(self, theta: Vector) -> tuple[Matrix, float, Matrix] | None:
-        """Cholesky factor (upper, column order) of the covariance, half its log determinant, and the scaled features."""
+    def parts(self, theta: Vector, target: Vector) -> tuple[float, float, float, float, float] | None:
+        """What `_engine.backend.laws.likelihood` returns, which also fills `alpha`, `diagonal` and `on_length`."""
         dims = self.z.shape[1]
-        zs = self.z * np.exp(-theta[1 : 1 + dims])
-        slope = math.exp(theta[2 + dims]) if self.trend else 0.0
-        np.dot(zs, zs.T, out=self.gram)
-        loops.covariance(
-            self.gram, np.diagonal(self.gram).copy(), self.linear, math.exp(theta[0]), slope, math.exp(theta[1 + dims]),
-            self.k, self.h,
+        return loops.likelihood(
+            self.z * np.exp(-theta[1 : 1 + dims]), self.linear, target, math.exp(theta[0]), self._slope(theta),
+            math.exp(theta[1 + dims]), self.memory, self.alpha, self.diagonal, self.on_length,
         )  # fmt: skip
-        upper, info = self.lapack.dpotrf(self.k.T, lower=0, clean=0, overwrite_a=1)
-        if info != 0:
-            return None
-        return upper, float(np.log(np.diagonal(upper)).sum()), zs
-
-    def factored(self, theta: Vector) -> tuple[Matrix, float, Matrix]:
-        """`factor`, where it is known to exist: of hyper-parameters whose likelihood was finite."""
-        found = self.factor(theta)
-        if found is None:
-            raise ValueError("the covariance of the runs is not positive definite; are there runs with absurd metrics?")
-        return found
-
-    def solve(self, upper: Matrix, target: Vector) -> tuple[Vector, float]:
-        """Weights of the runs, and the constant mean."""
-        both = self.lapack.dpotrs(upper, np.stack((target, np.ones(len(target))), axis=1), lower=0)[0]
-        mean = float(both[:, 0].sum() / both[:, 1].sum())
-        return both[:, 0] - mean * both[:, 1], mean
 
     def weights(self, theta: Vector) -> tuple[Vector, float, Vector]:
         """Weights of the runs, the constant mean, and left-out residuals over their own standard deviations."""
-        upper = self.factored(theta)[0]
-        alpha, mean = self.solve(upper, self.target(theta))
-        inverse = self.lapack.dpotri(upper, lower=0, overwrite_c=1)[0]
-        return alpha, mean, alpha / np.sqrt(np.diagonal(inverse))
+        found = self.parts(theta, self.target(theta))
+        if found is None:
+            raise ValueError(_NOT_DEFINITE)
+        return self.alpha.copy(), found[2], self.alpha / np.sqrt(self.diagonal)
 
     def __call__(self, theta: Vector) -> tuple[float, Vector]:
-        """The value, with the priors', and the gradient.
+        """The value, with the priors', and the gradient; a value that no search accepts where the covariance is not positive definite.
 
-        1. Factor the covariance; where it is not positive definite, refuse.
-        2. Solve for the weights of the runs and the constant mean, which gives the value.
-        3. Invert the covariance, and weigh its derivatives by ``alpha alpha' - K^-1``, which gives the gradient.
-        4. Add what the floor does to the target, and the priors.
+        With ``A = alpha alpha' - K^-1``, the derivative by a hyper-parameter is ``-1/2 tr(A dK)``.
         """
         dims, runs = self.z.shape[1], len(self.z)
-        found = self.factor(theta)
+        found = self.parts(theta, self.target(theta))
         if found is None:
             return _REFUSED, np.zeros(self.size)
-        upper, half_log_det, zs = found
-        target = self.target(theta)
-        alpha, mean = self.solve(upper, target)
-        fit = float(alpha @ (target - mean))
+        fit, half_log_det, _, trace, on_linear = found
         value = 0.5 * fit + half_log_det + runs * _HALF_LOG_2PI
-
-        inverse = self.lapack.dpotri(upper, lower=0, overwrite_c=1)[0].T
-        trace = float(alpha @ alpha - np.trace(inverse))
-        on_linear = loops.weigh(inverse, alpha, self.linear, self.h)
-        # sum_{i>j} h_ij (z_i - z_j)^2 from row sums, column sums and z' h z; h is lower triangular.
-        amplitude, noise = math.exp(theta[0]), math.exp(theta[1 + dims])
-        sums = self.h.sum(axis=1) + self.h.sum(axis=0)
-        on_length = amplitude * (sums @ (zs * zs) - 2.0 * np.einsum("rd,rd->d", zs, self.h @ zs))
-
+        noise, slope = math.exp(theta[1 + dims]), self._slope(theta)
         gradient = np.empty(self.size)
-        slope = math.exp(theta[2 + dims]) if self.trend else 0.0
-        # tr((aa' - K^-1) K) = fit - R, of which the Matern part is what the others leave.
+        # tr(AK) = fit - R, of which the Matern part is what the others leave.
         gradient[0] = -0.5 * (fit - runs - slope * on_linear - noise * trace)
-        gradient[1 : 1 + dims] = -on_length
+        gradient[1 : 1 + dims] = -self.on_length
         gradient[1 + dims] = -0.5 * noise * trace
         if self.trend:
             gradient[2 + dims] = -0.5 * slope * on_linear
@@ -135,8 +100,11 @@ class Likelihood:
             below = math.exp(theta[-1])
             excess = self.y - self.least + below
             value += float(np.log(excess).sum()) + runs * math.log(self.scale)
-            gradient[-1] = below * (float(alpha @ (1.0 / excess)) / self.scale + float((1.0 / excess).sum()))
+            gradient[-1] = below * (float(self.alpha @ (1.0 / excess)) / self.scale + float((1.0 / excess).sum()))
         return self._with_prior(theta, value, gradient)
+
+    def _slope(self, theta: Vector) -> float:
+        return math.exp(theta[2 + self.z.shape[1]]) if self.trend else 0.0
 
     def _with_prior(self, theta: Vector, value: float, gradient: Vector) -> tuple[float, Vector]:
         """Add the priors' part to a value and, in place, to its gradient."""
@@ -153,7 +121,16 @@ class Likelihood:
 
 def factor(z: Matrix, t: Matrix, theta: Vector) -> Matrix:
     """Upper Cholesky factor, in column order, of the covariance of runs under the hyper-parameters of a `Process`."""
-    dims = z.shape[1]
-    trend = None if math.isnan(theta[dims + 2]) else t
-    model = Likelihood(z, trend, np.zeros(len(z)), floor=False, prior=0.0)
-    return np.asfortranarray(np.triu(model.factored(theta)[0]))
+    from scipy.linalg import lapack
+
+    dims, runs = z.shape[1], len(z)
+    zs = z * np.exp(-theta[1 : 1 + dims])
+    gram, k, h = zs @ zs.T, np.empty((runs, runs)), np.empty((runs, runs))
+    slope = 0.0 if math.isnan(theta[dims + 2]) else math.exp(theta[dims + 2])
+    loops.covariance(
+        gram, np.diagonal(gram).copy(), t @ t.T, math.exp(theta[0]), slope, math.exp(theta[1 + dims]), k, h
+    )
+    upper, info = lapack.dpotrf(k.T, lower=0, clean=1, overwrite_a=1)
+    if info != 0:
+        raise ValueError(_NOT_DEFINITE)
+    return np.asfortranarray(upper)

@@ -1,6 +1,8 @@
 """Gaussian processes: loops and likelihood against plain numpy and scikit-learn, then what the law makes of real runs."""
 
 import math
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -64,6 +66,68 @@ def test_correlations_are_those_of_the_formula_near_and_far():
 
 
 # -------------------------------------------------------------------------------------------------------- likelihood
+
+# Sizes on both sides of a tile (16 rows) and of a block (64).
+SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 130, 200]
+BY_NUMPY = """
+import sys
+
+import numpy as np
+
+from mixfast._engine.backend import laws as loops
+
+worst = 0.0
+for runs in map(int, sys.argv[1:]):
+    rng = np.random.default_rng(runs)
+    for dims in (1, 15, 16, 20):
+        z, x, target = rng.standard_normal((runs, dims)), rng.standard_normal((runs, 3)), rng.standard_normal(runs)
+        linear, amplitude, slope, noise = x @ x.T, 1.3, 0.4, 0.2
+        apart = z[:, None] - z
+        s = np.sqrt(5.0 * (apart**2).sum(axis=2))
+        k = amplitude * (1.0 + s + s**2 / 3.0) * np.exp(-s) + slope * linear + noise * np.eye(runs)
+        inverse = np.linalg.inv(k)
+        mean = (inverse @ target).sum() / inverse.sum()
+        alpha = inverse @ (target - mean)
+        a = np.outer(alpha, alpha) - inverse
+        moved = 0.5 * amplitude * 5 / 3 * np.einsum("ij,ijd->d", a * (1.0 + s) * np.exp(-s), apart**2)
+        memory = np.zeros(loops.likelihood_memory(runs, dims))
+        found_alpha, diagonal, on_length = np.empty(runs), np.empty(runs), np.empty(dims)
+        rest = memory, found_alpha, diagonal, on_length
+        for _ in range(2):  # what a call leaves behind is of no consequence to the next
+            parts = loops.likelihood(z, linear, target, amplitude, slope, noise, *rest)
+            half_log_det = 0.5 * np.linalg.slogdet(k)[1]
+            wanted = (target - mean) @ alpha, half_log_det, mean, np.trace(a), (a * linear).sum()
+            pairs = [*zip(parts, wanted), (found_alpha, alpha), (diagonal, np.diagonal(inverse)), (on_length, moved)]
+            worst = max(worst, *(np.abs(f - w).max() / max(np.abs(w).max(), 1.0) for f, w in pairs))
+            # A negative amplitude takes away more than the noise adds.
+            assert loops.likelihood(z, linear, target, -2.0, 0.0, 0.5, *rest) is None
+print(worst)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_the_core_gives_the_likelihood_of_the_textbook_with_every_instruction_set(isa):
+    environment = {**os.environ, "MIXFAST_ISA": isa}
+    command = [sys.executable, "-c", BY_NUMPY, *map(str, SIZES)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1e-9
+
+
+def test_arrays_of_other_shapes_are_refused():
+    z, other = np.ones((4, 2)), np.ones(3)
+    memory, linear, four, two = np.zeros(loops.likelihood_memory(4, 2)), np.eye(4), np.ones(4), np.ones(2)
+    for wrong in (
+        (z, linear[:3], four, memory, four, four, two),
+        (z, linear, other, memory, four, four, two),
+        (z, linear, four, memory[1:], four, four, two),
+        (z, linear, four, memory, other, four, two),
+        (z, linear, four, memory, four, other, two),
+        (z, linear, four, memory, four, four, other),
+    ):
+        with pytest.raises(ValueError, match="require"):
+            loops.likelihood(*wrong[:3], 1.0, 1.0, 1.0, *wrong[3:])
 
 
 @pytest.mark.parametrize("trend", [False, True])

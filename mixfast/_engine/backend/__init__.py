@@ -7,7 +7,7 @@ here, in four compiled modules and on GPUs:
   Hessian), `losses` (many mixtures) and `gradients` (many objectives) return float64 sums over all rows.
 - `simplex`: problems of the size of a mixture. `project` and `linear_min` over shares with caps and floors, `qp` for the
   Newton step over them, and `qp_many`, `bfgs_many` for many small problems at once.
-- `laws`: loops over the runs of a swarm. `descend` for the log-linear law, covariances and their slopes for Gaussian processes.
+- `laws`: loops over the runs of a swarm. `descend` for the log-linear law, `likelihood` and covariances for Gaussian processes.
 - `stream`: the blended stream of the sampler. `Stage` finds the domain and the count of any sample.
 - `device`: GPUs, and checks and copies of tables that live on one (torch). `blocks` streams a table from host memory to it.
 - `gpu_kernels()`: the package `mixfast.kernels` (Triton), imported when it is first needed.

@@ -16,6 +16,18 @@ def covariance(
     k: Vector,
     h: Vector,
 ) -> None: ...
-def weigh(inverse: Vector, alpha: Vector, linear: Vector, h: Vector) -> float: ...
+def likelihood_memory(runs: int, dims: int) -> int: ...
+def likelihood(
+    z: Vector,
+    linear: Vector,
+    target: Vector,
+    amplitude: float,
+    slope: float,
+    noise: float,
+    memory: Vector,
+    alpha: Vector,
+    diagonal: Vector,
+    on_length: Vector,
+) -> tuple[float, float, float, float, float] | None: ...
 def matern(gram: Vector, rows: Vector, columns: Vector, k: Vector) -> None: ...
 def matern_slope(gram: Vector, rows: Vector, columns: Vector, alpha: Vector, k: Vector, h: Vector) -> None: ...
