@@ -90,10 +90,16 @@ def covariances() -> Callable[[], object]:
     norms = np.ascontiguousarray(np.diag(gram))
     return lambda: (
         laws.covariance(gram, norms, gram, 1.0, 1.0, 0.1, k, h),
-        laws.weigh(k, norms, gram, h),
         laws.matern(gram, norms, norms, k),
         laws.matern_slope(gram, norms, norms, norms, k, h),
     )
+
+
+def likelihood() -> Callable[[], object]:
+    x = np.random.default_rng(0).random((3000, 4))
+    linear, (target, alpha, diagonal) = x @ x.T, np.ones((3, 3000))
+    memory = np.zeros(laws.likelihood_memory(3000, 4))
+    return lambda: laws.likelihood(x, linear, target, 1.0, 1.0, 0.1, memory, alpha, diagonal, np.ones(4))
 
 
 def table(n: int, k: int) -> Rows:
@@ -155,6 +161,7 @@ CALLS = {
     "bfgs_many": secant,
     "descend": descent,
     "covariance": covariances,
+    "likelihood": likelihood,
     "sums": lambda: sums(1),
     "sums in threads": lambda: sums(2),
     "sums of many columns": wide_hessian,
