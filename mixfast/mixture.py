@@ -19,6 +19,7 @@ from mixfast._text.audience import either
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
 from mixfast._text.names import did_you_mean, domain_names, listing, shown
+from mixfast._text.numbers import total as exact_sum
 from mixfast._text.visible import visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
@@ -342,7 +343,7 @@ def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -
     for name, share in document.items():
         try:
             shares[name] = parse(share)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             wrong.append(f"{name}: {shown(share)}")
     if wrong:
         raise MixtureError(f"shares must be numbers, got {listing(wrong)}")
@@ -358,7 +359,7 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
     """Return checked shares (K,), read-only, that sum to exactly 1."""
     try:
         shares = np.array(weights, dtype=np.float64)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise MixtureError(f"weights must be numbers, one for each domain: {problem}") from problem
     if shares.shape != (len(domains),):
         raise MixtureError(
@@ -369,7 +370,7 @@ def _shares(domains: tuple[str, ...], weights: ArrayLike) -> Vector:
         named = [f"{domains[index]}={shares[index]}" for index in np.flatnonzero(wrong)]
         raise MixtureError(f"shares must be finite and not negative, got {listing(named)}")
     np.maximum(shares, 0.0, out=shares)
-    total = math.fsum(shares)
+    total = exact_sum(shares)
     if not abs(total - 1.0) <= _SUM_ALLOWED:
         raise MixtureError(
             f"shares must sum to 1 within {SUM_TOLERANCE}, got {total:.9g}; divide them by their sum if that is meant"

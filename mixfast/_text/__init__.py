@@ -12,6 +12,7 @@ What there is, in the order in which to read it:
 - `kinds`: what a file is by its first bytes, and the refusal of a file of another kind.
 - `json`, `yaml`: read documents of files, with no key twice. YAML is read by PyYAML, with every value as text, so a domain called
   ``no`` keeps its name and whoever needs a number parses it. `write_yaml` writes what every reader of YAML takes alike.
+- `nesting`: the refusal of documents that are nested too deeply, or repeat themselves too often.
 - `packed`: what gzip packed, and the refusal of what was cut short.
 - `atomic`: the one writer of files: replaced as a whole or not at all, several together; links, pipes and devices.
 - `locks`: hold a file against other processes and threads while it is changed.

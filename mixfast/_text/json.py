@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text.names import listing
+from mixfast._text.nesting import TOO_DEEP, check_nesting
+
+# More digits than a float64 can have before the point: whoever converts the number would fail.
+_MOST_DIGITS = 300
 
 
 def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> Any:
@@ -22,11 +26,26 @@ def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> An
             raise error(f"given twice: {listing(repeated)}")
         return dict(pairs)
 
+    def whole(digits: str) -> int:
+        if len(digits) > _MOST_DIGITS:
+            raise error(f"a number of {len(digits)} digits, {digits[:20]}..., which no setting or share is")
+        return int(digits)
+
     number: Any = str if as_text else None
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number, parse_constant=number)
+        found = json.loads(
+            text, object_pairs_hook=unique, parse_int=number or whole, parse_float=number, parse_constant=number
+        )
     except json.JSONDecodeError as problem:
         raise error(f"not JSON: {problem}") from problem
+    except RecursionError:
+        raise error(TOO_DEEP) from None
+    return check_nesting(found, error)
+
+
+def json_value(text: str) -> Any:
+    """Return the number, truth value or text that JSON has for a word of a file; a ValueError refuses it."""
+    return read_json(text, ValueError)
 
 
 def is_json(path: Path, what: str, error: type[Exception]) -> bool:

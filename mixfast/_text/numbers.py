@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
+from mixfast._text.names import shown
+
+# Larger numbers are slips, and their sums overflow; infinity is a limit that is none.
+_LARGEST = 1e100
 # Below this a share is rounding of zero to whoever reads percentages.
 NOTHING = 5e-6
 # Numbers from here on are written in powers of ten.
@@ -23,10 +28,12 @@ def count(text: str) -> int:
         value = Decimal("NaN")
     # Compared before it is scaled: 1e999999999 would become an integer of as many digits.
     if not value.is_finite() or not 0 <= value < 2**63:
-        raise ValueError(f"{text!r} is no number of tokens below 2**63; write it like 300, 2_000, 750K, 1.5T or 1e9")
+        raise ValueError(
+            f"{shown(text)} is no number of tokens below 2**63; write it like 300, 2_000, 750K, 1.5T or 1e9"
+        )
     value = value.scaleb(power)
     if value != value.to_integral_value() or value >= 2**63:
-        raise ValueError(f"{text!r} is no whole number of tokens below 2**63")
+        raise ValueError(f"{shown(text)} is no whole number of tokens below 2**63")
     return int(value)
 
 
@@ -38,8 +45,20 @@ def number(text: str) -> float:
     except ValueError:
         value = float("nan")
     if value != value:
-        raise ValueError(f"{text!r} is no number; write it like 0.2 or 20%")
+        raise ValueError(f"{shown(text)} is no number; write it like 0.2 or 20%")
+    if _LARGEST < abs(value) < math.inf:
+        raise ValueError(
+            f"{shown(text)} is beyond {_LARGEST:g}, where sums overflow; as a limit that is none write inf"
+        )
     return value
+
+
+def total(numbers: Iterable[float]) -> float:
+    """Return the exact sum of numbers of at least 0; infinity if it is beyond float64."""
+    try:
+        return math.fsum(numbers)
+    except OverflowError:
+        return math.inf
 
 
 def percent(share: float) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mixfast._text.names import shown
+from mixfast._text.nesting import MOST_LEVELS, TOO_DEEP, check_nesting
 from mixfast._text.visible import visible_yaml
 
 # Plain text is limited to what no reader of YAML 1.1 or 1.2 takes for anything but a string; all else is quoted.
@@ -15,6 +16,8 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
 # A name and a number with nothing but a colon between them.
 _UNSPACED = re.compile(r"\s*([^\s#:{}\[\],\"']+):([0-9.][0-9._]*[eE%KMBGTkmbgt]?[0-9]*)\s*(?:#.*)?$")
+# Levels of blocks are marks and blanks: `- - - a`, or the blanks before a line.
+_MARKS = re.compile(rf"[ \t?:-]{{{MOST_LEVELS},}}")
 
 
 def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] = str) -> Any:
@@ -48,8 +51,11 @@ def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] 
             except ValueError as problem:
                 raise error(f"line {node.start_mark.line + 1}: cannot read {shown(node.value)}: {problem}") from problem
 
+    text = text.removeprefix("\ufeff")
     try:
-        found = yaml.load(text.removeprefix("\ufeff"), Loader)
+        if _may_be_deep(text):
+            _check_levels(yaml.parse(text, Loader), error)
+        found = check_nesting(yaml.load(text, Loader), error)
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         where = "" if mark is None else f"line {mark.line + 1} is "
@@ -62,6 +68,22 @@ def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] 
     if isinstance(found, str) and (hint := _unspaced(text)):
         raise error(hint)
     return found
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether a text has as many brackets, or marks and blanks in a row, as deep nesting needs; most documents have not."""
+    return text.count("[") + text.count("{") > MOST_LEVELS or _MARKS.search(text) is not None
+
+
+def _check_levels(events: Iterable[Any], error: type[Exception]) -> None:
+    """Refuse deep nesting from the events of a document: its parser in C would overflow the stack, which ends the process."""
+    level = 0
+    for event in events:
+        name = type(event).__name__
+        level += name.endswith(("MappingStartEvent", "SequenceStartEvent"))
+        level -= name.endswith(("MappingEndEvent", "SequenceEndEvent"))
+        if level > MOST_LEVELS:
+            raise error(TOO_DEEP)
 
 
 def _unspaced(text: str) -> str:

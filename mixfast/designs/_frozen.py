@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.names import listing, misspelt
+from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Bound, Region
 
@@ -117,9 +118,9 @@ def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str
     shares = {domain: float(share) for domain, share in members.items()}
     if wrong := [f"{domain}={share}" for domain, share in shares.items() if not 0.0 <= share < math.inf]:
         raise RegionError(f"frozen[{name!r}] must hold finite shares, none below 0, got {listing(wrong)}")
-    total = math.fsum(shares.values())
-    if not total > 0.0:
-        raise RegionError(f"the shares of frozen[{name!r}] sum to 0; freeze something, or set the caps to 0")
+    total = exact_sum(shares.values())
+    if not 0.0 < total < math.inf:
+        raise RegionError(f"the shares of frozen[{name!r}] sum to {total:g}; freeze something, or set the caps to 0")
     if nothing := [domain for domain, share in shares.items() if share == 0.0]:
         raise RegionError(
             f"frozen[{name!r}] gives {listing(nothing)} the share 0; leave them out and set their cap to 0"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.atomic import replacing
 from mixfast._text.audience import either
+from mixfast._text.json import read_json
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastError
@@ -65,12 +66,14 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
             with np.load(path, allow_pickle=False) as file:
                 if "head" not in file.files:
                     raise ValueError(_other(file.files))
-                head = json.loads(str(file["head"]))
+                head = read_json(str(file["head"]), ValueError)
                 arrays = {key: file[key] for key in file.files if key != "head"}
+            for key, array in arrays.items():
+                _numeric(key, array.dtype)
         else:
-            head = json.loads(path.read_text(encoding="utf-8"))
+            head = read_json(path.read_text(encoding="utf-8"), ValueError)
             arrays = {
-                key: np.array(value["values"], dtype=np.dtype(value["dtype"])).reshape(value["shape"])
+                key: np.array(value["values"], dtype=_numeric(key, np.dtype(value["dtype"]))).reshape(value["shape"])
                 for key, value in head["arrays"].items()
             }
         if head["mixfast_fit"] != _FORMAT:
@@ -114,6 +117,13 @@ def _other(keys: list[str]) -> str:
             f"{either('mixfast.solve', '`mixfast solve`')}"
         )
     return f"there is no head in it, but {listing(keys)}"
+
+
+def _numeric(key: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Refuse arrays of objects, texts and whatever else no law computes with."""
+    if dtype.kind not in "biuf":
+        raise ValueError(f"the array {key} is of the type {dtype.str!r}, expected numbers")
+    return dtype
 
 
 def _flat(value: Any, key: str, arrays: dict[str, NDArray[Any]]) -> Any:

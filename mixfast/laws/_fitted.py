@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted, domain_names, listing
 from mixfast._text.visible import visible
+from mixfast.errors import MixfastError
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
@@ -257,7 +258,38 @@ class Fit:
     def load(cls, path: str | os.PathLike[str], *, features: FeatureMap | None = None) -> Fit:
         """Read a fit that `save` wrote."""
         arguments, parts = _files.load(path, getattr(features, "names", ()))
-        return cls(**arguments, parts=tuple(Part(*one) for one in parts), features=features, seconds=0.0)
+        found = cls(**arguments, parts=tuple(Part(*one) for one in parts), features=features, seconds=0.0)
+        try:
+            found._try()
+        except (MixfastError, MemoryError):
+            raise
+        except Exception as problem:
+            raise ValueError(
+                f"{os.fspath(path)} is not a fit that mixfast saved: what is in it does not fit together: {problem}"
+            ) from problem
+        return found
+
+    def _try(self) -> None:
+        """Use what was read from a file once, so that what is damaged is refused before the work begins."""
+        for what in (self.domains, self.metrics):
+            domain_names(what, ValueError)
+        counts = {len(each) for each in (self.metrics, self.direction, self.unit)}
+        if len(counts) > 1 or self.largest.shape != (len(self.domains),):
+            raise ValueError("domains, metrics and what is said of them differ in number")
+        if sorted(j for part in self.parts for j in part.columns) != list(range(len(self.metrics))):
+            raise ValueError("the laws are not one for each metric")
+        if not {*self.constant} <= {*self.domains} or not {*self.spread, *self.doubted_directions} <= {*self.metrics}:
+            raise ValueError("names that are none of its domains or metrics")
+        for number in (*self.constant.values(), *self.spread.values()):
+            float(number)
+        self.summary()
+        w = np.full((1, len(self.domains)), 1.0 / len(self.domains))
+        for part in self.parts:
+            # Trees were checked when they were read, and take a compiler to evaluate.
+            asked = (part.law.sd,) if part.law.name == "lightgbm" else (part.law.predict, part.law.sd)
+            for ask in asked:
+                if ask(self._inputs(part.law, w))[:, part.own].shape != (1, len(part.columns)):
+                    raise ValueError("a law predicts another number of metrics than it is said to")
 
     def _gather(self, ratios: Mixtures, ask: Callable[[Law, Matrix], Matrix]) -> Matrix:
         """What each metric's law says (M, J) when it is asked about mixtures."""

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._text.audience import either
-from mixfast._text.names import did_you_mean, listing
+from mixfast._text.names import did_you_mean, listing, shown
+from mixfast._text.numbers import total as exact_sum
 from mixfast._text.visible import quote
 from mixfast.laws._protocol import Predictor
 from mixfast.swarm import find_names
@@ -102,9 +103,11 @@ def resolve(objective: Objective, law: Predictor) -> Target:
         raise ValueError(
             f"objective is {type(objective).__name__}, expected None, 'worst', 'standardised', a metric's name, or a mapping of metrics or families"
         )
-    total = math.fsum(weight)
-    if not total > 0.0:
-        raise ValueError(f"objective gives no metric a weight above 0: {objective!r}")
+    total = exact_sum(weight)
+    if not 0.0 < total < math.inf:
+        raise ValueError(
+            f"the weights of the objective must have a positive, finite sum, got {total:g}: {shown(objective)}"
+        )
     return Target(metrics, weight / total, sign, False)
 
 

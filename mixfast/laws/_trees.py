@@ -21,6 +21,12 @@ MOST_LEAVES = 64
 
 _Number = TypeVar("_Number", bound=np.generic)
 
+# The types of the arrays; all others are int64.
+_DTYPES = {
+    **dict.fromkeys(("grid", "leaf"), ("float64",)),
+    **dict.fromkeys(("feature", "code"), ("int32",)),
+    "mask": ("uint64", "uint32"),
+}
 # A mixture takes a few microseconds for a thousand trees: a thread pays off from this many mixtures on.
 _ROWS_A_THREAD = 512
 
@@ -103,6 +109,44 @@ class Forest:
             with ThreadPoolExecutor(workers) as pool:
                 list(pool.map(part, cuts[:-1], cuts[1:]))
         return out
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The forest of such arrays; a ValueError for what `predict`, which checks no index, could not walk through."""
+        forest = cls(**{field.name: np.array(state[field.name]) for field in fields(cls)})
+        forest._check()
+        return forest
+
+    def _check(self) -> None:
+        """Refuse arrays that do not describe trees."""
+        for field in fields(self):
+            array, kinds = getattr(self, field.name), _DTYPES.get(field.name, ("int64",))
+            if array.ndim != 1 or array.dtype.name not in kinds:
+                raise ValueError(
+                    f"{field.name} of the trees is {array.dtype} {array.shape}, expected {kinds[0]}, one axis"
+                )
+        nodes, trees, features = self.feature.size, self.leaf_start.size - 1, self.grid_start.size - 1
+        if self.code.size != nodes or self.mask.size != nodes or self.node_start.size != trees + 1:
+            raise ValueError("the nodes of the trees differ in number from array to array")
+        for name, end in (
+            ("grid_start", self.grid.size),
+            ("node_start", nodes),
+            ("leaf_start", self.leaf.size),
+            ("metric_start", trees),
+        ):
+            start = getattr(self, name)
+            if not start.size or start[0] != 0 or start[-1] != end or (np.diff(start) < 0).any():
+                raise ValueError(f"{name} of the trees does not divide what it should")
+        leaves = np.diff(self.leaf_start)
+        if (np.diff(self.node_start) % 2).any() or (leaves < 1).any() or (leaves > self.mask.itemsize * 8).any():
+            raise ValueError("a tree has an odd number of nodes, no leaf, or too many leaves")
+        if nodes and not (self.feature.min() >= 0 and self.feature.max() < features):
+            raise ValueError("a node of the trees asks for a feature that is not there")
+        # The last leaf is to the left of no node, so no mask strikes it out: some leaf is always reached, one of the tree.
+        last = self.mask.dtype.type(1) << np.repeat(leaves - 1, np.diff(self.node_start)).astype(self.mask.dtype)
+        fails = self.code < np.diff(self.grid_start)[self.feature]  # those that fill up a pair never do
+        if (fails & (self.mask & last == 0)).any():
+            raise ValueError("a node of the trees strikes out the last leaf")
 
     def state(self) -> State:
         """The arrays, by name."""

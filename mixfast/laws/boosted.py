@@ -214,7 +214,9 @@ class Boosted:
         state = dict(state)
         law = cls(**{key: state.pop(key) for key in _SETTINGS})
         law.best_rounds, law._spread = np.asarray(state.pop("best_rounds")), np.asarray(state.pop("spread"))
-        law._forest = Forest(**{key: np.array(value) for key, value in state.items()})
+        law._forest = Forest.from_state(state)
+        if not len(law.best_rounds) == len(law._spread) == law._forest.metric_start.size - 1:
+            raise ValueError("rounds, errors and trees are of different numbers of metrics")
         return law
 
     _spread: Vector

@@ -12,6 +12,7 @@ from typing import Any
 
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import MixfastWarning, MixtureError
 from mixfast.exporters import unknown_format
 from mixfast.mixture import FORMAT, SUM_TOLERANCE, Mixture
@@ -169,7 +170,7 @@ def _reading(
         raise MixtureError(
             f"{either('paths', '--mixture-paths')} would name the domains of a file that has paths, and {form.name} has names: leave it out"
         )
-    total = math.fsum(shares)
+    total = exact_sum(shares)
     if form.divides and math.isfinite(total) and total > 0.0 and min(shares) >= 0.0:
         if form.divides == "mended" and abs(total - 1.0) > SUM_TOLERANCE:
             warnings.warn(

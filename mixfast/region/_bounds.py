@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._text.names import domain_names, listing, misspelt
+from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import InfeasibleError, RegionError
 
 Limit = float | ArrayLike | Mapping[str, float] | None
@@ -119,7 +120,7 @@ def by_name(domains: tuple[str, ...], **limits: Limit) -> dict[str, Any]:
 def shares_of(given: Limit, domains: tuple[str, ...]) -> Vector:
     """Return a prior (K,), read-only, divided by its sum; uniform where none is given."""
     prior = np.ones(len(domains)) if given is None else per_domain("prior", given, domains, missing=None)
-    total = math.fsum(prior)
+    total = exact_sum(prior)
     if not (0.0 < total < math.inf):
         raise RegionError(f"prior must have a positive, finite sum, got {total}")
     return read_only(prior / total)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text.atomic import write_text
-from mixfast._text.json import is_json, read_json
+from mixfast._text.json import is_json, json_value, read_json
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast._text.visible import visible, visible_json
@@ -237,7 +237,7 @@ class Ledger:
     @classmethod
     def from_yaml(cls, text: str) -> Ledger:
         """Read `to_yaml`'s text; `ReuseError` where its version is unknown or its checksum does not fit."""
-        return cls(*contents(read_yaml(text, ReuseError, plain=json.loads)))
+        return cls(*contents(read_yaml(text, ReuseError, plain=json_value)))
 
     @classmethod
     def from_json(cls, text: str) -> Ledger:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend import stream
+from mixfast._text.json import read_json
+from mixfast._text.names import shown
 from mixfast.errors import SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._numbers import LONGEST, SHARE_BITS, Integers, whole_number
@@ -160,11 +162,9 @@ class MixtureSchedule:
     def from_json(cls, text: str) -> MixtureSchedule:
         """Read what `to_json` writes."""
         try:
-            entry = json.loads(text)
-        except json.JSONDecodeError as problem:
-            raise SamplerError(
-                f"a schedule is written as JSON, which this is not ({problem}): {text!r:.200}"
-            ) from problem
+            entry = read_json(text, SamplerError)
+        except SamplerError as problem:
+            raise SamplerError(f"a schedule is written as JSON, and this is {problem}: {shown(text)}") from problem
         return cls.from_dict(entry)
 
     def __eq__(self, other: object) -> bool:
