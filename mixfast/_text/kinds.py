@@ -157,7 +157,7 @@ def _zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError):
+    except Exception:  # damage surfaces as almost any exception of zipfile and struct
         return "zip"
     if "[Content_Types].xml" in names:
         return "xlsx"

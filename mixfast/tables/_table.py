@@ -275,8 +275,9 @@ class ExpertTable:
         Raises
         ------
         TableError
-            The file is empty, truncated, of another format, lacks a key (those found are named), holds pickled objects
-            (never loaded) or holds a table that `from_loglik` or `from_predictions` refuses.
+            The file is empty, truncated, of another format, lacks a key or gives one twice, holds pickled objects (never
+            loaded), holds more or less than its headers promise, does not fit in memory, or holds a table that
+            `from_loglik` or `from_predictions` refuses.
         OSError
             The file is missing or may not be read.
 
@@ -287,11 +288,17 @@ class ExpertTable:
         """
         from mixfast.tables._files import read
 
-        arrays = read(path, task=task, conditional=conditional)
         try:
-            return cls.from_loglik(**arrays) if "loglik" in arrays else cls.from_predictions(**arrays)
-        except TableError as error:
-            raise TableError(f"{os.fspath(path)}: {error}") from None
+            arrays = read(path, task=task, conditional=conditional)
+            try:
+                return cls.from_loglik(**arrays) if "loglik" in arrays else cls.from_predictions(**arrays)
+            except TableError as error:
+                raise TableError(f"{os.fspath(path)}: {error}") from None
+        except MemoryError:
+            raise TableError(
+                f"{os.fspath(path)} does not fit in memory; save it uncompressed, in the type and order of memory (ExpertTable.save "
+                "and numpy.savez do), and it is mapped, not read"
+            ) from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table to ``.npz`` (everything, exactly) or ``.npy`` (log-likelihoods without anything else).

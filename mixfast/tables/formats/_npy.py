@@ -6,26 +6,24 @@ into memory. Arrays of Python objects are refused: reading them could run any co
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.arrays import Header, read_header
 from mixfast._text.atomic import replacing
 from mixfast.errors import TableError
 
 
 def read(path: Path) -> NDArray[Any]:
     with path.open("rb") as handle:
-        shape, fortran, dtype = read_header(handle, str(path))
-        offset = handle.tell()
-    if offset + math.prod(shape) * dtype.itemsize > path.stat().st_size:
-        raise TableError(f"{path} is truncated: its header promises {dtype} {shape}")
-    if 0 in shape:
-        raise TableError(f"{path} holds an empty array of shape {shape}")
-    return map_array(path, offset, shape, fortran, dtype)
+        header = read_header(handle, str(path), TableError)
+    header.check_size(path.stat().st_size - header.start, str(path), TableError)
+    if 0 in header.shape:
+        raise TableError(f"{path} holds an empty array of shape {header.shape}")
+    return map_array(path, header.start, header)
 
 
 def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -36,29 +34,7 @@ def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         np.lib.format.write_array(handle, arrays["loglik"], allow_pickle=False)
 
 
-def map_array(path: Path, offset: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the array at an offset of a file, mapped into memory."""
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
-
-
-def read_header(handle: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return the shape, the order (whether Fortran's) and the type that an npy header promises."""
-    try:
-        version = np.lib.format.read_magic(handle)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(handle)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(handle)
-        else:
-            raise ValueError(f"npy format {version} is for structured arrays")
-        if any(size < 0 for size in shape):
-            raise ValueError(f"shape {shape}")
-    except Exception as error:
-        # The header is a literal that is parsed: damage can surface as almost any exception.
-        raise TableError(f"{where} is no readable npy array: {error}") from None
-    if dtype.hasobject:
-        raise TableError(
-            f"{where} holds pickled Python objects, which could run any code and are never loaded; save numbers as "
-            "floats and names as np.array(names, dtype=str)"
-        )
-    return shape, fortran, dtype
+def map_array(path: Path, offset: int, header: Header) -> NDArray[Any]:
+    """Return the array whose values begin at an offset of a file, mapped into memory."""
+    order: Literal["F", "C"] = "F" if header.fortran else "C"
+    return np.memmap(path, dtype=header.dtype, mode="r", offset=offset, shape=header.shape, order=order)

@@ -11,7 +11,6 @@ the memory. The checksum of a mapped array is not verified. The same table gives
 
 from __future__ import annotations
 
-import math
 import struct
 import warnings
 import zipfile
@@ -21,10 +20,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.arrays import Archive, open_npz
 from mixfast._text.atomic import replacing
-from mixfast._text.names import listing
+from mixfast._text.names import listing, named
 from mixfast.errors import MixfastWarning, TableError
-from mixfast.tables.formats._npy import map_array, read_header
+from mixfast.tables.formats._npy import map_array
 
 # Smaller arrays are read: that checks the archive's checksum and leaves no file open.
 _MAP_ABOVE = 1 << 26
@@ -42,29 +42,19 @@ _KEYS = {
 
 def read(path: Path) -> dict[str, Any]:
     """Return the arrays of an archive, as the constructors of ExpertTable take them."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            kinds = [key for key in _KEYS if key in members]
-            if len(kinds) != 1:
-                raise TableError(
-                    f"{path} must hold either loglik or prediction (with target), and holds {sorted(members)}"
-                )
-            if kinds == ["prediction"] and "target" not in members:
-                raise TableError(f"{path} holds prediction but no target; its keys are {sorted(members)}")
-            naming = next((key for key in ("domains", "experts") if key in members), None)
-            wanted = [kinds[0], *_KEYS[kinds[0]], *([naming] if naming else [])]
-            unused = sorted(set(members) - set(wanted))
-            if unused:
-                warnings.warn(f"{path}: keys not used: {listing(unused)}", MixfastWarning, stacklevel=4)
-            arrays: dict[str, Any] = {
-                key: _read_member(path, archive, members[key]) for key in wanted if key in members
-            }
-    except (TableError, MixfastWarning):
-        raise
-    except Exception as error:
-        # Damage can surface as almost any exception of zipfile, zlib or struct.
-        raise TableError(f"{path} is truncated or damaged, or no npz file: {error}") from None
+    with open_npz(path, TableError) as archive:
+        kinds = [key for key in _KEYS if key in archive.keys]
+        if len(kinds) != 1:
+            raise TableError(
+                f"{path} must hold either loglik or prediction (with target), and holds {listing(sorted(archive.keys))}"
+            )
+        if kinds == ["prediction"] and "target" not in archive.keys:
+            raise TableError(f"{path} holds prediction but no target; its keys are {listing(sorted(archive.keys))}")
+        naming = next((key for key in ("domains", "experts") if key in archive.keys), None)
+        wanted = [kinds[0], *_KEYS[kinds[0]], *([naming] if naming else [])]
+        if unused := sorted(set(archive.keys) - set(wanted)):
+            warnings.warn(f"{path}: keys not used: {listing(unused)}", MixfastWarning, stacklevel=4)
+        arrays = {key: _mapped(path, archive, key) for key in wanted if key in archive.keys}
     if naming:
         arrays["domains"] = arrays.pop(naming)
     if "n_outputs" in arrays:
@@ -93,30 +83,17 @@ def _fold_outputs(path: Path, arrays: dict[str, Any], n_outputs: int) -> None:
             arrays[key] = array.reshape(-1, n_outputs) if key == "target" else array[::n_outputs]
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    where = f"{path}, key {info.filename.removesuffix('.npy')}"
-    with archive.open(info) as member:
-        shape, fortran, dtype = read_header(member, where)
-        header = member.tell()
-        if header + math.prod(shape) * dtype.itemsize > info.file_size:
-            raise TableError(f"{where} is truncated: its header promises {dtype} {shape}")
-        if info.compress_type == zipfile.ZIP_STORED and info.file_size >= _MAP_ABOVE:
-            mapped = map_array(path, _member_offset(path, info) + header, shape, fortran, dtype)
-            # A misaligned map would have to be copied whole later: reading is cheaper.
-            if mapped.flags.aligned:
-                return mapped
-    with archive.open(info) as member:
-        array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
-    return array
-
-
-def _member_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Return where in the file the stored bytes of a member begin."""
-    with path.open("rb") as handle:
-        handle.seek(info.header_offset)
-        fields = _LOCAL_HEADER.unpack(handle.read(_LOCAL_HEADER.size))
-    name_bytes, extra_bytes = fields[-2:]
-    return info.header_offset + _LOCAL_HEADER.size + int(name_bytes) + int(extra_bytes)
+def _mapped(path: Path, archive: Archive, key: str) -> NDArray[Any]:
+    """Return the array of a key, mapped into memory if it is large and stored as it is, else read."""
+    header = archive.header(key)
+    if header.nbytes >= _MAP_ABOVE and (start := archive.stored_at(key)) is not None:
+        if start + header.nbytes > path.stat().st_size:
+            raise TableError(f"{path}, key {named(key)} is truncated: its values go on behind the end of the file")
+        mapped = map_array(path, start, header)
+        # A misaligned map would have to be copied whole later: reading is cheaper.
+        if mapped.flags.aligned:
+            return mapped
+    return archive.read(key)
 
 
 def write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

@@ -1,0 +1,22 @@
+"""How much memory there is for what a file says that it holds."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+# Where Linux tells it: of the machine, and of the container that this process runs in (second and first version of its groups).
+_MACHINE = Path("/proc/meminfo")
+_CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that this process can still get, swap included; None if the system does not say."""
+    found: list[int] = []
+    with suppress(OSError, ValueError, LookupError):
+        lines = dict(line.split(":", 1) for line in _MACHINE.read_text(encoding="ascii").splitlines())
+        found.append(sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024)
+    for limit in _CONTAINER:
+        with suppress(OSError, ValueError):  # "max" is no limit
+            found.append(int(limit.read_text(encoding="ascii")))
+    return min(found, default=None)
