@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mixfast._text.names import shown
+from mixfast._text.names import named
 
 # Seconds between two attempts.
 _AGAIN = 0.02
@@ -42,7 +42,7 @@ def named_in(path: Path) -> str:
         said = path.read_bytes()[:_MOST].decode("utf-8", "replace").strip()
     except OSError:
         said = ""
-    return shown(said)[1:-1] if said else "another process"
+    return named(said, _MOST) if said else "another process"
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def locked(
     advice : str
         What to do if the lock is not free.
     make : bool, default False
-        Make the file if it is not there, instead of locking its folder: for a file that serves as lock only.
+        Make the file if it is not there, instead of locking its folder: for a file that serves as lock only. It says who holds it.
     """
     target = Path(os.path.realpath(path))
     latest = time.monotonic() + patience
@@ -78,7 +78,8 @@ def locked(
             try:
                 _wait(handle, latest)
             except TimeoutError:
-                raise error(f"{path} is in use by another process: {advice}") from None
+                who = named_in(target) if make else "another process"
+                raise error(f"{path} is in use by {who}: {advice}") from None
             except OSError as problem:
                 if problem.errno in _NO_LOCKS:
                     break
@@ -87,6 +88,8 @@ def locked(
                     raise error(f"{path} cannot be locked, as it is read-only: allow writing to it") from None
                 raise
             if _is_at(handle, target):
+                if make:
+                    _sign(handle)
                 yield
                 return
         finally:
@@ -106,9 +109,20 @@ def _opened(target: Path, make: bool = False) -> int:
     except FileNotFoundError:
         return os.open(target.parent, os.O_RDONLY | flags)
     except OSError as problem:
+        refused = problem
         if problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR):
             raise
-    return os.open(target, os.O_RDONLY | flags)
+    try:
+        return os.open(target, os.O_RDONLY | flags)
+    except FileNotFoundError:
+        raise refused from None
+
+
+def _sign(handle: int) -> None:
+    """Write into a lock who holds it, as far as the disk has room for that."""
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, this_process().encode(), 0)
 
 
 def _wait(handle: int, latest: float) -> None:

@@ -29,7 +29,8 @@ examples:
   mixfast score --experts web=runs/1/final code=runs/2/final --texts news.txt --lines --level token --out table.npz
   torchrun --nproc-per-node 8 -m mixfast score --experts runs/* --texts targets/ --out /shared/table.npz
 
-An interrupted run continues when the same command is given again.
+An interrupted run continues when the same command is given again: finished parts are kept in the folder OUT.parts until the table
+is written. One run at a time uses that folder; a second one is refused, and told which process has it.
 """
 
 
@@ -119,7 +120,9 @@ def _score(args: argparse.Namespace) -> int:
     finally:
         reporter.end()
     if reporter.leads:
-        say(f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s")
+        say(
+            f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s{reporter.found}"
+        )
         say(f"next: mixfast solve {quote(args.out)}")
     return 0
 
@@ -149,14 +152,25 @@ class _Reporter:
         self._terminal = sys.stderr.isatty()
         self._line = ProgressLine()
         self._last = time.perf_counter()
+        # What the summary says of an earlier run.
+        self.found = ""
 
     def __call__(self, progress: Progress) -> None:
         now = time.perf_counter()
+        if progress.found and not self.found:
+            self.found = f"; {progress.found:,} of {progress.parts:,} parts are of an earlier run"
+            # Other ranks find other parts, so each says its own.
+            tell(
+                f"{self._who}continues an earlier run: {progress.found:,} of {progress.parts:,} parts are finished "
+                f"({progress.found_texts:,} of {progress.texts:,} texts, each counted for every expert)"
+            )
+            return
         if now - self._last < (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
             return
         self._last = now
+        before = f" ({progress.found} found finished)" if progress.found else ""
         text = (
-            f"{self._who}{progress.expert}, part {progress.part} of {progress.parts}, "
+            f"{self._who}{progress.expert}, part {progress.part} of {progress.parts}{before}, "
             f"{progress.tokens:,} tokens, {progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens/s"
         )
         if self._terminal and self.leads:

@@ -17,7 +17,8 @@ torch, transformers and pyarrow are imported when they are needed, not with this
 
 Read the files in this order: `_score` (what users call); for one model `_texts` (documents; `_packed` decompresses their files), `_tokens` (documents as tokens),
 `_windows`, `_models` (what is asked of a model), `_head` (log p from hidden states), `_scorer`; for a whole run `_experts`
-(folders of models; `_not_models` says what else a path may be), `_loading`, `_plan` (every choice made), `_shards` (finished parts), `_ranks` (processes of one run),
+(folders of models; `_not_models` says what else a path may be), `_loading`, `_plan` (every choice made), `_part_file` and `_run_file` (files of finished
+parts, and what they are of), `_shards` (their folder), `_ranks` (processes of one run),
 `_run` (all of it, and parts to a table).
 """
 

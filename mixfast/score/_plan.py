@@ -12,8 +12,9 @@ from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score._experts import model_fingerprint
 from mixfast.score._loading import device_of, dtype_of, load_config, load_model, load_tokenizer
 from mixfast.score._models import Tokenizer
+from mixfast.score._run_file import Description
 from mixfast.score._scorer import Scorer, scorer
-from mixfast.score._shards import Folder, Memory, Store, documents_digest, shards
+from mixfast.score._shards import Folder, Memory, Store, documents_digest, shard_bytes, shards
 from mixfast.score._texts import Document, encoded
 from mixfast.score._tokens import bos_of, tokenizer_fingerprint
 from mixfast.score._windows import choose_window, longest_window
@@ -75,11 +76,18 @@ class Plan:
         if out is None:
             return Memory()
         experts = {
-            one.name: f"{model_fingerprint(one.path)}/{tokenizer_fingerprint(one.tokenizer)}/{one.bos(self.settings.bos)}"
+            one.name: {
+                "model": model_fingerprint(one.path),
+                "tokenizer": tokenizer_fingerprint(one.tokenizer),
+                "bos": one.bos(self.settings.bos),
+            }
             for one in self.experts
         }
         settings = {key: getattr(self.settings, key) for key in ("level", "dtype", "window", "stride", "bos")}
-        return Folder(out, {"texts": documents_digest(self.documents), "experts": experts, **settings})
+        description = Description(
+            texts=documents_digest(self.documents), experts=experts, shard=shard_bytes(), **settings
+        )
+        return Folder(out, description, [len(shard) for shard in self.shards])
 
     def load(self, expert: Expert) -> Scorer:
         """Return an expert ready to score."""

@@ -5,19 +5,25 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mixfast._text.names import listing
 from mixfast.errors import MixfastWarning, ScoreError
+from mixfast.score._part_file import Part
 from mixfast.score._plan import Expert, Plan, Settings, make_plan
 from mixfast.score._ranks import Ranks, ranks
 from mixfast.score._scorer import Scorer
-from mixfast.score._shards import Part, Store
+from mixfast.score._shards import Store
 from mixfast.score._texts import Document
 from mixfast.tables import ExpertTable
+
+# Most parts that one message names.
+_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,9 @@ class Progress:
         Tokens scored in this run so far.
     seconds : float
         Since the run began.
+    found, found_texts, texts : int
+        Of this process's parts those that an earlier run has finished, the texts in them, and the texts of all its parts. A text counts
+        once for each expert.
     """
 
     expert: str
@@ -41,6 +50,9 @@ class Progress:
     parts: int
     tokens: int
     seconds: float
+    found: int = 0
+    found_texts: int = 0
+    texts: int = 0
 
 
 def run(
@@ -53,7 +65,7 @@ def run(
     """Score what is not scored yet, wait for the other ranks, and join.
 
     1. Make every choice (`make_plan`), the same on all ranks.
-    2. Rank 0 opens the folder of parts, or refuses one that another run has left.
+    2. Rank 0 opens the folder of parts, or refuses one that another run has left or is at work in.
     3. Each rank scores its share of all pairs of expert and shard, except for those that are there (`_work`).
     4. Rank 0 joins the parts and writes the table; the others read it.
     """
@@ -62,17 +74,16 @@ def run(
         if out is None and team.world > 1:
             raise ScoreError(f"{team.world} ranks can only join what they score through a file: give out")
         store = plan.store(out)
-        if team.rank == 0:
-            store.open()
-        team.wait()
-        _work(plan, team, store, progress)
-        team.wait()
-        table = None
-        if team.rank == 0:
-            table = _join(plan, store)
-            if out is not None:
-                table.save(out)
-                store.remove()
+        with store.opened() if team.rank == 0 else nullcontext():
+            team.wait()
+            _work(plan, team, store, progress)
+            team.wait()
+            table = None
+            if team.rank == 0:
+                table = _join(plan, store)
+                if out is not None:
+                    table.save(out)
+                    store.remove()
         team.wait()
     # Without a table this is not rank 0, so there is a file.
     return ExpertTable.load(str(out)) if table is None else table
@@ -81,27 +92,50 @@ def run(
 def _work(plan: Plan, team: Ranks, store: Store, progress: Callable[[Progress], None] | None) -> None:
     """Score this rank's share of all pairs of expert and shard, except for those that are there."""
     began = time.perf_counter()
-    mine = team.mine(len(plan.experts) * len(plan.shards))
+    mine = [divmod(job, len(plan.shards)) for job in team.mine(len(plan.experts) * len(plan.shards))]
+    found = _found(plan, store, mine)
+    texts = [sum(len(plan.shards[shard]) for _, shard in jobs) for jobs in (found, mine)]
     done = 0
+
+    def tell(place: int, n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            name, seconds = plan.experts[mine[place][0]].name, time.perf_counter() - began
+            progress(Progress(name, place + 1, len(mine), done, seconds, len(found), *texts))
+
+    if found:
+        # Before the first batch, which may be minutes away: the run goes on, and where.
+        tell(next((place for place, job in enumerate(mine) if job not in found), len(mine) - 1), 0)
     ready: tuple[Expert, Scorer] | None = None
-    for place, job in enumerate(mine):
-        k, shard = divmod(job, len(plan.shards))
-        expert = plan.experts[k]
-        if store.has(expert.name, shard):
+    for place, (k, shard) in enumerate(mine):
+        if (k, shard) in found:
             continue
+        expert = plan.experts[k]
         if ready is None or ready[0] is not expert:
             # Let go of the last model before the next one takes memory.
             ready = None
             ready = expert, plan.load(expert)
-
-        def tell(n: int, expert: Expert = expert, place: int = place) -> None:
-            nonlocal done
-            done += n
-            if progress is not None:
-                progress(Progress(expert.name, place + 1, len(mine), done, time.perf_counter() - began))
-
         documents = [plan.documents[i] for i in plan.shards[shard]]
-        store.write(expert.name, shard, _part(ready[1], documents, plan.settings.level, tell))
+        store.write(expert.name, shard, _part(ready[1], documents, plan.settings.level, partial(tell, place)))
+
+
+def _found(plan: Plan, store: Store, jobs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Return the jobs whose parts are there; parts that cannot be used are refused now, not when all others are scored."""
+    found, problems = set(), []
+    for k, shard in jobs:
+        name = plan.experts[k].name
+        if store.has(name, shard):
+            try:
+                store.read(name, shard)
+            except ScoreError as problem:
+                problems.append(str(problem))
+            found.add((k, shard))
+    if len(problems) > 1:
+        raise ScoreError(f"{len(problems)} parts of an earlier run cannot be used: {'; '.join(problems[:_NAMED])}")
+    if problems:
+        raise ScoreError(problems[0])
+    return found
 
 
 def _part(ready: Scorer, documents: Sequence[Document], level: str, tell: Callable[[int], None]) -> Part:
@@ -129,6 +163,11 @@ def _join(plan: Plan, store: Store) -> ExpertTable:
                 f"experts {plan.experts[0].name} and {expert.name} scored different parts of "
                 f"{listing(plan.documents[i].name for i in apart)}"
             )
+        if found.loglik.shape != first.loglik.shape:
+            raise ScoreError(
+                f"experts {plan.experts[0].name} and {expert.name} scored {first.loglik.size:,} and {found.loglik.size:,} tokens "
+                "of the same texts"
+            )
         values[:, k] = found.loglik
     if not usable.any():
         # These parts hold nothing, and a run over better texts would be refused because of them.
@@ -147,7 +186,7 @@ def _join(plan: Plan, store: Store) -> ExpertTable:
             bytes=first.n_bytes[usable],
         )
     document = np.repeat(np.arange(len(plan.documents)), first.count)
-    sizes = first.token_bytes if first.token_bytes.size else None
+    sizes = first.token_bytes if first.token_bytes.size == document.size else None
     return ExpertTable.from_loglik(values, domains=domains, group=group[document], sequence=document, bytes=sizes)
 
 

@@ -153,9 +153,10 @@ def score(
         Tokens of a batch with its padding; 4096 on a CPU and 32768 on a GPU by default. Halved when memory runs out.
     out : path, optional
         The table's file (.npz). Finished parts are kept beside it, in ``OUT.parts``, until it is written: the same call goes
-        on where an earlier one ended; another one is refused. Needed with several ranks.
+        on where an earlier one ended; another one is refused, and so is a call while another process, or thread, is at work on the
+        same file. Needed with several ranks.
     progress : callable, optional
-        Called with a `Progress` after each batch.
+        Called with a `Progress` after each batch, and once before the first if parts of an earlier run are found.
 
     Returns
     -------
@@ -167,7 +168,8 @@ def score(
     ------
     ScoreError
         A folder that holds no whole model, a head that is not understood, tokenizers that differ at level "token", texts or
-        parts that cannot be used, hidden states that are not finite. Experts, documents and files are named.
+        parts that cannot be used, such as damaged parts and those of other models, texts or options, an output that another run is at
+        work on, hidden states that are not finite. Experts, documents and files are named.
     BackendError
         No transformers, or a CUDA device that is asked for and missing.
 

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
+import re
 import time
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mixfast._text.atomic import replacing
-from mixfast._text.names import listing
-from mixfast.errors import ScoreError
+from mixfast._text.locks import locked
+from mixfast.errors import MixfastWarning, ScoreError
+from mixfast.score._part_file import Part, Place, read_part, write_part
+from mixfast.score._run_file import Description
 from mixfast.score._texts import Document
 
 # Bytes of text of a shard: minutes of work on a CPU, seconds on a GPU; an interrupted run loses no more than that.
 _SHARD_BYTES = 1 << 19
 # Seconds that a file written by another machine may take to be seen in a shared folder.
 _SEEN_WITHIN = 60.0
-_FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one expert says about one shard: tokens scored and bytes of each document, and the log-likelihoods.
-
-    `loglik` has an entry for each scored token (level "token") or each document (level "sequence"); so has `token_bytes`
-    at level "token" if it is known; otherwise it is empty.
-    """
-
-    count: NDArray[np.int64]
-    n_bytes: NDArray[np.int64]
-    loglik: NDArray[np.floating]
-    token_bytes: NDArray[np.int64]
+# What a run leaves in its folder: the description, the lock, parts, and temporary files of writers that were killed.
+_OURS = re.compile(r"run\.json|run\.lock|[0-9a-f]{16}-[0-9]{6}\.npz|\..*\.(tmp|lock)")
+# A run may end, and remove its folder, between two steps of the next one that begins.
+_ATTEMPTS = 5
 
 
 def shards(documents: Sequence[Document]) -> list[range]:
@@ -47,6 +35,11 @@ def shards(documents: Sequence[Document]) -> list[range]:
     place = (np.cumsum(sizes) - sizes) // _SHARD_BYTES
     starts = np.concatenate(([0], np.flatnonzero(np.diff(place)) + 1, [len(documents)]))
     return [range(start, stop) for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
+
+
+def shard_bytes() -> int:
+    """Return how much text a shard holds, about."""
+    return _SHARD_BYTES
 
 
 def documents_digest(documents: Sequence[Document]) -> str:
@@ -61,53 +54,50 @@ def documents_digest(documents: Sequence[Document]) -> str:
 
 
 class Folder:
-    """The folder ``OUT.parts``, with a description of the run it belongs to."""
+    """The folder ``OUT.parts``, with a description of the run it belongs to, and a lock, so that one run at a time is in it."""
 
-    def __init__(self, out: Path, description: dict[str, object]) -> None:
+    def __init__(self, out: Path, description: Description, sizes: Sequence[int]) -> None:
+        self.out = out
         self.path = out.with_name(f"{out.name}.parts")
-        self.description = {"format": _FORMAT, "shard": _SHARD_BYTES, **description}
-        text = json.dumps(self.description, sort_keys=True)
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self.description = description
+        self.sizes = sizes
 
-    def open(self) -> None:
-        """Make the folder, or refuse one that another run has left."""
-        self.path.mkdir(exist_ok=True)
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder, or refuse one that another run has left or is at work in; no other run enters it inside the block."""
+        with ExitStack() as stack:
+            self._lock(stack)
+            self._describe()
+            yield
+
+    def _lock(self, stack: ExitStack) -> None:
+        advice = (
+            f"another run writes {self.out}. Wait until it ends, choose another output, or end that process, whose finished parts are "
+            "kept"
+        )
+        for _ in range(_ATTEMPTS):
+            try:
+                self.path.mkdir(exist_ok=True)
+                lock = locked(self.path / "run.lock", ScoreError, patience=0.0, advice=advice, make=True)
+                return stack.enter_context(lock)
+            except FileNotFoundError:
+                continue
+            except OSError as problem:
+                raise ScoreError(f"{self.path} cannot be used for parts: {problem.strerror}") from None
+        raise ScoreError(f"{self.path} is removed again and again by other runs; choose another output")
+
+    def _describe(self) -> None:
         told = self.path / "run.json"
         begun = any(self.path.glob("*.npz"))
-        if begun and told.exists():
-            self._compare(told)
+        if told.exists():
+            before = Description.read(told)
+            if begun:
+                self.description.compare(before, self.path)
         elif begun:
             raise ScoreError(
                 f"{self.path} holds parts but no run.json, which says what they are of; delete the folder to start anew"
             )
-        else:
-            with replacing(told) as handle:
-                handle.write(json.dumps(self.description, sort_keys=True, indent=1).encode())
-
-    def _compare(self, told: Path) -> None:
-        """Refuse a folder whose description is of another run, and say what differs."""
-        try:
-            before = json.loads(told.read_text(encoding="utf-8"))
-        except ValueError as problem:
-            raise ScoreError(f"{told} is damaged ({problem}); delete {self.path} to start anew") from None
-        if before == self.description:
-            return
-        now = self.description
-        differs = [key for key in sorted({*now, *before}) if before.get(key) != now.get(key)]
-        shown = []
-        for key in differs:
-            old, new = before.get(key), now.get(key)
-            if isinstance(old, dict) and isinstance(new, dict):
-                names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-                shown.append(f"{key} ({listing(names)})")
-            elif key == "texts":
-                shown.append("the texts")
-            else:
-                shown.append(f"{key} (then {old}, now {new})")
-        raise ScoreError(
-            f"{self.path} has parts of another run; what differs: {listing(shown)}. Repeat that run to finish it, choose "
-            "another output, or delete the folder to start anew"
-        )
+        self.description.write(told)
 
     def has(self, expert: str, shard: int) -> bool:
         """Say whether a part is finished."""
@@ -117,15 +107,7 @@ class Folder:
         """Write a part; it appears whole or not at all."""
         # Rank 0 has made the folder, but another machine may not see it yet.
         self.path.mkdir(exist_ok=True)
-        with replacing(self._file(expert, shard)) as handle:
-            np.savez(
-                handle,
-                run=np.array(self.fingerprint),
-                count=part.count,
-                n_bytes=part.n_bytes,
-                loglik=part.loglik,
-                token_bytes=part.token_bytes,
-            )
+        write_part(self._file(expert, shard), self._place(expert, shard), part)
 
     def read(self, expert: str, shard: int) -> Part:
         """Read a part, waiting a little for one of another machine."""
@@ -139,19 +121,25 @@ class Folder:
             # Listing a folder makes network file systems refresh it.
             list(self.path.iterdir())
             time.sleep(0.5)
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                if str(arrays["run"]) != self.fingerprint:
-                    raise ScoreError(f"{file} is a part of another run; delete {self.path} to start anew")
-                return Part(arrays["count"], arrays["n_bytes"], arrays["loglik"], arrays["token_bytes"])
-        except ScoreError:
-            raise
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
-            raise ScoreError(f"{file} is damaged ({problem}); delete it and run again") from None
+        return read_part(file, self._place(expert, shard))
 
     def remove(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.path)
+        """Delete what runs have written, and the folder, unless it holds anything else."""
+        try:
+            # The lock last: until then no other run begins.
+            for file in sorted(self.path.iterdir(), key=lambda file: file.name == "run.lock"):
+                if _OURS.fullmatch(file.name) and (file.is_file() or file.is_symlink()):
+                    file.unlink()
+            self.path.rmdir()
+        except OSError as problem:
+            warnings.warn(
+                f"{self.path} is not needed any more and could not be removed: {problem.strerror}",
+                MixfastWarning,
+                stacklevel=4,
+            )
+
+    def _place(self, expert: str, shard: int) -> Place:
+        return Place(self.description.fingerprint, expert, shard, self.description.level, self.sizes[shard])
 
     def _file(self, expert: str, shard: int) -> Path:
         # By name, not by place: the same experts in another order go on with these parts.
@@ -164,8 +152,10 @@ class Memory:
     def __init__(self) -> None:
         self._parts: dict[tuple[str, int], Part] = {}
 
-    def open(self) -> None:
-        """Nothing is left of earlier runs."""
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Nothing is left of earlier runs, and nobody else sees this one."""
+        yield
 
     def has(self, expert: str, shard: int) -> bool:
         """Say whether a part is finished."""

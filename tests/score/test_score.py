@@ -905,6 +905,12 @@ def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == [out]
     assert told[0].parts == 2 * n_shards
     assert told[0].tokens < told[-1].tokens
+    # Before anything is scored it is told from where the run goes on.
+    n_texts = sum(len(names) for _, names in first)
+    assert told[0] == scoring.Progress(
+        "code", told[0].part, 2 * n_shards, 0, told[0].seconds, n_shards + 1, n_texts, 12
+    )
+    assert {(one.found, one.found_texts, one.texts) for one in told} == {(n_shards + 1, n_texts, 12)}
     assert {one.expert for one in told} == {"code"}
 
 
@@ -928,7 +934,7 @@ def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards)
     with pytest.raises(Interrupted):
         score(pair, DOCUMENTS, window=WINDOW, out=out)
     make_model("llama", seed=99).save_pretrained(moved / "web")
-    refused(r"what differs: experts \(web\)", [moved / "web", pair[1]])
+    refused(r"what differs: experts \(web\), their weights or config.json", [moved / "web", pair[1]])
     part = next((tmp_path / "table.npz.parts").glob("*.npz"))
     part.write_bytes(part.read_bytes()[:50])
     monkeypatch.undo()
@@ -1058,6 +1064,45 @@ def test_the_command(pair, text_folder, tmp_path, good, refused, monkeypatch):
     texts = ("--texts", "lines.txt", "--out", "t.npz")
     assert "has no config.json" in refused("score", "--experts", tmp_path, *texts)
     assert "--experts names a twice" in refused("score", "--experts", "a=x", "a=y", *texts)
+
+
+def test_the_command_says_from_where_it_goes_on(pair, text_folder, tmp_path, run, monkeypatch, small_shards):
+    monkeypatch.chdir(tmp_path)
+    given = ("score", "--experts", *pair, "--texts", text_folder, "--out", "t.npz")
+    interrupt_after(monkeypatch, 3)
+    with pytest.raises(Interrupted):
+        score(pair, text_folder, out="t.npz")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_shards, "_SHARD_BYTES", 100)
+    monkeypatch.setattr(_score, "_LOG_SECONDS", 0.0)
+    parts = 2 * len(_shards.shards(read_texts(text_folder)))
+    status, out, err = run(*given)
+    assert status == 0
+    assert (
+        f"continues an earlier run: 3 of {parts} parts are finished (6 of 12 texts, each counted for every expert)"
+        in err
+    )
+    assert f"part 4 of {parts} (3 found finished), " in err
+    assert f"; 3 of {parts} parts are of an earlier run\n" in out
+    assert "earlier run" not in run(*given)[1]
+
+
+def test_a_second_run_on_one_output_is_refused(pair, tmp_path):
+    pytest.importorskip("fcntl")
+    refusals = []
+
+    def again(progress):
+        with pytest.raises(
+            ScoreError, match=f"in use by process {os.getpid()} .*another run writes .*t\\.npz"
+        ) as caught:
+            score(pair, DOCUMENTS, out=tmp_path / "t.npz")
+        refusals.append(str(caught.value))
+
+    table = score(pair[:1], DOCUMENTS[:1], out=tmp_path / "t.npz", progress=again)
+    assert refusals
+    same(ExpertTable.load(tmp_path / "t.npz"), table, 0.0)
+    assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -1,0 +1,135 @@
+"""run.json: what a run computes, so that its parts are never taken for those of another run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mixfast._text.atomic import replacing
+from mixfast._text.json import read_json
+from mixfast._text.names import listing, named, shown
+from mixfast.errors import ScoreError
+from mixfast.score._part_file import regular_bytes
+
+_FORMAT = 2
+# What is known of an expert, and how a message calls it.
+_OF_EXPERT = {"model": "weights or config.json", "tokenizer": "tokenizer", "bos": "BOS"}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All that the values of parts depend on.
+
+    `texts` is a digest; `experts` has by name digests of ``model`` and ``tokenizer``, and ``bos``, the id of the token that documents begin
+    with. `shard` is the number of bytes of text of a shard.
+    """
+
+    texts: str
+    experts: dict[str, dict[str, Any]]
+    level: str
+    dtype: str
+    window: int
+    stride: int
+    bos: str
+    shard: int
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all fields."""
+        return hashlib.sha256(json.dumps(self._document(), sort_keys=True).encode()).hexdigest()
+
+    def write(self, file: Path) -> None:
+        """Write run.json, whole or not at all."""
+        with replacing(file) as handle:
+            handle.write(json.dumps(self._document(), sort_keys=True, indent=1).encode())
+
+    @classmethod
+    def read(cls, file: Path) -> Description:
+        """Read what `write` wrote; `ScoreError` for anything else."""
+        try:
+            return cls(**_checked(regular_bytes(file)))
+        except _Odd as problem:
+            raise ScoreError(
+                f"{file} is damaged ({problem}); delete {file.parent} to start anew, which loses its parts"
+            ) from None
+
+    def compare(self, before: Description, folder: Path) -> None:
+        """Refuse parts that were computed otherwise, and say what differs."""
+        if before == self:
+            return
+        differs = []
+        for each in fields(self):
+            old, new = getattr(before, each.name), getattr(self, each.name)
+            if old == new:
+                continue
+            if each.name == "experts":
+                differs.append(_experts(old, new))
+            elif each.name == "texts":
+                differs.append("the texts")
+            else:
+                differs.append(f"{each.name} (then {named(old)}, now {named(new)})")
+        raise ScoreError(
+            f"{folder} has parts of another run; what differs: {'; '.join(differs)}. Repeat that run to finish it, choose "
+            "another output, or delete the folder to start anew"
+        )
+
+    def _document(self) -> dict[str, Any]:
+        return {"format": _FORMAT, **asdict(self)}
+
+
+class _Odd(Exception):
+    """Why a file is no description of a run."""
+
+
+def _experts(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> str:
+    """Name the experts that differ, and what of those that are in both."""
+    apart = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    other = [what for key, what in _OF_EXPERT.items() if any(_differ(key, old, new, name) for name in apart)]
+    return f"experts ({listing(apart)})" + (f", their {listing(other)}" if other else "")
+
+
+def _differ(key: str, old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]], name: str) -> bool:
+    return name in old and name in new and old[name][key] != new[name][key]
+
+
+def _checked(data: bytes) -> dict[str, Any]:
+    """Return the fields of a description, all there and each of its type."""
+    try:
+        found = read_json(data.decode("utf-8"), _Odd)
+    except _Odd:
+        raise
+    except (ValueError, RecursionError) as problem:
+        # No UTF-8, an integer of thousands of digits, or lists nested in lists.
+        raise _Odd(f"not JSON that can be read: {named(problem, 120)}") from None
+    if not isinstance(found, dict):
+        raise _Odd(f"it is a {type(found).__name__}, expected names with values")
+    version = found.pop("format", None)
+    if type(version) is not int or version != _FORMAT:
+        raise _Odd(
+            f"its format is {shown(version)}, and this version of mixfast reads {_FORMAT}; a run that another version began is finished "
+            "with that"
+        )
+    known = [each.name for each in fields(Description)]
+    lacking, unknown = [name for name in known if name not in found], [name for name in found if name not in known]
+    if lacking or unknown:
+        raise _Odd(f"missing: {listing(lacking)}; not known: {listing(unknown)}")
+    for name, value in found.items():
+        kind = {"experts": dict, "window": int, "stride": int, "shard": int}.get(name, str)
+        if type(value) is not kind:
+            raise _Odd(f"{name} is {shown(value)}, expected {_WORDS[kind]}")
+    for name, value in found["experts"].items():
+        if not isinstance(value, dict) or set(value) != set(_OF_EXPERT):
+            raise _Odd(f"expert {named(name)} is {shown(value)}, expected {listing(_OF_EXPERT)}")
+        if (
+            type(value["model"]) is not str
+            or type(value["tokenizer"]) is not str
+            or type(value["bos"]) not in (int, type(None))
+        ):
+            raise _Odd(f"expert {named(name)} is {shown(value)}, expected two digests, and a token's id or null")
+    return found
+
+
+_WORDS = {dict: "names with values", int: "a whole number", str: "a text"}
