@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from mixfast._text.names import shown
 from mixfast._text.visible import quote
 
 # As much is read of a file as its kind can be told from.
@@ -97,7 +98,7 @@ def described(path: str | os.PathLike[str]) -> str:
         return WORDS[kind]
     with Path(path).open("rb") as handle:
         first = handle.read(_START).decode("utf-8-sig", "replace").lstrip().split("\n", 1)[0].strip()
-    return f"{WORDS[kind]} ({first[:_LINE_SHOWN]!r}{'...' * (len(first) > _LINE_SHOWN)})"
+    return f"{WORDS[kind]} ({shown(first[:_LINE_SHOWN])}{'...' * (len(first) > _LINE_SHOWN)})"
 
 
 def other_kind(path: str | os.PathLike[str], expected: str) -> str:

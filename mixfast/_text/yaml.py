@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mixfast._text.names import shown
+from mixfast._text.names import named, shown
 from mixfast._text.nesting import MOST_LEVELS, TOO_DEEP, check_nesting
 from mixfast._text.visible import visible_yaml
 
@@ -15,7 +15,7 @@ from mixfast._text.visible import visible_yaml
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
 # A name and a number with nothing but a colon between them.
-_UNSPACED = re.compile(r"\s*([^\s#:{}\[\],\"']+):([0-9.][0-9._]*[eE%KMBGTkmbgt]?[0-9]*)\s*(?:#.*)?$")
+_UNSPACED = re.compile(r"\s*([^\s#:{}\[\],\"']+):([0-9.][0-9._]*(?:[eE%KMBGTkmbgt][0-9]*)?)\s*(?:#.*)?$")
 # Levels of blocks are marks and blanks: `- - - a`, or the blanks before a line.
 _MARKS = re.compile(rf"[ \t?:-]{{{MOST_LEVELS},}}")
 
@@ -90,7 +90,7 @@ def _unspaced(text: str) -> str:
     """Say where the blank after a colon is missing, which makes a line part of the one before; empty if it is nowhere."""
     for place, line in enumerate(text.splitlines(), 1):
         if found := _UNSPACED.match(line):
-            return f"line {place}: a blank is missing after the colon: write '{found[1]}: {found[2]}'"
+            return f"line {place}: a blank is missing after the colon: write '{named(found[1])}: {named(found[2])}'"
     return ""
 
 

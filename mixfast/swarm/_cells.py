@@ -21,6 +21,8 @@ _COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?\Z")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}\Z")
 # Text that was meant for a number, such as 1_000, 1.234,5 or 12 %: such a column is refused and not left out.
 _MEANT = re.compile(r"[+-]?[\d.,'_\s]*\d[\d.,'_\s]*(?:[eE][+-]?\d+)?\s*[%\w]?\Z")
+# Longer text was not: matching takes the cube of its length.
+_LONGEST_MEANT = 60
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _one_by_one(rows: Sequence[object]) -> Numbers:
             points |= "." in bare
         else:
             wrong.append((row, str(cell)))
-            meant |= bool(_MEANT.match(text))
+            meant |= len(text) <= _LONGEST_MEANT and bool(_MEANT.match(text))
             continue
         if bare != text:
             percent += 1
