@@ -116,7 +116,7 @@ class Mixture(Mapping[str, float]):
         position: dict[str, int] = self._position  # type: ignore[attr-defined]
         if domain not in position:
             raise UnknownDomainError(
-                f"the mixture has no domain {domain!r}{did_you_mean(domain, position)}; its domains are: {listing(position)}"
+                f"the mixture has no domain {shown(domain)}{did_you_mean(domain, position)}; its domains are: {listing(position)}"
             )
         return float(self.weights[position[domain]])
 
@@ -170,8 +170,8 @@ class Mixture(Mapping[str, float]):
         if any(name not in available for name in self.domains):
             raise AlignmentError.between("the mixture", self.domains, "available", available)
         if not target_tokens > 0:
-            raise MixtureError(f"target_tokens must be a positive number of tokens, got {target_tokens!r}")
-        wrong = [f"{name}={available[name]!r}" for name in self.domains if not available[name] >= 0]
+            raise MixtureError(f"target_tokens must be a positive number of tokens, got {shown(target_tokens)}")
+        wrong = [f"{name}={shown(available[name])}" for name in self.domains if not available[name] >= 0]
         if wrong:
             raise MixtureError(f"available must hold non-negative token counts, got {listing(wrong)}")
         result = {}
@@ -208,7 +208,7 @@ class Mixture(Mapping[str, float]):
             or not isinstance(budget, (int, float, np.integer, np.floating))
             or budget != budget // 1
         ):
-            raise MixtureError(f"budget must be a whole number of tokens, got {budget!r}")
+            raise MixtureError(f"budget must be a whole number of tokens, got {shown(budget)}")
         budget = int(budget)
         if budget < 0:
             raise MixtureError(f"budget must be at least 0, got {budget}")
@@ -335,7 +335,7 @@ def _named_shares(document: Any, parse: Callable[[Any], float] = _json_number) -
         raise MixtureError(f"a mixture file must map domains to shares, got a {type(document).__name__}")
     if isinstance(document.get("mixture"), dict):
         if document.get("format", FORMAT) != FORMAT:
-            raise MixtureError(f"format {document['format']!r} is not known; this version reads {FORMAT!r}")
+            raise MixtureError(f"format {shown(document['format'])} is not known; this version reads {FORMAT!r}")
         if unknown := sorted(set(document) - {"format", "mixture"}):
             raise MixtureError(f"unexpected keys beside 'format' and 'mixture': {listing(unknown)}")
         document = document["mixture"]

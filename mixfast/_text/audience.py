@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from mixfast._text.names import shown
 from mixfast._text.visible import quote
 
 _T = TypeVar("_T")
@@ -48,4 +49,4 @@ def setting(name: str, value: object) -> str:
     ...     setting("max_epochs", 4)
     '--max-epochs 4'
     """
-    return either(f"{name}={value!r}", f"--{name.replace('_', '-')} {quote(str(value))}")
+    return either(f"{name}={shown(value)}", f"--{name.replace('_', '-')} {quote(str(value))}")

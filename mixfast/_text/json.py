@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.nesting import TOO_DEEP, check_nesting
 
 # More digits than a float64 can have before the point: whoever converts the number would fail.
@@ -52,5 +52,5 @@ def is_json(path: Path, what: str, error: type[Exception]) -> bool:
     """Whether a file is JSON, by its name, and not YAML; ``error`` for any other name of ``what``."""
     suffix = path.suffix.lower()
     if suffix not in (".yaml", ".yml", ".json"):
-        raise error(f"{what} must end in .yaml, .yml or .json, got {path.name!r}")
+        raise error(f"{what} must end in .yaml, .yml or .json, got {shown(path.name)}")
     return suffix == ".json"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mixfast._text.names import split_names
+from mixfast._text.names import shown, split_names
 from mixfast._text.numbers import count, number
 from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
@@ -56,7 +56,7 @@ class _Setting(NamedTuple):
 def _span(given: str) -> tuple[float, float]:
     low, dots, high = given.partition("..")
     if not dots:
-        raise InputError(f"{given!r} is no span; write it like 0.1..5")
+        raise InputError(f"{shown(given)} is no span; write it like 0.1..5")
     return number(low), number(high)
 
 

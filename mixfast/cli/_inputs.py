@@ -122,13 +122,13 @@ def document(path: str, lines: str, *, as_text: bool = False) -> Any:
     try:
         found = read(Path(path).read_text(encoding="utf-8-sig"), InputError)
     except UnicodeDecodeError:
-        raise InputError(other_kind(path, f"a yaml or json file with lines of {lines!r}")) from None
+        raise InputError(other_kind(path, f"a yaml or json file with lines of {shown(lines)}")) from None
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from None
     if not isinstance(found, dict) or not found:
         if kind_of(path) in ("json", "yaml"):
-            raise InputError(f"{path}: expected lines of {lines!r}")
-        raise InputError(other_kind(path, f"a yaml or json file with lines of {lines!r}"))
+            raise InputError(f"{path}: expected lines of {shown(lines)}")
+        raise InputError(other_kind(path, f"a yaml or json file with lines of {shown(lines)}"))
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from mixfast._engine.objectives.wear import MEASURED
+from mixfast._text.names import shown
 from mixfast._text.numbers import count, number
 from mixfast.cli._inputs import InputError, note
 from mixfast.cli._progress import progress
@@ -327,7 +328,7 @@ def whole(least: int, most: float = math.inf, what: str = "a whole number") -> C
             found = least - 1
         if not least <= found <= most:
             limits = f"of at least {least}" if math.isinf(most) else f"from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"got {value!r}, expected {what} {limits}")
+            raise argparse.ArgumentTypeError(f"got {shown(value)}, expected {what} {limits}")
         return found
 
     return convert
@@ -339,7 +340,7 @@ def _real(above: bool, what: str) -> Callable[[str], float]:
     def convert(value: str) -> float:
         found = number(value)
         if not (math.isfinite(found) and (found > 0.0 if above else found >= 0.0)):
-            raise InputError(f"got {value!r}, expected {what}")
+            raise InputError(f"got {shown(value)}, expected {what}")
         return found
 
     return checked(convert)
@@ -362,7 +363,7 @@ def share_between(value: str) -> float:
     """Return a share between none and all."""
     found = positive(value)
     if not found < 1.0:
-        raise argparse.ArgumentTypeError(f"got {value!r}, expected a share between 0 and 1")
+        raise argparse.ArgumentTypeError(f"got {shown(value)}, expected a share between 0 and 1")
     return found
 
 

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
@@ -124,7 +124,7 @@ def _fit(args: argparse.Namespace) -> int:
         return _best_run(args, config)
     if law not in ("auto", *LAWS):
         raise InputError(
-            f"{args.olmix_config}: regression.type is {law!r}, expected one of {', '.join(LAWS)}, search; name another with --law"
+            f"{args.olmix_config}: regression.type is {shown(law)}, expected one of {', '.join(LAWS)}, search; name another with --law"
         )
     swarm = _swarm(args, config)
     with progress("fitting") as now:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import listing, misspelt, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Bound, Region
@@ -110,20 +110,22 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
 def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str, float]:
     """Check a frozen group, and divide its shares by their sum."""
     if not isinstance(members, Mapping) or not members:
-        raise RegionError(f"frozen[{name!r}] must map domains to shares, at least one, got {members!r}")
+        raise RegionError(f"frozen[{shown(name)}] must map domains to shares, at least one, got {shown(members)}")
     if unknown := [domain for domain in members if domain not in region.domains]:
         raise AlignmentError(
-            f"frozen[{name!r}] names {misspelt(unknown, region.domains)}, which the region does not have: {listing(region.domains)}"
+            f"frozen[{shown(name)}] names {misspelt(unknown, region.domains)}, which the region does not have: {listing(region.domains)}"
         )
     shares = {domain: float(share) for domain, share in members.items()}
     if wrong := [f"{domain}={share}" for domain, share in shares.items() if not 0.0 <= share < math.inf]:
-        raise RegionError(f"frozen[{name!r}] must hold finite shares, none below 0, got {listing(wrong)}")
+        raise RegionError(f"frozen[{shown(name)}] must hold finite shares, none below 0, got {listing(wrong)}")
     total = exact_sum(shares.values())
     if not 0.0 < total < math.inf:
-        raise RegionError(f"the shares of frozen[{name!r}] sum to {total:g}; freeze something, or set the caps to 0")
+        raise RegionError(
+            f"the shares of frozen[{shown(name)}] sum to {total:g}; freeze something, or set the caps to 0"
+        )
     if nothing := [domain for domain, share in shares.items() if share == 0.0]:
         raise RegionError(
-            f"frozen[{name!r}] gives {listing(nothing)} the share 0; leave them out and set their cap to 0"
+            f"frozen[{shown(name)}] gives {listing(nothing)} the share 0; leave them out and set their cap to 0"
         )
     return {domain: share / total for domain, share in shares.items()}
 

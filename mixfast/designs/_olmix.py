@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mixfast._text.names import shown
 from mixfast.errors import RegionError
 
 Span = tuple[float, float]
@@ -118,7 +119,7 @@ class Olmix:
 
     def _expect(self, what: str, fine: bool, expected: str) -> None:
         if not fine:
-            raise RegionError(f"the {what} of Olmix's sampler is {getattr(self, what)!r}, expected {expected}")
+            raise RegionError(f"the {what} of Olmix's sampler is {shown(getattr(self, what))}, expected {expected}")
 
     @property
     def strengths(self) -> tuple[Span, Span]:

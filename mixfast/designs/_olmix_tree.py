@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import listing, misspelt, shown
 from mixfast.designs._olmix import Olmix
 from mixfast.errors import AlignmentError, RegionError
 from mixfast.region import Region
@@ -58,7 +58,7 @@ class Tree:
         found = [k for k, domain in enumerate(domains) if _covers(name, domain)]
         if not found:
             known = listing((*self.sources, *domains), limit=40)
-            raise AlignmentError(f"nonzero names {name!r}; there are: {known}")
+            raise AlignmentError(f"nonzero names {shown(name)}; there are: {known}")
         return np.array(found, dtype=np.int64)
 
 
@@ -123,7 +123,7 @@ def _within(source: str, names: Sequence[str], natural: Vector, given: Mapping[s
     owner = [max((topic for topic in topics if _covers(topic, name)), key=len, default=None) for name in names]
     if missing := [name for name, topic in zip(names, owner, strict=True) if topic is None]:
         raise RegionError(
-            f"{what} names {len(topics)} topics of {source!r} but not {listing(missing)}: name all of them or none"
+            f"{what} names {len(topics)} topics of {shown(source)} but not {listing(missing)}: name all of them or none"
         )
     out = np.zeros(len(names))
     for topic, share in topics.items():

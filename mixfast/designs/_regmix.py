@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import setting
+from mixfast._text.names import shown
 from mixfast.errors import InfeasibleError, RegionError
 from mixfast.region import Region
 
@@ -60,7 +61,7 @@ class RegMix:
             ("multiplier", self.multiplier, self.multiplier >= 1, "a whole number of at least 1"),
         ):
             if not fine:
-                raise RegionError(f"the {what} of RegMix's sampler is {value!r}, expected {expected}")
+                raise RegionError(f"the {what} of RegMix's sampler is {shown(value)}, expected {expected}")
 
 
 def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import counted, listing
+from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import in_lines
 from mixfast.errors import RegionError
 from mixfast.region import Region
@@ -179,12 +179,12 @@ def numbered(count: int, taken: Iterable[str]) -> tuple[str, ...]:
 def whole(value: object, what: str) -> int:
     """A count of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise RegionError(f"{what} must be a whole number of at least 1, got {value!r}")
+        raise RegionError(f"{what} must be a whole number of at least 1, got {shown(value)}")
     return int(value)
 
 
 def seeded(value: object) -> int:
     """A seed that every generator takes."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 1 << 32:
-        raise RegionError(f"seed must be a whole number from 0 to 2^32 - 1, got {value!r}")
+        raise RegionError(f"seed must be a whole number from 0 to 2^32 - 1, got {shown(value)}")
     return int(value)

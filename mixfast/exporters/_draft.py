@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.visible import visible_json
 from mixfast._text.yaml import write_yaml
 from mixfast.errors import AlignmentError
@@ -77,7 +77,9 @@ class Draft:
             one = given[name]
             entries = tuple(map(_as_text, one if isinstance(one, (list, tuple)) else (one,)))
             if not entries or not all(isinstance(entry, str) and entry for entry in entries):
-                raise ExportError(f"the path of {name!r} must be a text that is not empty, or several, got {one!r}")
+                raise ExportError(
+                    f"the path of {shown(name)} must be a text that is not empty, or several, got {shown(one)}"
+                )
             found[name] = entries
         return found
 
@@ -99,7 +101,7 @@ class Draft:
                 f"{self.format} needs {either(what, f'--{what}')}, the number of {what} of each domain: {why}"
             )
         self._known(what, given)
-        wrong = [f"{name}={given[name]!r}" for name in self.mixture if not _is_count(given[name])]
+        wrong = [f"{name}={shown(given[name])}" for name in self.mixture if not _is_count(given[name])]
         if wrong:
             raise ExportError(f"{what} must be whole numbers above 0 where a domain has a share, got {listing(wrong)}")
         return {name: int(given[name]) for name in self.mixture}
@@ -134,7 +136,7 @@ class Draft:
         unless the caller says that all elements are equally long.
         """
         if unit not in (None, *UNITS):
-            raise ExportError(f"unit is {unit!r}, expected sequences or documents")
+            raise ExportError(f"unit is {shown(unit)}, expected sequences or documents")
         if unit is None:
             unit = "documents" if raw or tokens is not None or documents is not None else "sequences"
         if unit == "sequences":
@@ -199,13 +201,13 @@ def _no_placeholder(pattern: str) -> str:
     other = re.findall(r"\{[^{}]*\}|%s", pattern)
     meant = pattern.replace(other[0], "{domain}") if other else "/data/{domain}"
     came = f" in place of {other[0]}" if other else ""
-    return f"paths is {pattern!r}; a pattern for all domains must hold {{domain}}{came}, as in {meant}"
+    return f"paths is {shown(pattern)}; a pattern for all domains must hold {{domain}}{came}, as in {meant}"
 
 
 def checked_budget(budget: int) -> int:
     """Return the tokens of a run, a whole number above 0."""
     if not _is_count(budget):
-        raise ExportError(f"budget must be a whole number of tokens above 0, got {budget!r}")
+        raise ExportError(f"budget must be a whole number of tokens above 0, got {shown(budget)}")
     return int(budget)
 
 

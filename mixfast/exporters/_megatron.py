@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mixfast._text.names import shown
 from mixfast.exporters._draft import Draft, Paths, in_order
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
@@ -28,7 +29,7 @@ def megatron(mixture: Mixture, *, paths: Paths = None) -> Export:
 def prefixes(draft: Draft, paths: Paths) -> dict[str, str]:
     """Return the path prefix of each domain, which may not have white space."""
     found = draft.path(paths, "the path prefix of the tokenised files")
-    broken = [f"{name}: {prefix!r}" for name, prefix in found.items() if prefix.split() != [prefix]]
+    broken = [f"{name}: {shown(prefix)}" for name, prefix in found.items() if prefix.split() != [prefix]]
     if broken:
         raise ExportError(f"{draft.format} splits its list at white space, so a prefix has none; got {broken[0]}")
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mixfast._text.names import listing
+from bisect import bisect_left
+
+from mixfast._text.names import listing, shown
 from mixfast.exporters._draft import Draft
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
@@ -34,7 +36,10 @@ def regmix(mixture: Mixture) -> Export:
     bare = {name: name.removeprefix("train_") for name in draft.mixture}
     if special := [name for name in bare if set(name) & set("*?[")]:
         raise ExportError(f"regmix finds files by glob patterns of their names; rename {listing(map(repr, special))}")
-    if both := [f"{a!r} and {b!r}" for a in bare.values() for b in bare.values() if b.startswith(f"{a}-")]:
+    ordered = sorted(bare.values())
+    # The first name in order that is not before "a-" begins with it, if any does.
+    after = [(a, ordered[at]) for a in ordered if (at := bisect_left(ordered, f"{a}-")) < len(ordered)]
+    if both := [f"{shown(a)} and {shown(b)}" for a, b in after if b.startswith(f"{a}-")]:
         raise ExportError(f"regmix reads the files train_NAME-*, which would mix up {listing(both)}; rename one")
     if any(name == short for name, short in bare.items()):
         draft.notes.append("keys are train_ and valid_ with the name of the domain")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mixfast._text.names import shown
 from mixfast.exporters._draft import Draft, Paths, in_order, most_changed
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
@@ -27,7 +28,7 @@ def levanter(mixture: Mixture | MixtureSchedule, *, block_size: int = 2048, batc
     """
     if isinstance(block_size, bool) or not isinstance(block_size, int) or not 1 <= block_size <= _BLOCK_MOST:
         raise ExportError(
-            f"block_size must be a whole number of sequences above 0 and at most {_BLOCK_MOST}, got {block_size!r}"
+            f"block_size must be a whole number of sequences above 0 and at most {_BLOCK_MOST}, got {shown(block_size)}"
         )
     draft, parts = _stages_of("levanter", mixture, batch_size, unit=block_size)
     for step, shares in parts:
@@ -104,7 +105,7 @@ def _stages_of(
         return draft, [(0, draft.mixture.as_dict())]
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ExportError(
-            f"{format} counts a schedule in steps: batch_size must be the sequences of a global batch, got {batch_size!r}"
+            f"{format} counts a schedule in steps: batch_size must be the sequences of a global batch, got {shown(batch_size)}"
         )
     stages: list[tuple[int, Mapping[str, float]]] = []
     whole = math.lcm(batch_size, unit)

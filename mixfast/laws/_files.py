@@ -122,7 +122,7 @@ def _other(keys: list[str]) -> str:
 def _numeric(key: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Refuse arrays of objects, texts and whatever else no law computes with."""
     if dtype.kind not in "biuf":
-        raise ValueError(f"the array {key} is of the type {dtype.str!r}, expected numbers")
+        raise ValueError(f"the array {key} is of the type {shown(dtype.str)}, expected numbers")
     return dtype
 
 

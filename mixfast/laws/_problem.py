@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning
 from mixfast.laws._candidate import Candidate, Splits
 from mixfast.laws._doubts import diverged, refuse_absurd, told_diverged
@@ -106,7 +106,9 @@ def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:
 def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
     """The swarm's own names of these metrics."""
     if isinstance(metrics, str):
-        raise ValueError(f"metrics must be a sequence of names, got the single string {metrics!r}; write [{metrics!r}]")
+        raise ValueError(
+            f"metrics must be a sequence of names, got the single string {shown(metrics)}; write [{shown(metrics)}]"
+        )
     return tuple(swarm.metric(name) for name in metrics)
 
 

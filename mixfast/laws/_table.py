@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from mixfast._text.names import did_you_mean
+from mixfast._text.names import did_you_mean, shown
 from mixfast.laws._protocol import Law, State
 
 # Module and class of each. The order is that of reports.
@@ -23,7 +23,7 @@ def make(name: str, **options: object) -> Law:
     """The law of that name, not fitted yet."""
     if name not in LAWS:
         raise ValueError(
-            f"no law {name!r}{did_you_mean(name, ('auto', *LAWS))}; there are auto, {', '.join(LAWS)}, or an object with fit and predict"
+            f"no law {shown(name)}{did_you_mean(name, ('auto', *LAWS))}; there are auto, {', '.join(LAWS)}, or an object with fit and predict"
         )
     law: Law = _class(name)(**options)
     return law
@@ -32,7 +32,7 @@ def make(name: str, **options: object) -> Law:
 def from_state(name: str, state: State) -> Law:
     """The law that was saved."""
     if name not in LAWS:
-        raise ValueError(f"the file holds a law {name!r}, and this version knows {', '.join(LAWS)}")
+        raise ValueError(f"the file holds a law {shown(name)}, and this version knows {', '.join(LAWS)}")
     law: Law = _class(name).from_state(state)
     return law
 

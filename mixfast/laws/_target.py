@@ -129,16 +129,16 @@ def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
             groups = _scales(law, metrics, counted, unit)
     if len(groups) > 1:
         what = "the largest" if worst else "the mean"
-        shown = "; ".join(f"{unit}: {listing(names, limit=2)}" for unit, names in groups.items())
+        by_unit = "; ".join(f"{unit}: {listing(names, limit=2)}" for unit, names in groups.items())
         one, other = [names[0] for names in groups.values()][:2]
         how = either(
-            f"name one metric (objective={one!r}), give weights (objective={{{one!r}: 1, {other!r}: 2}}), or divide each by its standard "
+            f"name one metric (objective={shown(one)}), give weights (objective={{{shown(one)}: 1, {shown(other)}: 2}}), or divide each by its standard "
             f"deviation over the runs (objective={_SCALED[0]!r})",
             f"name one metric (--objective {quote(one)}), give weights (--objective {quote(one + '=1')} --objective {quote(other + '=2')}), or "
             f"divide each by its standard deviation over the runs (--objective {_SCALED[0]})",
         )
         raise ValueError(
-            f"{what} of all metrics means nothing, for they have different units or scales ({shown}): {how}"
+            f"{what} of all metrics means nothing, for they have different units or scales ({by_unit}): {how}"
         )
     weight = np.zeros(len(metrics))
     weight[counted] = 1.0 / len(counted)
@@ -182,7 +182,9 @@ def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int
         members = given
     elif isinstance(given, Mapping):
         if not {"metrics"} <= set(given) <= {"metrics", "weight"}:
-            raise ValueError(f"family {name!r} has the keys {listing(given)}, expected metrics and, if wanted, weight")
+            raise ValueError(
+                f"family {shown(name)} has the keys {listing(given)}, expected metrics and, if wanted, weight"
+            )
         members, share = given["metrics"], given.get("weight", 1.0)
     elif isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], str):
         members, share = given
@@ -193,16 +195,16 @@ def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int
     try:
         number = float(share)
     except (TypeError, ValueError):
-        raise ValueError(f"the weight of {name!r} is {share!r}, expected a number >= 0") from None
+        raise ValueError(f"the weight of {shown(name)} is {shown(share)}, expected a number >= 0") from None
     if not (math.isfinite(number) and number >= 0.0):
-        raise ValueError(f"the weight of {name!r} is {number}, expected a finite number >= 0")
+        raise ValueError(f"the weight of {shown(name)} is {number}, expected a finite number >= 0")
     if isinstance(members, str):
         return _members(members, metrics), number
     found: list[int] = []
     for member in members:
         found += [j for j in _members(member, metrics) if j not in found]
     if not found:
-        raise ValueError(f"family {name!r} has no metrics; the metrics are: {listing(metrics, limit=100)}")
+        raise ValueError(f"family {shown(name)} has no metrics; the metrics are: {listing(metrics, limit=100)}")
     return found, number
 
 
@@ -218,7 +220,7 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
     if meant is not None:
         return [metrics.index(meant)]
     raise ValueError(
-        f"objective names {name!r}, which the law does not know{did_you_mean(name, metrics)}; its metrics are: {listing(metrics, 100)}"
+        f"objective names {shown(name)}, which the law does not know{did_you_mean(name, metrics)}; its metrics are: {listing(metrics, 100)}"
     )
 
 
@@ -227,7 +229,7 @@ def _signs(direction: Mapping[str, str] | Sequence[str] | None, metrics: tuple[s
     if direction is None:
         return np.ones(len(metrics))
     named = direction if isinstance(direction, Mapping) else dict(zip(metrics, direction, strict=True))
-    wrong = [f"{name}={named[name]!r}" for name in metrics if named.get(name, "min") not in ("min", "max")]
+    wrong = [f"{name}={shown(named[name])}" for name in metrics if named.get(name, "min") not in ("min", "max")]
     if wrong:
         raise ValueError(f"direction must be 'min' or 'max', got {listing(wrong)}")
     return np.array([-1.0 if named.get(name, "min") == "max" else 1.0 for name in metrics])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
+from mixfast._text.names import shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import State
@@ -137,9 +138,9 @@ class Boosted:
         if not 2 <= leaves <= MOST_LEAVES:
             raise ValueError(f"leaves is {leaves}, expected a count from 2 to {MOST_LEAVES}")
         if not _is_count_or(min_leaf, "auto"):
-            raise ValueError(f'min_leaf is {min_leaf!r}, expected "auto" or a count of at least 1')
+            raise ValueError(f'min_leaf is {shown(min_leaf)}, expected "auto" or a count of at least 1')
         if not _is_count_or(stopping, "cv", "none"):
-            raise ValueError(f'stopping is {stopping!r}, expected "cv", "none" or a count of rounds of at least 1')
+            raise ValueError(f'stopping is {shown(stopping)}, expected "cv", "none" or a count of rounds of at least 1')
         self.rounds, self.rate, self.leaves = int(rounds), float(rate), int(leaves)
         self.min_leaf, self.stopping, self.seed = min_leaf, stopping, int(seed)
         self._forest: Forest | None = None

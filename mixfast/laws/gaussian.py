@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._gaussian_fit import Rule, fit, refit
@@ -108,11 +109,11 @@ class GaussianProcess:
         seed: int = 0,
     ) -> None:
         if mean not in ("log_linear", "linear", "constant"):
-            raise ValueError(f"mean must be 'log_linear', 'linear' or 'constant', got {mean!r}")
+            raise ValueError(f"mean must be 'log_linear', 'linear' or 'constant', got {shown(mean)}")
         if tasks < 0 or restarts < 0:
             raise ValueError(f"tasks and restarts must not be negative, got tasks={tasks}, restarts={restarts}")
         if not (prior >= 0.0 and math.isfinite(prior)):
-            raise ValueError(f"prior must be a finite number from 0 on, got {prior!r}")
+            raise ValueError(f"prior must be a finite number from 0 on, got {shown(prior)}")
         self.mean: Mean = mean
         self.log, self.tasks, self.restarts, self.prior, self.seed = bool(log), tasks, restarts, float(prior), seed
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import shown
 from mixfast.laws._coefficients import Coefficients
 from mixfast.laws._power_search import STEPS, Point, Search, loops
 from mixfast.laws._protocol import Note, State
@@ -252,10 +253,10 @@ class AutoScale(_Power):
 
     def __init__(self, *, tokens: float = 1.0, scale: float | None = None) -> None:
         if not 0.0 < tokens < np.inf:
-            raise ValueError(f"tokens is {tokens!r}; give the length of the runs, a positive number")
+            raise ValueError(f"tokens is {shown(tokens)}; give the length of the runs, a positive number")
         if scale is not None and not 0.0 < scale < np.inf:
             raise ValueError(
-                f"scale is {scale!r}; give a positive number in the metric's unit, or None to take the metric's own"
+                f"scale is {shown(scale)}; give a positive number in the metric's unit, or None to take the metric's own"
             )
         self.tokens, self.fixed_scale = float(tokens), scale
 
@@ -420,7 +421,7 @@ class BiMix(_Power):
 
     def __init__(self, *, floor: float = 1e-12) -> None:
         if not 0.0 < floor < 1.0:
-            raise ValueError(f"floor is {floor!r}; give a share above 0 and below 1")
+            raise ValueError(f"floor is {shown(floor)}; give a share above 0 and below 1")
         self.floor = float(floor)
 
     @classmethod

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import SamplerError
 from mixfast.loaders._peer_stream import PeerStream, peer_format
 from mixfast.sampler import NEVER, Integers, whole_number
@@ -103,7 +103,7 @@ def megatron_indices(weights: ArrayLike, size: int) -> tuple[NDArray[np.int16], 
     """
     given = np.array(weights, dtype=np.float64)
     if given.ndim != 1 or not len(given) or not np.all((given > 0) & np.isfinite(given)):
-        raise SamplerError(f"weights must be positive numbers, one for each data set, got {weights!r:.200}")
+        raise SamplerError(f"weights must be positive numbers, one for each data set, got {shown(weights)}")
     return _greedy(given / np.sum(given), np.full(len(given), NEVER), whole_number("size", size, 1))
 
 
@@ -117,7 +117,7 @@ def megatron_exhaustive_indices(sizes: ArrayLike) -> tuple[NDArray[np.int16], In
     """
     given = np.asarray(sizes)
     if given.ndim != 1 or not len(given) or given.dtype.kind not in "iu" or given.min() < 1:
-        raise SamplerError(f"sizes must be whole numbers of at least 1, one for each data set, got {sizes!r:.200}")
+        raise SamplerError(f"sizes must be whole numbers of at least 1, one for each data set, got {shown(sizes)}")
     total = int(given.sum())
     return _greedy(given / float(total), given.astype(np.int64), total)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mixfast._text.names import domain_names
+from mixfast._text.names import domain_names, shown
 from mixfast.errors import AlignmentError, ExhaustedError, SamplerError
 from mixfast.sampler import (
     Format,
@@ -128,4 +128,6 @@ def _sizes(domains: tuple[str, ...], sizes: Mapping[str, int] | None) -> Integer
         return np.zeros(len(domains), dtype=np.int64)
     if not isinstance(sizes, Mapping) or any(name not in sizes for name in domains):
         raise AlignmentError.between("the weights", domains, "sizes", sizes)
-    return np.array([whole_number(f"the size of domain {name!r}", sizes[name], 1) for name in domains], dtype=np.int64)
+    return np.array(
+        [whole_number(f"the size of domain {shown(name)}", sizes[name], 1) for name in domains], dtype=np.int64
+    )

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, cast
 
 import torch.distributed
 
+from mixfast._text.names import shown
 from mixfast.errors import MixfastWarning, SamplerError
 from mixfast.loaders._loader_state import begin_of
 from mixfast.loaders._trainers import check_trainer, division_of
@@ -31,7 +32,7 @@ class Place:
     def __init__(self, stream: Stream, rank: int | None, world_size: int | None) -> None:
         if (rank is None) != (world_size is None):
             raise SamplerError(
-                f"give both rank and world_size, or neither; got rank {rank!r}, world_size {world_size!r}"
+                f"give both rank and world_size, or neither; got rank {shown(rank)}, world_size {shown(world_size)}"
             )
         self.stream = stream
         self.position = 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, SamplerError
 from mixfast.sampler import Integers, Stream
 
@@ -48,12 +48,12 @@ def sizes(sources: Mapping[str, Source]) -> dict[str, int]:
             found[name] = len(source)
         except TypeError as problem:
             raise SamplerError(
-                f"source {name!r} ({type(source).__name__}) has no length; sources are read by number, so each must be "
+                f"source {shown(name)} ({type(source).__name__}) has no length; sources are read by number, so each must be "
                 "map-style: len() and [i]. A Hugging Face data set is, unless it was loaded with streaming=True"
             ) from problem
         if not hasattr(source, "__getitem__") or _only_iterated(source):
             raise SamplerError(
-                f"source {name!r} ({type(source).__name__}) cannot be indexed by number; each must be map-style: len() and [i]"
+                f"source {shown(name)} ({type(source).__name__}) cannot be indexed by number; each must be map-style: len() and [i]"
             )
     return found
 
@@ -134,7 +134,7 @@ class Sources:
         """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
         if batch and not isinstance(batch[0], (tuple, list)):
             raise SamplerError(
-                f"Sources are read by pairs of domain and index, got {batch[0]!r}: give the loader a StreamSampler(stream)"
+                f"Sources are read by pairs of domain and index, got {shown(batch[0])}: give the loader a StreamSampler(stream)"
             )
         return self.read(batch)
 
@@ -176,7 +176,7 @@ class Sources:
         """Add a note to the error of a source: what was read."""
         if domain < 0:
             return  # the error is not a source's: finding the pairs failed
-        what = f"sample {listing(map(str, indices))} of domain {self._domains[domain]!r}"
+        what = f"sample {listing(map(str, indices))} of domain {shown(self._domains[domain])}"
         # A StopIteration that is let through would end the stream here without an error.
         if isinstance(problem, StopIteration):
             raise SamplerError(f"the source raised StopIteration for {what}, in place of giving it") from problem

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError
 from mixfast.laws import Ridge, mean_known, spearman, standardised
 from mixfast.mde._features import Features
@@ -233,7 +233,7 @@ def _folds(ratios: Matrix, folds: int, seed: int) -> list[NDArray[np.int64]]:
 def _fit_predict(law: Any, x: Matrix, y: Matrix, at: Matrix) -> Matrix:
     if isinstance(law, str):
         if law != "linear":
-            raise ValueError(f'law is {law!r}, expected "linear" or an object with fit and predict')
+            raise ValueError(f'law is {shown(law)}, expected "linear" or an object with fit and predict')
         out = np.full((at.shape[0], y.shape[1]), np.nan)
         present = np.isfinite(y)
         # Metrics that the same runs have share one decomposition.

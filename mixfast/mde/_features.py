@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import thread_count
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import domain_names, listing, shown
 from mixfast.errors import AlignmentError, MixfastError, TableError
 from mixfast.mde._rows import GroupRows, level_of, rows_of, sample
 from mixfast.mixture import sum_to_one
@@ -246,7 +246,7 @@ def features(
     if isinstance(levels, str):
         levels = (levels,)
     if not levels or len(set(levels)) < len(levels):
-        raise ValueError(f"levels is {list(levels)!r}, expected one or more different levels")
+        raise ValueError(f"levels is {shown(list(levels))}, expected one or more different levels")
     if not isinstance(table, ExpertTable):
         raise TypeError(
             f"features takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik"

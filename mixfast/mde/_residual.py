@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.laws import PENALTIES, Ridge
 from mixfast.mde._features import Features
@@ -49,14 +49,14 @@ def match(metrics: Sequence[str], names: Sequence[str], *, level: str | None = N
     level = names[0].rpartition("@")[2] if level is None else level
     groups = [name.rpartition("@")[0] for name in names if name.rpartition("@")[2] == level]
     if not groups:
-        raise AlignmentError(f"no feature is of level {level!r}; the features are {listing(names)}")
+        raise AlignmentError(f"no feature is of level {shown(level)}; the features are {listing(names)}")
     found = {}
     for metric in metrics:
         fits = [group for group in groups if re.search(rf"(?<![0-9A-Za-z]){re.escape(group)}(?![0-9A-Za-z])", metric)]
         longest = [group for group in fits if len(group) == max(map(len, fits))]
         if len(longest) > 1:
             raise AlignmentError(
-                f"metric {metric!r} fits several groups: {listing(longest)}; say which by own={{metric: feature}}"
+                f"metric {shown(metric)} fits several groups: {listing(longest)}; say which by own={{metric: feature}}"
             )
         if longest:
             found[metric] = f"{longest[0]}@{level}"
@@ -196,7 +196,7 @@ class Residual:
         """
         if law is None:
             raise ValueError(
-                f"give the class of the law of the rest: Residual.from_state(state, law=...), a {state['law_name']!r}"
+                f"give the class of the law of the rest: Residual.from_state(state, law=...), a {shown(state['law_name'])}"
             )
         out = object.__new__(cls)
         out.law, out.metrics = law.from_state(state["law"]), tuple(state["metrics"])

@@ -20,7 +20,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import RowObjective, Sum
 from mixfast._engine.objectives.rows import TableRows
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import TableError
 from mixfast.tables import ExpertTable
 
@@ -96,7 +96,9 @@ def level_of(table: ExpertTable, name: str) -> Level:
     """The table at a level: "token", "sequence", "posterior" or "block:<tokens>"."""
     block = _block_size(name)
     if table.kind != "ce":
-        raise TableError(f"ensemble features are losses of log-likelihoods; this table holds predictions ({table!r})")
+        raise TableError(
+            f"ensemble features are losses of log-likelihoods; this table holds predictions ({shown(table)})"
+        )
     if name == "token":
         if table.length is not None:
             raise TableError(
@@ -136,7 +138,7 @@ def _block_size(name: str) -> int | None:
     if head == "block" and size.isdigit() and int(size) > 0:
         return int(size)
     raise ValueError(
-        f'level is {name!r}, expected "token", "sequence", "posterior" or "block:<tokens>", such as "block:32"'
+        f'level is {shown(name)}, expected "token", "sequence", "posterior" or "block:<tokens>", such as "block:32"'
     )
 
 

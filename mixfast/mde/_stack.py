@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, TableError
 from mixfast.tables import ExpertTable
 
@@ -51,7 +51,9 @@ def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
     first_name, first = next(iter(tables.items()))
     for name, table in tables.items():
         if set(table.domains) != set(first.domains):
-            raise AlignmentError.between(f"table {name!r}", table.domains, f"table {first_name!r}", first.domains)
+            raise AlignmentError.between(
+                f"table {shown(name)}", table.domains, f"table {shown(first_name)}", first.domains
+            )
     for field in ("length", "sequence"):
         without = [name for name, table in tables.items() if getattr(table, field) is None]
         if 0 < len(without) < len(tables):

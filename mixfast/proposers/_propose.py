@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._text.audience import either, setting
-from mixfast._text.names import listing, one_of
+from mixfast._text.names import listing, one_of, shown
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
 from mixfast.laws import Objective, convex_form, resolve
 from mixfast.proposers._exact import exactly
@@ -112,11 +112,11 @@ def propose(
         raise ValueError(f"method is {one_of(method, _METHODS)}")
     if not (hasattr(law, "domains") and hasattr(law, "metrics") and hasattr(law, "predict")):
         raise TypeError(
-            f"law is {law!r:.80}, expected what mixfast.fit returns; one that was saved is read by mixfast.laws.Fit.load(path)"
+            f"law is {shown(law)}, expected what mixfast.fit returns; one that was saved is read by mixfast.laws.Fit.load(path)"
         )
     for name, number in (("kl", kl), ("kappa", kappa)):
         if not (isinstance(number, (int, float, np.number)) and math.isfinite(number) and number >= 0.0):
-            raise ValueError(f"{name} is {number!r}, expected a finite number >= 0")
+            raise ValueError(f"{name} is {shown(number)}, expected a finite number >= 0")
     if not (math.isfinite(tol) and tol > 0.0):
         raise ValueError(f"tol is {tol}, expected a gap > 0 in the unit of the objective")
     where, held = _hold(law, _aligned(law, region))

@@ -8,6 +8,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.optimise.regmix import simulate
 from mixfast._engine.optimise.search import search
 from mixfast._engine.optimise.simulation import simulate_rounds
+from mixfast._text.names import shown
 from mixfast.errors import RegionError
 from mixfast.laws import has_slopes
 from mixfast.proposers._outcome import Outcome
@@ -38,7 +39,7 @@ def searched(task: Task, method: str) -> Outcome:
     if simulation is not None:
         if not task.region.has_prior:
             raise RegionError(
-                f"method={method!r} draws mixtures around the prior, and the region has none: give Region a prior"
+                f"method={shown(method)} draws mixtures around the prior, and the region has none: give Region a prior"
             )
         found = simulation(task.reach.region, criterion.score, seed=task.seed)
     else:

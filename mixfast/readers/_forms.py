@@ -264,7 +264,7 @@ def _only(document: Any, key: str, kind: type | tuple[type, ...]) -> Any:
     found = [(where, value) for where, value in _under(document, key) if isinstance(value, kind) and value]
     if len(found) > 1:
         raise MixtureError(
-            f"it holds {key!r} {len(found)} times, as {listing(where for where, _ in found)}; keep the one that is trained on"
+            f"it holds {shown(key)} {len(found)} times, as {listing(where for where, _ in found)}; keep the one that is trained on"
         )
     return found[0][1] if found else None
 
@@ -272,7 +272,7 @@ def _only(document: Any, key: str, kind: type | tuple[type, ...]) -> Any:
 def _one_stage(key: str, steps: list[Any]) -> None:
     if len(steps) > 1:
         raise MixtureError(
-            f"{key!r} holds {len(steps)} mixtures, from the steps {listing(steps)}: keep the one that is meant in a file of its own"
+            f"{shown(key)} holds {len(steps)} mixtures, from the steps {listing(steps)}: keep the one that is meant in a file of its own"
         )
 
 
@@ -282,7 +282,7 @@ def _entries(entries: Sequence[Any], names: tuple[str, ...], share: str) -> Pair
     for place, entry in enumerate(entries, start=1):
         name = next((key for key in names if isinstance(entry, Mapping) and key in entry), None)
         if name is None or share not in entry:
-            raise MixtureError(f"entry {place} must hold {names[0]!r} and {share!r}, got {shown(entry)}")
+            raise MixtureError(f"entry {place} must hold {shown(names[0])} and {shown(share)}, got {shown(entry)}")
         pairs.append((entry[name], entry[share]))
     return pairs
 
@@ -290,7 +290,7 @@ def _entries(entries: Sequence[Any], names: tuple[str, ...], share: str) -> Pair
 def _paired(one: str, names: Sequence[Any], other: str, numbers: Sequence[Any]) -> Pairs:
     if len(names) != len(numbers):
         raise MixtureError(
-            f"{one!r} has {len(names)} entries and {other!r} {len(numbers)}; one number is needed for each"
+            f"{shown(one)} has {len(names)} entries and {shown(other)} {len(numbers)}; one number is needed for each"
         )
     return list(zip(map(str, names), numbers, strict=True))
 
@@ -307,7 +307,7 @@ def number(name: str, given: Any) -> float:
     """Return a share as a number; text such as ``20%`` is one."""
     bare = _bare(given)
     if not is_number(bare):
-        raise MixtureError(f"the share of {name!r} must be a number, got {shown(given)}")
+        raise MixtureError(f"the share of {shown(name)} must be a number, got {shown(given)}")
     return float(bare) / (1.0 if bare is given else 100.0)
 
 

@@ -293,17 +293,17 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
 def _check(config: OlmixConfig) -> None:
     """Refuse what Olmix refuses when it reads a configuration."""
     if config.proposer not in _PROPOSERS:
-        raise OlmixConfigError(f"proposer.type is {config.proposer!r}, expected one of {listing(_PROPOSERS)}")
+        raise OlmixConfigError(f"proposer.type is {shown(config.proposer)}, expected one of {listing(_PROPOSERS)}")
     if config.aggregate and not config.families:
         raise OlmixConfigError("regression.aggregate_task_families needs the families of eval.tasks")
     if (config.proposer == _SEARCH) != (config.regression == _SEARCH):
         raise OlmixConfigError(
-            f"proposer.type is {config.proposer!r} and regression.type is {config.regression!r}: the search for the best run needs both to be "
+            f"proposer.type is {shown(config.proposer)} and regression.type is {shown(config.regression)}: the search for the best run needs both to be "
             f"{_SEARCH!r}"
         )
     if config.kl is not None and config.proposer != "exact":
         raise OlmixConfigError(
-            f"proposer.kl_reg = {config.kl:g} needs proposer.type 'exact', got {config.proposer!r}: remove one of them"
+            f"proposer.kl_reg = {config.kl:g} needs proposer.type 'exact', got {shown(config.proposer)}: remove one of them"
         )
 
 

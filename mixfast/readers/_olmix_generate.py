@@ -173,7 +173,9 @@ def _node(entry: Any, kind: str, above: str) -> _Node:
     ways = [way for way in ("paths", "topics", "quality") if way in found]
     if len(ways) != 1:
         offered = sorted(_KEYS[kind] & {"paths", "topics", "quality"})
-        raise OlmixConfigError(f"the {kind} {name!r} must have exactly one of {listing(offered)}, got {listing(ways)}")
+        raise OlmixConfigError(
+            f"the {kind} {shown(name)} must have exactly one of {listing(offered)}, got {listing(ways)}"
+        )
     below: dict[str, tuple[_Node, ...]] = {"topics": (), "quality": ()}
     for way, part in (("topics", "topic"), ("quality", "quality")):
         entries = _listed(found.get(way) or [], f"{way} of {name}")
@@ -211,7 +213,7 @@ def _below(lacking: Sequence[str], others: Sequence[str]) -> str:
     above = {name.rpartition(":")[0] for name in others if name.rpartition(":")[2] in lacking}
     if lacking and len(above) == 1 and {f"{name}:{leaf}" for name in above for leaf in lacking} <= set(others):
         (source,) = above
-        return f"The priors have the former as topics of {source!r}: make them topics of a source {source!r}, and list the same domains in both"
+        return f"The priors have the former as topics of {shown(source)}: make them topics of a source {shown(source)}, and list the same domains in both"
     return "A topic is called source:topic in the priors; list the same domains in both"
 
 
@@ -272,10 +274,10 @@ def _topic_share(sources: Sequence[_Node], prior: Mapping[str, float], notes: li
         given = {topic.name: topic.weight for topic in source.topics if topic.weight is not None}
         if missing := [topic.name for topic in source.topics if given and topic.name not in given]:
             raise OlmixConfigError(
-                f"some topics of {source.name!r} have a weight and {listing(missing)} has none, which Olmix's code does not provide for; "
+                f"some topics of {shown(source.name)} have a weight and {listing(missing)} has none, which Olmix's code does not provide for; "
                 "give all topics of the source a weight or none"
             )
-        shares = _fixed(given, f"the topics of {source.name!r}", notes)
+        shares = _fixed(given, f"the topics of {shown(source.name)}", notes)
         free = [node for node in (source, *source.topics) if node.name not in shares]
         if ignored := [part.name for node in free for part in node.quality if part.weight is not None]:
             notes.append(f"Olmix's code ignores the weights of {listing(ignored)}: their topic has none")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError
 from mixfast.readers._mmlu import CATEGORIES, SUBJECTS, has_subjects
 from mixfast.readers._olmix_values import OlmixConfigError
@@ -153,12 +153,12 @@ def _means(families: Families, metrics: Sequence[str], notes: list[str]) -> dict
         members = [name for name in tasks if name in metrics]
         if not members:
             raise OlmixConfigError(
-                f"the family {family!r} of eval.tasks has no metric but subjects of MMLU, of which Olmix makes four categories: list "
+                f"the family {shown(family)} of eval.tasks has no metric but subjects of MMLU, of which Olmix makes four categories: list "
                 f"{listing(CATEGORIES)} in their place"
             )
         if lost := [name for name in tasks if name in SUBJECTS]:
             notes.append(
-                f"{len(lost)} subjects of MMLU do not count in the family {family!r}, as in Olmix: list their categories there, "
+                f"{len(lost)} subjects of MMLU do not count in the family {shown(family)}, as in Olmix: list their categories there, "
                 f"{listing(CATEGORIES)}"
             )
         found[family] = {name: members.count(name) / len(members) for name in members}

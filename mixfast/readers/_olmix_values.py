@@ -29,9 +29,9 @@ def known_keys(given: Any, known: Collection[str], where: str) -> dict[str, Any]
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            hint = f" (did you mean {shown(near[0])}?)" if near else ""
             names = listing(sorted(known), limit=len(known))
-            raise OlmixConfigError(f"{where} has the unknown key {name!r}{hint}; known are: {names}")
+            raise OlmixConfigError(f"{where} has the unknown key {shown(name)}{hint}; known are: {names}")
     return {name: value for name, value in given.items() if not is_null(value)}
 
 

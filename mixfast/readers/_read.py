@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import MixfastWarning, MixtureError
 from mixfast.exporters import unknown_format
@@ -142,7 +142,7 @@ def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
 def _own(given: Mapping[str, Any], told: str) -> list[tuple[str, Any]]:
     """Return the shares of a file of the package's own."""
     if told and told != FORMAT:
-        raise MixtureError(f"format {told!r} is not known; this version reads {FORMAT!r}")
+        raise MixtureError(f"format {shown(told)} is not known; this version reads {FORMAT!r}")
     if not isinstance(given.get("mixture"), Mapping):
         raise MixtureError("expected a mapping 'mixture' of domain to share")
     if unknown := sorted(set(given) - {"format", "mixture"}):

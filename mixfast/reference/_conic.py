@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixfast._text.names import shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.reference._losses import Array, group_rows, group_weights, total_value
@@ -96,7 +97,7 @@ def solve_cvxpy(
     worst: list[Any] = []
     if isinstance(objective, str):
         if objective != "worst":
-            raise ValueError(f"objective is None, 'worst' or a dict of group weights, not {objective!r}")
+            raise ValueError(f"objective is None, 'worst' or a dict of group weights, not {shown(objective)}")
         top = cp.Variable()
         worst = [loss <= top for loss in losses]
         problem = cp.Problem(cp.Minimize(top + pull), limits + worst)
@@ -111,7 +112,7 @@ def solve_cvxpy(
         raise BackendError(f"cvxpy with {solver} failed: {error}") from error
     seconds = time.perf_counter() - began
     if problem.status != "optimal":
-        raise BackendError(f"cvxpy with {solver} ended as {problem.status!r}, expected 'optimal'")
+        raise BackendError(f"cvxpy with {solver} ended as {shown(problem.status)}, expected 'optimal'")
     weights = np.maximum(np.asarray(w.value, dtype=np.float64), 0.0)
     if worst:
         # A dual value is a scalar, or an array of one, as the shape of the loss would have it.

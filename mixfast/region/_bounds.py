@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._text.names import domain_names, listing, misspelt
+from mixfast._text.names import domain_names, listing, misspelt, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast.errors import InfeasibleError, RegionError
 
@@ -46,18 +46,22 @@ class Bound:
         lower = -math.inf if self.lower is None else float(self.lower)
         upper = math.inf if self.upper is None else float(self.upper)
         if len(coefficients) != len(members):
-            raise RegionError(f"bound {self.name!r} has {len(members)} domains and {len(coefficients)} coefficients")
+            raise RegionError(
+                f"bound {shown(self.name)} has {len(members)} domains and {len(coefficients)} coefficients"
+            )
         if not all(map(math.isfinite, coefficients)) or not any(coefficients):
-            raise RegionError(f"bound {self.name!r}: coefficients must be finite and not all 0, got {coefficients}")
+            raise RegionError(
+                f"bound {shown(self.name)}: coefficients must be finite and not all 0, got {coefficients}"
+            )
         if math.isnan(lower) or math.isnan(upper) or lower == math.inf or upper == -math.inf:
             raise RegionError(
-                f"bound {self.name!r}: limits must be numbers or None, got {self.lower!r} and {self.upper!r}"
+                f"bound {shown(self.name)}: limits must be numbers or None, got {shown(self.lower)} and {shown(self.upper)}"
             )
         if math.isinf(lower) and math.isinf(upper):
-            raise RegionError(f"bound {self.name!r} has neither a lower nor an upper limit")
+            raise RegionError(f"bound {shown(self.name)} has neither a lower nor an upper limit")
         if lower > upper:
             raise InfeasibleError(
-                f"bound {self.name!r} has a lower limit {lower:.6g} above its upper limit {upper:.6g}"
+                f"bound {shown(self.name)} has a lower limit {lower:.6g} above its upper limit {upper:.6g}"
             )
         for field, value in (("domains", members), ("lower", lower), ("upper", upper), ("coefficients", coefficients)):
             object.__setattr__(self, field, value)
@@ -66,7 +70,7 @@ class Bound:
 def described(bound: Bound) -> str:
     limits = [f"at least {bound.lower:.6g}"] if bound.lower is not None and bound.lower > -math.inf else []
     limits += [f"at most {bound.upper:.6g}"] if bound.upper is not None and bound.upper < math.inf else []
-    return f"{bound.name!r} ({listing(bound.domains, limit=4)}: {', '.join(limits)})"
+    return f"{shown(bound.name)} ({listing(bound.domains, limit=4)}: {', '.join(limits)})"
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -129,9 +133,9 @@ def shares_of(given: Limit, domains: tuple[str, ...]) -> Vector:
 def whole(value: object, what: str, least: int) -> int:
     """Return a token count as int; floats such as 1e12 count as whole."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or value != value // 1:
-        raise RegionError(f"{what} must be a whole number of tokens, got {value!r}")
+        raise RegionError(f"{what} must be a whole number of tokens, got {shown(value)}")
     if not least <= value < 2**63:
-        raise RegionError(f"{what} must be at least {least} and below 2**63, got {value!r}")
+        raise RegionError(f"{what} must be at least {least} and below 2**63, got {shown(value)}")
     return int(value)
 
 
@@ -151,36 +155,36 @@ def bound_list(given: Any, domains: tuple[str, ...]) -> tuple[Bound, ...]:
         unknown = [name for name in bound.domains if name not in known]
         if unknown:
             raise RegionError(
-                f"bound {bound.name!r} names unknown domains: {misspelt(unknown, domains)}; the domains are: {listing(domains)}"
+                f"bound {shown(bound.name)} names unknown domains: {misspelt(unknown, domains)}; the domains are: {listing(domains)}"
             )
         if bound.name in seen:
-            raise RegionError(f"two bounds are called {bound.name!r}; give each a name of its own")
+            raise RegionError(f"two bounds are called {shown(bound.name)}; give each a name of its own")
         seen.add(bound.name)
     return tuple(bounds)
 
 
 def _bound(key: Any, value: Any, domains: tuple[str, ...]) -> Bound:
     """Return one bound from a mapping's key (None in a list) and value."""
-    shown = f"bound {key!r}: {value!r}" if key is not None else f"bound {value!r}"
+    said = f"bound {shown(key)}: {shown(value)}" if key is not None else f"bound {shown(value)}"
     if isinstance(value, Bound):
         return value
     members, lower, upper = None, None, None
     if isinstance(value, Mapping):
         unknown = sorted(set(map(str, value)) - {"name", "domains", "lower", "min", "upper", "max"})
         if unknown or {"lower", "min"} <= set(value) or {"upper", "max"} <= set(value):
-            raise RegionError(f"{shown}: expected the keys domains, lower (or min), upper (or max), and name in a list")
+            raise RegionError(f"{said}: expected the keys domains, lower (or min), upper (or max), and name in a list")
         members = value.get("domains")
         lower, upper = value.get("lower", value.get("min")), value.get("upper", value.get("max"))
     elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) in (2, 3):
         *head, lower, upper = value
         members = head[0] if head else None
     else:
-        raise RegionError(f"{shown}: expected (domains, lower, upper), or (lower, upper) with the domains as the key")
+        raise RegionError(f"{said}: expected (domains, lower, upper), or (lower, upper) with the domains as the key")
     if members is None and key is not None:
         members = sorted(key, key=str) if isinstance(key, frozenset) else key
         key = None
     if members is None:
-        raise RegionError(f"{shown}: no domains are given")
+        raise RegionError(f"{said}: no domains are given")
     if isinstance(members, str):
         members = (members,)
     coefficients = tuple(members.values()) if isinstance(members, Mapping) else None
@@ -192,4 +196,4 @@ def _bound(key: Any, value: Any, domains: tuple[str, ...]) -> Bound:
     except (TypeError, ValueError) as problem:
         if isinstance(problem, RegionError):
             raise
-        raise RegionError(f"{shown}: limits and coefficients must be numbers: {problem}") from problem
+        raise RegionError(f"{said}: limits and coefficients must be numbers: {problem}") from problem

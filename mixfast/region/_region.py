@@ -17,7 +17,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry import lp, projection
 from mixfast._engine.geometry.limits import GroupLimits
 from mixfast._text.audience import either
-from mixfast._text.names import counted, domain_names, listing
+from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
 from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
@@ -202,7 +202,7 @@ class Region:
         if not isinstance(available, Mapping):
             raise RegionError(f"available must be a mapping of domain to tokens, got {type(available).__name__}")
         names = domain_names(available, RegionError)
-        counts = [whole(available[name], f"available[{name!r}]", 0) for name in names]
+        counts = [whole(available[name], f"available[{shown(name)}]", 0) for name in names]
         target = whole(target_tokens, "target_tokens", 1)
         epochs = per_domain("max_epochs", max_epochs, names, missing=DEFAULT_MAX_EPOCHS)
         absurd = [

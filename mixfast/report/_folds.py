@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.names import shown
 from mixfast.proposers import ASTRONOMIC
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class OutOfFold:
     def column(self, metric: str) -> int:
         """The column of a metric; ValueError with the names there are for another."""
         if metric not in self.metrics:
-            raise ValueError(f"no metric {metric!r}; there are: {', '.join(self.metrics)}")
+            raise ValueError(f"no metric {shown(metric)}; there are: {', '.join(self.metrics)}")
         return self.metrics.index(metric)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.names import shown
 from mixfast.laws import Objective, Target, resolve
 from mixfast.report import _axes as draw
 from mixfast.report._answer import base_of
@@ -106,7 +107,7 @@ def response(
         A domain or an objective that the law does not know.
     """
     if domain not in law.domains:
-        raise ValueError(f"no domain {domain!r} in the law; there are: {', '.join(law.domains)}")
+        raise ValueError(f"no domain {shown(domain)} in the law; there are: {', '.join(law.domains)}")
     return respond(law, domain, resolve(objective, law), at, swarm, ax)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mixfast._text.names import domain_names, listing, misspelt
+from mixfast._text.names import domain_names, listing, misspelt, shown
 from mixfast.errors import MixfastError
 
 
@@ -76,7 +76,7 @@ class Partition(_Effect):
         names = domain_names(parts, ReuseError)
         (name,) = domain_names([parent], ReuseError)
         if len(names) < 2:
-            raise ReuseError(f"{name!r} is split into {listing(names)} only; give two parts or more, or revise it")
+            raise ReuseError(f"{shown(name)} is split into {listing(names)} only; give two parts or more, or revise it")
         object.__setattr__(self, "parent", name)
         object.__setattr__(self, "parts", names)
 

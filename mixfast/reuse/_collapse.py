@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import domain_names, listing, misspelt
+from mixfast._text.names import domain_names, listing, misspelt, shown
 from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.mixture import NINE_DIGITS, Mixture
 from mixfast.region import Bound, Region
@@ -60,7 +60,9 @@ class Collapse:
         if not total > 0.0:
             raise ReuseError(f"{listing(names)} have no share in the old mixture: nothing to freeze; reopen them")
         if virtual in full.domains:
-            raise ReuseError(f"the virtual domain cannot be called {virtual!r} like a real one; give it another name")
+            raise ReuseError(
+                f"the virtual domain cannot be called {shown(virtual)} like a real one; give it another name"
+            )
         frozen = Mixture(names, [shares[name] / total for name in names])
         return cls(virtual, frozen, tuple(name for name in full.domains if name not in set(names)), full)
 
@@ -118,7 +120,7 @@ class Collapse:
             if abs(shares.get(name, 0.0) - total * ratio) > NINE_DIGITS
         ]
         if off:
-            raise ReuseError(f"the mixture does not have the frozen ratios of {self.virtual!r}: {listing(off)}")
+            raise ReuseError(f"the mixture does not have the frozen ratios of {shown(self.virtual)}: {listing(off)}")
         return {self.virtual: total} | {name: float(shares.get(name, 0.0)) for name in self.others}
 
     # The region.
@@ -201,7 +203,9 @@ class Collapse:
                 names = tuple(self.domains[k] for k in members)
                 bounds.append(Bound(bound.name, names, bound.lower, bound.upper, tuple(row[members].tolist())))
             elif (bound.lower or 0.0) > 0.0 or (bound.upper or 0.0) < 0.0:
-                raise InfeasibleError(f"bound {bound.name!r} cannot hold: its domains are frozen at 0; reopen them")
+                raise InfeasibleError(
+                    f"bound {shown(bound.name)} cannot hold: its domains are frozen at 0; reopen them"
+                )
         return bounds
 
     def _what_to_reopen(self, caps: list[float], floors: list[float]) -> str:
@@ -212,10 +216,12 @@ class Collapse:
             culprits[wide] = f"floor {self.full.by_name(self.full.floor)[wide]:.6g}"
         if low <= 1.0 and (low > high or high + math.fsum(caps[1:]) < 1.0):
             culprits[narrow] = f"cap {self.full.by_name(self.full.cap)[narrow]:.6g}"
-        reasons = [f"{name!r} ({limit} over its ratio {self.frozen[name]:.6g})" for name, limit in culprits.items()]
+        reasons = [
+            f"{shown(name)} ({limit} over its ratio {self.frozen[name]:.6g})" for name, limit in culprits.items()
+        ]
         because = (
             f", because of {listing(reasons)}. Reopen {listing(culprits)}"
             if culprits
             else ". Reopen some of its domains"
         )
-        return f"{self.virtual!r} would need a share of at least {low:.6g} and at most {high:.6g}{because}"
+        return f"{shown(self.virtual)} would need a share of at least {low:.6g} and at most {high:.6g}{because}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._text.names import shown
 from mixfast.region import Bound, Region
 from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, Revise
 from mixfast.reuse._reuse import Reuse
@@ -117,7 +118,7 @@ def checked_day(when: str | None) -> str:
     try:
         date.fromisoformat(when[:10])
     except (TypeError, ValueError) as problem:
-        raise ReuseError(f"when is {when!r}, expected a date such as '2026-01-31'") from problem
+        raise ReuseError(f"when is {shown(when)}, expected a date such as '2026-01-31'") from problem
     return when
 
 
@@ -146,7 +147,7 @@ def change_of(document: Mapping[str, Any]) -> Change:
         return (Add if kind == "add" else Remove)(document["domains"])
     if kind == "revise":
         return Revise(document["domains"])
-    raise ReuseError(f"the ledger has an unknown change: {kind!r}")
+    raise ReuseError(f"the ledger has an unknown change: {shown(kind)}")
 
 
 def limits_of(region: Region) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def contents(document: Any) -> tuple[tuple[Entry, ...], Pending | None]:
     if document.get("checksum") != (wanted := checksum(content)):
         raise ReuseError(
             f"the ledger was changed since it was written: its checksum is {shown(document.get('checksum'))}, its content's "
-            f"{wanted!r}. Undo the edit; if it is meant, write this checksum into the file"
+            f"{shown(wanted)}. Undo the edit; if it is meant, write this checksum into the file"
         )
     entries = tuple(_entry(update, f"update {place}") for place, update in enumerate(updates, start=1))
     pending = _read(Pending, content["pending"], "the open plan") if "pending" in content else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError
 from mixfast.region import Region
 from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, Update
@@ -147,7 +147,7 @@ def _natural(update: Update, sizes: Sequence[Mapping[str, float]]) -> Region:
             known = next((each for each in sizes if set(change.parts) <= set(each)), None)
             if known is None or not sum(known[part] for part in change.parts) > 0.0:
                 raise ReuseError(
-                    f"the ledger does not know the tokens of {listing(change.parts)}, so what share they had in runs of {change.parent!r} "
+                    f"the ledger does not know the tokens of {listing(change.parts)}, so what share they had in runs of {shown(change.parent)} "
                     "is unknown; leave out the runs of before that partition"
                 )
             prior |= {part: float(known[part]) for part in change.parts}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mixfast._text.audience import either
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import listing, misspelt, shown
 from mixfast.errors import AlignmentError, InfeasibleError, RegionError
 from mixfast.laws import Objective, Predictor
 from mixfast.mixture import NINE_DIGITS, Mixture
@@ -237,7 +237,7 @@ def _doubts(
     if above:
         over = [f"{name} ({share:.4g} > {cap:.4g})" for name, (share, cap) in above.items()]
         out.append(
-            f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {part.virtual!r} at most "
+            f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {shown(part.virtual)} at most "
             f"{part.cap[0]:.4g}: reopen these domains"
         )
     if kl > 0.0 and not math.isfinite(part.divergence):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, Predictor
@@ -139,7 +139,7 @@ class Reuse:
                 rows.append([found[name] for name in part.domains])
         if off:
             raise ReuseError(
-                f"these runs do not have the frozen ratios of {part.virtual!r}: {listing(off)}; leave out runs of other plans, and "
+                f"these runs do not have the frozen ratios of {shown(part.virtual)}: {listing(off)}; leave out runs of other plans, and "
                 "write shares with nine digits at least"
             )
         # With what its report has to tell: runs that were left out stay named.
@@ -194,10 +194,10 @@ class Reuse:
         """What is frozen, what must be run, what it may cost and whether it is safe, as text."""
         open_ = len(self.part.others)
         lines = [
-            f"{self.kind} reuse: {len(self.frozen)} domains frozen as {self.virtual!r}, {open_} open"
+            f"{self.kind} reuse: {len(self.frozen)} domains frozen as {shown(self.virtual)}, {open_} open"
             + (f", of them reopened: {listing(self.reopened)}" if self.reopened else ""),
             f"runs advised: {self.runs}, against {self.full_runs} for a full recomputation",
-            f"cap of {self.virtual!r}: {min(self.part.cap[0], 1.0):.6g}"
+            f"cap of {shown(self.virtual)}: {min(self.part.cap[0], 1.0):.6g}"
             + (f", set by {self.part.cap[1]}" if self.part.cap[0] < 1.0 else ""),
         ]
         if self.coupling is not None and self.loss is not None:

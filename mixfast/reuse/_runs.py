@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError
 from mixfast.region import Region
 from mixfast.reuse._changes import Change, Partition, ReuseError, Update
@@ -130,7 +130,7 @@ def _ended(name: str, region: Region) -> str:
     if name not in region.domains:
         return name
     if (other := f"{name} (old)") in region.domains:
-        raise ReuseError(f"the old {name!r} cannot be kept as {other!r}, which is a new domain; rename that")
+        raise ReuseError(f"the old {shown(name)} cannot be kept as {shown(other)}, which is a new domain; rename that")
     return other
 
 
@@ -141,7 +141,7 @@ def _parts(parent: str, members: tuple[str, ...], region: Region) -> dict[str, f
     total = sum(natural.values())
     if not total > 0.0:
         raise ReuseError(
-            f"the parts of {parent!r}, {listing(members)}, have no tokens and no prior: their proportions are unknown"
+            f"the parts of {shown(parent)}, {listing(members)}, have no tokens and no prior: their proportions are unknown"
         )
     return {name: part / total for name, part in natural.items()}
 

@@ -72,7 +72,7 @@ def sample_limits(
             return caps
         max_epochs = usual
     if not sizes.any():
-        raise SamplerError(f"on_exhausted={policy!r} and max_epochs count passes over domains: give their sizes")
+        raise SamplerError(f"on_exhausted={shown(policy)} and max_epochs count passes over domains: give their sizes")
     if isinstance(max_epochs, Mapping):
         unknown = set(max_epochs) - set(domains)
         if unknown:
@@ -84,13 +84,15 @@ def sample_limits(
         if wish is None:
             continue
         if isinstance(wish, bool) or not isinstance(wish, (int, float, np.integer, np.floating)) or not wish > 0:
-            raise SamplerError(f"max_epochs must be positive numbers, got {shown(wish)} for domain {name!r}")
+            raise SamplerError(f"max_epochs must be positive numbers, got {shown(wish)} for domain {shown(name)}")
         if isinstance(wish, (float, np.floating)) and math.isinf(wish):
             continue
         # The number as written: 2.3 times 10 samples are 23, although the float64 is a little less than 2.3.
         times = Fraction(repr(float(wish)) if isinstance(wish, (float, np.floating)) else int(wish))
         cap = int(times * int(sizes[k]))
         if cap == 0 and sizes[k] > 0:
-            raise SamplerError(f"max_epochs {wish!r} leaves no sample of domain {name!r}, which has {sizes[k]}")
+            raise SamplerError(
+                f"max_epochs {shown(wish)} leaves no sample of domain {shown(name)}, which has {sizes[k]}"
+            )
         caps[k] = min(cap, NEVER)
     return caps

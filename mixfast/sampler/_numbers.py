@@ -44,7 +44,7 @@ def positive_numbers(numbers: Mapping[str, SupportsFloat], what: str, advice: st
         except (TypeError, ValueError):
             found.append(np.nan)
         if not 0 < found[-1] < np.inf:
-            wrong.append(f"{name}={number!r}")
+            wrong.append(f"{name}={shown(number)}")
     if wrong:
         raise SamplerError(f"{what} must be positive numbers, got {listing(wrong)}{advice}")
     return found

@@ -139,7 +139,7 @@ class MixtureSampler:
         if not isinstance(mixture, MixtureSchedule):
             raise SamplerError(f"mixture must be a Mixture or a MixtureSchedule, got {type(mixture).__name__}")
         if on_exhausted not in POLICIES:
-            raise SamplerError(f"on_exhausted must be one of {listing(POLICIES)}, got {on_exhausted!r}")
+            raise SamplerError(f"on_exhausted must be one of {listing(POLICIES)}, got {shown(on_exhausted)}")
         self.schedule = mixture
         self.domains = mixture.domains
         self.seed = whole_number("seed", seed, 0)
@@ -331,7 +331,7 @@ class MixtureSampler:
         if plan.spent < 0:
             return f"at sample {plan.end} all domains with a share have been read max_epochs times"
         name, cap = self.domains[plan.spent], int(self._caps[plan.spent])
-        return f"at sample {plan.end} domain {name!r} would be read beyond its limit of {cap} samples"
+        return f"at sample {plan.end} domain {shown(name)} would be read beyond its limit of {cap} samples"
 
     def _beyond(self, i: int) -> ExhaustedError:
         """Return the error for a sample that the stream does not have."""
@@ -366,7 +366,7 @@ def _columns(count: int, out: Positions | None) -> Positions:
 def _number(i: object) -> int:
     """Return the number of a sample as an int: whole numbers of Python and numpy, but not True, 5.0 or slices."""
     if isinstance(i, (bool, np.bool_)) or not isinstance(i, (int, np.integer)):
-        raise SamplerError(f"a sample is asked for by its number, got {i!r}; positions(start, stop) gives many")
+        raise SamplerError(f"a sample is asked for by its number, got {shown(i)}; positions(start, stop) gives many")
     return int(i)
 
 

@@ -138,14 +138,14 @@ class MixtureSchedule:
         )
         if not isinstance(changes, list) or not changes:
             raise SamplerError(
-                f"a schedule is a mapping with format {SCHEDULE_FORMAT!r} and its changes, got {entry!r:.200}"
+                f"a schedule is a mapping with format {SCHEDULE_FORMAT!r} and its changes, got {shown(entry)}"
             )
         for change in changes:
             if not isinstance(change, Mapping) or not {"start", "mixture"} <= set(change):
-                raise SamplerError(f"a change of a schedule has a start and a mixture, got {change!r:.200}")
+                raise SamplerError(f"a change of a schedule has a start and a mixture, got {shown(change)}")
         first, *later = changes
         if first["start"] != 0 or first.get("stop") is not None:
-            raise SamplerError(f"a schedule starts with constant shares at sample 0, got {first!r:.200}")
+            raise SamplerError(f"a schedule starts with constant shares at sample 0, got {shown(first)}")
         found = cls(Mixture.from_dict(first["mixture"]))
         for change in later:
             mixture, start, stop = Mixture.from_dict(change["mixture"]), change["start"], change.get("stop")

@@ -128,7 +128,7 @@ class Format(NamedTuple):
         """
         saved = format_of(state)
         if not isinstance(state, Mapping) or saved not in (self.name, self.former):
-            raise SamplerError(f"expected {self.what} of the format {self.name!r}, got {shown(state)}")
+            raise SamplerError(f"expected {self.what} of the format {shown(self.name)}, got {shown(state)}")
         former = saved == self.former
         known: dict[str, Kind] = dict(self.fields) if former else {**self.fields, "check": "text"}
         if missing := set(known) - set(state) - set(self.added if former else ()):

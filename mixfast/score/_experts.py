@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mixfast._text.audience import either
-from mixfast._text.names import domain_names, listing
+from mixfast._text.names import domain_names, listing, shown
 from mixfast.errors import ScoreError
 from mixfast.score._not_models import what_it_is
 
@@ -21,7 +21,7 @@ def folders(experts: object) -> dict[str, Path]:
     """Return folders by name of the expert: from such a mapping, or from folders, named by their last part."""
     if isinstance(experts, str | os.PathLike):
         raise ScoreError(
-            f"experts is the single path {os.fspath(experts)!r}; give a list of folders, one for each expert"
+            f"experts is the single path {shown(os.fspath(experts))}; give a list of folders, one for each expert"
         )
     if isinstance(experts, Mapping):
         named = [(str(name), Path(path)) for name, path in experts.items()]
@@ -52,7 +52,7 @@ def _check_folder(name: str, path: Path) -> None:
         try:
             wanted = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
-            raise ScoreError(f"expert {name}: {index} is damaged: {problem!r}") from None
+            raise ScoreError(f"expert {name}: {index} is damaged: {shown(problem)}") from None
         lacking = sorted(file for file in wanted if not (path / file).is_file())
         if lacking:
             raise ScoreError(

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError, ScoreError
 from mixfast.score._models import Model, Tokenizer
@@ -87,7 +87,7 @@ def device_of(wish: str) -> str:
     if wish == "cpu":
         return wish
     if wish.partition(":")[0] != "cuda":
-        raise BackendError(f'device is {wish!r}, expected "auto", "cpu", "cuda" or "cuda:<number>"')
+        raise BackendError(f'device is {shown(wish)}, expected "auto", "cpu", "cuda" or "cuda:<number>"')
     if not torch.cuda.is_available():
         raise BackendError(
             f"device {wish} is asked for, but torch {torch.__version__} finds no CUDA device; "
@@ -102,7 +102,7 @@ def device_of(wish: str) -> str:
 def dtype_of(wish: str, device: str) -> str:
     """Return the type to compute in: "auto" is the checkpoint's own on a GPU, and float32, the fastest, on a CPU."""
     if wish not in ("auto", "float32", "bfloat16", "float16"):
-        raise ScoreError(f'dtype is {wish!r}, expected "auto", "float32", "bfloat16" or "float16"')
+        raise ScoreError(f'dtype is {shown(wish)}, expected "auto", "float32", "bfloat16" or "float16"')
     return "float32" if wish == "auto" and device == "cpu" else wish
 
 

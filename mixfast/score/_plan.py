@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score._experts import model_fingerprint
 from mixfast.score._loading import device_of, dtype_of, load_config, load_model, load_tokenizer
@@ -40,9 +40,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.level not in ("sequence", "token"):
-            raise ScoreError(f'level is {self.level!r}, expected "sequence" or "token"')
+            raise ScoreError(f'level is {shown(self.level)}, expected "sequence" or "token"')
         if self.per not in ("auto", "token", "byte"):
-            raise ScoreError(f'per is {self.per!r}, expected "auto", "token" or "byte"')
+            raise ScoreError(f'per is {shown(self.per)}, expected "auto", "token" or "byte"')
         if self.level == "token" and self.per == "byte":
             raise ScoreError('per "byte" is for level "sequence"; rows that are tokens have no length to divide by')
         if self.batch_tokens is not None and self.batch_tokens < 1:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from mixfast._text.names import shown
 from mixfast.errors import ScoreError
 
 # A rank may be done hours before another. One that dies is noticed at once all the same, by its broken connection.
@@ -64,5 +65,5 @@ def ranks() -> Iterator[Ranks]:
 def _number(key: str, default: int) -> int:
     value = os.environ.get(key, str(default))
     if not value.isdigit():
-        raise ScoreError(f"{key} is {value!r}, expected a number; start the ranks with torchrun")
+        raise ScoreError(f"{key} is {shown(value)}, expected a number; start the ranks with torchrun")
     return int(value)

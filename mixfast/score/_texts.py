@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mixfast._text.audience import either
 from mixfast._text.kinds import described, kind_of
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.optional import needed
 from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score._packed import ENDINGS, bare_name, read_bytes
@@ -141,21 +141,21 @@ def _files(root: Path) -> Iterator[tuple[Path, str, str]]:
         (path.relative_to(root) for path in root.rglob("*") if path.is_file()),
         key=lambda path: (bare_name(path).as_posix(), path.as_posix()),
     )
-    shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
-    left_out = [path.as_posix() for path in shown if not _is_text(path)]
+    seen = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    left_out = [path.as_posix() for path in seen if not _is_text(path)]
     if left_out:
         warnings.warn(f"{root}: left out, not {_KNOWN}: {listing(left_out)}", MixfastWarning, stacklevel=2)
     # Two files of one stem, such as a.txt and a.jsonl, would share a group.
     groups: dict[str, str] = {}
     sources: dict[Path, Path] = {}
-    for path in shown:
+    for path in seen:
         if not _is_text(path):
             continue
         bare = bare_name(path)
         whole = len(path.parts) > 1
         group, source = (path.parts[0], "/") if whole else (bare.stem, path.name)
         if groups.setdefault(group, source) != source:
-            raise ScoreError(f"{root}: two sources of texts would share the group {group!r}; rename one of them")
+            raise ScoreError(f"{root}: two sources of texts would share the group {shown(group)}; rename one of them")
         if (twice := sources.setdefault(bare, path)) != path:
             raise ScoreError(
                 f"{root}: {twice} and {path} are one file, compressed and not, or in two ways; remove one of them"
@@ -242,9 +242,9 @@ def _record(record: Mapping[str, object], where: str, name: str, group: str, for
     parts = []
     for key in (form.field, form.prompt):
         if key is not None and key not in record:
-            raise ScoreError(f"{where} has no field {key!r}; its fields are {listing(record)}")
+            raise ScoreError(f"{where} has no field {shown(key)}; its fields are {listing(record)}")
         text = "" if key is None else record[key]
         if not isinstance(text, str):
-            raise ScoreError(f"{where}: the field {key!r} is {type(text).__name__}, expected text")
+            raise ScoreError(f"{where}: the field {shown(key)} is {type(text).__name__}, expected text")
         parts.append(text)
     return Document(parts[0], prompt=parts[1], name=name, group=group)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import shown
 from mixfast.errors import ScoreError
 from mixfast.score._models import Encoding, Tokenizer
 from mixfast.score._texts import Document, encoded
@@ -48,7 +49,7 @@ def bos_of(tokenizer: Tokenizer, bos: str, name: str) -> int | None:
         found = tokenizer.get_vocab().get(bos)
         if found is None:
             raise ScoreError(
-                f'{name}: its tokenizer has no token {bos!r}; bos is "auto", "none" or a token of every expert'
+                f'{name}: its tokenizer has no token {shown(bos)}; bos is "auto", "none" or a token of every expert'
             )
     return None if found is None else int(found)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast.region import Region
 from mixfast.solver._problem import GroupWeights
 from mixfast.solver._solution import Bootstrap, Solution, resampled
@@ -83,9 +83,9 @@ def _refuse_contradictions(
         asked = GroupWeights.of(options["objective"], table.group_names)
         shares = np.array(list(solution.group_weights.values()))
         if asked.worst != solution.worst or not (asked.worst or np.array_equal(asked.share, shares)):
-            other.append(f"objective={options['objective']!r}")
+            other.append(f"objective={shown(options['objective'])}")
     other += [
-        f"{name}={options[name]!r} (solved with {getattr(solution, name)!r})"
+        f"{name}={shown(options[name])} (solved with {shown(getattr(solution, name))})"
         for name in ("kl", "wear")
         if name in options and options[name] != getattr(solution, name)
     ]

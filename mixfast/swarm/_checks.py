@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import domain_names, listing, misspelt
+from mixfast._text.names import domain_names, listing, misspelt, shown
 from mixfast._text.visible import quote
 from mixfast.errors import MixfastError
 from mixfast.mixture import NEGATIVE_ROUNDING, SUM_TOLERANCE, sum_to_one
@@ -40,7 +40,7 @@ def unique_names(names: Iterable[str], what: str) -> tuple[str, ...]:
     if what == "domain":
         return domain_names(names, SwarmError)
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
-        raise SwarmError(f"{what} names must be a sequence of names, got {names!r}")
+        raise SwarmError(f"{what} names must be a sequence of names, got {shown(names)}")
     found = tuple(names)
     wrong = [ascii(name) for name in found if not isinstance(name, str) or not name.strip()]
     if wrong:
@@ -54,7 +54,7 @@ def unique_names(names: Iterable[str], what: str) -> tuple[str, ...]:
 def refuse_repeated(names: Sequence[str], what: str, advice: str = "") -> None:
     """Raise, with the names that occur more than once."""
     if len(set(names)) < len(names):
-        repeated = [f"{name!r} ({count} times)" for name, count in Counter(names).items() if count > 1]
+        repeated = [f"{shown(name)} ({count} times)" for name, count in Counter(names).items() if count > 1]
         raise SwarmError(f"{what} must be unique, repeated: {listing(repeated)}{advice}")
 
 
@@ -70,7 +70,7 @@ def run_id(cell: object) -> str:
 def run_ids(cells: Iterable[object], where: str = "runs") -> tuple[str, ...]:
     """Return unique, non-empty ids of runs."""
     if isinstance(cells, (str, bytes)) or not isinstance(cells, Iterable):
-        raise SwarmError(f"{where}: ids must be a sequence, one for each run, got {cells!r}")
+        raise SwarmError(f"{where}: ids must be a sequence, one for each run, got {shown(cells)}")
     found = tuple(["" if cell is None or cell != cell else run_id(cell) for cell in cells])
     if "" in found:
         rows = [str(index + 1) for index, name in enumerate(found) if not name]
@@ -124,7 +124,7 @@ def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
         rounded = rest.shape[1] * _half_unit(rest)
         if np.abs(over - ratios[0, column]).max() <= rounded < np.abs(over).min():
             raise SwarmError(
-                f"{domains[column]!r} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like no domain but a "
+                f"{shown(domains[column])} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like no domain but a "
                 f"setting of the runs; leave the column out: {_ignore(domains[column])}"
             )
 
@@ -155,7 +155,7 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
         return f"; the columns {found[0].pattern} alone sum to 1: name them, {_domains(found[0].pattern)}"
     alone = [name for name, column in zip(domains, ratios.T, strict=True) if sum_to_one(sums - column).all()]
     if alone and len(domains) > 1:
-        return f"; without {alone[0]!r} all sum to 1: leave it out, {_ignore(alone[0])}"
+        return f"; without {shown(alone[0])} all sum to 1: leave it out, {_ignore(alone[0])}"
     what = "percentages" if sum_to_one(sums / 100.0).all() else "counts of tokens" if _are_counts(ratios, sums) else ""
     if what:
         return f"; these look like {what}: {either('normalise=True', '--normalise')} divides each run by its sum"
@@ -166,11 +166,11 @@ def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
 
 
 def _ignore(name: str) -> str:
-    return either(f"ignore={name!r}", f"--ignore {quote(name)}")
+    return either(f"ignore={shown(name)}", f"--ignore {quote(name)}")
 
 
 def _domains(pattern: str) -> str:
-    return either(f"domains={pattern!r}", f"--domains {quote(pattern)}")
+    return either(f"domains={shown(pattern)}", f"--domains {quote(pattern)}")
 
 
 def _are_counts(ratios: Matrix, sums: NDArray[np.float64]) -> bool:
@@ -206,7 +206,9 @@ def chosen_mask(given: object, runs: tuple[str, ...]) -> NDArray[np.bool_]:
     if given is None:
         return np.zeros(len(runs), dtype=np.bool_)
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise SwarmError(f"chosen must be a mask, one truth value for each run, or a list of run ids, got {given!r}")
+        raise SwarmError(
+            f"chosen must be a mask, one truth value for each run, or a list of run ids, got {shown(given)}"
+        )
     cells = list(given)
     if cells and all(isinstance(cell, (bool, np.bool_)) for cell in cells):
         if len(cells) != len(runs):
@@ -221,7 +223,7 @@ def chosen_mask(given: object, runs: tuple[str, ...]) -> NDArray[np.bool_]:
 def directions(given: PerMetric, metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return "min" or "max" for each metric, the metrics whose names told it, and those for which "min" was assumed."""
     found, guessed, assumed = _per_metric("direction", given, metrics, told_direction, default="min")
-    if wrong := [f"{name}={way!r}" for name, way in zip(metrics, found, strict=True) if way not in ("min", "max")]:
+    if wrong := [f"{name}={shown(way)}" for name, way in zip(metrics, found, strict=True) if way not in ("min", "max")]:
         raise SwarmError(f'direction must be "min" (lower is better) or "max", got {listing(wrong)}')
     return found, guessed, assumed
 
@@ -248,7 +250,7 @@ def _per_metric(
         raise SwarmError(
             f"{what} names unknown metrics: {misspelt(unknown, metrics)}; the metrics are: {listing(metrics)}"
         )
-    if wrong := [f"{name}={word!r}" for name, word in given.items() if not isinstance(word, str)]:
+    if wrong := [f"{name}={shown(word)}" for name, word in given.items() if not isinstance(word, str)]:
         raise SwarmError(f"{what} must be a word for each metric, got {listing(wrong)}")
     found: list[str] = []
     guessed: list[str] = []

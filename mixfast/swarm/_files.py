@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mixfast._text.atomic import write_text
 from mixfast._text.kinds import kind_of, other_kind
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.optional import needed
 from mixfast._text.packed import gunzip
 from mixfast.swarm._cells import is_number
@@ -194,7 +194,7 @@ def _parsed(text: str, where: str) -> Raw:
     if set(map(len, rows)) != {width}:
         odd = next(row for row in rows if len(row) != width)
         raise SwarmError(
-            f"{where}: the row of {odd[0]!r} (row {rows.index(odd) + 1} below the header) has {len(odd)} cells, "
+            f"{where}: the row of {shown(odd[0])} (row {rows.index(odd) + 1} below the header) has {len(odd)} cells, "
             f"but the header has {width}"
         )
     return Raw(where, header, len(rows), lambda position: [row[position] for row in rows], rows, delimiter)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.audience import setting
+from mixfast._text.names import shown
 from mixfast.swarm._checks import SwarmError
 
 Split = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -41,7 +42,7 @@ def folds(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], n: int, seed: 
 def holdout(ratios: NDArray[np.float64], chosen: NDArray[np.bool_], share: float, seed: int) -> Split:
     """Return one split that tests about this share of the runs that may be tested."""
     if not 0.0 < share < 1.0:
-        raise SwarmError(f"share must be above 0 and below 1, got {share!r}")
+        raise SwarmError(f"share must be above 0 and below 1, got {shown(share)}")
     groups = _shuffled(ratios, chosen, seed)
     if len(groups) < 2:
         raise SwarmError(

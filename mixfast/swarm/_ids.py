@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.visible import quote
 from mixfast.swarm._checks import SwarmError, run_id
 from mixfast.swarm._columns import ID_NAMES, spelled
@@ -39,7 +39,7 @@ def id_columns(ratios: Raw, metrics: Raw, id: str | None) -> dict[Raw, str]:
         shared = (pair for pair in pairs if _texts(ratios, pair[0]) & _texts(metrics, pair[1]))
         here, there = next(shared, pairs[0])
         return {ratios: here, metrics: there}
-    what = f"a column {id!r}" if id is not None else "a column with the ids of runs, " + " or ".join(ID_NAMES[:3])
+    what = f"a column {shown(id)}" if id is not None else "a column with the ids of runs, " + " or ".join(ID_NAMES[:3])
     raise SwarmError(
         f"both tables need {what}; rows are never matched by position. {ratios.where} has "
         f"{listing(map(repr, ratios.names))}. {metrics.where} has {listing(map(repr, metrics.names))}. "
@@ -66,9 +66,9 @@ def refuse_other_ids(ratios: Raw, metrics: Raw, keys: Mapping[Raw, str], ids: Ma
             if run in joined and joined[run] != mine and mine in named[1]:
                 first = keys[ratios]
                 raise SwarmError(
-                    f"the columns {first!r} and {here!r} join the tables differently: the run with {first} {run!r} is {mine!r} in "
-                    f"{ratios.where} and {joined[run]!r} in {metrics.where}; say which holds the ids: "
-                    + either(f"id={here!r} or id={first!r}", f"--id {quote(here)} or --id {quote(first)}")
+                    f"the columns {shown(first)} and {shown(here)} join the tables differently: the run with {first} {shown(run)} is {shown(mine)} in "
+                    f"{ratios.where} and {shown(joined[run])} in {metrics.where}; say which holds the ids: "
+                    + either(f"id={shown(here)} or id={shown(first)}", f"--id {quote(here)} or --id {quote(first)}")
                 )
 
 

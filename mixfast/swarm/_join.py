@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import did_you_mean, listing, misspelt
+from mixfast._text.names import did_you_mean, listing, misspelt, shown
 from mixfast._text.visible import quote
 from mixfast.errors import AlignmentError
 from mixfast.mixture import sum_to_one
@@ -92,7 +92,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     flag = want.chosen if isinstance(want.chosen, str) else CHOSEN
     if isinstance(want.chosen, str) and flag not in both:
         raise SwarmError(
-            f"chosen={flag!r} is a column of neither table; {ratios.where} has {listing(ratios.names)}; "
+            f"chosen={shown(flag)} is a column of neither table; {ratios.where} has {listing(ratios.names)}; "
             "to name runs, give a list of their ids"
         )
     special = {*keys.values(), flag} if want.chosen is None or isinstance(want.chosen, str) else {*keys.values()}
@@ -113,7 +113,9 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
         here, note = _normalised(here, ids[ratios], list(rows))
         read.append(note)
     if len(set(keys.values())) > 1:
-        read.append(f"runs joined by {keys[ratios]!r} of {ratios.where} and {keys[metrics]!r} of {metrics.where}")
+        read.append(
+            f"runs joined by {shown(keys[ratios])} of {ratios.where} and {shown(keys[metrics])} of {metrics.where}"
+        )
     arguments: dict[str, Any] = {
         "ratios": here,
         "metrics": there,
@@ -174,7 +176,7 @@ def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...]) -> None:
     if found:
         raise SwarmError(
             f"{raw.where}: {listing(map(repr, found))} may be a domain or what a tracker writes, and amounts do not tell; leave it out, "
-            f"{either(f'ignore={found[0]!r}', f'--ignore {quote(found[0])}')}, or name the domains, "
+            f"{either(f'ignore={shown(found[0])}', f'--ignore {quote(found[0])}')}, or name the domains, "
             f"{either('domains=[NAME, ...]', '--domains NAME')}"
         )
 
@@ -251,7 +253,7 @@ def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
             meant = find_names(usual, [name], "metric")[0]
             if meant is None:
                 raise AlignmentError(
-                    f"there is no metric {name!r}{did_you_mean(name, usual)}; the metrics are: {listing(usual)}"
+                    f"there is no metric {shown(name)}{did_you_mean(name, usual)}; the metrics are: {listing(usual)}"
                 ) from None
             found.append(meant)
     return list(dict.fromkeys(found))
@@ -321,7 +323,7 @@ def _normalised(values: Matrix, ids: tuple[str, ...], rows: list[int]) -> tuple[
     with np.errstate(over="ignore", invalid="ignore"):
         sums = values.sum(axis=1)
     wrong = [
-        f"run {ids[row]!r} sums to {total:.6g}"
+        f"run {shown(ids[row])} sums to {total:.6g}"
         for row, total in zip(rows, sums.tolist(), strict=True)
         if not 0.0 < total < np.inf
     ]
@@ -336,7 +338,7 @@ def _chosen(
     """Return a mask of the kept runs, from a column or from ids, which may also be those of dropped runs."""
     if chosen is not None and not isinstance(chosen, str):
         if not isinstance(chosen, Iterable):
-            raise SwarmError(f"chosen must be the name of a column or a list of run ids, got {chosen!r}")
+            raise SwarmError(f"chosen must be the name of a column or a list of run ids, got {shown(chosen)}")
         named = set(map(run_id, chosen))
         if unknown := sorted(named - set(ids[ratios]) - set(ids[metrics])):
             raise SwarmError(
@@ -348,6 +350,8 @@ def _chosen(
             cells = raw.cells(raw.names.index(flag))
             words: list[str] = ["" if cell is None else str(cell).strip().lower() for cell in cells]
             if wrong := sorted(set(words) - set(_TRUTH)):
-                raise SwarmError(f"{raw.where}: column {flag!r} must hold 0 or 1 (true or false), got {listing(wrong)}")
+                raise SwarmError(
+                    f"{raw.where}: column {shown(flag)} must hold 0 or 1 (true or false), got {listing(wrong)}"
+                )
             return [_TRUTH[words[row]] for row in kept]
     return None

@@ -6,7 +6,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.visible import quote
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._checks import SwarmError
@@ -39,8 +39,8 @@ def how_to_split(raw: Raw, id: str | None) -> str:
     patterns = [found[0].pattern] if found else [table.names[column] for column in block or ()]
     options = " ".join(f"--domains {quote(pattern)}" for pattern in patterns) or "--domains 'PATTERN*'"
     several = f" (or {listing((one.pattern for one in found[1:]), limit=2)})" if len(found) > 1 else ""
-    shown: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
-    how = either(f"domains={shown!r}", f"mixfast fit {quote(file)} {options}")
+    chosen: object = "PATTERN*" if not patterns else patterns[0] if len(patterns) == 1 else patterns
+    how = either(f"domains={shown(chosen)}", f"mixfast fit {quote(file)} {options}")
     return (
         f"{where} is given alone or twice. Two files are needed, RATIOS and METRICS; or, if it holds both, say which of its columns are the "
         f"shares of domains: {how}{several}; the others are metrics, or those of {either('metric_names', '--metric')}"
@@ -69,7 +69,9 @@ def refuse_shares_as_metrics(
         if np.ptp(shares[:, k]) > 0.0 and np.array_equal(values[:, j], shares[:, k])
     }
     if len(shares) > 1 and same:
-        told = listing((f"{name!r} is the share of {domain!r}" for name, domain in same.items()), limit=_SHOWN)
+        told = listing(
+            (f"{shown(name)} is the share of {shown(domain)}" for name, domain in same.items()), limit=_SHOWN
+        )
         raise SwarmError(
             f"{metrics.where} holds the mixtures of {ratios.where} for metrics ({told}): a law of its own input says nothing. Give the "
             "table of what the runs reached; of one table with both, name the columns of shares: "
@@ -78,7 +80,7 @@ def refuse_shares_as_metrics(
     if len(shares) > 1 and (other := _other_mixture(domains, measured, values)):
         raise SwarmError(
             f"{metrics.where} holds mixtures for metrics: {listing(other, limit=_SHOWN)} sum to 1 in every run and are called like the domains, "
-            f"as in another phase of training. Leave them out: {either(f'ignore=[{other[0]!r}, ...]', f'--ignore {quote(other[0])} ...')}"
+            f"as in another phase of training. Leave them out: {either(f'ignore=[{shown(other[0])}, ...]', f'--ignore {quote(other[0])} ...')}"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from mixfast._text.names import did_you_mean, listing
+from mixfast._text.names import did_you_mean, listing, shown
 from mixfast.errors import AlignmentError
 
 SEPARATORS = "_/.:-| "
@@ -63,7 +63,9 @@ def find_names(known: Sequence[str], wanted: Sequence[str], what: str) -> list[s
             continue
         meant = set().union(*(forms.get(form, set()) for form in variants(name, *shared)))
         if len(meant) > 1:
-            raise AlignmentError(f"{what} {name!r} could mean each of {listing(sorted(meant))}; give the whole name")
+            raise AlignmentError(
+                f"{what} {shown(name)} could mean each of {listing(sorted(meant))}; give the whole name"
+            )
         found.append(meant.pop() if meant else None)
     return found
 
@@ -73,7 +75,7 @@ def find_name(known: Sequence[str], name: str, what: str) -> str:
     found = find_names(known, [name], what)[0]
     if found is None:
         raise AlignmentError(
-            f"there is no {what} {name!r}{did_you_mean(name, known)}; the {what}s are: {listing(known)}"
+            f"there is no {what} {shown(name)}{did_you_mean(name, known)}; the {what}s are: {listing(known)}"
         )
     return found
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixfast._text.names import counted, domain_names, listing
+from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast.errors import AlignmentError
 from mixfast.swarm import _checks, _files, _folds, _join
 from mixfast.swarm._checks import PerMetric, SwarmError
@@ -437,13 +437,13 @@ class Swarm:
         for column, (name, parts) in enumerate(metrics.items()):
             if unknown := [part for part in parts if part not in self.metrics]:
                 raise AlignmentError(
-                    f"there is no metric {listing(unknown)}, which {name!r} is made of; the metrics are: {listing(self.metrics)}"
+                    f"there is no metric {listing(unknown)}, which {shown(name)} is made of; the metrics are: {listing(self.metrics)}"
                 )
             places = [self.metrics.index(part) for part in parts]
             ways = {self.direction[place] for place in places}
             if len(ways) != 1:
                 raise SwarmError(
-                    f"{name!r} adds metrics of which more, and metrics of which less is better: {listing(parts)}"
+                    f"{shown(name)} adds metrics of which more, and metrics of which less is better: {listing(parts)}"
                 )
             values[:, column] = self.values[:, places] @ np.array(list(parts.values()), dtype=np.float64)
             directions.append(ways.pop())

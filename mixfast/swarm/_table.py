@@ -10,7 +10,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import listing
+from mixfast._text.names import listing, shown
 from mixfast._text.visible import quote
 from mixfast.swarm._cells import Numbers, numbers_of, plain_numbers
 from mixfast.swarm._checks import SwarmError
@@ -86,16 +86,16 @@ def _wrong(raw: Raw, one: Numbers, table: Iterable[Numbers], ids: Sequence[str])
     if one.wrong:
         row, cell = one.wrong[0]
         beside = " beside cells without a percent sign" if one.percent and cell.rstrip().endswith("%") else ""
-        return f"run {ids[row]!r} has {cell[:_CELL]!r}{beside}"
+        return f"run {shown(ids[row])} has {shown(cell[:_CELL])}{beside}"
     if one.comma is None:
         return ""
     row, cell = one.comma
     if one.points:
-        return f"run {ids[row]!r} has {cell[:_CELL]!r} beside cells with a decimal point"
+        return f"run {shown(ids[row])} has {shown(cell[:_CELL])} beside cells with a decimal point"
     # Between semicolons a comma is a decimal one; elsewhere another column may tell.
     told = raw.delimiter == ";" or any(other.comma is not None and not other.thousands for other in table)
     if one.thousands and not told:
-        return f"run {ids[row]!r} has {cell[:_CELL]!r}, whose comma may stand for decimals or for thousands"
+        return f"run {shown(ids[row])} has {shown(cell[:_CELL])}, whose comma may stand for decimals or for thousands"
     return ""
 
 
@@ -106,12 +106,12 @@ def _malformed(raw: Raw, wrong: Mapping[str, str]) -> str:
     beyond = " (K, M, B and T are for files of token counts: 39.5B is 39500000000 here)" if suffixed else ""
     advice = (
         f"write plain numbers, with decimal points, without units and separators{beyond}; if it is neither a domain nor a metric, leave it out "
-        f"({either(f'ignore={first!r}', f'--ignore {quote(first)}')})"
+        f"({either(f'ignore={shown(first)}', f'--ignore {quote(first)}')})"
     )
     if len(names) == 1:
-        return f"{raw.where}: column {first!r} must hold numbers, but {wrong[first]}; {advice}"
-    shown = listing((f"{name!r}: {why}" for name, why in wrong.items()), limit=_SHOWN)
-    return f"{raw.where}: {len(names)} columns must hold numbers, but do not ({shown}); {advice}"
+        return f"{raw.where}: column {shown(first)} must hold numbers, but {wrong[first]}; {advice}"
+    told = listing((f"{shown(name)}: {why}" for name, why in wrong.items()), limit=_SHOWN)
+    return f"{raw.where}: {len(names)} columns must hold numbers, but do not ({told}); {advice}"
 
 
 def _notes(raw: Raw, columns: Mapping[str, Numbers]) -> list[str]:

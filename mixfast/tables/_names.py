@@ -35,16 +35,16 @@ def checked_names(given: Any, what: str) -> tuple[str, ...]:
     if isinstance(given, np.ndarray):
         given = decoded(given, what).tolist()
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TableError(f"{what} must be a sequence of names, got {given!r}")
+        raise TableError(f"{what} must be a sequence of names, got {shown(given)}")
     listed = list(given)
     for name in listed:
         if not isinstance(name, str):
-            raise TableError(f"{what} must be names (str), got {name!r} of type {type(name).__name__}")
+            raise TableError(f"{what} must be names (str), got {shown(name)} of type {type(name).__name__}")
         # NUL cannot be stored in a numpy string array, nor shown.
         if not name or "\0" in name:
-            raise TableError(f"{what} must not be empty or contain NUL, got {name!r}")
+            raise TableError(f"{what} must not be empty or contain NUL, got {shown(name)}")
     if len(set(listed)) != len(listed):
-        twice = [f"{name!r} ({count} times)" for name, count in Counter(listed).items() if count > 1]
+        twice = [f"{shown(name)} ({count} times)" for name, count in Counter(listed).items() if count > 1]
         raise TableError(f"{what} must be distinct; duplicated: {counted(twice, len(twice))}")
     return tuple(str(name) for name in listed)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import device as _device
+from mixfast._text.names import shown
 from mixfast._text.numbers import size
 from mixfast.errors import BackendError, TableError
 from mixfast.tables._names import checked_names, default_names, some
@@ -459,7 +460,7 @@ class ExpertTable:
         if isinstance(device, str):
             kind, _, number = device.partition(":")
             if kind != "cuda" or not (number.isdigit() or device == "cuda"):
-                raise ValueError(f'device is {device!r}, expected "cpu", "cuda" or "cuda:<number>"')
+                raise ValueError(f'device is {shown(device)}, expected "cpu", "cuda" or "cuda:<number>"')
             device = _device.cuda_device(number)
         if self.kind != "ce":
             raise BackendError(
@@ -574,7 +575,7 @@ class ExpertTable:
         A sequence with rows in several groups stays whole: it is drawn with the first of its groups.
         """
         if not 0.0 < share < 1.0:
-            raise TableError(f"share must lie between 0 and 1 (exclusive), got {share!r}")
+            raise TableError(f"share must lie between 0 and 1 (exclusive), got {shown(share)}")
         counts = np.ones(self.n_rows, dtype=bool) if self._row_weight is None else self.row_weight > 0.0
         in_fit = split_mask(self.sequence, self.group_offsets, share, np.random.default_rng(seed), counts)
         sides = np.logical_or.reduceat(in_fit & counts, self.group_offsets[:-1]) & np.logical_or.reduceat(
