@@ -32,6 +32,7 @@ def _info(args: argparse.Namespace) -> int:
     kind = kind_of(args.table)
     others = {"csv": _mixtures_report, "fit": _law_report, **dict.fromkeys(("json", "text", "yaml"), _mixture_report)}
     if kind in others:
+        shared.refuse_task(args)
         show(others[kind](args.table))
         return 0
     table = shared.load_table(args, args.table)

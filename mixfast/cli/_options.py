@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from mixfast._engine.objectives.wear import MEASURED
-from mixfast._text.names import shown
+from mixfast._text.names import listing, shown
 from mixfast._text.numbers import count, number
 from mixfast.cli._inputs import InputError, note
 from mixfast.cli._progress import progress
@@ -110,6 +110,12 @@ def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
 
     with progress(f"reading {path}"):
         return ExpertTable.load(path, task=args.task, conditional=args.conditional)
+
+
+def refuse_task(args: argparse.Namespace) -> None:
+    """Refuse the options that choose among the tasks of a folder where the file is no table at all."""
+    if given := [option for option in ("--task", "--conditional") if is_given(args, option)]:
+        raise InputError(f"{no_effect(given)}: {args.table} is no folder of experts")
 
 
 def add_held_out(group: Group) -> None:
@@ -299,6 +305,11 @@ def refuse_without(args: argparse.Namespace, option: str, other: str, why: str) 
     """Refuse an option that has no effect unless another one is given."""
     if is_given(args, option) and not is_given(args, other):
         raise InputError(f"{option} has no effect without {other}: {why}")
+
+
+def no_effect(options: Sequence[str]) -> str:
+    """Say of one option that it has no effect, or of several that they have none."""
+    return f"{listing(options)} {'has' if len(options) == 1 else 'have'} no effect"
 
 
 def is_given(args: argparse.Namespace, option: str) -> bool:

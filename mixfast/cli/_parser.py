@@ -13,10 +13,15 @@ from mixfast._text.visible import visible
 REFUSED = 2
 
 
-def _given(namespace: argparse.Namespace) -> dict[str | None, Any]:
+def _given(namespace: argparse.Namespace) -> dict[str, Any]:
     """The options that were given so far, with their values."""
-    found: dict[str | None, Any] = vars(namespace).setdefault("given", {})
+    found: dict[str, Any] = vars(namespace).setdefault("given", {})
     return found
+
+
+def _remember(namespace: argparse.Namespace, action: argparse.Action, values: Any = True) -> None:
+    """Remember that an option was given, under all its spellings."""
+    _given(namespace).update(dict.fromkeys(action.option_strings, values))
 
 
 class Once(argparse.Action):
@@ -35,7 +40,7 @@ class Once(argparse.Action):
                 raise argparse.ArgumentError(
                     self, f"given twice, with {shown(given[option_string])} and {shown(values)}; it takes one value"
                 )
-            given[option_string] = values
+            _remember(namespace, self, values)
         setattr(namespace, self.dest, values)
 
 
@@ -52,7 +57,7 @@ class Flag(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        _given(namespace)[option_string] = True
+        _remember(namespace, self)
         setattr(namespace, self.dest, True)
 
 
@@ -66,7 +71,7 @@ class Append(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        _given(namespace)[option_string] = True
+        _remember(namespace, self)
         setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or ()), values])
 
 

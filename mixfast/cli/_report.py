@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import write_together
-from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -55,10 +54,11 @@ _ONLY_FOR = {
             "--id",
             "--domains",
             "--metric",
+            "--without",
             "--normalise",
             "--folds",
         ),
-        "this is for laws that are fitted now, to RATIOS METRICS; a law of a file has its directions and folds",
+        "this is for RATIOS METRICS, and laws that are fitted to them now; a law of a file has its runs, directions and folds",
     ),
     ("table", "runs"): (
         ("--replicates", "--no-intervals"),
@@ -170,7 +170,7 @@ def _check(args: argparse.Namespace) -> None:
     for kinds, (options, why) in _ONLY_FOR.items():
         given = [option for option in options if shared.is_given(args, option)]
         if given and kind not in kinds:
-            raise InputError(f"{listing(given)} has no effect here: {why}")
+            raise InputError(f"{shared.no_effect(given)} here: {why}")
     if kind == "table":
         draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
         shared.check_seed(args, draws, "nothing is drawn without intervals and without --held-out")
@@ -246,6 +246,8 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
         # The page can still show how well the laws predict.
         parts += [problem, law, swarm]
         return "none"
+    if swarm is None:
+        shared.note_seed(args, found.method)
     parts += [found, law, swarm]
     if args.replicates is not None and swarm is not None and not args.no_intervals:
         parts.append(_intervals(args, swarm, law, where, options))

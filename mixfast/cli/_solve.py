@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from mixfast import solver
-from mixfast._text.names import listing
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -116,7 +115,7 @@ def _refuse_measures(args: argparse.Namespace) -> None:
     options = ("--replicates", "--no-intervals", "--eps", "--no-ranges")
     if given := [option for option in options if shared.is_given(args, option)]:
         raise InputError(
-            f"{listing(given)} {'has' if len(given) == 1 else 'have'} no effect with --method {args.method}: intervals and ranges start from an optimum"
+            f"{shared.no_effect(given)} with --method {args.method}: intervals and ranges start from an optimum"
         )
     shared.check_seed(args, args.held_out is not None, f"--method {args.method} draws nothing without --held-out")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mixfast._text.audience import setting
 from mixfast._text.names import shown
 from mixfast.exporters._draft import Draft, Paths, in_order, most_changed
 from mixfast.exporters._result import Export, ExportError
@@ -102,6 +103,10 @@ def _stages_of(
     """
     if not isinstance(mixture, MixtureSchedule):
         draft = Draft.of(format, mixture)
+        if batch_size is not None:
+            draft.notes.append(
+                f"{setting('batch_size', batch_size)} changes nothing: it counts the steps of a schedule, and this is one mixture"
+            )
         return draft, [(0, draft.mixture.as_dict())]
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ExportError(

@@ -86,6 +86,15 @@ def test_the_samplers_of_the_papers_and_their_settings(run, options, method):
     assert np.array_equal(read(out)[1], designs.design(region, 6, seed=0, method=method).ratios)
 
 
+def test_every_setting_of_regmix_has_an_option(run, folder):
+    (folder / "counts.yaml").write_text("web: 9B\ncode: 2B\nbooks: 1B\n")
+    _, out, _ = run(
+        "design", "--tokens", "counts.yaml", "--budget", "3B", "--runs", 6, "--method", "regmix", "--usage", 1.5
+    )
+    region = Region.from_tokens({"web": 9 * 10**9, "code": 2 * 10**9, "books": 10**9}, 3 * 10**9)
+    assert np.array_equal(read(out)[1], designs.design(region, 6, seed=0, method=designs.RegMix(usage=1.5)).ratios)
+
+
 def test_every_setting_of_olmix_has_an_option(run, folder):
     (folder / "sources.yaml").write_text("web: 0.6\ncode: 0.4\n")
     (folder / "topics.yaml").write_text("web:news: 0.7\nweb:blogs: 30%\n")

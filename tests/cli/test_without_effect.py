@@ -1,12 +1,15 @@
 """Options that change nothing are refused, or said to change nothing; advice can be followed as it stands."""
 
+import argparse
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mixfast import ExpertTable, Mixture, Swarm, fit
+from mixfast.cli._main import build_parser
 
 DOMAINS = ["web", "code", "books"]
 
@@ -60,6 +63,13 @@ NEXT = ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "1", "--among
         (("score", "--experts", "a=x", "--texts", "a.txt", "--field", "body", "--out", "t.npz"), "--field names fields of .jsonl"),
         (("score", "--experts", "a=x", "--texts", "a.txt", "--prompt-field", "q", "--out", "t.npz"), "--prompt-field names fields"),
         (("score", "--experts", "a=x", "--texts", "b.jsonl", "--lines", "--out", "t.npz"), "--lines is for .txt files, and there is none"),
+        (("info", "law.json", "--task", "x"), "--task has no effect: law.json is no folder of experts"),
+        (("info", "own.yaml", "--conditional"), "--conditional has no effect: own.yaml is no folder of experts"),
+        (("report", "table.npz", "--without", "r7", "--out", "x.html"), "--without has no effect here: this is for RATIOS METRICS"),
+        (("report", "--law", "law.json", "--without", "r7", "--out", "x.html"), "--without has no effect here"),
+        # A spelling of its own is the same option.
+        (("report", "table.npz", "--normalize", "--out", "x.html"), "--normalise has no effect here"),
+        (("report", "table.npz", "--normalise", "--folds", "3", "--out", "x.html"), "--normalise, --folds have no effect here"),
     ],
 )  # fmt: skip
 def test_options_without_effect_are_refused(refused, words, said):
@@ -69,6 +79,35 @@ def test_options_without_effect_are_refused(refused, words, said):
 def test_a_seed_of_an_exact_proposal_is_said_to_change_nothing(run):
     _, _, err = run("propose", "law.json", "--seed", "3")
     assert err == "mixfast: note: --seed had no effect: the exact proposal draws nothing\n"
+
+
+def test_a_seed_of_a_page_with_an_exact_proposal_is_said_to_change_nothing(run, folder):
+    _, _, err = run("report", "--law", "law.json", "--seed", "3", "--no-ranges", "--out", folder / "x.html")
+    assert err == "mixfast: note: --seed had no effect: the exact proposal draws nothing\n"
+
+
+@pytest.mark.parametrize("more", [("levanter",), ("nanotron", "--paths", "/data/{domain}")])
+def test_a_batch_size_of_one_mixture_is_said_to_change_nothing(run, more):
+    _, _, err = run("export", "own.yaml", "--batch-size", "8", "--to", *more)
+    assert "--batch-size 8 changes nothing: it counts the steps of a schedule, and this is one mixture" in err
+
+
+def test_every_option_of_every_command_is_tried_in_some_test():
+    """An option without a test is one that may be ignored without a word."""
+    here = Path(__file__).resolve().parent
+    tried = "".join(path.read_text(encoding="utf-8") for path in here.parent.rglob("test_*.py"))
+    tried += "".join(path.read_text(encoding="utf-8") for path in (here.parent.parent / "docs").rglob("*.md"))
+    untried = []
+    commands = [((), build_parser())]
+    for words, parser in commands:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                commands += [((*words, name), one) for name, one in action.choices.items()]
+            elif action.option_strings:
+                named = [option for option in action.option_strings if option.startswith("--")]
+                if not any(re.search(rf"{re.escape(option)}[\"'= ]", tried) for option in named):
+                    untried.append(f"{' '.join(words)} {named[0]}")
+    assert not untried
 
 
 def test_information_says_that_it_learns_all_metrics_alike(good):

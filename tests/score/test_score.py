@@ -1105,6 +1105,20 @@ def test_a_second_run_on_one_output_is_refused(pair, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["t.npz"]
 
 
+def test_the_command_scores_as_its_options_say(pair, tmp_path, good, refused, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lines.txt").write_text("the cat\nthe dog\n")
+    words = ("score", "--experts", *pair, "--texts", "lines.txt", "--lines", "--out", "t.npz")
+    good(*words, "--per", "byte", "--bos", "none", "--device", "cpu", "--dtype", "float32")
+    same(
+        ExpertTable.load("t.npz"),
+        score(pair, {"lines": ["the cat", "the dog"]}, per="byte", bos="none", dtype="float32"),
+    )
+    assert "cuda:99 is asked for" in refused(*words, "--device", "cuda:99")
+    assert "int7" in refused(*words, "--dtype", "int7")
+    assert "no such token" in refused(*words, "--bos", "no such token")
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_progress_line(terminal, monkeypatch, capsys):
     monkeypatch.setattr(_score, "_TERMINAL_SECONDS", 0.0)
