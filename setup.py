@@ -61,7 +61,7 @@ else:
 setup(
     ext_modules=[
         extension("laws", "shared/isa.c"),
-        extension("rows", "shared/isa.c", "shared/pool.c"),
+        extension("rows", "shared/guard.c", "shared/isa.c", "shared/pool.c"),
         extension("simplex"),
         extension("stream", "shared/isa.c"),
     ],

@@ -29,8 +29,8 @@ cdef int check_memory(int failed) except -1:
     return 0
 
 
-def descend(const double[:, ::1] z, const double[::1] y, double delta, const double[:, ::1] quad, double floor,
-            double c, double[::1] b, int steps, double tol):
+def descend(const double[:, ::1] z not None, const double[::1] y not None, double delta,
+            const double[:, ::1] quad not None, double floor, double c, double[::1] b not None, int steps, double tol):
     """Descend from (c, b), `b` in place; return the loss, c and the number of steps.
 
     The loss is ``sum_i huber_delta(y_i - c - exp(z_i . b)) + b' quad b / 2`` with ``c >= floor``.
@@ -38,6 +38,7 @@ def descend(const double[:, ::1] z, const double[::1] y, double delta, const dou
     cdef Py_ssize_t runs = z.shape[0], width = z.shape[1]
     cdef double loss = 0
     cdef int done
+    check_aligned(<size_t>&z[0, 0] | <size_t>&y[0] | <size_t>&quad[0, 0] | <size_t>&b[0])
     check_shape(runs, width, y.shape[0], b.shape[0])
     check_shape(width, width, quad.shape[0], quad.shape[1])
     check_some(runs, width)
@@ -55,11 +56,14 @@ cdef int check_some(Py_ssize_t m, Py_ssize_t n) except -1:
     return 0
 
 
-def covariance(const double[:, ::1] gram, const double[::1] norms, const double[:, ::1] linear, double amplitude,
-               double slope, double noise, double[:, ::1] k, double[:, ::1] h):
+def covariance(const double[:, ::1] gram not None, const double[::1] norms not None,
+               const double[:, ::1] linear not None, double amplitude, double slope, double noise,
+               double[:, ::1] k not None, double[:, ::1] h not None):
     """Lower triangles (R, R) of the covariance of runs, k, and of `-2 dk/d(r^2)` of its Matern part, h: 0 elsewhere."""
     cdef Py_ssize_t n = norms.shape[0]
     cdef int failed
+    check_aligned(<size_t>&gram[0, 0] | <size_t>&norms[0] | <size_t>&linear[0, 0] | <size_t>&k[0, 0] |
+                  <size_t>&h[0, 0])
     check_some(n, n)
     check_shape(n, n, gram.shape[0], gram.shape[1])
     check_shape(n, n, linear.shape[0], linear.shape[1])
@@ -78,17 +82,19 @@ def likelihood_memory(Py_ssize_t runs, Py_ssize_t dims):
     return mf_likelihood_memory(runs, dims)
 
 
-def likelihood(const double[:, ::1] z, const double[:, ::1] linear, const double[::1] target, double amplitude,
-               double slope, double noise, double[::1] memory, double[::1] alpha, double[::1] diagonal,
-               double[::1] on_length):
-    """Fit, half the log determinant, the mean, and the traces of A and of A linear; None where K is not positive definite.
+def likelihood(const double[:, ::1] z not None, const double[:, ::1] linear not None, const double[::1] target not None,
+               double amplitude, double slope, double noise, double[::1] memory not None, double[::1] alpha not None,
+               double[::1] diagonal not None, double[::1] on_length not None):
+    """Fit, half the log determinant, the mean, traces of A and of A linear; None where K is not positive definite.
 
-    `memory` holds zeros before the first call, and belongs to one thread. Fills alpha (R,), the diagonal (R,) of the inverse
-    of K, and slopes (D,) by minus the logarithms of lengths.
+    `memory` holds zeros before the first call, and belongs to one thread. Fills alpha (R,), the diagonal (R,) of the
+    inverse of K, and slopes (D,) by minus the logarithms of lengths.
     """
     cdef Py_ssize_t n = z.shape[0], dims = z.shape[1]
     cdef mf_likelihood_parts parts
     cdef int definite
+    check_aligned(<size_t>&z[0, 0] | <size_t>&linear[0, 0] | <size_t>&target[0] | <size_t>&memory[0] |
+                  <size_t>&alpha[0] | <size_t>&diagonal[0] | <size_t>&on_length[0])
     check_some(n, dims)
     check_shape(n, n, linear.shape[0], linear.shape[1])
     check_shape(n, n, target.shape[0], alpha.shape[0])
@@ -102,10 +108,12 @@ def likelihood(const double[:, ::1] z, const double[:, ::1] linear, const double
     return (parts.fit, parts.half_log_det, parts.mean, parts.trace, parts.linear) if definite else None
 
 
-def matern(const double[:, ::1] gram, const double[::1] rows, const double[::1] columns, double[:, ::1] k):
+def matern(const double[:, ::1] gram not None, const double[::1] rows not None, const double[::1] columns not None,
+           double[:, ::1] k not None):
     """Matern-5/2 correlations (M, R) of every row with every column, from inner products, which k may replace."""
     cdef Py_ssize_t m = rows.shape[0], n = columns.shape[0]
     cdef int failed
+    check_aligned(<size_t>&gram[0, 0] | <size_t>&rows[0] | <size_t>&columns[0] | <size_t>&k[0, 0])
     check_shape(m, n, gram.shape[0], gram.shape[1])
     check_shape(m, n, k.shape[0], k.shape[1])
     if m == 0 or n == 0:
@@ -116,11 +124,14 @@ def matern(const double[:, ::1] gram, const double[::1] rows, const double[::1] 
     check_memory(failed)
 
 
-def matern_slope(const double[:, ::1] gram, const double[::1] rows, const double[::1] columns,
-                 const double[::1] alpha, double[:, ::1] k, double[:, ::1] h):
+def matern_slope(const double[:, ::1] gram not None, const double[::1] rows not None,
+                 const double[::1] columns not None, const double[::1] alpha not None, double[:, ::1] k not None,
+                 double[:, ::1] h not None):
     """The correlations (M, R), and `-2 dk/d(r^2)` times alpha (R,)."""
     cdef Py_ssize_t m = rows.shape[0], n = columns.shape[0]
     cdef int failed
+    check_aligned(<size_t>&gram[0, 0] | <size_t>&rows[0] | <size_t>&columns[0] | <size_t>&alpha[0] |
+                  <size_t>&k[0, 0] | <size_t>&h[0, 0])
     check_shape(m, n, gram.shape[0], gram.shape[1])
     check_shape(m, n, k.shape[0], k.shape[1])
     check_shape(m, n, h.shape[0], h.shape[1])

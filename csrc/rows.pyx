@@ -14,6 +14,9 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 
 import numpy as np
 
+from mixfast._text.visible import visible
+from mixfast.errors import TableError
+
 include "shared/boundary.pxi"
 
 cdef extern from "rows/rows.h" nogil:
@@ -29,6 +32,7 @@ cdef extern from "rows/rows.h" nogil:
         int shift
         int bounded
         int wide
+        int mapped
         const void *panels
         Py_ssize_t block
         const double *offset
@@ -50,6 +54,9 @@ cdef extern from "rows/rows.h" nogil:
                 void *panels, double *offset, int threads)
     int mf_scan(const mf_rows *rows, Py_ssize_t first, Py_ssize_t last, mf_extremes *partial, int threads)
 
+cdef extern from "shared/pool.h" nogil:
+    int MF_LOST
+
 cdef extern from "shared/isa.h" nogil:
     int MF_BASELINE, MF_AVX2, MF_AVX512
     int mf_isa()
@@ -58,7 +65,11 @@ cdef enum:
     F16 = 0
     F32 = 1
     F64 = 2
+    PIECE = 1 << 16  # elements added between two looks for a signal
     PARTIAL = 1 << 23  # partial sums that are kept at a time (64 MB), unless the threads need more
+
+
+FLOATS = (np.float16, np.float32, np.float64)
 
 
 cdef object aligned(Py_ssize_t size, dtype):
@@ -76,19 +87,89 @@ def isa():
 
 cdef void add_chunks(double *total, const double *partial, Py_ssize_t chunks, Py_ssize_t slot) noexcept nogil:
     """Add the partial sums of each chunk, in their order, to the total (slot,)."""
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t first, last, i, j
     for j in range(chunks):
-        if mf_interrupted(slot):
-            return
-        for i in range(slot):
-            total[i] += partial[j * slot + i]
+        first = 0
+        while first < slot:
+            if mf_interrupted(PIECE):
+                return
+            last = min(first + PIECE, slot)
+            for i in range(first, last):
+                total[i] += partial[j * slot + i]
+            first = last
 
 
-cdef int check_sweep(int failed) except -1:
-    """After a sweep: raise the exception of a signal that ended it, or if memory ran out."""
+cdef int check_finished(int failed, object loglik) except -1:
+    """After a sweep: raise the exception of a signal that ended it, or if memory ran out or the table was cut short."""
     ended()
+    if failed == MF_LOST:
+        raise TableError(
+            f"{file_of(loglik)} was cut short while it was read, so its last rows are gone: write a table to a new "
+            "file and rename that, instead of changing one that is in use"
+        )
     if failed:
         raise MemoryError("mixfast: no memory for a work area")
+    return 0
+
+
+cdef object file_of(object array):
+    """Name of the file that an array is a map of, for a message."""
+    while isinstance(array, np.ndarray):
+        if getattr(array, "filename", None):
+            return visible(str(array.filename))
+        array = array.base
+    return "the file of a table"
+
+
+cdef bint may_be_cut_short(object array):
+    """Whether the memory of an array is, or may be, the map of a file: it belongs to no array and no bytes."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return not (array is None or isinstance(array, (bytes, bytearray)))
+
+
+cdef int check_threads(int threads) except -1:
+    if threads < 1:
+        raise ValueError(f"threads is {threads}, expected a count of at least 1")
+    return 0
+
+
+cdef int check_table(object loglik) except -1:
+    """Raise TypeError or ValueError unless these are rows as the kernels read them."""
+    if not isinstance(loglik, np.ndarray) or loglik.dtype not in FLOATS:
+        kind = loglik.dtype if isinstance(loglik, np.ndarray) else type(loglik).__name__
+        raise TypeError(f"loglik is {kind}, expected an array of native float16, float32 or float64")
+    if loglik.ndim != 2 or loglik.shape[0] < 1 or loglik.shape[1] < 1:
+        raise ValueError(f"loglik has shape {loglik.shape}, expected (rows, columns), at least (1, 1)")
+    item, (along, across) = loglik.itemsize, loglik.strides
+    fits = (across == item or loglik.shape[1] == 1) and (
+        loglik.shape[0] == 1 or (along % item == 0 and along >= loglik.shape[1] * item)
+    )
+    if not fits or not loglik.flags.aligned:
+        raise ValueError(f"loglik has strides {loglik.strides}, expected aligned contiguous rows one after the other")
+    return 0
+
+
+cdef int check_range(const int64_t[::1] index, Py_ssize_t count) except -1:
+    """Raise ValueError unless all of an index are in [0, count)."""
+    cdef Py_ssize_t i
+    check_aligned(<size_t>&index[0])
+    for i in range(index.shape[0]):
+        if index[i] < 0 or index[i] >= count:
+            raise ValueError(f"{index[i]} is out of range: expected 0 to {count - 1}")
+    return 0
+
+
+cdef int check_numbers(const int32_t[::1] numbers, Py_ssize_t count) except -1:
+    """The same for 32 bits: bins or columns."""
+    cdef int32_t low = 0, high = 0
+    cdef Py_ssize_t i
+    check_aligned(<size_t>&numbers[0], 4)
+    for i in range(numbers.shape[0]):  # without a branch, for there is one for each row
+        low = min(low, numbers[i])
+        high = max(high, numbers[i])
+    if low < 0 or high >= count:
+        raise ValueError(f"{low if low < 0 else high} is out of range: expected 0 to {count - 1}")
     return 0
 
 
@@ -113,6 +194,17 @@ cdef class Rows:
     def __init__(self, loglik, weight, double scale, bint shift, bint wide, cols=None, bint bounded=False):
         cdef const int32_t[::1] cols_view
         cdef const double[::1] weight_view
+        if self.c.n:
+            raise TypeError("rows are made once")
+        check_table(loglik)
+        if cols is not None:
+            cols_view = cols
+            check_shape(max(1, cols_view.shape[0]), 1, cols_view.shape[0], 1)
+            check_numbers(cols_view, loglik.shape[1])
+        if weight is not None:
+            weight_view = weight
+            check_shape(loglik.shape[0], 1, weight_view.shape[0], 1)
+            check_aligned(<size_t>&weight_view[0])
         self.loglik = loglik
         self.weight = weight
         self.cols = cols
@@ -120,15 +212,13 @@ cdef class Rows:
         self.c.data = address(loglik)
         self.c.dtype = {2: F16, 4: F32, 8: F64}[loglik.itemsize]
         self.c.n = self.n_rows
-        self.c.stride = loglik.strides[0] // loglik.itemsize
+        self.c.mapped = may_be_cut_short(loglik)
+        self.c.stride = loglik.strides[0] // loglik.itemsize if self.n_rows > 1 else self.n_cols
         if cols is not None:
-            cols_view = cols
             self.n_cols = cols_view.shape[0]
             self.c.cols = &cols_view[0]
         self.c.ncol = self.n_cols
         if weight is not None:
-            weight_view = weight
-            check_shape(self.n_rows, 1, weight_view.shape[0], 1)
             self.c.weight = &weight_view[0]
         self.c.scale = scale
         self.c.shift = shift
@@ -137,23 +227,34 @@ cdef class Rows:
 
     def with_columns(self, cols):
         """The same rows, restricted to the columns `cols` (int32); not for packed rows."""
+        self.check_made(False)
         return Rows(self.loglik, self.weight, self.c.scale, self.c.shift, self.c.wide, cols, self.c.bounded)
 
     def pack(self, index, weight, double scale, bint wide, int threads=1):
         """Copy rows `index` (int64, or None for all) into panels of probabilities."""
-        cdef Py_ssize_t n = self.n_rows if index is None else index.shape[0]
+        self.check_made(False)
+        check_threads(threads)
+        cdef const int64_t[::1] index_view
+        cdef const double[::1] weight_view
+        cdef Py_ssize_t n = self.n_rows
+        if index is not None:
+            index_view = index
+            n = index_view.shape[0]
+            check_shape(max(1, n), 1, n, 1)
+            check_range(index_view, self.n_rows)
+        if weight is not None:
+            weight_view = weight
+            check_shape(n, 1, weight_view.shape[0], 1)
+            check_aligned(<size_t>&weight_view[0])
         cdef Py_ssize_t block = 512, item = 8 if wide else 4
         while block > 32 and block * self.n_cols * item > 16384:
             block //= 2
         cdef Rows out = Rows.__new__(Rows)
         panels = aligned((n + block - 1) // block * block * self.n_cols, np.float64 if wide else np.float32)
         cdef const int64_t *index_p = NULL
-        cdef const int64_t[::1] index_view
         cdef double *offset_p = NULL
         cdef double[::1] offset_view
-        cdef const double[::1] weight_view
         if index is not None:
-            index_view = index
             index_p = &index_view[0]
         if self.c.shift:
             out.offset = np.empty(n)
@@ -169,31 +270,43 @@ cdef class Rows:
         out.c.panels = address(panels)
         out.c.block = block
         if weight is not None:
-            weight_view = weight
-            check_shape(n, 1, weight_view.shape[0], 1)
             out.c.weight = &weight_view[0]
         cdef void *panels_p = address(panels)
         cdef int failed
         with nogil:
             failed = mf_pack(&self.c, index_p, n, block, wide, panels_p, offset_p, threads)
-        check_sweep(failed)
+        check_finished(failed, self.loglik)
         return out
 
-    cdef int useful_threads(self, int threads) noexcept:
+    cdef int check_made(self, bint packed) except -1:
+        """Raise ValueError for rows without a table, or packed ones unless these will do."""
+        if self.n_rows < 1 or self.n_cols < 1 or not (self.c.data or self.c.panels):
+            raise ValueError("these rows have no table")
+        if self.c.panels and not packed:
+            raise ValueError("these rows are packed: expected the rows of a table")
+        return 0
+
+    cdef int useful_threads(self, int threads) except -1:
         """Threads worth starting: one per 2^20 elements."""
+        check_threads(threads)
         cdef Py_ssize_t useful = self.n_rows * self.n_cols // (1 << 20) + 1
         return threads if threads < useful else <int>useful
 
-    def sums(self, const double[::1] mixture, bint value=True, int hessian=0, int threads=1, bint coarse=False):
+    def sums(self, const double[::1] mixture not None, bint value=True, int hessian=0, int threads=1,
+             bint coarse=False):
         """(value, gradient (C,), Hessian (C, C) or None) of sum_i c_i * -log(p_i . w), float64.
 
         `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many, scaled to
         the diagonal of all rows. `coarse`: sums within blocks of rows in the panels' own precision, about 1e-6 of the
         gradient, and no scaling.
         """
+        check_aligned(<size_t>&mixture[0])
+        self.check_made(True)
         cdef Py_ssize_t C = self.n_cols, slot = 1 + C + (C * C + C if hessian else 0)
         cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(self.n_rows, C, hessian, &chunk_rows), i, j
         cdef int failed = 0
+        if hessian < 0 or hessian & (hessian - 1):
+            raise ValueError(f"hessian is {hessian}, expected 0 or a power of two")
         if mixture.shape[0] != C:
             raise ValueError(f"mixture has {mixture.shape[0]} shares for {C} columns")
         threads = self.useful_threads(threads)
@@ -204,7 +317,7 @@ cdef class Rows:
             failed = mf_sums(&self.c, &mixture[0], value, hessian, coarse, 0, chunks, &p[0], threads)
             if chunks > 1 and not failed:
                 add_chunks(&t[0], &p[0], chunks, slot)
-        check_sweep(failed)
+        check_finished(failed, self.loglik)
         if not hessian:
             return t[0], total[1:], None
         cdef double[::1] unit = total[1 + C + C * C:]
@@ -223,17 +336,20 @@ cdef class Rows:
         ended()
         return t[0], total[1:1 + C], np.asarray(H)
 
-    def losses(self, const double[:, ::1] mixtures, int products=1, int threads=1):
+    def losses(self, const double[:, ::1] mixtures not None, int products=1, int threads=1):
         """Losses (M,) float64 of M candidate mixtures (M, C); +inf where a row has no mass."""
+        check_aligned(<size_t>&mixtures[0, 0])
+        self.check_made(True)
+        check_threads(threads)
         cdef Py_ssize_t M = mixtures.shape[0], chunk_rows
         cdef Py_ssize_t chunks = mf_plan_chunks(self.n_rows, self.n_cols, 0, &chunk_rows)
         cdef Py_ssize_t step, first, last
         cdef int failed
         total = np.zeros(M)
-        if M == 0:
-            return total
         if mixtures.shape[1] != self.n_cols:
             raise ValueError(f"mixtures have {mixtures.shape[1]} shares for {self.n_cols} columns")
+        if M == 0:
+            return total
         threads = self.useful_threads(threads) if M < 64 else threads
         cdef double[::1] t = total
         step = max(threads, PARTIAL // M)
@@ -244,15 +360,18 @@ cdef class Rows:
                 failed = mf_losses(&self.c, &mixtures[0, 0], M, products, first, last, &p[0], threads)
                 if not failed:
                     add_chunks(&t[0], &p[0], last - first, M)
-            check_sweep(failed)
+            check_finished(failed, self.loglik)
         return total
 
-    def gradients(self, const double[:, ::1] mixtures, bins=None, mult=None, int threads=1):
+    def gradients(self, const double[:, ::1] mixtures not None, bins=None, mult=None, int threads=1):
         """(M, C) gradients of M objectives, each at its own mixture, rows re-weighted by mult[j, bins[i]].
 
         mixtures (M, C) float64; bins (n,) int32; mult (M, B) float32; both None for plain gradients.
         One mixture for many objectives (1, C) costs little more than one gradient where rows of a bin are neighbours.
         """
+        check_aligned(<size_t>&mixtures[0, 0])
+        self.check_made(True)
+        check_threads(threads)
         cdef Py_ssize_t M = mixtures.shape[0], C = self.n_cols, chunk_rows, nbins = 0
         cdef Py_ssize_t chunks = mf_plan_chunks(self.n_rows, C, 0, &chunk_rows)
         cdef Py_ssize_t step, first, last
@@ -262,6 +381,10 @@ cdef class Rows:
         cdef const float *mult_p = NULL
         cdef int failed = 0
         cdef bint shared = False
+        if mixtures.shape[1] != C:
+            raise ValueError(f"mixtures have {mixtures.shape[1]} shares for {C} columns")
+        if (bins is None) != (mult is None):
+            raise TypeError("bins and multiplicities go together: one of them is None")
         if bins is not None:
             bins_view = bins
             mult_view = mult
@@ -269,6 +392,8 @@ cdef class Rows:
             bins_p = &bins_view[0]
             mult_p = &mult_view[0, 0]
             nbins = mult_view.shape[1]
+            check_numbers(bins_view, nbins)
+            check_aligned(<size_t>&mult_view[0, 0], 4)
             shared = M == 1 and mult_view.shape[0] > 1
             if shared:
                 M = mult_view.shape[0]
@@ -289,7 +414,7 @@ cdef class Rows:
                                       &p[0], threads)
                 if not failed:
                     add_chunks(t, &p[0], last - first, M * C)
-            check_sweep(failed)
+            check_finished(failed, self.loglik)
         return total
 
 
@@ -298,6 +423,7 @@ def scan(Rows rows not None, int threads=1):
 
     Extremes of all elements, and the smallest of the rows' largest elements; NaN is left out of them.
     """
+    rows.check_made(False)
     cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(rows.n_rows, rows.n_cols, 0, &chunk_rows)
     cdef Py_ssize_t i
     cdef mf_extremes partial[128]  # as many as there may be chunks
@@ -307,7 +433,7 @@ def scan(Rows rows not None, int threads=1):
     threads = rows.useful_threads(threads)
     with nogil:
         failed = mf_scan(&rows.c, 0, chunks, partial, threads)
-    check_sweep(failed)
+    check_finished(failed, rows.loglik)
     for i in range(chunks):
         largest = max(largest, partial[i].largest)
         smallest = min(smallest, partial[i].smallest)
@@ -316,12 +442,13 @@ def scan(Rows rows not None, int threads=1):
     return largest, smallest, lowest_top, bool(has_nan)
 
 
-def resample(const uint32_t[:, ::1] bits, float[:, ::1] counts, Py_ssize_t first=0):
+def resample(const uint32_t[:, ::1] bits not None, float[:, ::1] counts not None, Py_ssize_t first=0):
     """Sample `size` units with replacement, M times: counts (M, first ..) of each unit, from random bits (M, size)."""
     cdef Py_ssize_t m = bits.shape[0], size = bits.shape[1], stride = counts.shape[1]
-    check_shape(m, stride, counts.shape[0], max(stride, first + size))
-    if first < 0:
-        raise ValueError(f"first is {first}, expected at least 0")
+    check_aligned(<size_t>&bits[0, 0] | <size_t>&counts[0, 0], 4)
+    check_shape(m, m, m, counts.shape[0])
+    if first < 0 or size > stride or first > stride - size:
+        raise ValueError(f"first is {first}: {size} units do not fit in {stride} columns from there on")
     if m and size:
         with nogil:
             mf_resample(&bits[0, 0], m, size, &counts[0, first], stride)

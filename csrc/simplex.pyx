@@ -22,12 +22,14 @@ cdef extern from "simplex/projection.h" nogil:
     int mf_linear_min(const double *g, const double *lo, const double *hi, Py_ssize_t n, double total, double *out)
 
 
-def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::1] w, const double[::1] lo,
-       const double[::1] hi, signed char[::1] state):
+def qp(const double[:, ::1] hessian not None, const double[::1] gradient not None, const double[::1] w not None,
+       const double[::1] lo not None, const double[::1] hi not None, signed char[::1] state not None):
     """Newton step d (K,), the sum's multiplier and the rounds used; `state` (int8) is the active set, updated."""
     cdef Py_ssize_t n = gradient.shape[0]
     cdef double level = 0
     cdef int rounds
+    check_aligned(<size_t>&hessian[0, 0] | <size_t>&gradient[0] | <size_t>&w[0] | <size_t>&lo[0] | <size_t>&hi[0])
+    check_some(n)
     check_shape(n, n, hessian.shape[0], hessian.shape[1])
     check_shape(n, n, w.shape[0], state.shape[0])
     check_shape(n, n, lo.shape[0], hi.shape[0])
@@ -41,19 +43,31 @@ def qp(const double[:, ::1] hessian, const double[::1] gradient, const double[::
     return step, level, rounds
 
 
-cdef int check_which(const int64_t[:] which, Py_ssize_t count) except -1:
+cdef int check_some(Py_ssize_t n) except -1:
+    """Raise ValueError for a problem without a domain."""
+    if n < 1:
+        raise ValueError("an argument is empty, at least one domain is required")
+    return 0
+
+
+cdef int check_which(const int64_t[::1] which, Py_ssize_t count) except -1:
     """Raise ValueError unless all of `which` are numbers of Hessians."""
     cdef Py_ssize_t j
+    check_aligned(<size_t>&which[0])
     for j in range(which.shape[0]):
         if which[j] < 0 or which[j] >= count:
             raise ValueError(f"Hessian {which[j]} of {count}")
     return 0
 
 
-def qp_many(const double[:, :, ::1] hessian, const int64_t[::1] which, const double[:, ::1] gradient,
-            const double[:, ::1] w, const double[:, ::1] lo, const double[:, ::1] hi, signed char[:, ::1] state):
+def qp_many(const double[:, :, ::1] hessian not None, const int64_t[::1] which not None,
+            const double[:, ::1] gradient not None, const double[:, ::1] w not None, const double[:, ::1] lo not None,
+            const double[:, ::1] hi not None, signed char[:, ::1] state not None):
     """Newton steps (M, K) of M problems as `qp` has them; problem j has the Hessian which[j] of (H, K, K)."""
     cdef Py_ssize_t m = which.shape[0], n = gradient.shape[1], done
+    check_aligned(<size_t>&hessian[0, 0, 0] | <size_t>&which[0] | <size_t>&gradient[0, 0] | <size_t>&w[0, 0] |
+                  <size_t>&lo[0, 0] | <size_t>&hi[0, 0])
+    check_some(n)
     check_which(which, hessian.shape[0])
     check_shape(n, n, hessian.shape[1], hessian.shape[2])
     check_shape(m, n, gradient.shape[0], n)
@@ -63,7 +77,7 @@ def qp_many(const double[:, :, ::1] hessian, const int64_t[::1] which, const dou
     check_shape(m, n, state.shape[0], state.shape[1])
     step = np.zeros((m, n))
     cdef double[:, ::1] d = step
-    if m == 0 or n == 0:
+    if m == 0:
         return step
     with nogil:
         done = mf_qp_many(m, n, &hessian[0, 0, 0], &which[0], &gradient[0, 0], &w[0, 0], &lo[0, 0], &hi[0, 0],
@@ -74,11 +88,13 @@ def qp_many(const double[:, :, ::1] hessian, const int64_t[::1] which, const dou
     return step
 
 
-def bfgs_many(double[:, :, ::1] hessian, const int64_t[::1] which, const double[:, ::1] moved,
-              const double[:, ::1] change):
+def bfgs_many(double[:, :, ::1] hessian not None, const int64_t[::1] which not None,
+              const double[:, ::1] moved not None, const double[:, ::1] change not None):
     """Damped BFGS, in place, of Hessians number `which` (M,): they then map moved (M, K) to the observed change."""
     cdef Py_ssize_t m = which.shape[0], n = moved.shape[1]
     cdef int failed
+    check_aligned(<size_t>&hessian[0, 0, 0] | <size_t>&which[0] | <size_t>&moved[0, 0] | <size_t>&change[0, 0])
+    check_some(n)
     check_which(which, hessian.shape[0])
     check_shape(n, n, hessian.shape[1], hessian.shape[2])
     check_shape(m, n, moved.shape[0], n)
@@ -99,6 +115,7 @@ cdef object minimum(on_simplex minimise, const double[::1] x, const double[::1] 
     """The minimum (K,) over {lo <= w <= hi, sum w = total} that a C function finds for x."""
     cdef Py_ssize_t n = x.shape[0]
     cdef int failed
+    check_some(n)
     check_shape(n, n, lo.shape[0], hi.shape[0])
     out = np.empty(n)
     cdef double[::1] o = out
@@ -113,11 +130,15 @@ cdef object minimum(on_simplex minimise, const double[::1] x, const double[::1] 
     return out
 
 
-def project(const double[::1] x, const double[::1] lo, const double[::1] hi, double total=1.0):
+def project(const double[::1] x not None, const double[::1] lo not None, const double[::1] hi not None,
+            double total=1.0):
     """Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
+    check_aligned(<size_t>&x[0] | <size_t>&lo[0] | <size_t>&hi[0])
     return minimum(mf_project, x, lo, hi, total)
 
 
-def linear_min(const double[::1] g, const double[::1] lo, const double[::1] hi, double total=1.0):
+def linear_min(const double[::1] g not None, const double[::1] lo not None, const double[::1] hi not None,
+               double total=1.0):
     """A vertex of {lo <= w <= hi, sum w = total} that minimises g.w; ties go to the lowest index."""
+    check_aligned(<size_t>&g[0] | <size_t>&lo[0] | <size_t>&hi[0])
     return minimum(mf_linear_min, g, lo, hi, total)

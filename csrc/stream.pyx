@@ -38,8 +38,9 @@ cdef extern from "stream/blend.h" nogil:
     int64_t mf_tree_fill(mf_stage *stage, const int64_t *a, const int64_t *c, const int64_t *f)
     int mf_tree_counts(const mf_stage *stage, int64_t n, int64_t *count)
     int64_t mf_tree_when(const mf_stage *stage, Py_ssize_t leaf, int64_t m)
-    void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
-                     Py_ssize_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch)
+    int MF_BLEND_RANGE
+    int mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
+                    Py_ssize_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch)
     int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, Py_ssize_t count,
                      int64_t *out_domain, int64_t *out_index, int64_t *out_epoch)
     void mf_tree_advance(Py_ssize_t n, const int64_t *a, const int64_t *c, int64_t step, int64_t steps, int64_t length,
@@ -51,63 +52,140 @@ cdef extern from "stream/blend.h" nogil:
     uint64_t mf_mix(uint64_t x)
 
 
-def domain_table(const int64_t[::1] sizes, uint64_t seed):
+cdef int64_t LONGEST = <int64_t>1 << 60  # more samples than this are not counted
+cdef int64_t NEVER = <int64_t>1 << 62  # shares are over this, too
+cdef int64_t RAMP = <int64_t>1 << 37  # samples of a ramp
+
+
+cdef int check_between(int64_t value, int64_t low, int64_t high, str what) except -1:
+    """Raise ValueError unless an argument is a number that the arithmetic of the tree is exact for."""
+    if value < low or value > high:
+        raise ValueError(f"{what} is {value}, expected {low} to {high}")
+    return 0
+
+
+cdef int check_all(const int64_t[::1] values, int64_t low, int64_t high, str what) except -1:
+    cdef Py_ssize_t k
+    check_aligned(<size_t>&values[0])
+    for k in range(values.shape[0]):
+        check_between(values[k], low, high, what)
+    return 0
+
+
+cdef int check_steps(int64_t step, int64_t steps, bint ramp) except -1:
+    """Raise ValueError unless a ramp has steps, of less than 2^37 samples together, and a constant stage none."""
+    check_between(steps, 1 if ramp else 0, RAMP if ramp else 0, "steps")
+    check_between(step, 1 if ramp else 0, RAMP // steps if ramp else 0, "step")
+    return 0
+
+
+def domain_table(const int64_t[::1] sizes not None, uint64_t seed):
     """Sizes (K,) of domains, 0 for endless ones, with the keys of their orders: what the methods of `Stage` take."""
     cdef Py_ssize_t K = sizes.shape[0], k
+    check_aligned(<size_t>&sizes[0])
     table = np.empty((K, 2), dtype=np.uint64)
     cdef uint64_t[:, ::1] t = table
+    check_all(sizes, 0, LONGEST, "the size of a domain")
     for k in range(K):
         t[k, 0] = <uint64_t>sizes[k]
         t[k, 1] = mf_mix(mf_mix(seed) + 0x9e3779b97f4a7c15u * <uint64_t>(k + 1))
     return table
 
 
-def blend_shares(const int64_t[::1] v):
+def blend_shares(const int64_t[::1] v not None):
     """Integers (n,) over their sum, in units of 2^-62, with the sum 2^62 exactly."""
+    check_aligned(<size_t>&v[0])
+    check_all(v, 0, NEVER, "a share")
+    cdef double total = np.sum(v, dtype=np.float64)
+    if not 0 < total <= 4.0 * NEVER:
+        raise ValueError(f"the sum of the shares is {total:.3g}, expected more than 0 and at most 2^64")
     out = np.empty(v.shape[0], dtype=np.int64)
     cdef int64_t[::1] o = out
     mf_tree_shares(v.shape[0], &v[0], &o[0])
     return out
 
 
-def blend_slopes(const int64_t[::1] a, const int64_t[::1] b, int64_t step, int64_t length):
+def blend_slopes(const int64_t[::1] a not None, const int64_t[::1] b not None, int64_t step, int64_t length):
     """Slopes (n,) of straight lines from `a` to `b` over `length` samples, for steps of `step` samples."""
+    check_aligned(<size_t>&a[0] | <size_t>&b[0])
     check_shape(a.shape[0], 1, b.shape[0], 1)
+    check_all(a, 0, NEVER, "a share")
+    check_all(b, 0, NEVER, "a share")
+    check_between(length, 1, RAMP, "length")
+    check_between(step, 1, length, "step")
     out = np.empty(a.shape[0], dtype=np.int64)
     cdef int64_t[::1] o = out
     mf_tree_slopes(a.shape[0], &a[0], &b[0], step, length, &o[0])
     return out
 
 
-def blend_advance(const int64_t[::1] a, slope, int64_t step, int64_t steps, int64_t length, int64_t[::1] whole,
-                  int64_t[::1] frac):
+def blend_advance(const int64_t[::1] a not None, slope, int64_t step, int64_t steps, int64_t length,
+                  int64_t[::1] whole not None, int64_t[::1] frac not None):
     """Move exact counts (n,), whole + frac over 2^62, on by `length` samples, in place."""
     cdef const int64_t[::1] view
     cdef const int64_t *c = NULL
+    check_aligned(<size_t>&a[0] | <size_t>&whole[0] | <size_t>&frac[0])
     check_shape(a.shape[0], a.shape[0], whole.shape[0], frac.shape[0])
+    check_all(a, 0, NEVER, "a share")
+    check_all(whole, 0, LONGEST, "a count")
+    check_all(frac, 0, NEVER - 1, "a fraction of a count")
+    check_between(length, 0, LONGEST, "length")
+    check_steps(step, steps, slope is not None)
     if slope is not None:
         view = slope
         check_shape(a.shape[0], 1, view.shape[0], 1)
+        check_all(view, -NEVER // (2 * steps), NEVER // (2 * steps), "a slope")
         c = &view[0]
-    mf_tree_advance(a.shape[0], &a[0], c, step, steps if c else 0, length, &whole[0], &frac[0])
+    mf_tree_advance(a.shape[0], &a[0], c, step, steps, length, &whole[0], &frac[0])
 
 
-def blend_events(int64_t start, int64_t end, const int64_t[::1] skip, const int64_t[::1] place, const int64_t[::1] turn,
-                 const int64_t[::1] latest):
+def blend_events(int64_t start, int64_t end, const int64_t[::1] skip not None, const int64_t[::1] place not None,
+                 const int64_t[::1] turn not None, const int64_t[::1] latest not None):
     """Events (6, E) of samples passed over (n,) and turns (n,); the columns are those of blend.h."""
     cdef Py_ssize_t n = skip.shape[0], made
+    check_aligned(<size_t>&skip[0] | <size_t>&place[0] | <size_t>&turn[0] | <size_t>&latest[0])
     check_shape(n, n, place.shape[0], turn.shape[0])
     check_shape(n, n, latest.shape[0], n)
+    check_between(end, 0, LONGEST, "end")
+    check_between(start, 0, end, "start")
+    check_all(place, 0, NEVER, "the place of a sample")
+    check_all(latest, 0, NEVER, "the latest sample for a turn")
     out = np.empty((6, 2 * n), dtype=np.int64)
     cdef int64_t[:, ::1] o = out
     made = mf_tree_events(start, end, n, &skip[0], &place[0], &turn[0], &latest[0], &o[0, 0])
     return out[:, :made]
 
 
-cdef int check_memory(int failed) except -1:
+cdef int check_stage(int failed) except -1:
+    """After a call: raise the exception of a signal that ended it, or what the call says of its arguments."""
     ended()
+    if failed == MF_BLEND_RANGE:
+        raise ValueError("a count or the size of a domain is below 0 or above 2^60")
     if failed:
         raise MemoryError("mixfast: no memory for a stage")
+    return 0
+
+
+cdef int check_shares(const int64_t[::1] share, slope, int64_t steps) except -1:
+    """Raise ValueError unless every leaf has a share in every step, and all of them together have 1 at most."""
+    cdef const int64_t[::1] view
+    cdef Py_ssize_t n = share.shape[0], k
+    cdef int64_t u, reach, by = 0
+    cdef double total
+    if slope is not None:
+        view = slope
+        check_shape(n, 1, view.shape[0], 1)
+        reach = NEVER // (2 * steps)
+        check_all(view, -reach, reach, "a slope")
+    check_all(share, 0, NEVER, "a share")
+    for u in (0, max(steps - 1, 0)):
+        total = 0
+        for k in range(n):
+            by = view[k] * (2 * u + 1) if steps else 0
+            check_between(share[k] + by, 1, NEVER, "a share")
+            total += share[k] + by
+        if total > NEVER * (1 + 1e-9):
+            raise ValueError(f"the sum of the shares is {total:.6g}, expected at most 2^62")
     return 0
 
 
@@ -125,12 +203,14 @@ cdef class Stage:
     """
 
     cdef mf_stage c
+    cdef Py_ssize_t domains  # that their numbers are of
     cdef readonly object domain, base, events
     cdef object split, slope, parent, memory
     cdef readonly double bound
 
-    def __init__(self, int64_t start, int64_t origin, const int32_t[::1] domain, const int64_t[::1] share,
-                 slope=None, exact=None, int64_t step=0, int64_t steps=0, Stage shape=None):
+    def __init__(self, int64_t start, int64_t origin, const int32_t[::1] domain not None,
+                 const int64_t[::1] share not None, slope=None, exact=None, int64_t step=0, int64_t steps=0,
+                 Stage shape=None):
         cdef Py_ssize_t n = domain.shape[0]
         cdef const int64_t[::1] view
         cdef const int64_t *slope_p = NULL
@@ -138,64 +218,80 @@ cdef class Stage:
         cdef int64_t[::1] middle
         cdef int32_t[::1] parent
         cdef int64_t reach
+        check_aligned(<size_t>&share[0])
+        check_aligned(<size_t>&domain[0], 4)
+        if self.c.leaves:
+            raise TypeError("a stage is made once")
+        check_shape(max(1, n), 1, n, 1)
         check_shape(n, 1, share.shape[0], 1)
-        self.domain = np.asarray(domain)
+        check_between(start, 0, LONGEST, "start")
+        check_between(origin, -LONGEST, LONGEST, "origin")
+        check_steps(step, steps, slope is not None)
+        check_shares(share, slope, steps)
+        self.domain = np.array(domain)
+        self.domain.setflags(write=False)
+        check_between(self.domain.min(), 0, self.domain.max(), "the number of a domain")
+        self.domains = self.domain.max() + 1
         self.base = np.zeros(n, dtype=np.int64)
         self.split = np.zeros(max(n - 1, 1) * sizeof(mf_split), dtype=np.uint8)
-        self.c.leaves = n
         self.c.split = <mf_split *>address(self.split)
         if steps:
             self.slope = np.empty(max(n - 1, 1) * sizeof(mf_slope), dtype=np.uint8)
             self.c.slope = <mf_slope *>address(self.slope)
-        self.c.domain = &domain[0]
+        self.c.domain = <const int32_t *>address(self.domain)
         self.c.base = <const int64_t *>address(self.base)
         self.c.start, self.c.origin, self.c.step, self.c.steps = start, origin, step, steps
         weight = np.array(share)
         if slope is not None:
             view = slope
-            check_shape(n, 1, view.shape[0], 1)
             slope_p = &view[0]
             weight += steps * np.asarray(slope)
         if exact is not None:
             view = exact
             check_shape(n, 1, view.shape[0], 1)
+            check_all(view, 0, NEVER - 1, "a fraction of a count")
             exact_p = &view[0]
+        self.c.leaves = n
         if shape is None:
             middle = weight
             self.parent = np.full(2 * n - 1, -1, dtype=np.int32)
             parent = self.parent
             with nogil:
                 reach = mf_tree_shape(n, &middle[0], self.c.split, &parent[0])
-            check_memory(reach < 0)
+            check_stage(reach < 0)
         else:
+            check_shape(n, 1, shape.c.leaves, 1)
             self.parent = shape.parent
             self.split[:] = shape.split
             parent = self.parent
         self.c.parent = &parent[0]
         with nogil:
             reach = mf_tree_fill(&self.c, &share[0], slope_p, exact_p)
-        check_memory(reach < 0)
+        check_stage(reach < 0)
         self.bound = reach / 8589934592.0  # half of it, over 2^32
 
     def counts(self, int64_t n):
         """Counts (n,) of the leaves when the root's is `n`."""
+        self.check_made()
+        check_between(n, -2 * LONGEST, 2 * LONGEST, "a count")
         found = np.empty(self.c.leaves, dtype=np.int64)
         cdef int64_t[::1] f = found
         cdef int failed
         with nogil:
             failed = mf_tree_counts(&self.c, n, &f[0])
-        check_memory(failed)
+        check_stage(failed)
         return found
 
-    def when(self, const int64_t[::1] leaf, const int64_t[::1] count):
+    def when(self, const int64_t[::1] leaf not None, const int64_t[::1] count not None):
         """Samples (m,) at which leaves get their count-th in the tree; 2^62 for never."""
         cdef Py_ssize_t m = leaf.shape[0], j
+        check_aligned(<size_t>&leaf[0] | <size_t>&count[0])
+        self.check_made()
         check_shape(m, 1, count.shape[0], 1)
+        check_all(count, -NEVER, NEVER, "a count")
         found = np.empty(m, dtype=np.int64)
         cdef int64_t[::1] f = found
-        for j in range(m):
-            if leaf[j] < 0 or leaf[j] >= self.c.leaves:
-                raise ValueError(f"leaf {leaf[j]} of {self.c.leaves}")
+        check_all(leaf, 0, self.c.leaves - 1, "a leaf")
         with nogil:
             for j in range(m):
                 if mf_interrupted(1 << 12):
@@ -204,39 +300,77 @@ cdef class Stage:
         ended()
         return found
 
-    def set_events(self, const int64_t[::1] at, const int32_t[::1] leaf, const int64_t[::1] lag,
-                   const int64_t[::1] first, const int64_t[::1] gain_at, const int64_t[::1] gain_by):
+    def set_events(self, const int64_t[::1] at not None, const int32_t[::1] leaf not None,
+                   const int64_t[::1] lag not None, const int64_t[::1] first not None,
+                   const int64_t[::1] gain_at not None, const int64_t[::1] gain_by not None):
         """Events (E,) as in blend.h, and what leaf k gains by them: gain_by behind gain_at, from first[k] on."""
-        check_shape(at.shape[0], self.c.leaves + 1, leaf.shape[0], first.shape[0])
-        check_shape(at.shape[0], gain_at.shape[0], lag.shape[0], gain_by.shape[0])
+        check_aligned(<size_t>&at[0] | <size_t>&lag[0] | <size_t>&first[0] | <size_t>&gain_at[0] |
+                      <size_t>&gain_by[0])
+        check_aligned(<size_t>&leaf[0], 4)
+        self.check_made()
+        if self.memory is not None:
+            raise TypeError("the events of a stage are set once")
+        cdef Py_ssize_t E = at.shape[0], e
+        check_shape(E, self.c.leaves + 1, leaf.shape[0], first.shape[0])
+        check_shape(E, gain_at.shape[0], lag.shape[0], gain_by.shape[0])
+        for e in range(E):
+            # Only one sample has this number: an extra turn takes it.
+            least = self.c.start if e == 0 else at[e - 1] + (leaf[e - 1] >= 0)
+            check_between(at[e], least, LONGEST, "the sample of an event")
+            check_between(leaf[e], -1, self.c.leaves - 1, "the leaf of an event")
+        check_all(lag, -E, E, "the lag of an event")
+        check_all(gain_by, -1, 1, "a gain")
+        check_between(first[0], 0, 0, "the first gain")
+        for e in range(self.c.leaves):
+            check_between(first[e + 1], first[e], gain_at.shape[0], "the first gain of a leaf")
         self.memory = (np.asarray(at), np.asarray(leaf), np.asarray(lag), np.asarray(first), np.asarray(gain_at),
                        np.asarray(gain_by))
-        self.c.events = at.shape[0]
-        if self.c.events:
+        if E:
             self.c.event_at, self.c.event_leaf, self.c.event_lag = &at[0], &leaf[0], &lag[0]
             self.c.gain_first, self.c.gain_at, self.c.gain_by = &first[0], &gain_at[0], &gain_by[0]
+        self.c.events = E
 
-    def at(self, const uint64_t[:, ::1] table, bint shuffle, int64_t i):
+    cdef int check_made(self) except -1:
+        if self.c.leaves < 1 or self.c.domain == NULL:
+            raise ValueError("this stage has no domains")
+        return 0
+
+    cdef int check_samples(self, const uint64_t[:, ::1] table, int64_t first, int64_t step, Py_ssize_t n) except -1:
+        """Raise ValueError unless these samples are of this stage, and the table has a line for each of its domains."""
+        self.check_made()
+        if table.shape[0] < self.domains or table.shape[1] != 2:
+            raise ValueError(f"the table of domains has shape {(table.shape[0], table.shape[1])}, "
+                             f"expected ({self.domains} or more, 2)")
+        check_between(step, 1, LONGEST, "step")
+        check_between(first, self.c.start, LONGEST, "a sample")
+        check_between(n, 0, (LONGEST - first) // step + 1, "the number of samples")
+        return 0
+
+    def at(self, const uint64_t[:, ::1] table not None, bint shuffle, int64_t i):
         """(domain, index, epoch) of sample i."""
         cdef int64_t found[3]
-        mf_blend_at(&self.c, <const mf_domain *>&table[0, 0], shuffle, i, 1, 1, found, found + 1, found + 2)
-        ended()
+        check_aligned(<size_t>&table[0, 0])
+        self.check_samples(table, i, 1, 1)
+        cdef const mf_domain *t = <const mf_domain *>&table[0, 0]
+        check_stage(mf_blend_at(&self.c, t, shuffle, i, 1, 1, found, found + 1, found + 2))
         return found[0], found[1], found[2]
 
-    def fill(self, const uint64_t[:, ::1] table, bint shuffle, int64_t first, int64_t step, int64_t[::1] domain,
-             int64_t[::1] index, int64_t[::1] epoch):
+    def fill(self, const uint64_t[:, ::1] table not None, bint shuffle, int64_t first, int64_t step,
+             int64_t[::1] domain not None, int64_t[::1] index not None, int64_t[::1] epoch not None):
         """Samples first, first + step, ... into three arrays of equal length."""
         cdef Py_ssize_t n = domain.shape[0]
-        cdef int failed = 0
+        cdef int failed
         cdef const mf_domain *t = <const mf_domain *>&table[0, 0]
+        check_aligned(<size_t>&table[0, 0] | <size_t>&domain[0] | <size_t>&index[0] | <size_t>&epoch[0])
         check_shape(n, n, index.shape[0], epoch.shape[0])
+        self.check_samples(table, first, step, n)
         # Setting up all nodes costs about as much as a quarter as many ways down the tree.
         cdef bint apart = step != 1 or 4 * n < self.c.leaves
         if n == 0:
             return
         with nogil:
             if apart:
-                mf_blend_at(&self.c, t, shuffle, first, step, n, &domain[0], &index[0], &epoch[0])
+                failed = mf_blend_at(&self.c, t, shuffle, first, step, n, &domain[0], &index[0], &epoch[0])
             else:
                 failed = mf_blend_run(&self.c, t, shuffle, first, n, &domain[0], &index[0], &epoch[0])
-        check_memory(failed)
+        check_stage(failed)

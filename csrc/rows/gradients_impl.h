@@ -151,7 +151,7 @@ static void FN(gradients_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t r
     double *sums = mf_reserve(&at, RUNS * padded * (ptrdiff_t)sizeof(double));
     int *kind = mf_reserve(&at, block * (ptrdiff_t)sizeof(int));
     for (ptrdiff_t i = 0; i < points * ncol; i++) w[i] = (REAL)task->mixtures[i];
-    memset(out, 0, (size_t)(m * ncol) * sizeof(double));
+    mf_clear(out, m * ncol);
     memset(sums, 0, (size_t)(RUNS * padded) * sizeof(double));
 
     for (ptrdiff_t row = row0; row < row1; row += block) {

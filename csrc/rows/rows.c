@@ -59,6 +59,13 @@ static inline int mf_sampled(ptrdiff_t row, int step) {
     return ((group ^ hash) & (uint64_t)(step - 1)) == 0;
 }
 
+/* Set n doubles to 0. The first write to a page costs far more than those that follow. */
+static void mf_clear(double *x, ptrdiff_t n) {
+    const ptrdiff_t piece = 1 << 16;
+    for (ptrdiff_t first = 0; first < n && !mf_interrupted(16.0 * (double)piece); first += piece)
+        memset(x + first, 0, (size_t)(n - first < piece ? n - first : piece) * sizeof *x);
+}
+
 /* Prefetch rows that are not neighbours: otherwise each costs a full memory latency. */
 static inline void mf_prefetch_rows(const mf_rows *t, const int64_t *index, ptrdiff_t first, ptrdiff_t last) {
     const ptrdiff_t item = t->dtype == MF_F16 ? 2 : t->dtype == MF_F32 ? 4 : 8;
@@ -165,8 +172,12 @@ static void run_chunk(const void *argument, ptrdiff_t chunk, void *memory) {
 static int run_kernel(mf_kernel kernel, const mf_task *task, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last,
                       ptrdiff_t slot, double *partial, int threads) {
     sweep s = {.task = task, .run = kernel.run, .n = n, .first = first, .slot = (size_t)slot, .partial = partial};
-    mf_plan_chunks(n, task->rows->ncol, task->hessian, &s.chunk_rows);
-    return mf_pool_run(run_chunk, &s, first, last, kernel.memory(task), threads);
+    const mf_rows *rows = task->rows;
+    mf_span reads = {rows->data, 0};
+    if (rows->mapped) /* all of the last row, to the end of its page */
+        reads.bytes = (size_t)(rows->n * rows->stride) * (rows->dtype == MF_F16 ? 2 : rows->dtype == MF_F32 ? 4 : 8);
+    mf_plan_chunks(n, rows->ncol, task->hessian, &s.chunk_rows);
+    return mf_pool_run(run_chunk, &s, reads, first, last, kernel.memory(task), threads);
 }
 
 int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,

@@ -29,6 +29,7 @@ typedef struct {
     int shift;            /* subtract each row's maximum before exp */
     int bounded;          /* no element is so low that exp underflows */
     int wide;             /* panels in double (1) or float (0) */
+    int mapped;           /* the memory may be a file's, which can be cut short while it is read */
     const void *panels;   /* packed panels [block][ncol][rows of the block], or NULL */
     ptrdiff_t block;      /* rows of a packed block */
     const double *offset; /* packed: (n,) the row maxima that were subtracted, or NULL */
@@ -47,7 +48,8 @@ ptrdiff_t mf_plan_chunks(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *ch
 /* Sums over chunks [first, last) of the plan, one slot of `partial` each: value, gradient, Hessian, diagonal
  * (1 + ncol [+ ncol^2 + ncol] doubles). `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate
  * from one group of 16 rows in so many, together with the diagonal of all rows. `coarse`: float arithmetic
- * throughout, and no diagonal, for steps far from the optimum. Returns 0, or -1 when memory runs out. */
+ * throughout, and no diagonal, for steps far from the optimum. Returns 0, or -1 when memory runs out, MF_LOST when a
+ * mapped table has been cut short; so do all functions that read a table. */
 int mf_sums(const mf_rows *rows, const double *mixture, int value, int hessian, int coarse, ptrdiff_t first,
             ptrdiff_t last, double *partial, int threads);
 

@@ -118,7 +118,7 @@ static inline __attribute__((always_inline)) void FN(packed_sums)(const mf_task 
     memset(gacc, 0, (size_t)(ncol * VL) * sizeof(double));
     double *gradient = out + 1, *hessian = out + 1 + ncol, *diagonal = hessian + ncol * ncol;
     const int estimated = !coarse && task->hessian > 1; /* the Hessian comes from sampled rows, its diagonal from all */
-    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol + ncol) * sizeof(double));
+    if (task->hessian) mf_clear(hessian, ncol * ncol + ncol);
 
     for (ptrdiff_t row = row0; row < row1; row += block) {
         const ptrdiff_t rows = row1 - row < block ? row1 - row : block, groups = (rows + VL - 1) / VL;
@@ -224,7 +224,7 @@ static inline __attribute__((always_inline)) void FN(table_sums)(const mf_task *
     for (ptrdiff_t i = 0; i < VL; i++) present[i] = padded - VL + i < ncol ? -1 : 0;
     FN(split)(task->mixtures, ncol, padded, w, w_low);
     memset(gacc, 0, (size_t)padded * sizeof(double));
-    if (task->hessian) memset(hessian, 0, (size_t)(ncol * ncol + ncol) * sizeof(double));
+    if (task->hessian) mf_clear(hessian, ncol * ncol + ncol);
     memset(scratch, 0, (size_t)(VL * (ncol + VL)) * sizeof(REAL));
     /* Prefetch about 8 KB ahead: between bursts of arithmetic the hardware prefetcher falls behind. */
     const ptrdiff_t ahead = t->stride * VL >= (ptrdiff_t)(8192 / sizeof(REAL))

@@ -37,3 +37,10 @@ cdef int check_shape(Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t col
     if rows != m or columns != n:
         raise ValueError(f"an argument has shape {(rows, columns)}, the others require {(m, n)}")
     return 0
+
+
+cdef int check_aligned(size_t addresses, size_t item=8) except -1:
+    """Raise ValueError if one of the addresses, which come joined by |, is no multiple of an element's size."""
+    if addresses & (item - 1):
+        raise ValueError("an argument is not aligned in memory: give a copy of it")
+    return 0

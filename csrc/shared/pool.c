@@ -18,9 +18,10 @@ typedef struct {
     mf_chunk_function *run;
     const void *task;
     size_t bytes;
+    mf_span reads;
     ptrdiff_t last;
     _Atomic ptrdiff_t next;
-    atomic_int stop;
+    atomic_int stop, lost;
     pthread_mutex_t lock; /* of `running` */
     pthread_cond_t left;
     int running; /* helpers that have not left yet */
@@ -46,16 +47,22 @@ static void restore(unsigned mode) {
 #endif
 }
 
-/* Take chunks until none is left or the call is to end. */
+/* Take chunks until none is left, the call is to end, or what they read is lost. */
 static void work(pool *p) {
     void *memory = malloc(p->bytes);
     if (!memory) return;
     const unsigned mode = flush_subnormals();
-    while (!mf_stopped()) {
-        ptrdiff_t chunk = atomic_fetch_add(&p->next, 1);
-        if (chunk >= p->last) break;
-        p->run(p->task, chunk, memory);
+    mf_guard(p->reads);
+    if (!sigsetjmp(mf_jump, 0)) {
+        while (!mf_stopped() && !atomic_load(&p->lost)) {
+            const ptrdiff_t chunk = atomic_fetch_add(&p->next, 1);
+            if (chunk >= p->last) break;
+            p->run(p->task, chunk, memory);
+        }
+    } else {
+        atomic_store(&p->lost, 1);
     }
+    mf_unguard();
     restore(mode);
     free(memory);
 }
@@ -88,11 +95,13 @@ static void wait_for(pool *p) {
     pthread_mutex_unlock(&p->lock);
 }
 
-int mf_pool_run(mf_chunk_function *run, const void *task, ptrdiff_t first, ptrdiff_t last, size_t bytes, int threads) {
-    pool p = {.run = run, .task = task, .bytes = bytes, .last = last, .next = first};
+int mf_pool_run(mf_chunk_function *run, const void *task, mf_span reads, ptrdiff_t first, ptrdiff_t last, size_t bytes,
+                int threads) {
+    pool p = {.run = run, .task = task, .bytes = bytes, .reads = reads, .last = last, .next = first};
     pthread_t helper[MOST_THREADS];
     int started = 0;
     if (threads > last - first) threads = (int)(last - first);
+    if (threads < 1) threads = 1;
     if (threads > MOST_THREADS) threads = MOST_THREADS;
     pthread_mutex_init(&p.lock, NULL);
     pthread_cond_init(&p.left, NULL);
@@ -111,5 +120,6 @@ int mf_pool_run(mf_chunk_function *run, const void *task, ptrdiff_t first, ptrdi
     pthread_cond_destroy(&p.left);
     pthread_mutex_destroy(&p.lock);
     /* A thread without memory leaves its chunks to the others; chunks are left over only when all threads failed. */
+    if (atomic_load(&p.lost)) return MF_LOST;
     return atomic_load(&p.next) < last ? -1 : 0;
 }

@@ -6,10 +6,17 @@
 
 #include <stddef.h>
 
+#include "guard.h"
+
 typedef void mf_chunk_function(const void *task, ptrdiff_t chunk, void *memory);
 
+enum { MF_LOST = -2 };
+
 /* Call `run` for each chunk in [first, last), on up to `threads` threads, the calling one among them. `memory` is a
- * work area of `bytes` that belongs to the thread. Returns 0, or -1 when no thread had memory. */
-int mf_pool_run(mf_chunk_function *run, const void *task, ptrdiff_t first, ptrdiff_t last, size_t bytes, int threads);
+ * work area of `bytes` that belongs to the thread. Returns 0, or -1 when no thread had memory, MF_LOST where `reads`
+ * was cut short: `run` may be left anywhere then, so it holds nothing. Chunks are left out when a signal ends the call.
+ */
+int mf_pool_run(mf_chunk_function *run, const void *task, mf_span reads, ptrdiff_t first, ptrdiff_t last, size_t bytes,
+                int threads);
 
 #endif

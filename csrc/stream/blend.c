@@ -10,6 +10,14 @@
 
 typedef unsigned __int128 u128;
 
+/* Whether a leaf's count and the size of its domain are numbers of samples. */
+static inline int in_range(int64_t had, int64_t size) {
+    return (uint64_t)had < (uint64_t)MF_NEVER && (uint64_t)size <= (uint64_t)1 << 60;
+}
+
+/* a + b, of any sign and size; what does not fit is out of range. */
+static inline int64_t plus(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
+
 uint64_t mf_mix(uint64_t x) { return mix(x); }
 
 /* Events up to sample i, its own among them. */
@@ -25,11 +33,11 @@ static ptrdiff_t events_until(const mf_stage *stage, int64_t i) {
     return low;
 }
 
-void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
-                 ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch) {
+int mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
+                ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch) {
     for (ptrdiff_t j = 0; j < count; j++) {
         const int64_t i = first + j * step;
-        if (j % 64 == 0 && mf_interrupted(64.0 * 512.0)) return;
+        if (j % 64 == 0 && mf_interrupted(64.0 * 512.0)) break;
         const ptrdiff_t e = stage->events ? events_until(stage, i) : 0;
         const int64_t root = i - stage->start + stage->origin - (e ? stage->event_lag[e - 1] : 0);
         int64_t n = root;
@@ -49,17 +57,18 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
             n = goes ? left : n - left;
         }
         ptrdiff_t leaf = ~at;
-        int64_t had = stage->base[leaf] + n;
+        int64_t had = plus(stage->base[leaf], n);
         if (stage->events) {
             if (e && stage->event_at[e - 1] == i && stage->event_leaf[e - 1] >= 0) {
                 leaf = stage->event_leaf[e - 1];
-                had = stage->base[leaf] + mf_tree_count(stage, leaf, root + 1);
+                had = plus(stage->base[leaf], mf_tree_count(stage, leaf, root + 1));
             }
             for (int64_t t = stage->gain_first[leaf]; t < stage->gain_first[leaf + 1]; t++)
-                had += stage->gain_at[t] < i ? stage->gain_by[t] : 0;
+                had = plus(had, stage->gain_at[t] < i ? stage->gain_by[t] : 0);
         }
         const int32_t k = stage->domain[leaf];
         const int64_t size = domain[k].size;
+        if (!in_range(had, size)) return MF_BLEND_RANGE;
         out_domain[j] = k;
         if (!size) {
             out_index[j] = had, out_epoch[j] = 0;
@@ -75,6 +84,7 @@ void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, in
             }
         }
     }
+    return MF_BLEND_OK;
 }
 
 /* What the inner loops keep of a node on a ramp and of a leaf; `node_state` is in deal.h. */
@@ -214,12 +224,12 @@ static void run_samples(runner *r, ptrdiff_t count) {
 }
 
 /* Set the states of nodes and leaves to those before sample `first`. */
-static void init_states(const runner *r, int64_t first, ptrdiff_t past, int64_t *own, int64_t *had) {
+static int init_states(const runner *r, int64_t first, ptrdiff_t past, int64_t *own, int64_t *had) {
     const mf_stage *stage = r->stage;
     own[0] = had[0] = first - stage->start + stage->origin - (past ? stage->event_lag[past - 1] : 0);
     for (ptrdiff_t j = 0; j < stage->leaves - 1; j++) {
         const mf_split *s = stage->split + j;
-        if (j % 256 == 0 && mf_interrupted(256.0 * 64.0)) return;
+        if (j % 256 == 0 && mf_interrupted(256.0 * 64.0)) return MF_BLEND_OK;
         u128 rest;
         int64_t until, shares[2];
         const int64_t left = mf_split_left(stage, s, own[j], &rest, &until, shares), both[2] = {left, own[j] - left};
@@ -236,17 +246,19 @@ static void init_states(const runner *r, int64_t first, ptrdiff_t past, int64_t 
     }
     for (ptrdiff_t k = 0; k < stage->leaves; k++) {
         leaf_state *h = r->leaf + k;
-        int64_t n = had[k] + stage->base[k];
+        int64_t n = plus(had[k], stage->base[k]);
         if (stage->events)
             for (int64_t t = stage->gain_first[k]; t < stage->gain_first[k + 1]; t++)
-                n += stage->gain_at[t] < first ? stage->gain_by[t] : 0;
+                n = plus(n, stage->gain_at[t] < first ? stage->gain_by[t] : 0);
         h->domain = stage->domain[k];
         const int64_t size = r->domain[h->domain].size;
+        if (!in_range(n, size)) return MF_BLEND_RANGE;
         h->size = size ? size : MF_NEVER;
         h->epoch = size ? n / size : 0;
         h->position = n - h->epoch * size;
         h->ordered = -1;
     }
+    return MF_BLEND_OK;
 }
 
 int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, ptrdiff_t count,
@@ -278,9 +290,9 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
     if (own && r.leaf && r.place && r.rank && r.samples && r.pending && (r.slope || r.node)) {
         ptrdiff_t past = stage->events ? events_until(stage, first - 1) : 0;
         while (past < stage->events && stage->event_at[past] == first && stage->event_leaf[past] < 0) past++;
-        init_states(&r, first, past, own, own + leaves);
+        failed = init_states(&r, first, past, own, own + leaves);
         ptrdiff_t done = 0;
-        for (ptrdiff_t e = past; done < count && !mf_stopped(); e++) {
+        for (ptrdiff_t e = past; !failed && done < count && !mf_stopped(); e++) {
             const int event = e < stage->events && stage->event_at[e] - first < count;
             const ptrdiff_t part = (event ? (ptrdiff_t)(stage->event_at[e] - first) : count) - done;
             run_samples(&r, part);
@@ -295,7 +307,6 @@ int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, in
             write_samples(&r, 1);
             done++;
         }
-        failed = MF_BLEND_OK;
     }
     free(own), free(r.leaf), free(r.place), free(r.rank), free(r.samples), free(r.pending), free(r.slope), free(r.node);
     return failed;

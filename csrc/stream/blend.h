@@ -77,7 +77,8 @@ typedef struct {
     uint64_t key;
 } mf_domain;
 
-enum { MF_BLEND_OK = 0, MF_BLEND_MEMORY = -1 };
+/* MF_BLEND_RANGE: a count or a size is no number of samples: base or the sizes are not those of a stream. */
+enum { MF_BLEND_OK = 0, MF_BLEND_MEMORY = -1, MF_BLEND_RANGE = -2 };
 
 /* Children and parents of the tree over leaves of the given weights, heaviest first. */
 int mf_tree_shape(ptrdiff_t leaves, const int64_t *weight, mf_split *split, int32_t *parent);
@@ -102,8 +103,8 @@ ptrdiff_t mf_tree_events(int64_t start, int64_t end, ptrdiff_t n, const int64_t 
                          const int64_t *turn, const int64_t *latest, int64_t *out);
 
 /* Samples first, first + step, ...: one path down the tree each. */
-void mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
-                 ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch);
+int mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, int64_t step,
+                ptrdiff_t count, int64_t *out_domain, int64_t *out_index, int64_t *out_epoch);
 
 /* Samples first, first + 1, ...: all nodes are initialised once, then each sample costs a few additions a node. */
 int mf_blend_run(const mf_stage *stage, const mf_domain *domain, int shuffle, int64_t first, ptrdiff_t count,

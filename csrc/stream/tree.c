@@ -231,7 +231,7 @@ static int64_t node_when(const mf_split *s, int side, int64_t m) {
         const i128 above = (i128)s->total * (s->part + m - 1) - (i128)s->left * s->origin + s->phase;
         n = floor_div(above, s->total - s->left) + 1;
     }
-    return n < MF_NEVER ? (int64_t)n : MF_NEVER;
+    return n < MF_NEVER ? (int64_t)(n > -MF_NEVER ? n : -MF_NEVER) : MF_NEVER;
 }
 
 /* The same on a ramp, for counts from `low` to `high`: `low` where the child has had its m-th before, MF_NEVER where it

@@ -34,6 +34,11 @@ def alarm():
     signal.signal(signal.SIGUSR1, old)
 
 
+def forever(call: Callable[[], object]) -> None:
+    while True:
+        call()
+
+
 def interrupted(call: Callable[[], object], wait: float = 0.2) -> float:
     """Repeat a call until a signal that comes while it runs has ended it; return how long that took, in seconds."""
     sent = [0.0]
@@ -46,8 +51,7 @@ def interrupted(call: Callable[[], object], wait: float = 0.2) -> float:
     sender = threading.Thread(target=send)
     sender.start()
     with pytest.raises(Alarm):
-        while True:
-            call()
+        forever(call)
     took = time.perf_counter() - sent[0]
     sender.join()
     return took
