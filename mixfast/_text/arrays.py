@@ -9,7 +9,6 @@ import io
 import math
 import struct
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.memory import available_memory
-from mixfast._text.names import counted, listing, named, shown
+from mixfast._text.names import counted, given_twice, named, shown
 from mixfast._text.numbers import size
 
 # numpy writes 128 bytes, and reads no more than this.
@@ -91,10 +90,14 @@ class Archive:
     def __init__(self, path: Path, archive: zipfile.ZipFile, error: type[Exception]) -> None:
         self._path, self._archive, self._error = path, archive, error
         found = [info.filename.removesuffix(".npy") for info in archive.infolist()]
-        if repeated := [key for key, times in Counter(found).items() if times > 1]:
-            raise error(f"{path}: given twice: {listing(repeated)}")
+        if repeated := given_twice(found):
+            raise error(f"{path}: {repeated}")
         self._members = dict(zip(found, archive.infolist(), strict=True))
         self.keys = tuple(found)
+
+    def all(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays by their keys."""
+        return {key: self.read(key) for key in self.keys}
 
     def read(self, key: str) -> NDArray[Any]:
         """Return the array of a key, its checksum verified."""

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mixfast._text.names import listing, shown
+from mixfast._text.names import given_twice, shown
 from mixfast._text.nesting import TOO_DEEP, check_nesting
 
 # More digits than a float64 can have before the point: whoever converts the number would fail.
 _MOST_DIGITS = 300
+
+
+class Repeated(ValueError):
+    """An object of a JSON text gives a name twice."""
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these names and values; `Repeated` if a name is given twice: the ``object_pairs_hook`` of readers."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Repeated(given_twice([name for name, _ in pairs]))
+    return found
 
 
 def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> Any:
@@ -19,12 +30,6 @@ def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> An
 
     With ``as_text``, numbers stay text: as floats, counts would lose digits.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-        if repeated:
-            raise error(f"given twice: {listing(repeated)}")
-        return dict(pairs)
 
     def whole(digits: str) -> int:
         if len(digits) > _MOST_DIGITS:
@@ -36,6 +41,8 @@ def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> An
         found = json.loads(
             text, object_pairs_hook=unique, parse_int=number or whole, parse_float=number, parse_constant=number
         )
+    except Repeated as problem:
+        raise error(str(problem)) from None
     except json.JSONDecodeError as problem:
         raise error(f"not JSON: {problem}") from problem
     except RecursionError:

@@ -48,6 +48,17 @@ def named(name: object, longest: int = _NAME) -> str:
     return visible(text)
 
 
+def given_twice(names: Sequence[str]) -> str:
+    """Return the refusal of names of which one file gives some more than once; empty if it gives each once.
+
+    >>> given_twice(["web", "code", "web"]), given_twice(["web"])
+    ('given twice: web', '')
+    """
+    if len(set(names)) == len(names):
+        return ""
+    return f"given twice: {listing(name for name, count in Counter(names).items() if count > 1)}"
+
+
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.arrays import open_npz
 from mixfast._text.atomic import replacing
 from mixfast._text.audience import either
 from mixfast._text.json import read_json
@@ -63,11 +64,11 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         raise ValueError(other_kind(path, "fitted laws, as `mixfast fit --out` writes them (.json or .npz)"))
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                if "head" not in file.files:
-                    raise ValueError(_other(file.files))
-                head = read_json(str(file["head"]), ValueError)
-                arrays = {key: file[key] for key in file.files if key != "head"}
+            with open_npz(path, ValueError) as archive:
+                if "head" not in archive.keys:
+                    raise ValueError(_other(archive.keys))
+                arrays = archive.all()
+            head = read_json(str(arrays.pop("head")), ValueError)
             for key, array in arrays.items():
                 _numeric(key, array.dtype)
         else:
@@ -99,7 +100,9 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
     except Exception as problem:
         if kind_of(path) not in ("fit", "json", "npz"):
             raise ValueError(other_kind(path, "a fit that mixfast saved (json or npz)")) from problem
-        said = f"there is no {problem} in it" if isinstance(problem, KeyError) else problem
+        said = (
+            f"there is no {problem} in it" if isinstance(problem, KeyError) else str(problem).removeprefix(f"{path}, ")
+        )
         raise ValueError(f"{path} is not a fit that mixfast saved: {said}") from problem
     if wanted != tuple(features):
         raise ValueError(
@@ -109,7 +112,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
     return facts, parts
 
 
-def _other(keys: list[str]) -> str:
+def _other(keys: Sequence[str]) -> str:
     """What an npz without the head of a fit is instead."""
     if {"loglik", "prediction"} & set(keys):
         return (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixfast._text.audience import either
+from mixfast._text.json import Repeated, unique
 from mixfast._text.kinds import described, kind_of
 from mixfast._text.names import listing, shown
 from mixfast._text.optional import needed
@@ -196,7 +197,11 @@ def _text(file: Path) -> str:
 def _json(file: Path, name: str, group: str, form: Format, *, lines: bool) -> Iterator[Document]:
     """Yield the objects of a file: one in each line; of a .json file also those of an array, or the only one."""
     text = _text(file)
-    if not lines and (objects := _whole(text)) is not None:
+    try:
+        objects = None if lines else _whole(text)
+    except Repeated as problem:
+        raise ScoreError(f"{file}: {problem}") from None
+    if objects is not None:
         for place, record in enumerate(objects, start=1):
             where = f"{file}, object {place}"
             if not isinstance(record, dict):
@@ -207,7 +212,7 @@ def _json(file: Path, name: str, group: str, form: Format, *, lines: bool) -> It
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=unique)
         except (ValueError, RecursionError) as problem:
             raise ScoreError(f"{file}, line {place} is not JSON that can be read: {problem}") from None
         if not isinstance(record, dict):
@@ -218,7 +223,9 @@ def _json(file: Path, name: str, group: str, form: Format, *, lines: bool) -> It
 def _whole(text: str) -> list[object] | None:
     """Return the objects of a text that is one JSON value over several lines, or an array; None for JSON lines."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=unique)
+    except Repeated:
+        raise
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, list) else [value]

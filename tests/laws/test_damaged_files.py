@@ -2,6 +2,7 @@
 
 import copy
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -114,3 +115,14 @@ def test_an_archive_of_objects_is_refused(saved, tmp_path):
         np.savez(path, head=np.array(json.dumps(head)), **{**arrays, next(iter(arrays)): values})
         with pytest.raises(ValueError, match=r"law\.npz"):
             Fit.load(path)
+
+
+def test_a_key_that_an_archive_gives_twice_is_refused(saved, tmp_path):
+    head = dict(saved["linear"])
+    arrays = {key: np.array(one["values"]).reshape(one["shape"]) for key, one in head.pop("arrays").items()}
+    np.savez(tmp_path / "law.npz", head=np.array(json.dumps(head)), **arrays)
+    Fit.load(tmp_path / "law.npz")
+    with zipfile.ZipFile(tmp_path / "law.npz", "a") as archive:
+        archive.writestr(next(iter(arrays)), archive.read(f"{next(iter(arrays))}.npy"))
+    with pytest.raises(ValueError, match=r"law\.npz is not a fit that mixfast saved: .*given twice: part0"):
+        Fit.load(tmp_path / "law.npz")

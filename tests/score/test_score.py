@@ -828,6 +828,10 @@ def test_texts_that_are_refused(tmp_path, pair):
 
     refused(r"a.jsonl", b'{"text": "x"}\n{"text', "a.jsonl, line 2 is not JSON")
     refused(r"a.jsonl", b"[" * 100_000, "a.jsonl, line 1 is not JSON that can be read")
+    refused(
+        r"a.jsonl", b'{"text": "x", "text": "y"}', "a.jsonl, line 1 is not JSON that can be read: given twice: text"
+    )
+    refused(r"a.json", b'[{"text": "x", "text": "y"}]', "a.json: given twice: text")
     refused(r"a.jsonl", b'{"text": ' + b"1" * 5000 + b"}", "a.jsonl, line 1 is not JSON that can be read")
     refused(r"a.jsonl", b'{"body": "x"}\n', "a.jsonl, line 1 has no field 'text'; its fields are body")
     refused(r"a.jsonl", b'{"text": "x"}\n', "line 1 has no field 'answer'", prompt="question")
