@@ -67,7 +67,7 @@ def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None)
         value, gradient, _ = problem.objective.precise().sums(w)
         spread = 0.0
     else:
-        found = GroupLosses(problem.groups).at(w)
+        found = GroupLosses(problem.groups).at(w, curved=False)
         cost, slope = Kl(problem.kl, problem.reach.prior).at(w)
         value, gradient = float(found.values.max()) + cost, group_weight @ found.gradients + slope
         spread = max(float(found.values.max() - group_weight @ found.values), 0.0)

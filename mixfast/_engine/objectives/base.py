@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
+from mixfast._engine.objectives.forms import Forms
 
 Sums = tuple[float, Vector, Matrix | None]
 
@@ -99,6 +100,10 @@ class Objective:
     def packs(self, count: int) -> bool:
         """Whether sums over `count` of the columns are quick: made from a copy in or near the cache."""
         return True
+
+    def forms(self) -> Forms | None:
+        """What the rows make of the shares, as functions of linear forms; None where it is none, or too large to be copied."""
+        return None
 
     def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
         """Gradient (C,) and diagonal Hessian (C,) of the part of the objective that needs no rows."""

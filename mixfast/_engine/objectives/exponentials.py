@@ -8,6 +8,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sums
+from mixfast._engine.objectives.forms import ELEMENTS, Exponential, Forms
 
 
 class Exponentials(Objective):
@@ -35,6 +36,14 @@ class Exponentials(Objective):
         with np.errstate(over="ignore"):  # a steep law is infinite where nobody would go
             e = np.exp(mixtures @ self.a.T + self.log_weight)
         return e.sum(axis=1) + mixtures @ self.linear + self.constant
+
+    def forms(self) -> Forms | None:
+        if not 0 < self.a.size <= ELEMENTS:
+            return None
+        terms = self.a.shape[0]
+        return Forms(
+            self.a, self.log_weight, Exponential(), np.ones((1, terms)), np.array([self.constant]), self.linear[None]
+        )
 
     def restrict(self, columns: Columns | None) -> Exponentials:
         """The same over some of the domains, the others having no share."""

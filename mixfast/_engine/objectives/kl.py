@@ -8,6 +8,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sums
+from mixfast._engine.objectives.forms import Forms
 
 # The term's second derivative is kl / w; at a share of 0 it is finite, if huge.
 _TINY = 1e-300
@@ -74,6 +75,9 @@ class Regularised(Objective):
 
     def packs(self, count: int) -> bool:
         return self.base.packs(count)
+
+    def forms(self) -> Forms | None:
+        return self.base.forms()
 
     def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
         return self.kl.restrict(columns).at(w)[1], self.kl.curve(w)

@@ -10,6 +10,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective
 from mixfast._engine.objectives.exponentials import Convex
+from mixfast._engine.objectives.forms import ELEMENTS, Exponential, Forms
 
 # Groups are sampled where the sample is at most this part of the largest.
 _WORTH_SAMPLING = 4
@@ -39,8 +40,8 @@ class Pieces(Protocol):
         """What one evaluation takes: rows, or functions where there are none."""
         ...
 
-    def at(self, w: Vector) -> Values:
-        """Evaluate all functions at w (K,)."""
+    def at(self, w: Vector, *, curved: bool = True) -> Values:
+        """Evaluate all functions at w (K,); without what makes Hessians unless `curved`."""
         ...
 
     def hessian(self, multipliers: Vector, found: Values) -> Matrix:
@@ -49,6 +50,10 @@ class Pieces(Protocol):
 
     def sample(self) -> Self:
         """The functions on some of the rows; themselves where that saves nothing."""
+        ...
+
+    def forms(self) -> Forms | None:
+        """The functions as those of linear forms; None where they are none, or too large to be copied."""
         ...
 
 
@@ -61,13 +66,20 @@ class GroupLosses:
         self.groups = groups
         self.rows = sum(group.rows for group in groups)
 
-    def at(self, w: Vector) -> Values:
-        parts = [group.sums(w, hessian=1) for group in self.groups]
-        return Values(*(np.array([part[i] for part in parts]) for i in range(3)))
+    def at(self, w: Vector, *, curved: bool = True) -> Values:
+        parts = [group.sums(w, hessian=int(curved)) for group in self.groups]
+        values, gradients = (np.array([part[i] for part in parts]) for i in range(2))
+        return Values(values, gradients, np.array([part[2] for part in parts]) if curved else np.zeros(0))
 
     def hessian(self, multipliers: Vector, found: Values) -> Matrix:
         out: Matrix = np.tensordot(multipliers, found.curves, axes=1)
         return out
+
+    def forms(self) -> Forms | None:
+        if self.rows * self.groups[0].columns > ELEMENTS:
+            return None
+        parts = [part for group in self.groups if (part := group.forms()) is not None]
+        return Forms.together(parts) if len(parts) == len(self.groups) else None
 
     def sample(self) -> GroupLosses:
         large = [group.rows >= _WORTH_SAMPLING * SAMPLE_ROWS for group in self.groups]
@@ -95,7 +107,7 @@ class WeightedMetrics:
         """How many functions there are."""
         return self.offset.size
 
-    def at(self, w: Vector) -> Values:
+    def at(self, w: Vector, *, curved: bool = True) -> Values:
         form = self.form
         e = form.exponentials(w)
         metrics = form.constant + form.linear @ w + e
@@ -106,6 +118,20 @@ class WeightedMetrics:
     def hessian(self, multipliers: Vector, found: Values) -> Matrix:
         form = self.form
         return (form.a.T * ((multipliers @ self.weight) * found.curves[:, 0])) @ form.a
+
+    def forms(self) -> Forms | None:
+        form = self.form
+        if form.a.size > ELEMENTS:
+            return None
+        weight = self.weight * form.on
+        return Forms(
+            form.a,
+            np.zeros(form.on.size),
+            Exponential(),
+            weight,
+            self.offset + self.weight @ form.constant,
+            self.weight @ form.linear,
+        )
 
     def sample(self) -> WeightedMetrics:
         return self

@@ -11,6 +11,7 @@ from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.rows import Rows
 from mixfast._engine.objectives import log_sum_exp
 from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift, sample_rows, works_wide
+from mixfast._engine.objectives.forms import ELEMENTS, Forms
 from mixfast.tables import ExpertTable
 
 # Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
@@ -102,11 +103,17 @@ class CrossEntropy(RowObjective):
             out[lost] = self._exact_losses(mixtures[lost])
         return out
 
+    def forms(self) -> Forms | None:
+        return Forms.of_loglik(*self._loglik()) if self.rows * self.columns <= ELEMENTS else None
+
     def _exact_losses(self, mixtures: Matrix) -> Vector:
+        return log_sum_exp.losses(*self._loglik(), mixtures)
+
+    def _loglik(self) -> tuple[NDArray[np.floating], Vector]:
+        """The log-likelihoods (n, C), and the weights of the rows (n,)."""
         values = self._source.loglik if self._sampled is None else self._source.loglik[self._sampled]
         values = values if self._usable is None else values[:, self._usable]
-        c = np.full(self.rows, self.scale) if self.weight is None else self.weight
-        return log_sum_exp.losses(values, c, mixtures)
+        return values, np.full(self.rows, self.scale) if self.weight is None else self.weight
 
     def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
         return self._view(columns).gradients(np.ascontiguousarray(mixtures), bins, counts, self.threads)

@@ -17,6 +17,7 @@ from mixfast._engine.backend import gpu_kernels
 from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
 from mixfast._engine.backend.blocks import Stream, Whole
 from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift, sample_rows, works_wide
+from mixfast._engine.objectives.forms import ELEMENTS, Forms
 from mixfast.tables import ExpertTable
 
 # As on the CPU, but four rows are added in float32 before float64; more where l - max is rounded before exp.
@@ -132,6 +133,16 @@ class DeviceCrossEntropy(RowObjective):
             total = total + torch.cat(parts)
         out = total.cpu().numpy()
         return float(out[0]), out[1 : 1 + size].copy(), out[1 + size :].reshape(size, size).copy() if hessian else None
+
+    def forms(self) -> Forms | None:
+        """The forms in host memory, where systems of few rows are solved."""
+        if self.rows * self.columns > ELEMENTS:
+            return None
+        values: Any = self._values
+        near = _device.host(values.double() if _device.is_tensor(values) else values)
+        near = near if self._usable is None else near[:, self._usable]
+        weight = np.full(self.rows, self.scale) if self.weight is None else _device.host(self.weight).astype(np.float64)
+        return Forms.of_loglik(near, weight)
 
     def losses(self, mixtures: Matrix) -> Vector:
         near, chosen = self._near(mixtures), self._columns(None)

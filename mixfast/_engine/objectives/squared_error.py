@@ -8,6 +8,7 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sum, Sums
+from mixfast._engine.objectives.forms import ELEMENTS, Forms, Square
 from mixfast.errors import TableError
 from mixfast.tables import ExpertTable
 
@@ -30,10 +31,14 @@ class SquaredError(Objective):
     constant : float
         ``1/2 sum_i c_i y_i^2``.
     rows : int
+    residuals : (n, K), optional
+        ``sqrt(c_i) r_i``, where there are fewer rows than experts: the Gram matrix in less room.
     """
 
-    def __init__(self, gram: Matrix, moment: Vector, constant: float, rows: int) -> None:
-        self.gram, self.moment, self.constant = gram, moment, constant
+    def __init__(
+        self, gram: Matrix, moment: Vector, constant: float, rows: int, residuals: Matrix | None = None
+    ) -> None:
+        self.gram, self.moment, self.constant, self._residuals = gram, moment, constant, residuals
         self.rows, self.columns = rows, moment.size
 
     @classmethod
@@ -51,6 +56,7 @@ class SquaredError(Objective):
         columns = table.n_domains if usable is None else usable.size
         gram, moment, constant = np.zeros((columns, columns)), np.zeros(columns), 0.0
         step = max(1, (4 << 20) // columns)
+        few, kept = prediction.shape[0] < columns and prediction.shape[0] * columns <= ELEMENTS, []
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, prediction.shape[0], step):
                 p = prediction[start : start + step].astype(np.float64)
@@ -63,6 +69,8 @@ class SquaredError(Objective):
                     c = weight[start : start + step]
                     scaled, y_scaled = residual * c[:, None], c * y
                 gram += scaled.T @ residual
+                if few:
+                    kept.append(residual * np.sqrt(np.maximum(scale if weight is None else c[:, None], 0.0)))
                 moment += scaled.T @ y
                 constant += 0.5 * float(y_scaled @ y)
         # No other sum is larger than these.
@@ -70,7 +78,12 @@ class SquaredError(Objective):
             raise TableError(
                 "the squared errors of this table are beyond float64 (above 1e308): divide predictions and targets by one number"
             )
-        return cls(gram, moment, constant, prediction.shape[0])
+        return cls(gram, moment, constant, prediction.shape[0], np.concatenate(kept) if few else None)
+
+    def forms(self) -> Forms | None:
+        if self._residuals is None:
+            return None
+        return Forms.of(self._residuals, Square(), np.ones((1, self._residuals.shape[0])))
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         """As in `Objective.sums`; the gradient is without what is common to all domains, which no step between mixtures sees."""

@@ -28,6 +28,7 @@ from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.objectives.pieces import Pieces, Values, WeightedMetrics
 from mixfast._engine.optimise.newton import IDLE, KEEP, ROUGH, advances
 from mixfast._engine.optimise.trace import Minimum, Trace
+from mixfast._engine.optimise.wide import near_largest
 
 # The part of the model's fall that a step must bring, and the rise that rounding may bring, as a part of the value.
 _ARMIJO, _ROUNDING = 1e-4, 1e-14
@@ -64,6 +65,11 @@ def minimise_largest(
         The best point, and the multipliers that prove its gap.
     """
     trace = Trace()
+    if (inner := near_largest(pieces, limits, kl, w, weight, tol=tol, trace=trace)) is not None:
+        found, weight = inner
+        if found.gap <= tol:
+            return inner
+        return _descend(pieces, limits, kl, found.w, weight, trace, tol=tol, max_iter=max_iter)
     sample = pieces.sample()
     if sample is not pieces:
         found, weight = _descend(sample, limits, kl, w, weight, trace, tol=_SAMPLE_TOL, max_iter=_SAMPLE_STEPS)

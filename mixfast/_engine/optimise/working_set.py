@@ -19,6 +19,7 @@ from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
 from mixfast._engine.optimise.trace import Minimum, Trace
+from mixfast._engine.optimise.wide import near_optimum
 
 # Elements that a sample may have whatever the table, and how many times larger than its sample a table must be.
 _SAMPLE_ELEMENTS, _WORTH_SAMPLING = 4 << 20, 4
@@ -41,6 +42,10 @@ _VAIN_ROUNDS, _PROGRESS = 3, 0.9
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
     """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), for at most `max_iter` Newton steps."""
     trace = Trace()
+    if (inner := near_optimum(objective, limits, w, tol=tol, trace=trace)) is not None:
+        if inner.gap <= tol * max(1.0, objective.total):
+            return inner
+        return _solve(objective.precise(), limits, inner.w, tol=tol, max_iter=max_iter, trace=trace)
     count = _sample_rows(objective.rows, w.size)
     sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
     # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.

@@ -1,0 +1,374 @@
+"""Interior point method for functions of few linear forms of many shares: systems of as many unknowns as rows.
+
+``min_w max_p phi_p(w) + kl * KL(w || prior)`` over limits, phi_p being sums of functions of n rows (`Forms`). With far fewer rows than
+domains the Hessian is singular, active sets have no end, and a Newton step among all domains costs K^3. Here every limit has a slack and
+a multiplier, whose products are brought to 0 together. One step
+
+1. factors ``I + T T'`` of the n rows (or ``I + T' T`` of the C domains, where these are fewer), T being the rows in units in which what
+   the bounds add to the Hessian is 1 (Woodbury);
+2. borders it by the sum, the limits on groups, and the pieces of the maximum: a small system;
+3. solves twice: straight ahead, then with as much centring and curvature as that shows to be needed.
+
+It ends near the optimum and inside the limits. What that is worth, its callers measure.
+
+References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992); Wright, "Primal-Dual
+Interior-Point Methods" (SIAM, 1997); Friedlander, Orban, "A primal-dual regularized interior-point method for convex quadratic programs"
+(Math. Prog. Comp. 4, 2012) for the proximal term; Golub and Van Loan, "Matrix Computations", section 2.1.4 for Woodbury's formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.geometry.limits import GroupLimits, Limits
+from mixfast._engine.objectives.forms import Forms
+from mixfast._engine.objectives.kl import Kl
+
+# Steps at most, the part of the way to the nearest bound that one takes, and the length of one that leads nowhere.
+_STEPS, _REACH, _STUCK = 80, 0.995, 1e-9
+# Limits closer than this leave no interior: a share between them stays where it is, a group is an equation.
+_THIN = 1e-9
+# Where no bound is near, the step is held by so much curvature: else n rows among fewer than n shares are lost in rounding. It changes
+# steps, not the optimum, and grows where a solve leaves more than the second number of its right-hand side.
+_PROXIMAL, _LEFT = 1e-8, 1e-4
+_MOST_PROXIMAL = 1e-2
+# Domains next to a bound hardly change the matrix: those that make up this much of it together, next to 1, are left to refinement,
+# where they are more than the second number of all.
+_DROPPED, _WORTH = 1e-6, 0.1
+# Refinements of a solution at most, and the part of a right-hand side that none need remove.
+_REFINEMENTS, _SOLVED = 4, 1e-6
+# Steps after which a gap that has not become less than this part of the best is as small as it gets.
+_PATIENCE, _FALLS = 6, 0.9
+# Shares below this part of an even one move by parts of themselves under a KL term, and how far in one step, in logarithms.
+_SMALL, _LOGARITHMS = 1e-2, (-300.0, 3.0)
+_TINY = 1e-100
+
+
+@dataclass(frozen=True, eq=False)
+class Inner:
+    """Where the method ended: shares (C,), multipliers of the pieces (P,), and which limits (C,) seem to hold: -1 lower, 1 upper."""
+
+    w: Vector
+    weight: Vector
+    active: NDArray[np.int8]
+
+
+def minimise_inside(
+    forms: Forms,
+    limits: Limits,
+    kl: Kl,
+    start: Vector,
+    *,
+    gap: Callable[[Vector, Vector], float],
+    tol: float,
+    weight: Vector | None = None,
+) -> Inner:
+    """Follow the central path from near `start` until ``gap(w, weight)`` is at most `tol`, or no step leads further.
+
+    Parameters
+    ----------
+    forms : Forms
+        P functions, in units in which their values and slopes are about 1.
+    limits, kl, start
+        Over the same C domains.
+    gap : callable
+        What w (C,) with multipliers (P,) of the pieces is certified for; asked where the products of slacks and multipliers are small.
+    tol : float
+    weight : (P,), optional
+        Multipliers of the pieces to start from.
+    """
+    low, high = limits.low, np.minimum(limits.high, limits.total)
+    moving = high - low > _THIN
+    if not moving.any():
+        return Inner(start, np.full(forms.offset.size, 1.0 / forms.offset.size), np.zeros(start.size, dtype=np.int8))
+    full = start.copy()
+
+    def whole(part: Vector) -> Vector:
+        full[moving] = part
+        return full
+
+    search = _Search(
+        forms.with_fixed(moving, start), _among(limits, moving, start), kl.restrict(np.flatnonzero(moving).astype(np.int32)),
+        start[moving], weight,
+    )  # fmt: skip
+    best, proof, active, least = search.w, search.weight, search.active, np.inf
+    idle = 0
+    for step in range(_STEPS):
+        advanced = step == 0 or search.advance()
+        if search.products <= tol and not search.released:
+            search.release()
+        if search.products <= tol or not advanced or step == _STEPS - 1:
+            here = gap(whole(search.w), search.weight)
+            idle = 0 if here < _FALLS * least else idle + 1
+            if here < least:
+                best, proof, active, least = search.w, search.weight, search.active, here
+            if least <= tol or idle == _PATIENCE:
+                break
+        if not advanced:
+            break
+    which = np.zeros(start.size, dtype=np.int8)
+    which[moving] = active
+    return Inner(whole(best).copy(), proof, which)
+
+
+def _among(limits: Limits, moving: NDArray[np.bool_], w: Vector) -> Limits:
+    """The limits of the moving shares, the others being those of w."""
+    if moving.all():
+        return limits
+    still = np.where(moving, 0.0, w)
+    inside = limits.restrict(np.flatnonzero(moving).astype(np.int32))
+    groups = limits.groups
+    if groups is not None:
+        taken = groups.rows @ still
+        groups = GroupLimits(groups.rows[:, moving], groups.low - taken, groups.high - taken)
+    return replace(inside, groups=groups, total=limits.total - float(still.sum()))
+
+
+class _System:
+    """``D + V' diag(h) V`` with a diagonal D, solved in the smaller of its two forms."""
+
+    def __init__(self, rows: Matrix, h: Vector, diagonal: Vector) -> None:
+        self.rows, self.h, self.diagonal = rows, h, diagonal
+        self.root = 1.0 / np.sqrt(diagonal)
+        t = rows * self.root
+        t *= np.sqrt(h)[:, None]
+        self.columns = _counting(np.einsum("ij,ij->j", t, t))
+        if self.columns is not None:
+            t = np.ascontiguousarray(t[:, self.columns])
+        self.t, self.few = t, t.shape[0] <= t.shape[1]
+        small = t @ t.T if self.few else t.T @ t
+        small.flat[:: small.shape[0] + 1] += 1.0
+        self.inverse = np.linalg.inv(small)
+
+    def solve(self, right: Matrix) -> tuple[Matrix, float]:
+        """Solutions (C, m) for right-hand sides (C, m), refined, and the part of a right-hand side that they leave."""
+        x = self._once(right)
+        size = np.maximum(np.abs(right * self.root[:, None]).max(axis=0), _TINY)
+        left = np.inf
+        for _ in range(_REFINEMENTS):
+            rest = right - self.rows.T @ (self.h[:, None] * (self.rows @ x)) - self.diagonal[:, None] * x
+            now = float((np.abs(rest * self.root[:, None]).max(axis=0) / size).max())
+            if not now < left:
+                break
+            left = now
+            if left <= _SOLVED:
+                break
+            x = x + self._once(rest)
+        return x, left
+
+    def _once(self, right: Matrix) -> Matrix:
+        scaled = self.root[:, None] * right
+        part = scaled if self.columns is None else scaled[self.columns]
+        part = part - self.t.T @ (self.inverse @ (self.t @ part)) if self.few else self.inverse @ part
+        if self.columns is None:
+            scaled = part
+        else:
+            scaled[self.columns] = part
+        out: Matrix = self.root[:, None] * scaled
+        return out
+
+
+def _counting(squares: Vector) -> NDArray[np.intp] | None:
+    """Columns of T (sums of squares given) without which ``I + T T'`` is the same but for what refinement removes; None for all."""
+    order = np.argsort(squares, kind="stable")
+    first = int(np.searchsorted(np.cumsum(squares[order]), _DROPPED))
+    return None if first < _WORTH * squares.size else np.sort(order[first:])
+
+
+class _Search:
+    """One run over shares that can all move.
+
+    The unknowns are ``u = (w, v)``, v being what each group holds; the multipliers of all one-sided limits of u and, where there are
+    several pieces, the pieces' own, whose slacks are how far each is below the maximum; those of the sum (`level`) and of ``A w = v``.
+    """
+
+    def __init__(self, forms: Forms, limits: Limits, kl: Kl, start: Vector, weight: Vector | None) -> None:
+        self.forms, self.kl, self.total = forms, kl, limits.total
+        k, pieces = start.size, forms.offset.size
+        self.several = pieces > 1
+        rows = np.zeros((0, k)) if limits.groups is None else limits.groups.rows
+        self.size = np.maximum(np.abs(rows).max(axis=1, initial=0.0), _TINY)
+        self.a = rows / self.size[:, None]
+        group_low, group_high = (np.zeros(0), np.zeros(0)) if limits.groups is None else limits.groups[1:]
+        group_low, group_high = group_low / self.size, group_high / self.size
+        self.k, self.m, self.pieces = k, rows.shape[0], pieces
+        low = np.concatenate([limits.low, group_low])
+        high = np.concatenate([limits.high, group_high])
+        self.equation = np.concatenate([np.zeros(k, dtype=bool), group_high - group_low <= _THIN])
+        below = np.flatnonzero(np.isfinite(low) & ~self.equation)
+        # A cap at or above all there is holds nobody.
+        limited = np.concatenate([limits.high < self.total, np.isfinite(group_high)])
+        above = np.flatnonzero(limited & ~self.equation)
+        self.which = np.concatenate([below, above])
+        self.sign = np.concatenate([np.ones(below.size), -np.ones(above.size)])
+        self.limit = np.concatenate([low[below], high[above]])
+
+        high = np.minimum(high, np.concatenate([np.full(k, self.total), high[k:]]))
+        margin = 0.1 * np.minimum(high - low, np.concatenate([np.full(k, self.total / k), np.full(self.m, 0.1)]))
+        w = np.minimum(np.maximum(start, low[:k] + margin[:k]), high[:k] - margin[:k])
+        inside = np.minimum(np.maximum(self.a @ w, (low + margin)[k:]), (high - margin)[k:])
+        # Limits at infinity have no middle.
+        with np.errstate(invalid="ignore"):
+            held = np.where(self.equation[k:], 0.5 * (low + high)[k:], inside)
+        self.u = np.concatenate([w, held])
+        self.z = forms.forms(w)
+        self.y = forms.curve.dual(self.z)
+        self.values, self.gradients = forms.at(self.z, w)
+        self.weight = np.full(pieces, 1.0 / pieces)
+        self.top = float(self.values.max())
+        own = np.zeros(0)
+        if self.several:
+            if weight is not None:
+                self.weight = (weight + 0.1 / pieces) / 1.1
+            self.top += 0.1 * (float(np.ptp(self.values)) + 0.1)
+            own = self.weight
+        self.slack = np.concatenate(
+            [self.sign * (self.u[self.which] - self.limit), (self.top - self.values)[: own.size]]
+        )
+        self.multiplier = np.concatenate([np.ones(self.which.size), own])
+        self.level, self.price = 0.0, np.zeros(self.m)
+        self.proximal = _PROXIMAL
+        self.released = kl.weight == 0.0
+
+    @property
+    def w(self) -> Vector:
+        return self.u[: self.k]
+
+    @property
+    def products(self) -> float:
+        return float(self.slack @ self.multiplier)
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.isfinite(self.w).all())
+
+    @property
+    def active(self) -> NDArray[np.int8]:
+        """Bounds of shares whose slack is less than its multiplier."""
+        out = np.zeros(self.k, dtype=np.int8)
+        holds = (self.slack < self.multiplier)[: self.which.size] & (self.which < self.k)
+        out[self.which[holds]] = -self.sign[holds].astype(np.int8)
+        return out
+
+    def release(self) -> None:
+        """Leave it to the KL term alone to keep shares from 0, where they are in order but for those that it wants far below."""
+        n = self.which.size
+        kept = np.ones(self.slack.size, dtype=bool)
+        kept[:n] = (self.sign < 0.0) | (self.which >= self.k) | (self.limit > 0.0)
+        self.slack, self.multiplier = self.slack[kept], self.multiplier[kept]
+        self.which, self.sign, self.limit = self.which[kept[:n]], self.sign[kept[:n]], self.limit[kept[:n]]
+        self.released = True
+
+    def advance(self) -> bool:
+        """Take one step; False where it leads nowhere."""
+        with np.errstate(all="ignore"):
+            try:
+                step = self._step()
+            except np.linalg.LinAlgError:
+                return False
+            return step is not None and self._take(*step)
+
+    def _step(self) -> tuple[Vector, ...] | None:
+        k, m, n = self.k, self.m, self.which.size
+        w, s, z = self.w, self.slack, self.multiplier
+        slope = self.kl.at(w)[1] if self.kl.weight > 0.0 else 0.0
+        pull = np.bincount(self.which, self.sign * z[:n], k + m)
+        dual = (
+            np.concatenate(
+                [
+                    self.weight @ self.gradients + slope + self.level + self.price @ self.a,
+                    np.where(self.equation[k:], 0.0, -self.price),
+                ]
+            )
+            - pull
+        )
+        stiff = np.bincount(self.which, z[:n] / s[:n], k + m)
+        give = np.where(self.equation[k:], 0.0, 1.0 / np.where(self.equation[k:], 1.0, stiff[k:]))
+        # 1. and 2.
+        border = [np.ones((1, k)), self.a] + ([self.gradients] if self.several else [])
+        c = np.concatenate(border)
+        diagonal = stiff[:k] + (self.kl.curve(w) if self.kl.weight > 0.0 else 0.0)
+        curvature = (self.weight @ self.forms.weight) * self.forms.curve.chord(self.z, self.y)
+        if not (np.isfinite(diagonal).all() and np.isfinite(curvature).all()):
+            return None
+        while True:
+            system = _System(self.forms.rows, curvature, np.maximum(diagonal, self.proximal))
+            answer, left = system.solve(np.ascontiguousarray(c.T))
+            if left <= _LEFT or self.proximal >= _MOST_PROXIMAL:
+                break
+            self.proximal *= 10.0
+        size = c.shape[0]
+        schur = np.zeros((size + self.several, size + self.several))
+        schur[:size, :size] = c @ answer
+        corner = np.concatenate([np.zeros(1), give, (s / z)[n:]])
+        schur.flat[: size * schur.shape[1] : schur.shape[1] + 1] += corner
+        if self.several:
+            schur[1 + m : size, size] = schur[size, 1 + m : size] = 1.0
+
+        # 3.
+        mean = self.products / max(s.size, 1)
+        centre = ds = dz = np.zeros(s.size)
+        for corrects in (False, True):
+            if corrects:
+                ahead = float((s + _reach(s, ds) * ds) @ (z + _reach(z, dz) * dz)) / max(s.size, 1)
+                centre = mean * min(max(ahead / mean, 0.0), 1.0) ** 3 - ds * dz if mean > 0.0 else centre
+            towards: Vector = self.sign * (centre / s - z)[:n]
+            right = np.bincount(self.which, towards, k + m).astype(np.float64) - dual
+            straight = system.solve(right[:k, None])[0][:, 0]
+            rest = [[self.total - float(w.sum())], self.u[k:] - self.a @ w + give * right[k:]]
+            if self.several:
+                rest.append(self.top - self.values - (centre / z)[n:])
+            need = c @ straight - np.concatenate(rest)
+            if self.several:
+                need = np.append(need, 1.0 - float(self.weight.sum()))
+            change = np.linalg.solve(schur, need)
+            dw = straight - answer @ change[:size]
+            du = np.concatenate([dw, give * (right[k:] + change[1 : 1 + m])])
+            dweight, dtop = change[1 + m : size], -float(change[-1]) if self.several else 0.0
+            ds = self.sign * du[self.which]
+            dz = (centre[:n] - z[:n] * ds) / s[:n] - z[:n]
+            if self.several:
+                ds = np.append(ds, (centre[n:] - s[n:] * dweight) / z[n:] - s[n:])
+                dz = np.append(dz, dweight)
+        return du, ds, dz, change[: 1 + m], np.array([dtop])
+
+    def _take(self, du: Vector, ds: Vector, dz: Vector, change: Vector, dtop: Vector) -> bool:
+        dforms = self.forms.rows @ du[: self.k]
+        dy, most = self.forms.curve.moved(self.z, self.y, dforms)
+        longest = min(_reach(self.slack, ds, 2.0), _reach(self.multiplier, dz, 2.0))
+        small = np.zeros(0, dtype=np.intp)
+        if self.kl.weight > 0.0 and self.released:
+            tiny = self.w < _SMALL * self.total / self.k
+            small = np.flatnonzero(tiny)
+            longest = min(longest, _reach(self.w[~tiny], du[: self.k][~tiny], 2.0))
+        length = min(1.0, most, _REACH * longest)
+        there = self.u + length * du
+        if small.size:
+            # What a KL term wants of a share may be e^-30 of it: there steps are of logarithms.
+            moved = self.u[small] * np.exp(np.clip(du[small] / self.u[small], *_LOGARITHMS))
+            there[small] = np.maximum(moved, _TINY)
+        if not (np.isfinite(there).all() and np.isfinite(dz).all() and np.isfinite(dy).all() and length > _STUCK):
+            return False
+        self.u, self.y = there, self.y + length * dy
+        self.slack, self.multiplier = self.slack + length * ds, self.multiplier + length * dz
+        n = self.which.size
+        # Slacks are what they are, where rounding has not made them nothing.
+        true = self.sign * (self.u[self.which] - self.limit)
+        self.slack[:n] = np.where(true > 0.0, true, self.slack[:n])
+        self.level, self.price = self.level + length * float(change[0]), self.price + length * change[1:]
+        if self.several:
+            self.weight, self.top = self.multiplier[n:], self.top + length * float(dtop[0])
+        self.z = self.forms.forms(self.w)
+        self.values, self.gradients = self.forms.at(self.z, self.w)
+        return bool(np.isfinite(self.values).all() and np.isfinite(self.gradients).all())
+
+
+def _reach(value: Vector, change: Vector, most: float = 1.0) -> float:
+    """The longest step, up to `most`, that keeps value + step * change >= 0."""
+    shrinks = change < 0.0
+    return min(most, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))

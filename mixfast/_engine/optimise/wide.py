@@ -1,0 +1,137 @@
+"""Many domains on few rows: near the optimum at once, by the interior point method.
+
+1. The method of `interior.py` runs until the gap that the objective itself certifies is small.
+2. Shares that it leaves next to a bound are put on it, and it runs once more among the others: shares of 1e-12 become 0.
+
+Which problems go this way is decided by what a step costs here, and in the loops for few domains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.objectives.base import Objective
+from mixfast._engine.objectives.forms import Forms
+from mixfast._engine.objectives.kl import Kl, Regularised
+from mixfast._engine.objectives.pieces import Pieces
+from mixfast._engine.optimise.interior import Inner, minimise_inside
+from mixfast._engine.optimise.trace import Minimum, Trace
+
+# Fewer domains than this have small Hessians, whatever their rank.
+_MANY = 96
+# Multiplications in one step that are affordable.
+_WORK = 1e11
+# The part of the tolerance to go to, and how often shares are put on their bounds.
+_AHEAD, _SETTLINGS = 0.3, 3
+
+
+def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float, trace: Trace) -> Minimum | None:
+    """A point within `tol` of the minimum where that can be had, with its gap; None where the problem is not of the kind."""
+    if not _is_wide(objective.rows, w.size, limits.interior):
+        return None
+    forms = objective.forms()
+    if forms is None:
+        return None
+    term = objective.kl if isinstance(objective, Regularised) else _no_term(w.size)
+    exact = objective.precise()
+
+    def gap(at: Vector, _: Vector) -> float:
+        return limits.gap(exact.sums(at)[1], at)
+
+    w = _near(forms, limits, term, w, None, gap, tol * max(1.0, objective.total)).w
+    value, gradient, _ = exact.sums(w)
+    out = Minimum(w, value, gradient, limits.gap(gradient, w), trace.steps)
+    trace.add(objective.rows, w.size, value, out.gap)
+    return out
+
+
+def near_largest(
+    pieces: Pieces, limits: Limits, kl: Kl, w: Vector, weight: Vector | None, *, tol: float, trace: Trace
+) -> tuple[Minimum, Vector] | None:
+    """The same for the largest of several functions, with the multipliers (P,) that prove the gap."""
+    if not _is_wide(pieces.rows, w.size, limits.interior):
+        return None
+    forms = pieces.forms()
+    if forms is None:
+        return None
+
+    def gap(at: Vector, proof: Vector) -> float:
+        values, gradients = forms.at(forms.forms(at), at)
+        spread = max(float(values.max() - proof @ values), 0.0)
+        return spread + limits.gap(proof @ gradients + kl.at(at)[1], at)
+
+    found = _near(forms, limits, kl, w, weight, gap, tol)
+    w, proof = found.w, np.maximum(found.weight, 0.0)
+    proof /= proof.sum()
+    here = pieces.at(w, curved=False)
+    cost, slope = kl.at(w)
+    lagrangian = proof @ here.gradients + slope
+    out = Minimum(w, float(here.values.max()) + cost, lagrangian, math.inf, trace.steps)
+    out.gap = max(float(here.values.max() - proof @ here.values), 0.0) + limits.gap(lagrangian, w)
+    trace.add(pieces.rows, w.size, out.value, out.gap)
+    return out, proof
+
+
+def _is_wide(rows: int, domains: int, interior: bool) -> bool:
+    few = min(rows, domains)
+    return domains > _MANY and (rows < domains or interior) and float(rows) * domains * few <= _WORK
+
+
+def _no_term(domains: int) -> Kl:
+    return Kl(0.0, np.ones(domains))
+
+
+def _near(
+    forms: Forms,
+    limits: Limits,
+    kl: Kl,
+    w: Vector,
+    weight: Vector | None,
+    gap: Callable[[Vector, Vector], float],
+    tol: float,
+) -> Inner:
+    """Where the interior point method ends, with shares on their bounds as far as that costs nothing."""
+    gradients = forms.at(forms.forms(w), w)[1]
+    unit = float(np.abs(gradients).max(axis=0) @ w) or 1.0
+    scaled, term = forms.scaled(unit), Kl(kl.weight / unit, kl.prior)
+
+    def inside(at: Vector, proof: Vector) -> float:
+        return gap(_settled(limits, at), proof) / unit
+
+    def run(among: Limits, start: Vector, proof: Vector | None) -> Inner:
+        found = minimise_inside(scaled, among, term, start, gap=inside, tol=_AHEAD * tol / unit, weight=proof)
+        return replace(found, w=_settled(limits, found.w))
+
+    best = run(limits, w, weight)
+    if kl.weight > 0.0:
+        return best
+    least, active = inside(best.w, best.weight), best.active
+    for _ in range(_SETTLINGS):
+        if not active.any() or active.all():
+            break
+        at = np.where(active < 0, limits.low, np.where(active > 0, limits.high, best.w))
+        held = replace(limits, low=np.where(active != 0, at, limits.low), high=np.where(active != 0, at, limits.high))
+        found = run(held, at, best.weight)
+        here = inside(found.w, found.weight)
+        if not here <= max(least, _AHEAD * tol / unit):
+            break
+        best, least = found, here
+        if not found.active[active == 0].any():
+            break
+        active = np.where(active != 0, active, found.active)
+    return best
+
+
+def _settled(limits: Limits, w: Vector) -> Vector:
+    """w on the bounds next to it; without limits on groups, what its sum misses goes to the share with most room."""
+    w = limits.clip(w)
+    if limits.groups is None:
+        k = int(np.minimum(w - limits.low, limits.high - w).argmax())
+        w[k] = min(max(w[k] + limits.total - math.fsum(w), limits.low[k]), limits.high[k])
+    return w

@@ -1,0 +1,120 @@
+"""Far more domains than rows: certified like all others, in systems of as many unknowns as rows."""
+
+import warnings
+
+import numpy as np
+import pytest
+from certificate import check, inspect
+from makers import solved
+
+from mixfast import ExpertTable, Region, solve
+from mixfast._engine.backend import simplex
+from mixfast._engine.geometry import qp
+from mixfast.errors import MixfastWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* rows and .* domains:mixfast.errors.MixfastWarning")
+
+
+def wide(n=10, k=300, *, groups=1, weight=None, seed=1):
+    rng = np.random.default_rng([seed, n, k])
+    options = {}
+    if groups > 1:
+        options["group"] = np.concatenate([np.arange(groups), rng.integers(0, groups, n - groups)])
+    if weight is not None:
+        options["weight"] = 10.0 ** rng.uniform(*weight, size=n)
+    return ExpertTable.from_loglik(-rng.exponential(3.0, size=(n, k)), **options)
+
+
+def blocks(table, count, **options):
+    """A region with limits on as many groups of domains as asked for, which share them all."""
+    order = np.random.default_rng(0).permutation(table.n_domains)
+    members = np.array_split(order, count)
+    bounds = {
+        f"b{i}": ([table.domains[k] for k in inside], 0.5 / count, 1.2 / count) for i, inside in enumerate(members)
+    }
+    return Region(table.domains, bounds=bounds, **options)
+
+
+@pytest.fixture
+def small_systems(monkeypatch):
+    """Refuse quadratic programs among more than 96 domains: their cost is the cube of that, for each active set."""
+
+    def refuse(hessian, *args, **kwargs):
+        raise AssertionError(f"a quadratic program among {hessian.shape[0]} domains")
+
+    monkeypatch.setattr(simplex, "qp", refuse)
+    monkeypatch.setattr(qp, "newton", refuse)
+    monkeypatch.setattr(qp, "minimax", refuse)
+
+
+@pytest.mark.usefixtures("small_systems")
+@pytest.mark.parametrize("cap", [None, 0.01])
+@pytest.mark.parametrize("kl", [0.0, 1e-6, 0.01, 1.0])
+@pytest.mark.parametrize("objective", [None, "worst"])
+def test_wide_tables_are_solved_without_a_quadratic_program_among_all_domains(cap, kl, objective):
+    table = wide(groups=3)
+    region = None if cap is None else Region(table.domains, cap=cap)
+    found = solved(table, region, kl=kl, objective=objective)
+    assert kl or np.count_nonzero(found.mixture.weights) < 130
+
+
+@pytest.mark.usefixtures("small_systems")
+@pytest.mark.parametrize("kl", [0.0, 0.01])
+@pytest.mark.parametrize("objective", [None, "worst"])
+def test_limits_on_many_groups_are_kept_by_wide_tables(kl, objective):
+    table = wide(6, 97, groups=2)
+    solved(table, blocks(table, 2, cap=0.04), kl=kl, objective=objective)
+
+
+@pytest.mark.usefixtures("small_systems")
+def test_weights_over_many_decades_do_not_keep_wide_tables_from_their_optimum():
+    table = wide(40, 300, weight=(-12, 12))
+    for region in (None, Region(table.domains, cap=0.02)):
+        found = solve(table, region)
+        assert found.status == "optimal"
+        assert not inspect(table, region, found, tol=1e-7 * float(table.row_weight.sum())).failures
+
+
+@pytest.mark.usefixtures("small_systems")
+def test_wide_predictions_are_solved_from_their_residuals():
+    rng = np.random.default_rng(3)
+    table = ExpertTable.from_predictions(rng.normal(size=(12, 200)), rng.normal(size=12) + 3.0)
+    for region in (None, Region(table.domains, cap=0.02)):
+        solved(table, region)
+
+
+@pytest.mark.usefixtures("small_systems")
+def test_wide_tables_keep_rows_that_one_domain_alone_explains():
+    rng = np.random.default_rng(4)
+    loglik = -rng.uniform(0, 4000, size=(12, 1)) - rng.exponential(300.0, size=(12, 200))
+    solved(ExpertTable.from_loglik(loglik))
+
+
+def test_shares_next_to_a_bound_are_put_on_it():
+    table = wide(10, 400)
+    shares = solve(table, Region(table.domains, cap=0.01)).mixture.weights
+    # A vertex but for as many shares as rows, at most.
+    assert np.count_nonzero((shares != 0.0) & (shares != 0.01)) <= 11
+
+
+def test_more_rows_than_domains_take_the_interior_way_under_a_kl_term_alone():
+    table = wide(400, 120)
+    region = Region(table.domains, cap=0.05)
+    for kl in (0.0, 0.01):
+        check(table, region, solve(table, region, kl=kl), kl=kl)
+
+
+def test_wide_answers_are_the_same_for_any_number_of_threads():
+    table = wide(20, 300)
+    region = Region(table.domains, cap=0.01)
+    one, two = (solve(table, region, threads=threads).mixture.weights for threads in (1, 2))
+    assert np.array_equal(one, two)
+
+
+def test_a_tolerance_below_rounding_ends_with_an_honest_gap():
+    table = wide(10, 300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixfastWarning)
+        found = solve(table, Region(table.domains, cap=0.01), tol=1e-300)
+    assert found.status != "optimal"
+    assert found.gap < 1e-10
