@@ -16,7 +16,7 @@ of Theorem 1.
 
 Read `_changes` (names only), `_collapse` (the virtual domain and its limits), `_plan` (the steps of a plan) and `_reuse` (its result);
 then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), and `_runs`. `_ledger` is what stays between
-updates: its entries are `_entries`, its file format is `_ledger_file`, and `_descent` says which state of a file it may replace;
+updates: its entries are `_entries`, its file format is `_ledger_file` with the types of `_fields`, and `_descent` says which state of a file it may replace;
 `_life` carries runs along it.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.

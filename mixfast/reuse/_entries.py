@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._text.names import shown
+from mixfast.errors import AlignmentError
 from mixfast.region import Bound, Region
 from mixfast.reuse._changes import Add, Change, Partition, Remove, ReuseError, Revise
 from mixfast.reuse._reuse import Reuse
@@ -192,6 +193,8 @@ def region_of(document: Mapping[str, Any]) -> Region:
     limits = {name: document[name] for name in ("prior", "cap", "floor")} | {"bounds": bounds or None}
     if document["available"] is None:
         return Region(document["domains"], **limits)
+    if set(document["available"]) != set(document["domains"]):
+        raise AlignmentError.between("the available tokens", document["available"], "the domains", document["domains"])
     supply = {name: document["available"][name] for name in document["domains"]}
     return Region.from_tokens(supply, document["target_tokens"], max_epochs=document["max_epochs"], **limits)
 

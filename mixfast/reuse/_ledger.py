@@ -274,6 +274,11 @@ class Ledger:
     def load(cls, path: str | os.PathLike[str]) -> Ledger:
         """Read a file that `save` wrote; errors as for `from_yaml`, with the path."""
         source = Path(path)
+        if source.exists() and not source.is_file():
+            # Also a pipe, which would be waited for.
+            raise ReuseError(
+                f"{source} is {'a folder' if source.is_dir() else 'no file'}, expected a ledger (yaml or json)"
+            )
         if kind_of(source) == "empty":
             raise ReuseError(other_kind(source, "a ledger (yaml or json)"))
         read = cls.from_json if is_json(source, "a ledger file", ReuseError) else cls.from_yaml

@@ -23,6 +23,7 @@ from mixfast.errors import MixfastError
 from mixfast.mixture import Mixture
 from mixfast.reuse._changes import ReuseError
 from mixfast.reuse._entries import Entry, Pending
+from mixfast.reuse._fields import check_fields
 
 FORMAT = "mixfast-reuse-1"
 
@@ -87,6 +88,7 @@ def _read(kind: type[_Part], document: Any, where: str) -> _Part:
     lists = ("changes", "reopened", "warnings", "objective")
     if wrong := [name for name in lists if name in document and not isinstance(document[name], list)]:
         raise ReuseError(f"{where} of the ledger: {listing(wrong)} must be lists")
+    check_fields(document, where)
     given: dict[str, Any] = {name: tuple(value) if name in lists else value for name, value in document.items()}
     return kind(**given)
 

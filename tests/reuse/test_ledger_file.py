@@ -17,8 +17,10 @@ from dataclasses import replace
 import pytest
 
 from mixfast import Region
-from mixfast.reuse import Add, Ledger, ReuseError, full
+from mixfast.errors import MixfastError
+from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, full, resume
 from mixfast.reuse import _ledger as room
+from mixfast.reuse._ledger_file import checksum
 
 OLD = {"web": 0.75, "code": 0.25}
 
@@ -328,3 +330,95 @@ def test_through_a_link_it_is_the_same_file(path, tmp_path):
     more(Ledger.load(path), "two").save(link)
     assert link.is_symlink()
     assert [entry.why for entry in Ledger.load(path).entries] == ["first", "one", "two"]
+
+
+def test_what_is_no_file_is_no_ledger(tmp_path):
+    pipe, folder = tmp_path / "pipe.yaml", tmp_path / "folder.json"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path, said in ((pipe, "is no file"), (folder, "is a folder")):
+        with pytest.raises(ReuseError, match=rf"{path.name} {said}, expected a ledger"):
+            Ledger.load(path)
+        with pytest.raises(ReuseError, match=f"{said}, expected a ledger"):
+            Ledger.start(OLD, why="first").save(path)
+
+
+# Fields of other types, with a checksum that fits.
+
+ODD = [
+    None, True, 0, -1, 2.5, 10**30, -1e308, float("nan"), "", "x", "\x1b[2J", [], {}, [1], [[]], {"a": 1}, {"a": "b"}, "9" * 5000, [None],
+    [{}], [{"change": "add"}], [{"change": "add", "domains": 5}], [{"change": []}],
+]  # fmt: skip
+
+
+def places(value, at=()):
+    """The way to every value inside a document."""
+    if at:
+        yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inside:
+        yield from places(each, (*at, key))
+
+
+def test_ledgers_with_odd_fields_are_refused_when_they_are_loaded(tmp_path):
+    """Any value at any place, or none: what is loaded can be shown and resumed, or is refused as a plan; all else is a ReuseError."""
+    counts = {"web": 100, "code": 50, "maths": 20}
+    base = Ledger.start(OLD, why="first", when="2026-01-31", tokens={"web": 100, "code": 50}, budget=50)
+    limited = Region.from_tokens(counts, 50, bounds={("web", "maths"): (0.1, None)})
+    base = base.record(full(base.mixture, Add(["maths"]), limited), {"existing": 0.9, "maths": 0.1}, why="x")
+    changes = [Partition("code", ["c", "d"]), Remove(["maths"]), Add(["law"])]
+    open_plan = base.begin(full(base.mixture, changes, Region(["web", "c", "d", "law"])), why="y")
+    good = json.loads(open_plan.to_json())
+    path, draw, said = tmp_path / "life.json", random.Random(16), Counter()
+    everywhere = list(places({name: good[name] for name in ("updates", "pending")}))
+    for _ in range(400):
+        document = copy.deepcopy(good)
+        *way, last = draw.choice(everywhere)
+        holder = document
+        for key in way:
+            holder = holder[key]
+        if draw.random() < 0.2:
+            del holder[last]
+        else:
+            holder[last] = draw.choice(ODD)
+        document["checksum"] = checksum({name: document[name] for name in ("updates", "pending") if name in document})
+        path.write_text(json.dumps(document))
+        try:
+            found = Ledger.load(path)
+        except ReuseError as problem:
+            said[
+                "refused" if str(problem).startswith(f"{path}: ") and str(problem).isprintable() else str(problem)
+            ] += 1
+            continue
+        said["loaded"] += 1
+        assert repr(found)
+        if found.pending is not None:
+            try:
+                resume(found)
+            except MixfastError:
+                said["not resumed"] += 1
+    assert set(said) == {"refused", "loaded", "not resumed"}
+    assert said["refused"] > 200
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["updates"][0].update(loss="1"), "the loss of update 1 of the ledger is '1', expected a number or null"),
+        (lambda d: d["updates"][0].update(tokens={"web": 1.5}), "tokens of update 1 .* expected whole numbers by domain"),
+        (lambda d: d["updates"][0].update(why=None), "why of update 1 of the ledger is None, expected a text"),
+        (lambda d: d["pending"]["changes"][0].pop("domains"), "change 1 of the open plan of the ledger has no domains"),
+        (lambda d: d["pending"]["changes"][0].update(change="drop"), "is of kind 'drop', expected one of add, remove"),
+        (lambda d: d["pending"]["region"].pop("bounds"), "the region of the open plan of the ledger has no bounds"),
+        (lambda d: d["pending"]["region"].update(cap=3), "the cap of the region of the open plan .* is 3"),
+        (lambda d: d["pending"]["region"]["bounds"].append({}), "limit 1 of the region of the open plan .* has no name"),
+    ],
+)  # fmt: skip
+def test_the_odd_field_is_named(tmp_path, change, said):
+    document = json.loads(planned(Ledger.start(OLD, why="first"), "maths").to_json())
+    change(document)
+    document["checksum"] = checksum({name: document[name] for name in ("updates", "pending")})
+    path = tmp_path / "life.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ReuseError, match=rf"life\.json: .*{said}"):
+        Ledger.load(path)
