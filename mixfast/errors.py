@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from mixfast._text.names import listing, misspelt
 from mixfast._text.visible import visible
@@ -55,6 +57,19 @@ class AlignmentError(MixfastError, ValueError):
             f"{what}: {listing(have)}. {other}: {listing(want)}. "
             f"Only in {what}: {misspelt(only_have, only_want)}. Only in {other}: {listing(only_want)}."
         )
+
+
+@contextmanager
+def about_files(*sources: object) -> Iterator[None]:
+    """Let errors of mixfast inside the block name the files that they are about, unless they name one already."""
+    files = [os.fsdecode(each) for each in sources if isinstance(each, (str, os.PathLike))]
+    try:
+        yield
+    except MixfastError as problem:
+        said = str(problem)
+        if not files or any(file in said for file in files):
+            raise
+        raise type(problem)(f"{' and '.join(files)}: {said}") from problem
 
 
 class ProposalError(MixfastError, ValueError):

@@ -157,9 +157,12 @@ def _value(where: str, text: Any, parse: Callable[[str], Any]) -> Any:
     if not isinstance(text, str) or not text:
         raise InputError(f"{where}: expected a number, got {shown(text)}")
     try:
-        return parse(text)
+        found = parse(text)
     except ValueError as problem:
         raise InputError(f"{where}: {problem}") from None
+    if isinstance(found, float) and not math.isfinite(found):
+        raise InputError(f"{where}: expected a finite number, got {shown(text)}")
+    return found
 
 
 def region(
@@ -197,7 +200,7 @@ def region(
         raise InputError("--tokens needs --budget: the tokens of the whole training run, for example --budget 1T")
     counted = {} if args.tokens is None else numbers(args.tokens, count)
     available = dict(known or {}) | {name: tokens for name, tokens in counted.items() if name not in gone}
-    _same_names(args.tokens or f"the counts in {owner}", available, domains, owner)
+    same_names(args.tokens or f"the counts in {owner}", available, domains, owner)
     if usual and (epochs is None or isinstance(epochs, dict)):
         epochs = {**usual, **(epochs or {})}
     extra = {} if epochs is None else {"max_epochs": epochs}
@@ -234,7 +237,7 @@ def _prior(args: argparse.Namespace, domains: Sequence[str], owner: str) -> Any:
         return given and dict.fromkeys(domains, 1.0)
     shares = prior_shares(args)
     try:
-        _same_names(args.prior, shares, domains, owner)
+        same_names(args.prior, shares, domains, owner)
     except AlignmentError as problem:
         if not set(shares) < set(domains):
             raise
@@ -244,7 +247,8 @@ def _prior(args: argparse.Namespace, domains: Sequence[str], owner: str) -> Any:
     return shares
 
 
-def _same_names(path: str, names: Mapping[str, Any], domains: Sequence[str], owner: str) -> None:
+def same_names(path: str, names: Iterable[str], domains: Sequence[str], owner: str) -> None:
+    """Refuse the names of a file that are not those of the owner."""
     if set(names) != set(domains):
         raise AlignmentError.between(path, names, owner, domains)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ exit status:
   74   done, and files are written, but what was to be printed is lost
   130  interrupted (128 + number of the signal: 129 hangup, 130 Ctrl-C, 143 SIGTERM)
 """
+# Words of a message that are longer than any path, and what is kept of them.
+_ENDLESS = re.compile(r"\S{400,}")
+_KEPT = 120
 # Parameters of the library whose option has another name.
 _OPTIONS = {"share": "held-out", "draws": "replicates", "q": "runs"}
 
@@ -92,8 +96,13 @@ def _run(given: Sequence[str]) -> int:
 
 
 def _say(message: str, status: int = REFUSED) -> int:
-    tell(f"error: {message}")
+    tell(f"error: {_shortened(message)}")
     return status
+
+
+def _shortened(message: str) -> str:
+    """Cut what has no blanks and would fill a screen: content of a file, or a path that nobody could read."""
+    return _ENDLESS.sub(lambda found: f"{found[0][:_KEPT]}... ({len(found[0])} characters)", message)
 
 
 def _with_option(message: str, given: Sequence[str]) -> str:
@@ -112,7 +121,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    tell(f"warning: {message}")
+    tell(f"warning: {_shortened(str(message))}")
 
 
 def build_parser() -> argparse.ArgumentParser:

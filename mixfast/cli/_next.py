@@ -70,6 +70,8 @@ def _next(args: argparse.Namespace) -> int:
             law = fit(swarm, args.law or "auto", seed=args.seed)
         told = listing(dict.fromkeys(law.laws.values()))
     region = inputs.region(args, law.domains, args.fitted or args.ratios) or Region(law.domains)
+    if among is not None:
+        inputs.same_names(args.among, among.domains, region.domains, "the region")
     objective = inputs.objective(args.objective, law.metrics, "metric")
     with progress("choosing runs"):
         found = next_runs(swarm, law, region, args.runs, objective=objective, way=args.way, among=among, seed=args.seed)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import in_lines
-from mixfast.errors import RegionError
+from mixfast.errors import RegionError, about_files
 from mixfast.region import Region
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
 
@@ -94,8 +94,9 @@ class Design:
         SwarmError
             If the file has no ids, or its numbers are no shares; the message names file, column and run.
         """
-        domains, runs, ratios = read_mixtures(source)
-        return cls(ratios, domains, runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
+        with about_files(source):
+            domains, runs, ratios = read_mixtures(source)
+            return cls(ratios, domains, runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
 
     def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
         """Return the `Swarm` of these mixtures and what they reached, (R, J) in the order of `runs`; options as there.

@@ -26,6 +26,8 @@ from mixfast.laws._report import MetricReport
 Stored = tuple[Law, tuple[int, ...], tuple[int, ...]]
 
 _FORMAT = 2
+# Most characters of what numpy or Python say of a file that is none.
+_SAID = 200
 # What a fit holds as tuples of strings.
 NAMES = ("domains", "metrics", "direction", "unit", "notes")
 
@@ -94,16 +96,19 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         facts["misfits"] = tuple(head.get("misfits", ()))
         for name in ("spread", "doubted_directions"):
             facts[name] = dict(head.get(name, {}))
-        wanted = tuple(head["features"])
-    except (MixfastError, OSError):
+        wanted = tuple(map(str, head["features"]))
+    except MixfastError:
         raise
     except Exception as problem:
+        # A damaged archive can lead the reader to places that are not there.
+        if isinstance(problem, OSError) and problem.filename is not None:
+            raise
         if kind_of(path) not in ("fit", "json", "npz"):
             raise ValueError(other_kind(path, "a fit that mixfast saved (json or npz)")) from problem
         said = (
             f"there is no {problem} in it" if isinstance(problem, KeyError) else str(problem).removeprefix(f"{path}, ")
         )
-        raise ValueError(f"{path} is not a fit that mixfast saved: {said}") from problem
+        raise ValueError(f"{path} is not a fit that mixfast saved: {said[:_SAID]}") from problem
     if wanted != tuple(features):
         raise ValueError(
             f"{path} was fitted on the features {', '.join(wanted) or 'none'}; got {', '.join(features) or 'none'}. "

@@ -276,6 +276,8 @@ class Fit:
         counts = {len(each) for each in (self.metrics, self.direction, self.unit)}
         if len(counts) > 1 or self.largest.shape != (len(self.domains),):
             raise ValueError("domains, metrics and what is said of them differ in number")
+        if not {*self.direction} <= {"min", "max"}:
+            raise ValueError("directions that are neither min nor max")
         if sorted(j for part in self.parts for j in part.columns) != list(range(len(self.metrics))):
             raise ValueError("the laws are not one for each metric")
         if not {*self.constant} <= {*self.domains} or not {*self.spread, *self.doubted_directions} <= {*self.metrics}:

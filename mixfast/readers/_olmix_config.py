@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mixfast._text.names import listing, misspelt, shown
-from mixfast.errors import AlignmentError
+from mixfast.errors import AlignmentError, about_files
 from mixfast.readers._document import document as read_document
 from mixfast.readers._mmlu import SUBJECTS
 from mixfast.readers._olmix_swarm import counted_names, fitted_swarm, train_runs, wanted_columns
@@ -238,7 +238,11 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
     OlmixConfigError
         If a key is unknown, missing or given twice, a value is malformed, or something is asked for that is not offered.
     """
-    path = Path(path)
+    with about_files(path):
+        return _config(Path(path))
+
+
+def _config(path: Path) -> OlmixConfig:
     document = _section({"": read_document(path, OlmixConfigError)}, "")
     swarm, priors, regression, proposer, constraints, filtering, tests = (
         _section(document, key)
@@ -246,13 +250,13 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
     )
     for part in ("ratios", "metrics"):
         if not isinstance(swarm.get(part), str):
-            raise OlmixConfigError(f"{path}: swarm.{part} must be the path of a file, got {shown(swarm.get(part))}")
+            raise OlmixConfigError(f"swarm.{part} must be the path of a file, got {shown(swarm.get(part))}")
     notes: list[str] = []
     counts = priors.get("token_counts")
     if "token_counts" in document:
         notes.append("token_counts stands beside priors and was taken for a part of it")
         if counts is not None:
-            raise OlmixConfigError(f"{path}: token_counts is given twice, beside priors and in it; remove one")
+            raise OlmixConfigError("token_counts is given twice, beside priors and in it; remove one")
         counts = document["token_counts"]
     tokens = None if counts is None else {name: whole(n, f"token_counts.{name}") for name, n in mapping(counts).items()}
     found = OlmixConfig(

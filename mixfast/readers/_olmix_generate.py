@@ -11,7 +11,7 @@ from typing import Any
 
 from mixfast._text.names import listing, misspelt, shown
 from mixfast.designs import Olmix
-from mixfast.errors import MixfastError
+from mixfast.errors import about_files
 from mixfast.readers._document import document as read_document
 from mixfast.readers._olmix_values import OlmixConfigError, is_null, known_keys, mapping, number, truth, whole
 from mixfast.region import Region
@@ -92,12 +92,9 @@ def olmix_generate(path: str | os.PathLike[str]) -> OlmixGeneration:
     >>> design(swarm.region, swarm.runs, seed=swarm.seed, method=swarm.sampler)  # doctest: +SKIP
     """
     path = Path(path)
-    try:
+    with about_files(path):
         content = known_keys(read_document(path, OlmixConfigError), _KEYS["the configuration"], "the configuration")
         return _generation(content)
-    except MixfastError as problem:
-        # The document names its file itself.
-        raise problem if str(problem).startswith(str(path)) else type(problem)(f"{path}: {problem}") from problem
 
 
 def _generation(content: Mapping[str, Any]) -> OlmixGeneration:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import counted, domain_names, listing, shown
-from mixfast.errors import AlignmentError
+from mixfast.errors import AlignmentError, about_files
 from mixfast.swarm import _checks, _files, _folds, _join
 from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
@@ -188,7 +188,8 @@ class Swarm:
         first = _files.read_csv(ratios, "ratios")
         second = None if metrics is None or _files.same(ratios, metrics) else _files.read_csv(metrics, "metrics")
         want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise)
-        return cls._of(_join.join(first, second, want), direction, unit)
+        with about_files(ratios, metrics):
+            return cls._of(_join.join(first, second, want), direction, unit)
 
     @classmethod
     def from_frames(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._text.names import domain_names as mixture_names
 from mixfast._text.names import named, shown
 from mixfast.errors import TableError
 
@@ -69,7 +70,8 @@ def domain_names(given: Any, n_domains: int, label: str) -> tuple[str, ...]:
     """Return the names of the columns, one for each."""
     if given is None:
         return default_names(n_domains)
-    domains = checked_names(given, "domains")
+    # What names a domain of a mixture, too: `solve` makes one of them.
+    domains = mixture_names(checked_names(given, "domains"), TableError)
     if len(domains) != n_domains:
         raise TableError(
             f"{len(domains)} domains are named ({some(domains)}), but {label} has {n_domains} columns; "
