@@ -8,8 +8,8 @@ from decimal import Decimal, InvalidOperation
 
 from mixfast._text.names import shown
 
-# Larger numbers are slips, and their sums overflow; infinity is a limit that is none.
-_LARGEST = 1e100
+# Larger numbers are slips, and their sums and squares overflow; infinity is a limit that is none.
+LARGEST = 1e100
 # Below this a share is rounding of zero to whoever reads percentages.
 NOTHING = 5e-6
 # Numbers from here on are written in powers of ten.
@@ -46,10 +46,8 @@ def number(text: str) -> float:
         value = float("nan")
     if value != value:
         raise ValueError(f"{shown(text)} is no number; write it like 0.2 or 20%")
-    if _LARGEST < abs(value) < math.inf:
-        raise ValueError(
-            f"{shown(text)} is beyond {_LARGEST:g}, where sums overflow; as a limit that is none write inf"
-        )
+    if LARGEST < abs(value) < math.inf:
+        raise ValueError(f"{shown(text)} is beyond {LARGEST:g}, where sums overflow; as a limit that is none write inf")
     return value
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
 from mixfast._text.names import listing
+from mixfast._text.numbers import LARGEST
 from mixfast._text.visible import quote
 from mixfast.laws._report import MetricReport
 
@@ -23,18 +24,27 @@ _EXPLAINED = 0.5
 # With fewer runs a far one cannot be told from the others.
 _FEWEST = 8
 _NORMAL = 1.4826
-# Larger values are no measurements, and their squares leave the range of floating-point numbers.
-_ABSURD = 1e100
+# Squares of smaller values vanish: a metric without a larger one is in a wrong unit. Those of larger ones than `LARGEST` overflow.
+_VANISHING = 1e-100
 
 
 def refuse_absurd(y: Matrix, runs: Sequence[str], metrics: Sequence[str]) -> None:
-    """Refuse values that no law can be fitted to; `ValueError` names the first run and metric."""
-    where = np.argwhere(np.abs(y) > _ABSURD)
+    """Refuse values that no law can be fitted to, too large or all too small; `ValueError` names the first run and metric."""
+    where = np.argwhere(np.abs(y) > LARGEST)
     if len(where):
         i, j = where[0].tolist()
         more = f", and {len(where) - 1} more values are as large" if len(where) > 1 else ""
         raise ValueError(
             f"the run {runs[i]} is {y[i, j]:g} in {metrics[j]}{more}: no law can be fitted to that. If the run diverged, {_without([runs[i]])}"
+        )
+    largest = np.where(np.isfinite(y), np.abs(y), 0.0).max(axis=0, initial=0.0)
+    small = np.flatnonzero((largest > 0.0) & (largest < _VANISHING)).tolist()
+    if small:
+        j = small[0]
+        i = int(np.nanargmax(np.abs(y[:, j])))
+        raise ValueError(
+            f"the values of {listing([metrics[j] for j in small])} are all below {_VANISHING:g} in size (the largest of {metrics[j]} is "
+            f"{y[i, j]:g}, in the run {runs[i]}): no law can be fitted to that. Give them in another unit, or leave the metrics out"
         )
 
 

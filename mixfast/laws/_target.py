@@ -170,7 +170,8 @@ def _scaled(law: Predictor, metrics: tuple[str, ...]) -> Vector:
             "is 0: fit it again, or give weights"
         )
     weight = np.zeros(len(metrics))
-    weight[counted] = 1.0 / np.array([sd[metrics[j]] for j in counted])
+    own = np.array([sd[metrics[j]] for j in counted])
+    weight[counted] = own.min() / own  # not 1 / own, which overflows for deviations of 1e-310
     return weight / math.fsum(weight)
 
 

@@ -52,9 +52,9 @@ class Forest:
     metric_start: NDArray[np.int64]
 
     @classmethod
-    def of(cls, models: Sequence[str], features: int) -> Self:
-        """Read the models that ``Booster.model_to_string`` wrote, one for each metric, over the same features."""
-        models_splits = [_splits_of(model) for model in models]
+    def of(cls, models: Sequence[str], features: int, units: Sequence[float]) -> Self:
+        """Read the models that ``Booster.model_to_string`` wrote, one for each metric in its unit, over the same features."""
+        models_splits = [_splits_of(model, unit) for model, unit in zip(models, units, strict=True)]
 
         def joined(name: str) -> NDArray[Any]:
             return np.concatenate([getattr(splits, name) for splits in models_splits])
@@ -165,8 +165,8 @@ class _Splits:
     leaf: NDArray[np.float64]
 
 
-def _splits_of(model: str) -> _Splits:
-    """Read LightGBM's text format (version 4): a block `Tree=i` of lines `key=value` for each tree."""
+def _splits_of(model: str, unit: float) -> _Splits:
+    """Read LightGBM's text format (version 4): a block `Tree=i` of lines `key=value` for each tree; leaves in units of this."""
     head, *blocks = model.split("\nTree=")
     if "\nversion=v4" not in head:
         raise ValueError("the model text is not of LightGBM's format v4; install lightgbm>=4.3,<5")
@@ -190,7 +190,7 @@ def _splits_of(model: str) -> _Splits:
         threshold=numbers("threshold"),
         left=numbers("left_child").astype(np.int64),
         right=numbers("right_child").astype(np.int64),
-        leaf=numbers("leaf_value"),
+        leaf=unit * numbers("leaf_value"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -32,16 +33,20 @@ _FOLDS, _FOLDS_OF_FEW, _FEW = 5, 10, 100
 # LightGBM itself evaluates fewer mixtures than this, as those of a fold, before its trees could be written out as arrays.
 _FEW_TO_PREDICT = 256
 
+# LightGBM computes in float32, which ends at 1e38; squares of these are inside.
+_SMALL, _LARGE = 1e-15, 1e15
+
 _SETTINGS = ("rounds", "rate", "leaves", "min_leaf", "stopping", "seed")
 
 
 @dataclass(frozen=True)
 class _Trained:
-    """A model of LightGBM, the rounds of it that are kept, and the columns of its inputs."""
+    """A model of LightGBM, the rounds of it that are kept, the columns of its inputs, and its unit."""
 
     booster: Any
     rounds: int
     width: int
+    unit: float  # what the metric was divided by
 
     def predict(self, x: Matrix) -> Vector:
         """The metric (M,) at inputs (M, width)."""
@@ -49,7 +54,9 @@ class _Trained:
             raise ValueError(
                 f"the inputs have the shape {x.shape}, expected (M, {self.width}), the columns of the runs"
             )
-        return np.asarray(self.booster.predict(x, num_iteration=self.rounds, num_threads=1), dtype=np.float64)
+        return self.unit * np.asarray(
+            self.booster.predict(x, num_iteration=self.rounds, num_threads=1), dtype=np.float64
+        )
 
     def text(self) -> str:
         """The model in LightGBM's format."""
@@ -224,7 +231,8 @@ class Boosted:
 
     def _fitted(self) -> Forest:
         if self._forest is None and self._trained is not None:
-            self._forest = Forest.of([one.text() for one in self._trained], self._trained[0].width)
+            models, units = zip(*((one.text(), one.unit) for one in self._trained), strict=True)
+            self._forest = Forest.of(models, self._trained[0].width, units)
             self._trained = None
         if self._forest is None:
             raise ValueError("this law is not fitted to runs yet; call fit(x, y) and use what it returns")
@@ -256,12 +264,15 @@ class Boosted:
             "force_row_wise": True,
             "verbosity": -1,
         }
+        unit = _unit(y)
+        y = y / unit
         kept, error = self._validated(lightgbm, settings, x, y) if known is None else known
+        error = unit * error if known is None else error
         # Not `lightgbm.train`, which writes the model as text and reads it again.
         booster = lightgbm.Booster(settings, lightgbm.Dataset(x, y, params=settings))
         for _ in range(kept):
             booster.update()
-        return _Trained(booster, kept, x.shape[1]), kept, error
+        return _Trained(booster, kept, x.shape[1], unit), kept, error
 
     def _validated(self, lightgbm: ModuleType, settings: dict[str, object], x: Matrix, y: Vector) -> tuple[int, float]:
         """Rounds that are best in cross-validation, and the root mean square of its errors there."""
@@ -292,6 +303,12 @@ class Boosted:
             elif done - best >= patience:
                 break
         return best, float(np.sqrt(least))
+
+
+def _unit(y: Vector) -> float:
+    """A power of two that brings values into the range of LightGBM's float32, and 1 where they are well inside."""
+    largest = float(np.abs(y).max())
+    return 1.0 if largest == 0.0 or _SMALL < largest < _LARGE else math.ldexp(1.0, math.frexp(largest)[1])
 
 
 def _is_count_or(value: int | str, *words: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mixfast._text.audience import either, setting
 from mixfast._text.names import listing, one_of, shown
+from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
 from mixfast.laws import Objective, convex_form, resolve
 from mixfast.proposers._exact import exactly
@@ -115,8 +116,8 @@ def propose(
             f"law is {shown(law)}, expected what mixfast.fit returns; one that was saved is read by mixfast.laws.Fit.load(path)"
         )
     for name, number in (("kl", kl), ("kappa", kappa)):
-        if not (isinstance(number, (int, float, np.number)) and math.isfinite(number) and number >= 0.0):
-            raise ValueError(f"{name} is {shown(number)}, expected a finite number >= 0")
+        if not (isinstance(number, (int, float, np.number)) and 0.0 <= number <= LARGEST):
+            raise ValueError(f"{name} is {shown(number)}, expected a finite number >= 0, at most {LARGEST:g}")
     if not (math.isfinite(tol) and tol > 0.0):
         raise ValueError(f"tol is {tol}, expected a gap > 0 in the unit of the objective")
     where, held = _hold(law, _aligned(law, region))

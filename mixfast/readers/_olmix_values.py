@@ -9,10 +9,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mixfast._text.names import listing, shown
+from mixfast._text.numbers import LARGEST
 from mixfast.errors import MixfastError
 
-# Larger numbers are slips, and their sums overflow.
-_LARGEST = 1e100
 # What YAML 1.1 takes for null, true and false.
 _NULL = ("", "~", "null")
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -60,8 +59,8 @@ def number(given: Any, what: str) -> float:
         value = numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0]
     except (ValueError, IndexError, ZeroDivisionError):
         value = math.nan
-    if len(parts) > 2 or not 0.0 <= value <= _LARGEST:
-        raise OlmixConfigError(f"{what} must be a number of at least 0, up to {_LARGEST:g}, got {shown(given)}")
+    if len(parts) > 2 or not 0.0 <= value <= LARGEST:
+        raise OlmixConfigError(f"{what} must be a number of at least 0, up to {LARGEST:g}, got {shown(given)}")
     return value
 
 

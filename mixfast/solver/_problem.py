@@ -20,6 +20,7 @@ from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.objectives.rows import TableRows
 from mixfast._engine.objectives.wear import Wear
 from mixfast._text.names import listing, matching, misspelt
+from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, RegionError, TableError
 from mixfast.region import Reach, Region, reach
 from mixfast.solver._start import starting_point
@@ -187,8 +188,8 @@ def rows_of(
 
 
 def _checked_kl(kl: float) -> float:
-    if not (math.isfinite(kl) and kl >= 0.0):
-        raise ValueError(f"kl is {kl}, expected a finite number of nats >= 0")
+    if not 0.0 <= kl <= LARGEST:
+        raise ValueError(f"kl is {kl}, expected a finite number of nats >= 0, at most {LARGEST:g}")
     return float(kl)
 
 

@@ -15,6 +15,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.trace import Step
 from mixfast._text.names import listing, misspelt
+from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, MixfastWarning, NotConvergedWarning
 from mixfast.mixture import Mixture
 from mixfast.region import Region, ShadowPrice, shadow_prices
@@ -255,8 +256,8 @@ class Solution:
         """
         from mixfast._engine.optimise import flat
 
-        if not eps > 0.0:
-            raise ValueError(f"eps is {eps}, expected nats above 0")
+        if not 0.0 < eps <= LARGEST:
+            raise ValueError(f"eps is {eps}, expected nats above 0, at most {LARGEST:g}")
         problem = self._problem
         if self.worst:
             raise ValueError(

@@ -52,6 +52,7 @@ class Identifiable:
 def identifiable(ratios: Matrix) -> Identifiable:
     """Return what mixtures (R, K), whose rows sum to 1, tell apart."""
     runs, domains = ratios.shape
+    ratios = _without_dust(ratios)
     centre = ratios.mean(axis=0)
     u, s, vt = np.linalg.svd(ratios - centre, full_matrices=False)
     spread = s / math.sqrt(runs)
@@ -85,6 +86,14 @@ def identifiable(ratios: Matrix) -> Identifiable:
     shares[:, still] = centre[still]
     shares[:, varying] *= ((1.0 - centre[still].sum()) / shares[:, varying].sum(axis=1))[:, None]
     return Identifiable(rank, shares, constant, tuple(linked.tolist()))
+
+
+def _without_dust(ratios: Matrix) -> Matrix:
+    """The mixtures with domains constant whose shares are all below rounding: numbers like 1e-300 have no squares."""
+    dust = ratios.max(axis=0) <= _FLOAT
+    if not ratios[:, dust].any():
+        return ratios
+    return np.where(dust, ratios.mean(axis=0), ratios)
 
 
 def _last(x: Matrix, count: int) -> Matrix:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.names import listing
+from mixfast._text.numbers import LARGEST
 from mixfast.errors import TableError
 from mixfast.tables._names import SHOWN, checked_names, counted, decoded, some
 from mixfast.tables._values import host_array
@@ -194,8 +195,11 @@ def _row_weights(
         else:
             weight = raw if isinstance(size, float) and size == 1.0 else raw / size
         total = weight.sum()
-    if not 0.0 < total < math.inf:
-        raise TableError(f"the row weights (weight over length) sum to {total}, expected a positive finite number")
+    if not 0.0 < total <= LARGEST:
+        raise TableError(
+            f"the row weights (weight over length) sum to {total:g}, expected a number above 0 and at most {LARGEST:g}: divide "
+            "them all by the same number"
+        )
     if weight.ndim == 0:
         return float(weight), None
     if (weight == weight[0]).all():

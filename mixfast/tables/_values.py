@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._engine.backend import device as _device
 from mixfast._engine.backend import rows as _rows
 from mixfast._engine.backend import thread_count
+from mixfast._text.numbers import LARGEST
 from mixfast.errors import BackendError, MixfastWarning, TableError
 from mixfast.tables._names import SHOWN, counted, domain_names
 
@@ -52,6 +53,7 @@ def checked_loglik(loglik: Any, condition: Any, domains: Any) -> Checked:
         if refused.n_bad:
             _refuse_bad_rows(values, refused, names, label)
         _refuse_dead_rows(values, refused, label)
+    _refuse_absurd_rows(values, extremes, label)
     if extremes[1] > _LOG_ONE_SLACK:
         warnings.warn(
             f"{label} goes up to {extremes[1]:.6g}, and the log of a probability is at most 0: fine if these are "
@@ -81,6 +83,7 @@ def selected(values: Any, columns: list[int], kind: str) -> tuple[Any, Extremes]
     extremes, refused = _scan(values)
     if refused is not None:
         _refuse_dead_rows(values, refused, "loglik of the selected domains")
+    _refuse_absurd_rows(values, extremes, "loglik of the selected domains")
     return values, extremes
 
 
@@ -244,6 +247,24 @@ def _conditional(loglik: Any, condition: Any, domains: tuple[str, ...]) -> Any:
     # -inf - -inf is NaN (the prompt is impossible, so the answer is undefined): it is refused with its row.
     with np.errstate(invalid="ignore", over="ignore"):
         return loglik - condition
+
+
+def _refuse_absurd_rows(values: Any, extremes: Extremes, name: str) -> None:
+    """Refuse rows whose largest value is no log-likelihood, and name the first; smaller values may be -inf."""
+    if extremes[1] <= LARGEST and extremes[2] >= -LARGEST:
+        return
+    count, first = 0, ""
+    step = max(1, _BLOCK_BYTES // (values.shape[1] * values.itemsize))
+    for start in range(0, values.shape[0], step):
+        top = _device.host(values[start : start + step]).max(axis=1)
+        rows = np.flatnonzero(np.abs(top) > LARGEST)
+        if rows.size and not count:
+            first = f"row {rows[0] + start} has {top[rows[0]]:g} at most"
+        count += rows.size
+    raise TableError(
+        f"{name} is beyond {LARGEST:g} for every domain in {count} of {values.shape[0]} rows ({first}): that is no log-likelihood. "
+        "Drop those rows or score them again"
+    )
 
 
 def _refuse_bad_rows(values: Any, refused: Refused, domains: tuple[str, ...], name: str) -> NoReturn:

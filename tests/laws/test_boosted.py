@@ -85,7 +85,9 @@ def made(runs=120, domains=5, metrics=2, noise=0.01, seed=0):
 def forest_and_model(x, y, rounds=60, **settings):
     params = {"objective": "regression", "verbosity": -1, "num_threads": 1, "learning_rate": 0.1, **settings}
     boosters = [lightgbm.train(params, lightgbm.Dataset(x, column), rounds) for column in y.T]
-    return _trees.Forest.of([booster.model_to_string() for booster in boosters], x.shape[1]), boosters
+    return _trees.Forest.of(
+        [booster.model_to_string() for booster in boosters], x.shape[1], [1.0] * len(boosters)
+    ), boosters
 
 
 # --- the trees ---
@@ -284,7 +286,7 @@ def test_simulation_gives_the_published_mixture(regmix, replay):
     domains, _, x, _, _, _ = regmix
     text = replay["pile_cc"].booster_.model_to_string(num_iteration=replay["pile_cc"].best_iteration_)
     mixtures = np.random.RandomState(42).dirichlet(PRIOR, 100_000)
-    losses = _trees.Forest.of([text], x.shape[1]).predict(mixtures)[:, 0]
+    losses = _trees.Forest.of([text], x.shape[1], [1.0]).predict(mixtures)[:, 0]
     assert np.array_equal(losses[:2000], replay["pile_cc"].predict(mixtures[:2000]))
     best = dict(zip(domains, mixtures[np.argsort(losses)[:128]].mean(axis=0), strict=True))
     assert best["pile_cc"] == pytest.approx(0.890924, abs=1e-6)
