@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.atomic import write_text
 from mixfast._text.audience import either
+from mixfast._text.frozen import locked
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
 from mixfast._text.names import did_you_mean, domain_names, listing, shown
@@ -125,6 +126,11 @@ class Mixture(Mapping[str, float]):
 
     def __len__(self) -> int:
         return len(self.domains)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickle and deepcopy give arrays that can be written to.
+        for name, value in state.items():
+            object.__setattr__(self, name, locked(value))
 
     def __hash__(self) -> int:
         return hash(frozenset(self.items()))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing, shown
 from mixfast._text.visible import in_lines
 from mixfast.errors import RegionError, about_files
@@ -26,7 +27,7 @@ RUNS_PER_NUMBER = 3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Design:
+class Design(Frozen):
     """Mixtures to train: the ratios of a `Swarm` whose metrics are not known yet.
 
     Attributes

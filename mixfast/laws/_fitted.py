@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.frozen import Frozen, locked
 from mixfast._text.names import counted, domain_names, listing
 from mixfast._text.visible import visible
 from mixfast.errors import MixfastError
@@ -41,7 +42,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Frozen):
     """Laws of the metrics of a swarm.
 
     Attributes
@@ -85,6 +86,9 @@ class Fit:
     spread: dict[str, float] = field(default_factory=dict)
     doubted_directions: dict[str, str] = field(default_factory=dict)
     misfits: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "largest", locked(self.largest))
 
     def __repr__(self) -> str:
         kinds = [f"{list(self.laws.values()).count(kind)} {kind}" for kind in dict.fromkeys(self.laws.values())]

@@ -13,6 +13,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
+from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, misspelt
 from mixfast._text.table import text_table
 from mixfast._text.visible import in_lines
@@ -34,7 +35,7 @@ _SHOWN, _WORSE_SHOWN = 12, 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Proposal:
+class Proposal(Frozen):
     """A proposed mixture with what speaks for it.
 
     Attributes

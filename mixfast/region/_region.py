@@ -17,6 +17,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry import lp, projection
 from mixfast._engine.geometry.limits import GroupLimits
 from mixfast._text.audience import either
+from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
@@ -37,7 +38,7 @@ UNREACHABLE = _ROUNDING
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Region:
+class Region(Frozen):
     """Describe which mixtures are allowed, and which one is the prior.
 
     The region is ``{w : sum w = 1, floor <= w <= cap, bound_lower <= bound_rows @ w <= bound_upper}``. A region
@@ -271,7 +272,8 @@ class Region:
         exponent = -np.frexp(self.bound_scale)[1] + 1
         with np.errstate(over="ignore", under="ignore"):
             rows = np.ldexp(self.bound_rows, exponent[:, None])
-            return GroupLimits(rows, np.ldexp(self.bound_lower, exponent), np.ldexp(self.bound_upper, exponent))
+            low, high = np.ldexp(self.bound_lower, exponent), np.ldexp(self.bound_upper, exponent)
+        return GroupLimits(read_only(rows), read_only(low), read_only(high))
 
     @property
     def bound_scale(self) -> Vector:

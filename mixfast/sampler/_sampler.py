@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import stream
+from mixfast._text.frozen import Frozen, locked
 from mixfast._text.names import listing, shown
 from mixfast.errors import ExhaustedError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
@@ -38,7 +39,7 @@ ALGORITHM = 1
 _BLOCK = 4096
 
 
-class MixtureSampler:
+class MixtureSampler(Frozen):
     """Say where each sample of a training run comes from: a pure function of the sample's number.
 
     ``sampler[i]`` is ``(domain, index, epoch)``: the number of the domain in ``domains``, the index of the sample within
@@ -156,8 +157,8 @@ class MixtureSampler:
             "shuffle": self.shuffle, "length": length,
         }  # fmt: skip
         named, sampled = domains_with_shares(mixture)
-        self.sizes = domain_sizes(self.domains, sizes, sampled)
-        self._caps = sample_limits(self.domains, self.sizes, max_epochs, on_exhausted)
+        self.sizes = locked(domain_sizes(self.domains, sizes, sampled))
+        self._caps = locked(sample_limits(self.domains, self.sizes, max_epochs, on_exhausted))
         self._table = stream.domain_table(self.sizes, self.seed)
         self._plan = Plan(mixture, self._caps, on_exhausted == "redistribute", length)
         self.length = self._plan.end if self._plan.end is not None else length
@@ -299,6 +300,10 @@ class MixtureSampler:
         if sizes is not None:
             sizes = dict(zip(self.domains, self.sizes.tolist(), strict=True))
         return _rebuild({**self._arguments, "mixture": self.schedule.reordered(domains), "sizes": sizes})
+
+    def _compared(self) -> dict[str, Any]:
+        facts = ("schedule", "sizes", "seed", "on_exhausted", "shuffle", "length")
+        return {"caps": self._caps, **{name: getattr(self, name) for name in facts}}
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self._arguments,)

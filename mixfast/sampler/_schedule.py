@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend import stream
 from mixfast._text.json import read_json
-from mixfast._text.names import shown
-from mixfast.errors import SamplerError
+from mixfast._text.names import listing, misspelt, shown
+from mixfast.errors import MixtureError, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler._numbers import LONGEST, SHARE_BITS, Integers, whole_number
 
@@ -132,7 +132,7 @@ class MixtureSchedule:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> MixtureSchedule:
-        """Build a schedule from what `as_dict` gives."""
+        """Build a schedule from what `as_dict` gives; `SamplerError` if a field is missing, unknown or of the wrong kind."""
         changes = (
             entry.get("changes") if isinstance(entry, Mapping) and entry.get("format") == SCHEDULE_FORMAT else None
         )
@@ -140,15 +140,17 @@ class MixtureSchedule:
             raise SamplerError(
                 f"a schedule is a mapping with format {SCHEDULE_FORMAT!r} and its changes, got {shown(entry)}"
             )
+        _refuse_unknown(entry, "a schedule", ("format", "sample_tokens", "changes"))
         for change in changes:
             if not isinstance(change, Mapping) or not {"start", "mixture"} <= set(change):
                 raise SamplerError(f"a change of a schedule has a start and a mixture, got {shown(change)}")
+            _refuse_unknown(change, "a change of a schedule", ("start", "stop", "mixture"))
         first, *later = changes
-        if first["start"] != 0 or first.get("stop") is not None:
+        if whole_number("start of the first change", first["start"], 0) != 0 or first.get("stop") is not None:
             raise SamplerError(f"a schedule starts with constant shares at sample 0, got {shown(first)}")
-        found = cls(Mixture.from_dict(first["mixture"]))
+        found = cls(_mixture(first))
         for change in later:
-            mixture, start, stop = Mixture.from_dict(change["mixture"]), change["start"], change.get("stop")
+            mixture, start, stop = _mixture(change), change["start"], change.get("stop")
             found = found.then(mixture, at=start) if stop is None else found.ramp(mixture, start=start, stop=stop)
         if entry.get("sample_tokens") is not None:
             found.sample_tokens = whole_number("sample_tokens", entry["sample_tokens"], 1)
@@ -212,3 +214,16 @@ class MixtureSchedule:
         if mixture.domains == self.domains:
             return mixture.weights
         return np.array([mixture.get(name, 0.0) for name in self.domains])
+
+
+def _refuse_unknown(entry: Mapping[str, Any], what: str, known: tuple[str, ...]) -> None:
+    """Refuse fields that mean nothing: they may be misspelt ones."""
+    if unknown := [name for name in entry if name not in known]:
+        raise SamplerError(f"{what} has no field {misspelt(unknown, known)}; its fields are {listing(known)}")
+
+
+def _mixture(change: Mapping[str, Any]) -> Mixture:
+    try:
+        return Mixture.from_dict(change["mixture"])
+    except MixtureError as problem:
+        raise SamplerError(f"the mixture of the change at {shown(change['start'])}: {problem}") from problem

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.trace import Step
+from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, misspelt
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, MixfastWarning, NotConvergedWarning
@@ -37,7 +38,7 @@ _PRICE_ROUNDING, _GAPS = 1e-7, 10.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Solution:
+class Solution(Frozen):
     """A mixture with its certificate.
 
     Attributes

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast.errors import AlignmentError, about_files
 from mixfast.swarm import _checks, _files, _folds, _join
@@ -20,7 +21,7 @@ from mixfast.swarm._report import History, SwarmReport, report
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Swarm:
+class Swarm(Frozen):
     """Hold proxy runs: mixtures (R, K) and metrics (R, J), in one order of runs.
 
     Parameters

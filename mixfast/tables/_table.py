@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import device as _device
+from mixfast._text.frozen import Frozen
 from mixfast._text.names import shown
 from mixfast._text.numbers import size
 from mixfast.errors import BackendError, TableError
@@ -31,7 +32,7 @@ __all__ = ["ExpertTable"]
 
 
 @dataclass(init=False, repr=False, eq=False, slots=True, weakref_slot=True)
-class ExpertTable:
+class ExpertTable(Frozen):
     """Hold the outputs of K experts on n rows, one expert for each training domain.
 
     Build it with `from_loglik`, `from_predictions` or `load`. It describes the objective
@@ -623,6 +624,10 @@ class ExpertTable:
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def _compared(self) -> dict[str, Any]:
+        # The extremes are bounds, which rows that were left out may have loosened.
+        return {name: value for name, value in self.__getstate__().items() if name != "_extremes"}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new, (self.__getstate__(),)

@@ -251,7 +251,7 @@ def test_bad_schedules_and_samples_are_refused():
         (lambda: schedule.then({"a": 1.0}, at=99), "changes to a Mixture, got dict"),
         (lambda: MixtureSchedule(A, sample_tokens=0), "sample_tokens"),
         (lambda: MixtureSchedule.from_dict({"format": "other"}), "mixfast-schedule-1"),
-        (lambda: MixtureSchedule.from_json("web: 1"), "JSON, which this is not"),
+        (lambda: MixtureSchedule.from_json("web: 1"), "written as JSON, and this is not JSON"),
         (lambda: saved(changes=5), "and its changes"),
         (lambda: saved(changes=[{"start": 0}]), "has a start and a mixture"),
         (lambda: saved(changes=[{"start": 3, "mixture": {"a": 1.0}}]), "constant shares at sample 0, got .*3"),
@@ -260,6 +260,19 @@ def test_bad_schedules_and_samples_are_refused():
             "constant shares at sample 0, got .*stop",
         ),
         (lambda: saved(changes=[{"start": 0, "mixture": {"a": 1.0}}], sample_tokens="1k"), "sample_tokens must be"),
+        (lambda: saved(changes=[{"start": False, "mixture": {"a": 1.0}}]), "start of the first change must be a whole"),
+        (lambda: saved(changes=[{"start": 0.0, "mixture": {"a": 1.0}}]), "start of the first change must be a whole"),
+        (
+            lambda: saved(changes=[{"start": 0, "mixture": {"a": 0.4}}]),
+            "the mixture of the change at 0: shares must sum",
+        ),
+        (
+            lambda: saved(changes=[{"start": 0, "mixture": 5}]),
+            "the mixture of the change at 0: shares must be a mapping",
+        ),
+        (lambda: saved(changes=[{"start": 0, "mixture": {"a": 1.0}, "end": 3}]), "has no field end; its fields are"),
+        (lambda: saved(changes=[{"start": 0, "mixture": {"a": 1.0}}], tokens=3), "a schedule has no field tokens"),
+        (lambda: MixtureSchedule.from_json('{"format": 1, "format": 2}'), "given twice: format"),
     ):
         with pytest.raises(SamplerError, match=message):
             wrong()
