@@ -21,6 +21,7 @@ from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
 from mixfast._text.names import did_you_mean, domain_names, listing, shown
 from mixfast._text.numbers import total as exact_sum
+from mixfast._text.outputs import MIXTURE, check_output
 from mixfast._text.visible import visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
@@ -307,9 +308,18 @@ class Mixture(Mapping[str, float]):
         """
         return cls.from_dict(_named_shares(read_yaml(text, MixtureError), parse=float))
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the mixture to ``path``: YAML for ``.yaml`` and ``.yml``, JSON for ``.json``."""
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the mixture to ``path``: YAML for ``.yaml`` and ``.yml``, JSON for ``.json``.
+
+        Raises
+        ------
+        MixtureError
+            Another ending; or, without ``force``, a file of another kind that would be lost, such as a ledger.
+        OSError
+            The file cannot be written, and the old one is as it was.
+        """
         path = Path(path)
+        check_output(path, MIXTURE, MixtureError, force=force)
         write_text(path, self.to_json() if is_json(path, "a mixture file", MixtureError) else self.to_yaml())
 
     @classmethod

@@ -14,7 +14,18 @@ from inspect import getdoc
 from types import FunctionType
 
 import pytest
-from walls import PACKAGE, ROOT, RULES, is_type_checking, name_of, python_files, room_of, tree_of, violations
+from walls import (
+    PACKAGE,
+    ROOT,
+    RULES,
+    is_type_checking,
+    is_writing,
+    name_of,
+    python_files,
+    room_of,
+    tree_of,
+    violations,
+)
 
 # What may be imported when `mixfast` is: everything else costs every user time and must wait inside a function.
 LIGHT = set(sys.stdlib_module_names) | {"numpy", "mixfast"}
@@ -66,6 +77,29 @@ FOUND = violations()
 @pytest.mark.parametrize("rule", RULES)
 def test_the_walls_stand(rule):
     assert not FOUND[rule], RULES[rule]
+
+
+@pytest.mark.parametrize(
+    ("code", "writes"),
+    [
+        ("open(path, 'w')", True),
+        ("Path(path).open(mode='ab')", True),
+        ("open(path, 'rb')", False),
+        ("path.open(newline='', encoding='utf-8')", False),
+        ("path.write_text(text)", True),
+        ("write_text(path, text)", False),
+        ("np.savez(path, a=1)", True),
+        ("np.savez(handle, a=1)", False),
+        ("np.memmap(path, mode='w+')", True),
+        ("np.memmap(path, mode='r')", False),
+        ("os.open(path, os.O_RDWR | os.O_CREAT)", True),
+        ("os.open(path, os.O_RDONLY)", False),
+        ("os.replace(one, other)", True),
+        ("text.replace(one, other)", False),
+    ],
+)
+def test_calls_that_write_are_told(code, writes):
+    assert is_writing(ast.parse(code).body[0].value, {"handle"}) is writes
 
 
 def test_only_the_backend_imports_the_kernels():

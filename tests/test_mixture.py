@@ -131,7 +131,7 @@ def test_bad_json_is_refused(text, message):
 
 
 def test_files_are_chosen_by_suffix_and_named_in_errors(tmp_path):
-    with pytest.raises(MixtureError, match=r"\.yaml, \.yml or \.json, got 'm\.txt'"):
+    with pytest.raises(MixtureError, match=r"m\.txt: a mixture ends in \.yaml, \.yml or \.json"):
         Mixture(["a"], [1.0]).save(tmp_path / "m.txt")
     (tmp_path / "bad.json").write_bytes(b"\xff\xfe")
     with pytest.raises(MixtureError, match=r"bad\.json"):

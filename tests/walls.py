@@ -34,6 +34,16 @@ ASKS_THE_REFERENCE = PACKAGE / "solver" / "_by_reference.py"
 # Methods of named tuples are private by their name only.
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
 SHORTEST_FACE = 10
+# The one writer of files, the locks, which are files without content that counts; and what writes or renames a file wherever else it is called.
+WRITERS = {PACKAGE / "_text" / "atomic.py", PACKAGE / "_text" / "locks.py"}
+WRITING_METHODS = {"write_text", "write_bytes", "tofile", "touch"}
+WRITING_CALLS = frozenset((
+    *("np.save", "np.savetxt", "np.savez", "np.savez_compressed", "numpy.save", "numpy.savez", "np.memmap", "np.lib.format.open_memmap"),
+    *("os.rename", "os.replace", "os.link", "os.symlink", "os.mkfifo", "os.truncate", "shutil.copy", "shutil.copy2", "shutil.copyfile"),
+    *("shutil.copytree", "shutil.move", "tempfile.mkstemp", "tempfile.NamedTemporaryFile", "tempfile.TemporaryFile", "zipfile.ZipFile"),
+))  # fmt: skip
+# Descriptors that cannot change a file.
+HARMLESS = {"os.O_RDONLY", "os.O_CLOEXEC", "os.O_DIRECTORY", "os.O_NOFOLLOW", "os.O_NONBLOCK"}
 RULES = {
     "no room": "a file stands in no room, or imports one that does: give it a place in ROOMS",
     "order": "a room imports only what stands left of it in ROOMS",
@@ -43,6 +53,7 @@ RULES = {
     "reference": "production code does not ask the slow twin",
     "circle": "files do not import one another in a circle",
     "reaches in": "a private attribute belongs to the file that defines its class: make public what others need",
+    "writes": "files are written through mixfast._text.atomic, which keeps what it finds: replacing, write_text or write_together",
     "face": "a face introduces its room and re-exports what it offers, no more",
 }
 
@@ -198,6 +209,46 @@ def reaches() -> Iterator[tuple[str, str]]:
                 yield "reaches in", f"{module}: {ast.unparse(base)}.{name}"
 
 
+def writes() -> Iterator[tuple[str, str]]:
+    """Calls that write or rename a file anywhere but in the one writer."""
+    for module, path in MODULES.items():
+        if path in WRITERS:
+            continue
+        tree = tree_of(path)
+        # What `replacing` opened is written to.
+        opened = {
+            item.optional_vars.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.With)
+            for item in node.items
+            if isinstance(item.optional_vars, ast.Name) and ast.unparse(item.context_expr).startswith("replacing(")
+        } | {argument.arg for argument in ast.walk(tree) if isinstance(argument, ast.arg) and argument.arg == "handle"}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and is_writing(node, opened):
+                yield "writes", f"{module}: {ast.unparse(node)[:80]}"
+
+
+def is_writing(call: ast.Call, opened: set[str]) -> bool:
+    """Whether a call opens a file for writing, writes to one that is not in ``opened``, or renames one."""
+    called = ast.unparse(call.func)
+    first = ast.unparse(call.args[0]) if call.args else ""
+    words = {
+        node.value for each in (*call.args, *call.keywords) for node in ast.walk(each) if isinstance(node, ast.Constant)
+    }
+    if called == "os.open":
+        flags = {ast.unparse(node) for node in ast.walk(call.args[1]) if isinstance(node, ast.Attribute)}
+        return first != "os.devnull" and not flags <= HARMLESS
+    if called in ("open", "io.open", "gzip.open", "os.fdopen") or called.endswith(".open"):
+        # A name of a member of an archive is opened for writing in the archive.
+        modes = {word for word in words if isinstance(word, str) and word and set(word) <= set("rwabxt+")}
+        return any(set("wax+") & set(mode) for mode in modes) and not called.startswith("archive.")
+    if called in ("zipfile.ZipFile", "np.memmap"):
+        return bool(words & {"w", "a", "x", "r+", "w+"}) and first not in opened
+    if called in WRITING_CALLS:
+        return first not in opened
+    return isinstance(call.func, ast.Attribute) and call.func.attr in WRITING_METHODS
+
+
 def places() -> Iterator[tuple[str, str]]:
     """Files in mixfast/ itself that belong in a room, and folders that are none."""
     for path in PACKAGE.glob("*.py"):
@@ -247,7 +298,7 @@ def is_type_checking(node: ast.AST) -> bool:
 def violations() -> dict[str, list[str]]:
     """Every broken wall by its rule."""
     found: dict[str, set[str]] = {rule: set() for rule in RULES}
-    for check in (places, imports, circles, reaches, faces):
+    for check in (places, imports, circles, reaches, writes, faces):
         for rule, what in check():
             found[rule].add(what)
     return {rule: sorted(ones) for rule, ones in found.items()}

@@ -7,7 +7,7 @@ What stands at the path decides how it is written:
   links) keep the old content. A file without permission to write is refused, though its folder would allow the rename.
 - A symbolic link: what it points to is written, and the link stays; if nothing is there, it is made.
 - A pipe, a terminal or another character device, and what names an open descriptor (``/dev/stdout``, ``/dev/fd/63`` of a shell's
-  ``>(command)``): it is a stream, which is written to and never replaced.
+  ``>(command)``): it is a stream, which is written to and never replaced. A pipe must be read by a program within five seconds.
 - A folder or a block device: refused.
 
 The content and the rename are flushed to the disk (fsync) for every file, so that a power failure, too, leaves the old or the new one.
@@ -25,6 +25,7 @@ import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
@@ -34,6 +35,8 @@ _Path = str | os.PathLike[str]
 # As many links are followed as Linux follows.
 _MOST_LINKS = 40
 _BUFFER = 1 << 17
+# Seconds that the reader of a pipe has to open it.
+_READ_WITHIN = 5.0
 # Names of open descriptors; those of another process's are ordinary paths.
 _DESCRIPTOR = re.compile(r"/dev/(?:std(?P<name>in|out|err)|fd/(?P<dev>\d+))|/proc/(?P<pid>self|\d+)/fd/(?P<proc>\d+)")
 _STANDARD = {"in": 0, "out": 1, "err": 2}
@@ -80,6 +83,11 @@ def is_stream(path: _Path) -> bool:
         return _Staged(path).is_stream
     except OSError:
         return False
+
+
+def check_writable(path: _Path) -> None:
+    """Raise the `OSError` that writing would end in, as far as it shows before."""
+    _Staged(path).check()
 
 
 @contextmanager
@@ -143,6 +151,19 @@ class _Staged:
             finally:
                 os.close(folder)
 
+    def check(self) -> None:
+        """Refuse a file or a folder without permission to write."""
+        with _naming(self._given):
+            if self.is_stream:
+                return
+            if self._old is not None:
+                self._refuse_protected()
+            if not os.access(self._folder, os.W_OK | os.X_OK, effective_ids=True):
+                # The exact reason, such as a file system that is mounted read-only.
+                os.close(self._make())
+                self._made = True
+                self.discard()
+
     def discard(self) -> None:
         """Remove the temporary file, if there is one."""
         if self._made:
@@ -157,10 +178,17 @@ class _Staged:
                     printed.flush()
             return os.dup(self._descriptor)
         if self.is_stream:
-            return os.open(self._target, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+            return _read_stream(self._target)
         if self._old is not None:
-            # Refuses a file that may not be written.
-            os.close(os.open(self._target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+            self._refuse_protected()
+        return self._make()
+
+    def _refuse_protected(self) -> None:
+        """Refuse a file without permission to write: the rename would need none."""
+        os.close(os.open(self._target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+
+    def _make(self) -> int:
+        """Make the temporary file."""
         self._made = True
         # Until it has the owner and the permissions of the old file, nobody else may read it.
         mode = 0o666 if self._old is None else stat.S_IRUSR | stat.S_IWUSR
@@ -271,6 +299,23 @@ def _stat(path: str) -> os.stat_result | None:
     if stat.S_ISBLK(found.st_mode):
         raise OSError(errno.EINVAL, "a block device, such as a disk, is not written to")
     return found
+
+
+def _read_stream(path: str) -> int:
+    """Open a stream for writing; a pipe must have a reader soon, for without one it would be waited for as long as there is none."""
+    latest = time.monotonic() + _READ_WITHIN
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as problem:
+            if problem.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+            if time.monotonic() > latest:
+                raise OSError(errno.ENXIO, "no program reads this pipe") from None
+            time.sleep(0.01)
+            continue
+        os.set_blocking(descriptor, True)
+        return descriptor
 
 
 def _flush(descriptor: int) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mixfast._text.atomic import is_stream
 from mixfast._text.names import given_twice, shown
 from mixfast._text.nesting import TOO_DEEP, check_nesting
 
@@ -56,8 +57,8 @@ def json_value(text: str) -> Any:
 
 
 def is_json(path: Path, what: str, error: type[Exception]) -> bool:
-    """Whether a file is JSON, by its name, and not YAML; ``error`` for any other name of ``what``."""
+    """Whether a file is JSON, by its name, and not YAML, as a stream is; ``error`` for any other name of ``what``."""
     suffix = path.suffix.lower()
-    if suffix not in (".yaml", ".yml", ".json"):
+    if suffix not in (".yaml", ".yml", ".json") and not is_stream(path):
         raise error(f"{what} must end in .yaml, .yml or .json, got {shown(path.name)}")
     return suffix == ".json"

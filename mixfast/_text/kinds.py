@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from pathlib import Path
 
+from mixfast._text.json import read_json
 from mixfast._text.names import shown
 from mixfast._text.visible import quote
+from mixfast._text.yaml import read_yaml
 
 # As much is read of a file as its kind can be told from.
 _START = 65536
 # Most characters of a file's first line that a message shows.
 _LINE_SHOWN = 60
+# The name that mixfast gives the format of its documents, and the first line of its exports that have comments.
+_FORMAT = re.compile(rb"(?m)^[\s{]*\"?format\"?:\s*\"?mixfast-(mixture|reuse|schedule)-")
+_EXPORTED = re.compile(rb"# mixture for \S+, written by mixfast")
+_NAMED = {"reuse": "ledger"}
+# A document beyond this is not read to see whether it holds shares.
+_MOST_SHARES = 1 << 24
+# Published shares are rounded: these sum to 1 within a hundredth.
+_SUM_WITHIN = 1e-2
 
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
@@ -62,6 +73,13 @@ WORDS = {
     "yaml": "a YAML file",
     "zip": "a zip archive",
     "zstd": "a zstd file",
+    # Of `content_of` only.
+    "export": "a mixture that mixfast exported",
+    "ledger": "a ledger",
+    "mixture": "a mixture file",
+    "schedule": "a schedule",
+    "shares": "a mixture file",
+    "table": "a table of experts",
 }
 """What each kind is called in a message."""
 
@@ -89,6 +107,44 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     if start[8:9] == b"{" and 2 <= int.from_bytes(start[:8], "little") < 1 << 32:
         return "safetensors"
     return _text(start)
+
+
+def content_of(path: str | os.PathLike[str]) -> str:
+    """Return the kind of a file as `kind_of` does, and more exactly what mixfast writes and reads.
+
+    These are its own ``mixture``, ``ledger`` and ``schedule``, an ``export`` with comments, a ``table`` in an npz, and ``shares``: a
+    mapping of YAML or JSON from names to numbers that sum to 1.
+    """
+    path, kind = Path(path), kind_of(path)
+    if kind == "npz":
+        return "table" if {"loglik.npy", "prediction.npy"} & set(_members(path)) else kind
+    if kind not in ("csv", "json", "jsonl", "text", "yaml"):
+        return kind
+    with path.open("rb") as handle:
+        start = handle.read(_START)
+    if found := _FORMAT.search(start):
+        name = found[1].decode()
+        return _NAMED.get(name, name)
+    if _EXPORTED.match(start):
+        return "export"
+    return "shares" if kind in ("json", "yaml") and _holds_shares(path, kind) else kind
+
+
+def kind_of_text(text: str) -> str:
+    """Return the kind that `kind_of` would find in a file with this text."""
+    return _text(text[:_START].encode("utf-8")[:_START])
+
+
+def _holds_shares(path: Path, kind: str) -> bool:
+    if path.stat().st_size > _MOST_SHARES:
+        return False
+    read = read_json if kind == "json" else read_yaml
+    try:
+        found = read(path.read_text(encoding="utf-8-sig"), ValueError)
+        found = found.get("mixture", found)
+        return bool(found) and abs(math.fsum(map(float, found.values())) - 1.0) < _SUM_WITHIN
+    except (AttributeError, OverflowError, RecursionError, TypeError, ValueError):
+        return False
 
 
 def described(path: str | os.PathLike[str]) -> str:
@@ -153,13 +209,7 @@ _USES = {
 
 def _zip(path: Path) -> str:
     """What a zip archive holds, by the names of its members."""
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception:  # damage surfaces as almost any exception of zipfile and struct
-        return "zip"
+    names = _members(path)
     if "[Content_Types].xml" in names:
         return "xlsx"
     if any(name.endswith("data.pkl") for name in names):
@@ -167,6 +217,17 @@ def _zip(path: Path) -> str:
     if "head.npy" in names:
         return "fit"
     return "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+
+
+def _members(path: Path) -> list[str]:
+    """The names in a zip archive; none if it is damaged."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception:  # damage surfaces as almost any exception of zipfile and struct
+        return []
 
 
 def _text(start: bytes) -> str:

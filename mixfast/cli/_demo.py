@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mixfast import solver
+from mixfast._text.atomic import write_together
 from mixfast._text.numbers import count, percent
+from mixfast._text.outputs import COUNTS, RUNS, TABLE, check_output
 from mixfast._text.table import text_table
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import Answer
 from mixfast.cli._console import say, show
 from mixfast.cli._info import info_report
-from mixfast.cli._inputs import numbers
+from mixfast.cli._inputs import InputError, numbers
 from mixfast.cli._solve_report import held_out_report, solve_report
 from mixfast.cli._streams import nobody_reads
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-_SAMPLE = ("demo.npz", "demo_tokens.yaml", "demo_ratios.csv", "demo_metrics.csv", "demo_models.csv")
+_SAMPLE = {
+    "demo.npz": TABLE,
+    "demo_tokens.yaml": COUNTS,
+    "demo_ratios.csv": RUNS,
+    "demo_metrics.csv": RUNS,
+    "demo_models.csv": RUNS,
+}
 _BUDGET, _EPS = 512_000, 1e-3
 # 97.5 % of Student's t with 4 degrees of freedom: the models of the sample were trained with five seeds.
 _STUDENT = 2.776
@@ -75,14 +82,17 @@ def add(commands: shared.Commands) -> None:
     demo.add_argument(
         "--copy-to", metavar="FOLDER", help="only write the sample's files to a folder, to try commands on"
     )
+    shared.add_force(demo)
 
 
 def _demo(args: argparse.Namespace) -> int:
+    shared.refuse_without(args, "--force", "--copy-to", "it is about the files that are written")
     if args.copy_to is not None:
         folder = Path(args.copy_to)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in _SAMPLE:
-            shutil.copyfile(DATA / name, folder / name)
+        for name, kind in _SAMPLE.items():
+            check_output(folder / name, kind, InputError, force=args.force)
+        write_together({folder / name: (DATA / name).read_bytes() for name in _SAMPLE})
         say(f"wrote to {folder}: {', '.join(_SAMPLE)}")
         return 0
     # A section is shown as soon as it is computed.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mixfast._text.names import shown, split_names
 from mixfast._text.numbers import count, number
+from mixfast._text.outputs import RUNS
 from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -159,7 +160,7 @@ def add(commands: shared.Commands) -> None:
 def _design(args: argparse.Namespace) -> int:
     from mixfast.designs import Design, design, extend
 
-    outputs.check_design_out(args.out)
+    outputs.check(args, out=RUNS)
     existing = None if args.extend is None else Design.from_csv(args.extend)
     config = _config(args)
     region = _region(args, existing) if config is None else config.region
@@ -191,7 +192,7 @@ def _design(args: argparse.Namespace) -> int:
             f"only {found.different} of these mixtures differ: the limits leave no room for more; loosen them, or train each of "
             "these once"
         )
-    outputs.deliver_design(args.out, found, lines + _rare(found, region))
+    outputs.deliver_design(args, found, lines + _rare(found, region))
     return 0
 
 

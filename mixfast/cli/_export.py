@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast._text.atomic import write_together
 from mixfast._text.numbers import count
+from mixfast._text.outputs import loader_file
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -16,7 +16,6 @@ from mixfast.cli._console import say
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
-    from mixfast.exporters import Export
     from mixfast.mixture import Mixture
     from mixfast.sampler import MixtureSchedule
 
@@ -39,6 +38,7 @@ def add(commands: shared.Commands) -> None:
     )
     export.add_argument("--to", metavar="NAME", required=True, help="the format; below")
     export.add_argument("--out", metavar="FILE", help="file to write; default: stdout")
+    shared.add_force(export)
     what = export.add_argument_group("what is known of the domains")
     what.add_argument(
         "--paths",
@@ -89,16 +89,22 @@ def _export(args: argparse.Namespace) -> int:
     }
     if unused := tuple(name for name in given if name not in takes):
         raise InputError(f"--to {args.to} takes {_flags(takes) or 'no options'}; it has no use for {_flags(unused)}")
-    outputs.check_folder("--out", args.out)
+    shared.refuse_without(args, "--force", "--out", "it is about the file that is written")
     for name in ("tokens", "documents"):
         if name in given:
             given[name] = inputs.numbers(given[name], count)
     if "paths" in given:
         given["paths"] = _paths(given["paths"])
     written = exporters.export(_mixture(args), args.to, **given)
+    if args.out is not None:
+        outputs.check(args, out=loader_file(written.format, written.suffix, written.text))
     for text in written.notes:
         inputs.note(text)
-    _deliver(written, args.out)
+    if args.out is None:
+        outputs.print_file(written.text)
+        return 0
+    written.save(args.out, force=args.force)
+    say(f"wrote {args.out}: {len(written.values)} domains for {written.format}")
     return 0
 
 
@@ -125,11 +131,3 @@ def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
             raise InputError(f"--mixture-paths has no effect: {args.mixture} is a schedule, which names its domains")
         return inputs.schedule(args.mixture)
     return inputs.mixture(args.mixture, args.mixture_paths)
-
-
-def _deliver(written: Export, out: str | None) -> None:
-    if out is None:
-        outputs.print_file(written.text)
-        return
-    write_together({out: written.text})
-    say(f"wrote {out}: {len(written.values)} domains for {written.format}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mixfast._text.names import listing
+from mixfast._text.outputs import RUNS
 from mixfast._text.table import text_table
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -50,7 +51,7 @@ def _next(args: argparse.Namespace) -> int:
     from mixfast.laws import Fit, fit
     from mixfast.swarm import doubts_of_directions
 
-    outputs.check_design_out(args.out)
+    outputs.check(args, out=RUNS)
     if args.fitted is not None and args.law is not None:
         raise InputError(f"--law {args.law} fits a law, and {args.fitted} is one: leave out one of them")
     if args.fitted is not None and (args.more_is_better or args.less_is_better):
@@ -85,5 +86,5 @@ def _next(args: argparse.Namespace) -> int:
         f"buys: {found.bought}, each given those before it",
         *(f"warning: {line}" for line in rarely_sampled(found.design.rare)),
     ]
-    outputs.deliver_design(args.out, found.design, lines)
+    outputs.deliver_design(args, found.design, lines)
     return 0

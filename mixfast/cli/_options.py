@@ -88,6 +88,13 @@ def add_design_output(parser: argparse.ArgumentParser) -> None:
         "--seed", metavar="N", type=seed, default=0, help="the same seed gives the same runs (default 0)"
     )
     parser.add_argument("--out", metavar="FILE", help="write the mixtures as csv; default: on stdout")
+    add_force(parser)
+
+
+def add_force(group: Group) -> None:
+    """Add that an output may replace what it finds."""
+    words = "replace the output even if another kind of file, or one that is read, is there and is lost"
+    group.add_argument("--force", action="store_true", help=words)
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast._text.atomic import write_together
+from mixfast._text.atomic import check_writable
+from mixfast._text.outputs import MIXTURE, Output, check_output
 from mixfast._text.visible import is_visible, quote, visible_json
 from mixfast.cli._console import put, say
 from mixfast.cli._inputs import InputError
@@ -51,37 +54,44 @@ def exit_status(status: str) -> int:
     return 0 if status in ("optimal", "searched", "given") else 1
 
 
-def check_out(given: str | None) -> None:
-    """Refuse a mixture file that could not be written."""
-    if given is not None and Path(given).suffix.lower() not in (".yaml", ".yml", ".json"):
-        raise InputError(f"--out {given}: a mixture file ends in .yaml, .yml or .json")
-    check_folder("--out", given)
+def check(args: argparse.Namespace, **kinds: Output) -> None:
+    """Refuse, before the work begins, outputs that could not be written, or would replace what the command reads or another kind of file.
+
+    ``kinds`` is what each option writes, as in ``check(args, out=MIXTURE)``; ``args.force`` lets it replace what it finds.
+    """
+    given = {name: getattr(args, name) for name in kinds if getattr(args, name) is not None}
+    options = {name: f"--{name.replace('_', '-')}" for name in kinds}
+    if args.force and not given:
+        raise InputError(f"--force has no effect without {' or '.join(options.values())}")
+    read = [value for name, value in vars(args).items() if name not in ("argv", "given", *kinds)]
+    for name, path in given.items():
+        check_folder(options[name], path)
+        check_output(path, kinds[name], InputError, force=args.force, where=f"{options[name]} {path}")
+        # A mixture only replaces a mixture, and one that is read may be meant to be replaced.
+        if kinds[name] is not MIXTURE and not args.force and any(_is_file(path, value) for value in read):
+            raise InputError(
+                f"{options[name]} {path} is one of the files that are read: choose another name, or give --force to lose it"
+            )
+        check_writable(path)
 
 
-def check_folder(option: str, given: str | None) -> None:
+def _is_file(path: str, value: object) -> bool:
+    """Whether the value of an option is a file, or holds one, and it is the one at a path."""
+    if isinstance(value, (list, tuple)):
+        return any(_is_file(path, one) for one in value)
+    try:
+        return isinstance(value, str) and os.path.samefile(path, value)
+    except (OSError, ValueError):  # not there, or no path
+        return False
+
+
+def check_folder(option: str, given: str) -> None:
     """Refuse an output file that is a folder, or lies in a folder that does not exist."""
-    if given is None:
-        return
     out = Path(given)
     if not out.parent.is_dir():
         raise InputError(f"{option} {given}: there is no folder {out.parent}")
     if out.is_dir():
         raise InputError(f"{option} {given}: this is a folder")
-
-
-def check_design_out(given: str | None) -> None:
-    """Refuse a file of mixtures to train that could not be written, or whose name says another kind."""
-    other = (".yaml", ".yml", ".json", ".npz", ".npy", ".html", ".parquet", ".xlsx", ".txt")
-    if given is not None and Path(given).suffix.lower() in other:
-        raise InputError(f"--out {given}: mixtures to train are written as .csv")
-    check_folder("--out", given)
-
-
-def check_law_out(option: str, given: str) -> None:
-    """Refuse a file of laws that could not be written."""
-    if Path(given).suffix not in (".json", ".npz"):
-        raise InputError(f"{option} {given}: laws are written as .json or .npz")
-    check_folder(option, given)
 
 
 def next_proposal(path: str, law: Fit) -> str:
@@ -110,11 +120,12 @@ def design_text(design: Design) -> str:
     return text.getvalue()
 
 
-def deliver_design(out: str | None, design: Design, lines: Sequence[str]) -> None:
-    """Write the mixtures to a file and print the lines; without a file, print the mixtures, and the lines on stderr."""
-    if out is None:
+def deliver_design(args: argparse.Namespace, design: Design, lines: Sequence[str]) -> None:
+    """Write the mixtures to ``--out`` and print the lines; without it, print the mixtures, and the lines on stderr."""
+    if args.out is None:
+        text = design_text(design)
         say(*lines, error=True)
-        print_file(design_text(design))
+        print_file(text)
         return
-    write_together({out: design_text(design)})
-    say(*lines, f"wrote {Path(out)}: train a proxy on each row")
+    design.to_csv(args.out, force=args.force)
+    say(*lines, f"wrote {Path(args.out)}: train a proxy on each row")

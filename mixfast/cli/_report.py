@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixfast._text.atomic import write_together
+from mixfast._text.atomic import is_stream
+from mixfast._text.outputs import PAGE
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -79,6 +80,7 @@ def add(commands: shared.Commands) -> None:
     report.add_argument("input", metavar="TABLE|RATIOS", nargs="?", help="a table of experts, or csv: a run a line")
     report.add_argument("metrics", metavar="METRICS", nargs="?", help="csv: the same runs, a metric a column")
     report.add_argument("--out", metavar="FILE", required=True, help="the page to write: .html")
+    shared.add_force(report)
     report.add_argument("--title", metavar="TEXT", default="Mixture report", help="of the page")
     more = report.add_argument_group("what else is known")
     more.add_argument("--law", metavar="FILE", help="laws that `mixfast fit --out` wrote")
@@ -136,7 +138,7 @@ def _report(args: argparse.Namespace) -> int:
             files=files,
             call=shlex.join(["mixfast", *args.argv]),
         )
-    write_together({args.out: page.html})
+    page.save(args.out, force=args.force)
     say(f"wrote {args.out}: {', '.join(page.sections)}")
     for words in page.warnings:
         say(f"warning: {words}")
@@ -150,9 +152,8 @@ def _report(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse, before the work begins, options that contradict each other or the files."""
-    if Path(args.out).suffix.lower() not in (".html", ".htm"):
+    if Path(args.out).suffix.lower() not in PAGE.endings and not is_stream(args.out):
         raise InputError(f"--out {args.out}: a page ends in .html")
-    outputs.check_folder("--out", args.out)
     if not any((args.input, args.law, args.mixture, args.ledger, args.schedule)):
         raise InputError("nothing to report: give a TABLE, RATIOS METRICS, --law, --mixture, --ledger or --schedule")
     read = [args.input, args.metrics, args.law, args.mixture, args.ledger, args.schedule, args.tokens, args.prior]
@@ -163,6 +164,7 @@ def _check(args: argparse.Namespace) -> None:
             f"{args.input}: runs need two files, RATIOS and METRICS, both csv; one with both is given with --domains 'PATTERN*', which "
             "names the columns of shares"
         )
+    outputs.check(args, out=PAGE)
     shared.check_measures(args)
     kind = (
         "runs" if args.metrics is not None else "table" if args.input is not None else "law" if args.law else "mixture"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mixfast._text.atomic import write_together
 from mixfast._text.names import listing
 from mixfast._text.numbers import count, percent
+from mixfast._text.outputs import FIT, MIXTURE
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
@@ -75,9 +75,10 @@ def add(commands: shared.Commands) -> None:
     _add_fit(
         _add_step(steps, "fit", _fit, "fit runs of any updates over the present domains, for --law of the next update")
     )
-    _add_step(steps, "show", _show, "print the ledger").add_argument(
-        "--out", metavar="FILE", help="write the present mixture: .yaml or .json; shares of 0 are left out"
-    )
+    show = _add_step(steps, "show", _show, "print the ledger")
+    words = "write the present mixture: .yaml or .json; shares of 0 are left out"
+    show.add_argument("--out", metavar="FILE", help=words)
+    shared.add_force(show)
 
 
 def _add_step(
@@ -113,6 +114,7 @@ def _add_propose(propose: argparse.ArgumentParser) -> None:
         help="with --old, whose runs tell the frozen domains apart: write the law over all domains, for --law of the next update; "
         "of log_linear and linear, which an update takes, the one with the smaller errors",
     )
+    shared.add_force(propose)
 
 
 def _add_old(step: argparse.ArgumentParser, help: str) -> None:
@@ -127,6 +129,7 @@ def _add_fit(step: argparse.ArgumentParser) -> None:
     shared.add_columns(step)
     step.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="of the folds (default 0)")
     step.add_argument("--law-out", metavar="FILE", required=True, help="write the laws: .json or .npz")
+    shared.add_force(step)
 
 
 def _start(args: argparse.Namespace) -> int:
@@ -160,7 +163,8 @@ def _start(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     from mixfast.reuse import Ledger
 
-    outputs.check_out(args.out)
+    plans.check_distinct([args.state, args.out])
+    outputs.check(args, out=MIXTURE)
     ledger = Ledger.load(args.state)
     rows = []
     for entry in ledger.entries:
@@ -176,7 +180,7 @@ def _show(args: argparse.Namespace) -> int:
         epochs = ledger.mixture.epochs(ledger.tokens, ledger.budget)
     show(f"\n{_shares(ledger.mixture, epochs)}")
     if args.out is not None:
-        write_together({args.out: outputs.mixture_text(ledger.mixture, args.out)})
+        ledger.mixture.drop_zeros()[0].save(args.out, force=args.force)
         say(f"wrote {args.out}")
     return 0
 
@@ -186,12 +190,10 @@ def _propose(args: argparse.Namespace) -> int:
     from mixfast.proposers import propose
     from mixfast.reuse import Ledger, joined, resume
 
-    outputs.check_out(args.out)
     plans.check_distinct([args.state, args.out, args.law_out, args.ratios, args.metrics])
-    if args.law_out is not None:
-        if args.old is None:
-            raise InputError("--law-out needs --old: the new runs alone do not tell the frozen domains apart")
-        outputs.check_law_out("--law-out", args.law_out)
+    outputs.check(args, out=MIXTURE, law_out=FIT)
+    if args.law_out is not None and args.old is None:
+        raise InputError("--law-out needs --old: the new runs alone do not tell the frozen domains apart")
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
@@ -232,8 +234,8 @@ def _propose(args: argparse.Namespace) -> int:
 def _fit(args: argparse.Namespace) -> int:
     from mixfast.reuse import Ledger
 
-    outputs.check_law_out("--law-out", args.law_out)
     plans.check_distinct([args.state, args.law_out, args.ratios, args.metrics])
+    outputs.check(args, law_out=FIT)
     ledger = Ledger.load(args.state)
     files = [(args.ratios, args.metrics), *(args.old or ())]
     fitted = _save_law(args, [_read_old(args, each, ledger).all for each in files], None)
@@ -285,7 +287,7 @@ def _save_law(args: argparse.Namespace, swarms: Sequence[Swarm], fitted: Fit | N
                 ways = zip(fitted.metrics, fitted.direction, strict=True)
                 chosen = {name: "linear" if way == "max" else fitted.laws[name] for name, way in ways}
                 fitted = fit(runs, chosen, seed=args.seed)
-    fitted.save(args.law_out)
+    fitted.save(args.law_out, force=args.force)
     gone = [name for name in runs.domains if name not in set(swarms[0].domains)]
     beside = f", over the present domains and, for their runs, {listing(gone)}" if gone else ""
     say(

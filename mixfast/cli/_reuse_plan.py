@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mixfast._text.atomic import write_together
 from mixfast._text.names import join_names, listing, split_names
 from mixfast._text.numbers import count, percent, tokens
+from mixfast._text.outputs import MIXTURE, RUNS
 from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
@@ -51,6 +52,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--swarm-out", metavar="FILE", help="write the mixtures to train as csv, and record the plan")
     out.add_argument("--collapsed-out", metavar="FILE", help="also write them with the frozen block as one domain")
     out.add_argument("--out", metavar="FILE", help="where no runs are needed: write the mixture and record it")
+    shared.add_force(out)
 
 
 def update(args: argparse.Namespace) -> int:
@@ -58,13 +60,11 @@ def update(args: argparse.Namespace) -> int:
     from mixfast.designs import rarely_sampled
     from mixfast.reuse import Ledger
 
-    outputs.check_out(args.out)
-    for option, given in (("--swarm-out", args.swarm_out), ("--collapsed-out", args.collapsed_out)):
-        outputs.check_folder(option, given)
     shared.refuse_without(
         args, "--collapsed-out", "--swarm-out", "it holds the same runs with the frozen block as one domain"
     )
     check_distinct([args.state, args.swarm_out, args.collapsed_out, args.out])
+    outputs.check(args, swarm_out=RUNS, collapsed_out=RUNS, out=MIXTURE)
     ledger = before = Ledger.load(args.state)
     if ledger.pending is not None:
         if not args.replace:

@@ -53,6 +53,7 @@ def add(commands: shared.Commands) -> None:
         help=".txt, .jsonl, .json, also with .gz or .zst, and .parquet; each file or sub-folder is a group",
     )
     score.add_argument("--out", metavar="FILE", required=True, help="the table to write: .npz")
+    shared.add_force(score)
     texts = score.add_argument_group("texts")
     texts.add_argument(
         "--lines", action="store_true", help="each line of a .txt file is a document; default: the file is"
@@ -115,6 +116,7 @@ def _score(args: argparse.Namespace) -> int:
             dtype=args.dtype,
             batch_tokens=args.batch_tokens,
             out=args.out,
+            force=args.force,
             progress=reporter,
         )
     finally:

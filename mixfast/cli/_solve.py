@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mixfast import solver
+from mixfast._text.outputs import MIXTURE
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
@@ -60,13 +61,14 @@ def add(commands: shared.Commands) -> None:
     out.add_argument(
         "--out", metavar="FILE", help="write the mixture: .yaml or .json; domains with share 0 are left out and named"
     )
+    shared.add_force(out)
     out.add_argument("--keep-zeros", action="store_true", help="write domains with share 0 as well")
     out.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
 def _solve(args: argparse.Namespace) -> int:
     # What can be refused without solving is refused before the work begins.
-    outputs.check_out(args.out)
+    outputs.check(args, out=MIXTURE)
     shared.check_measures(args)
     shared.refuse_without(args, "--keep-zeros", "--out", "it is about the file that is written")
     shared.refuse_without(args, "--prior", "--kl", "the KL term pulls towards the prior, for example --kl 0.05")
@@ -143,7 +145,7 @@ def _write(args: argparse.Namespace, answer: Answer) -> str:
     kept, dropped = mixture.drop_zeros()
     if args.keep_zeros:
         kept, dropped = mixture, ()
-    kept.save(args.out)
+    kept.save(args.out, force=args.force)
     left_out = f"; left out with share 0: {', '.join(dropped)}" if dropped else ""
     return f"wrote {args.out}: {len(kept)} domains{left_out}"
 

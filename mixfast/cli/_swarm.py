@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing, shown
+from mixfast._text.outputs import FIT, MIXTURE
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote
 from mixfast.cli import _inputs as inputs
@@ -42,6 +43,7 @@ def add(commands: shared.Commands) -> None:
     _add_runs(fit)
     shared.add_law(fit)
     fit.add_argument("--out", metavar="FILE", help="write the laws: .json or .npz")
+    shared.add_force(fit)
     compare = shared.add_command(commands, "compare", _compare, "every law, cross-validated, in one table")
     _add_runs(compare)
     propose = shared.add_command(commands, "propose", _propose, "propose a mixture from laws", _EXAMPLES)
@@ -58,6 +60,7 @@ def add(commands: shared.Commands) -> None:
     propose.add_argument("--method", help="auto, exact, search, regmix or simulation (default auto)")
     propose.add_argument("--seed", metavar="N", type=shared.seed, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture: .yaml or .json; shares of 0 are left out")
+    shared.add_force(propose)
     propose.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
@@ -116,8 +119,7 @@ def _seed(args: argparse.Namespace, config: OlmixConfig | None) -> int:
 def _fit(args: argparse.Namespace) -> int:
     from mixfast.laws import fit
 
-    if args.out is not None:
-        outputs.check_law_out("--out", args.out)
+    outputs.check(args, out=FIT)
     config = _config(args)
     law = args.law or ("auto" if config is None else config.regression)
     if config is not None and law == "search":
@@ -133,7 +135,7 @@ def _fit(args: argparse.Namespace) -> int:
     for note in found.notes:
         say(f"note: {note}")
     if args.out is not None:
-        found.save(args.out)
+        found.save(args.out, force=args.force)
         say("", f"wrote {args.out}")
         if config is None:
             say(outputs.next_proposal(args.out, found))
@@ -207,7 +209,7 @@ def _propose(args: argparse.Namespace) -> int:
     from mixfast.laws import Fit
     from mixfast.proposers import propose
 
-    outputs.check_out(args.out)
+    outputs.check(args, out=MIXTURE)
     law = Fit.load(args.law)
     config = None
     if args.olmix_config is not None:
@@ -224,7 +226,7 @@ def _propose(args: argparse.Namespace) -> int:
         found = propose(law, region, objective=objective, kl=kl, method=method, seed=_seed(args, config))
     shared.note_seed(args, found.method)
     if args.out is not None:
-        found.mixture.drop_zeros()[0].save(args.out)
+        found.mixture.drop_zeros()[0].save(args.out, force=args.force)
     if args.json:
         outputs.print_json(found.to_dict())
     else:

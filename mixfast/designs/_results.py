@@ -81,10 +81,18 @@ class Design(Frozen):
         """Number of mixtures that differ by 1e-9 in some share; fewer than the runs if the limits leave almost no room."""
         return len(np.unique(self.ratios.round(9), axis=0))
 
-    def to_csv(self, target: Source) -> None:
-        """Write the mixtures to a path or an open file: ids in a column "run", digits that read back as the same numbers."""
+    def to_csv(self, target: Source, *, force: bool = False) -> None:
+        """Write the mixtures to a path or an open file: ids in a column "run", digits that read back as the same numbers.
+
+        Raises
+        ------
+        SwarmError
+            A name that a spreadsheet would compute, such as "=1+1"; or, without ``force``, a file of another kind that would be lost.
+        OSError
+            The file cannot be written, and the old one is as it was.
+        """
         rows = ([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
-        write_csv(target, ["run", *self.domains], rows)
+        write_csv(target, ["run", *self.domains], rows, force=force)
 
     @classmethod
     def from_csv(cls, source: Source) -> Design:

@@ -27,6 +27,7 @@ Counts = Mapping[str, int] | None
 Unit = str | None
 
 UNITS = ("sequences", "documents")
+_COMPONENTS = re.compile(r"[/\\]")
 
 # Modules take the loaded data sets by domain, so that no order has to be kept in mind.
 _CHECK = """\
@@ -70,6 +71,11 @@ class Draft:
         if isinstance(given, str):
             if "{domain}" not in given:
                 raise ExportError(_no_placeholder(given))
+            if outside := [name for name in self.mixture if not {"..", "."}.isdisjoint(_COMPONENTS.split(name))]:
+                raise ExportError(
+                    f"domains {listing(map(repr, outside))} would lead out of the folder of {given!r}, with components of their names "
+                    f"that are .. or .; give {either('paths, a mapping', '--paths, a file')} of domain to path"
+                )
             return {name: (given.replace("{domain}", name),) for name in self.mixture}
         self._known("paths", given)
         found = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 from mixfast._text.atomic import write_text
+from mixfast._text.outputs import check_output, loader_file
 from mixfast.errors import MixfastError
 
 
@@ -42,6 +43,16 @@ class Export:
     def __repr__(self) -> str:
         return f"Export({self.format}: {len(self.values)} domains, {len(self.notes)} notes)"
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the text to ``path``, whatever it is called."""
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the text to ``path``.
+
+        Raises
+        ------
+        ExportError
+            An ending of another kind, such as ``.npz``; or, without ``force``, a file of another kind that would be lost,
+            such as a mixture.
+        OSError
+            The file cannot be written, and the old one is as it was.
+        """
+        check_output(path, loader_file(self.format, self.suffix, self.text), ExportError, force=force)
         write_text(path, self.text)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.arrays import open_npz
-from mixfast._text.atomic import replacing
+from mixfast._text.atomic import replacing, write_text
 from mixfast._text.audience import either
 from mixfast._text.json import read_json
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing, shown
+from mixfast._text.outputs import FIT, check_output
 from mixfast.errors import MixfastError
 from mixfast.laws import _table
 from mixfast.laws._protocol import Law
@@ -32,9 +33,10 @@ _SAID = 200
 NAMES = ("domains", "metrics", "direction", "unit", "notes")
 
 
-def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[Stored]) -> None:
-    """Write the facts and the laws of a fit to .json or .npz."""
+def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[Stored], *, force: bool) -> None:
+    """Write the facts and the laws of a fit to .npz, or else as JSON; without ``force``, no file of another kind is replaced."""
     path = Path(path)
+    check_output(path, FIT, ValueError, force=force)
     arrays: dict[str, Any] = {}
     head = {
         "mixfast_fit": _FORMAT,
@@ -44,19 +46,15 @@ def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[St
             for i, (law, own, columns) in enumerate(parts)
         ],
     }
-    if path.suffix == ".json":
-        head["arrays"] = {
-            key: {"dtype": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
-            for key, value in arrays.items()
-        }
-        text = json.dumps(head, indent=1) + "\n"
-    elif path.suffix != ".npz":
-        raise ValueError(f"{path}: a fit is saved as .json or .npz, not {path.suffix or 'a file without suffix'}")
-    with replacing(path) as file:
-        if path.suffix == ".json":
-            file.write(text.encode("utf-8"))
-        else:
+    if path.suffix.lower() == ".npz":
+        with replacing(path) as file:
             np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
+        return
+    head["arrays"] = {
+        key: {"dtype": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
+        for key, value in arrays.items()
+    }
+    write_text(path, json.dumps(head, indent=1) + "\n")
 
 
 def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[str, Any], list[Stored]]:
@@ -65,7 +63,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
     if kind_of(path) not in ("fit", "json", "npz", "zip"):
         raise ValueError(other_kind(path, "fitted laws, as `mixfast fit --out` writes them (.json or .npz)"))
     try:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             with open_npz(path, ValueError) as archive:
                 if "head" not in archive.keys:
                     raise ValueError(_other(archive.keys))

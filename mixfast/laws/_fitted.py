@@ -241,8 +241,16 @@ class Fit(Frozen):
                 )
         return measured, guess, spread
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fit as .json or .npz. Features are not in the file: give them again to `load`."""
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the fit as .json or .npz. Features are not in the file: give them again to `load`.
+
+        Raises
+        ------
+        ValueError
+            Another ending; or, without ``force``, a file of another kind that would be lost, such as a table of experts.
+        OSError
+            The file cannot be written, and the old one is as it was.
+        """
         _files.save(
             path,
             {
@@ -256,6 +264,7 @@ class Fit(Frozen):
                 "reports": [vars(one) for one in self.reports],
             },
             [(part.law, part.own, part.columns) for part in self.parts],
+            force=force,
         )
 
     @classmethod

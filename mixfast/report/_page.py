@@ -8,6 +8,7 @@ from datetime import date
 
 from mixfast._text.atomic import write_text
 from mixfast._text.audience import either
+from mixfast._text.outputs import PAGE, check_output
 from mixfast.errors import BackendError
 from mixfast.report import _head, _html, _law_sections, _origin, _sections
 from mixfast.report._folds import OutOfFold, out_of_fold
@@ -37,8 +38,17 @@ class Page:
     missing: dict[str, str]
     warnings: tuple[str, ...]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the page; an existing file is replaced at once, by the whole new one."""
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the page; an existing page is replaced at once, by the whole new one.
+
+        Raises
+        ------
+        ValueError
+            An ending of another kind, such as ``.csv``; or, without ``force``, a file of another kind that would be lost.
+        OSError
+            The file cannot be written, and the old one is as it was.
+        """
+        check_output(path, PAGE, ValueError, force=force)
         write_text(path, self.html)
 
     def _repr_html_(self) -> str:

@@ -82,7 +82,8 @@ def run(
             if team.rank == 0:
                 table = _join(plan, store)
                 if out is not None:
-                    table.save(out)
+                    # What stands there was checked before the work.
+                    table.save(out, force=True)
                     store.remove()
         team.wait()
     # Without a table this is not rank 0, so there is a file.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from mixfast._text.atomic import check_writable
+from mixfast._text.outputs import TABLE, check_output
 from mixfast.errors import ScoreError
 from mixfast.score._experts import folders
 from mixfast.score._models import Model, Tokenizer
@@ -120,6 +122,7 @@ def score(
     dtype: str = "auto",
     batch_tokens: int | None = None,
     out: str | os.PathLike[str] | None = None,
+    force: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> ExpertTable:
     """Score texts with one causal language model for each domain.
@@ -154,7 +157,9 @@ def score(
     out : path, optional
         The table's file (.npz). Finished parts are kept beside it, in ``OUT.parts``, until it is written: the same call goes
         on where an earlier one ended; another one is refused, and so is a call while another process, or thread, is at work on the
-        same file. Needed with several ranks.
+        same file. Needed with several ranks. A table that is there is replaced.
+    force : bool, default False
+        Whether a file of another kind at `out` is replaced, too.
     progress : callable, optional
         Called with a `Progress` after each batch, and once before the first if parts of an earlier run are found.
 
@@ -199,5 +204,9 @@ def score(
         raise ScoreError(f"out is {os.fspath(out)}: a scored table is written as .npz")
     if out is not None and not Path(out).resolve().parent.is_dir():
         raise ScoreError(f"out is {os.fspath(out)}: there is no folder {Path(out).resolve().parent}")
+    if out is not None:
+        # Before hours of work, not behind them.
+        check_output(out, TABLE, ScoreError, force=force)
+        check_writable(out)
     documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else listed_documents(texts)
     return run(named, documents, settings, None if out is None else Path(out).resolve(), progress)

@@ -17,7 +17,8 @@ designs (`mixfast.design`) are extended from it.
 Read the files in this order: `_swarm.py` (the noun), `_checks.py` (what is accepted); then what makes arrays of tables: `_files.py`,
 `_join.py`, `_ids.py` (which column names the runs), `_columns.py` (which columns count), `_table.py` and `_cells.py` (numbers),
 `_within.py` (mixtures in one table), `_misplaced.py` (tables in the wrong place); then `_names.py` (which name means which),
-`_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report).
+`_metric_names.py` (which way is better), `_folds.py` (splits), `_rank.py` (what mixtures tell apart), `_report.py` (the report), `_write.py`
+(the csv files).
 
 Other rooms also use the matching of names (`find_name`, `find_names`, `align_names`), the files of mixtures alone
 (`read_mixtures`, `write_csv`) and the wording of doubts (`doubts_of_directions`).
@@ -26,7 +27,6 @@ Other rooms also use the matching of names (`find_name`, `find_names`, `align_na
 from mixfast.swarm._checks import SwarmError
 from mixfast.swarm._files import Source as Source
 from mixfast.swarm._files import column_names as column_names
-from mixfast.swarm._files import write_csv as write_csv
 from mixfast.swarm._join import read_mixtures as read_mixtures
 from mixfast.swarm._metric_names import doubts_of_directions as doubts_of_directions
 from mixfast.swarm._names import align_names as align_names
@@ -35,5 +35,6 @@ from mixfast.swarm._names import find_names as find_names
 from mixfast.swarm._rank import Identifiable as Identifiable
 from mixfast.swarm._report import SwarmReport
 from mixfast.swarm._swarm import Swarm
+from mixfast.swarm._write import write_csv as write_csv
 
 __all__ = ["Swarm", "SwarmError", "SwarmReport"]

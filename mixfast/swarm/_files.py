@@ -11,21 +11,17 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mixfast._text.atomic import write_text
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing, shown
 from mixfast._text.optional import needed
 from mixfast._text.packed import gunzip
 from mixfast.swarm._cells import is_number
 from mixfast.swarm._checks import SwarmError, refuse_repeated
-from mixfast.swarm._columns import CHOSEN, ID_NAMES, is_bookkeeping, is_by_product, spelled
+from mixfast.swarm._columns import ID_NAMES, spelled
 
 # A table of pandas, polars or pyarrow, a mapping of column to cells, or an Arrow stream; told by what it has.
 Frame = Any
@@ -263,45 +259,3 @@ def _plain(column: Iterable[object]) -> Sequence[object]:
         if hasattr(column, method):
             return cast("Sequence[object]", getattr(column, method)())
     return list(column)
-
-
-def write(
-    ratios: Source,
-    metrics: Source,
-    runs: Sequence[str],
-    chosen: NDArray[np.bool_],
-    domains: Sequence[str],
-    mixtures: NDArray[np.float64],
-    measured: Sequence[str],
-    values: NDArray[np.float64],
-) -> None:
-    """Write both tables; floats get the digits that read back as the same float64, a missing value an empty cell."""
-    lost = [name for name in (*domains, *measured) if is_bookkeeping(name) or name != name.strip()]
-    if lost := lost + [name for name in measured if is_by_product(name)]:
-        raise SwarmError(f"these names would not be read back from a file: {listing(map(repr, lost))}; rename them")
-    marked = bool(chosen.any())
-    flags = [[str(int(mark))] if marked else [] for mark in chosen]
-    header = ["run", *([CHOSEN] if marked else []), *domains]
-    write_csv(
-        ratios, header, ([run, *flag, *row] for run, flag, row in zip(runs, flags, mixtures.tolist(), strict=True))
-    )
-    # NaN is the only number that differs from itself.
-    cells = ([value if value == value else "" for value in row] for row in values.tolist())
-    write_csv(metrics, ["run", *measured], ([run, *row] for run, row in zip(runs, cells, strict=True)))
-
-
-def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write one table to a path or an open file."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    # A carriage return alone ends a line for readers, and the writer does not put quotes around it.
-    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    for row in chain([header], rows):
-        (careful if any(isinstance(cell, str) and "\r" in cell for cell in row) else writer).writerow(row)
-    if isinstance(target, (str, os.PathLike)):
-        write_text(target, text.getvalue())
-        return
-    try:
-        cast("IO[str]", target).write(text.getvalue())
-    except TypeError:  # opened for bytes
-        cast("IO[bytes]", target).write(text.getvalue().encode("utf-8"))

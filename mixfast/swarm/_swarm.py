@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, domain_names, listing, shown
 from mixfast.errors import AlignmentError, about_files
-from mixfast.swarm import _checks, _files, _folds, _join
+from mixfast.swarm import _checks, _files, _folds, _join, _write
 from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
 from mixfast.swarm._names import align_names, find_name, match_names
@@ -245,20 +245,27 @@ class Swarm(Frozen):
         want = _join.Columns(id, domains, metric_names, ignore, chosen, normalise)
         return cls._of(_join.join(first, second, want), direction, unit)
 
-    def to_csv(self, ratios: Source, metrics: Source) -> None:
+    def to_csv(self, ratios: Source, metrics: Source, *, force: bool = False) -> None:
         """Write two files that `from_csv` reads back to the last bit, directions and units apart.
 
         Parameters
         ----------
         ratios, metrics : path or open file
             Ids in a column "run"; chosen runs are marked in a column "chosen" of ``ratios``, where there are any.
+        force : bool, default False
+            Whether files of other kinds are replaced, too.
 
         Raises
         ------
         SwarmError
-            If a domain or a metric has the name of a bookkeeping column, which would not be read back.
+            If a domain or a metric has the name of a bookkeeping column, which would not be read back, or one that a
+            spreadsheet would compute, such as "=1+1"; or if a file of another kind would be lost.
+        OSError
+            A file cannot be written; then none is, and the old ones are as they were.
         """
-        _files.write(ratios, metrics, self.runs, self.chosen, self.domains, self.ratios, self.metrics, self.values)
+        _write.write_runs(
+            ratios, metrics, self.runs, self.chosen, self.domains, self.ratios, self.metrics, self.values, force=force
+        )
 
     # Facts.
 

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mixfast._text.kinds import kind_of, other_kind
+from mixfast._text.outputs import TABLE, check_output
 from mixfast.errors import TableError
 from mixfast.tables.formats import _mixmin, _npy, _npz
 
@@ -34,12 +35,9 @@ def read(path: str | os.PathLike[str], *, task: str | Sequence[str] | None, cond
     raise TableError(other_kind(path, "a table of experts (npz, npy, or a folder of the MixMin code)"))
 
 
-def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays as npz, or the only one as npy."""
+def write(path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]], *, force: bool) -> None:
+    """Write arrays as npz, or the only one as npy; without ``force``, no file of another kind is replaced."""
     path = Path(path)
-    if path.suffix == ".npz":
-        _npz.write(path, arrays)
-    elif path.suffix == ".npy":
-        _npy.write(path, arrays)
-    else:
-        raise TableError(f"{path}: a table is saved as .npz or .npy, not {path.suffix or 'without a suffix'}")
+    check_output(path, TABLE, TableError, force=force)
+    write_arrays = _npy.write if path.suffix.lower() == ".npy" else _npz.write
+    write_arrays(path, arrays)

@@ -302,18 +302,23 @@ class ExpertTable(Frozen):
                 "and numpy.savez do), and it is mapped, not read"
             ) from None
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the table to ``.npz`` (everything, exactly) or ``.npy`` (log-likelihoods without anything else).
 
         Parameters
         ----------
         path : path
-            Its suffix decides. The file appears whole or not at all; an older one is replaced.
+            Its suffix decides. The file appears whole or not at all; an older table is replaced.
+        force : bool, default False
+            Whether a file of another kind is replaced, too.
 
         Raises
         ------
         TableError
-            Another suffix, or ``.npy`` for a table that has names, weights, groups or the like, which it would lose.
+            Another suffix, ``.npy`` for a table that has names, weights, groups or the like, which it would lose, or a file of
+            another kind that would be lost.
+        OSError
+            The file cannot be written, and the old one is as it was.
 
         Notes
         -----
@@ -322,7 +327,7 @@ class ExpertTable(Frozen):
         from mixfast.tables._files import write
 
         if _device.is_tensor(self._values):
-            self.to("cpu").save(path)
+            self.to("cpu").save(path, force=force)
             return
         arrays: dict[str, NDArray[Any]] = {}
         if self.kind == "ce":
@@ -336,7 +341,7 @@ class ExpertTable(Frozen):
             arrays["group_names"] = np.array(self.group_names, dtype=str)
         if self.domains != default_names(self.n_domains):
             arrays["domains"] = np.array(self.domains, dtype=str)
-        write(path, arrays)
+        write(path, arrays, force=force)
 
     @property
     def loglik(self) -> NDArray[Any]:

@@ -82,8 +82,8 @@ ALL = tuple(COMMANDS)
         (("--objective", "moon"), WITH_OBJECTIVE, "--objective names an unknown"),
         (("--objective", "worst=1"), WITH_OBJECTIVE, "--objective worst stands alone"),
         (("--out", "nowhere/file.csv"), ("design", "next"), "--out nowhere/file.csv: there is no folder nowhere"),
-        (("--out", "file.yaml"), ("design", "next"), "--out file.yaml: mixtures to train are written as .csv"),
-        (("--out", "file.txt"), ("solve", "propose"), "--out file.txt: a mixture file ends in .yaml, .yml or .json"),
+        (("--out", "file.yaml"), ("design", "next"), "--out file.yaml: a csv file of runs ends in .csv; name it file.csv"),
+        (("--out", "file.txt"), ("solve", "propose"), "--out file.txt: a mixture ends in .yaml, .yml or .json; name it file.yaml"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_options_has_one_wording(refused, mistake, commands, words):

@@ -757,7 +757,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", ["t.csv", "t", "t.npz.gz"])
 def test_unknown_suffixes_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TableError, match=r"saved as \.npz or \.npy"):
+    with pytest.raises(TableError, match=r"ends in \.npz or \.npy"):
         ExpertTable.from_loglik(make_loglik()).save(tmp_path / name)
 
 

@@ -17,6 +17,7 @@ import time
 import numpy as np
 import pytest
 
+from mixfast._text import atomic
 from mixfast._text.atomic import is_stream, replacing, write_text, write_together
 
 OLD, NEW = "old\n" * 1000, "new\n" * 500_000
@@ -241,6 +242,14 @@ def test_a_pipe_is_written_to(tmp_path):
     assert not is_stream(tmp_path / "none")
 
 
+def test_a_pipe_that_nobody_reads_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "_READ_WITHIN", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no program reads this pipe") as refused:
+        write_text(tmp_path / "pipe", "new")
+    assert refused.value.filename == str(tmp_path / "pipe")
+
+
 def test_an_archive_goes_through_a_pipe(tmp_path):
     pipe, copy = tmp_path / "pipe", tmp_path / "copy.npz"
     os.mkfifo(pipe)
@@ -254,7 +263,7 @@ def test_an_archive_goes_through_a_pipe(tmp_path):
 
 def test_streams_wait_until_all_files_are_whole(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    # Nobody reads the pipe: to open it would wait for ever.
+    # Nobody reads the pipe: it would be refused first.
     with pytest.raises(FileNotFoundError):
         write_together({tmp_path / "pipe": "1", tmp_path / "none" / "a": "2"})
 

@@ -1,0 +1,89 @@
+"""What a file that is written may be called and what it may replace: a file of its own kind, an empty one, or plain text."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixfast._text.atomic import is_stream
+from mixfast._text.audience import either
+from mixfast._text.kinds import WORDS, content_of, kind_of_text
+
+_YAML = (".yaml", ".yml")
+# Endings that say what a file holds. Files of other endings, or without one, may hold any text.
+_TELLING = frozenset(
+    (
+        *(".arrow", ".bin", ".bz2", ".csv", ".db", ".feather", ".gguf", ".gz", ".h5", ".hdf5", ".htm", ".html", ".ipynb", ".jpg", ".json"),
+        *(".jsonl", ".npy", ".npz", ".parquet", ".pdf", ".pickle", ".pkl", ".png", ".pt", ".pth", ".py", ".safetensors", ".sqlite", ".svg"),
+        *(".tar", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".xz", *_YAML, ".zip", ".zst"),
+    )
+)  # fmt: skip
+# Nothing that can be told apart is lost with these.
+_ALWAYS_REPLACED = ("empty", "text")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A kind of file that is written.
+
+    Attributes
+    ----------
+    what : str
+        What it is called in a message.
+    endings : tuple of str
+        Endings that it may have, the usual one first.
+    replaces : tuple of str
+        Contents (`content_of`) of a file that it may replace.
+    free : bool
+        Whether it may also have an ending that says nothing, or none.
+    """
+
+    what: str
+    endings: tuple[str, ...]
+    replaces: tuple[str, ...]
+    free: bool = False
+
+
+MIXTURE = Output("a mixture", (*_YAML, ".json"), ("mixture", "shares"))
+FIT = Output("a file of laws", (".json", ".npz"), ("fit",))
+TABLE = Output("a table of experts", (".npz", ".npy"), ("table", "npy"))
+RUNS = Output("a csv file of runs", (".csv",), ("csv",), free=True)
+PAGE = Output("a report", (".html", ".htm"), ("html",), free=True)
+COUNTS = Output("a file of token counts", _YAML, ("yaml",))
+
+
+def loader_file(format: str, suffix: str, text: str) -> Output:
+    """Return what a mixture for a loader is: its text may replace what an export wrote, and texts of its form."""
+    # JSON is YAML, too.
+    endings = {".yaml": _YAML, ".json": (".json", *_YAML)}.get(suffix, (suffix,))
+    form = kind_of_text(text)
+    shares = ("shares",) * (form in ("json", "yaml"))
+    return Output(f"a mixture for {format}", (*endings, ".txt"), ("export", form, *shares), free=True)
+
+
+def check_output(
+    path: str | os.PathLike[str], output: Output, error: type[Exception], *, force: bool = False, where: str = ""
+) -> None:
+    """Refuse an ending of another kind, and, without ``force``, to replace a file of another kind; streams hold anything.
+
+    ``where`` is what a message calls the path.
+    """
+    if is_stream(path):
+        return
+    path, where = Path(path), where or os.fspath(path)
+    ending = path.suffix.lower()
+    if ending not in output.endings and not (output.free and ending not in _TELLING):
+        *rest, last = output.endings
+        endings = f"{', '.join(rest)} or {last}" if rest else last
+        # Of table.npz.gz only the last ending is wrong.
+        meant = path.stem if Path(path.stem).suffix in output.endings else path.stem + output.endings[0]
+        raise error(f"{where}: {output.what} ends in {endings}; name it {meant}")
+    if force or not path.is_file():
+        return
+    content = content_of(path)
+    if content not in (*output.replaces, *_ALWAYS_REPLACED):
+        raise error(
+            f"{where} is {WORDS[content]}, which {output.what} would replace: choose another name, or "
+            f"{either('pass force=True', 'give --force')} to lose it"
+        )

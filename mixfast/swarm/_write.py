@@ -1,0 +1,96 @@
+"""Tables of runs as csv: a path or an open file for each, all files whole before the first is replaced."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixfast._text.atomic import write_together
+from mixfast._text.names import listing
+from mixfast._text.outputs import RUNS, check_output
+from mixfast.swarm._cells import is_number
+from mixfast.swarm._checks import SwarmError
+from mixfast.swarm._columns import CHOSEN, is_bookkeeping, is_by_product
+from mixfast.swarm._files import Source
+
+# How a cell begins that a spreadsheet computes, also in their wide forms; and cells that it makes of one at other marks.
+_FORMULA = re.compile(r"(?:^|[;\t\r\n])\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+
+
+def write_runs(
+    ratios: Source,
+    metrics: Source,
+    runs: Sequence[str],
+    chosen: NDArray[np.bool_],
+    domains: Sequence[str],
+    mixtures: NDArray[np.float64],
+    measured: Sequence[str],
+    values: NDArray[np.float64],
+    *,
+    force: bool,
+) -> None:
+    """Write both tables; floats get the digits that read back as the same float64, a missing value an empty cell."""
+    lost = [name for name in (*domains, *measured) if is_bookkeeping(name) or name != name.strip()]
+    if lost := lost + [name for name in measured if is_by_product(name)]:
+        raise SwarmError(f"these names would not be read back from a file: {listing(map(repr, lost))}; rename them")
+    if _one_file(ratios, metrics):
+        raise SwarmError(f"ratios and metrics are written to two files, and both are {ratios}")
+    marked = bool(chosen.any())
+    flags = [[str(int(mark))] if marked else [] for mark in chosen]
+    header = ["run", *([CHOSEN] if marked else []), *domains]
+    shares = [[run, *flag, *row] for run, flag, row in zip(runs, flags, mixtures.tolist(), strict=True)]
+    # NaN is the only number that differs from itself.
+    cells = ([value if value == value else "" for value in row] for row in values.tolist())
+    reached = [[run, *row] for run, row in zip(runs, cells, strict=True)]
+    _deliver([(ratios, csv_text(header, shares)), (metrics, csv_text(["run", *measured], reached))], force)
+
+
+def _one_file(one: Source, other: Source) -> bool:
+    if isinstance(one, (str, os.PathLike)) and isinstance(other, (str, os.PathLike)):
+        return os.path.realpath(one) == os.path.realpath(other)
+    return one is other
+
+
+def write_csv(target: Source, header: Sequence[str], rows: Iterable[Sequence[object]], *, force: bool = False) -> None:
+    """Write one table to a path or an open file; without ``force``, no file of another kind is replaced."""
+    _deliver([(target, csv_text(header, rows))], force)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return the csv of a table of runs; a name that a spreadsheet would compute is refused."""
+    rows = list(rows)
+    # Numbers are no text, and only the ids of runs are.
+    names = [*header, *(row[0] for row in rows if isinstance(row[0], str))]
+    if formulas := [name for name in map(str, names) if _FORMULA.search(name) and not is_number(name)]:
+        raise SwarmError(
+            f"a spreadsheet that opens a csv file would compute these names: {listing(map(repr, formulas))}; rename them, so that "
+            "none begins with =, +, -, @ or a tab, also after a semicolon"
+        )
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    # A carriage return alone ends a line for readers, and the writer does not put quotes around it.
+    careful = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    for row in [header, *rows]:
+        (careful if any(isinstance(cell, str) and "\r" in cell for cell in row) else writer).writerow(row)
+    return text.getvalue()
+
+
+def _deliver(tables: Sequence[tuple[Source, str]], force: bool) -> None:
+    files = {target: text for target, text in tables if isinstance(target, (str, os.PathLike))}
+    for path in files:
+        check_output(path, RUNS, SwarmError, force=force)
+    write_together(files)
+    for target, text in tables:
+        if isinstance(target, (str, os.PathLike)):
+            continue
+        try:
+            cast("IO[str]", target).write(text)
+        except TypeError:  # opened for bytes
+            cast("IO[bytes]", target).write(text.encode("utf-8"))
