@@ -34,8 +34,9 @@ ASKS_THE_REFERENCE = PACKAGE / "solver" / "_by_reference.py"
 # Methods of named tuples are private by their name only.
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
 SHORTEST_FACE = 10
-# The one writer of files, the locks, which are files without content that counts; and what writes or renames a file wherever else it is called.
-WRITERS = {PACKAGE / "_text" / "atomic.py", PACKAGE / "_text" / "locks.py"}
+# The one writer of files; the locks, which are files without content that counts; the traceback, which is a new temporary file.
+# And what writes or renames a file wherever else it is called.
+WRITERS = {PACKAGE / "_text" / name for name in ("atomic.py", "locks.py", "surprise.py")}
 WRITING_METHODS = {"write_text", "write_bytes", "tofile", "touch"}
 WRITING_CALLS = frozenset((
     *("np.save", "np.savetxt", "np.savez", "np.savez_compressed", "numpy.save", "numpy.savez", "np.memmap", "np.lib.format.open_memmap"),
