@@ -4,6 +4,9 @@ The lock is `flock` on the file itself, so nothing is left behind: a process tha
 that is replaced by renaming is another file afterwards, and who waited would hold the old one; so the path is opened again after each
 wait, and the wait begins anew if another file lies there. Opened, not only looked up: that makes NFS ask its server.
 
+While there is no file, its folder is locked. NFS locks files for all machines and folders for one machine only: two machines must not
+begin one file at the same moment. A file that may only be read cannot be locked on NFS, and that is refused.
+
 Systems and file systems without `flock` (Windows, some Lustre mounts) get a second file beside the first, made with O_EXCL. A process
 that is killed leaves it there, and the refusal names it.
 """

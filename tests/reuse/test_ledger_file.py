@@ -18,7 +18,7 @@ import pytest
 
 from mixfast import Region
 from mixfast.errors import MixfastError
-from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, full, resume
+from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, _ledger_file, full, resume
 from mixfast.reuse import _ledger as room
 from mixfast.reuse._ledger_file import checksum
 
@@ -202,6 +202,20 @@ def test_a_thread_for_each_update_and_one_is_saved(path):
         thread.join()
     assert said == {"saved": 1, "refused": 7}
     assert len(Ledger.load(path).entries) == 2
+
+
+def test_a_ledger_that_another_process_keeps_is_not_waited_for_without_end(path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(_ledger_file, "_PATIENCE", 0.0)
+    ledger, before = more(Ledger.load(path), "late"), path.read_bytes()
+    with path.open() as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        with pytest.raises(
+            ReuseError, match=r"life\.yaml is in use by another process: .* Nothing was written; end that"
+        ):
+            ledger.save(path)
+    assert path.read_bytes() == before
+    ledger.save(path)
 
 
 RACE = """
