@@ -13,6 +13,8 @@ What there is, in the order in which to read it:
 - `json`, `yaml`: read documents of files, with no key twice. YAML is read by PyYAML, with every value as text, so a domain called
   ``no`` keeps its name and whoever needs a number parses it. `write_yaml` writes what every reader of YAML takes alike.
 - `nesting`: the refusal of documents that are nested too deeply, or repeat themselves too often.
+- `arrays`: npy and npz files, of which no header is believed unseen; `memory` says how much of it is free.
+- `frozen`: what is never changed stays equal and read-only through pickle and copies.
 - `packed`: what gzip packed, and the refusal of what was cut short.
 - `atomic`: the one writer of files: replaced as a whole or not at all, several together; links, pipes and devices.
 - `locks`: hold a file against other processes and threads while it is changed.
@@ -20,5 +22,5 @@ What there is, in the order in which to read it:
 - `optional`: refuse a missing optional package, with the command that installs it.
 - `table`: text tables with columns in line.
 
-Nothing here imports a package from outside at import; PyYAML is loaded when a document is read.
+Nothing here but `arrays` and `frozen`, which import numpy, imports a package from outside at import; PyYAML is loaded when a document is read.
 """
