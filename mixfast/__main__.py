@@ -7,12 +7,18 @@ and not expected becomes one line, and its traceback a file; with ``MIXFAST_TRAC
 
 from __future__ import annotations
 
+# Nothing that takes time to load: until `main` runs, Ctrl-C ends in a traceback of Python.
+import atexit
 import os
 import signal
 import sys
-from contextlib import suppress
+import warnings
 from os import _exit as exit_at_once
-from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from types import FrameType
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 # The exit status of a mistake of mixfast itself: the EX_SOFTWARE of sysexits.h.
@@ -22,6 +28,8 @@ _SURPRISED = 70
 def main() -> int:
     """Run the command line of the process and return its exit status."""
     _handle(_leave)
+    # What is registered first is done last: only the interpreter is taken apart then.
+    atexit.register(_end_undisturbed)
     _open_closed()
     try:
         status = _work()
@@ -38,19 +46,20 @@ def main() -> int:
 
 def _work() -> int:
     """Load the commands and run one; a mistake of mixfast itself becomes one line and a status."""
+    # The commands have words of their own for warnings; these are of what is loaded before them, and of the end.
+    warnings.showwarning = _warn
     try:
+        import threading
+
         from mixfast.cli import main as command
 
-        sys.unraisablehook = _unraisable
+        sys.unraisablehook, threading.excepthook = _unraisable, _in_thread
         _handle(_raise)
         return command()
     except Exception as problem:
         from mixfast._text.surprise import told
 
-        line = told(problem)
-        if sys.stderr is not None:
-            with suppress(OSError):
-                print(line, file=sys.stderr)
+        _say(told(problem))
         return _SURPRISED
 
 
@@ -63,6 +72,10 @@ def _handle(how: object) -> None:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     """Let the work end in order; whoever asks again does not want to wait for it."""
+    from mixfast._text.interrupts import is_held
+
+    if is_held(number):
+        return
     _handle(_leave)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -70,7 +83,10 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def _leave(number: int, frame: FrameType | None = None) -> None:
-    """End the process without waiting for its threads."""
+    """End the process without waiting for its threads, and without temporary files."""
+    interrupts = sys.modules.get("mixfast._text.interrupts")
+    # It may be half loaded.
+    getattr(interrupts, "remove_unfinished", lambda: None)()
     exit_at_once(128 + number)
 
 
@@ -82,6 +98,33 @@ def _unraisable(given: sys.UnraisableHookArgs) -> None:
         _leave(signal.SIGTERM)
     if os.environ.get("MIXFAST_TRACEBACK"):
         sys.__unraisablehook__(given)
+
+
+def _end_undisturbed() -> None:
+    """Let the status stand: the work is done, and its files are written."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _say(line: str) -> None:
+    """Print a line on stderr, if there is one that takes it."""
+    try:
+        if sys.stderr is not None:
+            print(line, file=sys.stderr)
+    except OSError:
+        pass
+
+
+def _warn(message: Warning | str, *where: object, **more: object) -> None:
+    """Say what a package warns of, without its place in the code."""
+    _say(f"mixfast: warning: {' '.join(str(message).split())}")
+
+
+def _in_thread(given: threading.ExceptHookArgs) -> None:
+    """Say what was raised in a thread as what is raised elsewhere."""
+    from mixfast._text.surprise import told
+
+    if given.exc_value is not None:
+        _say(told(given.exc_value))
 
 
 def _open_closed() -> None:

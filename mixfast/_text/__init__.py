@@ -19,6 +19,7 @@ What there is, in the order in which to read it:
 - `atomic`: the one writer of files: replaced as a whole or not at all, several together; links, pipes and devices.
 - `locks`: hold a file against other processes and threads while it is changed.
 - `surprise`: one line for a mistake of mixfast itself, and a file with its traceback.
+- `interrupts`: what a signal must not stop half way.
 - `optional`: refuse a missing optional package, with the command that installs it.
 - `table`: text tables with columns in line.
 

@@ -14,7 +14,7 @@ The content and the rename are flushed to the disk (fsync) for every file, so th
 A folder without permission to write is refused even if the file in it could be written, for then it could only be written in place.
 
 A failure is an `OSError` with the reason and the path that the caller gave. A process that is killed may leave the temporary file; all
-other ends remove it.
+other ends remove it, and signals that the command handles wait until files that are written together are all in place.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
+
+from mixfast._text.interrupts import unfinished, uninterrupted
 
 _Path = str | os.PathLike[str]
 
@@ -73,8 +75,9 @@ def write_together(files: Mapping[Any, str | bytes]) -> None:
         for new, content in sorted(zip(staged, contents, strict=True), key=lambda pair: pair[0].is_stream):
             with new.opened() as handle:
                 handle.write(content)
-        for new in staged:
-            new.place()
+        with uninterrupted():
+            for new in staged:
+                new.place()
 
 
 def is_stream(path: _Path) -> bool:
@@ -143,6 +146,7 @@ class _Staged:
         with _naming(self._given):
             os.replace(self._temporary, self._target)
         self._made = False
+        unfinished.discard(self._temporary)
         # The file is whole whatever becomes of this: not every folder can be opened and flushed.
         with suppress(OSError):
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -169,6 +173,7 @@ class _Staged:
         if self._made:
             with suppress(OSError):
                 os.unlink(self._temporary)
+        unfinished.discard(self._temporary)
 
     def _open(self) -> int:
         if self._descriptor is not None:
@@ -190,6 +195,7 @@ class _Staged:
     def _make(self) -> int:
         """Make the temporary file."""
         self._made = True
+        unfinished.add(self._temporary)
         # Until it has the owner and the permissions of the old file, nobody else may read it.
         mode = 0o666 if self._old is None else stat.S_IRUSR | stat.S_IWUSR
         try:

@@ -16,6 +16,7 @@ import pytest
 from mixfast import ExpertTable, Mixture, Swarm, cli, fit, solver
 from mixfast._text import surprise
 from mixfast.cli._streams import Stream
+from mixfast.reuse import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["web", "café", "books"]
@@ -311,3 +312,41 @@ def test_a_full_stdout_has_a_status_of_its_own():
         )
     assert done.returncode == 74
     assert done.stderr.count(b"\n") == 1
+
+
+INTERRUPTED = """
+import os, signal
+from mixfast._text import atomic
+real = atomic._Staged.{0}
+def interrupted(self, *given):
+    found = real(self, *given)
+    os.kill(os.getpid(), {1})
+    return found
+atomic._Staged.{0} = interrupted
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("step", "whole"), [("_open", False), ("place", True)])
+def test_a_signal_while_files_are_written_leaves_all_or_none(step, whole, number, folder, tmp_path):
+    Mixture(NAMES, [0.5, 0.3, 0.2]).save(tmp_path / "mixture.yaml")
+    (tmp_path / "out.csv").write_text("old\n")
+    words = ["design", "--domains", "web,books", "--runs", "3", "--out", "out.csv"]
+    running = process(INTERRUPTED.format(step, number), *words, cwd=tmp_path)
+    _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (128 + number, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mixture.yaml", "out.csv"]
+    assert ((tmp_path / "out.csv").read_text() != "old\n") == whole
+
+
+@pytest.mark.process
+def test_files_that_belong_together_are_all_in_place_before_a_signal_ends_the_command(tmp_path):
+    words = ["reuse", "start", "life.yaml", "--mixture", "mixture.yaml", "--why", "first"]
+    Mixture(NAMES, [0.5, 0.3, 0.2]).save(tmp_path / "mixture.yaml")
+    assert process("", *words, cwd=tmp_path).wait(timeout=60) == 0
+    words = ["reuse", "remove", "life.yaml", "web", "--out", "next.yaml"]
+    running = process(INTERRUPTED.format("place", signal.SIGINT), *words, cwd=tmp_path)
+    _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (130, "")
+    assert set(Mixture.load(tmp_path / "next.yaml")) == set(Ledger.load(tmp_path / "life.yaml").mixture) - {"web"}
