@@ -22,7 +22,7 @@ class Ahead:
         names = dict.fromkeys(chain.from_iterable(map(_packages, laws)))
         self._done = {name: Event() for name in names if name not in sys.modules}
         if self._done:
-            Thread(target=self._load, name="mixfast imports").start()
+            Thread(target=self._load, name="mixfast imports", daemon=True).start()
 
     def _load(self) -> None:
         for name, done in self._done.items():

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
-from mixfast._engine.backend import thread_count
-
-_Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
+from mixfast._engine.backend import each as each
 
 
 @cache
@@ -37,19 +32,3 @@ def single_blas() -> AbstractContextManager[object]:
     """
     controller = _controller("scipy.linalg" in sys.modules)
     return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")
-
-
-def each(work: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
-    """What some work makes of each item, in their order, divided among threads; the first error is raised."""
-    items = list(items)
-    threads = min(thread_count(None), len(items))
-    if threads <= 1:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(work, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from types import ModuleType
 from typing import Any, Self, TypeVar
 
@@ -100,14 +100,13 @@ class Forest:
         evaluate = _loops().evaluate
         cuts = [x.shape[0] * part // workers for part in range(workers + 1)]
 
-        def part(begin: int, end: int) -> None:
-            evaluate(x, begin, end, *arrays, out)
+        def part(ends: tuple[int, int]) -> None:
+            evaluate(x, *ends, *arrays, out)
 
         if workers == 1:
-            part(0, x.shape[0])
+            part((0, x.shape[0]))
         else:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(part, cuts[:-1], cuts[1:]))
+            backend.each(part, pairwise(cuts), threads=workers)
         return out
 
     @classmethod

@@ -287,6 +287,8 @@ class ExpertTable(Frozen):
         -----
         Large uncompressed arrays (`save` writes such) are memory-mapped, not read, so a table may exceed the memory.
         The checksum of a mapped array is not verified.
+        A mapped file must not change while its table is in use: to replace it, write a new file and rename that over it. A sweep
+        that finds the file cut short raises a `TableError`; where numpy reads it, such as for a copy, the process ends with SIGBUS.
         """
         from mixfast.tables._files import read
 

@@ -12,6 +12,7 @@ here, in four compiled modules and on GPUs:
 - `device`: GPUs, and checks and copies of tables that live on one (torch). `blocks` streams a table from host memory to it.
 - `gpu_kernels()`: the package `mixfast.kernels` (Triton), imported when it is first needed.
 - `thread_count`: how many threads to use. The answers of the core do not depend on it.
+- `each`: work on many items in threads of our own, which Ctrl-C abandons.
 - `arrays`: the types `Vector`, `Matrix` and `Columns` of the arrays that the engine passes around.
 
 The compiled modules come from `csrc`: one folder of C and one thin boundary (.pyx) for each. They take C-contiguous numpy
@@ -24,6 +25,6 @@ is a BackendError. To read: the stubs `laws.pyi`, `rows.pyi`, `simplex.pyi`, `st
 """
 
 from mixfast._engine.backend.device import gpu_kernels
-from mixfast._engine.backend.threads import thread_count
+from mixfast._engine.backend.threads import each, thread_count
 
-__all__ = ["gpu_kernels", "thread_count"]
+__all__ = ["each", "gpu_kernels", "thread_count"]
