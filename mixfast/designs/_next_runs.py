@@ -13,7 +13,7 @@ from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
 from mixfast.designs._results import Design, NextRuns, numbered, rare, seeded, whole
 from mixfast.errors import AlignmentError, RegionError
-from mixfast.laws import Fit, Joint, Objective, Target, resolve
+from mixfast.laws import Fit, Joint, Objective, Target, resolve, single_blas
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
@@ -120,8 +120,9 @@ def next_runs(
         raise RegionError(
             f"{count} runs are wanted, but only {len(points)} candidates are left that the region allows and that are not yet trained"
         )
-    candidates = _Candidates.of(points, order, law, target)
-    chosen, gain, bought = _chosen(candidates, way, count, known, best=best_value, seed=random)
+    with single_blas():
+        candidates = _Candidates.of(points, order, law, target)
+        chosen, gain, bought = _chosen(candidates, way, count, known, best=best_value, seed=random)
     runs = numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())
     advised = max(advised_runs(int(region.reachable.sum())) - len(swarm), 0)
     few = rare(np.concatenate([known, points[chosen]]), region)

@@ -24,7 +24,7 @@ over metrics), then one law after the other; `linear.py` with `_coefficients.py`
 Loops of the log-linear law and of Gaussian processes are in the compiled core (`_engine.backend.laws`). Those of the other laws stand in files of
 their own (`_*_loops.py`), which import Numba and are imported by functions only.
 
-Other rooms also use `compare`, the objectives (`Target`, `resolve`), the protocols, `Ridge` and the statistics.
+Other rooms also use `compare`, the objectives (`Target`, `resolve`), the protocols, `Ridge`, the statistics, and `single_blas`.
 """
 
 from mixfast.laws._compare import Comparison as Comparison
@@ -53,5 +53,6 @@ from mixfast.laws._target import Target as Target
 from mixfast.laws._target import convex_form as convex_form
 from mixfast.laws._target import has_slopes as has_slopes
 from mixfast.laws._target import resolve as resolve
+from mixfast.laws._threads import single_blas as single_blas
 
 __all__ = ["Fit", "MetricReport", "fit"]

@@ -13,7 +13,7 @@ from mixfast._text.audience import either, setting
 from mixfast._text.names import listing, one_of, shown
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
-from mixfast.laws import Objective, convex_form, resolve
+from mixfast.laws import Objective, convex_form, resolve, single_blas
 from mixfast.proposers._exact import exactly
 from mixfast.proposers._outcome import Outcome
 from mixfast.proposers._proposal import Proposal
@@ -155,7 +155,8 @@ def _found(task: Task, method: str) -> Outcome:
         )
     exact = method in ("auto", "exact") and not reasons
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
+        # A search asks the law thousands of times for a few mixtures, which is nothing that threads of BLAS could share.
+        with np.errstate(over="ignore", invalid="ignore"), single_blas():
             return exactly(task, form) if exact and form is not None else searched(task, method)
     except MixfastError:
         raise
