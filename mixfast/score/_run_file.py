@@ -99,11 +99,8 @@ def _checked(data: bytes) -> dict[str, Any]:
     """Return the fields of a description, all there and each of its type."""
     try:
         found = read_json(data.decode("utf-8"), _Odd)
-    except _Odd:
-        raise
-    except (ValueError, RecursionError) as problem:
-        # No UTF-8, an integer of thousands of digits, or lists nested in lists.
-        raise _Odd(f"not JSON that can be read: {named(problem, 120)}") from None
+    except UnicodeDecodeError:
+        raise _Odd("not JSON: it is no UTF-8") from None
     if not isinstance(found, dict):
         raise _Odd(f"it is a {type(found).__name__}, expected names with values")
     version = found.pop("format", None)
