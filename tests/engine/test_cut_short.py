@@ -102,6 +102,7 @@ print("goes on", flush=True)
 
 
 @pytest.mark.process
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer handles bus errors itself")
 @pytest.mark.parametrize("handler", ["python", "none", "faulthandler"])
 def test_other_bus_errors_are_for_others(handler, tmp_path):
     """What is no read of the table goes to whoever handled it before, or ends the process as before."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from mixfast import Mixture, MixtureSampler
 from mixfast._engine.backend import laws, simplex, stream
 from mixfast._engine.backend.rows import Rows, resample, scan
 
@@ -210,3 +211,58 @@ def test_a_signal_that_is_handled_changes_nothing():
         signal.signal(signal.SIGUSR1, old)
     assert handled == [expected[0]]
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_a_sampler_that_was_interrupted_is_whole(alarm):
+    mixture = Mixture([f"d{k}" for k in range(50)], np.full(50, 0.02))
+    sampler = MixtureSampler(mixture, {f"d{k}": 1000 + k for k in range(50)}, seed=3)
+    state = sampler.state(12345)
+    interrupted(lambda: sampler.positions(0, 20_000_000), 0.1)
+    assert sampler.state(12345) == state
+    fresh = MixtureSampler(mixture, {f"d{k}": 1000 + k for k in range(50)}, seed=3)
+    for found, expected in zip(sampler.positions(777, 50_000), fresh.positions(777, 50_000), strict=True):
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_that_is_forked_while_threads_sweep_can_sweep():
+    rows, w = table(50_000, 64), np.full(64, 1 / 64)
+    expected, stop = rows.sums(w, True, 1, 2)[0], threading.Event()
+
+    def sweep() -> None:
+        while not stop.is_set():
+            rows.sums(w, True, 1, 2)
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for _ in range(10):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if rows.sums(w, True, 1, 2)[0] == expected else 1)
+            for _ in range(3000):
+                ended, status = os.waitpid(child, os.WNOHANG)
+                if ended:
+                    break
+                time.sleep(0.01)
+            else:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                pytest.fail("the child hangs")
+            assert status == 0
+    finally:
+        stop.set()
+        sweeper.join()
+
+
+def test_calls_of_several_threads_are_interrupted_apart(alarm):
+    """Only the main thread sees signals; calls of other threads go on, and give the same."""
+    rows, w = table(50_000, 64), np.full(64, 1 / 64)
+    expected, found = rows.sums(w, True, 1, 2)[0], []
+    other = threading.Thread(target=lambda: found.extend(rows.sums(w, True, 1, 2)[0] for _ in range(20)))
+    other.start()
+    interrupted(lambda: rows.sums(w, True, 1, 2), 0.1)
+    other.join()
+    assert found == [expected] * 20
