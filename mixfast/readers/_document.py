@@ -45,13 +45,13 @@ def text_of(path: Path, error: type[MixfastError] = MixtureError, expected: str 
 
 def any_document(path: Path, text: str) -> Any:
     """Return what a text holds, of whatever form: a mapping or a list, the table ``SHARES`` of a module, or `Words`."""
+    if path.suffix == ".py":
+        return {SHARES: _module_table(path, text)}
     kind = kind_of(path)
     if kind in ("csv", "html", "jsonl", "tsv"):
         raise MixtureError(other_kind(path, _EXPECTED))
     if kind == "empty":
         raise MixtureError(f"{path}: it is empty")
-    if path.suffix == ".py":
-        return {SHARES: _module_table(path, text)}
     words = Words(word for line in text.splitlines() for word in line.partition("#")[0].split())
     if _is_number(words[0] if words else ""):
         return words

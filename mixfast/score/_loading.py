@@ -17,6 +17,8 @@ from mixfast.score._models import Model, Tokenizer
 
 # Names that transformers gives a tokenizer which is its tokenizer.json and nothing else.
 _PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Nothing is fetched. Code that comes with a model is not run; left open, transformers would ask on the terminal.
+_SAFELY = {"local_files_only": True, "trust_remote_code": False}
 
 
 def load_tokenizer(name: str, path: Path) -> Tokenizer:
@@ -25,10 +27,10 @@ def load_tokenizer(name: str, path: Path) -> Tokenizer:
     loader = transformers.PreTrainedTokenizerFast if _is_plain(path) else transformers.AutoTokenizer
     with _quiet(transformers):
         try:
-            return loader.from_pretrained(path, local_files_only=True)
+            return loader.from_pretrained(path, **_SAFELY)
         except Exception as problem:
             # Damaged files and missing packages raise almost any exception.
-            raise ScoreError(f"expert {name}: no tokenizer can be read from {path}: {problem}") from None
+            raise ScoreError(f"expert {name}: no tokenizer can be read from {path}: {_reason(problem)}") from None
 
 
 def _is_plain(path: Path) -> bool:
@@ -43,9 +45,9 @@ def _is_plain(path: Path) -> bool:
 def load_config(name: str, path: Path) -> object:
     """Return the configuration of a model's folder."""
     try:
-        return load_transformers().AutoConfig.from_pretrained(path, local_files_only=True)
+        return load_transformers().AutoConfig.from_pretrained(path, **_SAFELY)
     except Exception as problem:
-        raise ScoreError(f"expert {name}: {path / 'config.json'} cannot be read: {problem}") from None
+        raise ScoreError(f"expert {name}: {path / 'config.json'} cannot be read: {_reason(problem)}") from None
 
 
 def load_model(name: str, path: Path, device: str, dtype: str) -> Model:
@@ -57,10 +59,12 @@ def load_model(name: str, path: Path, device: str, dtype: str) -> Model:
     with _quiet(transformers):
         try:
             model, report = transformers.AutoModelForCausalLM.from_pretrained(
-                path, dtype=kind, local_files_only=True, output_loading_info=True
+                path, dtype=kind, output_loading_info=True, **_SAFELY
             )
         except Exception as problem:
-            raise ScoreError(f"expert {name}: no causal language model can be read from {path}: {problem}") from None
+            raise ScoreError(
+                f"expert {name}: no causal language model can be read from {path}: {_reason(problem)}"
+            ) from None
     lacking = sorted(report["missing_keys"])
     if lacking:
         raise ScoreError(
@@ -75,6 +79,22 @@ def load_model(name: str, path: Path, device: str, dtype: str) -> Model:
         return model.to(device).eval()
     except torch.OutOfMemoryError as problem:
         raise ScoreError(f"expert {name} does not fit on {device}: {problem}") from None
+
+
+def _reason(problem: Exception) -> str:
+    """Return what went wrong; where the advice of transformers or torch is to run what came with a model, say what else to do."""
+    said = str(problem)
+    if "trust_remote_code" in said:
+        return (
+            "it needs code of its own (auto_map), which is never run here. Where you trust the code, load the model yourself and call "
+            "score.score_documents, or convert it to an architecture of transformers"
+        )
+    if "weights_only" in said:
+        return (
+            "its weights are pickled together with more than tensors, which is never loaded. Where you trust the file, load it yourself, "
+            "and save the model anew as safetensors, by save_pretrained"
+        )
+    return said
 
 
 def device_of(wish: str) -> str:
