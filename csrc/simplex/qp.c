@@ -8,6 +8,10 @@
 
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
+/* Multiplications after which the active set that changes one domain at a time is given up: about a second. Where H is
+ * singular among hundreds of free domains it has no end in sight. */
+static const double MOST_WORK = 1e9;
+
 /* RIDGE is added to the diagonal, as a fraction of each entry: H is singular where experts are copies of one another or
  * there are fewer rows than domains, and the rounding of its sums can make it indefinite. It is small enough for a step
  * along such a direction to go all the way to a bound, where the active set handles it; it grows tenfold as long as a
@@ -153,11 +157,14 @@ static int primal_active_set(mf_step *q, double *at, int rounds) {
         at[k] = 0;
         q->state[k] = q->w[k] <= q->lo[k] ? AT_LO : q->w[k] >= q->hi[k] ? AT_HI : FREE;
     }
-    for (int round = 1; round <= rounds; round++) {
+    double work = 0;
+    for (int round = 1; round <= rounds && work <= MOST_WORK; round++) {
         double reach = 1;
         ptrdiff_t block = -1, release = -1;
         if (mf_stopped()) return 0;
-        if (solve_free(q)) {
+        const int solved = solve_free(q);
+        work += (double)q->free * (double)q->free * (double)q->free / 6 + (double)n * (double)n;
+        if (solved) {
             for (ptrdiff_t k = 0; k < n; k++) {
                 double d = q->step[k] - at[k], room;
                 if (q->state[k] != FREE || d == 0) continue;

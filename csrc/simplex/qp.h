@@ -12,8 +12,8 @@
 /* hessian (n, n), gradient, w, lo, hi (n): w feasible. state (n) is -1 at lo, +1 at hi, 0 free: a guess coming
  * in, the answer going out. step (n) receives d, *level the multiplier of the sum, so that
  * (g + H d)_k + level is 0 when free, >= 0 at lo, <= 0 at hi.
- * Returns the number of active sets tried, or -1 when memory runs out, -2 when no exact answer was found
- * (the step is then feasible and a descent direction, or zero). */
+ * Returns the number of active sets tried, or -1 when memory runs out, -2 when no exact answer was found, which is
+ * given up after about a second (the step is then feasible and a descent direction, or zero). */
 int mf_qp(ptrdiff_t n, const double *hessian, const double *gradient, const double *w, const double *lo,
           const double *hi, signed char *state, double *step, double *level);
 

@@ -25,6 +25,14 @@ _SETTLED, _SETTLINGS, _NEAR = 2e-16, 3, 1e-9
 _LEAST, _LEFT = 1e-100, 0.01
 
 
+# Up to this many domains a search among active sets comes to its end.
+MANY_DOMAINS = 96
+
+
+class UnfinishedStep(Exception):
+    """No Newton step was found in the time that is given to one."""
+
+
 class GroupLimits(NamedTuple):
     """``low <= rows @ w <= high``, (B, K) and (B,); the largest coefficient of a row is at least 1 and below 2."""
 
@@ -92,14 +100,20 @@ class Limits:
         """Which bounds w is at."""
         return np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
 
-    def newton(self, hessian: Matrix, gradient: Vector, w: Vector, active: Active) -> Vector:
-        """The step d that minimises g.d + d'Hd/2 within the limits, `active` being where to begin and, in place, where it ended."""
+    def newton(self, hessian: Matrix, gradient: Vector, w: Vector, active: Active, *, whole: bool = False) -> Vector:
+        """The step d that minimises g.d + d'Hd/2 within the limits, `active` being where to begin and, in place, where it ended.
+
+        Where H is singular among many domains the search for it may be given up; the step is then a part of it, or with `whole` raises
+        `UnfinishedStep`.
+        """
         low = self.lowest(w)
         if self.groups is not None:
             from mixfast._engine.geometry import qp  # few regions have groups: not worth the time of every import
 
             return qp.newton(hessian, gradient, w, low=low, high=self.high, groups=self.groups)
-        step, _, _ = simplex.qp(hessian, gradient, w, low, self.high, active)
+        step, _, rounds = simplex.qp(hessian, gradient, w, low, self.high, active)
+        if whole and rounds < 0 and w.size > MANY_DOMAINS:
+            raise UnfinishedStep
         return step
 
     def lowest(self, w: Vector) -> Vector:

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
-from mixfast._engine.geometry.limits import Active, Limits
+from mixfast._engine.geometry.limits import MANY_DOMAINS, Active, Limits
 from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.trace import Minimum, Trace
@@ -36,7 +36,7 @@ ROUGH, KEEP = 0.05, 0.1
 # Gaps that decide what the next sweep brings: see `_asked`.
 _FAR, _SOON, _NEAR = 1e-2, 1e-4, 3e-5
 # Up to this many domains every sweep is over all of them; beyond, over a working set.
-ALL_DOMAINS = 96
+ALL_DOMAINS = MANY_DOMAINS
 # Gaps that rough sums cannot tell from none, and gaps that may be the rounding of float32 probabilities.
 _ROUNDED, NOISE = 1e-5, 1e-6
 # Standard deviations of the gradient's rounding that count as noise, and the gap, in units of the noise, that it makes doubtful.
@@ -98,13 +98,22 @@ class Newton:
         Gap to reach over these domains.
     trace : Trace
         Takes a line for each step.
+    whole : bool
+        Raise `UnfinishedStep` where a step cannot be found in its time; else a part of one is taken.
     """
 
     def __init__(
-        self, objective: Objective, limits: Limits, columns: Columns | None, *, tol: float, trace: Trace
+        self,
+        objective: Objective,
+        limits: Limits,
+        columns: Columns | None,
+        *,
+        tol: float,
+        trace: Trace,
+        whole: bool = False,
     ) -> None:
         self.objective, self.limits, self.columns = objective, limits.restrict(columns), columns
-        self.tol, self.trace = tol, trace
+        self.tol, self.trace, self.whole = tol, trace, whole
         self.unit = objective.total  # gaps are small or large beside it
         self.exact = False  # everything from all rows, once things went wrong
         self.trusted = False  # whether the Hessian is good enough to be carried along
@@ -187,10 +196,10 @@ class Newton:
             return self._proximal(at, at.hessian, self.limits.above(kept * at.w))
         if rough:
             allowed = self.limits.above(KEEP * at.w)
-            return allowed.newton(at.hessian, at.gradient, at.w, allowed.active(at.w))
+            return allowed.newton(at.hessian, at.gradient, at.w, allowed.active(at.w), whole=self.whole)
         if self.active is None:
             self.active = self.limits.active(at.w)
-        return self.limits.newton(at.hessian, at.gradient, at.w, self.active)
+        return self.limits.newton(at.hessian, at.gradient, at.w, self.active, whole=self.whole)
 
     def _proximal(self, at: Point, hessian: Matrix, allowed: Limits) -> Vector:
         """The step that minimises the rows' quadratic model plus the separable part as it is, by Newton's method in K dimensions.
@@ -205,7 +214,7 @@ class Newton:
             if allowed.gap(model, v) <= _PROXIMAL_TOL * at.gap:
                 break
             active = allowed.active(v) if active is None else active
-            step = allowed.newton(hessian + np.diag(curve), model, v, active)
+            step = allowed.newton(hessian + np.diag(curve), model, v, active, whole=self.whole)
             # A step's rounding may be more than a share.
             v = np.maximum(allowed.clip(v + step), allowed.lowest(v))
         return v - at.w

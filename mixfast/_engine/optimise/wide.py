@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
-from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.backend.blas import single_blas
+from mixfast._engine.geometry.limits import MANY_DOMAINS, Limits
 from mixfast._engine.objectives.base import Objective
 from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.kl import Kl, Regularised
@@ -23,19 +25,15 @@ from mixfast._engine.objectives.pieces import Pieces
 from mixfast._engine.optimise.interior import Inner, minimise_inside
 from mixfast._engine.optimise.trace import Minimum, Trace
 
-# Fewer domains than this have small Hessians, whatever their rank.
-_MANY = 96
-# Multiplications in one step that are affordable.
-_WORK = 1e11
+# Multiplications in one step that are affordable, and up to which one thread takes less than 0.1 s.
+_WORK, _ONE_THREAD = 1e11, 1e9
 # The part of the tolerance to go to, and how often shares are put on their bounds.
 _AHEAD, _SETTLINGS = 0.3, 3
 
 
 def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float, trace: Trace) -> Minimum | None:
-    """A point within `tol` of the minimum where that can be had, with its gap; None where the problem is not of the kind."""
-    if not _is_wide(objective.rows, w.size, limits.interior):
-        return None
-    forms = objective.forms()
+    """A point within `tol` of the minimum where that can be had, with its gap; None where the rows are too many."""
+    forms = objective.forms() if _work(objective.rows, w.size) <= _WORK else None
     if forms is None:
         return None
     term = objective.kl if isinstance(objective, Regularised) else _no_term(w.size)
@@ -55,7 +53,7 @@ def near_largest(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, weight: Vector | None, *, tol: float, trace: Trace
 ) -> tuple[Minimum, Vector] | None:
     """The same for the largest of several functions, with the multipliers (P,) that prove the gap."""
-    if not _is_wide(pieces.rows, w.size, limits.interior):
+    if not is_wide(pieces.rows, w.size, limits.interior):
         return None
     forms = pieces.forms()
     if forms is None:
@@ -78,9 +76,14 @@ def near_largest(
     return out, proof
 
 
-def _is_wide(rows: int, domains: int, interior: bool) -> bool:
-    few = min(rows, domains)
-    return domains > _MANY and (rows < domains or interior) and float(rows) * domains * few <= _WORK
+def is_wide(rows: int, domains: int, interior: bool) -> bool:
+    """Whether a problem goes this way from the start; `interior`: under a KL term, with which no share is at 0."""
+    return domains > MANY_DOMAINS and (rows < domains or interior) and _work(rows, domains) <= _WORK
+
+
+def _work(rows: int, domains: int) -> float:
+    """Multiplications in the matrix of one step."""
+    return float(rows) * domains * min(rows, domains)
 
 
 def _no_term(domains: int) -> Kl:
@@ -104,22 +107,35 @@ def _near(
     def inside(at: Vector, proof: Vector) -> float:
         return gap(_settled(limits, at), proof) / unit
 
+    # On cores that others use as well, a second thread of BLAS costs small systems several times their time.
+    threads = single_blas() if _work(*forms.rows.shape) <= _ONE_THREAD else nullcontext()
+
     def run(among: Limits, start: Vector, proof: Vector | None) -> Inner:
         found = minimise_inside(scaled, among, term, start, gap=inside, tol=_AHEAD * tol / unit, weight=proof)
         return replace(found, w=_settled(limits, found.w))
 
-    best = run(limits, w, weight)
-    if kl.weight > 0.0:
-        return best
-    least, active = inside(best.w, best.weight), best.active
+    with threads:
+        best = run(limits, w, weight)
+        return best if kl.weight > 0.0 else _on_bounds(limits, best, run, inside, _AHEAD * tol / unit)
+
+
+def _on_bounds(
+    limits: Limits,
+    best: Inner,
+    run: Callable[[Limits, Vector, Vector | None], Inner],
+    gap: Callable[[Vector, Vector], float],
+    tol: float,
+) -> Inner:
+    """The same with shares on the bounds that seem to hold, as far as the gap stays within `tol` or grows no larger."""
+    least, active = gap(best.w, best.weight), best.active
     for _ in range(_SETTLINGS):
         if not active.any() or active.all():
             break
         at = np.where(active < 0, limits.low, np.where(active > 0, limits.high, best.w))
         held = replace(limits, low=np.where(active != 0, at, limits.low), high=np.where(active != 0, at, limits.high))
         found = run(held, at, best.weight)
-        here = inside(found.w, found.weight)
-        if not here <= max(least, _AHEAD * tol / unit):
+        here = gap(found.w, found.weight)
+        if not here <= max(least, tol):
             break
         best, least = found, here
         if not found.active[active == 0].any():

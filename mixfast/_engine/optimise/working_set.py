@@ -4,7 +4,8 @@
 2. Sweep all rows and domains: the gap certifies the answer, or names the domains that want a share.
 3. Solve over the domains that have a share or want one (`Newton`), and sweep again.
 
-Tables of few domains need no working set: there every sweep is over all of them.
+Tables of few domains need no working set: there every sweep is over all of them. Tables of many domains on few rows go by way of
+`wide.py`, and so do those on which a Newton step is not found in its time.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import math
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Vector
-from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.geometry.limits import Limits, UnfinishedStep
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
 from mixfast._engine.optimise.trace import Minimum, Trace
-from mixfast._engine.optimise.wide import near_optimum
+from mixfast._engine.optimise.wide import is_wide, near_optimum
 
 # Elements that a sample may have whatever the table, and how many times larger than its sample a table must be.
 _SAMPLE_ELEMENTS, _WORTH_SAMPLING = 4 << 20, 4
@@ -42,10 +43,26 @@ _VAIN_ROUNDS, _PROGRESS = 3, 0.9
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
     """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), for at most `max_iter` Newton steps."""
     trace = Trace()
-    if (inner := near_optimum(objective, limits, w, tol=tol, trace=trace)) is not None:
-        if inner.gap <= tol * max(1.0, objective.total):
-            return inner
-        return _solve(objective.precise(), limits, inner.w, tol=tol, max_iter=max_iter, trace=trace)
+    if not is_wide(objective.rows, w.size, limits.interior):
+        try:
+            return _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=True)
+        except UnfinishedStep:
+            pass
+    inner = near_optimum(objective, limits, w, tol=tol, trace=trace)
+    if inner is None:
+        return _from_sample(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=False)
+    if inner.gap <= tol * max(1.0, objective.total):
+        return inner
+    try:
+        more = _solve(objective.precise(), limits, inner.w, tol=tol, max_iter=max_iter, trace=trace, whole=True)
+    except UnfinishedStep:
+        return inner
+    return more if more.gap < inner.gap else inner
+
+
+def _from_sample(
+    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace, whole: bool
+) -> Minimum:
     count = _sample_rows(objective.rows, w.size)
     sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
     # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.
@@ -56,8 +73,8 @@ def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max
     if sample is not objective:
         # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
         rough = max(_SAMPLE_TOL / count * sample.total, tol)
-        w = _solve(sample, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace).w
-    return _solve(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace)
+        w = _solve(sample, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
+    return _solve(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
 
 
 def _sample_rows(rows: int, domains: int) -> int:
@@ -65,10 +82,12 @@ def _sample_rows(rows: int, domains: int) -> int:
     return min(SAMPLE_ROWS, max(rows // 20, _SAMPLE_ELEMENTS // domains))
 
 
-def _solve(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace) -> Minimum:
+def _solve(
+    objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace, whole: bool
+) -> Minimum:
     """Minimise over a growing set of domains until a sweep of all of them certifies the gap."""
     if objective.columns <= ALL_DOMAINS:
-        return Newton(objective, limits, None, tol=tol, trace=trace).minimise(w, None, max_iter)
+        return Newton(objective, limits, None, tol=tol, trace=trace, whole=whole).minimise(w, None, max_iter)
     steps, vain, noisy, noise = 0, 0, False, 0.0
     previous = target = math.inf
     columns: Columns | None = None
@@ -94,7 +113,8 @@ def _solve(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_i
         if gap > ROUGH * objective.total and columns is not None:
             part, here = _seeded(objective, limits.restrict(columns), part, gradient[columns], columns), None
         target = max(_AHEAD * gap, _ROOM * tol)
-        inner = Newton(objective, limits, columns, tol=target, trace=trace).minimise(part, here, max_iter - steps)
+        search = Newton(objective, limits, columns, tol=target, trace=trace, whole=whole)
+        inner = search.minimise(part, here, max_iter - steps)
         steps += max(inner.steps, 1)
         noise = rounding_of_gap(objective, inner.hessian, inner.w)
         noisy = noisy or noise > _ROOM * tol
