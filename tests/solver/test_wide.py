@@ -118,3 +118,23 @@ def test_a_tolerance_below_rounding_ends_with_an_honest_gap():
         found = solve(table, Region(table.domains, cap=0.01), tol=1e-300)
     assert found.status != "optimal"
     assert found.gap < 1e-10
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.01])
+def test_replicates_of_wide_tables_are_solved_one_by_one(monkeypatch, kl):
+    def refuse(hessian, *args):
+        raise AssertionError(f"quadratic programs among {hessian.shape[1]} domains")
+
+    table = wide(40, 300)
+    solution = solve(table, Region(table.domains, cap=0.005), kl=kl)
+    monkeypatch.setattr(simplex, "qp_many", refuse)
+    found = solution.bootstrap(replicates=10)
+    assert found.gap <= 1e-8
+    assert found.error < 0.05
+    assert np.all(found.shares <= 0.005 + 1e-12)
+
+
+def test_many_rows_of_few_patterns_do_not_send_an_active_set_round_for_ever():
+    rng = np.random.default_rng(0)
+    table = ExpertTable.from_loglik(rng.normal(size=(3, 300))[rng.integers(0, 3, 2000)] - 4.0)
+    solved(table, Region(table.domains, cap=4 / 300))
