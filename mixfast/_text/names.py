@@ -131,6 +131,11 @@ def one_of(value: object, known: Iterable[object]) -> str:
     return f"{shown(value, _NAME)}{hint}, expected one of {', '.join(map(str, known))}"
 
 
+def places(known: Iterable[str]) -> dict[str, int]:
+    """Return the position of each name; looking names up one by one takes the square of their number."""
+    return {name: place for place, name in enumerate(known)}
+
+
 def matching(known: Sequence[str], wanted: str) -> list[str]:
     """Return the known name that ``wanted`` is, else those that it matches as a pattern: ``*``, ``?`` and ``[...]``."""
     if wanted in known:

@@ -119,23 +119,31 @@ def _refuse_constant(ratios: Matrix, domains: tuple[str, ...]) -> None:
     if len(ratios) < 2 or ratios.shape[1] < 2:
         return
     over = ratios.sum(axis=1) - 1.0
-    for column in np.flatnonzero((np.ptp(ratios, axis=0) == 0.0) & (ratios[0] > 0.0)).tolist():
-        rest = np.delete(ratios, column, axis=1)
-        rounded = rest.shape[1] * _half_unit(rest)
-        if np.abs(over - ratios[0, column]).max() <= rounded < np.abs(over).min():
+    least = np.abs(over).min()
+    missed = np.maximum(over.max() - ratios[0], ratios[0] - over.min())
+    constant = (np.ptp(ratios, axis=0) == 0.0) & (ratios[0] > 0.0) & (missed < least)
+    if not constant.any():
+        return
+    decimals = _decimals(ratios)
+    second, most = np.sort(decimals)[-2:].tolist()
+    for column in np.flatnonzero(constant).tolist():
+        # Half a unit of the last decimal that the other columns were written with: the largest rounding of each.
+        of_rest = second if decimals[column] == most else most
+        rounded = (len(domains) - 1) * (0.5 * 10.0**-of_rest if of_rest < _MOST_DECIMALS else _SUM_EXACT)
+        if missed[column] <= rounded < least:
             raise SwarmError(
                 f"{shown(domains[column])} is {ratios[0, column]:g} in every run, and without it all rows sum to 1: it looks like no domain but a "
                 f"setting of the runs; leave the column out: {_ignore(domains[column])}"
             )
 
 
-def _half_unit(numbers: Matrix) -> float:
-    """Half a unit of the last decimal that the numbers were written with: the largest rounding of each."""
-    for decimals in range(1, _MOST_DECIMALS):
+def _decimals(numbers: Matrix) -> NDArray[np.int64]:
+    """With how many decimals each column of numbers (R, C) was written, (C,); `_MOST_DECIMALS` where there are as many or more."""
+    found = np.full(numbers.shape[1], _MOST_DECIMALS)
+    for decimals in range(_MOST_DECIMALS - 1, 0, -1):
         counts = numbers * 10.0**decimals
-        if (np.abs(counts - np.rint(counts)) <= 1e-15 * 10.0**decimals).all():
-            return 0.5 * 10.0**-decimals
-    return _SUM_EXACT
+        found[(np.abs(counts - np.rint(counts)) <= 1e-15 * 10.0**decimals).all(axis=0)] = decimals
+    return found
 
 
 def _why(ratios: Matrix, domains: tuple[str, ...]) -> str:
@@ -246,7 +254,8 @@ def _per_metric(
         if len(words) != len(metrics):
             raise SwarmError(f"{what} must have one word for each of the {len(metrics)} metrics, got {len(words)}")
         given = dict(zip(metrics, words, strict=True))
-    if unknown := [str(name) for name in given if name not in set(metrics)]:
+    known = set(metrics)
+    if unknown := [str(name) for name in given if name not in known]:
         raise SwarmError(
             f"{what} names unknown metrics: {misspelt(unknown, metrics)}; the metrics are: {listing(metrics)}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 from mixfast._text.names import listing, misspelt
 from mixfast._text.names import matching as matching_one
@@ -88,13 +89,18 @@ def is_by_product(name: str, beside: Collection[str] = ()) -> bool:
     own = plain.lower()
     if mark := _SPREAD_OR_LANGUAGE.search(own):
         bare = own[: mark.start()]
-        others = [one.partition(",")[0].lower() for one in beside]
-        languages = (
-            one for one in others if one[:-2] == own[:-2] and one[-2:].isalpha() and one[-2:] not in _TWO_LETTERS
-        )
-        return not any(languages) and any(bare in (one, one.rpartition("/")[2]) for one in others)
+        plain_names, stems = _of_others(tuple(beside))
+        return own[:-2] not in stems and bare in plain_names
     found = _SPREAD_AT_END.search(joined)
     return found is not None and told_direction(joined[: found.start()]) is not None
+
+
+@lru_cache(maxsize=4)
+def _of_others(beside: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names of metrics, also behind the name of an evaluation; and what stands before two letters that may be a language."""
+    others = [one.partition(",")[0].lower() for one in beside]
+    stems = (one[:-2] for one in others if one[-2:].isalpha() and one[-2:] not in _TWO_LETTERS)
+    return frozenset([*others, *(one.rpartition("/")[2] for one in others)]), frozenset(stems)
 
 
 def matching(names: Sequence[str], wanted: str | Iterable[str], what: str) -> list[str]:
@@ -108,8 +114,9 @@ def matching(names: Sequence[str], wanted: str | Iterable[str], what: str) -> li
     given = [wanted] if isinstance(wanted, str) else list(wanted or ())
     found: list[str] = []
     unknown = []
+    known = set(names)
     for name in given:
-        meant = matching_one(names, name)
+        meant = [name] if name in known else matching_one(names, name)
         found += meant
         if not meant:
             unknown.append(name)

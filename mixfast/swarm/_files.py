@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
@@ -64,6 +65,19 @@ class Raw:
     text: list[list[str]] | None = None
     delimiter: str = ""
     label: str | None = None
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The position of each column, the first of a name that occurs again."""
+        return {name: place for place, name in reversed(list(enumerate(self.names)))}
+
+    @cached_property
+    def spellings(self) -> dict[str, list[str]]:
+        """The names of columns by how they are spelled but for capitals and spaces."""
+        found: dict[str, list[str]] = {}
+        for name in self.names:
+            found.setdefault(spelled(name), []).append(name)
+        return found
 
 
 def same(one: Source, other: Source) -> bool:

@@ -15,9 +15,9 @@ from mixfast.swarm._files import Raw
 
 def spelled_column(raw: Raw, wanted: str) -> str | None:
     """The column that is called so, or so but for capitals and spaces: "Run ID" is run_id."""
-    if wanted in raw.names:
+    if wanted in raw.places:
         return wanted
-    alike = [name for name in raw.names if spelled(name) == spelled(wanted)]
+    alike = raw.spellings.get(spelled(wanted), [])
     return alike[0] if len(alike) == 1 else None
 
 
@@ -56,9 +56,7 @@ def refuse_other_ids(ratios: Raw, metrics: Raw, keys: Mapping[Raw, str], ids: Ma
         here, there = other[ratios], other[metrics]
         if here is None or there is None or here == keys[ratios]:
             continue
-        named = [
-            list(map(run_id, raw.cells(raw.names.index(name)))) for raw, name in ((ratios, here), (metrics, there))
-        ]
+        named = [list(map(run_id, raw.cells(raw.places[name]))) for raw, name in ((ratios, here), (metrics, there))]
         if any(len(set(cells)) < len(cells) or all(map(str.isdecimal, cells)) for cells in named):
             continue
         joined = dict(zip(ids[metrics], named[1], strict=True))
@@ -78,4 +76,4 @@ def id_candidates(raw: Raw, id: str | None) -> list[str]:
 
 
 def _texts(raw: Raw, name: str) -> set[str]:
-    return {run_id(cell) for cell in raw.cells(raw.names.index(name)) if cell is not None}
+    return {run_id(cell) for cell in raw.cells(raw.places[name]) if cell is not None}

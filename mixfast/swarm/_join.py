@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import either
-from mixfast._text.names import did_you_mean, listing, misspelt, shown
+from mixfast._text.names import did_you_mean, listing, misspelt, places, shown
 from mixfast._text.visible import quote
 from mixfast.errors import AlignmentError
 from mixfast.mixture import sum_to_one
@@ -66,13 +66,11 @@ class Joined:
 class _Unused:
     """Names of columns that are not used, by the reason."""
 
-    by_reason: dict[str, list[str]] = field(default_factory=dict)
+    by_reason: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def add(self, reason: str, names: Iterable[str]) -> None:
         for name in names:
-            known = self.by_reason.setdefault(reason, [])
-            if name not in known:
-                known.append(name)
+            self.by_reason.setdefault(reason, {})[name] = None
 
 
 def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
@@ -86,7 +84,7 @@ def join(ratios: Raw, metrics: Raw | None, want: Columns) -> Joined:
     both = ratios.names if metrics is ratios else (*ratios.names, *metrics.names)
     left_out = set(matching(both, want.ignore, "ignore"))
     keys = id_columns(ratios, metrics, want.id)
-    ids = {raw: run_ids(raw.cells(raw.names.index(key)), raw.where) for raw, key in keys.items()}
+    ids = {raw: run_ids(raw.cells(raw.places[key]), raw.where) for raw, key in keys.items()}
     if want.id is None and metrics is not ratios:
         refuse_other_ids(ratios, metrics, keys, ids)
     flag = want.chosen if isinstance(want.chosen, str) else CHOSEN
@@ -136,7 +134,7 @@ def read_mixtures(source: Source) -> tuple[tuple[str, ...], tuple[str, ...], NDA
         raise SwarmError(
             f"{raw.where} needs a column with the ids of runs, {' or '.join(ID_NAMES[:3])}; it has {listing(map(repr, raw.names))}"
         )
-    ids = run_ids(raw.cells(raw.names.index(key)), raw.where)
+    ids = run_ids(raw.cells(raw.places[key]), raw.where)
     found = _domains(raw, {key, CHOSEN}, (), Columns(), ids, _Unused())
     return found.names, ids, shares(found.values, found.names, ids)[0]
 
@@ -157,7 +155,7 @@ def _domains(
         _refuse_empty(raw, table, "domain", "domains")
         return table
     by_name = [name for name in names if is_bookkeeping(name)]
-    table = read_table(raw, [name for name in names if name not in by_name], ids)
+    table = read_table(raw, _without(names, by_name), ids)
     if want.normalise:
         _refuse_unsure(raw, by_name, ids)
     table, by_name = _with_named_like_trackers(raw, table, by_name, ids)
@@ -167,6 +165,12 @@ def _domains(
     if not table.names:
         raise SwarmError(f"{raw.where} has no column for domains: {listing(map(repr, raw.names))}")
     return table
+
+
+def _without(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """The names that are not among the others."""
+    left_out = set(others)
+    return [name for name in names if name not in left_out]
 
 
 def _refuse_unsure(raw: Raw, by_name: list[str], ids: tuple[str, ...]) -> None:
@@ -192,20 +196,21 @@ def _with_named_like_trackers(
         if ((column >= 0.0) & (column <= 1.0)).all()
     ]
     several = [names for names in (within, list(more.names)) if len(names) > 1]
+    at = places(more.names)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = table.values.sum(axis=1)
+        without = np.abs(total - 1.0).max()
     for names in [*([name] for name in more.names), *several]:
-        added = more.values[:, [more.names.index(name) for name in names]].sum(axis=1)
         with np.errstate(over="ignore", invalid="ignore"):
-            total = table.values.sum(axis=1)
-            without, whole = np.abs(total - 1.0).max(), np.abs(total + added - 1.0).max()
+            whole = np.abs(total + more.values[:, [at[name] for name in names]].sum(axis=1) - 1.0).max()
         if whole <= _SUMS_TO_1 < without or (sum_to_one(1.0 + whole) and not sum_to_one(1.0 + without)):
-            wanted = [name for name in raw.names if name in table.names or name in names]
+            taken = {*table.names, *names}
+            wanted = [name for name in raw.names if name in taken]
             told = ("is taken for a domain", "it") if len(names) == 1 else ("are taken for domains", "them")
             note = f"{raw.where}: {listing(map(repr, names))} {told[0]}, for the shares sum to 1 only with {told[1]}"
             found = read_table(raw, wanted, ids)
             notes = (*found.notes, note)
-            return replace(found, text=table.text, empty=table.empty, notes=notes), [
-                name for name in by_name if name not in names
-            ]
+            return replace(found, text=table.text, empty=table.empty, notes=notes), _without(by_name, names)
     return table, by_name
 
 
@@ -225,8 +230,11 @@ def _metrics(
     names = [name for name in names if name not in left_out]
     if want.metrics is not None:
         return read_table(raw, _asked_for(names, want.metrics), ids, keep=True)
-    by_name = [name for name in names if name not in domains and (is_bookkeeping(name) or is_by_product(name, names))]
-    table = read_table(raw, [name for name in names if name not in by_name], ids)
+    of_domains, beside = set(domains), tuple(names)
+    by_name = [
+        name for name in names if name not in of_domains and (is_bookkeeping(name) or is_by_product(name, beside))
+    ]
+    table = read_table(raw, _without(names, by_name), ids)
     unused.add("name", by_name)
     unused.add("text", table.text)
     unused.add("empty", table.empty)
@@ -244,7 +252,8 @@ def _metrics(
 
 def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
     """The columns of the metrics that were asked for: by name, by a pattern, or without what the names of metrics share."""
-    usual = [name for name in names if not (is_bookkeeping(name) or is_by_product(name, names))]
+    beside = tuple(names)
+    usual = [name for name in names if not (is_bookkeeping(name) or is_by_product(name, beside))]
     found: list[str] = []
     for name in [wanted] if isinstance(wanted, str) else wanted:
         try:
@@ -262,13 +271,14 @@ def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
 def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: _Unused) -> list[int]:
     """The columns of metrics that have a value in some run that was kept; those that were asked for must have."""
     known = ~np.isnan(values)
-    empty = [name for column, name in enumerate(table.names) if not known[:, column].any()]
+    valued = known.any(axis=0).tolist()
+    empty = [name for name, has in zip(table.names, valued, strict=True) if not has]
     if empty and want.metrics is not None:
         raise SwarmError(
             f"{raw.where}: no run has a value of {listing(empty)}; do not ask for {'it' if len(empty) == 1 else 'them'}"
         )
     unused.add("empty", empty)
-    return [column for column, name in enumerate(table.names) if name not in empty]
+    return [column for column, has in enumerate(valued) if has]
 
 
 def _refuse_empty(raw: Raw, table: Table, what: str, plural: str) -> None:
@@ -347,7 +357,7 @@ def _chosen(
         return [ids[ratios][row] in named for row in rows]
     for raw, kept in ((ratios, list(rows)), (metrics, list(rows.values()))):
         if flag in raw.names:
-            cells = raw.cells(raw.names.index(flag))
+            cells = raw.cells(raw.places[flag])
             words: list[str] = ["" if cell is None else str(cell).strip().lower() for cell in cells]
             if wrong := sorted(set(words) - set(_TRUTH)):
                 raise SwarmError(

@@ -61,13 +61,11 @@ def refuse_shares_as_metrics(
     ratios: Raw, metrics: Raw, domains: tuple[str, ...], shares: Matrix, measured: tuple[str, ...], values: Matrix
 ) -> None:
     """Raise where metrics are the shares of domains, or another mixture over the same domains."""
-    # Pairs that agree in the first run are few.
-    pairs = zip(*np.nonzero(values[0][:, None] == shares[0]), strict=True)
-    same = {
-        measured[j]: domains[k]
-        for j, k in pairs
-        if np.ptp(shares[:, k]) > 0.0 and np.array_equal(values[:, j], shares[:, k])
-    }
+    # By their bytes: comparing every metric with every domain takes the product of their numbers. Adding 0 makes -0 a 0.
+    varying = np.flatnonzero(np.ptp(shares, axis=0) > 0.0).tolist()
+    by_bytes = {(shares[:, k] + 0.0).tobytes(): domains[k] for k in varying}
+    found = ((name, by_bytes.get((column + 0.0).tobytes())) for name, column in zip(measured, values.T, strict=True))
+    same = {name: domain for name, domain in found if domain is not None}
     if len(shares) > 1 and same:
         told = listing(
             (f"{shown(name)} is the share of {shown(domain)}" for name, domain in same.items()), limit=_SHOWN
@@ -89,10 +87,12 @@ def _other_mixture(domains: tuple[str, ...], measured: tuple[str, ...], values: 
     start, end = affixes(domains)
     bare = [name[len(start) : len(name) - len(end)] for name in domains]
     column = {name: at for at, name in enumerate(measured)}
+    tried = set()
     for name in measured if len(domains) > 1 else ():
         for pattern in {name.removesuffix(bare[0]) + "*", "*" + name.removeprefix(bare[0])}:
-            if pattern.replace("*", bare[-1]) not in column:
+            if pattern in tried or pattern.replace("*", bare[-1]) not in column:
                 continue
+            tried.add(pattern)
             names = [pattern.replace("*", each) for each in bare]
             if not column.keys() >= set(names):
                 continue

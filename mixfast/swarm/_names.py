@@ -83,8 +83,9 @@ def find_name(known: Sequence[str], name: str, what: str) -> str:
 def match_names(known: Sequence[str], wanted: Sequence[str], what: str) -> list[str]:
     """Return the known names that are meant, each once: single ones as by `find_name`, several by patterns with ``*``."""
     found: list[str] = []
+    exact = set(known)
     for name in wanted:
-        meant = [name] if name in known else [each for each in known if "*" in name and fnmatchcase(each, name)]
+        meant = [name] if name in exact else [each for each in known if "*" in name and fnmatchcase(each, name)]
         found += meant or [find_name(known, name, what)]
     return list(dict.fromkeys(found))
 

@@ -78,11 +78,12 @@ def identifiable(ratios: Matrix) -> Identifiable:
     shares = ratios.copy()
     linked = varying[:0]
     if lost > 0:
-        null = _last(ratios[:, varying], lost)
-        linked = varying[(null**2).sum(axis=0) > _PART]
+        # What no direction holds of a domain belongs to those that are lost: there are as many of them as domains, and few of the others.
+        held = _first(ratios[:, varying], len(varying) - lost)
+        linked = varying[1.0 - (held**2).sum(axis=0) > _PART]
         # Repeat without the other domains, whose shares of 0 must stay 0.
-        null = _last(ratios[:, linked], lost)
-        shares[:, linked] -= shares[:, linked] @ null.T @ null
+        held = _first(ratios[:, linked], len(linked) - lost)
+        shares[:, linked] = shares[:, linked] @ held.T @ held
     shares[:, still] = centre[still]
     shares[:, varying] *= ((1.0 - centre[still].sum()) / shares[:, varying].sum(axis=1))[:, None]
     return Identifiable(rank, shares, constant, tuple(linked.tolist()))
@@ -96,9 +97,9 @@ def _without_dust(ratios: Matrix) -> Matrix:
     return np.where(dust, ratios.mean(axis=0), ratios)
 
 
-def _last(x: Matrix, count: int) -> Matrix:
-    """The right singular vectors (count, K) of the smallest singular values; computed by QR, because there may be very many rows."""
-    return np.asarray(np.linalg.svd(np.linalg.qr(x, mode="r"))[2][-count:])
+def _first(x: Matrix, count: int) -> Matrix:
+    """The right singular vectors (count, K) of the largest singular values; computed by QR, because there may be very many rows."""
+    return np.asarray(np.linalg.svd(np.linalg.qr(x, mode="r"), full_matrices=False)[2][:count])
 
 
 def rounding(ratios: Matrix) -> float:
@@ -113,7 +114,8 @@ def rounding(ratios: Matrix) -> float:
         units = 10**decimals
         # By how many units the sum of K roundings, or of what a swarm allows, can miss.
         off = min(max(5, domains // 2 + 1), units // 200, _OFF)
-        counts = some[:, None, :] * np.arange(units - off, units + off + 1)[None, :, None]
-        if (np.abs(counts - np.rint(counts)) < _WHOLE).all(axis=2).any(axis=1).all():
+        around = np.arange(units - off, units + off + 1)[:, None]
+        # Row by row: all at once would take gigabytes for tens of thousands of domains.
+        if all((np.abs((counts := row * around) - np.rint(counts)) < _WHOLE).all(axis=1).any() for row in some):
             return 1.0 / units
     return 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.frozen import Frozen
-from mixfast._text.names import counted, domain_names, listing, shown
+from mixfast._text.names import counted, domain_names, listing, places, shown
 from mixfast.errors import AlignmentError, about_files
 from mixfast.swarm import _checks, _files, _folds, _join, _write
 from mixfast.swarm._checks import PerMetric, SwarmError
@@ -401,14 +401,17 @@ class Swarm(Frozen):
             If a metric is named twice, or none is.
         """
         given = [metrics] if isinstance(metrics, str) else list(metrics)
-        meant = [match_names(self.metrics, [name], "metric") for name in given]
+        at = places(self.metrics)
+        meant = [[name] if name in at else match_names(self.metrics, [name], "metric") for name in given]
         names = _checks.unique_names([name for several in meant for name in several], "metric")
-        columns = [self.metrics.index(name) for name in names]
+        columns = [at[name] for name in names]
+        told = {
+            field: set(getattr(self._history, field))
+            for field in ("guessed_directions", "guessed_units", "assumed_directions")
+        }
         history = replace(
             self._history,
-            guessed_directions=tuple(name for name in names if name in self._history.guessed_directions),
-            guessed_units=tuple(name for name in names if name in self._history.guessed_units),
-            assumed_directions=tuple(name for name in names if name in self._history.assumed_directions),
+            **{field: tuple(name for name in names if name in known) for field, known in told.items()},
         )
         return self._with(
             metrics=names,
@@ -443,20 +446,21 @@ class Swarm(Frozen):
         """
         names = _checks.unique_names(metrics, "metric")
         values, directions, units = np.zeros((len(self), len(names))), [], []
+        at = places(self.metrics)
         for column, (name, parts) in enumerate(metrics.items()):
-            if unknown := [part for part in parts if part not in self.metrics]:
+            if unknown := [part for part in parts if part not in at]:
                 raise AlignmentError(
                     f"there is no metric {listing(unknown)}, which {shown(name)} is made of; the metrics are: {listing(self.metrics)}"
                 )
-            places = [self.metrics.index(part) for part in parts]
-            ways = {self.direction[place] for place in places}
+            columns = [at[part] for part in parts]
+            ways = {self.direction[one] for one in columns}
             if len(ways) != 1:
                 raise SwarmError(
                     f"{shown(name)} adds metrics of which more, and metrics of which less is better: {listing(parts)}"
                 )
-            values[:, column] = self.values[:, places] @ np.array(list(parts.values()), dtype=np.float64)
+            values[:, column] = self.values[:, columns] @ np.array(list(parts.values()), dtype=np.float64)
             directions.append(ways.pop())
-            units.append(" and ".join(dict.fromkeys(self.unit[place] for place in places)))
+            units.append(" and ".join(dict.fromkeys(self.unit[one] for one in columns)))
         history = replace(self._history, guessed_directions=(), guessed_units=(), assumed_directions=())
         return self._with(
             metrics=names, values=values, direction=tuple(directions), unit=tuple(units), _history=history
@@ -492,19 +496,21 @@ class Swarm(Frozen):
             match_names(self.metrics, [names] if isinstance(names, str) else list(names), "metric")
             for names in (more, less)
         )
-        if both := [name for name in up if name in down]:
+        changed, lowered = {*up, *down}, set(down)
+        if both := [name for name in up if name in lowered]:
             raise SwarmError(f"more and less of {listing(both)} cannot both be better")
         way = (
             dict(zip(self.metrics, self.direction, strict=True)) | dict.fromkeys(up, "max") | dict.fromkeys(down, "min")
         )
         history = replace(
             self._history,
-            guessed_directions=tuple(name for name in self._history.guessed_directions if name not in (*up, *down)),
-            assumed_directions=tuple(name for name in self._history.assumed_directions if name not in (*up, *down)),
+            guessed_directions=tuple(name for name in self._history.guessed_directions if name not in changed),
+            assumed_directions=tuple(name for name in self._history.assumed_directions if name not in changed),
         )
+        raised = set(up)
         # The default unit is that of losses; a metric of which more is better is a score.
         unit = (
-            "score" if name in up and given == "nats" else given
+            "score" if name in raised and given == "nats" else given
             for name, given in zip(self.metrics, self.unit, strict=True)
         )
         return self._with(direction=tuple(way[name] for name in self.metrics), unit=tuple(unit), _history=history)

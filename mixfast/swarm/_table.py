@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,17 +60,19 @@ def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool
     SwarmError
         If cells are malformed; the message names all columns that are.
     """
-    positions = [raw.names.index(name) for name in names]
+    positions = [raw.places[name] for name in names]
     plain = None if raw.text is None or not positions else plain_numbers(raw.text, positions)
     if plain is not None and not np.isnan(plain).all(axis=0).any():
         return Table(tuple(names), plain)
     columns = {name: numbers_of(raw.cells(at)) for name, at in zip(names, positions, strict=True)}
-    text = [name for name, one in columns.items() if one.text and not keep]
-    empty = [name for name, one in columns.items() if one.empty]
+    text = {name: None for name, one in columns.items() if one.text and not keep}
+    empty = {name: None for name, one in columns.items() if one.empty}
+    # Between semicolons a comma is a decimal one; elsewhere another column may tell.
+    told = raw.delimiter == ";" or any(one.comma is not None and not one.thousands for one in columns.values())
     wrong = {
         name: why
         for name, one in columns.items()
-        if name not in text and (why := _wrong(raw, one, columns.values(), ids))
+        if name not in text and (why := _wrong(one, ids, commas_are_decimal=told))
     }
     if wrong and check:
         raise SwarmError(_malformed(raw, wrong))
@@ -81,7 +83,7 @@ def read_table(raw: Raw, names: Sequence[str], ids: Sequence[str], *, keep: bool
     )
 
 
-def _wrong(raw: Raw, one: Numbers, table: Iterable[Numbers], ids: Sequence[str]) -> str:
+def _wrong(one: Numbers, ids: Sequence[str], *, commas_are_decimal: bool) -> str:
     """What is wrong with the cells of a column, nothing where they are fine."""
     if one.wrong:
         row, cell = one.wrong[0]
@@ -92,9 +94,7 @@ def _wrong(raw: Raw, one: Numbers, table: Iterable[Numbers], ids: Sequence[str])
     row, cell = one.comma
     if one.points:
         return f"run {shown(ids[row])} has {shown(cell[:_CELL])} beside cells with a decimal point"
-    # Between semicolons a comma is a decimal one; elsewhere another column may tell.
-    told = raw.delimiter == ";" or any(other.comma is not None and not other.thousands for other in table)
-    if one.thousands and not told:
+    if one.thousands and not commas_are_decimal:
         return f"run {shown(ids[row])} has {shown(cell[:_CELL])}, whose comma may stand for decimals or for thousands"
     return ""
 

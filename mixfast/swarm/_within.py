@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast.mixture import sum_to_one
 from mixfast.swarm._names import SEPARATORS
+
+# Rounding of running sums, and what a sum of shares may miss 1 by.
+_ABOUT = 1e-2
+# Separators of a name at which it is cut, from either end.
+_MOST_CUTS = 16
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,16 @@ class Within:
 def mixtures_within(names: Sequence[str], values: Matrix) -> list[Within]:
     """Return the groups of two and more columns (R, C) that share a beginning or an end of their names and sum to 1, without overlap."""
     groups: dict[tuple[int, ...], str] = {}
-    for pattern, belongs in _patterns(names):
-        columns = tuple(at for at, name in enumerate(names) if belongs(name))
+    for pattern, found_at in _patterns(names).items():
+        columns = tuple(found_at)
         # Of several patterns for the same columns the longest says most.
         if len(columns) > 1 and len(pattern) > len(groups.get(columns, "")) and _is_mixture(values[:, columns]):
             groups[columns] = pattern
     found: list[Within] = []
+    taken: set[int] = set()
     for columns, pattern in sorted(groups.items(), key=lambda item: (item[0], -len(item[0]))):
-        if not any(set(columns) & set(one.columns) for one in found):
+        if taken.isdisjoint(columns):
+            taken.update(columns)
             found.append(Within(pattern, columns))
     return found
 
@@ -47,33 +53,37 @@ def block_within(values: Matrix) -> tuple[int, ...] | None:
     """Return the first two or more neighbouring columns (R, C) that sum to 1 in every run; None where there are none."""
     count = values.shape[1]
     fits = [bool(np.isfinite(one).all() and one.min() >= 0.0 and one.max() <= 1.0) for one in values.T]
-    for start in range(count):
-        total = np.zeros(len(values))
-        for end in range(start, count):
-            if not fits[end]:
-                break
-            total = total + values[:, end]
-            if end > start and sum_to_one(total).all():
-                return tuple(range(start, end + 1))
+    start = 0
+    while start < count:
+        end = next((at for at in range(start, count) if not fits[at]), count)
+        # Sums of neighbours are differences of running sums, which rise: those that are about 1 in the first run are found by halving.
+        running = np.zeros((end - start + 1, len(values)))
+        np.cumsum(values[:, start:end].T, axis=0, out=running[1:])
+        low, high = (
+            np.searchsorted(running[:, 0], running[:, 0] + 1.0 - _ABOUT),
+            np.searchsorted(running[:, 0], running[:, 0] + 1.0 + _ABOUT, side="right"),
+        )
+        for at, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            whole = sum_to_one(running[max(first, at + 2) : last] - running[at]).all(axis=1)
+            if whole.any():
+                return tuple(range(start + at, start + max(first, at + 2) + int(whole.argmax())))
+        start = end + 1
     return None
 
 
-def _patterns(names: Sequence[str]) -> list[tuple[str, Callable[[str], bool]]]:
-    """Every beginning and end of a name, cut at a separator, as a pattern and as a test of names."""
-    starts = {name[: at + 1] for name in names for at, mark in enumerate(name[:-1]) if mark in SEPARATORS}
-    ends = {name[at:] for name in names for at, mark in enumerate(name) if at and mark in SEPARATORS}
-    return [
-        *((f"{start}*", partial(_begins, start)) for start in sorted(starts)),
-        *((f"*{end}", partial(_ends, end)) for end in sorted(ends)),
-    ]
-
-
-def _begins(start: str, name: str) -> bool:
-    return name.startswith(start)
-
-
-def _ends(end: str, name: str) -> bool:
-    return name.endswith(end)
+def _patterns(names: Sequence[str]) -> dict[str, list[int]]:
+    """Every beginning and end of a name, cut at a separator, as a pattern; and the columns whose names match it."""
+    starts: dict[str, list[int]] = {}
+    ends: dict[str, list[int]] = {}
+    for column, name in enumerate(names):
+        marks = [at for at, mark in enumerate(name) if mark in SEPARATORS]
+        for at in marks[:_MOST_CUTS]:
+            if at < len(name) - 1:
+                starts.setdefault(f"{name[: at + 1]}*", []).append(column)
+        for at in marks[-_MOST_CUTS:]:
+            if at:
+                ends.setdefault(f"*{name[at:]}", []).append(column)
+    return dict(sorted(starts.items())) | dict(sorted(ends.items()))
 
 
 def _is_mixture(values: Matrix) -> bool:
