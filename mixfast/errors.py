@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from mixfast._text.names import listing, misspelt
+from mixfast._text.names import listing, misspelt, named
 from mixfast._text.visible import visible
+
+# What Python says of text that is no number quotes all of it: a word longer than any path in use is shown without its middle.
+_LONGEST, _SHOWN = 300, 200
+_LONG = re.compile(rf"\S{{{_LONGEST + 1},}}")
+
+
+def _line(message: str) -> str:
+    """Return a message as one line in which nothing acts on a terminal."""
+    return visible(_LONG.sub(lambda word: named(word[0], _SHOWN), message))
 
 
 class MixfastError(Exception):
@@ -18,7 +28,7 @@ class MixfastError(Exception):
     """
 
     def __init__(self, *words: object) -> None:
-        super().__init__(*(visible(word) if isinstance(word, str) else word for word in words))
+        super().__init__(*(_line(word) if isinstance(word, str) else word for word in words))
 
 
 class TableError(MixfastError, ValueError):
@@ -96,7 +106,7 @@ class MixfastWarning(UserWarning):
     """Root of every warning mixfast gives; filter on it to silence or to escalate them all. Its message is one line, as of errors."""
 
     def __init__(self, *words: object) -> None:
-        super().__init__(*(visible(word) if isinstance(word, str) else word for word in words))
+        super().__init__(*(_line(word) if isinstance(word, str) else word for word in words))
 
 
 class NotConvergedWarning(MixfastWarning):

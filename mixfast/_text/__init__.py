@@ -6,6 +6,7 @@ rooms, whatever refuses here takes the class of the error to raise.
 
 What there is, in the order in which to read it:
 
+- `visible`: what is shown of text from outside: nothing that acts on a terminal or turns the direction of writing; words for a shell.
 - `names`: check, list, match and split the names of domains; `did_you_mean` for names that are not known.
 - `audience`: speak of arguments to callers of the library, and of options to users of the commands.
 - `numbers`: parse token counts such as ``1.5T`` and shares such as ``20%``; show percentages, counts and bytes.

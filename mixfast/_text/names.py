@@ -21,7 +21,7 @@ _NAME = 80
 _SIMILAR = 0.6
 # Comparing two names takes as long as their lengths multiplied: of longer ones the beginning is compared, and of many known names those
 # that share the most pairs of characters. Names beyond the first so many are not looked at.
-_LENGTH_COMPARED, _CLOSELY_COMPARED, _MOST_COMPARED = 100, 50, 20_000
+_LENGTH_COMPARED, _CLOSELY_COMPARED, _MOST_COMPARED = 100, 200, 20_000
 
 
 def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:

@@ -271,7 +271,7 @@ def _asked_for(names: list[str], wanted: str | Iterable[str]) -> list[str]:
 def _with_values(raw: Raw, table: Table, values: Matrix, want: Columns, unused: _Unused) -> list[int]:
     """The columns of metrics that have a value in some run that was kept; those that were asked for must have."""
     known = ~np.isnan(values)
-    valued = known.any(axis=0).tolist()
+    valued = np.atleast_1d(known.any(axis=0)).tolist()
     empty = [name for name, has in zip(table.names, valued, strict=True) if not has]
     if empty and want.metrics is not None:
         raise SwarmError(

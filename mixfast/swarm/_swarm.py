@@ -405,13 +405,13 @@ class Swarm(Frozen):
         meant = [[name] if name in at else match_names(self.metrics, [name], "metric") for name in given]
         names = _checks.unique_names([name for several in meant for name in several], "metric")
         columns = [at[name] for name in names]
-        told = {
-            field: set(getattr(self._history, field))
-            for field in ("guessed_directions", "guessed_units", "assumed_directions")
-        }
+        known = self._history
+        told, units, assumed = map(set, (known.guessed_directions, known.guessed_units, known.assumed_directions))
         history = replace(
-            self._history,
-            **{field: tuple(name for name in names if name in known) for field, known in told.items()},
+            known,
+            guessed_directions=tuple(name for name in names if name in told),
+            guessed_units=tuple(name for name in names if name in units),
+            assumed_directions=tuple(name for name in names if name in assumed),
         )
         return self._with(
             metrics=names,
