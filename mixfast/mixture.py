@@ -22,6 +22,7 @@ from mixfast._text.kinds import other_kind
 from mixfast._text.names import did_you_mean, domain_names, listing, shown
 from mixfast._text.numbers import total as exact_sum
 from mixfast._text.outputs import MIXTURE, check_output
+from mixfast._text.sized import text_of
 from mixfast._text.visible import visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
@@ -328,7 +329,7 @@ class Mixture(Mapping[str, float]):
         path = Path(path)
         read = cls.from_json if is_json(path, "a mixture file", MixtureError) else cls.from_yaml
         try:
-            return read(path.read_text(encoding="utf-8"))
+            return read(text_of(path, MixtureError, encoding="utf-8"))
         except UnicodeDecodeError as problem:
             raise MixtureError(other_kind(path, "a mixture file (yaml or json)")) from problem
         except MixtureError as problem:

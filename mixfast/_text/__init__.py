@@ -16,6 +16,7 @@ What there is, in the order in which to read it:
 - `nesting`: the refusal of documents that are nested too deeply, or repeat themselves too often.
 - `arrays`: npy and npz files, of which no header is believed unseen; `memory` says how much of it is free.
 - `frozen`: what is never changed stays equal and read-only through pickle and copies.
+- `sized`: read a whole file, unless it is larger than any of its kind.
 - `packed`: what gzip packed, and the refusal of what was cut short.
 - `atomic`: the one writer of files: replaced as a whole or not at all, several together; links, pipes and devices.
 - `locks`: hold a file against other processes and threads while it is changed.

@@ -13,6 +13,7 @@ from mixfast._text.json import read_json
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import did_you_mean, listing, matching, shown, split_names, split_quoted, unquoted
 from mixfast._text.numbers import POWERS, count, number
+from mixfast._text.sized import text_of
 from mixfast._text.yaml import read_yaml
 from mixfast.cli._console import tell
 from mixfast.errors import AlignmentError, MixfastError
@@ -120,7 +121,7 @@ def document(path: str, lines: str, *, as_text: bool = False) -> Any:
     """Return the mapping in a yaml or json file, expected to consist of such lines; ``as_text`` leaves numbers of json as text."""
     read: Any = partial(read_json, as_text=as_text) if Path(path).suffix.lower() == ".json" else read_yaml
     try:
-        found = read(Path(path).read_text(encoding="utf-8-sig"), InputError)
+        found = read(text_of(path, InputError), InputError)
     except UnicodeDecodeError:
         raise InputError(other_kind(path, f"a yaml or json file with lines of {shown(lines)}")) from None
     except InputError as problem:
@@ -320,7 +321,7 @@ def schedule(path: str) -> MixtureSchedule:
     try:
         if kind_of(path) not in ("json", "jsonl"):
             raise InputError(other_kind(path, "a schedule as MixtureSchedule.to_json writes it"))
-        return MixtureSchedule.from_json(Path(path).read_text(encoding="utf-8-sig"))
+        return MixtureSchedule.from_json(text_of(path, InputError))
     except InputError:
         raise
     except (MixfastError, UnicodeDecodeError) as problem:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mixfast._text.json import read_json
 from mixfast._text.kinds import kind_of, other_kind
+from mixfast._text.sized import bytes_of
 from mixfast._text.yaml import read_yaml
 from mixfast.errors import MixfastError, MixtureError
 
@@ -33,7 +34,7 @@ def text_of(path: Path, error: type[MixfastError] = MixtureError, expected: str 
     """Return the text of a file; a file of another kind is refused by name."""
     if path.is_dir():
         raise error(f"{path} is a folder, expected {expected}")
-    raw = path.read_bytes()
+    raw = bytes_of(path, error)
     try:
         if b"\x00" not in raw:
             return raw.decode("utf-8-sig")

@@ -55,6 +55,7 @@ ul.warnings li::before { content: "! "; font-weight: 700; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; margin: 6px 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: 4px; }
+th, td, dd, li, code, figcaption { unicode-bidi: isolate; }
 th, td { padding: 2px 12px 2px 0; text-align: right; border-bottom: 1px solid #ececec; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; min-width: 15em; max-width: 34em; }
 td.text, th.text { text-align: left; overflow-wrap: anywhere; min-width: 6em; }

@@ -13,6 +13,7 @@ from mixfast._text.atomic import write_text
 from mixfast._text.json import is_json, json_value, read_json
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
+from mixfast._text.sized import text_of
 from mixfast._text.visible import visible, visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError
@@ -283,7 +284,7 @@ class Ledger:
             raise ReuseError(other_kind(source, "a ledger (yaml or json)"))
         read = cls.from_json if is_json(source, "a ledger file", ReuseError) else cls.from_yaml
         try:
-            text = source.read_text(encoding="utf-8")
+            text = text_of(source, ReuseError, encoding="utf-8")
             if FORMAT in text[:80]:
                 raise ReuseError(
                     "this is a mixture, expected a ledger; `mixfast reuse start LEDGER --mixture FILE` begins one with it"

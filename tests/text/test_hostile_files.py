@@ -164,3 +164,13 @@ def test_a_name_is_compared_closely_with_few_of_many():
     assert work(lambda: did_you_mean("train_the_pyle_77", known)) < 6 * few
     assert did_you_mean("stackoverflw", [*known, "stack_overflow"]) == " (did you mean stack_overflow?)"
     assert len(misspelt(["x" * 10**6] * 9, known)) < 3000
+
+
+@pytest.mark.parametrize("reader", ["read", "Mixture", "Ledger", "numbers", "groups", "olmix_config", "olmix_generate"])
+def test_files_of_names_and_numbers_have_a_largest_size(reader, tmp_path):
+    path = tmp_path / "file.yaml"
+    with path.open("wb") as handle:
+        handle.write(b"web: 0.5\n")
+        handle.truncate(2**40)  # without taking a block of the disk
+    with pytest.raises(MixfastError, match="more than 64 MB"):
+        READERS[reader](path)
