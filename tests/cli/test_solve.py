@@ -405,6 +405,7 @@ def test_intervals_of_few_sequences_are_doubted(run, folder):
         (["--no-intervals", "--replicates", "50"], "--replicates has no effect with --no-intervals"),
         (["--no-ranges", "--eps", "0.1"], "--eps has no effect with --no-ranges"),
         (["--keep-zeros"], "--keep-zeros has no effect without --out"),
+        (["--force"], "--force has no effect without --out"),
         (["--prior", "counts.yaml"], "--prior has no effect without --kl"),
         (["--kl", "1", "--mixture-paths", "/data/{domain}"], "--mixture-paths has no effect without --prior"),
         (["--token", "counts.yaml"], "unrecognized arguments"),
