@@ -102,7 +102,8 @@ def _unraisable(given: sys.UnraisableHookArgs) -> None:
 
 def _end_undisturbed() -> None:
     """Let the status stand: the work is done, and its files are written."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    # Ignored, not blocked: other threads would take what this one blocks, and Python takes its own handlers away before it ends.
+    _handle(signal.SIG_IGN)
 
 
 def _say(line: str) -> None:

@@ -69,7 +69,7 @@ REPORTS = [
     (["next", *RUNS, "law.json", "--runs", "2", "--out", "out.csv"], "out.csv"),
     (["report", "--mixture", "mixture.yaml", "--out", "out.html"], "out.html"),
     (["export", "mixture.yaml", "--to", "doremi", "--out", "out.json"], "out.json"),
-    (["reuse", "start", "out.yaml", "--mixture", "mixture.yaml"], "out.yaml"),
+    (["reuse", "start", "started.yaml", "--mixture", "mixture.yaml"], "started.yaml"),
     (["demo", "--copy-to", "copies"], "copies/demo.npz"),
     (["--help"], None),
     (["--version"], None),
@@ -280,15 +280,34 @@ def test_a_second_signal_does_not_wait():
         # Where Python passes over exceptions.
         "import os, signal\nclass Last:\n    def __del__(self): os.kill(os.getpid(), signal.SIGINT)\n"
         "def solve(*given, **options):\n    last = Last(); del last\n    raise ValueError\nsolver.solve = solve",
-        # While the interpreter ends.
-        "import atexit, os, signal\natexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))",
     ],
-    ids=["imports", "deletion", "exit"],
+    ids=["imports", "deletion"],
 )
 def test_ctrl_c_is_quiet_at_any_time(change):
     running = process(change, "solve", "table.npz", "--no-intervals", "--out", "out.yaml")
     _, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (130, "")
+
+
+LATE = """
+import atexit, os, signal, threading, time
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+# As the threads of a BLAS do, it blocks no signals and outlives Python's handlers.
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), numbers=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+        for number in numbers:
+            kill(pid, number)
+last = Last()
+"""
+
+
+@pytest.mark.process
+def test_a_signal_after_the_work_changes_no_status():
+    running = process(LATE, "solve", "table.npz", "--no-intervals", "--out", "late.yaml")
+    _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (0, "")
+    assert set(Mixture.load("late.yaml")) <= set(NAMES)
 
 
 @pytest.mark.process
