@@ -138,3 +138,33 @@ def test_many_rows_of_few_patterns_do_not_send_an_active_set_round_for_ever():
     rng = np.random.default_rng(0)
     table = ExpertTable.from_loglik(rng.normal(size=(3, 300))[rng.integers(0, 3, 2000)] - 4.0)
     solved(table, Region(table.domains, cap=4 / 300))
+
+
+@pytest.mark.parametrize("kl", [0.0, 0.01])
+@pytest.mark.parametrize("objective", [None, "worst"])
+def test_a_step_under_group_limits_that_is_given_up_sends_a_problem_the_interior_way(monkeypatch, kl, objective):
+    given, walks = qp._active_set, []
+
+    def out_of_time(*args, careful=False):
+        if not careful:
+            return given(*args) if walks else None
+        walks.append(args)
+        return None
+
+    monkeypatch.setattr(qp, "_active_set", out_of_time)
+    table = wide(130, 97, groups=3)
+    region = blocks(table, 2, cap=0.04)
+    check(table, region, solve(table, region, kl=kl, objective=objective), kl=kl, objective=objective)
+    # Under a KL term tables of so many domains begin with the interior method.
+    assert len(walks) == (0 if kl else 1)
+
+
+def test_a_walk_among_active_sets_has_a_limit_of_work(monkeypatch):
+    monkeypatch.setattr(qp, "MOST_WORK", 0.0)
+    k = 3
+    # From the lower bounds the walk frees one share at a time, and there are three.
+    problem = qp._Problem.of(np.eye(k), -np.ones(k), np.ones((1, k)), np.zeros(k + 1), np.full(k + 1, 9.0))
+    start = qp._Point(np.zeros(k), np.zeros(1), np.array([-1, -1, -1, 0], dtype=np.int8))
+    assert qp._active_set(problem, start, 20, careful=True) is None
+    monkeypatch.undo()
+    assert qp._active_set(problem, start, 20, careful=True) is not None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry import lp
+from mixfast._engine.geometry.unfinished import MANY_DOMAINS, UnfinishedStep
 
 # Which bounds hold at the last step over the same limits: -1 the lower, 1 the upper, 0 none; a start for the next.
 Active = NDArray[np.int8]
@@ -23,14 +24,6 @@ _ROUNDING = 4e-16
 _SETTLED, _SETTLINGS, _NEAR = 2e-16, 3, 1e-9
 # Smallest share allowed while a KL term keeps shares positive, and the least part of a share that one step may leave.
 _LEAST, _LEFT = 1e-100, 0.01
-
-
-# Up to this many domains a search among active sets comes to its end.
-MANY_DOMAINS = 96
-
-
-class UnfinishedStep(Exception):
-    """No Newton step was found in the time that is given to one."""
 
 
 class GroupLimits(NamedTuple):
@@ -110,7 +103,7 @@ class Limits:
         if self.groups is not None:
             from mixfast._engine.geometry import qp  # few regions have groups: not worth the time of every import
 
-            return qp.newton(hessian, gradient, w, low=low, high=self.high, groups=self.groups)
+            return qp.newton(hessian, gradient, w, low=low, high=self.high, groups=self.groups, whole=whole)
         step, _, rounds = simplex.qp(hessian, gradient, w, low, self.high, active)
         if whole and rounds < 0 and w.size > MANY_DOMAINS:
             raise UnfinishedStep

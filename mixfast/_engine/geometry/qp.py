@@ -2,8 +2,8 @@
 
 Both are ``min c.x + 1/2 x'Qx`` over ``lower <= (x, Ax) <= upper``, where equal limits make equations. A primal-dual
 active set usually solves one in a few dense systems. Where it cycles, an interior point method (any limits, any
-semidefinite Q) names the active limits, and an active set walk makes its answer exact from there. A problem is scaled
-so that Q, c and A are at most 1, so the tolerances below are absolute.
+semidefinite Q) names the active limits, and an active set walk makes its answer exact from there; among many domains
+that walk may be given up. A problem is scaled so that Q, c and A are at most 1, so the tolerances below are absolute.
 
 References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992);
 Hintermueller, Ito, Kunisch, "The primal-dual active set strategy as a semismooth Newton method" (SIAM J. Optim. 13,
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.geometry.unfinished import MANY_DOMAINS, MOST_WORK, UnfinishedStep
 
 State = NDArray[np.int8]
 Groups = tuple[Matrix, Vector, Vector]  # rows (B, K), and the limits (B,) of rows @ w
@@ -61,13 +62,22 @@ class _Point:
 
 
 def newton(
-    hessian: Matrix, gradient: Vector, w: Vector, *, low: Vector, high: Vector, groups: Groups | None = None
+    hessian: Matrix,
+    gradient: Vector,
+    w: Vector,
+    *,
+    low: Vector,
+    high: Vector,
+    groups: Groups | None = None,
+    whole: bool = False,
 ) -> Vector:
     """Return the step d (K,) that minimises ``gradient.d + 1/2 d'Hd`` and keeps w + d within its limits.
 
     The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` for `groups`
     (rows, rows_low, rows_high) with B rows, infinite where there is none; w meets them to rounding. H is symmetric positive
     semidefinite; directions in which neither H nor the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
+
+    With `whole`, raises `UnfinishedStep` where the step is not found in the time that is given to one; else a part of it is returned.
     """
     units = _units(hessian, w)
     a, lower, upper = _limits(w, units, low=low, high=high, groups=groups)
@@ -76,7 +86,7 @@ def newton(
     quadratic = _centred(hessian, w) * np.outer(units, units)
     scale = max(float(np.abs(quadratic).max()), float(np.abs(linear).max())) or 1.0
     problem = _Problem.of(quadratic / scale, linear / scale, a, lower, upper)
-    point = _solve(problem, np.zeros(w.size))
+    point = _solve(problem, np.zeros(w.size), whole=whole)
     return np.zeros(w.size) if point is None else _step(point.x, units, w, low, high)
 
 
@@ -89,10 +99,11 @@ def minimax(
     low: Vector,
     high: Vector,
     groups: Groups | None = None,
+    whole: bool = False,
 ) -> tuple[Vector, Vector]:
     """Return the step d (K,) that minimises ``max_g (losses_g + gradients_g.d) + 1/2 d'Hd``, and the weights (G,) of g.
 
-    The limits are those of `newton`. The weights are the multipliers of the G pieces: >= 0, sum 1, and 0 for pieces
+    The limits, and `whole`, are those of `newton`. The weights are the multipliers of the G pieces: >= 0, sum 1, and 0 for pieces
     below the maximum; ``H d + weights @ gradients`` is the gradient that the limits hold in balance.
     """
     n, pieces = w.size, losses.size
@@ -118,7 +129,7 @@ def minimax(
     infinite = np.full(1, np.inf)
     lower = np.concatenate([lower[:n], -infinite, lower[n:], np.full(pieces, -np.inf)])
     upper = np.concatenate([upper[:n], infinite, upper[n:], room])
-    point = _solve(_Problem.of(quadratic, linear, table, lower, upper), np.zeros(n + 1))
+    point = _solve(_Problem.of(quadratic, linear, table, lower, upper), np.zeros(n + 1), whole=whole)
     if point is None:
         return np.zeros(n), (losses == losses.max()) / np.count_nonzero(losses == losses.max())
     weights = np.maximum(point.y[a.shape[0] :], 0.0) / unit
@@ -171,8 +182,11 @@ def _limits(
     return a, lower, upper
 
 
-def _solve(problem: _Problem, start: Vector) -> _Point | None:
-    """The optimum; at worst a feasible point close to it, or None where not even that is found. `start` is feasible."""
+def _solve(problem: _Problem, start: Vector, *, whole: bool) -> _Point | None:
+    """The optimum; at worst a feasible point close to it, or None where not even that is found. `start` is feasible.
+
+    With `whole` the optimum or, where there are many unknowns, `UnfinishedStep`.
+    """
     u = np.concatenate([start, problem.rows @ start])
     state = np.where(u <= problem.lower + _SLACK, -1, np.where(u >= problem.upper - _SLACK, 1, 0)).astype(np.int8)
     point = _active_set(problem, _Point(start, np.zeros(problem.rows.shape[0]), state), 10)
@@ -180,6 +194,8 @@ def _solve(problem: _Problem, start: Vector) -> _Point | None:
         inner = _interior_point(problem, start)
         point = _active_set(problem, inner, 50 + u.size, careful=True)
         if point is None:
+            if whole and start.size > MANY_DOMAINS:
+                raise UnfinishedStep
             # The feasible point nearest to the interior answer.
             nearest = _Problem.of(np.eye(start.size), -inner.x, problem.rows, problem.lower, problem.upper)
             point = _active_set(nearest, _Point(inner.x, np.zeros_like(inner.y), inner.state), 50 + u.size)
@@ -192,20 +208,23 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
 
     When careful, only one at a time changes side: the limit met first on the way from `at` (then feasible), or the
     worst multiplier (Nocedal and Wright, "Numerical Optimization", algorithm 16.3). None when it does not settle within
-    `rounds`. Where the active limits leave x or y open, they stay close to `at`.
+    `rounds` and `MOST_WORK`. Where the active limits leave x or y open, they stay close to `at`.
     """
     q, c, a, n = problem.quadratic, problem.linear, problem.rows, problem.linear.size
     lower, upper, terms, sizes = problem.lower, problem.upper, np.abs(q), np.abs(a)
     # The unit of a variable is about that of its column.
     unit = sizes.max(axis=0, initial=0.0)
     state = np.where(problem.fixed, -1, at.state).astype(np.int8)
-    here, seen = at.x, set()
+    here, seen, work = at.x, set(), 0.0
     for _ in range(rounds):
+        if work > MOST_WORK:
+            break
         free, active = np.flatnonzero(state[:n] == 0), np.flatnonzero(state[n:])
         held = np.where(state < 0, lower, upper)
         here = np.where(state[:n] == 0, here, held[:n])
         x, y = here.copy(), np.zeros(a.shape[0])
         y[active] = at.y[active]
+        work += (free.size + active.size) ** 3 / 3.0
         border = a[np.ix_(active, free)]
         # On what is free a row may be far below 1 and drown in the proximal term, with which the quick rounds cycle less.
         size = np.abs(border).max(axis=1, initial=0.0) if careful else np.ones(active.size)

@@ -23,12 +23,13 @@ import numpy as np
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.geometry import qp
 from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.geometry.unfinished import UnfinishedStep
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.objectives.pieces import Pieces, Values, WeightedMetrics
 from mixfast._engine.optimise.newton import IDLE, KEEP, ROUGH, advances
 from mixfast._engine.optimise.trace import Minimum, Trace
-from mixfast._engine.optimise.wide import near_largest
+from mixfast._engine.optimise.wide import is_wide, near_largest
 
 # The part of the model's fall that a step must bring, and the rise that rounding may bring, as a part of the value.
 _ARMIJO, _ROUNDING = 1e-4, 1e-14
@@ -65,16 +66,30 @@ def minimise_largest(
         The best point, and the multipliers that prove its gap.
     """
     trace = Trace()
-    if (inner := near_largest(pieces, limits, kl, w, weight, tol=tol, trace=trace)) is not None:
-        found, weight = inner
-        if found.gap <= tol:
-            return inner
-        return _descend(pieces, limits, kl, found.w, weight, trace, tol=tol, max_iter=max_iter)
-    sample = pieces.sample()
-    if sample is not pieces:
-        found, weight = _descend(sample, limits, kl, w, weight, trace, tol=_SAMPLE_TOL, max_iter=_SAMPLE_STEPS)
-        w = found.w
-    return _descend(pieces, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter)
+
+    def descend(w: Vector, weight: Vector | None, whole: bool) -> tuple[Minimum, Vector]:
+        return _descend(pieces, limits, kl, w, weight, trace, tol=tol, max_iter=max_iter, whole=whole)
+
+    if not is_wide(pieces.rows, w.size, limits.interior):
+        sample = pieces.sample()
+        try:
+            if sample is not pieces:
+                found, weight = _descend(
+                    sample, limits, kl, w, weight, trace, tol=_SAMPLE_TOL, max_iter=_SAMPLE_STEPS, whole=True
+                )
+                w = found.w
+            return descend(w, weight, True)
+        except UnfinishedStep:
+            pass
+    inner = near_largest(pieces, limits, kl, w, weight, tol=tol, trace=trace)
+    if inner is None:
+        return descend(w, weight, False)
+    if inner[0].gap <= tol:
+        return inner
+    try:
+        return descend(inner[0].w, inner[1], True)
+    except UnfinishedStep:
+        return inner
 
 
 def minimise_limited(
@@ -123,7 +138,9 @@ def _descend(
     *,
     tol: float,
     max_iter: int,
+    whole: bool,
 ) -> tuple[Minimum, Vector]:
+    """`whole`: raise `UnfinishedStep` where a step is not found in its time; else a part of one is taken."""
     here = pieces.at(w)
     weight = _largest(here) if weight is None else weight
     best, proof, steps = None, weight, 0
@@ -151,7 +168,14 @@ def _descend(
             low = np.maximum(low, KEEP * w)
         with np.errstate(invalid="ignore", divide="ignore"):
             direction, weight_new = qp.minimax(
-                curvature, here.values, here.gradients + slope, w, low=low, high=limits.high, groups=limits.groups
+                curvature,
+                here.values,
+                here.gradients + slope,
+                w,
+                low=low,
+                high=limits.high,
+                groups=limits.groups,
+                whole=whole,
             )
         if not np.isfinite(weight_new).all():  # no function was found to hold the maximum
             weight_new = weight

@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
-from mixfast._engine.geometry.limits import MANY_DOMAINS, Active, Limits
+from mixfast._engine.geometry.limits import Active, Limits
+from mixfast._engine.geometry.unfinished import MANY_DOMAINS
 from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.trace import Minimum, Trace

@@ -17,7 +17,8 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.blas import single_blas
-from mixfast._engine.geometry.limits import MANY_DOMAINS, Limits
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.geometry.unfinished import MANY_DOMAINS
 from mixfast._engine.objectives.base import Objective
 from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.kl import Kl, Regularised
@@ -53,9 +54,7 @@ def near_largest(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, weight: Vector | None, *, tol: float, trace: Trace
 ) -> tuple[Minimum, Vector] | None:
     """The same for the largest of several functions, with the multipliers (P,) that prove the gap."""
-    if not is_wide(pieces.rows, w.size, limits.interior):
-        return None
-    forms = pieces.forms()
+    forms = pieces.forms() if _work(pieces.rows, w.size) <= _WORK else None
     if forms is None:
         return None
 
@@ -77,7 +76,7 @@ def near_largest(
 
 
 def is_wide(rows: int, domains: int, interior: bool) -> bool:
-    """Whether a problem goes this way from the start; `interior`: under a KL term, with which no share is at 0."""
+    """Whether a problem goes this way from the start, and not only where a step is given up; `interior`: under a KL term, with which no share is at 0."""
     return domains > MANY_DOMAINS and (rows < domains or interior) and _work(rows, domains) <= _WORK
 
 

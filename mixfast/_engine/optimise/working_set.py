@@ -15,7 +15,8 @@ import math
 import numpy as np
 
 from mixfast._engine.backend.arrays import Columns, Vector
-from mixfast._engine.geometry.limits import Limits, UnfinishedStep
+from mixfast._engine.geometry.limits import Limits
+from mixfast._engine.geometry.unfinished import UnfinishedStep
 from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, rounding_of_gap
