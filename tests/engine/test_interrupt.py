@@ -226,6 +226,9 @@ def test_a_sampler_that_was_interrupted_is_whole(alarm):
 
 @pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="a child may find the sanitizer's allocator locked"
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_child_that_is_forked_while_threads_sweep_can_sweep():
     rows, w = table(50_000, 64), np.full(64, 1 / 64)
