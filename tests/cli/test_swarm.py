@@ -203,7 +203,7 @@ def test_a_comparison_that_cannot_be_made_says_why(run, files):
     assert "--folds 0: laws are compared on runs left out" in err
     status, out, err = run("compare", "ratios.csv", "metrics.csv", "--metric", "nope")
     assert status == 2
-    assert err.startswith("mixfast: error: there is no metric 'nope'; the metrics are: ")
+    assert err.startswith("mixfast: error: ratios.csv and metrics.csv: there is no metric 'nope'; the metrics are: ")
     assert "nope" not in out
     for name in ("ratios.csv", "metrics.csv"):
         (files / f"one_{name}").write_text("".join((files / name).read_text().splitlines(keepends=True)[:2]))

@@ -603,7 +603,10 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, run, no_m
         (["--schedule", "demo_tokens.yaml", "--out", "p.html"], "expected a schedule"),
         (["demo_ratios.csv", "demo_metrics.csv", "--held-out", "0.2", "--out", "p.html"], "for tables"),
         (["demo.npz", "--held-out", "2", "--out", "p.html"], "between 0 and 1"),
-        (["--law", "law.json", "--more-is-better", "*", "--out", "p.html"], "a law of a file has its directions"),
+        (
+            ["--law", "law.json", "--more-is-better", "*", "--out", "p.html"],
+            "a law of a file has its runs, directions and folds",
+        ),
         (
             ["demo_ratios.csv", "demo_metrics.csv", "--less-is-better", "zz", "--out", "p.html"],
             "there is no metric 'zz'",
