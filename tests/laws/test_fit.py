@@ -164,7 +164,7 @@ def test_files_that_are_no_fit(tmp_path):
     with pytest.raises(ValueError, match=r"a file of laws ends in \.json or \.npz; name it law\.json"):
         fit(swarm_of(), "linear").save(tmp_path / "law.pkl")
     with pytest.raises(ValueError, match="cannot be saved here"):
-        fit(swarm_of(), Mean()).save(path)
+        fit(swarm_of(), Mean()).save(tmp_path / "foreign.json")
 
 
 def test_what_is_refused():
