@@ -95,6 +95,11 @@ def clusters(name: str, n: int, k: int, *, seed: int, latent: int = 8, quality: 
     return _draw(name, rng, mean, n, support)
 
 
+def few_rows(name: str, n: int, k: int, *, seed: int) -> Problem:
+    """Far more experts than rows, (n, k) float64, each as good as any other: what a cap leaves has no pattern."""
+    return Problem(name, -np.random.default_rng(seed).exponential(3.0, size=(n, k)))
+
+
 def _draw(name: str, rng: np.random.Generator, mean: np.ndarray, n: int, support: int) -> Problem:
     k, latent = mean.shape
     chosen = rng.permutation(k)[:support]
@@ -130,6 +135,9 @@ REAL = {
 OTHER = {
     "many": partial(clusters, n=100_000, k=5000, seed=6),
     "many-quick": partial(clusters, n=10_000, k=1000, seed=6),
+    "10x2000": partial(few_rows, n=10, k=2000, seed=7),
+    "200x2000": partial(few_rows, n=200, k=2000, seed=8),
+    "10x5000": partial(few_rows, n=10, k=5000, seed=9),
     **{f"small-{seed}": partial(gaussians, n=1000, k=8, seed=100 + seed) for seed in range(20)},
 }
 BUILDERS: dict[str, Callable[..., Problem]] = {**SYNTHETIC, **REAL, **OTHER}

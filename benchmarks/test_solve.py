@@ -1,7 +1,7 @@
 """solve(): seconds to a certified gap, from the array of log-likelihoods; peers start from ready probabilities.
 
 The gap of every answer is recomputed by `mixfast.reference`. Ours goes to 1e-8, peers to 1e-6; a peer that stops earlier shows the gap it
-has. Then: tables that are made already, regions and objectives, many domains, replicates, memory.
+has. Then: tables that are made already, regions and objectives, many domains, few rows, replicates, memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks import facts, limits, problems
 from benchmarks.peers import Contender
 from benchmarks.problems import Problem
 from benchmarks.suite import Wrong, contenders
-from mixfast import ExpertTable, Region, solve, solver
+from mixfast import ExpertTable, Region, reference, solve, solver
 
 LARGE = ("1e6x64", "2e5x256", "faq_perl-token", "fortunes-token", "faq_perl-sequence", "fortunes-sequence")
 PROBLEMS = ("small-0", "small-1", "foldoc-sequence", "1e5x8", "1e5x32", "foldoc-token", "1e6x16", *LARGE)
@@ -155,6 +155,72 @@ def test_many_domains(measure: Any, name: str) -> None:
         quantity="to gap 1e-06",
         **size(problem),
     )
+
+
+@dataclass(frozen=True)
+class Wide:
+    """What a contender of the job `wide` gets: caps of that many even shares, a KL term, the worst of so many groups of rows."""
+
+    problem: Problem
+    patience: float
+    caps: float | None = None
+    kl: float = 0.0
+    worst: int = 1
+
+    @property
+    def cap(self) -> float:
+        return 1.0 if self.caps is None else self.caps / self.problem.shape[1]
+
+    @property
+    def group(self) -> np.ndarray:
+        n = self.problem.shape[0]
+        return np.arange(n) * self.worst // n
+
+    def value(self, weights: np.ndarray) -> float:
+        """The objective by the reference; infinite for weights that are no mixture within the caps, to 1e-6."""
+        w = np.asarray(weights, dtype=np.float64)
+        if not (
+            np.isfinite(w).all() and abs(w.sum() - 1.0) <= 1e-6 and w.min() >= -1e-6 and w.max() <= self.cap + 1e-6
+        ):
+            return np.inf
+        w = np.maximum(w, 0.0) / np.maximum(w, 0.0).sum()
+        table = ExpertTable.from_loglik(self.problem.loglik, group=self.group)
+        losses, _ = reference.group_pass(table, w)
+        even = np.full(w.size, 1.0 / w.size)
+        return float(losses.max()) + (self.kl * reference.kl_divergence(w, even) if self.kl else 0.0)
+
+
+def _wide(task: Wide) -> Any:
+    table = ExpertTable.from_loglik(task.problem.loglik, group=task.group)
+    region = Region(table.domains, cap=task.cap) if task.caps else None
+    return solve(table, region, kl=task.kl, objective="worst" if task.worst > 1 else None, threads=facts.threads())
+
+
+WIDE = {
+    "10x2000, caps": ("10x2000", {"caps": 4.0}),
+    "200x2000, caps": ("200x2000", {"caps": 4.0}),
+    "10x5000, kl": ("10x5000", {"kl": 0.01}),
+    "10x5000, worst": ("10x5000", {"worst": 3}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.* rows and .* domains")
+@pytest.mark.parametrize("name", WIDE)
+@contenders("wide", Contender("mixfast", _wide))
+def test_few_rows(measure: Any, name: str, contender: Contender) -> None:
+    """Far more domains than rows; a gap is the value of the shares, by the reference, less what ours proves that none is below."""
+    problem, options = WIDE[name]
+    task = Wide(named(problem), measure.patience, **options)
+    best = _wide(task)
+    level = 1e-8 if contender.ours else 1e-6
+
+    def check(found: Any) -> dict[str, Any]:
+        gap = task.value(found.mixture.weights if contender.ours else found) - (best.value - best.gap)
+        if contender.ours and (found.status != "optimal" or gap > 3.0 * level):
+            raise Wrong(f"the status is {found.status}, the gap by the reference {gap:.1e}, expected {level:g}")
+        return {"gap": gap} | ({} if gap <= level or contender.ours else {"short": f"asked for {level:g}"})
+
+    measure(contender, task, group=f"solve {name}", check=check, quantity=f"to gap {level:g}", **size(task.problem))
 
 
 REPLICATES = 200

@@ -16,7 +16,7 @@ def reason(solver):
 
 
 def prepare(case, solver, **options):
-    """The problem of a case of `solve` or `proposal`, its variable and the options of the solver."""
+    """The problem of a case of `solve`, `wide` or `proposal`, its variable and the options of the solver."""
     import cvxpy as cp
 
     if hasattr(case, "law"):
@@ -27,8 +27,20 @@ def prepare(case, solver, **options):
     if n * k > ELEMENTS_A_SECOND * case.patience:
         raise Unable(f"{n} x {k}: conic solvers take far more than {case.patience:g} s, or fail")
     w = cp.Variable(k)
+    if hasattr(case, "worst"):
+        return cp.Problem(cp.Minimize(_wide(case, w)), [cp.sum(w) == 1, w >= 0, w <= case.cap]), w, solver, options
     loss = -(case.problem.weight @ cp.log(case.problem.prob @ w))
     return cp.Problem(cp.Minimize(loss), [cp.sum(w) == 1, w >= 0]), w, solver, options
+
+
+def _wide(case, w):
+    """The objective of a case of `wide`: the largest loss of its groups, and a KL term."""
+    import cvxpy as cp
+
+    logs = cp.log(case.problem.prob @ w) + case.problem.offset
+    losses = [-cp.sum(logs[rows]) / len(rows) for g in range(case.worst) for rows in [np.flatnonzero(case.group == g)]]
+    loss = cp.max(cp.hstack(losses)) if case.worst > 1 else losses[0]
+    return loss + case.kl * cp.sum(cp.rel_entr(w, 1.0 / w.size)) if case.kl else loss
 
 
 def run(ready):

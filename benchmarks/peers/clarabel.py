@@ -4,7 +4,7 @@ from functools import partial
 
 from benchmarks.peers import _cvxpy
 
-name, job = "cvxpy Clarabel", ("solve", "proposal")
+name, job = "cvxpy Clarabel", ("solve", "wide", "proposal")
 
 reason = partial(_cvxpy.reason, "Clarabel")
 run = _cvxpy.run

@@ -4,7 +4,7 @@ from functools import partial
 
 from benchmarks.peers import _cvxpy
 
-name, job = "cvxpy ECOS", ("solve", "proposal")
+name, job = "cvxpy ECOS", ("solve", "wide", "proposal")
 
 reason = partial(_cvxpy.reason, "ECOS")
 run = _cvxpy.run
