@@ -10,6 +10,7 @@ from makers import solved
 from mixfast import ExpertTable, Region, solve
 from mixfast._engine.backend import simplex
 from mixfast._engine.geometry import qp
+from mixfast._engine.optimise import minimax
 from mixfast.errors import MixfastWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* rows and .* domains:mixfast.errors.MixfastWarning")
@@ -168,3 +169,35 @@ def test_a_walk_among_active_sets_has_a_limit_of_work(monkeypatch):
     assert qp._active_set(problem, start, 20, careful=True) is None
     monkeypatch.undo()
     assert qp._active_set(problem, start, 20, careful=True) is not None
+
+
+@pytest.fixture
+def no_dense_rounds(monkeypatch):
+    """Refuse the rounds of systems among all domains that follow the interior point method."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a round among all domains")
+
+    monkeypatch.setattr(minimax, "_descend", refuse)
+
+
+@pytest.mark.usefixtures("no_dense_rounds")
+@pytest.mark.parametrize("cap", [None, 0.005])
+def test_the_worst_group_is_solved_to_the_weight_of_its_rows_and_no_further(cap):
+    rng = np.random.default_rng([1912, 8])
+    loglik = -(10.0 ** rng.uniform(-6, 3, size=(12, 600)))
+    table = ExpertTable.from_loglik(loglik, group=np.arange(12) % 3, weight=10.0 ** rng.uniform(-12, 12, size=12))
+    region = None if cap is None else Region(table.domains, cap=cap)
+    found = solve(table, region, objective="worst")
+    assert found.status == "optimal"
+    assert not inspect(table, region, found, objective="worst", tol=1e-7 * float(table.row_weight.sum())).failures
+
+
+@pytest.mark.usefixtures("no_dense_rounds")
+def test_rounds_among_thousands_of_domains_are_not_begun_for_the_last_digits():
+    table = wide(4, 4700, groups=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MixfastWarning)
+        found = solve(table, objective="worst", tol=1e-300)
+    assert found.status != "optimal"
+    assert found.gap < 1e-8

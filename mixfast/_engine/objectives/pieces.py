@@ -40,6 +40,11 @@ class Pieces(Protocol):
         """What one evaluation takes: rows, or functions where there are none."""
         ...
 
+    @property
+    def total(self) -> float:
+        """What tolerances are relative to where it is above 1: the sum of the row weights, of the function with most."""
+        ...
+
     def at(self, w: Vector, *, curved: bool = True) -> Values:
         """Evaluate all functions at w (K,); without what makes Hessians unless `curved`."""
         ...
@@ -65,6 +70,7 @@ class GroupLosses:
     def __init__(self, groups: list[Objective]) -> None:
         self.groups = groups
         self.rows = sum(group.rows for group in groups)
+        self.total = max(group.total for group in groups)
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:
         parts = [group.sums(w, hessian=int(curved)) for group in self.groups]
@@ -96,6 +102,7 @@ class WeightedMetrics:
     weight: Matrix  # (P, J), >= 0
     offset: Vector  # (P,)
     fragile = False
+    total = 1.0
 
     @classmethod
     def each(cls, form: Convex, used: list[int]) -> WeightedMetrics:

@@ -42,6 +42,8 @@ _MOST_PROXIMAL = 1e-2
 _DROPPED, _WORTH = 1e-6, 0.1
 # Refinements of a solution at most, and the part of a right-hand side that none need remove.
 _REFINEMENTS, _SOLVED = 4, 1e-6
+# Products this small may become no smaller, whatever the tolerance: the steps beyond them lead away.
+_NEAR = 1e-10
 # Steps after which a gap that has not become less than this part of the best is as small as it gets.
 _PATIENCE, _FALLS = 6, 0.9
 # Shares below this part of an even one move by parts of themselves under a KL term, and how far in one step, in logarithms.
@@ -97,12 +99,12 @@ def minimise_inside(
         start[moving], weight,
     )  # fmt: skip
     best, proof, active, least = search.w, search.weight, search.active, np.inf
-    idle = 0
+    idle, near = 0, max(tol, _NEAR)
     for step in range(_STEPS):
         advanced = step == 0 or search.advance()
-        if search.products <= tol and not search.released:
+        if search.products <= near and not search.released:
             search.release()
-        if search.products <= tol or not advanced or step == _STEPS - 1:
+        if search.products <= near or not advanced or step == _STEPS - 1:
             here = gap(whole(search.w), search.weight)
             idle = 0 if here < _FALLS * least else idle + 1
             if here < least:

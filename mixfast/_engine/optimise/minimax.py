@@ -36,6 +36,8 @@ _ARMIJO, _ROUNDING = 1e-4, 1e-14
 _HALVINGS = 40
 # A sample's optimum is off by more than this gap; solving it closer buys nothing.
 _SAMPLE_TOL, _SAMPLE_STEPS = 1e-5, 50
+# Multiplications that rounds beyond the interior point method may take together; one among K domains takes about K^3.
+_WORK = 1e11
 # The penalty with which limits begin, in units of the objective, the largest, and how it grows.
 _PENALTY, _LARGEST, _GROWTH = 10.0, 1e7, 10.0
 # A limit is kept to this, or to ten times the tolerance if that is more; a smaller multiplier of the objective is none.
@@ -84,7 +86,9 @@ def minimise_largest(
     inner = near_largest(pieces, limits, kl, w, weight, tol=tol, trace=trace)
     if inner is None:
         return descend(w, weight, False)
-    if inner[0].gap <= tol:
+    # Rounds that cannot be had in seconds are not begun: the gap says what the point is worth.
+    max_iter = min(max_iter, int(_WORK / w.size**3))
+    if inner[0].gap <= tol * max(1.0, pieces.total) or max_iter == 0:
         return inner
     try:
         return descend(inner[0].w, inner[1], True)
