@@ -91,7 +91,8 @@ def _table(rng: np.random.Generator, n: int, k: int, domains: list[str], far: fl
         options["group"] = np.concatenate([np.arange(groups), rng.integers(0, groups, n - groups)])
         options["group_names"] = [f"g{i}" for i in range(groups)]
     if rng.random() < 0.5 or far != 1.0:
-        options["weight"] = rng.exponential(size=n) * 10.0 ** rng.uniform(-3, 3, size=n) * far
+        # A table refuses weights that sum to more than 1e100.
+        options["weight"] = rng.exponential(size=n) * 10.0 ** rng.uniform(-3, 3, size=n) * min(far, 1e90)
     if rng.random() < 0.15:
         options.pop("weight", None)
         size = float(10.0 ** rng.uniform(-4, 4)) if far == 1.0 else float(np.clip(far, 1e-150, 1e150))
