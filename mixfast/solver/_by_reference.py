@@ -9,7 +9,7 @@ import numpy as np
 from mixfast import reference
 from mixfast._engine.backend.arrays import Columns, Vector
 from mixfast._engine.objectives.base import RowObjective, Sums
-from mixfast._engine.objectives.wear import Worn
+from mixfast._engine.objectives.worn import Worn
 from mixfast._engine.optimise.working_set import minimise
 from mixfast.errors import BackendError
 from mixfast.solver._minimise import Found

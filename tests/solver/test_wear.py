@@ -7,7 +7,8 @@ import pytest
 from makers import solved, tokens
 
 from mixfast import ExpertTable, Region, reference, solve
-from mixfast._engine.objectives.wear import Wear, Worn
+from mixfast._engine.objectives.wear import Wear
+from mixfast._engine.objectives.worn import Worn
 from mixfast.errors import RegionError
 from mixfast.solver import bootstrap, holdout, path
 

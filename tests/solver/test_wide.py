@@ -1,5 +1,6 @@
 """Far more domains than rows: certified like all others, in systems of as many unknowns as rows."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -158,6 +159,38 @@ def test_a_step_under_group_limits_that_is_given_up_sends_a_problem_the_interior
     check(table, region, solve(table, region, kl=kl, objective=objective), kl=kl, objective=objective)
     # Under a KL term tables of so many domains begin with the interior method.
     assert len(walks) == (0 if kl else 1)
+
+
+@pytest.mark.usefixtures("small_systems")
+@pytest.mark.parametrize("kl", [0.0, 0.01])
+@pytest.mark.parametrize("objective", [None, "worst"])
+def test_repeats_that_wear_out_are_solved_in_two_parts_of_a_share(kl, objective):
+    table = wide(12, 200, groups=3)
+    rng = np.random.default_rng(5)
+    tokens = dict(zip(table.domains, rng.integers(10**6, 10**9, 200).tolist(), strict=True))
+    region = Region.from_tokens(tokens, 2 * sum(tokens.values()), max_epochs=1000)
+    for wear in (0.2, 15.4):
+        check(
+            table,
+            region,
+            solve(table, region, kl=kl, objective=objective, wear=wear),
+            kl=kl,
+            objective=objective,
+            wear=wear,
+        )
+
+
+def test_wide_predictions_need_no_matrix_among_all_domains():
+    rng = np.random.default_rng(6)
+    table = ExpertTable.from_predictions(rng.normal(size=(4, 30_000)), rng.normal(size=4) + 3.0)
+    tracemalloc.start()
+    try:
+        found = solve(table)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.status == "optimal"
+    assert peak < 2e8
 
 
 def test_a_walk_among_active_sets_has_a_limit_of_work(monkeypatch):

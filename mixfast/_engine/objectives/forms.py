@@ -1,6 +1,7 @@
 """Objectives as sums of functions of few linear forms of the shares: what makes systems of as many unknowns as rows.
 
-``phi_p(w) = offset_p + linear_p.w + sum_i weight_pi f(z_i)`` with ``z = shift + rows @ w`` and one convex f for all rows.
+``phi_p(w) = offset_p + linear_p.w + sum_i weight_pi f(z_i)`` with ``z = shift + rows @ w`` and one convex f for all rows. Where repeats
+wear out it is ``z = shift + rows @ g(w)``, with a concave g of each share alone: that adds a diagonal to the Hessian, no more.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.objectives.wear import Faded
 
-# Elements up to which the rows are copied as float64: 160 MB, and as much for each step.
+# Elements up to which the rows are copied as float64: 160 MB, and as much for each step; up to four times that where repeats wear out.
 ELEMENTS = 20_000_000
 # The part of the way to 0 that a number which must stay above it may go, and what an exponent may rise by in one step.
 _REACH, _RISE = 0.995, 2.0
@@ -113,6 +115,8 @@ class Forms:
     weight : (P, n), >= 0
     offset : (P,)
     linear : (P, C)
+    wear : Faded, optional
+        What shares are worth to the rows; f falls then.
     """
 
     rows: Matrix
@@ -121,6 +125,7 @@ class Forms:
     weight: Matrix
     offset: Vector
     linear: Matrix
+    wear: Faded | None = None
 
     @classmethod
     def of(cls, rows: Matrix, curve: Curve, weight: Matrix) -> Forms:
@@ -150,7 +155,7 @@ class Forms:
         rows, shift, offset, linear = (
             np.concatenate([getattr(one, name) for one in parts]) for name in ("rows", "shift", "offset", "linear")
         )
-        return cls(rows, shift, parts[0].curve, weight, offset, linear)
+        return cls(rows, shift, parts[0].curve, weight, offset, linear, parts[0].wear)
 
     def scaled(self, unit: float) -> Forms:
         """The same functions in another unit."""
@@ -164,17 +169,30 @@ class Forms:
         return replace(
             self,
             rows=np.ascontiguousarray(self.rows[:, moving]),
-            shift=self.shift + self.rows @ still,
+            shift=self.forms(still),
             offset=self.offset + self.linear @ still,
             linear=self.linear[:, moving],
+            wear=self.wear and self.wear.restrict(np.flatnonzero(moving).astype(np.int32)),
         )
 
     def forms(self, w: Vector) -> Vector:
         """The forms (n,) at w (C,)."""
-        z: Vector = self.shift + self.rows @ w
+        z: Vector = self.shift + self.rows @ (w if self.wear is None else self.wear.worth(w))
         return z
+
+    def slopes(self, w: Vector) -> Matrix:
+        """Derivatives (n, C) of the forms at w; without wear the rows themselves, not a copy."""
+        return self.rows if self.wear is None else self.rows * self.wear.slope(w)
+
+    def bent(self, w: Vector, gradient: Vector) -> Vector | float:
+        """The diagonal (C,) that wear adds to the Hessian of a weighted sum of the functions with this gradient (C,) at w."""
+        return 0.0 if self.wear is None else gradient * self.wear.bend(w)
 
     def at(self, z: Vector, w: Vector) -> tuple[Vector, Matrix]:
         """Values (P,) and gradients (P, C) at w, whose forms are z."""
         value, slope = self.curve.at(z)
-        return self.offset + self.linear @ w + self.weight @ value, self.linear + (self.weight * slope) @ self.rows
+        gradients = (self.weight * slope) @ self.rows
+        if self.wear is not None:
+            gradients *= self.wear.slope(w)
+        gradients += self.linear
+        return self.offset + self.linear @ w + self.weight @ value, gradients

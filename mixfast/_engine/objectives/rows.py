@@ -14,7 +14,8 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, RowObjective, Sum
 from mixfast._engine.objectives.rows_cpu import CrossEntropy
 from mixfast._engine.objectives.squared_error import SquaredError
-from mixfast._engine.objectives.wear import Wear, Worn
+from mixfast._engine.objectives.wear import Wear
+from mixfast._engine.objectives.worn import Worn
 from mixfast._text.names import listing
 from mixfast.errors import InfeasibleError
 from mixfast.tables import ExpertTable

@@ -25,14 +25,14 @@ class SquaredError(Objective):
     Parameters
     ----------
     gram : (K, K)
-        ``sum_i c_i r_i r_i'``.
+        ``sum_i c_i r_i r_i'``; of size 0 where there are residuals.
     moment : (K,)
         ``sum_i c_i y_i r_i``, which counts for shares of another sum.
     constant : float
         ``1/2 sum_i c_i y_i^2``.
     rows : int
     residuals : (n, K), optional
-        ``sqrt(c_i) r_i``, where there are fewer rows than experts: the Gram matrix in less room.
+        ``sqrt(c_i) r_i``, where there are fewer rows than experts: the Gram matrix in less room, made only for Hessians.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class SquaredError(Objective):
         window = window or slice(0, table.n_rows)
         prediction, target = table.prediction[window], table.target[window]
         columns = table.n_domains if usable is None else usable.size
-        gram, moment, constant = np.zeros((columns, columns)), np.zeros(columns), 0.0
-        step = max(1, (4 << 20) // columns)
         few, kept = prediction.shape[0] < columns and prediction.shape[0] * columns <= ELEMENTS, []
+        gram, moment, constant = np.zeros((0, 0) if few else (columns, columns)), np.zeros(columns), 0.0
+        step, squares = max(1, (4 << 20) // columns), 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, prediction.shape[0], step):
                 p = prediction[start : start + step].astype(np.float64)
@@ -68,13 +68,15 @@ class SquaredError(Objective):
                 else:
                     c = weight[start : start + step]
                     scaled, y_scaled = residual * c[:, None], c * y
-                gram += scaled.T @ residual
+                squares += float(np.einsum("ij,ij", scaled, residual))
                 if few:
                     kept.append(residual * np.sqrt(np.maximum(scale if weight is None else c[:, None], 0.0)))
+                else:
+                    gram += scaled.T @ residual
                 moment += scaled.T @ y
                 constant += 0.5 * float(y_scaled @ y)
         # No other sum is larger than these.
-        if not math.isfinite(constant + float(gram.trace())):
+        if not math.isfinite(constant + squares):
             raise TableError(
                 "the squared errors of this table are beyond float64 (above 1e308): divide predictions and targets by one number"
             )
@@ -87,17 +89,29 @@ class SquaredError(Objective):
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
         """As in `Objective.sums`; the gradient is without what is common to all domains, which no step between mixtures sees."""
+        if self._residuals is not None:
+            residuals = self._residuals if columns is None else self._residuals[:, columns]
+            mixed = residuals @ w
+            image = mixed @ residuals
+            return 0.5 * float(mixed @ mixed), image, residuals.T @ residuals if hessian else None
         gram = self.gram if columns is None else self.gram[np.ix_(columns, columns)]
         image = gram @ w
         return 0.5 * float(w @ image), image, gram.copy() if hessian else None
 
     def magnitude(self, w: Vector) -> float:
         """A bound of the products of which the gradient at w is made, which may cancel: their rounding stays in it."""
-        size = np.sqrt(self.gram.diagonal())
+        if self._residuals is not None:
+            size = np.sqrt(np.einsum("ij,ij->j", self._residuals, self._residuals))
+        else:
+            size = np.sqrt(self.gram.diagonal())
         return float(size.max() * (size @ w))
 
     def losses(self, mixtures: Matrix) -> Vector:
         beyond = mixtures.sum(axis=1) - 1.0
         beyond[np.abs(beyond) < _SUM] = 0.0
-        mixed: Vector = 0.5 * np.einsum("mk,mk->m", mixtures @ self.gram, mixtures)
+        if self._residuals is not None:
+            each = mixtures @ self._residuals.T
+            mixed: Vector = 0.5 * np.einsum("mi,mi->m", each, each)
+        else:
+            mixed = 0.5 * np.einsum("mk,mk->m", mixtures @ self.gram, mixtures)
         return mixed + beyond * (mixtures @ self.moment) + beyond * beyond * self.constant

@@ -18,8 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Bins, Columns, Counts, Matrix, Vector
-from mixfast._engine.objectives.base import RowObjective, Sums
+from mixfast._engine.backend.arrays import Columns, Vector
 
 MEASURED = 15.4
 """Repeats after which a token is worth 1/e of a new one, as Muennighoff et al. measured it on web text."""
@@ -50,39 +49,31 @@ class Wear(NamedTuple):
         share = np.where(beyond, u * (1.0 - self.repeats * np.expm1(passed)), w)
         return Worth(share, np.where(beyond, faded, 1.0), np.where(beyond, -faded / (self.repeats * u), 0.0))
 
+    @property
+    def faded(self) -> Faded:
+        """The same for each share on its own."""
+        u = np.where(self.epoch > 0.0, self.epoch, 1.0)
+        return Faded(u, self.repeats * u)
 
-class Worn(RowObjective):
-    """``base(g(w))``."""
 
-    def __init__(self, base: RowObjective, wear: Wear) -> None:
-        self.base, self.wear = base, wear
-        self.rows, self.columns, self.total = base.rows, base.columns, base.total
-        self.scale, self.shift = base.scale, base.shift
+class Faded(NamedTuple):
+    """Amounts x (C,) that count whole up to one of their own (C,), and fade beyond with a scale of their own (C,)."""
 
-    def sample(self, count: int) -> Worn:
-        return Worn(self.base.sample(count), self.wear)  # type: ignore[arg-type]
+    whole: Vector
+    scale: Vector
 
-    def precise(self) -> Worn:
-        base = self.base.precise()
-        return self if base is self.base else Worn(base, self.wear)  # type: ignore[arg-type]
+    def restrict(self, columns: Columns) -> Faded:
+        return Faded(self.whole[columns], self.scale[columns])
 
-    def rounding(self, curvature: float) -> float:
-        return self.base.rounding(curvature)
+    def worth(self, x: Vector) -> Vector:
+        return np.where(x > self.whole, self.whole - self.scale * np.expm1(self._passed(x)), x)
 
-    def packs(self, count: int) -> bool:
-        return self.base.packs(count)
+    def slope(self, x: Vector) -> Vector:
+        return np.exp(self._passed(x))
 
-    def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
-        share, slope, curve = self.wear.restrict(columns).worth(w)
-        value, gradient, curvature = self.base.sums(share, columns, hessian=hessian, coarse=coarse)
-        if curvature is not None:
-            curvature *= np.outer(slope, slope)
-            curvature[np.diag_indices_from(curvature)] += gradient * curve
-        return value, gradient * slope, curvature
+    def bend(self, x: Vector) -> Vector:
+        """Second derivatives as parts of the first ones: both fade together, to nothing that float64 holds."""
+        return np.where(x > self.whole, -1.0 / self.scale, 0.0)
 
-    def losses(self, mixtures: Matrix) -> Vector:
-        return self.base.losses(self.wear.worth(mixtures).share)
-
-    def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
-        share, slope, _ = self.wear.restrict(columns).worth(mixtures)
-        return self.base.gradients(share, bins, counts, columns) * slope
+    def _passed(self, x: Vector) -> Vector:
+        return -np.maximum(x - self.whole, 0.0) / self.scale

@@ -69,6 +69,7 @@ def minimise_inside(
     gap: Callable[[Vector, Vector], float],
     tol: float,
     weight: Vector | None = None,
+    beyond: NDArray[np.intp] | None = None,
 ) -> Inner:
     """Follow the central path from near `start` until ``gap(w, weight)`` is at most `tol`, or no step leads further.
 
@@ -83,6 +84,8 @@ def minimise_inside(
     tol : float
     weight : (P,), optional
         Multipliers of the pieces to start from.
+    beyond : (H,), optional
+        Under a KL term, which is of sums: the shares to which the last H unknowns belong, being more of them. All of these can move.
     """
     low, high = limits.low, np.minimum(limits.high, limits.total)
     moving = high - low > _THIN
@@ -95,8 +98,8 @@ def minimise_inside(
         return full
 
     search = _Search(
-        forms.with_fixed(moving, start), _among(limits, moving, start), kl.restrict(np.flatnonzero(moving).astype(np.int32)),
-        start[moving], weight,
+        forms.with_fixed(moving, start), _among(limits, moving, start), kl.restrict(np.flatnonzero(moving[: kl.prior.size]).astype(np.int32)),
+        start[moving], weight, None if beyond is None else (np.cumsum(moving) - 1)[beyond],
     )  # fmt: skip
     best, proof, active, least = search.w, search.weight, search.active, np.inf
     idle, near = 0, max(tol, _NEAR)
@@ -131,13 +134,51 @@ def _among(limits: Limits, moving: NDArray[np.bool_], w: Vector) -> Limits:
     return replace(inside, groups=groups, total=limits.total - float(still.sum()))
 
 
+class _Diagonal:
+    """A diagonal D (C,) > 0, as ``L L'``; with `coupling` q (H,) also ``q (1 1; 1 1)`` on pairs of unknowns, of which the last H are one."""
+
+    def __init__(self, own: Vector, first: NDArray[np.intp], coupling: Vector) -> None:
+        self.first, self.second, self.coupling = first, own.size - first.size, coupling
+        self.own, self.root = own, own
+        if first.size:
+            p = own[first]
+            self.root = own.copy()
+            self.root[first] += coupling
+            self.root[self.second :] += coupling * p / (p + coupling)
+        self.root = 1.0 / np.sqrt(self.root)
+        self.below = coupling * self.root[first]
+
+    def forward(self, x: Matrix) -> Matrix:
+        """``L^-1 x``, (C, m)."""
+        out = self.root[:, None] * x
+        if self.first.size:
+            root = self.root[self.second :, None]
+            out[self.second :] -= root * (self.below[:, None] * out[self.first])
+        return out
+
+    def back(self, x: Matrix) -> Matrix:
+        """``L'^-1 x``, (C, m)."""
+        out = self.root[:, None] * x
+        if self.first.size:
+            out[self.first] -= self.root[self.first, None] * (self.below[:, None] * out[self.second :])
+        return out
+
+    def times(self, x: Matrix) -> Matrix:
+        """``D x``, (C, m)."""
+        out = self.own[:, None] * x
+        if self.first.size:
+            both = self.coupling[:, None] * (x[self.first] + x[self.second :])
+            out[self.first] += both
+            out[self.second :] += both
+        return out
+
+
 class _System:
     """``D + V' diag(h) V`` with a diagonal D, solved in the smaller of its two forms."""
 
-    def __init__(self, rows: Matrix, h: Vector, diagonal: Vector) -> None:
+    def __init__(self, rows: Matrix, h: Vector, diagonal: _Diagonal) -> None:
         self.rows, self.h, self.diagonal = rows, h, diagonal
-        self.root = 1.0 / np.sqrt(diagonal)
-        t = rows * self.root
+        t = diagonal.forward(rows.T).T
         t *= np.sqrt(h)[:, None]
         self.columns = _counting(np.einsum("ij,ij->j", t, t))
         if self.columns is not None:
@@ -150,11 +191,11 @@ class _System:
     def solve(self, right: Matrix) -> tuple[Matrix, float]:
         """Solutions (C, m) for right-hand sides (C, m), refined, and the part of a right-hand side that they leave."""
         x = self._once(right)
-        size = np.maximum(np.abs(right * self.root[:, None]).max(axis=0), _TINY)
+        size = np.maximum(np.abs(self.diagonal.forward(right)).max(axis=0), _TINY)
         left = np.inf
         for _ in range(_REFINEMENTS):
-            rest = right - self.rows.T @ (self.h[:, None] * (self.rows @ x)) - self.diagonal[:, None] * x
-            now = float((np.abs(rest * self.root[:, None]).max(axis=0) / size).max())
+            rest = right - self.rows.T @ (self.h[:, None] * (self.rows @ x)) - self.diagonal.times(x)
+            now = float((np.abs(self.diagonal.forward(rest)).max(axis=0) / size).max())
             if not now < left:
                 break
             left = now
@@ -164,15 +205,14 @@ class _System:
         return x, left
 
     def _once(self, right: Matrix) -> Matrix:
-        scaled = self.root[:, None] * right
+        scaled = self.diagonal.forward(right)
         part = scaled if self.columns is None else scaled[self.columns]
         part = part - self.t.T @ (self.inverse @ (self.t @ part)) if self.few else self.inverse @ part
         if self.columns is None:
             scaled = part
         else:
             scaled[self.columns] = part
-        out: Matrix = self.root[:, None] * scaled
-        return out
+        return self.diagonal.back(scaled)
 
 
 def _counting(squares: Vector) -> NDArray[np.intp] | None:
@@ -189,8 +229,17 @@ class _Search:
     several pieces, the pieces' own, whose slacks are how far each is below the maximum; those of the sum (`level`) and of ``A w = v``.
     """
 
-    def __init__(self, forms: Forms, limits: Limits, kl: Kl, start: Vector, weight: Vector | None) -> None:
+    def __init__(
+        self,
+        forms: Forms,
+        limits: Limits,
+        kl: Kl,
+        start: Vector,
+        weight: Vector | None,
+        beyond: NDArray[np.intp] | None,
+    ) -> None:
         self.forms, self.kl, self.total = forms, kl, limits.total
+        self.first = np.zeros(0, dtype=np.intp) if beyond is None else beyond
         k, pieces = start.size, forms.offset.size
         self.several = pieces > 1
         rows = np.zeros((0, k)) if limits.groups is None else limits.groups.rows
@@ -221,6 +270,7 @@ class _Search:
         self.z = forms.forms(w)
         self.y = forms.curve.dual(self.z)
         self.values, self.gradients = forms.at(self.z, w)
+        self.rows = forms.slopes(w)
         self.weight = np.full(pieces, 1.0 / pieces)
         self.top = float(self.values.max())
         own = np.zeros(0)
@@ -235,7 +285,8 @@ class _Search:
         self.multiplier = np.concatenate([np.ones(self.which.size), own])
         self.level, self.price = 0.0, np.zeros(self.m)
         self.proximal = _PROXIMAL
-        self.released = kl.weight == 0.0
+        # Unknowns that are parts of a share have bounds of their own, which stay.
+        self.released = kl.weight == 0.0 or self.first.size > 0
 
     @property
     def w(self) -> Vector:
@@ -278,7 +329,7 @@ class _Search:
     def _step(self) -> tuple[Vector, ...] | None:
         k, m, n = self.k, self.m, self.which.size
         w, s, z = self.w, self.slack, self.multiplier
-        slope = self.kl.at(w)[1] if self.kl.weight > 0.0 else 0.0
+        slope, curve = self._term()
         pull = np.bincount(self.which, self.sign * z[:n], k + m)
         dual = (
             np.concatenate(
@@ -294,12 +345,14 @@ class _Search:
         # 1. and 2.
         border = [np.ones((1, k)), self.a] + ([self.gradients] if self.several else [])
         c = np.concatenate(border)
-        diagonal = stiff[:k] + (self.kl.curve(w) if self.kl.weight > 0.0 else 0.0)
+        diagonal = stiff[:k] + self.forms.bent(w, self.weight @ self.gradients)
+        diagonal += curve
+        coupling = self.kl.curve(self._shares())[self.first] if self.first.size else np.zeros(0)
         curvature = (self.weight @ self.forms.weight) * self.forms.curve.chord(self.z, self.y)
         if not (np.isfinite(diagonal).all() and np.isfinite(curvature).all()):
             return None
         while True:
-            system = _System(self.forms.rows, curvature, np.maximum(diagonal, self.proximal))
+            system = _System(self.rows, curvature, _Diagonal(np.maximum(diagonal, self.proximal), self.first, coupling))
             answer, left = system.solve(np.ascontiguousarray(c.T))
             if left <= _LEFT or self.proximal >= _MOST_PROXIMAL:
                 break
@@ -339,12 +392,32 @@ class _Search:
                 dz = np.append(dz, dweight)
         return du, ds, dz, change[: 1 + m], np.array([dtop])
 
+    def _shares(self) -> Vector:
+        """What the KL term is of."""
+        w = self.w
+        if self.first.size:
+            w = w[: -self.first.size].copy()
+            w[self.first] += self.w[-self.first.size :]
+        return w
+
+    def _term(self) -> tuple[Vector | float, Vector | float]:
+        """Slope of the KL term, and the part of its curvature that is a diagonal."""
+        if self.kl.weight == 0.0:
+            return 0.0, 0.0
+        w = self._shares()
+        slope, curve = self.kl.at(w)[1], self.kl.curve(w)
+        if self.first.size:
+            slope = np.concatenate([slope, slope[self.first]])
+            curve[self.first] = 0.0
+            curve = np.concatenate([curve, np.zeros(self.first.size)])
+        return slope, curve
+
     def _take(self, du: Vector, ds: Vector, dz: Vector, change: Vector, dtop: Vector) -> bool:
-        dforms = self.forms.rows @ du[: self.k]
+        dforms = self.rows @ du[: self.k]
         dy, most = self.forms.curve.moved(self.z, self.y, dforms)
         longest = min(_reach(self.slack, ds, 2.0), _reach(self.multiplier, dz, 2.0))
         small = np.zeros(0, dtype=np.intp)
-        if self.kl.weight > 0.0 and self.released:
+        if self.kl.weight > 0.0 and self.released and not self.first.size:
             tiny = self.w < _SMALL * self.total / self.k
             small = np.flatnonzero(tiny)
             longest = min(longest, _reach(self.w[~tiny], du[: self.k][~tiny], 2.0))
@@ -367,6 +440,7 @@ class _Search:
             self.weight, self.top = self.multiplier[n:], self.top + length * float(dtop[0])
         self.z = self.forms.forms(self.w)
         self.values, self.gradients = self.forms.at(self.z, self.w)
+        self.rows = self.forms.slopes(self.w)
         return bool(np.isfinite(self.values).all() and np.isfinite(self.gradients).all())
 
 

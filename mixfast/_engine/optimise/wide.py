@@ -3,6 +3,8 @@
 1. The method of `interior.py` runs until the gap that the objective itself certifies is small.
 2. Shares that it leaves next to a bound are put on it, and it runs once more among the others: shares of 1e-12 become 0.
 
+Where repeats wear out, shares are in two parts on the way (`halves.py`).
+
 Which problems go this way is decided by what a step costs here, and in the loops for few domains.
 """
 
@@ -23,6 +25,7 @@ from mixfast._engine.objectives.base import Objective
 from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.kl import Kl, Regularised
 from mixfast._engine.objectives.pieces import Pieces
+from mixfast._engine.optimise.halves import Halves
 from mixfast._engine.optimise.interior import Inner, minimise_inside
 from mixfast._engine.optimise.trace import Minimum, Trace
 
@@ -101,21 +104,30 @@ def _near(
     """Where the interior point method ends, with shares on their bounds as far as that costs nothing."""
     gradients = forms.at(forms.forms(w), w)[1]
     unit = float(np.abs(gradients).max(axis=0) @ w) or 1.0
-    scaled, term = forms.scaled(unit), Kl(kl.weight / unit, kl.prior)
+    halves = Halves.of(forms.wear, limits)
+    scaled, parts, start = halves.forms(forms).scaled(unit), halves.limits(limits), halves.split(w)
+    term = Kl(kl.weight / unit, kl.prior) if kl.weight > 0.0 else _no_term(start.size)
+    beyond = halves.domains if kl.weight > 0.0 and halves.domains.size else None
 
-    def inside(at: Vector, proof: Vector) -> float:
-        return gap(_settled(limits, at), proof) / unit
+    def shares(x: Vector) -> Vector:
+        return _settled(limits, halves.join(x)) if halves.domains.size else x
+
+    def inside(x: Vector, proof: Vector) -> float:
+        return gap(shares(_settled(parts, x)), proof) / unit
 
     # On cores that others use as well, a second thread of BLAS costs small systems several times their time.
-    threads = single_blas() if _work(*forms.rows.shape) <= _ONE_THREAD else nullcontext()
+    threads = single_blas() if _work(*scaled.rows.shape) <= _ONE_THREAD else nullcontext()
 
     def run(among: Limits, start: Vector, proof: Vector | None) -> Inner:
-        found = minimise_inside(scaled, among, term, start, gap=inside, tol=_AHEAD * tol / unit, weight=proof)
-        return replace(found, w=_settled(limits, found.w))
+        found = minimise_inside(
+            scaled, among, term, start, gap=inside, tol=_AHEAD * tol / unit, weight=proof, beyond=beyond
+        )
+        return replace(found, w=_settled(parts, found.w))
 
     with threads:
-        best = run(limits, w, weight)
-        return best if kl.weight > 0.0 else _on_bounds(limits, best, run, inside, _AHEAD * tol / unit)
+        best = run(parts, start, weight)
+        best = best if kl.weight > 0.0 else _on_bounds(parts, best, run, inside, _AHEAD * tol / unit)
+    return replace(best, w=shares(best.w))
 
 
 def _on_bounds(
