@@ -105,8 +105,6 @@ def minimise_inside(
     idle, near = 0, max(tol, _NEAR)
     for step in range(_STEPS):
         advanced = step == 0 or search.advance()
-        if search.products <= near and not search.released:
-            search.release()
         if search.products <= near or not advanced or step == _STEPS - 1:
             here = gap(whole(search.w), search.weight)
             idle = 0 if here < _FALLS * least else idle + 1
@@ -114,6 +112,10 @@ def minimise_inside(
                 best, proof, active, least = search.w, search.weight, search.active, here
             if least <= tol or idle == _PATIENCE:
                 break
+            if idle and not search.released:
+                # Bounds at 0 have come as close as they do.
+                search.release()
+                idle = 0
         if not advanced:
             break
     which = np.zeros(start.size, dtype=np.int8)
