@@ -42,7 +42,7 @@ class Pieces(Protocol):
 
     @property
     def total(self) -> float:
-        """What tolerances are relative to where it is above 1: the sum of the row weights, of the function with most."""
+        """What tolerances are relative to where it is above 1, as the status of a solution is: the mean of the sums of row weights."""
         ...
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:
@@ -70,7 +70,7 @@ class GroupLosses:
     def __init__(self, groups: list[Objective]) -> None:
         self.groups = groups
         self.rows = sum(group.rows for group in groups)
-        self.total = max(group.total for group in groups)
+        self.total = float(np.mean([group.total for group in groups]))
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:
         parts = [group.sums(w, hessian=int(curved)) for group in self.groups]

@@ -83,12 +83,13 @@ def minimise_largest(
             return descend(w, weight, True)
         except UnfinishedStep:
             pass
-    inner = near_largest(pieces, limits, kl, w, weight, tol=tol, trace=trace)
+    enough = tol * max(1.0, pieces.total)
+    inner = near_largest(pieces, limits, kl, w, weight, tol=enough, trace=trace)
     if inner is None:
         return descend(w, weight, False)
     # Rounds that cannot be had in seconds are not begun: the gap says what the point is worth.
     max_iter = min(max_iter, int(_WORK / w.size**3))
-    if inner[0].gap <= tol * max(1.0, pieces.total) or max_iter == 0:
+    if inner[0].gap <= enough or max_iter == 0:
         return inner
     try:
         return descend(inner[0].w, inner[1], True)
