@@ -176,7 +176,7 @@ class _Diagonal:
 
 
 class _System:
-    """``D + V' diag(h) V`` with a diagonal D, solved in the smaller of its two forms."""
+    """``D + V' diag(h) V`` with a D that is easy to invert, solved in the smaller of its two forms."""
 
     def __init__(self, rows: Matrix, h: Vector, diagonal: _Diagonal) -> None:
         self.rows, self.h, self.diagonal = rows, h, diagonal
