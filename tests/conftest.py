@@ -3,6 +3,7 @@
 import html
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import pytest
 # Triton reads this once, when first imported, which any test may cause. Without a GPU its kernels run interpreted.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Under nohup, or in the background of a shell, a process is started with signals ignored, and hands that on to the processes that the
+# tests start and end. A handler is not handed on.
+for _number in (signal.SIGINT, getattr(signal, "SIGHUP", None)):
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else lambda number, frame: None)
 
 # A command that fails in a process of its own shows its traceback.
 os.environ.setdefault("MIXFAST_TRACEBACK", "1")
