@@ -31,11 +31,6 @@ class Stream:
         return getattr(self._target, name)
 
     @property
-    def closed_from_the_start(self) -> bool:
-        """Whether there never was anything to write to."""
-        return self._target is None
-
-    @property
     def over(self) -> bool:
         """Whether nothing more can be read of what is written."""
         return self._target is None or self.failure is not None

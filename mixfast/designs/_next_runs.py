@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.backend.blas import single_blas
 from mixfast._text.audience import either
 from mixfast._text.names import listing, one_of
 from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
 from mixfast.designs._results import Design, NextRuns, numbered, rare, seeded, whole
 from mixfast.errors import AlignmentError, RegionError
-from mixfast.laws import Fit, Joint, Objective, Target, resolve, single_blas
+from mixfast.laws import Fit, Joint, Objective, Target, resolve
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 

@@ -53,6 +53,5 @@ from mixfast.laws._target import Target as Target
 from mixfast.laws._target import convex_form as convex_form
 from mixfast.laws._target import has_slopes as has_slopes
 from mixfast.laws._target import resolve as resolve
-from mixfast.laws._threads import single_blas as single_blas
 
 __all__ = ["Fit", "MetricReport", "fit"]

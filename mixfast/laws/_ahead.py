@@ -8,8 +8,8 @@ from importlib import import_module
 from itertools import chain
 from threading import Event, Thread
 
+from mixfast._engine.backend.blas import forget_libraries
 from mixfast.laws._protocol import Law, Packaged
-from mixfast.laws._threads import forget_libraries
 
 
 class Ahead:

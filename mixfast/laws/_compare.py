@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixfast._engine.backend.blas import single_blas
 from mixfast.laws import _table
 from mixfast.laws._ahead import Ahead
 from mixfast.laws._candidate import Candidate
@@ -15,7 +16,6 @@ from mixfast.laws._fit import told_refused
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
 from mixfast.laws._report import MetricReport
-from mixfast.laws._threads import single_blas
 from mixfast.swarm import Swarm
 
 

@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 
 from mixfast._engine.backend.arrays import Vector
+from mixfast._engine.backend.blas import single_blas
 from mixfast._text.audience import setting
 from mixfast._text.names import listing, misspelt
 from mixfast.laws import _table
@@ -20,7 +21,6 @@ from mixfast.laws._foreign import Foreign
 from mixfast.laws._left_out import Progress
 from mixfast.laws._problem import Problem
 from mixfast.laws._protocol import FeatureMap, Law, Regressor
-from mixfast.laws._threads import single_blas
 from mixfast.swarm import Swarm
 
 # The law of one metric, and the choice of laws for all.

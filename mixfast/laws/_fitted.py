@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.backend.blas import single_blas
 from mixfast._text.frozen import Frozen, locked
 from mixfast._text.names import counted, domain_names, listing
 from mixfast._text.visible import visible
@@ -20,7 +21,6 @@ from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
 from mixfast.laws._protocol import Correlated, FeatureMap, Law, Runs, Shares, Smooth
 from mixfast.laws._report import MetricReport
-from mixfast.laws._threads import single_blas
 from mixfast.mixture import SUM_TOLERANCE, sum_to_one
 from mixfast.swarm import Swarm, align_names, find_name
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._engine.backend.blas import single_blas
 from mixfast.laws._protocol import Closed, Law, Refitted
-from mixfast.laws._threads import single_blas
 
 Index = NDArray[np.int64]
 Columns = list[int] | slice

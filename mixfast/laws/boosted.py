@@ -12,13 +12,13 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either
 from mixfast._text.names import shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 from mixfast.laws._protocol import State
-from mixfast.laws._threads import each
 from mixfast.laws._trees import MOST_LEAVES, Forest
 
 __all__ = ["Boosted"]

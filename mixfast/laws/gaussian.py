@@ -10,7 +10,9 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.backend.blas import single_blas
 from mixfast._text.names import shown
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
@@ -20,7 +22,6 @@ from mixfast.laws._gaussian_process import Process
 from mixfast.laws._gaussian_tasks import LEAST_RUNS, Shared, complete, fit_together
 from mixfast.laws._joint import Joint
 from mixfast.laws._protocol import State
-from mixfast.laws._threads import each, single_blas
 
 __all__ = ["GaussianProcess"]
 

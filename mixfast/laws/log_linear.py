@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import shown
 from mixfast.laws._coefficients import Coefficients, by_missing
@@ -23,7 +24,6 @@ from mixfast.laws._log_linear_search import (
 )
 from mixfast.laws._protocol import Note
 from mixfast.laws._range import require_not_negative
-from mixfast.laws._threads import each
 from mixfast.mixture import sum_to_one
 
 __all__ = ["LogLinear"]

@@ -10,13 +10,13 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend import each
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.names import shown
 from mixfast.laws._coefficients import Coefficients
 from mixfast.laws._power_search import STEPS, Point, Search, loops
 from mixfast.laws._protocol import Note, State
 from mixfast.laws._range import require_not_negative
-from mixfast.laws._threads import each
 
 __all__ = ["AutoScale", "BiMix"]
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._engine.backend.blas import single_blas
 from mixfast._text.audience import either, setting
 from mixfast._text.names import listing, one_of, shown
 from mixfast._text.numbers import LARGEST
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastError
-from mixfast.laws import Objective, convex_form, resolve, single_blas
+from mixfast.laws import Objective, convex_form, resolve
 from mixfast.proposers._exact import exactly
 from mixfast.proposers._outcome import Outcome
 from mixfast.proposers._proposal import Proposal

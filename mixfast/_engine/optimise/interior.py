@@ -4,8 +4,7 @@
 domains the Hessian is singular, active sets have no end, and a Newton step among all domains costs K^3. Here every limit has a slack and
 a multiplier, whose products are brought to 0 together. One step
 
-1. factors ``I + T T'`` of the n rows (or ``I + T' T`` of the C domains, where these are fewer), T being the rows in units in which what
-   the bounds add to the Hessian is 1 (Woodbury);
+1. factors the Hessian with what the bounds add to it, in the smaller of its two forms (`woodbury.py`);
 2. borders it by the sum, the limits on groups, and the pieces of the maximum: a small system;
 3. solves twice: straight ahead, then with as much centring and curvature as that shows to be needed.
 
@@ -13,7 +12,7 @@ It ends near the optimum and inside the limits. What that is worth, its callers 
 
 References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992); Wright, "Primal-Dual
 Interior-Point Methods" (SIAM, 1997); Friedlander, Orban, "A primal-dual regularized interior-point method for convex quadratic programs"
-(Math. Prog. Comp. 4, 2012) for the proximal term; Golub and Van Loan, "Matrix Computations", section 2.1.4 for Woodbury's formula.
+(Math. Prog. Comp. 4, 2012) for the proximal term.
 """
 
 from __future__ import annotations
@@ -24,10 +23,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.geometry.limits import GroupLimits, Limits
 from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.kl import Kl
+from mixfast._engine.optimise.woodbury import Diagonal, System
 
 # Steps at most, the part of the way to the nearest bound that one takes, and the length of one that leads nowhere.
 _STEPS, _REACH, _STUCK = 80, 0.995, 1e-9
@@ -37,11 +37,6 @@ _THIN = 1e-9
 # steps, not the optimum, and grows where a solve leaves more than the second number of its right-hand side.
 _PROXIMAL, _LEFT = 1e-8, 1e-4
 _MOST_PROXIMAL = 1e-2
-# Domains next to a bound hardly change the matrix: those that make up this much of it together, next to 1, are left to refinement,
-# where they are more than the second number of all.
-_DROPPED, _WORTH = 1e-6, 0.1
-# Refinements of a solution at most, and the part of a right-hand side that none need remove.
-_REFINEMENTS, _SOLVED = 4, 1e-6
 # Products this small may become no smaller, whatever the tolerance: the steps beyond them lead away.
 _NEAR = 1e-10
 # Steps after which a gap that has not become less than this part of the best is as small as it gets.
@@ -136,94 +131,6 @@ def _among(limits: Limits, moving: NDArray[np.bool_], w: Vector) -> Limits:
     return replace(inside, groups=groups, total=limits.total - float(still.sum()))
 
 
-class _Diagonal:
-    """A diagonal D (C,) > 0, as ``L L'``; with `coupling` q (H,) also ``q (1 1; 1 1)`` on pairs of unknowns, of which the last H are one."""
-
-    def __init__(self, own: Vector, first: NDArray[np.intp], coupling: Vector) -> None:
-        self.first, self.second, self.coupling = first, own.size - first.size, coupling
-        self.own, self.root = own, own
-        if first.size:
-            p = own[first]
-            self.root = own.copy()
-            self.root[first] += coupling
-            self.root[self.second :] += coupling * p / (p + coupling)
-        self.root = 1.0 / np.sqrt(self.root)
-        self.below = coupling * self.root[first]
-
-    def forward(self, x: Matrix) -> Matrix:
-        """``L^-1 x``, (C, m)."""
-        out = self.root[:, None] * x
-        if self.first.size:
-            root = self.root[self.second :, None]
-            out[self.second :] -= root * (self.below[:, None] * out[self.first])
-        return out
-
-    def back(self, x: Matrix) -> Matrix:
-        """``L'^-1 x``, (C, m)."""
-        out = self.root[:, None] * x
-        if self.first.size:
-            out[self.first] -= self.root[self.first, None] * (self.below[:, None] * out[self.second :])
-        return out
-
-    def times(self, x: Matrix) -> Matrix:
-        """``D x``, (C, m)."""
-        out = self.own[:, None] * x
-        if self.first.size:
-            both = self.coupling[:, None] * (x[self.first] + x[self.second :])
-            out[self.first] += both
-            out[self.second :] += both
-        return out
-
-
-class _System:
-    """``D + V' diag(h) V`` with a D that is easy to invert, solved in the smaller of its two forms."""
-
-    def __init__(self, rows: Matrix, h: Vector, diagonal: _Diagonal) -> None:
-        self.rows, self.h, self.diagonal = rows, h, diagonal
-        t = diagonal.forward(rows.T).T
-        t *= np.sqrt(h)[:, None]
-        self.columns = _counting(np.einsum("ij,ij->j", t, t))
-        if self.columns is not None:
-            t = np.ascontiguousarray(t[:, self.columns])
-        self.t, self.few = t, t.shape[0] <= t.shape[1]
-        small = t @ t.T if self.few else t.T @ t
-        small.flat[:: small.shape[0] + 1] += 1.0
-        self.inverse = np.linalg.inv(small)
-
-    def solve(self, right: Matrix) -> tuple[Matrix, float]:
-        """Solutions (C, m) for right-hand sides (C, m), refined, and the part of a right-hand side that they leave."""
-        x = self._once(right)
-        size = np.maximum(np.abs(self.diagonal.forward(right)).max(axis=0), _TINY)
-        left = np.inf
-        for _ in range(_REFINEMENTS):
-            rest = right - self.rows.T @ (self.h[:, None] * (self.rows @ x)) - self.diagonal.times(x)
-            now = float((np.abs(self.diagonal.forward(rest)).max(axis=0) / size).max())
-            if not now < left:
-                break
-            left = now
-            if left <= _SOLVED:
-                break
-            x = x + self._once(rest)
-        return x, left
-
-    def _once(self, right: Matrix) -> Matrix:
-        scaled = self.diagonal.forward(right)
-        part = scaled if self.columns is None else scaled[self.columns]
-        part = part - self.t.T @ (self.inverse @ (self.t @ part)) if self.few else self.inverse @ part
-        if self.columns is None:
-            scaled = part
-        else:
-            scaled[self.columns] = part
-        return self.diagonal.back(scaled)
-
-
-def _counting(squares: Vector) -> NDArray[np.intp] | None:
-    """Columns of T (sums of squares given) without which ``I + T T'`` is the same but for what refinement removes; None for all."""
-    order = np.argsort(squares, kind="stable")
-    first = int(np.searchsorted(np.cumsum(squares[order]), _DROPPED))
-    return None if first < _WORTH * squares.size else np.sort(order[first:])
-
-
 class _Search:
     """One run over shares that can all move.
 
@@ -299,10 +206,6 @@ class _Search:
         return float(self.slack @ self.multiplier)
 
     @property
-    def finite(self) -> bool:
-        return bool(np.isfinite(self.w).all())
-
-    @property
     def active(self) -> NDArray[np.int8]:
         """Bounds of shares whose slack is less than its multiplier."""
         out = np.zeros(self.k, dtype=np.int8)
@@ -354,7 +257,7 @@ class _Search:
         if not (np.isfinite(diagonal).all() and np.isfinite(curvature).all()):
             return None
         while True:
-            system = _System(self.rows, curvature, _Diagonal(np.maximum(diagonal, self.proximal), self.first, coupling))
+            system = System(self.rows, curvature, Diagonal(np.maximum(diagonal, self.proximal), self.first, coupling))
             answer, left = system.solve(np.ascontiguousarray(c.T))
             if left <= _LEFT or self.proximal >= _MOST_PROXIMAL:
                 break
