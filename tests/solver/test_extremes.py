@@ -8,13 +8,12 @@ the problem again. Warnings of numpy are errors here.
 import json
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from certificate import inspect
+from nasty import Problem
 
 from mixfast import ExpertTable, Region, solve
 from mixfast.errors import InfeasibleError, MixfastWarning, NotConvergedWarning
@@ -24,25 +23,9 @@ REPORTED = json.loads((Path(__file__).parent / "reported.json").read_text())
 COUNT = int(os.environ.get("MIXFAST_EXTREMES", "60"))
 BATCH = 10
 KINDS = ("narrow", "scaled", "wide")
-# What a solution may be outside a limit, as a share: see `Region.violation`.
-FEASIBLE = 1e-11
 
 
-@dataclass(frozen=True)
-class Extreme:
-    table: ExpertTable
-    region: Region | None
-    kl: float
-    objective: Any
-    wear: float | None
-
-    @property
-    def scale(self) -> float:
-        """The tolerance is relative to the sum of the row weights where that is above 1."""
-        return max(1.0, float(self.table.row_weight.sum()))
-
-
-def problem(seed: int) -> Extreme | None:
+def problem(seed: int) -> Problem | None:
     """The problem of a seed; None where its limits leave no mixture."""
     rng = np.random.default_rng([seed, 2610])
     kind = KINDS[seed % len(KINDS)]
@@ -81,7 +64,7 @@ def problem(seed: int) -> Extreme | None:
                 region = Region(domains, **options) if options else None
     except InfeasibleError:
         return None
-    return Extreme(table, region, kl, objective, wear)
+    return Problem(table, region, kl, objective, wear)
 
 
 def _table(rng: np.random.Generator, n: int, k: int, domains: list[str], far: float) -> ExpertTable:
@@ -145,29 +128,7 @@ def verify(seed: int) -> str | None:
         return None if case.kl and "prior" in str(error) else f"seed {seed}: InfeasibleError in solve: {error}"
     except Exception as error:
         return f"seed {seed}: {type(error).__name__}: {error}"
-    return judged(seed, case, solution)
-
-
-def judged(seed: int, case: Extreme, solution: Any) -> str | None:
-    with warnings.catch_warnings():  # what overflows in the judge is no fault of the solver
-        warnings.simplefilter("ignore")
-        found = inspect(
-            case.table,
-            case.region,
-            solution,
-            kl=case.kl,
-            objective=case.objective,
-            wear=case.wear,
-            tol=1e-7 * case.scale,
-            feasible_tol=FEASIBLE,
-            multipliers=False,
-        )
-    bad = list(found.failures)
-    return (
-        f"seed {seed}: {solution.status}, claimed {solution.gap:.3g}, true {float(found.gap):.3g}: {'; '.join(bad)}"
-        if bad
-        else None
-    )
+    return case.judged(f"seed {seed}", solution)
 
 
 @pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
@@ -177,7 +138,7 @@ def test_every_answer_is_feasible_and_its_gap_bounds_the_truth(first):
     assert not wrong, "\n".join(wrong)
 
 
-def reported(name: str) -> Extreme:
+def reported(name: str) -> Problem:
     spec = REPORTED[name]
     names = spec["domains"]
     options = {key: np.array(spec[key]) for key in ("weight", "length", "group") if key in spec}
@@ -187,7 +148,7 @@ def reported(name: str) -> Extreme:
     region = Region(
         names, cap=spec["cap"], floor=spec["floor"], bounds={k: tuple(v) for k, v in spec["bounds"].items()}
     )
-    return Extreme(
+    return Problem(
         ExpertTable.from_loglik(loglik, domains=names, **options), region, spec["kl"], spec["objective"], None
     )
 
@@ -199,4 +160,4 @@ def test_what_users_reported(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         solution = solve(case.table, case.region, kl=case.kl, objective=case.objective)
-    assert judged(0, case, solution) is None
+    assert case.judged(name, solution) is None
