@@ -22,7 +22,7 @@ def solve_doubts(solution: Solution, intervals: Bootstrap | None = None) -> Iter
     if solution.status != "optimal":
         yield (
             f"the gap {solution.gap:.1e} did not reach the tolerance: the mixture is usable where that much loss does not matter "
-            f"({either('tol', '--tol')} says so); a float64 table has less rounding than a float32 one"
+            f"({either('tol', '--tol of mixfast solve')} says so); a float64 table has less rounding than a float32 one"
         )
     if solution.region is None or solution.region.available is None:
         yield (
