@@ -82,7 +82,7 @@ def _next(args: argparse.Namespace) -> int:
     lines = [
         *(f"note: {note}" for note in notes),
         f"{len(swarm)} runs, law: {told}; the best of them is predicted {found.best:.6g}",
-        text_table(["run", "buys", "predicted", "+-"], rows),
+        *text_table(["run", "buys", "predicted", "+-"], rows).splitlines(),
         f"buys: {found.bought}, each given those before it",
         *(f"warning: {line}" for line in rarely_sampled(found.design.rare)),
     ]

@@ -215,6 +215,7 @@ def test_next_fits_or_takes_a_law(run, folder):
     status, out, err = run("next", "ratios.csv", "metrics.csv", "law.json", "--runs", 3, "--out", "next.csv")
     assert (status, err) == (0, "")
     assert "nats of information on the coefficients" in out
+    assert [line.split()[0] for line in out.splitlines()[1:5]] == ["run", "30", "31", "32"]
     given = (folder / "next.csv").read_text()
     assert given.splitlines()[1].startswith("30,")
     _, out, _ = run("next", "ratios.csv", "metrics.csv", "--law", "log_linear", "--runs", 3)
