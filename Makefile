@@ -3,6 +3,7 @@
 #   make demo       the whole way on the embedded sample
 #   make test       the test suite; ARGS="tests/region -x" picks, KERNELS=0 leaves out torch and triton
 #   make test-oldest  the suite with the oldest versions of all dependencies that pyproject.toml allows, in a copy of the checkout
+#   make docs       the documentation, into build/docs: open build/docs/index.html
 #   make lint       ruff, mypy, cython-lint, clang-format; `make format` repairs what can be repaired
 #   make bench      the table of measured speed; ARGS="-k solve" picks, see benchmarks/README.md
 #   make bench-compare BASE=v0.1   this checkout beside another revision, benchmark by benchmark
@@ -31,7 +32,7 @@ else
 KERNEL_STAMP := $(VENV)/.stamp-kernels
 endif
 
-.PHONY: demo test test-oldest lint format bench bench-compare sanitize cross wheel clean
+.PHONY: demo test test-oldest docs lint format bench bench-compare sanitize cross wheel clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.stamp-venv:
@@ -78,6 +79,10 @@ test-oldest:
 	$(OLDEST)/venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(OLDEST)/oldest.txt
 	cd $(OLDEST)/tree && ../venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	cd $(OLDEST)/tree && ../venv/bin/python -m pytest $(ARGS)
+
+# The API comes from the docstrings, and the gallery runs examples/. Every warning is an error.
+docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs $(ARGS)
 
 lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
@@ -157,4 +162,4 @@ wheel: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 		$(CURDIR)/tests/test_packaging.py
 
 clean:
-	rm -rf build dist *.egg-info $(PYX_FILES:.pyx=.c) mixfast/_engine/backend/*.so $(VENV)/.stamp-core
+	rm -rf build dist docs/examples docs/reference/api/generated *.egg-info $(PYX_FILES:.pyx=.c) mixfast/_engine/backend/*.so $(VENV)/.stamp-core

@@ -1,6 +1,11 @@
-"""Every block of the README and of the docs runs: each is a test of its own, in the order of its page.
+"""Every block of the README and of the docs is tested: each is a test of its own, in the order of its page.
 
 The blocks of a page share one folder and, if they are Python, one namespace. A test that is picked alone runs the blocks above it first.
+
+- `python` blocks are executed.
+- `console` blocks have lines `$ mixfast ...`, which are executed. The output below a line is compared with what the command prints; `...` elides.
+- A language followed by a file name, such as `yaml tokens.yaml`, writes that file. Bash files must be sound bash.
+- `sh` blocks are not executed. Their `mixfast` lines, and those of bash files, must parse; extras and make targets must exist.
 """
 
 import doctest
@@ -11,16 +16,15 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from shell_lines import check_bash, check_lines
 
 from mixfast import cli
-from mixfast._text.numbers import count
-from mixfast.cli import _inputs
 
 ROOT = Path(__file__).resolve().parent.parent
 # loaders/test_trainers.py runs this page, on two processes.
 ELSEWHERE = ROOT / "docs" / "how-to" / "training-loops.md"
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path != ELSEWHERE)]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)(?: ([^\s`]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CHECKER = doctest.OutputChecker()
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -38,7 +42,9 @@ class Page:
     def __init__(self, path):
         self.path, self.name = path, str(path.relative_to(ROOT))
         text = path.read_text(encoding="utf-8")
-        self.blocks = [(text.count("\n", 0, found.start()) + 1, found[1], found[2]) for found in BLOCK.finditer(text)]
+        self.blocks = [
+            (text.count("\n", 0, found.start()) + 1, found[1], found[2], found[3]) for found in BLOCK.finditer(text)
+        ]
         self.namespace = {"__name__": self.name}
         self.done = 0
 
@@ -53,17 +59,22 @@ class Page:
         self.run_one(place, folder)
 
     def run_one(self, place, folder):
-        line, kind, block = self.blocks[place]
+        line, kind, file, block = self.blocks[place]
+        where = f"{self.name}:{line}"
         self.done = place + 1
-        if kind == "python":
+        if file is not None:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(block, encoding="utf-8")
+            if kind == "bash":
+                check_bash(folder / file, where)
+                check_lines(block, where)
+        elif kind == "python":
             # Lines of the page, so that a traceback names them.
             exec(compile("\n" * line + block, self.name, "exec"), self.namespace)
-        elif kind == "yaml":
-            (folder / "counts.yaml").write_text(block)
-            counts = _inputs.numbers("counts.yaml", count)
-            assert counts == {"web": 1_200_000_000_000, "code": 350_000_000_000, "books": 26_000_000_000}
+        elif kind == "sh":
+            check_lines(block, where)
         else:
-            assert kind == "console", f"{self.name}:{line}: a block of {kind}, which no test can run"
+            assert kind == "console", f"{where}: a block of {kind} without a file name, which no test can run"
             for command, output in commands(block):
                 self.command(line, command, output)
 
@@ -93,7 +104,7 @@ def folders(tmp_path_factory):
     [
         pytest.param(page, place, id=f"{page.name}:{line}")
         for page in ALL
-        for place, (line, _, _) in enumerate(page.blocks)
+        for place, (line, *_) in enumerate(page.blocks)
     ],
 )
 def test_the_block_runs(page, place, folders, monkeypatch):
@@ -101,7 +112,7 @@ def test_the_block_runs(page, place, folders, monkeypatch):
     page.run(place, folders[page.name])
 
 
-def test_the_readme_has_blocks_of_every_kind():
+def test_the_readme_has_commands_with_output_and_python():
     blocks = ALL[0].blocks
-    assert {kind for _, kind, _ in blocks} == {"console", "python", "yaml"}
-    assert any(output for _, kind, block in blocks if kind == "console" for _, output in commands(block))
+    assert {kind for _, kind, _, _ in blocks} >= {"console", "python"}
+    assert any(output for _, kind, _, block in blocks if kind == "console" for _, output in commands(block))

@@ -1,0 +1,75 @@
+"""Configuration of the documentation: `make docs` builds it into build/docs, with warnings as errors."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+from mixfast import __version__  # noqa: E402
+
+project = "mixfast"
+copyright = "the mixfast developers"
+author = "the mixfast developers"
+version = release = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "file_blocks",
+]
+exclude_patterns = ["_ext", "_templates", "examples/*.ipynb", "examples/*.py", "examples/*.py.md5", "examples/*.zip"]
+templates_path = ["_templates"]
+# Options such as `--kl` must not become dashes.
+smartquotes = False
+# Nothing is fetched while the documentation is built or read.
+intersphinx_mapping: dict[str, tuple[str, str | None]] = {}
+
+# Pages are MyST markdown.
+myst_enable_extensions = ["deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# The API comes from the docstrings: the names in `__all__` and nothing else.
+autosummary_generate = True
+autosummary_imported_members = True
+autosummary_ignore_module_all = False
+autodoc_typehints = "none"
+autodoc_member_order = "groupwise"
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# Examples run while the gallery is built.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "examples",
+    "filename_pattern": r"\.py$",
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "min_reported_time": 10**6,
+    "remove_config_comments": True,
+}
+
+if not (HERE.parent / "examples" / "GALLERY_HEADER.rst").exists():
+    extensions.remove("sphinx_gallery.gen_gallery")
+    (HERE / "examples").mkdir(exist_ok=True)
+    (HERE / "examples" / "index.rst").write_text("Examples\n========\n", encoding="utf-8")
+
+html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_title = f"mixfast {version}"
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "show_prev_next": True,
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
