@@ -1,7 +1,7 @@
 """Fit configurations of Olmix (YAML): where the swarm is, what to fit and propose, under which limits; as its code of commit 9586977 has it.
 
 Everything is aligned by name: priors, caps and weights in another order than the files' columns were a bug of theirs. What each field
-does is a table in docs/explanation/olmix.md.
+does is a table in docs/reference/files/olmix-config.md.
 """
 
 from __future__ import annotations
