@@ -1,28 +1,28 @@
 """Laws: functions from mixtures to metrics, fitted to the runs of a swarm.
 
-`fit` is the verb of this room. It fits one law to each metric of a `Swarm`, measures out of fold how well each law predicts runs
-it has not seen, and returns a `Fit`: `predict`, `sd` and `slopes` at any mixtures, `report` with one `MetricReport` for each
-metric, `notes` on what the runs do not tell, `save` and `load`. `mixfast.propose` looks for the best mixture of a `Fit`, and
-`mixfast.designs.next_runs` for the runs that would improve it most.
+Call `fit` to use this room. It fits one law to each metric of a `Swarm`, measures out of fold how well each law predicts runs it was
+not fitted to, and returns a `Fit`. A `Fit` has `predict`, `sd` and `slopes` at any mixtures, `report` with one `MetricReport` for each
+metric, `notes` on what the runs cannot determine, `save` and `load`. `mixfast.propose` searches the best mixture of a `Fit`.
+`mixfast.designs.next_runs` chooses the next runs that would improve it most.
 
 The laws, by the name that `fit` takes:
 
-- "linear" (`laws.linear.Linear`): ridge regression, the only one besides "gp" and "lightgbm" that uses features.
-- "log_linear" (`laws.log_linear.LogLinear`): a constant plus the exponential of a linear form, as Data Mixing Laws and Olmix use.
-- "autoscale", "bimix" (`laws.power.AutoScale`, `laws.power.BiMix`): one power of each domain's share.
-- "gp" (`laws.gaussian.GaussianProcess`): a smooth surface with its own error bars.
+- "linear" (`laws.linear.Linear`): ridge regression. Only this law, "gp" and "lightgbm" use features.
+- "log_linear" (`laws.log_linear.LogLinear`): a constant plus the exponential of a linear form, as in Data Mixing Laws and Olmix.
+- "autoscale", "bimix" (`laws.power.AutoScale`, `laws.power.BiMix`): a sum with one power of each domain's share.
+- "gp" (`laws.gaussian.GaussianProcess`): a Gaussian process, which has its own error bars.
 - "lightgbm" (`laws.boosted.Boosted`): boosted trees with RegMix's settings.
-- "auto": for each metric the best out of fold of "linear", "log_linear" and "gp".
+- "auto": for each metric, the law of "linear", "log_linear" and "gp" with the smallest out-of-fold error.
 
-Any object with ``fit(x, y)`` and ``predict(x)``, as scikit-learn's regressors have, is a law, too.
+Any object with ``fit(x, y)`` and ``predict(x)``, such as a scikit-learn regressor, can also be used as a law.
 
-Read the files in this order: `_protocol.py` (what a law is, and what some laws know besides), `_fitted.py` (`Fit`), `_fit.py`
+Read the files in this order: `_protocol.py` (what a law is, and the optional abilities of some laws), `_fitted.py` (`Fit`), `_fit.py`
 with `_problem.py`, `_candidate.py` and `_left_out.py` (how the law of a metric is chosen), `_report.py` (how well it predicts),
 `_doubts.py` (runs that look diverged, laws that do not help), `_compare.py` (all laws side by side), `_target.py` (objectives
-over metrics), then one law after the other; `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
-`_power_search.py` searches the least squares of the power laws.
-Loops of the log-linear law and of Gaussian processes are in the compiled core (`_engine.backend.laws`). Those of the other laws stand in files of
-their own (`_*_loops.py`), which import Numba and are imported by functions only.
+over metrics), then one law after the other. `linear.py` with `_coefficients.py` and `_ridge.py` is the simplest.
+`_power_search.py` solves the least-squares problems of the power laws.
+The compiled core (`_engine.backend.laws`) holds the loops of the log-linear law and of Gaussian processes. The other laws keep their
+loops in separate files (`_*_loops.py`). These import Numba, so they are imported only inside functions.
 
 Other rooms also use `compare`, the objectives (`Target`, `resolve`), the protocols, `Ridge`, the statistics, and `single_blas`.
 """

@@ -1,4 +1,4 @@
-"""Packages that laws need, imported in a thread while the laws before them are fitted: LightGBM takes nearly a second."""
+"""Import the packages that later laws need in a thread while earlier laws are fitted: LightGBM takes nearly a second."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mixfast.laws._protocol import Law, Packaged
 
 
 class Ahead:
-    """Imports of the packages of some laws, in the order of the laws; they begin at once.
+    """Import the packages of several laws in a thread, in the order of the laws. The imports start at once.
 
-    Whoever fits a law waits for its packages first: two threads never import the same package.
+    Callers wait for a law's packages before they fit it, so that two threads never import the same package.
     """
 
     def __init__(self, laws: Iterable[Law]) -> None:
@@ -28,13 +28,13 @@ class Ahead:
         for name, done in self._done.items():
             try:
                 import_module(name)
-            except Exception:  # the law imports it again, and says what is missing
+            except Exception:  # the law imports the package again and reports what is missing
                 pass
             finally:
                 done.set()
 
     def wait(self, law: Law) -> None:
-        """Return when the packages of a law are loaded, or cannot be."""
+        """Return when the packages of a law are loaded or have failed to load."""
         waited = [self._done[name] for name in _packages(law) if name in self._done]
         for done in waited:
             done.wait()

@@ -1,4 +1,4 @@
-"""A law that some metrics may take, and how well it predicts them out of fold."""
+"""One law that can be chosen for some metrics, and how well it predicts them out of fold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Splits = Sequence[tuple[Index, Index]]
 
 @dataclass(eq=False)
 class Candidate:
-    """One law and the metrics, by position, that may take it."""
+    """One law and the positions of the metrics that can choose it."""
 
     law: Law
     columns: list[int] = field(default_factory=list)
@@ -30,9 +30,10 @@ class Candidate:
     settled: bool = field(default=False, init=False)
 
     def fit(self, x: Matrix, y: Matrix, splits: Splits, progress: Progress | None = None) -> dict[int, str]:
-        """Fit the law to all runs, and predict each out of fold.
+        """Fit the law to all runs, then predict each run out of fold.
 
-        Metrics that the law refuses, most often for too few runs, leave `columns`; they are returned with the reason.
+        If the law refuses a metric, most often because it has too few runs, the metric is removed from `columns`. Return these metrics with
+        the reasons.
         """
         try:
             self._fit(x, y, splits, progress)
@@ -64,30 +65,30 @@ class Candidate:
         self.guess, self.spread = predict_left_out(self.fitted, x, own, splits, progress=progress)
 
     def left_out(self, j: int) -> tuple[Vector, Vector]:
-        """Predictions (R,) of metric j and their standard deviations, out of fold."""
+        """Return out-of-fold predictions (R,) of metric j and their standard deviations."""
         column = self.columns.index(j)
         return self.guess[:, column], self.spread[:, column]
 
     def own(self, x: Matrix, j: int) -> Vector:
-        """What the law says (R,) of metric j in the runs it was fitted to."""
+        """Return predictions (R,) of metric j for the runs that the law was fitted to."""
         return self.fitted.predict(x)[:, self.columns.index(j)]
 
     def error(self, j: int, y: Matrix, counted: NDArray[np.bool_]) -> float:
-        """Out-of-fold root mean square error of metric j over the runs (R,) that count."""
+        """Return the out-of-fold root mean square error of metric j over the runs (R,) that count."""
         return rmse(y[counted, j], self.left_out(j)[0][counted])
 
     def part(self, columns: Iterable[int]) -> Part:
-        """The fitted law for the metrics that took it."""
+        """Return the fitted law, restricted to the metrics that chose it."""
         columns = tuple(columns)
         return Part(self.fitted, tuple(self.columns.index(j) for j in columns), columns)
 
     def notes(self, part: Part, metrics: Sequence[str], domains: Sequence[str]) -> list[str]:
-        """What was unusual about the metrics that took the law, by name; features stand behind the domains."""
+        """Return notes on the metrics that chose the law. They use names; features come after the domains."""
         found = []
         if self.settled:
             found.append(
-                f"errors of {self.law.name} on runs left out are a few per cent too low: with more than {SETTLED_RUNS} runs its "
-                "settings are those that all of them gave"
+                f"out-of-fold errors of {self.law.name} are a few per cent too low: with more than {SETTLED_RUNS} runs, the folds reuse "
+                "the settings that were fitted to all runs"
             )
         for note in getattr(self.fitted, "notes", ()):
             if not isinstance(note, Note):

@@ -1,4 +1,4 @@
-"""Laws of a few coefficients for each metric, which are as certain as their covariance says."""
+"""Base class of laws that have a few coefficients for each metric; the covariance of the coefficients gives the error bars."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mixfast.laws._protocol import State
 
 
 class Coefficients:
-    """A law whose constructor takes its settings, and whose `fit` sets arrays and notes."""
+    """A law with settings as constructor arguments and with arrays and notes that `fit` sets."""
 
     _settings: ClassVar[tuple[str, ...]]
     _arrays: ClassVar[tuple[str, ...]]
-    noise: Vector  # (J,), standard deviation of what the law leaves unexplained
+    noise: Vector  # (J,), standard deviation of the residuals
     notes: tuple[str, ...] = ()
 
     def predict(self, x: Matrix) -> Matrix:
@@ -26,26 +26,26 @@ class Coefficients:
         raise NotImplementedError
 
     def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
-        """Derivatives (M, C) of metric j with respect to its coefficients, and the covariance (C, C) of these."""
+        """Return the derivatives (M, C) of metric j with respect to its coefficients, and the covariance (C, C) of the coefficients."""
         raise NotImplementedError
 
     def _moved(self, x: Matrix, j: int, value: Vector, jacobian: Matrix, by: Matrix) -> Matrix:
-        """Metric j (count, M) at coefficients moved by (count, C): along the tangent, unless a law is better evaluated itself."""
+        """Return metric j (count, M) after moving its coefficients by (count, C). Linear in the move, unless a law overrides it."""
         return value + by @ jacobian.T
 
     def sd(self, x: Matrix) -> Matrix:
-        """Return the standard deviation (M, J) of a new run's metrics: of the coefficients, by their covariance, and noise."""
+        """Return the standard deviation (M, J) of a new run's metrics: uncertainty of the coefficients plus noise."""
         x = np.asarray(x, dtype=np.float64)
         out = np.empty((len(x), len(self.noise)))
         for j, noise in enumerate(self.noise):
             jacobian, covariance = self._tangent(x, j)
-            # Where the coefficients are exact, rounding may leave a variance a little below 0.
+            # Rounding can make the variance slightly negative if the coefficients are exact.
             variance = np.maximum(np.einsum("mk,kl,ml->m", jacobian, covariance, jacobian), 0.0)
             out[:, j] = np.sqrt(variance + noise**2)
         return out
 
     def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint]:
-        """Return what is open of each of these metrics at inputs (M, P) jointly, by the delta method."""
+        """Return the joint uncertainty of each of these metrics at inputs (M, P), by the delta method."""
         x = np.asarray(x, dtype=np.float64)
         values = self.predict(x)
         return [self._joint(x, j, values[:, j]) for j in metrics]
@@ -61,13 +61,13 @@ class Coefficients:
         )
 
     def state(self) -> State:
-        """Return what the fitted law is made of."""
+        """Return the settings, arrays and notes of the fitted law."""
         parts = {name: getattr(self, name) for name in (*self._settings, *self._arrays)}
         return {**parts, "notes": list(self.notes)}
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """Return the law that `state` was taken from."""
+        """Rebuild the law from what `state` returned."""
         law = cls(**{name: state[name] for name in cls._settings})
         for name in cls._arrays:
             setattr(law, name, np.asarray(state[name]))
@@ -76,12 +76,12 @@ class Coefficients:
 
 
 def by_missing(y: Matrix) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
-    """Yield the metrics that the same runs have: those runs (R,) bool, and the metrics' indices.
+    """Group the metrics by which runs have them. Yield those runs (R,) bool, and the indices of the metrics.
 
     Raises
     ------
     ValueError
-        Where no run has a value of a metric.
+            If a metric has no value in any run.
     """
     patterns, which = np.unique(~np.isnan(y), axis=1, return_inverse=True)
     for index, rows in enumerate(patterns.T):
@@ -92,7 +92,7 @@ def by_missing(y: Matrix) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]
 
 
 def _normal(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
-    """Draws (count, P) of mean 0; directions whose variance is negative by rounding stay at 0.
+    """Sample (count, P) normal vectors with mean 0. Directions with a negative variance (a rounding error) stay at 0.
 
     The covariance is scaled to correlations first. Coefficients of power laws have scales many decades apart, and the rounding
     errors of an eigendecomposition are relative to the largest eigenvalue.

@@ -21,17 +21,17 @@ from mixfast.swarm import Swarm
 
 @dataclass(frozen=True)
 class Comparison:
-    """Out-of-fold quality of laws.
+    """Out-of-fold quality of several laws.
 
     Attributes
     ----------
     metrics : tuple of str
     reports : dict of law to dict of metric to MetricReport
-        Without the metrics that a law cannot describe.
+            Metrics that a law cannot describe are missing.
     left_out : tuple of str
-        What laws had to be left out, wholly or for some metrics, and why.
+            Laws that were left out, for all metrics or for some, with the reason.
     notes : tuple of str
-        What the user should know of runs and metrics.
+            Problems with the runs and metrics that the user should know about.
     """
 
     metrics: tuple[str, ...]
@@ -49,11 +49,11 @@ def compare(
     folds: int = 5,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Measure out of fold how well each of some laws predicts each metric; parameters as of `fit`."""
+    """Measure out of fold how well each law predicts each metric. The parameters are those of `fit`."""
     problem = Problem.of(swarm, metrics, None, seed, folds, warned=2)
     if not problem.scored:
         raise ValueError(
-            f"laws are compared on runs left out, which takes 2 or more folds and at least 2 runs that were not chosen after looking at data; "
+            f"laws are compared out of fold, which needs 2 or more folds and at least 2 runs that were not chosen after looking at data; "
             f"got {folds} folds and {problem.testable} such runs"
         )
     every = range(len(problem.metrics))

@@ -1,4 +1,4 @@
-"""Fits in files: JSON to read, npz for many trees. Both hold numbers, strings and arrays only, never code."""
+"""Write fits to files and read them: readable JSON, or npz for many trees. Both hold numbers, strings and arrays, never code."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mixfast.laws import _table
 from mixfast.laws._protocol import Law
 from mixfast.laws._report import MetricReport
 
-# Law, its columns that are used, and the places of these metrics in the fit.
+# A law, the columns of its predictions that are used, and the positions of these metrics in the fit.
 Stored = tuple[Law, tuple[int, ...], tuple[int, ...]]
 
 _FORMAT = 2
-# Most characters of what numpy or Python say of a file that is none.
+# Messages of numpy or Python about an invalid file are cut to this many characters.
 _SAID = 200
-# What a fit holds as tuples of strings.
+# The fields of a fit that are tuples of strings.
 NAMES = ("domains", "metrics", "direction", "unit", "notes")
 
 
 def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[Stored], *, force: bool) -> None:
-    """Write the facts and the laws of a fit to .npz, or else as JSON; without ``force``, no file of another kind is replaced."""
+    """Write the fields and laws of a fit as .npz, or else as JSON. Without ``force``, refuse to replace a file of another kind."""
     path = Path(path)
     check_output(path, FIT, ValueError, force=force)
     arrays: dict[str, Any] = {}
@@ -58,7 +58,7 @@ def save(path: str | os.PathLike[str], facts: dict[str, Any], parts: Sequence[St
 
 
 def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[str, Any], list[Stored]]:
-    """Read the facts and the laws of a fit that was made with features of these names."""
+    """Read the fields and laws of a fit that was made with features of these names."""
     path = Path(path)
     if kind_of(path) not in ("fit", "json", "npz", "zip"):
         raise ValueError(other_kind(path, "fitted laws, as `mixfast fit --out` writes them (.json or .npz)"))
@@ -78,7 +78,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
                 for key, value in head["arrays"].items()
             }
         if head["mixfast_fit"] != _FORMAT:
-            raise ValueError(f"format {shown(head['mixfast_fit'])}, and this version reads {_FORMAT}")
+            raise ValueError(f"the file has format {shown(head['mixfast_fit'])}; this version reads format {_FORMAT}")
         parts = [
             (
                 _table.from_state(one["name"], _whole(one["state"], arrays)),
@@ -90,7 +90,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
         facts: dict[str, Any] = {key: tuple(head[key]) for key in NAMES}
         facts["reports"] = tuple(MetricReport(**one) for one in head["reports"])
         facts["largest"], facts["constant"] = np.array(head["largest"], dtype=np.float64), dict(head["constant"])
-        # Fits of earlier versions do not say these.
+        # Fits of earlier versions lack these fields.
         facts["misfits"] = tuple(head.get("misfits", ()))
         for name in ("spread", "doubted_directions"):
             facts[name] = dict(head.get(name, {}))
@@ -98,7 +98,7 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
     except MixfastError:
         raise
     except Exception as problem:
-        # A damaged archive can lead the reader to places that are not there.
+        # A damaged archive can make the reader seek outside the file.
         if isinstance(problem, OSError) and problem.filename is not None:
             raise
         if kind_of(path) not in ("fit", "json", "npz"):
@@ -110,30 +110,30 @@ def load(path: str | os.PathLike[str], features: Sequence[str]) -> tuple[dict[st
     if wanted != tuple(features):
         raise ValueError(
             f"{path} was fitted on the features {', '.join(wanted) or 'none'}; got {', '.join(features) or 'none'}. "
-            "Load it in Python and give the same: Fit.load(path, features=...)"
+            "Load it in Python with the same features: Fit.load(path, features=...)"
         )
     return facts, parts
 
 
 def _other(keys: Sequence[str]) -> str:
-    """What an npz without the head of a fit is instead."""
+    """Say what kind of npz this is if it is not a fit."""
     if {"loglik", "prediction"} & set(keys):
         return (
             f"it is a table of experts. Laws are fitted to runs, by {either('mixfast.fit', '`mixfast fit`')}; a table is solved, by "
             f"{either('mixfast.solve', '`mixfast solve`')}"
         )
-    return f"there is no head in it, but {listing(keys)}"
+    return f"it has no array named head; its arrays are {listing(keys)}"
 
 
 def _numeric(key: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Refuse arrays of objects, texts and whatever else no law computes with."""
+    """Refuse arrays of anything but numbers."""
     if dtype.kind not in "biuf":
         raise ValueError(f"the array {key} is of the type {shown(dtype.str)}, expected numbers")
     return dtype
 
 
 def _flat(value: Any, key: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    """The state with every array replaced by its name among `arrays`."""
+    """Replace every array in the state by a reference, and put the array into `arrays`."""
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             raise ValueError(f"the state {key} of a law holds objects")
@@ -147,7 +147,7 @@ def _flat(value: Any, key: str, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def _whole(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """The state with every name of an array replaced by the array."""
+    """Replace every reference in the state by its array."""
     if isinstance(value, dict):
         return (
             arrays[value["array"]]

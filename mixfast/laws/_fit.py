@@ -1,4 +1,4 @@
-"""`fit`: one law for each metric of a swarm, all metrics at once, and an honest account of how well they predict."""
+"""`fit`: fit one law to each metric of a swarm, and measure out of fold how well the laws predict."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mixfast.laws._problem import Problem
 from mixfast.laws._protocol import FeatureMap, Law, Regressor
 from mixfast.swarm import Swarm
 
-# The law of one metric, and the choice of laws for all.
+# The law of one metric, and the ways to name the laws of all metrics.
 One = str | Law | Regressor
 Choice = One | Sequence[One] | Mapping[str, One]
 
-# What "auto" chooses from: laws that are fitted in seconds and came first on some metric of the published swarms. Trees did not, and
-# take minutes to compare.
+# The laws that "auto" chooses from. They are fitted in seconds, and each was the best on some metric of the published swarms. Boosted
+# trees were not, and comparing them takes minutes.
 _AUTO = ("linear", "log_linear", "gp")
-# A Gaussian process costs the cube of the runs: with more than this "auto" does without it.
+# The cost of a Gaussian process grows as the cube of the runs: "auto" leaves it out if there are more runs than this.
 _MOST_FOR_GP = 2048
 
 
@@ -50,23 +50,23 @@ def fit(
     Parameters
     ----------
     swarm : Swarm
-        R runs; missing values are allowed. Runs that were chosen after looking at data are fitted but never scored.
+            R runs; missing values are allowed. Runs that were chosen after looking at data are used for the fit but never scored.
     law : str, object, list of them, or mapping of metric to one of them; default "auto"
-        "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", or an object with ``fit(x, y)`` and ``predict(x)``, as
-        scikit-learn's regressors are. Of a list, each metric takes the law with the least out-of-fold error; "auto" is the
-        list linear, log_linear and, up to 2048 runs, gp.
+            "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", or an object with ``fit(x, y)`` and ``predict(x)``, such as
+            a scikit-learn regressor. From a list, each metric takes the law with the smallest out-of-fold error. "auto" is the
+            list linear, log_linear and, for up to 2048 runs, gp.
     metrics : sequence of str, optional
-        Only these; names as in the swarm, or without the prefix they share.
+            Fit only these metrics; names as in the swarm, or without the prefix that all of them share.
     features : optional
-        Features of mixtures to fit on besides the shares, as `mixfast.mde.features` makes them.
+            Features of mixtures that laws use besides the shares, as `mixfast.mde.features` makes them.
     seed : int, default 0
-        Of the folds, and of the laws that draw.
+            Seed of the folds, and of the laws that use random numbers.
     folds : int, default 5
-        Parts into which runs are cut to measure out-of-fold errors; 0 for none, which "auto" does not allow.
+            Number of parts that the runs are divided into to measure out-of-fold errors; 0 for none, which "auto" does not allow.
     progress : function of str, optional
-        Told what is being fitted, such as "gp, fold 2 of 5".
+            Called with a text on what is being fitted, such as "gp, fold 2 of 5".
     options
-        Handed to the law, where it is one.
+            Passed to the law, if one law is named.
 
     Returns
     -------
@@ -75,26 +75,26 @@ def fit(
     Raises
     ------
     TypeError
-        Something that is no swarm.
+            If `swarm` is not a Swarm.
     ValueError
-        Unknown laws, metrics or options, too few runs to fit anything, values beyond 1e100.
+            For unknown laws, metrics or options, too few runs to fit any law, or values beyond 1e100.
 
     Notes
     -----
-    A run that looks diverged is named in `Fit.notes`, with the way to leave it out. It is fitted like the others, but neither errors nor
-    the choice between laws count it. A run looks diverged in a metric if its value is more than 10 (robust) standard deviations
-    from the median, and every law that was tried misses it out of fold by more than 10 times its usual error and by half of that
-    distance; deviations are 1.4826 times the median absolute one.
+    If a run looks diverged, `Fit.notes` names it and says how to leave it out. The fit uses it like any other run, but the errors and
+    the choice between laws ignore it. A run looks diverged in a metric if its value is more than 10 (robust) standard deviations
+    from the median, and if every law that was tried misses it out of fold by more than 10 times the law's usual error and by at least half
+    of that distance. The robust standard deviation is 1.4826 times the median absolute deviation.
 
-    Out-of-fold errors: each run is predicted by a law fitted without it, but four laws take something from the fit to all runs.
-    "gp" starts its hyperparameters there, "lightgbm" keeps the number of rounds, and "autoscale" and "bimix" descend from its
-    parameters as well as from a start of their own. On 30 made-up swarms of 30 to 80 runs and 3 to 8 domains this changed the
-    reported rmse by +0.6 % (gp), -1.0 % (lightgbm), -0.9 % (autoscale) and +0.6 % (bimix) on average against folds fitted anew;
-    single swarms differ more, by -15 to +50 %. Reported errors were 1, 11, 8 and 5 % above the rmse on 400 new runs on average, as
-    a fold has fewer runs to learn from. bimix is measured on 17 of the swarms: on the others its errors exceed 1000 in a fold or on
-    new runs, because the default floor makes it nearly infinite at small shares.
+    Out-of-fold errors: each run is predicted by a law that was fitted without it, but four laws reuse something from the fit to all runs.
+    "gp" starts its hyperparameters there, "lightgbm" keeps the number of rounds, and "autoscale" and "bimix" descend both from its
+    parameters and from an independent start. On 30 synthetic swarms of 30 to 80 runs and 3 to 8 domains, this changed the
+    reported rmse by +0.6 % (gp), -1.0 % (lightgbm), -0.9 % (autoscale) and +0.6 % (bimix) on average, compared with folds fitted from
+    scratch. Single swarms changed by -15 to +50 %. Reported errors were 1, 11, 8 and 5 % above the rmse on 400 new runs on average,
+    because a fold has fewer runs to learn from. bimix was measured on 17 of the swarms: on the others its errors exceed 1000 in a fold or
+    on new runs, because the default floor makes it nearly infinite at small shares.
 
-    Deterministic by seed.
+    The result depends only on the data, the arguments and the seed.
     References: Ye et al. (2403.16952) and Olmix (2602.12237) for log_linear, RegMix (2407.01492) for linear and lightgbm.
     """
     began = perf_counter()
@@ -103,7 +103,7 @@ def fit(
     plan = _plan(law, chosen, len(y), options)
     if not problem.scored and any(len(rivals) > 1 for rivals in plan):
         raise ValueError(
-            f"a choice between laws compares them out of fold, with 2 or more folds and at least 2 runs that were not chosen after "
+            f"choosing between laws needs out-of-fold errors: 2 or more folds, and at least 2 runs that were not chosen after "
             f"looking at data; got {folds} folds and {problem.testable} such runs: name one law, as {setting('law', 'linear')}"
         )
     notes += _fit_all(plan, problem, progress)
@@ -150,7 +150,7 @@ def fit(
 
 
 def _fit_all(plan: Sequence[Sequence[Candidate]], problem: Problem, progress: Progress | None) -> list[str]:
-    """Fit every candidate once, to all its metrics; return notes on the laws that metrics had to do without."""
+    """Fit every candidate once, to all its metrics. Return notes on the laws that could not be fitted to some metrics."""
     refused: dict[int, list[tuple[str, str]]] = {}
     y, metrics = problem.y, problem.metrics
     with single_blas():
@@ -169,7 +169,7 @@ def _fit_all(plan: Sequence[Sequence[Candidate]], problem: Problem, progress: Pr
 
 
 def told_refused(refused: Mapping[int, Sequence[tuple[str, str]]], metrics: Sequence[str]) -> list[str]:
-    """One note for all metrics, by position, that had to do without a law, by name, for the same reason."""
+    """Write one note for all metrics (given by position) that one law refused for the same reason."""
     told: dict[tuple[str, str], list[str]] = {}
     for j, reasons in sorted(refused.items()):
         for reason in reasons:
@@ -178,7 +178,7 @@ def told_refused(refused: Mapping[int, Sequence[tuple[str, str]]], metrics: Sequ
 
 
 def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, object]) -> list[list[Candidate]]:
-    """The laws that each metric is to choose from; every law is one candidate, for all its metrics."""
+    """List the candidate laws of each metric. Every law is one candidate, shared by all its metrics."""
     if isinstance(law, Mapping):
         unknown = [name for name in law if name not in metrics]
         missing = [name for name in metrics if name not in law]
@@ -197,7 +197,9 @@ def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, o
         auto = tuple(name for name in _AUTO if name != "gp" or runs <= _MOST_FOR_GP)
         several = auto if isinstance(law, str) and law == "auto" else law if isinstance(law, (list, tuple)) else (law,)
         if options and len(several) > 1:
-            raise ValueError(f"a choice between laws takes no options of single laws, got {listing(options)}")
+            raise ValueError(
+                f"options of single laws cannot be given for a choice between laws; got {listing(options)}"
+            )
         rivals = [Candidate(_one(each, options)) for each in several]
         plan = [list(rivals) for _ in metrics]
     for j, candidates in enumerate(plan):
@@ -207,7 +209,7 @@ def _plan(law: Choice, metrics: tuple[str, ...], runs: int, options: dict[str, o
 
 
 def _one(law: One, options: dict[str, object]) -> Law:
-    """The law of a name, or one made of an object with fit and predict."""
+    """Make the law from its name, or wrap an object with fit and predict."""
     if isinstance(law, str):
         return _table.make(law, **options)
     if hasattr(law, "uses_features") and hasattr(law, "state"):
@@ -216,8 +218,8 @@ def _one(law: One, options: dict[str, object]) -> Law:
 
 
 def _spread(values: Vector) -> float:
-    """The standard deviation of a metric over runs that did not diverge, exactly 0 where all have one value."""
+    """Return the standard deviation of a metric over runs that did not diverge; exactly 0 if all have the same value."""
     known = values[np.isfinite(values)]
     largest = float(np.abs(known).max(initial=0.0))
-    # Divided first: squares of very large numbers overflow.
+    # Divide first: squares of very large numbers overflow.
     return 0.0 if largest == 0.0 or known.min() == known.max() else largest * float(np.std(known / largest))

@@ -1,4 +1,4 @@
-"""Fit: the laws of a swarm's metrics, what they predict and how well."""
+"""Fit: the fitted laws of a swarm's metrics, their predictions, and their measured quality."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Mixtures = ArrayLike | Mapping[str, float] | Runs | Shares
 
 @dataclass(frozen=True)
 class Part:
-    """One fitted law, those of its own columns that are used, and the places of these metrics in the fit."""
+    """One fitted law, the columns of its predictions that are used, and the positions of these metrics in the fit."""
 
     law: Law
     own: tuple[int, ...]
@@ -37,38 +37,38 @@ class Part:
 
     @cached_property
     def smooth(self) -> Smooth | None:
-        """The law, where it knows its gradients; kept, for a search asks thousands of times."""
+        """Return the law if it knows its gradients, else None. Cached, because a search asks thousands of times."""
         return self.law if isinstance(self.law, Smooth) else None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit(Frozen):
-    """Laws of the metrics of a swarm.
+    """The fitted laws of the metrics of a swarm.
 
     Attributes
     ----------
     domains : tuple of str
-        What the shares of a mixture are shares of, in the order `predict` takes arrays in.
+            Names of the domains, in the order that `predict` expects for arrays.
     metrics : tuple of str
     direction : tuple of str
         "min" or "max" for each metric.
     unit : tuple of str
     largest : (K,) float
-        Largest share of each domain in a run. Of larger ones the laws know less, and nothing of a domain that no run has.
+            Largest share of each domain in any run. Predictions beyond it extrapolate; a domain that is in no run is unknown.
     constant : dict of str to float
-        Domains with one and the same share in all runs but for rounding, and that share: the laws know nothing of other shares.
+            Domains with the same share in all runs (up to rounding), and that share: the laws cannot tell the effect of other shares.
     spread : dict of str to float
-        Standard deviation of each metric over the runs that did not diverge. Those of 0, with one value in all runs, do not count in the mean of all metrics.
+            Standard deviation of each metric over the runs that did not diverge. Metrics with 0 (one value in all runs) do not count in the mean of all metrics.
     doubted_directions : dict of str to str
-        Metrics to minimise that may be better when larger, and why; as in the report of the swarm.
+            Metrics to minimise that may be better when larger, with the reason; as in the report of the swarm.
     misfits : tuple of str
-        Metrics whose law is worse than a constant on the very runs it was fitted to.
+            Metrics whose law is worse than a constant, even on the runs that it was fitted to.
     laws : dict of str to str
-        The law of each metric.
+            Name of the law of each metric.
     reports : tuple of MetricReport
         Out-of-fold quality of each metric; empty after a fit without folds.
     notes : tuple of str
-        What the user should know.
+            Problems with the runs and laws that the user should know about.
     seconds : float
     """
 
@@ -101,33 +101,33 @@ class Fit(Frozen):
         return self.summary()
 
     def summary(self) -> str:
-        """Return how well each law predicts runs that it had not seen, and what else is to know, as `mixfast fit` prints it."""
+        """Return the out-of-fold quality of each law and the notes, as `mixfast fit` prints them."""
         return "\n".join([self.report, *(f"note: {visible(note)}" for note in self.notes)])
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
-        """The law of each metric, and the metric's column in what that predicts."""
+        """The law of each metric, and the column of the metric in its predictions."""
         return {
             self.metrics[j]: (part.law, i) for part in self.parts for i, j in zip(part.own, part.columns, strict=True)
         }
 
     @property
     def identified(self) -> NDArray[np.bool_]:
-        """Domains (K,) that some run has a share of, and not all the same."""
+        """Which domains (K,) have different shares in the runs, and more than 0 in at least one."""
         return (self.largest > 0.0) & np.array([name not in self.constant for name in self.domains])
 
     @property
     def laws(self) -> dict[str, str]:
-        """The law of each metric."""
+        """The name of the law of each metric."""
         return {metric: self._place[metric][0].name for metric in self.metrics}
 
     def law_of(self, metric: str) -> tuple[Law, int]:
-        """The fitted law object of a metric, and the metric's column in what it predicts."""
+        """Return the fitted law object of a metric, and the column of the metric in its predictions."""
         return self._place[metric if metric in self._place else find_name(self.metrics, metric, "metric")]
 
     @property
     def report(self) -> str:
-        """Out-of-fold quality as a table of text."""
+        """The out-of-fold quality of each metric, as a text table."""
         one_unit = len(set(self.unit)) == 1
         return (
             _report.table(self.reports, one_unit=one_unit)
@@ -141,7 +141,7 @@ class Fit(Frozen):
         Parameters
         ----------
         ratios : (M, K) or (K,) array in the order of `domains`, Mixture, mapping of str to float, or Swarm
-            Shares; rows sum to 1 within 5e-3. Mixtures, mappings and swarms are aligned by name.
+            Shares; each row sums to 1 within 5e-3. Mixtures, mappings and swarms are aligned by name.
 
         Returns
         -------
@@ -150,12 +150,12 @@ class Fit(Frozen):
         return self._gather(ratios, lambda law, x: law.predict(x))
 
     def sd(self, ratios: Mixtures) -> Matrix:
-        """Predictive standard deviations (M, J) of a new run's metrics; `ratios` as in `predict`."""
+        """Return predictive standard deviations (M, J) of a new run's metrics; `ratios` as in `predict`."""
         return self._gather(ratios, lambda law, x: law.sd(x))
 
     @cached_property
     def smooth(self) -> bool:
-        """Whether every metric's law knows its gradient, and none has features without one."""
+        """Whether the gradients of all laws and of the features are known."""
         known = self.features is None or self._smooth_features is not None
         return known and all(part.smooth is not None for part in self.parts)
 
@@ -164,7 +164,7 @@ class Fit(Frozen):
         return self.features if self.features is not None and isinstance(self.features, Smooth) else None
 
     def slopes(self, ratios: Mixtures) -> tuple[Matrix, NDArray[np.float64]]:
-        """Metrics (M, J) and their gradients (M, J, K) in nats per unit of share, as if shares were free of their sum."""
+        """Return metrics (M, J) and gradients (M, J, K) in nats per unit of share, ignoring that shares must sum to 1."""
         w = self._shares(ratios)
         values = np.empty((len(w), len(self.metrics)))
         gradients = np.empty((len(w), len(self.metrics), len(self.domains)))
@@ -182,7 +182,7 @@ class Fit(Frozen):
         return values, gradients
 
     def joint(self, ratios: Mixtures, metrics: Sequence[str]) -> list[Joint] | None:
-        """What is open of each of these metrics at M mixtures jointly: covariances, draws, and what runs would tell.
+        """Return the joint uncertainty of each of these metrics at M mixtures: covariances, samples, and the effect of new runs.
 
         Parameters
         ----------
@@ -191,8 +191,8 @@ class Fit(Frozen):
 
         Returns
         -------
-        list of Joint, one for each metric; None where the law of one knows no covariances between mixtures, as trees, regressors
-        from elsewhere and a Gaussian process of tasks above 0 do not.
+        list of Joint, one for each metric. None if one of the laws knows no covariances between mixtures: trees, foreign regressors,
+        and a Gaussian process with tasks above 0.
         """
         w = self._shares(ratios)
         owner = [self.law_of(metric) for metric in metrics]
@@ -211,23 +211,23 @@ class Fit(Frozen):
         return [out[i] for i in range(len(metrics))]
 
     def out_of_fold(self, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> tuple[Matrix, Matrix, Matrix]:
-        """Predict every run of a swarm by the same laws, fitted again without it.
+        """Predict every run of a swarm out of fold, by the same kinds of laws.
 
         Parameters
         ----------
         swarm : Swarm
-            The runs that the laws were fitted to; aligned by name.
+                The runs that the laws were fitted to. Domains and metrics are aligned by name.
         folds : int, default 5
-            Parts into which the runs are cut, fewer where there are fewer runs.
+                Number of parts that the runs are divided into; fewer if there are fewer runs.
         seed : int, default 0
-            Of the folds; with that of the fit these are the same.
+                Seed of the folds. The seed of the fit gives the same folds as the fit.
 
         Returns
         -------
         measured, predicted, sd : (R, J) float64
-            NaN where a run has no value, or is in no test fold because it was chosen after looking at data.
+                NaN where a run has no value, or is in no test fold because it was chosen after looking at data.
         """
-        # As `fit` does, without what differs by rounding only.
+        # As in `fit`: remove differences that are only rounding errors.
         shares = aligned("the swarm", swarm.domains, swarm.identifiable.shares, self.domains)
         columns = [swarm.metrics.index(swarm.metric(name)) for name in self.metrics]
         measured = np.ascontiguousarray(swarm.values[:, columns])
@@ -242,14 +242,14 @@ class Fit(Frozen):
         return measured, guess, spread
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the fit as .json or .npz. Features are not in the file: give them again to `load`.
+        """Write the fit as .json or .npz. The file does not hold the features: give them to `load` again.
 
         Raises
         ------
         ValueError
-            Another ending; or, without ``force``, a file of another kind that would be lost, such as a table of experts.
+                For another file ending; or, without ``force``, if it would replace a file of another kind, such as a table of experts.
         OSError
-            The file cannot be written, and the old one is as it was.
+                If the file cannot be written. An existing file stays unchanged.
         """
         _files.save(
             path,
@@ -278,36 +278,36 @@ class Fit(Frozen):
             raise
         except Exception as problem:
             raise ValueError(
-                f"{os.fspath(path)} is not a fit that mixfast saved: what is in it does not fit together: {problem}"
+                f"{os.fspath(path)} is not a fit that mixfast saved: its parts are inconsistent: {problem}"
             ) from problem
         return found
 
     def _try(self) -> None:
-        """Use what was read from a file once, so that what is damaged is refused before the work begins."""
+        """Use everything that was read from a file once, so that a damaged file is refused when it is loaded."""
         for what in (self.domains, self.metrics):
             domain_names(what, ValueError)
         counts = {len(each) for each in (self.metrics, self.direction, self.unit)}
         if len(counts) > 1 or self.largest.shape != (len(self.domains),):
-            raise ValueError("domains, metrics and what is said of them differ in number")
+            raise ValueError("the number of domains or metrics differs from the number of their attributes")
         if not {*self.direction} <= {"min", "max"}:
-            raise ValueError("directions that are neither min nor max")
+            raise ValueError("a direction is neither min nor max")
         if sorted(j for part in self.parts for j in part.columns) != list(range(len(self.metrics))):
-            raise ValueError("the laws are not one for each metric")
+            raise ValueError("there is not exactly one law for each metric")
         if not {*self.constant} <= {*self.domains} or not {*self.spread, *self.doubted_directions} <= {*self.metrics}:
-            raise ValueError("names that are none of its domains or metrics")
+            raise ValueError("it names a domain or metric that it does not have")
         for number in (*self.constant.values(), *self.spread.values()):
             float(number)
         self.summary()
         w = np.full((1, len(self.domains)), 1.0 / len(self.domains))
         for part in self.parts:
-            # Trees were checked when they were read, and take a compiler to evaluate.
+            # Trees were checked when they were read, and evaluating them needs a compiler.
             asked = (part.law.sd,) if part.law.name == "lightgbm" else (part.law.predict, part.law.sd)
             for ask in asked:
                 if ask(self._inputs(part.law, w))[:, part.own].shape != (1, len(part.columns)):
-                    raise ValueError("a law predicts another number of metrics than it is said to")
+                    raise ValueError("a law predicts a different number of metrics than the file says")
 
     def _gather(self, ratios: Mixtures, ask: Callable[[Law, Matrix], Matrix]) -> Matrix:
-        """What each metric's law says (M, J) when it is asked about mixtures."""
+        """Evaluate the law of each metric at mixtures by `ask`; return (M, J)."""
         w = self._shares(ratios)
         out = np.empty((len(w), len(self.metrics)))
         with single_blas():
@@ -316,14 +316,14 @@ class Fit(Frozen):
         return out
 
     def _inputs(self, law: Law, w: Matrix) -> Matrix:
-        """Mixtures (M, K), with their features behind them where the law uses those."""
+        """Return mixtures (M, K), followed by their features if the law uses them."""
         if self.features is None or not law.uses_features:
             return w
         return np.hstack([w, self.features.at(w)])
 
     def _shares(self, ratios: Mixtures) -> Matrix:
         """Check mixtures in any accepted form and return them (M, K) in the order of `domains`."""
-        # Arrays first: they are what searches give, and a look at protocols costs more than a small law.
+        # Arrays first: searches pass arrays, and checking protocols costs more than evaluating a small law.
         if isinstance(ratios, np.ndarray):
             pass
         elif isinstance(ratios, Runs):
@@ -349,7 +349,7 @@ class Fit(Frozen):
 
 
 def aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[str]) -> Matrix:
-    """Columns of values (R, K), named by `names`, in the order of `domains`."""
+    """Reorder the columns of values (R, K), which are named by `names`, to the order of `domains`."""
     if tuple(names) == tuple(domains):
         return values
     return np.ascontiguousarray(values[:, align_names(names, domains, what, "the fit")])

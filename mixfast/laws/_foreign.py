@@ -1,4 +1,4 @@
-"""Any object with fit and predict, as scikit-learn's regressors have, as a law: one copy of it for each metric."""
+"""Use any object with fit and predict, such as a scikit-learn regressor, as a law: one copy of it for each metric."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mixfast.laws._protocol import Regressor, State
 
 
 class Foreign:
-    """A regressor from elsewhere: `fit(x, y)` on the runs that have the metric, `predict(x)`.
+    """Wrap a foreign regressor: `fit(x, y)` is called with the runs that have the metric, then `predict(x)`.
 
-    Its predictions have no standard deviation of their own: `sd` is the root mean square of its residuals on the runs it was fitted
-    to, which is too small where it follows noise. It cannot be saved.
+    Such predictions have no standard deviations. `sd` returns the root mean square of the residuals on the runs of the fit,
+    which is too small if the regressor fits noise. This law cannot be saved.
     """
 
     uses_features = True
@@ -23,7 +23,7 @@ class Foreign:
         for needed in ("fit", "predict"):
             if not callable(getattr(regressor, needed, None)):
                 raise ValueError(
-                    f"a law is a name or an object with fit(x, y) and predict(x); {type(regressor).__name__} has no {needed}"
+                    f"a law must be a name or an object with fit(x, y) and predict(x); {type(regressor).__name__} has no {needed}"
                 )
         self.name = type(regressor).__name__
         self.regressor = regressor
@@ -31,7 +31,7 @@ class Foreign:
         self.residual: Matrix = np.zeros((1, 0))
 
     def fit(self, x: Matrix, y: Matrix) -> Foreign:
-        """A copy of this law with a copy of the regressor fitted to each metric."""
+        """Return a copy of this law with one fitted copy of the regressor for each metric."""
         out = Foreign(self.regressor)
         residuals = []
         for column in y.T:
@@ -44,20 +44,22 @@ class Foreign:
         return out
 
     def predict(self, x: Matrix) -> Matrix:
-        """Metrics (M, J)."""
+        """Return the metrics (M, J)."""
         return np.column_stack([_predict(one, x) for one in self.fitted])
 
     def sd(self, x: Matrix) -> Matrix:
-        """Root mean square residuals (M, J), the same everywhere."""
+        """Return the root mean square residuals (M, J), the same at every input."""
         return np.repeat(self.residual, len(x), axis=0)
 
     def state(self) -> State:
-        """Refused: only the regressor's own library can store it."""
-        raise ValueError(f"a law made of {self.name} cannot be saved here: save the regressor by its own means")
+        """Raise ValueError: only the regressor's own library can store it."""
+        raise ValueError(
+            f"a fit with the foreign regressor {self.name} cannot be saved: save the regressor with its own library"
+        )
 
     @classmethod
     def from_state(cls, state: State) -> Foreign:
-        """Refused, as `state` is."""
+        """Raise ValueError, as `state` does."""
         raise ValueError("a law made of a foreign regressor cannot be loaded")
 
 

@@ -1,4 +1,4 @@
-"""The search for the hyper-parameters of one Gaussian process, by L-BFGS on the log marginal likelihood."""
+"""Search the hyper-parameters of one Gaussian process, by L-BFGS on the log marginal likelihood."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from mixfast.laws._gaussian_process import Process
 
 # Bounds on the logarithms of amplitude, length scales, noise and slope, for targets of variance 1.
 _AMPLITUDE_BOUNDS, _LENGTH_BOUNDS, _NOISE_BOUNDS, _SLOPE_BOUNDS = (-8.0, 11.5), (-4.0, 11.5), (-14.0, 2.0), (-12.0, 8.0)
-# The floor lies below the least value by at least this part of the range.
+# The floor lies below the smallest value by at least this fraction of the range.
 _CLOSEST = 0.05
 
-# Where a search ends: iterations, and the relative change of the likelihood.
+# A search stops after this many iterations, or when the likelihood changes by less than this fraction.
 _ITERATIONS, _TOLERANCE = 200, 1e-7
-# Logarithms from which a search starts: amplitude, length scales, noise and slope.
+# Start of a search, as logarithms: amplitude, length scales, noise and slope.
 _START_AMPLITUDE, _START_LENGTH, _START_NOISE, _START_SLOPE = 0.0, 1.0, -4.0, 0.0
-# From 1.5 times as many runs on, hyper-parameters are first searched on a random part of this size.
+# With 1.5 times as many runs or more, the hyper-parameters are first searched on a random subset of this size.
 _PART = 128
-# More noise than this part of the variance is a sign of a local optimum.
+# A noise variance above this fraction of the total variance suggests a local optimum.
 _ALL_NOISE = math.log(0.3)
-# A search from the end of another: its steps at most, the longest of one (in logarithms), the least curvature that is believed, and
-# where it ends: hyper-parameters that are this little (nats) less likely than the best predict the same.
+# A search that starts where another ended: maximum steps, longest step (in logarithms), smallest curvature that is trusted, and
+# the gain at which it stops (nats): a smaller gain in the likelihood does not change predictions.
 _POLISH_STEPS, _LONGEST, _LEAST_CURVATURE, _POLISH_GAIN = 30, 1.0, 0.05, 1e-3
-# Standard deviations that hold 90 % of a normal distribution, and how many left-out runs make their measured number count half.
+# 90 % of a normal distribution lies within this many standard deviations; with this many left-out runs, their own quantile has weight 1/2.
 _NORMAL_90, _TRUSTED_HALF = 1.6449, 100
-# The factors of error bars that left-out runs may call for.
+# Range of the factor by which left-out runs may widen or narrow the error bars.
 _NARROWEST, _WIDEST = 0.7, 1.5
-# With fewer hyper-parameters for each run than this, they make error bars less than 3 % too small.
+# With fewer hyper-parameters per run than this, fitting them makes error bars less than 3 % too small.
 _FEW_FOR_EACH_RUN = 0.05
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How a metric is fitted: see `GaussianProcess`; the seed is one of the metric's own."""
+    """How a metric is fitted, see `GaussianProcess`; each metric has its own seed."""
 
     mean: str
     log: bool
@@ -57,7 +57,7 @@ def maximise(
     tolerance: float = _TOLERANCE,
     slope: float = 1e-4,
 ) -> tuple[Vector, float]:
-    """Best hyper-parameters from a start, and minus their log posterior."""
+    """Return the best hyper-parameters found from a start, and minus their log posterior."""
     from scipy.optimize import minimize
 
     lower, upper = np.array(bounds).T
@@ -70,19 +70,19 @@ def maximise(
 
 @dataclass(frozen=True, eq=False)
 class _Target:
-    """What is Gaussian of a metric y: ``log(y - floor)`` with a floor to be found, or y or its logarithm, standardised."""
+    """The transform of a metric y that is modelled as Gaussian: ``log(y - floor)`` with a fitted floor, or standardised y or log(y)."""
 
-    values: Vector  # y where the floor is to be found, otherwise the standardised target
+    values: Vector  # y if the floor is fitted, otherwise the standardised target
     shift: float
     scale: float
     logged: bool
     floored: bool
-    depth: float = math.nan  # of the floor below the least value, to start from
+    depth: float = math.nan  # distance of the floor below the smallest value, at the start
     depths: tuple[float, float] = (math.nan, math.nan)  # bounds on its logarithm
 
     @classmethod
     def of(cls, y: Vector, rule: Rule) -> _Target:
-        """Choose the target by the rule and by whether all values are positive."""
+        """Choose the transform from the rule and from whether all values are positive."""
         least, reach = float(y.min()), float(np.ptp(y))
         logged = rule.log and least > 0.0
         if logged and rule.mean == "log_linear":
@@ -96,14 +96,14 @@ class _Target:
     def likelihood(
         self, z: Matrix, trend: Matrix | None, prior: float, rows: NDArray[np.int64] | slice = slice(None)
     ) -> Likelihood:
-        """The likelihood of some runs, all by default; the floor lies below all values, not only below those of a part."""
+        """Return the likelihood of some runs, by default of all. The floor stays below all values, not only below those of the subset."""
         return Likelihood(
             z[rows], None if trend is None else trend[rows], self.values[rows],
             floor=self.floored, prior=prior, scale=self.scale if self.floored else 1.0, least=float(self.values.min()),
         )  # fmt: skip
 
     def log_likelihood(self, value: float) -> float:
-        """The log likelihood of y itself, not of what was made of it, from minus that of the values."""
+        """Convert minus the log likelihood of the transformed values to the log likelihood of y itself."""
         if self.floored:
             return -value
         jacobian = float((self.values * self.scale + self.shift).sum()) if self.logged else 0.0
@@ -111,13 +111,13 @@ class _Target:
 
 
 def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> Process:
-    """Fit one metric: features z (R, D) of the process, t (R, D) of the trend, values y (R,), all finite.
+    """Fit one metric to features z (R, D) of the process, t (R, D) of the trend and values y (R,), all finite.
 
-    1. Choose the target: what is Gaussian of the metric.
-    2. Search the hyper-parameters of the highest posterior.
-    3. Weigh the runs, and widen the error bars to what left-out runs call for.
+    1. Choose the transform of the metric.
+    2. Maximise the posterior over the hyper-parameters.
+    3. Compute the weights of the runs, and scale the error bars to match left-out runs.
     """
-    # A spread of the size of roundings is treated as zero: targets could not be divided by it.
+    # A spread as small as rounding errors is treated as zero, because targets cannot be divided by it.
     if float(np.ptp(y)) <= 1e-12 * float(np.abs(y).max()):
         return Process.still(z, t, float(np.median(y)))
     target = _Target.of(y, rule)
@@ -129,9 +129,9 @@ def fit(z: Matrix, t: Matrix, y: Vector, rule: Rule) -> Process:
 
 
 def refit(z: Matrix, t: Matrix, y: Vector, rule: Rule, whole: Process, whole_y: Vector) -> Process:
-    """Fit one metric to a part of the runs of a process, ``whole``, whose values are ``whole_y``.
+    """Fit one metric to some of the runs of the process ``whole``, which was fitted to the values ``whole_y``.
 
-    The search begins where that of all runs ended, with their curvature, so that it takes a few likelihoods.
+    The search starts at the hyper-parameters of ``whole``, with their curvature, so it needs only a few likelihoods.
     """
     target = None if whole.is_still or not np.ptp(y) > 0.0 else _Target.of(y, rule)
     trend = t if rule.mean != "constant" else None
@@ -162,7 +162,7 @@ def _process(
     counted: Matrix | None,
     curvature: Matrix | None,
 ) -> Process:
-    """The process of these hyper-parameters; ``counted`` is the curvature that says how many of them the runs have set."""
+    """Build the process from hyper-parameters; ``counted`` is the curvature that gives how many of them the runs have determined."""
     theta = np.full(z.shape[1] + 4, np.nan)
     theta[: model.size - model.floor] = best[: model.size - model.floor]
     theta[-1] = best[-1] if target.floored else np.nan
@@ -183,7 +183,7 @@ def _process(
 
 
 def _starts_and_bounds(target: _Target, dims: int, trend: bool) -> tuple[list[float], list[tuple[float, float]]]:
-    """Hyper-parameters to start from, and their bounds."""
+    """Return the start of a search over hyper-parameters, and their bounds."""
     start = [_START_AMPLITUDE, *([_START_LENGTH] * dims), _START_NOISE]
     bounds = [_AMPLITUDE_BOUNDS, *([_LENGTH_BOUNDS] * dims), _NOISE_BOUNDS]
     if trend:
@@ -196,8 +196,8 @@ def _starts_and_bounds(target: _Target, dims: int, trend: bool) -> tuple[list[fl
 
 
 def _polish(model: Likelihood, start: Vector, curvature: Matrix, lower: Vector, upper: Vector) -> tuple[Vector, float]:
-    """Hyper-parameters of the highest posterior near a start with about this curvature (BFGS), and minus their log posterior."""
-    # A direction of less curvature than the priors have, or of a negative one, is not followed further than a prior would.
+    """Maximise the posterior by BFGS, from a start with about this curvature; return hyper-parameters and minus their log posterior."""
+    # If a direction has less curvature than the priors, or a negative one, limit its step to what the priors alone would allow.
     values, vectors = np.linalg.eigh(curvature)
     inverse = (vectors / np.maximum(np.abs(values), _LEAST_CURVATURE)) @ vectors.T
     theta = start
@@ -232,11 +232,11 @@ def _polish(model: Likelihood, start: Vector, curvature: Matrix, lower: Vector, 
 
 
 def _search(model: Likelihood, target: _Target, z: Matrix, trend: Matrix | None, rule: Rule) -> tuple[Vector, float]:
-    """Best hyper-parameters found, and minus their log posterior.
+    """Return the best hyper-parameters found, and minus their log posterior.
 
-    1. Of many runs, search a random part first.
-    2. Search all runs from where that ended.
-    3. Search again from random length scales, as often as the rule says, and twice more where all seems to be noise.
+    1. With many runs, search on a random subset first.
+    2. Search on all runs, from where that search ended.
+    3. Search again from random length scales, as often as the rule says, and twice more if the result explains everything as noise.
     """
     dims = z.shape[1]
     start, bounds = _starts_and_bounds(target, dims, trend is not None)
@@ -252,7 +252,7 @@ def _search(model: Likelihood, target: _Target, z: Matrix, trend: Matrix | None,
         for _ in range(rule.restarts)
     ]
     if best[1 + dims] > _ALL_NOISE:
-        # "All is noise" is often a local optimum, above all of a part of the runs.
+        # "Everything is noise" is often a local optimum, especially after a search on a subset of the runs.
         others += [np.array(start), np.concatenate([start[:1], np.zeros(dims), start[1 + dims :]])]
     for other in others:
         other, other_value = maximise(model, other, bounds)
@@ -262,10 +262,10 @@ def _search(model: Likelihood, target: _Target, z: Matrix, trend: Matrix | None,
 
 
 def _from_left_out(residuals: Vector) -> float:
-    """Factor of error bars that puts 90 % of left-out runs, given over their standard deviations, within 1.645 of 0.
+    """Return the factor of error bars for which 90 % of left-out residuals, divided by their standard deviations, lie within 1.645 of 0.
 
-    Runs have heavier tails than a normal distribution: their variance would make the usual intervals too wide. The
-    quantile of few runs is itself uncertain, by a tenth at 100, and is trusted accordingly.
+    Residuals have heavier tails than a normal distribution, so their variance would make central intervals too wide. The quantile
+    of few runs is itself uncertain (by a tenth for 100 runs), so it is weighted by the number of runs.
     """
     quantile = float(np.quantile(np.abs(residuals), 0.9)) / _NORMAL_90
     trust = len(residuals) / (len(residuals) + _TRUSTED_HALF)
@@ -273,19 +273,19 @@ def _from_left_out(residuals: Vector) -> float:
 
 
 def _curvature(model: Likelihood, theta: Vector) -> Matrix:
-    """Second derivatives of minus the log posterior at hyper-parameters, by differences of its gradient."""
+    """Return second derivatives of minus the log posterior by the hyper-parameters, from differences of its gradient."""
     step, base = 1e-3, model(theta)[1]
     out = np.array([(model(theta + step * along)[1] - base) / step for along in np.eye(model.size)])
     return 0.5 * (out + out.T)
 
 
 def _for_fitting(model: Likelihood, curvature: Matrix) -> float:
-    """How much wider error bars are for R - p runs than for R, p counting hyper-parameters that the runs have set.
+    """Return how much wider error bars must be because p hyper-parameters were fitted: they are for R - p runs, not for R.
 
-    One that only its prior holds counts as 0: p sums curvature of the likelihood over curvature of the posterior.
+    A hyper-parameter that only its prior determines counts as 0: p sums the ratios of likelihood curvature to posterior curvature.
     """
     runs = len(model.z)
-    held = np.zeros(model.size)  # by priors, as a part of all that holds them
+    held = np.zeros(model.size)  # fraction of the curvature that comes from the prior
     held[1 : model.z.shape[1] + 1], held[model.z.shape[1] + 1] = LENGTH[1], NOISE[1]
     if model.floor:
         held[-1] = DEPTH_PRECISION

@@ -1,4 +1,4 @@
-"""The posterior of one Gaussian process at many mixtures jointly."""
+"""The joint posterior of one Gaussian process at many mixtures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixfast.laws._joint import Joint, correlated
 
 @dataclass(frozen=True, eq=False)
 class Latent:
-    """Prior at M mixtures and the information of R runs, for the target that the metric is a function of.
+    """The prior at M mixtures and the information from R runs, for the target that determines the metric.
 
     ``cov(m, m') = amplitude matern(m, m') + slope t_m.t_m' - told_m.told_m' + open_m open_m'``.
     """
@@ -25,15 +25,15 @@ class Latent:
     slope: float
     noise: float
     told: Matrix  # (R, M): L^-1 K(runs, mixtures)
-    open: Vector  # (M,): what the runs leave open of the constant, in standard deviations
+    open: Vector  # (M,): standard deviation that the uncertain constant adds at each mixture
 
     def variance(self) -> Vector:
-        """Variances (M,), noise not included."""
+        """Return variances (M,), without noise."""
         own = self.amplitude + self.slope * squares(self.trend)
         return np.maximum(own - np.einsum("rm,rm->m", self.told, self.told) + self.open**2, 0.0)
 
     def columns(self, rows: NDArray[np.int64]) -> Matrix:
-        """Covariances (M, rows)."""
+        """Return covariances (M, rows)."""
         out = self.amplitude * correlations(self.scaled, self.scaled[rows])
         out += self.slope * (self.trend @ self.trend[rows].T)
         out -= self.told.T @ self.told[:, rows]
@@ -42,11 +42,11 @@ class Latent:
 
 
 def joint(latent: Latent, value: Vector, scale: float, floor: float | None) -> Joint:
-    """The posterior of a metric of medians ``value`` (M,): ``floor + exp(t)``, or t itself, of a target t in units of ``scale``.
+    """Return the joint posterior of a metric with medians ``value`` (M,): t, or ``floor + exp(t)``, for a target t in units of ``scale``.
 
-    Covariances are those of the metric's tangent at the medians, draws those of the metric itself.
+    The covariances linearise the metric at the medians; the samples use the metric itself.
     """
-    # By its target, floor + exp(t) has the slope exp(t).
+    # The derivative of floor + exp(t) by t is exp(t).
     stretch = np.full(len(value), scale) if floor is None else scale * (value - floor)
 
     def draw(count: int, rng: np.random.Generator) -> Matrix:
@@ -62,7 +62,7 @@ def joint(latent: Latent, value: Vector, scale: float, floor: float | None) -> J
 
 
 def certain(value: Vector) -> Joint:
-    """A metric that was the same in every run."""
+    """Return the posterior of a metric that is the same in every run."""
     still = np.zeros(len(value))
     return Joint(
         still, still, lambda rows: np.zeros((len(value), len(rows))), lambda count, _: np.tile(value, (count, 1))

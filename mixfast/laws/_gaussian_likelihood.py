@@ -10,22 +10,22 @@ from mixfast._engine.backend import laws as loops
 from mixfast._engine.backend.arrays import Matrix, Vector
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
-# The value where the covariance is not positive definite; no line search accepts it.
+# Returned if the covariance is not positive definite; large enough that no line search accepts it.
 _REFUSED = 1e25
-_NOT_DEFINITE = "the covariance of the runs is not positive definite; are there runs with absurd metrics?"
+_NOT_DEFINITE = "the covariance of the runs is not positive definite; check the metrics for implausible values"
 
-# Weak normal priors on logarithms, as (centre, precision). Length scales are around e^2 (a root share moves by at most 1, so
-# a domain does not matter until the runs say so) within a factor of e; noise is around 2 % of the variance within a factor
-# of 4; the floor is half the range of the values below the least, within a factor of e. Without them some metric of a swarm
-# with hardly more runs than domains is explained without noise, and its error bars are too small.
+# Weak normal priors on logarithms, as (centre, precision). Length scales: e^2 within a factor of e. (The square root of a share changes
+# by at most 1, so a domain has little effect unless the runs show one.) Noise: 2 % of the variance within a factor of 4. Floor: half the
+# range of the values below the smallest, within a factor of e. Without priors, in a swarm with only a few more runs than domains, some
+# metric is fitted with zero noise, and its error bars are too small.
 LENGTH, NOISE, DEPTH_PRECISION = (2.0, 1.0), (-4.0, 0.5), 1.0
 
 
 class Likelihood:
-    """Minus the log marginal likelihood of targets at features, with its gradient.
+    """Minus the log marginal likelihood of targets at features, and its gradient.
 
-    The covariance is ``a * matern52(z / l) + b * x x' + n * I``, the constant mean is the generalised least-squares one,
-    and the target is y itself or ``log(y - c) / scale`` with ``c = least - exp(psi)``. Hyper-parameters are
+    The covariance is ``a * matern52(z / l) + b * x x' + n * I``. The constant mean is estimated by generalised least squares.
+    The target is y itself or ``log(y - c) / scale`` with ``c = least - exp(psi)``. Hyper-parameters are
     logarithms, in the order ``a, l_1..l_D, n[, b][, psi]``. `prior` multiplies the precision of their priors.
     """
 
@@ -53,17 +53,17 @@ class Likelihood:
 
     @property
     def size(self) -> int:
-        """How many hyper-parameters there are."""
+        """The number of hyper-parameters."""
         return 2 + self.z.shape[1] + self.trend + self.floor
 
     def target(self, theta: Vector) -> Vector:
-        """What is Gaussian: y, or the scaled logarithm of its excess over the floor."""
+        """Return the Gaussian target: y, or the scaled logarithm of y minus the floor."""
         if not self.floor:
             return self.y
         return np.log(self.y - (self.least - math.exp(theta[-1]))) / self.scale
 
     def parts(self, theta: Vector, target: Vector) -> tuple[float, float, float, float, float] | None:
-        """What `_engine.backend.laws.likelihood` returns, which also fills `alpha`, `diagonal` and `on_length`."""
+        """Return what `_engine.backend.laws.likelihood` returns; it also fills `alpha`, `diagonal` and `on_length`."""
         dims = self.z.shape[1]
         return loops.likelihood(
             self.z * np.exp(-theta[1 : 1 + dims]), self.linear, target, math.exp(theta[0]), self._slope(theta),
@@ -71,14 +71,14 @@ class Likelihood:
         )  # fmt: skip
 
     def weights(self, theta: Vector) -> tuple[Vector, float, Vector]:
-        """Weights of the runs, the constant mean, and left-out residuals over their own standard deviations."""
+        """Return weights of the runs, the constant mean, and leave-one-out residuals divided by their standard deviations."""
         found = self.parts(theta, self.target(theta))
         if found is None:
             raise ValueError(_NOT_DEFINITE)
         return self.alpha.copy(), found[2], self.alpha / np.sqrt(self.diagonal)
 
     def __call__(self, theta: Vector) -> tuple[float, Vector]:
-        """The value, with the priors', and the gradient; a value that no search accepts where the covariance is not positive definite.
+        """Return the value, including the priors, and the gradient. If the covariance is not positive definite, the value is too large to accept.
 
         With ``A = alpha alpha' - K^-1``, the derivative by a hyper-parameter is ``-1/2 tr(A dK)``.
         """
@@ -90,7 +90,7 @@ class Likelihood:
         value = 0.5 * fit + half_log_det + runs * _HALF_LOG_2PI
         noise, slope = math.exp(theta[1 + dims]), self._slope(theta)
         gradient = np.empty(self.size)
-        # tr(AK) = fit - R, of which the Matern part is what the others leave.
+        # tr(AK) = fit - R. The Matern part is the rest after subtracting the other parts.
         gradient[0] = -0.5 * (fit - runs - slope * on_linear - noise * trace)
         gradient[1 : 1 + dims] = -self.on_length
         gradient[1 + dims] = -0.5 * noise * trace
@@ -107,7 +107,7 @@ class Likelihood:
         return math.exp(theta[2 + self.z.shape[1]]) if self.trend else 0.0
 
     def _with_prior(self, theta: Vector, value: float, gradient: Vector) -> tuple[float, Vector]:
-        """Add the priors' part to a value and, in place, to its gradient."""
+        """Add the priors to a value and, in place, to its gradient."""
         dims = self.z.shape[1]
         parts = [(slice(1, 1 + dims), *LENGTH), (slice(1 + dims, 2 + dims), *NOISE)]
         if self.floor:
@@ -120,7 +120,7 @@ class Likelihood:
 
 
 def factor(z: Matrix, t: Matrix, theta: Vector) -> Matrix:
-    """Upper Cholesky factor, in column order, of the covariance of runs under the hyper-parameters of a `Process`."""
+    """Return the upper Cholesky factor, in column order, of the covariance of runs under the hyper-parameters of a `Process`."""
     from scipy.linalg import lapack
 
     dims, runs = z.shape[1], len(z)

@@ -1,4 +1,4 @@
-"""The fitted Gaussian process of one metric: what it predicts, how steeply, and how surely."""
+"""The fitted Gaussian process of one metric: predictions, gradients and error bars."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from mixfast.laws._gaussian_joint import Latent, certain, joint
 from mixfast.laws._gaussian_likelihood import factor
 from mixfast.laws._joint import Joint
 
-# Candidates at a time: their covariances with some hundred runs stay in cache.
+# Number of candidates in one block: their covariances with a few hundred runs fit in the cache.
 _CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Process:
-    """A metric ``constant + scale * t``, or ``floor + exp`` of that where `logged`, of a Gaussian target t given its R runs.
+    """A metric ``constant + scale * t``, or ``floor + exp(constant + scale * t)`` if `logged`, for a Gaussian target t given its R runs.
 
-    Features z (R, D) are those of the process, t (R, D) those of the trend; candidates are given by theirs, (M, D).
+    z (R, D) are the runs' features for the process, t (R, D) those for the trend. Candidates have the same two kinds, (M, D).
     """
 
     z: Matrix
     t: Matrix
-    theta: Vector  # (D + 4,): logarithms of a, l_1..l_D, n, b, psi; NaN for those that are not there
+    theta: Vector  # (D + 4,): logarithms of a, l_1..l_D, n, b, psi; NaN for missing ones
     weights: Vector
     constant: float
     scale: float
     floor: float
     logged: bool
-    widen: float  # factor of the error bars
+    widen: float  # factor that multiplies the error bars
     likelihood: float
-    curvature: Matrix | None = None  # of minus the log posterior, where it is known; not kept in files
+    curvature: Matrix | None = None  # of minus the log posterior, if known; not saved in files
 
     @classmethod
     def still(cls, z: Matrix, t: Matrix, value: float) -> Process:
-        """A metric that is the same in every run."""
+        """Make the process of a metric that is the same in every run."""
         nothing = np.full(z.shape[1] + 4, np.nan)
         return cls(z, t, nothing, np.zeros(len(z)), value, 0.0, 0.0, False, 1.0, 0.0)
 
@@ -53,7 +53,7 @@ class Process:
 
     @cached_property
     def amplitude(self) -> float:
-        """Variance of the process."""
+        """Variance of the process (without trend and noise)."""
         return math.exp(self.theta[0])
 
     @cached_property
@@ -78,7 +78,7 @@ class Process:
 
     @cached_property
     def _middle(self) -> Vector:
-        # Inner products cancel in distances; around the runs' mean they lose least.
+        # Distances are computed from inner products; cancellation is smallest if the runs' mean is subtracted first.
         return self.z.mean(axis=0)
 
     @cached_property
@@ -86,19 +86,19 @@ class Process:
         return self.slope * (self.t.T @ self.weights)
 
     def _scaled(self, z: Matrix) -> Matrix:
-        """Features around the runs' mean, by length scales."""
+        """Subtract the runs' mean from features and divide by the length scales."""
         return (z - self._middle) * self._inverse_lengths
 
     def metric(self, target: Vector) -> Vector:
-        """The metric at values of ``constant + scale * t``."""
+        """Return the metric for values of ``constant + scale * t``."""
         return self.floor + np.exp(target) if self.logged else target
 
     def _stretch(self, value: Vector) -> Vector:
-        """Derivatives (M,) of the metric by t where the metric has these values."""
+        """Return derivatives (M,) of the metric by t, at these values of the metric."""
         return (value - self.floor if self.logged else np.ones_like(value)) * self.scale
 
     def predict(self, z: Matrix, t: Matrix) -> Vector:
-        """Medians (M,) of the metric."""
+        """Return medians (M,) of the metric."""
         out = np.full(len(z), self.constant)
         if self.is_still:
             return out
@@ -116,7 +116,7 @@ class Process:
         return self.metric(out)
 
     def slopes(self, z: Matrix, t: Matrix) -> tuple[Vector, Matrix, Matrix]:
-        """Medians (M,), and their gradients (M, D) by the features of the process and by those of the trend."""
+        """Return medians (M,), and their gradients (M, D) by the features of the process and by those of the trend."""
         value = np.full(len(z), self.constant)
         if self.is_still:
             return value, np.zeros_like(z), np.zeros_like(z)
@@ -133,7 +133,7 @@ class Process:
         return value, gradient * stretch, self._trend_weights * stretch
 
     def sd(self, z: Matrix, t: Matrix) -> Vector:
-        """Standard deviations (M,) of a new run's target, noise included, before they are widened."""
+        """Return standard deviations (M,) of a new run's target, including noise, before `widen` is applied."""
         out = np.zeros(len(z))
         if not self.is_still:
             for part in _chunks(len(z)):
@@ -142,18 +142,18 @@ class Process:
         return out
 
     def in_metric(self, sd: Vector, value: Vector) -> Vector:
-        """Standard deviations of the metric, widened, from those of the target, where the metric has these values."""
+        """Convert standard deviations of the target to those of the metric at these values, multiplied by `widen`."""
         return sd * self.widen * self._stretch(value)
 
     def joint(self, z: Matrix, t: Matrix) -> Joint:
-        """What is open of the metric at all candidates jointly."""
+        """Return the joint posterior of the metric at all candidates."""
         value = self.predict(z, t)
         if self.is_still:
             return certain(value)
         return joint(self.latent(z, t), value, self.scale * self.widen, self.floor if self.logged else None)
 
     def latent(self, z: Matrix, t: Matrix) -> Latent:
-        """The standardised target at candidates, given the runs."""
+        """Return the standardised target at candidates, given the runs."""
         from scipy.linalg import blas
 
         zs, scaled = self._scaled(self.z), self._scaled(z)
@@ -163,14 +163,14 @@ class Process:
         if self.slope:
             k += self.slope * (t @ self.t.T)
         told = blas.dtrsm(1.0, self.upper, k.T, trans_a=1)
-        # The constant is estimated too: what the runs do not say of it is added.
+        # The constant is estimated too, so add its uncertainty.
         left = (1.0 - ones @ told) / math.sqrt(float(ones @ ones))
         return Latent(scaled, t, self.amplitude, self.slope, self.noise, told, left)
 
     def left_out(self, places: NDArray[np.int64], y: Vector) -> tuple[Vector, Vector]:
-        """Medians and standard deviations of these runs, whose metric is y, had they been left out together.
+        """Return medians and standard deviations that these runs, with metric y, would have if they had been left out together.
 
-        Rasmussen and Williams, equations 5.10 to 5.12, for groups of runs; hyper-parameters stay as they are.
+        Rasmussen and Williams, equations 5.10 to 5.12, for groups of runs. The hyper-parameters stay as they are.
         """
         from scipy.linalg import lapack
 
@@ -185,5 +185,5 @@ class Process:
 
 
 def _chunks(count: int) -> Iterator[slice]:
-    """Candidates, some at a time."""
+    """Yield blocks of candidates."""
     return (slice(first, first + _CHUNK) for first in range(0, count, _CHUNK))

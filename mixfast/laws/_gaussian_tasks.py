@@ -1,8 +1,8 @@
-"""One Gaussian process for all metrics: intrinsic coregionalisation, on runs that have every metric.
+"""One Gaussian process for all metrics (intrinsic coregionalisation), fitted to runs that have every metric.
 
 The covariance of metric j in run r with metric j' in run r' is ``B[j, j'] K[r, r'] + noise_j [both equal]`` with
 ``B = W W' + diag(kappa)``. With ``noise^-1/2 B noise^-1/2 = U diag(u) U'`` and ``K = Q diag(s) Q'`` it is diagonal in the
-basis of U and Q: a likelihood costs R^3 + J^3, not (R J)^3 (Bonilla, Chai and Williams 2008).
+basis of U and Q. A likelihood then costs R^3 + J^3, not (R J)^3 (Bonilla, Chai and Williams 2008).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from mixfast.laws._gaussian_fit import maximise
 from mixfast.laws._gaussian_inputs import correlations, squares
 from mixfast.laws._gaussian_process import Process
 
-# Fewer runs say nothing of a process.
+# Fewer runs do not determine a process.
 LEAST_RUNS = 3
 _ITERATIONS = 100
-# A weak prior keeps length scales, which all metrics share, near those that the metrics had by themselves.
+# A weak prior keeps the shared length scales near the average of those fitted to each metric alone.
 _LENGTH_PRECISION = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """The process of all metrics that vary, given the runs that have them all."""
+    """The process of all metrics that vary, given the runs that have all of them."""
 
     z: Matrix  # (R, D), features of the process
     t: Matrix  # (R, D), features of the trend
@@ -40,7 +40,7 @@ class Shared:
     noise: Vector  # (J,)
 
     def variance(self, z: Matrix, t: Matrix) -> Matrix:
-        """Predictive variances (M, J) of standardised targets at candidates (M, D)."""
+        """Return predictive variances (M, J) of standardised targets at candidates (M, D)."""
         inverse, middle = np.exp(-self.lengths), self.z.mean(axis=0)
         zs, scaled = (self.z - middle) * inverse, (z - middle) * inverse
         k = correlations(zs, zs) + self.slope * (self.t @ self.t.T)
@@ -52,7 +52,7 @@ class Shared:
 
 
 class JointLikelihood:
-    """Minus the log marginal likelihood of targets (R, J), and its gradient.
+    """Minus the log marginal likelihood of targets (R, J), with its gradient.
 
     Hyper-parameters: ``log l (D), log slope [where there is a trend], W (J rank), log kappa (J), log noise (J)``.
     """
@@ -64,7 +64,7 @@ class JointLikelihood:
         self.k, self.h = np.zeros((len(z), len(z))), np.zeros((len(z), len(z)))
 
     def parts(self, theta: Vector) -> tuple[Vector, float, Matrix, Vector, Vector]:
-        """Logarithms of length scales, slope, W, kappa and noise."""
+        """Split hyper-parameters into length scales (logarithms), slope, W, kappa and noise."""
         dims, metrics = self.z.shape[1], self.targets.shape[1]
         after = dims + self.trend
         slope = math.exp(theta[dims]) if self.trend else 0.0
@@ -73,14 +73,14 @@ class JointLikelihood:
         return theta[:dims], slope, loadings, kappa, noise
 
     def covariance(self, lengths: Vector, slope: float) -> tuple[Matrix, Matrix]:
-        """K of the runs, all of it, and the scaled features; the slopes of its Matern part go to `h`."""
+        """Return the full covariance K of the runs, and the scaled features; put the slopes of its Matern part into `h`."""
         zs = self.z * np.exp(-lengths)
         gram = zs @ zs.T
         loops.covariance(gram, np.diagonal(gram).copy(), self.linear, 1.0, slope, 0.0, self.k, self.h)
         return np.tril(self.k) + np.tril(self.k, -1).T, zs
 
     def __call__(self, theta: Vector) -> tuple[float, Vector]:
-        """The value and the gradient."""
+        """Return the value and the gradient."""
         lengths, slope, loadings, kappa, noise = self.parts(theta)
         runs, metrics = self.targets.shape
         k, zs = self.covariance(lengths, slope)
@@ -106,7 +106,7 @@ class JointLikelihood:
 
 
 def decompose(k: Matrix, between: Matrix, noise: Vector) -> tuple[Vector, Matrix, Vector, Matrix, Matrix]:
-    """Eigenvalues and vectors of K, those of B over the noise, and the variances (R, J) in their basis."""
+    """Return eigenvalues and eigenvectors of K, those of B divided by the noise, and the variances (R, J) in their basis."""
     s, q = np.linalg.eigh(k)
     scale = 1.0 / np.sqrt(noise)
     u, rotation = np.linalg.eigh(scale[:, None] * between * scale)
@@ -115,24 +115,24 @@ def decompose(k: Matrix, between: Matrix, noise: Vector) -> tuple[Vector, Matrix
 
 
 def complete(processes: Sequence[Process], y: Matrix) -> NDArray[np.bool_]:
-    """Runs that have every metric that varies."""
+    """Return which runs have every metric that varies."""
     return np.asarray(np.isfinite(y[:, [not process.is_still for process in processes]]).all(axis=1))
 
 
 def fit_together(
     processes: Sequence[Process], y: Matrix, z: Matrix, t: Matrix | None, *, rank: int, prior: float
 ) -> tuple[list[Process], Shared]:
-    """Replace the processes of metrics y (R, J) by one of all metrics that vary, with features z and t (R, D).
+    """Replace the processes of metrics y (R, J) by one joint process of all metrics that vary, with features z and t (R, D).
 
-    1. Standardise the targets of the runs that have every metric, as the processes of single metrics define them.
-    2. Find the hyper-parameters, from the length scales that the metrics have on average by themselves.
-    3. Weigh the runs in every metric's prediction.
+    1. Standardise the targets of the runs that have every metric, as defined by the processes of single metrics.
+    2. Find the hyper-parameters, starting from the average length scales of the single processes.
+    3. Compute the weights of the runs in every metric's prediction.
     """
     which, rows = [j for j, process in enumerate(processes) if not process.is_still], complete(processes, y)
     if rows.sum() < LEAST_RUNS:
         raise ValueError(
-            f"{rows.sum()} runs have every metric, and a law of tasks needs {LEAST_RUNS} or more of them: "
-            f"leave out the metrics that are missing most, or {either('set tasks=0', 'fit another --law')}"
+            f"{rows.sum()} runs have every metric, and a joint law of all metrics (tasks above 0) needs {LEAST_RUNS} or more: "
+            f"leave out the metrics that are missing in most runs, or {either('set tasks=0', 'fit another --law')}"
         )
     targets = np.array(
         [np.log(y[rows, j] - processes[j].floor) if processes[j].logged else y[rows, j] for j in which]
@@ -160,17 +160,17 @@ def fit_together(
         own[rows[np.isfinite(y[:, j])]] = weights[i]
         together[j] = replace(
             processes[j], theta=theta, weights=own, constant=float(middle[i]), scale=float(spread[i]), widen=1.0,
-            # Of all together, divided evenly; a likelihood of one metric among many does not exist.
+            # The joint likelihood divided evenly; one metric has no likelihood of its own.
             likelihood=-value / len(which),
         )  # fmt: skip
     return together, Shared(z[rows], z[rows] if t is None else t[rows], lengths, slope, between, noise)
 
 
 def _maximise(model: JointLikelihood, lengths: Vector, prior: float) -> tuple[Vector, float]:
-    """Hyper-parameters of the highest posterior, and minus its logarithm; from length scales (logarithms) around which the prior is."""
+    """Maximise the posterior with a prior around these length scales (logarithms); return hyper-parameters and minus its logarithm."""
     targets, rank = model.targets, model.rank
     runs, metrics = targets.shape
-    # The targets' own leading correlations, in part, so that the search may still turn them.
+    # Start from the leading correlations of the targets, reduced so that the search can still rotate them.
     values, vectors = np.linalg.eigh(targets.T @ targets / runs)
     loadings = vectors[:, ::-1][:, :rank] * np.sqrt(np.maximum(values[::-1][:rank], 0.0))
     start = np.concatenate(
@@ -190,7 +190,7 @@ def _maximise(model: JointLikelihood, lengths: Vector, prior: float) -> tuple[Ve
 
 
 def _weights(model: JointLikelihood, lengths: Vector, slope: float, between: Matrix, noise: Vector) -> Matrix:
-    """Weights (J, R) of the runs in every metric's prediction."""
+    """Return weights (J, R) of the runs in every metric's prediction."""
     k, _ = model.covariance(lengths, slope)
     _, q, _, rotation, spread = decompose(k, between, noise)
     rotated = q.T @ (model.targets / np.sqrt(noise)) @ rotation

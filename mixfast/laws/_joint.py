@@ -1,4 +1,4 @@
-"""What a law leaves open of one metric at many mixtures jointly, and how runs made at some of them would reduce it."""
+"""Joint uncertainty of one metric at many mixtures, and how new runs at some of them would reduce it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Places = NDArray[np.int64]
 
 
 class Joint:
-    """Covariances of a metric at M mixtures, without noise, in the metric's unit.
+    """Covariances of a metric at M mixtures, without noise, in the squared unit of the metric.
 
     Attributes
     ----------
     variance : ndarray (M,)
-        Given the runs the law was fitted to, and those told to `choose`.
+            Variance given the runs that the law was fitted to, and the runs added by `choose`.
     noise : ndarray (M,)
-        Further variance of a new run at each mixture.
+            Additional variance of a new run's result at each mixture.
 
     Notes
     -----
-    The settings of the law stay as they are. After `choose` the covariances are those of the law with that run added; they do not depend
-    on the run's result. No M x M matrix is made: each run costs one column and M numbers.
+    The settings of the law stay fixed. After `choose`, the covariances are those of the law with that run added; they do not depend
+    on the run's result. No M x M matrix is stored: each run costs one column and M numbers.
     """
 
     def __init__(
@@ -40,28 +40,28 @@ class Joint:
         self._steps: list[Vector] = []
 
     def column(self, row: int) -> Vector:
-        """Covariances (M,) with the mixture of this position."""
+        """Return covariances (M,) with the mixture at this position."""
         out = np.array(self._columns(np.array([row]))[:, 0])
         for step in self._steps:
             out -= step[row] * step
         return out
 
     def choose(self, row: int) -> None:
-        """Add a run at the mixture of this position, which reduces every covariance."""
+        """Add a run at the mixture at this position, which reduces the covariances."""
         step = self.column(row)
         scale = max(float(step[row]), 0.0) + float(self.noise[row])
-        # A run whose result is certain adds no information.
+        # A run with a certain result adds no information.
         step = step / np.sqrt(scale) if scale > 0.0 else np.zeros_like(step)
         self._steps.append(step)
         np.maximum(self.variance - step**2, 0.0, out=self.variance)
 
     def draw(self, count: int, rng: np.random.Generator) -> Matrix:
-        """Draw the metric at all M mixtures jointly, ``count`` times: (count, M), without noise, given the fitted runs alone."""
+        """Sample the metric jointly at all M mixtures, ``count`` times: (count, M), without noise, given only the fitted runs."""
         return self._draw(count, rng)
 
 
 def correlated(covariance: Matrix, count: int, rng: np.random.Generator) -> Matrix:
-    """Draws (count, M) of mean 0 of many variables: by a pivoted Cholesky factor, which may be singular."""
+    """Sample (count, M) correlated normal variables with mean 0. The covariance may be singular (pivoted Cholesky)."""
     from scipy.linalg import lapack
 
     factor, pivots, rank, _ = lapack.dpstrf(covariance, lower=1)

@@ -1,4 +1,4 @@
-"""What laws say of runs they have not seen, to measure how well they predict."""
+"""Predict runs by laws that were not fitted to them, to measure how well the laws predict."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mixfast.laws._protocol import Closed, Law, Refitted
 
 Index = NDArray[np.int64]
 Columns = list[int] | slice
-# Told what is being done.
+# A function that is called with a text on what is being done.
 Progress = Callable[[str], None]
 
-# Beyond this many runs a law that knows what it would have said of runs left out, with the settings that all runs gave it, is
-# believed: what a few settings learn from those runs is negligible, and fits without them take minutes.
+# With more runs than this, laws that have left-out predictions in closed form keep the settings fitted to all runs: a few settings
+# learn next to nothing from the left-out runs, and fitting them again would take minutes.
 SETTLED_RUNS = 256
 
 
 def settled(fitted: Law, x: Matrix) -> bool:
-    """Whether a law fitted to these runs (R, K [+ F]) is not fitted again to predict them out of fold."""
+    """Whether a law fitted to these runs (R, K [+ F]) is scored by its closed form instead of a new fit for each fold."""
     return len(x) > SETTLED_RUNS and isinstance(fitted, Closed) and fitted.fitted_to(x)
 
 
@@ -35,15 +35,15 @@ def predict_left_out(
     own: Columns = slice(None),
     progress: Progress | None = None,
 ) -> tuple[Matrix, Matrix]:
-    """Predict metrics (R, J) of each run by what the law, fitted to all of them, makes of the runs of its split.
+    """Predict metrics (R, J) of each run by a law that was fitted without the test runs of its split.
 
-    ``own`` holds the columns of what the law predicts that are those of y, where it was fitted to more. Values and standard
-    deviations are NaN for runs that no split leaves out.
+    ``own`` selects the columns of the law's predictions that belong to y, if the law was fitted to more metrics. Values and standard
+    deviations are NaN for runs that are in no test split.
     """
     guess, spread = np.full(y.shape, np.nan), np.full(y.shape, np.nan)
     columns = list(range(y.shape[1])) if isinstance(own, slice) else own
     closed = fitted if isinstance(fitted, Closed) and settled(fitted, x) else None
-    with single_blas():  # also of libraries that the fit to all runs has loaded
+    with single_blas():  # includes libraries that the fit to all runs has loaded
         for done, (train, test) in enumerate(splits):
             if progress is not None:
                 progress(f"{fitted.name}, fold {done + 1} of {len(splits)}")

@@ -1,4 +1,4 @@
-"""The search for one metric's log-linear law: which is not convex, so that several starts and kicks are made."""
+"""Search the log-linear law of one metric. The problem is not convex, so the search uses several starts and restarts on random halves."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.laws import descend
 
-# Starts of the constant, in units of the metric's spread below its smallest value: from an almost linear law (far below)
-# to one with all its curvature. One more start lies above the smallest value, where Huber's loss may well want it.
+# Start values of the constant: so many spreads of the metric below its smallest value, from an almost linear law (far below)
+# to one with strong curvature. One more start lies above the smallest value, because Huber's loss may have its optimum there.
 _DEPTHS = (0.01, 0.05, 0.2, 0.7, 2.0)
-# Every start first descends on losses of larger delta, which have fewer local minima; in units of the spread.
+# Every start first descends on losses with larger delta, which have fewer local minima. In units of the spread.
 _BLUNT = (1.0, 0.3, 0.1, 0.05)
 _BLUNT_STEPS, _BLUNT_TOL = 4, 1e-3
 STEPS, _TOL = 500, 1e-10
-# Two starts with the same blunt loss to this accuracy are in the same valley.
+# Two starts with relative loss differences below this are treated as the same local minimum.
 _SAME = 1e-5
-# From the best minimum, fit a random half of the runs and return to all of them: leaves shallow minima.
+# From the best minimum, fit a random half of the runs, then all runs again; this escapes shallow minima.
 _KICKS, _KICK_STEPS = 6, 6
-# In units of delta: from a law that hardly bends to none at all.
+# In units of delta: from a nearly constant law to no penalty.
 _PENALTIES = (*(10.0**k for k in range(-1, -9, -1)), 0.0)
 _FOLDS = 10
-# A fold compares penalties, for which fewer steps are enough: each starts from the minimum of the penalty before.
+# Folds only compare penalties, so fewer steps suffice: each fit starts from the minimum for the previous penalty.
 _FOLD_STEPS, _FOLD_TOL = 50, 1e-6
-# exp of more is infinite.
+# exp of a larger number is infinite.
 _HIGHEST = 700.0
-# Shares that differ by less are treated as equal.
+# Shares that differ by less than this are treated as equal.
 STILL = 1e-12
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Coordinates in which the runs' mixtures are orthonormal: b is to z what the coefficients a are to the mixtures."""
+    """Coordinates in which the runs' mixtures are orthonormal: ``z . b`` equals ``x . a`` for every run."""
 
     z: Matrix  # (R, r)
     to_a: Matrix  # (K, r)
-    unseen: Matrix  # (K, K) projector on the coefficients that no run tells anything about
+    unseen: Matrix  # (K, K) projector on the coefficients that the runs do not determine
     bend: Matrix  # (r, r): b' bend b is the sum of squares of a around its mean
 
     @classmethod
@@ -50,8 +50,8 @@ class Basis:
         u, s, v = u[:, keep], s[keep], vt[keep].T
         z = np.ascontiguousarray(u * np.sqrt(runs))
         unseen = np.eye(domains) - v @ v.T
-        # In directions that the runs do not determine, a domain acts like the average run: only then does replacing such a run by the
-        # domain change nothing.
+        # In directions that the runs do not determine, a domain acts like the average run. Then replacing such a run by the domain
+        # does not change the prediction.
         to_a = v * (np.sqrt(runs) / s) + np.outer(unseen.sum(axis=1), z.mean(axis=0))
         centred = to_a - to_a.mean(axis=0)
         return cls(z, to_a, unseen, centred.T @ centred)
@@ -59,7 +59,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class Point:
-    """Where a search stands: ``y = c + exp(z . b)``."""
+    """A point of the search: the law ``y = c + exp(z . b)`` and its loss."""
 
     loss: float
     c: float
@@ -68,14 +68,14 @@ class Point:
 
 
 class Search:
-    """The search for one metric's minimum of ``sum_r huber_delta(y_r - c - exp(z_r . b)) + R * penalty / 2 * b' bend b``."""
+    """Minimise ``sum_r huber_delta(y_r - c - exp(z_r . b)) + R * penalty / 2 * b' bend b`` for one metric."""
 
     def __init__(self, basis: Basis, y: Vector, delta: float) -> None:
         self.basis, self.y, self.delta = basis, y, delta
         self.low = float(y.min())
-        # Half of a metric's values may lie at its floor.
+        # If half of the values or more equal the minimum, so does the median; then a tenth of the range is used.
         self.spread = max(float(np.median(y)) - self.low, 0.1 * float(np.ptp(y)))
-        # The constant is positive; this is negligible beside any value.
+        # Keeps the constant positive; negligible relative to the values.
         self.floor = 1e-9 * float(np.abs(y).max())
         self.project = basis.z.T / len(y)
 
@@ -83,9 +83,9 @@ class Search:
         """Return the best minimum found.
 
         1. Start from ordinary least squares of ``log(y - c)``, for several constants c.
-        2. Descend from each start through blunter losses, and keep one point of each valley.
-        3. Descend from these on the loss itself; the lowest is the best so far.
-        4. From the best, descend on random halves of the runs and return to all of them, which leaves shallow minima.
+        2. Descend from each start on losses of decreasing delta, and keep one point of each local minimum.
+        3. Descend from these points on the loss itself; keep the lowest.
+        4. From the best point, descend on random halves of the runs and then on all of them, which escapes shallow minima.
         """
         quad = self._quad(penalty, len(self.y))
         valleys: list[Point] = []
@@ -111,7 +111,7 @@ class Search:
         return best
 
     def chosen(self, seed: int) -> float:
-        """Return the penalty of least Huber loss on runs left out; of equals, the larger."""
+        """Return the penalty with the smallest cross-validated Huber loss; the larger one of equals."""
         runs = len(self.y)
         fold = np.random.default_rng(seed).permutation(runs) % min(_FOLDS, runs)
         lost = np.zeros(len(_PENALTIES))
@@ -124,22 +124,22 @@ class Search:
             for index, penalty in enumerate(_PENALTIES):
                 quad = self._quad(penalty * self.delta, len(train))
                 _, c, _ = descend(z, y, self.delta, quad, self.floor, c, b, _FOLD_STEPS, _FOLD_TOL)
-                # With few runs a law may be right for most and astronomic for one: no further off than this counts.
+                # With few runs, a law may predict most runs well and one extremely badly: limit the error that counts.
                 guess = np.minimum(c + np.exp(np.minimum(self.basis.z[left] @ b, _HIGHEST)), highest)
                 lost[index] += huber(np.abs(self.y[left] - guess), self.delta).sum()
         return float(_PENALTIES[int(lost.argmin())]) * self.delta
 
     def _constants(self) -> list[float]:
-        """Constants to start from."""
+        """Return the constants to start from."""
         depths = [max(self.low - depth * self.spread, self.floor) for depth in _DEPTHS]
         return list(dict.fromkeys([*depths, max(float(np.quantile(self.y, 0.1)), self.floor)]))
 
     def _quad(self, penalty: float, runs: int) -> Matrix:
-        """Matrix of the penalty on b, for so many runs."""
+        """Return the matrix of the penalty on b for this number of runs."""
         return runs * penalty * self.basis.bend
 
     def _blunt(self, c: float, quad: Matrix) -> Point:
-        """Descend from the constant c through blunter losses."""
+        """Descend from the constant c on losses of decreasing delta."""
         b = self.project @ np.log(np.maximum(self.y - c, 0.01 * self.spread))
         loss = np.inf
         for blunt in _BLUNT:
@@ -155,12 +155,12 @@ class Search:
 
 
 def huber(size: Vector, delta: float) -> Vector:
-    """Huber's loss of residuals of these sizes: squares up to delta, then lines."""
+    """Return Huber's loss of residuals of these sizes: quadratic up to delta, linear above."""
     return np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
 
 
 def identified(x: Matrix) -> NDArray[np.bool_]:
-    """Domains (K,) whose coefficients mixtures (R, K) determine, once those with one share in all are left aside."""
+    """Return the domains (K,) whose coefficients the mixtures (R, K) determine. Domains with a constant share are left out."""
     out = np.ptp(x, axis=0) > STILL
     if out.any():
         out[out] = np.diag(Basis.of(x[:, out]).unseen) < 1e-8

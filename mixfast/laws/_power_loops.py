@@ -1,6 +1,6 @@
 """Inner loops of the power laws, compiled by Numba: values with derivatives, and a descent within bounds.
 
-Private: `power` imports this module when it fits, for it loads Numba. No BLAS is called and nothing runs in threads, so that the same
+Private: `power` imports this module only when it fits, because it loads Numba. The loops call no BLAS and use no threads, so the same
 runs give the same bits in every process.
 """
 
@@ -10,13 +10,13 @@ import numpy as np
 from numba import njit
 
 AUTOSCALE, BIMIX = 0, 1
-# Limits the exponent of a term, so that trial points stay finite; no metric has such values.
+# Limits the exponent of a term, so that trial points stay finite; no real metric is this large.
 _HIGHEST = 300.0
-# Where the damping of a step begins, and the largest, at which a step no longer moves anything.
+# The initial damping of a step, and the largest; with the largest, a step changes nothing.
 _FIRST_DAMP, _LAST_DAMP = 1.0, 1e12
-# Damps numbers that act on no run.
+# Keeps the damping positive for parameters without effect on any run.
 _LEAST_SCALE = 1e-12
-# So many steps in a row that lower the loss by less than the tolerance end a descent.
+# A descent ends after this many consecutive steps that reduce the loss by less than the tolerance.
 _QUIET = 4
 
 
@@ -24,8 +24,8 @@ _QUIET = 4
 def residuals(kind, u, x, tokens, y, r, jacobian):  # type: ignore[no-untyped-def]
     """Fill the residuals ``f(u) - y`` and the Jacobian (P, R) of a law; return half the sum of squares.
 
-    AutoScale: u is level, log scale, log alpha (K), log gamma (K), and x are shares. BiMix: u is factor (K), alpha (K), and x are minus the logarithms
-    of the clipped shares.
+    AutoScale: u is level, log scale, log alpha (K), log gamma (K), and x are shares. BiMix: u is factor (K), alpha (K), and x are the
+    negative logarithms of the clipped shares.
     """
     runs, domains = x.shape
     for i in range(runs):
@@ -70,7 +70,7 @@ def _normal(jacobian, r, h, g):  # type: ignore[no-untyped-def]
         for i in range(runs):
             total += a[i] * r[i]
         g[p] = total
-    # Eight sums at a time: one sum is a chain of additions, each of which waits for the one before.
+    # Eight independent sums: in a single sum, each addition must wait for the previous one.
     for p in range(size):
         a = jacobian[p]
         for q in range(p + 1):
@@ -93,9 +93,9 @@ def _normal(jacobian, r, h, g):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _step(h, g, damp, scale, low, high, u, free, l, step):  # type: ignore[no-untyped-def]
-    """Fill the damped Gauss-Newton step within bounds: numbers that would leave them are held there, and the others found again.
+    """Fill the damped Gauss-Newton step within bounds: parameters that would leave them stay at the bound, and the others are solved again.
 
-    False where the matrix is not safely positive definite.
+    Return False if the matrix is not safely positive definite.
     """
     size = g.shape[0]
     for p in range(size):
@@ -156,8 +156,8 @@ def _step(h, g, damp, scale, low, high, u, free, l, step):  # type: ignore[no-un
 def descend(kind, u, x, tokens, y, low, high, steps, tol, even):  # type: ignore[no-untyped-def]
     """Descend from u, in place, within bounds; return half the sum of squares.
 
-    Levenberg and Marquardt's method: J'J is damped in proportion to the largest diagonal it had (More 1978), or with ``even`` all numbers
-    alike (Levenberg 1944), and the damping follows how well the last step kept its promise (Nielsen 1999).
+    Levenberg and Marquardt's method: the damping of J'J is proportional to its largest diagonal so far (More 1978), or the same for all
+    parameters with ``even`` (Levenberg 1944). It is updated by how well the last step matched its predicted gain (Nielsen 1999).
     """
     runs, size = x.shape[0], u.shape[0]
     r, r_new = np.empty(runs), np.empty(runs)
@@ -216,10 +216,10 @@ def descend(kind, u, x, tokens, y, low, high, steps, tol, even):  # type: ignore
 
 @njit(cache=True, nogil=True)
 def backfit(kind, u, x, tokens, y, low, high, first, second, passes):  # type: ignore[no-untyped-def]
-    """Move single terms, in place, to the best of a grid of shapes while the others stay; return half the sum of squares.
+    """Replace single terms in place by the best of a grid of shapes while the other terms stay; return half the sum of squares.
 
-    AutoScale: ``first`` holds logarithms of alpha, ``second`` of gamma, and the level is found again with each shape. BiMix: ``first`` holds
-    exponents, ``second`` one number that is not used, and the factor is found again.
+    AutoScale: ``first`` holds logarithms of alpha, ``second`` of gamma; the level is fitted again with each shape. BiMix: ``first`` holds
+    exponents, ``second`` holds one unused number; the factor is fitted again with each exponent.
     """
     runs, domains = x.shape
     rest, term, best_term = np.empty(runs), np.empty(runs), np.empty(runs)

@@ -1,4 +1,4 @@
-"""Where the least squares of a power law are searched: many starts, two dampings, single terms tried anew."""
+"""Minimise the least squares of a power law: many starts, two kinds of damping, and new trials of single terms."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.optional import needed
 from mixfast.errors import BackendError
 
-# Every start descends until a step wins less than the tolerance (of the loss); the best go on with the second pair of numbers.
+# (steps, relative tolerance): every start descends until a step gains less than the first tolerance; the best continue with the second.
 _ROUGH, _FULL = (200, 1e-6), (500, 1e-8)
-# So many points go on, from each of which single terms are replaced so often.
+# How many points continue, and how often single terms are replaced at each of them.
 _BEST, _SWEEPS = 6, 3
-# How often a start without terms is swept for the terms that lower the loss.
+# How many sweeps replace terms for a start without terms.
 _FIRST_SWEEPS = 5
-# The last descents, of so many steps; they end when one wins less than the third number (of the loss).
+# The final descents: how many, (steps, tolerance), and the relative gain below which they end.
 _POLISHES, _POLISH, _POLISHED = 4, (500, 1e-10), 1e-5
-# What a replaced term must win to be kept.
+# The relative gain a replaced term needs to be kept.
 _WON = 1e-4
-# More steps than these were taken when a search has not converged.
+# A search that has not converged took more steps than this.
 STEPS = _POLISHES * _POLISH[0]
 
-# Where to descend from, given the end of a descent; None where nothing is to be tried.
+# Returns where to descend again after a descent, or None if there is nothing to try.
 Again = Callable[[Vector], Vector | None]
 _RETURNS = 8
 
 
 def loops() -> Any:
-    """The compiled loops, or a message that says how to get Numba."""
+    """Return the compiled loops, or raise a message that says how to install Numba."""
     with needed("a power law", "Numba", "mixfast[laws]", BackendError):
         from mixfast.laws import _power_loops
     return _power_loops
@@ -39,51 +39,51 @@ def loops() -> Any:
 
 @dataclass
 class Point:
-    """Where a descent ended: half the sum of squares in the law's unit, and the numbers it moved."""
+    """The end of a descent: half the sum of squares in the law's unit, and the parameters."""
 
     loss: float
     u: Vector
-    late: bool = False  # whether more steps would win more than `_POLISHED` of the loss
+    late: bool = False  # whether more steps would reduce the loss by more than `_POLISHED` of the loss
 
 
 def least(points: Sequence[Point]) -> Point:
-    """The point of least loss; the first of equal ones."""
+    """Return the point with the smallest loss; the first of equals."""
     return min(points, key=lambda point: point.loss)
 
 
 @dataclass
 class Search:
-    """The least squares of one metric: what the compiled loops are told, and how minima are found."""
+    """The least-squares problem of one metric, as the compiled loops expect it, and the search for its minimum."""
 
     kind: int
-    seen: Matrix  # (R, K), as the compiled loops take mixtures
+    seen: Matrix  # (R, K), in the form that the compiled loops expect
     tokens: float
     y: Vector
     low: Vector
     high: Vector
-    shapes: tuple[Vector, Vector]  # the grid of shapes that single terms are tried with
+    shapes: tuple[Vector, Vector]  # the grid of shapes to try for single terms
 
     def __post_init__(self) -> None:
         self._loops = loops()
 
     def down(self, u: Vector, steps: int, tol: float, even: bool = False) -> Point:
-        """Where a descent from u ends; with ``even`` damping all numbers alike, else in proportion to their effects."""
+        """Descend from u and return the end. ``even`` damps all parameters equally, otherwise in proportion to their effects."""
         u = np.array(u)
         loss = self._loops.descend(self.kind, u, self.seen, self.tokens, self.y, self.low, self.high, steps, tol, even)
         return Point(loss, u)
 
     def both(self, u: Vector, steps: int, tol: float) -> Point:
-        """The better end of two descents. Either damping alone ends in a long flat valley on some problems."""
+        """Return the better end of two descents, one for each damping. Either one alone is very slow in flat valleys of some problems."""
         return least([self.down(u, steps, tol, even) for even in (False, True)])
 
     def swept(self, u: Vector, passes: int) -> Vector:
-        """Numbers with single terms replaced by better ones of the grid."""
+        """Return the parameters after replacing single terms by better shapes from the grid."""
         u = np.array(u)
         self._loops.backfit(self.kind, u, self.seen, self.tokens, self.y, self.low, self.high, *self.shapes, passes)
         return u
 
     def minimum_near(self, known: Vector, cold: Vector) -> Point:
-        """The better of two minima: of the valley of numbers that are known, and of one that is found without them."""
+        """Return the better of two minima: one descended from known parameters, one found from a start without them."""
         return least(
             [self.down(known, *_FULL), self.down(self.both(self.swept(cold, _FIRST_SWEEPS), *_ROUGH).u, *_FULL)]
         )
@@ -91,11 +91,11 @@ class Search:
     def minimum(
         self, starts: Sequence[Vector], flat: Sequence[Vector], again: Again, anew: Callable[[Point], Point]
     ) -> Point:
-        """The best minimum found.
+        """Return the best minimum found.
 
-        1. Descend roughly from every start with either damping, and from starts without terms after a sweep for terms.
-        2. From the best ends, replace single terms by those of the grid as long as that lowers the loss, and descend to the end.
-        3. Bring back terms that came to nothing, and begin single terms anew; descend with a finer tolerance.
+        1. Descend with low accuracy from every start with either damping, and from starts without terms after sweeps over the terms.
+        2. From the best ends, replace single terms by shapes of the grid as long as the loss decreases, and descend with full accuracy.
+        3. Restore terms that became zero, and start single terms anew; descend with a finer tolerance.
         """
         rough = [self.down(u, *_ROUGH, even) for u in starts for even in (False, True)]
         rough += [self.both(self.swept(u, _FIRST_SWEEPS), *_ROUGH) for u in flat]

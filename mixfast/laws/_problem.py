@@ -1,4 +1,4 @@
-"""What `fit` and `compare` begin with: the runs of the metrics in question, checked, and how they are divided to measure errors."""
+"""The common start of `fit` and `compare`: check the runs and metrics, and divide the runs to measure out-of-fold errors."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Metrics (R, J) of R runs, and the inputs that laws are fitted to."""
+    """Metrics (R, J) of R runs, and the inputs for the laws."""
 
     swarm: Swarm
     metrics: tuple[str, ...]
     columns: list[int]
     seen: Identifiable
     x: Matrix  # (R, K), shares
-    full: Matrix  # (R, K + F), features behind them
+    full: Matrix  # (R, K + F), shares followed by features
     y: Matrix  # (R, J)
     splits: Splits
     testable: int
@@ -49,7 +49,7 @@ class Problem:
         *,
         warned: int,
     ) -> Problem:
-        """Check the runs; warnings point at the function that many calls above."""
+        """Check the runs. Warnings point at the caller this many calls above."""
         if not isinstance(swarm, Swarm):
             raise TypeError(
                 f"swarm is {type(swarm).__name__}, expected a Swarm: Swarm(ratios, metrics, ...) or Swarm.from_csv(ratios, metrics)"
@@ -59,7 +59,7 @@ class Problem:
         y = np.ascontiguousarray(swarm.values[:, columns])
         refuse_absurd(y, swarm.runs, chosen)
         seen = swarm.identifiable
-        # Where runs differ by rounding only, laws would take it for what made the losses differ.
+        # Shares without rounding differences; otherwise laws would take these as the cause of different losses.
         x = np.ascontiguousarray(seen.shares)
         doubted = {name: why for name, why in swarm.report.doubted_directions.items() if name in chosen}
         full = x if features is None else np.hstack([x, _features_of(features, swarm)])
@@ -74,11 +74,11 @@ class Problem:
         return bool(self.splits)
 
     def inputs(self, candidate: Candidate) -> Matrix:
-        """What the law of a candidate is fitted to."""
+        """Return the inputs that a candidate's law is fitted to."""
         return self.full if candidate.law.uses_features else self.x
 
     def counted(self, j: int, rivals: Sequence[Candidate]) -> Flags:
-        """Runs (R,) that count in the errors of metric j: those that do not look diverged to all of these laws."""
+        """Return which runs (R,) count in the errors of metric j: those that do not look diverged to all of these laws."""
         if self.scored:
             guesses = [rival.left_out(j)[0] for rival in rivals]
         else:
@@ -86,11 +86,11 @@ class Problem:
         return ~diverged(self.y[:, j], guesses)
 
     def diverged(self, counted: Flags) -> list[str]:
-        """Notes on the runs (R, J) that do not count."""
+        """Write notes on the runs (R, J) that do not count."""
         return told_diverged(~counted, self.y, self.swarm.runs, self.metrics, self.scored)
 
     def report(self, j: int, candidate: Candidate, counted: Flags, rivals: dict[str, float]) -> MetricReport:
-        """How well a candidate predicts metric j out of fold, over the runs that count."""
+        """Report how well a candidate predicts metric j out of fold, over the runs that count."""
         guess, spread = candidate.left_out(j)
         more = self.swarm.direction[self.columns[j]] == "max"
         y = np.where(counted, self.y[:, j], np.nan)
@@ -98,49 +98,49 @@ class Problem:
 
 
 def _features_of(features: FeatureMap, swarm: Swarm) -> Matrix:
-    """The features of the swarm's mixtures (R, F), whatever order of domains they were made in."""
+    """Return the features of the swarm's mixtures (R, F); domains are aligned by name."""
     domains = tuple(getattr(features, "domains", swarm.domains))
     return np.asarray(features.at(aligned("the swarm", swarm.domains, swarm.ratios, domains)), dtype=np.float64)
 
 
 def _known(swarm: Swarm, metrics: Sequence[str]) -> tuple[str, ...]:
-    """The swarm's own names of these metrics."""
+    """Return the full names of these metrics in the swarm."""
     if isinstance(metrics, str):
         raise ValueError(
-            f"metrics must be a sequence of names, got the single string {shown(metrics)}; write [{shown(metrics)}]"
+            f"metrics must be a sequence of names; got the single string {shown(metrics)}, write [{shown(metrics)}]"
         )
     return tuple(swarm.metric(name) for name in metrics)
 
 
 def _caveats(swarm: Swarm, metrics: tuple[str, ...], y: Matrix, seen: Identifiable, warned: int) -> list[str]:
-    """What the runs do not say, in words; a warning for what makes a law useless."""
+    """Write notes on what the runs cannot determine, and warn about metrics for which no law is useful."""
     out = []
     runs, domains = swarm.ratios.shape
     unseen = [swarm.domains[k] for k in np.flatnonzero(swarm.ratios.max(axis=0) == 0.0)]
     if unseen:
         out.append(
-            f"no run has a share of {listing(unseen)}: no law knows what they do; a proposal keeps them at their prior share"
+            f"no run has a share of {listing(unseen)}: no law can tell their effect; a proposal keeps them at their prior share"
         )
     still = [f"{swarm.domains[k]} ({share:.3g})" for k, share in seen.constant.items() if swarm.ratios[:, k].any()]
     if still:
         out.append(
-            f"all runs have the same share of {listing(still)}: no law knows what another would do; a proposal keeps it"
+            f"all runs have the same share of {listing(still)}: no law can tell the effect of another share; a proposal keeps it"
         )
     if seen.linked:
         out.append(
-            f"{listing(swarm.domains[k] for k in seen.linked)} vary only together, as in a fixed ratio: no law can tell their effects "
+            f"{listing(swarm.domains[k] for k in seen.linked)} vary only together, in a fixed ratio: no law can tell their effects "
             "apart; limit their shares, or train runs with other ratios"
         )
     if runs < domains + 1:
         out.append(
             f"{runs} runs for {domains} domains: fewer than {domains + 1}, so no law has a unique fit; "
-            "what is predicted leans on each law's own regularisation"
+            "predictions depend on each law's own regularisation"
         )
     for name, column in zip(metrics, y.T, strict=True):
         present = column[np.isfinite(column)]
         if present.size and np.ptp(present) == 0.0:
             out.append(
-                f"{name} is {present[0]:g} in every run: nothing can be learnt about it, and it does not count in the mean of all metrics"
+                f"{name} is {present[0]:g} in every run: no law can learn from it, and it does not count in the mean of all metrics"
             )
             warnings.warn(out[-1], MixfastWarning, stacklevel=warned + 1)
     return out

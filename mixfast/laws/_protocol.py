@@ -1,4 +1,4 @@
-"""What a law is: a function of mixtures that is fitted to runs, for many metrics at once, and what some laws know besides."""
+"""The interface of a law (a function from mixtures to metrics, fitted to runs), and the interfaces that only some laws have."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ State = dict[str, Any]
 
 
 class Law(Protocol):
-    """Fitted by `fit`, which returns the fitted law and leaves itself as it was.
+    """A law: `fit` returns the fitted law and does not change the object itself.
 
-    R runs, K domains, F features, J metrics, M mixtures. Inputs x are (R, K) mixtures, or (R, K + F) with the features of each
-    mixture behind it where `uses_features`; all float64. y is (R, J), NaN where a run has no value of a metric.
+    R runs, K domains, F features, J metrics, M mixtures. Inputs x are mixtures (R, K), or (R, K + F) with the features of each
+    mixture after its shares if `uses_features`; all float64. y is (R, J), NaN where a run has no value of a metric.
     """
 
     name: str
     uses_features: bool
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """The law fitted to runs, every metric on the runs that have it."""
+        """Return the law fitted to runs; every metric uses the runs that have it."""
 
     def predict(self, x: Matrix) -> Matrix:
-        """Metrics (M, J) at inputs (M, K [+ F])."""
+        """Return the metrics (M, J) at inputs (M, K [+ F])."""
 
     def sd(self, x: Matrix) -> Matrix:
-        """Predictive standard deviations (M, J) of a new run's metrics, noise included."""
+        """Return predictive standard deviations (M, J) of a new run's metrics, noise included."""
 
     def state(self) -> State:
-        """What the fitted law is made of: numbers, strings, lists of them, and numpy arrays; nothing else."""
+        """Return everything that the fitted law consists of, as numbers, strings, lists of them and numpy arrays only."""
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The law that `state` was taken from."""
+        """Rebuild the law from what `state` returned."""
 
 
 class Note(str):
-    """A remark on a fit that tells metrics and inputs by position, and can tell them by name."""
+    """A remark on a fit. Its text gives metrics and inputs by position; `named` gives them by name."""
 
     metric: int | None
     _template: str
@@ -52,14 +52,14 @@ class Note(str):
     def __new__(
         cls, template: str, *, metric: int | None = None, inputs: Mapping[str, Sequence[int]] | None = None
     ) -> Self:
-        """Fill ``{metric}`` and the named lists of inputs into a template."""
+        """Fill ``{metric}`` and the named lists of inputs into the template."""
         inputs = inputs or {}
         note = super().__new__(cls, template.format(metric=f"metric {metric}", **inputs))
         note.metric, note._template, note._inputs = metric, template, inputs
         return note
 
     def named(self, metrics: Sequence[str], domains: Sequence[str]) -> str:
-        """The remark with names; features stand behind the domains."""
+        """Return the remark with names; inputs after the domains are features."""
         known = {
             key: listing([domains[k] if k < len(domains) else f"feature {k - len(domains)}" for k in places])
             for key, places in self._inputs.items()
@@ -69,68 +69,68 @@ class Note(str):
 
 @runtime_checkable
 class Closed(Protocol):
-    """A fitted law that knows, without another fit, what it would have said of its own runs had it not seen them."""
+    """A fitted law that can predict its own runs as if it had been fitted without them, without another fit."""
 
     def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
-        """Values and standard deviations (M, J) of the runs with these indices, left out together; settings stay as they are."""
+        """Return values and standard deviations (M, J) of the runs with these indices, left out together. Settings stay fixed."""
 
     def fitted_to(self, x: Matrix) -> bool:
-        """Whether these inputs (R, K [+ F]) are those of its own runs."""
+        """Whether these inputs (R, K [+ F]) are the law's own runs."""
 
 
 @runtime_checkable
 class Refitted(Protocol):
-    """A fitted law that is cheaper to fit to a part of its own runs than from nothing."""
+    """A fitted law that can be fitted to some of its own runs at a lower cost than from scratch."""
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
-        """The law fitted to fewer runs, inputs (R', K [+ F]) and metrics (R', len(columns)), which are these of its own.
+        """Fit the law to some of its own runs: inputs (R', K [+ F]) and metrics (R', len(columns)), which are these of its columns.
 
-        It begins with what all runs gave it: where a search begins, or a setting that hardly depends on a few runs.
+        The fit reuses results of the fit to all runs: the start of a search, or a setting that hardly depends on a few runs.
         """
 
 
 @runtime_checkable
 class Packaged(Protocol):
-    """A law that needs optional packages to be fitted."""
+    """A law that needs optional packages for its fit."""
 
     packages: tuple[str, ...]
 
 
 @runtime_checkable
 class Smooth(Protocol):
-    """A law that knows its gradients."""
+    """A law with known gradients."""
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
-        """Values (M, J) and gradients (M, J, K) with respect to the mixtures, as if they were free of their sum."""
+        """Return values (M, J) and gradients (M, J, K) with respect to the shares, ignoring that they must sum to 1."""
 
 
 @runtime_checkable
 class Correlated(Protocol):
-    """A law that knows how its errors at different mixtures are correlated."""
+    """A law that knows the covariance of its errors at different mixtures."""
 
     def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint] | None:
-        """A `Joint` of each of these metrics at inputs (M, K [+ F]); None where the law, as it was fitted, has none."""
+        """Return a `Joint` of each of these metrics at inputs (M, K [+ F]); None if the law, as it was fitted, has no covariances."""
 
 
 class Regressor(Protocol):
-    """What scikit-learn's regressors have: a law of one metric."""
+    """A law of one metric with the interface of scikit-learn's regressors."""
 
     def fit(self, x: Matrix, y: Matrix) -> Any:
-        """Fit to runs (R, K [+ F]) and one metric (R,); returns the fitted regressor, or None where that is this one."""
+        """Fit to runs (R, K [+ F]) and one metric (R,). Return the fitted regressor, or None if `fit` changes the object itself."""
 
     def predict(self, x: Matrix) -> ArrayLike:
-        """The metric (M,) at inputs (M, K [+ F])."""
+        """Return the metric (M,) at inputs (M, K [+ F])."""
 
 
 class FeatureMap(Protocol):
-    """Features of mixtures, as `mixfast.mde.features` makes them; further attributes are looked up where there are any."""
+    """Features of mixtures, as `mixfast.mde.features` makes them. Other attributes are optional."""
 
     def at(self, ratios: Matrix) -> Matrix:
-        """Features (M, F) at mixtures (M, K)."""
+        """Return features (M, F) at mixtures (M, K)."""
 
 
 class Predictor(Protocol):
-    """Laws of named metrics over named domains, as a `Fit` is: what mixtures are proposed from."""
+    """Laws of named metrics over named domains, such as a `Fit`. Proposals are computed from it."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -141,12 +141,12 @@ class Predictor(Protocol):
         """Names of the J metrics."""
 
     def predict(self, ratios: Matrix) -> Matrix:
-        """Metrics (M, J) at mixtures (M, K)."""
+        """Return metrics (M, J) at mixtures (M, K)."""
 
 
 @runtime_checkable
 class Runs(Protocol):
-    """Many mixtures (R, K) of named domains, as a `Swarm` or a `Design` has."""
+    """Several mixtures (R, K) of named domains, such as a `Swarm` or a `Design`."""
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ class Runs(Protocol):
 
 @runtime_checkable
 class Shares(Protocol):
-    """One mixture (K,) of named domains, as a `Mixture` is."""
+    """One mixture (K,) of named domains, such as a `Mixture`."""
 
     @property
     def domains(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What values of a metric a law can describe: one gate for the laws that are positive everywhere."""
+"""Check that a law can describe the values of a metric; used by the laws that are positive everywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mixfast._text.names import listing
 
 
 class CannotDescribe(ValueError):
-    """A law was asked to describe metrics that no choice of its coefficients comes near; `reasons` has them by column."""
+    """A law cannot describe some metrics with any coefficients; `reasons` maps their columns to the reason."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         self.reasons = dict(reasons)
@@ -22,7 +22,7 @@ class CannotDescribe(ValueError):
 
 
 def require_not_negative(y: Matrix) -> None:
-    """Refuse metrics (R, J) with negative values for a law that is positive everywhere: its best fit would be 0."""
+    """Refuse metrics (R, J) with negative values, for a law that is positive everywhere: its best fit there would be 0."""
     least = np.where(np.isnan(y), np.inf, y).min(axis=0, initial=np.inf)
     wrong = np.flatnonzero(least < 0.0).tolist()
     if wrong:

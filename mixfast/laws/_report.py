@@ -1,4 +1,4 @@
-"""How well a law predicts runs it has not seen: one line for each metric."""
+"""Measure how well a law predicts runs that it was not fitted to: one line for each metric."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast._text.numbers import decimals
 from mixfast._text.table import text_table
 
-# Optimism is measured on this share of the runs, the best-predicted ones: proposals lie near them.
+# Optimism is measured on this fraction of the runs, those with the best predictions, because proposals lie near them.
 _BEST = 0.05
-# Standard deviations on either side of the mean that hold 90 % of a normal distribution.
+# 90 % of a normal distribution lies within this many standard deviations of the mean.
 _NORMAL_90 = 1.6448536269514722
-# The square of a larger ratio of errors to the spread leaves the range of floating-point numbers.
+# The square of a larger ratio of error to spread overflows.
 _HOPELESS = 1e150
-# With fewer values a rank correlation says nothing.
+# With fewer values, a rank correlation is meaningless.
 _FEWEST = 3
 
 
@@ -30,16 +30,16 @@ class MetricReport:
     ----------
     metric, law : str
     runs : int
-        Runs with a value of the metric that were left out once.
+            Number of runs with a value of the metric that were left out once.
     rmse, sd : float
-        Root mean square error, in the metric's unit, and the metric's own standard deviation.
+            Root mean square error and standard deviation of the metric, both in its unit.
     spearman, r2 : float
-        Rank correlation and share of the variance explained; NaN with fewer than 3 runs or a constant metric.
+            Rank correlation, and fraction of the variance explained; NaN with fewer than 3 runs or for a constant metric.
     optimism : float
-        How much better the law thought the best-predicted runs (one in twenty, at least one) to be than they were, in the metric's
-        unit: what a proposal must expect to lose to the winner's curse.
+                How much better the law predicted the runs with the best predictions (one in twenty, at least one) than they were, in the
+                metric's unit. A proposal loses about as much to the winner's curse.
     coverage : float
-        Share of the runs within the central 90 % interval; NaN where no standard deviations were made out of fold.
+            Fraction of the runs within the central 90 % interval; NaN if no out-of-fold standard deviations were computed.
     rivals : dict of str to float
         Out-of-fold rmse of every law that was tried.
     """
@@ -59,7 +59,7 @@ class MetricReport:
 def measure(
     metric: str, law: str, y: Vector, predicted: Vector, *, sd: Vector, more_is_better: bool, rivals: dict[str, float]
 ) -> MetricReport:
-    """Report on predictions (R,) of values y (R,) with standard deviations; NaN where a run was not predicted or has no value."""
+    """Compare predictions (R,) with values y (R,) and standard deviations; NaN where a run has no prediction or no value."""
     seen = np.isfinite(y) & np.isfinite(predicted)
     truth, guess = y[seen], predicted[seen]
     count = int(truth.size)
@@ -90,7 +90,7 @@ def measure(
 
 
 def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
-    """The reports as text, a line each and their means; means of errors only where the metrics have ``one_unit``."""
+    """Format the reports as text, one line each, and their means. Errors are averaged only if the metrics have ``one_unit``."""
     rows = [
         [
             one.metric,
@@ -112,14 +112,14 @@ def table(reports: tuple[MetricReport, ...], *, one_unit: bool = True) -> str:
 
 
 def rmse(y: Vector, predicted: Vector) -> float:
-    """Root mean square error over the runs that have both; inf where none has."""
+    """Return the root mean square error over the runs that have both; inf if there are none."""
     error = y - predicted
     error = error[np.isfinite(error)]
     return float(np.sqrt(np.mean(error**2))) if error.size else math.inf
 
 
 def spearman(a: Vector, b: Vector) -> float:
-    """Spearman's rank correlation with averaged ties; NaN for fewer than 3 values or where one side is constant."""
+    """Return Spearman's rank correlation with averaged ties; NaN for fewer than 3 values or if one side is constant."""
     if a.size < _FEWEST:
         return float("nan")
     x, y = _ranks(a), _ranks(b)
@@ -129,12 +129,12 @@ def spearman(a: Vector, b: Vector) -> float:
 
 
 def _ranks(values: Vector) -> Vector:
-    """Ranks from 0 on; equal values share the mean of their ranks."""
+    """Return ranks from 0; equal values share the mean of their ranks."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(count) - 0.5 * (count + 1))[place.reshape(-1)]
 
 
 def mean_known(values: Sequence[float]) -> float:
-    """Mean of the values that are not NaN; NaN where none is."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan

@@ -1,4 +1,4 @@
-"""The laws by name, made when they are asked for: each may need a package that others do not."""
+"""The laws by name. Each is imported when it is used, because it may need a package that others do not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from mixfast._text.names import did_you_mean, shown
 from mixfast.laws._protocol import Law, State
 
-# Module and class of each. The order is that of reports.
+# Module and class of each law, in the order of reports.
 LAWS = {
     "linear": ("linear", "Linear"),
     "log_linear": ("log_linear", "LogLinear"),
@@ -20,17 +20,17 @@ LAWS = {
 
 
 def make(name: str, **options: object) -> Law:
-    """The law of that name, not fitted yet."""
+    """Make the law of this name, not fitted yet."""
     if name not in LAWS:
         raise ValueError(
-            f"no law {shown(name)}{did_you_mean(name, ('auto', *LAWS))}; there are auto, {', '.join(LAWS)}, or an object with fit and predict"
+            f"no law {shown(name)}{did_you_mean(name, ('auto', *LAWS))}; expected auto, {', '.join(LAWS)}, or an object with fit and predict"
         )
     law: Law = _class(name)(**options)
     return law
 
 
 def from_state(name: str, state: State) -> Law:
-    """The law that was saved."""
+    """Rebuild a saved law."""
     if name not in LAWS:
         raise ValueError(f"the file holds a law {shown(name)}, and this version knows {', '.join(LAWS)}")
     law: Law = _class(name).from_state(state)

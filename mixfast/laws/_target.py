@@ -1,6 +1,6 @@
-"""Objectives over metrics: the forms in which they may be written, turned into weights by name.
+"""Objectives over metrics: parse the accepted forms and turn them into weights by metric name.
 
-Also the one place that knows which metrics of a fitted law are convex functions of the mixture.
+This file also decides which metrics of a fitted law are convex functions of the mixture.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from mixfast.swarm import find_names
 
 Objective = str | Mapping[str, object] | None
 
-# The mean of all metrics, each divided by its standard deviation over the runs.
+# The mean of all metrics, each divided by its standard deviation over the runs; both spellings.
 _SCALED = ("standardised", "standardized")
-# Larger numbers of these units are of another scale: scores are percentages, not fractions (whose predictions may be a little above 1),
-# and losses are sums or no losses; in nats per token they stay below the logarithm of the vocabulary, about 12.
+# Larger values of a unit indicate another scale. Scores above 1.05 are percentages, not fractions (predictions of fractions can slightly
+# exceed 1). Losses above 20 are sums or not losses: in nats per token they stay below the logarithm of the vocabulary size, about 12.
 _LARGEST = {"score": 1.05, "nats": 20.0}
-# Percentages begin where fractions end. Sums of losses may lie on both sides of 20: the scale is another only beyond this ratio.
+# Percentages begin where fractions end. Sums of losses may lie on both sides of 20, so scales differ only beyond this ratio.
 _RATIO = {"score": 1.0, "nats": 10.0}
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """``sum_j weight_j sign_j f_j``, or where `worst` the largest of ``sign_j f_j`` over metrics of weight above 0.
+    """``sum_j weight_j sign_j f_j``, or, if `worst`, the largest of ``sign_j f_j`` over metrics with weight above 0.
 
-    Signs are -1 for metrics of which more is better; weights (J,) are >= 0 and sum to 1.
+    Signs are -1 for metrics to maximise; weights (J,) are >= 0 and sum to 1.
     """
 
     metrics: tuple[str, ...]
@@ -47,41 +47,41 @@ class Target:
 
     @property
     def used(self) -> list[int]:
-        """Positions of the metrics that count."""
+        """Return positions of the metrics that count."""
         return [int(j) for j in np.flatnonzero(self.weight > 0.0)]
 
     def score(self, values: Matrix) -> Vector:
-        """The objective (M,) of metrics (M, J)."""
+        """Return the objective (M,) for metrics (M, J)."""
         if self.worst:
             return (values * self.sign)[:, self.weight > 0.0].max(axis=1)
         return values @ (self.weight * self.sign)
 
     def spread(self, values: Matrix, sd: Matrix) -> Vector:
-        """Its standard deviation (M,) if the errors of all metrics were fully correlated, which is the largest possible."""
+        """Return its standard deviation (M,) if the errors of all metrics were fully correlated, which is an upper bound."""
         if self.worst:
             return sd[np.arange(len(sd)), self._top(values)]
         return sd @ self.weight
 
     def slope(self, values: Matrix, gradients: NDArray[np.float64]) -> Matrix:
-        """Gradient (M, K) of the objective from those of the metrics (M, J, K); of the largest metric where `worst`."""
+        """Return the gradient (M, K) of the objective from those of the metrics (M, J, K); if `worst`, of the worst metric."""
         if self.worst:
             top = self._top(values)
             return gradients[np.arange(len(top)), top] * self.sign[top][:, None]
         return np.einsum("mjk,j->mk", gradients, self.weight * self.sign)
 
     def _top(self, values: Matrix) -> NDArray[np.int64]:
-        """The metric (M,) that is worst at each mixture."""
+        """Return the metric (M,) that is worst at each mixture."""
         used = np.array(self.used)
         return used[(values * self.sign)[:, used].argmax(axis=1)]
 
 
 def resolve(objective: Objective, law: Predictor) -> Target:
-    """The weights that an objective gives to a law's metrics.
+    """Return the weights that an objective gives to the metrics of a law.
 
     Raises
     ------
     ValueError
-        If it names other metrics; or if it is the mean or the worst of all metrics and these have different units.
+            If it names unknown metrics, or if it is the mean or the worst of all metrics and these have different units.
     """
     metrics = tuple(law.metrics)
     sign = _signs(getattr(law, "direction", None), metrics)
@@ -112,13 +112,13 @@ def resolve(objective: Objective, law: Predictor) -> Target:
 
 
 def _varied(law: Predictor, metrics: tuple[str, ...]) -> list[int]:
-    """Positions of the metrics that are not one and the same in all runs; of all metrics where every one is."""
+    """Return positions of the metrics that differ between runs; of all metrics if none does."""
     spread = getattr(law, "spread", {})
     return [j for j, name in enumerate(metrics) if spread.get(name) != 0.0] or list(range(len(metrics)))
 
 
 def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
-    """The same weight (J,) for every metric that varies; `ValueError` where their numbers cannot be compared."""
+    """Return the same weight (J,) for every metric that varies; `ValueError` if the metrics cannot be compared."""
     counted = _varied(law, metrics)
     units = getattr(law, "unit", None)
     groups: dict[str, list[str]] = {}
@@ -138,7 +138,7 @@ def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
             f"divide each by its standard deviation over the runs (--objective {_SCALED[0]})",
         )
         raise ValueError(
-            f"{what} of all metrics means nothing, for they have different units or scales ({by_unit}): {how}"
+            f"{what} of all metrics is meaningless, because they have different units or scales ({by_unit}): {how}"
         )
     weight = np.zeros(len(metrics))
     weight[counted] = 1.0 / len(counted)
@@ -146,7 +146,7 @@ def _even(law: Predictor, metrics: tuple[str, ...], *, worst: bool) -> Vector:
 
 
 def _scales(law: Predictor, metrics: tuple[str, ...], counted: list[int], unit: str) -> dict[str, list[str]]:
-    """Metrics of one unit by their scale: up to its largest usual number, and above, as the law predicts them of equal shares."""
+    """Group metrics of one unit by scale: below and above the largest usual value, judged by predictions at equal shares."""
     size, largest = len(law.domains), _LARGEST[unit]
     values = np.asarray(law.predict(np.full((1, size), 1.0 / size)), dtype=np.float64)[0]
     sizes = np.abs(values[counted])
@@ -161,22 +161,22 @@ def _scales(law: Predictor, metrics: tuple[str, ...], counted: list[int], unit: 
 
 
 def _scaled(law: Predictor, metrics: tuple[str, ...]) -> Vector:
-    """Weights (J,) in proportion to 1 / standard deviation over the runs, with sum 1."""
+    """Return weights (J,) that sum to 1, in proportion to 1 / standard deviation over the runs."""
     sd = getattr(law, "spread", {})
     counted = [j for j, name in enumerate(metrics) if 0.0 < sd.get(name, 0.0) < math.inf]
     if not counted:
         raise ValueError(
-            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, which this law does not know, or which "
-            "is 0: fit it again, or give weights"
+            f"objective {_SCALED[0]!r} divides each metric by its standard deviation over the runs, but this law does not have it, or it "
+            "is 0: fit the law again, or give weights"
         )
     weight = np.zeros(len(metrics))
     own = np.array([sd[metrics[j]] for j in counted])
-    weight[counted] = own.min() / own  # not 1 / own, which overflows for deviations of 1e-310
+    weight[counted] = own.min() / own  # 1 / own would overflow for deviations of 1e-310
     return weight / math.fsum(weight)
 
 
 def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int], float]:
-    """Metrics and their joint weight from one entry: name or pattern and number, or family and members[, number]."""
+    """Parse one entry: a name or pattern with a number, or a family with members[, number]. Return metrics and joint weight."""
     share: Any = 1.0
     members: Any = name
     if isinstance(given, str):
@@ -184,7 +184,7 @@ def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int
     elif isinstance(given, Mapping):
         if not {"metrics"} <= set(given) <= {"metrics", "weight"}:
             raise ValueError(
-                f"family {shown(name)} has the keys {listing(given)}, expected metrics and, if wanted, weight"
+                f"family {shown(name)} has the keys {listing(given)}, expected metrics and optionally weight"
             )
         members, share = given["metrics"], given.get("weight", 1.0)
     elif isinstance(given, tuple) and len(given) == 2 and not isinstance(given[1], str):
@@ -210,7 +210,7 @@ def _entry(name: str, given: object, metrics: tuple[str, ...]) -> tuple[list[int
 
 
 def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
-    """Positions of the metric of this name, or of all that begin with what stands before a final ``*``."""
+    """Return the position of the metric of this name, or of all metrics with the prefix before a final ``*``."""
     if name in metrics:
         return [metrics.index(name)]
     if isinstance(name, str) and name.endswith("*"):
@@ -226,7 +226,7 @@ def _members(name: str, metrics: tuple[str, ...]) -> list[int]:
 
 
 def _signs(direction: Mapping[str, str] | Sequence[str] | None, metrics: tuple[str, ...]) -> Vector:
-    """+1 for metrics to minimise, -1 for metrics to maximise."""
+    """Return +1 for metrics to minimise, -1 for metrics to maximise."""
     if direction is None:
         return np.ones(len(metrics))
     named = direction if isinstance(direction, Mapping) else dict(zip(metrics, direction, strict=True))
@@ -237,12 +237,12 @@ def _signs(direction: Mapping[str, str] | Sequence[str] | None, metrics: tuple[s
 
 
 def has_slopes(law: object) -> bool:
-    """Whether a law knows its gradients; a fit of trees, or of a regressor from elsewhere, has the method but not them."""
+    """Whether a law knows its gradients. A fit of trees or of a foreign regressor has the method, but no gradients."""
     return bool(getattr(law, "smooth", hasattr(law, "slopes")))
 
 
 def convex_form(law: Predictor, target: Target) -> tuple[Convex | None, list[str]]:
-    """The convex form of the metrics that count; None, and the names of those that have none, where there are such."""
+    """Return the convex form of the metrics that count; or None and the names of those that have no convex form."""
     size, k = len(target.metrics), len(law.domains)
     a, linear, on, constant = np.zeros((size, k)), np.zeros((size, k)), np.zeros(size), np.zeros(size)
     owner: dict[int, tuple[Any, list[int], list[int]]] = {}
@@ -266,13 +266,13 @@ def convex_form(law: Predictor, target: Target) -> tuple[Convex | None, list[str
 
 
 def _plane(fitted: Any, columns: list[int], k: int) -> tuple[Vector, Matrix] | None:
-    """Intercepts and coefficients of a law that is linear in the mixture alone; None for others."""
+    """Return intercepts and coefficients of a law that is linear in the mixture alone; None for other laws."""
     if getattr(fitted, "name", "") != "linear" or not hasattr(fitted, "slopes"):
         return None
     even = np.full((1, k), 1.0 / k)
     try:
         values, gradients = fitted.slopes(even)
-    except ValueError:  # one that was fitted with features wants more columns
+    except ValueError:  # a law that was fitted with features expects more columns
         return None
     values, gradients = np.asarray(values)[0, columns], np.asarray(gradients)[0, columns]
     return (values - gradients @ even[0], gradients) if gradients.shape == (len(columns), k) else None

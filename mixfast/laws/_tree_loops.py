@@ -1,10 +1,10 @@
 """Inner loops of boosted trees, compiled by Numba: leaves as bit sets, and the sum of many trees at many mixtures.
 
-A tree of at most 64 leaves is walked without a branch: every node whose test fails strikes out the leaves to its left,
-and the first leaf that is left over is the one reached (QuickScorer; Lucchese et al., SIGIR 2015). The same node is
-asked of a block of mixtures at once, which the compiler turns into vector instructions; features are first replaced by
-how many of the forest's thresholds lie below them, which loses nothing, since trees ask for nothing else.
-Private: `_trees` imports this module when it needs it, for it loads Numba.
+A tree of at most 64 leaves is evaluated without branches: every node with a false test removes the leaves to its left, and the
+first remaining leaf is the one that is reached (QuickScorer; Lucchese et al., SIGIR 2015). Each node is evaluated for
+a block of mixtures at once, which the compiler turns into vector instructions. Features are first replaced by the number of
+thresholds of the forest below them; this loses nothing, because trees only compare features with thresholds.
+Private: `_trees` imports this module only when needed, because it loads Numba.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-# Codes of 17 features of so many mixtures, their leaf sets and sums stay within the 32 KB of a first-level cache.
+# Codes of 17 features, leaf sets and sums for this many mixtures fit into a first-level cache of 32 KB.
 BLOCK = 256
 
 
 @intrinsic
 def _first_bit(typing_context, bits):  # type: ignore[no-untyped-def]
-    """Position of the lowest bit set in an unsigned integer, which must not be 0: one machine instruction."""
+    """Return the position of the lowest set bit of an unsigned integer, which must not be 0: one machine instruction."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
@@ -29,9 +29,9 @@ def _first_bit(typing_context, bits):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def leaf_sets(split_start, left, right, masks, order):  # type: ignore[no-untyped-def]
-    """Fill `masks`, the leaves a failing node leaves standing, and `order`, each tree's leaves from left to right.
+    """Fill `masks` with the leaves that remain after a node's test is false, and `order` with each tree's leaves from left to right.
 
-    Children below 0 are leaves, ``-1 - child``; children that are nodes come after their parents.
+    Children below 0 are leaves, ``-1 - child``. Children that are nodes come after their parents.
     """
     one = masks.dtype.type(1)
     count = np.zeros(64, np.int64)
@@ -64,7 +64,7 @@ def leaf_sets(split_start, left, right, masks, order):  # type: ignore[no-untype
 
 @njit(cache=True, nogil=True)
 def _codes_of(x, begin, count, grid, grid_start, codes):  # type: ignore[no-untyped-def]
-    """Fill codes[feature, i] with how many thresholds of the feature lie below x[begin + i, feature]."""
+    """Fill codes[feature, i] with the number of the feature's thresholds below x[begin + i, feature]."""
     for f in range(grid_start.size - 1):
         low, size = grid_start[f], grid_start[f + 1] - grid_start[f]
         for i in range(count):
@@ -84,7 +84,7 @@ def _codes_of(x, begin, count, grid, grid_start, codes):  # type: ignore[no-unty
 def evaluate(x, begin, end, grid, grid_start, feature, code, mask, node_start, leaf, leaf_start, metric_start, out):  # type: ignore[no-untyped-def]
     """Fill out[begin:end, metric] with the sums of each metric's trees, added in the order of the trees.
 
-    `node_start` counts pairs of nodes: odd trees are padded by a node that never fails.
+    `node_start` counts pairs of nodes: trees with an odd number of nodes get one more node, whose test is always true.
     """
     width = max(grid_start.size - 1, 1)
     codes = np.zeros((width, BLOCK), np.int32)
@@ -102,7 +102,7 @@ def evaluate(x, begin, end, grid, grid_start, feature, code, mask, node_start, l
                     row_a, row_b = codes[feature[node]], codes[feature[node + 1]]
                     code_a, code_b = code[node], code[node + 1]
                     mask_a, mask_b = mask[node], mask[node + 1]
-                    # All of the block, also behind its last mixture: a constant count of steps is unrolled.
+                    # Always the whole block, even beyond its last mixture: the compiler can unroll a constant number of steps.
                     for i in range(BLOCK):
                         kept_a = mask_a if row_a[i] > code_a else every
                         kept_b = mask_b if row_b[i] > code_b else every

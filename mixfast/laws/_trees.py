@@ -17,28 +17,28 @@ from mixfast.errors import BackendError
 from mixfast.laws._protocol import State
 
 MOST_LEAVES = 64
-"""Leaves of one tree: the bits of the largest machine integer."""
+"""Maximum leaves of one tree: the bits of the largest machine integer."""
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-# The types of the arrays; all others are int64.
+# Types of the arrays; all others are int64.
 _DTYPES = {
     **dict.fromkeys(("grid", "leaf"), ("float64",)),
     **dict.fromkeys(("feature", "code"), ("int32",)),
     "mask": ("uint64", "uint32"),
 }
-# A mixture takes a few microseconds for a thousand trees: a thread pays off from this many mixtures on.
+# A thousand trees take a few microseconds for a mixture: a thread is worth its start from this many mixtures on.
 _ROWS_A_THREAD = 512
 
 
 @dataclass(frozen=True)
 class Forest:
-    """Boosted trees of J metrics: `predict` sums the leaves that each metric's trees reach.
+    """Boosted trees of J metrics: `predict` sums the leaves that are reached in each metric's trees.
 
-    Thresholds are places in one grid for each feature, `grid[grid_start[f]:grid_start[f + 1]]`, ascending. A node asks
-    whether feature `feature` is above threshold number `code`; if so the leaves outside `mask` are out, and the lowest
-    leaf that no node strikes out is reached. Node and leaf numbers of tree t start at `node_start[t]`, `leaf_start[t]`;
-    trees of metric j at `metric_start[j]`. Each tree has an even count of nodes, a never failing one added if needed.
+    Each feature has one grid of thresholds, `grid[grid_start[f]:grid_start[f + 1]]`, ascending. A node tests whether
+    feature `feature` is above threshold number `code`; if so, the leaves outside `mask` are removed. The lowest
+    remaining leaf is reached. Nodes and leaves of tree t start at `node_start[t]` and `leaf_start[t]`,
+    trees of metric j at `metric_start[j]`. Trees with an odd number of nodes get one more node, which removes nothing.
     """
 
     grid: NDArray[np.float64]
@@ -53,7 +53,7 @@ class Forest:
 
     @classmethod
     def of(cls, models: Sequence[str], features: int, units: Sequence[float]) -> Self:
-        """Read the models that ``Booster.model_to_string`` wrote, one for each metric in its unit, over the same features."""
+        """Read models written by ``Booster.model_to_string``: one for each metric, in its unit, over the same features."""
         models_splits = [_splits_of(model, unit) for model, unit in zip(models, units, strict=True)]
 
         def joined(name: str) -> NDArray[Any]:
@@ -74,7 +74,7 @@ class Forest:
         order = np.empty(threshold.size + counts.size, dtype=np.int64)
         _loops().leaf_sets(split_start, joined("left"), joined("right"), mask, order)
         leaf_start = split_start + np.arange(split_start.size)
-        # Where each node moves to when odd trees get one more.
+        # The new position of each node after one node was added to trees with an odd number of nodes.
         node_start = _starts(counts + counts % 2)
         place = np.arange(threshold.size) + np.repeat(node_start[:-1] - split_start[:-1], counts)
         padded = int(node_start[-1])
@@ -91,8 +91,8 @@ class Forest:
         )
 
     def predict(self, x: NDArray[np.float64], *, threads: int | None = None) -> NDArray[np.float64]:
-        """Sums (M, J) at inputs (M, F), equal to LightGBM's to the last bit; the same for any number of threads."""
-        # Numba would compile everything once more for arrays that are read-only.
+        """Return sums (M, J) at inputs (M, F), bitwise equal to LightGBM's for any number of threads."""
+        # Make the array writeable: Numba would compile everything again for read-only arrays.
         x = np.require(x, dtype=np.float64, requirements=["C", "W"])
         out = np.empty((x.shape[0], self.metric_start.size - 1), dtype=np.float64)
         arrays = [getattr(self, field.name) for field in fields(self)]
@@ -111,7 +111,7 @@ class Forest:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The forest of such arrays; a ValueError for what `predict`, which checks no index, could not walk through."""
+        """Build the forest from its arrays. Raise ValueError for arrays that `predict`, which checks no index, could not process."""
         forest = cls(**{field.name: np.array(state[field.name]) for field in fields(cls)})
         forest._check()
         return forest
@@ -135,26 +135,26 @@ class Forest:
         ):
             start = getattr(self, name)
             if not start.size or start[0] != 0 or start[-1] != end or (np.diff(start) < 0).any():
-                raise ValueError(f"{name} of the trees does not divide what it should")
+                raise ValueError(f"{name} of the trees has the wrong length, ends, or order")
         leaves = np.diff(self.leaf_start)
         if (np.diff(self.node_start) % 2).any() or (leaves < 1).any() or (leaves > self.mask.itemsize * 8).any():
             raise ValueError("a tree has an odd number of nodes, no leaf, or too many leaves")
         if nodes and not (self.feature.min() >= 0 and self.feature.max() < features):
-            raise ValueError("a node of the trees asks for a feature that is not there")
-        # The last leaf is to the left of no node, so no mask strikes it out: some leaf is always reached, one of the tree.
+            raise ValueError("a node of the trees tests a feature that does not exist")
+        # The last leaf lies to the left of no node, so a valid mask never removes it, and every input reaches a leaf of its tree.
         last = self.mask.dtype.type(1) << np.repeat(leaves - 1, np.diff(self.node_start)).astype(self.mask.dtype)
-        fails = self.code < np.diff(self.grid_start)[self.feature]  # those that fill up a pair never do
+        fails = self.code < np.diff(self.grid_start)[self.feature]  # added nodes never remove leaves
         if (fails & (self.mask & last == 0)).any():
-            raise ValueError("a node of the trees strikes out the last leaf")
+            raise ValueError("a node of the trees removes the last leaf")
 
     def state(self) -> State:
-        """The arrays, by name."""
+        """Return the arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True)
 class _Splits:
-    """The trees of one model, one behind the other; children below 0 are leaves, ``-1 - child``."""
+    """The trees of one model, stored one after the other; children below 0 are leaves, ``-1 - child``."""
 
     count: NDArray[np.int64]  # splits of each tree; its leaves are one more
     feature: NDArray[np.int64]
@@ -165,11 +165,11 @@ class _Splits:
 
 
 def _splits_of(model: str, unit: float) -> _Splits:
-    """Read LightGBM's text format (version 4): a block `Tree=i` of lines `key=value` for each tree; leaves in units of this."""
+    """Parse LightGBM's text format (version 4): for each tree a block `Tree=i` of lines `key=value`. Multiply leaves by ``unit``."""
     head, *blocks = model.split("\nTree=")
     if "\nversion=v4" not in head:
-        raise ValueError("the model text is not of LightGBM's format v4; install lightgbm>=4.3,<5")
-    # Behind the last tree other sections follow after an empty line.
+        raise ValueError("the model text is not in LightGBM's format v4; install lightgbm>=4.3,<5")
+    # Other sections follow after the last tree and an empty line.
     trees = [
         dict(line.split("=", 1) for line in block.split("\n\n", 1)[0].split("\n")[1:] if "=" in line)
         for block in blocks
@@ -180,7 +180,7 @@ def _splits_of(model: str, unit: float) -> _Splits:
         )
 
     def numbers(key: str) -> NDArray[np.float64]:
-        # One parse for all trees: numpy's costs of a call are those of reading some hundred numbers.
+        # Parse all trees at once: one numpy call costs as much as parsing a few hundred numbers.
         return np.fromstring(" ".join(tree.get(key, "") for tree in trees), dtype=np.float64, sep=" ")
 
     return _Splits(
@@ -194,7 +194,7 @@ def _splits_of(model: str, unit: float) -> _Splits:
 
 
 def _starts(sizes: Iterable[int] | NDArray[np.generic]) -> NDArray[np.int64]:
-    """Where parts of these sizes begin when they lie one behind the other, and where the last ends."""
+    """Return where consecutive parts of these sizes begin, and where the last ends."""
     return np.concatenate([[0], np.cumsum(np.fromiter(sizes, dtype=np.int64))]).astype(np.int64)
 
 
@@ -205,7 +205,7 @@ def _spread(values: NDArray[_Number], place: NDArray[np.int64], size: int, fill:
 
 
 def _loops() -> ModuleType:
-    """The compiled loops, or a message that says how to get Numba."""
+    """Return the compiled loops, or raise a message that says how to install Numba."""
     with needed("evaluating boosted trees", "Numba", "mixfast[laws]", BackendError):
         from mixfast.laws import _tree_loops
     return _tree_loops

@@ -1,4 +1,4 @@
-"""Boosted: gradient-boosted trees with the settings of RegMix, stopped by cross-validation instead of by the test set."""
+"""Boosted: gradient-boosted trees with the settings of RegMix; cross-validation, not the test set, decides when to stop."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from mixfast.laws._trees import MOST_LEAVES, Forest
 __all__ = ["Boosted"]
 
 # Training stops after this many rounds without a lower cross-validated error. At a rate of 0.01 one round changes the error by less than
-# its noise, so the 3 rounds of RegMix's notebook stop at the first random increase.
+# its noise, so waiting for only 3 rounds, as RegMix's notebook does, stops at the first random increase.
 _PATIENCE = 20
 
-# A fold costs as much as the fit itself. More folds leave more runs for training, which few runs need.
+# Every fold costs as much as the fit itself. With few runs, more folds are used, which leave more runs for training.
 _FOLDS, _FOLDS_OF_FEW, _FEW = 5, 10, 100
 
-# LightGBM itself evaluates fewer mixtures than this, as those of a fold, before its trees could be written out as arrays.
+# For fewer mixtures than this, such as those of a fold, LightGBM's own prediction is faster than converting its trees to arrays.
 _FEW_TO_PREDICT = 256
 
-# LightGBM computes in float32, which ends at 1e38; squares of these are inside.
+# LightGBM computes in float32, whose range ends at 1e38; the squares of these limits are inside.
 _SMALL, _LARGE = 1e-15, 1e15
 
 _SETTINGS = ("rounds", "rate", "leaves", "min_leaf", "stopping", "seed")
@@ -41,72 +41,72 @@ _SETTINGS = ("rounds", "rate", "leaves", "min_leaf", "stopping", "seed")
 
 @dataclass(frozen=True)
 class _Trained:
-    """A model of LightGBM, the rounds of it that are kept, the columns of its inputs, and its unit."""
+    """A LightGBM model, how many of its rounds are used, the number of its input columns, and its unit."""
 
     booster: Any
     rounds: int
     width: int
-    unit: float  # what the metric was divided by
+    unit: float  # the divisor of the metric
 
     def predict(self, x: Matrix) -> Vector:
-        """The metric (M,) at inputs (M, width)."""
+        """Return the metric (M,) at inputs (M, width)."""
         if x.shape[1] != self.width:
             raise ValueError(
-                f"the inputs have the shape {x.shape}, expected (M, {self.width}), the columns of the runs"
+                f"the inputs have the shape {x.shape}, expected (M, {self.width}), with the columns of the runs"
             )
         return self.unit * np.asarray(
             self.booster.predict(x, num_iteration=self.rounds, num_threads=1), dtype=np.float64
         )
 
     def text(self) -> str:
-        """The model in LightGBM's format."""
+        """Return the model in LightGBM's text format."""
         return str(self.booster.model_to_string(num_iteration=self.rounds))
 
 
 class Boosted:
     """Predict metrics by gradient-boosted trees (LightGBM), one ensemble for each metric.
 
-    The prediction is ``sum_t leaf_t(x)``: trees of squared error, each fitted to what the trees before it left over.
+    The prediction is ``sum_t leaf_t(x)``: trees fitted by squared error, each to the residuals of the trees before it.
 
     Parameters
     ----------
     rounds : int, default 1000
-        Trees at most, for each metric.
+            Maximum number of trees for each metric.
     rate : float, default 0.01
-        Share of each tree that is added.
+            Learning rate: the fraction of each tree's prediction that is added.
     leaves : int, default 31
-        Leaves of one tree, 2 to 64.
+            Maximum number of leaves of one tree, 2 to 64.
     min_leaf : int or "auto", default "auto"
-        Runs in a leaf at least. "auto" is a run in twelve, but 2 to 20: with four metrics of RegMix, 20, LightGBM's default,
-        came first for 512 runs, 5 to 8 for 64 and 128 of them, 2 for 25, where 20 would leave nothing to split.
+            Minimum number of runs in a leaf. "auto" is a twelfth of the runs, but at least 2 and at most 20. On four metrics of RegMix, 20
+            (LightGBM's default) was best with 512 runs, 5 to 8 with 64 and 128 runs, and 2 with 25 runs, where 20 would allow no split.
     stopping : {"cv", "none"} or int, default "cv"
-        How many of the rounds are kept. "cv": as many as are best in cross-validation over the runs, looked for until
-        20 rounds bring nothing better; a number is used in place of 20 (3 in RegMix's notebook, which however stops
-        by the error on the test set). "none": all.
+            How many of the rounds are kept. "cv": the number with the smallest cross-validated error; the search ends after
+            20 rounds without improvement. An integer replaces the 20 (RegMix's notebook uses 3, but stops
+            by the error on the test set). "none": all rounds.
     seed : int, default 42
-        Of the folds and of LightGBM.
+            Seed of the folds and of LightGBM.
 
     Attributes
     ----------
     best_rounds : ndarray (J,), int64
-        Rounds kept, after `fit`.
+            Number of rounds kept, set by `fit`.
 
     Raises
     ------
     ValueError
-        By settings out of range; by `fit` where a metric has fewer than ``2 * min_leaf`` runs, or fewer than 4.
+            For settings out of range; in `fit` if a metric has fewer than ``2 * min_leaf`` runs, or fewer than 4.
     BackendError
-        By `fit` without LightGBM, by `predict` of many mixtures without Numba.
+            In `fit` without LightGBM; in `predict` for many mixtures without Numba.
 
     Notes
     -----
-    `fit` trains 5 models for the folds of each metric (10 with fewer than 100 runs) and one for the answer, on one
-    thread, so that the same seed gives the same trees on every number of threads. After `fit` LightGBM is not needed:
-    trees are plain arrays, evaluated some thirty times faster than by LightGBM and to the same bits. Trees are constant
-    between thresholds: there is no gradient, and beyond the runs the nearest ones are repeated.
+    For each metric, `fit` trains 5 models for the folds (10 with fewer than 100 runs) and one final model, each on one
+    thread, so the same seed gives the same trees for any number of threads. LightGBM is not needed after `fit`:
+    the trees are plain arrays, evaluated about thirty times faster than by LightGBM, with bitwise equal results. Trees are constant
+    between thresholds, so there is no gradient, and outside the range of the runs the nearest value is repeated.
 
-    `sd` is one number for each metric, the root mean square of the cross-validated errors. It holds noise and what the
-    trees miss among mixtures like the runs, and does not grow away from them.
+    `sd` is one number for each metric, the root mean square of the cross-validated errors. It includes noise and the errors of
+    the trees for mixtures similar to the runs. It does not grow away from the runs.
 
     References
     ----------
@@ -159,22 +159,22 @@ class Boosted:
         Raises
         ------
         ValueError
-            A metric has too few runs for two leaves.
+                If a metric has too few runs for two leaves.
         BackendError
-            LightGBM is not installed.
+                If LightGBM is not installed.
         """
         return self._fitted_to(x, y, [None] * y.shape[1])
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
-        """The law fitted to a part of its own runs, metrics (R', len(columns)), with the rounds that all of them gave it.
+        """Fit the law to some of its own runs, metrics (R', len(columns)), with the numbers of rounds chosen on all runs.
 
-        That is one model for each metric, where `fit` needs six. Cross-validated errors are those of all runs.
+        This trains one model for each metric instead of six. The cross-validated errors remain those of all runs.
         """
         known = [(int(self.best_rounds[j]), float(self._spread[j])) for j in columns]
         return self._fitted_to(x, y, known)
 
     def _fitted_to(self, x: Matrix, y: Matrix, known: Sequence[tuple[int, float] | None]) -> Self:
-        """A copy fitted to runs; rounds and error of a metric are found where they are not known."""
+        """Return a copy fitted to runs; rounds and error are computed for metrics where ``known`` is None."""
         with needed("fitting boosted trees", "LightGBM", "mixfast[laws]", BackendError):
             import lightgbm
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -191,24 +191,26 @@ class Boosted:
         return fitted
 
     def predict(self, x: Matrix) -> Matrix:
-        """Metrics (M, J) at inputs (M, K [+ F])."""
+        """Return the metrics (M, J) at inputs (M, K [+ F])."""
         x = np.asarray(x, dtype=np.float64)
         if self._forest is None and self._trained is not None and x.ndim == 2 and len(x) < _FEW_TO_PREDICT:
             return np.column_stack([one.predict(x) for one in self._trained])
         forest = self._fitted()
         width = forest.grid_start.size - 1
         if x.ndim != 2 or x.shape[1] != width:
-            raise ValueError(f"the inputs have the shape {x.shape}, expected (M, {width}), the columns of the runs")
+            raise ValueError(
+                f"the inputs have the shape {x.shape}, expected (M, {width}), with the columns of the runs"
+            )
         return forest.predict(x)
 
     def sd(self, x: Matrix) -> Matrix:
-        """Standard deviations (M, J) of a new run's metrics: the cross-validated error, the same at every input."""
+        """Return standard deviations (M, J) of a new run's metrics: the cross-validated error, the same at every input."""
         if self._trained is None:
             self._fitted()
         return np.tile(self._spread, (np.asarray(x).shape[0], 1))
 
     def state(self) -> State:
-        """Settings, rounds kept, errors and trees, as numbers, strings and arrays."""
+        """Return settings, rounds, errors and trees as numbers, strings and arrays."""
         return {
             **{name: getattr(self, name) for name in _SETTINGS},
             "best_rounds": self.best_rounds,
@@ -218,13 +220,13 @@ class Boosted:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The law that `state` was taken from."""
+        """Rebuild the law from what `state` returned."""
         state = dict(state)
         law = cls(**{key: state.pop(key) for key in _SETTINGS})
         law.best_rounds, law._spread = np.asarray(state.pop("best_rounds")), np.asarray(state.pop("spread"))
         law._forest = Forest.from_state(state)
         if not len(law.best_rounds) == len(law._spread) == law._forest.metric_start.size - 1:
-            raise ValueError("rounds, errors and trees are of different numbers of metrics")
+            raise ValueError("rounds, errors and trees are for different numbers of metrics")
         return law
 
     _spread: Vector
@@ -235,19 +237,19 @@ class Boosted:
             self._forest = Forest.of(models, self._trained[0].width, units)
             self._trained = None
         if self._forest is None:
-            raise ValueError("this law is not fitted to runs yet; call fit(x, y) and use what it returns")
+            raise ValueError("this law is not fitted yet; call fit(x, y) and use the law that it returns")
         return self._forest
 
     def _fit_one(
         self, lightgbm: ModuleType, x: Matrix, y: Vector, metric: int, known: tuple[int, float] | None
     ) -> tuple[_Trained, int, float]:
-        """The model of one metric, the rounds kept, and the cross-validated error."""
+        """Return the model of one metric, its number of rounds, and its cross-validated error."""
         runs = y.size
         least = min(20, max(2, runs // 12)) if self.min_leaf == "auto" else int(self.min_leaf)
         if runs < max(2 * least, 4):
             raise ValueError(
-                f"metric {metric} (column of y, from 0) has {runs} runs, expected at least {max(2 * least, 4)}: two leaves of "
-                f"{least} runs (min_leaf), and 4 for cross-validation; add runs or {either('lower min_leaf', 'fit another --law')}"
+                f"metric {metric} (column of y, from 0) has {runs} runs, expected at least {max(2 * least, 4)}: two leaves need "
+                f"{least} runs each (min_leaf), cross-validation needs 4; add runs or {either('lower min_leaf', 'fit another --law')}"
             )
         settings = {
             "objective": "regression",
@@ -255,10 +257,10 @@ class Boosted:
             "learning_rate": self.rate,
             "num_leaves": self.leaves,
             "min_data_in_leaf": least,
-            # LightGBM's default of 3 would join runs that smaller leaves could tell apart.
+            # LightGBM's default of 3 would merge runs that smaller leaves could separate.
             "min_data_in_bin": min(3, least),
             "seed": self.seed,
-            # Sums in another order differ in their last bits, and so do trees.
+            # Another order of summation changes the last bits of sums, and thereby the trees.
             "num_threads": 1,
             "deterministic": True,
             "force_row_wise": True,
@@ -268,14 +270,14 @@ class Boosted:
         y = y / unit
         kept, error = self._validated(lightgbm, settings, x, y) if known is None else known
         error = unit * error if known is None else error
-        # Not `lightgbm.train`, which writes the model as text and reads it again.
+        # `lightgbm.train` would also write the model as text and parse it again.
         booster = lightgbm.Booster(settings, lightgbm.Dataset(x, y, params=settings))
         for _ in range(kept):
             booster.update()
         return _Trained(booster, kept, x.shape[1], unit), kept, error
 
     def _validated(self, lightgbm: ModuleType, settings: dict[str, object], x: Matrix, y: Vector) -> tuple[int, float]:
-        """Rounds that are best in cross-validation, and the root mean square of its errors there."""
+        """Return the number of rounds with the smallest cross-validated error, and the root of that mean squared error."""
         runs = y.size
         folds = min(_FOLDS if runs >= _FEW else _FOLDS_OF_FEW, runs)
         fold = np.empty(runs, dtype=np.int64)
@@ -306,7 +308,7 @@ class Boosted:
 
 
 def _unit(y: Vector) -> float:
-    """A power of two that brings values into the range of LightGBM's float32, and 1 where they are well inside."""
+    """Return a power of two that scales values into the range of LightGBM's float32; 1 if they are well inside."""
     largest = float(np.abs(y).max())
     return 1.0 if largest == 0.0 or _SMALL < largest < _LARGE else math.ldexp(1.0, math.frexp(largest)[1])
 

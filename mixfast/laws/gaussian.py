@@ -1,4 +1,4 @@
-"""GaussianProcess: a smooth surface through the runs with its own error bars, for each metric."""
+"""GaussianProcess: a Gaussian process with its own error bars for each metric."""
 
 from __future__ import annotations
 
@@ -27,53 +27,53 @@ __all__ = ["GaussianProcess"]
 
 Mean = Literal["log_linear", "linear", "constant"]
 
-# From so many candidates on, metrics are divided among threads.
+# With this many candidates or more, metrics are divided among threads.
 _MANY = 20_000
 
 _SETTINGS = ("mean", "log", "tasks", "restarts", "prior", "seed")
-# What a file holds of every process besides its hyper-parameters and weights.
+# The fields of every process that a file stores besides its hyper-parameters and weights.
 _NUMBERS = ("constant", "scale", "floor", "logged", "widen", "likelihood")
 
 
 class GaussianProcess:
     """Predict metrics by Gaussian processes over the square roots of the shares.
 
-    A target t of each metric is a constant, plus ``x.b`` with ``b ~ N(0, s^2)``, plus a process of covariance
-    ``a matern52(|(z - z') / l|)`` with one length scale for each domain, plus noise. ``z = sqrt(w + 1e-4)``, whose
-    distances are Hellinger's; x are the centred shares; features behind the shares are standardised and stand in both.
-    All hyper-parameters are the most likely ones under weak priors (those of one metric do not depend on the others,
-    unless `tasks` says so).
+    A target t of each metric is the sum of a constant, ``x.b`` with ``b ~ N(0, s^2)``, a process with covariance
+    ``a matern52(|(z - z') / l|)`` and one length scale for each domain, and noise. ``z = sqrt(w + 1e-4)``, which have
+    Hellinger's distances; x are the centred shares. Features are standardised and appended to both z and x.
+    The hyper-parameters maximise the posterior under weak priors. Those of one metric do not depend on the other metrics,
+    unless `tasks` is above 0.
 
     Parameters
     ----------
     mean : {"log_linear", "linear", "constant"}, default "log_linear"
-        What is expected far from the runs. "log_linear": ``c + exp(b0 + x.b)`` with a floor ``c >= 0`` of its own for each
-        metric: ``t = log(y - c)``. "linear": ``b0 + x.b`` for t = log(y), or y. "constant": no trend.
+            The prediction far from the runs. "log_linear": ``c + exp(b0 + x.b)``, with a floor ``c >= 0`` of its own for each
+            metric: ``t = log(y - c)``. "linear": ``b0 + x.b`` for t = log(y), or y. "constant": no trend.
     log : bool, default True
-        Whether metrics whose values are all positive are modelled in logarithms. Where they are not, "log_linear"
-        is "linear".
+            Whether metrics with only positive values are modelled in logarithms. For other metrics, "log_linear"
+            means "linear".
     tasks : int, default 0
-        0: every metric by itself. Otherwise the rank of what the metrics share (intrinsic coregionalisation): one
-        set of length scales for all, covariance of metrics ``W W' + diag``, on the runs that have every metric. For
-        noisy metrics that move together; losses that each follow a domain of their own (RegMix's) are better apart.
+            0: every metric is modelled by itself. Otherwise the rank of the covariance that metrics share (intrinsic coregionalisation):
+            one set of length scales for all metrics, covariance of metrics ``W W' + diag``, fitted to the runs that have every metric. Use it
+            for noisy metrics that vary together. Losses that each depend on a different domain (as RegMix's do) are better modelled separately.
     restarts : int, default 0
-        Further searches, from random length scales; the most likely result is kept.
+            Number of additional searches, from random length scales; the most likely result is kept.
     prior : float, default 1.0
-        Factor of the priors' precision; 0 is maximum likelihood.
+            Factor of the precision of the priors; 0 is maximum likelihood.
     seed : int, default 0
-        Of restarts and of the part of the runs that is searched first.
+            Seed of the restarts, and of the subset of runs that is searched first.
 
     Raises
     ------
     ValueError
-        By settings out of range; by `fit` where a metric has fewer than 3 runs, or shapes do not agree.
+            For settings out of range; in `fit` if a metric has fewer than 3 runs, or if shapes do not agree.
     BackendError
-        By `fit` and `predict` without SciPy.
+            In `fit` and `predict` without SciPy.
 
     Notes
     -----
-    A likelihood with its gradient costs ``R^3`` multiply-adds, whatever the number of domains; a prediction R exponentials
-    for each metric. Above 256 runs a random part is searched first. Everything is deterministic.
+    A likelihood with its gradient costs ``R^3`` multiply-adds, for any number of domains. A prediction costs R exponentials
+    for each metric. Above 256 runs, a random subset is searched first. Everything is deterministic.
 
     References
     ----------
@@ -97,7 +97,7 @@ class GaussianProcess:
     _y: Matrix
     _inputs: Inputs
     _processes: tuple[Process, ...]
-    _shared: Shared | None  # where the metrics were fitted together
+    _shared: Shared | None  # set if the metrics were fitted together
 
     def __init__(
         self,
@@ -112,9 +112,9 @@ class GaussianProcess:
         if mean not in ("log_linear", "linear", "constant"):
             raise ValueError(f"mean must be 'log_linear', 'linear' or 'constant', got {shown(mean)}")
         if tasks < 0 or restarts < 0:
-            raise ValueError(f"tasks and restarts must not be negative, got tasks={tasks}, restarts={restarts}")
+            raise ValueError(f"tasks and restarts must be 0 or more, got tasks={tasks}, restarts={restarts}")
         if not (prior >= 0.0 and math.isfinite(prior)):
-            raise ValueError(f"prior must be a finite number from 0 on, got {shown(prior)}")
+            raise ValueError(f"prior must be a finite number of at least 0, got {shown(prior)}")
         self.mean: Mean = mean
         self.log, self.tasks, self.restarts, self.prior, self.seed = bool(log), tasks, restarts, float(prior), seed
 
@@ -127,13 +127,13 @@ class GaussianProcess:
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
             raise ValueError(
-                f"inputs (R, K) and metrics (R, J) must have as many runs, got shapes {x.shape} and {y.shape}"
+                f"inputs (R, K) and metrics (R, J) must have the same number of runs, got shapes {x.shape} and {y.shape}"
             )
         _require_runs(y)
         return self._fitted_to(x, y, fit)
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
-        """The law fitted to a part of its own runs, metrics (R', len(columns)): each search begins where that of all runs ended."""
+        """Fit the law to some of its own runs, metrics (R', len(columns)). Each search starts where that of all runs ended."""
         self._check_fitted()
         if self.tasks:
             return self.fit(x, y)
@@ -146,7 +146,7 @@ class GaussianProcess:
         return self._fitted_to(x, y, one)
 
     def _fitted_to(self, x: Matrix, y: Matrix, fit_one: Callable[[Matrix, Matrix, Vector, Rule], Process]) -> Self:
-        """A copy fitted to runs, each metric by `fit_one`."""
+        """Return a copy fitted to runs; `fit_one` fits each metric."""
         law = copy.copy(self)
         law._x, law._y, law._inputs, law._shared = x, y, Inputs.of(x), None
         z, t = law._inputs.features(x), law._inputs.trend(x)
@@ -156,7 +156,7 @@ class GaussianProcess:
             rule = Rule(self.mean, self.log, self.restarts, self.prior, (self.seed, metric))
             return fit_one(z[rows], t[rows], y[rows, metric], rule)
 
-        with single_blas():  # SciPy's own, too, which `_require` has loaded
+        with single_blas():  # includes SciPy's own BLAS, which `_require` has loaded
             processes = each(one, range(y.shape[1]))
             if self.tasks:
                 trend = None if self.mean == "constant" else t
@@ -165,7 +165,7 @@ class GaussianProcess:
         return law
 
     def predict(self, x: Matrix) -> Matrix:
-        """Metrics (M, J) at inputs (M, K [+ F]): the medians of their predictive distributions.
+        """Return the metrics (M, J) at inputs (M, K [+ F]): the medians of their predictive distributions.
 
         Cost: R exponentials for each candidate and metric, about 3 ns each.
         """
@@ -183,7 +183,7 @@ class GaussianProcess:
         return out
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
-        """Values (M, J) and gradients (M, J, K [+ F]) with respect to all inputs, shares as if free of their sum."""
+        """Return values (M, J) and gradients (M, J, K [+ F]) by all inputs, ignoring that shares must sum to 1."""
         z, t = self._located(x)
         value = np.empty((len(z), len(self._processes)))
         gradient = np.empty((len(z), len(self._processes), z.shape[1]))
@@ -194,7 +194,7 @@ class GaussianProcess:
         return value, gradient
 
     def sd(self, x: Matrix) -> Matrix:
-        """Predictive standard deviations (M, J) of a new run's metrics, noise included; M R^2 multiply-adds a metric."""
+        """Return predictive standard deviations (M, J) of a new run's metrics, noise included. Costs M R^2 multiply-adds a metric."""
         z, t = self._located(x)
         out = np.zeros((len(z), len(self._processes)))
         if self._shared is not None:
@@ -206,23 +206,23 @@ class GaussianProcess:
         return out
 
     def joint(self, x: Matrix, metrics: Sequence[int]) -> list[Joint] | None:
-        """What is open of each of these metrics at inputs (M, K [+ F]) jointly; None where metrics were fitted together.
+        """Return the joint posterior of each of these metrics at inputs (M, K [+ F]); None if metrics were fitted together.
 
-        M R^2 multiply-adds and M R numbers for each metric, then M R multiply-adds for each run chosen among the inputs; a
-        draw takes the M x M covariance and its factor.
+        Costs M R^2 multiply-adds and M R numbers for each metric, then M R multiply-adds for each chosen run. Sampling computes the
+        M x M covariance and its factor.
         """
         z, t = self._located(x)
         return None if self._shared is not None else [self._processes[metric].joint(z, t) for metric in metrics]
 
     def fitted_to(self, x: Matrix) -> bool:
-        """Whether these inputs (R, K [+ F]) are those of its own runs."""
+        """Whether these inputs (R, K [+ F]) are the law's own runs."""
         return np.array_equal(self._x, x)
 
     def left_out(self, runs: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
-        """What this law, hyper-parameters as they are, would have predicted of some of its own runs without them.
+        """Predict some of the law's own runs as if it had been fitted without them; the hyper-parameters stay as they are.
 
-        Medians and standard deviations (M, J) of the runs with these indices, left out together; NaN where a run has no value of a
-        metric.
+        Return medians and standard deviations (M, J) of the runs with these indices, left out together; NaN where a run has no value of
+        the metric.
         """
         self._check_fitted()
         value, sd = np.full((2, len(runs), len(self._processes)), np.nan)
@@ -234,7 +234,7 @@ class GaussianProcess:
         return value, sd
 
     def state(self) -> State:
-        """Settings, runs, hyper-parameters and weights; factors are computed again when `sd` needs them."""
+        """Return settings, runs, hyper-parameters and weights. `sd` computes the Cholesky factors again when needed."""
         self._check_fitted()
         weights = np.zeros((len(self._processes), len(self._x)))
         for metric, process in enumerate(self._processes):
@@ -257,7 +257,7 @@ class GaussianProcess:
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """The law that `state` was taken from; its predictions are the same to the last bit."""
+        """Rebuild the law from what `state` returned; its predictions are bitwise equal."""
         law = cls(**{name: state[name] for name in _SETTINGS})
         law._x, law._y = np.array(state["x"]), np.array(state["y"])
         law._inputs = Inputs(int(state["shares"]), np.array(state["centre"]), np.array(state["spread"]))
@@ -278,19 +278,19 @@ class GaussianProcess:
 
     @property
     def log_likelihood(self) -> Vector:
-        """Log marginal likelihood (J,) of each metric in its own unit (0 for a constant one), priors included."""
+        """Log marginal likelihood (J,) of each metric in its own unit, including priors; 0 for a constant metric."""
         self._check_fitted()
         return np.array([process.likelihood for process in self._processes])
 
     @property
     def hyper_parameters(self) -> Matrix:
-        """Logarithms (J, K + F + 4) of a, the length scales, noise, s^2 and the floor's depth; NaN where there is none."""
+        """Logarithms (J, K + F + 4) of a, the length scales, noise, s^2 and the depth of the floor; NaN for missing ones."""
         self._check_fitted()
         return np.array([process.theta for process in self._processes])
 
     @property
     def length_scales(self) -> Matrix:
-        """Length scales (J, K + F): of root shares, and of standardised features; large where a column hardly matters."""
+        """Length scales (J, K + F) of square roots of shares and of standardised features; large if a column has little effect."""
         return np.exp(self.hyper_parameters[:, 1 : 1 + self._x.shape[1]])
 
     def _check_fitted(self) -> None:
@@ -298,22 +298,22 @@ class GaussianProcess:
             raise ValueError("this GaussianProcess is not fitted; use the law that fit(x, y) returns")
 
     def _located(self, x: Matrix) -> tuple[Matrix, Matrix]:
-        """Features of the process and of the trend at inputs, after a look at their shape."""
+        """Check the shape of inputs; return their features for the process and for the trend."""
         self._check_fitted()
         _require()
         if x.ndim != 2 or x.shape[1] != self._x.shape[1]:
-            raise ValueError(f"inputs must be (M, {self._x.shape[1]}) as those of the runs, got shape {x.shape}")
+            raise ValueError(f"inputs must be (M, {self._x.shape[1]}) like those of the runs, got shape {x.shape}")
         return self._inputs.features(x), self._inputs.trend(x)
 
 
 def _require() -> None:
-    """Refuse with a message that helps where SciPy is missing."""
+    """Raise BackendError with an installation hint if SciPy is missing."""
     with needed("a Gaussian process", "SciPy", "mixfast[laws]", BackendError):
         import scipy.linalg  # noqa: F401
 
 
 def _require_runs(y: Matrix) -> None:
-    """Refuse metrics (R, J) that have too few runs."""
+    """Refuse metrics (R, J) with too few runs."""
     counts = np.isfinite(y).sum(axis=0)
     if counts.min(initial=LEAST_RUNS) < LEAST_RUNS:
         worst = int(np.argmin(counts))

@@ -1,4 +1,4 @@
-"""Ridge regression of metrics on mixtures and features, its penalty chosen by leave-one-out error in closed form."""
+"""Ridge regression of metrics on mixtures and features; leave-one-out error in closed form chooses the penalty."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from mixfast.laws._ridge import PENALTIES, Ridge
 
 __all__ = ["Linear"]
 
-# Where a run fixes the fit alone: see `Ridge`.
+# Lower bound of 1 - leverage: see `Ridge`.
 _LEAST_LEFT = 1e-6
 
 
 class Linear(Coefficients):
-    """Fit ``f(x) = intercept + coef . x`` to each metric, by least squares with a ridge.
+    """Fit ``f(x) = intercept + coef . x`` to each metric, by ridge regression.
 
     Minimises ``sum_r (y_r - f(x_r))^2 + alpha * sum_k (scale_k coef_k)^2``, where scale_k is the standard deviation of column
-    k over the runs, or 1 where not `standardise`.
+    k over the runs, or 1 if not `standardise`.
 
     Parameters
     ----------
     alpha : float or "loo", optional
-        The ridge. Default "loo": for each metric the one of 25 values from 1e-4 to 1e2 with the least mean squared
-        leave-one-out error. 0 is ordinary least squares, of least norm where that is not unique.
+            The penalty. Default "loo": for each metric, the one of 25 values from 1e-4 to 1e2 with the smallest mean squared
+            leave-one-out error. 0 is ordinary least squares, with minimum norm if the solution is not unique.
     standardise : bool, optional
-        Whether columns are divided by their standard deviation. Default True, for mixtures and features together have
-        different units; False is scikit-learn's ``Ridge(alpha)``.
+            Whether columns are divided by their standard deviation. Default True, because mixtures and features have
+            different units. False is scikit-learn's ``Ridge(alpha)``.
 
     Attributes
     ----------
     intercept : ndarray (J,); coef : ndarray (J, P)
-        For the columns of x as they were given.
+            Coefficients for the columns of x in their original units.
     alphas, loo, noise : ndarray (J,)
-        The ridge of each metric, its root mean squared leave-one-out error, the standard deviation of the residuals.
+            Penalty of each metric, its root mean squared leave-one-out error, and the standard deviation of the residuals.
     notes : tuple of str
-        What was unusual: constant metrics or columns, metrics with a single run.
+            Unusual cases: constant metrics or columns, metrics with a single run.
 
     Raises
     ------
     ValueError
-        By `fit` and the constructor, for a metric without any value and for impossible parameters.
+            In `fit` and the constructor, for a metric without any value and for invalid parameters.
 
     Notes
     -----
-    One singular value decomposition serves all metrics that the same runs have, and all values of alpha. Deterministic.
+    One singular value decomposition serves all metrics that have the same runs, and all values of alpha. Deterministic.
 
     References
     ----------
@@ -91,7 +91,7 @@ class Linear(Coefficients):
         self.alpha, self.standardise = alpha, bool(standardise)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return a copy fitted to runs: inputs (R, P) and metrics (R, J), NaN where a run has none."""
+        """Return a copy fitted to runs: inputs (R, P) and metrics (R, J), NaN where a run has no value."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         metrics, width = y.shape[1], x.shape[1]
         law = copy.copy(self)
@@ -106,14 +106,14 @@ class Linear(Coefficients):
         if len(still):
             notes.append(
                 Note(
-                    "columns {columns} of the inputs never change; their coefficients are 0",
+                    "columns {columns} of the inputs are constant; their coefficients are 0",
                     inputs={"columns": still.tolist()},
                 )
             )
         through = (law.noise <= 1e-12 * np.abs(law.intercept)) & (law.runs <= width + 1)
         notes += [
             Note(
-                f"{{metric}} has {int(law.runs[j])} runs for {width + 1} numbers; its law passes through all of them",
+                f"{{metric}} has {int(law.runs[j])} runs for {width + 1} coefficients; its law passes through all of them",
                 metric=j,
             )
             for j in np.flatnonzero(through).tolist()
@@ -122,7 +122,7 @@ class Linear(Coefficients):
         return law
 
     def _fit_group(self, x: Matrix, y: Matrix, columns: NDArray[np.intp]) -> None:
-        """Fit the metrics in these columns, which all of these runs have."""
+        """Fit the metrics in these columns; all of these runs have them."""
         runs, width = x.shape
         level = y.mean(axis=0)
         ridge = Ridge.of(x, standardise=self.standardise, least_left=_LEAST_LEFT)
@@ -140,7 +140,7 @@ class Linear(Coefficients):
             self.centre[into], self.runs[into], self.alphas[into] = ridge.centre, runs, alpha
             self.noise[into], self.loo[into] = noise, np.sqrt(errors[index, some])
             shape = (ridge.v / (ridge.s**2 + alpha)) @ ridge.v.T
-            if alpha > 0.0:  # directions that no run tells about keep the variance the ridge stands for
+            if alpha > 0.0:  # directions that the runs do not determine keep the variance that the penalty implies
                 shape += (np.eye(width) - ridge.v @ ridge.v.T) / alpha
             self.covariance[into] = noise[:, None, None] ** 2 * (shape / np.outer(ridge.scale, ridge.scale))
 
@@ -153,7 +153,7 @@ class Linear(Coefficients):
         return self.predict(x), np.broadcast_to(self.coef, (len(x), *self.coef.shape)).copy()
 
     def _tangent(self, x: Matrix, j: int) -> tuple[Matrix, Matrix]:
-        # The level is a coefficient of its own, around the runs' mean independent of the others.
+        # The level at the runs' mean is a separate coefficient; its error is independent of the others.
         jacobian = np.column_stack([np.ones(len(x)), x - self.centre[j]])
         covariance = np.zeros((jacobian.shape[1], jacobian.shape[1]))
         covariance[0, 0], covariance[1:, 1:] = self.noise[j] ** 2 / self.runs[j], self.covariance[j]

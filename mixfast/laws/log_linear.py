@@ -28,11 +28,11 @@ from mixfast.mixture import sum_to_one
 
 __all__ = ["LogLinear"]
 
-# For fits with fewer runs than numbers to find, also in units of delta.
+# Penalty for fits with fewer runs than coefficients, also in units of delta.
 _LEAST_PENALTY = 1e-2
-# Olmix's delta, and the medians of metrics between which it is meant as it is.
+# Olmix's delta, and the range of metric medians for which it is used unchanged.
 _DELTA, _LOSSES = 0.02, (0.1, 20.0)
-# The largest exponent: a runaway coefficient far from the runs is huge, not infinite, and its square is not either.
+# The largest exponent. With a runaway coefficient, predictions far from the runs are huge, but they and their squares stay finite.
 _HIGHEST = 300.0
 
 
@@ -40,47 +40,47 @@ class LogLinear(Coefficients):
     """Fit ``f(w) = exp(gamma) + exp(a . w)`` to each metric, by Huber's loss.
 
     Minimises ``sum_r huber_delta(y_r - f(w_r)) + R * penalty / 2 * sum_k (a_k - mean(a))^2`` over gamma and a. The law
-    is convex in w, so that its best mixture can be found with a certificate.
+    is convex in w, so its best mixture can be found with a certificate.
 
     Parameters
     ----------
     delta : float, optional
-        Where Huber's loss turns from squares to absolute values, in units of the metrics. Default 0.02, Olmix's choice for
-        losses: of metrics whose median is above 20 or below 0.1 the same part of the limit it is beyond, so that a perplexity
-        or a small rate is fitted as a loss is.
+            Where Huber's loss changes from squared to absolute errors, in units of the metric. Default 0.02, Olmix's choice for
+            losses. For metrics with a median above 20 or below 0.1, it is scaled by median / 20 or median / 0.1, so that a perplexity
+            or a small rate is fitted like a loss.
     penalty : float or "cv", optional
-        Weight of the squares of the coefficients around their mean. Default 0, as published. "cv" chooses one for each
-        metric by ten-fold cross-validation: with few runs for the number of domains, the law over-fits without.
+            Weight of the squared deviations of the coefficients from their mean. Default 0, as published. "cv" chooses one for each
+            metric by ten-fold cross-validation: without a penalty, the law over-fits if there are few runs for the number of domains.
     seed : int, optional
-        Seed of the folds, and of the random halves of the runs by which a search leaves shallow minima.
+            Seed of the folds, and of the random halves of the runs that the search uses to escape shallow minima.
 
     Attributes
     ----------
     gamma : ndarray (J,); a : ndarray (J, K)
-        The coefficients. Where rows sum to 1, a factor before the second exponential is a constant added to ``a``.
+            The coefficients. For rows that sum to 1, a factor before the second exponential equals a constant added to ``a``.
     objective, mean_objective : ndarray (J,)
-        Huber's loss summed over the runs, and its mean; without the penalty.
+            Huber's loss summed over the runs, and its mean, both without the penalty.
     penalties : ndarray (J,)
         The penalty of each metric.
     noise : ndarray (J,)
-        Standard deviation of what the law leaves unexplained.
+            Standard deviation of the residuals.
     identified : ndarray (K,), bool
-        False for domains whose coefficient the runs do not determine (never sampled, or always in fixed proportion to
-        others). What is not determined is set so that the domain acts like the average run.
+            False for domains with coefficients that the runs do not determine (never sampled, or always in fixed proportion to
+            others). These coefficients are set so that the domain acts like the average run.
     notes : tuple of str
-        What was unusual: constant metrics, too few runs, domains that are not identified.
+            Unusual cases: constant metrics, too few runs, domains that are not identified.
 
     Raises
     ------
     ValueError
-        By `fit` and the constructor, for a metric without any value or with a negative one, and for impossible parameters.
+            In `fit` and the constructor, for a metric without any value or with a negative one, and for invalid parameters.
 
     Notes
     -----
-    The problem is not convex. The search starts from ordinary least squares of ``log(y - c)`` for several constants c,
-    descends through blunter losses, and from the best minimum fits random halves of the runs and returns. Each descent
-    is a damped Newton method. The result depends on the data, the parameters and the seed alone, and that of a metric
-    not on the other metrics. Time grows as ``J R K^2``.
+    The problem is not convex. The search starts from ordinary least squares of ``log(y - c)`` for several constants c and
+    descends on losses of decreasing delta. From the best minimum, it fits random halves of the runs and then all runs again. Each descent
+    is a damped Newton method. The result depends only on the data, the parameters and the seed; the result of one metric does
+    not depend on the other metrics. Time grows as ``J R K^2``.
 
     References
     ----------
@@ -123,7 +123,7 @@ class LogLinear(Coefficients):
         self.delta, self.penalty, self.seed = None if delta is None else float(delta), penalty, int(seed)
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J), NaN where a run has none."""
+        """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J), NaN where a run has no value."""
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         require_not_negative(y)
         metrics, domains = y.shape[1], x.shape[1]
@@ -151,15 +151,15 @@ class LogLinear(Coefficients):
         return law
 
     def _unit(self, x: Matrix, y: Vector) -> float:
-        """What a metric is divided by before it is fitted: 1 for one of the size of losses, or where delta is given."""
+        """Return the divisor of a metric before it is fitted: 1 if its size is that of a loss, or if delta is given."""
         level = float(np.median(np.abs(y)))
-        # Only where shares sum to 1 is a factor of the law a constant added to its coefficients.
+        # A factor of the law can only be absorbed into the coefficients if shares sum to 1.
         if self.delta is not None or not level > 0.0 or not sum_to_one(x.sum(axis=1)).all():
             return 1.0
         return max(level / _LOSSES[1], 1.0) * min(level / _LOSSES[0], 1.0)
 
     def _rescale(self, j: int, unit: float) -> None:
-        """Bring the law of metric j, which was fitted in this unit, back to the metric's own."""
+        """Convert the law of metric j, which was fitted in this unit, back to the metric's own unit."""
         self.gamma[j] += np.log(unit)
         self.a[j] += np.log(unit)
         self.objective[j] *= unit**2
@@ -168,14 +168,14 @@ class LogLinear(Coefficients):
         self.covariance[j, :, 0] *= unit
 
     def _fit_metric(self, j: int, basis: Basis, y: Vector) -> list[Note]:
-        """Fit metric j to the runs that have it: choose the penalty, search, and measure what is left; return what was unusual."""
+        """Fit metric j to the runs that have it: choose the penalty, search, and compute residuals. Return notes on unusual cases."""
         notes = []
         runs, width = basis.z.shape
         span = float(np.ptp(y))
         self.runs[j] = runs
         fixed = float(self.penalty) if not isinstance(self.penalty, str) else None
         if span <= 1e-12 * float(np.abs(y).max()):
-            # Any split of the level between the two terms will do; the even one keeps both in range.
+            # The level can be split between the two terms in any way; an even split keeps both in range.
             half = max(0.5 * float(y[0]), 1e-300)
             point, penalty = Point(0.0, half, _flat(basis, half)), fixed or 0.0
             notes.append(Note(f"{{metric}} has the same value in all {runs} runs; its law is constant", metric=j))
@@ -184,7 +184,7 @@ class LogLinear(Coefficients):
             penalty = search.chosen(self.seed) if fixed is None else fixed
             if runs < width + 2 and penalty == 0.0:
                 penalty = _LEAST_PENALTY * self._delta
-                few = f"{{metric}} has {runs} runs for {width + 1} numbers; it was fitted with penalty {penalty:g}"
+                few = f"{{metric}} has {runs} runs for {width + 1} coefficients; it was fitted with penalty {penalty:g}"
                 notes.append(Note(few, metric=j))
             point = search.best(penalty, self.seed)
             if not point.converged:
@@ -197,18 +197,18 @@ class LogLinear(Coefficients):
         self.a[j] = basis.to_a @ point.b
         if (steep := float(np.ptp(self.a[j]))) > 2.0 * _HIGHEST:
             far = (
-                f"{{metric}} has coefficients that ran away (they differ by {steep:.2g}): too few runs, or no log-linear relation; "
-                "trust the law near the runs only, or fit it with its penalty chosen by cross-validation"
+                f"{{metric}} has diverging coefficients (they differ by {steep:.2g}): too few runs, or no log-linear relation; "
+                "trust the law only near the runs, or choose its penalty by cross-validation"
             )
             notes.append(Note(far, metric=j))
         self._spread(j, basis, y, point, penalty)
         return notes
 
     def _spread(self, j: int, basis: Basis, y: Vector, point: Point, penalty: float) -> None:
-        """Objective, noise and covariance of metric j.
+        """Compute objective, noise and covariance of metric j.
 
-        Huber's covariance of an M-estimator, with the curvature averaged over the runs: the exact one may be singular,
-        for only runs within delta of the law bend its loss.
+        The covariance is Huber's for an M-estimator, with the curvature averaged over the runs: the exact one may be singular,
+        because only runs within delta of the law have curvature.
         """
         runs, width = basis.z.shape
         m = np.exp(basis.z @ point.b)
@@ -227,7 +227,7 @@ class LogLinear(Coefficients):
         map_ = np.zeros((len(basis.to_a) + 1, width + 1))
         map_[0, 0], map_[1:, 1:] = 1.0, basis.to_a
         full = map_ @ covariance @ map_.T
-        # Undetermined directions are as uncertain as the coefficients differ from each other.
+        # The variance of undetermined directions is the variance between the coefficients.
         full[1:, 1:] += self.a[j].var() * basis.unseen
         self.covariance[j] = full
 
@@ -237,7 +237,7 @@ class LogLinear(Coefficients):
 
     @property
     def mean_objective(self) -> Vector:
-        """Mean Huber loss of each metric over its runs, (J,)."""
+        """The mean Huber loss of each metric over its runs, (J,)."""
         return self.objective / self.runs
 
     def predict(self, x: Matrix) -> Matrix:
@@ -245,7 +245,7 @@ class LogLinear(Coefficients):
         return np.exp(self.gamma) + self._excess(x)
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
-        """Return values (M, J) and gradients (M, J, K) with respect to the mixtures, as if they were free of their sum."""
+        """Return values (M, J) and gradients (M, J, K) with respect to the shares, ignoring that they must sum to 1."""
         excess = self._excess(x)
         return np.exp(self.gamma) + excess, excess[:, :, None] * self.a[None]
 
@@ -257,17 +257,17 @@ class LogLinear(Coefficients):
         return np.exp(self.gamma[j]) + by[:, :1] + np.exp(np.minimum((self.a[j] + by[:, 1:]) @ x.T, _HIGHEST))
 
     def _excess(self, x: Matrix) -> Matrix:
-        """The exponentials (M, J) at mixtures (M, K)."""
+        """Return the exponentials (M, J) at mixtures (M, K)."""
         return np.exp(np.minimum(np.asarray(x, dtype=np.float64) @ self.a.T, _HIGHEST))
 
 
 def _flat(basis: Basis, level: float) -> Vector:
-    """Coefficients for which the exponential is `level` at every run, as nearly as they can."""
+    """Return coefficients for which the exponential is as close to `level` as possible at every run."""
     return basis.z.T @ np.full(len(basis.z), np.log(level)) / len(basis.z)
 
 
 def _unidentified(lost: list[int], x: Matrix) -> Note:
-    """What to say of domains whose coefficients the runs do not identify, and why they do not."""
+    """Write a note on domains with coefficients that the runs do not identify, and why."""
     never = [k for k in lost if not x[:, k].any()]
     same = [k for k in lost if k not in never and np.ptp(x[:, k]) <= STILL]
     rest = [k for k in lost if k not in never and k not in same]
@@ -275,6 +275,6 @@ def _unidentified(lost: list[int], x: Matrix) -> Note:
     known = {what.replace(" ", "_"): which for what, which in why.items() if which}
     told = "; ".join(f"{what}: {{{what.replace(' ', '_')}}}" for what, which in why.items() if which)
     return Note(
-        f"the runs do not identify the coefficients of domains {{lost}} ({told}); what is open is set as for the average run",
+        f"the runs do not identify the coefficients of domains {{lost}} ({told}); they are set as for the average run",
         inputs={"lost": lost, **known},
     )

@@ -1,4 +1,4 @@
-"""Laws that add up one power of each domain's share: those of AutoScale and of BiMix."""
+"""The power laws of AutoScale and of BiMix: sums with one power of each domain's share."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from mixfast.laws._range import require_not_negative
 
 __all__ = ["AutoScale", "BiMix"]
 
-# The largest logarithm of a term: no metric has such values.
+# The largest logarithm of a term; no real metric is this large.
 _HIGHEST = 300.0
-# Logarithms of alpha and gamma stay within this of 0.
+# Logarithms of alpha and gamma stay between minus this and this.
 _FAR = 30.0
-# Smaller effects on the runs are treated as zero; the square of the inverse of this is still finite.
+# Smaller effects on the runs are treated as zero; 1 / this squared is still finite.
 _LEAST_EFFECT = 1e-30
-# Exponents at which a domain whose term has come to nothing is tried again, from one that hardly bends to one that is nearly a step.
+# Exponents to try for a domain with a term of zero, from nearly constant to nearly a step.
 _TRIED = np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
-# Alpha and gamma at which single terms of AutoScale begin anew, from nearly exponential to nearly a step at 0; how often all domains
-# are gone through, how far each trial descends, and what it must win to be kept.
+# Trials for single terms of AutoScale: (alpha, gamma) from nearly exponential to nearly a step at 0; passes over the domains;
+# (steps, tolerance) of each trial; the relative gain a trial needs to be kept; (steps, tolerance) of the final descent.
 _ANEW, _PASSES, _TRIAL, _WON, _SETTLE = ((1.0, 2.0), (0.1, 0.5), (0.005, 0.05)), 3, (60, 1e-4), 1e-4, (500, 1e-8)
-# With more domains that would take seconds.
+# With more domains, these trials would take seconds.
 _FEW_DOMAINS = 8
-# A term is brought back where the residuals point at it by more than this cosine.
+# A term is restored if the cosine between it and the residuals exceeds this.
 _LEAST_COSINE = 1e-6
-# Shapes that single terms are tried with: alpha and gamma of AutoScale, exponents of BiMix.
+# Grid of shapes to try for single terms: alpha and gamma of AutoScale, exponents of BiMix.
 _ALPHAS, _GAMMAS = (1e-4, 1e-3, 1e-2, 0.05, 0.2, 1.0, 1.5, 3.0), (1e-3, 0.01, 0.05, 0.15, 0.4, 1.0, 3.0, 10.0)
 _EXPONENTS = (0.0, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 4.0)
-# A term of AutoScale that comes to nothing, and the scales from which such terms are replaced; folds take the first.
+# (alpha, gamma) of an AutoScale term that is almost zero, and the scales of starts with only such terms; folds use the first scale.
 _NO_TERM, _SCALES = (1.5, 10.0), (1.0, 0.1, 0.01, 5.0)
 
 
 def _covariance(jacobian: Matrix, noise: float) -> Matrix:
-    """``noise^2 (J'J)^-1``, in units of each number's own effect: their scales are many decades apart, and some have none at all."""
+    """Return ``noise^2 (J'J)^-1``. It scales each parameter by its effect: scales differ by many decades, and some effects are zero."""
     size = np.linalg.norm(jacobian, axis=0)
     acts = size > _LEAST_EFFECT
     unit = jacobian / np.where(acts, size, np.inf)
@@ -53,10 +53,10 @@ def _covariance(jacobian: Matrix, noise: float) -> Matrix:
 
 
 class _Power(Coefficients):
-    """What the two laws share: least squares within bounds from several starts, Gauss-Newton standard deviations."""
+    """Shared parts of the two laws: least squares within bounds from several starts, Gauss-Newton standard deviations."""
 
     theta: Matrix  # (J, P)
-    unit: Vector  # (J,): what the law of theta is multiplied by
+    unit: Vector  # (J,): the factor of the law of theta
     objective: Vector
     noise: Vector
     covariance: NDArray[np.float64]  # (J, P, P)
@@ -64,82 +64,82 @@ class _Power(Coefficients):
     _kind: ClassVar[int]
 
     def _unit(self, y: Vector) -> float:
-        """The unit that a metric of these values is fitted in."""
+        """Return the unit in which a metric of these values is fitted."""
         raise NotImplementedError
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
-        """Numbers theta to start from, for values in the law's unit."""
+        """Return parameters theta to start from, for values in the law's unit."""
         raise NotImplementedError
 
     def _box(self, domains: int, y: Vector) -> tuple[Vector, Vector]:
-        """Bounds (P,) of what a descent moves, for values in the law's unit."""
+        """Return bounds (P,) of the parameters that a descent moves, for values in the law's unit."""
         raise NotImplementedError
 
     def _moved_by(self, theta: Vector) -> Vector:
-        """What a descent moves, from theta."""
+        """Convert theta to the parameters that a descent moves."""
         return theta
 
     def _theta_of(self, u: Vector) -> Vector:
-        """The inverse of `_moved_by`."""
+        """Convert the parameters that a descent moves back to theta."""
         return u
 
     def _seen(self, x: Matrix) -> Matrix:
-        """Mixtures (R, K) as the compiled loops take them."""
+        """Convert mixtures (R, K) to the form that the compiled loops expect."""
         return x
 
     def _in_unit(self, theta: Vector, ratio: float) -> Vector:
-        """The same law in another unit, of which the old one is ``ratio``."""
+        """Convert theta to another unit; ``ratio`` is the old unit in terms of the new one."""
         raise NotImplementedError
 
     def _shapes(self) -> tuple[Vector, Vector]:
-        """The grid of shapes that single terms are tried with, as the compiled loops take it."""
+        """Return the grid of shapes to try for single terms, in the form that the compiled loops expect."""
         raise NotImplementedError
 
     def _flat(self, domains: int, y: Vector) -> list[Vector]:
-        """Starts without terms, as numbers that a descent moves."""
+        """Return starts without terms, as parameters that a descent moves."""
         raise NotImplementedError
 
     def _anew(self, best: Point, search: Search) -> Point:
-        """The best point after single terms began anew, where the law has local minima that this leaves."""
+        """Start single terms anew to escape local minima of this law; return the best point."""
         return best
 
     def _again(self, u: Vector, seen: Matrix, y: Vector) -> Vector | None:
-        """Where to descend from once more, from the end of a descent; None where nothing is to be tried."""
+        """Return where to descend again after a descent, or None if there is nothing to try."""
         return None
 
     def _values(self, theta: Vector, x: Matrix) -> Vector:
-        """The metric (M,) at mixtures (M, K), in the law's unit."""
+        """Return the metric (M,) at mixtures (M, K), in the law's unit."""
         raise NotImplementedError
 
     def _jacobian(self, theta: Vector, x: Matrix) -> Matrix:
-        """Derivatives (M, P) with respect to theta, in the law's unit."""
+        """Return derivatives (M, P) with respect to theta, in the law's unit."""
         raise NotImplementedError
 
     def _slopes(self, theta: Vector, x: Matrix) -> Matrix:
-        """Derivatives (M, K) with respect to the shares, in the law's unit."""
+        """Return derivatives (M, K) with respect to the shares, in the law's unit."""
         raise NotImplementedError
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J) that are not negative, NaN where a run has none.
+        """Return a copy fitted to runs: mixtures (R, K) and metrics (R, J) that are not negative, NaN where a run has no value.
 
         Raises
         ------
         BackendError
-            Where Numba is not installed.
+                If Numba is not installed.
         ValueError
-            For a metric without any value, or with a negative one.
+                If a metric has no values, or a negative one.
         """
         return self._fitted_to(x, y, [None] * y.shape[1])
 
     def refit(self, x: Matrix, y: Matrix, columns: Sequence[int]) -> Self:
-        """The law fitted to a part of its own runs, metrics (R', len(columns)).
+        """Fit the law to some of its own runs, metrics (R', len(columns)).
 
-        The better of two minima: one from where that of all runs ended, and one from a start that knows nothing of the other runs.
+        Take the better of two minima: one searched from the fit to all runs, and one from a start that does not use the other runs.
         """
         return self._fitted_to(x, y, [(float(self.unit[j]), self.theta[j]) for j in columns])
 
     def _fitted_to(self, x: Matrix, y: Matrix, known: Sequence[tuple[float, Vector] | None]) -> Self:
-        """A copy fitted to runs; a metric is descended from the unit and the numbers that are known, too, or from many starts."""
+        """Return a copy fitted to runs; each metric starts from its known unit and parameters as well, or else from many starts."""
         loops()
         x, y = np.ascontiguousarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         require_not_negative(y)
@@ -158,14 +158,14 @@ class _Power(Coefficients):
         return law
 
     def _fit_metric(self, j: int, x: Matrix, y: Vector, known: tuple[float, Vector] | None) -> list[Note]:
-        """Fit metric j to the runs that have it; return what was unusual."""
+        """Fit metric j to the runs that have it; return notes on unusual cases."""
         notes = []
         unit = self._unit(y)
         start = None if known is None else self._in_unit(known[1], known[0] / unit)
         best = self._search(x, y / unit, start)
         width = len(best.u)
         if len(y) <= width:
-            few = f"{{metric}} has {len(y)} runs for {width} numbers; they are not determined"
+            few = f"{{metric}} has {len(y)} runs for {width} parameters; the runs do not determine them"
             notes.append(Note(few, metric=j))
         if best.late:
             late = f"{{metric}} had not converged after {STEPS} steps; its law is the best point found"
@@ -177,7 +177,7 @@ class _Power(Coefficients):
         return notes
 
     def _search(self, x: Matrix, y: Vector, known: Vector | None) -> Point:
-        """The best minimum found for values in the law's unit."""
+        """Return the best minimum found, for values in the law's unit."""
         domains, seen = x.shape[1], self._seen(x)
         search = Search(
             self._kind, seen, float(getattr(self, "tokens", 1.0)), y, *self._box(domains, y), shapes=self._shapes()
@@ -194,7 +194,7 @@ class _Power(Coefficients):
         return np.stack([self._values(theta, x) for theta in self.theta], axis=1) * self.unit
 
     def slopes(self, x: Matrix) -> tuple[Matrix, NDArray[np.float64]]:
-        """Return values (M, J) and gradients (M, J, K) with respect to the mixtures, as if they were free of their sum."""
+        """Return values (M, J) and gradients (M, J, K) with respect to the shares, ignoring that they must sum to 1."""
         x = np.asarray(x, dtype=np.float64)
         slopes = np.stack([self._slopes(theta, x) for theta in self.theta], axis=1)
         return self.predict(x), slopes * self.unit[:, None]
@@ -206,14 +206,14 @@ class _Power(Coefficients):
 class AutoScale(_Power):
     """Fit ``f(w) = level + scale * sum_k (tokens * (alpha_k + w_k))^-gamma_k`` to each metric, by least squares.
 
-    Each domain's share adds to what all other data are worth for it, alpha_k. The scale is that of the metric: without it a
-    term can hardly be far from 1, and a perplexity would not be described. With it, a metric in other units has the same law.
+    alpha_k is the value of all other data for domain k, to which the domain's own share is added. The scale makes the law independent of
+    the metric's unit: with scale 1, a term can hardly be far from 1, so a perplexity could not be described.
 
     Parameters
     ----------
     tokens : float, optional
-        Length of the runs, in any unit. Default 1: alpha and shares count runs. Olmix gives the number of tokens instead,
-        which holds the terms down: on RegMix's runs (1e9 tokens) the law is then far worse.
+            Length of the runs, in any unit. Default 1: alpha and shares are in units of one run. Olmix gives the number of tokens instead,
+            which keeps the terms small: on RegMix's runs (1e9 tokens) the law is then far worse.
     scale : float, optional
         Scale of the terms, in the metric's unit. Default None: it is fitted. 1 is Olmix's form.
 
@@ -223,14 +223,14 @@ class AutoScale(_Power):
     objective : ndarray (J,)
         Sum of squared residuals.
     notes : tuple of str
-        What was unusual: too few runs, no convergence.
+            Unusual cases: too few runs, no convergence.
 
     Notes
     -----
-    Convex in w. Bounds as in Olmix: ``alpha, gamma > 0``, level from 0 to the smallest value. The least squares have local minima. Eight
-    starts: Olmix's, a flatter one, two with exponents that meet the metric's mean, and four scales without terms, from which a
-    grid of shapes finds each term in turn; a damped Gauss-Newton method within the bounds from each. From the best six,
-    single terms are replaced by better shapes of the grid. No such search is certain to find the least minimum.
+    Convex in w. The bounds are Olmix's: ``alpha, gamma > 0``, level from 0 to the smallest value. The least-squares problem has local
+    minima. There are eight starts: Olmix's, a flatter one, two with exponents that match the metric's mean, and four scales without terms,
+    from which a grid of shapes finds each term in turn. A damped Gauss-Newton method within the bounds descends from each. From the best
+    six, single terms are replaced by better shapes of the grid. No such search is certain to find the global minimum.
     Deterministic: the same runs give the same bits in every process.
 
     References
@@ -253,17 +253,17 @@ class AutoScale(_Power):
 
     def __init__(self, *, tokens: float = 1.0, scale: float | None = None) -> None:
         if not 0.0 < tokens < np.inf:
-            raise ValueError(f"tokens is {shown(tokens)}; give the length of the runs, a positive number")
+            raise ValueError(f"tokens is {shown(tokens)}; expected the length of the runs, a positive number")
         if scale is not None and not 0.0 < scale < np.inf:
             raise ValueError(
-                f"scale is {shown(scale)}; give a positive number in the metric's unit, or None to take the metric's own"
+                f"scale is {shown(scale)}; expected a positive number in the metric's unit, or None to use the metric's own scale"
             )
         self.tokens, self.fixed_scale = float(tokens), scale
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """Return the law that `state` was taken from."""
-        # Files of versions without a scale have the scale 1.
+        """Rebuild the law from what `state` returned."""
+        # Files of versions before the scale was added have scale 1.
         if "unit" not in state:
             theta = np.asarray(state["theta"])
             state = {
@@ -291,7 +291,7 @@ class AutoScale(_Power):
 
     @property
     def alpha(self) -> Matrix:
-        """The worth of all other data for each domain, as a share of tokens, (J, K)."""
+        """The value of all other data for each domain, as a share of tokens, (J, K)."""
         return self.theta[:, 2 : 1 + self.theta.shape[1] // 2]
 
     @property
@@ -303,15 +303,15 @@ class AutoScale(_Power):
         if self.fixed_scale is not None:
             return self.fixed_scale
         spread, level = float(y.std()), float(np.abs(y).max())
-        # A metric that is the same in every run has its own size for a scale.
+        # A constant metric has no spread; use its magnitude.
         return spread if spread > 1e-12 * level else level or 1.0
 
     def _starts(self, domains: int, y: Vector) -> list[Vector]:
         level = 0.1 * float(y.min())
         each = max((float(y.mean()) - level) / domains, 1e-9)
         starts = [(1.0 / domains, 0.5), (1.0 / domains, 0.1)]
-        # Far from the metric's mean, Olmix's start may never reach it; and a small alpha is needed for a metric that its
-        # own domain's first per cent already improves.
+        # Olmix's start may be too far from the metric's mean to reach it. A small alpha is needed for a metric that already improves with
+        # the first per cent of a domain.
         for alpha in (1.0 / domains, 1e-3):
             base = self.tokens * (alpha + 1.0 / domains)
             exponent = -np.log(each) / np.log(base) if base != 1.0 else 0.0
@@ -385,8 +385,8 @@ class BiMix(_Power):
     Parameters
     ----------
     floor : float, optional
-        Least share; the law is infinite at 0. Default 1e-12, as published. A larger one suits runs that leave domains
-        out: with 1e-12 such a run fixes the exponent near 0.
+            Smallest share; smaller shares are raised to it, because the law is infinite at 0. Default 1e-12, as published. Use a larger floor
+            if some runs omit domains: with 1e-12, such a run forces the exponent towards 0.
 
     Attributes
     ----------
@@ -394,16 +394,17 @@ class BiMix(_Power):
     objective : ndarray (J,)
         Sum of squared residuals.
     notes : tuple of str
-        What was unusual: too few runs, no convergence.
+            Unusual cases: too few runs, no convergence.
 
     Notes
     -----
-    Convex in w above the floor. Both numbers are at least 0. Four starts: Olmix's exponent 1, two flatter ones, and terms found
-    in turn by a grid of exponents; a damped Gauss-Newton method within the bounds from each. Deterministic: the same runs give the same bits in every process.
+    Convex in w above the floor. Both numbers are at least 0. There are four starts: Olmix's exponent 1, two flatter ones, and terms found
+    in turn by a grid of exponents. A damped Gauss-Newton method within the bounds descends from each. Deterministic: the same runs give
+    the same bits in every process.
 
     References
     ----------
-    Ge et al. 2024, "BiMix", arXiv:2405.14908, at one length of training; the form is Olmix's (arXiv:2602.12237).
+    Ge et al. 2024, "BiMix", arXiv:2405.14908, for a fixed length of training; the form is Olmix's (arXiv:2602.12237).
 
     Examples
     --------
@@ -421,12 +422,12 @@ class BiMix(_Power):
 
     def __init__(self, *, floor: float = 1e-12) -> None:
         if not 0.0 < floor < 1.0:
-            raise ValueError(f"floor is {shown(floor)}; give a share above 0 and below 1")
+            raise ValueError(f"floor is {shown(floor)}; expected a share above 0 and below 1")
         self.floor = float(floor)
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """Return the law that `state` was taken from."""
+        """Rebuild the law from what `state` returned."""
         return super().from_state({"unit": np.ones(len(state["theta"])), **state})
 
     @property
@@ -468,7 +469,7 @@ class BiMix(_Power):
         residual = np.exp(np.minimum(alpha * seen, _HIGHEST)) @ factor - y
         least = _LEAST_COSINE * float(np.linalg.norm(residual))
         out, changed = u.copy(), False
-        # A factor of 0 hides that another exponent would be worth having.
+        # If the factor is 0, the descent cannot tell that another exponent would help.
         for k in np.flatnonzero((factor == 0.0) | (alpha == 0.0)).tolist():
             power = np.exp(np.minimum(_TRIED[:, None] * seen[:, k], _HIGHEST))
             gain = power @ residual / np.linalg.norm(power, axis=1)

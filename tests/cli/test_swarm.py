@@ -209,7 +209,7 @@ def test_a_comparison_that_cannot_be_made_says_why(run, files):
         (files / f"one_{name}").write_text("".join((files / name).read_text().splitlines(keepends=True)[:2]))
     status, _, err = run("compare", "one_ratios.csv", "one_metrics.csv")
     assert status == 2
-    assert "laws are compared on runs left out, which takes 2 or more folds and at least 2 runs" in err
+    assert "laws are compared out of fold, which needs 2 or more folds and at least 2 runs" in err
 
 
 def test_two_runs_are_reported_without_a_word_from_numpy(run, files):

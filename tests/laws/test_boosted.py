@@ -174,7 +174,7 @@ def test_few_runs_get_small_leaves():
 def test_too_few_runs_are_refused_by_metric():
     x, y = made(runs=30)
     y[5:, 1] = np.nan
-    with pytest.raises(ValueError, match=r"metric 1 .*has 5 runs, expected at least 20: two leaves of 10 runs"):
+    with pytest.raises(ValueError, match=r"metric 1 .*has 5 runs, expected at least 20: two leaves need 10 runs"):
         Boosted(min_leaf=10).fit(x, y)
     with pytest.raises(ValueError, match=r"metric 0 .*has 3 runs, expected at least 4"):
         Boosted().fit(x[:3], y[:3])

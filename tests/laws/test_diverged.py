@@ -120,7 +120,7 @@ class Wrong:
 
 def test_a_law_that_is_worse_than_a_constant_on_its_own_runs_is_told():
     notes = fit(swarm_of(curved()), Wrong(), folds=0).notes
-    assert "Wrong is worse than a constant on its own runs for m0: take another law" in notes
+    assert "Wrong is worse than a constant for m0, even on the runs it was fitted to: use another law" in notes
 
 
 def test_laws_are_compared_metric_by_metric():

@@ -163,7 +163,7 @@ def test_files_that_are_no_fit(tmp_path):
             Fit.load(path)
     with pytest.raises(ValueError, match=r"a file of laws ends in \.json or \.npz; name it law\.json"):
         fit(swarm_of(), "linear").save(tmp_path / "law.pkl")
-    with pytest.raises(ValueError, match="cannot be saved here"):
+    with pytest.raises(ValueError, match="cannot be saved"):
         fit(swarm_of(), Mean()).save(tmp_path / "foreign.json")
 
 
@@ -257,7 +257,7 @@ def test_notes_name_metrics_and_domains():
     values = swarm_of(4).values.copy()
     swarm = Swarm(swarm_of(4).ratios, values, domains=DOMAINS, metric_names=["first", "second"])
     notes = "\n".join(fit(swarm, "log_linear", folds=0).notes)
-    assert "first has 4 runs for 5 numbers" in notes
+    assert "first has 4 runs for 5 coefficients" in notes
     assert "metric 0" not in notes
     few = "\n".join(fit(swarm.subset([0, 1, 2]), "log_linear", folds=0).notes)
     assert "web" in few
@@ -316,7 +316,7 @@ def test_standardised_divides_each_metric_by_its_spread():
     sd = swarm.values[:, :2].std(axis=0)
     target = propose(found, objective="standardised").target
     assert target.weight == pytest.approx([*(1 / sd / (1 / sd).sum()), 0.0])
-    with pytest.raises(ValueError, match="which this law does not know"):
+    with pytest.raises(ValueError, match="but this law does not have it"):
         propose(replace(found, spread={}), objective="standardised")
 
 
@@ -382,7 +382,7 @@ def test_a_table_is_no_law(tmp_path):
     with pytest.raises(ValueError, match=r"it is a table of experts.*mixfast.solve"):
         Fit.load(tmp_path / "table.npz")
     np.savez(tmp_path / "other.npz", a=np.ones(2))
-    with pytest.raises(ValueError, match="there is no head in it, but a"):
+    with pytest.raises(ValueError, match="it has no array named head; its arrays are a"):
         Fit.load(tmp_path / "other.npz")
 
 

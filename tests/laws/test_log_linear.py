@@ -176,7 +176,7 @@ def test_constant_metrics_and_few_runs_say_so():
     y[:, 1] = 2.5
     law = LogLinear().fit(x, y)
     assert any("metric 1 has the same value in all 5 runs" in note for note in law.notes)
-    assert any("metric 0 has 5 runs for 6 numbers" in note for note in law.notes)
+    assert any("metric 0 has 5 runs for 6 coefficients" in note for note in law.notes)
     np.testing.assert_allclose(law.predict(x)[:, 1], 2.5, rtol=1e-9)
     rest = np.random.default_rng(0).dirichlet(np.ones(8), 200)
     assert (np.ptp(law.predict(rest)[:, [0, 2]], axis=0) < 5.0 * np.ptp(y[:, [0, 2]], axis=0)).all()
