@@ -2,7 +2,7 @@
 
 The blocks of a page share one folder and, if they are Python, one namespace. A test that is picked alone runs the blocks above it first.
 
-- `python` blocks are executed.
+- `python` blocks are executed. What they print is compared with the `output` block below, if there is one.
 - `console` blocks have lines `$ mixfast ...`, which are executed. The output below a line is compared with what the command prints; `...` elides.
 - A language followed by a file name, such as `yaml tokens.yaml`, writes that file. Bash files must be sound bash.
 - `sh` blocks are not executed. Their `mixfast` lines, and those of bash files, must parse; extras and make targets must exist.
@@ -46,6 +46,7 @@ class Page:
             (text.count("\n", 0, found.start()) + 1, found[1], found[2], found[3]) for found in BLOCK.finditer(text)
         ]
         self.namespace = {"__name__": self.name}
+        self.printed = ""
         self.done = 0
 
     def run(self, place, folder):
@@ -69,8 +70,12 @@ class Page:
                 check_bash(folder / file, where)
                 check_lines(block, where)
         elif kind == "python":
-            # Lines of the page, so that a traceback names them.
-            exec(compile("\n" * line + block, self.name, "exec"), self.namespace)
+            with redirect_stdout(StringIO()) as out:
+                # Lines of the page, so that a traceback names them.
+                exec(compile("\n" * line + block, self.name, "exec"), self.namespace)
+            self.printed = out.getvalue()
+        elif kind == "output":
+            self.compare(where, block, self.printed)
         elif kind == "sh":
             check_lines(block, where)
         else:
@@ -84,10 +89,14 @@ class Page:
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             status = cli.main(words)
         assert status == 0, f"{self.name}:{line}: {command}\n{err.getvalue()}"
-        if output and not CHECKER.check_output(output, out.getvalue(), FLAGS):
-            pytest.fail(
-                f"{self.name}:{line}: {command} printed\n{out.getvalue()}\nand the page shows\n{output}", pytrace=False
-            )
+        if output:
+            self.compare(f"{self.name}:{line}: {command}", output, out.getvalue())
+
+    @staticmethod
+    def compare(what, shown, printed):
+        """Fail if a page shows another output than was printed."""
+        if not CHECKER.check_output(shown, printed, FLAGS):
+            pytest.fail(f"{what} printed\n{printed}\nand the page shows\n{shown}", pytrace=False)
 
 
 ALL = [Page(path) for path in PAGES]
