@@ -82,6 +82,7 @@ test-oldest:
 
 # The API comes from the docstrings, and the gallery runs examples/. Every warning is an error.
 docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
+	rm -rf docs/reference/api/generated build/docs
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs $(ARGS)
 
 lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev

@@ -6,12 +6,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
-from mixfast import __version__  # noqa: E402
+import mixfast  # noqa: E402
 
 project = "mixfast"
 copyright = "the mixfast developers"
 author = "the mixfast developers"
-version = release = __version__
+version = release = mixfast.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -21,7 +21,10 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "command_pages",
     "file_blocks",
+    "mathml",
+    "room_docs",
 ]
 exclude_patterns = ["_ext", "_templates", "examples/*.ipynb", "examples/*.py", "examples/*.py.md5", "examples/*.zip"]
 templates_path = ["_templates"]
@@ -38,6 +41,15 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autosummary_imported_members = True
 autosummary_ignore_module_all = False
+autosummary_context = {"top_names": mixfast.__all__}
+# Where the names of a class and a function differ in case only, so that one file system in two would hold one page.
+autosummary_filename_map = {
+    "mixfast.designs.Design": "mixfast.designs.Design-class",
+    "mixfast.laws.Fit": "mixfast.laws.Fit-class",
+}
+# Docstrings set names and code in single backticks.
+default_role = "literal"
+html_math_renderer = "mathml"
 autodoc_typehints = "none"
 autodoc_member_order = "groupwise"
 numpydoc_show_class_members = False

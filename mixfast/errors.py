@@ -10,6 +10,23 @@ from contextlib import contextmanager
 from mixfast._text.names import listing, misspelt, named
 from mixfast._text.visible import visible
 
+__all__ = [
+    "AlignmentError",
+    "BackendError",
+    "ExhaustedError",
+    "InfeasibleError",
+    "MixfastError",
+    "MixfastWarning",
+    "MixtureError",
+    "NotConvergedWarning",
+    "ProposalError",
+    "RegionError",
+    "SamplerError",
+    "ScoreError",
+    "TableError",
+    "UnknownDomainError",
+]
+
 # What Python says of text that is no number quotes all of it: a word longer than any path in use is shown without its middle.
 _LONGEST, _SHOWN = 300, 200
 _LONG = re.compile(rf"\S{{{_LONGEST + 1},}}")

@@ -27,6 +27,8 @@ from mixfast._text.visible import visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
 from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
 
+__all__ = ["Mixture"]
+
 FORMAT = "mixfast-mixture-1"
 
 Vector = NDArray[np.float64]

@@ -202,6 +202,7 @@ def features(
           chain rule makes of mixing whole sequences, and the exact loss of a mixture if the experts are exact.
         - "sequence": the same sequences, each counting alike: ``c = 1 / (sequences * tokens of the sequence)``, as MixMin.
         - "block:<b>": as "posterior", but the weights start anew every b tokens. "block:1" is "token".
+
         All but the first need ``table.sequence``, or rows that are sequences with ``table.length``.
     rows : int, optional
         Use a sample of about this many rows (tokens), shared evenly among the groups, whole sequences where the level has

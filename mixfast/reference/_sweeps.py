@@ -9,7 +9,7 @@ from mixfast.reference._losses import Array, Pass
 
 
 def row_pass(prob: npt.ArrayLike, offset: npt.ArrayLike, weight: npt.ArrayLike, mixture: npt.ArrayLike) -> Pass:
-    """Return value, gradient and Hessian of ``-sum_i c_i (log(p_i . w) + o_i)``.
+    """Return value, gradient and Hessian of ``-sum_i c_i (log(p_i @ w) + o_i)``.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def mixture_nll(
     groups: npt.ArrayLike,
     mixtures: npt.ArrayLike,
 ) -> Array:
-    """Return ``-sum_{i in group} c_i (log(p_i . w_m) + o_i)`` for M mixtures and G groups, shape (M, G), nats.
+    """Return ``-sum_{i in group} c_i (log(p_i @ w_m) + o_i)`` for M mixtures and G groups, shape (M, G), nats.
 
     ``groups`` (G + 1,) holds the offsets of the groups' rows: group g has rows ``groups[g]:groups[g + 1]``.
     """

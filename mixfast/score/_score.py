@@ -147,7 +147,7 @@ def score(
         at least ``window - stride`` tokens of its document, or all that precede it.
     bos : str, default "auto"
         The token that begins every document and window: "auto" is the tokenizer's BOS where it has one; "none"; or a
-        token such as "<|endoftext|>". With it the first token of a document is scored; without it, it is not.
+        token such as ``"<|endoftext|>"``. With it the first token of a document is scored; without it, it is not.
     device : str, default "auto"
         "cpu", "cuda", "cuda:<number>"; "auto" is a GPU if there is one. "cuda" is the one of LOCAL_RANK.
     dtype : {"auto", "float32", "bfloat16", "float16"}
