@@ -81,7 +81,7 @@ def by_missing(y: Matrix) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]
     Raises
     ------
     ValueError
-            If a metric has no value in any run.
+        If a metric has no value in any run.
     """
     patterns, which = np.unique(~np.isnan(y), axis=1, return_inverse=True)
     for index, rows in enumerate(patterns.T):

@@ -27,11 +27,11 @@ class Comparison:
     ----------
     metrics : tuple of str
     reports : dict of law to dict of metric to MetricReport
-            Metrics that a law cannot describe are missing.
+        Metrics that a law cannot describe are missing.
     left_out : tuple of str
-            Laws that were left out, for all metrics or for some, with the reason.
+        Laws that were left out, for all metrics or for some, with the reason.
     notes : tuple of str
-            Problems with the runs and metrics that the user should know about.
+        Problems with the runs and metrics that the user should know about.
     """
 
     metrics: tuple[str, ...]

@@ -50,23 +50,23 @@ def fit(
     Parameters
     ----------
     swarm : Swarm
-            R runs; missing values are allowed. Runs that were chosen after looking at data are used for the fit but never scored.
+        R runs; missing values are allowed. Runs that were chosen after looking at data are used for the fit but never scored.
     law : str, object, list of them, or mapping of metric to one of them; default "auto"
-            "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", or an object with ``fit(x, y)`` and ``predict(x)``, such as
-            a scikit-learn regressor. From a list, each metric takes the law with the smallest out-of-fold error. "auto" is the
-            list linear, log_linear and, for up to 2048 runs, gp.
+        "linear", "log_linear", "lightgbm", "gp", "autoscale", "bimix", or an object with ``fit(x, y)`` and ``predict(x)``, such as
+        a scikit-learn regressor. From a list, each metric takes the law with the smallest out-of-fold error. "auto" is the
+        list linear, log_linear and, for up to 2048 runs, gp.
     metrics : sequence of str, optional
-            Fit only these metrics; names as in the swarm, or without the prefix that all of them share.
+        Fit only these metrics; names as in the swarm, or without the prefix that all of them share.
     features : optional
-            Features of mixtures that laws use besides the shares, as `mixfast.mde.features` makes them.
+        Features of mixtures that laws use besides the shares, as `mixfast.mde.features` makes them.
     seed : int, default 0
-            Seed of the folds, and of the laws that use random numbers.
+        Seed of the folds, and of the laws that use random numbers.
     folds : int, default 5
-            Number of parts that the runs are divided into to measure out-of-fold errors; 0 for none, which "auto" does not allow.
+        Number of parts that the runs are divided into to measure out-of-fold errors; 0 for none, which "auto" does not allow.
     progress : function of str, optional
-            Called with a text on what is being fitted, such as "gp, fold 2 of 5".
+        Called with a text on what is being fitted, such as "gp, fold 2 of 5".
     options
-            Passed to the law, if one law is named.
+        Passed to the law, if one law is named.
 
     Returns
     -------
@@ -75,9 +75,9 @@ def fit(
     Raises
     ------
     TypeError
-            If `swarm` is not a Swarm.
+        If `swarm` is not a Swarm.
     ValueError
-            For unknown laws, metrics or options, too few runs to fit any law, or values beyond 1e100.
+        For unknown laws, metrics or options, too few runs to fit any law, or values beyond 1e100.
 
     Notes
     -----

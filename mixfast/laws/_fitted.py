@@ -48,27 +48,27 @@ class Fit(Frozen):
     Attributes
     ----------
     domains : tuple of str
-            Names of the domains, in the order that `predict` expects for arrays.
+        Names of the domains, in the order that `predict` expects for arrays.
     metrics : tuple of str
     direction : tuple of str
         "min" or "max" for each metric.
     unit : tuple of str
     largest : (K,) float
-            Largest share of each domain in any run. Predictions beyond it extrapolate; a domain that is in no run is unknown.
+        Largest share of each domain in any run. Predictions beyond it extrapolate; a domain that is in no run is unknown.
     constant : dict of str to float
-            Domains with the same share in all runs (up to rounding), and that share: the laws cannot tell the effect of other shares.
+        Domains with the same share in all runs (up to rounding), and that share: the laws cannot tell the effect of other shares.
     spread : dict of str to float
-            Standard deviation of each metric over the runs that did not diverge. Metrics with 0 (one value in all runs) do not count in the mean of all metrics.
+        Standard deviation of each metric over the runs that did not diverge. Metrics with 0 (one value in all runs) do not count in the mean of all metrics.
     doubted_directions : dict of str to str
-            Metrics to minimise that may be better when larger, with the reason; as in the report of the swarm.
+        Metrics to minimise that may be better when larger, with the reason; as in the report of the swarm.
     misfits : tuple of str
-            Metrics whose law is worse than a constant, even on the runs that it was fitted to.
+        Metrics whose law is worse than a constant, even on the runs that it was fitted to.
     laws : dict of str to str
-            Name of the law of each metric.
+        Name of the law of each metric.
     reports : tuple of MetricReport
         Out-of-fold quality of each metric; empty after a fit without folds.
     notes : tuple of str
-            Problems with the runs and laws that the user should know about.
+        Problems with the runs and laws that the user should know about.
     seconds : float
     """
 
@@ -216,16 +216,16 @@ class Fit(Frozen):
         Parameters
         ----------
         swarm : Swarm
-                The runs that the laws were fitted to. Domains and metrics are aligned by name.
+            The runs that the laws were fitted to. Domains and metrics are aligned by name.
         folds : int, default 5
-                Number of parts that the runs are divided into; fewer if there are fewer runs.
+            Number of parts that the runs are divided into; fewer if there are fewer runs.
         seed : int, default 0
-                Seed of the folds. The seed of the fit gives the same folds as the fit.
+            Seed of the folds. The seed of the fit gives the same folds as the fit.
 
         Returns
         -------
         measured, predicted, sd : (R, J) float64
-                NaN where a run has no value, or is in no test fold because it was chosen after looking at data.
+            NaN where a run has no value, or is in no test fold because it was chosen after looking at data.
         """
         # As in `fit`: remove differences that are only rounding errors.
         shares = aligned("the swarm", swarm.domains, swarm.identifiable.shares, self.domains)
@@ -247,9 +247,9 @@ class Fit(Frozen):
         Raises
         ------
         ValueError
-                For another file ending; or, without ``force``, if it would replace a file of another kind, such as a table of experts.
+            For another file ending; or, without ``force``, if it would replace a file of another kind, such as a table of experts.
         OSError
-                If the file cannot be written. An existing file stays unchanged.
+            If the file cannot be written. An existing file stays unchanged.
         """
         _files.save(
             path,

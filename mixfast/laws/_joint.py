@@ -18,9 +18,9 @@ class Joint:
     Attributes
     ----------
     variance : ndarray (M,)
-            Variance given the runs that the law was fitted to, and the runs added by `choose`.
+        Variance given the runs that the law was fitted to, and the runs added by `choose`.
     noise : ndarray (M,)
-            Additional variance of a new run's result at each mixture.
+        Additional variance of a new run's result at each mixture.
 
     Notes
     -----

@@ -30,16 +30,16 @@ class MetricReport:
     ----------
     metric, law : str
     runs : int
-            Number of runs with a value of the metric that were left out once.
+        Number of runs with a value of the metric that were left out once.
     rmse, sd : float
-            Root mean square error and standard deviation of the metric, both in its unit.
+        Root mean square error and standard deviation of the metric, both in its unit.
     spearman, r2 : float
-            Rank correlation, and fraction of the variance explained; NaN with fewer than 3 runs or for a constant metric.
+        Rank correlation, and fraction of the variance explained; NaN with fewer than 3 runs or for a constant metric.
     optimism : float
-                How much better the law predicted the runs with the best predictions (one in twenty, at least one) than they were, in the
-                metric's unit. A proposal loses about as much to the winner's curse.
+        How much better the law predicted the runs with the best predictions (one in twenty, at least one) than they were, in the
+        metric's unit. A proposal loses about as much to the winner's curse.
     coverage : float
-            Fraction of the runs within the central 90 % interval; NaN if no out-of-fold standard deviations were computed.
+        Fraction of the runs within the central 90 % interval; NaN if no out-of-fold standard deviations were computed.
     rivals : dict of str to float
         Out-of-fold rmse of every law that was tried.
     """

@@ -38,11 +38,11 @@ class Ridge:
     Attributes
     ----------
     centre, scale : (P,)
-            Means of the inputs, and divisors of their columns; inf for a constant column, whose coefficient is 0.
+        Means of the inputs, and divisors of their columns; inf for a constant column, whose coefficient is 0.
     u, s, v : (R, r), (r,), (P, r)
-            Singular value decomposition of the centred and scaled inputs, without directions that are only rounding errors.
+        Singular value decomposition of the centred and scaled inputs, without directions that are only rounding errors.
     least_left : float
-            Lower bound of 1 - leverage. A run with leverage 1 fixes the fit alone, so its leave-one-out error is undefined.
+        Lower bound of 1 - leverage. A run with leverage 1 fixes the fit alone, so its leave-one-out error is undefined.
     """
 
     centre: Vector

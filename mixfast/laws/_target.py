@@ -81,7 +81,7 @@ def resolve(objective: Objective, law: Predictor) -> Target:
     Raises
     ------
     ValueError
-            If it names unknown metrics, or if it is the mean or the worst of all metrics and these have different units.
+        If it names unknown metrics, or if it is the mean or the worst of all metrics and these have different units.
     """
     metrics = tuple(law.metrics)
     sign = _signs(getattr(law, "direction", None), metrics)

@@ -71,32 +71,32 @@ class Boosted:
     Parameters
     ----------
     rounds : int, default 1000
-            Maximum number of trees for each metric.
+        Maximum number of trees for each metric.
     rate : float, default 0.01
-            Learning rate: the fraction of each tree's prediction that is added.
+        Learning rate: the fraction of each tree's prediction that is added.
     leaves : int, default 31
-            Maximum number of leaves of one tree, 2 to 64.
+        Maximum number of leaves of one tree, 2 to 64.
     min_leaf : int or "auto", default "auto"
-            Minimum number of runs in a leaf. "auto" is a twelfth of the runs, but at least 2 and at most 20. On four metrics of RegMix, 20
-            (LightGBM's default) was best with 512 runs, 5 to 8 with 64 and 128 runs, and 2 with 25 runs, where 20 would allow no split.
+        Minimum number of runs in a leaf. "auto" is a twelfth of the runs, but at least 2 and at most 20. On four metrics of RegMix, 20
+        (LightGBM's default) was best with 512 runs, 5 to 8 with 64 and 128 runs, and 2 with 25 runs, where 20 would allow no split.
     stopping : {"cv", "none"} or int, default "cv"
-            How many of the rounds are kept. "cv": the number with the smallest cross-validated error; the search ends after
-            20 rounds without improvement. An integer replaces the 20 (RegMix's notebook uses 3, but stops
-            by the error on the test set). "none": all rounds.
+        How many of the rounds are kept. "cv": the number with the smallest cross-validated error; the search ends after
+        20 rounds without improvement. An integer replaces the 20 (RegMix's notebook uses 3, but stops
+        by the error on the test set). "none": all rounds.
     seed : int, default 42
-            Seed of the folds and of LightGBM.
+        Seed of the folds and of LightGBM.
 
     Attributes
     ----------
     best_rounds : ndarray (J,), int64
-            Number of rounds kept, set by `fit`.
+        Number of rounds kept, set by `fit`.
 
     Raises
     ------
     ValueError
-            For settings out of range; in `fit` if a metric has fewer than ``2 * min_leaf`` runs, or fewer than 4.
+        For settings out of range; in `fit` if a metric has fewer than ``2 * min_leaf`` runs, or fewer than 4.
     BackendError
-            In `fit` without LightGBM; in `predict` for many mixtures without Numba.
+        In `fit` without LightGBM; in `predict` for many mixtures without Numba.
 
     Notes
     -----
@@ -159,9 +159,9 @@ class Boosted:
         Raises
         ------
         ValueError
-                If a metric has too few runs for two leaves.
+            If a metric has too few runs for two leaves.
         BackendError
-                If LightGBM is not installed.
+            If LightGBM is not installed.
         """
         return self._fitted_to(x, y, [None] * y.shape[1])
 

@@ -47,28 +47,28 @@ class GaussianProcess:
     Parameters
     ----------
     mean : {"log_linear", "linear", "constant"}, default "log_linear"
-            The prediction far from the runs. "log_linear": ``c + exp(b0 + x.b)``, with a floor ``c >= 0`` of its own for each
-            metric: ``t = log(y - c)``. "linear": ``b0 + x.b`` for t = log(y), or y. "constant": no trend.
+        The prediction far from the runs. "log_linear": ``c + exp(b0 + x.b)``, with a floor ``c >= 0`` of its own for each
+        metric: ``t = log(y - c)``. "linear": ``b0 + x.b`` for t = log(y), or y. "constant": no trend.
     log : bool, default True
-            Whether metrics with only positive values are modelled in logarithms. For other metrics, "log_linear"
-            means "linear".
+        Whether metrics with only positive values are modelled in logarithms. For other metrics, "log_linear"
+        means "linear".
     tasks : int, default 0
-            0: every metric is modelled by itself. Otherwise the rank of the covariance that metrics share (intrinsic coregionalisation):
-            one set of length scales for all metrics, covariance of metrics ``W W' + diag``, fitted to the runs that have every metric. Use it
-            for noisy metrics that vary together. Losses that each depend on a different domain (as RegMix's do) are better modelled separately.
+        0: every metric is modelled by itself. Otherwise the rank of the covariance that metrics share (intrinsic coregionalisation):
+        one set of length scales for all metrics, covariance of metrics ``W W' + diag``, fitted to the runs that have every metric. Use it
+        for noisy metrics that vary together. Losses that each depend on a different domain (as RegMix's do) are better modelled separately.
     restarts : int, default 0
-            Number of additional searches, from random length scales; the most likely result is kept.
+        Number of additional searches, from random length scales; the most likely result is kept.
     prior : float, default 1.0
-            Factor of the precision of the priors; 0 is maximum likelihood.
+        Factor of the precision of the priors; 0 is maximum likelihood.
     seed : int, default 0
-            Seed of the restarts, and of the subset of runs that is searched first.
+        Seed of the restarts, and of the subset of runs that is searched first.
 
     Raises
     ------
     ValueError
-            For settings out of range; in `fit` if a metric has fewer than 3 runs, or if shapes do not agree.
+        For settings out of range; in `fit` if a metric has fewer than 3 runs, or if shapes do not agree.
     BackendError
-            In `fit` and `predict` without SciPy.
+        In `fit` and `predict` without SciPy.
 
     Notes
     -----

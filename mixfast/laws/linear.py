@@ -29,25 +29,25 @@ class Linear(Coefficients):
     Parameters
     ----------
     alpha : float or "loo", optional
-            The penalty. Default "loo": for each metric, the one of 25 values from 1e-4 to 1e2 with the smallest mean squared
-            leave-one-out error. 0 is ordinary least squares, with minimum norm if the solution is not unique.
+        The penalty. Default "loo": for each metric, the one of 25 values from 1e-4 to 1e2 with the smallest mean squared
+        leave-one-out error. 0 is ordinary least squares, with minimum norm if the solution is not unique.
     standardise : bool, optional
-            Whether columns are divided by their standard deviation. Default True, because mixtures and features have
-            different units. False is scikit-learn's ``Ridge(alpha)``.
+        Whether columns are divided by their standard deviation. Default True, because mixtures and features have
+        different units. False is scikit-learn's ``Ridge(alpha)``.
 
     Attributes
     ----------
     intercept : ndarray (J,); coef : ndarray (J, P)
-            Coefficients for the columns of x in their original units.
+        Coefficients for the columns of x in their original units.
     alphas, loo, noise : ndarray (J,)
-            Penalty of each metric, its root mean squared leave-one-out error, and the standard deviation of the residuals.
+        Penalty of each metric, its root mean squared leave-one-out error, and the standard deviation of the residuals.
     notes : tuple of str
-            Unusual cases: constant metrics or columns, metrics with a single run.
+        Unusual cases: constant metrics or columns, metrics with a single run.
 
     Raises
     ------
     ValueError
-            In `fit` and the constructor, for a metric without any value and for invalid parameters.
+        In `fit` and the constructor, for a metric without any value and for invalid parameters.
 
     Notes
     -----

@@ -45,35 +45,35 @@ class LogLinear(Coefficients):
     Parameters
     ----------
     delta : float, optional
-            Where Huber's loss changes from squared to absolute errors, in units of the metric. Default 0.02, Olmix's choice for
-            losses. For metrics with a median above 20 or below 0.1, it is scaled by median / 20 or median / 0.1, so that a perplexity
-            or a small rate is fitted like a loss.
+        Where Huber's loss changes from squared to absolute errors, in units of the metric. Default 0.02, Olmix's choice for
+        losses. For metrics with a median above 20 or below 0.1, it is scaled by median / 20 or median / 0.1, so that a perplexity
+        or a small rate is fitted like a loss.
     penalty : float or "cv", optional
-            Weight of the squared deviations of the coefficients from their mean. Default 0, as published. "cv" chooses one for each
-            metric by ten-fold cross-validation: without a penalty, the law over-fits if there are few runs for the number of domains.
+        Weight of the squared deviations of the coefficients from their mean. Default 0, as published. "cv" chooses one for each
+        metric by ten-fold cross-validation: without a penalty, the law over-fits if there are few runs for the number of domains.
     seed : int, optional
-            Seed of the folds, and of the random halves of the runs that the search uses to escape shallow minima.
+        Seed of the folds, and of the random halves of the runs that the search uses to escape shallow minima.
 
     Attributes
     ----------
     gamma : ndarray (J,); a : ndarray (J, K)
-            The coefficients. For rows that sum to 1, a factor before the second exponential equals a constant added to ``a``.
+        The coefficients. For rows that sum to 1, a factor before the second exponential equals a constant added to ``a``.
     objective, mean_objective : ndarray (J,)
-            Huber's loss summed over the runs, and its mean, both without the penalty.
+        Huber's loss summed over the runs, and its mean, both without the penalty.
     penalties : ndarray (J,)
         The penalty of each metric.
     noise : ndarray (J,)
-            Standard deviation of the residuals.
+        Standard deviation of the residuals.
     identified : ndarray (K,), bool
-            False for domains with coefficients that the runs do not determine (never sampled, or always in fixed proportion to
-            others). These coefficients are set so that the domain acts like the average run.
+        False for domains with coefficients that the runs do not determine (never sampled, or always in fixed proportion to
+        others). These coefficients are set so that the domain acts like the average run.
     notes : tuple of str
-            Unusual cases: constant metrics, too few runs, domains that are not identified.
+        Unusual cases: constant metrics, too few runs, domains that are not identified.
 
     Raises
     ------
     ValueError
-            In `fit` and the constructor, for a metric without any value or with a negative one, and for invalid parameters.
+        In `fit` and the constructor, for a metric without any value or with a negative one, and for invalid parameters.
 
     Notes
     -----

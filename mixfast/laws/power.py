@@ -125,9 +125,9 @@ class _Power(Coefficients):
         Raises
         ------
         BackendError
-                If Numba is not installed.
+            If Numba is not installed.
         ValueError
-                If a metric has no values, or a negative one.
+            If a metric has no values, or a negative one.
         """
         return self._fitted_to(x, y, [None] * y.shape[1])
 
@@ -212,8 +212,8 @@ class AutoScale(_Power):
     Parameters
     ----------
     tokens : float, optional
-            Length of the runs, in any unit. Default 1: alpha and shares are in units of one run. Olmix gives the number of tokens instead,
-            which keeps the terms small: on RegMix's runs (1e9 tokens) the law is then far worse.
+        Length of the runs, in any unit. Default 1: alpha and shares are in units of one run. Olmix gives the number of tokens instead,
+        which keeps the terms small: on RegMix's runs (1e9 tokens) the law is then far worse.
     scale : float, optional
         Scale of the terms, in the metric's unit. Default None: it is fitted. 1 is Olmix's form.
 
@@ -223,7 +223,7 @@ class AutoScale(_Power):
     objective : ndarray (J,)
         Sum of squared residuals.
     notes : tuple of str
-            Unusual cases: too few runs, no convergence.
+        Unusual cases: too few runs, no convergence.
 
     Notes
     -----
@@ -385,8 +385,8 @@ class BiMix(_Power):
     Parameters
     ----------
     floor : float, optional
-            Smallest share; smaller shares are raised to it, because the law is infinite at 0. Default 1e-12, as published. Use a larger floor
-            if some runs omit domains: with 1e-12, such a run forces the exponent towards 0.
+        Smallest share; smaller shares are raised to it, because the law is infinite at 0. Default 1e-12, as published. Use a larger floor
+        if some runs omit domains: with 1e-12, such a run forces the exponent towards 0.
 
     Attributes
     ----------
@@ -394,7 +394,7 @@ class BiMix(_Power):
     objective : ndarray (J,)
         Sum of squared residuals.
     notes : tuple of str
-            Unusual cases: too few runs, no convergence.
+        Unusual cases: too few runs, no convergence.
 
     Notes
     -----

@@ -312,7 +312,7 @@ def test_wrong_input_is_refused():
     w, y = planted(20)
     with pytest.raises(ValueError, match="mean must be"):
         GaussianProcess(mean="quadratic")
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="must be 0 or more"):
         GaussianProcess(restarts=-1)
     with pytest.raises(ValueError, match="as many runs"):
         GaussianProcess().fit(w, y[:-1])

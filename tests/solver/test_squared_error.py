@@ -65,7 +65,7 @@ def test_squares_beyond_float64_are_refused():
     table = ExpertTable.from_predictions(prediction, prediction[:, 0], domains=["a", "b", "c"])
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        with pytest.raises(TableError, match="beyond float64"):
+        with pytest.raises(TableError, match="overflow float64"):
             solve(table)
 
 

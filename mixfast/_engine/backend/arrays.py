@@ -1,4 +1,4 @@
-"""Types of the arrays that the engine passes around."""
+"""Array types of the engine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-# Positions of some of the domains, ascending.
+# Positions of a subset of the domains, ascending.
 Columns = NDArray[np.int32]
-# The bin of each row (n,), and how often each of M objectives counts the rows of each bin (M, B).
+# The bin of each row (n,), and how many times each of M objectives counts the rows of each bin (M, B).
 Bins = NDArray[np.int32]
 Counts = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Threads of the linear algebra of numpy and scipy: one, where matrices are small and a second waits more than it works."""
+"""Limit the BLAS of numpy and scipy to one thread: for small matrices, a second thread mostly waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @cache
 def _controller(_scipy: bool) -> Any:
-    # Without it BLAS keeps its threads: slower on a busy machine, and nothing else.
+    # Without threadpoolctl, BLAS keeps its threads. This is slower on a busy machine but changes no result.
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -19,14 +19,14 @@ def _controller(_scipy: bool) -> Any:
 
 
 def forget_libraries() -> None:
-    """Look anew for the BLAS libraries of this process, for a package was imported that may bring one."""
+    """Search for the BLAS libraries of this process again, after importing a package that may have loaded one."""
     _controller.cache_clear()
 
 
 def single_blas() -> AbstractContextManager[object]:
-    """A context in which BLAS uses one thread.
+    """Return a context in which BLAS uses one thread.
 
-    SciPy has a BLAS of its own, which can be limited only once it is loaded: enter the context again after the first import.
+    SciPy has its own BLAS, which can be limited only after it is loaded: enter the context again after the first import of SciPy.
     """
     controller = _controller("scipy.linalg" in sys.modules)
     return nullcontext() if controller is None else controller.limit(limits=1, user_api="blas")

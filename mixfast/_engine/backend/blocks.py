@@ -1,4 +1,4 @@
-"""The rows of a table as blocks on a GPU: a table that lives there, or one in host memory that is streamed to it."""
+"""The rows of a table as blocks on a GPU: for a table in GPU memory, or one in host memory that is streamed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 __all__ = ["Stream", "Whole", "host_tensor"]
 
-# Bytes of a block: a few milliseconds on the bus. Two blocks are in pinned memory and two on the device.
+# Bytes of a block: a few milliseconds of transfer. Two blocks are in pinned memory and two on the device.
 _BLOCK_BYTES = 128 << 20
 
 
 def host_tensor(array: NDArray[Any]) -> Any:
-    """Return a tensor that shares the memory of an array; nothing writes to it, so read-only arrays are fine."""
+    """Return a tensor that shares the memory of an array. Nothing writes to it, so the array may be read-only."""
     import torch
 
     with warnings.catch_warnings():
@@ -36,9 +36,9 @@ class Whole:
 
 
 class Stream:
-    """A table in host memory, as blocks that are copied to the device while the GPU works on earlier ones.
+    """A table in host memory, copied to the device in blocks while the GPU processes earlier ones.
 
-    There are two pinned buffers and two on the device: while the GPU works on one block, the next is on the bus and the one
+    There are two pinned buffers and two on the device. While the GPU processes one block, the next is being transferred and the one
     after that is copied to pinned memory (unless the table is pinned already).
     """
 
@@ -48,7 +48,7 @@ class Stream:
         self.step = min(max(_BLOCK_BYTES // row_bytes, 1), values.shape[0])
 
     def blocks(self) -> Iterator[tuple[Any, Any]]:
-        """Yield (r, K) values and (r,) weights or None; a block may be overwritten when the next but one is requested."""
+        """Yield (r, K) values and (r,) weights or None. A block is valid until the second block after it is requested."""
         import torch
 
         cuda = self.device.type == "cuda"
@@ -62,7 +62,7 @@ class Stream:
         copies: Any = torch.cuda.Stream(self.device) if cuda else None
         current: Any = torch.cuda.current_stream(self.device) if cuda else None
         if cuda:
-            # Work that was queued before may still use the memory of the buffers.
+            # Work queued earlier may still use the memory of the buffers.
             copies.wait_stream(current)
         sent: list[Any] = [torch.cuda.Event() if cuda else None for _ in range(2)]
         worked: list[Any] = [torch.cuda.Event() if cuda else None for _ in range(2)]
@@ -87,5 +87,5 @@ class Stream:
             if cuda:
                 worked[turn].record(current)
         if cuda:
-            # The allocator gets the buffers back and knows the current stream only.
+            # The allocator reuses the buffers, and it only knows the current stream.
             current.wait_stream(copies)

@@ -1,6 +1,6 @@
-"""GPUs, and tables whose values are tensors on them: checks and copies that treat arrays and tensors alike.
+"""GPUs, and tables stored as tensors on them: checks and copies that work for arrays and tensors alike.
 
-Only results of the size of a row leave the device. torch is imported inside the functions.
+Only results as small as one row leave the device. torch is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from mixfast.errors import BackendError, TableError
 
 # DLPack device codes: CUDA memory, and memory managed by CUDA.
 _CUDA_CODES = (2, 13)
-# Values that a scan reads at a time: enough to hide the launch of a kernel, little against the memory of a GPU.
+# Number of values that a scan reads at a time: enough to hide the launch of a kernel, and small relative to GPU memory.
 _SCAN_ELEMENTS = 1 << 26
-# Fraction of the free memory that a table may take; the rest is for the work on it.
+# Fraction of the free memory that a table may use; the rest is for computation.
 _SHARE_OF_MEMORY = 0.8
-# Rows that a message names at most.
+# A message names at most this many rows.
 _SHOWN = 5
 
 
 def cuda_device(number: str = "") -> Any:
-    """Return the CUDA device of that number, by default the current one; a BackendError says what is missing."""
+    """Return the CUDA device of this number, by default the current one; raise BackendError if something is missing."""
     with needed("the cuda backend", "torch and triton", "mixfast[gpu]", BackendError):
         import torch
         import triton  # noqa: F401
@@ -43,14 +43,14 @@ def cuda_device(number: str = "") -> Any:
 
 
 def gpu_kernels() -> Any:
-    """Return the package `mixfast.kernels`; importing it takes seconds, so it is not imported before."""
+    """Return the package `mixfast.kernels`. It is imported on first use, because that takes seconds."""
     import mixfast.kernels
 
     return mixfast.kernels
 
 
 def name(device: Any) -> str:
-    """Return the name of a device, for a person to read."""
+    """Return a human-readable name of the device."""
     import torch
 
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else str(device)
@@ -75,12 +75,12 @@ def accepts(code: int) -> bool:
 
 
 def is_tensor(values: Any) -> bool:
-    """Return whether the values of a table are a tensor; torch is not imported for that."""
+    """Return whether the values of a table are a tensor, without importing torch."""
     return not isinstance(values, np.ndarray)
 
 
 def tensor(given: Any, name: str) -> Any:
-    """Return a contiguous floating tensor, which shares the memory of what was given if possible."""
+    """Return a contiguous floating-point tensor, which shares the memory of the input if possible."""
     import torch
 
     out = given.detach() if isinstance(given, torch.Tensor) else torch.from_dlpack(given)
@@ -89,7 +89,7 @@ def tensor(given: Any, name: str) -> Any:
             f"{name} must be float16, float32 or float64, got {str(out.dtype).removeprefix('torch.')}: convert it first, for "
             "a torch tensor with .float()"
         )
-    # A lazily negated view is contiguous, but its memory holds the numbers with the other sign.
+    # A lazily negated view is contiguous, but its memory holds the numbers with the opposite sign.
     return out.resolve_neg().contiguous()
 
 
@@ -105,14 +105,14 @@ def upload(values: NDArray[Any], device: Any) -> Any:
             start += len(block)
     except torch.OutOfMemoryError as problem:
         raise BackendError(
-            f"a table of {values.nbytes / 1e9:.3g} GB does not fit in the memory of {device}: leave it where it is, and "
+            f"a table of {values.nbytes / 1e9:.3g} GB does not fit in the memory of {device}: leave it in host memory, and "
             f"solve(table, backend='cuda') streams it ({problem})"
         ) from None
     return whole
 
 
 def send(array: NDArray[Any], device: Any) -> Any:
-    """Return a small array on the device; it goes through pinned memory, so the host does not wait for queued work."""
+    """Copy a small array to the device through pinned memory, so that the host does not wait for queued work."""
     import torch
 
     tensor = torch.from_numpy(np.array(array))
@@ -120,12 +120,12 @@ def send(array: NDArray[Any], device: Any) -> Any:
 
 
 def weights(array: Any, device: Any) -> Any:
-    """Return row weights on the device; None stays None."""
+    """Copy row weights to the device; None stays None."""
     return None if array is None else host_tensor(host(array)).to(device)
 
 
 def group_weights(values: Any, weight: Any, of_group: NDArray[np.float64], offsets: NDArray[np.int64]) -> Any:
-    """Return row weights (n,) on the device of the values: those of the rows (or one number) times those of their groups."""
+    """Return row weights (n,) on the device of the values: the rows' own weights (or one number) times those of their groups."""
     import torch
 
     counts = torch.from_numpy(np.diff(offsets)).to(values.device)
@@ -143,7 +143,7 @@ def dtype_of(values: Any) -> np.dtype[Any]:
 
 
 def take(values: Any, index: Any, axis: int) -> Any:
-    """Return rows (axis 0) or columns (axis 1), as a copy in C order."""
+    """Copy rows (axis 0) or columns (axis 1), in C order."""
     if isinstance(values, np.ndarray):
         return values.take(index, axis=axis)
     import torch
@@ -152,10 +152,10 @@ def take(values: Any, index: Any, axis: int) -> Any:
 
 
 def scan(values: Any) -> tuple[tuple[float, float, float], tuple[int, NDArray[np.int64], int, NDArray[np.int64]]]:
-    """Return the extremes of log-likelihoods on a device, and the rows that no table may have.
+    """Return the extremes of log-likelihoods on a device, and the invalid rows.
 
-    The first tuple is the smallest and largest value and the smallest row maximum; the second is the number and the first
-    few of the rows with NaN or +inf, then of the rows that are -inf everywhere.
+    The first tuple is the smallest and largest value and the smallest row maximum. The second is the number and the first
+    few of the rows with NaN or +inf, and then of the rows that are -inf everywhere.
     """
     import torch
 
@@ -164,7 +164,7 @@ def scan(values: Any) -> tuple[tuple[float, float, float], tuple[int, NDArray[np
     step = max(_SCAN_ELEMENTS // values.shape[1], 1)
     for start in range(0, values.shape[0], step):
         block = values[start : start + step]
-        # NaN propagates through both.
+        # Both reductions propagate NaN.
         top, least = block.amax(dim=1), block.amin()
         facts = torch.stack([least.double(), top.amax().double(), top.amin().double()]).tolist()
         low, high, lowest_top = min(low, facts[0]), max(high, facts[1]), min(lowest_top, facts[2])
@@ -178,7 +178,7 @@ def scan(values: Any) -> tuple[tuple[float, float, float], tuple[int, NDArray[np
 
 
 def dead_rows(values: Any, columns: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the rows that are -inf in all of the columns."""
+    """Return the rows that are -inf in all of these columns."""
     import torch
 
     chosen = torch.from_numpy(columns.astype(np.int64)).to(values.device)

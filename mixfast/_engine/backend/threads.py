@@ -1,4 +1,4 @@
-"""How many threads the compiled core may use, and threads of our own for calls that look at no signals."""
+"""The number of threads of the compiled core, and background threads for calls that do not react to signals."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["available_cpus", "each", "thread_count"]
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
-# More threads than this seldom pay: sweeps over rows are bound by memory, which a few cores saturate.
+# More threads are rarely faster: sweeps over rows are limited by memory bandwidth, which a few cores saturate.
 _MOST_THREADS = 16
 
 
 def available_cpus() -> int:
-    """Return the number of CPUs that this process may run on; of the machine where the system cannot tell (macOS)."""
+    """Return the number of CPUs that this process may use; if the system cannot tell (macOS), that of the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def thread_count(threads: int | None) -> int:
-    """Return `threads`, by default MIXFAST_NUM_THREADS, by default the CPUs that this process may run on (16 at most)."""
+    """Return `threads`; if None, MIXFAST_NUM_THREADS; if that is not set, the CPUs that this process may use (16 at most)."""
     if threads is None:
         requested = os.environ.get("MIXFAST_NUM_THREADS", "")
         if requested.isdigit() and int(requested) > 0:
@@ -37,11 +37,11 @@ def thread_count(threads: int | None) -> int:
 
 
 def each(work: Callable[[_Item], _Answer], items: Iterable[_Item], *, threads: int | None = None) -> list[_Answer]:
-    """Return what some work makes of each item, in their order, divided among threads; the first error is raised.
+    """Apply `work` to each item in background threads. Return the results in order, or raise the first error.
 
-    The work never runs in the calling thread, which only waits: so Ctrl-C is seen at once, also while Numba, BLAS or LightGBM
-    run for minutes without looking for signals. Items that are being worked on then are abandoned: their threads end with
-    them, or with the process, and begin no other. The work must not leave anything half done that others can see.
+    The calling thread only waits, so it reacts to Ctrl-C at once, even while Numba, BLAS or LightGBM run for minutes
+    without checking for signals. Items that are being processed are then abandoned: their threads finish them, or end with the
+    process, and start no others. The work must not leave partial results that other code can see.
     """
     items = list(items)
     answers: dict[int, _Answer] = {}
@@ -73,7 +73,7 @@ def each(work: Callable[[_Item], _Answer], items: Iterable[_Item], *, threads: i
     except BaseException:
         abandoned = True
         raise
-    # Items are begun in their order, so those before the first error are done.
+    # Items are started in order, so those before the first error are finished.
     if errors:
         raise errors[min(errors)]
     for worker in workers:

@@ -1,4 +1,4 @@
-"""A region over some of its domains, as the loops need it: bounds, group limits, and what can be asked of them."""
+"""`Limits`: a region restricted to some domains, as the loops use it: bounds, group limits, and operations over them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry import lp
 from mixfast._engine.geometry.unfinished import MANY_DOMAINS, UnfinishedStep
 
-# Which bounds hold at the last step over the same limits: -1 the lower, 1 the upper, 0 none; a start for the next.
+# Which bounds were active in the last step over the same limits: -1 lower, 1 upper, 0 none. The next step starts from it.
 Active = NDArray[np.int8]
 
-# A share this close to its bound is at it.
+# A share closer to its bound than this is set to the bound.
 _ROUNDING = 4e-16
-# What a sum or a group may be off, how often it is given back, and how close a group is to a limit that it must not lose by that.
+# Largest accepted error of a sum or group; how often it is corrected; a group this close to a limit must not be moved by it.
 _SETTLED, _SETTLINGS, _NEAR = 2e-16, 3, 1e-9
-# Smallest share allowed while a KL term keeps shares positive, and the least part of a share that one step may leave.
+# Smallest share allowed while a KL term keeps shares positive, and the smallest fraction of a share that one step may leave.
 _LEAST, _LEFT = 1e-100, 0.01
 
 
@@ -36,9 +36,9 @@ class GroupLimits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """Bounds (K,) on shares that sum to `total`, and limits on groups of domains where there are any.
+    """Bounds (K,) on shares that sum to `total`, and optional limits on groups of domains.
 
-    `interior`: shares must not reach 0 on the way, because the objective's slope is infinite there (KL).
+    `interior`: shares must stay above 0 during the search, because the objective's slope is infinite at 0 (KL).
     """
 
     low: Vector
@@ -48,31 +48,31 @@ class Limits:
     total: float = 1.0
 
     def restrict(self, columns: Columns | None) -> Limits:
-        """The same over some of the domains, the others having no share."""
+        """Return the limits over some of the domains; the other domains have share 0."""
         if columns is None:
             return self
         groups = self.groups and self.groups._replace(rows=np.ascontiguousarray(self.groups.rows[:, columns]))
         return Limits(self.low[columns], self.high[columns], groups, self.interior, self.total)
 
     def above(self, floor: Vector) -> Limits:
-        """The same limits with floors raised to `floor`."""
+        """Return the limits with floors raised to `floor`."""
         return Limits(np.maximum(self.low, floor), self.high, self.groups, self.interior, self.total)
 
     def linear_min(self, gradient: Vector) -> Vector:
-        """A vertex that minimises <gradient, s>."""
+        """Return a vertex that minimises <gradient, s>."""
         if self.groups is None:
             return simplex.linear_min(gradient, self.low, self.high)
         return lp.minimise(gradient, self.low, self.high, *self.groups, self.total, equations=self._equations)
 
     def gap(self, gradient: Vector, w: Vector) -> float:
-        """Frank-Wolfe gap over the limits, moved to where w is beyond them by rounding: that may be worth a lot of the rest.
+        """Return the Frank-Wolfe gap. Limits that w violates by rounding are moved to w, because the violation could dominate a small gap.
 
-        Infinite where the gradient is not finite.
+        The gap is infinite if the gradient is not finite.
         """
         if self.groups is None:
             try:
                 return max(float(gradient @ (w - simplex.linear_min(gradient, self.low, self.high))), 0.0)
-            except ValueError:  # a slope beyond what float64 holds
+            except ValueError:  # a slope overflows float64
                 return math.inf
         if not np.isfinite(gradient).all():
             return math.inf
@@ -84,24 +84,24 @@ class Limits:
 
     @cached_property
     def _equations(self) -> lp.Equations | None:
-        """The group limits as equations of linear programs: found once, for limits that rounding moves have the same."""
+        """The group limits as equations of a linear program. Cached: limits moved by rounding have the same equations."""
         if self.groups is None:
             return None
         return lp.Equations.of(self.groups.rows, lp.units_of(self.high, *self.groups))
 
     def active(self, w: Vector) -> Active:
-        """Which bounds w is at."""
+        """Return which bounds w is at."""
         return np.where(w <= self.low, -1, np.where(w >= self.high, 1, 0)).astype(np.int8)
 
     def newton(self, hessian: Matrix, gradient: Vector, w: Vector, active: Active, *, whole: bool = False) -> Vector:
-        """The step d that minimises g.d + d'Hd/2 within the limits, `active` being where to begin and, in place, where it ended.
+        """Return the step d that minimises g.d + d'Hd/2 within the limits. The search starts at `active` and updates it in place.
 
-        Where H is singular among many domains the search for it may be given up; the step is then a part of it, or with `whole` raises
+        If H is singular among many domains, the search may be abandoned. It then returns a partial step or, with `whole`, raises
         `UnfinishedStep`.
         """
         low = self.lowest(w)
         if self.groups is not None:
-            from mixfast._engine.geometry import qp  # few regions have groups: not worth the time of every import
+            from mixfast._engine.geometry import qp  # imported here because few regions have groups
 
             return qp.newton(hessian, gradient, w, low=low, high=self.high, groups=self.groups, whole=whole)
         step, _, rounds = simplex.qp(hessian, gradient, w, low, self.high, active)
@@ -110,11 +110,11 @@ class Limits:
         return step
 
     def lowest(self, w: Vector) -> Vector:
-        """Lower bounds of a step from w: the region's, or a hundredth of w where shares must not reach 0."""
+        """Return lower bounds of a step from w: those of the region, or a hundredth of w if shares must stay above 0."""
         return np.maximum(self.low, np.maximum(_LEFT * w, _LEAST)) if self.interior else self.low
 
     def clip(self, w: Vector) -> Vector:
-        """w with the shares that rounding left outside a bound, or next to it, put on it; with groups, also their limits and the sum."""
+        """Set shares that are outside or next to a bound by rounding to the bound. With groups, also restore group limits and the sum."""
         if self.interior:
             w = np.minimum(np.maximum(w, self.low), self.high)
         else:
@@ -123,9 +123,9 @@ class Limits:
         return w if self.groups is None else self._settled(w, self.groups)
 
     def _settled(self, w: Vector, groups: GroupLimits) -> Vector:
-        """w with what rounding made of its sum, and of groups beyond their limits, given back to the shares inside their bounds.
+        """Correct rounding errors of the sum, and of groups beyond their limits, by changing shares inside their bounds.
 
-        Each share changes by so many parts of itself, so that none changes its sign.
+        Shares change in proportion to themselves, so none changes its sign.
         """
         for _ in range(_SETTLINGS):
             inside = groups.rows @ w
@@ -133,7 +133,7 @@ class Limits:
             if abs(short) <= _SETTLED and max((groups.low - inside).max(), (inside - groups.high).max()) <= _SETTLED:
                 break
             missing = np.maximum(groups.low - inside, 0.0) - np.maximum(inside - groups.high, 0.0)
-            # A group next to a limit stays where it is.
+            # A group next to a limit must not change.
             near = np.minimum(inside - groups.low, groups.high - inside) <= _NEAR
             equations = np.vstack([np.ones(w.size), groups.rows[near]])
             root = np.sqrt(np.where((w > self.low) & (w < self.high), w, 0.0))

@@ -1,17 +1,17 @@
 """Linear programs over a region: many domains, few limits on groups of them.
 
 The region is the box of caps and floors, cut by ``sum s = 1`` and B rows ``row_lower <= rows @ s <= row_upper``. B is
-small (a handful of group limits), K may be 20 000. The method is the dual simplex for bounded variables:
+small (a few group limits), K may be 20 000. The method is the dual simplex for bounded variables:
 
 - every share has finite bounds, so the greedy solution without the rows is dual feasible and no phase 1 is needed;
-- the ratio test passes over shares that can jump from one bound to the other (bound flipping; Maros 2003, "A
+- the ratio test skips shares that can jump from one bound to the other (bound flipping; Maros 2003, "A
   generalized dual phase-2 simplex algorithm"), so a step moves thousands of domains at once;
-- a row that nothing can repair proves that the limits contradict each other, and names them.
+- a row that cannot be repaired proves that the limits contradict each other, and identifies them.
 
-Each step solves two dense systems of B + 1 unknowns from scratch: no update formulas, no drift.
+Each step solves two dense systems of B + 1 unknowns from scratch: without update formulas, errors do not accumulate.
 
-`check` says whether there is a point at all, `minimise` gives the best vertex of a region that was checked, and `duality_gap` bounds what
-a point may be above the minimum. The bound holds for any multipliers, so no rounding on the way to them can make it too small.
+`check` decides whether the region has any point, `minimise` returns the best vertex of a region that was checked, and `duality_gap` bounds
+how far a point may be above the minimum. The bound holds for any multipliers, so rounding errors in them cannot make it too small.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Matrix, Vector
 
 # How far a basic variable may lie outside its bounds. Rows are scaled to a largest coefficient of 1 and shares sum to
-# 1, so this is an absolute share: a thousand roundings, and a thousandth of what any caller tests for.
+# 1, so this is an absolute share: a thousand rounding errors, and a thousandth of the tolerance of any caller.
 FEASIBLE = 1e-13
-# Smaller pivots are rounding: rows are scaled to 1 and the basis is solved afresh at each step.
+# Smaller pivots are rounding errors: rows are scaled to 1, and the basis is solved from scratch at each step.
 _PIVOT = 1e-10
 
 
 _EPS = float(np.finfo(np.float64).eps)
-# What of a gap may be added to it without asking whether so much is needed.
+# A rounding margin below this fraction of the gap is added without computing a smaller one.
 _NEGLIGIBLE = 1e-4
-# A share that can be no more than this is little, and the least unit of one: see `units_of`.
+# Shares whose upper limit is below the first number are scaled by their own unit, at least the second: see `units_of`.
 _LITTLE, _LEAST = 1e-3, 1e-100
-# Limits that leave next to no room contradict each other in the last digits of one basis and not of another: a region that was
-# checked is taken with ever more of that, up to a share that every caller takes for rounding. First in units of what each share can
-# be (see `units_of`), in which a share that is what large ones leave of 1 may miss its limits by rounding alone.
+# (tolerance, own units): if limits leave almost no room, rounding makes them contradict each other in one basis and not in another.
+# Therefore a region that was checked is solved with increasing tolerances, up to a share that every caller treats as rounding. The first
+# attempt scales each share by its own unit (see `units_of`); a share that is the remainder of large ones may then miss its limits by rounding.
 _LENIENT = ((FEASIBLE, True), (FEASIBLE, False), (1e-12, False), (1e-11, False), (1e-10, False))
 
 
 class Contradiction(Exception):
-    """No point meets all limits; ``rows`` are the indices of the rows that take part in the proof.
+    """No point satisfies all limits; ``rows`` are the indices of the contradicting rows.
 
-    ``vertex`` (K,) is where the search stood, and ``dual`` (1 + B,) the multipliers there.
+    ``vertex`` (K,) and ``dual`` (1 + B,) are the point and the multipliers where the search ended.
     """
 
     def __init__(self, rows: tuple[int, ...], vertex: Vector, dual: Vector) -> None:
@@ -54,9 +54,9 @@ class Contradiction(Exception):
 
 
 class Equations(NamedTuple):
-    """The rows as equations: one more variable per row, its activity, in ``[units 0; rows -1] (s, activity) = (total, 0)``."""
+    """The rows as equations. Each row has one more variable, its activity: ``[units 0; rows -1] (s, activity) = (total, 0)``."""
 
-    units: Vector  # (K,), of the shares
+    units: Vector  # (K,), units of the shares
     system: Matrix  # (1 + B, K + B)
     scale: Vector  # (B,), the largest coefficient of each row in these units
 
@@ -74,7 +74,7 @@ class Equations(NamedTuple):
 
 
 def check(lower: Vector, upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> None:
-    """Raise `Contradiction` where no point meets all limits to within half of `FEASIBLE`."""
+    """Raise `Contradiction` if no point satisfies all limits to within half of `FEASIBLE`."""
     equations = Equations.of(rows, np.ones(lower.size))
     _simplex(np.zeros(lower.size), lower, upper, row_lower, row_upper, 1.0, 0.5 * FEASIBLE, equations)
 
@@ -93,8 +93,8 @@ def minimise(
     """Return a vertex (K,) that minimises ``cost @ s`` over the region.
 
     Minimise ``cost @ s`` subject to ``sum s = total``, ``lower <= s <= upper`` (finite, (K,), feasible as such) and
-    ``row_lower <= rows @ s <= row_upper`` ((B,), infinite where there is no limit). Of equal candidates the lowest
-    index enters. There must be a point that meets all limits: see `check`. `equations` are those of the rows, where they are known.
+    ``row_lower <= rows @ s <= row_upper`` ((B,), infinite where there is no limit). Of equal candidates, the one with the lowest
+    index enters. The region must have a point: see `check`. `equations` are those of the rows, if already known.
     """
     return _lenient(cost, lower, upper, rows, row_lower, row_upper, total, equations)[0]
 
@@ -110,7 +110,7 @@ def prices(
     *,
     equations: Equations | None = None,
 ) -> tuple[float, Vector]:
-    """Return what one more unit of the total costs, and of each row's activity (B,), at the vertex of `minimise`.
+    """Return the price of one more unit of the total, and of each row's activity (B,), at the vertex of `minimise`.
 
     ``cost - level - prices @ rows`` is >= 0 where s is at `lower`, <= 0 at `upper`, and 0 between; a row's price is >= 0 at
     `row_lower`, <= 0 at `row_upper`, and 0 between.
@@ -130,10 +130,10 @@ def duality_gap(
     *,
     equations: Equations | None = None,
 ) -> float:
-    """Return a bound of ``cost @ w`` less the minimum over the region, whose total is that of w; w (K,) is in the region.
+    """Return an upper bound of ``cost @ w`` minus the minimum over the region with the same total as w; w (K,) is in the region.
 
-    The sum of the products of multipliers and slacks, none of which is negative: nothing cancels. It holds for any multipliers of the
-    rows, those that the simplex found included, and has on top what rounding of reduced costs and of the rows' sums may take from it.
+    The bound sums the products of multipliers and slacks. All are >= 0, so nothing cancels. It holds for any multipliers of the
+    rows, including those of the simplex. A margin for the rounding of reduced costs and row sums is added.
     """
     total = math.fsum(w)
     price = prices(cost, lower, upper, rows, row_lower, row_upper, total, equations=equations)[1]
@@ -146,14 +146,14 @@ def duality_gap(
     box = float((over * (w - np.where(over > 0.0, lower, upper))).sum())
     groups, priced, moments = 0.0, np.abs(cost) + abs(level), 0.0
     if used.size:
-        # Every priced limit as a lower one. A limit beyond what the box can reach counts as that.
+        # Treat every priced limit as a lower limit. A limit beyond the reach of the box is replaced by that reach.
         side = np.where(price > 0.0, 1.0, -1.0)
         signed, dear, sizes = rows_used * side[:, None], np.abs(price), np.abs(rows_used)
         inside = signed @ w
         reach = (signed * np.where(signed > 0.0, lower, upper)).sum(axis=1)
         groups = float(dear @ np.minimum(inside - side * limit, np.maximum(inside - reach, 0.0)))
         priced, moments = priced + dear @ sizes, float(dear @ (sizes @ w))
-    # From w to any other mixture move shares of 2 at most, taken off and put on, and of no domain more than it can have.
+    # From w to any other mixture, shares of at most 2 in total move (removed and added), and of no domain more than it can have.
     moved = 2.0 * float(priced.max())
     if _EPS * moved > _NEGLIGIBLE * (box + groups):
         moved = min(moved, float(priced @ _most(upper, rows, row_lower, row_upper)))
@@ -161,7 +161,7 @@ def duality_gap(
 
 
 def greedy_level(cost: Vector, lower: Vector, upper: Vector, total: float = 1.0) -> float:
-    """The cost of the domain at which a greedy fill from the cheapest up ends, or between the two where one is just full."""
+    """Return the cost of the domain at which a greedy fill, cheapest first, ends; the mean of two if it ends between them."""
     s = simplex.linear_min(cost, lower, upper, total)
     below, above = cost[s > lower].max(initial=-math.inf), cost[s < upper].min(initial=math.inf)
     if math.isinf(below) and math.isinf(above):
@@ -170,10 +170,10 @@ def greedy_level(cost: Vector, lower: Vector, upper: Vector, total: float = 1.0)
 
 
 def units_of(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
-    """A unit (K,) for each share: about the most that its bound and the rows leave it, where that is little.
+    """Return a unit (K,) for each share: if its bound and the rows allow only a small share, about that share, else 1.
 
-    A row whose coefficients are decades apart would else be met to a share of its largest one, which may be more than all that it
-    allows the others.
+    Without units, a row with coefficients of very different sizes would be satisfied only relative to its largest coefficient. That error
+    may exceed everything that the row allows the other shares.
     """
     most = _most(upper, rows, row_lower, row_upper)
     little = (most < _LITTLE) & (most > 0.0)
@@ -181,11 +181,11 @@ def units_of(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) 
 
 
 def _most(upper: Vector, rows: Matrix, row_lower: Vector, row_upper: Vector) -> Vector:
-    """A bound (K,) of what the upper bound and each row alone leave each share; shares are not negative."""
+    """Return an upper bound (K,) of each share from its cap and from each row alone; shares are not negative."""
     most = upper
     for sign, limit in ((1.0, row_upper), (-1.0, -row_lower)):
         signed = sign * rows
-        # What the row leaves one share where the others bring it down as far as they can, each with a share of at most 1.
+        # What the row allows one share if the others reduce its activity as far as possible, each with a share of at most 1.
         room = np.maximum(limit - np.minimum(signed, 0.0).min(axis=1), 0.0)
         left = np.full(rows.shape, np.inf)
         with np.errstate(over="ignore"):
@@ -204,8 +204,8 @@ def _lenient(
     total: float,
     equations: Equations | None,
 ) -> tuple[Vector, Vector]:
-    """The vertex and the multipliers of `_simplex`, with as much room as it takes: at last those at which it gave up."""
-    # A power of two changes no digit, and keeps costs at the ends of float64's range from overflowing.
+    """Return vertex and multipliers of `_simplex` with the smallest tolerance that works; if none does, those where the last attempt ended."""
+    # Scaling by a power of two changes no digits, and prevents overflow of extreme costs.
     exponent = math.frexp(float(np.abs(cost).max(initial=0.0)))[1]
     unit = 2.0 ** -min(max(exponent, -1000), 1000)
     cost = cost * unit
@@ -230,20 +230,20 @@ def _simplex(
     tolerance: float,
     equations: Equations,
 ) -> tuple[Vector, Vector]:
-    """The vertex (K,) and the multipliers (1 + B,) of the total and of the rows; limits are met to within `tolerance`.
+    """Return the vertex (K,) and the multipliers (1 + B,) of the total and of the rows. Limits hold to within `tolerance`.
 
-    That is in units of each share, and of a row's largest coefficient in these.
+    The tolerance is in units of each share, and relative to the largest coefficient of a row in these units.
     """
     units, system, scale = equations
     n_rows, n_domains = scale.size, units.size
     right = np.zeros(n_rows + 1)
     right[0] = total
-    with np.errstate(over="ignore"):  # a limit further away than float64 goes is none
+    with np.errstate(over="ignore"):  # a limit that overflows float64 is no limit
         low = np.concatenate([lower / units, row_lower / scale])
         high = np.concatenate([upper / units, row_upper / scale])
     price = np.concatenate([cost * units, np.zeros(n_rows)])
 
-    # Greedy start: the cheapest domains at their upper bound until the total is met; the one that met it is basic.
+    # Greedy start: the cheapest domains at their upper bound until the total is reached; the domain that reaches it is basic.
     order = np.argsort(cost, kind="stable")
     filled = np.cumsum((upper - lower)[order])
     last = min(int(np.searchsorted(filled, total - lower.sum())), n_domains - 1)
@@ -255,7 +255,7 @@ def _simplex(
     vertex, dual = np.where(at_high[:n_domains], upper, lower), np.zeros(n_rows + 1)
     best = -math.inf
     patience = stall = 20 + 2 * n_rows
-    # Far above what the dual simplex needs: only keeps a defect from hanging a caller.
+    # Far more than the dual simplex needs; it only prevents an endless loop if there is a defect.
     for _ in range(200 + 20 * (n_domains + n_rows)):
         values = np.where(at_high, high, low)
         values[basis] = 0.0
@@ -271,23 +271,23 @@ def _simplex(
                 dual[1:] /= scale
                 return vertex, dual
 
-            # Ties in the reduced costs can make the dual simplex cycle; after a stall Bland's rule, which cannot, steps in.
+            # Ties in the reduced costs can make the dual simplex cycle. After a stall, use Bland's rule, which cannot cycle.
             objective = float(price @ values)
             progress = objective > best + 1e-14 * (1.0 + abs(objective))
             best = max(best, objective)
             stall = patience if progress else stall - 1
             bland = stall <= 0
-            # The variable that leaves the basis for the bound it violates: the worst one, or with Bland's rule the first.
+            # The variable that leaves the basis for the bound that it violates: the worst one, or the first by Bland's rule.
             leaving = int(np.where(outside > tolerance, basis, n_domains + n_rows).argmin()) if bland else worst
             must_rise = below[leaving] > above[leaving]
             sides = np.zeros((n_rows + 1, 2))
             sides[:, 0], sides[leaving, 1] = price[basis], 1.0
             dual, combination = np.linalg.solve(square.T, sides).T
-        except np.linalg.LinAlgError:  # rows that repeat each other to the last digit
+        except np.linalg.LinAlgError:  # two rows are equal to the last digit
             break
         reduced = price - dual @ system
 
-        # Nonbasic variables that can repair it, in the order in which their reduced costs reach 0.
+        # Nonbasic variables that can reduce the violation, in the order in which their reduced costs reach 0.
         pivots = combination @ system
         toward = -pivots if must_rise else pivots
         helps = np.where(at_high, -toward, toward) > _PIVOT
@@ -297,11 +297,11 @@ def _simplex(
         ratios = np.abs(reduced[candidates] / pivots[candidates])
         candidates = candidates[np.argsort(ratios, kind="stable")]
         repaired = np.cumsum(np.abs(pivots[candidates]) * (high - low)[candidates])
-        # Not even every candidate at its better bound repairs this row: the rows combined in it contradict each other.
+        # Even all candidates at their better bounds do not repair this row: the rows combined in it contradict each other.
         if not candidates.size or repaired[-1] < outside[leaving] - tolerance:
             culprits = tuple(int(row) for row in np.flatnonzero(np.abs(combination[1:]) > _PIVOT))
             break
-        # All that reach 0 before the violation is used up jump to their other bound; the next one enters the basis.
+        # Candidates that reach 0 before the violation is used up jump to their other bound; the next one enters the basis.
         enters = 0 if bland else min(int(np.searchsorted(repaired, outside[leaving])), candidates.size - 1)
         at_high[candidates[:enters]] ^= True
         at_high[basis[leaving]] = not must_rise

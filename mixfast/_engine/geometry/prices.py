@@ -1,4 +1,4 @@
-"""Multipliers of a region's limits: the dual of the linear programme whose value is the Frank-Wolfe gap."""
+"""Multipliers of a region's limits: the dual of the linear program whose value is the Frank-Wolfe gap."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.geometry import lp
 from mixfast._engine.geometry.limits import GroupLimits, Limits
 
-# Prices are computed for costs scaled to 1; smaller ones are rounding.
+# Prices are computed for costs scaled to 1; smaller prices are rounding errors.
 _LEVEL = 1e-12
 
 
@@ -19,8 +19,8 @@ class Multipliers(NamedTuple):
     """Multipliers of the limits of a region, all >= 0 and in units of the objective per unit of share.
 
     At the optimum ``gradient + cap - floor + bound_rows' (bound_upper - bound_lower)`` is the same for every domain; a domain without
-    a floor has the floor 0. The products of multipliers and slacks add up to the gap of the solution. A price that is infinite (of a
-    share of 0 under a KL term, or of an expert that alone explains a row) is left out: 0.
+    a floor has the floor 0. The products of multipliers and slacks add up to the gap of the solution. Infinite prices (of a
+    share of 0 under a KL term, or of an expert that alone explains a row) are replaced by 0.
     """
 
     cap: Vector
@@ -35,14 +35,14 @@ def prices(gradient: Vector, limits: Limits, usable: NDArray[np.bool_]) -> Multi
     Parameters
     ----------
     gradient : (K,)
-        Of the objective at the optimum; -inf or nan where there is none.
+        Gradient of the objective at the optimum; -inf or nan where it is undefined.
     limits : Limits
-        Over all domains.
+        Limits over all domains.
     usable : (K,) bool
         Domains that may have a share.
     """
     known = np.isfinite(gradient)
-    # What is not finite belongs to domains that must stay at 0: any cost will do.
+    # Entries that are not finite belong to domains that must stay at 0, so any cost can be used for them.
     cost = np.where(known, gradient, 0.0)
     low, high = limits.low, np.where(known, limits.high, limits.low)
     if limits.groups is None:
@@ -53,7 +53,7 @@ def prices(gradient: Vector, limits: Limits, usable: NDArray[np.bool_]) -> Multi
     over = np.where(known, over, 0.0)
     lower, upper = np.maximum(price, 0.0), np.maximum(-price, 0.0)
     if limits.groups is not None:
-        # A limit that is not there has no price: what rounding leaves of one goes.
+        # A limit that does not exist has no price: remove rounding errors.
         lower[np.isneginf(limits.groups.low)] = 0.0
         upper[np.isposinf(limits.groups.high)] = 0.0
     return Multipliers(np.maximum(over, 0.0), np.maximum(-over, 0.0), lower, upper)
@@ -62,13 +62,13 @@ def prices(gradient: Vector, limits: Limits, usable: NDArray[np.bool_]) -> Multi
 def _under_groups(
     cost: Vector, low: Vector, high: Vector, groups: GroupLimits, held: NDArray[np.bool_]
 ) -> tuple[Vector, Vector]:
-    """How far each domain is below the level, (K,), and the prices of the group limits; these keep the domains `held` at 0."""
-    # Without the held ones first: an expert that alone explains a row may cost so much that all other prices drown.
+    """Return how far each domain is below the level, (K,), and the prices of the group limits that keep the domains `held` at 0."""
+    # Compute prices without the held domains first: an expert that alone explains a row may be so expensive that other prices lose precision.
     level, price = lp.prices(cost, low, np.where(held, low, high), *groups)
     over = level + price @ groups.rows - cost
     steep = float(over[held].max(initial=0.0))
     if steep > 0.0:
-        # Every mixture is best for a cost of the held ones alone, so its prices change no share.
+        # For a cost of the held domains alone every mixture is optimal, so these prices change no share.
         alone = np.where(held, -over / steep, 0.0)
         rise, more = lp.prices(alone, low, high, *groups)
         change = rise + more @ groups.rows - alone

@@ -1,10 +1,10 @@
-"""Euclidean projection on a region with limits on groups: a dual active-set method around the capped projection.
+"""Euclidean projection onto a region with group limits: a dual active-set method around the projection without them.
 
-For multipliers m of the rows that are held at a limit, ``w(m) = capped(x - rows' m)`` minimises the Lagrangian, where
-``capped`` is the exact projection on the box and the sum. The dual is concave, once differentiable and piecewise
-quadratic in the B multipliers, whatever K is: Newton's method with a line search reaches its maximum in finitely many
-steps (Li and Swetits 1997, "A new algorithm for solving strictly convex quadratic programs"). Around it, rows enter
-one at a time, the most violated first, and leave when their multiplier reaches 0, as in Lawson and Hanson's NNLS.
+For multipliers m of the active rows, ``w(m) = capped(x - rows' m)`` minimises the Lagrangian, where
+``capped`` is the exact projection onto the box and the sum. The dual is concave, once differentiable and piecewise
+quadratic in the B multipliers, for any K: Newton's method with a line search reaches its maximum in finitely many
+steps (Li and Swetits 1997, "A new algorithm for solving strictly convex quadratic programs"). Rows become active
+one at a time, the most violated first, and inactive when their multiplier reaches 0, as in Lawson and Hanson's NNLS.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.errors import MixfastError
 
-# Rows are met to this, relative to the numbers that cancel: ten roundings. Where rounding keeps the error above it, one
-# that has not halved in so many steps and is below the second number is taken; the last correction removes the rest.
+# Tolerance of active rows, relative to the numbers that cancel: ten rounding errors. If rounding keeps the error above it, an error below
+# the last number that has not halved in this many steps is accepted; the final correction removes the rest.
 _ACTIVITY = 2e-15
 _PATIENCE = 8
 _ACTIVITY_STALLED = 1e-10
-# Redundant rows make the Newton system singular; this much of its trace makes it definite.
+# Redundant rows make the Newton system singular; adding this fraction of its trace makes it definite.
 _RIDGE = 1e-12
 
 
@@ -38,19 +38,19 @@ def project(
 ) -> Vector:
     """Return the point (K,) of the region nearest to ``x``; the region must not be empty.
 
-    ``capped(y)`` must be the exact projection on ``{sum = 1, lower <= w <= upper}``; ``rows`` is (B, K).
+    ``capped(y)`` must be the exact projection onto ``{sum = 1, lower <= w <= upper}``; ``rows`` is (B, K).
     """
     scale = np.abs(rows).max(axis=1)
     rows, row_lower, row_upper = rows / scale[:, None], row_lower / scale, row_upper / scale
     n_rows = rows.shape[0]
     multiplier = np.zeros(n_rows)
-    side = np.zeros(n_rows, dtype=np.int8)  # +1 held at the upper limit, -1 at the lower, 0 not held
-    x = x - x.max()  # the sum is fixed, so a constant changes nothing; without it the digits go to what matters
+    side = np.zeros(n_rows, dtype=np.int8)  # +1 active at the upper limit, -1 at the lower, 0 inactive
+    x = x - x.max()  # the sum is fixed, so subtracting a constant changes nothing but improves precision
     point = capped(x)
 
     best, stalled = math.inf, 0
     for _ in range(100 * (n_rows + 2)):
-        # The numbers that cancel in x - rows' m where a share is above its floor set both rounding and sensible steps.
+        # The numbers that cancel in x - rows' m, for shares above their floor, determine both rounding errors and sensible step sizes.
         spread = 1.0 + float(np.abs(x[point > lower]).max(initial=0.0))
         cancelling = spread + float(np.abs(multiplier).max())
         tolerance = _ACTIVITY * cancelling
@@ -62,7 +62,7 @@ def project(
         stalled = stalled + 1 if error > 0.5 * best else 0
         best = min(best, error)
         if error <= tolerance or (stalled >= _PATIENCE and error <= _ACTIVITY_STALLED * cancelling):
-            # Settled first: rounding in the held rows must not pass for a violation of rows that almost depend on them.
+            # Correct rounding first: errors in the active rows must not look like a violation of rows that almost depend on them.
             settled = _settle(point, lower, upper, active, target)
             activity = rows @ settled
             outside = np.where(side == 0, np.maximum(activity - row_upper, row_lower - activity), -math.inf)
@@ -80,15 +80,15 @@ def project(
         ridge = _RIDGE * max(float(np.trace(curvature)), 1.0)
         direction = np.asarray(np.linalg.solve(curvature + ridge * np.eye(held.size), excess), dtype=np.float64)
 
-        # A multiplier may not change its sign: the first to reach 0 ends the step. That of an equation can come back.
+        # A multiplier may not change its sign: the step ends when the first one reaches 0. That of an equation can become active again.
         shrinks = side[held] * direction < 0.0
         steps = np.full(held.size, math.inf)
         steps[shrinks] = -multiplier[held][shrinks] / direction[shrinks]
         longest = float(steps.min())
-        # Where the dual is flat the ridge alone sets the length of the direction, and a multiplier of 1e12 would cost
-        # all digits. A move of more than the spread of x rarely changes anything: the search begins no further out.
+        # If the dual is flat, only the ridge determines the length of the direction, and a multiplier of 1e12 would lose
+        # all digits. Moves larger than the spread of x rarely change anything, so the search starts with at most that.
         first = min(1.0, longest, spread / float(np.abs(direction).max()))
-        # A slope that rounding alone can make counts as none: following it would send the multipliers to infinity.
+        # Treat a slope that can be a rounding error as zero: following it would send the multipliers to infinity.
         start = float(direction @ excess)
         enough = 0.1 * max(start, tolerance * float(np.abs(direction).sum()))
         along = partial(_slope, capped, x - multiplier @ rows, direction @ active, active, target, direction)
@@ -113,16 +113,16 @@ def _slope(
     direction: Vector,
     step: float,
 ) -> tuple[float, Vector]:
-    """Return the slope of the dual at ``step`` along ``direction``, and the point that belongs to it."""
+    """Return the slope of the dual at ``step`` along ``direction``, and the corresponding point."""
     point = capped(start - step * move)
     return float(direction @ (active @ point - target)), point
 
 
 def _settle(point: Vector, lower: Vector, upper: Vector, held: Matrix, target: Vector) -> Vector:
-    """Return ``point`` with the rounding in its sum and held rows given back to the shares inside their bounds.
+    """Correct rounding errors in the sum and active rows by changing shares inside their bounds.
 
-    The smallest such correction lies in the span of the rows: it is a last Newton step on the multipliers, without the
-    cancellation that ``x - rows' m`` suffers when x is large.
+    The smallest such correction lies in the span of the rows. It is a last Newton step on the multipliers, without the
+    cancellation in ``x - rows' m`` for large x.
     """
     equations = np.vstack([np.ones(point.size), held])
     right = np.append(1.0, target)
@@ -133,7 +133,7 @@ def _settle(point: Vector, lower: Vector, upper: Vector, held: Matrix, target: V
         settled[free] += np.linalg.lstsq(equations[:, free], missing, rcond=None)[0]
         settled = np.clip(settled, lower, upper)
         left = right - equations @ settled
-        # Shares that the correction pushed to a bound stay there, and the others settle what that leaves.
+        # Shares that the correction moved to a bound stay there; the others absorb the remaining error.
         if np.abs(left).max() >= 0.5 * np.abs(missing).max():
             break
         point, missing = settled, left
@@ -156,7 +156,7 @@ def _line_search(
         else:
             high, high_slope = step, here
         if math.isinf(high):
-            # The step of 1 is Newton's: never jump over it, it is the exact maximum of the piece.
+            # A step of 1 is Newton's step: never skip it, because it is the exact maximum of the piece.
             step = min(4.0 * step, longest, 1.0 if step < 1.0 else math.inf)
         elif attempt % 2:
             step = low + (high - low) * low_slope / (low_slope - high_slope)

@@ -1,9 +1,9 @@
-"""Small quadratic programs: the Newton step under group limits, and the step of the worst of several losses.
+"""Small quadratic programs: the Newton step under group limits, and the step for the worst of several losses.
 
-Both are ``min c.x + 1/2 x'Qx`` over ``lower <= (x, Ax) <= upper``, where equal limits make equations. A primal-dual
-active set usually solves one in a few dense systems. Where it cycles, an interior point method (any limits, any
-semidefinite Q) names the active limits, and an active set walk makes its answer exact from there; among many domains
-that walk may be given up. A problem is scaled so that Q, c and A are at most 1, so the tolerances below are absolute.
+Both are ``min c.x + 1/2 x'Qx`` over ``lower <= (x, Ax) <= upper``; equal limits are equations. A primal-dual
+active set usually solves one with a few dense systems. If it cycles, an interior point method (any limits, any
+semidefinite Q) guesses the active limits, and an active-set walk makes the result exact. With many domains,
+the walk may be abandoned. Problems are scaled so that Q, c and A are at most 1, so the tolerances below are absolute.
 
 References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992);
 Hintermueller, Ito, Kunisch, "The primal-dual active set strategy as a semismooth Newton method" (SIAM J. Optim. 13,
@@ -24,17 +24,17 @@ from mixfast._engine.geometry.unfinished import MANY_DOMAINS, MOST_WORK, Unfinis
 State = NDArray[np.int8]
 Groups = tuple[Matrix, Vector, Vector]  # rows (B, K), and the limits (B,) of rows @ w
 
-# Limits closer than this are one: an interior that narrow is lost in rounding.
+# Limits closer than this are treated as equal: rounding errors would dominate so narrow an interior.
 _NARROW = 1e-13
-# The interior point method needs more room than that.
+# The interior point method needs at least this distance between limits.
 _THIN = 1e-8
-# A share outside its limits by less than this is rounding, and so is a multiplier of the wrong sign by less than this
-# share of the terms that it is the sum of (Q is far larger than c where a start gives little to a domain that matters).
+# A share outside its limits by less than this is a rounding error. So is a multiplier with the wrong sign if it is below this
+# fraction of the terms in its sum (Q is far larger than c if the start has a small share of an important domain).
 _SLACK = 1e-14
-# What an accepted answer may leave of any equation.
+# Largest accepted residual of any equation.
 _EXACT = 1e-12
-# Proximal terms: Q may be singular (experts that copy one another) and rows of A may repeat one another. The first is
-# below what rounding does to Q; the second leaves an error that two refinements remove.
+# Proximal terms: Q may be singular (experts that are copies of one another), and rows of A may be repeated. The first term is
+# below the rounding error of Q; the second causes an error that two refinements remove.
 _PRIMAL, _DUAL = 1e-13, 1e-8
 
 
@@ -74,14 +74,14 @@ def newton(
     """Return the step d (K,) that minimises ``gradient.d + 1/2 d'Hd`` and keeps w + d within its limits.
 
     The limits are ``sum d = 0``, ``low <= w + d <= high`` and ``rows_low <= rows @ (w + d) <= rows_high`` for `groups`
-    (rows, rows_low, rows_high) with B rows, infinite where there is none; w meets them to rounding. H is symmetric positive
-    semidefinite; directions in which neither H nor the gradient has anything to say are left alone. Cost: a few dense systems of K + B unknowns.
+    (rows, rows_low, rows_high) with B rows, infinite where there is no limit; w satisfies them up to rounding. H is symmetric positive
+    semidefinite; directions without curvature and gradient are not moved along. Cost: a few dense systems of K + B unknowns.
 
-    With `whole`, raises `UnfinishedStep` where the step is not found in the time that is given to one; else a part of it is returned.
+    With `whole`, raise `UnfinishedStep` if the step is not found within its work limit; otherwise return a partial step.
     """
     units = _units(hessian, w)
     a, lower, upper = _limits(w, units, low=low, high=high, groups=groups)
-    # A constant in the gradient only moves the multiplier of the sum.
+    # A constant added to the gradient only changes the multiplier of the sum.
     linear = (gradient - gradient @ w / w.sum()) * units
     quadratic = _centred(hessian, w) * np.outer(units, units)
     scale = max(float(np.abs(quadratic).max()), float(np.abs(linear).max())) or 1.0
@@ -103,8 +103,8 @@ def minimax(
 ) -> tuple[Vector, Vector]:
     """Return the step d (K,) that minimises ``max_g (losses_g + gradients_g.d) + 1/2 d'Hd``, and the weights (G,) of g.
 
-    The limits, and `whole`, are those of `newton`. The weights are the multipliers of the G pieces: >= 0, sum 1, and 0 for pieces
-    below the maximum; ``H d + weights @ gradients`` is the gradient that the limits hold in balance.
+    The limits and `whole` are those of `newton`. The weights are the multipliers of the G pieces: >= 0, sum 1, and 0 for pieces
+    below the maximum. ``H d + weights @ gradients`` is the gradient that the multipliers of the limits balance.
     """
     n, pieces = w.size, losses.size
     units = _units(hessian, w)
@@ -112,11 +112,11 @@ def minimax(
     slopes = (gradients - gradients @ w[:, None] / w.sum()) * units
     steep = np.abs(slopes).max(axis=1)
     size = float(steep[losses.argmax()]) or float(steep.max()) or 1.0
-    # A steep piece far below the maximum must not drown the others in rounding: each has its own unit.
+    # A steep piece far below the maximum must not cost the others precision: each piece has its own unit.
     unit = np.maximum(steep, size)
     hessian = _centred(hessian, w) * np.outer(units, units)
     scale = max(float(np.abs(hessian).max()), size)
-    # One more variable: how far the maximum lies above today's, in units of `size`.
+    # One more variable: how far the maximum lies above the current one, in units of `size`.
     quadratic = np.zeros((n + 1, n + 1))
     quadratic[:n, :n] = hessian / scale
     linear = np.zeros(n + 1)
@@ -137,9 +137,9 @@ def minimax(
 
 
 def _units(hessian: Matrix, w: Vector) -> Vector:
-    """A unit (K,) for each domain's step, at most 1, in which no curvature is far above that of the domains with a fair share.
+    """Return a unit (K,) of at most 1 for each domain's step, so that no curvature is far above that of domains with a normal share.
 
-    The KL term's curvature kl / w would else drown all others in rounding where a share is all but 0.
+    Without units, the KL term's curvature kl / w of an almost-zero share would make all other curvatures lose precision.
     """
     diagonal = np.diagonal(hessian)
     fair = float(diagonal[w >= 0.01 / w.size].max(initial=0.0))
@@ -149,9 +149,9 @@ def _units(hessian: Matrix, w: Vector) -> Vector:
 
 
 def _centred(hessian: Matrix, w: Vector) -> Matrix:
-    """H without what no step d of sum 0 sees of it; where all experts are nearly alike that is all but a trace of it.
+    """Return H minus the part that no step d with sum 0 depends on; if all experts are nearly alike, that is almost all of H.
 
-    At a mixture H is a matrix of second moments and this the covariance. Its diagonal gets what rounding may have taken.
+    At a mixture, H is a matrix of second moments and the result is the covariance. A rounding allowance is added to the diagonal.
     """
     shares = w / w.sum()
     image = hessian @ shares
@@ -167,7 +167,7 @@ def _step(x: Vector, units: Vector, w: Vector, low: Vector, high: Vector) -> Vec
 def _limits(
     w: Vector, units: Vector, *, low: Vector, high: Vector, groups: Groups | None
 ) -> tuple[Matrix, Vector, Vector]:
-    """The row sum d = 0 and those of the groups with a limit, scaled to at most 1; the limits of (d, these rows @ d) in units."""
+    """Return the row sum d = 0 and those of the limited groups, scaled to at most 1, and the limits of (d, these rows @ d) in units."""
     rows, rows_low, rows_high = groups or (np.zeros((0, w.size)), np.zeros(0), np.zeros(0))
     limited = np.isfinite(rows_low) | np.isfinite(rows_high)
     rows, rows_low, rows_high = rows[limited], rows_low[limited], rows_high[limited]
@@ -183,9 +183,9 @@ def _limits(
 
 
 def _solve(problem: _Problem, start: Vector, *, whole: bool) -> _Point | None:
-    """The optimum; at worst a feasible point close to it, or None where not even that is found. `start` is feasible.
+    """Return the optimum, or at worst a feasible point close to it; None if not even that is found. `start` is feasible.
 
-    With `whole` the optimum or, where there are many unknowns, `UnfinishedStep`.
+    With `whole`, return the optimum or, if there are many unknowns, raise `UnfinishedStep`.
     """
     u = np.concatenate([start, problem.rows @ start])
     state = np.where(u <= problem.lower + _SLACK, -1, np.where(u >= problem.upper - _SLACK, 1, 0)).astype(np.int8)
@@ -196,7 +196,7 @@ def _solve(problem: _Problem, start: Vector, *, whole: bool) -> _Point | None:
         if point is None:
             if whole and start.size > MANY_DOMAINS:
                 raise UnfinishedStep
-            # The feasible point nearest to the interior answer.
+            # The feasible point nearest to the result of the interior point method.
             nearest = _Problem.of(np.eye(start.size), -inner.x, problem.rows, problem.lower, problem.upper)
             point = _active_set(nearest, _Point(inner.x, np.zeros_like(inner.y), inner.state), 50 + u.size)
             point = None if point is None else _Point(point.x, inner.y, point.state)
@@ -204,15 +204,15 @@ def _solve(problem: _Problem, start: Vector, *, whole: bool) -> _Point | None:
 
 
 def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = False) -> _Point | None:
-    """Primal-dual active set from `at`: all broken limits and all multipliers of the wrong sign change side at once.
+    """Primal-dual active set from `at`: all violated limits and all multipliers with the wrong sign change side at once.
 
-    When careful, only one at a time changes side: the limit met first on the way from `at` (then feasible), or the
-    worst multiplier (Nocedal and Wright, "Numerical Optimization", algorithm 16.3). None when it does not settle within
-    `rounds` and `MOST_WORK`. Where the active limits leave x or y open, they stay close to `at`.
+    With `careful`, only one changes side at a time: the first limit reached on the way from `at` (then feasible), or the
+    worst multiplier (Nocedal and Wright, "Numerical Optimization", algorithm 16.3). Return None if the state does not settle within
+    `rounds` and `MOST_WORK`. If the active limits do not determine x or y, they stay close to `at`.
     """
     q, c, a, n = problem.quadratic, problem.linear, problem.rows, problem.linear.size
     lower, upper, terms, sizes = problem.lower, problem.upper, np.abs(q), np.abs(a)
-    # The unit of a variable is about that of its column.
+    # Scale each variable by about the size of its column.
     unit = sizes.max(axis=0, initial=0.0)
     state = np.where(problem.fixed, -1, at.state).astype(np.int8)
     here, seen, work = at.x, set(), 0.0
@@ -226,12 +226,13 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
         y[active] = at.y[active]
         work += (free.size + active.size) ** 3 / 3.0
         border = a[np.ix_(active, free)]
-        # On what is free a row may be far below 1 and drown in the proximal term, with which the quick rounds cycle less.
+        # With only the free variables, a row may be far below 1 and small beside the proximal term. `careful` rescales such rows; the fast
+        # rounds do not, because they cycle less without.
         size = np.abs(border).max(axis=1, initial=0.0) if careful else np.ones(active.size)
         size[size == 0.0] = 1.0
         border /= size[:, None]
         matrix = _saddle(q[np.ix_(free, free)], border, np.full(free.size, _PRIMAL), np.full(active.size, _DUAL))
-        # Refinements are worth their while only once the state has settled.
+        # Refine only after the state has settled.
         for _ in range(3):
             rest = np.concatenate([-(c + q @ x + y @ a)[free], (held[n:][active] - a[active] @ x) / size])
             try:
@@ -241,7 +242,7 @@ def _active_set(problem: _Problem, at: _Point, rounds: int, *, careful: bool = F
             x[free] += change[: free.size]
             y[active] += change[free.size :] / size
             u, price = np.concatenate([x, a @ x]), np.concatenate([c + q @ x + y @ a, -y])
-            # How far each limit is broken, and how wrong each multiplier is.
+            # The violation of each limit, and of the sign of each multiplier.
             broken = np.where(state == 0, np.maximum(lower - u, u - upper), 0.0)
             noise = _SLACK * np.concatenate([unit * np.abs(c).max() + terms @ np.abs(x) + np.abs(y) @ sizes, np.abs(y)])
             wrong = np.where((state == 0) | problem.fixed, 0.0, state * price - noise)
@@ -286,12 +287,12 @@ def _saddle(block: Matrix, border: Matrix, add: Vector, subtract: Vector) -> Mat
 
 
 def _interior_point(problem: _Problem, start: Vector) -> _Point:
-    """Mehrotra's predictor-corrector method, from near the feasible `start`; the state guesses the active limits.
+    """Mehrotra's predictor-corrector method, from near the feasible `start`. Its state is a guess of the active limits.
 
-    With slacks s >= 0 and multipliers z >= 0 of all one-sided limits of u = (x, v), where v = Ax.
+    It uses slacks s >= 0 and multipliers z >= 0 of all one-sided limits of u = (x, v), with v = Ax.
     """
     n, m = start.size, problem.rows.shape[0]
-    # Where there is hardly any interior the start's value stays, which leaves a feasible problem.
+    # Variables with almost no interior keep their start value, which leaves a feasible problem.
     still = problem.upper - problem.lower <= _THIN
     moving = np.flatnonzero(~still[:n])
     full = start.copy()
@@ -307,7 +308,7 @@ def _interior_point(problem: _Problem, start: Vector) -> _Point:
     sign = np.concatenate([np.ones(below.size), -np.ones(above.size)])
     limit = np.concatenate([lower[below], upper[above]])
 
-    # A tenth of an even share away from the limits, or of their distance where that is less.
+    # Start at a tenth of an even share from the limits, or a tenth of the distance between them if that is less.
     margin = 0.1 * np.minimum(upper - lower, 1.0 / max(k, 1))
     inner, outer = lower + margin, upper - margin
     x = np.minimum(np.maximum(start[moving], inner[:k]), outer[:k])
@@ -330,7 +331,7 @@ def _interior_point(problem: _Problem, start: Vector) -> _Point:
 
         centre = ds = dz = np.zeros(which.size)
         try:
-            # Straight ahead first; how far that gets says how much centring and curvature the second direction needs.
+            # The first direction has no centring; how far it reaches determines centring and curvature correction of the second.
             for corrects in (False, True):
                 if corrects:
                     ahead = float((s + _reach(s, ds) * ds) @ (z + _reach(z, dz) * dz)) / max(which.size, 1)
@@ -344,13 +345,13 @@ def _interior_point(problem: _Problem, start: Vector) -> _Point:
             break
         if not (np.isfinite(du).all() and np.isfinite(dz).all() and np.isfinite(dy).all()):
             break
-        # Unequal steps are wrong for a quadratic objective: one length for both.
+        # Primal and dual steps of different length are wrong for a quadratic objective, so both use the same length.
         length = min(1.0, 0.995 * min(_reach(s, ds, 2.0), _reach(z, dz, 2.0)))
         u, y, s, z = u + length * du, y + length * dy, s + length * ds, z + length * dz
         if length < 1e-10:
             break
     state = np.zeros(k + m, dtype=np.int8)
-    # The stronger of two tight limits is assigned last.
+    # If both limits of a variable look active, the stronger is assigned last and wins.
     tight = np.flatnonzero(z > s)
     tight = tight[np.argsort(z[tight])]
     state[which[tight]] = -sign[tight]
@@ -361,6 +362,6 @@ def _interior_point(problem: _Problem, start: Vector) -> _Point:
 
 
 def _reach(value: Vector, change: Vector, most: float = 1.0) -> float:
-    """The longest step, up to `most`, that keeps value + step * change >= 0."""
+    """Return the longest step, up to `most`, that keeps value + step * change >= 0."""
     shrinks = change < 0.0
     return min(most, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))

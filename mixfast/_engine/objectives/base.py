@@ -1,7 +1,7 @@
-"""What the loops ask of an objective over shares w (K,), and what its implementations share.
+"""The interface of an objective over shares w (K,), and code shared by its implementations.
 
-Each offers `sums(w, columns, hessian)` and gives float64 value, gradient and Hessian over the columns asked for. The mixture must
-have no mass outside them. `sample(rows)` is the same objective on some of the rows, packed so that it stays in cache.
+Each objective has `sums(w, columns, hessian)`, which returns float64 value, gradient and Hessian over these columns. The mixture must
+have no share outside them. `sample(rows)` is the same objective on some of the rows, packed so that it stays in cache.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from mixfast._engine.objectives.forms import Forms
 
 Sums = tuple[float, Vector, Matrix | None]
 
-# Rows of the sample on which a search begins: few enough to stay in cache.
+# Number of rows of the sample with which a search begins: few enough to stay in cache.
 SAMPLE_ROWS = 8192
 
-# exp(l) for l in this range leaves room for products and quotients of several of them in the type's exponent range, so the
-# row maximum need not be subtracted: one pass less over every panel.
+# If log-likelihoods lie in this range, products and quotients of several exp(l) stay in the exponent range of the type, so the
+# row maximum need not be subtracted: this saves one pass over every panel.
 _FLOAT_RANGE, _DOUBLE_RANGE = 60.0, 200.0
-# With more columns the solver works on few of them at a time, and a row's best among those may be far below its best.
+# With more columns the solver uses few of them at a time, and the best of these in a row may be far below the best of the row.
 _FEW_COLUMNS = 96
-# Tables this small (elements) are worked on in float64 whatever their type: too few rows to average out float32's rounding.
+# Tables with at most this many elements always use float64: they have too few rows to average out float32 rounding errors.
 _WIDE_ELEMENTS = 1 << 17
 
 
 class Sum(NamedTuple):
-    """Which sum over the rows of a table an objective is.
+    """The weights, columns, precision and rows that define one sum over the rows of a table.
 
     Attributes
     ----------
     weight : (n,) float64 or None
-        c_i; None when all equal `scale`. A tensor where the table's values are one.
+        c_i; None if all equal `scale`. A tensor if the table's values are one.
     scale : float
         The common c_i, or a typical one.
     usable : (C,) int32 or None
-        The domains that may have a share (None: all); the objective is over them alone, and so is the row maximum, so that a row
-        whose winner is excluded keeps its digits.
+        The domains that may have a share (None: all). The objective and the row maximum use only these, so a row
+        keeps its precision if its best domain is excluded.
     wide : bool or None
-        Probabilities in float64 (True) or float32 (False); None: float32 for large tables of float16 and float32. A probability
-        that float32 drops next to its row's largest, e^-87, changes nothing: at an optimum p_i.w >= c_i / sum(c) times it.
+        Probabilities in float64 (True) or float32 (False); None: float32 for large tables of float16 and float32. Probabilities
+        below e^-87 of the row's largest, which float32 drops, have no effect: at an optimum p_i.w >= c_i / sum(c) times the largest.
     window : slice or None
         The rows (None: all); `weight` is theirs.
     """
@@ -54,84 +54,84 @@ class Sum(NamedTuple):
     window: slice | None = None
 
     def total(self, rows: int) -> float:
-        """Sum of the weights of so many rows."""
+        """Return the sum of the weights for this number of rows."""
         return self.scale * rows if self.weight is None else float(self.weight.sum())
 
 
 class Objective:
-    """What the solver loop needs of an objective with `rows` rows and `columns` domains.
+    """What the solver loop requires of an objective with `rows` rows and `columns` domains.
 
-    The defaults are those of an objective that has no rows to save: it is its own sample, and exact.
+    The defaults are for an objective without rows: it is its own sample, and exact.
     """
 
     rows: int
     columns: int
-    # Sum of the row weights: the unit in which a gap is small or large.
+    # Sum of the row weights; gaps are measured relative to it.
     total: float = 1.0
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
-        """Value, gradient (C,) and Hessian (C, C) or None at shares w (C,) of the columns (None: all).
+        """Return value, gradient (C,) and Hessian (C, C) or None at shares w (C,) of the columns (None: all).
 
-        `hessian`: 0 for none, 1 for that of all rows, a power of two for an estimate from one row in so many. What `separable`
-        has is not in it. `coarse`: errors up to about 1e-6 of the gradient are welcome if that is quicker.
+        `hessian`: 0 for none, 1 for all rows, a power of two p for an estimate from one row in p. The part that `separable`
+        returns is not included. `coarse`: errors up to about 1e-6 of the gradient are acceptable if that is faster.
         """
         raise NotImplementedError
 
     def losses(self, mixtures: Matrix) -> Vector:
-        """Values (M,) at candidate mixtures (M, K)."""
+        """Return values (M,) at mixtures (M, K)."""
         return np.array([self.sums(w)[0] for w in mixtures])
 
     def sample(self, count: int) -> Objective:
-        """The objective on about `count` of the rows, spread evenly, kept in cache."""
+        """Return the objective on about `count` rows, spread evenly and kept in cache."""
         return self
 
     def precise(self) -> Objective:
-        """The same objective with probabilities in float64."""
+        """Return the same objective with probabilities in float64."""
         return self
 
     def rounding(self, curvature: float) -> float:
-        """What rounding may add to a gradient where the Hessian's diagonal reaches `curvature`; 0 in float64."""
+        """Return the rounding error of a gradient if the Hessian's diagonal reaches `curvature`; 0 in float64."""
         return 0.0
 
     def magnitude(self, w: Vector) -> float:
-        """What cancels in the gradient at w: float64's rounding of it is in the gap. 0 for sums in which nothing does."""
+        """Return the size of terms that cancel in the gradient at w; their float64 rounding limits the gap. 0 if nothing cancels."""
         return 0.0
 
     def packs(self, count: int) -> bool:
-        """Whether sums over `count` of the columns are quick: made from a copy in or near the cache."""
+        """Whether sums over `count` of the columns are fast, because they use a copy in or near the cache."""
         return True
 
     def forms(self) -> Forms | None:
-        """What the rows make of the shares, as functions of linear forms; None where it is none, or too large to be copied."""
+        """Return the objective as functions of linear forms of the shares; None if it has no such form, or if the copy would be too large."""
         return None
 
     def separable(self, w: Vector, columns: Columns | None) -> tuple[Vector, Vector]:
-        """Gradient (C,) and diagonal Hessian (C,) of the part of the objective that needs no rows."""
+        """Return gradient (C,) and diagonal Hessian (C,) of the part of the objective that does not depend on rows."""
         return np.zeros(w.size), np.zeros(w.size)
 
 
 class RowObjective(Objective):
-    """A sum over rows, which can be counted anew: what the bootstrap needs beside what the loop does."""
+    """A sum over rows with row multiplicities that the bootstrap can change."""
 
     scale: float
-    # Whether each row's maximum is subtracted before exp: experts are further apart than exp reaches.
+    # Whether each row's maximum is subtracted before exp, because experts differ by more than the range of exp.
     shift: bool
 
     def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
-        """Gradients (M, C) at mixtures (M, C) of the columns, rows of bin b counting `counts` (M, B) times in objective m.
+        """Return gradients (M, C) at mixtures (M, C) of the columns; rows of bin b count `counts` (M, B) times in objective m.
 
-        One mixture (1, C) stands for all objectives.
+        One mixture (1, C) is used for all objectives.
         """
         raise NotImplementedError
 
 
 def works_wide(rows: int, columns: int, dtype: Any) -> bool:
-    """Whether a table of this size and type is worked on in float64 from the start."""
+    """Whether a table of this size and type uses float64 from the start."""
     return rows * columns <= _WIDE_ELEMENTS or dtype == np.float64
 
 
 def needs_shift(extremes: tuple[float, float, float], columns: int, usable: Columns | None, wide: bool) -> bool:
-    """Whether a row's maximum must be subtracted before exp: where its values, or those of some rows' best, are out of range."""
+    """Whether row maxima must be subtracted before exp: if values, or the best values of some rows, are out of range."""
     low, high, lowest_top = extremes
     limit = _DOUBLE_RANGE if wide else _FLOAT_RANGE
     rows_fit = usable is None and columns <= _FEW_COLUMNS
@@ -139,7 +139,7 @@ def needs_shift(extremes: tuple[float, float, float], columns: int, usable: Colu
 
 
 def sample_rows(rows: int, count: int) -> tuple[NDArray[np.int64], float]:
-    """One row of each stretch of rows / count, at a fixed pseudo-random place: ascending indices, and the length of a stretch."""
+    """Return ascending indices of one row from each stretch of rows / count, at a fixed pseudo-random place, and the stretch length."""
     stretch = rows / count
     index = ((np.arange(count) + np.random.default_rng(0).random(count)) * stretch).astype(np.int64)
     return np.minimum(index, rows - 1), stretch

@@ -1,4 +1,4 @@
-"""Sums of exponentials of the shares: what log-linear laws become."""
+"""Sums of exponentials of the shares: the objectives of log-linear laws."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Exponentials(Objective):
         return value, e @ a + linear, (a.T * e) @ a if hessian else None
 
     def losses(self, mixtures: Matrix) -> Vector:
-        with np.errstate(over="ignore"):  # a steep law is infinite where nobody would go
+        with np.errstate(over="ignore"):  # a steep law is infinite far from its minimum
             e = np.exp(mixtures @ self.a.T + self.log_weight)
         return e.sum(axis=1) + mixtures @ self.linear + self.constant
 
@@ -46,7 +46,7 @@ class Exponentials(Objective):
         )
 
     def restrict(self, columns: Columns | None) -> Exponentials:
-        """The same over some of the domains, the others having no share."""
+        """Return the same objective over some of the domains; the other domains have share 0."""
         if columns is None:
             return self
         return Exponentials(self.a[:, columns], self.log_weight, self.linear[columns], self.constant)
@@ -54,7 +54,7 @@ class Exponentials(Objective):
 
 @dataclass(frozen=True, eq=False)
 class Convex:
-    """Metrics that are convex in the mixture: ``sign_j f_j(w) = constant_j + linear_j.w + on_j exp(a_j.w)``; 0 for unused ones."""
+    """Metrics that are convex in the mixture: ``sign_j f_j(w) = constant_j + linear_j.w + on_j exp(a_j.w)``; 0 for unused metrics."""
 
     a: Matrix  # (J, K)
     on: Vector  # (J,), 0 or 1
@@ -62,20 +62,20 @@ class Convex:
     constant: Vector  # (J,)
 
     def exponentials(self, w: Vector) -> Vector:
-        """``on_j exp(a_j.w)`` at w (K,), (J,)."""
+        """Return ``on_j exp(a_j.w)`` at w (K,), (J,)."""
         out: Vector = self.on * np.exp(self.a @ w)
         return out
 
     def metrics(self, w: Vector) -> Vector:
-        """``sign_j f_j(w)``, (J,)."""
+        """Return ``sign_j f_j(w)``, (J,)."""
         out: Vector = self.constant + self.linear @ w + self.exponentials(w)
         return out
 
     def restrict(self, columns: Columns | None) -> Convex:
-        """The same over some of the domains, the others having no share."""
+        """Return the same metrics over some of the domains; the other domains have share 0."""
         return self if columns is None else Convex(self.a[:, columns], self.on, self.linear[:, columns], self.constant)
 
     def combined(self, weight: Vector) -> Exponentials:
-        """``sum_j weight_j f_j`` for weights (J,) >= 0."""
+        """Return ``sum_j weight_j f_j`` for weights (J,) >= 0."""
         rows = np.flatnonzero((weight > 0.0) & (self.on > 0.0))
         return Exponentials(self.a[rows], np.log(weight[rows]), weight @ self.linear, float(weight @ self.constant))

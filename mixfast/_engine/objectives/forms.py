@@ -1,7 +1,7 @@
-"""Objectives as sums of functions of few linear forms of the shares: what makes systems of as many unknowns as rows.
+"""Objectives as sums of functions of few linear forms of the shares. They lead to systems with as many unknowns as rows.
 
-``phi_p(w) = offset_p + linear_p.w + sum_i weight_pi f(z_i)`` with ``z = shift + rows @ w`` and one convex f for all rows. Where repeats
-wear out it is ``z = shift + rows @ g(w)``, with a concave g of each share alone: that adds a diagonal to the Hessian, no more.
+``phi_p(w) = offset_p + linear_p.w + sum_i weight_pi f(z_i)`` with ``z = shift + rows @ w`` and one convex f for all rows. If repeated
+tokens wear out, ``z = shift + rows @ g(w)`` with a concave g of each share alone, which only adds a diagonal to the Hessian.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.objectives.wear import Faded
 
-# Elements up to which the rows are copied as float64: 160 MB, and as much for each step; up to four times that where repeats wear out.
+# Largest number of elements copied as float64: 160 MB, and as much for each step; up to four times that if repeated tokens wear out.
 ELEMENTS = 20_000_000
-# The part of the way to 0 that a number which must stay above it may go, and what an exponent may rise by in one step.
+# The fraction of the way to 0 that a positive number may move in one step, and the largest increase of an exponent in one step.
 _REACH, _RISE = 0.995, 2.0
 _TINY = 1e-300
 
 
 class Curve(Protocol):
-    """A convex function f of one number z, and a number y that belongs to z at the end of a search and may be off on the way.
+    """A convex function f of one number z, and a dual number y. At the end of a search y matches z; on the way it may differ.
 
-    The slope at z + dz is taken to be ``slope(z) + chord(z, y) dz``.
+    The slope at z + dz is approximated by ``slope(z) + chord(z, y) dz``.
     """
 
     def at(self, z: Vector) -> tuple[Vector, Vector]:
-        """Values and slopes at z."""
+        """Return values and slopes at z."""
         ...
 
     def dual(self, z: Vector) -> Vector:
-        """The y that belongs to z."""
+        """Return the y that matches z."""
         ...
 
     def chord(self, z: Vector, y: Vector) -> Vector:
-        """Curvature at z and y; the second derivative where they belong to each other."""
+        """Return the curvature at z and y; the second derivative if they match."""
         ...
 
     def moved(self, z: Vector, y: Vector, dz: Vector) -> tuple[Vector, float]:
-        """Change of y that belongs to the change dz of z, to first order, and how much of both changes may be made at most."""
+        """Return the first-order change of y for the change dz of z, and the largest fraction of both changes that may be made."""
         ...
 
 
 class MinusLog:
-    """``-log z``. y is 1 / z: ``y z = 1`` is linear in each of them, so steps are good far from where they begin."""
+    """``-log z``. y is 1 / z: ``y z = 1`` is linear in each, so steps are good far from the optimum too."""
 
     def at(self, z: Vector) -> tuple[Vector, Vector]:
         return -np.log(z), -1.0 / z
@@ -60,7 +60,7 @@ class MinusLog:
 
     def moved(self, z: Vector, y: Vector, dz: Vector) -> tuple[Vector, float]:
         dy: Vector = (1.0 - y * (z + dz)) / z
-        # Neither falls to 0.
+        # Neither z nor y may fall to 0.
         most = min(
             float((value[falls] / -change[falls]).min(initial=np.inf))
             for value, change, falls in ((z, dz, dz < 0.0), (y, dy, dy < 0.0))
@@ -69,7 +69,7 @@ class MinusLog:
 
 
 class Square:
-    """``z^2 / 2``; y says nothing."""
+    """``z^2 / 2``; y is not used."""
 
     def at(self, z: Vector) -> tuple[Vector, Vector]:
         return 0.5 * z * z, z
@@ -85,7 +85,7 @@ class Square:
 
 
 class Exponential:
-    """``exp z``; y says nothing."""
+    """``exp z``; y is not used."""
 
     def at(self, z: Vector) -> tuple[Vector, Vector]:
         e = np.exp(z)
@@ -110,13 +110,13 @@ class Forms:
     ----------
     rows : (n, C) float64
     shift : (n,)
-        Added to the forms.
+        Added to the linear forms.
     curve : Curve
     weight : (P, n), >= 0
     offset : (P,)
     linear : (P, C)
     wear : Faded, optional
-        What shares are worth to the rows; f falls then.
+        Effective shares if repeated tokens wear out; f must decrease in that case.
     """
 
     rows: Matrix
@@ -129,13 +129,13 @@ class Forms:
 
     @classmethod
     def of(cls, rows: Matrix, curve: Curve, weight: Matrix) -> Forms:
-        """Forms without shift, offset and linear part."""
+        """Make forms without shift, offset and linear part."""
         pieces, n = weight.shape
         return cls(rows, np.zeros(n), curve, weight, np.zeros(pieces), np.zeros((pieces, rows.shape[1])))
 
     @classmethod
     def of_loglik(cls, loglik: NDArray[np.floating], c: Vector) -> Forms:
-        """``-sum_i c_i log sum_k w_k exp(loglik_ik)``, of rows (n, C) that some domain explains; rows of weight 0 are left out."""
+        """Make ``-sum_i c_i log sum_k w_k exp(loglik_ik)``, of rows (n, C) that some domain explains; rows of weight 0 are left out."""
         used = np.flatnonzero(c > 0.0)
         rows = loglik[used].astype(np.float64)
         top = rows.max(axis=1)
@@ -145,7 +145,7 @@ class Forms:
 
     @classmethod
     def together(cls, parts: list[Forms]) -> Forms:
-        """All functions of several, which have their rows for themselves."""
+        """Combine the functions of several forms; each keeps its own rows."""
         weight = np.zeros((sum(one.offset.size for one in parts), sum(one.shift.size for one in parts)))
         piece = row = 0
         for one in parts:
@@ -158,11 +158,11 @@ class Forms:
         return cls(rows, shift, parts[0].curve, weight, offset, linear, parts[0].wear)
 
     def scaled(self, unit: float) -> Forms:
-        """The same functions in another unit."""
+        """Return the same functions in another unit."""
         return replace(self, weight=self.weight / unit, offset=self.offset / unit, linear=self.linear / unit)
 
     def with_fixed(self, moving: NDArray[np.bool_], w: Vector) -> Forms:
-        """The same functions of the shares `moving`, the others being those of w (C,)."""
+        """Return the same functions of the shares `moving`, with the other shares fixed to those of w (C,)."""
         if moving.all():
             return self
         still = np.where(moving, 0.0, w)
@@ -176,20 +176,20 @@ class Forms:
         )
 
     def forms(self, w: Vector) -> Vector:
-        """The forms (n,) at w (C,)."""
+        """Return the linear forms (n,) at w (C,)."""
         z: Vector = self.shift + self.rows @ (w if self.wear is None else self.wear.worth(w))
         return z
 
     def slopes(self, w: Vector) -> Matrix:
-        """Derivatives (n, C) of the forms at w; without wear the rows themselves, not a copy."""
+        """Return derivatives (n, C) of the forms at w; without wear these are the rows themselves, not a copy."""
         return self.rows if self.wear is None else self.rows * self.wear.slope(w)
 
     def bent(self, w: Vector, gradient: Vector) -> Vector | float:
-        """The diagonal (C,) that wear adds to the Hessian of a weighted sum of the functions with this gradient (C,) at w."""
+        """Return the diagonal (C,) that wear adds to the Hessian of a weighted sum of the functions with this gradient (C,) at w."""
         return 0.0 if self.wear is None else gradient * self.wear.bend(w)
 
     def at(self, z: Vector, w: Vector) -> tuple[Vector, Matrix]:
-        """Values (P,) and gradients (P, C) at w, whose forms are z."""
+        """Return values (P,) and gradients (P, C) at w, whose forms are z."""
         value, slope = self.curve.at(z)
         gradients = (self.weight * slope) @ self.rows
         if self.wear is not None:

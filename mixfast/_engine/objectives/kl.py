@@ -1,4 +1,4 @@
-"""The KL term that pulls shares towards a prior, alone and added to an objective."""
+"""The KL term that pulls shares towards a prior, and an objective with this term added."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.objectives.forms import Forms
 
-# The term's second derivative is kl / w; at a share of 0 it is finite, if huge.
+# The smallest share in the second derivative kl / w: it keeps the derivative finite at a share of 0.
 _TINY = 1e-300
 
 
 class Kl(NamedTuple):
-    """``weight * sum_k w_k log(w_k / prior_k)``; a weight of 0 is no term.
+    """``weight * sum_k w_k log(w_k / prior_k)``; weight 0 means no term.
 
-    Shares of 0 add 0 to the value; the slope there is -inf.
+    Shares of 0 add 0 to the value; the slope at 0 is -inf.
     """
 
     weight: float
     prior: Vector  # (K,)
 
     def restrict(self, columns: Columns | None) -> Kl:
-        """The term over some of the domains, the others having no share."""
+        """Return the term over some of the domains; the other domains have share 0."""
         return self if columns is None else Kl(self.weight, self.prior[columns])
 
     def values(self, mixtures: Matrix) -> Vector:
-        """Values (M,) at mixtures (M, K)."""
+        """Return values (M,) at mixtures (M, K)."""
         if self.weight == 0.0:
             return np.zeros(mixtures.shape[0])
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -36,25 +36,25 @@ class Kl(NamedTuple):
         return self.weight * terms.sum(axis=1)
 
     def at(self, w: Vector) -> tuple[float, Vector]:
-        """Value and gradient (K,) at shares w (K,)."""
+        """Return value and gradient (K,) at shares w (K,)."""
         if self.weight == 0.0:
             return 0.0, np.zeros(w.size)
-        # A share of 0 has the slope -inf; at a prior of 0 it has none, for the domain is not in play.
+        # At a share of 0 the slope is -inf. With a prior of 0 as well it is NaN; such a domain is not in use.
         with np.errstate(divide="ignore", invalid="ignore"):
             log = np.log(w) - np.log(self.prior)
         return self.weight * float(w @ np.where(w > 0.0, log, 0.0)), self.weight * (log + 1.0)
 
     def slope(self, w: Matrix) -> Matrix:
-        """Gradients, of the shape of shares w (..., K), all above 0."""
+        """Return gradients with the shape of shares w (..., K), all above 0."""
         return self.weight * (np.log(w) - np.log(self.prior) + 1.0) if self.weight > 0.0 else np.zeros_like(w)
 
     def curve(self, w: Vector) -> Vector:
-        """Diagonal (K,) of the Hessian."""
+        """Return the diagonal (K,) of the Hessian."""
         return self.weight / np.maximum(w, _TINY)
 
 
 class Regularised(Objective):
-    """``base(w)`` plus a KL term: strictly convex, with an optimum without zeros."""
+    """``base(w)`` plus a KL term: strictly convex, with all shares above 0 at the optimum."""
 
     def __init__(self, base: Objective, kl: Kl) -> None:
         self.base, self.kl = base, kl

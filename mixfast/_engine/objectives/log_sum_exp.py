@@ -1,6 +1,6 @@
-"""Losses and gradients by log-sum-exp: slow, and right for rows on which exp of a log-likelihood underflows.
+"""Losses and gradients by log-sum-exp: slow, but correct for rows on which exp of a log-likelihood underflows.
 
-Sweeps call it for the few rows or mixtures that they cannot hold: an expert is further ahead than exp reaches.
+Sweeps use it for the few rows or mixtures where experts differ by more than the range of exp.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 
-# Elements of one block of rows.
+# Elements in one block of rows.
 _BLOCK = 1 << 20
 
 
@@ -24,7 +24,7 @@ def log_mixed(loglik: NDArray[np.floating], w: Vector) -> Vector:
     for rows in _blocks(loglik):
         terms = loglik[rows][:, support].astype(np.float64) + log_share
         top = terms.max(axis=1)
-        # A row of probability 0 under all of them has the logarithm -inf.
+        # If all have probability 0, the logarithm is -inf.
         top = np.where(np.isfinite(top), top, 0.0)
         with np.errstate(divide="ignore"):
             out[rows] = top + np.log(np.exp(terms - top[:, None]).sum(axis=1))
@@ -32,7 +32,7 @@ def log_mixed(loglik: NDArray[np.floating], w: Vector) -> Vector:
 
 
 def loss(loglik: NDArray[np.floating], c: Vector, w: Vector) -> float:
-    """Compute ``-sum_i c_i log sum_k w_k exp(l_ik)``, nats; rows of weight 0 do not count."""
+    """Compute ``-sum_i c_i log sum_k w_k exp(l_ik)`` in nats; rows of weight 0 do not count."""
     used = c > 0.0
     return float(-np.sum(c[used] * log_mixed(loglik, w)[used]))
 
@@ -40,7 +40,7 @@ def loss(loglik: NDArray[np.floating], c: Vector, w: Vector) -> float:
 def gradient(loglik: NDArray[np.floating], c: Vector, w: Vector) -> Vector:
     """Compute ``g_k = -sum_i c_i exp(l_ik - log sum_q w_q exp(l_iq))``, (K,).
 
-    An expert of share 0 may be better than the mixture by more than e^709 on a row: its entry is -inf, the truth to float64's precision.
+    An expert with share 0 may be better than the mixture by more than e^709 on a row. Its entry is then -inf, because the value exceeds float64.
     """
     mixed = log_mixed(loglik, w)
     total: Vector = np.zeros(loglik.shape[1])
@@ -48,7 +48,7 @@ def gradient(loglik: NDArray[np.floating], c: Vector, w: Vector) -> Vector:
         used = c[rows] > 0.0
         with np.errstate(over="ignore", invalid="ignore"):
             ratio = np.exp(loglik[rows].astype(np.float64)[used] - mixed[rows][used, None])
-        # -inf minus -inf: the expert gives the row probability 0, as the mixture does.
+        # -inf minus -inf: the expert and the mixture both give the row probability 0.
         total -= c[rows][used] @ np.nan_to_num(ratio, nan=0.0, posinf=np.inf)
     return total
 

@@ -1,4 +1,4 @@
-"""Several convex functions of the shares, of which the largest is to be made small: losses of groups, or metrics of laws."""
+"""Several convex functions of the shares whose maximum is minimised: losses of groups, or metrics of laws."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mixfast._engine.objectives.base import SAMPLE_ROWS, Objective
 from mixfast._engine.objectives.exponentials import Convex
 from mixfast._engine.objectives.forms import ELEMENTS, Exponential, Forms
 
-# Groups are sampled where the sample is at most this part of the largest.
+# Groups are sampled if the sample has at most this fraction of the rows of the largest group.
 _WORTH_SAMPLING = 4
 
 
 class Values(NamedTuple):
-    """P functions at one point: values (P,), gradients (P, K), and what makes the Hessians of weighted sums of them."""
+    """P functions at one point: values (P,), gradients (P, K), and data for Hessians of weighted sums."""
 
     values: Vector
     gradients: Matrix
@@ -25,40 +25,40 @@ class Values(NamedTuple):
 
     @property
     def finite(self) -> bool:
-        """Whether float64 holds all of them."""
+        """Whether all values are finite in float64."""
         return bool(np.isfinite(self.gradients).all() and np.isfinite(self.curves).all())
 
 
 class Pieces(Protocol):
     """P convex functions over the usable domains."""
 
-    # Whether a row may depend on one share alone, so that far from the optimum shares must not fall fast.
+    # Whether a row may depend on one share alone; if so, shares must not fall fast far from the optimum.
     fragile: bool
 
     @property
     def rows(self) -> int:
-        """What one evaluation takes: rows, or functions where there are none."""
+        """The cost of one evaluation: the number of rows, or of functions if there are none."""
         ...
 
     @property
     def total(self) -> float:
-        """What tolerances are relative to where it is above 1, as the status of a solution is: the mean of the sums of row weights."""
+        """Scale of tolerances if it is above 1, as for the status of a solution: the mean over functions of the sum of row weights."""
         ...
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:
-        """Evaluate all functions at w (K,); without what makes Hessians unless `curved`."""
+        """Evaluate all functions at w (K,); if not `curved`, without the data for Hessians."""
         ...
 
     def hessian(self, multipliers: Vector, found: Values) -> Matrix:
-        """Hessian (K, K) of the sum with these multipliers (P,), where `found` was evaluated."""
+        """Return the Hessian (K, K) of the sum with these multipliers (P,), at the point of `found`."""
         ...
 
     def sample(self) -> Self:
-        """The functions on some of the rows; themselves where that saves nothing."""
+        """Return the functions on some of the rows; the object itself if that saves nothing."""
         ...
 
     def forms(self) -> Forms | None:
-        """The functions as those of linear forms; None where they are none, or too large to be copied."""
+        """Return the functions as functions of linear forms; None if they have no such form, or if the copy would be too large."""
         ...
 
 
@@ -106,12 +106,12 @@ class WeightedMetrics:
 
     @classmethod
     def each(cls, form: Convex, used: list[int]) -> WeightedMetrics:
-        """Each of some of the metrics alone."""
+        """Use each of these metrics as one function."""
         return cls(form, np.eye(form.on.size)[used], np.zeros(len(used)))
 
     @property
     def rows(self) -> int:
-        """How many functions there are."""
+        """The number of functions."""
         return self.offset.size
 
     def at(self, w: Vector, *, curved: bool = True) -> Values:

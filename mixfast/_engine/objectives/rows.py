@@ -1,4 +1,4 @@
-"""A table made ready for sweeps: packed once, and shared by everything that is asked of it."""
+"""A table prepared for sweeps: packed once and shared by all objectives over it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from mixfast._text.names import listing
 from mixfast.errors import InfeasibleError
 from mixfast.tables import ExpertTable
 
-# Objectives that are kept: within the limits of a region, without them, and of each group.
+# Number of cached objectives: within the limits of a region, without them, and of each group.
 _KEPT = 3
-# A table with a log-likelihood of 0 probability has a lower one than this: float16 counts -inf as -65536.
+# A table that contains probability 0 has a smaller log-likelihood than this: in float16, -inf counts as -65536.
 _LOWEST = -65536.0
 
 
 class TableRows:
-    """The rows of a table where they are worked on, and the objectives that are sums over them.
+    """The rows of a table on the device that processes them, and the objectives that are sums over them.
 
-    A solve, the same without limits, ranges, bootstrap replicates and losses of other mixtures all take their objectives from here.
+    A solve, the solve without limits, ranges, bootstrap replicates and losses of other mixtures all get their objectives here.
 
     Parameters
     ----------
     table : ExpertTable
     threads : int
-        Of the CPU.
+        Number of CPU threads.
     device : torch.device or None
-        Where the work is done; None for the CPU.
+        Device that does the computation; None for the CPU.
     wear : Wear or None
         How repeated tokens wear out, over all domains.
     """
@@ -48,25 +48,25 @@ class TableRows:
 
     @classmethod
     def of(cls, table: ExpertTable, *, threads: int, wear: Wear | None = None) -> TableRows:
-        """The rows of a table, worked on where it lives."""
+        """Make the rows of a table, processed on the device that holds it."""
         near = table.values.device if devices.is_tensor(table.values) else None
         return cls(table, threads=threads, device=near, wear=wear)
 
     def __reduce__(self) -> Any:
-        # Views of the table's memory do not travel: they are made again.
+        # Views of the table's memory are not pickled but created again.
         return _again, (self.table, self.threads, self.device, self.wear)
 
     def over(self, table: ExpertTable) -> TableRows:
-        """The rows of another table of the same domains, worked on where it lives."""
+        """Return the rows of another table of the same domains, processed on the device that holds it."""
         return TableRows.of(table, threads=self.threads, wear=self.wear)
 
     def weighted(self, group_weight: Vector, usable: Columns | None, *, wide: bool | None = None) -> Objective:
-        """The weighted sum of the groups' losses over the usable domains (None: all); probabilities in float64 if `wide`.
+        """Return the weighted sum of the groups' losses over the usable domains (None: all); probabilities in float64 if `wide`.
 
         Raises
         ------
         InfeasibleError
-            Rows that no usable domain can explain.
+            If no usable domain can explain some row.
         """
 
         def make() -> Objective:
@@ -75,7 +75,7 @@ class TableRows:
         return self._keep(("sum", group_weight.tobytes(), _key(usable), wide), make, usable)
 
     def groups(self, usable: Columns | None) -> list[Objective]:
-        """The loss of each group alone, in float64."""
+        """Return the loss of each group alone, in float64."""
 
         def make() -> list[Objective]:
             out = []
@@ -87,7 +87,7 @@ class TableRows:
         return self._keep(("groups", _key(usable)), make, usable)
 
     def losses(self, mixtures: Matrix, group_weight: Vector | None, usable: Columns | None = None) -> Vector:
-        """Weighted losses (M,) of mixtures (M, C) of the usable domains; the largest group loss if `group_weight` is None."""
+        """Return weighted losses (M,) of mixtures (M, C) of the usable domains; the largest group loss if `group_weight` is None."""
         if group_weight is None:
             return np.max([group.losses(mixtures) for group in self.groups(usable)], axis=0)
         return self.weighted(group_weight, usable).losses(mixtures)
@@ -95,7 +95,7 @@ class TableRows:
     def reweighted(
         self, group_weight: Vector, multiplicity: Vector, usable: Columns | None, *, wide: bool | None
     ) -> Objective:
-        """The weighted sum in which row i counts `multiplicity` (n,) times."""
+        """Return the weighted sum in which row i counts `multiplicity` (n,) times."""
         given, scale = self.row_weights(group_weight)
         weight: Any = multiplicity
         if devices.is_tensor(self.table.values):
@@ -104,7 +104,7 @@ class TableRows:
         return self._objective(Sum(weight, float(weight.mean()), usable, wide))
 
     def row_weights(self, group_weight: Vector) -> tuple[Any, float]:
-        """c_i of the weighted sum: None and the common weight, or all of them (where the table is) and their mean."""
+        """Return c_i of the weighted sum: None and the common weight, or all weights (on the table's device) and their mean."""
         table = self.table
         even = group_weight.size == 1 or group_weight.min() == group_weight.max()
         if table.uniform_weight is not None and even:
@@ -118,11 +118,11 @@ class TableRows:
         return rows, float(rows.mean())
 
     def total_weight(self, group_weight: Vector) -> float:
-        """Sum of all row weights: the scale of the gradient."""
+        """Return the sum of all row weights, which is the scale of the gradient."""
         return Sum(*self.row_weights(group_weight)).total(self.table.n_rows)
 
     def window_weights(self, window: slice) -> tuple[Any, float]:
-        """c_i of a stretch of rows as the table has them, as `row_weights` gives those of all."""
+        """Return c_i of a slice of rows with the table's own weights, in the form of `row_weights`."""
         if self.table.uniform_weight is not None:
             return None, float(self.table.uniform_weight)
         weight = self.table.weights_near(window)
@@ -131,7 +131,7 @@ class TableRows:
         return weight, float(weight.mean())
 
     def cross_entropy(self, which: Sum) -> RowObjective:
-        """The cross-entropy of rows, where they are worked on; repeats wear out."""
+        """Return the cross-entropy of rows on their device, with wear if repeated tokens wear out."""
         rows: RowObjective
         if self.device is None:
             rows = CrossEntropy(self.table, which, threads=self.threads)

@@ -14,9 +14,9 @@ from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift
 from mixfast._engine.objectives.forms import ELEMENTS, Forms
 from mixfast.tables import ExpertTable
 
-# Relative error of a row's p_k / (p.w) in float32, root mean square with a margin; more where l - max is rounded before exp.
+# Relative rounding error of a row's p_k / (p.w) in float32 (root mean square, with a margin); larger if l - max is rounded before exp.
 _FLOAT_ERROR, _SHIFTED_ERROR = 1e-7, 1e-6
-# A table whose probabilities take no more than this (bytes) is exponentiated once, and then stays in cache or close to it.
+# Tables with probabilities of at most this size (bytes) are exponentiated once; the result stays in or near the cache.
 _PACKED_BYTES = 32 << 20
 
 
@@ -42,12 +42,12 @@ class CrossEntropy(RowObjective):
         fits = self.rows * self.columns * (8 if wide else 4) <= _PACKED_BYTES
         self._packed = self._source.pack(None, weight, scale, wide, threads) if fits else None
         self._part: tuple[bytes, Rows] | None = None
-        # Row probabilities that may be multiplied before one logarithm without leaving the type's range.
+        # Number of row probabilities that can be multiplied before one logarithm without overflow or underflow.
         extent = max(-low, high)
         self._products = 1 if self.shift else 4 if 4 * extent < (700.0 if wide else 85.0) else 2 if extent < 40.0 else 1
 
     def sample(self, count: int) -> CrossEntropy:
-        """The objective on `count` rows: one of each stretch of n / count rows, at a fixed pseudo-random place."""
+        """Return the objective on `count` rows: one from each stretch of n / count rows, at a fixed pseudo-random place."""
         index, stretch = sample_rows(self.rows, count)
         out = object.__new__(CrossEntropy)
         out.rows, out.columns, out.threads = count, self.columns, self.threads
@@ -60,7 +60,7 @@ class CrossEntropy(RowObjective):
         return out
 
     def precise(self) -> CrossEntropy:
-        """The same rows with float64 probabilities, computed anew in each sweep: about three times slower than float32."""
+        """Return the same rows with float64 probabilities, computed in each sweep: about three times slower than float32."""
         if self.wide or self._sampled is not None:
             return self
         out = object.__new__(CrossEntropy)
@@ -69,25 +69,25 @@ class CrossEntropy(RowObjective):
         return out
 
     def packs(self, count: int) -> bool:
-        """Whether a view of `count` columns is a packed copy: it is where that takes little beside the table."""
+        """Whether a view of `count` columns is a packed copy: it is if the copy is small relative to the table."""
         table = self._source.loglik
         size = self.rows * count * (8 if self.wide else 4)
         return self._packed is not None or size <= min(max(table.nbytes // 10, _PACKED_BYTES), table.nbytes // 4)
 
     def rounding(self, curvature: float) -> float:
-        # Each row's p / s is off by about 1e-7 of itself, independently: sum c^2 v^2 is about scale * (sum c v^2).
+        # Each row's p / s has an independent relative error of about 1e-7, and sum c^2 v^2 is about scale * (sum c v^2).
         error = 0.0 if self.wide else _SHIFTED_ERROR if self.shift else _FLOAT_ERROR
         return error * math.sqrt(self.scale * curvature)
 
     def _view(self, columns: Columns | None) -> Rows:
-        """The rows restricted to the columns; packed where this objective is in cache. The last view is kept."""
+        """Return the rows restricted to the columns; packed if this objective is in cache. The last view is cached."""
         if columns is None or columns.size == self.columns:
             return self._packed or self._source
         key = columns.tobytes()
         if self._part is None or self._part[0] != key:
             part = self._source.with_columns(columns if self._usable is None else self._usable[columns])
             if self.packs(columns.size):
-                self._part = None  # the old copy goes before the new one comes
+                self._part = None  # free the old copy before making the new one
                 part = part.pack(self._sampled, self.weight, self.scale, self.wide, self.threads)
             self._part = (key, part)
         return self._part[1]
@@ -99,7 +99,7 @@ class CrossEntropy(RowObjective):
         mixtures = np.ascontiguousarray(mixtures)
         out = (self._packed or self._source).losses(mixtures, self._products, self.threads)
         lost = np.flatnonzero(~np.isfinite(out))
-        if lost.size:  # a row on which every expert of the mixture is e^-87 (e^-708) below the best: by log-sum-exp
+        if lost.size:  # rows on which every expert of the mixture is e^-87 (e^-708) below the best use log-sum-exp
             out[lost] = self._exact_losses(mixtures[lost])
         return out
 
@@ -110,7 +110,7 @@ class CrossEntropy(RowObjective):
         return log_sum_exp.losses(*self._loglik(), mixtures)
 
     def _loglik(self) -> tuple[NDArray[np.floating], Vector]:
-        """The log-likelihoods (n, C), and the weights of the rows (n,)."""
+        """Return the log-likelihoods (n, C) and the row weights (n,)."""
         values = self._source.loglik if self._sampled is None else self._source.loglik[self._sampled]
         values = values if self._usable is None else values[:, self._usable]
         return values, np.full(self.rows, self.scale) if self.weight is None else self.weight

@@ -1,7 +1,7 @@
-"""The cross-entropy objective on a GPU: sweeps by the kernels, of a table that lives there or is streamed from the host.
+"""The cross-entropy objective on a GPU: the kernels sweep over a table in GPU memory, or over one that is streamed from the host.
 
-What the loop in `_newton` asks for is what `_objective.CrossEntropy` gives on the CPU. Only numbers of the size of a mixture, or of its
-Hessian, leave the device, once in a sweep.
+It has the same methods as `rows_cpu.CrossEntropy`. Only results of the size of a mixture or of its
+Hessian leave the device, once in each sweep.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from mixfast._engine.objectives.base import RowObjective, Sum, Sums, needs_shift
 from mixfast._engine.objectives.forms import ELEMENTS, Forms
 from mixfast.tables import ExpertTable
 
-# As on the CPU, but four rows are added in float32 before float64; more where l - max is rounded before exp.
+# As on the CPU, but four rows are added in float32 before float64; larger if l - max is rounded before exp.
 _FLOAT_ERROR, _SHIFTED_ERROR = 2e-7, 1e-6
-# What does not average out over the rows, as a share of the gradient's scale: the polynomial of the kernels' exp is off by 1e-8.
-# It brings the last sweeps before a gap of 1e-8 to float64, which a GPU can afford.
+# The error that does not average out over the rows, relative to the gradient: the polynomial for exp in the kernels is off by 1e-8.
+# Because of it, the last sweeps before a gap of 1e-8 use float64, which is fast enough on a GPU.
 _FLOAT_BIAS = 5e-9
-# Below these, in nats, exp has no normal number.
+# Below these values, in nats, exp is not a normal number.
 _FLOAT_LOWEST, _DOUBLE_LOWEST = -87.0, -700.0
-# Elements of the largest temporary of work by torch.
+# Elements of the largest temporary array of torch operations.
 _ELEMENTS = 1 << 25
 
 
 class DeviceCrossEntropy(RowObjective):
     """``L(w) = sum_i c_i * -log(sum_k w_k exp(l_ik))`` over a table on a device, or streamed to it.
 
-    The table's values are a tensor on the device, or in host memory.
+    The table's values are a tensor on the device, or an array in host memory.
     """
 
     def __init__(self, table: ExpertTable, which: Sum, *, device: Any) -> None:
@@ -65,7 +65,7 @@ class DeviceCrossEntropy(RowObjective):
         return out
 
     def sample(self, count: int) -> DeviceCrossEntropy:
-        """The objective on `count` rows: one of each stretch of n / count rows, at a fixed pseudo-random place."""
+        """Return the objective on `count` rows: one from each stretch of n / count rows, at a fixed pseudo-random place."""
         import torch
 
         index, stretch = sample_rows(self.rows, count)
@@ -81,7 +81,7 @@ class DeviceCrossEntropy(RowObjective):
         return out
 
     def precise(self) -> DeviceCrossEntropy:
-        """The same rows with probabilities in float64: up to three times the time on a chip with full float64 rate."""
+        """Return the same rows with probabilities in float64: at most three times slower on a chip with full float64 rate."""
         if self.wide or self._sampled:
             return self
         out = self._like()
@@ -98,7 +98,7 @@ class DeviceCrossEntropy(RowObjective):
         return error * math.sqrt(self.scale * curvature) + _FLOAT_BIAS * self.total
 
     def _columns(self, columns: Columns | None) -> Any:
-        """The table's columns in use as an int32 tensor, None for all; the last is kept."""
+        """Return the columns in use as an int32 tensor, None for all; the last tensor is cached."""
         if columns is None or columns.size == self.columns:
             columns = self._usable
         elif self._usable is not None:
@@ -135,7 +135,7 @@ class DeviceCrossEntropy(RowObjective):
         return float(out[0]), out[1 : 1 + size].copy(), out[1 + size :].reshape(size, size).copy() if hessian else None
 
     def forms(self) -> Forms | None:
-        """The forms in host memory, where systems of few rows are solved."""
+        """Return the forms in host memory, where systems of few rows are solved."""
         if self.rows * self.columns > ELEMENTS:
             return None
         values: Any = self._values
@@ -162,7 +162,7 @@ class DeviceCrossEntropy(RowObjective):
         out: Vector = total.cpu().numpy()[:, 0].copy()
         lost = np.flatnonzero(~np.isfinite(out))
         if lost.size:
-            # A row on which every expert of the mixture is out of exp's reach below the best: once more by log-sum-exp.
+            # If every expert of the mixture is below the best by more than the range of exp on a row, use log-sum-exp for it.
             out[lost] = self._exact_losses(mixtures[lost])
         return out
 
@@ -184,7 +184,7 @@ class DeviceCrossEntropy(RowObjective):
         return out
 
     def gradients(self, mixtures: Matrix, bins: Bins, counts: Counts, columns: Columns | None = None) -> Matrix:
-        """Gradients (M, C), as on the CPU; two matrix products for each block of rows, in float32 unless the table is `wide`."""
+        """Return gradients (M, C), as on the CPU, by two matrix products for each block of rows; in float32 unless the table is `wide`."""
         import torch
 
         dtype = torch.float64 if self.wide else torch.float32
@@ -201,7 +201,7 @@ class DeviceCrossEntropy(RowObjective):
                     block = block if chosen is None else block.index_select(1, chosen)
                     prob = torch.exp(block - block.amax(dim=1, keepdim=True) if self.shift else block)
                     held = near[:, unit[first + start : first + start + block.shape[0]]]
-                    # One mixture stands for all: then the slopes are one column, spread over the objectives by their counts.
+                    # One mixture for all objectives: the slopes are one column, multiplied by the counts of the objectives.
                     slope = 1.0 / (prob @ shares.T)
                     if weight is None:
                         slope *= self.scale
@@ -214,7 +214,7 @@ class DeviceCrossEntropy(RowObjective):
         return out
 
     def _unit(self, bins: Bins) -> Any:
-        """The bins on the device; those of the last call are kept."""
+        """Return the bins on the device; those of the last call are cached."""
         import torch
 
         if self._binned is None or self._binned[0] is not bins:

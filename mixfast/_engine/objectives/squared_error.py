@@ -12,27 +12,27 @@ from mixfast._engine.objectives.forms import ELEMENTS, Forms, Square
 from mixfast.errors import TableError
 from mixfast.tables import ExpertTable
 
-# Shares that miss a sum of 1 by less than this sum to 1 but for rounding.
+# Shares that miss a sum of 1 by less than this are treated as summing to 1.
 _SUM = 1e-12
 
 
 class SquaredError(Objective):
-    """``L(w) = 1/2 sum_i c_i (p_i.w - y_i)^2``: one Gram matrix, then K-dimensional work only.
+    """``L(w) = 1/2 sum_i c_i (p_i.w - y_i)^2``, computed from one Gram matrix: after that, all work is K-dimensional.
 
-    Shares sum to 1, so ``p_i.w - y_i = r_i.w`` with the residuals ``r_ik = p_ik - y_i`` of each expert: L is ``1/2 w'Gw`` with their Gram
-    matrix, in which a level that predictions and targets share does not cost the digits that tell the experts apart.
+    Shares sum to 1, so ``p_i.w - y_i = r_i.w`` with the residuals ``r_ik = p_ik - y_i`` of each expert, and L is ``1/2 w'Gw`` with their Gram
+    matrix. A level that predictions and targets have in common cancels in the residuals, so it costs no precision.
 
     Parameters
     ----------
     gram : (K, K)
-        ``sum_i c_i r_i r_i'``; of size 0 where there are residuals.
+        ``sum_i c_i r_i r_i'``; of size 0 if `residuals` are given.
     moment : (K,)
-        ``sum_i c_i y_i r_i``, which counts for shares of another sum.
+        ``sum_i c_i y_i r_i``, needed for shares with another sum.
     constant : float
         ``1/2 sum_i c_i y_i^2``.
     rows : int
     residuals : (n, K), optional
-        ``sqrt(c_i) r_i``, where there are fewer rows than experts: the Gram matrix in less room, made only for Hessians.
+        ``sqrt(c_i) r_i``, given if there are fewer rows than experts: it takes less memory than the Gram matrix, which is made only for Hessians.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class SquaredError(Objective):
 
     @classmethod
     def from_table(cls, table: ExpertTable, which: Sum) -> SquaredError:
-        """Sum over blocks of rows, in float64.
+        """Compute the sums over blocks of rows, in float64.
 
         Raises
         ------
         TableError
-            Squares beyond what float64 holds.
+            If squares overflow float64.
         """
         weight, scale, usable, _, window = which
         window = window or slice(0, table.n_rows)
@@ -78,7 +78,7 @@ class SquaredError(Objective):
         # No other sum is larger than these.
         if not math.isfinite(constant + squares):
             raise TableError(
-                "the squared errors of this table are beyond float64 (above 1e308): divide predictions and targets by one number"
+                "the squared errors of this table overflow float64 (above 1e308): divide predictions and targets by the same number"
             )
         return cls(gram, moment, constant, prediction.shape[0], np.concatenate(kept) if few else None)
 
@@ -88,7 +88,7 @@ class SquaredError(Objective):
         return Forms.of(self._residuals, Square(), np.ones((1, self._residuals.shape[0])))
 
     def sums(self, w: Vector, columns: Columns | None = None, *, hessian: int = 0, coarse: bool = False) -> Sums:
-        """As in `Objective.sums`; the gradient is without what is common to all domains, which no step between mixtures sees."""
+        """Like `Objective.sums`. The part of the gradient common to all domains is left out, because no step between mixtures depends on it."""
         if self._residuals is not None:
             residuals = self._residuals if columns is None else self._residuals[:, columns]
             mixed = residuals @ w
@@ -99,7 +99,7 @@ class SquaredError(Objective):
         return 0.5 * float(w @ image), image, gram.copy() if hessian else None
 
     def magnitude(self, w: Vector) -> float:
-        """A bound of the products of which the gradient at w is made, which may cancel: their rounding stays in it."""
+        """Return a bound of the products in the gradient at w that may cancel; their rounding error stays in the gradient."""
         if self._residuals is not None:
             size = np.sqrt(np.einsum("ij,ij->j", self._residuals, self._residuals))
         else:

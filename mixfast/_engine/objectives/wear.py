@@ -1,12 +1,12 @@
 """Repeated tokens are worth less than new ones: the same objective over effective shares.
 
-A domain whose tokens fill a share u of the run is read w / u times. Its first epoch counts whole; what comes after wears out,
+If one epoch of a domain fills a share u of the run, a share w reads the domain w / u times. The first epoch counts fully; later epochs wear out:
 
     g(w) = w                                      up to w = u
     g(w) = u + u R (1 - exp(-(w / u - 1) / R))    beyond
 
-so that g(w) of the run is worth as much as new tokens. g is concave and rising, and the objective, which is convex and falling in every
-share, stays convex: gap and prices mean what they mean without wear.
+A share w is worth as much as a share g(w) of new tokens. g is concave and increasing. The objective is convex and decreasing in every
+effective share, so it stays convex: gap and prices have the same meaning as without wear.
 
 Reference: Muennighoff et al. 2023, "Scaling Data-Constrained Language Models" (arXiv:2305.16264), equation 5.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Columns, Vector
 
 MEASURED = 15.4
-"""Repeats after which a token is worth 1/e of a new one, as Muennighoff et al. measured it on web text."""
+"""Repeats after which a token is worth 1/e of a new one, as measured by Muennighoff et al. on web text."""
 
 
 class Worth(NamedTuple):
@@ -33,7 +33,7 @@ class Worth(NamedTuple):
 
 
 class Wear(NamedTuple):
-    """Shares of the run that one epoch of each domain fills (K,), and the repeats after which a token is worth 1/e of a new one."""
+    """The share of the run that one epoch of each domain fills (K,), and the repeats after which a token is worth 1/e of a new one."""
 
     epoch: Vector
     repeats: float
@@ -42,7 +42,7 @@ class Wear(NamedTuple):
         return self if columns is None else Wear(self.epoch[columns], self.repeats)
 
     def worth(self, w: NDArray[np.float64]) -> Worth:
-        """What shares (..., K) are worth. A domain without tokens cannot have a share, and is let be."""
+        """Return the effective shares of shares (..., K). A domain without tokens cannot have a share and is left unchanged."""
         u = np.where(self.epoch > 0.0, self.epoch, 1.0)
         passed = -np.maximum(w / u - 1.0, 0.0) / self.repeats
         faded, beyond = np.exp(passed), w > u
@@ -51,13 +51,13 @@ class Wear(NamedTuple):
 
     @property
     def faded(self) -> Faded:
-        """The same for each share on its own."""
+        """Return the same function for each share separately."""
         u = np.where(self.epoch > 0.0, self.epoch, 1.0)
         return Faded(u, self.repeats * u)
 
 
 class Faded(NamedTuple):
-    """Amounts x (C,) that count whole up to one of their own (C,), and fade beyond with a scale of their own (C,)."""
+    """A function of amounts x (C,): each counts fully up to its own threshold (C,) and fades beyond it on its own scale (C,)."""
 
     whole: Vector
     scale: Vector
@@ -72,7 +72,7 @@ class Faded(NamedTuple):
         return np.exp(self._passed(x))
 
     def bend(self, x: Vector) -> Vector:
-        """Second derivatives as parts of the first ones: both fade together, to nothing that float64 holds."""
+        """Return second derivatives divided by the first ones; both decay together and may underflow."""
         return np.where(x > self.whole, -1.0 / self.scale, 0.0)
 
     def _passed(self, x: Vector) -> Vector:

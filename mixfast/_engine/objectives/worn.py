@@ -1,4 +1,4 @@
-"""An objective over what shares are worth where repeated tokens wear out: see `wear.py`."""
+"""An objective over effective shares, for repeated tokens that wear out: see `wear.py`."""
 
 from __future__ import annotations
 

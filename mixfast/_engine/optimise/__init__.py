@@ -1,15 +1,15 @@
 """Loops: minimise an objective over limits, to a Frank-Wolfe gap.
 
 Files, in reading order
-    `trace.py`: what every loop reports.
-    `working_set.py`: `minimise`, the entry: from a sample of the rows to all of them, over a growing set of domains.
-    `newton.py`: the steps on that set. `expectation.py`: the steps before, which find the order of magnitude.
-    `wide.py`: many domains on few rows, by way of `interior.py`, the interior point method, and `woodbury.py`, its linear systems; `halves.py`: for repeats that wear out.
-    `minimax.py`: the largest of several functions, and limits on some.
-    `dual.py`: the exact proposal under a KL term, in as many unknowns as metrics.
+    `trace.py`: what every loop returns.
+    `working_set.py`: `minimise`, the entry point: from a sample of the rows to all of them, over a growing set of domains.
+    `newton.py`: the steps on that set. `expectation.py`: earlier steps, which find the order of magnitude.
+    `wide.py`: many domains and few rows, by `interior.py` (the interior point method), `woodbury.py` (its linear systems) and `halves.py` (for repeated tokens that wear out).
+    `minimax.py`: the largest of several functions, and limits on some of them.
+    `dual.py`: the exact proposal under a KL term, with as many unknowns as metrics.
     `flat.py`: how far shares can move near an optimum.
-    `search.py`, with `candidates.py` and `descent.py`: laws that are not convex, without proof. `regmix.py`: that paper's simulation.
-    `simulation.py`: Olmix's, in rounds.
+    `search.py`, with `candidates.py` and `descent.py`: laws that are not convex, without a proof. `regmix.py`: the simulation of RegMix.
+    `simulation.py`: the simulation of Olmix, in rounds.
 
-Numbered steps in a file's docstring are the numbers in its code.
+Numbered steps in the docstring of a file refer to the numbered comments in its code.
 """

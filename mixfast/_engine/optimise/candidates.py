@@ -1,4 +1,4 @@
-"""Mixtures inside a region to begin a search from, and random steps from good ones."""
+"""Mixtures inside a region to start a search from, and random steps from good mixtures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mixfast._engine.backend import simplex
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.region import Reach, Region
 
-# Dirichlet strengths of the candidates, relative to one count for each domain: from nearly single domains to nearly the centre.
+# Dirichlet strengths of the candidates, relative to one count for each domain: from almost single domains to almost the centre.
 _STRENGTHS = (0.05, 20.0)
 
 
 def candidates(reach: Reach, rng: np.random.Generator, count: int) -> Matrix:
-    """Mixtures (count, K) of the region at many distances from the prior and from the middle, none rejected."""
+    """Return mixtures (count, K) inside the region at many distances from the prior and from the centre; none is rejected."""
     region = reach.region
     usable = np.arange(region.n_domains) if reach.usable is None else reach.usable
     out = np.zeros((count, region.n_domains))
@@ -30,7 +30,7 @@ def candidates(reach: Reach, rng: np.random.Generator, count: int) -> Matrix:
 
 
 def perturbed(reach: Reach, points: Matrix, rng: np.random.Generator, count: int, *, size: float) -> Matrix:
-    """Random steps from the points: every share scaled, or a part of the mixture handed to one domain."""
+    """Take random steps from the points: scale every share, or move part of the mixture to one domain."""
     k = reach.region.n_domains
     open_ = np.arange(k) if reach.usable is None else reach.usable
     out = points[rng.integers(len(points), size=count)]
@@ -47,15 +47,15 @@ def perturbed(reach: Reach, points: Matrix, rng: np.random.Generator, count: int
 
 
 def inside(region: Region, points: Matrix) -> Matrix:
-    """The points, those outside the region replaced by points of it near them."""
+    """Return the points, with those outside the region replaced by nearby points inside."""
     out = np.ascontiguousarray(points)
     wrong = ((out > region.cap) | (out < region.floor)).any(axis=1) | (np.abs(out.sum(axis=1) - 1.0) > 1e-12)
     for m in np.flatnonzero(wrong):
         out[m] = simplex.project(out[m], region.floor, region.cap)
     if not region.bounds:
         return out
-    # From the single limits to those on groups: towards the middle of the region, as far as needed, which is
-    # quicker than to the nearest point.
+    # Points satisfy the single limits here. For group limits, move them towards the centre of the region as far as needed, which is
+    # faster than computing the nearest point.
     middle = _middle(region)
     here, there = out @ region.bound_rows.T, region.bound_rows @ middle
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -66,7 +66,7 @@ def inside(region: Region, points: Matrix) -> Matrix:
 
 
 def _middle(region: Region) -> Vector:
-    """A point inside as many limits as can be."""
+    """Return a point inside as many limits as possible."""
     rng = np.random.default_rng(0)
     k = region.n_domains
     return np.mean([region.linear_min(rng.normal(size=k)) for _ in range(4 * min(k, 64))], axis=0)

@@ -1,7 +1,7 @@
 """Local minima of a score over a region, from many points at once.
 
-Three kinds of steps are tried from each point and the best is kept if it is better: along the projected gradient, by exponentiated
-gradient, and towards the vertex that the gradient prefers. Each kind has its own step size, which grows where it helped.
+Three kinds of steps are tried from each point, and the best is kept if it improves the point: along the projected gradient, by
+exponentiated gradient, and towards the vertex that the gradient prefers. Each kind has its own step size, which grows when it helps.
 
 Reference: Beck and Teboulle, "Mirror descent" (2003).
 """
@@ -16,7 +16,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.region import Region
 
 _STEPS = 60
-# Step sizes begin and end here, grow by this where a step helped, and shrink by that where it did not.
+# First and smallest step sizes; growth after a step that helped, and shrinking after one that did not.
 _FIRST, _LEAST, _GROW, _SHRINK = 0.1, 1e-9, 1.6, 0.3
 
 
@@ -27,7 +27,7 @@ def descend(
     points: Matrix,
     values: Vector,
 ) -> tuple[Matrix, Vector]:
-    """Local minima reached from the points, each step the best of three kinds of which each has its own size."""
+    """Return local minima reached from the points. Each step is the best of the three kinds, each with its own size."""
     points, values = points.copy(), values.copy()
     sizes = np.full((3, len(points)), _FIRST)
     for _ in range(_STEPS):

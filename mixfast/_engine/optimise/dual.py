@@ -1,17 +1,18 @@
-"""The exact proposal: ``sum_j omega_j exp(a_j.w) + b.w + kl * KL(w || prior)`` over a region, in as many unknowns as metrics.
+"""The exact proposal: ``sum_j omega_j exp(a_j.w) + b.w + kl * KL(w || prior)`` over a region, with as many unknowns as metrics.
 
-With a KL term and limits on single domains the optimal shares for given slopes are known in closed form,
-``w_k = clip(c * prior_k * exp(-g_k / kl))`` with one number c for all domains. What is left is the value z_j of each of the J exponents:
-``z = log omega + A w(A' e^z + b)``, solved by Newton's method on the concave dual, J unknowns whatever the number of domains:
-
-1. evaluate: the shares that are best for the slopes ``A' e^z + b``, and the dual's value, which no mixture's objective is below;
+With a KL term and limits on single domains only, the optimal shares for given slopes are known in closed form,
+``w_k = clip(c * prior_k * exp(-g_k / kl))`` with one number c for all domains. The remaining unknowns are the values z_j of the J exponents:
+``z = log omega + A w(A' e^z + b)``, solved by Newton's method on the concave dual. There are J unknowns for any number of domains:
+1. evaluate: the optimal shares for the slopes ``A' e^z + b``, and the dual's value, a lower bound of the objective of any mixture;
+2. certify: when z is close to the exponents at these shares, compute the Frank-Wolfe gap there; it may end the search;
+3. step: Newton's direction, halved until the dual rises by a fraction of the predicted rise.
 2. certify: once z is close to the exponents at these shares, the Frank-Wolfe gap there ends the search;
 3. step: Newton's direction, halved until the dual rises by a part of what it promised.
 
-Everything else (no KL term, limits on groups of domains, a dual that does not settle) goes through the loop that all solvers share. Either
-way the Frank-Wolfe gap at the final shares is what certifies them.
+All other cases (no KL term, limits on groups of domains, a dual that does not converge) use the general loop. In either case,
+the Frank-Wolfe gap at the final shares is the certificate.
 
-Reference: Chen et al., "Olmix" (arXiv 2602.12237), which states the problem and hands it to a general conic solver.
+Reference: Chen et al., "Olmix" (arXiv 2602.12237), which states the problem and uses a general conic solver.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from mixfast._engine.optimise.trace import Minimum, Trace
 from mixfast._engine.optimise.working_set import minimise
 from mixfast.region import Reach
 
-# Steps of the dual Newton method, and halvings of a step.
+# Maximum steps of the dual Newton method, and maximum halvings of a step.
 _STEPS, _HALVINGS = 60, 30
-# A sufficient rise of the dual, as a part of what the step promised, and the part of its value that is rounding.
+# A sufficient rise of the dual, as a fraction of the predicted rise, and the relative rounding error of its value.
 _ARMIJO, _ROUNDING = 1e-4, 1e-13
-# Exponents known to this are worth the certificate's sweep.
+# When the exponents are known to within this, computing the certificate is worth a sweep.
 _CLOSE = 1e-4
-# How often the unit of the gap may turn out smaller than it looked at the start.
+# Maximum number of restarts because the unit of the gap turned out smaller than at the start.
 _UNITS = 4
-# More metrics than this, and than domains, cost more in the dual than in the domains.
+# With more metrics than this, and more than domains, the dual costs more than the primal.
 _MANY_METRICS = 400
 _TINY = 1e-300
 
@@ -48,9 +49,9 @@ _TINY = 1e-300
 def solve_exact(
     objective: Exponentials, reach: Reach, *, kl: float, start: Vector | None, tol: float, max_iter: int = 200
 ) -> Minimum:
-    """Minimise to a Frank-Wolfe gap of `tol`, in the units of the metrics; the minimum is over the usable domains.
+    """Minimise to a Frank-Wolfe gap of `tol`, in the units of the metrics, over the usable domains.
 
-    `start` (K,) is a mixture of the region, None for the prior. Where the objective's value is above 1, so is the gap's unit.
+    `start` (K,) is a mixture of the region, None for the prior. If the objective is above 1, the gap is relative to it.
     """
     here = reach.region.prior if start is None else start
     unit = max(1.0, abs(float(objective.losses(here[None, :])[0])))
@@ -71,7 +72,7 @@ def _solve(
     metrics, domains = inside.a.shape
     dual = kl > 0.0 and not region.bounds and metrics <= max(_MANY_METRICS, domains)
     best: Minimum | None = None
-    # Newton's method in the smaller of the two spaces goes first.
+    # Start with Newton's method in the smaller of the two spaces.
     if dual and domains >= metrics:
         near = start
         if near is None:
@@ -94,20 +95,20 @@ def _solve(
 
 
 class _Point(NamedTuple):
-    """What exponents z stand for."""
+    """A point of the dual, given by exponents z, and everything computed from it."""
 
     z: Vector
     y: Vector  # e^z, (J,)
-    w: Vector  # the shares best for the slopes A' y + b, (K,)
-    free: NDArray[np.bool_]  # between their limits
-    exponents: Vector  # at those shares, (J,)
-    level: float  # that makes the shares sum to 1
-    log: Vector  # log of the free shares, those that float64 takes for 0 included
-    value: float  # of the dual: no mixture has a smaller objective
+    w: Vector  # the optimal shares for the slopes A' y + b, (K,)
+    free: NDArray[np.bool_]  # shares between their limits
+    exponents: Vector  # exponents at those shares, (J,)
+    level: float  # the level at which the shares sum to 1
+    log: Vector  # log of the free shares, including those that underflow to 0
+    value: float  # dual value: no mixture has a smaller objective
 
     @property
     def rest(self) -> Vector:
-        """How far the exponents at the shares are from those that made them."""
+        """The exponents at the shares minus the exponents from which the shares were computed."""
         return self.exponents - self.z
 
 
@@ -119,7 +120,7 @@ class _Dual:
         self.log_prior = np.log(kl.prior)
 
     def maximise(self, start: Vector, tol: float) -> Minimum:
-        """Newton's method from the exponents of shares `start` (C,); the best shares met with their gap, whatever that is."""
+        """Newton's method from the exponents of shares `start` (C,). Return the best shares found with their gap, whatever it is."""
         trace = Trace()
         best = Minimum(start, math.inf, self.objective.linear, math.inf, trace.steps)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -141,7 +142,7 @@ class _Dual:
         return best
 
     def _at(self, z: Vector, level: float) -> _Point | None:
-        """The point of exponents z, its level searched for from `level`; None where no level is found."""
+        """Return the point of exponents z, searching its level from `level`; None if no level is found."""
         y = np.exp(z)
         t = self.log_prior - (y @ self.objective.a + self.objective.linear) / self.kl.weight
         if math.isinf(level):
@@ -156,8 +157,8 @@ class _Dual:
         return _Point(z, y, w, free, exponents, level, t + level, float(y @ (1.0 - z + exponents)) + cost)
 
     def _step(self, here: _Point) -> _Point | None:
-        """The first of the halved Newton steps that makes the dual rise enough; None where none does."""
-        # Where shares are free they answer a change of the pull by -C / kl, C = diag(w) - w w' / sum(w).
+        """Return the first of the halved Newton steps for which the dual rises enough; None if there is none."""
+        # Free shares respond to a change of the slopes by -C / kl, C = diag(w) - w w' / sum(w).
         loose = here.w * here.free
         half, root = np.sqrt(loose), np.sqrt(here.y)
         block = self.objective.a * half
@@ -182,10 +183,10 @@ class _Dual:
         return None
 
     def _certify(self, here: _Point) -> tuple[float, Vector, float]:
-        """Value, gradient and Frank-Wolfe gap of the objective at the shares.
+        """Return value, gradient and Frank-Wolfe gap of the objective at the shares.
 
-        Where a share is too small for float64, its logarithm is known. That the objective's slope at 0 is infinite matters only to
-        shares below that, where there is less to gain than float64 can hold.
+        The logarithm of a share is known even if the share underflows. The infinite slope at 0 matters only to shares below that,
+        where the possible gain is smaller than float64 can represent.
         """
         w, kl = here.w, self.kl.weight
         value, gradient, _ = self.objective.sums(w)

@@ -1,4 +1,4 @@
-"""A few steps of expectation maximisation, which find the right order of magnitude of shares at once."""
+"""A few steps of expectation maximisation, which quickly find the right order of magnitude of shares."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
 
 _STEPS = 3
-# The least share of a domain that had one, and the part of the way to a new point that is left out: the projection may take the whole
-# of a small share, which rows (or the KL term) cannot do without.
+# The smallest share kept for a domain that had one, and the fraction of the old point that each step keeps: otherwise the projection
+# may remove a small share that rows (or the KL term) need.
 _LEAST, _HELD = 1e-12, 0.01
 
 
 def settle(objective: Objective, limits: Limits, w: Vector, columns: Columns | None = None) -> Vector:
-    """Return w after a few steps ``w_k <- w_k * g_k / <g, w>``, kept within the limits; w itself under limits on groups.
+    """Return w after a few steps ``w_k <- w_k * g_k / <g, w>``, kept within the limits; w itself if there are group limits.
 
-    Where one expert explains a row far better than the others, Newton's model of -log only ever doubles what the row is given, while
-    these steps find the right order of magnitude at once. They are no good at the last digits.
+    If one expert explains a row far better than the others, each step of Newton's model of -log at most doubles the row's probability, while
+    these steps find the right order of magnitude at once. They converge slowly near the optimum.
     """
     if limits.groups is not None:
         return w
     least = np.where(w > 0.0, _LEAST, 0.0)
     for _ in range(_STEPS):
         pull = -w * objective.sums(w, columns)[1]
-        # Reductions by name: the methods' wrappers take as long as the sums of a small solve.
+        # Call the reductions directly: the array methods' wrappers take as long as the sums of a small solve.
         total = float(np.add.reduce(pull))
         if not (0.0 < total < math.inf and np.minimum.reduce(pull) >= 0.0):
             break

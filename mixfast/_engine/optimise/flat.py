@@ -1,9 +1,9 @@
 """Flat optima: how far each share can move while the objective stays within eps of the optimum.
 
-For each end of each share
+For each end of each share:
 
-1. maximise the share within the quadratic model of the objective at the optimum, by bisection over a pull on the share;
-2. search along the ray to that point, with exact values of the objective, for the last place within eps.
+1. maximise the share within the quadratic model of the objective at the optimum, by bisection over a linear term for the share;
+2. along the ray to that point, find the last point within eps, using exact values of the objective.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
 
-# Domains that may take or give in exchange: all up to this many. Domains whose candidates are computed together.
+# Maximum number of domains that may exchange share with the domain, and number of domains processed together.
 _DOMAINS, _TOGETHER = 256, 64
-# Doublings of the pull until it is too strong, and bisection steps between that and the last that was not.
+# Doublings of the linear term until it is too strong, and bisection steps between that and the last that was not.
 _DOUBLINGS, _BISECTIONS = 60, 40
-# Places along each ray at which exact values are computed, and how often the search is repeated around the best of them.
+# Points along each ray with exact values, and how often the search is repeated around the best of them.
 _PLACES, _REPEATS = 8, 3
 
 
@@ -36,16 +36,16 @@ def ranges(
         Over the usable domains.
     limits : Limits
     w : (K,)
-        The optimum.
+        The optimal shares.
     eps : float
         In the unit of the objective, above 0.
     moving : list of int
-        Positions of the domains to look at.
+        Positions of the domains whose ranges are wanted.
 
     Returns
     -------
     list of (float, float)
-        One pair for each of `moving`. Both ends are attained by mixtures whose objective was computed.
+        One pair for each of `moving`. Both ends are reached by mixtures with computed objectives.
     """
     columns = _movers(objective.sums(w)[1], w, moving)
     value, gradient, hessian = objective.sums(w[columns], columns, hessian=1)
@@ -61,7 +61,7 @@ def ranges(
                 inside, hessian, gradient, w[columns], k=local[k], sign=sign, eps=eps
             )
     out = []
-    # In pieces: each holds candidates of all domains.
+    # In blocks: each holds the candidates of all domains.
     for start in range(0, len(moving), _TOGETHER):
         reached = _along(objective.losses, w, targets[2 * start : 2 * (start + _TOGETHER)], value + eps)
         for i, k in enumerate(moving[start : start + _TOGETHER]):
@@ -70,7 +70,7 @@ def ranges(
 
 
 def _movers(gradient: Vector, w: Vector, moving: list[int]) -> Columns:
-    """Domains that take part: those with a share, those asked for, and so many of the rest, nearest to a share first."""
+    """Return the domains that may change: those with a share, those asked for, and a limited number of others, closest to a share first."""
     part = w > 0.0
     part[moving] = True
     rest = np.flatnonzero(~part)
@@ -81,7 +81,7 @@ def _movers(gradient: Vector, w: Vector, moving: list[int]) -> Columns:
 def _model_end(
     limits: Limits, hessian: Matrix, gradient: Vector, w: Vector, *, k: int, sign: float, eps: float
 ) -> Vector:
-    """The point of the region with the largest sign * w_k at which the quadratic model has risen by eps."""
+    """Return the point of the region with the largest sign * w_k at which the quadratic model has risen by eps."""
     pull, active = np.zeros(w.size), limits.active(w)
 
     def rise(theta: float) -> tuple[float, Vector]:
@@ -89,7 +89,7 @@ def _model_end(
         step = limits.newton(hessian, gradient + pull, w, active)
         return float(gradient @ step + 0.5 * step @ hessian @ step), step
 
-    # The model's rise grows with the pull; find a pull that is too strong, then bisect.
+    # The model's rise grows with the linear term; find a term that is too strong, then bisect.
     scale = np.sqrt(2.0 * eps * max(float(hessian[k, k]), 1e-12))
     low, high, best = 0.0, max(scale, 1e-12), w
     for _ in range(_DOUBLINGS):
@@ -113,13 +113,13 @@ def _model_end(
 
 
 def _along(losses: Callable[[Matrix], Vector], w: Vector, targets: Matrix, level: float) -> Matrix:
-    """For each target (T, K) the furthest point found between w and it with a loss of at most `level`."""
+    """For each target (T, K), return the furthest point found between w and it with a loss of at most `level`."""
     low, high = np.zeros(targets.shape[0]), np.ones(targets.shape[0])
     for _ in range(_REPEATS):
         places = low[:, None] + (high - low)[:, None] * np.linspace(1.0 / _PLACES, 1.0, _PLACES)
         points = w + places[:, :, None] * (targets - w)[:, None, :]
         inside = losses(points.reshape(-1, w.size)).reshape(places.shape) <= level
-        # The loss is convex along a ray, so the places inside come first.
+        # The loss is convex along a ray, so points within the level come first.
         count = inside.sum(axis=1)
         ends = np.concatenate([low[:, None], places], axis=1)
         rows = np.arange(targets.shape[0])

@@ -1,6 +1,6 @@
-"""Shares in two parts, the first epoch of their tokens and what is beyond: each is smooth, where their sum has a kink in its slope.
+"""Split shares into their first epoch and the rest: the objective is smooth in each part, but has a kink in the slope of their sum.
 
-The first part counts whole and the second less, so at an optimum no share has a second part before its first is full.
+The first part counts fully and the second less, so at an optimum no share has a second part unless its first is full.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.wear import Faded
 
-# Parts with less room than this are not worth an unknown.
+# Parts with less room than this are not made unknowns.
 _ROOM = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """The domains (H,) whose shares are in two parts, and what the first may hold (H,); unknowns are all C shares, then H more."""
+    """The domains (H,) with split shares, and the capacity (H,) of their first parts. The unknowns are all C shares, then H second parts."""
 
     domains: NDArray[np.intp]
     most: Vector
 
     @classmethod
     def of(cls, wear: Faded | None, limits: Limits) -> Halves:
-        """Those whose limits leave room on both sides of an epoch."""
+        """Select the domains whose limits leave room on both sides of one epoch."""
         if wear is None:
             return cls(np.zeros(0, dtype=np.intp), np.zeros(0))
         domains = np.flatnonzero(np.minimum(limits.high - wear.whole, wear.whole - limits.low) > _ROOM)
         return cls(domains, wear.whole[domains])
 
     def split(self, w: Vector) -> Vector:
-        """The unknowns (C + H,) of shares (C,)."""
+        """Convert shares (C,) to unknowns (C + H,)."""
         if not self.domains.size:
             return w
         out = w.copy()
@@ -43,13 +43,13 @@ class Halves:
         return np.concatenate([out, w[self.domains] - out[self.domains]])
 
     def join(self, x: Vector) -> Vector:
-        """The shares (C,) of unknowns (C + H,)."""
+        """Convert unknowns (C + H,) to shares (C,)."""
         out = x[: x.size - self.domains.size].copy()
         out[self.domains] += x[out.size :]
         return out
 
     def limits(self, limits: Limits) -> Limits:
-        """The limits of the unknowns."""
+        """Return the limits of the unknowns."""
         if not self.domains.size:
             return limits
         high = limits.high.copy()
@@ -63,7 +63,7 @@ class Halves:
         )
 
     def forms(self, forms: Forms) -> Forms:
-        """The functions of the unknowns."""
+        """Return the functions in terms of the unknowns."""
         wear = forms.wear
         if wear is None or not self.domains.size:
             return forms

@@ -1,14 +1,14 @@
-"""Interior point method for functions of few linear forms of many shares: systems of as many unknowns as rows.
+"""Interior point method for functions of few linear forms of many shares: its systems have as many unknowns as rows.
 
-``min_w max_p phi_p(w) + kl * KL(w || prior)`` over limits, phi_p being sums of functions of n rows (`Forms`). With far fewer rows than
-domains the Hessian is singular, active sets have no end, and a Newton step among all domains costs K^3. Here every limit has a slack and
-a multiplier, whose products are brought to 0 together. One step
+``min_w max_p phi_p(w) + kl * KL(w || prior)`` over limits; phi_p are sums of functions of n rows (`Forms`). With far fewer rows than
+domains, the Hessian is singular, active-set methods do not finish, and a Newton step among all domains costs K^3. Here every limit has a
+slack and a multiplier, and their products are reduced to 0 together. One step
 
-1. factors the Hessian with what the bounds add to it, in the smaller of its two forms (`woodbury.py`);
-2. borders it by the sum, the limits on groups, and the pieces of the maximum: a small system;
-3. solves twice: straight ahead, then with as much centring and curvature as that shows to be needed.
+1. factors the Hessian plus the terms of the bounds, in the smaller of its two forms (`woodbury.py`);
+2. adds rows for the sum, the group limits and the pieces of the maximum: a small system;
+3. solves twice: without centring first, then with the centring and curvature correction that the first solution suggests.
 
-It ends near the optimum and inside the limits. What that is worth, its callers measure.
+It ends near the optimum and inside the limits. Callers compute the gap there.
 
 References: Mehrotra, "On the implementation of a primal-dual interior point method" (SIAM J. Optim. 2, 1992); Wright, "Primal-Dual
 Interior-Point Methods" (SIAM, 1997); Friedlander, Orban, "A primal-dual regularized interior-point method for convex quadratic programs"
@@ -29,26 +29,26 @@ from mixfast._engine.objectives.forms import Forms
 from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.optimise.woodbury import Diagonal, System
 
-# Steps at most, the part of the way to the nearest bound that one takes, and the length of one that leads nowhere.
+# Maximum number of steps, fraction of the way to the nearest bound that a step takes, and the length of a step that makes no progress.
 _STEPS, _REACH, _STUCK = 80, 0.995, 1e-9
-# Limits closer than this leave no interior: a share between them stays where it is, a group is an equation.
+# Limits closer than this leave no interior: a share between them stays fixed, a group becomes an equation.
 _THIN = 1e-9
-# Where no bound is near, the step is held by so much curvature: else n rows among fewer than n shares are lost in rounding. It changes
-# steps, not the optimum, and grows where a solve leaves more than the second number of its right-hand side.
+# Curvature added to shares far from bounds: otherwise n rows among fewer than n shares would be dominated by rounding errors. It changes
+# the steps, not the optimum, and it grows if a solve leaves a residual above the second number times its right-hand side.
 _PROXIMAL, _LEFT = 1e-8, 1e-4
 _MOST_PROXIMAL = 1e-2
-# Products this small may become no smaller, whatever the tolerance: the steps beyond them lead away.
+# Products this small may not decrease further, whatever the tolerance: further steps diverge.
 _NEAR = 1e-10
-# Steps after which a gap that has not become less than this part of the best is as small as it gets.
+# The method stops if for this many steps the gap has not fallen below this fraction of the best gap.
 _PATIENCE, _FALLS = 6, 0.9
-# Shares below this part of an even one move by parts of themselves under a KL term, and how far in one step, in logarithms.
+# Under a KL term, shares below this fraction of an even one move in logarithms; the range of such a move in one step.
 _SMALL, _LOGARITHMS = 1e-2, (-300.0, 3.0)
 _TINY = 1e-100
 
 
 @dataclass(frozen=True, eq=False)
 class Inner:
-    """Where the method ended: shares (C,), multipliers of the pieces (P,), and which limits (C,) seem to hold: -1 lower, 1 upper."""
+    """The end of the method: shares (C,), multipliers of the pieces (P,), and limits (C,) that seem active: -1 lower, 1 upper."""
 
     w: Vector
     weight: Vector
@@ -66,7 +66,7 @@ def minimise_inside(
     weight: Vector | None = None,
     beyond: NDArray[np.intp] | None = None,
 ) -> Inner:
-    """Follow the central path from near `start` until ``gap(w, weight)`` is at most `tol`, or no step leads further.
+    """Follow the central path from near `start` until ``gap(w, weight)`` is at most `tol`, or no step makes progress.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def minimise_inside(
     limits, kl, start
         Over the same C domains.
     gap : callable
-        What w (C,) with multipliers (P,) of the pieces is certified for; asked where the products of slacks and multipliers are small.
+        Certified gap of w (C,) with multipliers (P,) of the pieces; called when the products of slacks and multipliers are small.
     tol : float
     weight : (P,), optional
         Multipliers of the pieces to start from.
     beyond : (H,), optional
-        Under a KL term, which is of sums: the shares to which the last H unknowns belong, being more of them. All of these can move.
+        Under a KL term on sums of unknowns: the shares to which the last H unknowns are added. All of these can move.
     """
     low, high = limits.low, np.minimum(limits.high, limits.total)
     moving = high - low > _THIN
@@ -108,7 +108,7 @@ def minimise_inside(
             if least <= tol or idle == _PATIENCE:
                 break
             if idle and not search.released:
-                # Bounds at 0 have come as close as they do.
+                # Bounds at 0 are as close as they get.
                 search.release()
                 idle = 0
         if not advanced:
@@ -119,7 +119,7 @@ def minimise_inside(
 
 
 def _among(limits: Limits, moving: NDArray[np.bool_], w: Vector) -> Limits:
-    """The limits of the moving shares, the others being those of w."""
+    """Return the limits of the moving shares, with the other shares fixed to those of w."""
     if moving.all():
         return limits
     still = np.where(moving, 0.0, w)
@@ -134,8 +134,8 @@ def _among(limits: Limits, moving: NDArray[np.bool_], w: Vector) -> Limits:
 class _Search:
     """One run over shares that can all move.
 
-    The unknowns are ``u = (w, v)``, v being what each group holds; the multipliers of all one-sided limits of u and, where there are
-    several pieces, the pieces' own, whose slacks are how far each is below the maximum; those of the sum (`level`) and of ``A w = v``.
+    The unknowns are ``u = (w, v)``, where v are the activities of the groups; the multipliers of all one-sided limits of u; if there are
+    several pieces, the multipliers of the pieces, with the distance of each below the maximum as slack; and the multipliers of the sum (`level`) and of ``A w = v``.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class _Search:
         high = np.concatenate([limits.high, group_high])
         self.equation = np.concatenate([np.zeros(k, dtype=bool), group_high - group_low <= _THIN])
         below = np.flatnonzero(np.isfinite(low) & ~self.equation)
-        # A cap at or above all there is holds nobody.
+        # A cap at or above the total has no effect.
         limited = np.concatenate([limits.high < self.total, np.isfinite(group_high)])
         above = np.flatnonzero(limited & ~self.equation)
         self.which = np.concatenate([below, above])
@@ -172,7 +172,7 @@ class _Search:
         margin = 0.1 * np.minimum(high - low, np.concatenate([np.full(k, self.total / k), np.full(self.m, 0.1)]))
         w = np.minimum(np.maximum(start, low[:k] + margin[:k]), high[:k] - margin[:k])
         inside = np.minimum(np.maximum(self.a @ w, (low + margin)[k:]), (high - margin)[k:])
-        # Limits at infinity have no middle.
+        # Infinite limits have no midpoint.
         with np.errstate(invalid="ignore"):
             held = np.where(self.equation[k:], 0.5 * (low + high)[k:], inside)
         self.u = np.concatenate([w, held])
@@ -194,7 +194,7 @@ class _Search:
         self.multiplier = np.concatenate([np.ones(self.which.size), own])
         self.level, self.price = 0.0, np.zeros(self.m)
         self.proximal = _PROXIMAL
-        # Unknowns that are parts of a share have bounds of their own, which stay.
+        # Unknowns that are parts of a share have bounds of their own, which remain.
         self.released = kl.weight == 0.0 or self.first.size > 0
 
     @property
@@ -207,14 +207,14 @@ class _Search:
 
     @property
     def active(self) -> NDArray[np.int8]:
-        """Bounds of shares whose slack is less than its multiplier."""
+        """Bounds of shares with a slack smaller than the multiplier."""
         out = np.zeros(self.k, dtype=np.int8)
         holds = (self.slack < self.multiplier)[: self.which.size] & (self.which < self.k)
         out[self.which[holds]] = -self.sign[holds].astype(np.int8)
         return out
 
     def release(self) -> None:
-        """Leave it to the KL term alone to keep shares from 0, where they are in order but for those that it wants far below."""
+        """Remove the bounds at 0; from here on, the KL term alone keeps shares above 0. Called near the optimum, because its optimal shares may be tiny."""
         n = self.which.size
         kept = np.ones(self.slack.size, dtype=bool)
         kept[:n] = (self.sign < 0.0) | (self.which >= self.k) | (self.limit > 0.0)
@@ -223,7 +223,7 @@ class _Search:
         self.released = True
 
     def advance(self) -> bool:
-        """Take one step; False where it leads nowhere."""
+        """Take one step; return False if it makes no progress."""
         with np.errstate(all="ignore"):
             try:
                 step = self._step()
@@ -298,7 +298,7 @@ class _Search:
         return du, ds, dz, change[: 1 + m], np.array([dtop])
 
     def _shares(self) -> Vector:
-        """What the KL term is of."""
+        """Return the shares that the KL term applies to."""
         w = self.w
         if self.first.size:
             w = w[: -self.first.size].copy()
@@ -306,7 +306,7 @@ class _Search:
         return w
 
     def _term(self) -> tuple[Vector | float, Vector | float]:
-        """Slope of the KL term, and the part of its curvature that is a diagonal."""
+        """Return the slope of the KL term and the diagonal part of its curvature."""
         if self.kl.weight == 0.0:
             return 0.0, 0.0
         w = self._shares()
@@ -329,7 +329,7 @@ class _Search:
         length = min(1.0, most, _REACH * longest)
         there = self.u + length * du
         if small.size:
-            # What a KL term wants of a share may be e^-30 of it: there steps are of logarithms.
+            # The optimal share under a KL term may be e^-30 of the current one, so small shares move in logarithms.
             moved = self.u[small] * np.exp(np.clip(du[small] / self.u[small], *_LOGARITHMS))
             there[small] = np.maximum(moved, _TINY)
         if not (np.isfinite(there).all() and np.isfinite(dz).all() and np.isfinite(dy).all() and length > _STUCK):
@@ -337,7 +337,7 @@ class _Search:
         self.u, self.y = there, self.y + length * dy
         self.slack, self.multiplier = self.slack + length * ds, self.multiplier + length * dz
         n = self.which.size
-        # Slacks are what they are, where rounding has not made them nothing.
+        # Compute slacks from the unknowns, unless rounding makes them 0 or negative.
         true = self.sign * (self.u[self.which] - self.limit)
         self.slack[:n] = np.where(true > 0.0, true, self.slack[:n])
         self.level, self.price = self.level + length * float(change[0]), self.price + length * change[1:]
@@ -350,6 +350,6 @@ class _Search:
 
 
 def _reach(value: Vector, change: Vector, most: float = 1.0) -> float:
-    """The longest step, up to `most`, that keeps value + step * change >= 0."""
+    """Return the longest step, up to `most`, that keeps value + step * change >= 0."""
     shrinks = change < 0.0
     return min(most, float((value[shrinks] / -change[shrinks]).min(initial=np.inf)))

@@ -1,15 +1,15 @@
-"""The least of the largest of several convex functions, ``min_w max_p phi_p(w) + KL``, by sequential quadratic programming.
+"""Minimise the largest of several convex functions, ``min_w max_p phi_p(w) + KL``, by sequential quadratic programming.
 
-Each round
+Each round:
 
-1. measures the gap at w with the multipliers at hand: sum_p lambda_p phi_p is convex, so its value at w less its Frank-Wolfe gap is below
-   the minimax value;
-2. finds the step d that minimises t + 1/2 d'Hd under phi_p + <g_p, d> <= t and the region's limits, H being the Hessian of the Lagrangian,
+1. computes the gap at w with the current multipliers: sum_p lambda_p phi_p is convex, so its value at w minus its Frank-Wolfe gap is a
+   lower bound of the minimax value;
+2. finds the step d that minimises t + 1/2 d'Hd under phi_p + <g_p, d> <= t and the region's limits, where H is the Hessian of the Lagrangian,
    and the multipliers of that quadratic program;
-3. shortens the step until the largest function falls by a part of what the model promised.
+3. shortens the step until the largest function falls by a fraction of the fall that the model predicts.
 
-Limits ``f_j(w) <= most_j`` on some functions are pieces as well, ``F + rho * (f_j - most_j)``: an exact penalty, F's own minimum once rho is
-above the sum of their multipliers.
+Limits ``f_j(w) <= most_j`` on some functions are pieces as well, ``F + rho * (f_j - most_j)``: an exact penalty, which has the minimum of F
+if rho is above the sum of their multipliers.
 
 Reference: Nocedal and Wright, "Numerical Optimization", chapter 18, with the maximum as its merit function.
 """
@@ -31,25 +31,25 @@ from mixfast._engine.optimise.newton import IDLE, KEEP, ROUGH, advances
 from mixfast._engine.optimise.trace import Minimum, Trace
 from mixfast._engine.optimise.wide import is_wide, near_largest
 
-# The part of the model's fall that a step must bring, and the rise that rounding may bring, as a part of the value.
+# The fraction of the predicted fall that a step must achieve, and the relative rise of the value that rounding may cause.
 _ARMIJO, _ROUNDING = 1e-4, 1e-14
 _HALVINGS = 40
-# A sample's optimum is off by more than this gap; solving it closer buys nothing.
+# The optimum of a sample differs from that of all rows by more than this gap; a closer solution is not useful.
 _SAMPLE_TOL, _SAMPLE_STEPS = 1e-5, 50
-# Multiplications that rounds beyond the interior point method may take together; one among K domains takes about K^3.
+# Multiplications that rounds after the interior point method may use in total; one round among K domains takes about K^3.
 _WORK = 1e11
-# The penalty with which limits begin, in units of the objective, the largest, and how it grows.
+# The first penalty of limits in units of the objective, the largest, and the factor by which it grows.
 _PENALTY, _LARGEST, _GROWTH = 10.0, 1e7, 10.0
-# A limit is kept to this, or to ten times the tolerance if that is more; a smaller multiplier of the objective is none.
+# A limit is satisfied to this, or to ten times the tolerance if that is larger; a smaller multiplier of the objective is treated as zero.
 _KEPT, _NONE = 1e-9, 1e-9
 
 
-# A trial step at which a loss or a slope is beyond floating point is seen (`Values.finite`) and shortened, and such a gap is infinite.
+# If a loss or slope overflows at a trial step, `Values.finite` detects it and the step is shortened; such a gap is infinite.
 @np.errstate(invalid="ignore", over="ignore")
 def minimise_largest(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, *, weight: Vector | None = None, tol: float, max_iter: int
 ) -> tuple[Minimum, Vector]:
-    """Minimise the largest function to a gap of `tol`, beginning on a sample of the rows where there are many.
+    """Minimise the largest function to a gap of `tol`, starting on a sample if there are many rows.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def minimise_largest(
     limits, kl
         Over the usable domains.
     w : (K,)
-        Where to start.
+        Start.
     weight : (P,), optional
-        Multipliers to start with; those of the largest functions at w by default.
+        Multipliers to start with; by default those of the largest functions at w.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def minimise_largest(
     inner = near_largest(pieces, limits, kl, w, weight, tol=enough, trace=trace)
     if inner is None:
         return descend(w, weight, False)
-    # Rounds that cannot be had in seconds are not begun: the gap says what the point is worth.
+    # Do not start rounds that would take more than seconds: the gap shows the quality of the point.
     max_iter = min(max_iter, int(_WORK / w.size**3))
     if inner[0].gap <= enough or max_iter == 0:
         return inner
@@ -108,14 +108,14 @@ def minimise_limited(
         J metrics over the usable domains.
     weight : (J,), >= 0
     most : (J,)
-        Infinite where there is no limit.
+        Upper limits; infinite for no limit.
     limits, kl, start, tol, max_iter
         As for `minimise_largest`.
 
     Returns
     -------
     Minimum, (J,), float
-        The minimum, the limits' multipliers, and the largest violation left: of the order of the gap, unless no mixture meets all limits.
+        The minimum, the limits' multipliers, and the largest violation: of the order of the gap, unless no mixture satisfies all limits.
     """
     limited = np.flatnonzero(np.isfinite(most))
     penalty, w = _PENALTY, start
@@ -126,7 +126,7 @@ def minimise_limited(
         violation = float((form.metrics(found.w) - most)[limited].max(initial=0.0))
         multipliers = np.zeros(weight.size)
         multipliers[limited] = penalty * proof[1:]
-        # With the plain objective among what proves the minimum, the penalty is large enough.
+        # The penalty is large enough if the multipliers that prove the minimum include the plain objective.
         if (proof[0] > _NONE and violation <= max(10.0 * tol, _KEPT)) or penalty >= _LARGEST:
             return found, multipliers, violation
         penalty *= _GROWTH
@@ -145,13 +145,13 @@ def _descend(
     max_iter: int,
     whole: bool,
 ) -> tuple[Minimum, Vector]:
-    """`whole`: raise `UnfinishedStep` where a step is not found in its time; else a part of one is taken."""
+    """Run the rounds. `whole`: raise `UnfinishedStep` if a step is not found within its work limit; otherwise take a partial step."""
     here = pieces.at(w)
     weight = _largest(here) if weight is None else weight
     best, proof, steps = None, weight, 0
     ahead, idle = (math.inf, math.inf), 0
     while True:
-        # 1. The gap with the multipliers at hand.
+        # 1. The gap with the current multipliers.
         cost, slope = kl.at(w)
         lagrangian = weight @ here.gradients + slope
         value = float(here.values.max()) + cost
@@ -164,7 +164,7 @@ def _descend(
         ahead = ahead if idle else (value, gap)
         if gap <= tol or steps >= max_iter or idle == IDLE:
             return best, proof
-        # 2. The step, and new multipliers.
+        # 2. The step and new multipliers.
         curvature = pieces.hessian(weight, here)
         if kl.weight > 0.0:
             curvature[np.diag_indices_from(curvature)] += kl.curve(w)
@@ -182,23 +182,23 @@ def _descend(
                 groups=limits.groups,
                 whole=whole,
             )
-        if not np.isfinite(weight_new).all():  # no function was found to hold the maximum
+        if not np.isfinite(weight_new).all():  # no function was found to attain the maximum
             weight_new = weight
-        # 3. As much of the step as brings the maximum down.
+        # 3. The part of the step that lowers the maximum.
         promised = float((here.values + (here.gradients + slope) @ direction).max()) - float(here.values.max())
         found = _shorten(pieces, limits, kl, w, value, direction, promised)
         steps += 1
         if found is not None:
             w, here = found
         elif np.array_equal(weight_new, weight) or (np.array_equal(weight_new, proof) and best.w is w):
-            return best, proof  # every multiplier to be had was tried here
+            return best, proof  # all available multipliers were tried at this point
         weight = weight_new
 
 
 def _shorten(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, value: float, direction: Vector, promised: float
 ) -> tuple[Vector, Values] | None:
-    """The first of the halved steps along `direction` with enough of the promised fall, evaluated; None if none has."""
+    """Return the first of the halved steps along `direction` with enough of the predicted fall, evaluated; None if there is none."""
     length = 1.0
     for _ in range(_HALVINGS):
         there = limits.clip(w + length * direction)
@@ -212,7 +212,7 @@ def _shorten(
 
 
 def _largest(found: Values) -> Vector:
-    """Equal multipliers for the largest functions, 0 for the others."""
+    """Return equal multipliers for the largest functions, 0 for the others."""
     top = found.values == found.values.max()
     out: Vector = top / np.count_nonzero(top)
     return out

@@ -1,16 +1,16 @@
-"""Newton's method over a region, on given domains, with Hessians from as many rows as are worth their time.
+"""Newton's method over a region, on given domains, with Hessians from as many rows as are worth their cost.
 
-One step
+Each step:
 
-1. settles w by expectation maximisation, if steps have been short far from the optimum;
-2. takes the Hessian at hand, or asks for one: from some of the rows far away, the best that costs about a sweep closer by, and near the
-   optimum the last one, carried along by secant updates (BFGS);
-3. finds the direction that minimises the quadratic model within the limits; under a KL term, the rows' model plus that term as it is;
-4. shortens the step until the slope along it has not changed sign by much: L is convex, so L went down, at any precision. Where no way
-   down is found, the search begins again with everything exact;
-5. takes the step, corrects the Hessian, and changes to float64 where the rounding of float32 is in the way.
+1. applies expectation maximisation to w if steps have been short far from the optimum;
+2. takes the current Hessian or computes a new one: from some of the rows far from the optimum, the best that costs about one sweep closer
+   to it, and near the optimum the last one with secant updates (BFGS);
+3. finds the direction that minimises the quadratic model within the limits; under a KL term, the model of the rows plus the exact term;
+4. shortens the step until the slope along it has at most slightly changed its sign. L is convex, so L has decreased, at any precision. If
+   no descent is found, the search starts again with everything exact;
+5. takes the step, updates the Hessian, and changes to float64 if float32 rounding errors prevent progress.
 
-The Frank-Wolfe gap ``<g, w> - min_{s in region} <g, s> >= L(w) - L*`` ends it.
+The search ends when the Frank-Wolfe gap ``<g, w> - min_{s in region} <g, s> >= L(w) - L*`` is small enough.
 
 References: Kim, Carbonetto, Stephens, Anitescu, "A fast algorithm for maximum likelihood estimation of mixture proportions using
 sequential quadratic programming" (J. Comput. Graph. Stat. 29, 2020); Jaggi, "Revisiting Frank-Wolfe" (ICML 2013) for the gap;
@@ -31,38 +31,38 @@ from mixfast._engine.objectives.base import Objective, Sums
 from mixfast._engine.optimise.expectation import settle
 from mixfast._engine.optimise.trace import Minimum, Trace
 
-# Gaps are measured as shares of the rows' total weight. Above this one there are rows that no domain in play explains well, and no share
-# may shrink to less than this part of itself in one step: a row may depend on it.
+# Gaps are relative to the rows' total weight. Above the first number, some rows are not explained well by any domain in use. No share
+# may then shrink below the second number times itself in one step, because a row may depend on it.
 ROUGH, KEEP = 0.05, 0.1
-# Gaps that decide what the next sweep brings: see `_asked`.
+# Gaps that decide what the next sweep computes: see `_asked`.
 _FAR, _SOON, _NEAR = 1e-2, 1e-4, 3e-5
-# Up to this many domains every sweep is over all of them; beyond, over a working set.
+# Up to this many domains every sweep uses all of them; with more, a working set.
 ALL_DOMAINS = MANY_DOMAINS
-# Gaps that rough sums cannot tell from none, and gaps that may be the rounding of float32 probabilities.
+# Gaps that coarse sums cannot distinguish from 0, and gaps that may be float32 rounding errors.
 _ROUNDED, NOISE = 1e-5, 1e-6
-# Standard deviations of the gradient's rounding that count as noise, and the gap, in units of the noise, that it makes doubtful.
+# Standard deviations of the gradient's rounding error that count as noise; a gap below this multiple of the noise is doubtful.
 _DEVIATIONS, _DOUBTFUL = 3.0, 5.0
 # Slopes below this fraction of the value are treated as zero.
 _LEVEL = 1e-15
-# A value that is larger by this part of itself is larger, at any precision of the probabilities.
+# A value that is larger by this fraction counts as larger (fine and coarse precision).
 _RISE, _COARSE_RISE = 1e-8, 1e-6
-# Trial lengths of a step, and the slope at which one is accepted, as a part of the slope at its start.
+# Maximum trial lengths of a step, and the slope at which one is accepted, relative to the initial slope.
 _TRIALS, _ACCEPTED = 40, 0.5
-# A step that leaves more than this part of the gap is short; a gap that leaves less than this part of the one before is not stalled.
+# A step that leaves more than this fraction of the gap is short; a gap below this fraction of the previous one is not stalled.
 _SHORT, _STALLED = 0.5, 0.7
-# How often a search that found no way down begins again with everything exact.
+# How often a search that found no descent starts again with everything exact.
 _RESCUES = 2
-# Steps in a row without progress that rounding alone makes, and what is progress: a lower value, or a gap of less than this part.
+# Maximum number of consecutive steps without progress beyond rounding. Progress is a lower value, or a gap below this fraction of the best.
 IDLE, _FALLS, _ADVANCES = 60, 1e-15, 0.9
-# Most solves end within so many steps, which are not watched.
+# Most solves end within this many steps, so progress is only checked after them.
 _EARLY = 20
-# Newton steps in K dimensions for one step under a KL term, and the part of the gap to which they go.
+# Maximum Newton steps in K dimensions for one step under a KL term, and their tolerance as a fraction of the gap.
 _PROXIMAL_STEPS, _PROXIMAL_TOL = 40, 1e-4
 
 
-# Tuples, which take a small part of the time to make that frozen dataclasses do: a small solve makes a dozen of each.
+# Tuples are much faster to create than frozen dataclasses: a small solve creates a dozen of each.
 class Point(NamedTuple):
-    """Shares over the domains in play, what a sweep said of them, and the gap over these domains."""
+    """Shares over the domains in use, the results of a sweep at them, and the gap over these domains."""
 
     w: Vector
     value: float
@@ -72,10 +72,10 @@ class Point(NamedTuple):
 
 
 def _asked(objective: Objective, domains: int, gap: float, *, known: bool) -> tuple[int, bool]:
-    """The Hessian (as in `Objective.sums`) and coarseness that are worth asking for after a step from a point with this gap.
+    """Return the Hessian (as in `Objective.sums`) and coarseness to compute after a step from a point with this gap.
 
-    Far away a rough gradient and the Hessian of some rows do; then comes the best Hessian that costs about a sweep; at the end its
-    step lands within the tolerance, and no other is needed: `known`, if the Hessian at hand can be carried along.
+    Far from the optimum, a coarse gradient and the Hessian of some rows suffice. Closer, use the best Hessian that costs about a sweep. At the
+    end, its step lands within the tolerance and no other Hessian is needed, if the current one can be updated (`known`).
     """
     close = gap <= _FAR or domains > ALL_DOMAINS
     share, least = (16, 1024) if close and objective.packs(domains) else (4, 256 if close else 64)
@@ -87,20 +87,20 @@ def _asked(objective: Objective, domains: int, gap: float, *, known: bool) -> tu
 
 
 class Newton:
-    """One run of Newton's method over the domains `columns` (None: all), every other share being 0.
+    """One run of Newton's method over the domains `columns` (None: all); all other shares are 0.
 
     Parameters
     ----------
     objective : Objective
     limits : Limits
-        Over all domains.
+        Limits over all domains.
     columns : (C,) int32 or None
     tol : float
-        Gap to reach over these domains.
+        Target gap over these domains.
     trace : Trace
-        Takes a line for each step.
+        Gets one line for each step.
     whole : bool
-        Raise `UnfinishedStep` where a step cannot be found in its time; else a part of one is taken.
+        Raise `UnfinishedStep` if a step is not found within its work limit; otherwise take a partial step.
     """
 
     def __init__(
@@ -115,16 +115,16 @@ class Newton:
     ) -> None:
         self.objective, self.limits, self.columns = objective, limits.restrict(columns), columns
         self.tol, self.trace, self.whole = tol, trace, whole
-        self.unit = objective.total  # gaps are small or large beside it
-        self.exact = False  # everything from all rows, once things went wrong
-        self.trusted = False  # whether the Hessian is good enough to be carried along
-        self.slow = 0  # steps in a row that left more than half of the gap
+        self.unit = objective.total  # scale of the gap
+        self.exact = False  # compute everything from all rows, after a failure
+        self.trusted = False  # whether the Hessian is good enough to be updated
+        self.slow = 0  # consecutive steps that left more than half of the gap
         self.rescued = 0
-        self.noise = 0.0  # what rounding may make of the gap
-        self.active: Active | None = None  # bounds that held at the last step over the limits as they are
+        self.noise = 0.0  # how much of the gap may be rounding error
+        self.active: Active | None = None  # active bounds of the last step over the unchanged limits
 
     def minimise(self, w: Vector, here: Sums | None, max_iter: int) -> Minimum:
-        """Minimise from shares w (C,) of the columns; `here` is what a sweep said of them, if known."""
+        """Minimise from shares w (C,) of the columns; `here` is the result of a sweep at w, if known."""
         at = self._sweep(w, math.inf, known=False) if here is None else self._known(w, here)
         if here is None:
             self.trace.add(self.objective.rows, at.w.size, at.value, at.gap)
@@ -164,14 +164,14 @@ class Newton:
         return Point(w, value, gradient, self.limits.gap(gradient, w), hessian)
 
     def _sweep(self, w: Vector, gap: float, *, known: bool) -> Point:
-        """What is asked for at w, after a step from a point with that gap."""
+        """Sweep at w, after a step from a point with that gap, computing what `_asked` says."""
         step, coarse = (1, False) if self.exact else _asked(self.objective, w.size, gap / self.unit, known=known)
         if self.slow > 1 and step:
             step = 1
         value, gradient, hessian = self.objective.sums(w, self.columns, hessian=step, coarse=coarse)
         new = self._gap(gradient, w)
         if coarse and not _ROUNDED * self.unit <= new < math.inf:
-            # Closer than rough sums can tell, or beyond what float holds.
+            # The gap is too small for coarse sums, or values overflow.
             value, gradient, _ = self.objective.sums(w, self.columns)
             new = self._gap(gradient, w)
         return Point(w, value, gradient, new, hessian)
@@ -180,7 +180,7 @@ class Newton:
         return self.limits.gap(gradient, w) if math.isfinite(gradient.dot(w)) else math.inf
 
     def _settled(self, at: Point) -> Point:
-        """The point after expectation maximisation, where that is lower: under caps and floors it may lead uphill."""
+        """Return the point after expectation maximisation if it is lower: under caps and floors the value may rise."""
         self.slow = 0
         lower = self._sweep(settle(self.objective, self.limits, at.w, self.columns), at.gap, known=False)
         if not lower.value < at.value:
@@ -203,9 +203,9 @@ class Newton:
         return self.limits.newton(at.hessian, at.gradient, at.w, self.active, whole=self.whole)
 
     def _proximal(self, at: Point, hessian: Matrix, allowed: Limits) -> Vector:
-        """The step that minimises the rows' quadratic model plus the separable part as it is, by Newton's method in K dimensions.
+        """Return the step that minimises the rows' quadratic model plus the exact separable part, by Newton's method in K dimensions.
 
-        A quadratic model of w log w lets a share fall a hundredfold at best, where a KL term may want it at e^-30.
+        A quadratic model of w log w lets a share fall at most a hundredfold, but a KL term may require e^-30 of it.
         """
         slope = self.objective.separable(at.w, self.columns)[0]
         v, active = at.w, None
@@ -216,17 +216,17 @@ class Newton:
                 break
             active = allowed.active(v) if active is None else active
             step = allowed.newton(hessian + np.diag(curve), model, v, active, whole=self.whole)
-            # A step's rounding may be more than a share.
+            # The rounding error of a step may be larger than a share.
             v = np.maximum(allowed.clip(v + step), allowed.lowest(v))
         return v - at.w
 
     def _shortened(self, at: Point, direction: Vector) -> Point | None:
-        """The point on the way along `direction` at which the slope has come to its zero, or nearly so; None where there is none."""
-        # Shares sum to 1 but for rounding, of which a large common part of the gradient must not make a slope.
+        """Return the point along `direction` where the slope has reached zero, or almost; None if there is none."""
+        # Shares sum to 1 up to rounding; without this, a large part common to all gradients would look like a slope.
         level = float(at.gradient @ at.w)
         slope = float((at.gradient - level) @ direction)
-        # A slope that is not negative is rounding. One more step is worth it as long as the gap falls: under a KL term the
-        # last of it lies in shares that are all but 0.
+        # A slope that is not negative is a rounding error. One more step is worthwhile if the gap falls: under a KL term, the
+        # last part of the gap is in shares that are almost 0.
         last = not slope < 0.0
         if last:
             slope = -_LEVEL * max(1.0, abs(at.value))
@@ -238,7 +238,7 @@ class Newton:
             if not (math.isfinite(there.value) and math.isfinite(slope_there)):
                 length *= 0.25
                 continue
-            # Past the least value by little, and not to a larger one: else two points may take turns for ever.
+            # Allow a step slightly past the minimum, but not to a larger value: otherwise two points may alternate forever.
             lower = slope_there <= 0.0 or there.value <= at.value + rise * abs(at.value)
             if slope_there <= -_ACCEPTED * slope and lower:
                 return None if last and not there.gap < at.gap else there
@@ -247,13 +247,13 @@ class Newton:
         return None
 
     def _rescue(self, at: Point) -> Point:
-        """The same point in float64 and with the Hessian of all rows: above the tolerance no way down was found."""
+        """Return the same point in float64 with the Hessian of all rows. Called if no descent was found above the tolerance."""
         self.objective, self.exact, self.rescued = self.objective.precise(), True, self.rescued + 1
         self.noise = 0.0
         return self._sweep(at.w, at.gap, known=False)
 
     def _taken(self, at: Point, there: Point) -> Point:
-        """The new point with its Hessian, in float64 from here on where the rounding of float32 is in the way."""
+        """Return the new point with its Hessian; change to float64 if float32 rounding errors prevent progress."""
         hessian = there.hessian
         if hessian is None and at.hessian is not None:
             hessian = at.hessian
@@ -276,21 +276,21 @@ class Newton:
 
 
 def advances(value: float, gap: float, best_value: float, best_gap: float) -> bool:
-    """Whether a step came further than to the rounding of the best point before."""
+    """Whether a step improved on the best point before by more than rounding."""
     if not math.isfinite(best_value):
         return True
     return gap < _ADVANCES * best_gap or value < best_value - _FALLS * max(1.0, abs(best_value))
 
 
 def rounding_of_gap(objective: Objective, hessian: Matrix | None, w: Vector) -> float:
-    """What rounding may make of the gap: three standard deviations of the gradient where there are shares."""
+    """Return how much of the gap may be rounding error: three standard deviations of the gradient over domains with a share."""
     if hessian is None or objective.rounding(1.0) == 0.0:
         return 0.0
     return _DEVIATIONS * objective.rounding(float(np.diagonal(hessian)[w > 0.0].max()))
 
 
 def update_by_secant(hessian: Matrix, moved: Vector, change: Vector) -> None:
-    """Damped BFGS: afterwards the Hessian maps `moved` to the observed `change` of the gradient (in place)."""
+    """Update the Hessian in place by damped BFGS, so that it maps `moved` to the observed `change` of the gradient."""
     image = hessian @ moved
     modelled, observed = float(moved @ image), float(moved @ change)
     if not modelled > 0.0:

@@ -1,4 +1,4 @@
-"""RegMix's simulation as published: the mean of the best of many mixtures that are drawn around the prior.
+"""RegMix's simulation as published: the mean of the best of many mixtures that are sampled around the prior.
 
 Reference: Liu et al., "RegMix" (arXiv 2407.01492), section 3 and its notebook.
 """
@@ -17,16 +17,16 @@ from mixfast.errors import InfeasibleError
 from mixfast.region import Region
 
 _DRAWS, _BEST = 100_000, 128
-# So often as many are drawn, at most, until that many are inside the region.
+# If the region rejects samples, take at most this many times as many.
 _BATCHES = 50
 
 
 def simulate(region: Region, score: Score, *, seed: int) -> Found:
-    """Return the mean of the best 128 of 100 000 mixtures drawn from Dirichlet(prior) with numpy's old generator.
+    """Return the mean of the best 128 of 100 000 mixtures sampled from Dirichlet(prior) with numpy's old generator.
 
-    Limits of the region, which the paper does not have, reject what breaks them, and as many are drawn as it takes (within reason) to
-    have 100 000 that are allowed. Domains whose share is fixed have it in every draw: the others of a Dirichlet vector, given some, are
-    distributed as a smaller Dirichlet vector over what these leave.
+    Samples that violate limits of the region, which the paper does not have, are rejected, and more are sampled (up to a maximum) until
+    100 000 are allowed. Domains with a fixed share have it in every sample: given some entries of a Dirichlet vector, the others
+    follow a Dirichlet distribution over the remaining share.
     """
     trace = Trace()
     generator = np.random.RandomState(seed)
@@ -39,8 +39,8 @@ def simulate(region: Region, score: Score, *, seed: int) -> Found:
     draws = np.concatenate(kept)[:_DRAWS]
     if not len(draws):
         raise InfeasibleError(
-            f"none of {_BATCHES * _DRAWS:,} mixtures drawn around the prior is inside the region, whose limits RegMix's simulation does not "
-            "know: use method='search' (or 'auto')"
+            f"none of {_BATCHES * _DRAWS:,} mixtures sampled around the prior is inside the region; RegMix's simulation does not use "
+            "its limits: use method='search' (or 'auto')"
         )
     scores = score(draws)
     best = np.argsort(scores, kind="stable")[:_BEST]
@@ -51,13 +51,13 @@ def simulate(region: Region, score: Score, *, seed: int) -> Found:
 
 
 def draw_shares(region: Region, draw: Callable[[Vector], Matrix], alpha: Vector) -> Matrix:
-    """Return mixtures (M, K) that ``draw`` makes of the parameters of a Dirichlet distribution, with fixed shares as the region fixes them.
+    """Return mixtures (M, K) that ``draw`` makes from the parameters of a Dirichlet distribution, with the region's fixed shares.
 
-    The domains whose share is fixed have it in every draw: the others of a Dirichlet vector, given some, are distributed as a smaller
-    Dirichlet vector over what these leave.
+    Domains with a fixed share have it in every sample: given some entries of a Dirichlet vector, the others follow a Dirichlet
+    distribution over the remaining share.
     """
     fixed = region.floor >= region.cap
-    # A domain of prior 0 never has a share.
+    # A domain with prior 0 never has a share.
     has = (alpha > 0.0) & ~fixed
     if not has.any():
         return np.where(fixed, region.floor, 0.0)[None, :]

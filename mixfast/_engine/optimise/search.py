@@ -1,9 +1,9 @@
-"""Search for good mixtures under laws that are not convex. Nothing here proves anything: what comes out was merely not beaten.
+"""Search for good mixtures under laws that are not convex. There is no proof: the result is the best point that was found.
 
-1. Score candidates at many distances from the prior and from the middle of the region.
-2. Where the law has gradients, descend from the best that differ.
-3. Score random steps of shrinking size from the best so far.
-4. Where the law has gradients, descend once more; where it has none, average the best: its best point is arbitrary within a flat cell.
+1. Score candidates at many distances from the prior and from the centre of the region.
+2. If the law has gradients, descend from the best distinct candidates.
+3. Score random steps of decreasing size from the best points so far.
+4. If the law has gradients, descend again. If not, average the best points, because a piecewise constant law has many equally good ones.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mixfast._engine.optimise.descent import descend
 from mixfast._engine.optimise.trace import Step, Trace
 from mixfast.region import Reach
 
-# Candidates of the first round, points that are refined, and rounds of random steps with how many each.
+# Candidates of the first round, points that are refined, and (rounds, number) of random steps.
 _CANDIDATES, _STARTS, _ROUNDS, _PER_ROUND = 4096, 16, 8, 512
-# Points that are descended from at the end, and how many of the best a law without gradients averages.
+# Points for the final descent, and how many of the best points are averaged for a law without gradients.
 _LAST, _AVERAGED = 2, 64
-# Two starts closer than this in total variation are one.
+# Two starts closer than this in total variation are treated as one.
 _APART = 0.02
 
 Score = Callable[[Matrix], Vector]
@@ -42,7 +42,7 @@ class Found:
 
 
 class _Seen:
-    """Every mixture that was scored so far."""
+    """All mixtures scored so far."""
 
     def __init__(self, domains: int) -> None:
         self.trace, self.domains = Trace(), domains
@@ -56,7 +56,7 @@ class _Seen:
 
 
 def search(reach: Reach, score: Score, slope: Slope | None, starts: Matrix, *, seed: int) -> Found:
-    """Minimise `score` (M, K) -> (M,) over the region; `starts` (S, K) are scored besides the candidates."""
+    """Minimise `score` (M, K) -> (M,) over the region; `starts` (S, K) are scored in addition to the candidates."""
     region, rng = reach.region, np.random.default_rng(seed)
     seen = _Seen(region.n_domains)
     # 1.
@@ -92,7 +92,7 @@ def search(reach: Reach, score: Score, slope: Slope | None, starts: Matrix, *, s
 
 
 def maximise(reach: Reach, score: Score, slope: Slope | None, *, seed: int) -> Vector:
-    """Return the mixture (K,) with the largest score that was found, starting also from a vertex for each usable domain."""
+    """Return the mixture (K,) with the largest score found; a vertex for each usable domain is also a start."""
     vertices = []
     for k in range(reach.region.n_domains) if reach.usable is None else reach.usable.tolist():
         cost = np.zeros(reach.region.n_domains)
@@ -113,7 +113,7 @@ def maximise(reach: Reach, score: Score, slope: Slope | None, *, seed: int) -> V
 
 
 def _distinct(seen: _Seen, count: int, apart: float) -> list[int]:
-    """Positions of the best points that differ from one another."""
+    """Return positions of the best points that differ from one another."""
     points, values = seen.points, seen.scores
     chosen: list[int] = []
     for m in np.argsort(values, kind="stable")[: 40 * count].tolist():

@@ -1,6 +1,6 @@
-"""Olmix's simulation: rounds of random mixtures, each round drawn around the best of the rounds before.
+"""Olmix's simulation: rounds of random mixtures, each round sampled around the best of the previous rounds.
 
-Reference: the simulation proposer of Olmix's code, which goes back to RegMix's (arXiv 2407.01492).
+Reference: the simulation proposer of Olmix's code, which is based on RegMix's (arXiv 2407.01492).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from mixfast.region import Region
 _ROUNDS, _DRAWS = 10, 100_000
 # Concentrations are log-uniform between these; each round multiplies both by twice its number.
 _LEAST, _MOST, _GROWTH = 1.0, 100.0, 2.0
-# Draws whose score is this close to the best of their round are averaged, in the unit of the objective.
+# Samples with a score this close to the best of their round are averaged; in the unit of the objective.
 _CLOSE = 1e-3
 _SMALLEST = 1e-5  # shares below this become 0
 
 
 def simulate_rounds(region: Region, score: Score, *, seed: int) -> Found:
-    """Return the mean of the best mixtures of the last of ten rounds of 100 000 draws.
+    """Return the mean of the best mixtures of the last of ten rounds of 100 000 samples.
 
-    Each round draws from Dirichlet distributions around a centre, which is the prior at first and moves half-way to the mean of the
-    best draws after each round. Draws outside the region are rejected.
+    Each round samples from Dirichlet distributions around a centre. The centre is the prior at first, and moves half-way to the mean of the
+    best samples after each round. Samples outside the region are rejected.
 
     Raises
     ------
     InfeasibleError
-        If no draw of any round is inside the region.
+        If no sample of any round is inside the region.
     """
     trace = Trace()
     generator = np.random.RandomState(seed)
@@ -58,7 +58,7 @@ def simulate_rounds(region: Region, score: Score, *, seed: int) -> Found:
         trace.add(len(draws), centre.size, float(scores.min()), np.nan)
     if best is None or seen is None:
         raise InfeasibleError(
-            f"none of {_ROUNDS * _DRAWS:,} mixtures drawn around the prior is inside the region: widen its limits, or use method='search' "
+            f"none of {_ROUNDS * _DRAWS:,} mixtures sampled around the prior is inside the region: widen its limits, or use method='search' "
             "(or 'auto')"
         )
     w = region.project(best)
@@ -66,8 +66,8 @@ def simulate_rounds(region: Region, score: Score, *, seed: int) -> Found:
 
 
 def _dirichlet(generator: np.random.RandomState, strength: Vector, alpha: Vector) -> Matrix:
-    """Draw from Dirichlet(strength * alpha), one mixture for each strength."""
+    """Sample from Dirichlet(strength * alpha), one mixture for each strength."""
     gammas: NDArray[np.float64] = generator.standard_gamma(strength[:, None] * alpha)
     total = gammas.sum(axis=1, keepdims=True)
-    # Tiny parameters can make every gamma of a row 0.
+    # With tiny parameters, all gamma variates of a row may be 0.
     return np.divide(gammas, total, out=np.tile(alpha / alpha.sum(), (len(gammas), 1)), where=total > 0.0)

@@ -1,4 +1,4 @@
-"""What a loop reports: a line for each step, and where it ended."""
+"""What a loop returns: one line for each step, and the final point."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Step(NamedTuple):
 
 @dataclass
 class Trace:
-    """The steps of a loop so far, timed from when the trace was made."""
+    """The steps of a loop so far; times are relative to the creation of the trace."""
 
     steps: list[Step] = field(default_factory=list)
     began: float = field(default_factory=perf_counter)
 
     def add(self, rows: int, domains: int, value: float, gap: float) -> None:
-        """Note a step that has just ended."""
+        """Add a step that has just ended."""
         self.steps.append(Step(rows, domains, value, gap, perf_counter() - self.began))
 
 
 @dataclass
 class Minimum:
-    """Where a minimisation stands."""
+    """The result of a minimisation so far."""
 
     w: Vector
     value: float

@@ -1,11 +1,11 @@
-"""Many domains on few rows: near the optimum at once, by the interior point method.
+"""Problems with many domains and few rows: the interior point method reaches the optimum directly.
 
-1. The method of `interior.py` runs until the gap that the objective itself certifies is small.
-2. Shares that it leaves next to a bound are put on it, and it runs once more among the others: shares of 1e-12 become 0.
+1. The method of `interior.py` runs until the certified gap of the objective itself is small.
+2. Shares next to a bound are set to it, and the method runs again over the others: shares of 1e-12 become 0.
 
-Where repeats wear out, shares are in two parts on the way (`halves.py`).
+If repeated tokens wear out, shares are split into two parts during the search (`halves.py`).
 
-Which problems go this way is decided by what a step costs here, and in the loops for few domains.
+A problem is solved this way if one step here costs less than in the loops for few domains.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from mixfast._engine.optimise.halves import Halves
 from mixfast._engine.optimise.interior import Inner, minimise_inside
 from mixfast._engine.optimise.trace import Minimum, Trace
 
-# Multiplications in one step that are affordable, and up to which one thread takes less than 0.1 s.
+# Maximum multiplications of one step, and the number up to which one thread takes less than 0.1 s.
 _WORK, _ONE_THREAD = 1e11, 1e9
-# The part of the tolerance to go to, and how often shares are put on their bounds.
+# Target gap as a fraction of the tolerance, and how often shares are set to their bounds.
 _AHEAD, _SETTLINGS = 0.3, 3
 
 
 def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float, trace: Trace) -> Minimum | None:
-    """A point within `tol` of the minimum where that can be had, with its gap; None where the rows are too many."""
+    """Return a point within `tol` of the minimum, if the method reaches it, and its gap; None if there are too many rows."""
     forms = objective.forms() if _work(objective.rows, w.size) <= _WORK else None
     if forms is None:
         return None
@@ -56,7 +56,7 @@ def near_optimum(objective: Objective, limits: Limits, w: Vector, *, tol: float,
 def near_largest(
     pieces: Pieces, limits: Limits, kl: Kl, w: Vector, weight: Vector | None, *, tol: float, trace: Trace
 ) -> tuple[Minimum, Vector] | None:
-    """The same for the largest of several functions, with the multipliers (P,) that prove the gap."""
+    """Like `near_optimum`, for the largest of several functions; also return the multipliers (P,) that prove the gap."""
     forms = pieces.forms() if _work(pieces.rows, w.size) <= _WORK else None
     if forms is None:
         return None
@@ -79,12 +79,12 @@ def near_largest(
 
 
 def is_wide(rows: int, domains: int, interior: bool) -> bool:
-    """Whether a problem goes this way from the start, and not only where a step is given up; `interior`: under a KL term, with which no share is at 0."""
+    """Whether a problem is solved this way from the start, not only after a step was abandoned. `interior`: under a KL term, with which no share is 0."""
     return domains > MANY_DOMAINS and (rows < domains or interior) and _work(rows, domains) <= _WORK
 
 
 def _work(rows: int, domains: int) -> float:
-    """Multiplications in the matrix of one step."""
+    """Return the multiplications for the matrix of one step."""
     return float(rows) * domains * min(rows, domains)
 
 
@@ -101,7 +101,7 @@ def _near(
     gap: Callable[[Vector, Vector], float],
     tol: float,
 ) -> Inner:
-    """Where the interior point method ends, with shares on their bounds as far as that costs nothing."""
+    """Return the result of the interior point method, with shares set to their bounds as far as the gap allows."""
     gradients = forms.at(forms.forms(w), w)[1]
     unit = float(np.abs(gradients).max(axis=0) @ w) or 1.0
     halves = Halves.of(forms.wear, limits)
@@ -115,7 +115,7 @@ def _near(
     def inside(x: Vector, proof: Vector) -> float:
         return gap(shares(_settled(parts, x)), proof) / unit
 
-    # On cores that others use as well, a second thread of BLAS costs small systems several times their time.
+    # On cores that other processes use too, a second BLAS thread slows small systems down several times.
     threads = single_blas() if _work(*scaled.rows.shape) <= _ONE_THREAD else nullcontext()
 
     def run(among: Limits, start: Vector, proof: Vector | None) -> Inner:
@@ -137,7 +137,7 @@ def _on_bounds(
     gap: Callable[[Vector, Vector], float],
     tol: float,
 ) -> Inner:
-    """The same with shares on the bounds that seem to hold, as far as the gap stays within `tol` or grows no larger."""
+    """Set shares to the bounds that seem active, as long as the gap stays within `tol` or does not grow."""
     least, active = gap(best.w, best.weight), best.active
     for _ in range(_SETTLINGS):
         if not active.any() or active.all():
@@ -156,7 +156,7 @@ def _on_bounds(
 
 
 def _settled(limits: Limits, w: Vector) -> Vector:
-    """w on the bounds next to it; without limits on groups, what its sum misses goes to the share with most room."""
+    """Set shares next to a bound to it. Without group limits, add the missing share to the share with most room."""
     w = limits.clip(w)
     if limits.groups is None:
         k = int(np.minimum(w - limits.low, limits.high - w).argmax())

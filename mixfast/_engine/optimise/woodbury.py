@@ -1,7 +1,7 @@
-"""Systems ``D + V' diag(h) V`` of few rows V among many unknowns, D being easy to invert.
+"""Linear systems ``D + V' diag(h) V`` with few rows V and many unknowns, where D is easy to invert.
 
-With T the rows in units in which D is 1, the system is ``I + T' T`` of the C unknowns, and its inverse follows from that of ``I + T T'`` of the
-n rows (Golub and Van Loan, "Matrix Computations", section 2.1.4: Woodbury's formula). The smaller of both is factored.
+If T are the rows in units in which D is 1, the system is ``I + T' T`` of the C unknowns. Its inverse follows from that of ``I + T T'`` of the
+n rows (Golub and Van Loan, "Matrix Computations", section 2.1.4: Woodbury's formula). The smaller of the two is factored.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 
-# Domains next to a bound hardly change the matrix: those that make up this much of it together, next to 1, are left to refinement,
-# where they are more than the second number of all.
+# Domains next to a bound hardly change the matrix. Domains that together contribute less than the first number, relative to 1, are left to
+# the refinement if they are more than the second number as a fraction of all.
 _DROPPED, _WORTH = 1e-6, 0.1
-# Refinements of a solution at most, and the part of a right-hand side that none need remove.
+# Maximum number of refinements of a solution, and the relative residual at which they stop.
 _REFINEMENTS, _SOLVED = 4, 1e-6
 _TINY = 1e-100
 
 
 class Diagonal:
-    """A diagonal D (C,) > 0, as ``L L'``; with `coupling` q (H,) also ``q (1 1; 1 1)`` on pairs of unknowns, of which the last H are one."""
+    """A diagonal D (C,) > 0, as ``L L'``; with `coupling` q (H,) also ``q (1 1; 1 1)`` on H pairs of unknowns, the last H being one of each."""
 
     def __init__(self, own: Vector, first: NDArray[np.intp], coupling: Vector) -> None:
         self.first, self.second, self.coupling = first, own.size - first.size, coupling
@@ -74,7 +74,7 @@ class System:
         self.inverse = np.linalg.inv(small)
 
     def solve(self, right: Matrix) -> tuple[Matrix, float]:
-        """Solutions (C, m) for right-hand sides (C, m), refined, and the part of a right-hand side that they leave."""
+        """Return refined solutions (C, m) for right-hand sides (C, m), and the relative residual."""
         x = self._once(right)
         size = np.maximum(np.abs(self.diagonal.forward(right)).max(axis=0), _TINY)
         left = np.inf
@@ -101,7 +101,7 @@ class System:
 
 
 def _counting(squares: Vector) -> NDArray[np.intp] | None:
-    """Columns of T (sums of squares given) without which ``I + T T'`` is the same but for what refinement removes; None for all."""
+    """Return the columns of T (given their sums of squares) that matter for ``I + T T'``; refinement corrects the others. None for all."""
     order = np.argsort(squares, kind="stable")
     first = int(np.searchsorted(np.cumsum(squares[order]), _DROPPED))
     return None if first < _WORTH * squares.size else np.sort(order[first:])

@@ -1,11 +1,11 @@
 """Minimise over a region: from a sample of the rows to all of them, on a working set of domains.
 
-1. Settle, and solve on a sample of the rows that stays in cache.
-2. Sweep all rows and domains: the gap certifies the answer, or names the domains that want a share.
-3. Solve over the domains that have a share or want one (`Newton`), and sweep again.
+1. Apply expectation maximisation, and solve on a sample of the rows that stays in cache.
+2. Sweep all rows and domains: the gap certifies the answer, or shows which domains should get a share.
+3. Solve over the domains that have or should get a share (`Newton`), and sweep again.
 
-Tables of few domains need no working set: there every sweep is over all of them. Tables of many domains on few rows go by way of
-`wide.py`, and so do those on which a Newton step is not found in its time.
+Tables of few domains need no working set: every sweep uses all of them. Tables with many domains and few rows use
+`wide.py`, and so do those for which a Newton step is not found within its work limit.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from mixfast._engine.optimise.newton import ALL_DOMAINS, NOISE, ROUGH, Newton, r
 from mixfast._engine.optimise.trace import Minimum, Trace
 from mixfast._engine.optimise.wide import is_wide, near_optimum
 
-# Elements that a sample may have whatever the table, and how many times larger than its sample a table must be.
+# Elements that a sample may have for any table, and how many times larger than its sample a table must be.
 _SAMPLE_ELEMENTS, _WORTH_SAMPLING = 4 << 20, 4
-# Steps on a sample, and the gap to which it is solved, over its rows and its weight: its optimum is off by more.
+# Maximum steps on a sample, and its gap times rows divided by weight: its optimum differs from that of all rows by more.
 _SAMPLE_STEPS, _SAMPLE_TOL = 30, 1e-1
-# Up to this many domains a Hessian over all of them is affordable where it must be.
+# Up to this many domains, a Hessian over all of them is affordable if needed.
 _DENSE_DOMAINS = 1000
 # Domains added to the working set in one round.
 _NEW_DOMAINS = 64
-# Domains that come in with a share of 0 get this part together, so that they need not grow by doubling.
+# Total share given to domains that enter with a share of 0, so that they need not grow by doubling.
 _SEED = 0.1
-# The gap over the working set to reach, as a part of the gap over all domains, and of the tolerance: the rest is room for the others.
+# Target gap over the working set, as a fraction of the gap over all domains and of the tolerance; the rest is left for the other domains.
 _AHEAD, _ROOM = 0.02, 0.5
-# Rounds without progress, close to the optimum, after which the working set is given up on; progress is a gap of less than this part.
+# After this many rounds without progress near the optimum, the working set is abandoned; progress is a gap below this fraction of the last.
 _VAIN_ROUNDS, _PROGRESS = 3, 0.9
 
 
-# What is beyond floating point on the way is seen and avoided, not warned of.
+# Overflow during the search is detected and handled, so numpy need not warn.
 @np.errstate(invalid="ignore", over="ignore")
 def minimise(objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int = 200) -> Minimum:
-    """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), for at most `max_iter` Newton steps."""
+    """Minimise an objective over the limits to a Frank-Wolfe gap of `tol`, starting at w (K,), with at most `max_iter` Newton steps."""
     trace = Trace()
     if not is_wide(objective.rows, w.size, limits.interior):
         try:
@@ -66,27 +66,27 @@ def _from_sample(
 ) -> Minimum:
     count = _sample_rows(objective.rows, w.size)
     sample = objective.sample(count) if objective.rows >= _WORTH_SAMPLING * count else objective
-    # Where experts are further apart than exp reaches, a row may need a domain that a sparse start leaves out.
+    # If experts differ by more than the range of exp, a row may need a domain that a sparse start leaves out.
     apart = getattr(objective, "shift", False) and w.size <= _DENSE_DOMAINS
     if w.size > ALL_DOMAINS and np.count_nonzero(w) > ALL_DOMAINS and not limits.interior and not apart:
         w = _sparse_start(sample, limits, w)
     w = settle(sample, limits, w)
     if sample is not objective:
-        # A sample's optimum is off by about (domains / rows) nats; solving it closer than that buys nothing.
+        # The optimum of a sample is off by about (domains / rows) nats; a closer solution is not useful.
         rough = max(_SAMPLE_TOL / count * sample.total, tol)
         w = _solve(sample, limits, w, tol=rough, max_iter=_SAMPLE_STEPS, trace=trace, whole=whole).w
     return _solve(objective, limits, w, tol=tol, max_iter=max_iter, trace=trace, whole=whole)
 
 
 def _sample_rows(rows: int, domains: int) -> int:
-    """Rows of the sample: few enough to stay in cache, and at most 1/20 of a table of thousands of domains."""
+    """Return the number of rows of the sample: few enough to stay in cache, and at most 1/20 of a table of thousands of domains."""
     return min(SAMPLE_ROWS, max(rows // 20, _SAMPLE_ELEMENTS // domains))
 
 
 def _solve(
     objective: Objective, limits: Limits, w: Vector, *, tol: float, max_iter: int, trace: Trace, whole: bool
 ) -> Minimum:
-    """Minimise over a growing set of domains until a sweep of all of them certifies the gap."""
+    """Minimise over a growing set of domains until a sweep over all of them certifies the gap."""
     if objective.columns <= ALL_DOMAINS:
         return Newton(objective, limits, None, tol=tol, trace=trace, whole=whole).minimise(w, None, max_iter)
     steps, vain, noisy, noise = 0, 0, False, 0.0
@@ -95,7 +95,7 @@ def _solve(
     while True:
         value, gradient, _ = objective.sums(w)
         gap = limits.gap(gradient, w)
-        # A gap of its own on domains that were just solved closer than that is float32's rounding.
+        # If domains were just solved to a smaller gap than they show now, the difference is float32 rounding.
         solved = gap if columns is None else limits.restrict(columns).gap(gradient[columns], w[columns])
         if gap > tol and solved > 2.0 * target and objective.precise() is not objective:
             objective, noisy, noise, previous, target = objective.precise(), False, 0.0, math.inf, math.inf
@@ -104,7 +104,7 @@ def _solve(
         if gap <= tol and noisy:
             objective, noisy, noise = objective.precise(), False, 0.0
             continue
-        # A round may raise the gap, by domains that come in; several without a lower one are the end of what rounding allows.
+        # New domains may raise the gap for one round; several rounds without a lower gap mean that rounding allows no more.
         vain = vain + 1 if gap >= _PROGRESS * previous and gap < NOISE * objective.total else 0
         if gap + noise <= tol or steps >= max_iter or vain == _VAIN_ROUNDS:
             return Minimum(w, value, gradient, gap + noise, trace.steps, None, steps)
@@ -123,7 +123,7 @@ def _solve(
 
 
 def _within(columns: Columns | None, w: Vector, found: Sums) -> tuple[Vector, Sums | None]:
-    """Shares and sums over the columns."""
+    """Return the shares and sums of the columns."""
     return (w, found) if columns is None else (w[columns], (found[0], found[1][columns], None))
 
 
@@ -134,19 +134,19 @@ def _spread(part: Vector, columns: Columns, size: int) -> Vector:
 
 
 def _seeded(objective: Objective, inside: Limits, w: Vector, gradient: Vector, columns: Columns) -> Vector:
-    """Shares in which domains that come in have a little, settled."""
+    """Return shares in which entering domains have a small share, after expectation maximisation."""
     newcomers = np.mean([inside.linear_min(cost) for cost in _pulls(gradient)], axis=0)
     return settle(objective, inside, (1.0 - _SEED) * w + _SEED * newcomers, columns)
 
 
 def _sparse_start(sample: Objective, limits: Limits, w: Vector) -> Vector:
-    """A point of the region with few shares: the mean of vertices that prefer the domains which pay most at w."""
+    """Return a point of the region with few shares: the mean of vertices that prefer the domains with the best slopes at w."""
     out: Vector = np.mean([limits.linear_min(cost) for cost in _pulls(sample.sums(w)[1])], axis=0)
     return out
 
 
 def _pulls(gradient: Vector) -> list[Vector]:
-    """Costs whose vertices prefer, each in its turn, the domains that pay most."""
+    """Return costs whose vertices each prefer one of the domains with the best slopes."""
     best = np.argsort(gradient)[:_NEW_DOMAINS]
     out = []
     for first in range(best.size):
@@ -157,9 +157,9 @@ def _pulls(gradient: Vector) -> list[Vector]:
 
 
 def _choose(limits: Limits, gradient: Vector, w: Vector) -> Columns | None:
-    """Domains that have a share, and those that most want one; None for all."""
+    """Return the domains with a share and those that would gain most from one; None for all."""
     has = w > 0.0
-    # At a solution the gradient is level over the domains between their bounds; those below it want a larger share.
+    # At a solution the gradient is equal over domains between their bounds; a domain below that level should get a larger share.
     level = float(gradient[has & (w < limits.high)].max(initial=-math.inf))
     room = np.flatnonzero(~has & (limits.high > 0.0))
     wanting = room[gradient[room] < level] if np.isfinite(level) else room
