@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from heapq import nlargest
 from itertools import islice, pairwise
+from os.path import commonprefix
 
 from mixfast._text.visible import visible
 
@@ -22,6 +24,11 @@ _SIMILAR = 0.6
 # Comparing two names takes as long as their lengths multiplied: of longer ones the beginning is compared, and of many known names those
 # that share the most pairs of characters. Names beyond the first so many are not looked at.
 _LENGTH_COMPARED, _CLOSELY_COMPARED, _MOST_COMPARED = 100, 200, 20_000
+
+# Names are made of parts that end at these characters.
+_PARTS = re.compile(r"(?<=[/_\-.:|@ ])")
+# What may follow a part of a name, and what may follow that.
+Parts = dict[str, "Parts"]
 
 
 def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
@@ -46,6 +53,67 @@ def named(name: object, longest: int = _NAME) -> str:
         tail = (longest - 1) // 2
         text = f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
     return visible(text)
+
+
+def distinct(names: Iterable[object], longest: int = _NAME) -> dict[str, str]:
+    """Return the form in which each name of a collection is shown; long names keep the parts that tell them apart.
+
+    A part, such as a folder of a path, tells names apart if names that agree up to it continue differently.
+
+    >>> shown = distinct(["web/2024/filtered/news/en", "web/2024/filtered/sport/en"], 12)
+    >>> print(*shown.values())
+    …news/en …sport/en
+    """
+    every = list(dict.fromkeys(map(str, names)))
+    if all(len(name) <= longest for name in every):
+        return {name: visible(name) for name in every}
+    tree: Parts = {}
+    for name in every:
+        node = tree
+        # The end of a name is a choice too: a name may begin with the whole of another.
+        for part in [*_PARTS.split(name), ""]:
+            node = node.setdefault(part, {})
+    out = {name: name if len(name) <= longest else _without_shared(name, tree, longest) for name in every}
+    count = Counter(out.values())
+    alike: dict[str, list[str]] = {}
+    for name, short in out.items():
+        if count[short] > 1:
+            alike.setdefault(short, []).append(name)
+    for group in alike.values():
+        start = max(len(commonprefix(group)) - longest // 3, 0)
+        for name in group:
+            ends = len(name) - start <= longest - 1
+            out[name] = f"…{name[start:]}" if ends else f"…{name[start : start + longest - 2]}…"
+    return {name: visible(short) for name, short in out.items()}
+
+
+def _without_shared(name: str, tree: Parts, longest: int) -> str:
+    """Return a name without parts that it shares with those that begin like it, as few as make it short enough."""
+    parts, node, kept = _PARTS.split(name), tree, set()
+    for place, part in enumerate(parts):
+        if len(node) > 1:
+            kept.add(place)
+        node = node[part]
+
+    def text(places: set[int]) -> str:
+        out = ""
+        for place, part in enumerate(parts):
+            out += part if place in places else "" if out.endswith("…") else "…"
+        return out
+
+    first, last = min(kept, default=0), max(kept, default=-1)
+    inside = (place for place in range(last, first, -1) if place not in kept)
+    # Whole stretches read better than single parts: first after the parts that tell names apart, then between, then before.
+    for places in (range(last + 1, len(parts)), inside, range(first - 1, -1, -1)):
+        for place in places:
+            if len(text(kept | {place})) > longest:
+                break
+            kept.add(place)
+    short = text(kept)
+    if len(short) > longest:
+        tail = (longest - 1) // 2
+        short = f"{short[: longest - 1 - tail]}…{short[len(short) - tail :]}"
+    return short
 
 
 def given_twice(names: Sequence[str]) -> str:

@@ -1,8 +1,9 @@
-"""`Answer`: a solution, a proposal or a bare mixture, seen alike by the sections and figures of a report."""
+"""`Answer`: one interface to a solution, a proposal or a bare mixture, for the sections and figures of a report."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,21 +20,21 @@ from mixfast.tables import ExpertTable
 
 Ends = dict[str, tuple[float, float]]
 
-# How far a status may be trusted, in the words of the page.
+# What each status proves, in the words of the page.
 _STATUS = {
-    "optimal": "Certified: no mixture that the limits allow is better by more than the gap.",
-    "optimal_inaccurate": "Not certified to the tolerance: rounding stopped the solver. A better mixture may exist, by up to the gap.",
-    "user_limit": "Not finished: the steps ran out. A better mixture may exist, by up to the gap.",
+    "optimal": "Certified: no allowed mixture is better by more than the gap.",
+    "optimal_inaccurate": "Not certified to the tolerance: rounding stopped the solver. Another mixture may be better by up to the gap.",
+    "user_limit": "Not certified to the tolerance: the step limit stopped the solver. Another mixture may be better by up to the gap.",
     "searched": "Found by search: nothing proves that there is no better mixture.",
-    "given": "A mixture that was given: nothing was solved or proposed.",
+    "given": "This mixture was given as input: nothing was solved or proposed.",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """A mixture and what is known of it.
+    """A mixture and what is known about it.
 
-    `source` is the solution or proposal; None for a mixture that was only given, whose losses `judge` can still tell.
+    `source` is the solution or proposal. It is None for a bare mixture, whose losses are computed by `judge`: a law or a table.
     """
 
     mixture: Mixture
@@ -48,7 +49,7 @@ class Answer:
         region: Region | None = None,
         judges: Sequence[Fit | ExpertTable | None] = (),
     ) -> Answer:
-        """Wrap a solution, a proposal or a mixture; `region` and the first of `judges` with its domains are for a mixture."""
+        """Wrap a solution, a proposal or a bare mixture; only the last needs `region` and one of `judges`, the first with its domains."""
         if isinstance(given, (Solution, Proposal)):
             return cls(given.mixture, given, given.region)
         if isinstance(given, Mixture):
@@ -64,15 +65,15 @@ class Answer:
 
     @property
     def meaning(self) -> str:
-        """The status in a sentence."""
+        """What the status proves, in sentences."""
         words = _STATUS.get(self.status, "")
         if not isinstance(self.source, Proposal):
             return words
-        return f"{words} All of it under the law: how far that holds for runs it has not seen is said below."
+        return f"{words} This holds under the law; its errors on unseen runs are shown below."
 
     @property
     def gap(self) -> float | None:
-        """The certified distance to the best value; None where nothing is certified."""
+        """Upper bound of the distance to the best value; None if nothing is certified."""
         gap = None if self.source is None else self.source.gap
         return None if gap is None or not math.isfinite(gap) else gap
 
@@ -83,7 +84,7 @@ class Answer:
 
     @cached_property
     def prior(self) -> dict[str, float] | None:
-        """Prior shares; None where no prior was given."""
+        """Prior shares; None if no prior was given."""
         return self.region.by_name(self.region.prior) if self.region is not None and self.region.has_prior else None
 
     @cached_property
@@ -93,13 +94,30 @@ class Answer:
         return {name: cap for name, cap in caps.items() if cap < 1.0}
 
     @cached_property
+    def common_cap(self) -> float | None:
+        """The cap of most domains, below 1; None if they have different caps, or none."""
+        if not self.caps:
+            return None
+        cap, count = Counter(self.caps.values()).most_common(1)[0]
+        return cap if count > max(1, len(self.mixture) // 2) else None
+
+    @property
+    def common_cap_words(self) -> str:
+        """The common cap in words, empty if there is none."""
+        if self.common_cap is None:
+            return ""
+        count = sum(cap == self.common_cap for cap in self.caps.values())
+        who = "every domain" if count == len(self.mixture) else f"{count} of {len(self.mixture)} domains"
+        return f"cap of {who}: {percentage(self.common_cap)}"
+
+    @cached_property
     def epochs(self) -> dict[str, float] | None:
-        """Passes over each domain's tokens; None where the region knows no token counts."""
+        """Passes over each domain's tokens; None if the region has no token counts."""
         return None if self.region is None else self.region.epochs(self.mixture)
 
     @property
     def limited(self) -> bool:
-        """Whether there is any limit beside a prior."""
+        """Whether the region has any limit in addition to a prior."""
         return self.region is not None and self.region.limited
 
     @cached_property
@@ -108,9 +126,9 @@ class Answer:
 
     @property
     def unit(self) -> str:
-        """The unit of the value."""
+        """The unit of the objective."""
         if isinstance(self.source, Solution):
-            worn = "" if self.source.wear is None else f", of effective shares (wear {self.source.wear:g})"
+            worn = "" if self.source.wear is None else f", at effective shares (wear {self.source.wear:g})"
             return self.source.table.unit + worn
         if isinstance(self.judge, ExpertTable):
             return self.judge.unit
@@ -118,7 +136,7 @@ class Answer:
 
     @cached_property
     def units(self) -> tuple[str, ...]:
-        """The units of the metrics that the objective of a law is made of."""
+        """The units of the metrics in the objective of a law."""
         if self.source is None and isinstance(self.judge, Fit):
             return tuple(dict.fromkeys(self.judge.unit))
         # A law from elsewhere may have no units.
@@ -128,19 +146,48 @@ class Answer:
             return ()
         return tuple(dict.fromkeys(known[j] for j in self.source.target.used)) if known else ()
 
+    @property
+    def loss(self) -> float | None:
+        """The objective without the KL term and without a term for risk; None if nothing can compute it."""
+        if isinstance(self.source, Solution):
+            return self.source.loss
+        if isinstance(self.source, Proposal):
+            return float(self.source.target.score(self.source.expected)[0])
+        return self.compared({}).get("this mixture")
+
+    @property
+    def added(self) -> dict[str, float]:
+        """The terms that the solver added to the loss, by name; together with the loss they are the objective that it minimised."""
+        if self.source is None or self.loss is None:
+            return {}
+        more, terms = self.source.value - self.loss, {}
+        if self.kl > 0.0:
+            divergence = self._divergence()
+            terms[f"{self.kl:g} x KL to the {'prior' if self.prior else 'uniform mixture'}"] = self.kl * divergence
+            more -= self.kl * divergence
+        # The difference of two sums is exact only up to rounding.
+        if abs(more) > 1e-9 * max(1.0, abs(self.source.value)):
+            terms["predicted standard deviations"] = more
+        return terms
+
+    def _divergence(self) -> float:
+        """Return the KL divergence of the mixture from its prior, in nats."""
+        prior = self.prior or dict.fromkeys(self.mixture.domains, 1.0 / len(self.mixture))
+        return math.fsum(w * math.log(w / prior[name]) for name, w in self.mixture.items() if w > 0.0)
+
     def order(self) -> list[str]:
         """Domains by share, the largest first."""
         return sorted(self.mixture.domains, key=lambda name: -self.mixture[name])
 
     def compared(self, others: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """The loss, without the KL term, of this mixture and of others over the same domains."""
+        """Compute the objective without the KL term for this mixture and for others over the same domains; empty if nothing can."""
         domains = self.mixture.domains
         known = {"this mixture": self.mixture} | {n: s for n, s in others.items() if set(s) <= set(domains)}
         stack = np.array([[shares.get(name, 0.0) for name in domains] for shares in known.values()])
         if self.source is None:
             if self.judge is None:
                 return {}
-            # A mixture's file leaves out what has no share.
+            # The file of a mixture omits domains without a share.
             whole = np.zeros((len(stack), len(self.judge.domains)))
             whole[:, [self.judge.domains.index(name) for name in domains]] = stack
             stack = whole
@@ -158,7 +205,7 @@ class Answer:
         return dict(zip(known, values.tolist(), strict=True))
 
     def references(self, present: Mixture | None) -> dict[str, dict[str, float]]:
-        """The mixtures that this one is compared with: the prior, equal shares, and the present mixture."""
+        """Return the mixtures that this one is compared with: the prior, equal shares and the present mixture."""
         uniform = dict.fromkeys(self.mixture.domains, 1.0 / len(self.mixture))
         if self.prior is None:
             out = {"uniform": uniform}
@@ -170,22 +217,29 @@ class Answer:
         return out
 
 
+def percentage(value: float) -> str:
+    """Return a share in a few characters; a tiny one is not shown as 0."""
+    if value <= 0.0:
+        return "0"
+    return "<0.01%" if value < 5e-5 else f"{100 * value:.2f}%" if value < 0.0995 else f"{100 * value:.1f}%"
+
+
 def ends_of(intervals: Bootstrap | ShareIntervals | Mapping[str, tuple[float, float]] | None) -> Ends:
-    """Intervals by domain, from a bootstrap of either kind or a mapping."""
+    """Return intervals by domain, from a bootstrap of either kind or a mapping."""
     if isinstance(intervals, (Bootstrap, ShareIntervals)):
         return intervals.intervals
     return dict(intervals or {})
 
 
 def base_of(law: Fit, at: Mapping[str, float] | None) -> tuple[Vector, str]:
-    """Shares (K,) in the law's order at which it is evaluated, and their name; equal shares if `at` has other domains."""
+    """Return the shares (K,) at which a law is evaluated, in its order, and their name; equal shares if `at` has other domains."""
     if at is not None and set(at) == set(law.domains):
         return np.array([at[name] for name in law.domains]), "this mixture"
     return np.full(len(law.domains), 1.0 / len(law.domains)), "equal shares"
 
 
 def target_of(law: Fit, answer: Answer | None) -> Target:
-    """The objective that a proposal of this law was made for, else the mean of its metrics, or the first of several units."""
+    """Return the objective of a proposal of this law; else the mean of its metrics, or its first metric if units differ."""
     source = None if answer is None else answer.source
     if isinstance(source, Proposal) and tuple(source.law.metrics) == tuple(law.metrics):
         return source.target
@@ -193,7 +247,7 @@ def target_of(law: Fit, answer: Answer | None) -> Target:
 
 
 def _mean_of(law: Fit) -> Target | None:
-    """The mean of a law's metrics; None where they have different units."""
+    """Return the mean of a law's metrics; None if they have different units."""
     try:
         return resolve(None, law)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Predictions of runs that a law has not seen, for the figure of predicted against measured."""
+"""Predictions of runs that a law was not fitted to, for the figure of predicted against measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
-from mixfast._text.names import shown
+from mixfast._text.names import listing, shown
 from mixfast.proposers import ASTRONOMIC
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """Measured metrics, and predictions by laws that had not seen the run.
+    """Measured metrics, and predictions by laws that were fitted without the run.
 
     Attributes
     ----------
     metrics, unit : tuple of str, length J
     measured, predicted, sd : (R, J) float64
-        NaN if a run has no value or was never left out; runs chosen after looking at data never are.
+        NaN if a run has no value or was never left out. Runs whose mixture was chosen from earlier results are never left out.
     scores : tuple of MetricReport
         Errors, rank correlation, optimism and coverage of each metric.
     """
@@ -42,25 +42,25 @@ class OutOfFold:
         return bool((np.isnan(self.predicted) | (np.abs(self.predicted) < ASTRONOMIC)).all())
 
     def column(self, metric: str) -> int:
-        """The column of a metric; ValueError with the names there are for another."""
+        """Return the column of a metric; raise ValueError with the known names for an unknown one."""
         if metric not in self.metrics:
-            raise ValueError(f"no metric {shown(metric)}; there are: {', '.join(self.metrics)}")
+            raise ValueError(f"no metric {shown(metric)}; the metrics are {listing(self.metrics)}")
         return self.metrics.index(metric)
 
 
 def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> OutOfFold:
-    """Predict every run of a swarm by the same laws, refitted without it.
+    """Predict every run of a swarm by the same laws, fitted again without that run.
 
     Parameters
     ----------
     law : Fit
-        Which law each metric has, with its settings.
+        Gives the law of each metric and its settings.
     swarm : Swarm
-        The runs it was fitted to; aligned by name.
+        The runs that the law was fitted to; domains are aligned by name.
     folds : int, default 5
-        Parts into which the runs are cut, fewer where there are fewer runs.
+        Number of parts into which the runs are divided; at most the number of runs.
     seed : int, default 0
-        Of the folds; with that of the fit these are the same.
+        Seed of the division into folds. The seed of the fit gives the folds of the fit.
 
     Returns
     -------
@@ -69,20 +69,20 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
     Raises
     ------
     AlignmentError
-        Law and swarm name different domains.
+        Law and swarm have different domains.
     ValueError
-        Fewer than two runs that may be left out, or too few for a law; a metric that the swarm lacks.
+        Fewer than two runs may be left out, a law needs more runs, or the swarm lacks a metric.
 
     Notes
     -----
-    Costs a fit for each fold; above 256 runs none, for laws that know what they would have said.
+    Costs one fit for each fold. Above 256 runs, laws with a closed form for left-out predictions need no refit.
     """
     from mixfast.laws import diverged, measure
 
     open_runs = int((~swarm.chosen).sum())
     if open_runs < 2 or folds < 2:
         raise ValueError(
-            f"{open_runs} runs may be left out in {folds} folds: predictions out of fold need at least 2 of both; runs marked "
+            f"{open_runs} runs may be left out, in {folds} folds; predictions out of fold need at least 2 runs and 2 folds. Runs marked "
             "as chosen are never left out"
         )
     measured, guess, spread = law.out_of_fold(swarm, folds=folds, seed=seed)
@@ -90,7 +90,7 @@ def out_of_fold(law: Fit, swarm: Swarm, *, folds: int = 5, seed: int = 0) -> Out
         measure(
             name,
             law.laws[name],
-            # As in the report of the fit, a run that looks diverged does not count.
+            # As in the report of the fit, runs that look diverged are not scored.
             np.where(diverged(measured[:, j], [guess[:, j]]), np.nan, measured[:, j]),
             guess[:, j],
             sd=spread[:, j],

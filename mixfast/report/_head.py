@@ -1,17 +1,16 @@
-"""The opening of the page: the answer, its proof, what it gains and changes, which limits bind, and warnings."""
+"""The decision at the top of the page: the mixture, its certificate, what it gains and costs, and what to doubt."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixfast._text.names import listing, named
+from mixfast._text.names import distinct, listing
 from mixfast._text.numbers import NOTHING
 from mixfast.proposers import Proposal, tolerances_in_words, worse_in_words
-from mixfast.report import _axes as draw
 from mixfast.report import _html as html
-from mixfast.report._answer import ends_of
+from mixfast.report._answer import ends_of, percentage
 from mixfast.report._share_figures import MANY_EPOCHS
 from mixfast.solver import Bootstrap, Solution, solve_doubts
 
@@ -21,38 +20,45 @@ if TYPE_CHECKING:
     from mixfast.report._folds import OutOfFold
     from mixfast.report._parts import Parts
 
-# The opening shows at most this many changes and limits.
-_FIRST = 6
-# An interval wider than this leaves a real choice open.
+# The sign of every difference on the page, in tables, figures and cards.
+SIGN = "Differences between mixtures are gains: + is better, - is worse. Costs and prices are gains given up."
+# A mixture of at most `_WHOLE` domains is shown whole; of a larger one, so many of the largest shares and of the largest other changes.
+_WHOLE, _LARGEST, _MOVED = 14, 8, 4
+# The decision shows at most this many limits.
+_LIMITS = 6
+# Characters of a name in the decision, whose tables share the width of the page.
+_LONGEST = 22
+# An interval wider than this leaves the choice of the share open.
 _WIDE = 0.08
 
 
 def head(parts: Parts, found: OutOfFold | None, doubts: Sequence[str]) -> str:
-    """The opening of the page; `doubts` are its warnings."""
+    """Return the top of the page; `doubts` are its warnings."""
     answer = parts.answer
     cards = [] if answer is None else _cards(answer, parts)
-    out = ""
-    if answer is None:
-        out += html.paragraph(
-            "No mixture: this page has no solution, proposal, mixture or ledger to report."
-            + (" It says how well the laws predict." if parts.law is not None else "")
-        )
-    else:
-        out += html.paragraph(answer.meaning)
     if parts.law is not None:
         cards += _law_cards(scores_of(parts, found))
+    if answer is None:
+        out = html.paragraph(
+            "No mixture: this page has no solution, proposal, mixture or ledger to report."
+            + (" It shows how well the laws predict." if parts.law is not None else "")
+        )
+    else:
+        out = html.paragraph(f"{answer.meaning} {SIGN}")
     if cards:
         out += f'<dl class="facts">{"".join(cards)}</dl>'
-    if doubts:
-        out += "<h3>Warnings</h3>" + html.bullets(doubts, "warnings")
+    columns = []
     if answer is not None:
-        blocks = [_values(answer, parts), *_all_changes(answer, parts), _limits(answer)]
-        out += '<div class="pair">' + "".join(f"<div>{block}</div>" for block in blocks if block) + "</div>"
-    return out
+        costs = _values(answer, parts) + _limits(answer) + _tolerances(answer)
+        columns = [_titled("The mixture", _mixture(answer, parts)), _titled("What it gains and costs", costs)]
+    if doubts or answer is not None:
+        said = html.bullets(doubts, "warnings") if doubts else html.paragraph("No warnings.", "soft")
+        columns.append(_titled("What to doubt", said))
+    return out + '<div class="decision">' + "".join(f"<div>{column}</div>" for column in columns if column) + "</div>"
 
 
 def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
-    """Sentences on what speaks against trusting the page, the most serious first."""
+    """Yield sentences on what speaks against trusting the page, the most serious first."""
     answer = parts.answer
     if parts.refusal is not None:
         yield f"N{str(parts.refusal)[1:]}."
@@ -68,12 +74,12 @@ def warnings(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
         yield from (f"Update of {last.when[:10]}: {words}" for words in last.warnings)
         pending = parts.ledger.pending
         if pending is not None:
-            yield f"An update planned on {pending.when[:10]} is open ({pending.why}): the mixture does not have it yet."
+            yield f"The update planned on {pending.when[:10]} is open ({pending.why}): the mixture does not include it yet."
             yield from (f"Planned update: {words}" for words in pending.warnings)
 
 
 def scores_of(parts: Parts, found: OutOfFold | None) -> Sequence[MetricReport]:
-    """Return the out-of-fold scores of the figure, or else those that the law was saved with."""
+    """Return the out-of-fold scores computed for the page, or else those saved with the law."""
     if found is not None:
         return found.scores
     return () if parts.law is None else tuple(parts.law.reports)
@@ -89,6 +95,15 @@ def points(change: float) -> str:
     return f"{100.0 * change:+.2f}"
 
 
+def _value(value: float) -> str:
+    """Return a value with six digits, the same number for all values of a column."""
+    return f"{value:#.6g}".rstrip(".")
+
+
+def _titled(title: str, body: str) -> str:
+    return f"<h2>{html.text(title)}</h2>{body}" if body else ""
+
+
 # The cards.
 
 
@@ -99,36 +114,49 @@ def _card(what: str, value: str, more: str = "", *, doubt: bool = False) -> str:
 
 
 def _cards(answer: Answer, parts: Parts) -> list[str]:
-    used = sum(share > NOTHING for share in answer.mixture.values())
-    cards = [_card("status", answer.status, doubt=answer.status not in ("optimal", "given"))]
-    if answer.source is not None:
-        gap = f"{answer.gap:.1e}" if answer.gap is not None else "none"
-        cards.append(_card("gap", gap, "how much better another allowed mixture can be at most" if answer.gap is not None
-                           else "a search certifies nothing", doubt=answer.gap is None))  # fmt: skip
-        kl = f"; with {answer.kl:g} x KL to the prior" if answer.kl > 0.0 else ""
-        cards.append(_card("value", f"{answer.source.value:.6g}", f"{answer.unit}{kl}"))
-        values = parts.values
-        gain = getattr(answer.source, "gain", None)
-        for name in values:
-            # The gain of a proposal says it of the prior, with its uncertainty.
-            if name != "this mixture" and (gain is None or "prior" not in name):
-                change = values["this mixture"] - values[name]
-                cards.append(_card(f"loss against {name}", f"{change:+.4g}", "negative is better", doubt=change > 0.0))
-    gain = getattr(answer.source, "gain", None)
-    if gain is not None:
-        sd = "" if gain.sd is None else f"± {gain.sd:.2g}, one standard deviation of two new runs"
-        over = "equal shares" if answer.prior is None else "prior"
-        cards.append(
-            _card(f"expected gain over {over}", f"{gain.value:+.4g}", sd, doubt=gain.value <= (gain.sd or 0.0))
-        )
+    cards = [_card("status", answer.status, _proof(answer), doubt=answer.status not in ("optimal", "given"))]
+    if answer.loss is not None:
+        cards.append(_card(_what(answer), _value(answer.loss), f"{answer.unit}; lower is better"))
+    cards += _gain_cards(answer, parts)
     if isinstance(answer.source, Proposal):
         worse, of = len(answer.source.worse), len(answer.source.target.metrics)
         cards.append(_card("metrics expected to get worse", f"{worse} of {of}", "than at the prior", doubt=worse > 0))
+    used = sum(share > NOTHING for share in answer.mixture.values())
     cards.append(_card("domains with a share", f"{used} of {len(answer.mixture)}"))
     if answer.epochs:
         name, most = max(answer.epochs.items(), key=lambda item: item[1])
-        cards.append(_card("most epochs", f"{most:.2f}", named(name, 40), doubt=_many(most)))
+        short = distinct(answer.mixture.domains, _LONGEST)[name]
+        cards.append(_card("most epochs", f"{most:.2f}", short, doubt=_many(most)))
     return cards
+
+
+def _proof(answer: Answer) -> str:
+    if answer.source is None:
+        return ""
+    return (
+        "no gap: a search certifies nothing" if answer.gap is None else f"gap {answer.gap:.1e} to the optimum at most"
+    )
+
+
+def _what(answer: Answer) -> str:
+    """Return the name of the one value that the page gives for each mixture."""
+    if isinstance(answer.source, Proposal) or (answer.source is None and answer.unit != "nats"):
+        return "predicted objective"
+    return "loss"
+
+
+def _gain_cards(answer: Answer, parts: Parts) -> Iterator[str]:
+    """Yield the gain over the prior, or equal shares if there is none, and over the present mixture."""
+    gain, values = getattr(answer.source, "gain", None), parts.values
+    first = next((name for name in values if name != "this mixture"), None)
+    if gain is not None:
+        sd = "" if gain.sd is None else f"± {gain.sd:.2g}, one standard deviation of two new runs"
+        over = "equal shares" if answer.prior is None else "prior"
+        yield _card(f"expected gain over {over}", f"{gain.value:+.4g}", sd, doubt=gain.value <= (gain.sd or 0.0))
+    for name in values:
+        if (name == first and gain is None) or name == "present mixture":
+            change = values[name] - values["this mixture"]
+            yield _card(f"gain over {name}", f"{change:+.4g}", doubt=change < 0.0)
 
 
 def _law_cards(scores: Sequence[MetricReport]) -> list[str]:
@@ -139,73 +167,115 @@ def _law_cards(scores: Sequence[MetricReport]) -> list[str]:
     rank = mean_known([one.spearman for one in scores])
     bad = sum(one.runs > 0 and not one.r2 > 0.0 for one in scores)
     return [
-        _card("law, rank correlation", number(rank, 3), f"mean over {len(scores)} metrics, runs not seen"),
+        _card("law, rank correlation", number(rank, 3), f"mean over {len(scores)} metrics, unseen runs"),
         _card("metrics the law misses", f"{bad} of {len(scores)}", "predicted no better than by their mean", doubt=bad > 0),
     ]  # fmt: skip
 
 
-# The tables.
+# The mixture, and what it gains and costs.
+
+
+def _mixture(answer: Answer, parts: Parts) -> str:
+    mixture, epochs = answer.mixture, answer.epochs
+    against: dict[str, Mapping[str, float]] = {}
+    if answer.prior is not None:
+        against["prior"] = answer.prior
+    if parts.present is not None:
+        against["present"] = parts.present
+    if not against:
+        against["uniform"] = dict.fromkeys(mixture.domains, 1.0 / len(mixture))
+    names = [*answer.order(), *(name for name in parts.present or {} if name not in mixture)]
+    shown = _shown(names, mixture, against)
+    columns: dict[str, Callable[[str], str]] = {
+        "domain": str,
+        "share": lambda name: percentage(mixture.get(name, 0.0)),
+    }
+    for title, other in against.items():
+        columns |= _compared(mixture, other, title, "points" if len(against) == 1 else f"points from {title}")
+    if epochs:
+        columns["epochs"] = lambda name: f"{epochs[name]:.2f}" if name in epochs else ""
+    rows = [[show(name) for show in columns.values()] for name in shown]
+    left = [name for name in names if name not in set(shown)]
+    if left:
+        rows.append([f"other {len(left)} domains", percentage(_total(mixture, left)), *[""] * (len(columns) - 2)])
+        for place, other in zip((2, 4), against.values(), strict=False):
+            rows[-1][place] = percentage(_total(other, left))
+    moved = [
+        f"{percentage(0.5 * math.fsum(abs(mixture.get(name, 0.0) - other.get(name, 0.0)) for name in names))} of the tokens change hands "
+        f"against the {title}{' mixture' if title != 'prior' else ''}."
+        for title, other in against.items()
+    ]
+    if left:
+        moved.append("The largest shares, and the largest changes of others.")
+    return html.table(list(columns), rows, caption=" ".join(moved), longest=_LONGEST)
+
+
+def _compared(
+    mixture: Mapping[str, float], other: Mapping[str, float], title: str, moved: str
+) -> dict[str, Callable[[str], str]]:
+    """Return the columns for another mixture: its shares, and the differences."""
+    return {
+        title: lambda name: percentage(other.get(name, 0.0)),
+        moved: lambda name: points(mixture.get(name, 0.0) - other.get(name, 0.0)),
+    }
+
+
+def _shown(
+    names: Sequence[str], mixture: Mapping[str, float], against: Mapping[str, Mapping[str, float]]
+) -> Sequence[str]:
+    """Return the domains for the decision: all of a few, else the largest shares and the largest other changes."""
+    if len(names) <= _WHOLE:
+        return names
+    rest = sorted(
+        names[_LARGEST:],
+        key=lambda name: -max(abs(mixture.get(name, 0.0) - other.get(name, 0.0)) for other in against.values()),
+    )
+    return [*names[:_LARGEST], *rest[:_MOVED]]
+
+
+def _total(shares: Mapping[str, float], names: Sequence[str]) -> float:
+    return math.fsum(shares.get(name, 0.0) for name in names)
 
 
 def _values(answer: Answer, parts: Parts) -> str:
+    """Return one value for each mixture, and the terms that the solver added to it."""
     values = parts.values
     if len(values) < 2:
         return ""
     own = values["this mixture"]
     rows = [
-        [name, f"{value:.6g}", "" if name == "this mixture" else f"{value - own:+.4g}"]
-        for name, value in values.items()
+        [name, _value(value), "" if name == "this mixture" else f"{value - own:+.4g}"] for name, value in values.items()
     ]
-    what = "objective without KL term" if answer.kl > 0.0 else "objective"
-    return "<h3>Value</h3>" + html.table(
-        ["mixture", what, "difference"], rows, caption=f"In {answer.unit}; less is better."
-    )
+    out = html.table(["mixture", _what(answer), "gain over it"], rows, caption=f"In {answer.unit}; lower is better.")
+    terms = answer.added
+    if terms and answer.source is not None:
+        sums = " + ".join(f"{term:.4g} ({name})" for name, term in terms.items())
+        out += html.paragraph(f"Minimised objective: {_value(answer.source.value)} = {_value(own)} + {sums}.", "soft")
+    return out
 
 
-def _all_changes(answer: Answer, parts: Parts) -> Iterator[str]:
-    if answer.prior is not None:
-        yield _changes(answer, answer.prior, "prior")
-    if parts.present is not None:
-        yield _changes(answer, parts.present, "present mixture")
-    if answer.prior is None and parts.present is None:
-        yield _changes(answer, dict.fromkeys(answer.mixture.domains, 1.0 / len(answer.mixture)), "uniform mixture")
-
-
-def _changes(answer: Answer, against: Mapping[str, float], words: str) -> str:
-    names = [*answer.mixture.domains, *(name for name in against if name not in answer.mixture)]
-    moved = sorted(names, key=lambda name: -abs(answer.mixture.get(name, 0.0) - against.get(name, 0.0)))
-    rows = [
-        [name, draw.share(against.get(name, 0.0)), draw.share(answer.mixture.get(name, 0.0)),
-         points(answer.mixture.get(name, 0.0) - against.get(name, 0.0))]
-        for name in moved[:_FIRST]
-    ]  # fmt: skip
-    total = 0.5 * math.fsum(abs(answer.mixture.get(name, 0.0) - against.get(name, 0.0)) for name in names)
-    caption = f"{draw.share(total)} of the tokens change hands in all."
-    return f"<h3>Biggest changes against the {words}</h3>" + html.table(
-        ["domain", words.removesuffix(" mixture"), "here", "points"], rows, caption=caption
-    )
+def _tolerances(answer: Answer) -> str:
+    held = tolerances_in_words(answer.source) if isinstance(answer.source, Proposal) else []
+    return "<h3>Metrics held by a tolerance</h3>" + html.bullets(held) if held else ""
 
 
 def _limits(answer: Answer) -> str:
-    held = tolerances_in_words(answer.source) if isinstance(answer.source, Proposal) else []
-    tolerances = "<h3>Metrics that hold the mixture</h3>" + html.bullets(held) if held else ""
-    return _priced_limits(answer) + tolerances
-
-
-def _priced_limits(answer: Answer) -> str:
     if not answer.limited or answer.source is None:
         return ""
-    title = "<h3>Limits that bind, and their price</h3>"
+    title = "<h3>Binding limits and their price</h3>"
     if answer.gap is None:
-        return title + html.paragraph("A search knows no prices of limits.", "soft")
+        return title + html.paragraph("A search gives no prices of limits.", "soft")
     if not answer.prices:
         return title + html.paragraph("None: the limits cost nothing.", "soft")
     rows = [
-        [one.name, f"{one.limit} {draw.share(one.value)}", f"{one.price / 100.0:.2g}"] for one in answer.prices[:_FIRST]
+        [one.name, f"{one.limit} {percentage(one.value)}", f"{one.price / 100.0:.2g}"]
+        for one in answer.prices[:_LIMITS]
     ]
     more = len(answer.prices) - len(rows)
-    caption = "Saved per percentage point by which the limit gives way." + (f" {more} more bind." if more else "")
-    return title + html.table(["domain or group", "limit", "price"], rows, caption=caption)
+    caption = "Price: gain from relaxing the limit by one percentage point." + (
+        f" {more} more limits bind." if more else ""
+    )
+    return title + html.table(["domain or group", "limit", "price"], rows, caption=caption, longest=_LONGEST)
 
 
 # The warnings.
@@ -216,33 +286,38 @@ def _many(passes: float) -> bool:
     return passes > MANY_EPOCHS * (1.0 + 1e-6)
 
 
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _about_shares(answer: Answer, parts: Parts) -> Iterator[str]:
     many = {name: passes for name, passes in (answer.epochs or {}).items() if _many(passes)}
     if many:
         worst = sorted(many, key=lambda name: -many[name])
         named = listing(f"{name} {many[name]:.1f}" for name in worst)
-        yield f"Read more than {MANY_EPOCHS:g} times, where repeats are worth far less than new tokens: {named}."
+        yield (
+            f"Domains repeated more than {MANY_EPOCHS:g} times, in epochs: {named}. Repeated tokens are then worth far less than new ones."
+        )
     doubt = getattr(parts.intervals, "doubt", "")
     if doubt:
-        yield doubt[:1].upper() + doubt[1:]
+        yield _sentence(doubt)
     wide = {name: high - low for name, (low, high) in ends_of(parts.intervals).items() if high - low > _WIDE}
     if wide:
         worst = sorted(wide, key=lambda name: -wide[name])
         named = listing(f"{name} ({100.0 * wide[name]:.0f} points)" for name in worst)
-        yield f"Wide intervals, the data do not settle these shares: {named}."
+        yield f"Wide intervals: the data do not determine these shares: {named}."
     if len(answer.units) > 1:
-        yield f"The objective puts metrics of different units together ({'; '.join(answer.units)}): the larger numbers decide."
-    for doubt in _doubts(answer.source, parts):
-        yield doubt[:1].upper() + doubt[1:]
+        yield f"The objective adds metrics of different units ({'; '.join(answer.units)}): those with the larger numbers dominate."
+    yield from map(_sentence, _doubts(answer.source, parts))
     values = parts.values
     worse = [name for name in values if name != "this mixture" and values[name] < values["this mixture"]]
     if worse:
-        why = "" if answer.source is None else ", because limits or the KL term hold the mixture"
+        why = "" if answer.source is None else ", because of the limits or the KL term"
         yield f"Worse than {listing(worse)} in the objective{why}."
 
 
 def _doubts(source: Solution | Proposal | None, parts: Parts) -> Iterator[str]:
-    """What the console says against a solution or a proposal."""
+    """Yield the doubts about a solution or a proposal that the console prints."""
     if isinstance(source, Proposal):
         yield from source.doubts
     elif source is not None:
@@ -257,6 +332,6 @@ def _about_laws(parts: Parts, found: OutOfFold | None) -> Iterator[str]:
         yield f"Laws that predict unseen runs no better than the mean does: {listing(bad)}."
     short = [one.metric for one in scores if one.coverage < 0.75]
     if short:
-        yield f"Intervals too narrow, 90 % ones held less than 75 % of the unseen runs: {listing(short)}."
+        yield f"Intervals are too narrow: the 90 % intervals contain less than 75 % of the unseen runs for {listing(short)}."
     if parts.law is not None:
-        yield from parts.law.notes
+        yield from map(_sentence, parts.law.notes)

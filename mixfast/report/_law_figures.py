@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
-from mixfast._text.names import shown
+from mixfast._text.names import listing, shown
 from mixfast.laws import Objective, Target, resolve
 from mixfast.report import _axes as draw
 from mixfast.report._answer import base_of
-from mixfast.report._axes import BLUE, INK, MUTED, VERMILION
+from mixfast.report._axes import BAND, BLUE, INK, MUTED, PAPER, VERMILION, WHISKER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,16 +21,19 @@ if TYPE_CHECKING:
     from mixfast.report._folds import OutOfFold
     from mixfast.swarm import Swarm
 
-# Points of a curve; and the share that is moved to a domain to measure a slope if a law has no gradient, as trees.
+# Points of a curve; and the share that moves to a domain to measure the slope of a law without gradients, such as trees.
 _POINTS, _MOVE = 61, 0.05
-# Inches: a square of the map, the names around it, and the least width, for the text above it.
-_CELL, _MARGIN, _LEAST_WIDTH = 0.3, 3.0, 6.5
-# A curve goes at least to this share if the shares of the runs are unknown.
+# Inches: the largest and the smallest square of the map, the names around it, and the least width, for the text above it. On a small
+# screen names are shorter. Squares smaller than a line of text would make names overlap.
+_CELL, _LEAST_CELL, _MARGIN, _MARGIN_NARROW, _LEAST_WIDTH = 0.3, 0.16, 3.0, 1.9, 6.5
+# Characters of a name above a panel.
+_TITLE = 40
+# A curve extends at least to this share if the shares of the runs are unknown.
 _LEAST_SPAN = 0.3
 
 
 def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
-    """Draw predicted against measured metrics of runs that the law had not seen, with 90 % intervals.
+    """Draw predicted against measured metrics, for runs that the law was not fitted to, with 90 % intervals.
 
     Parameters
     ----------
@@ -41,18 +44,18 @@ def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        A metric that is not there.
+        There is no such metric.
 
     Notes
     -----
-    Hollow triangles at the edge: predictions further out than half the range of what was measured.
+    Hollow triangles at the edge are predictions further out than half the range of the measured values.
     """
     j = found.column(metric)
     truth, guess, sd = found.measured[:, j], found.predicted[:, j], found.sd[:, j]
     there = np.isfinite(truth) & np.isfinite(guess)
     truth, guess, sd = truth[there], guess[there], sd[there]
     score = found.scores[j]
-    with draw.axes(ax, 4.0, 4.4) as ax:
+    with draw.axes(ax, 3.3, 4.4) as ax:
         if truth.size:
             ends = [truth.min(), truth.max()]
             ax.plot(ends, ends, "-", color=MUTED, lw=0.8)
@@ -60,18 +63,18 @@ def predicted(found: OutOfFold, metric: str, *, ax: Axes | None = None) -> Axes:
             room = 0.5 * (ends[1] - ends[0]) or 1.0
             low, high = ends[0] - room, ends[1] + room
             bars = np.where(np.isfinite(sd), draw.Z90 * sd, 0.0)
-            _uprights(ax, truth, guess - bars, guess + bars, color="#b8cfe0", lw=0.9)
+            _uprights(ax, truth, guess - bars, guess + bars, color=WHISKER, lw=0.9)
             inside = (guess >= low) & (guess <= high)
             ax.plot(truth[inside], guess[inside], "o", color=BLUE, ms=3.4, mew=0)
             for out, marker, edge in ((guess > high, "^", high), (guess < low, "v", low)):
                 if out.any():
-                    ax.plot(truth[out], np.full(int(out.sum()), edge), marker, mfc="white", mec=VERMILION, mew=1.2, ms=6,
+                    ax.plot(truth[out], np.full(int(out.sum()), edge), marker, mfc=PAPER, mec=VERMILION, mew=1.2, ms=6,
                             clip_on=False)  # fmt: skip
             drawn = np.r_[ends, (guess - bars)[inside], (guess + bars)[inside], guess[inside]]
             pad = 0.04 * (ends[1] - ends[0]) or 0.5
             bottom = low if (guess < low).any() else max(low, drawn.min() - pad)
             ax.set_ylim(bottom, high if (guess > high).any() else min(high, drawn.max() + pad))
-        ax.set_title(f"{draw.label(metric, 30)}\n{score.law}, Spearman {score.spearman:.3f}, rmse {score.rmse:.3g}",
+        ax.set_title(f"{draw.labels(found.metrics, _TITLE)[j]}\n{score.law}, Spearman {score.spearman:.3f}, rmse {score.rmse:.3g}",
                      loc="left", fontsize=8.5)  # fmt: skip
         ax.set_xlabel("measured")
         ax.set_ylabel("predicted out of fold")
@@ -88,7 +91,7 @@ def response(
     swarm: Swarm | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what a law predicts when one domain's share moves and the others keep their proportions, with a 90 % band.
+    """Draw what a law predicts when the share of one domain changes and the others keep their proportions, with a 90 % band.
 
     Parameters
     ----------
@@ -97,17 +100,17 @@ def response(
     objective : optional
         A metric, weights or families of metrics, or "worst", as for `mixfast.propose`; the mean of all by default.
     at : Mixture or mapping, optional
-        The mixture that is moved from, marked in the figure; equal shares by default.
+        The mixture where the change starts, marked in the figure; equal shares by default.
     swarm : Swarm, optional
-        Its runs' shares of the domain are drawn as ticks; outside of them the line is dashed, for it is extrapolated.
+        The shares of the domain in its runs are drawn as ticks. The line is dashed beyond them, where the law extrapolates.
 
     Raises
     ------
     ValueError
-        A domain or an objective that the law does not know.
+        The law has no such domain, or no such objective.
     """
     if domain not in law.domains:
-        raise ValueError(f"no domain {shown(domain)} in the law; there are: {', '.join(law.domains)}")
+        raise ValueError(f"the law has no domain {shown(domain)}; its domains are {listing(law.domains)}")
     return respond(law, domain, resolve(objective, law), at, swarm, ax)
 
 
@@ -122,18 +125,16 @@ def respond(
     value, sd = curve(law, target, base, k, x)
     with draw.axes(ax, 3.2, 4.4) as ax:
         if sd is not None:
-            ax.fill_between(
-                x, value - draw.Z90 * sd, value + draw.Z90 * sd, color="#dbe9f4", lw=0, label="90 % interval"
-            )
+            ax.fill_between(x, value - draw.Z90 * sd, value + draw.Z90 * sd, color=BAND, lw=0, label="90 % interval")
         known = np.ones(x.size, dtype=bool) if seen is None else (x >= seen.min()) & (x <= seen.max())
         ax.plot(x, value, "--", color=BLUE, lw=1.0)
         ax.plot(x[known], value[known], "-", color=BLUE, lw=1.8)
         here = int(np.searchsorted(x, base[k]))
-        ax.plot(x[here], value[here], "o", mfc="white", mec=INK, mew=1.4, ms=6, zorder=4)
+        ax.plot(x[here], value[here], "o", mfc=PAPER, mec=INK, mew=1.4, ms=6, zorder=4)
         if seen is not None:
             low, high = np.zeros(seen.size), np.full(seen.size, 0.03)
             _uprights(ax, seen, low, high, color=MUTED, lw=0.8, transform=ax.get_xaxis_transform())
-        ax.set_title(draw.label(domain, 30), loc="left")
+        ax.set_title(draw.labels(law.domains, _TITLE)[k], loc="left")
         draw.percent_axis(ax.xaxis)
         ax.set_xlim(-0.02 * x[-1], 1.02 * x[-1])
         ax.grid()
@@ -141,22 +142,21 @@ def respond(
 
 
 def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | None = None) -> Axes:
-    """Draw the effect of each domain on each metric: how the metric changes as the domain gets more and the others keep their proportions.
+    """Draw the effect of each domain on each metric as the domain gets more and the others keep their proportions.
 
     Parameters
     ----------
     law : Fit
     at : Mixture or mapping, optional
-        Where the slopes are taken; equal shares by default. For log-linear laws the picture is that of their coefficients around
-        their mean at this mixture, wherever it is.
+        The mixture at which slopes are taken; equal shares by default. For log-linear laws the figure shows their coefficients around
+        their mean at this mixture.
 
     Notes
     -----
-    Filled squares: more of the domain makes the metric better. Hollow ones: worse. Areas are to the scale of each metric.
+    Filled squares: more of the domain makes the metric better. Hollow squares: worse. Areas are relative to the largest in each metric.
     """
     base, words = base_of(law, at)
-    signs = np.array([-1.0 if way == "max" else 1.0 for way in law.direction])
-    better = -effects(law, base) * signs[:, None]
+    better = -effects(law, base) * signs(law)[:, None]
     # Each metric to its own scale.
     scale = np.abs(better).max(axis=1, keepdims=True)
     better /= np.where(scale > 0.0, scale, 1.0)
@@ -164,12 +164,14 @@ def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | 
     size = np.sqrt(np.abs(better))[:, order]
     helps = better[:, order] > 0.0
     rows, columns = len(order), len(law.metrics)
-    cell = min(_CELL, (draw.WIDTH - _MARGIN) / columns)
-    with draw.axes(ax, cell * rows + _MARGIN, max(cell * columns + _MARGIN, _LEAST_WIDTH)) as ax:
+    margin = _MARGIN_NARROW if draw.is_narrow() else _MARGIN
+    cell = max(min(_CELL, (draw.most_wide() - margin) / columns), _LEAST_CELL)
+    width = max(cell * columns + margin, min(_LEAST_WIDTH, draw.most_wide()))
+    with draw.axes(ax, cell * rows + margin, width) as ax:
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
 
-        for mask, face, edge, name in ((helps, BLUE, BLUE, "helps"), (~helps, "white", VERMILION, "hurts")):
+        for mask, face, edge, name in ((helps, BLUE, BLUE, "helps"), (~helps, PAPER, VERMILION, "hurts")):
             boxed = np.argwhere(mask & (size > 0.02))
             if len(boxed):
                 # One path, not thousands of patches: the page stays small.
@@ -178,9 +180,9 @@ def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | 
                 path = Path.make_compound_path_from_polys(boxes)
                 ax.add_patch(PathPatch(path, facecolor=face, edgecolor=edge, linewidth=1.1))
             ax.plot([], [], "s", mfc=face, mec=edge, mew=1.2, ms=7, label=f"more of it {name}")
-        ax.set_xticks(np.arange(columns), [draw.label(name) for name in law.metrics], rotation=55, ha="right",
+        ax.set_xticks(np.arange(columns), draw.labels(law.metrics), rotation=55, ha="right",
                       rotation_mode="anchor")  # fmt: skip
-        ax.set_yticks(np.arange(rows), [draw.label(law.domains[k]) for k in order])
+        ax.set_yticks(np.arange(rows), draw.labels(law.domains[k] for k in order))
         ax.set_xlim(-0.6, columns - 0.4)
         ax.set_ylim(rows - 0.4, -0.6)
         ax.tick_params(length=0)
@@ -188,8 +190,8 @@ def coefficients(law: Fit, at: Mapping[str, float] | None = None, *, ax: Axes | 
         ax.grid()
         draw.legend(ax)
         left_out = len(law.domains) - rows
-        more = f"; {left_out} domains with smaller gains are left out" if left_out else ""
-        draw.words_above(ax, f"slopes at {words}, each metric to its own scale{more}")
+        more = f"; {left_out} domains with smaller gains are not shown" if left_out else ""
+        draw.words_above(ax, f"slopes at {words}, each metric on its own scale{more}")
     return ax
 
 
@@ -206,7 +208,7 @@ def curve(law: Fit, target: Target, base: Vector, k: int, x: Vector) -> tuple[Ve
 
 
 def reach(law: Fit, swarm: Swarm | None, k: int, here: float) -> float:
-    """Return the share of domain k up to which its response is drawn: the largest of a run, and beyond the mixture."""
+    """Return the share of domain k up to which its response is drawn: the largest in the runs, and beyond that in the mixture."""
     seen = _seen(swarm, law.domains[k])
     return min(max(_LEAST_SPAN if seen is None else float(seen.max()), 1.4 * here), 1.0)
 
@@ -214,7 +216,7 @@ def reach(law: Fit, swarm: Swarm | None, k: int, here: float) -> float:
 def effects(law: Fit, base: Vector) -> Matrix:
     """Return the slope (J, K) of each metric as one domain gets more and the others keep their proportions.
 
-    In the metric's unit for each unit of share. For laws without gradients: the mean slope over the next five points.
+    Slopes are in the unit of the metric for each unit of share. Laws without gradients have the mean slope over the next five points.
     """
     if law.smooth:
         own = law.slopes(base[None, :])[1][0]
@@ -224,8 +226,13 @@ def effects(law: Fit, base: Vector) -> Matrix:
     return (values[1:] - values[0]).T / _MOVE
 
 
+def signs(law: Fit) -> Vector:
+    """Return 1 for each metric (J,) of which less is better, and -1 for the others."""
+    return np.array([-1.0 if way == "max" else 1.0 for way in law.direction])
+
+
 def _uprights(ax: Axes, x: Vector, low: Vector, high: Vector, **look: Any) -> None:
-    """Draw upright lines as one path; a path for each of thousands of runs would make a page of megabytes."""
+    """Draw vertical lines as one path: one path for each of thousands of runs would make a page of megabytes."""
     none = np.full(x.size, np.nan)
     ax.plot(np.c_[x, x, none].ravel(), np.c_[low, high, none].ravel(), "-", **look)
 

@@ -12,13 +12,12 @@ from mixfast.report import _axes as draw
 from mixfast.report import _head as head
 from mixfast.report import _html as html
 from mixfast.report import _law_figures as laws
-from mixfast.report._answer import base_of, target_of
+from mixfast.report._answer import base_of, percentage, target_of
 from mixfast.report._head import number
 from mixfast.report._html import Figures, Why
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from mixfast.laws import Fit, Target
     from mixfast.mixture import Mixture
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from mixfast.report._parts import Parts
     from mixfast.swarm import Swarm
 
-# A section shows at most this many panels; the rest is in a table.
-_METRICS, _DOMAINS, _COLUMNS = 24, 12, 3
-_ENDLESS = "The law gives infinite or astronomic numbers there: its coefficients ran away. Fit another law, and see the warnings."
+# A section shows at most this many panels; all numbers are in its table.
+_METRICS, _DOMAINS = 24, 12
+_ENDLESS = "The law predicts infinite or astronomically large numbers there: its coefficients diverged. Fit another law, and see the warnings."
 
 
 def _no_law() -> str:
@@ -37,7 +36,7 @@ def _no_law() -> str:
 
 
 def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str) -> str | Why:
-    """Predicted against measured metrics, on runs that the law had not seen."""
+    """Show predicted against measured metrics, for runs that the law was not fitted to."""
     if parts.law is None:
         return Why(_no_law())
     scores = head.scores_of(parts, found)
@@ -47,12 +46,13 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
     if found is not None and not found.finite:
         found, why = None, _ENDLESS
     if found is not None:
-        shown = found.metrics[:_METRICS]
-        more = len(found.metrics) - len(shown)
-        body += figures.html(
-            lambda: _grid_of_metrics(found, shown),
+        some = found
+        shown = some.metrics[:_METRICS]
+        more = len(some.metrics) - len(shown)
+        body += figures.panels(
+            lambda: [laws.predicted(some, metric) for metric in shown],
             f"Predicted against measured for {len(shown)} metrics; points on the diagonal are predicted exactly.",
-            "Each point is a run that the law had not seen; bars are 90 % intervals, triangles at the edge predictions further out."
+            "Each point is a run that the law was not fitted to. Bars are 90 % intervals; triangles at the edge are predictions further out."
             + (f" {more} more metrics are in the table only." if more else ""),
         )
     rows = [
@@ -60,16 +60,21 @@ def predicted(parts: Parts, figures: Figures, found: OutOfFold | None, why: str)
          number(one.optimism, 2), "-" if np.isnan(one.coverage) else f"{100 * one.coverage:.0f} %"]
         for one in scores
     ]  # fmt: skip
-    header = ["metric", "law", "runs", "rmse", "its sd", "Spearman", "R²", "optimism", "90 % hit"]
-    caption = "On runs left out. Optimism: how much better than true the best-predicted runs looked. 90 % hit: how often the interval held."
-    body += _opened("Scores", html.table(header, rows, words=[1], caption=caption), len(rows) <= _METRICS)
-    if found is None:
-        body += html.paragraph(f"No figure: {why}", "soft")
-    return body + _expected(parts.law, parts.answer)
+    header = ["metric", "law", "runs", "rmse", "sd of runs", "Spearman", "R²", "optimism", "90 % hit"]
+    caption = (
+        "For runs left out of the fit. Optimism: predicted minus measured gain of the runs predicted best. "
+        "90 % hit: how many measured values lie inside their interval."
+    )
+    listed = _without_constants(header, rows, [1], caption)
+    if len(rows) <= _METRICS:
+        body += html.side_by_side(f"<h3>Scores</h3>{listed}", _expected(parts.law, parts.answer))
+    else:
+        body += html.folded("Scores", listed) + _expected(parts.law, parts.answer)
+    return body + (html.paragraph(f"No figure: {why}", "soft") if found is None else "")
 
 
 def response(parts: Parts, figures: Figures) -> str | Why:
-    """How the predicted objective changes when one share moves."""
+    """Show how the predicted objective changes when one share changes."""
     law, swarm = parts.law, parts.swarm
     if law is None:
         return Why(_no_law())
@@ -84,31 +89,33 @@ def response(parts: Parts, figures: Figures) -> str | Why:
         spread.append(float(np.ptp(value)))
         error = "-" if sd is None else number(float(draw.Z90 * sd[1]), 2)
         finite &= bool((np.abs(value) < ASTRONOMIC).all())
-        rows.append([name, draw.share(float(base[k])), number(value[1]), error,
-                     *(f"{change:+.3g}" for change in (value[[0, 2, 3]] - value[1]).tolist()), draw.share(reach[k])])  # fmt: skip
+        rows.append([name, percentage(float(base[k])), number(value[1]), error,
+                     *(f"{gain:+.3g}" for gain in (value[1] - value[[0, 2, 3]]).tolist()), percentage(reach[k])])  # fmt: skip
     if not finite:
         return Why(_ENDLESS)
     order = np.argsort(-np.array(spread), kind="stable")
     shown = [law.domains[k] for k in order[:_DOMAINS]]
     more = len(law.domains) - len(shown)
     body = html.paragraph(
-        f"What the law predicts of {_objective(target)} when one domain's share moves away from {words} and the others keep their "
-        "proportions. Less is better."
+        f"The prediction of the law for {_objective(target)} when the share of one domain changes from {words} and the others keep their "
+        "proportions. Lower is better."
     )
-    header = ["domain", "share", "predicted", "± 90 %", "change at 0", "at twice", "at the far end", "far end"]
-    return body + figures.with_numbers(
-        lambda: _grid_of_domains(law, swarm, at, target, shown),
+    header = ["domain", "share", "predicted", "± 90 %", "gain at 0", "gain at twice", "gain at the end", "end"]
+    drawn = figures.panels(
+        lambda: _responses(law, swarm, at, target, shown),
         f"Curves of the predicted objective over the share of {len(shown)} domains, with 90 % bands.",
-        "The ring is where the mixture is now; ticks are the shares of the runs; dashed lines are beyond them, extrapolated. Bands: "
-        "90 % for a new run, as if all metrics erred together."
-        + (f" The {len(shown)} domains that matter most; {more} more are in the table." if more else ""),
-        summary="All responses as numbers",
-        listed=html.table(header, [rows[k] for k in order.tolist()]),
+        "Across: share of the domain. Up: predicted objective, lower is better. The ring is the mixture; ticks are the shares of the runs; "
+        "dashed lines extrapolate beyond them. Bands: 90 % for a new run if the errors of all metrics are fully correlated."
+        + (f" Shown: the {len(shown)} domains with the largest effect; {more} more are in the table." if more else ""),
     )
+    listed = html.table(
+        header, [rows[k] for k in order.tolist()], caption="Gains over the present share; end: the largest share that is drawn."
+    )  # fmt: skip
+    return body + html.with_numbers(drawn, "All responses as numbers", listed)
 
 
 def coefficients(parts: Parts, figures: Figures) -> str | Why:
-    """How much each domain affects each metric."""
+    """Show how much each domain affects each metric."""
     law = parts.law
     if law is None:
         return Why(_no_law())
@@ -118,27 +125,27 @@ def coefficients(parts: Parts, figures: Figures) -> str | Why:
     if not (np.abs(slopes) < ASTRONOMIC).all():
         return Why(_ENDLESS)
     body = html.paragraph(
-        f"How each metric changes as one domain gets more and the others keep their proportions, at {words}. "
-        + ("" if law.smooth else "The law has no gradient: mean slopes over the next five points. ")
-        + "For log-linear laws this is the map of their coefficients around their mean."
+        f"The gain in each metric as one domain gets more and the others keep their proportions, at {words}. "
+        + ("" if law.smooth else "The law has no gradient: slopes are means over the next five points. ")
+        + "For log-linear laws these are the coefficients around their mean, up to a factor for each metric."
     )
-    rows = [[name, *(f"{value / 100.0:+.2g}" for value in slopes[:, k])] for k, name in enumerate(law.domains)]
-    listed = html.table(
-        ["domain", *law.metrics], rows, caption="Change of the metric, in its unit, for one point more of share."
-    )
-    body += figures.with_numbers(
+    gains = -slopes * laws.signs(law)[:, None]
+    rows = [[name, *(f"{value / 100.0:+.2g}" for value in gains[:, k])] for k, name in enumerate(law.domains)]
+    caption = "Gain in the metric, in its unit, for one percentage point more of the domain: + is better, - is worse."
+    drawn = figures.html(
         lambda: laws.coefficients(law, at),
-        f"Squares for {len(law.domains)} domains and {len(law.metrics)} metrics: filled where more of the domain helps.",
-        "Filled: more of the domain makes the metric better. Hollow: worse. Areas are to the scale of each metric.",
-        summary="All slopes as numbers",
-        listed=listed,
+        f"Squares for {len(law.domains)} domains and {len(law.metrics)} metrics: filled if more of the domain helps.",
+        "Filled: more of the domain makes the metric better. Hollow: worse. Areas are relative to the largest in each metric.",
+    )
+    body += html.with_numbers(
+        drawn, "All gains as numbers", html.table(["domain", *law.metrics], rows, caption=caption)
     )
     own = [name for name in law.metrics if law.laws[name] == "log_linear"]
     if own:
         fitted: list[tuple[Any, int]] = [law.law_of(name) for name in own]
         lines = [[name, *(f"{one.a[j, k]:.4g}" for one, j in fitted)] for k, name in enumerate(law.domains)]
         lines.append(["gamma", *(f"{one.gamma[j]:.4g}" for one, j in fitted)])
-        caption = "f(w) = exp(gamma) + exp(a . w); the coefficients a of each domain, and gamma in the last line."
+        caption = "f(w) = exp(gamma) + exp(a . w): the coefficients a of each domain, and gamma in the last row."
         body += html.folded("Coefficients of the log-linear laws", html.table(["domain", *own], lines, caption=caption))
     return body
 
@@ -151,60 +158,42 @@ def _objective(target: Target) -> str:
 
 
 def _expected(law: Fit, answer: Answer | None) -> str:
-    """Table of the expected metrics at the mixture and at the prior."""
+    """Return a table of the expected metrics at the mixture and at the prior."""
     if answer is None or set(answer.mixture.domains) != set(law.domains):
         return ""
     base, _ = base_of(law, answer.mixture)
     prior, words = base_of(law, answer.prior)
     words = "prior" if answer.prior else words
     values, sd = law.predict(np.stack([base, prior])), law.sd(base[None, :])[0]
+    gains = (values[1] - values[0]) * laws.signs(law)
     rows = [
         [name, law.unit[j], number(float(values[0, j])), number(float(sd[j]), 2), number(float(values[1, j])),
-         f"{float(values[0, j] - values[1, j]):+.3g}", "more" if law.direction[j] == "max" else "less"]
+         f"{float(gains[j]):+.3g}", "higher" if law.direction[j] == "max" else "lower"]
         for j, name in enumerate(law.metrics)
     ]  # fmt: skip
-    header = ["metric", "unit", "at this mixture", "± sd", f"at {words}", "difference", "better is"]
-    listed = html.table(header, rows, words=[1, 6])
-    return _opened("What the law expects of each metric", listed, len(rows) <= _METRICS)
+    header = ["metric", "unit", "at this mixture", "± sd", f"at {words}", "gain", "better is"]
+    listed = _without_constants(header, rows, [1, 6], f"Gain over {words}: + is better, - is worse.")
+    title = "Expected metrics under the law"
+    return f"<h3>{title}</h3>{listed}" if len(rows) <= _METRICS else html.folded(title, listed)
 
 
-def _opened(title: str, listed: str, short: bool) -> str:
-    """A table under a title; collapsed if it is long."""
-    return f"<h3>{html.text(title)}</h3>{listed}" if short else html.folded(title, listed)
-
-
-def _grid_of_metrics(found: OutOfFold, shown: tuple[str, ...]) -> Figure:
-    with draw.style():
-        figure, axes = _grid(len(shown), 2.9)
-        for place, (ax, metric) in enumerate(zip(axes, shown, strict=True)):
-            laws.predicted(found, metric, ax=ax)
-            # Labels stand only at the edge of the grid.
-            if place % _COLUMNS:
-                ax.set_ylabel("")
-            if place + _COLUMNS < len(shown):
-                ax.set_xlabel("")
-    return figure
-
-
-def _grid_of_domains(law: Fit, swarm: Swarm | None, at: Mixture | None, target: Target, shown: list[str]) -> Figure:
-    with draw.style():
-        figure, axes = _grid(len(shown), 2.3)
-        for ax, name in zip(axes, shown, strict=True):
-            laws.respond(law, name, target, at, swarm, ax)
-        # One scale for all panels, so that they can be compared.
-        low, high = (pick(ax.get_ylim()[side] for ax in axes) for side, pick in ((0, min), (1, max)))
-        for ax in axes:
-            ax.set_ylim(low, high)
-    return figure
-
-
-def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a new figure with so many Axes, three in a row."""
-    columns = min(_COLUMNS, count)
-    rows = -(-count // columns)
-    figure, axes = draw.panels(
-        rows, columns, height * rows, draw.WIDTH * columns / _COLUMNS + (0.6 if columns < _COLUMNS else 0.0)
+def _without_constants(header: list[str], rows: list[list[str]], words: list[int], caption: str) -> str:
+    """Return a table whose columns of `words` stand in its caption if they say the same in every row."""
+    same = [place for place in words if len(rows) > 1 and len({row[place] for row in rows}) == 1]
+    kept = [place for place in range(len(header)) if place not in same]
+    caption = " ".join([caption, *(f"{header[place].capitalize()}: {rows[0][place]}." for place in same)])
+    return html.table(
+        [header[place] for place in kept],
+        [[row[place] for place in kept] for row in rows],
+        words=[kept.index(place) for place in words if place in kept],
+        caption=caption,
     )
-    for ax in axes[count:]:
-        ax.set_axis_off()
-    return figure, axes[:count]
+
+
+def _responses(law: Fit, swarm: Swarm | None, at: Mixture | None, target: Target, shown: list[str]) -> list[Axes]:
+    made = [laws.respond(law, name, target, at, swarm, None) for name in shown]
+    # One scale for all panels, so that they can be compared.
+    low, high = (pick(ax.get_ylim()[side] for ax in made) for side, pick in ((0, min), (1, max)))
+    for ax in made:
+        ax.set_ylim(low, high)
+    return made

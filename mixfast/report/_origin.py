@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 Files = Iterable[str | PathLike[str]] | Mapping[str, str]
 
-# Digits of a hash that are shown: enough to tell the files of a project apart.
+# The page shows this many digits of a hash, enough to distinguish the files of a project.
 _DIGITS = 16
-# Bytes: hashing a larger table in memory takes longer than solving it. Its file is hashed if it is named.
+# Bytes: hashing a larger table in memory takes longer than solving it. A file given by name is hashed whatever its size.
 _MOST_BYTES = 1 << 30
 _PACKAGES = ("matplotlib", "scipy", "numba", "lightgbm", "scikit-learn")
 
 
 def section(parts: Parts, files: Files, call: str, when: str) -> html.Section:
-    """Return the section."""
+    """Return the section on provenance."""
     from mixfast._version import __version__
 
     rows = [_file(path, words) for path, words in _named(files)]
     rows += [[f"{name} (in memory)", shape, _of_arrays(arrays)] for name, shape, arrays in _arrays(parts)]
-    body = html.table(["data", "shape or size", "sha256"], rows, words=[1, 2]) if rows else html.paragraph("No data.")
+    data = html.table(["data", "shape or size", "sha256"], rows, words=[1, 2]) if rows else html.paragraph("No data.")
     versions = [["mixfast", __version__], ["numpy", np.__version__]]
     versions += [[name, found] for name in _PACKAGES if (found := _version(name))]
     versions += [["python", platform.python_version()], ["platform", platform.platform()]]
     source = None if parts.answer is None else parts.answer.source
     if source is not None and hasattr(source, "backend"):
         versions.append(["backend", source.backend])
-    body += html.table(["made by", ""], versions, words=[1])
+    body = html.side_by_side(data, html.table(["software", "version"], versions, words=[1]))
     body += f"<p>Made on {html.text(when)} by</p>{html.verbatim(call)}"
     return html.Section("origin", "Where this comes from", body)
 
@@ -56,12 +56,12 @@ def _file(path: Path, words: str) -> list[str]:
     try:
         size, digest = _digest(path)
     except OSError as problem:
-        return [str(path), words, f"not readable any more: {problem.strerror}"]
+        return [str(path), words, f"no longer readable: {problem.strerror}"]
     return [str(path), f"{words}, {size:,} bytes" if words else f"{size:,} bytes", digest[:_DIGITS]]
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    """Return size and hash of a file, or of the names and contents of all files in a folder."""
+    """Return the size and the hash of a file; for a folder, of the names and contents of all its files."""
     if not path.is_dir():
         with path.open("rb") as file:
             return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
@@ -74,7 +74,7 @@ def _digest(path: Path) -> tuple[int, str]:
 
 
 def _arrays(parts: Parts) -> list[tuple[str, str, list[Any]]]:
-    """Return name, shape and arrays of the data that the parts hold."""
+    """Return name, shape and arrays of the data in the parts."""
     out: list[tuple[str, str, list[Any]]] = []
     table = parts.table
     if table is not None:
@@ -93,9 +93,9 @@ def _arrays(parts: Parts) -> list[tuple[str, str, list[Any]]]:
 
 def _of_arrays(arrays: list[Any]) -> str:
     if not arrays:
-        return "not hashed: on a device"
+        return "not hashed: the table is on a GPU"
     if sum(int(array.nbytes) for array in arrays) > _MOST_BYTES:
-        return "not hashed: larger than 1 GiB; name its file"
+        return "not hashed: larger than 1 GiB; pass its path in files"
     whole = hashlib.sha256()
     for array in arrays:
         whole.update(np.ascontiguousarray(array).data)

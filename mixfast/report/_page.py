@@ -1,4 +1,4 @@
-"""`page`: one page of HTML from whatever is known of a mixture."""
+"""`page`: one page of HTML from what is known about a mixture."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Page:
     html : str
         The whole document.
     sections : tuple of str
-        Titles of what is in it.
+        Titles of its sections.
     missing : dict of str to str
         Sections that were skipped: why, and how to add them.
     warnings : tuple of str
-        What speaks against trusting the page, as at its top.
+        Reasons to doubt the mixture, as listed at the top of the page.
     """
 
     html: str = field(repr=False)
@@ -39,14 +39,14 @@ class Page:
     warnings: tuple[str, ...]
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the page; an existing page is replaced at once, by the whole new one.
+        """Write the page; an existing page is replaced atomically.
 
         Raises
         ------
         ValueError
-            An ending of another kind, such as ``.csv``; or, without ``force``, a file of another kind that would be lost.
+            The path ends in something else than a page, such as ``.csv``; or, without ``force``, a file of another kind exists there.
         OSError
-            The file cannot be written, and the old one is as it was.
+            The file cannot be written; an existing file is unchanged.
         """
         check_output(path, PAGE, ValueError, force=force)
         write_text(path, self.html)
@@ -68,26 +68,26 @@ def page(
     call: str | None = None,
     when: str | None = None,
 ) -> Page:
-    """Make one page of HTML from what is known of a mixture.
+    """Make one page of HTML from what is known about a mixture.
 
     Parameters
     ----------
     *parts : objects of mixfast, in any order, at most one of each kind; None is skipped
-        What the page is about: a Solution (`mixfast.solve`), a Proposal (`mixfast.propose`), or a Mixture; beside one of the
-        first two, a Mixture is what it is compared with, for instance what is trained on now. Around it: a Bootstrap or ShareIntervals
-        (intervals), a HeldOut, a Fit (law), the Swarm of its runs, a Region (of a bare Mixture), an ExpertTable, a Ledger, a
-        MixtureSchedule or MixtureSampler. In the place of a Proposal, the ProposalError that there is none.
+        The subject of the page: a Solution (`mixfast.solve`), a Proposal (`mixfast.propose`) or a Mixture. A Mixture given with one of the
+        first two is compared with it, for instance the mixture that is trained on now. Further: a Bootstrap or ShareIntervals
+        (intervals), a HeldOut, a Fit (law), the Swarm of its runs, a Region (for a bare Mixture), an ExpertTable, a Ledger, a
+        MixtureSchedule or MixtureSampler. If there is no proposal, the ProposalError that says why.
     title : str
     eps : float or None, default 1e-3
-        Of the near-optimal set, in the unit of the objective; None leaves it out.
+        Tolerance of the near-optimal set, in the unit of the objective; None skips the section.
     folds, seed : int, default 5 and 0
-        Of the predictions out of fold; those of the fit give the same folds.
+        Folds of the predictions out of fold and their seed; those of the fit give the folds of the fit.
     files : paths, or mapping of path to str, optional
-        Files that all this was read from: the page gives their hashes. A mapping adds words on each, such as its shape.
+        Input files: the page states their hashes. The values of a mapping describe each file, such as its shape.
     call : str, optional
-        What made the page; by default this call, with the kinds of its parts.
+        The call that the page states; by default this one, with the kinds of its parts.
     when : str, optional
-        The date that is stated; by default today's.
+        The date that the page states; by default today.
 
     Returns
     -------
@@ -96,14 +96,14 @@ def page(
     Raises
     ------
     TypeError
-        A part that no page is made of.
+        A part is of a type that a page does not show.
     ValueError
-        Two parts of one kind.
+        Two parts are of one kind.
 
     Notes
     -----
     Sections whose inputs are missing (matplotlib too) are skipped; the page lists them and how to add them. With a law and its swarm,
-    the law is fitted once more for each fold; the near-optimal set costs what `ranges` does. The same parts give the same bytes, but
+    the law is fitted once more for each fold; the near-optimal set costs as much as `ranges`. The same parts give the same bytes, except
     for the date.
 
     Examples
@@ -157,7 +157,7 @@ def _left_out(have: Parts, folds: int, seed: int) -> tuple[OutOfFold | None, str
     if have.swarm is None:
         return (
             None,
-            f"The runs are not here. {either('Pass the Swarm of the law.', 'Give RATIOS METRICS beside --law.')}",
+            f"The runs of the law were not given. {either('Pass its Swarm.', 'Give RATIOS METRICS in addition to --law.')}",
         )
     try:
         return out_of_fold(have.law, have.swarm, folds=folds, seed=seed), ""

@@ -36,7 +36,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The parts of one page; None for those that were not given."""
+    """The parts of one page; None for parts that were not given."""
 
     answer: Answer | None = None
     present: Mixture | None = None
@@ -52,27 +52,27 @@ class Parts:
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """Losses of the mixture and of those it is compared with, empty if unknown; one sweep of a table's rows."""
+        """Losses of the mixture and of those it is compared with, empty if unknown; costs one sweep over the rows of a table."""
         answer = self.answer
         return {} if answer is None else answer.compared(answer.references(self.present))
 
     @classmethod
     def of(cls, given: Iterable[object]) -> Parts:
-        """Sort what was given; TypeError for an object that a page cannot show, ValueError for two of a kind."""
+        """Sort objects by kind; raise TypeError for one that a page cannot show, and ValueError for two of one kind."""
         found: dict[str, Any] = {}
         for one in (each for each in given if each is not None):
             kind = _kind(one)
             if kind in found:
                 raise ValueError(
-                    f"a page has one {kind}, and two were given: {type(found[kind]).__name__} and {type(one).__name__}; "
-                    "make a page of each"
+                    f"two were given: {type(found[kind]).__name__} and {type(one).__name__}; a page takes at most one {kind}: make a page "
+                    "for each"
                 )
             found[kind] = one
         return cls._complete(found)
 
     @classmethod
     def _complete(cls, found: dict[str, Any]) -> Parts:
-        """Add parts that others hold, such as the table of a solution, unless given themselves."""
+        """Add parts that other parts contain, such as the table of a solution, unless they were given."""
         intervals, ledger, mixture, region = map(found.get, ("bootstrap", "ledger", "mixture", "region"))
         law, table, source = map(found.get, ("law", "table", "solution or proposal"))
         if source is None and intervals is not None:
@@ -105,4 +105,4 @@ def _kind(one: object) -> str:
         if isinstance(one, types):
             return name
     *others, last = (each.__name__ for types in _KINDS.values() for each in types if each is not ProposalError)
-    raise TypeError(f"a page is made of a {', '.join(others)} or {last}; got {type(one).__name__}")
+    raise TypeError(f"got {type(one).__name__}; a page is made of a {', '.join(others)} or {last}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixfast.report import _axes as draw
-from mixfast.report._axes import BLUE, INK, MUTED, ORANGE
+from mixfast.report._axes import BLUE, INK, MUTED, ORANGE, PAPER
 from mixfast.solver import Solution
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from mixfast.proposers import Proposal
     from mixfast.solver import HeldOut, HeldOutRow
 
-# A loss that exceeds the best by more than this factor times the spread of the others is drawn at the edge, with its value.
+# Losses that exceed the best by more than this factor times the spread of the others are written at the edge.
 _FAR = 1.5
 
 
 def convergence(answer: Solution | Proposal, *, ax: Axes | None = None) -> Axes:
     """Draw the gap after each step of a solve, or the best value found so far after each step of a search.
 
-    Hollow marks are steps on a sample of the rows.
+    Hollow marks are steps that used a sample of the rows.
     """
     with draw.axes(ax, 3.0) as ax:
         from matplotlib.ticker import MaxNLocator
@@ -33,25 +33,24 @@ def convergence(answer: Solution | Proposal, *, ax: Axes | None = None) -> Axes:
         step = np.arange(1, len(trace) + 1)
         gaps = np.array([line.gap for line in trace], dtype=np.float64)
         ax.set_xlabel("step")
-        # Steps are whole numbers.
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
         if not np.isfinite(gaps).any():
             ax.plot(step, [line.value for line in trace], "-o", color=BLUE, ms=4)
             ax.set_ylabel("best value found")
-            draw.words_above(ax, "a search has no gap: nothing proves that there is no better mixture")
+            draw.words_above(ax, "a search has no gap: a better mixture may exist")
             return ax
-        # A logarithmic axis has no 0, which stands for gaps that rounding made negative.
+        # A logarithmic axis has no 0: gaps that rounding made negative are drawn at the smallest positive one.
         least = max(float(np.min(gaps[gaps > 0.0], initial=1e-16)), 1e-16)
         gaps = np.where(gaps > 0.0, gaps, least)
         rows = np.array([line.rows for line in trace])
         whole = rows == rows.max()
-        # A sample of the rows is another problem: steps on different rows are not connected.
+        # Another sample of the rows is another problem, so its steps are not connected to the previous ones.
         for change in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows)) + 1):
             ax.plot(step[change], gaps[change], "-", color=MUTED, lw=0.8)
         ax.plot(step[whole], gaps[whole], "o", color=BLUE, ms=4.5, label="all rows")
         if not whole.all():
-            ax.plot(step[~whole], gaps[~whole], "o", mfc="white", mec=BLUE, ms=4.5, label="a sample of the rows")
+            ax.plot(step[~whole], gaps[~whole], "o", mfc=PAPER, mec=BLUE, ms=4.5, label="a sample of the rows")
         ax.set_yscale("log")
         if isinstance(answer, Solution):
             ax.axhline(answer.tol, color=INK, lw=0.8, ls="--", label=f"tolerance {answer.tol:g}")
@@ -61,7 +60,7 @@ def convergence(answer: Solution | Proposal, *, ax: Axes | None = None) -> Axes:
 
 
 def held_out(report: HeldOut, *, ax: Axes | None = None) -> Axes:
-    """Draw the losses of mixtures, baselines and single experts on rows that were held out, best first.
+    """Draw the losses of mixtures, baselines and single experts on held-out rows, best first.
 
     Parameters
     ----------
@@ -70,7 +69,8 @@ def held_out(report: HeldOut, *, ax: Axes | None = None) -> Axes:
 
     Notes
     -----
-    Filled: fitted mixtures. Hollow squares: baselines. Hollow circles: single experts. A loss far out is written at the edge.
+    Filled circles are fitted mixtures, hollow squares baselines, hollow circles single experts. Losses far from the others are written
+    at the edge.
     """
     rows = report.rows[: draw.MOST_ROWS]
     with draw.axes(ax, draw.height_of(len(rows))) as ax:
@@ -78,8 +78,8 @@ def held_out(report: HeldOut, *, ax: Axes | None = None) -> Axes:
         edge = _edge(report, losses)
         for kind, marker, fill, colour in (
             ("fitted mixture", "o", BLUE, BLUE),
-            ("baseline", "s", "white", INK),
-            ("single expert", "o", "white", ORANGE),
+            ("baseline", "s", PAPER, INK),
+            ("single expert", "o", PAPER, ORANGE),
         ):
             among = [i for i, row in enumerate(rows) if _kind(row) == kind and row.held_out_loss <= edge]
             if among:
@@ -90,10 +90,10 @@ def held_out(report: HeldOut, *, ax: Axes | None = None) -> Axes:
             if row.held_out_loss > edge:
                 ax.annotate(f"{row.held_out_loss:.4g} ▸", (1.0, i), xycoords=("axes fraction", "data"), ha="right",
                             va="center", fontsize=8, color=INK)  # fmt: skip
-        ax.set_yticks(np.arange(len(rows)), [draw.label(row.name) for row in rows])
+        ax.set_yticks(np.arange(len(rows)), draw.labels(row.name for row in rows))
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
-        ax.set_xlabel("held-out loss, nats")
+        ax.set_xlabel("held-out loss, nats (lower is better)")
         ax.grid(axis="both")
         draw.legend(ax)
         if len(rows) < len(report.rows):

@@ -9,7 +9,8 @@ import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast.report import _axes as draw
-from mixfast.report._axes import INK, MUTED, REST, STACK
+from mixfast.report._answer import percentage
+from mixfast.report._axes import EDGE, INK, REST, STACK
 from mixfast.sampler import MixtureSampler, MixtureSchedule
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
     from mixfast.reuse import Ledger
 
-# A schedule without an end is drawn to this multiple of its last change.
+# A schedule without an end is drawn up to this multiple of its last change.
 _LONGER = 1.25
 
 
 def history(ledger: Ledger, *, ax: Axes | None = None) -> Axes:
     """Draw the mixture after every update of a ledger as stacked bars.
 
-    The nine domains that were largest at any time have bars of their own; the others are together, as the figure says.
+    The nine domains with the largest shares at any time have bars of their own; the others share one bar.
     """
     entries = ledger.entries
     names = list(dict.fromkeys(name for entry in entries for name in entry.mixture))
@@ -42,13 +43,13 @@ def history(ledger: Ledger, *, ax: Axes | None = None) -> Axes:
 
 
 def schedule(given: MixtureSchedule | MixtureSampler, *, length: int | None = None, ax: Axes | None = None) -> Axes:
-    """Draw the shares of a schedule over the samples of a run, or over its tokens where the schedule counts them.
+    """Draw the shares of a schedule over the samples of a run, or over its tokens if the schedule knows the tokens of a sample.
 
     Parameters
     ----------
     given : MixtureSchedule or MixtureSampler
     length : int, optional
-        Samples to show; by default those of the sampler, else a quarter more than until the last change.
+        Number of samples to show; by default the length of the sampler, else 1.25 times the sample of the last change.
     """
     plan = plan_of(given)
     samples, shares = course(given, length)
@@ -61,7 +62,7 @@ def schedule(given: MixtureSchedule | MixtureSampler, *, length: int | None = No
         ax.set_xlabel("tokens" if plan.sample_tokens else "samples")
         if len(plan.changes) == 1 and length is None and getattr(given, "length", None) is None:
             ax.set_xticks([])
-            ax.set_xlabel("the same from the first sample on")
+            ax.set_xlabel("constant from the first sample on")
         _finish(ax)
     return ax
 
@@ -82,7 +83,7 @@ def course(given: MixtureSchedule | MixtureSampler, length: int | None) -> tuple
     for change in changes:
         if change.start >= end:
             break
-        # A change may be a jump: the last sample before it, and the first after it.
+        # A change may be a jump, so both the last sample before it and the first sample after it are needed.
         samples += [change.start - 1, change.start] if change.start else [0]
         if change.stop is not None:
             samples.append(min(change.stop, end))
@@ -93,20 +94,21 @@ def course(given: MixtureSchedule | MixtureSampler, length: int | None) -> tuple
 
 
 def _stacked(names: Sequence[str], shares: Matrix) -> Iterator[tuple[Vector, Vector, dict[str, Any]]]:
-    """Yield foot, height and look of each layer: domains that were largest at any time, by mean share, then the sum of the others."""
+    """Yield bottom, height and look of each layer: the domains with the largest shares at any time, then the sum of the others."""
     order = np.argsort(-shares.max(axis=0), kind="stable")
     top, rest = order[: len(STACK)], order[len(STACK) :]
     top = top[np.argsort(-shares[:, top].mean(axis=0), kind="stable")]
-    layers = [(names[k], shares[:, k], look) for k, look in zip(top, STACK, strict=False)]
+    called = draw.labels(names[k] for k in top)
+    layers = [(name, shares[:, k], look) for name, k, look in zip(called, top, STACK, strict=False)]
     if rest.size:
-        name = f"other {rest.size} domains: {draw.share(float(shares[-1, rest].sum()))} at the end"
+        name = f"other {rest.size} domains: {percentage(float(shares[-1, rest].sum()))} at the end"
         layers.append((name, shares[:, rest].sum(axis=1), REST))
     bottom = np.zeros(len(shares))
     for name, part, (colour, hatch) in layers:
         yield (
             bottom,
             part,
-            {"facecolor": colour, "hatch": hatch, "edgecolor": MUTED, "lw": 0.5, "label": draw.label(name)},
+            {"facecolor": colour, "hatch": hatch, "edgecolor": EDGE, "lw": 0.5, "label": name},
         )
         bottom = bottom + part
 
@@ -116,6 +118,8 @@ def _finish(ax: Axes) -> None:
     draw.percent_axis(ax.yaxis)
     ax.set_ylabel("share of the training tokens")
     handles, words = ax.get_legend_handles_labels()
-    # From top to bottom, in the order of the stack.
-    ax.legend(handles[::-1], words[::-1], loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.2, handleheight=1.4,
-              labelcolor=INK)  # fmt: skip
+    # From top to bottom, in the order of the stack; on a small screen below it.
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    if draw.is_narrow():
+        place = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.2), "ncols": 2}
+    ax.legend(handles[::-1], words[::-1], handlelength=2.2, handleheight=1.4, labelcolor=INK, **place)
