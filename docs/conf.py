@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_ext"))
+# `python -m sphinx` puts the checkout on the path, where transformers takes the folder `kernels` for a package of that name.
+sys.path[:] = [str(HERE / "_ext"), *(entry for entry in sys.path if entry not in ("", str(HERE.parent)))]
 
 import mixfast  # noqa: E402
 
@@ -60,6 +61,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "examples",
     "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
