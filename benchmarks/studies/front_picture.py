@@ -149,7 +149,8 @@ def _key(x: float, y: float, entries: tuple[tuple[str, str], ...]) -> list[str]:
 
 
 def _per_cent(share: float) -> str:
-    return "0" if share < 5e-5 else f"{100 * share:.1f} %"
+    # Rounded first: the last bit of a share at its cap must not decide.
+    return "0" if share < 5e-5 else f"{100 * round(share, 6):.2f} %"
 
 
 def _epochs(times: float) -> str:
