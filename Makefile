@@ -80,10 +80,15 @@ test-oldest:
 	cd $(OLDEST)/tree && ../venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	cd $(OLDEST)/tree && ../venv/bin/python -m pytest $(ARGS)
 
-# The API comes from the docstrings, and the gallery runs examples/. Every warning is an error.
+# The API comes from the docstrings, and the gallery runs examples/. Every warning is an error. The tests check links and names, and
+# open pages in Chromium, which is installed where that is possible; without it those tests are skipped.
 docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
 	rm -rf docs/reference/api/generated build/docs
-	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs $(ARGS)
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get -qq update && apt-get -qq install -y chromium; } >/dev/null 2>&1 \
+		|| echo "Chromium is not installed: the pages are not opened in a browser"
+	MIXFAST_DOCS=build/docs $(BIN)/python -m pytest -q tests/docs tests/test_links.py $(ARGS)
 
 lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

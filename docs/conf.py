@@ -79,6 +79,10 @@ html_static_path = ["_static"]
 html_title = f"mixfast {version}"
 html_show_sourcelink = False
 html_copy_source = False
+# The extracts below results are fetched from the pages, which a browser refuses for files.
+html_show_search_summary = False
+# Light or dark as the reader's system has it, with a switch.
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,

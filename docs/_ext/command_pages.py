@@ -1,6 +1,7 @@
 """The directive `{command} NAME`: usage, options and examples of a command of `mixfast`, as its parser has them."""
 
 import argparse
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from mixfast.cli._main import build_parser
+
+# The usage is folded to this width, and not coloured.
+os.environ |= {"COLUMNS": "84", "NO_COLOR": "1"}
 
 # What is set as code in help texts: options, and words with characters of patterns, paths and assignments.
 _CODE = re.compile(r"(?<![\w-])(--?[a-z][\w-]*(?:[ =][A-Z][A-Z.]*)?|[\w./]+[*{}=:][^\s,;()]*)")
@@ -25,13 +29,27 @@ def commands(parser: argparse.ArgumentParser | None = None) -> Iterator[tuple[st
                 yield from commands(one)
 
 
+def summaries() -> dict[str, str]:
+    """Return the line of help of each command, by the command."""
+    parsers = [build_parser(), *(parser for _, parser in commands())]
+    return {
+        f"{parser.prog} {one.dest}": one.help or ""
+        for parser in parsers
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for one in action._choices_actions
+    }
+
+
 def options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, list[argparse.Action]]]:
     """Yield the title of every group of arguments of a command, and the arguments that its help lists."""
     for group in parser._action_groups:
         shown = [
             action
             for action in group._group_actions
-            if action.help != argparse.SUPPRESS and not isinstance(action, argparse._SubParsersAction)
+            if action.help != argparse.SUPPRESS
+            and not isinstance(action, argparse._HelpAction)
+            and not isinstance(action, argparse._SubParsersAction)
         ]
         if shown:
             yield group.title or "", shown
@@ -48,12 +66,13 @@ class Command(SphinxDirective):
         name = self.arguments[0]
         parser = build_parser() if name == "mixfast" else dict(commands())[name]
         lines = [f"`````{{program}} {parser.prog}", "`````", ""]
-        if parser.description:
-            lines += [_escaped(parser.description), ""]
-        lines += ["```{code-block} text", parser.format_usage().removeprefix("usage: ").rstrip(), "```", ""]
+        about = parser.description or summaries()[parser.prog]
+        lines += [_escaped(about[:1].upper() + about[1:].rstrip(".")) + ".", ""]
+        usage = re.sub(r"^ {7}", "", parser.format_usage().removeprefix("usage: ").rstrip(), flags=re.MULTILINE)
+        lines += ["```{code-block} text", usage, "```", ""]
         if "examples:" in (parser.epilog or ""):
             examples = (parser.epilog or "").partition("examples:\n")[2].partition("\n\n")[0]
-            lines += ["```{code-block} sh", *(line.strip() for line in examples.splitlines()), "```", ""]
+            lines += ["```{code-block} text", *(line.strip() for line in examples.splitlines()), "```", ""]
         for title, actions in options(parser):
             lines += [f"```{{rubric}} {title.capitalize()}", "```", ""]
             for action in actions:
