@@ -11,6 +11,7 @@ The blocks of a page share one folder and, if they are Python, one namespace. A 
 import doctest
 import re
 import shlex
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -118,6 +119,8 @@ def folders(tmp_path_factory):
 )
 def test_the_block_runs(page, place, folders, monkeypatch):
     monkeypatch.chdir(folders[page.name])
+    # From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path).resolve() != ROOT])
     page.run(place, folders[page.name])
 
 
