@@ -314,7 +314,7 @@ def test_wrong_input_is_refused():
         GaussianProcess(mean="quadratic")
     with pytest.raises(ValueError, match="must be 0 or more"):
         GaussianProcess(restarts=-1)
-    with pytest.raises(ValueError, match="as many runs"):
+    with pytest.raises(ValueError, match="the same number of runs"):
         GaussianProcess().fit(w, y[:-1])
     y[2:, 1] = np.nan
     with pytest.raises(ValueError, match="metric column 1 has 2 runs"):
