@@ -1,19 +1,19 @@
 """A full KKT check of a solution, independent of the solver that found it.
 
-Everything is recomputed in float64 from the raw log-likelihoods by log-sum-exp (`mixfast.reference`); linear
-programmes are solved in rational numbers. Nothing of the solver, of its probabilities or of its linear minimisation is
-used.
+Everything is recomputed in float64 from the raw log-likelihoods by log-sum-exp (`mixfast.reference`). Linear
+programs are solved in rational numbers. The check uses no code of the solver, of its probabilities or of its linear
+minimisation.
 
-A share may miss a limit by `feasible_tol`; so much of a share may have to move for a group's limit to be met. The gap is taken over the region with each limit moved to where the solution
-is beyond it, no further: that region holds the true one, so the bound is valid, and the solution is in it, so no gap is
-negative. A tolerance on the limits in its place would be worth their price times it: an expert that alone explains a row
-can make that any number of nats.
+A share may violate a limit by `feasible_tol`; a group limit counts as met if moving that much share would meet it. For the gap, each limit that
+the solution violates is moved to the solution, no further. The enlarged region contains the true one, so the bound is valid, and it contains the
+solution, so no gap is negative. A tolerance on the limits instead would change the gap by the tolerance times the price of the limit. An expert
+that alone explains a row can make this price any number of nats.
 
 Sign convention of multipliers
 ------------------------------
 The problem is ``min F(w)``, F = loss + kl * KL, subject to ``sum w = 1``, ``floor <= w <= cap`` and
-``lower <= A w <= upper``. Every multiplier is >= 0 and is what F would fall by, per unit, if its limit were loosened
-(a cap or upper bound raised, a floor or lower bound reduced), to first order. With g the gradient of F, at the
+``lower <= A w <= upper``. Every multiplier is >= 0. It is the decrease of F, per unit, to first order, if its limit were
+loosened (a cap or upper bound raised, a floor or lower bound reduced). With g the gradient of F, at the
 optimum::
 
     g_k + cap_k - floor_k + sum_b A_bk (upper_b - lower_b) = total        for every domain k
@@ -41,13 +41,13 @@ from scipy.optimize import minimize
 from mixfast import reference
 
 EPS = float(np.finfo(np.float64).eps)
-# What the limits of a region leave a domain by their last digits is nothing: `Region.reachable` says so up to here.
+# If limits allow a domain only a share of the size of rounding errors, it counts as none: `Region.reachable` uses this threshold.
 ROOM = 5e-14
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the check found; `failures` is empty for a solution that is optimal to the tolerance."""
+    """Result of the check; `failures` is empty if the solution is optimal to the tolerance."""
 
     value: float
     gap: float
@@ -73,11 +73,11 @@ def check(
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
 ) -> Certificate:
-    """Check a solution and raise AssertionError naming every condition that fails.
+    """Check a solution and raise AssertionError that names every failed condition.
 
-    `tol` (nats) bounds the recomputed gap of a solution whose status is ``optimal``, the amount by which any
-    solution's own gap may understate the recomputed one, the error of its value, and the complementary slackness.
-    `region` None is the whole simplex. `multipliers=False` leaves the multipliers unread.
+    `tol` (nats) bounds the recomputed gap of a solution with status ``optimal``, by how much any
+    solution's own gap may be below the recomputed one, the error of its value, and the complementary slackness.
+    `region` None is the whole simplex. `multipliers=False` skips the multipliers.
     """
     report = inspect(
         table,
@@ -107,7 +107,7 @@ def inspect(
     feasible_tol: float = 1e-9,
     multipliers: bool = True,
 ) -> Certificate:
-    """The same as `check`, but failures are returned, not raised."""
+    """Like `check`, but return the failures instead of raising."""
     bad: list[str] = []
     limits = _Limits.of(region, tuple(table.domains))
     w = _weights(solution, tuple(table.domains))
@@ -118,7 +118,7 @@ def inspect(
 
     worth, slopes = w, np.ones(w.size)
     if wear is not None:
-        # The first epoch of a domain counts whole, every later one less: (1 - exp(-r / wear)) of wear epochs after r repeats.
+        # The first epoch of a domain counts fully; r repeats after it count as wear * (1 - exp(-r / wear)) epochs.
         epoch = region.align(table.domains).available / region.target_tokens
         repeats = np.maximum(w / np.where(epoch > 0, epoch, 1.0) - 1.0, 0.0)
         worth = np.where(repeats > 0, epoch + epoch * wear * -np.expm1(-repeats / wear), w)
@@ -137,11 +137,11 @@ def inspect(
         spread = float(losses.max() - shares @ losses)
     else:
         shares, spread = reference.group_weights(table, objective), 0.0
-    # A group that does not count may have an infinite loss and slope.
+    # A group with weight 0 may have an infinite loss and slope.
     counts = shares > 0
     value = float(losses.max() if worst else shares[counts] @ losses[counts]) + pull
     slope = shares[counts] @ gradients[counts]
-    # A domain of prior 0 is out under a divergence, whatever the loss gives for it.
+    # Under a divergence, a domain with prior 0 is excluded, whatever its loss.
     inside = replace(limits, cap=np.where(limits.prior > 0, limits.cap, 0.0)) if kl else limits
     slope = np.where(inside.cap > 0, slope, 0.0) if kl else slope
     gap = spread + _gap(slope, w, inside.around(w), kl, _multiplier_bounds(solution, limits) if multipliers else None)
@@ -149,7 +149,7 @@ def inspect(
     status, claimed = str(solution.status), float(solution.gap)
     if not abs(float(solution.value) - value) <= tol + _value_rounding(table, value) + 16 * EPS * kl:
         bad.append(f"value {float(solution.value):.12g} is not the recomputed {value:.12g}")
-    # Under a divergence the bound is computed in float64; without one it is exact.
+    # With a divergence, the bound is computed in float64; without one, it is exact.
     if not gap >= -1e-3 * tol - 16 * EPS * kl:
         bad.append(f"recomputed gap {gap:.3g} is negative: the point is outside the region or the bound is wrong")
     if status == "optimal" and not gap <= tol:
@@ -172,7 +172,7 @@ def inspect(
 
 @dataclass(frozen=True)
 class _Limits:
-    """A region's arrays in the order of the table; what `mixfast.reference` reads of a region."""
+    """A region's arrays in the order of the table, as `mixfast.reference` reads them."""
 
     domains: tuple[str, ...]
     prior: np.ndarray
@@ -192,7 +192,7 @@ class _Limits:
         if region is None:
             none = np.zeros(0)
             return cls(domains, np.full(k, 1.0 / k), np.ones(k), np.zeros(k), np.zeros((0, k)), none, none)
-        # By name and by hand: the region's own alignment is under test too.
+        # Aligned by name here, independently, because the region's own alignment is tested too.
         where = [list(region.domains).index(name) for name in domains]
         if len(region.domains) != k:
             raise AssertionError(f"region has {len(region.domains)} domains, the table {k}")
@@ -207,7 +207,7 @@ class _Limits:
         )
 
     def around(self, w: np.ndarray) -> _Limits:
-        """The least enlargement that holds w; the linear programme adds what rounding does to the groups' sums here."""
+        """Return the smallest enlargement that contains w; the linear program also allows for rounding of the group sums."""
         inside = self.bound_rows @ w
         return replace(
             self,
@@ -239,9 +239,9 @@ class _Limits:
 
 
 def _moved(row: np.ndarray, upper: float, w: np.ndarray) -> float:
-    """The share that must move, dearest coefficients first, from where w has it to the smallest one, or away, until ``row @ w <= upper``.
+    """Return the share that must move, largest coefficients first, to the smallest coefficient or away, until ``row @ w <= upper``.
 
-    In rational numbers: coefficients may differ by any number of decades.
+    Computed in rational numbers, because coefficients may differ by many orders of magnitude.
     """
     if not np.isfinite(upper):
         return 0.0
@@ -253,7 +253,7 @@ def _moved(row: np.ndarray, upper: float, w: np.ndarray) -> float:
             break
         part = min(max(s, Fraction(0)), left / (c - least))
         moved, left = moved + part, left - part * (c - least)
-    # Where no move helps, it is what is missing of the sum of all shares.
+    # If no move helps, return what is missing from the sum of all shares.
     return float(moved) if left <= 0 else float(min(moved + left / max(map(abs, coefficients)), 1))
 
 
@@ -283,7 +283,7 @@ def _read(multipliers: Any, name: str, size: int) -> np.ndarray:
 
 
 def _multiplier_bounds(solution: Any, limits: _Limits) -> np.ndarray | None:
-    """The solution's multipliers of the group bounds, (lower, upper), as a start of the dual search."""
+    """Return the solution's multipliers of the group bounds, (lower, upper), to start the dual search."""
     multipliers = getattr(solution, "multipliers", None)
     if multipliers is None:
         return None
@@ -292,10 +292,10 @@ def _multiplier_bounds(solution: Any, limits: _Limits) -> np.ndarray | None:
 
 
 def _gap(slope: np.ndarray, w: np.ndarray, limits: _Limits, kl: float, dual_start: np.ndarray | None) -> float:
-    """The smaller of two valid bounds of F(w) - F*: all of F linearised, or the loss alone.
+    """Return the smaller of two valid bounds of F(w) - F*: one linearises all of F, the other only the loss.
 
-    The second is the sharper one under a divergence, and finite where a share has underflowed to zero. A slope may be
-    -inf where the limits leave a domain nothing: its cap becomes what they leave.
+    With a divergence, the second is tighter, and it is finite if a share has underflowed to zero. A slope may be
+    -inf if the limits allow a domain no share; its cap is then reduced to what they allow.
     """
     if limits.bound_lower.size:
         least = limits.cap.copy()
@@ -321,10 +321,10 @@ def _product(a: np.ndarray, b: np.ndarray) -> Fraction:
 
 
 def _linear_minimum(slope: np.ndarray, w: np.ndarray, limits: _Limits) -> Fraction:
-    """``min <slope, s>`` over the limits, moved to where w is beyond them, in rational numbers: no rounding, no tolerance.
+    """Return ``min <slope, s>`` over the limits, enlarged to contain w, in rational numbers: no rounding, no tolerance.
 
-    The sum is w's own, 1 to rounding. The dual simplex with Bland's rule, from the greedy vertex of the box. One more variable for each group bound, its
-    sum, makes an equation of it.
+    The sum is that of w, 1 up to rounding. The method is the dual simplex with Bland's rule, from the greedy vertex of the box. One more
+    variable for each group bound, the group's sum, makes it an equation.
     """
     k, rows = w.size, limits.bound_rows
     system = [[Fraction(1)] * k + [Fraction(0)] * len(rows)]
@@ -384,7 +384,7 @@ def _linear_minimum(slope: np.ndarray, w: np.ndarray, limits: _Limits) -> Fracti
 
 
 def _solved(matrix: list[list[Fraction]], right: list[Fraction]) -> list[Fraction]:
-    """The solution of a small regular system, by elimination."""
+    """Return the solution of a small regular system, by elimination."""
     rows = [[*line, r] for line, r in zip(matrix, right, strict=True)]
     for i in range(len(rows)):
         swap = next(j for j in range(i, len(rows)) if rows[j][i])
@@ -397,10 +397,10 @@ def _solved(matrix: list[list[Fraction]], right: list[Fraction]) -> list[Fractio
 
 
 def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.ndarray | None) -> float:
-    """A lower bound of ``min_{s in region} <slope, s> + kl KL(s || prior)``, exact without group bounds.
+    """Return a lower bound of ``min_{s in region} <slope, s> + kl KL(s || prior)``, exact without group bounds.
 
-    Group bounds are priced by multipliers; any non-negative ones give a valid bound, the best are searched for. What rounding may
-    make of a bound goes off it.
+    Group bounds are priced by multipliers. Any non-negative multipliers give a valid bound; the best are searched. The rounding error
+    of a bound is subtracted.
     """
     if not np.isfinite(slope).all():
         return -np.inf
@@ -426,14 +426,14 @@ def _kl_minimum(slope: np.ndarray, limits: _Limits, kl: float, dual_start: np.nd
 
 
 def _kl_minimum_box(slope: np.ndarray, limits: _Limits, kl: float) -> tuple[float, np.ndarray]:
-    """The exact minimum over caps and floors: ``s_k = clip(q_k exp(-(slope_k - nu) / kl))``, nu by bisection.
+    """Return the exact minimum over caps and floors: ``s_k = clip(q_k exp(-(slope_k - nu) / kl))``, nu by bisection.
 
-    The value returned is the dual function at nu, hence a lower bound at any precision of nu.
+    The returned value is the dual function at nu, so it is a lower bound for any accuracy of nu.
     """
     with np.errstate(divide="ignore"):
         log_prior = np.log(limits.prior)
     usable = np.isfinite(log_prior)
-    # Shares at the price nu, in logs: exp() may overflow, the clip to the cap repairs it.
+    # Shares at the price nu, as logarithms: exp() may overflow, and clipping to the cap corrects it.
     base = log_prior - slope / kl
 
     def shares(nu: float) -> np.ndarray:
@@ -452,9 +452,9 @@ def _kl_minimum_box(slope: np.ndarray, limits: _Limits, kl: float) -> tuple[floa
 
 
 def _value_rounding(table: Any, value: float) -> float:
-    """What rounding may make of a value: the logarithms of its rows, and in float32 first four roundings of each p.w.
+    """Return the rounding error of a value: from the logarithms of its rows, and in float32 first from four roundings of each p.w.
 
-    Tables of up to 2^17 elements are worked on in float64, whatever their type.
+    Tables of up to 2^17 elements use float64, whatever their type.
     """
     values = None if table.kind == "mse" else np.asarray(table.loglik)
     if values is None or values.dtype == np.float64 or values.size <= 1 << 17:
@@ -463,7 +463,7 @@ def _value_rounding(table: Any, value: float) -> float:
 
 
 def _slope_rounding(table: Any) -> float:
-    """What rounding may make of a slope, relative: of the exponents l - log p.w it is a sum over, here and in the solver."""
+    """Return the relative rounding error of a slope, from the exponents l - log p.w that it sums, here and in the solver."""
     if table.kind == "mse":
         return 4 * EPS
     values = np.asarray(table.loglik)
@@ -473,11 +473,11 @@ def _slope_rounding(table: Any) -> float:
 def _slackness(
     multipliers: Any, slope: np.ndarray, w: np.ndarray, limits: _Limits, tol: float, rounding: float
 ) -> tuple[float, list[str]]:
-    """Signs, complementary slackness and stationarity; the largest of the slackness products and what failed.
+    """Check signs, complementary slackness and stationarity. Return the largest slackness product and the failures.
 
-    A domain with a share of nearly zero may have a residual that is large while its contribution ``w_k r_k`` to the gap
-    is not, so residuals are weighed by the share; unweighted, only a negative one is a fault (it should grow). From
-    either goes what rounding of the slope (relative) and of the multipliers leaves of the sum that is to be level.
+    A domain with a share of nearly zero may have a large residual although its contribution ``w_k r_k`` to the gap is
+    small. Therefore residuals are weighted by the share; unweighted, only a negative one is a failure (the share should grow). The rounding
+    errors of the slope (relative) and of the multipliers are subtracted from both.
     """
     k, b = limits.n_domains, limits.bound_lower.size
     cap, floor = _read(multipliers, "cap", k), _read(multipliers, "floor", k)
@@ -490,8 +490,8 @@ def _slackness(
     inside = limits.bound_rows @ w
 
     def product(price: np.ndarray, slack: np.ndarray) -> float:
-        # A price on a limit that is not there (infinite slack) is a fault; no price, no product. A limit that is broken,
-        # by less than `feasible_tol`, is touched.
+        # A price on a limit that does not exist (infinite slack) is a failure; without a price there is no product. A limit that is violated
+        # by less than `feasible_tol` counts as active.
         priced = price != 0
         return float(np.max(price[priced] * np.maximum(slack[priced], 0.0), initial=0.0))
 

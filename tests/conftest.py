@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-# Triton reads this once, when first imported, which any test may cause. Without a GPU its kernels run interpreted.
+# Triton reads this once, when it is first imported, which any test may cause. Without a GPU its kernels are interpreted.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# Under nohup, or in the background of a shell, a process is started with signals ignored, and hands that on to the processes that the
-# tests start and end. A handler is not handed on.
+# Under nohup, or in the background of a shell, a process starts with some signals ignored and passes that on to its children, which the
+# tests start and end. A signal with a handler is not passed on.
 for _number in (signal.SIGINT, getattr(signal, "SIGHUP", None)):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else lambda number, frame: None)
 
-# A command that fails in a process of its own shows its traceback.
+# A command that fails in a separate process shows its traceback.
 os.environ.setdefault("MIXFAST_TRACEBACK", "1")
 
 try:
@@ -27,13 +27,13 @@ try:
 except ImportError:
     pass
 else:
-    # Time limits for one example say more about the machine than about the code.
+    # Time limits for one example test the machine, not the code.
     hypothesis.settings.register_profile("mixfast", deadline=None)
-    # For builds many times slower than the ordinary one: --hypothesis-profile=few
+    # For builds that are many times slower: --hypothesis-profile=few
     hypothesis.settings.register_profile("few", deadline=None, max_examples=10)
     hypothesis.settings.load_profile("mixfast")
 
-# What only callers of the library can use: commands speak of options. "In Python" announces it.
+# Words that only make sense in Python: commands must name options instead. "In Python" announces an exception.
 _PYTHON = re.compile(
     r"(?<!in Python: )(?<![\w.])(?:(?:Region|ExpertTable|Swarm|Mixture|Fit|Ledger|Design)(?:\.\w+)?\(|swarm\.\w+\(|(?:Region|ExpertTable|Swarm|Fit|Ledger)\.[a-z_]+"
     r"|(?:law|laws|kl|cap|floor|bounds|prior|folds|tasks|penalty|objective|method|backend|threads|ignore|metrics|seed|wear|tol|eps|features"
@@ -46,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Call `mixfast` in this process with any words: its exit status, and what it wrote to stdout and to stderr."""
+    """Call `mixfast` in this process with any arguments; return its exit status, stdout and stderr."""
 
     def call(*words: object) -> tuple[int, str, str]:
         from mixfast import cli
@@ -56,13 +56,13 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         status = cli.main([str(word) for word in words])
         printed = capsys.readouterr()
         pages = [Path(str(word)) for word in words if str(word).endswith(".html")]
-        # What a page shows beside the command that made it.
+        # The text of a page, without the command that made it.
         shown = [
             re.sub(r"<(style|script|code)\b.*?</\1>|<[^>]*>", " ", page.read_text(), flags=re.S)
             for page in pages
             if page.is_file()
         ]
-        # Nothing that was given acts on a terminal, or turns the direction of writing on a page.
+        # Given text must not control a terminal or change the direction of writing on a page.
         for text in (printed.out, printed.err, *map(html.unescape, shown)):
             assert is_visible(text, keep="\n")
             assert not _PYTHON.findall(text)
@@ -73,7 +73,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 @pytest.fixture
 def good(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Call `mixfast`, which must succeed and have nothing to say on stderr: what it wrote to stdout."""
+    """Call `mixfast`, which must succeed and print nothing on stderr; return its stdout."""
 
     def call(*words: object) -> str:
         status, out, err = run(*words)
@@ -85,9 +85,9 @@ def good(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
 
 @pytest.fixture
 def refused(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Call `mixfast`, which must refuse with one line on stderr and exit status 2: that line.
+    """Call `mixfast`, which must refuse with one line on stderr and exit status 2; return that line.
 
-    Commands that find a problem late may have reported to stdout by then.
+    Commands that find a problem late may already have printed to stdout.
     """
 
     def call(*words: object) -> str:
@@ -101,7 +101,7 @@ def refused(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to run when MIXFAST_EXPECT names a folder and `mixfast` comes from somewhere else."""
+    """Refuse to run if MIXFAST_EXPECT names a folder and `mixfast` is imported from another one."""
     expected = os.environ.get("MIXFAST_EXPECT")
     if expected:
         import mixfast
@@ -113,7 +113,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real tables beside the checkout; tests that need it are skipped where it is absent."""
+    """Return the folder of real tables beside the checkout; tests that need it are skipped if it is missing."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the folder ../shared/data with the real tables is not there")

@@ -54,12 +54,12 @@ def test_what_binds(replay):
 
 
 def test_the_caps_that_the_reference_leaves_out(replay):
-    """Its virtual domain has the tokens of all members together, which at four repeats is no limit."""
+    """The virtual domain has the tokens of all members together; four repeats of these are no limit."""
     done, _, _ = replay
     assert done[0].plan.part.cap[0] > 1.0
     assert done[2].plan.part.cap == (pytest.approx(0.97489, abs=1e-5), "finemath-3plus")
     assert done[4].plan.part.cap == (pytest.approx(0.955, abs=5e-4), "finemath-3plus")
-    # Removing algebraicstack lifts finemath above its four repeats.
+    # Removing algebraicstack raises finemath above its limit of four repeats.
     assert "finemath-3plus" in done[3].notes[0]
     assert done[3].repeats["finemath-3plus"] > 4.05
     assert done[4].plan.above == ("finemath-3plus",)

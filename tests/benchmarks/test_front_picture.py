@@ -1,4 +1,4 @@
-"""The picture of the README shows what its command computes."""
+"""The picture in the README shows the numbers that its command computes."""
 
 import pytest
 

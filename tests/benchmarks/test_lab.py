@@ -1,4 +1,4 @@
-"""The laboratory: its models are causal and do not see each other, streams repeat what they must, and it goes on where it stopped."""
+"""The laboratory: models are causal and independent, streams repeat tokens when needed, and interrupted work resumes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_models_are_causal_and_sum_to_one() -> None:
     changed = tokens.clone()
     changed[:, :, 4] = (changed[:, :, 4] + 1) % 11
     before, after = models(tokens), models(changed)
-    # The log p of tokens 1..3 does not know token 4; that of token 4 and of those after it does.
+    # log p of tokens 1..3 does not depend on token 4; log p of token 4 and later tokens does.
     assert torch.equal(before[:, :, :3], after[:, :, :3])
     assert (before[:, :, 3:] != after[:, :, 3:]).all()
     every = tokens[:, :1].repeat(1, 11, 1)
@@ -56,7 +56,7 @@ def test_a_model_does_not_depend_on_those_beside_it() -> None:
     for name, both in together.named_parameters():
         assert torch.allclose(both[1:2], dict(alone.named_parameters())[name], atol=2e-4), name
     losses = loss_per_byte(together, texts["code"], slice(0, 10))
-    # What was trained on code knows code, and seeds make a difference.
+    # A model trained on code predicts code best, and different seeds give different models.
     assert losses[1] < losses[0] - 0.1
     assert losses[1] != losses[2]
     assert losses[1] == pytest.approx(-score(together, texts["code"].held[:10])[:, :, 1].sum() / 120, rel=1e-6)
@@ -69,7 +69,7 @@ def test_a_text_is_cut_once_and_nothing_held_out_is_trained_on(tmp_path: Path) -
         text = " ".join(rng.choice(words, 30_000))
         (tmp_path / f"{name}.txt.xz").write_bytes(lzma.compress(text.encode()))
     made = Corpora(tmp_path, tmp_path / "cache", vocabulary=300, window=16)
-    # The vocabulary is learned from all domains; here from one.
+    # The vocabulary is normally learned from all domains; here from one.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchmarks.lab.corpora.NATURAL", {"code_c": 1})
         text, target = made["code_c"], made["target_foldoc"]
@@ -77,7 +77,7 @@ def test_a_text_is_cut_once_and_nothing_held_out_is_trained_on(tmp_path: Path) -
     assert len(target.held) > 100
     blocks = sum(len(part) for part in (text.train, text.held))
     assert 0.03 < len(text.held) / blocks < 0.07
-    # Bytes are counted as the tokens spell them.
+    # The bytes of a row are those of its tokens.
     tokens = [made._tokenizer.id_to_token(i) for i in text.held[0][1:].tolist()]
     assert len(tokenizers.decoders.ByteLevel().decode(tokens).encode()) == pytest.approx(text.held_bytes[0], abs=4)
     assert (made["code_c"].train == text.train).all()
@@ -88,7 +88,7 @@ def test_the_store_goes_on_where_it_stopped(tmp_path: Path) -> None:
     facts = {"windows": 8, "operations": 1e9, "seconds": 0.5}
     store = Store(tmp_path, ["code", "web", "new"], ["loss", "other"])
     store.add(Job("a", "dense", "proxy", mixture, 0), {"loss": 1.25, "other": 2.0}, **facts)
-    # A run whose metrics were never written has not been.
+    # A run without written metrics counts as not done.
     with (tmp_path / "runs.csv").open("a") as file:
         file.write("b,dense,proxy,0,8,1e9,0.5\n")
     again = Store(tmp_path, ["code", "web", "new"], ["loss", "other"])
@@ -117,7 +117,7 @@ def test_methods_are_judged_against_natural_seed_by_seed(tmp_path: Path) -> None
     rows = judge.verdicts(chosen, store, dict.fromkeys(DOMAINS, 100), 1400)
     ours = rows[1]
     assert (ours.changes, ours.loss) == (pytest.approx((-10.0, -10.0)), pytest.approx(2.7))
-    # The seeds agree about the change, though not about the loss.
+    # The seeds agree on the difference between mixtures, although their losses differ.
     assert ours.half == pytest.approx(0.0, abs=1e-9)
     assert ours.epochs == pytest.approx(4.9)
     judge.save(rows, tmp_path / "verdicts.csv")
@@ -130,9 +130,9 @@ def test_methods_are_compared_seed_by_seed() -> None:
         for objective in OBJECTIVES
         for method, changes in (("ours", (-3.0, 1.0)), ("theirs", (-2.0, 2.5)), ("other seeds", (-2.0,)))
     ]
-    # Seeds move both alike; what is left of their difference is a quarter of a point around 1.25.
+    # Each seed changes both losses by the same amount; the remaining difference is within a quarter point around 1.25.
     assert judge.pooled_half([np.array([1.0, 1.5])]) == pytest.approx(judge.half_interval([1.0, 1.5]))
-    # Two groups of one spread: the mean of their variances, by Student's t with two degrees of freedom.
+    # Two groups with the same spread: the mean of their variances, by Student's t with two degrees of freedom.
     assert judge.pooled_half([np.array([1.0, 1.5]), np.array([0.0, 0.1])]) == pytest.approx(
         4.303 * np.sqrt((0.125 + 0.005) / 2 / 2), rel=1e-3
     )
@@ -157,7 +157,7 @@ def test_too_little_text_is_refused_by_name(tmp_path: Path) -> None:
     lab = Laboratory(SCALES["cpu"], tmp_path, tmp_path / "results", tmp_path / "cache")
     needed = SCALES["cpu"].proxy.windows
     lab._suffices("code_c", needed)
-    lab._suffices("target_foldoc", 0)  # nothing is trained on it
+    lab._suffices("target_foldoc", 0)  # no model is trained on it
     with pytest.raises(ValueError, match=f"code_c has {needed - 1} windows of text, and a run at scale cpu"):
         lab._suffices("code_c", needed - 1)
 
@@ -177,7 +177,7 @@ def test_ways_to_follow_updates_are_compared_by_seed(tmp_path: Path) -> None:
 
 
 def _texts() -> dict[str, Text]:
-    """Two languages of eleven tokens: one counts up, one counts down, both with mistakes."""
+    """Return texts in two languages of eleven tokens: one counts up, one counts down, both with errors."""
     rng = np.random.default_rng(1)
     texts = {}
     for name, way in (("web", 1), ("code", -1)):

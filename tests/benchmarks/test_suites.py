@@ -1,4 +1,4 @@
-"""The tables of the benchmarks, their peers and the command line of the studies; no speed is measured here."""
+"""The tables of the benchmarks, the peers and the command line of the studies. No speed is measured here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_peers_reach_the_gap_that_is_asked_for(name):
     Task.problem = problem
     task = Task()
     if name == "exponentiated_gradient":
-        # Its search for a step copies the task.
+        # The peer's step search copies the task.
         weights = one.run((task, 3.0))
     else:
         weights = one.run(one.prepare(task))
@@ -54,7 +54,7 @@ def test_a_peer_that_is_too_slow_says_so():
 
 
 def benchmark(name, median, **extra):
-    """One benchmark as pytest-benchmark writes it."""
+    """Return one benchmark in pytest-benchmark's format."""
     info = {"contender": name, "ours": name == "mixfast", "limits": {}, "rows": 10, "domains": 2, **extra}
     return {
         "fullname": f"benchmarks/test_solve.py::test_to_gap[{name}]", "group": "solve tiny", "extra_info": info,
@@ -63,7 +63,7 @@ def benchmark(name, median, **extra):
 
 
 def file_of(*benchmarks, skipped=(), failed=()):
-    """A file of a run."""
+    """Return the result file of a benchmark run."""
     where = facts.shared() | {"load": 0.5}
     return {
         "benchmarks": list(benchmarks), "skipped": list(skipped), "failed": list(failed),

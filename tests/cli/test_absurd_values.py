@@ -1,4 +1,4 @@
-"""Values that no measurement has (1e300, 1e-300, counts of 1e18): each command answers, or names them; nothing overflows on the way."""
+"""Values that no measurement has (1e300, 1e-300, counts of 1e18): each command works or names them, and nothing overflows."""
 
 import re
 import warnings
@@ -63,7 +63,7 @@ def run(tmp_path, monkeypatch, capsys):
     csv(tmp_path / "metrics.csv", ["a_loss", "b_loss"], LOSSES)
 
     def command(*argv):
-        """Status, answer and messages of a command in which every warning of numpy is an error."""
+        """Run a command with numpy warnings as errors; return its status, answer and messages."""
         with warnings.catch_warnings():
             warnings.simplefilter("error", RuntimeWarning)
             try:
@@ -78,7 +78,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def errors_of(table):
-    """The rmse of each metric in the table that `fit` prints."""
+    """Return the rmse of each metric in the table that `fit` prints."""
     found = re.findall(r"^(a_loss|b_loss) +\S+ +\d+ +(\S+)", table, re.MULTILINE)
     return {name: float(rmse) for name, rmse in found}
 
@@ -99,7 +99,7 @@ def test_absurd_metrics_are_fitted_or_named(run, tmp_path, kind, law):
         errors = errors_of(out)
         assert set(errors) >= {"b_loss"}
         assert np.isfinite(list(errors.values())).all()
-    else:  # a law that is positive everywhere, or needs a finite value in each run
+    else:  # the law is positive everywhere, or needs a finite value in each run
         assert re.search(r"a_loss|r3", err)
 
 
@@ -135,12 +135,12 @@ def test_a_domain_whose_shares_are_all_dust_counts_as_constant():
 
 
 def test_trees_follow_metrics_of_any_size():
-    """LightGBM computes in float32: what is far from 1 is scaled by a power of two, which changes no digit."""
+    """LightGBM computes in float32, so metrics far from 1 are scaled by a power of two, which changes no digits."""
     plain, large = (
         fit(Swarm(SHARES, LOSSES[:, :1] * unit, domains=DOMAINS, metric_names=["a"]), "lightgbm", folds=0)
         for unit in (2.0**60, 2.0**200)
     )
-    many = np.tile(SHARES, (20, 1))  # enough for the trees as arrays
+    many = np.tile(SHARES, (20, 1))  # enough mixtures that the trees are converted to arrays
     for at in (SHARES, many):
         np.testing.assert_array_equal(large.predict(at), 2.0**140 * plain.predict(at))
         np.testing.assert_array_equal(large.sd(at), 2.0**140 * plain.sd(at))

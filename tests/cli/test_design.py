@@ -1,4 +1,4 @@
-"""mixfast design | next: limits and runs in, mixtures to train out."""
+"""mixfast design | next: limits and runs as input, mixtures to train as output."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""mixfast export: a mixture in, the file of a loader out, notes on stderr."""
+"""mixfast export: a mixture as input, the file of a loader as output, notes on stderr."""
 
 import json
 from functools import partial

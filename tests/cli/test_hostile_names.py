@@ -1,6 +1,6 @@
-"""Names and paths that would act on a terminal, through every command: shown as escapes, kept as they are in files.
+"""Names and paths with terminal control characters, through every command: printed as escapes, unchanged in files.
 
-That nothing raw is printed, or stands on a page, is checked for each call by the fixture ``run``, as in every other test of commands.
+The fixture ``run`` checks for each call that nothing raw is printed or written to a page, as in all other tests of commands.
 """
 
 import ast
@@ -20,7 +20,7 @@ from mixfast.reuse import Ledger
 
 pytest.importorskip("numba")
 
-# Begins a line of its own where a line break of a name is not escaped.
+# This text starts a new line if a line break in a name is not escaped.
 FAKE = "FAKE  optimal"
 DOMAINS = (
     f"a\x1b[2J\x1b]0;title\x07\n{FAKE}",
@@ -35,7 +35,7 @@ FOLDER = "in\x1b[7m\n\u202efolder"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A table, runs and a ledger; all their names, and the folder's, are hostile."""
+    """Make a table, runs and a ledger; all their names, and the folder's name, are hostile."""
     place = tmp_path_factory.mktemp("hostile") / FOLDER
     place.mkdir()
     rng = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def call(run, folder):
-    """Call `mixfast` on files of the folder; no line may be one that a name wrote."""
+    """Call `mixfast` on files of the folder; check that no output line was started by a name."""
 
     def call(*words, status=(0, 1)):
         whole = [

@@ -1,4 +1,4 @@
-"""mixfast info says what a file is, whichever of the package's files it is, and what takes it."""
+"""mixfast info names the kind of any of the package's files, and the commands that read it."""
 
 import gzip
 import shutil

@@ -1,4 +1,4 @@
-"""Malformed files of every kind, in every command that reads them: one line that names the file, or an answer; never a traceback."""
+"""Malformed files of every kind, in every command that reads them: a line that names the file, or an answer, but no traceback."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Every command that takes a mixture takes it in the file of any loader, by one gate, and says what it read."""
+"""Every command that takes a mixture reads the file of any loader with the same code, and says which format it read."""
 
 import gzip
 

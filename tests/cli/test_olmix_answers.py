@@ -1,4 +1,4 @@
-"""Fit configurations of Olmix, answered as Olmix's own code answers them; see data/README.md."""
+"""Fit configurations of Olmix give the results of Olmix's own code; see data/README.md."""
 
 import csv
 import json
@@ -13,11 +13,11 @@ KNOWN = json.loads((Path(__file__).parent / "data" / "olmix_answers.json").read_
 CASES = KNOWN["cases"]
 SUBJECTS = [name for name in KNOWN["laws"] if name.startswith("mmlu_")]
 
-# In total variation. Olmix fits in single precision, so that its exact proposals are up to 2e-4 from ours; its simulation averages what is
+# In total variation. Olmix fits in single precision, so its exact proposals are up to 2e-4 from ours. Its simulation averages mixtures
 # within 1e-3 of the best.
 CLOSE, CLOSE_SIMULATED = 3e-4, 0.01
 
-# What Olmix refuses, or stops at with an error: what we say.
+# Cases that Olmix refuses or ends with an error, and our messages.
 REFUSED = {
     "absent task": "eval.tasks lists metrics that metrics.csv does not have: aime",
     "absent task of a family": "eval.tasks lists metrics that metrics.csv does not have: aime",
@@ -31,22 +31,22 @@ REFUSED = {
     "mmlu incomplete": "have 56 of the 57 columns of MMLU",
     "exact of trees": "exact needs convex laws",
 }
-# What Olmix proposes nothing for.
+# Cases for which Olmix proposes nothing.
 NOTHING = {"fit only": "proposer.fit_only is true", "test runs": "regression.n_test is 4"}
-# What Olmix takes for something else without a word.
+# Cases that Olmix silently misreads.
 MISTAKEN = {
     "weights of families without families": "Olmix then passes over these weights",
     "mmlu categories listed": "so that it would count twice",
     "exact worst mix": "proposer.make_worst_mix = true is not offered here",
     "worst mix": "proposer.make_worst_mix = true is not offered here",
 }
-# What stops Olmix, and need not.
+# Cases that stop Olmix but are answered here.
 ANSWERED = {"dropped tasks and weights"}
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """Write the runs and the configuration of a case, and go there."""
+    """Write the runs and the configuration of a case, and change into that folder."""
 
     def write(name):
         case = CASES[name]

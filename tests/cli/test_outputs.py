@@ -1,4 +1,4 @@
-"""Every command that writes a file: what it refuses to lose, and what stays when the disk is full."""
+"""Every command that writes a file: which files it refuses to overwrite, and what remains when the disk is full."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mixfast.reuse import Ledger
 
 TABLE = np.log([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.3, 0.3, 0.4]])
 DOMAINS = ("web", "code", "books")
-# A command, the name of what it writes and that of what it writes beside another kind; the last word is followed by the file.
+# A command and the file that it writes; the name of the file is the last argument.
 COMMANDS = {
     "solve": (("solve", "table.npz", "--no-intervals", "--out"), "new.yaml"),
     "fit": (("fit", "ratios.csv", "metrics.csv", "--law", "linear", "--out"), "new.json"),
@@ -123,7 +123,7 @@ def test_what_a_command_reads_is_not_what_it_writes(run, refused, tmp_path):
     assert "one of the files that are read" in refused(
         *("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "2", "--out", "metrics.csv")
     )
-    # A mixture may take the place of the one that it was pulled towards.
+    # A mixture may overwrite the one that served as its prior.
     assert (
         run("solve", "table.npz", "--no-intervals", "--kl", "0.1", "--prior", "mixture.yaml", "--out", "mixture.yaml")[
             0

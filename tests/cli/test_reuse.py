@@ -1,4 +1,4 @@
-"""mixfast reuse: a mixture's life through the command line, and that nothing is lost when a step is refused."""
+"""mixfast reuse: the updates of a mixture through the command line; a refused step changes nothing."""
 
 import csv
 import fcntl
@@ -28,7 +28,7 @@ COUNTS = "web: 9B\ncode: 2B\nbooks: 4B\n"
 
 
 def train(ratios, metrics):
-    """What the user's cluster does: a row of losses for each row of mixtures."""
+    """Stand in for the user's cluster: one row of losses for each row of mixtures."""
     runs = Design.from_csv(ratios)
     with open(metrics, "w", newline="") as file:
         writer = csv.writer(file)
@@ -69,7 +69,7 @@ def begun(good):
 
 @pytest.fixture
 def refused(refused, folder):
-    """The one line with which a step is refused; no file may have changed or come to be."""
+    """Return the line with which a step is refused; check that no file was changed or created."""
 
     def state():
         return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -105,7 +105,7 @@ def test_a_whole_life(begun, good, folder):
     assert "The whole mixture" in out
     found = Mixture.load("mixture.yaml")
     assert found["code"] / found["web"] == pytest.approx(0.4, rel=1e-14)
-    # The best of its kind, on a line of mixtures.
+    # The best mixture along a line of mixtures.
     share = np.linspace(0.0, 1.0, 100_001)
     line = np.outer(1.0 - share, [0.5, 0.2, 0.3, 0.0]) + np.outer(share, [0.0, 0.0, 0.0, 1.0])
     inside = (line <= [1, 0.8, 1, 1]).all(axis=1)
@@ -170,7 +170,7 @@ def test_collapsed_runs_may_be_given_as_they_are(begun, good):
 
 
 def old_runs():
-    """24 runs of before the change, and one of a domain that nobody has heard of."""
+    """Return 24 runs from before the change, and one with an unknown domain."""
     ratios = np.random.default_rng(0).dirichlet(np.ones(3), 24)
     Swarm(ratios, losses(OLD, ratios), domains=OLD, metric_names=["web_loss", "code_loss"]).to_csv("or.csv", "om.csv")
 
@@ -184,7 +184,7 @@ def test_old_runs_are_fitted_too(begun, good, refused):
     assert "24 old runs kept" in out
     assert "27 runs, 4 domains, 2 metrics" in out
     assert "(exact, optimal" in out
-    # Three runs of two collapsed domains, which alone say little, and the true law: planted, it is found.
+    # Three runs of two collapsed domains, which determine little, and the true law.
     plan = full(OLD, Add(["maths"]), resume_region())
     truth = Planted(["web", "code", "books", "maths"])
     best = propose(plan.collapse_law(truth), plan.region, kl=0.05)
@@ -196,7 +196,7 @@ def resume_region():
 
 
 class Planted:
-    """The law behind `losses`, as a fit has it."""
+    """The law behind `losses`, with the interface of a fit."""
 
     name, direction, unit, report, smooth = "log_linear", ("min", "min"), ("nats", "nats"), "", True
 
@@ -230,7 +230,7 @@ def test_a_law_seen_through_a_collapse_is_the_law():
     assert gradients[:, :, 0] == pytest.approx((law.predict(seen._whole(rows + step)) - values) / 1e-6, abs=1e-5)
     fitted, column = seen.law_of("code_loss")
     assert np.exp(rows @ fitted.a[column]) + np.exp(fitted.gamma[column]) == pytest.approx(values[:, 1])
-    # Found with its convex form, and without it.
+    # Found with its convex form and without.
     exact = propose(seen, plan.region, method="exact", kl=0.05)
     assert exact.status == "optimal"
     assert propose(seen, plan.region, method="search", kl=0.05).value == pytest.approx(exact.value, abs=1e-6)
@@ -263,7 +263,7 @@ def test_old_runs_that_do_not_fit(begun, good, refused, folder):
     good("revise", begun, "code", "--reopen", "web", "--swarm-out", "ratios.csv")
     train("ratios.csv", "metrics.csv")
     step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear", "--out", "new_mixture.yaml", "--old")
-    # Said, and the plan's own runs are fitted alone.
+    # A note says so, and only the plan's own runs are fitted.
     assert "no run of or.csv is valid for the present domains" in good(*step[:6], "--old", "or.csv", "om.csv")
     (folder / "other.csv").write_text("run,web,maths\n0,0.5,0.5\n")
     (folder / "other_m.csv").write_text("run,web_loss,code_loss\n0,2,2\n")
@@ -305,7 +305,7 @@ def test_partial_reuse_asks_the_law(begun, good):
     assert "nothing known speaks against it" in out
 
 
-# What is refused. Each leaves every file as it was.
+# Refused steps. Each leaves every file unchanged.
 
 
 def test_a_ledger_is_begun_once(begun, refused):
@@ -363,7 +363,7 @@ def test_changes_that_do_not_fit(begun, refused, folder):
     assert "tokens of maths must be known" in refused("add", begun, "maths", "--budget", "1B")
     assert "tokens of physics must be known: they are not in new.yaml" in refused("add", begun, "physics", *PLAN)
     assert "new.yaml and life.yaml name different domains" in refused("remove", begun, "web", *PLAN)
-    # Revised content must be counted anew.
+    # Tokens of revised content must be counted again.
     assert "tokens of code must be known" in refused("revise", begun, "code", "--budget", "10B")
     assert "--tokens needs --budget" in refused("add", begun, "maths", "--tokens", "new.yaml")
 
@@ -446,7 +446,7 @@ def test_a_disk_that_fails_loses_nothing(begun, refused, monkeypatch):
     assert "No space left" in refused("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
 
 
-# The pending plan in the library.
+# The pending plan in Python.
 
 
 def test_a_plan_comes_back_as_it_was(tmp_path):
@@ -478,7 +478,7 @@ def test_a_plan_comes_back_as_it_was(tmp_path):
 
 
 def test_ledgers_of_before_there_were_plans_are_read_and_kept():
-    """As written before tokens and plans: the past keeps its bytes."""
+    """A ledger written before tokens and plans existed: past entries are kept byte by byte."""
     text = (
         'format: "mixfast-reuse-1"\nchecksum: "CHECK"\nupdates:\n  - when: "2026-01-31"\n    why: "first"\n    kind: "start"\n'
         "    changes: []\n    virtual: null\n    frozen: {}\n    reopened: []\n    runs: 0\n    full_runs: 0\n    loss: null\n"
@@ -490,11 +490,11 @@ def test_ledgers_of_before_there_were_plans_are_read_and_kept():
     assert ledger.to_yaml() == text
 
 
-# What a hostile year brings.
+# Hostile files and concurrent steps.
 
 
 def test_two_steps_at_once_lose_nothing(begun, run, good, monkeypatch):
-    """While one step plans, another is recorded: the first is refused, and writes nothing."""
+    """While one step plans, another is recorded: the first is refused and writes nothing."""
     from mixfast.cli import _reuse_plan as plans
 
     planned = plans._swarm
@@ -574,7 +574,7 @@ def test_reasons_of_any_length_stand_behind_the_numbers(begun, good):
     ],
 )
 def test_ledgers_of_other_fields_are_told_apart(break_it, said, tmp_path):
-    """By names of the file, never by what Python calls them; the checksum is right, as of another version's hand."""
+    """Messages use the field names of the file, not Python's; the checksum is correct, as from another version of the package."""
     from mixfast.reuse._ledger_file import checksum
 
     document = json.loads(Ledger.start(OLD, why="first").to_json())
@@ -589,7 +589,7 @@ def test_ledgers_of_other_fields_are_told_apart(break_it, said, tmp_path):
 
 
 def test_the_law_of_all_runs_serves_the_next_update(begun, good, refused, folder):
-    """Nested reuse: the second update's loss is predicted by a law that the first one's runs and the old ones gave."""
+    """Nested reuse: a law fitted to the first update's runs and the old ones predicts the second update's loss."""
     old_runs()
     good("add", begun, "maths", *PLAN, "--runs", 4, "--swarm-out", "r1.csv")
     train("r1.csv", "m1.csv")
@@ -632,7 +632,7 @@ def test_the_law_of_all_runs_serves_the_next_update(begun, good, refused, folder
 
 
 def test_three_updates_by_the_recipe_each_with_the_law_of_all_runs_before(begun, good, refused, folder):
-    """`auto` takes a Gaussian process for smooth metrics; the law that is kept is one that the next update takes."""
+    """`auto` chooses a Gaussian process for smooth metrics, but the saved law is one that the next update accepts."""
     old_runs()
     history = ["--old", "or.csv", "om.csv"]
     law, plain = "law.json", {"maths": "3B", "c": "1.5B", "java": "0.5B"}
@@ -654,10 +654,10 @@ def test_three_updates_by_the_recipe_each_with_the_law_of_all_runs_before(begun,
         assert set(Fit.load(kept).laws.values()) <= {"log_linear", "linear"}
         history += ["--old", ratios, metrics]
         law = kept
-    # All earlier runs had a share of books, which was revised: they say nothing of the present mixture, but of the other domains.
+    # All earlier runs had a share of books, which was revised: they inform the laws of the other domains only.
     assert "no run of or.csv is valid for the present domains" in out
     assert "over the present domains and, for their runs, books" in out
-    # The plan is closed: the law can be fitted again, from the same files.
+    # The plan is closed, so the law can be fitted again from the same files.
     closed = refused("propose", begun, "r3.csv", "m3.csv", "--out", "x.yaml")
     assert "mixfast reuse fit life.yaml RATIOS METRICS --law-out law.json" in closed
     assert "next: mixfast reuse add life.yaml NAME --law again.json" in good(
@@ -708,7 +708,7 @@ def test_names_with_commas_and_blanks_can_be_reopened(good, folder):
         assert f"of them reopened: {', '.join(opened)}\n" in out
 
 
-# Caps outlive the step that they were given in.
+# Caps stay in force after the step in which they were given.
 
 TIGHT = "web: 9B\ncode: 2B\nbooks: 4B\njunk: 1B\n"
 TIGHT_OLD = {"web": 0.5, "code": 0.2, "books": 0.2, "junk": 0.1}
@@ -716,7 +716,7 @@ TIGHT_OLD = {"web": 0.5, "code": 0.2, "books": 0.2, "junk": 0.1}
 
 @pytest.fixture
 def tight(folder, good):
-    """A ledger with a budget, whose code is read as often as may be: 4 times in 40B tokens."""
+    """A ledger with a budget, in which code is already at its maximum: 4 times in 40B tokens."""
     Mixture.from_dict(TIGHT_OLD).save("tight.yaml")
     (folder / "tight_counts.yaml").write_text(TIGHT)
     good("start", "tight-life.yaml", "--mixture", "tight.yaml", "--tokens", "tight_counts.yaml", "--budget", "40B")
@@ -724,7 +724,7 @@ def tight(folder, good):
 
 
 def test_caps_hold_in_what_is_recorded_after_a_removal(tight, good, refused, folder):
-    """Renormalised without junk, code would be read 4.44 times."""
+    """After removing junk and rescaling, code would be read 4.44 times."""
     assert "needs runs: --swarm-out" in refused("remove", tight, "junk", "--out", "mixture.yaml")
     out = good("remove", tight, "junk", "--swarm-out", "ratios.csv")
     assert "renormalising breaks the limits of code" in out
@@ -784,7 +784,7 @@ def test_a_mixture_above_its_caps_begins_no_ledger(refused):
 
 
 def test_unchecked_epochs_are_told(begun, good):
-    """Begun without a budget: nothing can be said of repetition, and so it is not said to be all right."""
+    """A ledger without a budget: epochs cannot be checked, and the output must not claim that they are fine."""
     assert "against it, but no token counts with a budget are known: " in good("remove", begun, "books")
     assert "nothing known speaks against it\n" in good("remove", begun, "books", "--budget", "1B")
 
@@ -799,7 +799,7 @@ def test_ledgers_with_counts_of_before_budgets_are_read_and_kept(folder):
     assert Ledger.from_yaml(limited.to_yaml()) == limited
 
 
-# Files of counts that name what goes.
+# Token-count files that name a removed domain.
 
 
 def test_counts_may_name_what_the_update_takes_away(begun, run, refused, folder):
@@ -815,11 +815,11 @@ def test_counts_may_name_what_the_update_takes_away(begun, run, refused, folder)
         file = step[step.index("--tokens") + 1]
         assert (status, err) == (0, f"mixfast: note: {file} names what this update takes away, left out: {gone}\n")
     (folder / "all.yaml").write_text("web: 9B\ncode: 2B\nbooks: 4B\n")
-    # Gone before this update: unknown to it.
+    # Removed before this update, so the update does not know it.
     assert "Only in all.yaml: books" in refused("revise", begun, "code", "--tokens", "all.yaml", "--budget", "5B")
 
 
-# What is doubted of a proposal.
+# Doubts about a proposal.
 
 
 def test_a_proposal_of_counted_domains_is_not_said_to_be_uncounted(begun, good):
@@ -829,7 +829,7 @@ def test_a_proposal_of_counted_domains_is_not_said_to_be_uncounted(begun, good):
         train("ratios.csv", "metrics.csv")
         out = good("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear")
         assert (said in out) is not counted
-        # Counts are a prior, and nothing pulls towards it; without them there is none to be pulled to.
+        # Counts are a prior, but without a KL term it has no effect; without counts there is no prior.
         assert "kl = 0" in out
         assert ("a prior, such as token counts give" in out) is not counted
     region = full(OLD, Add(["maths"]), resume_region()).region
@@ -839,7 +839,7 @@ def test_a_proposal_of_counted_domains_is_not_said_to_be_uncounted(begun, good):
 
 
 def test_a_ledger_begun_while_another_waits_is_kept(folder, run, monkeypatch):
-    """Who begins second waits for the lock on the folder, then finds the ledger of the first, and leaves it."""
+    """The second of two commands waits for the lock on the folder, then finds the ledger of the first and leaves it unchanged."""
     lock, first, asked = fcntl.flock, Ledger.start(OLD, why="first"), []
 
     def waits(handle, kind):
@@ -852,7 +852,7 @@ def test_a_ledger_begun_while_another_waits_is_kept(folder, run, monkeypatch):
     status, _, err = run("start", "both.yaml", "--mixture", "mixture.yaml", "--why", "second")
     assert status == 2
     assert "changed meanwhile" in err
-    # The file that has appeared meanwhile is locked instead of the folder.
+    # The file that now exists is locked instead of the folder.
     places = [path.stat().st_ino for path in (folder, folder / "both.yaml")]
     assert asked == [(place, kind) for place in places for kind in (fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN)]
     assert Ledger.load("both.yaml") == first
@@ -860,7 +860,7 @@ def test_a_ledger_begun_while_another_waits_is_kept(folder, run, monkeypatch):
 
 @pytest.mark.process
 def test_of_three_commands_at_once_one_is_recorded(begun, folder):
-    """A plan, another plan, and a removal, which is recorded at once."""
+    """A plan, another plan, and a removal, which is recorded immediately."""
     steps = {
         "maths": ("add", begun, "maths", "--swarm-out", "maths.csv", "--runs", "4"),
         "poetry": ("add", begun, "poetry", "--swarm-out", "poetry.csv", "--runs", "4"),
@@ -879,7 +879,7 @@ def test_of_three_commands_at_once_one_is_recorded(begun, folder):
     }
     said = {name: process.communicate(timeout=120)[1] for name, process in started.items()}
     ended = {name: process.returncode for name, process in started.items()}
-    # A step may begin when another one has ended: a removal then, or a plan after the removal, is a second update in its place.
+    # A step may start after another one has ended: a removal, or a plan after the removal, is then a second update.
     ledger = Ledger.load(begun)
     recorded = {name for name, status in ended.items() if status == 0}
     assert recorded

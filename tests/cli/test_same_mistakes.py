@@ -1,4 +1,4 @@
-"""The same mistake gets the same words from every command."""
+"""Every command reports the same mistake in the same words."""
 
 import re
 
@@ -37,7 +37,7 @@ def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
 
 
-# Each command with what it needs, to which a mistake is added.
+# Each command with its required arguments; a mistake is added to them.
 COMMANDS = {
     "solve": ("solve", "table.npz", "--no-ranges", "--no-intervals"),
     "design": ("design", "--domains", ",".join(DOMAINS)),
@@ -89,7 +89,7 @@ ALL = tuple(COMMANDS)
 def test_a_mistake_in_options_has_one_wording(refused, mistake, commands, words):
     lines = {refused(*COMMANDS[name], *mistake) for name in commands}
     assert all(words in line for line in lines), lines
-    # Commands differ in what they call the owner of the names, and in the page of help that they point to.
+    # Commands differ in the object that owns the names and in the help page that they mention.
     plain = {re.sub(r" \(see .*| (?:the table|law\.json|--domains|group|metric)\b.*", "", line) for line in lines}
     assert len({line.strip() for line in plain}) == 1, plain
 

@@ -57,11 +57,11 @@ def here(folder, monkeypatch):
 
 @pytest.fixture
 def solved(good):
-    """The JSON answer of `mixfast solve`, which must succeed."""
+    """Return the JSON answer of `mixfast solve`, which must succeed."""
     return lambda *words: json.loads(good("solve", *words, "--json"))
 
 
-# What solve says.
+# The output of solve.
 
 
 def test_solve_prints_the_table_the_certificate_and_what_to_do(run):
@@ -211,7 +211,7 @@ def test_predictions(run):
 
 
 def test_tolerance_not_reached_ends_with_status_1(run):
-    """Nobody reaches 1e-300 but by luck: where rounding makes the gap exactly 0."""
+    """A gap of 1e-300 is reached only by luck, if rounding makes the gap exactly 0."""
     for seed in range(20):
         values = -np.random.default_rng(seed).exponential(2.0, (400, 60))
         ExpertTable.from_loglik(values).save("rough.npz")
@@ -291,7 +291,7 @@ def test_the_demo_sample_agrees_with_the_laboratory(folder):
         for j, name in enumerate(own.metrics):
             named = "doc_python" if name == "target_doc_python" else name
             assert own.values[i, j] == float(metrics[run][named])
-    # Experts: nats per token of half of the windows here, nats per byte of all of them there.
+    # Experts: nats per token on half of the windows here, nats per byte on all of them there.
     table = ExpertTable.load(DATA / "demo.npz")
     single = solver.group_losses(table, np.eye(table.n_domains))
     for j, group in enumerate(table.group_names):
@@ -344,7 +344,7 @@ def test_intervals_of_few_sequences_are_doubted(run, folder):
     assert "one has 1;" in err
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(
@@ -510,7 +510,7 @@ def test_no_command_and_no_table_are_refused(refused):
     assert "'sovle' (did you mean solve?)" in refused("sovle")
 
 
-# The process.
+# Processes and signals.
 
 
 def test_help_and_version(run):
@@ -548,7 +548,7 @@ def test_no_memory_is_one_line(refused, monkeypatch):
 
 
 BEGINS = "import sys; from mixfast import cli; print('ready', flush=True); sys.exit(cli.main(sys.argv[1:]))"
-# The solve is over, and what takes long has begun.
+# The solve has ended, and a long step has started.
 SOLVED = """
 import sys
 from mixfast import cli, solver
@@ -563,7 +563,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def command(code, *arguments, **options):
-    """A process of its own that has said that it is ready: before that, a signal would only stop the imports."""
+    """Start a process and wait until it reports that it is ready; an earlier signal would only stop the imports."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], **pipes, **options)
     assert process.stdout.readline() == "ready\n"
@@ -574,7 +574,7 @@ def command(code, *arguments, **options):
 def test_ctrl_c_in_a_process(folder):
     table = folder / "large.npy"
     np.save(table, np.random.default_rng(0).normal(size=(60_000, 64)).astype(np.float32) - 5)
-    # More resamples than anyone would wait for.
+    # So many resamples that they take very long.
     process = command(SOLVED, "solve", "large.npy", "--replicates", "8000", cwd=folder)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -633,7 +633,7 @@ def test_numbers_read_mixture_files(tmp_path):
         assert inputs.numbers(str(tmp_path / name), number) == {"a": 0.25, "b: c": 0.75}
 
 
-# Options as patterns, names that are hard to write, and what has no effect.
+# Options with patterns, names with special characters, and options without effect.
 
 
 def test_an_objective_may_be_a_bare_name_or_a_pattern(solved):

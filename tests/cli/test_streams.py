@@ -1,4 +1,4 @@
-"""Whatever happens to the streams: files are written, exit statuses are those of the documentation, and nothing ends in a traceback."""
+"""Whatever happens to the output streams, files are written, exit statuses are as documented, and there is no traceback."""
 
 import errno
 import io
@@ -41,7 +41,7 @@ def here(folder, monkeypatch):
 
 
 class Broken(io.TextIOWrapper):
-    """A stream whose every flush fails, after it took what it was given: a full disk, or a pipe that nobody reads."""
+    """A stream that accepts text but fails at every flush, like a full disk or a closed pipe."""
 
     def __init__(self, number):
         super().__init__(io.BytesIO(), "utf-8", write_through=True)
@@ -59,7 +59,7 @@ class Broken(io.TextIOWrapper):
 
 
 RUNS = ["ratios.csv", "metrics.csv"]
-# Commands that report on stdout, with the file that each writes, and those whose product is on stdout.
+# Commands that report on stdout, with the file that each writes, and those that print their result on stdout.
 REPORTS = [
     (["solve", "table.npz", "--no-intervals", "--out", "out.yaml"], "out.yaml"),
     (["info", "table.npz"], None),
@@ -164,7 +164,7 @@ def test_a_stream_takes_what_an_unbuffered_one_leaves():
     assert Text.buffer.getvalue() == b"a text of many bytes"
 
 
-# What nobody expected.
+# Unexpected exceptions.
 
 
 def test_a_surprise_is_raised_for_tests_and_callers(monkeypatch):
@@ -195,9 +195,9 @@ def test_a_surprise_is_one_line_and_a_file(monkeypatch, tmp_path):
     assert shown.startswith("Traceback")
 
 
-# The process.
+# Processes and signals.
 
-# The command, with a function of the package replaced first; a signal must find it at its work.
+# The command, with a function of the package replaced; a signal must arrive while it works.
 COMMAND = """
 import sys
 sys.argv = ["mixfast", *sys.argv[1:]]
@@ -271,13 +271,13 @@ def test_a_second_signal_does_not_wait():
 @pytest.mark.parametrize(
     "change",
     [
-        # While the commands are loaded.
+        # While the commands are being imported.
         "import os, signal, builtins\nreal = builtins.__import__\n"
         "def load(name, *given):\n"
         "    if name == 'mixfast.cli': os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(name, *given)\n"
         "sys.modules.pop('mixfast.cli', None)\nbuiltins.__import__ = load",
-        # Where Python passes over exceptions.
+        # Places where Python ignores exceptions.
         "import os, signal\nclass Last:\n    def __del__(self): os.kill(os.getpid(), signal.SIGINT)\n"
         "def solve(*given, **options):\n    last = Last(); del last\n    raise ValueError\nsolver.solve = solve",
     ],

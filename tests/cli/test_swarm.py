@@ -1,4 +1,4 @@
-"""mixfast fit | compare | propose: files of proxy runs in, laws and a mixture out."""
+"""mixfast fit | compare | propose: files of proxy runs as input, laws and a mixture as output."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ DOMAINS = ("web", "code", "books")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Runs of a planted law, as RegMix writes them."""
+    """Write the runs of a known law in RegMix's format."""
     folder = tmp_path_factory.mktemp("swarm")
     ratios = np.random.default_rng(0).dirichlet(np.ones(3), 40)
     for name, prefix, names, values in (
@@ -131,7 +131,7 @@ def test_an_olmix_configuration_is_followed(run, config):
     assert (status, err) == (0, "")
     found = json.loads(out)
     assert (found["method"], found["kl"]) == ("exact", 0.05)
-    # Two epochs of a tenth.
+    # Two epochs of a tenth of the tokens.
     assert found["mixture"]["train_code"] == pytest.approx(0.2, abs=1e-9)
     assert json.loads(run("propose", "olmix.json", "--olmix-config", config, "--json", "--kl", "1")[1])["kl"] == 1.0
     assert run("fit", "--olmix-config", config, "--law", "log_linear")[1].count("log_linear") == 1
@@ -172,7 +172,7 @@ def test_the_best_run_of_an_olmix_search_is_told(run, config, files):
     assert (status, err) == (0, "")
     swarm = Swarm.from_csv(files / "ratios.csv", files / "metrics.csv")
     losses = swarm.values[:, swarm.metrics.index("metric/code_loss")]
-    # Two epochs of what there is.
+    # Two epochs of the available tokens.
     code, books = (swarm.ratios[:, swarm.domains.index(f"train_{name}")] for name in ("code", "books"))
     best = int(np.argmin(np.where((code <= 0.2) & (books <= 0.4), losses, np.inf)))
     assert f"run {swarm.runs[best]}, mean of the metrics {losses[best]:.6g}" in out
@@ -242,7 +242,7 @@ def test_directions_are_said_and_told(files, run):
 
 
 def tracked(files):
-    """One table as trackers export it: ids in "Name", their own columns, shares, and metrics of two directions."""
+    """Return a table as trackers export it: ids in "Name", the tracker's own columns, shares, and metrics of both directions."""
     rng = np.random.default_rng(1)
     web = rng.random(20).round(3)
     header = [

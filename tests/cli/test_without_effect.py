@@ -1,4 +1,4 @@
-"""Options that change nothing are refused, or said to change nothing; advice can be followed as it stands."""
+"""Options without effect are refused or reported; suggested commands can be run as printed."""
 
 import argparse
 import re
@@ -67,7 +67,7 @@ NEXT = ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "1", "--among
         (("info", "own.yaml", "--conditional"), "--conditional has no effect: own.yaml is no folder of experts"),
         (("report", "table.npz", "--without", "r7", "--out", "x.html"), "--without has no effect here: this is for RATIOS METRICS"),
         (("report", "--law", "law.json", "--without", "r7", "--out", "x.html"), "--without has no effect here"),
-        # A spelling of its own is the same option.
+        # Another spelling is the same option.
         (("report", "table.npz", "--normalize", "--out", "x.html"), "--normalise has no effect here"),
         (("report", "table.npz", "--normalise", "--folds", "3", "--out", "x.html"), "--normalise, --folds have no effect here"),
     ],
@@ -93,7 +93,7 @@ def test_a_batch_size_of_one_mixture_is_said_to_change_nothing(run, more):
 
 
 def test_every_option_of_every_command_is_tried_in_some_test():
-    """An option without a test is one that may be ignored without a word."""
+    """An option without a test could be ignored unnoticed."""
     here = Path(__file__).resolve().parent
     tried = "".join(path.read_text(encoding="utf-8") for path in here.parent.rglob("test_*.py"))
     tried += "".join(path.read_text(encoding="utf-8") for path in (here.parent.parent / "docs").rglob("*.md"))
@@ -113,7 +113,7 @@ def test_every_option_of_every_command_is_tried_in_some_test():
 def test_information_says_that_it_learns_all_metrics_alike(good):
     words = ("next", "ratios.csv", "metrics.csv", "losses.json", "--runs", "1", "--way", "information")
     alike = "of all metrics alike: the objective worst weighs none"
-    # Of the losses there is one in the file of metrics, and the law has both.
+    # The file has one of the losses, the law has both.
     assert alike in good(*words, "--objective", "worst", "--out", "next.csv")
     assert alike not in good(*words, "--objective", "news_loss", "--out", "next.csv")
 
@@ -136,7 +136,7 @@ def test_a_hold_that_holds_nothing_and_options_of_a_step_without_runs(run, refus
 
 
 def test_the_next_command_of_a_fit_can_be_run_as_it_stands(run, good):
-    """Losses and accuracies have no mean, so that propose asks for an objective."""
+    """Losses and accuracies have no common mean, so propose asks for an objective."""
     fitted = good("fit", "ratios.csv", "metrics.csv", "--law", "linear", "--out", "two units.json")
     line = next(line for line in fitted.splitlines() if line.startswith("next: "))
     assert line == "next: mixfast propose 'two units.json' --objective standardised"
@@ -166,7 +166,7 @@ def test_paths_of_a_prior_are_named_as_those_of_a_mixture(run, paths):
     ):
         status, _, err = run(*command, "--prior", "blend.txt", *words)
         if paths is None:
-            # Without the option a domain is called by what differs: web_text, code_text, books_text.
+            # Without the option, domains are named by the differing parts: web_text, code_text, books_text.
             assert status == 2 or command[0] == "design"
         else:
             assert status == 0, err

@@ -1,4 +1,4 @@
-"""Candidates: RegMix's simulation, and samples inside limits: where they lie, what law they have, how exact they are."""
+"""Candidates: RegMix's simulation and samples inside limits: positions, distribution and exactness."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOW, HIGH = np.array([0.0, 0.05, 0.0, 0.1, 0.0]), np.array([0.3, 0.4, 0.25, 0.5,
 
 @st.composite
 def limits(draw):
-    """Floors and caps around a mixture, as loose or tight as may be: caps may sum to 1, shares may be fixed."""
+    """Draw floors and caps around a mixture, loose or tight: caps may sum to 1, shares may be fixed."""
     size = draw(st.integers(1, 12))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     point = rng.dirichlet(np.full(size, draw(st.sampled_from([0.2, 1.0, 10.0]))))
@@ -30,7 +30,7 @@ def limits(draw):
 
 
 def check_inside(rows, low, high):
-    # Limits that sum to 1 only up to rounding can only be kept up to rounding.
+    # Limits that sum to 1 only up to rounding can be satisfied only up to rounding.
     slack = 1e-14 if math.fsum(high) < 1.0 + 1e-12 or math.fsum(low) > 1.0 - 1e-12 else 0.0
     assert np.all(rows >= low - slack)
     assert np.all(rows <= high + max(slack, 2.0**-52 * (high - low < 2.0**-51).any()))
@@ -51,7 +51,7 @@ def test_every_sample_is_a_mixture_within_the_limits(pair, seed):
 
 def test_uniform_is_uniform_on_the_whole_simplex():
     rows = _candidates.uniform(np.zeros(4), np.ones(4), 40_000, seed=1)
-    # The flat Dirichlet law: each share is Beta(1, 3).
+    # Under the flat Dirichlet distribution, each share is Beta(1, 3).
     for power in (1, 2, 3):
         exact = np.prod([(1 + i) / (4 + i) for i in range(power)])
         assert (rows**power).mean(axis=0) == pytest.approx(np.full(4, exact), rel=0.03)

@@ -1,4 +1,4 @@
-"""Designs: where mixtures lie, how exact they are, how evenly they cover, and RegMix's sampler draw for draw."""
+"""Designs: positions of mixtures, exactness, coverage, and RegMix's sampler sample by sample."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def pile():
 
 
 def tight(slack, size=64):
-    """Caps a little above a mixture, so that a part of about slack^(size-1) of the simplex is left."""
+    """Return caps slightly above a mixture, so that about slack^(size-1) of the simplex remains."""
     shares = np.random.default_rng(3).dirichlet(np.ones(size))
     return Region([f"t{k}" for k in range(size)], prior=shares, cap=shares * (1.0 + slack))
 
 
 def check(rows, region):
     assert [math.fsum(row) for row in rows] == [1.0] * len(rows)
-    # Caps that sum to 1 only up to rounding can only be kept up to rounding.
+    # Caps that sum to 1 only up to rounding can be satisfied only up to rounding.
     slack = 1e-14 if math.fsum(region.cap) < 1.0 + 1e-12 else 0.0
     assert (rows >= region.floor - slack).all()
     assert (rows <= region.cap + slack).all()
@@ -50,13 +50,13 @@ def check(rows, region):
 
 
 def closest(rows):
-    """Smallest Hellinger distance between two rows."""
+    """Return the smallest Hellinger distance between two rows."""
     roots = np.sqrt(rows)
     squares = 2.0 - 2.0 * roots @ roots.T
     return math.sqrt(max(squares[np.triu_indices(len(rows), 1)].min(), 0.0))
 
 
-# Ours.
+# Our samplers.
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_a_cover_is_spread_wider_than_draws():
 def test_ten_thousand_mixtures_within_caps_that_leave_next_to_nothing():
     for slack in (1.0, 0.3, 1e-3):
         region = tight(slack)
-        # Shares of a uniform mixture are negatively associated: the chance that all keep their caps is below this. A sampler that
-        # rejects would never end.
+        # Shares of a uniform mixture are negatively associated, so the probability that all satisfy their caps is below this. A sampler that
+        # rejects would never finish.
         assert np.prod(1.0 - (1.0 - region.cap) ** 63) < 1e-9
         found = design(region, 10_000, seed=0).ratios
         assert [math.fsum(row) for row in found] == [1.0] * 10_000
@@ -126,7 +126,7 @@ def test_frozen_ratios_hold(seed):
     total = found[:, :20].sum(axis=1)
     ratios = found[:, :20] / total[:, None]
     np.testing.assert_allclose(ratios, np.tile(np.array(list(old.values())), (40, 1)), rtol=0, atol=1e-12)
-    # Lemma 1: the tightest member caps the group, and its floor lifts it.
+    # Lemma 1: the most constrained member caps the group, and its floor raises it.
     assert total.max() <= 0.5 + 1e-12
     assert total.min() >= 0.3 - 1e-12
     assert total.max() - total.min() > 0.1
@@ -177,7 +177,7 @@ def test_frozen_groups_that_cannot_be():
 # RegMix's sampler.
 
 
-# Of `generate_weights_dirichlet` of sail-sg/regmix at b004d3a3f39846dc, for the prior of its file, 8 runs out of 20 draws for each, with both
+# From `generate_weights_dirichlet` of sail-sg/regmix at b004d3a3f39846dc, for the prior of its file, 8 runs out of 20 samples for each, with both
 # generators seeded alike: shares in multiples of the minimum.
 REGMIX = json.loads((Path(__file__).parent / "regmix_draws.json").read_text(encoding="utf-8"))
 
@@ -194,7 +194,7 @@ def test_regmix_keeps_bounds_floors_and_multiples_and_repeats_nothing():
     region = pile()
     found = design(region, 100, seed=42, method="regmix").ratios
     assert np.abs(found / 2e-4 - np.rint(found / 2e-4)).max() < 1e-9
-    # The usage cap holds for what is drawn; dividing and rounding afterwards moves it by less than their size.
+    # The usage cap holds for the samples; dividing and rounding afterwards changes shares by less than their size.
     assert (found <= 15 * region.prior * 1.01 + 2e-4).all()
     assert np.abs(found.sum(axis=1) - 1.0).max() < 17 * 1e-4
     assert min(np.abs(a - b).sum() for a, b in itertools.combinations(found, 2)) > 1e-5
@@ -228,7 +228,7 @@ def tree(**options):
 
 
 def multiples(row):
-    """Whether shares are whole numbers of one unit, which is one in between 0.9 and 1.1 times 1 / 500."""
+    """Return whether shares are integer multiples of one unit between 0.9 and 1.1 times 1 / 500."""
     return any(np.abs(row * n - np.rint(row * n)).max() < 1e-9 for n in range(450, 550))
 
 
@@ -291,7 +291,7 @@ def test_olmix_nonzero_sets_given_shares_and_distance():
 def test_two_minima_of_olmix_drop_topics_but_no_source_that_has_topics():
     way = Olmix(minimum=(0.2, 0.1), strength=(50.0, 50.0))
     found = design(tree(), 40, seed=2, method=way).ratios
-    # Code has a share of 0.1, less than the minimum of a source, which is for sources without topics.
+    # Code has a share of 0.1, below the minimum share of a source, which applies only to sources without topics.
     assert (found[:, :2].sum(axis=1) > 0.0).all()
     assert 0 < (found[:, 2] == 0.0).sum() < 40
     assert found[:, 2][found[:, 2] > 0.0].min() > 0.2 * 0.9
@@ -311,7 +311,7 @@ def test_olmix_fixed_topics_hold_up_to_the_minimum_and_count_once():
 
 
 def test_olmix_settings_of_sources_and_topics_apart():
-    # Sources stay near their prior, topics do not, and the other way round.
+    # Sources stay near their prior and topics do not, and vice versa.
     for options, steady, free in (
         ({"source_strength": (900.0, 900.0), "topic_strength": (1.0, 1.0)}, "source", "topic"),
         ({"source_strength": (1.0, 1.0), "topic_strength": (900.0, 900.0)}, "topic", "source"),
@@ -363,7 +363,7 @@ def test_olmix_virtual_domains_keep_their_ratios():
     kept = total > 0
     want = np.array(list(old.values())) / sum(old.values())
     np.testing.assert_allclose(found.ratios[kept, 2:] / total[kept, None], np.tile(want, (kept.sum(), 1)), atol=1e-12)
-    # Lemma 1: the cap of one member is a cap on all of them.
+    # Lemma 1: the cap of one member caps all of them.
     assert 0.5 < total.max() <= 0.12 / want[0] + 1e-9
     assert found.method == "olmix"
     assert found.advised == advised_runs(3)
@@ -396,7 +396,7 @@ def test_olmix_refuses_what_it_does_not_know():
             Olmix(**options)
 
 
-# Domains that few runs sample.
+# Domains that are sampled in few runs.
 
 
 def test_a_design_says_which_domains_few_runs_sample():
@@ -432,7 +432,7 @@ def test_an_extension_counts_the_runs_that_exist():
     assert set(extend(first, few, 4, seed=0).rare) == {"new"}
 
 
-# More runs, numbers of runs, files.
+# Extensions of a design, numbers of runs, files.
 
 
 def test_an_extension_goes_where_the_swarm_has_not_been():

@@ -1,4 +1,4 @@
-"""The next runs: what they are expected to buy is what it says, and on real runs they find the best mixture sooner."""
+"""The next runs: their expected gain is computed as documented, and on real runs they find the best mixture sooner."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_greedy_information_is_near_the_best_of_all_choices():
         points, weight = rng.dirichlet(np.full(4, 0.7), 12), np.array([0.7, 0.3])
         _, nats = _acquisition.informative(weight, law.predict(points), law.joint(points, law.metrics), 3)
         best = 0.0
-        # What three runs say together, of every three of the pool.
+        # The joint information of three runs, for every three of the pool.
         shapes = []
         for j in range(2):
             gradient = np.column_stack([np.ones(12), np.exp(points @ law.parts[0].law.a[j])[:, None] * points])
@@ -104,7 +104,7 @@ def test_a_chosen_run_tells_what_a_refit_with_the_same_settings_says(mean):
     state = law.state()
     state["x"] = np.concatenate([law._x, points[rows]])
     state["y"] = np.concatenate([law._y, np.full((len(rows), 2), 3.0)])
-    # Without weight, so that medians, to which error bars are proportional, stay as they are.
+    # Weight 0, so that medians, to which error bars are proportional, do not change.
     state["alpha"] = np.hstack([state["alpha"], np.zeros((2, len(rows)))])
     more = GaussianProcess.from_state(state)
     for j, joint in enumerate(law.joint(points, [0, 1])):
@@ -145,7 +145,7 @@ def test_draws_have_the_mean_and_the_covariances_that_are_told(law):
         draws = joint.draw(20_000, np.random.default_rng(0))
         np.testing.assert_array_less(np.abs(np.median(draws, axis=0) - mean[:, j]), 0.1 * np.sqrt(joint.variance))
         told = np.stack([joint.column(k) for k in range(20)])
-        # Duplicates of a mixture are drawn alike, up to the root of a rounding.
+        # Duplicates of a mixture get the same samples, up to the square root of a rounding error.
         np.testing.assert_allclose(draws[:, ::2], draws[:, 1::2], atol=1e-3 * np.sqrt(told.max()))
         np.testing.assert_allclose(np.cov(draws.T), told, atol=0.1 * told.diagonal().max())
 
@@ -157,7 +157,7 @@ def test_draws_of_a_log_linear_law_are_log_linear_laws():
     line = np.linspace(0.0, 1.0, 5)[:, None] * a + np.linspace(1.0, 0.0, 5)[:, None] * b
     values = law.joint(line, ["one"])[0].draw(50, np.random.default_rng(0))
     steps = np.diff(values, axis=1)
-    # Along a line of mixtures, a constant and an exponential: neighbouring steps have one ratio.
+    # Along a line of mixtures, a constant plus an exponential: consecutive steps have a constant ratio.
     ratio = steps[:, 1:] / steps[:, :-1]
     np.testing.assert_allclose(ratio, ratio[:, :1] * np.ones(3), rtol=1e-6)
     assert ratio[:, 0].std() > 0.0
@@ -243,7 +243,7 @@ def test_a_batch_does_not_spend_its_runs_on_one_place():
     swarm = first.with_metrics(losses(first.ratios, noise=0.0), ["one", "two"])
     law = fit(swarm, "gp", folds=0, mean="constant")
     places = design(REGION, 40, seed=9).ratios
-    # Every mixture three times, as good as the same.
+    # Every mixture three times must be as good as once.
     near = np.repeat(places, 3, axis=0) + 1e-7 * np.tile([[0, 0, 0, 0], [1, -1, 0, 0], [-1, 1, 0, 0]], (40, 1))
     near = np.maximum(near, 0.0) / np.maximum(near, 0.0).sum(axis=1, keepdims=True)
     pool = Swarm(near, np.zeros(120), domains=NAMES, metric_names=["none"], runs=[str(k) for k in range(120)])
@@ -333,13 +333,13 @@ def test_the_best_published_mixture_is_found_in_fewer_than_half_the_runs(shared_
     good = loss <= 1.01 * loss.min()
     needed = []
     for seed in range(2):
-        # The first runs are bad ones, so that none of them ends the search.
+        # The first runs are poor, so that none of them ends the search.
         have = np.random.default_rng(seed).permutation(np.flatnonzero(~good))[:16].tolist()
         while not good[have].any():
             tried = swarm.subset(have)
             have += map(int, next_runs(tried, fit(tried, "gp", folds=0), region, 2, among=swarm).design.runs)
         needed.append(len(have))
-    # Drawing without looking needs (R + 1) / (good + 1) runs on average.
+    # Random search needs (R + 1) / (good + 1) runs on average.
     assert max(needed) < 0.5 * (len(loss) + 1) / (good.sum() + 1)
 
 

@@ -1,4 +1,4 @@
-"""Olmix's sampler against swarms that Olmix's own code drew: means, spread, zeros and quantiles of every share.
+"""Olmix's sampler against swarms sampled by Olmix's own code: means, spread, zeros and quantiles of every share.
 
 ``olmix_draws.json`` holds, for each configuration, statistics of swarms of Olmix's ``mk_mixtures`` (allenai/olmix at 9586977981e01b60,
 Python 3.11, numpy 2.4), averaged over 40 seeds, with the standard error of each average.
@@ -17,7 +17,7 @@ from mixfast.readers import olmix_generate
 
 RECORDED = json.loads((Path(__file__).parent / "olmix_draws.json").read_text(encoding="utf-8"))
 
-# Runs of the pickle that the configuration "existing" names.
+# Runs of the pickle that the configuration "existing" refers to.
 EXISTING = [
     [1, 0, 0, 0, 0],
     [0, 1, 0, 0, 0],
@@ -28,20 +28,20 @@ EXISTING = [
 ]
 
 SWARMS = 40
-# Two averages of equal distributions differ by more in 1 of 2 million comparisons.
+# Two averages of equal distributions differ by more than this in 1 of 2 million comparisons.
 SIGMAS = 5.0
-# Half a unit of the last digit recorded.
+# Half a unit of the last recorded digit.
 ROUNDED = 5e-5
 
 
 def statistics(rows):
-    """Mean, standard deviation, frequency of 0 and three quantiles of each share; zeros in all, and how their number varies."""
+    """Return mean, standard deviation, frequency of 0 and three quantiles of each share; total zeros, and the variation of their number."""
     parts = [rows.mean(axis=0), rows.std(axis=0), (rows == 0).mean(axis=0), *np.quantile(rows, [0.1, 0.5, 0.9], axis=0)]
     return np.concatenate([*parts, [(rows == 0).mean(), (rows > 0).sum(axis=1).std()]])
 
 
 def drawn(given, seed):
-    """One swarm of a configuration."""
+    """Sample one swarm of a configuration."""
     if given.existing is None:
         return design(given.region, given.runs, seed=seed, method=given.sampler)
     known = Design(np.array(EXISTING), ("web", "code", "books", "maths", "wiki"), tuple("abcdef"), "given", 18)

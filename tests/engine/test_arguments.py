@@ -1,4 +1,4 @@
-"""Private calls of the compiled core check what they are given: a bad call raises, and never reads outside its arguments."""
+"""Private calls of the compiled core check their arguments: a bad call raises, and never reads outside them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from mixfast._engine.backend import laws, rows, simplex, stream
 from mixfast._engine.backend.rows import Rows
 
-# A number where an array belongs is a BufferError, an integer beyond 64 bits an OverflowError: both are of Cython.
+# Cython raises a BufferError for a number in place of an array, and an OverflowError for an integer beyond 64 bits.
 REFUSED = (ValueError, TypeError, OverflowError, BufferError)
 
 
 class Call(NamedTuple):
-    """A call that is right, and which of its integers may be any."""
+    """A correct call, and which of its integer arguments may have any value."""
 
     function: Callable[..., Any]
     arguments: dict[str, Any]
@@ -63,7 +63,7 @@ def box(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def calls() -> dict[str, Call]:
-    """Every function and method of the core, with arguments as its callers give them."""
+    """Return every function and method of the core, with arguments as its callers pass them."""
     integers = np.arange(1, 4, dtype=np.int64)
     state = {"state": np.zeros(K, dtype=np.int8)}
     states = {"state": np.zeros((M, K), dtype=np.int8)}
@@ -152,7 +152,7 @@ def numbers_of(module: Any) -> set[str]:
 
 
 def test_every_function_of_the_core_is_called_here():
-    """A new function belongs into `calls`."""
+    """A new function must be added to `calls`."""
     ours = {name.split()[0] for name in calls()} | {"isa", "TableError", "visible"}
     public = {name for module in (laws, rows, simplex, stream) for name in numbers_of(module)}
     assert public <= ours
@@ -182,7 +182,7 @@ HUGE = (-1, 5, 7, 70, 2**31 - 1, 2**40, 2**61, 2**62, 2**63 - 1, -(2**31), -(2**
 
 
 def spoilt(value: Any) -> Iterator[tuple[str, Any]]:
-    """Other values for an argument; some of them may be as good."""
+    """Yield other values for an argument; some of them may be valid."""
     yield "None", None
     yield "a text", "text"
     if isinstance(value, np.ndarray):
@@ -228,7 +228,7 @@ def spoilt(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def sure(why: str, value: Any, other: Any) -> bool:
-    """Whether this must be refused in place of an array."""
+    """Whether this value must be refused in place of an array."""
     if any(word in why for word in ("reversed", "strided", "order")):
         return not other.flags.c_contiguous
     certain = ("text", "list", "as ", "axis", "shorter", "aligned")
@@ -236,7 +236,7 @@ def sure(why: str, value: Any, other: Any) -> bool:
 
 
 def taken(name: str) -> Iterator[tuple[str, str]]:
-    """Give each argument of a call in each wrong way; yield those that were taken though they can only be wrong."""
+    """Pass each argument of a call in each wrong way; yield the wrong values that were accepted."""
     for argument, value in calls()[name].arguments.items():
         for why, other in spoilt(value):
             call = calls()[name]
@@ -249,7 +249,7 @@ def taken(name: str) -> Iterator[tuple[str, str]]:
                 yield argument, why
 
 
-# Arguments whose length, or place or precision of rows, nothing else depends on.
+# Arguments whose length, position or precision of rows is independent of other arguments.
 SIZES = ("shorter", "strided along 0", "as f2", "as f8")
 FREE = {
     ("Rows", "cols"),
@@ -270,7 +270,7 @@ FREE = {
 
 @pytest.mark.parametrize("name", calls())
 def test_a_bad_argument_raises(name):
-    """Whatever is given is refused or handled; of what can only be wrong, all is refused."""
+    """Every value is refused or handled; every value that can only be wrong is refused."""
     found = [
         (argument, why) for argument, why in taken(name) if (name, argument) not in FREE or not why.startswith(SIZES)
     ]
@@ -300,7 +300,7 @@ def test_objects_that_were_not_made_have_no_rows_and_no_samples():
 
 
 def test_objects_are_made_once():
-    """What they point at is in use while another thread is in a call."""
+    """The memory that they point to is in use while another thread is in a call."""
     table, tree = made(), eventful()
     with pytest.raises(TypeError, match="once"):
         table.__init__(simple_table(), None, 1.0, False, False)

@@ -1,4 +1,4 @@
-"""A mapped file that is cut short while the core reads it: an error that names it, and the process goes on."""
+"""A mapped file that is truncated while the core reads it: an error names the file, and the process continues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ma
 
 @pytest.fixture
 def mapped(tmp_path):
-    """Rows of a file (40 MB), and the file."""
+    """Return the rows of a file (40 MB), and the file."""
     path = tmp_path / "table.npy"
     np.save(path, np.tile(np.random.default_rng(0).normal(size=(1000, 100)).astype(np.float32) - 6, (100, 1)))
     return Rows(np.load(path, mmap_mode="r"), None, 1e-5, True, False), path
@@ -105,7 +105,7 @@ print("goes on", flush=True)
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer handles bus errors itself")
 @pytest.mark.parametrize("handler", ["python", "none", "faulthandler"])
 def test_other_bus_errors_are_for_others(handler, tmp_path):
-    """What is no read of the table goes to whoever handled it before, or ends the process as before."""
+    """A bus error that is not a read of the table goes to the previous handler, or ends the process as before."""
     done = subprocess.run(
         [sys.executable, "-c", OTHERS, handler], timeout=60, capture_output=True, text=True, check=False, cwd=tmp_path
     )

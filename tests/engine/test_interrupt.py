@@ -17,12 +17,12 @@ from mixfast._engine.backend.rows import Rows, resample, scan
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs a signal that nobody else uses")
 
-# Of calls that take many times as long; a machine may be busy.
+# For calls that would take many times as long; the machine may be busy.
 _SECONDS = 20.0
 
 
 class Alarm(Exception):
-    """What the handler of the signal raises."""
+    """Raised by the signal handler."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def forever(call: Callable[[], object]) -> None:
 
 
 def interrupted(call: Callable[[], object], wait: float = 0.2) -> float:
-    """Repeat a call until a signal that comes while it runs has ended it; return how long that took, in seconds."""
+    """Repeat a call until a signal that arrives during it has ended it; return how long that took, in seconds."""
     sent = [0.0]
 
     def send() -> None:
@@ -59,7 +59,7 @@ def interrupted(call: Callable[[], object], wait: float = 0.2) -> float:
 
 
 def wide_problem(k: int, m: int = 1) -> tuple[np.ndarray, ...]:
-    """The Newton step of few rows and many domains with a cap, m times."""
+    """Return the Newton step of a problem with few rows, many domains and a cap, m times."""
     rng = np.random.default_rng(0)
     p = rng.exponential(1, (10, k))
     v = p / p.mean(axis=1, keepdims=True)
@@ -204,7 +204,7 @@ def test_a_signal_that_is_handled_changes_nothing():
     try:
         sender = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         sender.start()
-        while not handled:  # the handler calls the core while the core is at work
+        while not handled:  # the handler calls the core while the core is running
             found = rows.sums(w, True, 1, 2)
         sender.join()
     finally:
@@ -261,7 +261,7 @@ def test_a_child_that_is_forked_while_threads_sweep_can_sweep():
 
 
 def test_calls_of_several_threads_are_interrupted_apart(alarm):
-    """Only the main thread sees signals; calls of other threads go on, and give the same."""
+    """Only the main thread receives signals; calls in other threads continue and give the same results."""
     rows, w = table(50_000, 64), np.full(64, 1 / 64)
     expected, found = rows.sums(w, True, 1, 2)[0], []
     other = threading.Thread(target=lambda: found.extend(rows.sums(w, True, 1, 2)[0] for _ in range(20)))

@@ -11,7 +11,7 @@ linprog = pytest.importorskip("scipy.optimize").linprog
 
 
 def random_problem(rng, feasible):
-    """A box, a sum and a few rows; ties, redundant rows, equations and fixed shares included."""
+    """Return a box, a sum and a few rows, including ties, redundant rows, equations and fixed shares."""
     n_domains, n_rows = int(rng.integers(1, 15)), int(rng.integers(1, 7))
     lower = np.where(rng.random(n_domains) < 0.3, rng.random(n_domains) / n_domains, 0.0)
     upper = np.minimum(1.0, lower + rng.random(n_domains) * rng.choice([0.2, 1.0, 4.0]))
@@ -76,7 +76,7 @@ def test_contradictions_equal_scipy():
             vertex = lp.minimise(cost, *limits)
         except lp.Contradiction as found:
             assert reference.status == 2
-            # The rows it names contradict each other without the rest.
+            # The rows that it names contradict each other even without the other rows.
             lower, upper, rows, row_lower, row_upper = limits
             chosen = list(found.rows)
             assert by_scipy(cost, lower, upper, rows[chosen], row_lower[chosen], row_upper[chosen]).status == 2
@@ -90,7 +90,7 @@ def test_contradictions_equal_scipy():
 
 @pytest.mark.parametrize("cost_kind", ["zero", "ties", "negative ties"])
 def test_highly_degenerate_equations_finish(cost_kind):
-    """Rows that hold with equality at a symmetric point, equal costs: the case in which a simplex method can cycle."""
+    """Rows that hold with equality at a symmetric point and equal costs: a simplex method may cycle here."""
     n_domains, n_rows = 60, 12
     for seed in range(20):
         rng = np.random.default_rng(seed)
@@ -108,7 +108,7 @@ def test_highly_degenerate_equations_finish(cost_kind):
 
 
 def test_many_domains_take_few_steps(monkeypatch):
-    """Bound flipping: the number of steps goes with the rows, not with the domains."""
+    """With bound flipping, the number of steps depends on the number of rows, not of domains."""
     rng = np.random.default_rng(1)
     n_domains, n_rows = 20_000, 5
     rows = (rng.random((n_rows, n_domains)) < 0.2).astype(float)

@@ -1,4 +1,4 @@
-"""The C core without Python: native/check.c, built and run for this processor and for an emulated Arm."""
+"""The C core without Python: native/check.c, built and run for this processor and for an emulated Arm processor."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parent / "native"
 ROOT = FOLDER.parent.parent.parent
-# The flags of setup.py, but for the level of optimisation.
+# The flags of setup.py, except for the optimisation level.
 FLAGS = ["-std=gnu11", "-O1", "-ffp-contract=fast", "-fno-math-errno", "-pthread"]
 
 pytestmark = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="the C files are not beside the tests")

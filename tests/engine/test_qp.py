@@ -1,4 +1,4 @@
-"""Quadratic programs: the compiled step over caps and floors, the numpy ones under any limits; full KKT checks."""
+"""Quadratic programs: the compiled step over caps and floors, and the numpy solvers under any limits; full KKT checks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Problem(NamedTuple):
 
 
 def curvature(rng: np.random.Generator, k: int) -> tuple[Vector, Vector]:
-    """Hessian and gradient of a likelihood: of full rank, with fewer rows than domains, with copies or near copies."""
+    """Return Hessian and gradient of a likelihood: of full rank, with fewer rows than domains, with copies or near copies."""
     n = int(rng.integers(1, 3 * k + 3))
     prob = rng.random((n, k)) ** rng.integers(1, 5) + 1e-9
     kind = rng.integers(5)
@@ -74,9 +74,9 @@ def violation(p: Problem, step: Vector) -> float:
 
 
 def gap(p: Problem, slope: Vector, step: Vector) -> float:
-    """How far `slope` at the step is from being held in balance by the limits: 0 if and only if all of KKT holds."""
+    """Return how far `slope` at the step is from being balanced by the limits: 0 if and only if KKT holds."""
     slope = slope - slope.mean()
-    # w, and with it the limits through it, is only feasible to rounding.
+    # w is feasible only up to rounding, and so are the limits computed from it.
     loose = 1e-14
     best = lp.minimise(
         slope, p.low - loose, p.high + loose, p.rows, p.rows_low - 10 * loose, p.rows_high + 10 * loose, p.w.sum()
@@ -144,7 +144,7 @@ def test_minimax_meets_kkt(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_interior_point_and_walk_alone(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second stage solves what the first one would have."""
+    """The second stage gives the same result as the first."""
     stage = qp._active_set
     walks = []
 
@@ -164,7 +164,7 @@ def test_interior_point_and_walk_alone(seed: int, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("seed", range(10))
 def test_walk_from_afar(seed: int) -> None:
-    """The walk alone finds the optimum from the start, where many limits lie in between."""
+    """The walk alone finds the optimum from the start, even with many limits in between."""
     rng = np.random.default_rng(seed)
     k = int(rng.integers(4, 20))
     p = box(np.zeros(k), np.full(k, 2.5 / k), rng.dirichlet(np.full(k, 50.0)), seed)
@@ -232,7 +232,7 @@ def test_a_single_feasible_point(w: list[float]) -> None:
     p = box(w, w, w)
     assert not newton_step(p).any()
     assert not qp.minimax(p.hessian, np.zeros(2), np.ones((2, len(w))), p.w, **limits_of(p))[0].any()
-    # Caps that sum to 1 leave the same.
+    # Caps that sum to 1 give the same result.
     assert np.abs(newton_step(p._replace(low=np.zeros(len(w))))).max() <= 1e-15
 
 
@@ -260,14 +260,14 @@ def test_nonsense_in_gives_a_feasible_step() -> None:
 
 
 def compiled_step(p: Problem, state: NDArray[np.int8]) -> None:
-    """The compiled step meets KKT: its state says which sign each reduced gradient has."""
+    """The compiled step satisfies KKT: its state gives the sign of each reduced gradient."""
     state = state.copy()
     step, level, rounds = simplex.qp(p.hessian, p.gradient, p.w, p.low, p.high, state)
     assert violation(p, step) <= 1e-12
     reduced = p.gradient + p.hessian @ step + level
     wrong = np.where(state == 0, np.abs(reduced), state * reduced)[p.low < p.high]
     assert wrong.max(initial=0.0) <= 1e-10 * size(p.hessian, p.gradient)
-    # A cycle among multipliers that are 0 to rounding is reported, with the right answer.
+    # A cycle among multipliers that are 0 up to rounding is reported, and the result is right.
     assert rounds > 0 or wrong.max(initial=0.0) <= 1e-12 * size(p.hessian, p.gradient)
 
 
@@ -279,7 +279,7 @@ def test_compiled_step(seed: int, kind: str) -> None:
         k = int(rng.integers(1, 25))
         p = random_problem(rng, k, 0)
         if kind == "likelihood":
-            # The gradient lies in the range of the Hessian, and the Hessian has the gradient's scale.
+            # The gradient lies in the range of the Hessian and has its scale.
             hessian, _ = curvature(rng, k)
             p = p._replace(hessian=hessian, gradient=hessian @ rng.standard_normal(k) * rng.choice([1e-6, 1e-2, 1.0]))
         if rng.random() < 0.3:
@@ -322,7 +322,7 @@ def test_secant_updates_are_those_of_the_solver() -> None:
 
 
 def test_a_share_of_next_to_nothing_grows_again() -> None:
-    """Under a KL term and group limits: its slope is far above rounding, in a unit as small as the share's own."""
+    """Under a KL term and group limits: the slope is far above rounding, in units as small as the share itself."""
     w = np.array([0.5, 0.5 - 1e-37, 1e-37])
     gradient = np.array([-1.5, -0.5, -31.0])
     rows, held = np.array([[1.0, 0.0, 0.0]]), np.array([0.5])

@@ -14,7 +14,7 @@ from mixfast._engine.backend.rows import Rows, resample, scan
 
 SHAPES = [(1, 1), (1, 7), (2, 3), (5, 12), (17, 16), (33, 31), (64, 8), (100, 33), (511, 5), (513, 70), (40, 300)]
 DTYPES = ["f2", "f4", "f8"]
-# Relative error of a sum over rows: float64 panels to rounding, float32 ones to theirs.
+# Relative error of a sum over rows: rounding errors of float64 and float32 panels.
 TOLERANCE = {True: 1e-12, False: 3e-6}
 
 
@@ -37,7 +37,7 @@ def close(found, wanted, tol):
 
 
 def poison():
-    """Leave NaN in freed memory: what a kernel reads without having written it must not matter."""
+    """Leave NaN in freed memory, so that a kernel that reads memory it has not written gives NaN."""
     trash = [np.full(size, np.nan) for size in (8, 64, 512, 2048, 8192, 30000)]
     del trash
 
@@ -95,7 +95,7 @@ def test_coarse_sums_are_close(k, packed, wide):
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_hessian_from_some_of_the_rows(packed, weighted):
-    """Close to that of all rows, with their very diagonal; and positive semidefinite."""
+    """It is close to that of all rows, has exactly their diagonal, and is positive semidefinite."""
     n, k = 40_000, 6
     loglik, rng = rows_of(n, k, "f4", spread=0.5)
     w = rng.dirichlet(np.ones(k))
@@ -118,7 +118,7 @@ def test_a_hessian_from_some_of_the_rows(packed, weighted):
 
 
 def test_no_period_of_the_rows_hides_from_a_sampled_hessian():
-    """Every second group of 16 rows is of another kind: both are drawn."""
+    """Every second group of 16 rows is of another kind: both kinds are sampled."""
     n = 16 * 4096
     loglik = np.where((np.arange(n) // 16 % 2 == 0)[:, None], [0.0, -3.0], [-3.0, 0.0]).astype(np.float32)
     rows = Rows(loglik, None, 1.0 / n, False, False, None, True)
@@ -173,7 +173,7 @@ def test_gradients_of_many_objectives(m, k):
     mixtures = rng.dirichlet(np.ones(k), size=m)
     weight = rng.exponential(size=203)
     scattered = rng.integers(0, 7, size=203)
-    # Bins all over, of their own, long runs, and short ones.
+    # Random bins, one bin for each row, long runs, and short ones.
     for bins in (scattered, np.arange(203), np.arange(203) // 50, np.sort(rng.integers(0, 60, size=203))):
         bins = bins.astype(np.int32)
         multiplicity = rng.integers(0, 4, size=(m, int(bins.max()) + 1)).astype(np.float32)
@@ -317,7 +317,7 @@ def test_facts(shape, dtype):
     assert scan(rows, 2) == (table.max(), table.min(), table.max(axis=1).min(), False)
     loglik[-1, -1] = np.nan
     largest, _, _, has_nan = scan(rows, 2)
-    # Half-precision NaN comes out as more than the largest half: the table looks closer then.
+    # A half-precision NaN is read as larger than the largest half, so the table is checked more closely.
     assert has_nan or (dtype == "f2" and largest >= 65536)
 
 

@@ -1,4 +1,4 @@
-"""Work that is divided among threads of our own: answers in order, the first error, and Ctrl-C at once."""
+"""Work that is divided among background threads: results in order, the first error, and immediate reaction to Ctrl-C."""
 
 import signal
 import threading
@@ -59,5 +59,5 @@ def test_a_signal_does_not_wait_for_work_that_looks_at_none(threads):
     for thread in threading.enumerate():
         if thread.name == "mixfast work":
             thread.join(30)
-    # What was begun ends, and nothing else begins.
+    # Started items finish, and no others start.
     assert len(begun) == threads

@@ -1,4 +1,4 @@
-"""What is written for each loader, read back: by a parser of its own here, and by the loader where it is installed."""
+"""The file written for each loader, read back by a parser in this file, and by the loader itself if it is installed."""
 
 import importlib
 import json
@@ -26,7 +26,7 @@ CODE = ("grain", "huggingface", "litdata", "seqio", "torchdata", "webdataset")
 
 
 def wanted(to, **given):
-    """What a format cannot do without, with sequences of equal length."""
+    """Return the arguments that a format requires, with sequences of equal length."""
     takes = exporters.options(to)
     if "paths" in takes:
         given.setdefault("paths", PATTERN)
@@ -44,12 +44,12 @@ def executed(text):
 
 
 def pairs(words):
-    """Share and prefix in turn, as Megatron-LM's get_blend_from_list takes them apart."""
+    """Split alternating shares and prefixes, as Megatron-LM's get_blend_from_list does."""
     return {prefix.removeprefix("/data/"): float(share) for share, prefix in zip(words[::2], words[1::2], strict=True)}
 
 
 def read(to, text):
-    """The numbers of an export by domain, with names from paths where the format has no others."""
+    """Return the numbers of an export by domain, with names from paths if the format has no others."""
     if to in CODE:
         return executed(text)["SHARES"]
     if to == "megatron":
@@ -91,7 +91,7 @@ def read(to, text):
     raise AssertionError(f"no parser for {to}")
 
 
-# Every format.
+# All formats.
 
 
 @pytest.mark.parametrize("to", exporters.FORMATS)
@@ -130,7 +130,11 @@ def test_any_name_and_any_share_survive(raw):
                 continue
             raise
         found = read(to, written.text)
-        if to in ("energon", "trl", "nanotron"):  # known by their paths, which this test makes out of the names
+        if to in (
+            "energon",
+            "trl",
+            "nanotron",
+        ):  # domains are identified by their paths, which this test makes from the names
             assert list(found.values()) == list(mixture.values())
         else:
             assert found == dict(mixture)
@@ -168,11 +172,11 @@ def test_an_export_is_saved_as_it_is(tmp_path):
 def test_shares_of_tokens_become_shares_of_documents(to):
     given = {"unit": None, "tokens": TOKENS, "documents": DOCUMENTS}
     found = read(to, exporters.export(MIXTURE, to, **wanted(to, **given)).text)
-    # 100, 400 and 500 tokens a document.
+    # 100, 400 and 500 tokens per document.
     parts = {"web": 0.62 / 100, "code": 0.3 / 400, "books": 0.08 / 500}
     assert found == pytest.approx({name: part / sum(parts.values()) for name, part in parts.items()}, rel=1e-14)
     assert math.fsum(found.values()) == 1.0
-    # Documents drawn so, times their lengths, are the tokens asked for.
+    # Documents sampled with these shares, times their lengths, give the wanted tokens.
     length = {name: TOKENS[name] / DOCUMENTS[name] for name in found}
     read_tokens = sum(found[name] * length[name] for name in found)
     assert {n: found[n] * length[n] / read_tokens for n in found} == pytest.approx({n: MIXTURE[n] for n in found})
@@ -198,7 +202,7 @@ def test_other_loaders_say_what_shares_count():
 
 def test_axolotl_keeps_the_rows_that_make_the_shares():
     written = exporters.axolotl(MIXTURE, paths=PATTERN, tokens=TOKENS, documents=DOCUMENTS)
-    # books: 500 tokens are 8 %, so 6250 in all; web 3875 of 10000 tokens, code 1875 of 2000.
+    # books: 500 tokens are 8 %, so 6250 in total; web 3875 of 10000 tokens, code 1875 of 2000.
     assert written.values == {"web": 39, "code": 5, "books": 1}
     assert "6250 tokens in all" in " ".join(written.notes)
     half = exporters.axolotl(MIXTURE, paths=PATTERN, tokens=TOKENS, documents=DOCUMENTS, budget=3000)
@@ -245,14 +249,14 @@ def test_olmo_core_finds_enough_tokens(domains, budget):
     sources = yaml.safe_load(exporters.olmo_core(mixture, paths=PATTERN, tokens=tokens, budget=budget).text)["sources"]
     assert np.allclose(np.sum([source["target_ratio"] for source in sources]), 1.0)
     for source in sources:
-        # The test of SourceMixtureDatasetConfig.build.
+        # The check in SourceMixtureDatasetConfig.build.
         most = int(tokens[source["source_name"]] * 1.0 * source["max_repetition_ratio"])
         assert most >= int(budget * source["target_ratio"])
         assert source["max_repetition_ratio"] >= 1
 
 
 def levanter_blocks(shares, block_size):
-    """Sequences of each domain in a block, as MixtureDataset counts them."""
+    """Return the sequences of each domain in a block, as MixtureDataset counts them."""
     counts = np.zeros(len(shares), dtype=np.int32)
     total = sum(shares.values())
     for place, share in enumerate(shares.values()):
@@ -296,7 +300,7 @@ SCHEDULE = MixtureSchedule(EARLY).then(LATE, at=8_192).then(EARLY, at=40_960)
 
 
 def drawn_by_stages(stages, batch_size, samples):
-    """The shares that are in force at each of the samples; stages are pairs of step and shares."""
+    """Return the shares in force at each sample; stages are pairs of step and shares."""
     return [next(shares for step, shares in reversed(stages) if step * batch_size <= sample) for sample in samples]
 
 
@@ -309,7 +313,7 @@ def test_schedules_go_to_levanter():
     assert drawn_by_stages(data["train_weights"], 256, samples) == [
         SCHEDULE.at(sample).drop_zeros()[0].as_dict() for sample in samples
     ]
-    # What MixtureDataset asserts of the starts, after rescale_mixture_schedule_for_batch_schedule.
+    # What MixtureDataset asserts about the starts, after rescale_mixture_schedule_for_batch_schedule.
     assert all(step * 256 % data["mixture_block_size"] == 0 for step, _ in data["train_weights"])
     assert yaml.safe_load(exporters.levanter(EARLY, batch_size=256).text)["data"]["train_weights"] == written.values
 
@@ -357,7 +361,7 @@ def test_schedules_that_loaders_cannot_follow():
     ramp = MixtureSchedule(EARLY).ramp(LATE, start=8_192, stop=16_384)
     with pytest.raises(ExportError, match=r"ramp from sample 8192 to 16384; make steps of it in Python: \.then\("):
         exporters.levanter(ramp, batch_size=256)
-    # A domain that never has a share is left out, and said.
+    # A domain that never has a share is left out, and a note says so.
     never = MixtureSchedule(Mixture(["web", "none"], [1.0, 0.0]))
     assert "left out, with a share of 0: none" in exporters.levanter(never, batch_size=1).notes
 
@@ -450,11 +454,11 @@ def test_more_data_sets_than_megatron_counts():
         exporters.megatron(many, paths=PATTERN)
 
 
-# The loaders themselves, where they are installed.
+# The loaders themselves, if installed.
 
 
 def loader(module):
-    """Import a loader, or skip with the reason."""
+    """Import a loader, or skip the test with the reason."""
     try:
         return importlib.import_module(module)
     except ImportError as problem:
@@ -468,7 +472,7 @@ def counts_of(drawn):
 
 @pytest.fixture
 def mixed():
-    """The function of an export, for a mixture of three domains without zeros."""
+    """Return the function of an export, for a mixture of three domains without zeros."""
     mixture, _ = MIXTURE.drop_zeros()
 
     def build(to):
@@ -483,7 +487,7 @@ KEPT = {"web": 0.62, "code": 0.3, "books": 0.08}
 
 def test_hugging_face_datasets_draws_the_shares(mixed):
     datasets = loader("datasets")
-    # Another order than the mixture's: names decide.
+    # In another order than in the mixture: names decide.
     sources = {n: datasets.Dataset.from_dict({"from": [n] * 400}) for n in ("books", "web", "code")}
     drawn = mixed("huggingface")(sources, seed=1)["from"]
     assert counts_of(drawn) == pytest.approx(KEPT, abs=0.03)
@@ -539,7 +543,7 @@ def test_grain_mixes_by_the_shares_that_the_note_names(mixed):
     grain = loader("grain")
     sources = {name: grain.MapDataset.source([name]).repeat() for name in ("books", "web", "code")}
     whole = mixed("grain")(sources)
-    # The smallest share becomes 100, so this many elements hold whole numbers of each.
+    # The smallest share becomes 100, so a multiple of this number of elements has whole numbers of each domain.
     period = sum(int(share * (100 / 0.08)) for share in KEPT.values())
     expected = grain_shares(KEPT)
     assert counts_of([whole[place] for place in range(period)]) == pytest.approx(expected, rel=1e-12)
@@ -646,7 +650,7 @@ def test_maxtext_mixes_the_shares(tmp_path):
     grain = loader("grain")
     mixture, _ = MIXTURE.drop_zeros()
     exporters.maxtext(mixture, paths="{domain}", unit="sequences").save(tmp_path / "mix.json")
-    # What get_datasets of its grain_data_processing does with the file.
+    # What get_datasets in its grain_data_processing does with the file.
     config = json.loads((tmp_path / "mix.json").read_text())
     weights = [float(entry["weight"]) for entry in config.values()]
     sources = {
@@ -659,7 +663,7 @@ def test_maxtext_mixes_the_shares(tmp_path):
 
 
 def test_seqio_gets_the_rates(mixed, monkeypatch):
-    """Its own package needs TensorFlow; what is called is what its documentation shows."""
+    """seqio itself needs TensorFlow; a stand-in is called as its documentation shows."""
     calls = []
 
     class Registry:
@@ -676,7 +680,7 @@ def test_seqio_gets_the_rates(mixed, monkeypatch):
     ]
 
 
-# What readers read back.
+# Exports read by the readers.
 
 
 @pytest.mark.parametrize(
@@ -695,7 +699,7 @@ def test_regmix_comes_back_with_its_names(tmp_path):
     exporters.regmix(mixture).save(tmp_path / "a.yaml")
     assert readers.regmix(tmp_path / "a.yaml") == mixture
     assert yaml.safe_load((tmp_path / "a.yaml").read_text())["valid"]["valid_the_pile_arxiv"] == 1.0
-    # Five decimals, as RegMix's own script prints them.
+    # Five decimals, as printed by RegMix's own script.
     (tmp_path / "b.yaml").write_text("train:\n  train_a: 0.33333\n  train_b: 0.66666\nvalid:\n  valid_a: 1.0\n")
     with pytest.warns(MixfastWarning, match="sum to 0.99999"):
         assert readers.regmix(tmp_path / "b.yaml")["train_a"] == pytest.approx(1 / 3, abs=1e-9)

@@ -1,4 +1,4 @@
-"""The recorded answers: where they are, how they are written, and how far a new answer is from one."""
+"""The recorded answers: location, format, and the distance of a new answer from a recorded one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 DATA = Path(__file__).resolve().parent / "data"
-# Nats for each unit of share: prices are differences of slopes, which are about 1, and most are rounding around 0.
+# Nats per unit of share: prices are differences of slopes of about 1, and most are rounding errors around 0.
 PRICES = ("multipliers", "prices", "limited")
 
 
 def plain(value: Any) -> Any:
-    """Numbers, texts and lists of them."""
+    """Convert to numbers, texts and lists of them."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
@@ -25,7 +25,7 @@ def plain(value: Any) -> Any:
 
 
 def write(name: str, found: dict[str, Any]) -> None:
-    """Record an answer, one quantity a line; floats keep the digits that read back as the same number."""
+    """Record an answer, one quantity per line; floats have enough digits to read back as the same number."""
     lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(plain(value))}" for key, value in found.items())
     (DATA / f"{name}.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
@@ -35,7 +35,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def distance(key: str, now: Any, then: Any) -> float:
-    """Largest difference, as a fraction of the largest magnitude recorded; infinite if anything but a number differs."""
+    """Return the largest difference, as a fraction of the largest recorded magnitude; infinite if anything but a number differs."""
     a, b = np.asarray(plain(now)), np.asarray(then)
     if a.shape != b.shape:
         return np.inf

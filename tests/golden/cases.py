@@ -1,10 +1,10 @@
-"""Fixed problems: what `make.py` records and `test_golden.py` compares.
+"""Fixed problems that `make.py` records and `test_golden.py` compares.
 
-Each case returns its quantities by name: numbers, arrays, texts, or lists of texts. Only public names are used, so that
-the cases outlive any change of what is behind them. Data are drawn from `RandomState`, whose stream numpy has frozen.
+Each case returns its quantities by name: numbers, arrays, texts, or lists of texts. Only public names are used, so
+the cases survive changes of internals. Data are sampled from `RandomState`, whose stream numpy has frozen.
 
-Numbers are compared at 1e-9 of the largest magnitude in the quantity. A case names the quantities that need a wider
-tolerance in `loose`, with the reason.
+Numbers are compared at 1e-9 of the largest magnitude in the quantity. If a quantity needs a wider tolerance, the case names it
+in `loose` and gives the reason.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from mixfast import (
 )
 from mixfast.errors import MixfastWarning
 
-# Of the largest magnitude in a quantity.
+# Relative to the largest magnitude in a quantity.
 TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Case:
-    """One fixed problem: how to compute its quantities, and which of them are compared less tightly."""
+    """One fixed problem: how to compute its quantities, and which of them have a wider tolerance."""
 
     compute: Callable[[], dict[str, Any]]
     loose: dict[str, float] = field(default_factory=dict)
 
     def allowed(self, key: str) -> float:
-        """Largest distance of a quantity from the recorded one."""
+        """Return the largest allowed distance of a quantity from the recorded one."""
         return self.loose.get(key, TOLERANCE)
 
 
@@ -72,7 +72,7 @@ def names(k: int) -> list[str]:
 
 
 def logliks(seed: int, n: int, k: int, spread: float = 0.8) -> np.ndarray:
-    """Rows of K experts that err independently, some better than others, so that a few shares are 0."""
+    """Return rows of K experts with independent errors, some better than others, so that some shares are 0."""
     rs = np.random.RandomState(seed)
     return -6.0 + spread * rs.standard_normal((n, k)) - np.linspace(0.0, 0.4, k)
 
@@ -82,7 +82,7 @@ def table_of(seed: int, n: int, k: int, dtype: str = "float64", **options: Any) 
 
 
 def supply(k: int) -> dict[str, int]:
-    """Tokens of each domain: between 20 000 and 160 000."""
+    """Return tokens of each domain: between 20 000 and 160 000."""
     return {name: 20_000 * (1 + (3 * i) % 8) for i, name in enumerate(names(k))}
 
 
@@ -92,14 +92,14 @@ def demo() -> ExpertTable:
 
 
 def mixtures(seed: int, m: int, k: int) -> np.ndarray:
-    """M rows from the flat Dirichlet distribution."""
+    """Return M samples of the flat Dirichlet distribution."""
     drawn = np.random.RandomState(seed).standard_exponential((m, k))
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 
 @lru_cache
 def swarm() -> Swarm:
-    """48 runs of 5 domains; two losses that follow log-linear laws and one score that follows a curve, with noise."""
+    """Return 48 runs of 5 domains: two losses that follow log-linear laws and one score that follows a curve, with noise."""
     x = mixtures(7, 48, 5)
     slope = np.array([[-1.2, 0.4, -0.3, 0.1, 0.6], [0.5, -1.5, 0.2, -0.4, 0.3]])
     noise = np.random.RandomState(8).standard_normal((48, 3))
@@ -120,11 +120,11 @@ def law(name: str, *metrics: str) -> Any:
     return mixfast.fit(swarm(), name, metrics=list(metrics) or None, folds=0, seed=0)
 
 
-# What is recorded.
+# What is recorded of each result.
 
 
 def solved(solution: Any, *, prices: bool = True) -> dict[str, Any]:
-    """Everything a solution certifies."""
+    """Return everything that a solution certifies."""
     found = {
         "status": solution.status,
         "value": solution.value,
@@ -146,7 +146,7 @@ def solved(solution: Any, *, prices: bool = True) -> dict[str, Any]:
 
 
 def proposed(proposal: Any) -> dict[str, Any]:
-    """What a proposal says, with the certificate where it has one."""
+    """Return the fields of a proposal, with the certificate if it has one."""
     found = {
         "status": proposal.status,
         "method": proposal.method,
@@ -172,7 +172,7 @@ def ends(ranges: dict[str, tuple[float, float]]) -> list[list[float]]:
     return [list(pair) for pair in ranges.values()]
 
 
-# Solves. The tolerance of 1e-10 nats pins the value; at an interior optimum the last Newton step pins the shares far better.
+# Solves. The tolerance of 1e-10 nats determines the value; at an interior optimum the last Newton step determines the shares far better.
 
 TIGHT = 1e-10
 
@@ -194,7 +194,7 @@ def plain_float16() -> dict[str, Any]:
 
 @case()
 def many_rows() -> dict[str, Any]:
-    """Enough rows for the search on samples of them."""
+    """Enough rows that the search starts on samples of them."""
     return solved(mixfast.solve(table_of(2, 200_000, 6, "float32"), tol=TIGHT))
 
 
@@ -208,7 +208,7 @@ def caps_of_tokens() -> dict[str, Any]:
 
 @case()
 def excluded_domains() -> dict[str, Any]:
-    """Multipliers of domains that may have no share are recomputed over all rows."""
+    """Multipliers of domains that may have no share are computed again over all rows."""
     cap = {"d001": 0.0, "d004": 0.0, "d000": 0.15}
     return solved(mixfast.solve(table_of(4, 3000, 8), Region(names(8), cap=cap), tol=TIGHT))
 
@@ -234,7 +234,7 @@ def kl_to_the_prior() -> dict[str, Any]:
 def grouped(dtype: str = "float64") -> ExpertTable:
     values = logliks(9, 4500, 7)
     group = np.repeat([0, 1, 2], [1000, 1500, 2000])
-    # Each group favours other experts.
+    # Each group prefers other experts.
     values += np.array([[0.5, 0, 0, 0, 0, 0.2, 0], [0, 0.6, 0, 0, 0.3, 0, 0], [0, 0, 0.7, 0.2, 0, 0, 0.5]])[group]
     return ExpertTable.from_loglik(
         values.astype(dtype), domains=names(7), group=group, group_names=["p", "q", "r"], length=1 + np.arange(4500) % 5
@@ -247,8 +247,8 @@ def weighted_groups() -> dict[str, Any]:
 
 
 WORST = {
-    # The minimax loop ends once its gap is within the tolerance: a point within 1e-10 nats of the optimum, which leaves
-    # shares, multipliers of groups and everything computed from them the square root of that.
+    # The minimax loop ends when its gap is within the tolerance, at a point within 1e-10 nats of the optimum. The error of
+    # shares, multipliers of groups and everything computed from them is the square root of that.
     "shares": 1e-5,
     "group_losses": 1e-6,
     "group_weights": 1e-4,
@@ -299,11 +299,11 @@ def squared_error_worst() -> dict[str, Any]:
 
 @case()
 def wide() -> dict[str, Any]:
-    """300 domains, most of them at 0: the working set."""
+    """300 domains, most of them at 0: this uses the working set."""
     return solved(mixfast.solve(table_of(12, 2500, 300, "float32"), tol=TIGHT))
 
 
-# 1e-10 nats of the objective leave shares among near-copies free, and each range ends where a line search stops.
+# 1e-10 nats of the objective do not determine the shares of near-copies, and each range ends where a line search stops.
 @case(shares=1e-2, **{"multipliers.floor": 1e-6, "free.ranges": 1e-2, "ranges": 1e-3})
 def near_copies() -> dict[str, Any]:
     values = logliks(13, 2500, 6)
@@ -313,7 +313,7 @@ def near_copies() -> dict[str, Any]:
     return solved(solution) | {"together": together, "ranges": ends(solution.ranges(1e-3))}
 
 
-# Fewer rows than domains: the optimum is a face of the simplex, and shares within it are not determined.
+# Fewer rows than domains: the optimum is a face of the simplex, and the shares on it are not determined.
 @case(shares=1e-3, **{"multipliers.floor": 1e-6})
 def fewer_rows_than_domains() -> dict[str, Any]:
     with warnings.catch_warnings():
@@ -323,7 +323,7 @@ def fewer_rows_than_domains() -> dict[str, Any]:
 
 @case()
 def impossible_rows() -> dict[str, Any]:
-    """Experts that give some rows no probability, and sequences of thousands of nats."""
+    """Experts that give some rows probability 0, and sequences of thousands of nats."""
     values = 400.0 * logliks(16, 1200, 6, spread=0.02)
     values[np.random.RandomState(17).random_sample(values.shape) < 0.1] = -np.inf
     values[np.isinf(values).all(axis=1), 0] = -900.0
@@ -339,7 +339,7 @@ def start_given() -> dict[str, Any]:
 
 @case()
 def paper_loop() -> dict[str, Any]:
-    """The MixMin code's 100 steps: the shares are those of the last step, whatever the optimum is."""
+    """The MixMin code's 100 steps: the shares are those of the last step, even if that is not the optimum."""
     solution = solver.solve(table_of(1, 4000, 8), method="eg-paper")
     return {"value": solution.value, "gap": solution.gap, "shares": solution.mixture.weights, "status": solution.status}
 
@@ -350,10 +350,10 @@ def reference_backend() -> dict[str, Any]:
     return {"value": solution.value, "shares": solution.mixture.weights, "status": solution.status}
 
 
-# Tables of 16 bits are swept in float32, which each instruction set rounds in its own way.
+# Sweeps over 16-bit tables use float32, which each instruction set rounds differently.
 @case(**dict.fromkeys(("shares", "epochs", "group_losses", "multipliers.cap", "multipliers.floor", "prices"), 1e-8))
 def the_demo() -> dict[str, Any]:
-    """The package's own sample: real log-likelihoods, float16, four groups."""
+    """The package's own sample table: real log-likelihoods, float16, four groups."""
     region = Region.from_tokens(dict.fromkeys(demo().domains, 40_000), 512_000, max_epochs=4)
     return solved(mixfast.solve(demo(), region, kl=0.001, tol=TIGHT))
 
@@ -396,7 +396,7 @@ def held_out() -> dict[str, Any]:
     }
 
 
-# Replicates end at steps that are short beside the spread of the shares, not at a gap: rounding may add or save a step.
+# Replicates end when steps are small relative to the spread of the shares, not at a gap: rounding may change the number of steps.
 @case(shares=1e-7, intervals=1e-7, errors=1e-7)
 def bootstrap_of_rows() -> dict[str, Any]:
     table = table_of(3, 3000, 8)
@@ -421,7 +421,7 @@ def bootstrap_of_sequences() -> dict[str, Any]:
     return {"shares": found.shares[:10], "intervals": ends(found.intervals), "units": found.units}
 
 
-# The ends of a range are found by line searches with a tolerance of their own.
+# The ends of a range come from line searches with their own tolerance.
 @case(ranges=1e-7, capped=1e-7, some=1e-7)
 def ranges_of_shares() -> dict[str, Any]:
     region = Region(names(8), cap=0.3, bounds={"early": (names(8)[:3], 0.1, 0.35)})
@@ -433,9 +433,9 @@ def ranges_of_shares() -> dict[str, Any]:
     }
 
 
-# Laws. Most fits are numerical minima, and end where steps are short: the linear algebra of another machine moves them,
-# and their errors out of fold more than their predictions. Tolerances are ten times what other kernels of OpenBLAS and
-# instruction sets of the core were seen to do.
+# Laws. Most fits are numerical minima that end when steps are small. Linear algebra on another machine changes them,
+# and changes their out-of-fold errors more than their predictions. The tolerances are ten times the differences observed
+# between OpenBLAS kernels and between instruction sets of the core.
 
 
 def fitted(name: str, *, folds: int = 4, runs: Swarm | None = None, **options: Any) -> dict[str, Any]:
@@ -478,7 +478,7 @@ def law_auto() -> dict[str, Any]:
 
 
 def powers() -> Swarm:
-    """60 runs of 3 domains whose two losses follow BiMix's law, with noise: both power laws are determined by them."""
+    """Return 60 runs of 3 domains with two losses that follow BiMix's law, with noise: they determine both power laws."""
     x = mixtures(25, 60, 3)
     factor, power = np.array([[0.4, 0.8, 0.6], [0.9, 0.5, 0.3]]), np.array([[0.3, 0.1, 0.2], [0.15, 0.35, 0.1]])
     y = (factor * x[:, None, :] ** -power).sum(axis=2) + 0.01 * np.random.RandomState(26).standard_normal((60, 2))
@@ -500,7 +500,7 @@ def law_lightgbm() -> dict[str, Any]:
     return fitted("lightgbm", folds=0)
 
 
-# Proposals. The value is pinned by the certificate; the rest also moves with the law, see above.
+# Proposals. The certificate determines the value; the other quantities also change with the law, see above.
 
 EXACT = dict.fromkeys(("shares", "epochs", "predicted", "gain", "prices"), 1e-8)
 EXACT |= {f"multipliers.{key}": 1e-8 for key in ("cap", "floor", "bound_lower", "bound_upper")}
@@ -546,7 +546,7 @@ def propose_with_tolerance() -> dict[str, Any]:
     return proposed(mixfast.propose(fits, region, objective="loss_a", tolerance={"loss_b": 0.01}, kl=0.3, tol=TIGHT))
 
 
-# A search ends where its steps are short, and its Gaussian process is itself a numerical minimum.
+# A search ends when its steps are small, and its Gaussian process is also a numerical minimum.
 SEARCHED = {"shares": 1e-3, "value": 1e-6, "predicted": 1e-5, "gain": 1e-5, "epochs": 1e-3}
 
 
@@ -563,7 +563,7 @@ def propose_averse() -> dict[str, Any]:
 
 @case()
 def propose_regmix() -> dict[str, Any]:
-    """The mean of the best draws."""
+    """The mean of the best samples."""
     region = Region(names(5), prior=dict(zip(names(5), range(1, 6), strict=True)), cap=0.5)
     return proposed(mixfast.propose(law("linear"), region, method="regmix", seed=4))
 
@@ -689,7 +689,7 @@ def planned(plan: Any) -> dict[str, Any]:
 
 OLD = dict(zip(names(5), [0.35, 0.25, 0.2, 0.15, 0.05], strict=True))
 GROWN = [*names(5), "maths"]
-# Losses of freezing are differences of two solves with a gap of 1e-10 each; scores are ratios of small moves.
+# Losses of freezing are differences of two solves with a gap of 1e-10 each; scores are ratios of small changes.
 COUPLED = {"loss": 1e-6, "loss_full": 1e-6, "scores": 1e-4, "kappa": 1e-6, "new_share": 1e-4, "predicted_gain": 1e-6}
 
 
@@ -814,7 +814,7 @@ def sampler_that_redistributes() -> dict[str, Any]:
     return stream(sampler, (200, 260), (len(sampler) - 30, len(sampler))) | {"length": len(sampler)}
 
 
-# What other tools read.
+# Formats that other tools read.
 
 COUNTS = {"web": 10_000, "code": 2_000, "books": 500, "none": 7}
 DOCUMENTS = {"web": 100, "code": 5, "books": 1, "none": 7}

@@ -1,11 +1,11 @@
-"""Record the golden answers. Run it by hand, and rarely: a recorded answer is worth what it was taken from.
+"""Record the golden answers. Run this by hand, and rarely: a recorded answer is only as good as the version that computed it.
 
     python tests/golden/make.py                          record every case in tests/golden/data/
     python tests/golden/make.py caps_of_tokens law_gp    record these cases
     python tests/golden/make.py --show                   print how far this checkout is from the recorded answers
 
-The answers come from the commit before the package was cut into rooms (f7ed737). Record a case again only if its answer is meant to
-change, and say in the commit which case and why. To record from another checkout, put it on PYTHONPATH.
+The answers come from the commit before the package was divided into rooms (f7ed737). Record a case again only if its answer is meant to
+change, and name the case and the reason in the commit. To record from another checkout, put it on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from golden.cases import CASES
 
 
 def show(name: str) -> None:
-    """Print the quantities that differ from the recorded ones, by how much, and what is allowed."""
+    """Print the quantities that differ from the recorded ones, with the difference and the tolerance."""
     then, now = read(name), CASES[name].compute()
     for key in sorted(set(then) | set(now)):
         far = distance(key, now[key], then[key]) if key in now and key in then else float("inf")

@@ -1,7 +1,7 @@
-"""Answers to fixed problems stay what they were before the package was cut into rooms, to nine digits.
+"""Answers to fixed problems are still those from before the package was divided into rooms, to nine digits.
 
-The other tests ask whether an answer is right, within a tolerance that suits the question. These ask whether it moved: an
-objective that is computed 1e-8 too large fails here and nowhere else. `make.py` says how the answers were recorded.
+The other tests check whether an answer is right, within a suitable tolerance. These check whether it changed: only
+they notice an objective that is computed 1e-8 too large. `make.py` says how the answers were recorded.
 """
 
 import numpy as np
@@ -33,13 +33,13 @@ def test_every_answer_has_its_case():
 
 
 def test_no_value_is_compared_loosely():
-    """Where shares are not unique, the value still is. A search alone promises no more than it finds."""
+    """If shares are not unique, the value still is. A heuristic search has no guaranteed value."""
     loose = {name for name, case in CASES.items() if case.allowed("value") > TOLERANCE}
     assert loose == {"propose_search", "propose_averse"}
 
 
 def test_a_loss_that_is_1e_8_too_large_is_seen():
-    """The weight of each row, and so the loss, is larger by a relative 1e-8."""
+    """The weight of each row, and so the loss, is larger by a factor of 1 + 1e-8."""
     weight = np.full(4000, (1.0 + 1e-8) / 4000)
     solution = solve(ExpertTable.from_loglik(logliks(1, 4000, 8), domains=names(8), weight=weight), tol=1e-10)
     then = read("plain_float64")

@@ -1,8 +1,8 @@
-"""The Triton kernels against their plain-torch twins in float64.
+"""The Triton kernels against reference implementations in plain torch, in float64.
 
-A kernel may make at most twice the error that the twin makes in the kernel's own precision. Without a GPU they run
-under Triton's interpreter. Outputs are filled with NaN first, and tables are views into storage filled with NaN, so
-that a slot left unwritten or a read outside the table shows.
+The error of a kernel may be at most twice that of the plain-torch version in the kernel's own precision. Without a GPU they run
+in Triton's interpreter. Outputs are filled with NaN first, and tables are views into storage filled with NaN, so that
+unwritten elements and reads outside the table become visible.
 """
 
 import importlib
@@ -22,16 +22,16 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from mixfast.kernels import full_float32, mixture_nll, reference, row_pass  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# A few roundings on top of twice the twin's error, for cases in which the twin happens to be exact.
+# A few rounding errors in addition to twice the reference's error, for cases in which the reference happens to be exact.
 SLACK = 1e-7
 
-# (n, K): one row, one expert, sides off and on the tile size, K on both sides of a power of two.
+# (n, K): one row, one expert, sizes equal to and different from multiples of the tile size, K around a power of two.
 SHAPES = [(1, 1), (1, 5), (7, 2), (64, 16), (65, 17), (200, 3), (257, 33), (300, 64), (130, 100), (96, 128), (40, 256)]
 
 
 @pytest.fixture(autouse=True)
 def poisoned_outputs(monkeypatch):
-    """Make every output buffer start as NaN."""
+    """Fill every output buffer with NaN before the kernel runs."""
     empty = torch.empty
 
     def poisoned(*args, **kwargs):
@@ -42,7 +42,7 @@ def poisoned_outputs(monkeypatch):
 
 
 def table(n, n_experts, *, seed=0, dtype=torch.float32, padding=3, spread=3.0):
-    """Random log-likelihoods: rows padded with NaN, a few rows of weight 0 that hold NaN."""
+    """Return random log-likelihoods: rows padded with NaN, and a few rows of weight 0 that contain NaN."""
     rng = np.random.default_rng(seed)
     storage = np.full((n + 2, n_experts + padding), np.nan)
     storage[:n, :n_experts] = -spread * rng.exponential(size=(n, n_experts)) - 5.0
@@ -71,7 +71,7 @@ def check_row_pass(loglik, weight, mixture, **settings):
     columns = settings.get("columns")
     exact = reference.row_pass(loglik, weight, mixture, columns=columns, dtype=torch.float64)
     plain = reference.row_pass(loglik, weight, mixture, columns=columns, dtype=torch.float32)
-    # The Hessian is made of tf32 products, three for one.
+    # The Hessian uses three tf32 products for each product.
     for ours, theirs, truth, slack in zip(got, plain, exact, (SLACK, SLACK, 1e-6), strict=True):
         assert error(ours, truth) <= (1e-13 if settings.get("wide") else 2 * error(theirs, truth) + slack)
     return got
@@ -84,7 +84,7 @@ def test_row_pass_matches_its_twin(n, n_experts, wide):
     value, gradient, hessian = check_row_pass(loglik, weight, mixtures_of(1, n_experts)[0], wide=wide)
     assert value.shape == ()
     assert torch.equal(hessian, hessian.T)
-    # <w, g> = -sum c whatever the table holds.
+    # <w, g> = -sum c for any table.
     inner = gradient @ mixtures_of(1, n_experts)[0]
     assert float(inner) == pytest.approx(-float(weight.sum()), rel=1e-12 if wide else 2e-7)
 
@@ -152,7 +152,7 @@ def test_row_pass_estimates_the_hessian_from_some_of_the_rows(n_experts, step):
     mixture = mixtures_of(1, n_experts)[0]
     exact = reference.row_pass(loglik, 1.0, mixture, dtype=torch.float64)[2]
     assert error(row_pass(loglik, 1.0, mixture, hessian=step)[2], exact) < 0.4
-    # It is that of some rows: those of the others may change.
+    # The Hessian uses only some rows; the others may change.
     assert error(row_pass(loglik, 1.0, mixture, hessian=step)[2], exact) > 1e-4
     assert row_pass(loglik, 1.0, mixture, hessian=0)[2] is None
 
@@ -202,7 +202,7 @@ def test_row_pass_without_rows():
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_exp_is_right_to_the_last_place(wide):
-    # One expert with all of the share: the value is minus the sum of logs of exp, row by row; so is a row's slope.
+    # If one expert has all of the share, the value is minus the sum of log exp over the rows; the slope is a sum over rows as well.
     x = torch.linspace(-80.0, 60.0, 1501, dtype=torch.float32, device=DEVICE).repeat(2, 1).T.contiguous()
     x[:, 1] = 0.0
     mixture = torch.tensor([0.0, 1.0], dtype=torch.float64, device=DEVICE)
@@ -281,7 +281,7 @@ def test_weights_and_columns_with_gaps_between_them():
 
 
 def test_rows_further_apart_than_32_bits_count():
-    # The storage is never touched but for its few rows.
+    # Only a few rows of the storage are ever accessed.
     storage = torch.empty(0, dtype=torch.float16, device=DEVICE).new_empty((1 << 31) + 64)
     loglik = torch.as_strided(storage, (3, 8), (1 << 30, 1))
     small = table(3, 8, dtype=torch.float16)[0]
@@ -312,7 +312,7 @@ def test_what_does_not_fit_is_refused():
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuse what makes the host wait for the device."""
+    """Refuse operations that make the host wait for the device."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name
@@ -468,11 +468,11 @@ print(json.dumps(shared))
 @pytest.mark.process
 @pytest.mark.slow
 def test_kernels_compile_for_hopper(tmp_path):
-    # A fresh process: under the interpreter a kernel cannot be compiled, and the choice is made at import.
+    # A new process: in the interpreter a kernel cannot be compiled, and the mode is chosen at import.
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     shared = json.loads(done.stdout.splitlines()[-1])
     assert len(shared) == 12
-    # The compiler does not notice more shared memory than a multiprocessor has.
+    # The compiler does not notice if a kernel uses more shared memory than a multiprocessor has.
     assert max(shared.values()) <= 227 * 1024, shared

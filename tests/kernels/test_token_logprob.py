@@ -1,7 +1,7 @@
-"""The log-probability kernels against their plain-torch twins in float64.
+"""The log-probability kernels against reference implementations in plain torch, in float64.
 
-As in test_kernels.py: at most twice the error of the twin in the same dtype, interpreted where there is no GPU, outputs
-and everything around the inputs filled with NaN. Inputs of 16 bits are also held to the error of float32 sums.
+As in test_kernels.py: at most twice the error of the reference in the same dtype, interpreted without a GPU, outputs
+and everything around the inputs filled with NaN. 16-bit inputs must also reach the error of float32 sums.
 """
 
 import importlib
@@ -19,27 +19,27 @@ pytest.importorskip("triton", reason="triton is not installed: pip install 'mixf
 from mixfast.kernels import reference, token_logprob, token_logprob_from_logits  # noqa: E402
 from mixfast.kernels._head_plan import MAX_PARTIAL_SHARE, Tile, parts_for, tile_for  # noqa: E402
 
-# numpy, under the interpreter, warns of infinities that a GPU passes over.
+# In the interpreter, numpy warns about infinities that a GPU ignores.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# bfloat16 products are wrong in the interpreter unless the kernel converts them first, so they are tried there too.
+# bfloat16 products are wrong in the interpreter unless the kernel converts them first, so they are also tested there.
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
-# A few roundings of a logit on top of twice the twin's error, for cases in which the twin happens to be exact.
+# A few rounding errors of a logit in addition to twice the reference's error, for cases in which the reference happens to be exact.
 SLACK = 1e-7
-# Tensor cores sum float32 with fewer bits than the CPU does.
+# Tensor cores sum float32 with fewer bits than the CPU.
 FLOAT32_SUMS = 1e-5 if DEVICE == "cuda" else 1e-6
-# Several tiles in each direction from small inputs.
+# Small tiles, so that small inputs have several in each direction.
 SMALL = Tile(rows=16, columns=32, depth=32, warps=4, stages=2, group=2)
 
-# (n, D, V): single rows and tokens, sides on and off the tile size, strides a descriptor can take (multiples of 16
-# bytes) and cannot, vocabularies below, at and above one tile of 256 columns.
+# (n, D, V): single rows and tokens, sizes equal to and different from multiples of the tile size, strides that a descriptor supports
+# (multiples of 16 bytes) and others, vocabularies below, at and above one tile of 256 columns.
 SHAPES = [(1, 1, 1), (1, 16, 2), (3, 5, 7), (65, 64, 256), (130, 72, 300), (129, 33, 513), (20, 200, 257)]
 
 
 @pytest.fixture(autouse=True)
 def allocated(monkeypatch):
-    """Make every output buffer start as NaN, and count the bytes of those that the kernels make."""
+    """Fill every output buffer with NaN, and count the bytes of those that the kernels allocate."""
     sizes = []
     for name in ("empty", "empty_like"):
         plain = getattr(torch, name)
@@ -54,7 +54,7 @@ def allocated(monkeypatch):
 
 
 def surrounded(*shape, dtype, seed, aligned=True):
-    """A random tensor as a view into storage of NaN: rows padded, and rows before and after it."""
+    """Return a random tensor as a view into storage of NaN: rows padded, with rows before and after it."""
     generator = torch.Generator().manual_seed(seed)
     padding = -shape[-1] % 8 + 8 if aligned else 3
     storage = torch.full((*shape[:-2], shape[-2] + 2, shape[-1] + padding), float("nan"), dtype=dtype)
@@ -64,7 +64,7 @@ def surrounded(*shape, dtype, seed, aligned=True):
 
 
 def problem(n, d, v, *, dtype=torch.float32, seed=0, experts=None, **settings):
-    """Hidden states, a head that gives logits of some 4 nats, and targets."""
+    """Return hidden states, a head with logits of about 4 nats, and targets."""
     lead = () if experts is None else (experts,)
     hidden = surrounded(*lead, n, d, dtype=dtype, seed=seed, **settings)
     head = surrounded(*lead, v, d, dtype=dtype, seed=seed + 1, **settings)
@@ -82,7 +82,7 @@ def error(got, exact):
 
 
 def check(hidden, head, target, *, tile=None, splits=None, **settings):
-    """Hold the kernel to its twin; return what it gave."""
+    """Compare the kernel with the reference; return the kernel's result."""
     got = token_logprob(hidden, head, target, tile=tile, splits=splits, **settings)
     exact = reference.token_logprob(hidden, head, target, dtype=torch.float64, **settings)
     plain = reference.token_logprob(hidden, head, target, **settings)
@@ -102,7 +102,7 @@ def test_matches_its_twin(n, d, v, dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("splits", [1, 2, 5, 100])
 def test_does_not_depend_on_tiles_and_splits(splits, dtype):
-    # 3 row tiles in groups of 2, 3 whole column tiles and a ragged one, 2 steps of depth.
+    # 3 row tiles in groups of 2, 3 full column tiles and a partial one, 2 steps of depth.
     check(*problem(40, 40, 100, dtype=dtype), tile=SMALL, splits=splits)
 
 
@@ -114,7 +114,7 @@ def test_descriptors_and_pointers_give_the_same_bits(aligned, monkeypatch):
     monkeypatch.setattr(module, "_describe", lambda *args: used.append(describe(*args)) or used[-1])
     hidden, head, target = problem(33, 40, 70, dtype=torch.float16, aligned=aligned)
     got = check(hidden, head, target, tile=SMALL, splits=2)
-    # The interpreter has descriptors too; a GPU before Hopper does not.
+    # The interpreter supports descriptors too; a GPU before Hopper does not.
     if DEVICE == "cpu" or torch.cuda.get_device_capability()[0] >= 9:
         assert all((one is not None) == aligned for one in used)
     monkeypatch.setattr(module, "_describe", lambda *args: None)
@@ -166,7 +166,7 @@ def test_experts_of_one_shape(dtype, tile):
     bias = torch.randn(3, 70, generator=torch.Generator().manual_seed(5)).to(DEVICE)
     got = check(hidden, head, target, bias=bias, tile=tile, splits=2)
     assert got.shape == (20, 3)
-    # Contiguous experts go through one descriptor, in which the last rows of an expert border on the next one's first.
+    # Contiguous experts use one descriptor, in which the last rows of an expert are followed by the next expert's first.
     assert torch.equal(
         got, token_logprob(hidden.contiguous(), head.contiguous(), target, bias=bias, tile=tile, splits=2)
     )
@@ -214,7 +214,7 @@ def test_extreme_logits():
     check(hidden * 3000.0, head, target)
     head[:, 0], hidden[:, 0] = 0.0, 1.0
     head[5, 0] = 40.0
-    # The target has all but 1e-10 of the mass: log p keeps its digits, as differences from the maximum.
+    # The target has all but 1e-10 of the probability: log p keeps its precision, as differences from the maximum.
     target[:] = 5
     check(hidden, head, target, tile=SMALL, splits=3)
 
@@ -222,7 +222,7 @@ def test_extreme_logits():
 def test_banned_tokens():
     hidden, head, target = problem(20, 16, 64)
     bias = torch.zeros(64, device=DEVICE)
-    bias[:33] = -math.inf  # the first two tiles and more hold nothing else
+    bias[:33] = -math.inf  # the first two tiles and more contain only -inf
     target[:] = 40
     check(hidden, head, target, bias=bias, tile=SMALL, splits=4)
     target[4] = 3
@@ -241,7 +241,7 @@ def test_no_rows_and_no_experts():
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_rows_beyond_two_to_the_31_elements(aligned):
-    # 4 GB of addresses, of which a few pages are touched: on the CPU, no memory to speak of.
+    # 4 GB of address space, of which a few pages are used: almost no CPU memory.
     stride = 2**31 + (8 if aligned else 3)
     hidden, head, target = problem(2, 16, 40, dtype=torch.float16)
     storage = torch.zeros(0, dtype=torch.float16, device=DEVICE).resize_(stride + 16)
@@ -384,7 +384,7 @@ def test_memory_beside_the_result_is_small(allocated):
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA device")
 @pytest.mark.parametrize("vocab", [50257, 131072])
 def test_of_real_size(vocab):
-    # n * V is beyond 2^31 in both cases, and the last tile of 50257 is ragged.
+    # n * V exceeds 2^31 in both cases, and the last tile of 50257 is partial.
     n, d = 50_000, 1024
     generator = torch.Generator(DEVICE).manual_seed(0)
     hidden = torch.randn(n, d, generator=generator, device=DEVICE, dtype=torch.bfloat16)
@@ -401,7 +401,7 @@ def test_of_real_size(vocab):
         assert ours <= FLOAT32_SUMS * size
 
 
-# Runs the real functions on CPU tensors up to every launch, which is then compiled for sm_90 instead.
+# Run the real functions on CPU tensors up to every launch, which is compiled for sm_90 instead.
 COMPILE = """
 import importlib, json
 import torch, triton
@@ -463,14 +463,14 @@ print(json.dumps(report))
 @pytest.mark.process
 @pytest.mark.slow
 def test_kernels_compile_for_hopper(tmp_path):
-    # A fresh process: under the interpreter a kernel cannot be compiled, and the choice is made at import.
+    # A new process: in the interpreter a kernel cannot be compiled, and the mode is chosen at import.
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", COMPILE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(done.stdout.splitlines()[-1])
     assert len(report) == 15
     shared = {label: made["shared"] for label, made in report.items()}
-    # The compiler does not notice more shared memory than a multiprocessor has.
+    # The compiler does not notice if a kernel uses more shared memory than a multiprocessor has.
     assert max(shared.values()) <= 227 * 1024, shared
     products = [label for label in report if "_head_pass" in label and "fp32" not in label]
     assert all("wgmma.mma_async" in report[label]["ptx"] for label in products)
@@ -479,7 +479,7 @@ def test_kernels_compile_for_hopper(tmp_path):
     for label in described:
         ptx, ttgir = report[label]["ptx"], report[label]["ttgir"]
         assert "cp.async.bulk.tensor" in ptx, label
-        # After the product that may still run, the compiler must wait for it before anything reads it: at the start of
-        # the branch that ends a tile, and not inside another condition in there, which it can get wrong.
+        # After a product that may still run, the compiler must wait before anything reads the result: at the start of
+        # the branch that ends a tile, and not inside another condition in that branch, where it can place the wait incorrectly.
         running = ttgir.split("pendings = 1 ", 1)[1].split("pendings = 0 ", 1)[0]
         assert sum("scf.if" in line and "tensor<" in line for line in running.splitlines()) == 1, label

@@ -1,4 +1,4 @@
-"""Boosted trees: equal to LightGBM, honest stopping, RegMix's published numbers."""
+"""Boosted trees: equality with LightGBM, correct stopping, RegMix's published numbers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def regmix(shared_data):
-    """Names of domains and metrics; mixtures and losses of the training and the test runs."""
+    """Return names of domains and metrics; mixtures and losses of the training and the test runs."""
     folder = shared_data / "regmix"
     domains, x = read(folder / "train_mixture_1m.csv")
     metrics, y = read(folder / "train_pile_loss_1m.csv")
@@ -56,7 +56,7 @@ def spearman(a, b):
 
 
 def notebook(x, y, x_test, y_test):
-    """RegMix's fit as published: early stopping on the test set."""
+    """Fit as published by RegMix: early stopping on the test set."""
     pytest.importorskip("sklearn")
     model = lightgbm.LGBMRegressor(
         task="train", boosting_type="gbdt", objective="regression", metric=["l1", "l2"], num_iterations=1000,
@@ -70,7 +70,7 @@ def notebook(x, y, x_test, y_test):
 def replay(regmix):
     _, names, x, y, x_test, y_test = regmix
     with warnings.catch_warnings():
-        # Newer versions of LightGBM have another way to pass the runs to stop by.
+        # Newer versions of LightGBM pass the runs for early stopping differently.
         warnings.simplefilter("ignore", getattr(lightgbm.basic, "LGBMDeprecationWarning", DeprecationWarning))
         return {name: notebook(x, y[:, j], x_test, y_test[:, j]) for j, name in enumerate(names)}
 
@@ -156,7 +156,7 @@ def test_stopping_looks_at_the_runs_alone_and_stops_where_noise_begins():
     x, y = made(runs=100, metrics=1)
     y = np.column_stack([y[:, 0], np.random.default_rng(3).normal(size=100)])
     law = Boosted(rate=0.1, rounds=300).fit(x, y)
-    # Pure noise has nothing to learn.
+    # There is nothing to learn from pure noise.
     assert law.best_rounds[1] < 15 < law.best_rounds[0]
     assert law.sd(x)[0, 1] == pytest.approx(y[:, 1].std(), rel=0.1)
     assert np.array_equal(Boosted(rate=0.1, rounds=25, stopping="none").fit(x, y).best_rounds, [25, 25])
@@ -243,7 +243,7 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mixfast.laws._tree_loops", None)
     monkeypatch.delattr("mixfast.laws._tree_loops")
     with pytest.raises(BackendError, match=r"Numba.*pip install 'mixfast\[laws\]'"):
-        law.predict(np.repeat(x, 3, axis=0))  # of few, LightGBM itself is asked
+        law.predict(np.repeat(x, 3, axis=0))  # with few mixtures, LightGBM itself predicts
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(BackendError, match=r"LightGBM.*pip install 'mixfast\[laws\]'"):
         law.fit(x, y)

@@ -1,4 +1,4 @@
-"""Files of laws that hold what no law has: refused when they are read, in one line that names the file."""
+"""Files of laws with impossible contents are refused when they are read, in one line that names the file."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ KINDS = ["linear", "log_linear", "autoscale", "bimix", "gp", "lightgbm"]
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """The documents of one fit of each kind, by kind."""
+    """Return the documents of one fit of each kind, by kind."""
     folder = tmp_path_factory.mktemp("laws")
     rng = np.random.default_rng(0)
     ratios = rng.dirichlet(np.ones(3), 30)

@@ -1,4 +1,4 @@
-"""Runs that diverged are named and do not choose the law; values that are no measurements are refused; hopeless laws are told."""
+"""Diverged runs are named and do not influence the choice of laws; impossible values are refused; useless laws are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def swarm_of(values, *, seed=0):
 
 
 def curved(runs=40, columns=1):
-    """Losses between 2 and 3 that a log-linear law describes."""
+    """Return losses between 2 and 3 that a log-linear law describes."""
     x = np.random.default_rng(0).dirichlet(np.ones(3), runs)
     noise = 0.01 * np.random.default_rng(1).standard_normal((runs, columns))
     return 2.0 + np.exp(-3.0 * x[:, :1]) + noise
@@ -109,7 +109,7 @@ def test_metrics_that_no_law_predicts_are_told():
 
 
 class Wrong:
-    """A regressor that says 0."""
+    """A regressor that always predicts 0."""
 
     def fit(self, x, y):
         return self

@@ -20,7 +20,7 @@ DOMAINS = ["web", "code", "books", "law"]
 
 
 def swarm_of(runs=60, metrics=2, noise=0.01, seed=0, **given):
-    """Runs of a planted log-linear law."""
+    """Return runs of a known log-linear law."""
     rng = np.random.default_rng(seed)
     ratios = rng.dirichlet(np.ones(len(DOMAINS)), runs)
     a = rng.normal(size=(len(DOMAINS), metrics))
@@ -30,7 +30,7 @@ def swarm_of(runs=60, metrics=2, noise=0.01, seed=0, **given):
 
 
 class Mean:
-    """The plainest regressor there is."""
+    """The simplest regressor: it predicts the mean."""
 
     def fit(self, x, y):
         self.value = y.mean()
@@ -53,7 +53,7 @@ def test_every_law_predicts_and_reports(law):
         assert report.metric == swarm.metrics[j]
         assert report.runs == 60
         assert report.rmse > 0.0
-        # A power of a share, as this law has, is anything where a fold's least share was larger.
+        # This law has a power of a share, which can take any value if the smallest share in a fold was larger.
         if law != "bimix":
             assert report.rmse <= 1.2 * report.sd
     assert swarm.metrics[0] in found.report

@@ -1,4 +1,4 @@
-"""Gaussian processes: loops and likelihood against plain numpy and scikit-learn, then what the law makes of real runs."""
+"""Gaussian processes: loops and likelihood against plain numpy and scikit-learn, then predictions for real runs."""
 
 import math
 import os
@@ -21,7 +21,7 @@ from mixfast.laws.gaussian import GaussianProcess
 
 
 def planted(runs, domains=5, noise=0.01, seed=0):
-    """Mixtures, and three metrics: log-linear, one that mixes two domains, and one with negative values."""
+    """Return mixtures and three metrics: log-linear, one that combines two domains, and one with negative values."""
     rng = np.random.default_rng(seed)
     w = rng.dirichlet(np.full(domains, 0.5), size=runs)
     first = 2.0 + np.exp(0.5 - 2.5 * w[:, 0] - 1.0 * w[:, 1])
@@ -67,7 +67,7 @@ def test_correlations_are_those_of_the_formula_near_and_far():
 
 # -------------------------------------------------------------------------------------------------------- likelihood
 
-# Sizes on both sides of a tile (16 rows) and of a block (64).
+# Sizes around a tile (16 rows) and around a block (64).
 SIZES = [1, 2, 15, 16, 17, 63, 64, 65, 130, 200]
 BY_NUMPY = """
 import sys
@@ -205,7 +205,7 @@ def test_planted_laws_are_found():
     law = GaussianProcess().fit(w, y)
     error = np.sqrt(((law.predict(new) - truth) ** 2).mean(axis=0))
     assert (error < [0.012, 0.025, 0.012]).all(), error
-    # Domains 2 and 3 make the second metric; the trend explains the others.
+    # Domains 2 and 3 determine the second metric; the trend explains the others.
     assert set(np.argsort(law.length_scales[1])[:2]) == {2, 3}
 
 
@@ -370,7 +370,7 @@ def test_metrics_together_are_one_dense_process():
 
 
 def test_metrics_together_learn_from_one_another():
-    """Of two metrics that are one surface, seen with much noise, each helps the other."""
+    """Two metrics are the same surface with much noise: fitting them together improves both."""
     w, y = planted(24, noise=0.0)
     rng = np.random.default_rng(8)
     twins = y[:, [1]] + 0.15 * rng.standard_normal((24, 4))
@@ -401,7 +401,7 @@ def test_few_runs_rank_mixtures_of_regmix(shared_data, runs, ranks, error):
 
 
 def test_runs_left_out_in_closed_form_are_those_of_the_rest():
-    """Conditioning on the other runs, one at a time and together, with the settings that all of them gave."""
+    """Conditioning on the other runs, one at a time and together, with the settings fitted to all of them."""
     rng = np.random.default_rng(0)
     x = rng.dirichlet(np.ones(4), 40)
     y = np.c_[2.0 + np.exp(-x[:, 0]), x[:, 1] ** 2] + 0.01 * rng.standard_normal((40, 2))

@@ -1,4 +1,4 @@
-"""The log-linear law: planted laws, published optima, derivatives, deviations, domains and metrics that tell too little."""
+"""The log-linear law: known laws, published optima, derivatives, deviations, domains and metrics with too little information."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mixfast.laws.log_linear import LogLinear
 
 pytest.importorskip("numba")
 
-# Least summed Huber loss (delta .02) of scipy's least_squares from 40 starts, 512 RegMix runs of the 1M models:
-# `benchmarks/peers/scipy_huber.py`. It stays at 2.79410878 on arxiv; 2.790893 is what L-BFGS-B
-# found there.
+# Smallest summed Huber loss (delta .02) of scipy's least_squares from 40 starts, on 512 RegMix runs of the 1M models:
+# `benchmarks/peers/scipy_huber.py`. On arxiv it stops at 2.79410878; L-BFGS-B found
+# 2.790893 there.
 SCIPY_40 = {
     "arxiv": 2.790893, "freelaw": 1.39901909, "pubmed_central": 2.21783706, "wikipedia_en": 1.13197083,
     "dm_mathematics": 2.00456301, "github": 2.86777224, "stackexchange": 2.05566375, "gutenberg_pg_19": 0.86360613,
@@ -84,7 +84,7 @@ def test_regmix_optima(proxies):
 
 
 def test_regmix_arxiv_has_a_minimum_below_the_known_ones(shared_data):
-    """Found by blunter losses first, and by most of the kicks; descents on the loss itself stop at 2.7909 or 2.7941."""
+    """Losses with larger delta find it, and so do most restarts on random halves; descents on the loss itself stop at 2.7909 or 2.7941."""
     x, y, names = regmix(shared_data / "regmix")
     arxiv = y[:, [names.index("arxiv")]]
     for seed in range(4):
@@ -97,7 +97,7 @@ def test_regmix_ranks(proxies, shared_data):
     x, y, _ = regmix(shared_data / "regmix", "test")
     found = law.predict(x)
     for j, name in enumerate(names):
-        # The references have one decimal.
+        # The reference values have one decimal.
         assert 100.0 * stats.spearmanr(found[:, j], y[:, j])[0] >= RANKS[name] - 0.05, name
 
 
@@ -158,7 +158,7 @@ def test_a_domain_never_sampled_acts_like_the_average_run():
     assert any("domains [2] (never sampled: [2])" in note for note in law.notes)
     np.testing.assert_allclose(law.predict(wide), narrow.predict(x), rtol=1e-7)
     np.testing.assert_allclose(law.a[:, 2], (x @ narrow.a.T).mean(axis=0), rtol=1e-5)
-    # Nothing is known there.
+    # The runs do not determine the law there.
     alone, sampled = np.eye(5)[2:3], np.insert(x.mean(axis=0), 2, 0.0)[None]
     assert (law.sd(alone) > 1.5 * law.sd(sampled)).all()
 
@@ -225,7 +225,7 @@ def test_deviations_cover_new_runs():
     law = LogLinear().fit(x[:60], y[:60])
     score = (y[60:] - law.predict(x[60:])) / law.sd(x[60:])
     assert (np.abs(score.std(axis=0) - 1.0) < 0.25).all()
-    # The part of the coefficients: right about the law itself, too.
+    # The part due to the coefficients is correct for the law itself, too.
     more = LogLinear().fit(x, y)
     assert (np.sqrt(law.sd(x) ** 2 - law.noise**2) > np.sqrt(more.sd(x) ** 2 - more.noise**2)).mean() > 0.9
 

@@ -1,4 +1,4 @@
-"""The power laws: planted laws are found, derivatives, odd input, state."""
+"""The power laws: known laws are found, derivatives, unusual input, state."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_derivatives(kind):
     for k in range(3):
         h = 1e-6 * x[:, k : k + 1]
         step = h * np.eye(3)[k]
-        # A mixture of one domain would leave the range of shares.
+        # A mixture of one domain would leave the allowed range of shares.
         inside = x[:, k] + h[:, 0] < 1.0
         numeric = (law.predict(x + step) - law.predict(x - step)) / (2 * h)
         np.testing.assert_allclose(slopes[inside, :, k], numeric[inside], rtol=1e-4, atol=1e-6)
@@ -99,11 +99,11 @@ def test_domains_that_runs_leave_out():
 
 
 def scipys_best(law, x, y):
-    """Sum of squares of SciPy's best of the law's own starts, within the law's bounds."""
+    """Return the sum of squares of SciPy's best result from the law's own starts, within the law's bounds."""
     from scipy.optimize import least_squares
 
     low, high = law._box(x.shape[1], y)
-    # Numbers that are fixed are no variables of SciPy's.
+    # Fixed numbers are not variables for SciPy.
     free = high > low
 
     def full(u):
@@ -133,7 +133,7 @@ def test_four_small_problems_are_not_above_scipys_best_of_the_same_starts(law, s
 
 
 def recorded(i):
-    """Problem i of the recorded spread: mixtures, a metric, and AutoScale and BiMix as they were fitted."""
+    """Return problem i of the recorded set: mixtures, a metric, and the recorded fits of AutoScale and BiMix."""
     rng = np.random.default_rng([15, i])
     k = int(rng.choice([2, 3, 4, 5, 6, 8, 10, 13, 17, 20]))
     n = int(np.exp(rng.uniform(np.log(k + 2), np.log(200))))
@@ -162,14 +162,14 @@ def recorded(i):
 
 @pytest.mark.parametrize("kind", [AutoScale, BiMix])
 def test_not_above_what_scipy_reached_on_25_recorded_problems(kind):
-    # 2 to 20 domains, runs from 2 more than domains to 200, noise from 0 to 30 %, units over six decades. Not a proof for all problems:
+    # 2 to 20 domains, runs from 2 more than domains to 200, noise from 0 to 30 %, units over six decades. This does not cover all problems:
     # least squares of power laws have local minima.
     reached = json.loads((Path(__file__).parent / "scipys_power.json").read_text())[kind.name]
     above = {}
     for i, least in enumerate(reached):
         x, y, *laws = recorded(i)
         ours = laws[kind is BiMix].fit(x, y[:, None]).objective[0]
-        # Sums below the last term are rounding.
+        # Sums below the last term are rounding errors.
         if not ours <= least * (1.0 + 1e-6) + 1e-18 * y @ y:
             above[i] = ours / least
     assert not above
@@ -186,7 +186,7 @@ def test_a_refit_from_useless_numbers_still_finds_a_law():
     x, y, _ = planted(AutoScale, 8, n=40, metrics=1, noise=0.02)
     law = AutoScale().fit(x, y)
     part = slice(0, 32)
-    law.theta[0, 2:] = 1e-9  # no domain acts, as if the other runs had said so
+    law.theta[0, 2:] = 1e-9  # no domain has an effect, as if the other runs had shown none
     again, constant = law.refit(x[part], y[part], [0]), ((y[part] - y[part].mean()) ** 2).sum()
     assert again.objective[0] < 1.2 * AutoScale().fit(x[part], y[part]).objective[0] < 0.5 * constant
 

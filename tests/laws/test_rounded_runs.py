@@ -1,4 +1,4 @@
-"""Swarms whose shares were rounded on the way into a file, and laws that ran away: what is told, held and refused."""
+"""Swarms with shares that were rounded when written to a file, and laws with diverging coefficients: notes, limits and refusals."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_domains_in_a_fixed_ratio_are_named(digits):
         found = fit(runs, law, folds=0)
         assert any("wiki, safety vary only together" in note for note in found.notes)
         gain = propose(found, Region(NAMES, prior=1), kl=0.01).gain
-        # Written with four digits, the expected gain was 803 +- 6.9e+03.
+        # With shares rounded to four digits, the expected gain was 803 +- 6.9e+03.
         assert 0.0 < gain.value < 1.0
         assert gain.sd < 1.0
 
@@ -66,13 +66,13 @@ def test_domains_in_a_fixed_ratio_are_named(digits):
 @pytest.mark.parametrize("digits", [4, 5, 6, 17])
 def test_rare_domains_that_vary_count(digits):
     rng = np.random.default_rng(2)
-    rare = rng.uniform(0.0, 0.001, 60)  # 0.05 %, and as much again
+    rare = rng.uniform(0.0, 0.001, 60)  # 0.05 % on average, at most 0.1 %
     w = np.round(np.c_[rng.dirichlet(np.ones(4), 60) * (1 - rare)[:, None], rare], digits)
     assert swarm(w, np.ones(60)).matrix_rank == 5
 
 
 def test_one_run_with_a_domain_is_a_direction():
-    """Its spread over many runs is below that of roundings, but no rounding makes 0 a twentieth."""
+    """Its spread over many runs is below that of rounding errors, but rounding cannot turn 0 into a twentieth."""
     w = np.array([[0.5, 0.5, 0.0], [0.45, 0.55, 0.0]] * 200 + [[0.5, 0.45, 0.05]])
     assert identifiable(w).rank == 3
     assert identifiable(np.eye(5)).rank == 5
@@ -84,7 +84,7 @@ def test_many_runs_and_many_domains_take_little_memory():
     w = rng.dirichlet(np.ones(3), 50_000)
     seen = identifiable(
         np.round(np.c_[w[:, :2], w[:, 2:] * [2 / 3, 1 / 3]], 6)
-    )  # all left singular vectors would be 20 GB
+    )  # all left singular vectors would take 20 GB
     assert (seen.rank, seen.linked) == (3, (2, 3))
     assert rounding(np.round(rng.dirichlet(np.ones(1000), 300), 4)) == 1e-4
 
@@ -110,7 +110,7 @@ def test_proposals_keep_a_domain_that_no_run_varied(tmp_path, law, digits):
     assert proposal.held == ("safety",)
     assert any("all runs had the same share of safety (0.005): kept there" in doubt for doubt in proposal.doubts)
     assert 0.1 < proposal.gain.value < 0.5
-    # Within its limits; where the others cannot fill the rest, it is said why.
+    # Within its limits; if the other domains cannot fill the rest, a note says why.
     assert propose(found, Region(NAMES, floor={"safety": 0.02})).mixture["safety"] == pytest.approx(0.02)
     with pytest.raises(InfeasibleError, match=r"no run varied safety.*kept \(safety at 0\.005"):
         propose(found, Region(NAMES, cap=dict.fromkeys(NAMES[:4], 0.24)))
@@ -124,11 +124,11 @@ def test_what_is_constant_is_named_and_nothing_else():
     assert "web" not in notes
 
 
-# Laws that ran away.
+# Laws with diverging coefficients.
 
 
 def runaway(scale):
-    """A fit whose coefficients are astronomic, as rounding once made them."""
+    """Return a fit with extremely large coefficients, as rounding once produced them."""
     rng = np.random.default_rng(3)
     w = rng.dirichlet(np.ones(5), 30)
     found = fit(runs := swarm(w, losses(w, rng)), "log_linear")
@@ -180,6 +180,6 @@ def test_the_page_says_that_nothing_is_proposed(tmp_path, capsys):
         propose(found)
     made = report.page(found, runs, refused.value)
     assert {"Shares", "Response to each share", "Domains and metrics"} <= set(made.missing)
-    # A page of a mixture that was given has as little to draw of such a law.
+    # A page for a given mixture cannot show much of such a law either.
     assert "Response to each share" in report.page(found, runs, Mixture(NAMES, [0.2] * 5)).missing
     assert json.loads((tmp_path / "law.json").read_text())["constant"] == {}

@@ -1,4 +1,4 @@
-"""A metric in other units has the same law; a law that cannot describe the values of a metric says so, in one way."""
+"""A metric in other units has the same law; laws that cannot describe the values of a metric all say so in the same way."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def mixtures(runs):
 
 
 def curved(runs=40):
-    """A loss of order 1."""
+    """Return a loss of order 1."""
     return 2.0 + np.exp(-3.0 * mixtures(runs)[:, 0]) + 0.01 * np.random.default_rng(1).standard_normal(runs)
 
 
@@ -33,7 +33,7 @@ def r2(truth, predicted):
 
 
 @pytest.mark.parametrize(
-    # Trees of LightGBM sum gradients in single precision; log_linear's delta is Olmix's for losses as they are.
+    # LightGBM's trees sum gradients in single precision; log_linear's delta is Olmix's, for unscaled losses.
     ("law", "off"),
     [("linear", 1e-9), ("log_linear", 2e-3), ("autoscale", 1e-4), ("bimix", 1e-6), ("gp", 1e-4), ("lightgbm", 1e-2)],
 )

@@ -1,8 +1,8 @@
-/* Known values of the C core, without Python: compiled for other processors (`make cross`) and run here or under an
+/* Known values of the C core, without Python: compiled for other processors (`make cross`) and run here or in an
  * emulator.
  *
- * The inputs are formulas whose values are exact in floating point; what numpy makes of the same inputs is in known.h,
- * which known.py writes. Prints one line for each wrong number; the exit status is the number of them. */
+ * The inputs are formulas with values that are exact in floating point. known.py computes the expected results with numpy
+ * and writes them to known.h. Prints one line for each wrong number; the exit status is the number of wrong numbers. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +71,7 @@ static void add(double *total, const double *partial, ptrdiff_t chunks, ptrdiff_
         for (ptrdiff_t i = 0; i < slot; i++) total[i] += partial[j * slot + i];
 }
 
-/* The lower triangle is what the core computes. */
+/* The core computes only the lower triangle. */
 static void mirror(double *hessian) {
     for (int i = 0; i < K; i++)
         for (int j = 0; j < i; j++) hessian[j * K + i] = hessian[i * K + j];

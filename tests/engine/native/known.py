@@ -1,4 +1,4 @@
-"""The numbers that check.c expects of the C core, by numpy and exact fractions: `python known.py > known.h`."""
+"""Compute the numbers that check.c expects of the C core, with numpy and exact fractions: `python known.py > known.h`."""
 
 import itertools
 from bisect import bisect_right
@@ -45,7 +45,7 @@ def simplex():
     point = np.array([0.9, -0.4, 0.3, 0.25, 0.1])
     low, high = np.array([0.0, 0.05, 0.0, 0.1, 0.0]), np.array([0.5, 0.6, 0.3, 0.2, 1.0])
     left, right = -10.0, 10.0
-    for _ in range(200):  # the shift of the projection, by bisection
+    for _ in range(200):  # find the shift of the projection by bisection
         shift = (left + right) / 2
         left, right = (shift, right) if np.clip(point - shift, low, high).sum() > 1 else (left, shift)
     projection = np.clip(point - shift, low, high)
@@ -65,7 +65,7 @@ def simplex():
 
 
 def newton_step(hessian, gradient, start, low, high):
-    """Step, multiplier and states of the active set whose solution is feasible and whose multipliers have the right signs."""
+    """Return step, multiplier and states of the active set with a feasible solution and multipliers of the right sign."""
     n = len(start)
     for state in itertools.product((-1, 0, 1), repeat=n):
         state = np.array(state)
@@ -93,13 +93,13 @@ STEP, STEPS = 100, 64
 
 
 def shares_of(numbers):
-    """Integers over their sum in units of 1/Q, rounded so that they sum to Q."""
+    """Return integers divided by their sum, in units of 1/Q, rounded so that they sum to Q."""
     ends = [(total << 62) // sum(numbers) for total in itertools.accumulate(numbers)]
     return [end - before for end, before in zip(ends, [0, *ends], strict=False)]
 
 
 class Line:
-    """The exact count of a node whose share is a + c (2u + 1) over Q in step u; constant shares are one endless step."""
+    """The exact count of a node whose share is a + c (2u + 1) over Q in step u; constant shares are one infinite step."""
 
     def __init__(self, a, c=0, steps=1):
         self.a, self.c, self.steps = a, c, steps
@@ -112,12 +112,12 @@ class Line:
         return self.a + self.c * (2 * u + 1)
 
     def count(self, time):
-        """The count at a time, over Q."""
+        """Return the count at a time, in units of 1/Q."""
         u = min(int(time // STEP), self.steps - 1)
         return self.at_steps[u] + self.share(u) * (time - u * STEP)
 
     def time(self, count):
-        """When the node has had `count` samples."""
+        """Return the time at which the node has had `count` samples."""
         u = max(bisect_right(self.at_steps, count * Q) - 1, 0)
         return u * STEP + Fraction(count * Q - self.at_steps[u], self.share(u))
 
@@ -127,7 +127,7 @@ class Node:
         self.line, self.leaves, self.children, self.known = line, leaves, children, {}
 
     def left(self, count):
-        """How many of `count` samples the left child has had."""
+        """Return how many of `count` samples went to the left child."""
         if count not in self.known:
             time = self.line.time(count)
             self.known[count] = floor(self.children[0].line.count(time) / Q + Fraction(1, 2))
@@ -135,7 +135,7 @@ class Node:
 
 
 def tree(leaves, weights, lines):
-    """A tree over leaves, heaviest first: each goes to the lighter side so far."""
+    """Build a tree over leaves, heaviest first: each goes to the side that is lighter so far."""
     if len(leaves) == 1:
         return Node(lines[leaves[0]], leaves)
     sides = [], []
@@ -146,7 +146,7 @@ def tree(leaves, weights, lines):
 
 
 def find(node, count):
-    """(leaf, its count before) of the sample before which the node has had `count`."""
+    """Return (leaf, its earlier count) of the sample that follows the node's first `count` samples."""
     while node.children:
         left = node.left(count)
         goes_left = node.left(count + 1) > left
@@ -167,7 +167,7 @@ def scramble(x):
 
 
 def permuted(key, size, epoch, at):
-    """Place `at` of the permutation of [0, size) that the key and the epoch pick: a Feistel network, walked."""
+    """Return the image of `at` under the permutation of [0, size) given by key and epoch: a Feistel network with cycle walking."""
     bits = ((size - 1).bit_length() + 1) // 2
     mask = (1 << bits) - 1
     n_rows = size + mask >> bits
@@ -189,14 +189,14 @@ def permuted(key, size, epoch, at):
 
 
 def hashed(value, numbers):
-    """FNV-1a of 64-bit numbers."""
+    """Return the FNV-1a hash of 64-bit numbers."""
     for byte in b"".join(number.to_bytes(8, "little") for number in numbers):
         value = (value ^ byte) * 0x100000001B3 & BITS64
     return value
 
 
 def samples(root, first, shuffle):
-    """Domains, indices and epochs of COUNT samples."""
+    """Return domains, indices and epochs of COUNT samples."""
     found = []
     for i in range(first, first + COUNT):
         domain, count = find(root, i)
@@ -208,7 +208,9 @@ def samples(root, first, shuffle):
 
 def stream():
     begin, end = shares_of(range(D, 0, -1)), shares_of(range(1, D + 1))
-    slopes = [int(Fraction((b - a) * STEP, 2 * STEP * STEPS)) for a, b in zip(begin, end, strict=True)]  # towards 0
+    slopes = [
+        int(Fraction((b - a) * STEP, 2 * STEP * STEPS)) for a, b in zip(begin, end, strict=True)
+    ]  # rounded towards 0
     roots = {
         "": tree(range(D), begin, [Line(a) for a in begin]),
         "ramp_": tree(range(D), begin, [Line(a, c, STEPS) for a, c in zip(begin, slopes, strict=True)]),
@@ -225,7 +227,7 @@ def stream():
 
 
 def written(name, value):
-    """A definition in C."""
+    """Return a definition in C."""
     if isinstance(value, int):
         return f"static const uint64_t {name} = {value:#x}u;"
     numbers = np.ravel(value)
