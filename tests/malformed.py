@@ -1,6 +1,6 @@
-"""Files that nobody should write, made from good ones by a seed, and the commands that read them.
+"""Make malformed files from good ones by a seed, and run the commands that read them.
 
-`tests/cli/test_malformed.py` runs some of them. For many: `python tests/malformed.py SEED COUNT`, in an empty folder.
+`tests/cli/test_malformed.py` runs some of them. To run many: `python tests/malformed.py SEED COUNT`, in an empty folder.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from mixfast import ExpertTable, Mixture, MixtureSchedule, Swarm, cli, exporters
 from mixfast.reuse import Ledger
 
 DOMAINS = ["web", "code_c", "code_py", "books"]
-# What stands where a number, a name or anything else is expected.
+# Replacements for a number, a name or any other value.
 _NUMBERS = "1e308 -1 nan inf -inf 1e-400 0 -0.0 1e999999999 true null yes 0x10 1_000 1,5 20% 1T 1e 9223372036854775808 ٣ 0.1.2 ~"
 _MARKS = ["", " ", "[]", "{}", "'x'", '"', "[" * 300, "- " * 300, "&a [*a]", "*a"]
 ODD_NUMBERS = [*_NUMBERS.split(), *_MARKS, "9" * 400, "9" * 5000, "-" + "1" * 5000, "1" + "0" * 310]
@@ -119,7 +119,7 @@ def make(folder):
     return folder
 
 
-# The commands that read each kind of file; FILE is the malformed one.
+# The commands that read each kind of file; FILE stands for the malformed file.
 LIMITS = ["--tokens", "counts.yaml", "--budget", "1B"]
 TABLES = [
     ["info", "FILE"],
@@ -154,7 +154,7 @@ READ_BY = {
 
 
 def damaged(data, name, rng):
-    """Return other bytes for a file."""
+    """Return a damaged copy of the bytes of a file."""
     suffix = Path(name).suffix
     if suffix == ".npz" and rng.random() < 0.7:
         return _archive(data, rng)
@@ -242,7 +242,7 @@ def _one_change(document, rng):
 
 
 def _archive(data, rng):
-    """Change the arrays of an npz file."""
+    """Change arrays of an npz file."""
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = dict(file)
     key = rng.choice(list(arrays))
@@ -297,7 +297,7 @@ def _archive(data, rng):
 
 
 def run(folder, name, rng):
-    """Damage a good file, and return a command line that reads it and what is wrong with how that ends."""
+    """Damage a good file and run a command that reads it; return the command line and what is wrong with its outcome."""
     file = "bad" + name[name.index(".") :]
     words = [file if word == "FILE" else word for word in rng.choice(READ_BY[name])]
     (folder / file).write_bytes(damaged((folder / name).read_bytes(), name, rng))
@@ -306,18 +306,18 @@ def run(folder, name, rng):
     return words, complaint(words, file, status, out, err), err
 
 
-# Refusals that are not about one file: of what several files say together, or of what an option asks for.
+# Refusals that do not concern one file: contradictions between files, or missing input for an option.
 UNNAMED = re.compile(
     r"--[a-z]|law cannot|no mixture|loss of freezing|batch_size must be|frozen\['|the mixture and (tokens|paths) name|errors of this table|candidates are left"
 )
 
 
 class TooSlow(BaseException):
-    """A command took longer than its input can explain."""
+    """A command took longer than its input justifies."""
 
 
 def outcome(words, seconds=20):
-    """Run a command in this process; its status, stdout and stderr, or what it raised."""
+    """Run a command in this process; return its status, stdout and stderr, or the exception."""
 
     def late(number, frame):
         raise TooSlow
@@ -337,7 +337,7 @@ def outcome(words, seconds=20):
 
 
 def complaint(words, file, status, out, err):
-    """What is wrong with an outcome: nothing, if the command ended well or refused the file in one line that names it."""
+    """Say what is wrong with an outcome: nothing, if the command succeeded or refused the file in one line that names it."""
     if status is None:
         return "raised"
     if status not in (0, 1, 2):
@@ -361,14 +361,14 @@ def complaint(words, file, status, out, err):
 
 
 def main():
-    """Run many cases in the current folder, and print those that end badly."""
+    """Run many cases in the current folder and print those with a bad outcome."""
     seed, count = int(sys.argv[1]), int(sys.argv[2])
     folder = Path.cwd()
     if not (folder / "generate.yaml").exists():
         make(folder)
     found = Counter()
     for number in range(count):
-        # If the process itself ends, this says where.
+        # If the process itself crashes, this shows where.
         (folder / "last").write_text(f"{seed} {number}")
         rng = random.Random(f"{seed} {number}")
         words, wrong, err = run(folder, rng.choice(list(READ_BY)), rng)

@@ -1,4 +1,4 @@
-"""Problems that are hard to solve in floating point, and the independent judgement of their solutions."""
+"""Problems that are hard in floating point, and an independent check of their solutions."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from certificate import inspect
 
 from mixfast import ExpertTable, Region
 
-# What a solution may be outside a limit, as a share: see `Region.violation`.
+# How much share a solution may be outside a limit: see `Region.violation`.
 _FEASIBLE = 1e-11
 
 
@@ -22,12 +22,12 @@ class Problem:
 
     @property
     def scale(self) -> float:
-        """The tolerance is relative to the sum of the row weights where that is above 1."""
+        """The tolerance is relative to the sum of the row weights if that is above 1."""
         return max(1.0, float(self.table.row_weight.sum()))
 
     def judged(self, name: object, solution: Any) -> str | None:
-        """What is wrong with a solution, or None."""
-        with warnings.catch_warnings():  # what overflows in the judge is no fault of the solver
+        """Return what is wrong with a solution, or None."""
+        with warnings.catch_warnings():  # an overflow in the check is not an error of the solver
             warnings.simplefilter("ignore")
             found = inspect(
                 self.table,

@@ -1,18 +1,18 @@
-"""Print the oldest version of every dependency that pyproject.toml allows, as requirements of pip; for `make test-oldest`."""
+"""Print the oldest version of every dependency that pyproject.toml allows, as pip requirements; used by `make test-oldest`."""
 
 import re
 import tomllib
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
-# What needs torch: the suite leaves its tests out where it is not installed.
+# Packages that need torch: their tests are skipped if it is not installed.
 LEFT_OUT = {"torch", "triton", "torchdata", "megatron-core", "transformers", "accelerate", "lightning", "mixfast"}
-# Tools, whose own versions say nothing about the package.
+# Tools whose versions do not affect the package.
 TOOLS = {"mypy", "ruff", "clang-format", "cython-lint"}
 
 
 def oldest() -> dict[str, str]:
-    """The lowest version that some list of pyproject.toml needs, by package: the highest of its lower bounds."""
+    """Return the oldest allowed version of each package: the highest of its lower bounds in pyproject.toml."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
     named = [*project["build-system"]["requires"], *project["project"]["dependencies"]]

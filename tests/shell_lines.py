@@ -1,4 +1,4 @@
-"""Shell lines of pages that are not executed: their commands must parse, and the extras and make targets that they name must exist."""
+"""Check shell lines of pages that are not executed: commands must parse, and the extras and make targets must exist."""
 
 import re
 import shlex
@@ -14,12 +14,12 @@ from mixfast.cli._main import build_parser
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 TARGETS = set(re.findall(r"^([a-z][\w-]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-# What ends a command within a line of shell.
+# Tokens that end a command within a line of shell.
 ENDS = re.compile(r"(\|\||&&|[|;&<>()]+)")
 
 
 def words_of(text):
-    """Yield the words of each command of a shell text; continued lines are one, comments are none."""
+    """Yield the words of each command of a shell text; continued lines are joined and comments removed."""
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|;&<>()")
         lexer.whitespace_split = True
@@ -72,7 +72,7 @@ def check_arguments(arguments, where):
 
 
 def check_bash(path, where):
-    """Check the syntax of a bash file, if bash is here."""
+    """Check the syntax of a bash file if bash is installed."""
     if shutil.which("bash"):
         done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True)
         assert done.returncode == 0, f"{where}: {done.stderr}"

@@ -1,4 +1,4 @@
-"""Small streams, and what holds for each of them: shared by the tests of the sampler."""
+"""Small streams and properties that each of them has; shared by the tests of the sampler."""
 
 import numpy as np
 
@@ -15,12 +15,12 @@ def mixture_of(weights):
 
 
 def counted(domain, domains):
-    """Samples of each domain up to and with each sample (n, K)."""
+    """Return the number of samples of each domain up to and including each sample (n, K)."""
     return np.cumsum(domain[:, None] == np.arange(domains), axis=0)
 
 
 def assert_one_stream(sampler, found, start, points):
-    """Whatever way the samples are asked for, they are those of `found`, which begins at sample `start`."""
+    """Check that all ways to read the samples give `found`, which begins at sample `start`."""
     stop = start + len(found.domain)
     for i in points:
         assert sampler[i] == tuple(int(column[i - start]) for column in found)
@@ -38,11 +38,11 @@ def assert_one_stream(sampler, found, start, points):
 
 
 def former(state):
-    """A state as earlier releases saved it, without a check."""
+    """Return a state as earlier releases saved it, without a checksum."""
     fields = {name: former(value) if name == "stream" else value for name, value in state.items() if name != "check"}
     return {**fields, "format": state["format"].removesuffix("2") + "1"}
 
 
-# Three mixtures of three domains, and the sizes of these.
+# Three mixtures of three domains, and the sizes of the domains.
 A, B, C = mixture_of([5, 3, 1]), mixture_of([1, 3, 5]), mixture_of([2, 1, 7])
 SIZES = [100, 60, 40]

@@ -1,6 +1,6 @@
-"""The shape of the house: rooms from left to right, walls between them, and rules that hold in every file.
+"""The structure of the package: rooms in order, the imports that they may make, and rules for every file.
 
-`walls.py` reads the walls.
+`walls.py` finds violations of the import rules.
 """
 
 import ast
@@ -27,19 +27,19 @@ from walls import (
     violations,
 )
 
-# What may be imported when `mixfast` is: everything else costs every user time and must wait inside a function.
+# Packages that may be imported together with `mixfast`: all others slow every start down and must be imported inside a function.
 LIGHT = set(sys.stdlib_module_names) | {"numpy", "mixfast"}
-# Loops compiled by Numba, and classes that derive from those of torch. They import it when loaded, and are themselves imported inside
-# functions only.
+# Loops compiled by Numba, and classes derived from torch's. They import it when loaded, so they are themselves imported only inside
+# functions.
 HEAVY = {
     "*/_*_loops.py": "numba",
     "loaders/_place.py": "torch",
     "loaders/_stream_sampler.py": "torch",
     "loaders/_stream_dataset.py": "torch",
 }
-# Where the name that is imported is not the name that pip installs.
+# Import names that differ from the names for pip.
 INSTALLED_AS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
-# Rooms that talk to a person.
+# Rooms with output for people.
 TALKING = {"cli", "report", "shell"}
 
 
@@ -48,14 +48,14 @@ def relative(path):
 
 
 def heavy(path):
-    """The heavy package that a file may import when it is loaded."""
+    """Return the heavy package that a file may import when it is loaded."""
     return next(
         (package for pattern, package in HEAVY.items() if fnmatch(str(path.relative_to(PACKAGE)), pattern)), None
     )
 
 
 def imports(node, *, inside_functions=True):
-    """Dotted names that are imported when the code runs; those of TYPE_CHECKING blocks are not."""
+    """Yield the dotted names that are imported when the code runs; those in TYPE_CHECKING blocks are not."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
@@ -131,19 +131,19 @@ def test_what_is_imported_is_required_and_tested():
     for_users = packages(
         base, *(ones for extra, ones in extras.items() if extra not in ("dev", "bench", "docs", "all"))
     )
-    # `make test` and `make lint` install the base, `dev`, and what the kernels need.
+    # `make test` and `make lint` install the base, `dev`, and the requirements of the kernels.
     for_tests = packages(base, extras["dev"], extras["gpu"])
     taken = set()
     for path in [*python_files("mixfast"), *python_files("kernels")]:
         for name in imports(tree_of(path)):
             first = name.split(".")[0]
-            # torchdata is never needed: a loader of torchdata brings it.
+            # torchdata is never required: users of its loaders have it installed.
             if name.startswith(".") or first in {*sys.stdlib_module_names, "mixfast", "torchdata"}:
                 continue
             taken.add(package := INSTALLED_AS.get(first, first))
             assert package in for_users, f"{relative(path)} imports {first}: no extra of pyproject.toml brings it"
             assert package in for_tests, f"{relative(path)} imports {first}: add it to `dev`, or its tests skip"
-    # Clarabel is cvxpy's to import.
+    # cvxpy imports Clarabel.
     unused = for_users - taken - {"clarabel"}
     assert not unused, f"extras bring packages that nothing imports: {sorted(unused)}"
 
@@ -180,7 +180,7 @@ def test_every_module_says_what_it_is_for():
 
 
 def undocumented(name, value):
-    """A public object without a docstring, and the public methods and properties of a class that have none."""
+    """Yield public objects without a docstring, and public methods and properties of classes without one."""
     if callable(value) and not value.__doc__:
         yield name
     if isinstance(value, type) and value.__module__.startswith("mixfast"):

@@ -1,4 +1,4 @@
-"""Nouns that are made once stay as they are, and equal, through pickle, copy, deepcopy and another process."""
+"""Immutable objects stay unchanged and equal through pickle, copy, deepcopy and another process."""
 
 import copy
 import multiprocessing
@@ -13,7 +13,7 @@ DOMAINS = ["a", "b", "c"]
 
 
 def nouns():
-    """One of each, by name."""
+    """Return one object of each kind, by name."""
     rng = np.random.default_rng(0)
     mixture = Mixture(DOMAINS, [0.5, 0.3, 0.2])
     region = Region(DOMAINS, cap={"a": 0.6}, bounds={("a", "b"): (0.1, 0.9)})
@@ -45,7 +45,7 @@ def made():
 
 
 def arrays(noun):
-    """The arrays of a noun's public attributes."""
+    """Return the arrays among an object's public attributes."""
     names = [name for name in dir(noun) if not name.startswith("_") and name not in ("prediction", "target", "loglik")]
     found = {name: getattr(noun, name) for name in names}
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
@@ -110,7 +110,7 @@ def test_others_are_not_equal(made):
     for name, noun in made.items():
         assert noun != other[name], name
         assert all(noun != each for kind, each in made.items() if kind != name), name
-    # Regions are over domains in an order, which that of their arrays is.
+    # The domains of a region are ordered, because its arrays have that order.
     assert made["region"] != made["region"].align(["c", "b", "a"])
     assert made["region"] == made["region"].align(["c", "b", "a"]).align(DOMAINS)
     assert made["region"] != "region"

@@ -1,4 +1,4 @@
-"""The drawing of the house in docs/explanation/design.md is the house."""
+"""The drawing of the package in docs/explanation/design.md matches the files."""
 
 import re
 

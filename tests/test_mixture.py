@@ -1,4 +1,4 @@
-"""Mixture: shares that sum to 1, token counts, files that give back every bit."""
+"""Mixture: shares that sum to 1, token counts, files that preserve every bit."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_tokens_are_the_largest_remainder(mixture, budget):
     remainders = [quota - math.floor(quota) for quota in quotas]
     extra = [count - math.floor(quota) for count, quota in zip(counts.values(), quotas, strict=True)]
     assert set(extra) <= {0, 1}
-    # Served in the order of their remainders, equal ones in the order of the domains.
+    # Rounded up in the order of their remainders, equal ones in the order of the domains.
     order = sorted(range(len(quotas)), key=lambda index: (-remainders[index], index))
     assert [extra[index] for index in order] == sorted(extra, reverse=True)
     assert all(count == 0 for name, count in counts.items() if mixture[name] == 0.0)

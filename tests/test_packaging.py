@@ -1,6 +1,6 @@
-"""What is in the wheel and the sdist, and that an installed wheel works away from the sources.
+"""The contents of the wheel and the sdist, and an installed wheel that works outside the source folder.
 
-MIXFAST_DIST names a folder that holds a wheel and an sdist of this very tree; without it they are built here.
+MIXFAST_DIST names a folder that holds a wheel and an sdist of this source tree; without it they are built here.
 """
 
 import os
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The compiled core: one module for each folder of csrc that has a .pyx beside it.
+# The compiled core: one module for each folder of csrc with a .pyx file of the same name.
 LIBRARIES = ["laws", "rows", "simplex", "stream"]
 
-# Each costs up to seconds to import. Any of them in sys.modules after `import mixfast` is a mistake.
+# Each takes up to seconds to import. None may be in sys.modules after `import mixfast`.
 HEAVY = [
     "cvxpy",
     "lightgbm",
@@ -55,7 +55,7 @@ def run(*command, cwd, **environment):
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory):
-    """Folder with one wheel and one sdist."""
+    """Return a folder with one wheel and one sdist."""
     given = os.environ.get("MIXFAST_DIST")
     if given:
         return Path(given).resolve()
@@ -87,7 +87,7 @@ def sdist_names(dist):
 
 @pytest.fixture(scope="session")
 def installed(wheel, tmp_path_factory):
-    """A folder with nothing but the installed wheel."""
+    """Return a folder that contains only the installed wheel."""
     site = tmp_path_factory.mktemp("site")
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel, cwd=site)
     return site
@@ -95,7 +95,7 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture
 def python(installed, tmp_path):
-    """Run code with the installed wheel, from an empty folder; the answer is what it printed."""
+    """Run code with the installed wheel, from an empty folder; return what it printed."""
 
     def execute(code):
         return run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).strip()
@@ -172,7 +172,7 @@ import mixfast
 third = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(*sorted(third - set(sys.stdlib_module_names)))
 """
-    # Compiled modules may register helpers of their own: under a leading underscore, or Cython's.
+    # Compiled modules may register their own helpers: with a leading underscore, or Cython's.
     found = {name for name in python(code).split() if not name.startswith("_")}
     assert found - {"cython_runtime"} <= {"mixfast", "numpy"}
 

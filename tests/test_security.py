@@ -1,4 +1,4 @@
-"""What mixfast never does with what it is given: run it, follow it elsewhere, or send it away. SECURITY.md names the tests."""
+"""Things that mixfast never does with given files: execute them, follow references elsewhere, or send them away. SECURITY.md names the tests."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ PAGE = ROOT / "SECURITY.md"
 
 
 class Trap:
-    """Unpickled, it makes a file."""
+    """When it is unpickled, it creates a file."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -32,7 +32,7 @@ class Trap:
 
 @pytest.fixture
 def sprung(tmp_path):
-    """The file that only exists if something that was given was run."""
+    """Return the file that exists only if given code was executed."""
     path = tmp_path / "sprung"
     yield path
     assert not path.exists()
@@ -69,7 +69,7 @@ def test_python_modules_are_read_and_never_run(tmp_path, sprung):
 
 
 def tokenizer_into(folder):
-    """Save a tokenizer of words, so that nothing is missing before the model itself is loaded."""
+    """Save a word tokenizer, so that nothing is missing before the model itself is loaded."""
     tokenizers = pytest.importorskip("tokenizers", reason="scoring needs transformers: pip install 'mixfast[score]'")
     words = {"<s>": 0, "the": 1, "cat": 2, "?": 3}
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
@@ -93,7 +93,7 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path, sprung):
         with pytest.raises(ScoreError, match=f"expert own: .*{reason}"):
             score.score([tmp_path / "own"], {"texts": ["the cat"]})
 
-    # An architecture of transformers is read by transformers, which then finds no weights.
+    # transformers reads an architecture that it knows, and then finds no weights.
     refused("no causal language model can be read", config={"model_type": "llama"})
     refused("needs code of its own", config={"model_type": "own"})
     refused("needs code of its own", config={"model_type": "llama"}, tokenizer_config={"tokenizer_class": "Own"})
@@ -117,7 +117,7 @@ def test_pickled_weights_of_a_model_are_never_run(tmp_path, sprung):
 
 
 def test_a_state_of_a_sampler_is_plain_data():
-    """It can be kept as JSON, so that nobody needs to unpickle one."""
+    """It can be stored as JSON, so unpickling is never needed."""
     from mixfast import Mixture
 
     sampler = MixtureSampler(Mixture({"web": 0.5, "code": 0.5}), seed=1)
@@ -125,7 +125,7 @@ def test_a_state_of_a_sampler_is_plain_data():
     assert sampler.check_state(state) == 7
 
 
-# Runs the commands of a session under an audit hook of Python, which hears of every connection, process and unpickled class.
+# Run the commands of a session under a Python audit hook, which reports every connection, process and unpickled class.
 WATCHED = """
 import sys, traceback
 heard = []

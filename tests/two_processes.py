@@ -1,7 +1,7 @@
-"""What `loaders/test_trainers.py` runs on two processes, started by `torch.distributed.run`.
+"""The parts that `loaders/test_trainers.py` runs on two processes, started by `torch.distributed.run`.
 
-Arguments: a folder for the results, then names: headings of docs/how-to/training-loops.md, whose blocks are run, or functions of
-this file. What each gives is written into the folder, a file for each rank.
+Arguments: a folder for the results, then names. A name is a heading of docs/how-to/training-loops.md, whose blocks are executed, or a function of
+this file. The results are written into the folder, one file for each rank.
 """
 
 import json
@@ -22,14 +22,14 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def sections():
-    """The Python before the first heading of the page, and that of each section by its heading."""
+    """Return the Python code before the first heading of the page, and that of each section by its heading."""
     parts = re.split(r"^## (.*)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     code = ["\n".join(BLOCK.findall(part)) for part in parts]
     return code[0], dict(zip(parts[1::2], code[2::2], strict=True))
 
 
 def begin():
-    """The namespace of the page, and the list in which its model writes down the samples of each step."""
+    """Return the namespace of the page, and the list in which its model records the samples of each step."""
     namespace, steps = {"__name__": "page"}, []
     exec(compile(sections()[0], str(PAGE), "exec"), namespace)
     forward = namespace["Model"].forward
@@ -43,7 +43,7 @@ def begin():
 
 
 def page(heading):
-    """The samples of each step that a section of the page trains on."""
+    """Return the samples of each step that a section of the page trains on."""
     namespace, steps = begin()
     with warnings.catch_warnings():
         warnings.simplefilter("error", errors.MixfastWarning)
@@ -56,7 +56,7 @@ def samples(loader):
 
 
 def heard(run):
-    """What a function gives, and what mixfast warns of meanwhile, or refuses."""
+    """Return the result of a function, and mixfast's warnings or refusal."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", errors.MixfastWarning)
         try:
@@ -69,7 +69,7 @@ def heard(run):
 def accelerate_divides(
     batch_size=4, rank=0, world_size=1, kind="sampler", stream=None, workers=0, drop_last=True, **options
 ):
-    """The steps of a loader that Accelerate has prepared, and what is said."""
+    """Return the steps of a loader prepared by Accelerate, and the warnings."""
     from accelerate import Accelerator, DataLoaderConfiguration
 
     namespace, _ = begin()
@@ -83,7 +83,7 @@ def accelerate_divides(
     else:
         data = loaders.StreamDataset(stream, sources, batch_size=batch_size, rank=rank, world_size=world_size)
         data = data if kind == "dataset" else Packed(data)
-        # A worker that is spawned has to be told what its parent knows.
+        # A spawned worker must be told what its parent process knows.
         context = "spawn" if kind == "spawned" else None
         loader = DataLoader(
             data, batch_size=4, num_workers=workers, drop_last=drop_last, multiprocessing_context=context
@@ -93,7 +93,7 @@ def accelerate_divides(
 
 
 class Packed(torch.utils.data.IterableDataset):
-    """A data set around a stream."""
+    """A data set that wraps a stream."""
 
     def __init__(self, data):
         self.data = data
@@ -103,7 +103,7 @@ class Packed(torch.utils.data.IterableDataset):
 
 
 def accelerate_cases():
-    """Loaders that Accelerate divides, by what is tried."""
+    """Return loaders that Accelerate divides, by case."""
     namespace, _ = begin()
     stream, divides = namespace["stream"], accelerate_divides
     odd = namespace["MixtureSampler"](stream.schedule, stream.sizes, seed=0, length=150)
@@ -130,7 +130,7 @@ def accelerate_cases():
 
 
 def not_prepared():
-    """The whole stream on each process, and nobody who divides it."""
+    """Return the whole stream on each process, without any division."""
     namespace, _ = begin()
     stream = namespace["stream"]
     sampler = loaders.StreamSampler(stream, rank=0, world_size=1)
@@ -152,7 +152,7 @@ def two_epochs():
 
 
 def accelerate_saves():
-    """The steps of two runs, where Accelerate saves the place of its loader itself."""
+    """Return the steps of two runs in which Accelerate itself saves the position of its loader."""
     from accelerate import Accelerator, DataLoaderConfiguration
 
     steps = []
@@ -174,7 +174,7 @@ def accelerate_saves():
 
 
 def lightning_data_set():
-    """The section of Lightning with a `StreamDataset`, whose state is that of rank 0 for all."""
+    """Run the section of Lightning with a `StreamDataset`; its state is that of rank 0 for all ranks."""
     namespace, steps = begin()
     code = sections()[1]["Lightning"]
     code = re.sub(
@@ -187,7 +187,7 @@ def lightning_data_set():
 
 
 def no_process_group():
-    """A sampler made and read before the process group exists, and read afterwards."""
+    """Create a sampler and read it before the process group exists, and read it afterwards."""
     namespace, _ = begin()
     sampler = loaders.StreamSampler(namespace["stream"])
     before = heard(lambda: len(list(sampler)))

@@ -1,4 +1,4 @@
-"""Read the package as syntax trees and list the imports and accesses that its rooms forbid; for `test_architecture.py`.
+"""Parse the package and list imports and accesses that the rules between its rooms forbid; used by `test_architecture.py`.
 
 `python tests/walls.py` prints every violation.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mixfast"
 
-# Each room may import what stands before it. Dotted rooms are folders of the internal room before the dot.
+# Each room may import the rooms before it. Dotted rooms are folders of the internal room before the dot.
 ROOMS = (
     "_version", "_text", "errors", "_engine.backend", "_engine.geometry", "mixture", "region", "tables", "swarm", "reference",
     "_engine.objectives", "_engine.optimise", "solver", "laws", "proposers", "designs", "mde", "reuse", "sampler", "loaders",
     "score", "exporters", "readers", "report", "cli", "shell",
 )  # fmt: skip
-# What may lie in mixfast/ itself, folders apart. `shell` is the package's own face and its `python -m`.
+# Files allowed in mixfast/ itself, apart from folders. `shell` is the package's `__init__.py` and `__main__.py`.
 FILES = {
     "__init__": "shell",
     "__main__": "shell",
@@ -27,15 +27,15 @@ FILES = {
     "errors": "errors",
     "mixture": "mixture",
 }
-# Rooms without a face: their modules are imported directly, and named without an underscore.
+# Rooms whose `__init__.py` exports nothing: their modules are imported directly, and their names have no underscore.
 INTERNAL = {room for room in ROOMS if room.startswith("_")} | {"errors", "mixture"}
-# The slow twin is for tests; in production only this file may ask it, for backend="reference".
+# The slow reference implementation is for tests; in the package only this file may import it, for backend="reference".
 ASKS_THE_REFERENCE = PACKAGE / "solver" / "_by_reference.py"
-# Methods of named tuples are private by their name only.
+# The methods of named tuples start with an underscore but are public.
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
 SHORTEST_FACE = 10
-# The one writer of files; the locks, which are files without content that counts; the traceback, which is a new temporary file.
-# And what writes or renames a file wherever else it is called.
+# Files that may write: the atomic writer; the locks, which are files without content; the traceback, which is a new temporary file.
+# Below, the calls that write or rename a file in any other file.
 WRITERS = {PACKAGE / "_text" / name for name in ("atomic.py", "locks.py", "surprise.py")}
 WRITING_METHODS = {"write_text", "write_bytes", "tofile", "touch"}
 WRITING_CALLS = frozenset((
@@ -43,7 +43,7 @@ WRITING_CALLS = frozenset((
     *("os.rename", "os.replace", "os.link", "os.symlink", "os.mkfifo", "os.truncate", "shutil.copy", "shutil.copy2", "shutil.copyfile"),
     *("shutil.copytree", "shutil.move", "tempfile.mkstemp", "tempfile.NamedTemporaryFile", "tempfile.TemporaryFile", "zipfile.ZipFile"),
 ))  # fmt: skip
-# Descriptors that cannot change a file.
+# File descriptors that cannot change a file.
 HARMLESS = {"os.O_RDONLY", "os.O_CLOEXEC", "os.O_DIRECTORY", "os.O_NOFOLLOW", "os.O_NONBLOCK"}
 RULES = {
     "no room": "a file stands in no room, or imports one that does: give it a place in ROOMS",
@@ -69,7 +69,7 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def name_of(path: Path) -> str:
-    """Dotted name of a module of the package: `mixfast.region._bounds`, or `mixfast.region` for its face."""
+    """Return the dotted name of a module of the package: `mixfast.region._bounds`, or `mixfast.region` for its `__init__.py`."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -77,7 +77,7 @@ MODULES = {name_of(path): path for path in python_files("mixfast")}
 
 
 def room_of(module: str) -> str | None:
-    """The room that a module stands in; None where it stands in none."""
+    """Return the room of a module; None if it belongs to none."""
     parts = module.split(".")[1:]
     if not parts:
         return "shell"
@@ -89,12 +89,12 @@ def room_of(module: str) -> str | None:
 
 
 def place(room: str | None) -> int:
-    """How far right a room stands; what stands in none may import everything, until it is given a place."""
+    """Return the position of a room; a module without a room may import everything."""
     return len(ROOMS) if room is None else ROOMS.index(room)
 
 
 def imported(path: Path) -> Iterator[tuple[str, str]]:
-    """What a file imports from the package, wherever it stands: pairs of a module and a name of it, or "" for all of it."""
+    """Yield what a file imports from the package, anywhere in it: pairs of a module and a name in it, or "" for all of it."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == "mixfast")
@@ -114,7 +114,7 @@ def is_private(name: str) -> bool:
 
 
 def imports() -> Iterator[tuple[str, str]]:
-    """Imports that a wall forbids, with the rule."""
+    """Yield forbidden imports with the rule."""
     for module, path in MODULES.items():
         own = room_of(module)
         if own is None or own == "shell":
@@ -143,9 +143,9 @@ def imports() -> Iterator[tuple[str, str]]:
 
 
 def circles() -> Iterator[tuple[str, str]]:
-    """Groups of files that import one another, imports inside functions and for type checkers included.
+    """Yield groups of files that import one another, including imports inside functions and for type checkers.
 
-    Imports of a room further right are listed by `imports` and left out here: one of them ties half of the house together.
+    Imports of a later room are listed by `imports` and left out here: one of them would connect half of the package.
     """
     edges: dict[str, set[str]] = {}
     for module, path in MODULES.items():
@@ -169,7 +169,7 @@ def circles() -> Iterator[tuple[str, str]]:
 
 
 def defined(tree: ast.Module) -> set[str]:
-    """Attributes that classes of a file define: fields, methods, slots, and what methods set on themselves."""
+    """Return the attributes that classes of a file define: fields, methods, slots, and attributes that methods set on self."""
     found: set[str] = set()
     for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         for node in ast.walk(owner):
@@ -186,14 +186,14 @@ def defined(tree: ast.Module) -> set[str]:
 
 
 def is_own(node: ast.expr) -> bool:
-    """Whether an expression is the object itself, its class, or what it inherits."""
+    """Whether an expression is self, its class, or super()."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return node.func.id in ("super", "type")
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
 def reaches() -> Iterator[tuple[str, str]]:
-    """Private attributes of objects whose class stands in another file."""
+    """Yield private attributes of objects whose class is in another file."""
     for module, path in MODULES.items():
         tree = tree_of(path)
         own = defined(tree)
@@ -211,12 +211,12 @@ def reaches() -> Iterator[tuple[str, str]]:
 
 
 def writes() -> Iterator[tuple[str, str]]:
-    """Calls that write or rename a file anywhere but in the one writer."""
+    """Yield calls that write or rename a file outside the atomic writer."""
     for module, path in MODULES.items():
         if path in WRITERS:
             continue
         tree = tree_of(path)
-        # What `replacing` opened is written to.
+        # Files opened by `replacing` may be written to.
         opened = {
             item.optional_vars.id
             for node in ast.walk(tree)
@@ -240,7 +240,7 @@ def is_writing(call: ast.Call, opened: set[str]) -> bool:
         flags = {ast.unparse(node) for node in ast.walk(call.args[1]) if isinstance(node, ast.Attribute)}
         return first != "os.devnull" and not flags <= HARMLESS
     if called in ("open", "io.open", "gzip.open", "os.fdopen") or called.endswith(".open"):
-        # A name of a member of an archive is opened for writing in the archive.
+        # Opening the name of an archive member writes into the archive.
         modes = {word for word in words if isinstance(word, str) and word and set(word) <= set("rwabxt+")}
         return any(set("wax+") & set(mode) for mode in modes) and not called.startswith("archive.")
     if called in ("zipfile.ZipFile", "np.memmap"):
@@ -251,7 +251,7 @@ def is_writing(call: ast.Call, opened: set[str]) -> bool:
 
 
 def places() -> Iterator[tuple[str, str]]:
-    """Files in mixfast/ itself that belong in a room, and folders that are none."""
+    """Yield files in mixfast/ itself that belong in a room, and folders that are not rooms."""
     for path in PACKAGE.glob("*.py"):
         if path.stem not in FILES:
             yield "no room", str(path.relative_to(ROOT))
@@ -261,7 +261,7 @@ def places() -> Iterator[tuple[str, str]]:
 
 
 def faces() -> Iterator[tuple[str, str]]:
-    """Faces that do more than to introduce their room and name what it offers."""
+    """Yield `__init__.py` files that do more than introduce their room and export its names."""
     for room in sorted(set(ROOMS) - INTERNAL - {"shell"}):
         path = PACKAGE / room / "__init__.py"
         if not path.exists():
@@ -277,7 +277,7 @@ def faces() -> Iterator[tuple[str, str]]:
 
 
 def re_exports(node: ast.stmt, room: str) -> bool:
-    """Whether a statement of a face names what the room offers; names that need a heavy package may wait in `__getattr__`."""
+    """Whether a statement exports names of the room; names that need a heavy package may be in `__getattr__`."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
     if isinstance(node, ast.Assign):
@@ -297,7 +297,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 
 def violations() -> dict[str, list[str]]:
-    """Every broken wall by its rule."""
+    """Return all violations by rule."""
     found: dict[str, set[str]] = {rule: set() for rule in RULES}
     for check in (places, imports, circles, reaches, writes, faces):
         for rule, what in check():

@@ -1,4 +1,4 @@
-"""States of loaders and workers: whatever happened to a field, a loader goes on with the samples that come next, or refuses."""
+"""States of loaders and workers: whatever is changed in them, a loader continues with the next samples or refuses."""
 
 import copy
 import functools
@@ -21,7 +21,7 @@ SOURCES = {name: [f"{name} {i}" for i in range(size)] for name, size in SIZES.it
 SCHEDULE = MixtureSchedule(Mixture(list(SIZES), [0.5, 0.3, 0.2])).then(Mixture(list(SIZES), [0.1, 0.1, 0.8]), at=60)
 LENGTH = 130
 
-# What may stand in place of a field: nothing of it is what was saved.
+# Replacements for a field; none of them is the saved value.
 WRONG = [
     None, True, False, -1, -4, 2**60 + 1, 2**64, 10**30, 10**5000, 0.5, 2.0, float("nan"), float("inf"), "", "2", "x", b"2", [], [1], {},
     {"format": "mixfast-sampler-2"}, {"position": 3}, (), object(), 1j, np.bool_(True), np.float32(2), np.int64(-3), np.zeros(3),
@@ -36,12 +36,12 @@ def stream_of(**options):
 
 
 def everything(stream):
-    """All samples of a stream, read one by one: the plain model that the loaders are held to."""
+    """Return all samples of a stream, read one by one: the expected result of every loader."""
     return [f"{stream.domains[k]} {i}" for k, i, _ in (stream[j] for j in range(len(stream)))]
 
 
 def part_of(worker, workers, rank, world_size, batch_size, origin=0):
-    """A worker's samples of a pass: batches worker, worker + workers, ... of its rank's samples."""
+    """Return a worker's samples in one pass: batches worker, worker + workers, ... of its rank's samples."""
     samples = everything(stream_of())[origin:]
     mine = samples[: len(samples) // world_size * world_size][rank::world_size]
     batches = [mine[at : at + batch_size] for at in range(0, len(mine), batch_size)]
@@ -49,7 +49,7 @@ def part_of(worker, workers, rank, world_size, batch_size, origin=0):
 
 
 def reading(monkeypatch, worker=0, workers=1, rank=0, world_size=1, batch_size=4, origin=0, **options):
-    """A worker's pass over a data set, in this process."""
+    """Start a worker's pass over a data set in this process."""
     data = loaders.StreamDataset(stream_of(**options), SOURCES, batch_size=batch_size, rank=rank, world_size=world_size)
     if origin:
         data.load_state_dict(data.stream.state(origin))
@@ -82,11 +82,11 @@ def test_no_altered_field_of_a_worker_leads_to_other_samples(layout, earlier, mo
         assert list(again) == model[had:], "as saved"
 
         def goes_on_with(state):
-            other = reading(monkeypatch, **layout)  # called in this pass of the loop only
+            other = reading(monkeypatch, **layout)  # called only in this pass of the loop
             try:
                 other.load_state_dict(state)
             except errors.SamplerError:
-                assert list(itertools.islice(other, 9)) == model[:9]  # a refusal leaves the pass as it was
+                assert list(itertools.islice(other, 9)) == model[:9]  # a refusal does not change the pass
                 return None
             return list(other)
 
@@ -95,11 +95,11 @@ def test_no_altered_field_of_a_worker_leads_to_other_samples(layout, earlier, mo
             for wrong in (*WRONG, *(number for number in NEAR if number != state[field])):
                 assert goes_on_with({**state, field: wrong}) is None, (field, wrong)
         for field, wrong in itertools.product(state["stream"], (*WRONG, *NEAR)):
-            # At sample 0 a state has no domains: an empty tuple or an empty list of them is what was saved.
+            # At sample 0 a state has no domains: it may hold an empty tuple or an empty list.
             found = goes_on_with({**state, "stream": {**state["stream"], field: wrong}})
             assert found is None or (found == model[had:] and wrong in (state["stream"][field], ())), (field, wrong)
         assert goes_on_with({**state, "step": 3}) is None
-        # Origin, read and position altered together: without a check, what does not contradict itself is taken.
+        # Origin, read and position are changed together: without a checksum, consistent changes are accepted.
         for origin, read in itertools.product(NEAR[:12], NEAR[:12]):
             if not earlier and (origin, read) != (state["origin"], state["read"]):
                 assert goes_on_with({**state, "origin": origin, "read": read}) is None
@@ -135,7 +135,7 @@ def test_fields_of_a_worker_are_refused_by_name(monkeypatch):
 
 
 def tensors(state):
-    """A state as a checkpointer that knows tensors only for numbers returns it."""
+    """Return a state as a checkpointer returns it that stores numbers as tensors only."""
     if isinstance(state, dict):
         return {name: tensors(value) for name, value in state.items()}
     return torch.tensor(state) if isinstance(state, int) else state
@@ -188,7 +188,7 @@ def stateful():
 
 
 def loader_state(monkeypatch, workers, steps, batch_size=4, world_size=1, origin=0):
-    """The state that a loader with workers saves after so many steps, as torchdata nests it."""
+    """Return the state that a loader with workers saves after this many steps, nested as in torchdata."""
     snapshots = {}
     for worker in range(workers):
         one = reading(monkeypatch, worker, workers, world_size=world_size, batch_size=batch_size, origin=origin)
@@ -201,7 +201,7 @@ def loader_state(monkeypatch, workers, steps, batch_size=4, world_size=1, origin
 
 
 def position_of(state):
-    """Where a data set goes on from the state of a loader; None if it is refused."""
+    """Return the position from which a data set resumes with the state of a loader; None if the state is refused."""
     data = loaders.StreamDataset(stream_of(), SOURCES, batch_size=4)
     try:
         data.load_state_dict(state)
@@ -213,7 +213,7 @@ def position_of(state):
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_states_of_workers_of_different_steps_are_not_one_state(workers, monkeypatch):
-    """The workers' states of all pairs of steps are exchanged: what is taken is one state, after some step."""
+    """Exchange the workers' states for all pairs of steps: every accepted state belongs to one step."""
     states = [loader_state(monkeypatch, workers, steps) for steps in range(34)]
     for steps, state in enumerate(states):
         assert position_of(state) == min(4 * steps, LENGTH)
@@ -223,7 +223,7 @@ def test_states_of_workers_of_different_steps_are_not_one_state(workers, monkeyp
             mine, theirs = (one["_snapshot"]["_worker_snapshots"] for one in (mixed, other))
             mine[f"worker_{worker}"] = theirs[f"worker_{worker}"]
             found = position_of(mixed)
-            # After a step that both have in common, all workers have given as many batches.
+            # After a step that both have in common, all workers have produced the same number of batches.
             assert found is None or any(mine == one["_snapshot"]["_worker_snapshots"] for one in states)
 
 
@@ -258,14 +258,14 @@ def test_parts_of_a_loader_s_state_are_refused_by_name(monkeypatch):
         deep = [deep]
     with pytest.raises(errors.SamplerError, match="nests more than 100 levels deep"):
         data.load_state_dict(deep)
-    # What is old beside it, of another loader, is not this loader's.
+    # An old part beside it, from another loader, is ignored.
     data.load_state_dict({"loader": state, "other": {"_steps_since_snapshot": 7, "_snapshot": {}}})
     assert data.position == 20
 
 
 @pytest.mark.parametrize("kind", ["sampler", "dataset"])
 def test_mutated_states_of_a_loader_go_on_or_are_refused(kind, stateful):
-    """Two thousand random changes anywhere in the state of a loader: it goes on where it stood, or says why not."""
+    """Make two thousand random changes in the state of a loader: it resumes at the saved position or says why not."""
     stream, rng = stream_of(), random.Random(1)
     data = loaders.StreamDataset(stream, SOURCES, batch_size=4)
     adapter = data if kind == "dataset" else loaders.StreamSampler(stream)

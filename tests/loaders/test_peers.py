@@ -1,4 +1,4 @@
-"""Streams that follow other loaders: against the published formulas written anew, and the packages where installed."""
+"""Streams in the order of other loaders: compared with the published formulas, and with the packages if installed."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ weight_lists = st.lists(st.floats(1e-4, 1e3), min_size=1, max_size=12)
 
 
 def megatron_formula(weights, size, limits=None):
-    """Of each sample: the first domain with the largest w max(k, 1) - count, in float64."""
+    """For each sample, return the first domain with the largest w max(k, 1) - count, in float64."""
     had, domain, index = [0] * len(weights), [], []
     for k in range(size):
         lack = [
@@ -37,7 +37,7 @@ def megatron_formula(weights, size, limits=None):
 
 
 def grain_formula(k, proportions):
-    """The number of samples of each domain in a prefix, by nested floors; sample k is of the one whose number grows."""
+    """Return the number of samples of each domain in a prefix, by nested floors; sample k is from the domain whose number increases."""
 
     def counts(prefix):
         found, rest = [], sum(proportions)
@@ -61,7 +61,7 @@ def names(count):
 
 @pytest.fixture(params=["compiled", "plain"])
 def greedy(request, monkeypatch):
-    """The loop with Numba, and without."""
+    """Use the loop with Numba, and without."""
     if request.param == "compiled":
         pytest.importorskip("numba")
         return
@@ -90,7 +90,7 @@ def test_megatron_exhaustive_is_its_formula(greedy, sizes):
 
 @pytest.fixture(scope="module")
 def helpers():
-    """Megatron-LM's compiled helpers, without what `import megatron.core` draws in."""
+    """Return Megatron-LM's compiled helpers, without the other imports of `megatron.core`."""
     try:
         spec = importlib.util.find_spec("megatron")
     except ImportError:
@@ -197,7 +197,7 @@ def test_grain_is_the_package(weights):
     keys = names(len(weights))
     stream = loaders.GrainStream(dict(zip(keys, weights, strict=True)), dict(zip(keys, sizes, strict=True)))
     assert len(stream) == len(mixed)
-    # grain repeats the data sets themselves, which goes on beyond their ends.
+    # grain repeats the data sets themselves, so it continues beyond their ends.
     endless = grain.MapDataset.mix([each.repeat() for each in data], weights=weights)
     longer = loaders.GrainStream(stream_weights(stream), dict(zip(keys, sizes, strict=True)), length=10**12)
     for first, ours, theirs in ((0, stream, mixed), (0, longer, endless), (10**11, longer, endless)):
@@ -236,7 +236,7 @@ def test_states_are_small_and_refused_elsewhere(make):
     assert make({"web": 0.75, "code": 0.25}).check_state(state) == 7
     with pytest.raises(errors.SamplerError, match="other domains, weights or sizes"):
         make({"web": 0.25, "code": 0.75}).check_state(state)
-    # A run may be made longer.
+    # A run may be extended.
     assert (
         loaders.GrainStream({"a": 1}, length=10**6).check_state(loaders.GrainStream({"a": 1}, length=9).state(9)) == 9
     )

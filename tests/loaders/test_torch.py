@@ -1,4 +1,4 @@
-"""Streams in torch's data loaders: one order whatever the ranks, workers and batches; resuming; what is refused."""
+"""Streams in torch's data loaders: the same order for any ranks, workers and batches; resuming; refusals."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create", "i
 
 
 class Words:
-    """A map-style source whose items say what they are."""
+    """A map-style source whose items contain their domain and index."""
 
     def __init__(self, name, size):
         self.name, self.size = name, size
@@ -39,7 +39,7 @@ class Words:
 
 
 class Batched(Words):
-    """The same, read a batch at a time, as Hugging Face data sets are."""
+    """The same source, read in batches as Hugging Face data sets are."""
 
     def __getitems__(self, indices):
         assert all(type(i) is int for i in indices)
@@ -50,7 +50,7 @@ class Batched(Words):
 
 
 class Endless(torch.utils.data.IterableDataset):
-    """A data set of torch that has a length and, inherited, an index that only raises."""
+    """A torch data set with a length and an inherited __getitem__ that always raises."""
 
     def __len__(self):
         return 7
@@ -67,13 +67,13 @@ def stream_of(length=130, schedule=SCHEDULE, **options):
 
 
 def items(stream, start=0, stop=None):
-    """Samples of a stream, read one by one."""
+    """Return samples of a stream, read one by one."""
     stop = len(stream) if stop is None else stop
     return [(stream.domains[k], i) for k, i, _ in (stream[j] for j in range(start, stop))]
 
 
 def passes(kind, stream, batch_size, workers=0, rank=0, world_size=1, state=None, maker=DataLoader, **options):
-    """A loader of one of the two kinds, and the adapter that holds its place."""
+    """Return a loader of one of the two kinds, and the adapter that tracks its position."""
     if kind == "sampler":
         adapter = loaders.StreamSampler(stream, rank=rank, world_size=world_size)
         data, more = loaders.Sources(stream, SOURCES), {"sampler": adapter}
@@ -86,7 +86,7 @@ def passes(kind, stream, batch_size, workers=0, rank=0, world_size=1, state=None
 
 
 def together(of_ranks):
-    """The global stream from the batches of each rank: rank r of W has samples r, r + W, ... of each step."""
+    """Combine the batches of the ranks into the global stream: rank r of W has samples r, r + W, ... of each step."""
     found = []
     for step in itertools.zip_longest(*of_ranks):
         assert len({len(batch) for batch in step}) == 1
@@ -95,7 +95,7 @@ def together(of_ranks):
 
 
 def first_of(loader):
-    """The first batch; workers end at once, which takes torch seconds where it is left to the garbage collector."""
+    """Return the first batch and end the workers at once; the garbage collector would take seconds for it."""
     reading = iter(loader)
     try:
         return next(reading)
@@ -249,7 +249,7 @@ def test_streams_of_other_loaders_are_served_too(kind):
 
 
 def divided(loader, rank, processes=2, **options):
-    """A loader as Accelerate prepares it for one of several processes, without starting them."""
+    """Return a loader as Accelerate prepares it for one of several processes, without starting them."""
     data_loader = pytest.importorskip("accelerate.data_loader")
     return data_loader.prepare_data_loader(loader, num_processes=processes, process_index=rank, **options)
 
@@ -259,7 +259,7 @@ def divided(loader, rank, processes=2, **options):
 @pytest.mark.parametrize("processes", [2, 4])
 @pytest.mark.parametrize("position", [0, 64])
 def test_accelerate_divides_the_whole_stream(kind, split, processes, position):
-    # The samples of a step do not depend on the number of processes, as those of ranks that divide the stream themselves do not.
+    # The samples of a step do not depend on the number of processes, as with ranks that divide the stream themselves.
     stream = stream_of(128)
     size = 16 if split else 16 // processes
     ranks = [
@@ -278,7 +278,7 @@ def test_a_part_that_accelerate_would_divide_again_is_refused(kind):
         loader, adapter = passes(kind, stream_of(128), 4, rank=rank, world_size=2)
         with pytest.raises(errors.SamplerError, match=f"gives rank {rank} of 2 its part only, so only one sample in 2"):
             next(iter(divided(loader, rank)))
-        # The loader itself is as good as ever, and so is its sampler in another loader.
+        # The loader itself still works, and so does its sampler in another loader.
         assert sum(len(batch) for batch in loader) == len(adapter) == 64
 
 
@@ -314,7 +314,7 @@ def test_a_sampler_is_one_of_torch_that_is_already_divided():
 def test_processes_that_would_each_read_everything_are_warned_of(kind, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     adapter = passes(kind, stream_of(), 8)[1]
-    assert len(list(adapter)) == 130  # the rank was given
+    assert len(list(adapter)) == 130  # the rank was given explicitly
     adapter = passes(kind, stream_of(), 8, rank=None, world_size=None)[1]
     with pytest.warns(errors.MixfastWarning, match="each of 2 processes reads all samples of this Stream"):
         iter(adapter)
@@ -326,7 +326,7 @@ def test_processes_that_would_each_read_everything_are_warned_of(kind, monkeypat
 @kinds
 def test_another_world_goes_on_where_the_last_stopped(kind):
     stream, state, at, found = stream_of(), None, 0, []
-    # Ranks, batch size, steps: each goes on from the state of the one before.
+    # (ranks, batch size, steps): each resumes from the state of the previous one.
     for ranks, batch_size, steps in ((1, 3, 2), (4, 2, 3), (2, 7, 2), (3, 1, 5), (1, 9, None)):
         runs = [passes(kind, stream, batch_size, rank=r, world_size=ranks, state=state) for r in range(ranks)]
         found += together([list(itertools.islice(loader, steps)) for loader, _ in runs])
@@ -358,7 +358,7 @@ def test_a_stateful_loader_goes_on(stateful, kind, workers, steps):
     again, _ = passes(kind, stream, **options)
     again.load_state_dict(state)
     assert list(again) == whole[steps:]
-    # The state also starts other worlds, by way of the adapter.
+    # Through the adapter, the state also starts with another world size.
     loader, adapter = passes(kind, stream, 3, state=state)
     assert adapter.position == min(8 * steps, 130)
     assert list(itertools.chain.from_iterable(loader)) == items(stream, min(8 * steps, 130))
@@ -413,11 +413,11 @@ def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(stateful, ki
     loader, adapter = passes(kind, saved, 4, workers, maker=stateful)
     reading = iter(loader)
     had = [sample for _ in range(5) for sample in next(reading)]
-    # By the adapter, with other ranks and batches.
+    # By the adapter, with other ranks and batch sizes.
     for state in (loader.state_dict(), adapter.state_after(20)):
         found = [list(passes(kind, other, 3, rank=r, world_size=2, state=state)[0]) for r in range(2)]
         assert had + together(found) == items(saved)
-    # By the loader, and saved by it once more.
+    # By the loader, then saved again by it.
     state = loader.state_dict()
     for stream in (other, saved):
         loader, _ = passes(kind, stream, 4, workers, maker=stateful)
@@ -532,7 +532,7 @@ def test_a_loader_of_another_batch_size_is_refused(maker, loader_size, request):
         errors.SamplerError, match=f"batches of {loader_size or 1}, and this StreamDataset .* batch_size=4"
     ):
         data.check_loader(maker(data, batch_size=loader_size, num_workers=2, collate_fn=list))
-    # One reader at a time gives the same order for any size.
+    # With a single reader, the order is the same for any size.
     for workers in (0, 1):
         loader = maker(data, batch_size=loader_size, num_workers=workers, collate_fn=lambda batch: batch)
         data.check_loader(loader)
@@ -562,7 +562,7 @@ def test_a_loader_made_by_the_data_set_has_its_batch_size(maker, request):
 
 
 class Packed(torch.utils.data.IterableDataset):
-    """Pairs of samples, put together where they are read."""
+    """Pairs of samples, combined where they are read."""
 
     def __init__(self, how, data):
         self.how, self.data = how, data
@@ -589,7 +589,7 @@ def test_single_samples_of_several_workers_come_in_order():
 
 
 class Broken(Words):
-    """A source that cannot read one of its samples."""
+    """A source that fails to read one of its samples."""
 
     def __init__(self, size, error):
         super().__init__("code", size)
@@ -602,7 +602,7 @@ class Broken(Words):
 
 
 class BrokenInBatches(Broken):
-    """The same, read in batches."""
+    """The same source, read in batches."""
 
     def __getitems__(self, indices):
         return [self[i] for i in indices]
@@ -626,7 +626,7 @@ def test_errors_of_sources_name_what_was_read_and_skip_nothing(kind, source):
     assert "of domain 'code'" in caught.value.__notes__[0]
     if kind == "dataset":
         for _ in range(2):
-            # Whoever goes on gets the batch that failed, not the one after it.
+            # Resuming gives the batch that failed, not the one after it.
             with pytest.raises(OSError, match="disk on fire"):
                 next(reading)
         broken.error = None
@@ -691,7 +691,7 @@ def test_documents_drawn_by_their_shares_give_the_shares_of_tokens():
         loaders.document_shares(MIXTURE, [1, 2, 3])
     with pytest.raises(errors.SamplerError, match="got MixtureSchedule; convert those of a schedule one by one"):
         loaders.document_shares(SCHEDULE, tokens)
-    # Totals, or means in thousands, are no means in tokens.
+    # Totals, or means in thousands, are not means in tokens.
     for name, wrong in (("web", 3e11), ("code", 0.7)):
         with pytest.warns(errors.MixfastWarning, match=f"below 1 or above 1e.07: {name}="):
             loaders.document_shares(MIXTURE, tokens | {name: wrong})

@@ -1,6 +1,6 @@
-"""Streams in the trainers of other packages, on two processes: each sample once and in order, and nothing divided twice.
+"""Streams in the trainers of other packages, on two processes: each sample once and in order, and no stream divided twice.
 
-The blocks of docs/how-to/training-loops.md are what is run.
+The blocks of docs/how-to/training-loops.md are executed.
 """
 
 import json
@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 def launch(folder, *names):
-    """Run parts of `two_processes.py` on two processes; return what each rank has written, by name."""
-    # gloo takes the address of the host's name, which need not be one of this machine.
+    """Run parts of `two_processes.py` on two processes; return the results of each rank by name."""
+    # gloo uses the address of the host's name, which may belong to another machine.
     environment = {
         **os.environ,
         "ACCELERATE_USE_CPU": "1",
@@ -46,7 +46,7 @@ def launch(folder, *names):
 
 
 def whole(ranks, divided, batch=4):
-    """Whether each step has the next samples of the stream: each rank every second one, or the trainer's half of them."""
+    """Whether each step has the next samples of the stream: every second one on each rank, or the trainer's half of them."""
     stream = two_processes.begin()[0]["stream"]
     domain, index, _ = stream.positions(0, len(stream))
     want = [list(pair) for pair in zip(domain.tolist(), index.tolist(), strict=True)]

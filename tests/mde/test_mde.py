@@ -1,4 +1,4 @@
-"""Ensemble features: their values at every level, their slopes, what they add to a swarm's shares, and the law of the rest."""
+"""Ensemble features: values at every level, slopes, their benefit for a law, and the law of the residuals."""
 
 import copy
 import pickle
@@ -16,7 +16,7 @@ DOMAINS = ("web", "code", "math", "wiki")
 
 
 class Swarm:
-    """What `mde` asks of a swarm, and nothing else."""
+    """Only the part of a swarm that `mde` uses."""
 
     def __init__(self, ratios, values, domains=DOMAINS, metrics=None):
         self.ratios, self.values, self.domains = ratios, values, domains
@@ -24,7 +24,7 @@ class Swarm:
 
 
 class RidgeLaw:
-    """A smooth linear law, as simple as one can be."""
+    """A smooth linear law, as simple as possible."""
 
     name, uses_features = "test-ridge", False
 
@@ -60,7 +60,7 @@ def rng():
 
 
 def token_table(rng, *, sequences=12, longest=9, spread=1.5, domains=DOMAINS, **options):
-    """Sequences of unequal length in two groups; tokens favour the expert of their sequence."""
+    """Return sequences of unequal length in two groups; the tokens of a sequence favour its expert."""
     lengths = rng.integers(2, longest, sequences)
     sequence = np.repeat(np.arange(sequences), lengths)
     loglik = -np.abs(rng.normal(2.0, spread, (sequence.size, len(domains))))
@@ -74,7 +74,7 @@ def mixtures(rng, runs, domains=DOMAINS):
 
 
 def walked(table, w, block=None):
-    """Loss of each group when the weights follow the posterior token by token: the long way round."""
+    """Return the loss of each group if the weights follow the posterior token by token: a slow, direct computation."""
     out = []
     for g in range(table.n_groups):
         rows = range(table.group_offsets[g], table.group_offsets[g + 1])
@@ -119,7 +119,7 @@ def test_chain_rule_sums_of_sequences_are_tokens_with_posterior_weights(rng, lev
 
 def test_rows_of_a_sequence_need_not_stand_together(rng):
     table, ratios = token_table(rng), mixtures(rng, 3)
-    # Tokens in turn: the first of every sequence, then the second ...: their order within a sequence is kept.
+    # Tokens interleaved: the first of every sequence, then the second, and so on; the order within a sequence is kept.
     position = np.concatenate([np.arange(n) for n in np.unique(table.sequence, return_counts=True)[1]])
     order = np.lexsort((table.sequence, position))
     shuffled = ExpertTable.from_loglik(
@@ -231,7 +231,7 @@ def test_a_sample_is_off_by_what_its_errors_say(rng):
         assert (part.errors > 0).all()
         scores.append((part.values - full.values) / part.errors)
     scores = np.array(scores)
-    # 60 draws: the mean square of a standard normal is within 1 +- .5 but for less than one case in a thousand.
+    # 60 samples: the mean square of a standard normal is within 1 +- .5 except in fewer than one case in a thousand.
     assert (np.mean(scores**2, axis=0) < 1.6).all()
     assert (np.mean(scores**2, axis=0) > 0.5).all()
 
@@ -305,7 +305,7 @@ def test_stack_makes_a_group_of_each_table(rng):
     first, second = token_table(rng), token_table(rng).select(DOMAINS[::-1])
     one = mde.stack({"a": first, "b": second})
     assert one.group_names == ("a/easy", "a/hard", "b/easy", "b/hard")
-    assert np.unique(one.sequence).size == 24  # of either table 12, which stay apart
+    assert np.unique(one.sequence).size == 24  # 12 of each table, kept apart
     ratios = mixtures(rng, 3)
     levels = ("token", "sequence")
     got = mde.features(one, ratios, levels=levels)
@@ -340,7 +340,7 @@ def test_ridge_is_leave_one_out_ridge(rng):
         for penalty in np.logspace(-4, 2, 25):
             errors = []
             for i in range(20):
-                # The columns keep their scale, the mean is fitted anew: an unpenalised intercept.
+                # The columns keep their scale, and the mean is fitted again: an unpenalised intercept.
                 keep = np.arange(20) != i
                 design = np.hstack([z[keep], np.ones((19, 1))])
                 coef = np.linalg.solve(design.T @ design + np.diag([penalty] * 3 + [0.0]), design.T @ y[keep, j])
@@ -355,7 +355,7 @@ def test_ridge_is_leave_one_out_ridge(rng):
 
 @pytest.fixture
 def planted(rng):
-    """Features of 40 runs that bend, and the metrics that follow them, or the shares alone."""
+    """Return nonlinear features of 40 runs, and metrics that depend on them or on the shares alone."""
     table = token_table(rng, sequences=60, spread=4.0)
     ratios = rng.dirichlet(np.full(4, 0.5), 40)
     found = mde.features(table, ratios)
@@ -383,7 +383,7 @@ def test_advice_is_for_features_that_metrics_follow_and_against_others(planted):
 
 def test_features_that_repeat_the_shares_are_seen_through(rng, planted):
     _, ratios, _, straight = planted
-    # All experts alike but for a factor near 1: losses that are straight lines in the shares.
+    # All experts are alike up to a factor near 1, so losses are linear in the shares.
     flat = ExpertTable.from_loglik(np.log(0.5 + 1e-4 * rng.random((50, 4))), domains=DOMAINS, group=np.arange(50) % 5)
     found = mde.features(flat, ratios)
     report = mde.redundancy(found, straight)
@@ -418,7 +418,7 @@ def test_missing_metrics_seeds_and_other_laws(planted):
 
 
 def test_runs_of_one_mixture_never_help_each_other(rng):
-    """Every mixture twice with the same noise: folds that split the pair would predict the noise."""
+    """Every mixture occurs twice with the same noise: folds that split a pair would predict the noise."""
     table, half = token_table(rng), mixtures(rng, 15)
     ratios = np.repeat(half, 2, axis=0)
     noise = np.repeat(rng.normal(size=(15, 4)), 2, axis=0)
@@ -432,7 +432,7 @@ def test_runs_of_one_mixture_never_help_each_other(rng):
             return self.y[np.abs(x[:, None] - self.x).sum(axis=2).argmin(axis=1)]
 
     report = mde.redundancy(mde.features(table, ratios), noise, law=Memory())
-    # The difference of two standard normals, 1.41; where a pair is split, most errors are 0.
+    # The standard deviation of the difference of two standard normals, 1.41; if a pair is split, most errors are 0.
     assert report.rmse.mean() > 1.0
 
 
@@ -495,9 +495,9 @@ def test_residual_takes_the_bias_away_and_knows_its_slopes(rng):
 
 
 def markov_world(rng, *, k=5, symbols=8, sequences=60, length=40, blind=False):
-    """K Markov domains; validation text of three blends of them; exact experts; the exact bigram model of any mixture.
+    """Make K Markov domains, validation text from three blends of them, exact experts, and the exact bigram model of any mixture.
 
-    blind: all domains have the same (uniform) frequencies of symbols, so that one symbol says nothing about the domain.
+    blind: all domains have the same (uniform) symbol frequencies, so one symbol says nothing about the domain.
     """
     if blind:
         turns = np.array([[np.eye(symbols)[rng.permutation(symbols)] for _ in range(6)] for _ in range(k)])
@@ -532,7 +532,7 @@ def markov_world(rng, *, k=5, symbols=8, sequences=60, length=40, blind=False):
 
 
 def test_constant_weights_are_exact_where_the_prefix_says_nothing(rng):
-    """Proposition 3.1: with equal distributions of prefixes the ensemble is the best model of the mixture."""
+    """Proposition 3.1: if all prefixes have the same distribution, the ensemble is the best model of the mixture."""
     table, truth = markov_world(rng, blind=True)
     ratios = rng.dirichlet(np.ones(5), 10)
     found = mde.features(table, ratios)
@@ -540,16 +540,16 @@ def test_constant_weights_are_exact_where_the_prefix_says_nothing(rng):
 
 
 def test_constant_weights_posterior_weights_and_truth(rng):
-    """A bigram model sees one symbol of prefix: constant weights see none, the posterior sees them all."""
+    """A bigram model sees one symbol of the prefix; constant weights use none of it, posterior weights use all of it."""
     table, truth = markov_world(rng)
     ratios = rng.dirichlet(np.ones(5), 60)
     y = np.array([truth(w) for w in ratios])
     found = mde.features(table, ratios, levels=("token", "posterior"))
     token, posterior = found.values[:, :3], found.values[:, 3:]
-    # Constant weights are off by a bias, upwards, and rank well.
+    # Constant weights overestimate the loss, but rank mixtures well.
     assert 0.005 < (token - y).mean() < 0.2
     assert min(np.corrcoef(token[:, j], y[:, j])[0, 1] for j in range(3)) > 0.97
-    # Whole sequences give their domain away, which a bigram model cannot use: far below, and a worse feature of it.
+    # Whole sequences reveal their domain, which a bigram model cannot use: the loss is far lower, and a worse feature.
     assert (posterior < y).all()
     assert (posterior - y).mean() < -0.3
 
@@ -560,7 +560,7 @@ def test_constant_weights_posterior_weights_and_truth(rng):
 
 
 def test_features_help_a_linear_law_of_few_runs(rng):
-    """A9: [shares | features] rank unseen mixtures better than shares alone when there are few runs."""
+    """A9: with few runs, [shares | features] rank unseen mixtures better than shares alone."""
     from scipy.stats import spearmanr
 
     table, truth = markov_world(rng)
@@ -593,7 +593,7 @@ def real_tables(folder, level, names, domains):
 
 
 def real_swarm(folder):
-    """The runs that share a budget: mixtures, uniform, single domains."""
+    """Return the runs with the same budget: mixtures, the uniform mixture, single domains."""
     import csv
 
     def read(name):
@@ -614,11 +614,11 @@ def test_real_tokens_and_real_sequences_agree(shared_data):
     a = mde.features(tokens, swarm, levels=("posterior", "sequence"))
     b = mde.features(sums, swarm, levels=("posterior", "sequence"))
     np.testing.assert_allclose(a.values, b.values, rtol=1e-7)
-    np.testing.assert_allclose(a.values[:, :2], a.values[:, 2:], rtol=1e-12)  # windows of one length
+    np.testing.assert_allclose(a.values[:, :2], a.values[:, 2:], rtol=1e-12)  # all windows have the same length
 
 
 def test_real_swarm_constant_weights_help_and_posterior_weights_do_not(shared_data):
-    """24 mixtures and 3 uniform runs; without the corners, which a linear law of shares cannot bend to."""
+    """24 mixtures and 3 uniform runs, without single domains, which a law linear in the shares cannot fit."""
     swarm = real_swarm(shared_data)
     swarm.ratios, swarm.values = swarm.ratios[:27], swarm.values[:27]
     names = [f"val_{name}" for name in swarm.domains]
@@ -632,9 +632,9 @@ def test_real_swarm_constant_weights_help_and_posterior_weights_do_not(shared_da
     assert both < 0.8 * with_logs < 0.8 * shares
     assert alone < with_logs
     assert report.spearman[-1].mean() > 0.94
-    # The features are nearly functions of log-shares, and worth it all the same with 27 runs.
+    # The features are nearly functions of log-shares, but they help with 27 runs.
     assert np.median(report.r2_log) > 0.97 > np.median(report.r2)
-    # A sequence of 255 bytes gives its domain away, which no small model of a mixture makes such use of.
+    # A sequence of 255 bytes reveals its domain, but a small model trained on a mixture cannot use this as much.
     assert mde.redundancy(mde.features(table, swarm, levels="posterior"), swarm).advice == "leave out"
 
 

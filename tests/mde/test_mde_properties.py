@@ -1,4 +1,4 @@
-"""Properties that ensemble features have for any table and any mixtures."""
+"""Properties of ensemble features that hold for any table and any mixtures."""
 
 import warnings
 
@@ -13,7 +13,7 @@ LEVELS = ("token", "posterior", "sequence", "block:2")
 
 @st.composite
 def problems(draw):
-    """A table of tokens in sequences and groups, and mixtures; gaps between experts from none to hopeless, zero shares."""
+    """Draw a table of tokens in sequences and groups, and mixtures; differences between experts from none to extreme, zero shares."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     k = draw(st.integers(1, 5))
     lengths = rng.integers(1, 6, draw(st.integers(2, 8)))
@@ -39,7 +39,7 @@ def features(table, ratios, **options):
 
 
 def close(table):
-    """Rounding of probabilities in float32, against that of float64."""
+    """Return the tolerance for rounding of probabilities in float32 or float64."""
     return 1e-9 if table.dtype == np.float64 else 1e-5
 
 
@@ -54,7 +54,7 @@ def test_features_are_convex_in_the_mixture(problem, t):
 
 @given(problems())
 def test_slopes_lie_below(problem):
-    """The tangent of a convex function is below it; Euler: shares times slopes are minus the rows' weight."""
+    """The tangent of a convex function lies below it; Euler: the sum of shares times slopes is minus the rows' weight."""
     table, ratios = problem
     found = features(table, ratios)
     values, gradients = found.slopes(ratios)
@@ -108,7 +108,7 @@ def test_the_whole_on_one_domain_is_its_expert_alone(problem):
     for g in range(2):
         rows = slice(*table.group_offsets[g : g + 2])
         want = -loglik[rows].mean(axis=0)
-        for level in ("token", "posterior", "block:2"):  # with one expert there is nothing to mix, at any level
+        for level in ("token", "posterior", "block:2"):  # with one expert all levels agree
             got = corners.values[:, corners.names.index(f"{table.group_names[g]}@{level}")]
             np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
@@ -116,7 +116,7 @@ def test_the_whole_on_one_domain_is_its_expert_alone(problem):
 @given(problems())
 @settings(max_examples=50)
 def test_more_prefix_never_costs_more_than_the_experts_differ(problem):
-    """The sequence's loss lies between its best expert's and that expert's plus what its share costs once."""
+    """The sequence's loss lies between that of its best expert and the same plus the cost of its share, once."""
     table, ratios = problem
     found = features(table, ratios)
     assert np.isfinite(found.values).all()

@@ -1,4 +1,4 @@
-"""Proposals: the exact ones against a conic solver and their own certificate, the searched ones against known optima."""
+"""Proposals: exact ones against a conic solver and their own certificate, searched ones against known optima."""
 
 import csv
 import itertools
@@ -47,7 +47,7 @@ class Linear:
 
 
 class Bowl:
-    """Not convex: the log of 0.01 plus the squared distance to a centre, one centre for each metric."""
+    """A law that is not convex: the log of 0.01 plus the squared distance to a centre, one centre for each metric."""
 
     name = "bowl"
 
@@ -63,7 +63,7 @@ class Bowl:
 
 
 class Fitted:
-    """What `fit` returns, as far as proposals need it."""
+    """The part of the result of `fit` that proposals use."""
 
     def __init__(self, law, metrics, domains, *, sd=None, direction=None, smooth=True):
         self.law, self.metrics, self.domains = law, tuple(metrics), tuple(domains)
@@ -100,7 +100,7 @@ def value_of(law, w, weight, kl, prior):
 
 
 def conic(law, region, weight, kl, extra=lambda x: []):
-    """The same problem as an exponential cone programme, by Clarabel: shares and value."""
+    """Solve the same problem as an exponential cone program by Clarabel; return shares and value."""
     cp = pytest.importorskip("cvxpy")
     x = cp.Variable(region.n_domains)
     loss = weight @ cp.exp(law.law.a @ x) + float(weight @ np.exp(law.law.gamma))
@@ -120,7 +120,7 @@ def conic(law, region, weight, kl, extra=lambda x: []):
 
 
 def check_certificate(proposal, law, region, weight, kl):
-    """Stationarity, signs and complementary slackness, from the numbers alone."""
+    """Check stationarity, signs and complementary slackness from the numbers alone."""
     w = proposal.mixture.weights
     assert region.violation(w) < 1e-12
     gradient = np.einsum("jk,j->k", law.slopes(w[None, :])[1][0], weight)
@@ -137,7 +137,7 @@ def check_certificate(proposal, law, region, weight, kl):
     assert min(prices.cap.min(), prices.floor.min()) >= 0.0
 
 
-# Exact.
+# Exact proposals.
 
 
 @pytest.mark.parametrize(("metrics", "domains"), [(20, 12), (52, 24), (3, 40)])
@@ -190,7 +190,7 @@ def test_exact_is_certified_for_any_pull_and_limits(kl, limits):
 def test_the_two_ways_of_the_exact_solve_agree():
     law = random_law(40, 30, seed=7)
     region = Region(law.domains, prior=random_prior(30, 7), cap=0.2)
-    # A group limit that says nothing leads to the loop that all solvers share.
+    # A group limit that is never active still selects the general loop.
     loose = region.replace(bounds={"all": (list(law.domains), None, 2.0)})
     direct, shared = propose(law, region, kl=0.03), propose(law, loose, kl=0.03)
     assert shared.status == direct.status == "optimal"
@@ -293,7 +293,7 @@ def test_shares_solve_their_one_equation_under_all_limits():
         k = int(rng.integers(1, 30))
         point = rng.dirichlet(np.ones(k))
         low, high = point * rng.uniform(0, 1, k) * (trial % 2), np.minimum(point * rng.uniform(1, 3, k), 1.0)
-        # Steep ones span far more than float64's exponents.
+        # The exponentials of steep laws span far more than the exponents of float64.
         t = -rng.exponential(rng.choice([1.0, 30.0, 3000.0]), k)
         found = shares_at_level(t, low, high, float(rng.choice([-20.0, 0.0, 500.0])))
         assert found is not None
@@ -320,7 +320,7 @@ def test_worst_equals_the_conic_solver(kl):
     assert proposal.status == "optimal"
     assert abs(proposal.value - problem.value) < 1e-8
     assert sum(proposal.objective.values()) == pytest.approx(1.0)
-    # The multipliers prove it: weighted by them, the optimum is the same.
+    # The multipliers prove it: the problem weighted by them has the same optimum.
     again = propose(law, region, objective=proposal.objective, kl=kl)
     assert again.value == pytest.approx(proposal.value, abs=1e-7)
 
@@ -421,7 +421,7 @@ def test_metrics_to_maximise_count_negatively():
         propose(curved, region, method="exact")
 
 
-# Bad input.
+# Invalid input.
 
 
 def test_bad_input_says_what_is_wrong():
@@ -447,7 +447,7 @@ def test_too_few_tokens_are_refused_when_the_region_is_built():
         Region.from_tokens({"d0": 100, "d1": 50}, 1000, max_epochs=4)
 
 
-# What is said about a proposal.
+# Notes on a proposal.
 
 
 def test_the_columns_of_a_summary_stand_below_their_titles():
@@ -606,7 +606,7 @@ def test_regmix_is_the_mean_of_the_best_draws():
     proposal = propose(law, region, method="regmix", seed=42)
     assert proposal.status == "searched"
     np.testing.assert_allclose(proposal.mixture.weights, best, rtol=1e-12)
-    # Limits reject draws, and others are drawn in their place.
+    # Limits reject samples, and more are sampled instead.
     capped = region.replace(cap={"d0": 0.2, "d1": 0.4})
     more = np.random.RandomState(42)
     draws = np.concatenate([more.dirichlet(region.prior, 100_000) for _ in range(12)])
@@ -625,7 +625,7 @@ def test_olmix_simulation_ends_near_the_best_mixture():
     for where in (region, capped):
         found, best = propose(law, where, method="simulation"), propose(law, where, method="exact")
         assert (found.status, found.method) == ("searched", "simulation")
-        # What is averaged is within 1e-3 of the best draw.
+        # The averaged mixtures are within 1e-3 of the best sample.
         assert best.value - 1e-9 <= found.value <= best.value + 2e-3
         assert (found.mixture.weights <= where.cap).all()
     again, other = (propose(law, region, method="simulation", seed=seed) for seed in (0, 1))
@@ -636,7 +636,7 @@ def test_olmix_simulation_ends_near_the_best_mixture():
         propose(law, Region(law.domains), method="simulation")
 
 
-# Around a proposal.
+# Runs around a proposal.
 
 
 @pytest.mark.parametrize("method", ["regmix", "simulation"])
@@ -663,7 +663,7 @@ def test_path_ends_at_the_prior_and_each_step_is_what_propose_says():
 
 
 class Runs:
-    """A swarm of runs of a known linear truth."""
+    """A swarm of runs of a known linear law."""
 
     def __init__(self, noise, count=60, seed=0):
         rng = np.random.default_rng(seed)
@@ -709,7 +709,7 @@ def test_intervals_are_wide_where_runs_say_little():
         for k, name in enumerate(region.domains):
             assert found.low[name] <= share[k] <= found.high[name]
     assert width[0] < 0.02 < 0.1 < width[1]
-    # Draws that all lie to one side of the proposal do not leave it outside.
+    # If all samples lie on one side of the proposal, it must still be inside.
     fits = iter([Runs(0.001), *[Runs(0.5)] * 3])
     found = bootstrap(Runs(0.1), "linear", region, fit=lambda *_: fit_linear(next(fits), "linear"), draws=3, kl=0.1)
     assert (np.ptp(found.shares, axis=0) == 0.0).all()
@@ -749,7 +749,7 @@ def test_regmix_simulation_reproduces_the_published_mixture(shared_data):
     _, x_test = read_columns(folder / "test_mixture_1m.csv", "train_the_pile_")
     _, y_test = read_columns(folder / "test_pile_loss_1m.csv", "metric/the_pile_")
     column = metrics.index("pile_cc_val_loss")
-    # The notebook's settings, its early stopping on the test set included: it is the published answer that is replayed.
+    # The notebook's settings, including early stopping on the test set, because this replays the published answer.
     model = lightgbm.LGBMRegressor(
         objective="regression", metric=["l1", "l2"], n_estimators=1000, learning_rate=1e-2, random_state=42, verbose=-1,
         n_jobs=1,
@@ -830,6 +830,6 @@ def test_search_for_the_worst_metric():
     law = Fitted(Bowl(centres), ["a", "b"], names(3))
     proposal = propose(law, Region(law.domains), objective="worst")
     assert proposal.status == "searched"
-    # Between the two centres both are equally bad.
+    # Halfway between the two centres both metrics are equally bad.
     np.testing.assert_allclose(proposal.mixture.weights, [0.45, 0.45, 0.1], atol=0.01)
     assert proposal.predicted["a"] == pytest.approx(proposal.predicted["b"], abs=0.02)

@@ -1,4 +1,4 @@
-"""Fit configurations of Olmix: read by name, refused where they would be misread."""
+"""Fit configurations of Olmix: fields are read by name, and configurations that could be misread are refused."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_metric_counts_as_often_as_it_is_listed(config):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Six runs with the listed tasks m1, m2, q1 and a column that is not listed."""
+    """Write six runs with the listed tasks m1, m2, q1 and an unlisted column."""
     ratios = "run,name,index,code,web,books\n" + "".join(f"r{i},a,{i},0.{i},0.{8 - i},0.2\n" for i in range(6))
     (tmp_path / "ratios.csv").write_text(ratios)
     table = "run,name,index,m2,other,q1,m1\n" + "".join(
@@ -150,7 +150,7 @@ def test_families_are_fitted_as_their_mean(config, runs):
     swarm, notes = config(all=FAMILIES).swarm()
     assert swarm.metrics == ("math", "qa")
     assert swarm.values.tolist() == [[i + 2, i + 2] for i in range(6)]
-    # As in Olmix, where members of families cannot be dropped.
+    # As in Olmix, members of families cannot be dropped.
     assert "names members of families (m2), which count on" in notes[0]
     assert config(all=FAMILIES, drop=("[m2, absent]", "[qa]")).swarm()[0].metrics == ("math",)
     with pytest.raises(OlmixConfigError, match="drops every metric: math, qa"):
@@ -223,7 +223,7 @@ def test_what_olmix_proposes_nothing_for_is_refused(config):
 
 
 def mmlu_runs(folder, leave_out=0):
-    """Two runs with the subjects of MMLU: the value of each is its position, and ten times that."""
+    """Write two runs with the subjects of MMLU: the value of each is its position, and ten times that."""
     names = sorted(SUBJECTS)[leave_out:]
     (folder / "ratios.csv").write_text("run,code,web,books\na,0.5,0.3,0.2\nb,0.2,0.3,0.5\n")
     rows = [
@@ -247,7 +247,7 @@ def test_subjects_of_mmlu_become_four_categories(config, tmp_path):
         mean = sum(weight * place[name] for name, weight in weights.items())
         assert swarm.values[:, swarm.metrics.index(category)] == pytest.approx([mean, 10 * mean])
     assert listed.objective(swarm.metrics) == pytest.approx(dict.fromkeys(swarm.metrics, 1 / 6))
-    # Questions of the test set.
+    # Questions from the test set.
     assert CATEGORIES["mmlu_humanities"]["mmlu_professional_law:rc::olmes"] == pytest.approx(1534 / 4705)
     # Olmix adds them to tasks that do not list them.
     swarm, notes = config(all=ALL_RUNS).swarm()
@@ -286,7 +286,7 @@ def test_categories_of_mmlu_that_a_law_lacks_are_missed_unless_dropped(config):
     assert dropped.objective(some) == pytest.approx(dict.fromkeys(some, 0.2))
     with pytest.raises(AlignmentError, match="the configuration counts mmlu_stem, which is not among"):
         config(tasks=listed, by=even).objective(some)
-    # Columns that no task lists are counted only where Olmix makes them.
+    # Columns that no task lists count only if Olmix creates them.
     assert set(config(by=even).objective([*some, "other"])) == {"m1", "q1"}
 
 

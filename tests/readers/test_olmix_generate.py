@@ -1,4 +1,4 @@
-"""Generate configurations of Olmix: what each key becomes, and what is refused with its reason."""
+"""Generate configurations of Olmix: the result of each key, and refusals with their reasons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mixfast.errors import AlignmentError, InfeasibleError
 from mixfast.readers import olmix_generate
 from mixfast.readers._olmix_values import OlmixConfigError
 
-# Invented, with the shapes of the published files: free and fixed topics, qualities, a flat source, a topic whose name has a colon.
+# Invented, with the structure of the published files: free and fixed topics, qualities, a flat source, a topic with a colon in its name.
 FILE = """\
 name: invented
 data:

@@ -1,4 +1,4 @@
-"""One gate for mixtures in files of any loader: what exporters write comes back, what could mean two things is refused."""
+"""Mixtures in files of any loader, read by one function: exports are read back, ambiguous files are refused."""
 
 import warnings
 
@@ -9,7 +9,7 @@ from mixfast.errors import MixfastError, MixtureError
 
 MIXTURE = Mixture(["web", "code", "wiki_en"], [0.62, 0.3, 0.08])
 PATHS = "/data/{domain}_text_document"
-# What a format takes, so that its numbers are shares of tokens.
+# Options of a format for which its numbers are shares of tokens.
 OPTIONS = {
     "axolotl": {
         "paths": PATHS,
@@ -50,7 +50,7 @@ def test_own_files_are_read_bit_by_bit(tmp_path):
     assert dict(readers.read(tmp_path / "flat.txt").mixture) == {"web": 0.7, "code": 0.3}
 
 
-# Small invented files in the ways that loaders' own configurations have them.
+# Small invented files in the forms that configurations of loaders have.
 OTHERS = {
     "levanter": [
         "train_weights: {web: 7, code: 3}\n",
@@ -159,7 +159,7 @@ def test_domains_of_paths(tmp_path):
 
 
 def test_a_message_quotes_a_few_words_of_a_large_file(tmp_path):
-    """A blend whose entries are texts was refused with its whole content, 5 924 characters."""
+    """The refusal of a blend with texts as entries once quoted the whole file, 5 924 characters."""
     entries = ", ".join(f'{{"name": "source_{i}", "share": 0.01}}' for i in range(200))
     for text in (f'{{"sources": [{entries}], "target_ratio": 1}}', f'{{"mix": [{entries}]}}', f"[{entries}]"):
         (tmp_path / "file.json").write_text(text)

@@ -1,4 +1,4 @@
-"""Readers: the files of other projects, and what is refused. That exports come back is tested with the exporters."""
+"""Readers of other projects' files, and their refusals. The tests of the exporters read exports back."""
 
 import json
 
@@ -51,7 +51,7 @@ def test_readers_refuse_other_files(reader, text, message, tmp_path):
 
 
 def test_shares_are_divided_by_their_sum_where_the_loader_does(tmp_path):
-    """Two of RegMix's four published mixtures sum to .81 and .79; nested mixes of Olmix may leave the rest of a source out."""
+    """Two of RegMix's four published mixtures sum to .81 and .79; nested mixes of Olmix may omit part of a source."""
     (tmp_path / "human.yaml").write_text("train:\n  train_a: 0.6\n  train_b: 0.2\nvalid: {valid_a: 1.0}\n")
     (tmp_path / "nested.yaml").write_text("mix:\n  dclm:\n    weight: 0.8\n    code: 0.5\n    math: {weight: 0.25}\n")
     with pytest.warns(MixfastWarning, match="human.yaml: shares sum to 0.8 and were divided by it"):

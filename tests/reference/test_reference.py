@@ -1,4 +1,4 @@
-"""The reference against closed forms, and against conic solvers that share no code with it."""
+"""The reference implementation against closed forms, and against conic solvers that share no code with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mixfast.errors import BackendError
 from mixfast.reference import _losses
 from mixfast.reference._gaps import limits_of
 
-# Plain stand-ins for ExpertTable and Region: this rung of the tests trusts no other room.
+# Simple replacements for ExpertTable and Region, so that these tests depend on no other room.
 
 
 def make_table(loglik=None, *, groups=None, weight=None, prediction=None, target=None, names=None):
@@ -124,7 +124,7 @@ def test_a_row_no_expert_in_use_explains_costs_infinity():
 
 
 def test_loss_of_whole_sequences_never_underflows():
-    """Rows thousands of nats deep and apart, against 60-digit decimals."""
+    """Rows with values in the thousands of nats and differences of the same size, against 60-digit decimals."""
     getcontext().prec = 60
     table = np.array([[-4200.5, -8000.25, -4195.75], [-700.0, -9000.5, -12000.0], [-3.25, -3600.0, -2.5]])
     w = [0.25, 0.5, 0.25]
@@ -133,7 +133,7 @@ def test_loss_of_whole_sequences_never_underflows():
         for row in table
     )
     assert reference.ensemble_loss(table, 1.0, w) == pytest.approx(float(exact), rel=1e-15)
-    # The row maximum belongs to an expert that is not used.
+    # The row maximum belongs to an expert with share 0.
     assert reference.ensemble_loss(table[:1], 1.0, [0.0, 1.0, 0.0]) == 8000.25
 
 
@@ -146,7 +146,7 @@ def test_blocks_do_not_change_the_answer(monkeypatch):
 
 
 def test_mixture_nll_equals_the_brute_force_log_mean():
-    """A8, first half: every candidate and group one row at a time."""
+    """A8, first half: every candidate and group, one row at a time."""
     table = random_loglik(4, n=30, k=4)
     groups, top = np.array([0, 10, 10, 30]), table.max(axis=1)
     weight = np.full(30, 1 / 10)
@@ -191,7 +191,7 @@ def test_squared_error_by_differences_and_by_hand():
 
 
 def test_groups_of_a_real_table():
-    """The nouns hold what the reference reads: groups sorted, weights per row, outputs of a prediction as rows."""
+    """The fields that the reference reads from a table: sorted groups, a weight for each row, each output of a prediction as a row."""
     tables = pytest.importorskip("mixfast.tables")
     loglik, group = random_loglik(16, n=30, k=4), np.arange(30) % 3
     w = random_mixture(16, 4)
@@ -234,7 +234,7 @@ def test_linear_minimum_by_enumeration_and_by_linear_programme(seed):
     cap = floor + rng.random(k) * 0.5 + 0.1
     slope = rng.normal(size=k)
     region = make_region(k, cap=cap, floor=floor)
-    # A vertex has all but one domain at a limit.
+    # At a vertex, all but one domain are at a limit.
     vertices = []
     for free in range(k):
         for ends in itertools.product((0, 1), repeat=k - 1):
@@ -244,7 +244,7 @@ def test_linear_minimum_by_enumeration_and_by_linear_programme(seed):
                 vertices.append(s)
     least = min(slope @ s for s in vertices)
     assert reference.linear_minimum(slope, region) == pytest.approx(least, abs=1e-12)
-    # A bound that says nothing sends it to the linear programme.
+    # A group limit that is never active still selects the linear program.
     same = make_region(k, cap=cap, floor=floor, bounds=[(np.ones(k), -1.0, 2.0)])
     assert reference.linear_minimum(slope, same) == pytest.approx(least, abs=1e-9)
 
@@ -275,7 +275,7 @@ def test_gap_bounds_the_distance_to_the_optimum(seed):
 
 
 def test_minimax_gap_of_a_known_problem():
-    """Two groups, each explained by one expert alone: the optimum of the worst is the even mixture."""
+    """Two groups, each explained by one expert alone: the optimum for the worst is the even mixture."""
     table = make_table(np.log([[0.8, 0.1], [0.1, 0.8]]), groups=[1, 1])
     losses, slopes = reference.group_pass(table, [0.5, 0.5])
     gap, shares = reference.worst_gap(losses, slopes, [0.5, 0.5], make_region(2))
@@ -291,7 +291,7 @@ def test_minimax_gap_of_a_known_problem():
 
 
 def test_disjoint_experts_get_the_counts():
-    """Each row is explained by one expert: the optimum is the weight of its rows, reached by EM in one step."""
+    """Each row is explained by one expert: the optimal share is the weight of its rows, and EM reaches it in one step."""
     table = np.full((10, 3), -np.inf)
     table[np.arange(10), [0, 0, 0, 0, 0, 1, 1, 1, 2, 2]] = -np.linspace(1, 900, 10)
     np.testing.assert_allclose(reference.em(table, 0.1, steps=1), [0.5, 0.3, 0.2], rtol=1e-13)
@@ -324,7 +324,7 @@ def test_em_never_goes_up():
 
 
 def plain_mixmin_loop(prob, length, steps=100):
-    """The published loop in the simplest words: probabilities, one array, one step size."""
+    """The published loop, written as simply as possible: probabilities, one array, one step size."""
     n, k = prob.shape
     w = np.ones(k) / k
     for _ in range(steps):
@@ -351,10 +351,10 @@ def test_eg_of_the_paper_equals_the_plain_loop():
 def test_stop_rule_of_the_paper_keeps_the_update():
     table = random_loglik(10, n=40, k=3)
     path = list(reference.eg_paper_path(table, np.full(40, 1e6)))
-    # Gradients are of the order of 1 / length < 1e-4 at once: one update is made and kept.
+    # Gradients are of order 1 / length < 1e-4 from the start: one update is made and kept.
     assert len(path) == 2
     assert not np.array_equal(path[0], path[1])
-    # mean(1 / length) > 1e-4: the rule cannot fire.
+    # mean(1 / length) > 1e-4: the stop rule cannot fire.
     assert len(list(reference.eg_paper_path(table, np.full(40, 9999.0)))) == 101
 
 
@@ -380,8 +380,8 @@ def test_conic_solvers_pass_the_certificate(limits, objective, kl, solver):
     found = reference.solve_cvxpy(table, region, kl=kl, objective=objective, solver=solver)
     assert found.status == "optimal"
     solution = make_solution(table, found.weights, found.value, 0.0, group_weights=found.group_weights)
-    # An interior-point solver is right to 1e-8 in value and, the loss being flat there, only to 1e-4 in the shares:
-    # the Frank-Wolfe gap, of first order in the shares, sees that.
+    # An interior-point solver is accurate to 1e-8 in value but only to 1e-4 in the shares, because the loss is flat there.
+    # The Frank-Wolfe gap is of first order in the shares, so it detects this.
     report = check(table, region, solution, kl=kl, objective=objective, tol=5e-5, feasible_tol=1e-6)
     np.testing.assert_allclose(report.group_weights.sum(), 1.0, rtol=1e-9)
     if solver != SOLVERS[0]:
@@ -413,7 +413,7 @@ def test_conic_optimum_is_no_worse_than_em(seed):
 
 @pytest.mark.parametrize("limits", ["simplex", "caps and floors", "everything"])
 def test_squared_error_equals_a_quadratic_programme(limits):
-    """A7: cvxpy, and the active-set code of Goldfarb and Idnani on the Gram matrix."""
+    """A7: cvxpy, and the active-set code of Goldfarb and Idnani applied to the Gram matrix."""
     quadprog = pytest.importorskip("quadprog")
     rng = np.random.default_rng(13)
     prediction, target = rng.normal(size=(200, 5)), rng.normal(size=200)
@@ -455,7 +455,7 @@ def test_missing_cvxpy_says_how_to_install_it(monkeypatch):
 
 @pytest.fixture(scope="module")
 def solved():
-    """A squared-error problem with a cap, a floor and a group bound active, solved exactly with its multipliers."""
+    """Return a squared-error problem with an active cap, floor and group bound, solved exactly, with its multipliers."""
     quadprog = pytest.importorskip("quadprog")
     rng = np.random.default_rng(21)
     prediction = rng.normal(size=(100, 4)) + np.array([0.0, 0.3, 0.6, 0.9])
@@ -489,11 +489,11 @@ def test_rational_linear_programme_agrees_with_highs(seed):
 
 
 def test_rational_linear_programme_has_no_tolerance():
-    """A room of 1e-13 for a domain with a slope of -1e12 is worth 0.1."""
+    """With a slope of -1e12, room of 1e-13 for a domain is worth 0.1."""
     region = make_region(2, cap=[1.0, 1e-13])
     found = _linear_minimum(np.array([0.0, -1e12]), np.array([1.0, 0.0]), _Limits.of(region, region.domains))
     assert float(found) == pytest.approx(-0.1, rel=1e-12)
-    # A point beyond its cap is still in what it is judged by.
+    # A point beyond its cap is inside the enlarged limits by which it is checked.
     found = _linear_minimum(
         np.array([0.0, -1e12]), np.array([0.5, 0.5]), _Limits.of(region, region.domains).around(np.array([0.5, 0.5]))
     )
@@ -514,7 +514,7 @@ def test_certificate_accepts_an_exact_optimum_with_multipliers(solved):
 
 
 def test_multipliers_are_what_loosening_a_limit_is_worth(solved):
-    """The documented sign and unit: the fall of the optimum for each unit that a limit is loosened."""
+    """The documented sign and unit: the decrease of the optimum for each unit by which a limit is loosened."""
     table, region, solution = solved
     step = 1e-4
     tight = {"tol_gap_abs": 1e-13, "tol_gap_rel": 1e-13, "tol_feas": 1e-13}
@@ -574,7 +574,7 @@ def test_certificate_aligns_by_name(solved):
 
 
 def test_divergence_certificate_survives_underflowed_shares():
-    """A tiny pull: the optimal share of a bad expert is exp(-1000) = 0 in float64, where the slope is -inf."""
+    """A small KL weight: the optimal share of a bad expert is exp(-1000) = 0 in float64, where the slope is -inf."""
     table = make_table(np.log([[0.9, 0.1], [0.8, 0.2]]))
     region, kl = make_region(2), 1e-5
     w = np.array([1.0, 0.0])

@@ -1,4 +1,4 @@
-"""Region: what it accepts and refuses, and the geometry: projections, vertices, reachable domains."""
+"""Region: accepted and refused limits, and the geometry: projections, vertices, reachable domains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def names(count):
     return [f"d{index}" for index in range(count)]
 
 
-# --- references: slow and obviously right ---
+# --- slow and simple reference implementations ---
 
 
 def project_by_bisection(x, floor, cap):
@@ -45,7 +45,7 @@ def minimum_by_scipy(region, g):
     right = np.concatenate([region.bound_upper, -region.bound_lower])
     finite = np.isfinite(right)
     result = None
-    # On thin regions its presolve may call infeasible what holds a point; then it goes without.
+    # On thin regions scipy's presolve may call a feasible problem infeasible; then solve without presolve.
     for presolve in (True, False):
         result = linprog(
             g,
@@ -68,7 +68,7 @@ def minimum_by_scipy(region, g):
 
 
 def random_box(rng):
-    """A region of floors and caps, a point to project, and a mixture inside; tight limits and ties included."""
+    """Return a region of floors and caps, a point to project, and a mixture inside; includes tight limits and ties."""
     count = int(rng.integers(1, 13))
     inside = rng.dirichlet(np.full(count, rng.choice([0.1, 1.0])))
     floor, cap = np.zeros(count), np.ones(count)
@@ -87,10 +87,10 @@ def random_box(rng):
 
 
 def random_bounded(rng):
-    """The same with bounds that the mixture inside meets, some of them equations, redundant or repeated."""
+    """The same with group bounds that the mixture inside satisfies; some are equations, redundant or repeated."""
     region, point, inside = random_box(rng)
     if rng.random() < 0.5:
-        inside = region.project(rng.normal(size=region.n_domains))  # on the border, where everything is degenerate
+        inside = region.project(rng.normal(size=region.n_domains))  # on the border, where problems are degenerate
     bounds = []
     for index in range(rng.integers(1, 7)):
         members = np.flatnonzero(rng.random(region.n_domains) < 0.5)
@@ -134,7 +134,7 @@ def test_projection_keeps_what_is_inside(case):
     region, _, inside = case
     assert np.abs(region.project(inside) - inside).max() <= 1e-14
     once = region.project(inside + 0.3)
-    assert np.abs(once - inside).max() <= 1e-14  # a constant changes nothing
+    assert np.abs(once - inside).max() <= 1e-14  # adding a constant changes nothing
 
 
 @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 1000, 20_000])
@@ -158,17 +158,17 @@ def test_projection_of_extreme_points(point):
 
 
 def check_projection(region, point, inside):
-    """w is the projection iff <x - w, s - w> <= 0 for every s of the region: one linear program of scipy checks all."""
+    """w is the projection iff <x - w, s - w> <= 0 for every s in the region: one linear program of scipy checks all s."""
     found = region.project(point)
     scale = 1.0 + np.abs(point).max()
     assert (found >= region.floor).all()
     assert (found <= region.cap).all()
-    # What the sums of the bounds miss, in their own units: a point that is far away costs digits.
+    # The error of the bounds' sums in their own units: a distant point costs digits.
     activity, unit = region.bound_rows @ found, 1e-13 * scale * np.abs(region.bound_rows).max(initial=1.0)
     assert abs(found.sum() - 1.0) <= unit
     assert ((activity >= region.bound_lower - unit) & (activity <= region.bound_upper + unit)).all()
     gradient = found - point
-    # scipy answers to its own tolerance of 1e-10 in shares.
+    # scipy's tolerance is 1e-10 in shares.
     assert gradient @ found - minimum_by_scipy(region, gradient) <= 1e-7 * scale
     assert gradient @ (found - region.linear_min(gradient)) <= 1e-11 * scale
     assert np.abs(region.project(inside) - inside).max() <= 1e-12
@@ -179,7 +179,7 @@ def test_projection_with_bounds_is_optimal(case):
     check_projection(*case)
 
 
-# Without the limits on steps, or without settling before violations are looked for, these do not finish or are wrong.
+# Without limits on steps, or without correcting rounding before looking for violations, these do not finish or are wrong.
 @pytest.mark.parametrize("seed", [12, 93, 156, 282, 464, 1011, 1162, 2162, 5636])
 def test_projection_of_hard_cases(seed):
     check_projection(*random_bounded(np.random.default_rng(seed)))
@@ -196,7 +196,7 @@ def test_projection_with_bounds_ignores_a_constant():
 
 @pytest.mark.parametrize("seed", range(150))
 def test_projection_with_bounds_equals_enumeration(seed):
-    """Each share and each bound is free or held at one side: the best feasible of all such systems of equations."""
+    """Each share and each bound is free or fixed at one side: the best feasible solution of all such systems of equations."""
     rng = np.random.default_rng(seed)
     inside = rng.dirichlet(np.ones(3))
     members = ["d0", "d1"] if seed % 2 else ["d2"]
@@ -244,7 +244,7 @@ def test_linear_min_breaks_ties_by_the_lowest_index(count):
 def test_reachable_equals_one_linear_program_each(case):
     region, _, _ = case
     most = np.array([-minimum_by_scipy(region, -unit) for unit in np.eye(region.n_domains)])
-    # scipy's own tolerance hides shares near it; what must be 0 exactly is tested below.
+    # scipy's own tolerance hides very small shares; exact zeros are tested below.
     assert region.reachable[most > 1e-7].all()
     assert not region.reachable[region.cap == 0.0].any()
 
@@ -256,7 +256,7 @@ def test_reachable_excludes_exactly_the_forbidden_groups(seed):
     forbidden = rng.permutation(count)[: rng.integers(1, count)]
     groups = np.array_split(forbidden, min(2, forbidden.size))
     bounds = [([f"d{index}" for index in group], None, 0.0) for group in groups]
-    # Equivalent to forbidding, but only together: half of the rest must hold everything.
+    # Equivalent to forbidding them, but only together: half of the rest must hold everything.
     rest = np.setdiff1d(np.arange(count), forbidden)
     needed = rest[: (rest.size + 1) // 2]
     bounds.append(([f"d{index}" for index in needed], 1.0, None))
@@ -293,7 +293,7 @@ def test_vectors_are_checked(method):
         getattr(region, method)([0.0, np.nan, 2.0, 0.0])
 
 
-# --- what is accepted ---
+# --- accepted limits ---
 
 
 def test_limits_as_number_array_and_mapping():
@@ -408,7 +408,7 @@ def test_is_immutable_and_copies():
     assert "code + wiki" in repr(region)
 
 
-# --- what is refused ---
+# --- refused limits ---
 
 
 @pytest.mark.parametrize(

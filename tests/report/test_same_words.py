@@ -1,4 +1,4 @@
-"""The page says what the console says: nothing that speaks against a mixture is on one of them only."""
+"""The page and the console agree: a warning about a mixture is never on only one of them."""
 
 import html
 import re
@@ -18,7 +18,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     ratios = rng.dirichlet(np.ones(3), 24)
-    # What is good for one is bad for the other.
+    # A value that is good for one metric is bad for the other.
     values = np.column_stack([ratios @ [1.0, 2.0, 3.0], ratios @ [3.0, 2.0, 1.0]])
     for name, columns, numbers in (
         ("ratios.csv", DOMAINS, ratios),

@@ -1,4 +1,4 @@
-"""The file of a ledger: of two updates of one state one is saved, and it is whole whatever happens to whoever writes it."""
+"""The file of a ledger: of two concurrent updates one is saved, and the file stays whole whatever happens to the writer."""
 
 import copy
 import errno
@@ -33,18 +33,18 @@ def path(tmp_path):
 
 
 def more(ledger, why):
-    """A ledger with one more update."""
+    """Return the ledger with one more update."""
     return replace(ledger, entries=(*ledger.entries, replace(ledger.entries[0], why=why)))
 
 
 def planned(ledger, name):
-    """A ledger with an open plan."""
+    """Return the ledger with an open plan."""
     plan = full(ledger.mixture, Add([name]), Region([*ledger.mixture, name]))
     return ledger.begin(plan, why=f"{name} came", when="2026-02-01")
 
 
 def recorded(ledger, name):
-    """A ledger with an update of the mixture."""
+    """Return the ledger with an update of the mixture."""
     plan = full(ledger.mixture, Add([name]), Region([*ledger.mixture, name]))
     return ledger.record(plan, {"existing": 0.9, name: 0.1}, why=f"{name} is in", when="2026-02-02")
 
@@ -58,7 +58,7 @@ UPDATES = {
 }
 
 
-# Over an open plan only that plan can be recorded.
+# While a plan is open, only that plan can be recorded.
 PAIRS = [
     (first, second, open_plan)
     for first in UPDATES
@@ -76,12 +76,12 @@ def test_of_two_updates_of_one_state_the_second_is_refused(path, first, second, 
     saved, late = UPDATES[first](one), UPDATES[second](other)
     saved.save(path)
     if saved == other:
-        # The state is what it was: there is nothing to lose.
+        # The state is unchanged, so saving loses nothing.
         late.save(path)
         return
     with pytest.raises(ReuseError, match=r"life\.yaml was changed since this ledger was read from it"):
         late.save(path)
-    # Nor is the old state put back, by whoever still has it.
+    # A writer that still has the old state cannot save it over the new one.
     with pytest.raises(ReuseError, match="was changed since"):
         other.save(path)
     assert Ledger.load(path) == saved
@@ -101,7 +101,7 @@ def test_within_one_process_too(path):
 
 
 def test_a_whole_life_is_saved_step_by_step(path):
-    """What follows from the saved state replaces it, also after a copy, a pickle, or without a save in between."""
+    """A successor of the saved state replaces it, also after a copy, a pickle, or several updates between saves."""
     ledger = planned(Ledger.load(path), "maths")
     after = recorded(ledger, "maths")
     ledger.save(path)
@@ -124,20 +124,20 @@ def test_a_ledger_of_another_making_replaces_only_its_own_past(path):
     planned(Ledger.load(path), "maths").save(path)
     with pytest.raises(ReuseError, match=r"has updates that this ledger lacks, it has an open plan"):
         Ledger(more(rebuilt, "again").entries).save(path)
-    # Begun anew, as a notebook does whose cells run twice.
+    # Started again, as in a notebook with cells that run twice.
     other = path.with_name("again.json")
     for _ in range(2):
         Ledger.start(OLD, why="first", when="2026-01-31").save(other)
     with pytest.raises(ReuseError, match="has updates that this ledger lacks"):
         Ledger.start(OLD, why="other", when="2026-01-31").save(other)
-    # Saved to one file, it is not known to have been in another.
+    # Saved to one file, it is not known to another file.
     base.save(path.with_name("new.yaml"))
     more(base, "x").save(other)
 
 
 @pytest.mark.parametrize("equal", [True, False])
 def test_who_waits_while_the_file_is_replaced_and_a_newcomer_are_not_both_inside(path, tmp_path, monkeypatch, equal):
-    """Three savers: one replaces the file, one waits for the replaced one, and one comes after that."""
+    """Three writers: one replaces the file, one waits for the replaced file, and one comes later."""
     fcntl = pytest.importorskip("fcntl")
     base = Ledger.load(path)
     real, inside, leave = room.write_text, threading.Event(), threading.Event()
@@ -254,7 +254,7 @@ def test_of_eight_processes_one_wins_each_state(path):
         out, err = process.communicate(timeout=120)
         assert (out, process.returncode) == ("done\n", 0), err
     told = [entry.why.split() for entry in Ledger.load(path).entries]
-    # All that was said to be saved is there, once, on top of the state it was made of.
+    # Every update reported as saved is in the file once, in order.
     assert sorted(words[0] for words in told[1:]) == sorted(f"p{k}.{n}" for k in range(8) for n in range(rounds))
     for place, words in enumerate(told[1:], 1):
         assert words[1:] == ["on", str(place), told[place - 1][0]]
@@ -262,7 +262,7 @@ def test_of_eight_processes_one_wins_each_state(path):
 
 
 def kill_while_saving(path, kills, seed):
-    """Kill a process that saves without end, at random moments; the ledger is whole and free each time. Returns its updates."""
+    """Kill a process that saves continuously, at random moments; the ledger is whole and unlocked each time. Return its updates."""
     draw = random.Random(seed)
     for _ in range(kills):
         before = len(Ledger.load(path).entries)
@@ -309,7 +309,7 @@ except OSError as problem:
 @pytest.mark.process
 @pytest.mark.parametrize("most", [0, 50_000])
 def test_a_full_disk_leaves_the_old_ledger_and_nothing_else(path, most):
-    """A limit on the size of files stands for it: writes end midway, with an error."""
+    """A limit on file sizes stands for a full disk: writes fail midway with an error."""
     pytest.importorskip("resource")
     before = path.read_bytes()
     found = subprocess.run(
@@ -325,7 +325,7 @@ def test_json_and_yaml_are_compared_alike(tmp_path, name):
     path = tmp_path / name
     base = Ledger.start(OLD, why="first", when="2026-01-31")
     base.save(path)
-    # Comments and spaces are no state.
+    # Comments and spaces are not part of the state.
     text = path.read_text()
     path.write_text(json.dumps(json.loads(text)) if name.endswith("json") else f"# by hand\n{text}")
     one, other = more(base, "one"), more(base, "other")
@@ -357,7 +357,7 @@ def test_what_is_no_file_is_no_ledger(tmp_path):
             Ledger.start(OLD, why="first").save(path)
 
 
-# Fields of other types, with a checksum that fits.
+# Fields of other types, with a correct checksum.
 
 ODD = [
     None, True, 0, -1, 2.5, 10**30, -1e308, float("nan"), "", "x", "\x1b[2J", [], {}, [1], [[]], {"a": 1}, {"a": "b"}, "9" * 5000, [None],
@@ -366,7 +366,7 @@ ODD = [
 
 
 def places(value, at=()):
-    """The way to every value inside a document."""
+    """Yield the path to every value inside a document."""
     if at:
         yield at
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -375,7 +375,7 @@ def places(value, at=()):
 
 
 def test_ledgers_with_odd_fields_are_refused_when_they_are_loaded(tmp_path):
-    """Any value at any place, or none: what is loaded can be shown and resumed, or is refused as a plan; all else is a ReuseError."""
+    """Any value at any place, or none: a loaded ledger can be shown and resumed, or is refused as a plan; otherwise loading raises ReuseError."""
     counts = {"web": 100, "code": 50, "maths": 20}
     base = Ledger.start(OLD, why="first", when="2026-01-31", tokens={"web": 100, "code": 50}, budget=50)
     limited = Region.from_tokens(counts, 50, bounds={("web", "maths"): (0.1, None)})

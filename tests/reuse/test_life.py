@@ -1,4 +1,4 @@
-"""Runs of earlier updates, carried along a ledger over everything that happened to their domains since."""
+"""Runs of earlier updates, converted to the present domains by the changes in a ledger."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, ca
 
 
 def lived(*changes, mixture=None, tokens=None):
-    """A ledger over these changes, one update each, and the last one's plan."""
+    """Return a ledger with these changes, one update each, and the last one's plan."""
     counts = dict.fromkeys(("web", "code"), 3 * 10**9) if tokens is None else tokens
     ledger = Ledger.start(mixture or {"web": 0.5, "code": 0.5}, why="start", tokens=counts or None)
     for change in changes:
@@ -65,7 +65,7 @@ def test_runs_of_what_changed_are_left_out_or_kept_beside_it():
 
 
 def test_ids_say_of_which_update_runs_are():
-    """The names alone do not: a revised domain may keep its name."""
+    """Names alone do not show the update: a revised domain may keep its name."""
     ledger = lived(Revise(["code"]), Revise(["code"]))
     names = ["web", "code"]
     assert carry(runs([0.5, 0.5], names, ["u2-0"]), ledger).dropped == ()

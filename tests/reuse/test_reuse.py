@@ -1,4 +1,4 @@
-"""Mixture reuse: the published case study, the identities behind the collapse, and what freezing is predicted to cost."""
+"""Mixture reuse: the published case study, the identities behind collapsed domains, and the predicted cost of freezing."""
 
 import itertools
 import json
@@ -15,12 +15,12 @@ from mixfast.laws.log_linear import LogLinear
 from mixfast.reuse import Add, Ledger, Partition, Remove, ReuseError, Revise, full, kappa, partial, swarm, together
 from mixfast.swarm import SwarmError
 
-# The published mixtures have 16 digits, and went through one division each.
+# The published mixtures have 16 digits and were divided once.
 DIGITS = 1e-12
 
 
 class Law:
-    """A log-linear law with given coefficients, as a fit has it."""
+    """A log-linear law with given coefficients, with the interface of a fit."""
 
     name = "log_linear"
 
@@ -67,7 +67,7 @@ def test_adding_stack_edu_reproduces_the_published_mixture(stages):
     plan = full(first, Add(code), Region(second), virtual="dclm")
     share = math.fsum(second[name] for name in first)
     found = plan.expand({"dclm": share} | {name: second[name] for name in code})
-    # The published shares miss a sum of 1 by 3e-12, and a Mixture does not.
+    # The published shares sum to 1 with an error of 3e-12; those of a Mixture are exact.
     ratio = found["dclm:art_and_design"] / first["dclm:art_and_design"] * math.fsum(second.values())
     assert ratio == pytest.approx(0.6876104286691, abs=1e-13)
     assert all(found[name] == pytest.approx(second[name], abs=DIGITS) for name in second)
@@ -101,7 +101,7 @@ def test_the_chain_of_updates_keeps_the_published_constants(stages):
     share = math.fsum(third[name] for name in second)
     expanded = plan.expand({"existing": share} | {name: third[name] for name in new})
     assert expanded["arxiv"] == pytest.approx(third["arxiv"], abs=DIGITS)
-    # Two updates deep the first mixture's ratios still hold, to the product of the constants.
+    # After two updates, the first mixture's ratios still hold, up to the product of the constants.
     product = 0.6876104286691 * 0.8106150408600834
     for name in first:
         assert expanded[name] / first[name] == pytest.approx(product, rel=1e-10)
@@ -117,7 +117,7 @@ def test_the_chain_of_updates_keeps_the_published_constants(stages):
 
 
 def test_the_cap_that_the_published_configuration_leaves_out(case, stages):
-    """Frozen finemath stands at 4.19 repeats of what is frozen: the whole may have .955 at most (papers.md 4.11)."""
+    """Frozen finemath is repeated 4.19 times within the frozen part, so that part may have a share of at most .955 (papers.md 4.11)."""
     last = stages[3]
     tokens = case["fits"]["full_recomputation"]["token_counts"]
     parts = [name for name in tokens if name not in last]
@@ -141,7 +141,7 @@ def test_partial_reuse_freezes_the_published_ratios(case, stages):
     assert plan.part.others == ("dclm:software_development", "code")
 
 
-# The collapse.
+# Collapsed domains.
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -166,7 +166,7 @@ def test_kl_collapses_exactly(seed):
 
 
 def test_the_collapsed_optimum_is_the_best_of_its_kind():
-    """Solved in the collapsed space, with its prior and cap, against the whole space with the ratios as constraints."""
+    """Solve with collapsed domains, their prior and cap, and solve over all domains with the ratios as constraints."""
     a, old = planted(8, 5, 1)
     names = [f"d{k}" for k in range(8)]
     old = dict(zip(names[:5], old[:5] / old[:5].sum(), strict=True))
@@ -244,11 +244,11 @@ def test_the_virtual_coefficient_is_what_a_fit_finds():
     assert found == pytest.approx(truth, abs=1e-4)
 
 
-# What freezing costs.
+# The predicted cost of freezing.
 
 
 def two_camps():
-    """Old domains of two tasks each on its own; the new one serves the task of d0 and d1."""
+    """Return old domains that each serve one of two tasks; the new one serves the task of d0 and d1."""
     names = [f"d{k}" for k in range(6)]
     a = np.zeros((4, 6))
     a[0, 0], a[0, 1], a[1, 1] = -2.0, -0.5, -1.5
@@ -295,13 +295,13 @@ def test_all_open_loses_nothing_and_more_open_never_more():
         for n in range(6)
     ]
     assert losses == sorted(losses, reverse=True)
-    # One frozen domain alone has no ratio to lose.
+    # A single frozen domain has no ratios that could be wrong.
     assert losses[-1] == pytest.approx(0.0, abs=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_smaller_set_would_do(seed):
-    """Against all sets of domains to reopen: as few as can be, one more at most."""
+    """Compare with all sets of domains to reopen: the result has at most one more than the smallest."""
     a, _ = planted(7, 5, seed)
     names = [f"d{k}" for k in range(6)]
     old = propose(Law(names, a[:, :6]), Region(names, prior=1), kl=0.2).mixture
@@ -383,7 +383,7 @@ def test_parts_and_revisions_act_like_what_they_come_from():
     assert plan.update.gone == ("d0", "d4")
 
 
-# Remove, and bad input.
+# Removal, and invalid input.
 
 
 def test_remove_reopens_what_breaks_a_cap():
@@ -432,7 +432,7 @@ def test_changes_that_do_not_fit():
 
 @pytest.fixture
 def life():
-    """Three updates of a mixture with awkward names, each from the one before."""
+    """Return three successive updates of a mixture with unusual names."""
     first = {"web": 0.1 + 0.2, "1e5": 0.3, "na: me #\u2028": 0.4}
     ledger = Ledger.start(first, why='the "first"\nswarm: 64 runs # c=3', when="2026-01-31")
     plan = full(ledger.mixture, Add(["code"]), Region([*first, "code"]))
@@ -540,7 +540,7 @@ def test_runs_on_data_that_is_no_more_can_be_kept():
     assert found.swarm.ratios[1] == pytest.approx([0.2, 0.0, 0.225, 0.075, 0.5])
     assert found.region.cap.tolist() == [0.9, 1.0, 1.0, 1.0, 0.0]
     assert found.region.prior == pytest.approx([0.4, 0.2, 0.3, 0.1, 0.0])
-    # At the next update what was gone already stays beside what goes now.
+    # At the next update, domains that were removed before are listed beside those removed now.
     later = Region(["n", "c", "b1", "b2"], bounds={("b1", "b2"): (0.1, None)})
     again = swarm(found.swarm, [Remove(["a"]), Add(["n"])], later, keep_gone=True)
     assert again.gone == ("c (old)", "a")

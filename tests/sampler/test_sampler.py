@@ -1,4 +1,4 @@
-"""The stream of samples: how near its shares it stays, that all ways to ask agree, and the order within domains."""
+"""The stream of samples: accuracy of its shares, agreement of all ways to read it, and the order within domains."""
 
 import multiprocessing
 import os
@@ -158,11 +158,11 @@ def test_orders_look_random():
     orders = np.array(
         [MixtureSampler(Mixture(["a"], [1.0]), [size], seed=s).positions(0, size).index for s in range(draws)]
     )
-    # Where a sample goes, and where its neighbour goes from there: chi-square with 99 degrees of freedom is 99 +- 14.
+    # The place of a sample, and the place of its neighbour relative to it: chi-square with 99 degrees of freedom is 99 +- 14.
     for values in (orders[:, 0], orders[:, 57], (orders[:, 1] - orders[:, 0]) % size):
         seen = np.bincount(values, minlength=size)
         expected = np.full(size, draws / size)
-        if seen[0] == 0:  # neighbours never go to the same place
+        if seen[0] == 0:  # neighbours never get the same place
             seen, expected = seen[1:], np.full(size - 1, draws / (size - 1))
         assert ((seen - expected) ** 2 / expected).sum() < 170
     # Inversions of a random order: n(n-1)/4, standard deviation 170.

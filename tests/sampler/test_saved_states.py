@@ -1,4 +1,4 @@
-"""A saved state goes on with the samples that come next, or is refused: whatever happened to its fields, and in whatever stream."""
+"""A saved state resumes with the next samples or is refused, for any change of its fields and in any stream."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ STREAMS = {
     "grain": GrainStream(WEIGHTS, NUMBERS, length=900),
     "megatron": MegatronStream(WEIGHTS, 60, sizes=NUMBERS),
 }
-# What may stand in place of a field: nothing of it is what was saved.
+# Replacements for a field; none of them is the saved value.
 WRONG = [
     None, True, False, -1, -(2**63), 2**60 + 1, 2**64, 10**30, 10**5000, 0.5, 1.0, 5.0, float("nan"), float("inf"), -0.0, "", "5", "x",
     b"5", [], [1], {}, {"a": 1}, (), ["d0"], ["d0", "d0", "d1"], ["d2", "d1", "d0"], [["d0"]], object(), 1j, np.bool_(True), np.float32(5),
@@ -32,14 +32,14 @@ WRONG = [
 
 
 def following(stream, position, count=30):
-    """The samples that come next, by name."""
+    """Return the next samples by name."""
     end = position + count if stream.length is None else min(position + count, stream.length)
     domain, index, epoch = (column.tolist() for column in stream.positions(position, end))
     return [(stream.domains[k], i, e) for k, i, e in zip(domain, index, epoch, strict=True)]
 
 
 def goes_on_with(stream, state):
-    """The samples with which a cursor of a stream goes on from a state; None if it is refused, by name."""
+    """Return the samples with which a cursor of a stream resumes from a state; None if the state is refused."""
     cursor = MixtureCursor(stream)
     try:
         cursor.load_state_dict(state)
@@ -74,7 +74,7 @@ def test_a_position_that_was_altered_is_refused(kind):
             stream.check_state({**state, "position": position})
     with pytest.raises(SamplerError, match="the state was altered"):
         stream.check_state({**state, "check": stream.state(42)["check"]})
-    # Without a check a state of an earlier release is taken at its word, within the stream.
+    # A state of an earlier release has no checksum, so it is accepted if the stream allows it.
     assert stream.check_state({**former(state), "position": 42}) == 42
     for position in (2**60 + 1, 2**62):
         with pytest.raises(SamplerError, match=r"beyond the last|behind the end"):
@@ -124,7 +124,7 @@ def test_the_largest_seed_is_kept():
 
 
 def family():
-    """Streams that differ in one or two things that decide them."""
+    """Return streams that differ in one or two of the settings that define them."""
     ramp = MixtureSchedule(A).ramp(B, start=30, stop=90)
     twice = MixtureSchedule(A).then(B, at=40).then(C, at=80)
     for schedule in (
@@ -148,7 +148,7 @@ def family():
 
 @pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
 def test_a_state_of_another_stream_is_taken_only_if_it_read_the_same():
-    """What was read before a state must be what the stream that goes on would have read: all pairs of 250 streams."""
+    """The stream that resumes must have read the same samples before the state: all pairs of 250 streams."""
     made = [MixtureSampler(schedule, sizes, **options) for schedule, sizes, options in family()]
     read = [following(stream, 0, 120) for stream in made]
     taken = refused = 0
@@ -161,7 +161,7 @@ def test_a_state_of_another_stream_is_taken_only_if_it_read_the_same():
                 found = other.check_state(state)
             except SamplerError:
                 refused += 1
-                # A stream itself, and one that is the same from beginning to end, is never refused.
+                # A stream itself, and one with the same samples from start to end, is never refused.
                 assert j != k
                 continue
             taken += 1
@@ -171,7 +171,7 @@ def test_a_state_of_another_stream_is_taken_only_if_it_read_the_same():
 
 
 def test_parts_of_two_states_are_never_one():
-    """Fields of states of one family are exchanged at random: what is taken goes on as the stream it is loaded into."""
+    """Exchange fields of states of one family at random: an accepted state resumes as the stream that loads it."""
     rng = random.Random(0)
     states = [
         (stream, position, dict(stream.state(position)))
@@ -202,7 +202,7 @@ def test_a_domain_that_max_epochs_leaves_out_is_read_as_often_as_without_it():
         for endless in (np.inf, None):
             stream = MixtureSampler(mixture, sizes, seed=0, on_exhausted=policy, max_epochs={"a": endless, "b": 1})
             assert stream.counts(800)[0] == pytest.approx(720, abs=1.5)
-    # To repeat is the policy that needs no limits.
+    # The policy of repeating needs no limits.
     assert (
         MixtureSampler(mixture, sizes, seed=0, max_epochs={"b": 1}).length
         == MixtureSampler(mixture, sizes, seed=0, max_epochs={"a": np.inf, "b": 1}).length

@@ -14,7 +14,7 @@ from mixfast.sampler import MixtureSampler, MixtureSchedule
 
 
 def exact_counts(schedule, length):
-    """Exact samples of each domain up to and with each sample (n, K), in float64: shares summed, sample by sample."""
+    """Return the exact number of samples of each domain up to and including each sample (n, K), in float64: the shares summed."""
     domains = schedule.domains
     share = np.zeros((length, len(domains)))
     last = np.zeros(len(domains))
@@ -67,7 +67,9 @@ def test_all_ways_to_ask_agree_across_changes(case, data):
     found = sampler.positions(0, length)
     count = counted(found.domain, domains)
     had = count[np.arange(length), found.domain] - 1
-    np.testing.assert_array_equal(found.epoch, had // (5 * (found.domain + 1)))  # none lost, none repeated too early
+    np.testing.assert_array_equal(
+        found.epoch, had // (5 * (found.domain + 1))
+    )  # no sample lost, none repeated too early
     near = [at for change in schedule.changes for at in (change.start - 1, change.start, change.start + 1) if at >= 0]
     points = [data.draw(st.integers(0, length - 1)) for _ in range(4)] + near
     assert_one_stream(sampler, found, 0, points)
@@ -95,7 +97,7 @@ def test_changes_do_not_add_up():
 
 
 def test_no_stream_keeps_1_5_at_changes_it_does_not_know():
-    """Whoever is drawn loses its share: the last of 8 domains is behind by 1/8 + 1/7 + ... + 1/2, whatever the order."""
+    """Each sampled domain loses its share at once: the last of 8 domains is behind by 1/8 + 1/7 + ... + 1/2 in any order."""
     left = [f"d{k}" for k in range(8)]
     schedule = MixtureSchedule(mixture_of(np.ones(8)))
     for sample in range(6):
@@ -176,7 +178,7 @@ def test_a_ramp_may_begin_with_the_first_sample_or_where_shares_jump():
 
 
 def test_a_share_of_next_to_nothing_on_a_ramp():
-    """The domain is owed a sample from before, and gets it on a ramp on which its share is 1e-17."""
+    """The domain is still owed a sample, and gets it on a ramp on which its share is 1e-17."""
 
     def mixture(*weights):
         return Mixture(["a", "b", "c", "z"], np.array(weights) / sum(weights))
@@ -272,7 +274,7 @@ def test_limits_are_kept_to_the_sample(schedule, epochs, shuffle):
         SamplerError, match=rf"at sample {end} domain 'd{spent}' .* limit of {caps[spent]} samples; the run has"
     ):
         MixtureSampler(schedule, SIZES, length=end + 1, **repeat)
-    # The others go on.
+    # The other domains continue.
     length = None if not isinstance(epochs, dict) else 1500
     on = MixtureSampler(
         schedule, SIZES, seed=2, shuffle=shuffle, on_exhausted="redistribute", max_epochs=epochs, length=length
@@ -322,7 +324,7 @@ def test_a_domain_that_comes_too_late_is_named():
         enough = MixtureSampler(mixture, seed=0, length=1_000_000)
         first = enough.first_samples()["rare"]
         assert enough[first][:2] == (1, 0)
-        MixtureSampler(Mixture(["web", "none"], [1.0, 0.0]), seed=0, length=9)  # nobody expects it
+        MixtureSampler(Mixture(["web", "none"], [1.0, 0.0]), seed=0, length=9)  # no sample of it is expected
     schedule = MixtureSchedule(Mixture(["web"], [1.0])).then(Mixture(["late"], [1.0]), at=30)
     with pytest.warns(MixfastWarning, match="in the 20 samples of the run: late"):
         MixtureSampler(schedule, [20, 20], seed=0, on_exhausted="stop")

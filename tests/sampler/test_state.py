@@ -1,4 +1,4 @@
-"""States of the sampler, what is refused, and the streams that stay as they are."""
+"""States of the sampler, refusals, and the recorded streams."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def test_the_future_may_change_and_the_past_may_not():
 
 
 def named(sampler, start, stop):
-    """Samples by the names of their domains."""
+    """Return samples with the names of their domains."""
     found = sampler.positions(start, stop)
     return [(sampler.domains[k], i, e) for k, i, e in zip(*(column.tolist() for column in found), strict=True)]
 
@@ -75,9 +75,9 @@ def test_the_order_of_the_domains_decides_the_stream_and_the_state_says_so():
     assert named(again, 0, 100) == named(MixtureSampler(one, [9, 9], seed=0), 0, 100)
     assert MixtureSchedule(one) != MixtureSchedule(other)
     assert MixtureSchedule(one) == MixtureSchedule(other).reordered(["a", "b"])
-    # At the start nothing is decided.
+    # At the start no sample has been read, so nothing has to agree.
     assert MixtureSampler(other, [9, 9], seed=0).check_state(MixtureSampler(one, [9, 9], seed=0).state(0)) == 0
-    # A renamed domain is named.
+    # The message names the renamed domain.
     third = MixtureSampler(Mixture(["a", "c"], [0.3, 0.7]), [9, 9], seed=0)
     with pytest.raises(
         SamplerError, match=r"sample 5 of another stream: .*Only in the state: b\. Only in this stream: c"
@@ -94,7 +94,7 @@ def test_the_order_of_the_domains_decides_the_stream_and_the_state_says_so():
     ],
 )
 def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(options):
-    # Equal shares: the order breaks every tie.
+    # With equal shares, the order of the domains decides every tie.
     weights = {"a": 0.25, "b": 0.25, "c": 0.25, "d": 0.25}
     late = {"d": 0.3, "new": 0.3, "a": 0.2, "b": 0.1, "c": 0.1}
     sizes = {"a": 50, "b": 20, "c": 7, "d": 90, "new": 33}
@@ -121,16 +121,16 @@ def test_a_state_goes_on_as_saved_whatever_the_order_of_the_domains(options):
         assert cursor.sampler.sizes.tolist() == other.sizes.tolist()
         domain, index, _ = cursor.sampler[position]
         assert (other.domains[domain], index) == named(saved, position, position + 1)[0][:2]
-        # What was not decided at the position is this sampler's: "new" is the last domain in both.
+        # Ties that no earlier sample decided follow this sampler's order: "new" is the last domain in both.
         assert named(cursor.sampler, position, 500) == named(saved, position, 500)
-        # Saved again, it is the same state, which each of the three goes on from.
+        # Saved again, it is the same state, from which each of the three resumes.
         state = cursor.state_dict()
         assert state == saved.state(position)
         for stream in (saved, other, cursor.sampler):
             last = MixtureCursor(stream)
             last.load_state_dict(state)
             assert named(last.sampler, position, 500) == named(saved, position, 500)
-        # And back to a state of its own order.
+        # And back to a state in its own order.
         cursor.load_state_dict(other.state(position))
         assert cursor.sampler.domains == other.domains
         assert named(cursor.sampler, 0, 500) == named(other, 0, 500)
@@ -173,7 +173,7 @@ def test_limits_that_have_not_been_reached_are_the_future():
 
 def test_the_state_behind_the_end_is_that_of_the_end():
     short = MixtureSampler(A, SIZES, seed=4, length=1000)
-    assert short.state(1024) == short.state(1000)  # after a last batch that is not full
+    assert short.state(1024) == short.state(1000)  # after a partial last batch
     assert MixtureSampler(A, SIZES, seed=4, length=2000).check_state(short.state(1024)) == 1000
 
 
@@ -202,7 +202,7 @@ def test_states_of_others_are_refused(changes, message):
             sampler.check_state({key: value for key, value in state.items() if key != "history"})
 
 
-# What is refused.
+# Refusals.
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_bad_schedules_and_samples_are_refused():
     assert issubclass(ExhaustedError, MixfastError)
 
 
-# Streams of version 1 of the algorithm, for ever: a saved state must find its samples again.
+# Streams of version 1 of the algorithm. They must never change, because a saved state must find its samples again.
 
 
 def test_golden_streams():

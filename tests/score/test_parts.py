@@ -1,4 +1,4 @@
-"""The folder of parts: whatever is damaged in it is refused by name, and one run at a time uses it. No model is needed for that."""
+"""The folder of parts: damaged files are refused by name, and only one run at a time uses the folder. No model is needed."""
 
 import dataclasses
 import io
@@ -63,7 +63,7 @@ def same(one, other):
 
 @pytest.fixture
 def kept(tmp_path):
-    """A folder with the description of a run and a part, and the part's file."""
+    """Return a folder with the description of a run and a part, and the part's file."""
     made = folder(tmp_path)
     with made.opened():
         made.write("web", 0, part())
@@ -72,7 +72,7 @@ def kept(tmp_path):
 
 
 def refused(call, file, match=""):
-    """A refusal that names the file, and does not go on for pages."""
+    """Check that a call is refused with a short message that names the file."""
     with pytest.raises(ScoreError, match=match) as caught:
         call()
     assert str(file) in str(caught.value)
@@ -96,7 +96,7 @@ def test_a_part_comes_back_to_the_last_bit(tmp_path, level):
 
 
 def archive(file, **changes):
-    """Write an archive in place of a part, with a digest that fits wherever the arrays allow it."""
+    """Write an archive in place of a part, with a correct digest if the arrays allow one."""
     with np.load(file) as arrays:
         members = {**arrays, **changes}
     members = {name: value for name, value in members.items() if value is not None}
@@ -106,7 +106,7 @@ def archive(file, **changes):
 
 
 def signed(made, file, **changes):
-    """The same with the digest of the changed arrays, as only this program computes it."""
+    """Write an archive with the digest of the changed arrays, which only this program computes."""
     changed = dataclasses.replace(made.read("web", 0), **changes)
     digest = _part_file._digest(made._place("web", 0), changed)
     archive(file, digest=np.array(digest), **{name: getattr(changed, name) for name in FIELDS})
@@ -153,7 +153,7 @@ def test_archives_of_other_members(kept):
     ],
 )  # fmt: skip
 def test_arrays_that_no_scoring_gives(kept, changes, said):
-    """Even with a digest that fits."""
+    """These arrays are refused even with a correct digest."""
     made, file = kept
     signed(made, file, **changes)
     refused(lambda: made.read("web", 0), file, f"is damaged .*{said}")
@@ -164,7 +164,7 @@ def test_sums_of_tokens_that_overflow(tmp_path):
     with made.opened():
         made.write("web", 0, part("token"))
     (file,) = made.path.glob("*.npz")
-    # As int64 they are 3 in all.
+    # As int64, their sum is 3.
     counts = np.array([2**62, 2**62, 2**62, 2**62, 3])
     signed(made, file, count=counts, loglik=np.zeros(3, np.float32), token_bytes=np.zeros(0, np.int64))
     refused(lambda: made.read("web", 0), file, "loglik has 3 entries, expected 18446744073709551616")
@@ -278,7 +278,7 @@ def test_a_part_in_the_place_of_another(kept):
 
 @pytest.mark.parametrize("level", ["sequence", "token"])
 def test_mutated_parts_are_the_same_or_refused(tmp_path, level):
-    """Bits flipped, bytes cut, inserted, repeated, overwritten and swapped: never another exception, never another part."""
+    """Flip bits; cut, insert, repeat, overwrite and swap bytes: never another exception, never another part."""
     made, draw = folder(tmp_path, level=level), np.random.default_rng(16)
     with made.opened():
         made.write("web", 0, part(level))
@@ -290,12 +290,12 @@ def test_mutated_parts_are_the_same_or_refused(tmp_path, level):
         try:
             found = made.read("web", 0)
         except ScoreError as problem:
-            # Named without the file it would be another outcome.
+            # The message without the file name, because it differs.
             outcomes["refused" if str(file) in str(problem) else str(problem)] += 1
         else:
             assert same(found, part(level))
             outcomes["same"] += 1
-    # Dates and the like may change.
+    # Changes of dates and similar fields are allowed.
     assert outcomes["refused"] > 200
     file.write_bytes(good)
     for stop in range(0, len(good), max(1, len(good) // 60)):
@@ -304,7 +304,7 @@ def test_mutated_parts_are_the_same_or_refused(tmp_path, level):
 
 
 def mutated(good, other, turn, draw):
-    """The turn's kind of damage at a random place."""
+    """Apply one kind of damage, chosen by the turn, at a random place."""
     data, at = bytearray(good), int(draw.integers(len(good)))
     length = int(draw.integers(1, 40))
     kind = turn % 7
@@ -319,7 +319,7 @@ def mutated(good, other, turn, draw):
     elif kind == 4:
         data[at : at + length] = bytes(length)
     elif kind == 5:
-        # Of another part, whose layout is the same.
+        # From another part with the same layout.
         data[at : at + 8 * length] = other[at : at + 8 * length]
     else:
         where = int(draw.integers(len(good)))
@@ -436,7 +436,7 @@ def test_mutated_descriptions_are_the_same_or_refused(kept, tmp_path):
 def test_parts_of_a_run_with_other_arguments_are_refused(kept, tmp_path, changes, said):
     made, file = kept
     refused(lambda: opened(tmp_path, **changes), made.path, f"has parts of another run; what differs: {said}")
-    # The experts in another order are the same run.
+    # The same experts in another order are the same run.
     assert opened(tmp_path, experts=dict(reversed(EXPERTS.items())))
     file.unlink()
     assert opened(tmp_path, **changes)
@@ -472,12 +472,12 @@ def test_a_second_run_is_told_who_has_the_folder(tmp_path):
     try:
         said = refused(lambda: opened(tmp_path), tmp_path / "table.npz.parts", f"in use by process {process.pid} on ")
         assert f"another run writes {tmp_path / 'table.npz'}. Wait until it ends, choose another output" in said
-        # Not even a run of other texts looks further.
+        # Not even a run with other texts checks further.
         refused(lambda: opened(tmp_path, texts="bb"), tmp_path / "table.npz.parts", "in use by process")
     finally:
         process.kill()
         process.communicate()
-    # What was killed holds nothing, and its parts are kept.
+    # A killed run holds no lock, and its parts are kept.
     made = folder(tmp_path)
     with made.opened():
         assert made.has("web", 0)
@@ -489,7 +489,7 @@ def test_when_a_run_has_ended_the_next_one_begins(kept, tmp_path):
     with made.opened():
         made.remove()
         assert not made.path.exists()
-        # The lock that is held is of a file that is gone: the next run has its own.
+        # The lock that is held belongs to a deleted file: the next run has its own lock.
         assert opened(tmp_path)
     with made.opened(), pytest.raises(ScoreError, match="in use"):
         opened(tmp_path)

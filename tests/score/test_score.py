@@ -1,4 +1,4 @@
-"""Scoring with Hugging Face models: equal to the models' own log-softmax, whatever the batches, windows, shards and ranks."""
+"""Scoring with Hugging Face models equals the models' own log-softmax for any batches, windows, shards and ranks."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ from mixfast.score._windows import windows
 
 torch = pytest.importorskip("torch", reason="scoring needs torch: pip install 'mixfast[score]'")
 pytest.importorskip("transformers", reason="scoring needs transformers: pip install 'mixfast[score]'")
-# From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
+# Started in the root of a checkout, transformers would take our folder `kernels` for a package of that name.
 transformers = _loading.load_transformers()
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ DOCUMENTS = [Document(text, name=f"text {place}") for place, text in enumerate(T
 
 
 def make_tokenizer(size=300, bos="<s>"):
-    """A byte-level BPE trained on the texts; another size is another tokenizer."""
+    """Return a byte-level BPE trained on the texts; another size gives another tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     made = Tokenizer(models.BPE())
@@ -79,7 +79,7 @@ def make_model(kind, seed=0, vocabulary=320, **changes):
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 64,
-        # Far above what training starts from: the logits must differ for a softcap or a scale to show.
+        # Far larger than initial weights in training: the logits must differ for a softcap or a scale to have an effect.
         "initializer_range": 0.4,
         "bos_token_id": 0,
         "eos_token_id": 1,
@@ -97,7 +97,7 @@ def make_model(kind, seed=0, vocabulary=320, **changes):
 
 
 def reference(model, ids, first, window, stride, bos):
-    """log p of each token from `first` on: one forward pass for each, over the window that the rules give it."""
+    """Return log p of each token from `first` on: one forward pass for each, over the window given by the rules."""
     out = []
     for t in range(first, len(ids)):
         start = 0 if t <= window else -(-(t - window) // stride) * stride
@@ -122,7 +122,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, tokenizer):
-    """Two experts of different kinds, a third with another tokenizer, as folders."""
+    """Return folders of two experts of different kinds and a third with another tokenizer."""
     root = tmp_path_factory.mktemp("runs")
     for name, kind, tok in [
         ("web", "llama", tokenizer),
@@ -141,7 +141,7 @@ def pair(runs):
 
 @pytest.fixture(scope="module")
 def truth(pair):
-    """The table of the two experts at both levels, without files, in small batches."""
+    """Return the table of the two experts at both levels, computed without files, in small batches."""
     return {level: score(pair, DOCUMENTS, level=level, window=WINDOW, stride=10) for level in ("sequence", "token")}
 
 
@@ -160,7 +160,7 @@ def test_every_token_is_as_the_model_says(kind, tokenizer):
     want = [expected(model, tokenizer, text) for text in TEXTS]
     assert found.count.tolist() == [len(values) for values in want]
     assert np.abs(found.logprob - np.concatenate(want)).max() < 1e-5
-    # Flat predictions would hide any mistake.
+    # Uniform predictions would hide any mistake.
     assert found.logprob.std() > 0.5
     assert np.allclose(found.loglik, [values.sum() for values in want], atol=1e-4)
 
@@ -243,7 +243,7 @@ def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
         head.logprob(hidden, "target")
 
 
-# What is refused about a model.
+# Models that are refused.
 
 
 def test_a_head_that_is_not_understood_is_refused(tokenizer):
@@ -288,7 +288,7 @@ def test_a_head_that_is_not_finite_is_told_from_one_that_is_not_understood(token
 
 
 def spied(monkeypatch, change=lambda hidden: hidden):
-    """Masks of the batches, whose hidden states may be changed after the check at the start."""
+    """Return the masks of the batches; their hidden states may be changed after the check at the start."""
     real, masks = _head.hidden_states, []
 
     def hidden_states(model, ids, mask):
@@ -310,7 +310,7 @@ def test_a_softcap_does_not_hide_infinite_hidden_states(tokenizer, monkeypatch):
 
 
 def test_the_head_is_not_asked_about_hidden_states_that_are_not_finite(tokenizer, monkeypatch):
-    """The kernels of a GPU refuse them, and know of neither expert nor document."""
+    """A GPU's kernels refuse them, but cannot name the expert and document."""
     real = _head.Head.logprob
 
     def strict(head, hidden, target):
@@ -329,7 +329,7 @@ def test_padding_is_masked(tokenizer, monkeypatch):
     short = [text for text in TEXTS if len(text) < 100]
     score_documents(make_model("llama"), tokenizer, short, window=64)
     ((ids, mask),) = masks
-    # The last token is a target only, and the BOS comes before the first.
+    # The last token is only a target, and the BOS precedes the first.
     assert sorted(mask.sum(dim=1).tolist()) == sorted(len(tokenizer(text)["input_ids"]) for text in short)
     assert (mask[:, 1:] <= mask[:, :-1]).all()
     assert not ids[mask == 0].any()
@@ -368,7 +368,7 @@ def test_the_model_is_left_as_it_was(tokenizer):
 
 
 def run_out_above(monkeypatch, limit):
-    """Let the forward pass fail above so many tokens, as a GPU does."""
+    """Make the forward pass fail above this number of tokens, as on a GPU that runs out of memory."""
     real, sizes = _head.hidden_states, []
 
     def limited(model, ids, mask):
@@ -387,13 +387,13 @@ def test_running_out_of_memory_halves_the_batch(tokenizer, monkeypatch):
     sizes = run_out_above(monkeypatch, 80)
     found = score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, stride=10, batch_tokens=1000)
     assert np.allclose(found.logprob, whole.logprob, rtol=0, atol=1e-5)
-    assert max(sizes) > WINDOW  # batches of one would work as well, and be slow
+    assert max(sizes) > WINDOW  # batches of one would also work but be slow
     run_out_above(monkeypatch, 10)
     with pytest.raises(ScoreError, match=f"tiny: out of memory on a single window of {WINDOW} tokens"):
         score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, name="tiny")
 
 
-# What is scored: BOS, bytes, prompts.
+# Scored units: BOS, bytes, prompts.
 
 
 def test_without_a_bos_the_first_token_is_not_scored(tokenizer):
@@ -406,7 +406,7 @@ def test_without_a_bos_the_first_token_is_not_scored(tokenizer):
     first = [len(tokenizer.decode(one[:1]).encode()) for one in ids]
     ascii_only = [place for place, text in enumerate(TEXTS) if text.isascii()]
     assert [found.n_bytes[p] for p in ascii_only] == [len(TEXTS[p]) - first[p] for p in ascii_only]
-    # The BOS by name is the BOS.
+    # The BOS given by name is the default BOS.
     named = score_documents(model, tokenizer, DOCUMENTS, window=64, bos="<s>")
     assert np.array_equal(named.logprob, score_documents(model, tokenizer, DOCUMENTS, window=64).logprob)
     with pytest.raises(ScoreError, match="tiny: its tokenizer has no token '<nope>'"):
@@ -414,7 +414,7 @@ def test_without_a_bos_the_first_token_is_not_scored(tokenizer):
 
 
 def test_a_tokenizer_that_does_not_say_where_its_tokens_are():
-    # One byte a token, no BOS, no offsets.
+    # One byte per token, no BOS, no offsets.
     slow = transformers.ByT5Tokenizer()
     assert not slow.is_fast
     documents = [TEXTS[0], Document("ab", prompt="cd"), "x"]
@@ -428,7 +428,7 @@ def test_bytes_are_those_of_utf8(tokenizer):
     assert found.n_bytes.tolist() == [len(text.encode()) for text in TEXTS]
     assert found.token_bytes.size == found.count.sum()
     assert np.add.reduceat(found.token_bytes, np.cumsum(found.count) - found.count).tolist() == found.n_bytes.tolist()
-    # A token that has its characters to itself has their bytes.
+    # A token that is the only one on its characters gets their bytes.
     for token, size in zip(tokenizer(TEXTS[0])["input_ids"], found.token_bytes, strict=False):
         assert len(tokenizer.decode([token])) == size
 
@@ -441,7 +441,7 @@ def test_an_answer_after_its_prompt(gap, tokenizer):
         model, tokenizer, [Document(answer, prompt=prompt), Document("dog", prompt="cat")], window=64
     )
     whole = [0, *tokenizer(prompt + answer)["input_ids"]]
-    # In both cases the space belongs to the word after it.
+    # In both cases the space belongs to the following word.
     start = 1 + len(tokenizer("the cat sat on")["input_ids"])
     want = reference(model, whole, start, 64, 32, True)
     assert found.count[0] == want.size
@@ -515,7 +515,7 @@ def test_documents_without_a_token_are_named_and_left_out(pair, tmp_path):
         assert len(score(pair, {"a": ["a", TEXTS[0]]}, bos="none", level="token")) > 9
     with pytest.raises(ScoreError, match="no document can be scored"):
         score(pair, {"a": ["", ""]}, out=tmp_path / "t.npz")
-    # What that left behind is in nobody's way.
+    # The files that this left must not disturb other runs.
     assert len(score(pair, {"a": ["cat", "dog"]}, out=tmp_path / "t.npz")) == 2
 
 
@@ -544,7 +544,7 @@ def test_different_tokenizers_are_compared_per_byte(runs, pair, tmp_path):
         score(three, DOCUMENTS, per="token")
     with pytest.raises(ScoreError, match="score different text; give a bos"):
         score(three, DOCUMENTS, bos="none")
-    # The same tokenizer in another folder, with other habits about BOS and EOS, is the same tokenizer.
+    # The same tokenizer in another folder, with other settings for BOS and EOS, counts as the same tokenizer.
     other = tmp_path / "code"
     shutil.copytree(runs / "code", other)
     file = other / "tokenizer.json"
@@ -564,7 +564,7 @@ def test_a_bos_that_only_some_have(runs, pair, tmp_path):
     assert len(score([pair[0], tmp_path / "code"], DOCUMENTS, bos="<s>")) == len(DOCUMENTS)
 
 
-# Folders that hold no expert.
+# Folders that contain no expert.
 
 
 ADAPTER = '{"peft_type": "LORA", "base_model_name_or_path": "../my base", "r": 8}'
@@ -753,7 +753,7 @@ LINES = "".join(json.dumps(record) + "\n" for record in RECORDS)
 
 def packed(ending, data):
     if ending == ".gz":
-        # Two members, as concatenated files have them.
+        # Two members, as in concatenated files.
         return gzip.compress(data[:10]) + gzip.compress(data[10:])
     if ending == ".zst":
         zstandard = pytest.importorskip("zstandard", reason="zstd needs zstandard: pip install 'mixfast[io]'")
@@ -871,7 +871,7 @@ class Interrupted(Exception):
 
 
 def interrupt_after(monkeypatch, parts):
-    """Let a run end after so many parts; the list says which were computed."""
+    """End a run after this number of parts; the returned list shows which were computed."""
     real, done = _run._part, []
 
     def counted(ready, documents, level, tell):
@@ -894,13 +894,13 @@ def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch,
     with pytest.raises(Interrupted):
         score(pair, DOCUMENTS, **settings)
     assert not out.exists()
-    # What a kill leaves behind is no part.
+    # The remains of a killed run are not a part.
     (tmp_path / "table.npz.parts" / ".part-000002.npz.99.tmp").write_bytes(b"half")
     monkeypatch.undo()
     monkeypatch.setattr(_shards, "_SHARD_BYTES", 100)
     rest = interrupt_after(monkeypatch, 99)
     told = []
-    # In another order; that is no other run.
+    # The same texts in another order are the same run.
     table = score(pair[::-1], DOCUMENTS, **settings, progress=told.append)
     assert len(first) + len(rest) == 2 * n_shards
     assert not [one for one in rest if one in first]
@@ -909,7 +909,7 @@ def test_a_run_goes_on_where_it_ended(level, pair, truth, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == [out]
     assert told[0].parts == 2 * n_shards
     assert told[0].tokens < told[-1].tokens
-    # Before anything is scored it is told from where the run goes on.
+    # Before anything is scored, it reports where the run resumes.
     n_texts = sum(len(names) for _, names in first)
     assert told[0] == scoring.Progress(
         "code", told[0].part, 2 * n_shards, 0, told[0].seconds, n_shards + 1, n_texts, 12
@@ -934,7 +934,7 @@ def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards)
     refused(r"what differs: window \(then 24, now 32\)", pair, stride=12, window=32)
     refused("what differs: experts", pair[:1])
     assert not out.exists()
-    # An expert in another place is the same, and one trained on is not.
+    # An expert in another place is the same expert; one that was trained further is not.
     with pytest.raises(Interrupted):
         score(pair, DOCUMENTS, window=WINDOW, out=out)
     make_model("llama", seed=99).save_pretrained(moved / "web")

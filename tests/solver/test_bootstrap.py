@@ -1,4 +1,4 @@
-"""bootstrap(): every replicate is the optimum of its own re-weighted table, and what is reported of it is true."""
+"""bootstrap(): every replicate is the optimum of its own re-weighted table, and the reported numbers are correct."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ REGIONS = {
 
 
 def weights_of(table, replicates, seed=0):
-    """Row weights (R, n) of each replicate that `bootstrap` draws with that seed."""
+    """Return row weights (R, n) of each replicate that `bootstrap` samples with that seed."""
     unit, group = _resample._units(table)
     counts = _resample._draw(np.random.default_rng(seed), unit, group, table, replicates)
     return counts.astype(np.float64)[:, unit] * table.row_weight
 
 
 def check(table, region, kl, checked=8, replicates=60, **options):
-    """The shares of some replicates are those of solves of their own; returns the bootstrap."""
+    """Check that the shares of some replicates are those of separate solves; return the bootstrap."""
     found = bootstrap(table, region, kl=kl, replicates=replicates, **options)
     weights = weights_of(table, replicates)
     spread = found.shares.std(axis=0, ddof=1)
@@ -54,7 +54,7 @@ def test_replicates_are_solves_of_the_resampled_table(limits, kl):
 
 
 def test_replicates_under_a_faint_kl():
-    """Shares that are all but nothing in one replicate and count in another."""
+    """Shares that are almost zero in one replicate and large in another."""
     table = ExpertTable.from_loglik(tokens(400, 8, seed=3))
     check(table, None, 1e-4)
 
@@ -66,14 +66,14 @@ def test_replicates_of_a_large_table(dtype):
 
 
 def test_replicates_of_near_copies():
-    """Shares that change sides between two experts that are all but the same."""
+    """Shares that move between two experts that are almost identical."""
     loglik = tokens(800, 6)
     loglik[:, 5] = loglik[:, 0] + 1e-3 * np.random.default_rng(1).normal(size=800)
     check(ExpertTable.from_loglik(loglik), None, 0.0)
 
 
 def test_replicates_of_rows_that_one_expert_explains():
-    """A replicate that lacks all rows of an expert leaves that expert nothing, and these rows no mass."""
+    """A replicate without any row of an expert gives the expert no share, and its rows no probability."""
     rng = np.random.default_rng(0)
     loglik = -1000.0 * rng.random((120, 5)) - 2000.0
     best = np.minimum(rng.geometric(0.5, size=120) - 1, 4)
@@ -93,7 +93,7 @@ def test_a_replicate_that_does_not_come_close_is_solved_on_its_own(monkeypatch):
 
 @pytest.mark.parametrize(("limits", "kl"), [("simplex", 0.0), ("caps", 0.0), ("prior", 0.05), ("groups", 0.0)])
 def test_the_gap_is_that_of_the_shares(limits, kl):
-    """With no more replicates than are checked, the reported gap is the largest there is."""
+    """If all replicates are checked, the reported gap is the largest of their gaps."""
     table = ExpertTable.from_loglik(tokens(500))
     region = REGIONS[limits](table.domains)
     found = bootstrap(table, region, kl=kl, replicates=8)

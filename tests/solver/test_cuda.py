@@ -1,7 +1,7 @@
-"""The GPU backend against the CPU core: the same objective, the same answers, from a table on the device and from a stream.
+"""The GPU backend against the CPU core: the same objective and the same answers, from a table on the device and from a stream.
 
-Without a GPU everything runs on torch's CPU tensors, kernels under Triton's interpreter: what asks for a CUDA device is told that it
-is the CPU. With one the same tests run there.
+Without a GPU everything runs on torch's CPU tensors, with kernels in Triton's interpreter: a request for a CUDA device gets
+the CPU instead. With a GPU the same tests run on it.
 """
 
 import importlib
@@ -32,14 +32,14 @@ DEVICE = torch.device("cuda", torch.cuda.current_device()) if CUDA else torch.de
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch):
-    """Let the CPU stand in where there is no GPU."""
+    """Use the CPU as the device if there is no GPU."""
     if not CUDA:
         monkeypatch.setattr(_device, "cuda_device", lambda number="": DEVICE)
 
 
 @pytest.fixture
 def streamed(monkeypatch):
-    """No room on the device, and blocks of a few rows."""
+    """Pretend that the device has no room, and use blocks of a few rows."""
     monkeypatch.setattr(_device, "capacity", lambda device: 0.0)
     monkeypatch.setattr(blocks, "_BLOCK_BYTES", 20_000)
 
@@ -56,7 +56,7 @@ def a_table(n, k, *, weighted=False, **options):
 
 
 def pair(table, *, wide, usable=None):
-    """The objective on the CPU and on the device."""
+    """Return the objective on the CPU and on the device."""
     weight, scale = (
         (None, table.uniform_weight) if table.uniform_weight is not None else (table.row_weight, 1.0 / len(table))
     )
@@ -73,7 +73,7 @@ def close(got, wanted, tolerance):
     np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * scale)
 
 
-# Float64 from float32 log-likelihoods agrees to the last digits; float32 probabilities to their own, averaged over the rows.
+# Float64 from float32 log-likelihoods agrees to the last digits; float32 probabilities to their own precision, averaged over the rows.
 TOLERANCE = {True: 1e-12, False: 1e-6}
 
 
@@ -91,7 +91,7 @@ def test_sums_and_losses_are_those_of_the_cpu(wide, weighted, options):
     w = np.random.default_rng(1).dirichlet(np.ones(6))
     here, there = pair(table, wide=wide)
     assert here.shift == there.shift
-    # exp of numbers of hundreds rounded to float32.
+    # exp of values in the hundreds, rounded to float32.
     tolerance = 1e-4 if far and not wide else TOLERANCE[wide]
     for got, wanted in zip(there.sums(w, hessian=1), here.sums(w, hessian=1), strict=True):
         close(got, wanted, tolerance)
@@ -108,7 +108,7 @@ def test_sums_of_any_table_are_those_of_the_cpu(data):
     n, k = data.draw(strategies.integers(1, 150)), data.draw(strategies.integers(1, 20))
     rng = np.random.default_rng(data.draw(strategies.integers(0, 99)))
     values = loglik(n, k, seed=rng, spread=data.draw(strategies.sampled_from([1.0, 20.0, 400.0])))
-    # Impossible here and there, never for the first expert.
+    # Probability 0 in some entries, never for the first expert.
     values[:, 1:][rng.random((n, k - 1)) < data.draw(strategies.sampled_from([0.0, 0.2]))] = -np.inf
     weight = rng.random(n) * (rng.random(n) < 0.7)
     weight[0] = 1.0
@@ -151,14 +151,14 @@ def test_gradients_of_rows_counted_anew(wide, shared, weighted):
     close(there.gradients(part, bins, counts, columns), here.gradients(part, bins, counts, columns), 1e-5)
 
 
-# So many rows in the first that what does not average out is most of what is left.
+# So many rows that most of the remaining error is the part that does not average out.
 @pytest.mark.parametrize(
     ("n", "options"),
     [(60_000, {}), (4000, {"spread": 10.0, "level": -40.0}), (4000, {"spread": 60.0, "level": -200.0})],
 )
 def test_float32_is_as_good_as_it_says(n, options, monkeypatch):
     if not CUDA:
-        # The interpreter takes its time for each tile, whatever its size; so many rows are added in float32 all the same.
+        # The interpreter needs the same time for each tile of any size; as many rows are added in float32 as on a GPU.
         monkeypatch.setattr(importlib.import_module("mixfast.kernels.row_pass"), "TILE_ELEMENTS", 1 << 16)
     _, there = pair(a_table(n, 8, **options), wide=False)
     w = np.random.default_rng(1).dirichlet(np.ones(8))
@@ -191,7 +191,7 @@ def test_losses_of_mixtures_without_mass_are_those_of_log_sum_exp():
     assert got[2] == np.inf
 
 
-# n, K and what else the solver is asked for; a group of its own for each third of the rows where "groups".
+# n, K and options of solve; with "groups", each third of the rows is a group.
 PROBLEMS = {
     "plain": {},
     "caps": {"cap": 0.4, "floor": 0.02},
@@ -208,7 +208,7 @@ PROBLEMS = {
 def problem_of(name, n=900, k=6, dtype=np.float32):
     options = dict(PROBLEMS[name])
     values = loglik(n, k, spread=options.pop("spread", 2.0), dtype=dtype)
-    # Rows that each favour one expert, so that several have a share.
+    # Each row favours one expert, so that several have a share.
     values[np.arange(n), np.arange(n) % k] += 1.5
     extra = {}
     if options.pop("groups", False):
@@ -231,7 +231,7 @@ def test_solve_is_that_of_the_cpu(name):
     assert there.backend.startswith("cuda (")
     assert abs(there.value - here.value) <= 2e-8 + 1e-9 * abs(here.value)
     np.testing.assert_allclose(there.mixture.weights, here.mixture.weights, atol=3e-4)
-    # The gap again, in float64 on the CPU.
+    # The gap computed again in float64 on the CPU.
     if name not in ("kl", "worst"):
         weight, scale = here._problem.rows.row_weights(here._problem.weights.share)
         exact = CrossEntropy(table, base.Sum(weight, scale, wide=True), threads=1)
@@ -257,7 +257,7 @@ def test_a_streamed_table_gives_what_one_on_the_device_gives(name, streamed, mon
 
 
 def test_float32_probabilities_and_a_sample_lead_to_the_same_gap(monkeypatch):
-    """Large enough, or held for it, for a sample and for float32 sweeps on the way to float64 ones."""
+    """Tables large enough (or treated as such) that a sample and float32 sweeps precede float64 ones."""
     monkeypatch.setattr(working_set, "SAMPLE_ROWS", 500)
     monkeypatch.setattr(base, "_WIDE_ELEMENTS", 0)
     table, _, _ = problem_of("plain", n=5000, k=4)
@@ -359,7 +359,7 @@ def test_saving_a_table_on_the_device(tmp_path):
 
 
 class TestGate:
-    """`from_loglik` of what is on the device."""
+    """`from_loglik` with tensors on the device."""
 
     @pytest.fixture(autouse=True)
     def _accept(self, monkeypatch):

@@ -1,8 +1,8 @@
-"""Random problems at the ends of what float64 holds: every answer is feasible, and its gap bounds the recomputed one.
+"""Random problems at the limits of float64: every answer is feasible, and its gap bounds the recomputed one.
 
-Limits 1e-12 wide with coefficients over seven decades, scales from 1e-300 to 1e300, hundreds of domains on a few rows, and "worst"
-with all of it. A few by default; ``MIXFAST_EXTREMES=5000`` runs that many. A failure names the seed, and ``problem(seed)`` makes
-the problem again. Warnings of numpy are errors here.
+They have limits 1e-12 wide with coefficients over seven decades, scales from 1e-300 to 1e300, hundreds of domains on a few rows, and "worst"
+with all of these. A few run by default; ``MIXFAST_EXTREMES=5000`` runs that many. A failure names the seed, and ``problem(seed)`` makes
+the problem again. Numpy warnings are errors here.
 """
 
 import json
@@ -18,7 +18,7 @@ from nasty import Problem
 from mixfast import ExpertTable, Region, solve
 from mixfast.errors import InfeasibleError, MixfastWarning, NotConvergedWarning
 
-# Problems that users reported: an internal exception, gaps that were too small, a group limit that was not met.
+# Problems reported by users: an internal exception, gaps that were too small, a violated group limit.
 REPORTED = json.loads((Path(__file__).parent / "reported.json").read_text())
 COUNT = int(os.environ.get("MIXFAST_EXTREMES", "60"))
 BATCH = 10
@@ -26,7 +26,7 @@ KINDS = ("narrow", "scaled", "wide")
 
 
 def problem(seed: int) -> Problem | None:
-    """The problem of a seed; None where its limits leave no mixture."""
+    """Return the problem of a seed; None if its limits allow no mixture."""
     rng = np.random.default_rng([seed, 2610])
     kind = KINDS[seed % len(KINDS)]
     objective = "worst" if rng.random() < 0.5 else None
@@ -114,7 +114,7 @@ def _bounds(rng: np.random.Generator, k: int, domains: list[str], inside: np.nda
 
 
 def verify(seed: int) -> str | None:
-    """What is wrong with the answer to a seed's problem, or None."""
+    """Return what is wrong with the answer to a seed's problem, or None."""
     case = problem(seed)
     if case is None:
         return None

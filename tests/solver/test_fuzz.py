@@ -1,6 +1,6 @@
-"""Random problems, every answer through the full KKT check; some of them against cvxpy.
+"""Random problems: every answer passes the full KKT check, and some are compared with cvxpy.
 
-A few hundred by default; ``MIXFAST_FUZZ=10000`` runs that many. A failure names the seed, and ``problem(seed)``
+A few hundred run by default; ``MIXFAST_FUZZ=10000`` runs that many. A failure names the seed, and ``problem(seed)``
 makes the problem again.
 """
 
@@ -18,14 +18,14 @@ from mixfast import ExpertTable, Region, reference, solve
 from mixfast.errors import BackendError, InfeasibleError, MixfastWarning
 
 COUNT = int(os.environ.get("MIXFAST_FUZZ", "400"))
-# Every so many problems one goes to cvxpy as well, 200 of 10 000 at least.
+# One problem in this many is also solved by cvxpy, at least 200 of 10 000.
 CONIC_EVERY = max(COUNT // 200, 13)
-# Problems in one test, so that a failure does not hide the others.
+# Number of problems in one test; a failure must not hide the others.
 BATCH = 50
 BEATEN_BY = 1e-7
 # Seeds that once failed: float32 noise above the tolerance in a working set (3449, 5921), all experts alike (5382), a region
-# of the width of 1e-12 (4455), multipliers from float32 (4583), or beside that of an expert that costs 1e198 nats (2218);
-# the certificate itself, where limits leave a domain nothing (1194) or a group of no weight an infinite slope (7353).
+# of width 1e-12 (4455), multipliers from float32 (4583), or beside that of an expert that costs 1e198 nats (2218);
+# the certificate itself, if limits allow a domain no share (1194) or a group of weight 0 has an infinite slope (7353).
 ONCE_FAILED = (1194, 2218, 3024, 3449, 4455, 4583, 5382, 5921, 7353, 14990, 19562)
 
 
@@ -38,7 +38,7 @@ class Fuzzed:
 
     @property
     def scale(self) -> float:
-        """The tolerance is relative to the sum of the row weights where that is above 1."""
+        """The tolerance is relative to the sum of the row weights if that is above 1."""
         share = 1.0 if isinstance(self.objective, str) else None
         offsets = self.table.group_offsets
         sums = np.array([self.table.row_weight[a:b].sum() for a, b in pairwise(offsets)])
@@ -47,7 +47,7 @@ class Fuzzed:
 
 
 def problem(seed: int) -> Fuzzed:
-    """The problem of a seed: mostly small, one in fifty large enough for samples of rows or a working set."""
+    """Return the problem of a seed: mostly small, one in fifty large enough for samples of rows or a working set."""
     rng = np.random.default_rng([seed, 2502])
     large = rng.random() < 0.02
     k = int(rng.integers(97, 160) if large and rng.random() < 0.5 else rng.integers(1, 13))
@@ -124,7 +124,7 @@ def _loglik(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
         gone = rng.random((n, k)) < 0.4
         gone[np.arange(n), rng.integers(0, k, n)] = False
         loglik[gone] = -np.inf
-    else:  # each row's winner takes all but a little
+    else:  # the best expert of each row takes almost all
         loglik = np.full((n, k), -12.0) + 0.1 * rng.normal(size=(n, k))
         loglik[np.arange(n), rng.integers(0, k, n)] = -0.5
     dtype = "f8" if style == 1 or rng.random() < 0.3 else rng.choice(np.array(["f4", "f4", "f2"]))
@@ -132,11 +132,11 @@ def _loglik(rng: np.random.Generator, n: int, k: int) -> np.ndarray:
 
 
 def _region(rng: np.random.Generator, k: int, domains: list[str]) -> Region | None:
-    """Limits around a random point, so that they can be kept; often exactly at it."""
+    """Return limits around a random point, so that they are feasible; often exactly at it."""
     if rng.random() < 0.25:
         return None
     inside = rng.dirichlet(np.full(k, float(rng.choice([0.1, 1.0, 10.0]))))
-    # Limits of less than a millionth are zeros here.
+    # Limits below a millionth are set to 0 here.
     inside = np.where(inside < 1e-6, 0.0, inside)
     inside /= inside.sum()
     options: dict[str, Any] = {}
@@ -155,7 +155,7 @@ def _region(rng: np.random.Generator, k: int, domains: list[str]) -> Region | No
         prior[(rng.random(k) < 0.15) & (np.arange(k) != np.argmax(inside))] = 0.0
         if prior.sum() > 0:
             options["prior"] = prior
-    # Infinite losses everywhere are no problem to solve: a row needs an expert that may be used.
+    # If the loss is infinite everywhere there is nothing to solve: each row needs a usable expert.
     if k > 1 and rng.random() < 0.35:
         options["bounds"] = _bounds(rng, k, domains, inside)
     return Region(domains, **options)
@@ -177,7 +177,7 @@ def _bounds(rng: np.random.Generator, k: int, domains: list[str], inside: np.nda
 
 
 def solved(seed: int) -> tuple[Fuzzed, Any] | None:
-    """Problem and solution; None where there is none to be had."""
+    """Return problem and solution; None if there is no solution."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MixfastWarning)
         warnings.simplefilter("error", RuntimeWarning)
@@ -188,7 +188,7 @@ def solved(seed: int) -> tuple[Fuzzed, Any] | None:
 
 
 def is_solvable(case: Fuzzed) -> bool:
-    """Whether the divergence leaves a mixture, and the caps an expert for every row that gives it some mass."""
+    """Whether the divergence allows a mixture, and the caps allow an expert for every row that gives the row a probability above 0."""
     if case.region is None:
         return True
     region = case.region
@@ -208,7 +208,7 @@ def is_solvable(case: Fuzzed) -> bool:
 
 
 def verify(seed: int) -> str | None:
-    """What is wrong with the answer to a seed's problem, or None."""
+    """Return what is wrong with the answer to a seed's problem, or None."""
     try:
         found = solved(seed)
         if found is None:
@@ -234,7 +234,7 @@ def compare_with_cvxpy(seed: int, case: Fuzzed, solution: Any) -> str | None:
             warnings.simplefilter("ignore")
             other = reference.solve_cvxpy(case.table, region, kl=case.kl, objective=case.objective)
     except (BackendError, ValueError, ArithmeticError):
-        return None  # a failed reference is no reference
+        return None  # the reference itself failed
     weights = region.project(other.weights)
     if case.kl:
         weights = np.where(region.prior > 0, weights, 0.0)

@@ -1,4 +1,4 @@
-"""Losses by group: those of each group alone, and rows of weight 0 or without mass."""
+"""Losses by group: those of each group alone, and rows with weight or probability 0."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The loops of the MixMin code against a transcription of their formula, and the iterate that each script keeps."""
+"""The loops of the MixMin code against an independent version of their formula, and which iterate each script keeps."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a process may do around a solve: interrupt it, fork, thread, pickle, map a file, and how much memory it takes."""
+"""A process around a solve: interrupts, fork, threads, pickle, a mapped file, and memory use."""
 
 import multiprocessing
 import os
@@ -100,7 +100,7 @@ def test_the_gil_is_released():
     ticks = count[0] - before
     stop.set()
     ticker.join()
-    # With the GIL held it would tick at most once between two calls of the core, of which a step makes one or two.
+    # If the GIL were held, it would tick at most once between two calls of the core, and a step makes one or two.
     assert ticks > 3 * steps
 
 

@@ -1,4 +1,4 @@
-"""solve() and what is built on it: certificates, invariances, published algorithms, limits and their prices."""
+"""solve() and functions built on it: certificates, invariances, published algorithms, limits and their prices."""
 
 import itertools
 import warnings
@@ -32,7 +32,7 @@ tokens = partial(makers.tokens, dtype="f4")
 
 
 def sequences(n=150, k=6, seed=0):
-    """Thousands of nats between experts, one row's best far ahead of its second."""
+    """Return experts that differ by thousands of nats, with one row's best far ahead of its second best."""
     rng = np.random.default_rng([seed, n, k])
     length = rng.integers(50, 400, size=n)
     loglik = -length[:, None] * (1.6 + rng.exponential(1.0, size=(n, k)))
@@ -229,7 +229,7 @@ def test_eg_paper_is_the_loop_of_the_code(level):
 
 
 def test_ours_is_no_worse_than_5000_steps_of_em():
-    """A5."""
+    """A5: our loss is no worse than after 5000 steps of EM."""
     for loglik, length in [(tokens(300, dtype="f8"), None), sequences(80)]:
         table = table_of(loglik, length=length)
         solution = solved(table)
@@ -317,7 +317,7 @@ def test_ranges_are_attained_and_nearly_all_there_is():
         for k, name in enumerate(table.domains):
             low, high = found[name]
             assert low <= solution.mixture.weights[k] <= high
-            # On the grid, and not much wider than it.
+            # On the grid, and not much wider than the grid shows.
             assert low <= inside[:, k].min() + 0.02
             assert high >= inside[:, k].max() - 0.02
             assert low >= inside[:, k].min() - 0.005
@@ -429,7 +429,7 @@ def test_intervals_cover_the_truth():
 
 @pytest.mark.parametrize("level", ["token", "sequence"])
 def test_held_out_loss_on_the_real_tables(level, shared_data):
-    """Ours is no worse than the paper's 100 steps by more than sampling makes of it."""
+    """Our held-out loss is no worse than the paper's 100 steps, beyond sampling error."""
     worst = -np.inf
     for file in sorted((shared_data / "tables" / level).glob("target_*.npz")):
         report = holdout(ExpertTable.load(file), share=0.25, seed=0)
@@ -515,7 +515,7 @@ def test_a_bare_array_is_refused_with_a_hint():
 @settings(max_examples=60)
 @given(data=st.data())
 def test_solve_answers_or_refuses(data):
-    """Any table and region: a certified answer or an error of ours."""
+    """Any table and region: a certified answer or an error of this package."""
     k = data.draw(st.integers(1, 5))
     n = data.draw(st.integers(1, 6))
     numbers = st.one_of(st.floats(-50, 0), st.just(float("-inf")), st.just(float("nan")), st.just(float("inf")))
@@ -560,7 +560,7 @@ def test_mixture_as_start():
 
 
 def test_gap_of_a_point_beyond_a_group_limit():
-    """Beyond its limit by 1e-13 at a slope of 1e13: what that gains may not hide what the other shares lack."""
+    """A point that violates its limit by 1e-13 at a slope of 1e13: its gain must not hide the deficit of other shares."""
     groups = GroupLimits(np.array([[1.0, 0.0, 0.0]]), np.array([-np.inf]), np.array([0.25]))
     limits = Limits(np.zeros(3), np.ones(3), groups)
     w = np.array([0.25 + 1e-13, 0.5 - 1e-13, 0.25])

@@ -1,4 +1,4 @@
-"""Held-out reports and intervals for the squared error, against plain refits; tables on a level far above their differences."""
+"""Held-out reports and intervals for squared error, against plain refits; tables with a level far above their differences."""
 
 import warnings
 

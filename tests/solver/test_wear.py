@@ -1,4 +1,4 @@
-"""Repeats that wear out: the same optimum as a conic solver finds, with a certificate, prices and all that is built on a solve."""
+"""Repeated tokens that wear out: the optimum of a conic solver, with certificate, prices and everything built on a solve."""
 
 import itertools
 
@@ -57,7 +57,7 @@ def test_wear_lies_between_no_repeats_and_endless_ones():
     free, endless = solved(data, region()), solved(data, region(), wear=1e12)
     assert endless.value == pytest.approx(free.value, abs=1e-8)
     assert max(free.epochs.values()) == pytest.approx(epochs[-1], abs=0.05)
-    # With nothing to be had from repeats the natural mixture is what is left: all tokens once.
+    # If repeats are worth nothing, the natural mixture remains: all tokens once.
     least = solved(data, region(), wear=1e-4)
     assert least.mixture.total_variation(region().prior) < 1e-3
     losses = [solved(data, region(), wear=repeats).loss for repeats in (0.1, 1.0, 15.4)]
@@ -87,14 +87,14 @@ def test_what_is_built_on_a_solve_wears_too():
     data = table(rows=1200, groups=2, sequence=np.arange(1200) // 4)
     where = region(max_epochs=20)
     found = solved(data, where, wear=3.0)
-    # Ranges: both ends were computed, under wear.
+    # Ranges: both ends are reached, with wear.
     for low, high in found.ranges(1e-3).values():
         assert low < high
     draws = bootstrap(data, where, solution=found, replicates=40)
     assert draws.error < 0.2
     for name, (low, high) in draws.intervals.items():
         assert low - 0.02 <= found.mixture[name] <= high + 0.02
-    # Groups and held-out losses are of effective shares.
+    # Groups and held-out losses use effective shares.
     worth = Wear(where.available / where.target_tokens, 3.0).worth(found.mixture.weights).share
     assert [found.group_losses[name] for name in data.group_names] == pytest.approx(
         reference.group_pass(data, worth)[0].tolist(), abs=1e-9

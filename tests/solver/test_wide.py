@@ -1,4 +1,4 @@
-"""Far more domains than rows: certified like all others, in systems of as many unknowns as rows."""
+"""Far more domains than rows: certified like all others, with systems of as many unknowns as rows."""
 
 import tracemalloc
 import warnings
@@ -28,7 +28,7 @@ def wide(n=10, k=300, *, groups=1, weight=None, seed=1):
 
 
 def blocks(table, count, **options):
-    """A region with limits on as many groups of domains as asked for, which share them all."""
+    """Return a region with limits on this number of groups, which together contain all domains."""
     order = np.random.default_rng(0).permutation(table.n_domains)
     members = np.array_split(order, count)
     bounds = {
@@ -39,7 +39,7 @@ def blocks(table, count, **options):
 
 @pytest.fixture
 def small_systems(monkeypatch):
-    """Refuse quadratic programs among more than 96 domains: their cost is the cube of that, for each active set."""
+    """Refuse quadratic programs among more than 96 domains: each active set costs the cube of their number."""
 
     def refuse(hessian, *args, **kwargs):
         raise AssertionError(f"a quadratic program among {hessian.shape[0]} domains")
@@ -95,7 +95,7 @@ def test_wide_tables_keep_rows_that_one_domain_alone_explains():
 def test_shares_next_to_a_bound_are_put_on_it():
     table = wide(10, 400)
     shares = solve(table, Region(table.domains, cap=0.01)).mixture.weights
-    # A vertex but for as many shares as rows, at most.
+    # A vertex, except for at most as many shares as rows.
     assert np.count_nonzero((shares != 0.0) & (shares != 0.01)) <= 11
 
 
@@ -157,7 +157,7 @@ def test_a_step_under_group_limits_that_is_given_up_sends_a_problem_the_interior
     table = wide(130, 97, groups=3)
     region = blocks(table, 2, cap=0.04)
     check(table, region, solve(table, region, kl=kl, objective=objective), kl=kl, objective=objective)
-    # Under a KL term tables of so many domains begin with the interior method.
+    # Under a KL term, tables of this many domains start with the interior point method.
     assert len(walks) == (0 if kl else 1)
 
 
@@ -196,7 +196,7 @@ def test_wide_predictions_need_no_matrix_among_all_domains():
 def test_a_walk_among_active_sets_has_a_limit_of_work(monkeypatch):
     monkeypatch.setattr(qp, "MOST_WORK", 0.0)
     k = 3
-    # From the lower bounds the walk frees one share at a time, and there are three.
+    # From the lower bounds the walk frees one share at a time, and three must be freed.
     problem = qp._Problem.of(np.eye(k), -np.ones(k), np.ones((1, k)), np.zeros(k + 1), np.full(k + 1, 9.0))
     start = qp._Point(np.zeros(k), np.zeros(1), np.array([-1, -1, -1, 0], dtype=np.int8))
     assert qp._active_set(problem, start, 20, careful=True) is None
@@ -206,7 +206,7 @@ def test_a_walk_among_active_sets_has_a_limit_of_work(monkeypatch):
 
 @pytest.fixture
 def no_dense_rounds(monkeypatch):
-    """Refuse the rounds of systems among all domains that follow the interior point method."""
+    """Refuse the rounds that follow the interior point method and solve systems among all domains."""
 
     def refuse(*args, **kwargs):
         raise AssertionError("a round among all domains")

@@ -1,8 +1,8 @@
-"""Random problems of far more domains than rows: every answer is feasible, certified, and there within its time.
+"""Random problems with far more domains than rows: every answer is feasible, certified, and found within a time limit.
 
-2 to 60 rows and 100 to 1500 domains under caps, floors and limits on groups, with KL terms, "worst", weights over 24 decades, squared
-errors and wear. A few by default; ``MIXFAST_WIDE=300`` runs that many. A failure names the seed, and ``problem(seed)`` makes the problem
-again. Warnings of numpy are errors here.
+They have 2 to 60 rows and 100 to 1500 domains under caps, floors and limits on groups, with KL terms, "worst", weights over 24 decades, squared
+errors and wear. A few run by default; ``MIXFAST_WIDE=300`` runs that many. A failure names the seed, and ``problem(seed)`` makes the problem
+again. Numpy warnings are errors here.
 """
 
 import os
@@ -20,14 +20,14 @@ COUNT = int(os.environ.get("MIXFAST_WIDE", "12"))
 
 
 def problem(seed: int, most: int = 1500) -> Problem:
-    """The problem of a seed, of at most so many domains."""
+    """Return the problem of a seed, with at most this many domains."""
     rng = np.random.default_rng([seed, 1611])
     n, k = int(rng.integers(2, 61)), int(rng.integers(100, most + 1))
     domains = [f"d{i}" for i in range(k)]
     objective = "worst" if rng.random() < 0.3 else None
     kl = float(10.0 ** rng.uniform(-8, 1)) if rng.random() < 0.35 else 0.0
     table = _table(rng, n, k, domains)
-    # A mixture that keeps all limits.
+    # A mixture that satisfies all limits.
     inside = rng.dirichlet(np.full(k, float(rng.choice([0.1, 1.0, 10.0]))))
     options: dict[str, Any] = {}
     worn = table.kind == "ce" and rng.random() < 0.15
@@ -44,7 +44,7 @@ def problem(seed: int, most: int = 1500) -> Problem:
         if not worn:
             return Problem(table, Region(domains, **options) if options else None, kl, objective, None)
         tokens = dict(zip(domains, rng.integers(10**6, 10**9, k).tolist(), strict=True))
-        # Limits around a mixture that token counts allow: each domain by its tokens.
+        # Limits around a mixture that the token counts allow: each domain by its tokens.
         options.pop("bounds", None)
         options.pop("floor", None)
         run = int(sum(tokens.values()) * rng.uniform(0.5, 3))
@@ -71,7 +71,7 @@ def _table(rng: np.random.Generator, n: int, k: int, domains: list[str]) -> Expe
     elif style == 2:
         loglik = -rng.uniform(0, 2000, size=(n, 1)) - rng.exponential(float(rng.choice([10, 100])), size=(n, k))
     else:
-        # Experts that copy one another, and rows that do.
+        # Experts that are copies of one another, and rows that are.
         loglik = -rng.exponential(3.0, size=(n, k))[rng.integers(0, n, n)][:, rng.integers(0, k, k)]
     return ExpertTable.from_loglik(loglik.astype(np.float32 if rng.random() < 0.5 else np.float64), **options)
 
@@ -89,7 +89,7 @@ def _bounds(rng: np.random.Generator, k: int, domains: list[str], inside: np.nda
 
 
 def verify(seed: int, most: int = 1500) -> str | None:
-    """What is wrong with the answer to a seed's problem, or None."""
+    """Return what is wrong with the answer to a seed's problem, or None."""
     case = problem(seed, most)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
@@ -100,7 +100,7 @@ def verify(seed: int, most: int = 1500) -> str | None:
     return case.judged(f"seed {seed}", solution)
 
 
-# Rational numbers take their time: the tests are of fewer domains than those run by hand.
+# Rational numbers are slow: the tests use fewer domains than problems run by hand.
 @pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning")
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_every_wide_answer_is_feasible_and_its_gap_bounds_the_truth(seed):

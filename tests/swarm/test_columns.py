@@ -1,4 +1,4 @@
-"""Tables as trackers, spreadsheets and people write them: which columns count, how cells are read, and what is refused with which advice."""
+"""Tables as trackers, spreadsheets and people write them: which columns are used, how cells are read, and refusals with advice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOSS = (1.0 + W[:, 0]).round(4)
 
 
 def table(**columns):
-    """The text of a csv file: a column of ids and these."""
+    """Return the text of a csv file: a column of ids and these columns."""
     rows = zip(*columns.values(), strict=True)
     lines = [",".join(["run", *columns]), *(",".join([f"r{i}", *map(str, row)]) for i, row in enumerate(rows))]
     return "\n".join(lines) + "\n"
@@ -104,7 +104,7 @@ def test_two_columns_of_ids_that_join_the_tables_differently_are_refused():
         read(ratios, metrics)
     found = read(ratios, metrics, id="name")
     assert (found.runs, found.values[:, 0].tolist()) == (("a", "b", "c"), [2.0, 3.0, 4.0])
-    # A column called run holds the ids, whatever the numbers of rows beside it.
+    # A column called run holds the ids, even beside a numbered column.
     assert read(ratios.replace("name", "run"), metrics.replace("name", "run")).values[:, 0].tolist() == [2.0, 3.0, 4.0]
 
 
@@ -207,7 +207,7 @@ def test_labels_of_pandas_rows_hold_the_ids_whatever_they_are_called():
     assert Swarm.from_frames(counted, domains="mix.*").runs == tuple(map(str, range(12)))
 
 
-# One table, and shares given for metrics.
+# One table in both roles, and shares given as metrics.
 
 WIDE = named(
     ["weight_web", "weight_maths", "model_size", "web_loss", "maths_loss"],
@@ -256,7 +256,7 @@ def test_mixtures_given_for_metrics_are_refused(tmp_path):
         read(metrics=table(a=W[:, 1], loss=LOSS))
     with pytest.raises(SwarmError, match="holds mixtures for metrics: web, maths sum to 1"):
         read(metrics=table(web=W[::-1, 0], maths=W[::-1, 1]))
-    # A rate and one minus it are metrics.
+    # A rate and one minus the rate are metrics.
     assert read(metrics=named(["quiz/acc", "quiz/error"], W[::-1, 0], W[::-1, 1])).metrics == ("quiz/acc", "quiz/error")
 
 

@@ -1,4 +1,4 @@
-"""Swarm: tables of runs joined by id, never by position; what is refused, what is said, and what comes back."""
+"""Swarm: tables of runs joined by id, never by position; refusals, notes, and round trips."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def same(one, other):
     )
 
 
-# What is read.
+# Reading.
 
 
 def test_two_files_become_one_swarm():
@@ -78,7 +78,7 @@ def test_arrays_are_read_only_and_copied():
 
 @st.composite
 def tables(draw):
-    """Two shuffled tables of overlapping runs, and the values each id has."""
+    """Draw two shuffled tables of overlapping runs, and the values of each id."""
     ids = draw(st.lists(st.from_regex(r"[a-z0-9_,\"' ]*[a-z_]", fullmatch=True), min_size=1, max_size=12, unique=True))
     left = draw(st.permutations(ids))[: draw(st.integers(1, len(ids)))]
     right = draw(st.permutations(ids))[: draw(st.integers(1, len(ids)))]
@@ -237,7 +237,7 @@ def test_chosen_runs_by_column_and_by_id():
         read(marked.replace("picked", "chosen").replace("true", "maybe"))
 
 
-# What is refused.
+# Refusals.
 
 BAD = {
     "no file": ("", METRICS, "ratios file is empty"),
@@ -326,7 +326,7 @@ def test_bad_arrays_are_refused(changes, message):
         Swarm(arguments.pop("ratios"), arguments.pop("metrics"), **arguments)
 
 
-# What is said.
+# Notes.
 
 
 def test_rounded_shares_are_divided_by_their_sum_and_said_so():
@@ -487,7 +487,7 @@ def test_metrics_have_a_unit_of_their_own_unless_they_are_losses():
     )  # fmt: skip
 
 
-# Columns that are no domains.
+# Columns that are not domains.
 
 
 @pytest.mark.parametrize("digits", [2, 4, 6, 17])
@@ -495,10 +495,10 @@ def test_metrics_have_a_unit_of_their_own_unless_they_are_losses():
 def test_a_constant_column_beside_whole_mixtures_is_no_domain(digits, setting):
     w = np.random.default_rng(0).dirichlet(np.ones(3), 12)
     w = np.round(w, digits)
-    w[:, 2] += 1.0 - w.sum(axis=1)  # whole, as tables are that people check
+    w[:, 2] += 1.0 - w.sum(axis=1)  # rows sum exactly to 1, as in checked tables
     w = np.maximum(np.round(w, digits), 0.0)
     rows = np.c_[w, np.full(12, setting)]
-    if digits == 2 and setting < 0.02:  # within what rounding explains
+    if digits == 2 and setting < 0.02:  # small enough to be a rounding error
         assert Swarm(rows, np.ones(12), domains=[*"abc", "lr"], metric_names=["loss"]).domains[-1] == "lr"
         return
     with pytest.raises(SwarmError, match=r"'lr' is .* in every run, and without it .*ignore='lr'"):
@@ -544,7 +544,7 @@ def test_names_are_found_without_what_all_of_them_share():
 
 
 def test_exact_names_win_and_ambiguous_ones_are_refused():
-    # Without the prefix a_ and the suffix _z: b and a_b; the second is also the first without its suffix.
+    # Without the prefix a_ and the suffix _z: b and a_b. The second is also the first without its suffix.
     swarm = Swarm(np.eye(2), np.ones(2), domains=["a_b_z", "a_a_b_z"], metric_names=["m"])
     assert swarm.domain("a_b_z") == "a_b_z"
     assert swarm.domain("b") == "a_b_z"
@@ -581,7 +581,7 @@ def test_align_refuses_other_sets(names):
         swarm.align(names)
 
 
-# Parts.
+# Subsets.
 
 
 @given(st.integers(2, 40), st.integers(0, 10), st.integers(0, 5), st.data())

@@ -1,4 +1,4 @@
-"""Archives that are not what they say: each is refused by name, and none is run, or given memory that it does not fill."""
+"""Archives with false contents are refused by name; none is executed or makes the reader allocate memory that it does not fill."""
 
 import io
 import itertools
@@ -16,21 +16,21 @@ from mixfast._text import arrays as arrays_in_files
 from mixfast.errors import MixfastWarning, TableError
 
 LOGLIK = -np.arange(1.0, 13.0).reshape(6, 2)
-# More than any of these small files needs, and far less than what they promise.
+# More than any of these small files needs, and far less than the sizes that they claim.
 MOST_MEMORY = 8 << 20
 
 pytestmark = pytest.mark.filterwarnings("ignore::mixfast.errors.MixfastWarning", "ignore:Duplicate name")
 
 
 def npy(array=LOGLIK):
-    """An array as numpy writes it."""
+    """Return an array in numpy's format."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.asarray(array), allow_pickle=True)
     return buffer.getvalue()
 
 
 def raw(header, data=b"", version=(1, 0), length=None):
-    """An npy file with any header."""
+    """Return an npy file with any header."""
     text = header.encode("latin1") + b"\n"
     size = len(text) if length is None else length
     return b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version == (1, 0) else "<I", size) + text + data
@@ -41,7 +41,7 @@ def described(descr="'<f8'", order="False", shape="(6, 2)"):
 
 
 def zipped(*members, method=zipfile.ZIP_STORED):
-    """An archive of members, which may have one name."""
+    """Return an archive of members, which may share a name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in members:
@@ -50,7 +50,7 @@ def zipped(*members, method=zipfile.ZIP_STORED):
 
 
 def central(data, **fields):
-    """An archive whose list of members says something else of the first one, as do the fields before its data."""
+    """Return an archive whose directory contradicts the header of the first member."""
     places = {
         "flags": (8, "<H", 6),
         "method": (10, "<H", 8),
@@ -68,14 +68,14 @@ def central(data, **fields):
 
 
 class Bomb:
-    """A pickle that does something."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self):
         return (pytest.fail, ("a pickle of a file was run",))
 
 
 def malformed():
-    """Some hundred archives and arrays, by what is wrong with them."""
+    """Return about a hundred archives and arrays, by what is wrong with them."""
     good = zipped(("loglik.npy", npy()))
     packed = zipped(("loglik.npy", npy()), method=zipfile.ZIP_DEFLATED)
     huge = [
@@ -182,7 +182,7 @@ def malformed():
 
 
 def outcome(path):
-    """The table of a file, or its refusal; the memory that was asked for stays small."""
+    """Return the table of a file, or its refusal; check that little memory was allocated."""
     tracemalloc.start()
     try:
         return ExpertTable.load(path)
@@ -195,7 +195,7 @@ def outcome(path):
 
 
 def test_malformed_archives_are_refused_by_name(tmp_path):
-    """Three hundred of them, each as a file of its own and, if it is an array, as a member of an archive too."""
+    """Three hundred of them, each as a separate file and, if it is an array, also as a member of an archive."""
     path, told, read = tmp_path / "table.npz", 0, []
     for what, data in malformed():
         files = {what: data}
@@ -213,13 +213,13 @@ def test_malformed_archives_are_refused_by_name(tmp_path):
                 assert str(path) in found, name
                 assert len(found) < 1000, name
     assert told > 300
-    # What is odd about these does not touch the table.
+    # The oddities of these files do not affect the table.
     assert len(read) < 6, read
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_archives_with_random_bytes_are_read_as_they_were_or_refused(method, tmp_path):
-    """Bytes changed, cut out, doubled and put in: no other table comes out of it."""
+    """Change, cut out, double and insert bytes: the result is never another table."""
     rng, path = random.Random(int(method)), tmp_path / "table.npz"
     good = zipped(("loglik.npy", npy()), ("domains.npy", npy(np.array(["web", "code"]))), method=method)
     for _ in range(300):
@@ -292,7 +292,7 @@ def test_what_does_not_fit_in_memory_is_not_called_truncated(tmp_path, monkeypat
 
 
 def test_a_small_file_that_promises_much_is_called_truncated(tmp_path):
-    """What deflate cannot hold is no matter of memory, and is refused before any is asked for."""
+    """Sizes that deflate cannot reach are refused before any memory is allocated."""
     path = tmp_path / "t.npz"
     member = raw(described(shape="(1000000000, 2)"))
     path.write_bytes(central(zipped(("loglik.npy", member), method=zipfile.ZIP_DEFLATED), size=0x7FFFFFFF))
@@ -305,7 +305,7 @@ def test_a_small_file_that_promises_much_is_called_truncated(tmp_path):
 
 
 def test_packed_zeros_are_measured_against_the_memory_that_is_free(tmp_path, monkeypatch):
-    """16 MB of zeros in 16 kB: as long as they fit they are read, otherwise they are refused before they are unpacked."""
+    """16 MB of zeros in 16 kB: they are read if they fit into memory, otherwise refused before they are unpacked."""
     path, zeros = tmp_path / "t.npz", np.zeros((1 << 20, 2))
     np.savez_compressed(path, loglik=zeros)
     assert path.stat().st_size < zeros.nbytes / 500

@@ -1,4 +1,4 @@
-"""Random problems with so many rows that sweeps are rough at first and Hessians come from some of the rows."""
+"""Random problems with so many rows that sweeps are coarse at first and Hessians use some of the rows."""
 
 import os
 
@@ -9,12 +9,12 @@ from certificate import check
 from mixfast import ExpertTable, Region, solve
 from mixfast.errors import InfeasibleError
 
-# MIXFAST_LARGE=500 tries that many, at about a quarter of a second each.
+# MIXFAST_LARGE=500 runs that many, each about a quarter of a second.
 COUNT = int(os.environ.get("MIXFAST_LARGE", "12"))
 
 
 def problem(seed):
-    """A table of 33 000 to 90 000 rows from a sparse mixture of Gaussian experts, a region, and options of `solve`."""
+    """Return a table of 33 000 to 90 000 rows from a sparse mixture of Gaussian experts, a region, and options of `solve`."""
     rng = np.random.default_rng(seed)
     rows, domains = int(rng.choice([33_000, 50_000, 90_000])), int(rng.choice([3, 5, 8, 16, 24, 40, 64, 120]))
     latent = int(rng.integers(1, 6))

@@ -1,4 +1,4 @@
-"""ExpertTable: what it keeps, what it refuses and how it says so, and its files."""
+"""ExpertTable: accepted input, refusals with their messages, and files."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def same(left: ExpertTable, right: ExpertTable) -> None:
 
 
 def loss(table: ExpertTable, mixture: np.ndarray) -> np.ndarray:
-    """Loss of each group, straight from the definition."""
+    """Return the loss of each group, directly from the definition."""
     row = -np.log(np.exp(table.loglik.astype(np.float64)) @ mixture) * table.row_weight
     return np.add.reduceat(row, table.group_offsets[:-1])
 
 
-# --- what is kept -----------------------------------------------------------------------------------------------------
+# --- accepted input ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -125,7 +125,7 @@ def test_a_memory_map_stays_on_disk(tmp_path: Path) -> None:
 
 
 class _Exported:
-    """An array that only speaks DLPack, with the device it claims."""
+    """An array that only supports DLPack, with the device that it claims."""
 
     def __init__(self, array: np.ndarray, device: int = 1) -> None:
         self.array, self.device = array, device
@@ -234,7 +234,7 @@ def test_group_names(group: object, group_names: object, expected: tuple[str, ..
     table = ExpertTable.from_loglik(make_loglik(3, 2), group=group, group_names=group_names)  # type: ignore[arg-type]
     assert table.group_names == expected
     assert all(type(name) is str for name in table.group_names)
-    # The two equal entries stand together, and the other one alone.
+    # The two equal entries are next to each other, the other one is alone.
     assert sorted(np.diff(table.group_offsets).tolist()) == [1, 2]
     alone = table.loglik[table.group_offsets[np.argmin(np.diff(table.group_offsets))]]
     np.testing.assert_array_equal(alone, make_loglik(3, 2)[1])
@@ -266,7 +266,7 @@ def test_repr_shows_groups_and_what_was_given() -> None:
     assert "groups: group_0, group_1; with length)" in repr(table)
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- refused input ----------------------------------------------------------------------------------------------------
 
 
 def with_value(value: float, *rows: int) -> np.ndarray:
@@ -388,7 +388,7 @@ def test_refused_rows_agree_with_their_definition(
     values = data.draw(hnp.arrays(dtype, shape, elements=st.sampled_from(ODD)))
     block = max(1, shape[0] // n_blocks) * shape[1] * values.itemsize
     with pytest.MonkeyPatch.context() as patch:
-        # Small blocks, so that offenders fall in several.
+        # Small blocks, so that invalid rows are in several of them.
         patch.setattr(checks, "_BLOCK_BYTES", block)
         n_bad, bad, n_dead, dead = checks.find_refused(values)
     is_bad = (np.isnan(values) | (values == math.inf)).any(axis=1)
@@ -683,7 +683,7 @@ def test_npz_round_trip_is_exact(case: str, map_above: int, tmp_path: Path, monk
     table.save(tmp_path / "t.npz")
     again = ExpertTable.load(tmp_path / "t.npz")
     same(table, again)
-    if case != "outputs":  # outputs are rearranged on the way in, which copies
+    if case != "outputs":  # outputs are rearranged when they are read, which copies them
         assert checks.is_mapped(again.values) == (map_above == 0)
     again.save(tmp_path / "u.npz")
     assert (tmp_path / "t.npz").read_bytes() == (tmp_path / "u.npz").read_bytes()
@@ -919,7 +919,7 @@ def test_damaged_files_are_refused_or_hold_a_table(tmp_path: Path, data: st.Data
 
 
 def write_folder(folder: Path, n_experts: int = 12, n: int = 20, task: str = "sciq", seed: int = 0) -> np.ndarray:
-    """Write what the MixMin code writes, and its own folder of results, which is no expert."""
+    """Write the files of the MixMin code, and its folder of results, which is not an expert."""
     loglik = 50 * make_loglik(n, n_experts, seed=seed) - 5
     for k in range(n_experts):
         sub = folder / f"group_{k}"
@@ -968,7 +968,7 @@ def test_flat_folder(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}_log_prob.npy", loglik[:, k])
     np.save(tmp_path / "code_lengths.npy", np.arange(1, 7))
     table = ExpertTable.load(tmp_path)
-    assert table.domains == ("code", "web")  # web_input is the prompt of web
+    assert table.domains == ("code", "web")  # web_input contains the prompts of web
     np.testing.assert_array_equal(table.loglik, loglik[:, :2])
     np.testing.assert_array_equal(table.length, np.arange(1, 7))
     with pytest.raises(TableError, match="no task to choose"):
@@ -1036,7 +1036,7 @@ def test_real_tables_load_as_they_are(level: str, shared_data: Path) -> None:
             np.testing.assert_array_equal(table.loglik, archive["loglik"])
             assert table.domains == tuple(archive["experts"].tolist())
             assert table.dtype == archive["loglik"].dtype
-            # Every window is 255 bytes long, so that one number serves as the weight of every row.
+            # Every window is 255 bytes long, so one number is the weight of every row.
             assert table.uniform_weight == pytest.approx(1 / (table.n_rows * (255 if level == "sequence" else 1)))
     if level == "token":
         fit, held_out = table.split(0.8, seed=0)

@@ -1,4 +1,4 @@
-"""Files are replaced whole or not at all, whatever stands at the path and whatever fails meanwhile."""
+"""Files are replaced whole or not at all, whatever is at the path and whatever fails."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_an_archive_goes_through_a_pipe(tmp_path):
 
 def test_streams_wait_until_all_files_are_whole(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    # Nobody reads the pipe: it would be refused first.
+    # The pipe has no reader: writing would be refused earlier.
     with pytest.raises(FileNotFoundError):
         write_together({tmp_path / "pipe": "1", tmp_path / "none" / "a": "2"})
 
@@ -293,7 +293,7 @@ def test_a_socket_and_folders_are_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
 def test_an_open_descriptor_is_written_to_where_it_stands(tmp_path, name):
-    """As a shell does it: the file behind it is neither replaced nor cut, and what is printed around it stays."""
+    """As in a shell: the file behind it is neither replaced nor truncated, and output before and after stays."""
     script = (
         "import sys; from mixfast._text.atomic import write_text\n"
         f"print('before'); write_text({name!r}, 'new\\n'); print('after')"

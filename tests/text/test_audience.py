@@ -1,4 +1,4 @@
-"""Messages that name arguments to callers of the library and options to users of the commands."""
+"""Messages name arguments to callers of the library, and options to users of the commands."""
 
 import re
 

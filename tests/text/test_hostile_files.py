@@ -1,4 +1,4 @@
-"""Files that are made to hurt: every reader ends in the work of one pass, with an answer or a refusal of its own."""
+"""Files made to exhaust a reader: every reader finishes in time proportional to the file, with an answer or a refusal."""
 
 import faulthandler
 import gzip
@@ -74,8 +74,8 @@ PIECES = ["\x00", "\x1b[2J", "\u202e", "\n", "\r", "\t", ":", ": ", ",", ";", '"
 
 
 def taken(reader, path):
-    """Read a file: its answer, or a refusal, within ten seconds and a few hundred characters of it."""
-    # A reader that is stuck in compiled code answers to no signal.
+    """Read a file; return its answer, or a refusal, within ten seconds and a few hundred characters."""
+    # A reader inside compiled code does not react to signals.
     faulthandler.dump_traceback_later(60, exit=True)
     try:
         with warnings.catch_warnings():
@@ -84,7 +84,7 @@ def taken(reader, path):
     except MixfastError as problem:
         said = str(problem)
     except ValueError as problem:
-        # Laws and their files are refused by plain ValueErrors.
+        # Laws and their files are refused by ValueError itself.
         if reader != "Fit":
             raise
         said = str(problem)
@@ -129,7 +129,7 @@ def test_damaged_text_is_refused_and_nothing_else(reader, tmp_path):
 
 
 def work(function):
-    """How many calls of Python functions, and of functions in C, a call takes."""
+    """Count the calls of Python functions and C functions during a call."""
     count = 0
 
     def one(frame, event, argument):
@@ -147,7 +147,7 @@ def work(function):
 def test_calls_grow_with_the_columns_and_no_faster(tmp_path):
     def runs(columns):
         ratios, metrics = tmp_path / f"r{columns}.csv", tmp_path / f"m{columns}.csv"
-        # Names that are looked at twice: they may be standard errors, or languages, or belong to a tracker.
+        # Names that need closer inspection: they may be standard errors, or languages, or belong to a tracker.
         names = [("m{}_se", "x/{}_loss", "system/gpu.{}", "d{}_sd")[i % 4].format(i) for i in range(columns)]
         for path, cells in ((ratios, [repr(1 / columns)] * columns), (metrics, ["1.5"] * columns)):
             head = [f"d{i}" for i in range(columns)] if path == ratios else names
@@ -171,6 +171,6 @@ def test_files_of_names_and_numbers_have_a_largest_size(reader, tmp_path):
     path = tmp_path / "file.yaml"
     with path.open("wb") as handle:
         handle.write(b"web: 0.5\n")
-        handle.truncate(2**40)  # without taking a block of the disk
+        handle.truncate(2**40)  # without using disk space
     with pytest.raises(MixfastError, match="more than 64 MB"):
         READERS[reader](path)

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever it is called."""
+"""The kind of a file is decided by its first bytes, not by its name."""
 
 import gzip
 import io

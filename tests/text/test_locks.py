@@ -1,4 +1,4 @@
-"""One holder of a file at a time, whatever happens to the file, its holder or the file system meanwhile."""
+"""A lock has one holder at a time, whatever happens to the file, its holder or the file system."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ class Busy(Exception):
 
 
 def taken(path, **changes):
-    """Whether the lock of a path is not to be had at once."""
+    """Whether the lock of a path is held by another holder."""
     try:
         with locked(path, Busy, **{"patience": 0.0, "advice": "wait", **changes}):
             return False
@@ -67,7 +67,7 @@ def test_the_file_is_locked_not_its_links(tmp_path):
 
 
 def test_who_waited_for_a_file_that_was_replaced_waits_for_the_new_one(tmp_path, monkeypatch):
-    """Else the waiter, on the old file, and a newcomer, on the new one, are both inside."""
+    """Otherwise the waiter, on the old file, and a newcomer, on the new one, would both hold the lock."""
     path, inside, leave, entered = tmp_path / "a.yaml", threading.Event(), threading.Event(), []
     path.write_text("old")
 
@@ -113,7 +113,7 @@ def test_a_file_that_is_only_a_lock_is_made(tmp_path):
         assert path.exists()
         assert taken(path, make=True)
         path.unlink()
-        # It is another file then, and another lock.
+        # The path is then another file with another lock.
         assert not taken(path, make=True)
     with pytest.raises(FileNotFoundError), held(tmp_path / "missing" / "lock", make=True):
         pass

@@ -1,4 +1,4 @@
-"""Names and values as messages show them."""
+"""Names and values in the form that messages use."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Documents that would overflow a stack, a float or the memory are refused where they are read, in a line."""
+"""Documents that would overflow a stack, a float or memory are refused when they are read, in one line."""
 
 import pytest
 
@@ -75,7 +75,7 @@ def test_integers_of_many_digits_are_refused(digits):
         read_json('{"a": ' + "9" * digits + "}", Refused)
     with pytest.raises(ValueError, match="digits"):
         json_value("9" * digits)
-    # As text, whoever parses it refuses it.
+    # As text; the code that parses the text refuses it.
     assert read_json("9" * digits, Refused, as_text=True) == "9" * digits
 
 

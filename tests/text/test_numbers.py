@@ -1,4 +1,4 @@
-"""Numbers as a person writes and reads them."""
+"""Numbers in the form that people write and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A missing optional package is refused with the command that installs it."""
+"""An error about a missing optional package names the command that installs it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_other_errors_pass():
 
 
 def test_extras_are_quoted_wherever_they_are_named():
-    """Brackets without quotes are a pattern of files in zsh."""
+    """Without quotes, zsh takes brackets for a file pattern."""
     if not (ROOT / ".git").exists():
         pytest.skip("this is no checkout of git")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What may be written where: endings of other kinds and files of other kinds are refused."""
+"""Which files may be written and replaced: other endings and files of other kinds are refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTENTS = {
     "gzip": b"\x1f\x8b\x08",
 }
 EXPORT = loader_file("olmix", ".yaml", "# mixture for olmix, written by mixfast\nsources:\n  - web\n")
-# What each may replace, beside an empty file and plain text.
+# The kinds that each may replace, in addition to an empty file and plain text.
 REPLACES = {
     MIXTURE: {"mixture", "shares"},
     FIT: {"fit"},
@@ -41,7 +41,7 @@ REPLACES = {
 
 @pytest.fixture(params=[*CONTENTS, "table", "npz", "npy"])
 def existing(request, tmp_path):
-    """A file of some kind, and the kind."""
+    """Return a file of some kind, and the kind."""
     kind, path = request.param, tmp_path / "old"
     if kind in CONTENTS:
         path.write_bytes(CONTENTS[kind])

@@ -1,4 +1,4 @@
-"""Messages quote a few words of a file, never its content, whoever reads it."""
+"""Messages quote a few words of a file, never its full content, in every reader."""
 
 import json
 import warnings
@@ -59,7 +59,7 @@ def test_messages_quote_little_of_a_file(reader, tmp_path):
                     continue
                 except (ValueError, TypeError) as problem:
                     said = str(problem)
-            # As far as it is quoted, with either kind of quotes.
+            # Up to the end of the quotation, with either kind of quotes.
             bare, inside = (whole.replace('"', "'").replace(" ", "") for whole in (said, text))
             windows = {bare[i : i + MOST] for i in range(len(bare) - MOST)}
             assert not any(window in inside for window in windows), (what, suffix, said[:1000])

@@ -1,4 +1,4 @@
-"""Text from outside is shown without effect: what acts is escaped, what is seen stays."""
+"""Text from outside is shown without effect on the terminal: control characters are escaped, visible ones stay."""
 
 import json
 import shlex

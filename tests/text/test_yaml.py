@@ -1,4 +1,4 @@
-"""YAML and JSON of files: text throughout, no key twice, and what is written is read alike everywhere."""
+"""YAML and JSON files: values stay text, no key occurs twice, and other parsers read written files in the same way."""
 
 from __future__ import annotations
 
