@@ -67,8 +67,9 @@ class MixtureError(MixfastError, ValueError):
 class UnknownDomainError(MixfastError, KeyError):
     """A domain was asked for that is not there; the message names those that are."""
 
-    # That of KeyError is the repr of its message.
-    __str__ = Exception.__str__
+    def __str__(self) -> str:
+        # That of KeyError is the repr of its message.
+        return Exception.__str__(self)
 
 
 class AlignmentError(MixfastError, ValueError):

@@ -28,6 +28,9 @@ class Joint:
     on the run's result. No M x M matrix is stored: each run costs one column and M numbers.
     """
 
+    variance: Vector
+    noise: Vector
+
     def __init__(
         self,
         variance: Vector,

@@ -123,9 +123,13 @@ class Boosted:
     """
 
     name = "lightgbm"
-    packages = ("lightgbm",)
+    packages: tuple[str, ...] = ("lightgbm",)
     uses_features = True
 
+    rounds: int
+    rate: float
+    leaves: int
+    seed: int
     best_rounds: NDArray[np.int64]
 
     def __init__(

@@ -90,9 +90,14 @@ class GaussianProcess:
     """
 
     name = "gp"
-    packages = ("scipy.linalg", "scipy.optimize")
+    packages: tuple[str, ...] = ("scipy.linalg", "scipy.optimize")
     uses_features = True
 
+    log: bool
+    tasks: int
+    restarts: int
+    prior: float
+    seed: int
     _x: Matrix
     _y: Matrix
     _inputs: Inputs

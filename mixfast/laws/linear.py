@@ -71,6 +71,7 @@ class Linear(Coefficients):
     _arrays = ("intercept", "coef", "alphas", "loo", "noise", "centre", "covariance", "runs")
     uses_features = True
 
+    standardise: bool
     intercept: Vector
     coef: Matrix
     alphas: Vector

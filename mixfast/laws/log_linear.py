@@ -101,6 +101,8 @@ class LogLinear(Coefficients):
     _arrays = ("gamma", "a", "objective", "runs", "penalties", "noise", "covariance", "identified")
     uses_features = False
 
+    delta: float | None
+    seed: int
     gamma: Vector
     a: Matrix
     objective: Vector

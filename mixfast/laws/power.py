@@ -258,7 +258,8 @@ class AutoScale(_Power):
             raise ValueError(
                 f"scale is {shown(scale)}; expected a positive number in the metric's unit, or None to use the metric's own scale"
             )
-        self.tokens, self.fixed_scale = float(tokens), scale
+        self.tokens: float = float(tokens)
+        self.fixed_scale: float | None = scale
 
     @classmethod
     def from_state(cls, state: State) -> Self:
@@ -423,7 +424,7 @@ class BiMix(_Power):
     def __init__(self, *, floor: float = 1e-12) -> None:
         if not 0.0 < floor < 1.0:
             raise ValueError(f"floor is {shown(floor)}; expected a share above 0 and below 1")
-        self.floor = float(floor)
+        self.floor: float = float(floor)
 
     @classmethod
     def from_state(cls, state: State) -> Self:

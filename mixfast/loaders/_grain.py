@@ -50,10 +50,10 @@ class GrainStream(PeerStream):
     ) -> None:
         super().__init__(weights, sizes)
         scale = 100 / min(self.weights)
-        self.proportions = [int(w * scale) for w in self.weights]
+        self.proportions: list[int] = [int(w * scale) for w in self.weights]
         total = sum(self.proportions)
         if length is not None:
-            self.length = whole_number("length", length, 1)
+            self.length: int | None = whole_number("length", length, 1)
         elif sizes is not None:
             each = [size / (q / total) for size, q in zip(self.sizes.tolist(), self.proportions, strict=True)]
             self.length = min(LONGEST, int(min(each)))

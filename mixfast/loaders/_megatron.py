@@ -57,7 +57,7 @@ class MegatronStream(PeerStream):
         self._domain, self._index = (
             megatron_exhaustive_indices(self.sizes) if length is None else megatron_indices(self.weights, length)
         )
-        self.length = len(self._domain)
+        self.length: int | None = len(self._domain)
         if not self.sizes.any():
             return
         drawn = np.bincount(self._domain, minlength=len(self.domains))

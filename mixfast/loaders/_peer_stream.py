@@ -36,9 +36,9 @@ class PeerStream:
             )
         if not isinstance(weights, Mapping):
             raise SamplerError(f"weights must be a mapping from domain to number, got {type(weights).__name__}")
-        self.domains = domain_names(weights, SamplerError)
-        self.weights = positive_numbers(weights, "weights", "; leave such domains out")
-        self.sizes = _sizes(self.domains, sizes)
+        self.domains: tuple[str, ...] = domain_names(weights, SamplerError)
+        self.weights: list[float] = positive_numbers(weights, "weights", "; leave such domains out")
+        self.sizes: Integers = _sizes(self.domains, sizes)
         self.length: int | None = None
         self._exhaustive = False
 

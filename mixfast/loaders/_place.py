@@ -34,8 +34,8 @@ class Place:
             raise SamplerError(
                 f"give both rank and world_size, or neither; got rank {shown(rank)}, world_size {shown(world_size)}"
             )
-        self.stream = stream
-        self.position = 0
+        self.stream: Stream = stream
+        self.position: int = 0
         self._given = None if rank is None else rank_and_world_size(rank, world_size)
         self._last_known = _process() or (0, 1)
 

@@ -75,8 +75,8 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
         world_size: int | None = None,
     ) -> None:
         super().__init__(stream, rank, world_size)
-        self.sources = Sources(stream, sources)
-        self.batch_size = whole_number("batch_size", batch_size, 1)
+        self.sources: Sources = Sources(stream, sources)
+        self.batch_size: int = whole_number("batch_size", batch_size, 1)
 
     def loader(self, kind: Callable[..., L] = torch.utils.data.DataLoader, **options: Any) -> L:
         """Return a loader of this data set with its batch size, checked: ``kind(self, batch_size=..., **options)``.

@@ -98,6 +98,11 @@ class Residual:
     name = "residual"
     uses_features = True
 
+    law: Any
+    metrics: tuple[str, ...]
+    offset: Vector
+    scale: Vector
+
     def __init__(
         self, law: Any, features: Features, *, metrics: Sequence[str], own: Mapping[str, str] | None = None
     ) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast.errors import AlignmentError
-from mixfast.laws import Fit
+from mixfast.laws import Fit, MetricReport
 from mixfast.reuse._collapse import Collapse, Matrix
 
 
@@ -57,6 +58,18 @@ class _Part(_Collapsed):
 
 class CollapsedLaw(_Collapsed):
     """A fit over all domains as a fit over those of a `Collapse`, for `propose`."""
+
+    domains: tuple[str, ...]
+    metrics: tuple[str, ...]
+    direction: tuple[str, ...]
+    unit: tuple[str, ...]
+    report: str
+    smooth: bool
+    reports: tuple[MetricReport, ...]
+    spread: Mapping[str, float]
+    doubted_directions: Mapping[str, str]
+    identified: NDArray[np.bool_]
+    constant: dict[str, float]
 
     def __init__(self, law: Fit, part: Collapse) -> None:
         if set(law.domains) != set(part.full.domains):

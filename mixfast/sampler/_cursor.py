@@ -32,8 +32,8 @@ class MixtureCursor:
     """
 
     def __init__(self, sampler: Stream, position: int = 0) -> None:
-        self.sampler = sampler
-        self.position = whole_number("position", position, 0)
+        self.sampler: Stream = sampler
+        self.position: int = whole_number("position", position, 0)
 
     def take(self, count: int, *, rank: int = 0, world_size: int = 1) -> Positions:
         """Return a rank's part of the next ``count`` global samples, and move behind them.

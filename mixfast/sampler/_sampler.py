@@ -141,9 +141,9 @@ class MixtureSampler(Frozen):
             raise SamplerError(f"mixture must be a Mixture or a MixtureSchedule, got {type(mixture).__name__}")
         if on_exhausted not in POLICIES:
             raise SamplerError(f"on_exhausted must be one of {listing(POLICIES)}, got {shown(on_exhausted)}")
-        self.schedule = mixture
-        self.domains = mixture.domains
-        self.seed = whole_number("seed", seed, 0)
+        self.schedule: MixtureSchedule = mixture
+        self.domains: tuple[str, ...] = mixture.domains
+        self.seed: int = whole_number("seed", seed, 0)
         if self.seed >= 1 << 64:
             raise SamplerError(f"seed must be below 2^64, got {seed}")
         if length is not None:
@@ -151,17 +151,17 @@ class MixtureSampler(Frozen):
             if length > LONGEST:
                 raise SamplerError(f"length must be at most 2^60 samples, got {length}")
         self.on_exhausted = on_exhausted
-        self.shuffle = bool(shuffle)
+        self.shuffle: bool = bool(shuffle)
         self._arguments = {
             "mixture": mixture, "sizes": sizes, "seed": self.seed, "on_exhausted": on_exhausted, "max_epochs": max_epochs,
             "shuffle": self.shuffle, "length": length,
         }  # fmt: skip
         named, sampled = domains_with_shares(mixture)
-        self.sizes = locked(domain_sizes(self.domains, sizes, sampled))
+        self.sizes: Integers = locked(domain_sizes(self.domains, sizes, sampled))
         self._caps = locked(sample_limits(self.domains, self.sizes, max_epochs, on_exhausted))
         self._table = stream.domain_table(self.sizes, self.seed)
         self._plan = Plan(mixture, self._caps, on_exhausted == "redistribute", length)
-        self.length = self._plan.end if self._plan.end is not None else length
+        self.length: int | None = self._plan.end if self._plan.end is not None else length
         self._end = end_of(self.length)
         self._history = History(mixture, self.sizes, self._caps, self._plan.left, self.shuffle)
         self._check_run(length, named, sampled)

@@ -70,7 +70,7 @@ class MixtureSchedule:
             sample_tokens = whole_number("sample_tokens", sample_tokens, 1)
         self.sample_tokens = sample_tokens
         self.changes: tuple[Change, ...] = (Change(0, mixture),)
-        self.domains = mixture.domains
+        self.domains: tuple[str, ...] = mixture.domains
 
     def then(self, mixture: Mixture, *, at: int) -> MixtureSchedule:
         """Return the schedule that has the shares of ``mixture`` from ``at`` on; a ramp that is under way ends there."""

@@ -22,6 +22,13 @@ class Exponentials(Objective):
     constant : float
     """
 
+    a: Matrix
+    log_weight: Vector
+    linear: Vector
+    constant: float
+    rows: int
+    columns: int
+
     def __init__(self, a: Matrix, log_weight: Vector, linear: Vector, constant: float) -> None:
         self.a, self.log_weight, self.linear, self.constant = np.ascontiguousarray(a), log_weight, linear, constant
         self.rows, self.columns = max(a.shape[0], 1), a.shape[1]

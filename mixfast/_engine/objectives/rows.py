@@ -42,6 +42,11 @@ class TableRows:
         How repeated tokens wear out, over all domains.
     """
 
+    table: ExpertTable
+    threads: int
+    device: Any
+    wear: Wear | None
+
     def __init__(self, table: ExpertTable, *, threads: int, device: Any = None, wear: Wear | None = None) -> None:
         self.table, self.threads, self.device, self.wear = table, threads, device, wear
         self._kept: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
