@@ -69,11 +69,6 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
 }
 
-if not (HERE.parent / "examples" / "GALLERY_HEADER.rst").exists():
-    extensions.remove("sphinx_gallery.gen_gallery")
-    (HERE / "examples").mkdir(exist_ok=True)
-    (HERE / "examples" / "index.rst").write_text("Examples\n========\n", encoding="utf-8")
-
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_title = f"mixfast {version}"
