@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from mixfast.cli import show_versions
     from mixfast.designs import design
     from mixfast.laws import fit
     from mixfast.mixture import Mixture
@@ -51,13 +52,15 @@ __all__ = [
     "design",
     "fit",
     "propose",
+    "show_versions",
     "solve",
 ]
 
 # A room is loaded when it is first asked for: who samples inside a data loader does not wait for the solver.
 _ROOM_OF = {
     "ExpertTable": "tables", "Mixture": "mixture", "MixtureSampler": "sampler", "MixtureSchedule": "sampler", "Region": "region",
-    "Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers", "solve": "solver",
+    "Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers",
+    "show_versions": "cli", "solve": "solver",
 }  # fmt: skip
 _ROOMS = (
     "designs", "errors", "exporters", "laws", "loaders", "mde", "mixture", "proposers", "readers", "reference", "region", "report",

@@ -73,19 +73,20 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 @pytest.fixture
 def good(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Call `mixfast`, which must succeed and print nothing on stderr; return its stdout."""
+    """Call `mixfast`, which must succeed and print only notes and warnings on stderr; return its stdout, followed by them unless it is JSON."""
 
     def call(*words: object) -> str:
         status, out, err = run(*words)
-        assert (status, err) == (0, "")
-        return out
+        assert status == 0
+        assert all(line.startswith(("mixfast: note: ", "mixfast: warning: ")) for line in err.splitlines()), err
+        return out if "--json" in words else out + err
 
     return call
 
 
 @pytest.fixture
 def refused(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
-    """Call `mixfast`, which must refuse with one line on stderr and exit status 2; return that line.
+    """Call `mixfast`, which must refuse with one line on stderr, after notes, and exit status 2; return that line.
 
     Commands that find a problem late may already have printed to stdout.
     """
@@ -93,9 +94,10 @@ def refused(run: Callable[..., tuple[int, str, str]]) -> Callable[..., str]:
     def call(*words: object) -> str:
         status, _, err = run(*words)
         assert status == 2
-        assert err.startswith("mixfast: error: ")
-        assert err.count("\n") == 1
-        return err
+        *notes, line = err.splitlines()
+        assert line.startswith("mixfast: error: ")
+        assert all(one.startswith("mixfast: note: ") for one in notes)
+        return f"{line}\n"
 
     return call
 

@@ -26,5 +26,6 @@ themselves.
 """
 
 from mixfast.cli._main import main
+from mixfast.cli._versions import show_versions
 
-__all__ = ["main"]
+__all__ = ["main", "show_versions"]

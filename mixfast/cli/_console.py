@@ -1,26 +1,101 @@
-"""Everything that commands print goes through here: nothing that a file or an argument holds acts on a terminal."""
+"""Everything that commands print goes through here: nothing that a file or an argument holds acts on a terminal.
+
+Results go to stdout; notes, warnings, details and progress to stderr. How much of them is printed is the `Manner` of the command.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from mixfast._text.visible import in_lines, visible
 from mixfast.cli._streams import print_product
 
 
-def say(*lines: str, error: bool = False) -> None:
-    """Print lines on stdout or on stderr, each of which stays one."""
-    print(in_lines(lines), file=sys.stderr if error else sys.stdout)
+@dataclass
+class Manner:
+    """How a command speaks, and what it has said that its JSON repeats.
+
+    Attributes
+    ----------
+    quiet : bool
+        Print no notes and no progress: ``--quiet``.
+    verbose : bool
+        Print what was read, how long each step took, and the steps of a solve: ``--verbose``.
+    json : bool
+        Print one JSON object in place of the report: ``--json``.
+    notes, warnings : list of str
+        What was said on stderr.
+    """
+
+    quiet: bool = False
+    verbose: bool = False
+    json: bool = False
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+_manner = Manner()
+
+
+def manner() -> Manner:
+    """Return how the command that runs speaks."""
+    return _manner
+
+
+@contextmanager
+def speaking(how: Manner) -> Iterator[None]:
+    """Let the block speak in a manner."""
+    global _manner
+    before, _manner = _manner, how
+    try:
+        yield
+    finally:
+        _manner = before
+
+
+def say(*lines: str) -> None:
+    """Print lines of the report on stdout, each of which stays one; with ``--json`` the object says them."""
+    if not _manner.json:
+        print(in_lines(lines))
 
 
 def show(report: object, *, flush: bool = False) -> None:
-    """Print a report of several lines, in which names have been made visible."""
-    print(visible(str(report), keep="\n"), flush=flush)
+    """Print a report of several lines, in which names have been made visible; with ``--json`` the object says it."""
+    if not _manner.json:
+        print(visible(str(report), keep="\n"), flush=flush)
 
 
 def tell(text: str) -> None:
     """Print one line on stderr, behind the name of the program."""
     print(f"mixfast: {visible(' '.join(text.split()))}", file=sys.stderr, flush=True)
+
+
+def note(text: str) -> None:
+    """Say on stderr what the user should know, in one line; not with ``--quiet``."""
+    _manner.notes.append(text)
+    if not _manner.quiet:
+        tell(f"note: {text}")
+
+
+def warn(text: str) -> None:
+    """Say on stderr what may be wrong with the result, in one line."""
+    _manner.warnings.append(text)
+    tell(f"warning: {text}")
+
+
+def detail(text: str) -> None:
+    """Say on stderr what was read or done; only with ``--verbose``."""
+    if _manner.verbose:
+        tell(text)
+
+
+def beside(*lines: str) -> None:
+    """Print the report on stderr, because stdout takes what another program reads; not with ``--quiet`` or ``--json``."""
+    if not (_manner.quiet or _manner.json):
+        print(in_lines(lines), file=sys.stderr)
 
 
 def put(text: str) -> None:

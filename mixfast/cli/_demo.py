@@ -6,6 +6,7 @@ import argparse
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,10 @@ from mixfast._text.table import text_table
 from mixfast.cli import _options as shared
 from mixfast.cli._answer import Answer
 from mixfast.cli._console import say, show
-from mixfast.cli._info import info_report
+from mixfast.cli._documents import answer as print_answer
+from mixfast.cli._info import info_report, table_found, table_losses
 from mixfast.cli._inputs import InputError, numbers
-from mixfast.cli._solve_report import held_out_report, solve_report
+from mixfast.cli._solve_report import held_out_report, solve_found, solve_report
 from mixfast.cli._streams import nobody_reads
 from mixfast.region import Region
 from mixfast.tables import ExpertTable
@@ -94,38 +96,47 @@ def _demo(args: argparse.Namespace) -> int:
             check_output(folder / name, kind, InputError, force=args.force)
         write_together({folder / name: (DATA / name).read_bytes() for name in _SAMPLE})
         say(f"wrote to {folder}: {', '.join(_SAMPLE)}")
+        print_answer(args, {}, wrote=[str(folder / name) for name in _SAMPLE])
         return 0
+    found: dict[str, Any] = {}
     # A section is shown as soon as it is computed.
-    for section in sections(DATA):
-        show(section, flush=True)
+    for text, more in sections(DATA):
+        show(text, flush=True)
+        found |= more
         if nobody_reads():
             break
+    print_answer(args, found)
     return 0
 
 
-def sections(folder: Path) -> Iterator[str]:
-    """Compute and yield the sections of the demo, one text each."""
+def sections(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Compute and yield the sections of the demo: the text of each, and its numbers for ``--json``."""
     path, counts = folder / "demo.npz", folder / "demo_tokens.yaml"
     table = ExpertTable.load(path)
-    yield f"{_WHAT}\n\n{_title('mixfast info demo.npz')}\n{info_report(path.name, table)}\n\n{_READ_INFO}\n"
+    losses = table_losses(table)
+    text = f"{_WHAT}\n\n{_title('mixfast info demo.npz')}\n{info_report(path.name, table, losses)}\n\n{_READ_INFO}\n"
+    yield text, {"info": table_found(table, losses)}
 
     region = Region.from_tokens(numbers(str(counts), count), _BUDGET, max_epochs=4)
     solution = solver.solve(table, region)
     answer = Answer(solution, solution.bootstrap(), solution.ranges(_EPS), _EPS, _BUDGET)
     command = "mixfast solve demo.npz --tokens demo_tokens.yaml --budget 512K --max-epochs 4"
-    yield f"{_title(command)}\n{solve_report(answer)}\n\n{_READ_SOLVE}\n"
+    yield f"{_title(command)}\n{solve_report(answer)}\n\n{_READ_SOLVE}\n", {"solve": solve_found(answer, None)}
 
-    report = held_out_report(solver.holdout(table, share=0.2, seed=0), limited=False)
-    yield f"{_title('mixfast solve demo.npz --held-out 0.2')}\n{report}\n\n{_READ_HELD_OUT}\n"
+    held_out = solver.holdout(table, share=0.2, seed=0)
+    report = held_out_report(held_out, limited=False)
+    text = f"{_title('mixfast solve demo.npz --held-out 0.2')}\n{report}\n\n{_READ_HELD_OUT}\n"
+    yield text, {"held_out": [vars(row) for row in held_out.rows]}
 
-    rows = []
+    rows, steps = [], []
     for kl, step in zip(_KL, solver.path(table, region, kl=_KL), strict=True):
         distance = step.mixture.total_variation(region.prior)
         rows.append([f"{kl:g}", f"{step.loss:.5f}", percent(distance), f"{step.gap:.1e}"])
+        steps.append({"kl": kl, "loss": step.loss, "distance": distance, "gap": step.gap})
     path_table = text_table(["kl", "loss", "distance", "gap"], rows)
-    yield f"{_title('mixfast solve ... --kl 0.001, 0.01, 0.1, 1')}\n{path_table}\n\n{_READ_PATH}\n"
+    yield f"{_title('mixfast solve ... --kl 0.001, 0.01, 0.1, 1')}\n{path_table}\n\n{_READ_PATH}\n", {"path": steps}
 
-    yield f"{_models(folder / 'demo_models.csv')}\n\n{_END}"
+    yield f"{_models(folder / 'demo_models.csv')}\n\n{_END}", {}
 
 
 def _models(path: Path) -> str:

@@ -11,9 +11,11 @@ from mixfast._text.names import shown, split_names
 from mixfast._text.numbers import count, number
 from mixfast._text.outputs import RUNS
 from mixfast._text.visible import quote
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import note, warn
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.region import Region
@@ -168,7 +170,8 @@ def _design(args: argparse.Namespace) -> int:
     method = _method(args, config)
     runs = config.runs if config is not None and args.runs is None else args.runs
     seed = args.seed if args.seed is not None else 0 if config is None else config.seed
-    lines = [] if config is None else [f"note: {args.olmix_config}: {note}" for note in config.notes]
+    for text in () if config is None else config.notes:
+        note(f"{args.olmix_config}: {text}")
     if existing is None:
         with progress("choosing mixtures"):
             found = design(region, runs, seed=seed, method=method, frozen=frozen)
@@ -186,13 +189,14 @@ def _design(args: argparse.Namespace) -> int:
         if found.advised == 0:
             advice = f"the {len(existing)} runs that exist are as many as are advised"
     fewer = "" if len(found) >= found.advised else f"; {len(found)} are fewer than that"
-    lines += [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer]
+    lines = [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer]
     if found.different < len(found):
         lines.append(
             f"only {found.different} of these mixtures differ: the limits leave no room for more; loosen them, or train each of "
             "these once"
         )
     outputs.deliver_design(args, found, lines + _rare(found, region))
+    documents.answer(args, documents.design_found(found), wrote=[args.out])
     return 0
 
 
@@ -217,8 +221,9 @@ def _rare(found: Design, region: Region) -> list[str]:
     if found.method != "cover":
         ways = f"lower --temperature or --minimum, or use --method cover, which takes a floor ({floor})"
     others = "drop it" if found.method == "regmix" else "drop it, or merge it with another (--frozen)"
+    for line in rarely_sampled(found.rare):
+        warn(line)
     return [
-        *(f"warning: {line}" for line in rarely_sampled(found.rare)),
         f"a law cannot learn the effect of such a domain: {ways}, or {others}",
     ]
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.numbers import count
 from mixfast._text.outputs import loader_file
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._console import say
+from mixfast.cli._console import note, say
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
@@ -99,12 +100,14 @@ def _export(args: argparse.Namespace) -> int:
     if args.out is not None:
         outputs.check(args, out=loader_file(written.format, written.suffix, written.text))
     for text in written.notes:
-        inputs.note(text)
-    if args.out is None:
+        note(text)
+    if args.out is not None:
+        written.save(args.out, force=args.force)
+        say(f"wrote {args.out}: {len(written.values)} domains for {written.format}")
+    elif not args.json:
         outputs.print_file(written.text)
-        return 0
-    written.save(args.out, force=args.force)
-    say(f"wrote {args.out}: {len(written.values)} domains for {written.format}")
+    found = {"format": written.format, "suffix": written.suffix, "values": dict(written.values), "text": written.text}
+    documents.answer(args, found, wrote=[args.out])
     return 0
 
 

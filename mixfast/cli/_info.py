@@ -3,47 +3,72 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixfast._engine.backend.versions import versions
 from mixfast._text.kinds import kind_of, other_kind
 from mixfast._text.names import listing
 from mixfast._text.numbers import percent, size
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote, visible
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli._console import show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
+from mixfast.cli._versions import versions_report
 from mixfast.solver import MOST_LINES, expert_losses, group_losses
 from mixfast.tables import ExpertTable
+
+# The report of a file, and what ``--json`` says of it.
+Found: TypeAlias = tuple[str, dict[str, Any]]
+Losses: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+_EXAMPLES = """\
+examples:
+  mixfast info table.npz
+  mixfast info mixture.yaml
+  mixfast info                    versions of mixfast, Python and packages, for an issue report
+"""
 
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    words = "say what a file holds: a table of experts, mixtures to train (csv), a mixture, or laws"
-    shared.add_table(shared.add_command(commands, "info", _info, words))
+    info = shared.add_command(commands, "info", _info, "say what a file holds, or print versions", _EXAMPLES)
+    words = "a table of experts (npz, npy, folder of the MixMin code), mixtures (csv), a mixture, or laws; default: print versions"
+    info.add_argument("table", metavar="FILE", nargs="?", help=words)
+    shared.add_table_options(info)
 
 
 def _info(args: argparse.Namespace) -> int:
+    if args.table is None:
+        shared.refuse_task(args)
+        show(versions_report())
+        documents.answer(args, {"kind": "versions", **versions()})
+        return 0
     kind = kind_of(args.table)
-    others = {"csv": _mixtures_report, "fit": _law_report, **dict.fromkeys(("json", "text", "yaml"), _mixture_report)}
+    others = {"csv": _mixtures, "fit": _law, **dict.fromkeys(("json", "text", "yaml"), _mixture)}
     if kind in others:
         shared.refuse_task(args)
-        show(others[kind](args.table))
-        return 0
-    table = shared.load_table(args, args.table)
-    with progress("computing the losses of the experts"):
-        report = info_report(args.table, table)
+        report, found = others[kind](args.table)
+    else:
+        table = shared.load_table(args, args.table)
+        with progress("computing the losses of the experts"):
+            losses = table_losses(table)
+        report, found = info_report(args.table, table, losses), table_found(table, losses)
     show(report)
+    documents.answer(args, {"file": args.table, **found})
     return 0
 
 
-def _mixtures_report(path: str) -> str:
-    """Return what a csv file of mixtures holds; of metrics or anything else, say what it is."""
+def _mixtures(path: str) -> Found:
+    """Return what a csv file of mixtures holds; refuse metrics or anything else, and say what it is."""
     from mixfast.designs import Design
     from mixfast.swarm import SwarmError
 
@@ -66,23 +91,33 @@ def _mixtures_report(path: str) -> str:
     facts = [("mixtures", path), ("runs", f"{len(design):,}"), ("domains", f"{len(design.domains):,}")]
     table = text_table(["domain", "mean", "least", "most", "runs with it"], rows[:MOST_LINES])
     more = f"\n... and {len(rows) - MOST_LINES:,} more domains" if len(rows) > MOST_LINES else ""
-    return f"{text_table(None, facts, left=(0, 1))}\n\n{table}{more}\nnext: mixfast fit {visible(quote(path))} METRICS"
+    text = f"{text_table(None, facts, left=(0, 1))}\n\n{table}{more}\nnext: mixfast fit {visible(quote(path))} METRICS"
+    return text, {"kind": "mixtures", "runs": list(design.runs), "domains": _columns(design.domains, shares)}
 
 
-def _law_report(path: str) -> str:
+def _columns(domains: Sequence[str], shares: NDArray[np.float64]) -> list[dict[str, Any]]:
+    """Return mean, least and largest share of each domain."""
+    ends = zip(
+        domains, shares.mean(axis=0).tolist(), shares.min(axis=0).tolist(), shares.max(axis=0).tolist(), strict=True
+    )
+    return [{"name": name, "mean": mean, "least": least, "most": most} for name, mean, least, most in ends]
+
+
+def _law(path: str) -> Found:
     from mixfast.laws import Fit
 
     law = Fit.load(path)
     facts = [("laws", path), ("domains", listing(law.domains)), ("metrics", listing(law.metrics))]
-    return f"{text_table(None, facts, left=(0, 1))}\n\n{law.report}\n{visible(outputs.next_proposal(path, law))}"
+    text = f"{text_table(None, facts, left=(0, 1))}\n\n{law.report}\n{visible(outputs.next_proposal(path, law))}"
+    return text, {"kind": "laws", **documents.fit_found(law)}
 
 
-def _mixture_report(path: str) -> str:
+def _mixture(path: str) -> Found:
     mixture = inputs.mixture(path)
     order = sorted(mixture, key=lambda name: -mixture[name])
     table = text_table(["domain", "share"], [[name, percent(mixture[name])] for name in order[:MOST_LINES]])
     more = f"\n... and {len(order) - MOST_LINES:,} domains with a smaller share" if len(order) > MOST_LINES else ""
-    return f"mixture  {visible(path)}\n\n{table}{more}"
+    return f"mixture  {visible(path)}\n\n{table}{more}", {"kind": "mixture", "mixture": mixture.as_dict()}
 
 
 def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
@@ -125,11 +160,38 @@ def _root(array: NDArray[np.float64]) -> object:
     return array
 
 
-def info_report(path: str, table: ExpertTable) -> str:
+def table_losses(table: ExpertTable) -> Losses:
+    """Return the loss of each expert alone (groups, K), and of equal shares (groups,)."""
+    k = table.n_domains
+    return expert_losses(table), group_losses(table, np.full(k, 1.0 / k))[:, 0]
+
+
+def table_found(table: ExpertTable, losses: Losses) -> dict[str, Any]:
+    """Return what ``--json`` says of a table."""
+    own, uniform = losses
+    sizes = np.diff(table.group_offsets).tolist()
+    return {
+        "kind": "table",
+        "values": "log-likelihoods" if table.kind == "ce" else "predictions",
+        "dtype": table.dtype.name,
+        "rows": table.n_rows,
+        "sequences": None if table.sequence is None else int(np.unique(table.sequence).size),
+        "bytes": table.nbytes,
+        "unit": table.unit,
+        "domains": list(table.domains),
+        "groups": [{"name": name, "rows": rows} for name, rows in zip(table.group_names, sizes, strict=True)],
+        "uniform_loss": dict(zip(table.group_names, uniform.tolist(), strict=True)),
+        "expert_losses": {
+            name: dict(zip(table.domains, row, strict=True))
+            for name, row in zip(table.group_names, own.tolist(), strict=True)
+        },
+    }
+
+
+def info_report(path: str, table: ExpertTable, losses: Losses) -> str:
     """Return the report of `mixfast info`."""
     facts = table_facts(path, table)
-    k = table.n_domains
-    own, uniform = expert_losses(table), group_losses(table, np.full(k, 1.0 / k))[:, 0]
+    own, uniform = losses
     several = 1 < table.n_groups <= 6
     header = ["loss of", "mean of groups" if table.n_groups > 1 else "loss", *(table.group_names if several else ())]
     order = np.argsort(own.mean(axis=0), kind="stable")[:MOST_LINES].tolist()

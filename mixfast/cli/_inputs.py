@@ -15,7 +15,7 @@ from mixfast._text.names import did_you_mean, listing, matching, shown, split_na
 from mixfast._text.numbers import POWERS, count, number
 from mixfast._text.sized import text_of
 from mixfast._text.yaml import read_yaml
-from mixfast.cli._console import tell
+from mixfast.cli._console import detail, note
 from mixfast.errors import AlignmentError, MixfastError
 from mixfast.region import Bound, Region
 
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 class InputError(MixfastError, ValueError):
     """An option or a file of numbers that cannot be understood."""
-
-
-def note(text: str) -> None:
-    """Say on stderr what the user should know, in one line."""
-    tell(f"note: {text}")
 
 
 def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: str = "domain") -> Any:
@@ -126,7 +121,9 @@ def document(path: str, lines: str, *, as_text: bool = False) -> Any:
         raise InputError(other_kind(path, f"a yaml or json file with lines of {shown(lines)}")) from None
     except InputError as problem:
         raise InputError(f"{path}: {problem}") from None
-    if not isinstance(found, dict) or not found:
+    if isinstance(found, dict) and found:
+        detail(f"read {path}: {len(found)} names")
+    else:
         if kind_of(path) in ("json", "yaml"):
             raise InputError(f"{path}: expected lines of {shown(lines)}")
         raise InputError(other_kind(path, f"a yaml or json file with lines of {shown(lines)}"))
@@ -309,7 +306,7 @@ def mixture(path: str, paths: str | None = None, *, told: bool = True) -> Mixtur
     named: Any = paths if paths is None or "{" in paths else document(paths, "name: path")
     found = readers.read(path, paths=named)
     if told and found.format != "mixfast":
-        notes = "".join(f"; {note}" for note in found.notes)
+        notes = "".join(f"; {words}" for words in found.notes)
         note(f"{path} was read as {found.format}{notes}")
     return found.mixture
 

@@ -7,12 +7,14 @@ import errno
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from time import perf_counter
 from typing import TextIO
 
 from mixfast._text.audience import commanded
 from mixfast.cli import _demo, _design, _export, _info, _next, _report, _reuse, _score, _solve, _swarm
-from mixfast.cli._console import tell
+from mixfast.cli._console import Manner, detail, speaking, tell, warn
+from mixfast.cli._options import add_general, refuse_together
 from mixfast.cli._parser import REFUSED, Parser
 from mixfast.cli._streams import OUTPUT_LOST, OutputError, lost, watched
 from mixfast.errors import MixfastError, MixfastWarning
@@ -79,8 +81,9 @@ def _run(given: Sequence[str]) -> int:
             if rest:
                 args.parser.refuse_rest(rest)
             args.argv = given
-            status: int = args.run(args)
-            return status
+            refuse_together(args, "--verbose", "--quiet")
+            with speaking(Manner(args.quiet, args.verbose, args.json)):
+                return _work(args)
     except SystemExit as end:  # argparse: --help, --version and wrong options; a signal
         return end.code if isinstance(end.code, int) else REFUSED
     except MemoryError as error:
@@ -93,6 +96,14 @@ def _run(given: Sequence[str]) -> int:
         return _say(f"{path}: {error.strerror}" if path and error.strerror else str(error))
     except (MixfastError, MixfastWarning, ValueError) as error:  # warnings are errors if Python was told so
         return _say(_with_option(str(error), given))
+
+
+def _work(args: argparse.Namespace) -> int:
+    """Run the command."""
+    began = perf_counter()
+    status: int = args.run(args)
+    detail(f"{args.parser.prog.partition(' ')[2]}: {perf_counter() - began:.2f} s in all, exit status {status}")
+    return status
 
 
 def _say(message: str, status: int = REFUSED) -> int:
@@ -121,7 +132,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    tell(f"warning: {_shortened(str(message))}")
+    warn(_shortened(str(message)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -135,4 +146,14 @@ def build_parser() -> argparse.ArgumentParser:
     commands = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (_solve, _info, _design, _score, _swarm, _next, _reuse, _report, _export, _demo):
         command.add(commands)
+    for parser in leaves(out):
+        add_general(parser)
     return out
+
+
+def leaves(parser: Parser) -> Iterator[Parser]:
+    """Yield the parsers of the commands that do something: ``mixfast reuse`` only has steps."""
+    if not parser.below:
+        yield parser
+    for command in parser.below.values():
+        yield from leaves(command)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from mixfast._text.names import listing
 from mixfast._text.outputs import RUNS
 from mixfast._text.table import text_table
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
+from mixfast.cli._console import note, warn
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.region import Region
+
+if TYPE_CHECKING:
+    from mixfast.designs import NextRuns
+    from mixfast.laws import Fit
 
 _EXAMPLES = """\
 examples:
@@ -79,12 +86,24 @@ def _next(args: argparse.Namespace) -> int:
     numbers = zip(found.design.runs, *(v.tolist() for v in (found.gain, found.predicted, found.sd)), strict=True)
     rows = [[run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}"] for run, gain, value, sd in numbers]
     notes = law.notes if args.fitted is None else doubts_of_directions(law.doubted_directions)
+    for text in notes:
+        note(text)
+    for text in rarely_sampled(found.design.rare):
+        warn(text)
     lines = [
-        *(f"note: {note}" for note in notes),
         f"{len(swarm)} runs, law: {told}; the best of them is predicted {found.best:.6g}",
         *text_table(["run", "buys", "predicted", "+-"], rows).splitlines(),
         f"buys: {found.bought}, each given those before it",
-        *(f"warning: {line}" for line in rarely_sampled(found.design.rare)),
     ]
     outputs.deliver_design(args, found.design, lines)
+    documents.answer(args, _found(found, law), wrote=[args.out])
     return 0
+
+
+def _found(found: NextRuns, law: Fit) -> dict[str, Any]:
+    """Return the runs with what each is expected to bring."""
+    document = documents.design_found(found.design)
+    expected = zip(found.gain.tolist(), found.predicted.tolist(), found.sd.tolist(), strict=True)
+    for run, (gain, predicted, sd) in zip(document["runs"], expected, strict=True):
+        run |= {"gain": gain, "predicted": predicted, "sd": sd}
+    return {"laws": law.laws, **document, "bought": found.bought, "best": found.best}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast._text.names import listing, shown
 from mixfast._text.numbers import count, number
-from mixfast.cli._inputs import InputError, note
+from mixfast.cli._console import detail, note
+from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ def add_command(
     parser = commands.add_parser(name, help=help, epilog=examples, formatter_class=formatter, allow_abbrev=False)
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+def add_general(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command has, behind its own."""
+    general = parser.add_argument_group("general")
+    general.add_argument("--json", action="store_true", help="print the result as one JSON object instead of a report")
+    general.add_argument("-q", "--quiet", action="store_true", help="print no notes and no progress on stderr")
+    general.add_argument(
+        "-v", "--verbose", action="store_true", help="also print what is read, the steps of a solve and times on stderr"
+    )
 
 
 def add_law(parser: Group, option: str = "--law") -> None:
@@ -116,7 +127,9 @@ def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
     from mixfast.tables import ExpertTable
 
     with progress(f"reading {path}"):
-        return ExpertTable.load(path, task=args.task, conditional=args.conditional)
+        table = ExpertTable.load(path, task=args.task, conditional=args.conditional)
+    detail(f"read {path}: {table!r}")
+    return table
 
 
 def refuse_task(args: argparse.Namespace) -> None:
@@ -264,6 +277,8 @@ def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swa
             ignore=args.ignore or (),
             normalise=args.normalise,
         )
+    files = ratios if metrics in (None, ratios) else f"{ratios} and {metrics}"
+    detail(f"read {files}: {swarm!r}")
     return directed(args, without(args, swarm))
 
 

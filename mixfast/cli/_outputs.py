@@ -1,33 +1,24 @@
-"""What commands write: files that are checked before the work begins, strict JSON, and the exit status."""
+"""What commands write: files that are checked before the work begins, and the exit status."""
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
-import math
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mixfast._text.atomic import check_writable
 from mixfast._text.outputs import MIXTURE, Output, check_output
-from mixfast._text.visible import is_visible, quote, visible_json
-from mixfast.cli._console import put, say
+from mixfast._text.visible import is_visible, quote
+from mixfast.cli._console import beside, put, say
 from mixfast.cli._inputs import InputError
 
 if TYPE_CHECKING:
     from mixfast.designs import Design
     from mixfast.laws import Fit
     from mixfast.mixture import Mixture
-
-
-def print_json(document: dict[str, Any]) -> None:
-    """Print the document as strict JSON; in ASCII where stdout is not UTF-8."""
-    escaped = (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
-    put(visible_json(json.dumps(_strict(document), indent=2, ensure_ascii=escaped, allow_nan=False)) + "\n")
 
 
 def print_file(text: str) -> None:
@@ -38,15 +29,6 @@ def print_file(text: str) -> None:
             "file: --out FILE"
         )
     put(text)
-
-
-def _strict(value: Any) -> Any:
-    """Replace infinity and NaN by null, which strict JSON requires."""
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def exit_status(status: str) -> int:
@@ -122,10 +104,10 @@ def design_text(design: Design) -> str:
 
 def deliver_design(args: argparse.Namespace, design: Design, lines: Sequence[str]) -> None:
     """Write the mixtures to ``--out`` and print the lines; without it, print the mixtures, and the lines on stderr."""
-    if args.out is None:
+    if args.out is not None:
+        design.to_csv(args.out, force=args.force)
+        say(*lines, f"wrote {Path(args.out)}: train a proxy on each row")
+    elif not args.json:
         text = design_text(design)
-        say(*lines, error=True)
+        beside(*lines)
         print_file(text)
-        return
-    design.to_csv(args.out, force=args.force)
-    say(*lines, f"wrote {Path(args.out)}: train a proxy on each row")

@@ -82,6 +82,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         for name, action in ((None, Once), ("store", Once), ("store_true", Flag), ("append", Append)):
             self.register("action", name, action)
+        # The parsers of its commands, by name.
+        self.below: dict[str, Parser] = {}
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Add commands, and remember them."""
+        commands = super().add_subparsers(**options)
+        self.below = commands.choices
+        return commands
 
     def error(self, message: str) -> NoReturn:
         """End with one line on stderr."""

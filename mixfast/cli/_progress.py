@@ -1,4 +1,4 @@
-"""The line on stderr that says what a command is doing."""
+"""What a command says on stderr while it works: a bar on a terminal, a line in a log."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import perf_counter
 
-from mixfast.cli._console import overwrite, tell
+from mixfast._text.progress import Bar, Work, bar_class, wanted, working
+from mixfast.cli._console import detail, manner, overwrite, tell
 
-# Work that takes less time than this is not announced.
+# Seconds of work before it is shown on a terminal.
 QUIET_SECONDS = 1.0
-# Work that takes longer is announced once where stderr is no terminal.
+# Seconds of work before one line is printed where stderr is no terminal.
 LOG_SECONDS = 30.0
 
 
@@ -33,37 +33,57 @@ class ProgressLine:
             overwrite("")
 
 
+class _Line(ProgressLine):
+    """The line in place of a bar where tqdm is not installed."""
+
+    def follow(self, work: Work) -> None:
+        """Say how far the work is."""
+        part = work.inner
+        done = "" if part.total is None else f", {part.done} of {part.total}"
+        self.show(f"{work.text}{done}, {work.seconds:.0f} s")
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[str], None]]:
     """Show what is going on and for how long: on a terminal after a second, and in a log by one line after half a minute.
 
-    The function that comes with it takes what is going on at the moment, which stands behind ``what``.
+    The function that comes with it takes what is going on at the moment, which stands behind ``what``. With ``--quiet`` nothing is shown; with
+    ``--verbose`` the seconds are printed at the end.
     """
-    stage = ""
-
-    def now(text: str) -> None:
-        nonlocal stage
-        stage = f" {text}"
-
-    terminal = sys.stderr.isatty()
     done = threading.Event()
+    with working(what) as work:
+        # This thread draws, so that time is seen to pass during one long step.
+        work.never_draw()
+        thread = None
+        if not manner().quiet:
+            thread = threading.Thread(target=_follow, args=(work, done), daemon=True)
+            thread.start()
+        try:
+            yield work.now
+        finally:
+            done.set()
+            if thread is not None:
+                thread.join()
+            detail(f"{what}: {work.seconds:.2f} s")
 
-    def show() -> None:
-        if not terminal:
-            if not done.wait(LOG_SECONDS):
-                tell(f"{what}{stage}, for {LOG_SECONDS:.0f} s so far")
-            return
-        began, line = perf_counter(), ProgressLine()
-        wait = QUIET_SECONDS
-        while not done.wait(wait):
-            line.show(f"{what}{stage}, {perf_counter() - began:.0f} s")
-            wait = 0.5
-        line.clear()
 
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield now
-    finally:
-        done.set()
-        thread.join()
+def _follow(work: Work, done: threading.Event) -> None:
+    """Show how far the work is until it is done."""
+    if not sys.stderr.isatty():
+        if not done.wait(LOG_SECONDS):
+            tell(f"{work.text}, for {LOG_SECONDS:.0f} s so far")
+        return
+    if done.wait(QUIET_SECONDS) or not wanted():
+        return
+    make = bar_class(notebook=False)
+    line, bar = _Line(), None if make is None else Bar(make)
+    while True:
+        if bar is None:
+            line.follow(work)
+        else:
+            bar.show(work)
+        if done.wait(0.5):
+            break
+    line.clear()
+    if bar is not None:
+        bar.close()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from mixfast._text.atomic import is_stream
 from mixfast._text.outputs import PAGE
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._console import say
+from mixfast.cli._console import say, warn
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.errors import ProposalError
@@ -141,12 +142,14 @@ def _report(args: argparse.Namespace) -> int:
     page.save(args.out, force=args.force)
     say(f"wrote {args.out}: {', '.join(page.sections)}")
     for words in page.warnings:
-        say(f"warning: {words}")
+        warn(words)
     if page.missing:
         say(f"not in it: {', '.join(page.missing)}; the page says how to get them")
     for problem in parts:
         if isinstance(problem, ProposalError):
-            say(f"warning: {problem}")
+            warn(str(problem))
+    found = {"status": status, "sections": list(page.sections), "missing": page.missing, "doubts": list(page.warnings)}
+    documents.answer(args, found, wrote=[args.out])
     return outputs.exit_status(status)
 
 

@@ -13,11 +13,12 @@ from mixfast._text.numbers import count, percent
 from mixfast._text.outputs import FIT, MIXTURE
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
 from mixfast.cli import _reuse_plan as plans
-from mixfast.cli._console import say, show
+from mixfast.cli._console import note, say, show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.errors import AlignmentError, MixfastError
@@ -154,9 +155,8 @@ def _start(args: argparse.Namespace) -> int:
     plans.write(args.state, ledger, None, {})
     say(f"wrote {args.state}: {len(shares)} domains")
     if args.budget is None:
-        say(
-            "note: --tokens with a --budget would limit how often domains repeat, in this mixture and in what becomes of it"
-        )
+        note("--tokens with a --budget would limit how often domains repeat, in this mixture and in what becomes of it")
+    documents.answer(args, documents.ledger_found(ledger), wrote=[args.state])
     return 0
 
 
@@ -182,6 +182,7 @@ def _show(args: argparse.Namespace) -> int:
     if args.out is not None:
         ledger.mixture.drop_zeros()[0].save(args.out, force=args.force)
         say(f"wrote {args.out}")
+    documents.answer(args, documents.ledger_found(ledger), wrote=[args.out])
     return 0
 
 
@@ -228,6 +229,9 @@ def _propose(args: argparse.Namespace) -> int:
     show(f"{found.summary()}\n\nThe whole mixture")
     show(_shares(mixture, plan.part.full.epochs(mixture)))
     plans.record(args, ledger.record(plan, mixture, why=pending.why), ledger)
+    found_all = {"proposal": found.to_dict(), "mixture": mixture.as_dict(), "epochs": plan.part.full.epochs(mixture)}
+    recorded = [args.out, args.state] if args.out is not None else []
+    documents.answer(args, {**documents.fit_found(fitted), **found_all}, wrote=[*recorded, args.law_out])
     return outputs.exit_status(found.status)
 
 
@@ -241,6 +245,7 @@ def _fit(args: argparse.Namespace) -> int:
     fitted = _save_law(args, [_read_old(args, each, ledger).all for each in files], None)
     show(f"{fitted.report}\n")
     say(f"next: mixfast reuse add {quote(args.state)} NAME --law {quote(args.law_out)}")
+    documents.answer(args, documents.fit_found(fitted), wrote=[args.law_out])
     return 0
 
 

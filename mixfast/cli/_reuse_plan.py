@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,11 @@ from mixfast._text.names import join_names, listing, split_names
 from mixfast._text.numbers import count, percent, tokens
 from mixfast._text.outputs import MIXTURE, RUNS
 from mixfast._text.visible import quote
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._console import say, show
+from mixfast.cli._console import note, say, show, warn
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
 from mixfast.region import Region
@@ -77,23 +78,26 @@ def update(args: argparse.Namespace) -> int:
     why = args.why or f"{args.change} {listing(args.names)}"
     show(plan.report)
     if ledger.tokens and plan.part.full.target_tokens is None:
-        say(f"note: {args.state} knows token counts, but without --budget nothing limits how often they repeat")
+        note(f"{args.state} knows token counts, but without --budget nothing limits how often they repeat")
     if ledger.budget is not None and args.budget is None:
-        say(f"note: what is not given of budget, tokens and epochs is as in {args.state}")
+        note(f"what is not given of budget, tokens and epochs is as in {args.state}")
     frozen = [name for name in (plan.coupling.reopen if plan.coupling else ()) if name not in plan.reopened]
     if frozen and not plan.safe:
         say(f"worth reopening: {listing(frozen)} (--partial)")
     if args.hold and not plan.above:
-        inputs.note("--hold had no effect: no frozen share is above its new cap")
+        note("--hold had no effect: no frozen share is above its new cap")
     if plan.runs == 0:
         _check_unused(args, "--runs", "--seed", "--swarm-out", *(("--objective", "--kl") if args.law is None else ()))
-        return record(args, ledger.record(plan, plan.mixture, why=why), before)
+        status = record(args, ledger.record(plan, plan.mixture, why=why), before)
+        _answer(args, plan, None, [] if args.out is None else [args.out, args.state])
+        return status
     _check_unused(args, "--out")
     design = _swarm(args, ledger, plan)
     for line in rarely_sampled(design.rare):
-        say(f"warning: {line}")
+        warn(line)
     if args.swarm_out is None:
         say(f"nothing recorded: --swarm-out ratios.csv writes the {len(design)} runs to train, and records this plan")
+        _answer(args, plan, design, [])
         return 0
     planned = ledger.begin(plan, why=why, objective=args.objective or (), kl=args.kl)
     files = {args.swarm_out: outputs.design_text(_expanded(plan, design))}
@@ -102,7 +106,29 @@ def update(args: argparse.Namespace) -> int:
     write(args.state, planned, before, files)
     fewer = "" if len(design) >= plan.runs else f", fewer than the {plan.runs} advised"
     say(f"wrote {', '.join(files)}: {len(design)} runs{fewer}", after(args.state, args.swarm_out))
+    _answer(args, plan, design, [*files, args.state])
     return 0
+
+
+def _answer(args: argparse.Namespace, plan: Reuse, design: Design | None, wrote: Sequence[str]) -> None:
+    """Print the plan as JSON, with ``--json``."""
+    coupling = plan.coupling
+    found = {
+        "kind": plan.kind,
+        "kept": list(plan.update.kept),
+        "new": list(plan.update.new),
+        "gone": list(plan.update.gone),
+        "frozen": plan.frozen.as_dict(),
+        "reopened": list(plan.reopened),
+        "worth_reopening": [] if coupling is None else [name for name in coupling.reopen if name not in plan.reopened],
+        "advised_runs": plan.runs,
+        "full_runs": plan.full_runs,
+        "loss": plan.loss,
+        "doubts": list(plan.warnings),
+        "mixture": plan.mixture.as_dict() if design is None else None,
+        "runs": None if design is None else documents.design_found(_expanded(plan, design))["runs"],
+    }
+    documents.answer(args, found, wrote=wrote)
 
 
 def check_distinct(files: Iterable[str | None]) -> None:
@@ -192,7 +218,7 @@ def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
     _check_split(args.state, ledger.tokens, given, made.changes)
     gone = [name for name in made.gone if name not in made.domains]
     if old := [name for name in gone if name in given]:
-        inputs.note(f"{args.tokens} names what this update takes away, left out: {listing(old)}")
+        note(f"{args.tokens} names what this update takes away, left out: {listing(old)}")
     with_budget = argparse.Namespace(**{**vars(args), "budget": budget})
     usual = _usual_epochs(ledger.max_epochs, made)
     region = inputs.region(with_budget, made.domains, args.state, known=known, usual=usual, gone=gone)

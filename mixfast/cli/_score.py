@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mixfast._text.visible import quote
+from mixfast.cli import _documents as documents
 from mixfast.cli import _options as shared
 from mixfast.cli._console import say, tell
 from mixfast.cli._inputs import InputError
@@ -18,6 +19,7 @@ from mixfast.cli._progress import ProgressLine
 
 if TYPE_CHECKING:
     from mixfast.score import Progress
+    from mixfast.tables import ExpertTable
 
 # At least so much time passes between two updates of the line on a terminal, and between two lines of a log.
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 30.0
@@ -101,12 +103,12 @@ def _score(args: argparse.Namespace) -> int:
     from mixfast import score
 
     began = time.perf_counter()
-    documents = score.read_texts(args.texts, lines=args.lines, field=args.field, prompt=args.prompt_field)
+    texts = score.read_texts(args.texts, lines=args.lines, field=args.field, prompt=args.prompt_field)
     reporter = _Reporter()
     try:
         table = score.score(
             _experts(args.experts),
-            documents,
+            texts,
             level=args.level,
             per=args.per,
             window=args.window,
@@ -126,7 +128,18 @@ def _score(args: argparse.Namespace) -> int:
             f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s{reporter.found}"
         )
         say(f"next: mixfast solve {quote(args.out)}")
+        documents.answer(args, _found(table, reporter, time.perf_counter() - began), wrote=[args.out])
     return 0
+
+
+def _found(table: ExpertTable, reporter: _Reporter, seconds: float) -> dict[str, Any]:
+    return {
+        "rows": table.n_rows,
+        "domains": list(table.domains),
+        "groups": list(table.group_names),
+        "parts_of_earlier_run": reporter.parts_found,
+        "seconds": seconds,
+    }
 
 
 def _experts(given: Sequence[str]) -> list[str] | dict[str, str]:
@@ -155,11 +168,12 @@ class _Reporter:
         self._line = ProgressLine()
         self._last = time.perf_counter()
         # What the summary says of an earlier run.
-        self.found = ""
+        self.found, self.parts_found = "", 0
 
     def __call__(self, progress: Progress) -> None:
         now = time.perf_counter()
         if progress.found and not self.found:
+            self.parts_found = progress.found
             self.found = f"; {progress.found:,} of {progress.parts:,} parts are of an earlier run"
             # Other ranks find other parts, so each says its own.
             tell(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from mixfast import solver
 from mixfast._text.outputs import MIXTURE
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._advice import next_steps
 from mixfast.cli._answer import Answer
-from mixfast.cli._console import say, show
+from mixfast.cli._console import detail, say, show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
-from mixfast.cli._solve_report import held_out_report, solve_report
+from mixfast.cli._solve_report import held_out_report, solve_found, solve_report
 
 _EXAMPLES = """\
 examples:
@@ -63,7 +62,6 @@ def add(commands: shared.Commands) -> None:
     )
     shared.add_force(out)
     out.add_argument("--keep-zeros", action="store_true", help="write domains with share 0 as well")
-    out.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
 def _solve(args: argparse.Namespace) -> int:
@@ -86,6 +84,7 @@ def _solve(args: argparse.Namespace) -> int:
     options = {"kl": args.kl, "objective": objective, "tol": args.tol, "wear": args.wear, "threads": args.threads}
     with progress("solving"):
         solution = solver.solve(table, where, method=args.method, **options)
+    _detail(solution)
     answer = _measured(solution, args)
     held_out = None
     if args.held_out is not None:
@@ -93,14 +92,23 @@ def _solve(args: argparse.Namespace) -> int:
             held_out = solver.holdout(table, where, share=args.held_out, seed=args.seed, **options)
     written = _write(args, answer)
     if args.json:
-        outputs.print_json(_as_dict(answer, held_out))
-    else:
-        show(solve_report(answer))
-        if held_out is not None:
-            show(f"\nHeld out\n{held_out_report(held_out, answer.limited)}")
-        if written:
-            say("", written)
+        documents.answer(args, solve_found(answer, held_out), wrote=[args.out])
+        return outputs.exit_status(answer.solution.status)
+    show(solve_report(answer))
+    if held_out is not None:
+        show(f"\nHeld out\n{held_out_report(held_out, answer.limited)}")
+    if written:
+        say("", written)
     return outputs.exit_status(answer.solution.status)
+
+
+def _detail(solution: solver.Solution) -> None:
+    """Print the steps of the solve, with ``--verbose``."""
+    for number, step in enumerate(solution.trace, 1):
+        detail(
+            f"step {number}: {step.rows:,} rows, {step.domains} domains, value {step.value:.9g}, gap {step.gap:.2e}, {step.seconds:.3f} s"
+        )
+    detail(f"{solution.status}: gap {solution.gap:.2e}, {solution.seconds:.3f} s, computed by {solution.backend}")
 
 
 def _refuse_with_loop(args: argparse.Namespace) -> None:
@@ -148,24 +156,3 @@ def _write(args: argparse.Namespace, answer: Answer) -> str:
     kept.save(args.out, force=args.force)
     left_out = f"; left out with share 0: {', '.join(dropped)}" if dropped else ""
     return f"wrote {args.out}: {len(kept)} domains{left_out}"
-
-
-def _as_dict(answer: Answer, held_out: solver.HeldOut | None) -> dict[str, Any]:
-    solution, table, intervals = answer.solution, answer.solution.table, answer.intervals
-    extra: dict[str, Any] = {
-        "table": {"rows": table.n_rows, "domains": table.n_domains, "groups": list(table.group_names)},
-        **dict.fromkeys(("tokens", "intervals", "ranges", "unconstrained", "held_out")),
-        "next": next_steps(answer),
-    }
-    if answer.budget is not None:
-        extra["tokens"] = solution.mixture.tokens(answer.budget)
-    if intervals is not None:
-        extra["intervals"] = {"level": intervals.level, "units": intervals.units, "shares": intervals.intervals}
-    if answer.ranges is not None:
-        extra["ranges"] = {"eps": answer.eps, "shares": answer.ranges}
-    if answer.limited:
-        free = solution.unconstrained
-        extra["unconstrained"] = {"mixture": free.mixture.as_dict(), "value": free.value, "gap": free.gap}
-    if held_out is not None:
-        extra["held_out"] = [vars(row) for row in held_out.rows]
-    return solution.to_dict() | extra

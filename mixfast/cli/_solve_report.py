@@ -1,6 +1,8 @@
-"""The report of a solve as text: the table of shares, the certificate in words, the held-out comparison."""
+"""The report of a solve, as text and for ``--json``: the table of shares, the certificate in words, the held-out comparison."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mixfast._text.table import text_table
 from mixfast._text.visible import in_lines
@@ -33,3 +35,25 @@ def held_out_report(report: HeldOut, limited: bool) -> str:
     if limited:
         text += "\nOnly `mixfast` keeps to the limits here; the others are free of them."
     return text
+
+
+def solve_found(answer: Answer, held_out: HeldOut | None) -> dict[str, Any]:
+    """Return what ``--json`` says of a solve."""
+    solution, table, intervals = answer.solution, answer.solution.table, answer.intervals
+    extra: dict[str, Any] = {
+        "table": {"rows": table.n_rows, "domains": table.n_domains, "groups": list(table.group_names)},
+        **dict.fromkeys(("tokens", "intervals", "ranges", "unconstrained", "held_out")),
+        "next": next_steps(answer),
+    }
+    if answer.budget is not None:
+        extra["tokens"] = solution.mixture.tokens(answer.budget)
+    if intervals is not None:
+        extra["intervals"] = {"level": intervals.level, "units": intervals.units, "shares": intervals.intervals}
+    if answer.ranges is not None:
+        extra["ranges"] = {"eps": answer.eps, "shares": answer.ranges}
+    if answer.limited:
+        free = solution.unconstrained
+        extra["unconstrained"] = {"mixture": free.mixture.as_dict(), "value": free.value, "gap": free.gap}
+    if held_out is not None:
+        extra["held_out"] = [vars(row) for row in held_out.rows]
+    return solution.to_dict() | extra

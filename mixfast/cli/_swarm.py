@@ -10,10 +10,11 @@ from mixfast._text.names import listing, shown
 from mixfast._text.outputs import FIT, MIXTURE
 from mixfast._text.table import text_table
 from mixfast._text.visible import quote
+from mixfast.cli import _documents as documents
 from mixfast.cli import _inputs as inputs
 from mixfast.cli import _options as shared
 from mixfast.cli import _outputs as outputs
-from mixfast.cli._console import say, show
+from mixfast.cli._console import note, say, show
 from mixfast.cli._inputs import InputError
 from mixfast.cli._options import LAWS
 from mixfast.cli._progress import progress
@@ -61,7 +62,6 @@ def add(commands: shared.Commands) -> None:
     propose.add_argument("--seed", metavar="N", type=shared.seed, help="for random draws (default 0)")
     propose.add_argument("--out", metavar="FILE", help="write the mixture: .yaml or .json; shares of 0 are left out")
     shared.add_force(propose)
-    propose.add_argument("--json", action="store_true", help="print everything as one JSON object")
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
@@ -82,8 +82,8 @@ def _config(args: argparse.Namespace) -> OlmixConfig | None:
     from mixfast.readers import olmix_config
 
     config = olmix_config(args.olmix_config)
-    for note in config.notes:
-        say(f"note: {args.olmix_config}: {note}")
+    for text in config.notes:
+        note(f"{args.olmix_config}: {text}")
     return config
 
 
@@ -99,8 +99,8 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
             swarm, notes = config.swarm(ignore=args.ignore or ())
             swarm = shared.directed(args, swarm if args.metric is None else swarm.select(args.metric))
             swarm = shared.without(args, swarm)
-        for note in notes:
-            say(f"note: {note}")
+        for text in notes:
+            note(text)
     elif args.ratios is None:
         raise InputError(
             "two files are needed, the runs' RATIOS and their METRICS, both csv; or one with both, and --domains for the columns of shares"
@@ -132,8 +132,8 @@ def _fit(args: argparse.Namespace) -> int:
     with progress("fitting") as now:
         found = fit(swarm, law, seed=_seed(args, config), folds=args.folds, progress=now)
     show(f"\n{found.report}")
-    for note in found.notes:
-        say(f"note: {note}")
+    for text in found.notes:
+        note(text)
     if args.out is not None:
         found.save(args.out, force=args.force)
         say("", f"wrote {args.out}")
@@ -142,6 +142,8 @@ def _fit(args: argparse.Namespace) -> int:
         elif not (config.fit_only or config.n_test):
             # The configuration brings the objective.
             say(f"next: mixfast propose {quote(args.out)} --olmix-config {quote(args.olmix_config)}")
+    found_all = {"swarm": documents.swarm_found(swarm), **documents.fit_found(found), "seconds": found.seconds}
+    documents.answer(args, found_all, wrote=[args.out])
     return 0
 
 
@@ -155,7 +157,7 @@ def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
     config.check_proposal()
     run, mean = config.best_run(swarm)
     if config.obj_weights:
-        say("note: the search passes over obj_weights, as in Olmix")
+        note("the search ignores obj_weights, as in Olmix")
     say(
         "",
         "regression.type is 'search': no law is fitted, and Olmix proposes the best run within the limits",
@@ -168,6 +170,8 @@ def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
             ["domain", "share"], [[name, f"{share:.6g}"] for name, share in zip(swarm.domains, shares, strict=True)]
         )
     )
+    best = {"run": run, "mean": mean, "mixture": dict(zip(swarm.domains, shares.tolist(), strict=True))}
+    documents.answer(args, {"swarm": documents.swarm_found(swarm), "best_run": best})
     return 0
 
 
@@ -185,8 +189,11 @@ def _compare(args: argparse.Namespace) -> int:
     if not found.reports:
         raise InputError("no law could be compared, for the reasons above")
     show("\n" + _rivals(found))
-    for note in found.notes:
-        say(f"note: {note}")
+    for text in found.notes:
+        note(text)
+    laws = {law: documents.reports_found(reports.values()) for law, reports in found.reports.items()}
+    found_all = {"swarm": documents.swarm_found(swarm), "laws": laws, "left_out": list(found.left_out)}
+    documents.answer(args, found_all)
     return 0
 
 
@@ -217,8 +224,8 @@ def _propose(args: argparse.Namespace) -> int:
 
         config = olmix_config(args.olmix_config)
         config.check_proposal()
-        for note in () if args.json else config.notes:
-            say(f"note: {args.olmix_config}: {note}")
+        for text in config.notes:
+            note(f"{args.olmix_config}: {text}")
     method = args.method or ("auto" if config is None else _proposer(config, args))
     objective, kl = _goal(args, config, law)
     region = _region(args, config, law, method)
@@ -227,12 +234,10 @@ def _propose(args: argparse.Namespace) -> int:
     shared.note_seed(args, found.method)
     if args.out is not None:
         found.mixture.drop_zeros()[0].save(args.out, force=args.force)
-    if args.json:
-        outputs.print_json(found.to_dict())
-    else:
-        show(found.summary())
-        if args.out is not None:
-            say("", f"wrote {args.out}")
+    show(found.summary())
+    if args.out is not None:
+        say("", f"wrote {args.out}")
+    documents.answer(args, found.to_dict(), wrote=[args.out])
     return outputs.exit_status(found.status)
 
 
@@ -268,7 +273,7 @@ def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tup
 def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, method: str) -> Region | None:
     if config is None:
         if method in ("regmix", "simulation") and args.prior is None and args.tokens is None:
-            inputs.note(f"--method {method} draws around equal shares, for neither --prior nor --tokens is given")
+            note(f"--method {method} draws around equal shares, for neither --prior nor --tokens is given")
             args.prior = "uniform"
         return inputs.region(args, law.domains, args.law)
     named = ("tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior", "mixture_paths")

@@ -597,11 +597,14 @@ def test_the_package_runs_as_a_module(folder):
     assert b"900 rows" in done.stdout
 
 
-def test_progress_is_for_terminals_and_long_waits(monkeypatch):
+@pytest.mark.parametrize("tqdm", [True, False], ids=["a bar", "without tqdm"])
+def test_progress_is_for_terminals_and_long_waits(monkeypatch, tqdm):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
+    if not tqdm:
+        monkeypatch.setattr(_progress, "bar_class", lambda notebook: None)
     for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(_progress, "QUIET_SECONDS", 0.02)
@@ -610,7 +613,8 @@ def test_progress_is_for_terminals_and_long_waits(monkeypatch):
             while shown and "thinking" not in stream.getvalue() and time.monotonic() < deadline:
                 time.sleep(0.01)
         assert ("thinking" in stream.getvalue()) is shown
-        assert not shown or stream.getvalue().endswith("\r\x1b[K")
+        # The line is left empty.
+        assert not shown or stream.getvalue().endswith((" \r", "\r\x1b[K"))
     quiet = Terminal()
     monkeypatch.setattr(sys, "stderr", quiet)
     monkeypatch.setattr(_progress, "QUIET_SECONDS", 10.0)
