@@ -13,6 +13,7 @@ from typing import TextIO
 
 from mixfast._text.audience import commanded
 from mixfast.cli import _demo, _design, _export, _info, _next, _report, _reuse, _score, _solve, _swarm
+from mixfast.cli._completion import SHELLS, PrintCompletion
 from mixfast.cli._console import Manner, detail, speaking, tell, warn
 from mixfast.cli._options import add_general, refuse_together
 from mixfast.cli._parser import REFUSED, Parser
@@ -143,6 +144,13 @@ def build_parser() -> argparse.ArgumentParser:
     as_written = argparse.RawDescriptionHelpFormatter
     out = Parser(prog="mixfast", description=what, epilog=_STATUSES, formatter_class=as_written)
     out.add_argument("--version", action="version", version=f"mixfast {__version__}")
+    out.add_argument(
+        "--print-completion",
+        metavar="SHELL",
+        choices=SHELLS,
+        action=PrintCompletion,
+        help="print the completion script for bash, zsh or fish (needs shtab); eval \"$(mixfast --print-completion bash)\" turns it on",
+    )
     commands = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (_solve, _info, _design, _score, _swarm, _next, _reuse, _report, _export, _demo):
         command.add(commands)

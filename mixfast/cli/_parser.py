@@ -85,6 +85,11 @@ class Parser(argparse.ArgumentParser):
         # The parsers of its commands, by name.
         self.below: dict[str, Parser] = {}
 
+    @property
+    def arguments(self) -> list[argparse.Action]:
+        """Its options and positional arguments."""
+        return self._actions
+
     def add_subparsers(self, **options: Any) -> Any:
         """Add commands, and remember them."""
         commands = super().add_subparsers(**options)
