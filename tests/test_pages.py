@@ -87,9 +87,10 @@ class Page:
     def command(self, line, command, output):
         program, *words = shlex.split(command)
         assert program == "mixfast"
-        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        # A terminal shows both streams.
+        with redirect_stdout(StringIO()) as out, redirect_stderr(out):
             status = cli.main(words)
-        assert status == 0, f"{self.name}:{line}: {command}\n{err.getvalue()}"
+        assert status == 0, f"{self.name}:{line}: {command}\n{out.getvalue()}"
         if output:
             self.compare(f"{self.name}:{line}: {command}", output, out.getvalue())
 

@@ -161,7 +161,12 @@ class Bar:
     def _open(self, work: Work, part: Work) -> Any:
         # The colon after the description belongs to tqdm.
         form = {} if part.total is not None else {"bar_format": "{desc}{elapsed}"}
-        words = {"desc": f"mixfast: {visible(work.text)}: ", "initial": part.done, "total": part.total, "unit": part.unit}
+        words = {
+            "desc": f"mixfast: {visible(work.text)}: ",
+            "initial": part.done,
+            "total": part.total,
+            "unit": part.unit,
+        }
         bar = self._make(**words, leave=False, file=sys.stderr, dynamic_ncols=True, **form)
         # The time is that since the work began, not since it was worth a bar.
         bar.start_t -= work.seconds

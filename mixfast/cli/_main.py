@@ -149,7 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SHELL",
         choices=SHELLS,
         action=PrintCompletion,
-        help="print the completion script for bash, zsh or fish (needs shtab); eval \"$(mixfast --print-completion bash)\" turns it on",
+        help='print the completion script for bash, zsh or fish (needs shtab); eval "$(mixfast --print-completion bash)" turns it on',
     )
     commands = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in (_solve, _info, _design, _score, _swarm, _next, _reuse, _report, _export, _demo):
