@@ -16,16 +16,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._text.atomic import write_text
 from mixfast._text.audience import either
+from mixfast._text.frames import data_series
 from mixfast._text.frozen import locked
 from mixfast._text.json import is_json, read_json
 from mixfast._text.kinds import other_kind
-from mixfast._text.names import did_you_mean, domain_names, listing, shown
+from mixfast._text.names import counted, did_you_mean, domain_names, listing, shown
+from mixfast._text.notebook import html_table
+from mixfast._text.numbers import percent
 from mixfast._text.numbers import total as exact_sum
 from mixfast._text.outputs import MIXTURE, check_output
 from mixfast._text.sized import text_of
 from mixfast._text.visible import visible_json
 from mixfast._text.yaml import read_yaml, write_yaml
-from mixfast.errors import AlignmentError, MixfastWarning, MixtureError, UnknownDomainError
+from mixfast.errors import AlignmentError, BackendError, MixfastWarning, MixtureError, UnknownDomainError
 
 __all__ = ["Mixture"]
 
@@ -142,6 +145,22 @@ class Mixture(Mapping[str, float]):
     def __repr__(self) -> str:
         shown = listing((f"{name} {share:.4g}" for name, share in self.items()), limit=12)
         return f"Mixture({shown})"
+
+    def _repr_html_(self) -> str:
+        """Show the largest shares in a notebook."""
+        order = sorted(self, key=lambda name: -self[name])
+        rows = [(name, percent(self[name])) for name in order]
+        return html_table(f"Mixture of {counted(len(self), 'domain')}", ["domain", "share"], rows, what="domains")
+
+    def to_pandas(self) -> Any:
+        """Return the shares as a pandas Series with the domains as labels, in the order of ``domains``.
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        return data_series(self.weights.copy(), self.domains, "domain", "share", BackendError)
 
     def largest(self, limit: int = 4) -> str:
         """Return the largest shares, for a line of text."""

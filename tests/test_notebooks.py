@@ -1,11 +1,18 @@
 """What a person sees in a notebook: each noun and answer in one short line, and answers in words."""
 
+import re
+import sys
+from html.parser import HTMLParser
+
 import numpy as np
 import pytest
 
 import mixfast
 from mixfast import ExpertTable, Mixture, Region, Swarm, design, fit, propose, proposers, solve
+from mixfast._text.notebook import MOST_ROWS
+from mixfast._text.visible import is_visible
 from mixfast.designs import next_runs
+from mixfast.errors import BackendError
 from mixfast.reuse import Add, Ledger, full
 from mixfast.solver import holdout
 
@@ -68,3 +75,109 @@ def test_a_solution_in_words_has_shares_certificate_and_the_cap_for_all(shown):
 def test_dir_holds_the_public_names_and_nothing_else():
     assert {name for name in dir(mixfast) if not name.startswith("__")} == {*mixfast.__all__, *mixfast._ROOMS}
     assert all(hasattr(mixfast, name) for name in dir(mixfast))
+
+
+HOSTILE = ["<script>alert(1)</script>", "a\u202eb", "c&d\x1b[2J", '"><img src=x onerror=alert(1)>']
+
+
+class Tags(HTMLParser):
+    """The tags of a text, and whether they are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.attributes = [], set(), set()
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.seen.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_notebooks_show_a_small_table_that_follows_their_theme(shown):
+    shows = [one for one in (*shown["nouns"], *shown["answers"]) if not isinstance(one, Ledger)]
+    for each in shows:
+        text = each._repr_html_()
+        found = Tags(text)
+        assert found.seen <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "bdi", "pre"}
+        # No colour that a dark theme would hide, no script, nothing that is loaded.
+        assert found.attributes <= {"style"}
+        assert set(re.findall(r'style="([^"]*)"', text)) <= {"text-align: left", "text-align: right"}
+        assert text.count("<tr>") <= MOST_ROWS + 1
+        if "<table>" in text and len(text) > 3000:
+            assert "... and " in text
+
+
+def test_the_certificate_is_one_line_of_what_a_notebook_shows(shown):
+    solution, proposal = shown["answers"][0], shown["answers"][4]
+    for each in (solution, proposal):
+        assert f"no allowed mixture is better by more than {each.gap:.1e}" in each._repr_html_()
+
+
+def test_names_do_not_act_on_the_page_of_a_notebook():
+    rng = np.random.default_rng(0)
+    ratios = rng.dirichlet(np.ones(4), 12)
+    swarm = Swarm(ratios, ratios[:, :1], domains=HOSTILE, metric_names=["<b>loss</b>"])
+    table = ExpertTable.from_loglik(-rng.exponential(size=(20, 4)), domains=HOSTILE)
+    solution = solve(table)
+    shows = [
+        Mixture(HOSTILE, np.full(4, 0.25)), swarm, table, solution, fit(swarm, "linear"), Region(HOSTILE, cap=0.5),
+        design(Region(HOSTILE), 4, seed=0), propose(fit(swarm, "linear")), solution.bootstrap(replicates=3), holdout(table),
+    ]  # fmt: skip
+    for each in shows:
+        text = each._repr_html_()
+        assert is_visible(text)
+        assert Tags(text).seen <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "bdi", "pre"}
+        assert "&lt;" in text
+
+
+def test_tables_go_to_pandas_with_their_names(shown):
+    pandas = pytest.importorskip("pandas")
+    _, _, swarm, mixture, _, made = shown["nouns"]
+    solution, intervals, held_out, law, proposal, shares, following, _ = shown["answers"]
+    series = mixture.to_pandas()
+    assert isinstance(series, pandas.Series)
+    assert (series.to_dict(), series.name, series.index.name) == (mixture.as_dict(), "share", "domain")
+    assert list(solution.to_pandas()) == ["share", "floor", "cap", "price"]
+    assert list(proposal.to_pandas()) == ["share", "prior", "floor", "cap", "price"]
+    prices = {one.name: one.price for one in solution.shadow_prices}
+    frame = solution.to_pandas()
+    assert frame["price"][frame["price"] > 0].to_dict() == prices
+    assert list(intervals.to_pandas()) == ["share", "low", "high", "standard_error"]
+    assert list(shares.to_pandas()) == ["share", "low", "high"]
+    assert list(following.to_pandas()) == ["gain", "predicted", "sd"]
+    assert held_out.to_pandas().loc["mixfast", "held_out_loss"] == held_out["mixfast"].held_out_loss
+    np.testing.assert_array_equal(made.to_pandas().to_numpy(), made.ratios)
+    assert list(law.to_pandas()["law"]) == list(law.laws.values())
+    np.testing.assert_array_equal(law.predict_pandas(swarm)["b"], law.predict(swarm)[:, 1])
+    assert list(law.predict_pandas(swarm).index) == list(swarm.runs)
+    again = Swarm.from_frames(swarm.to_pandas(), domains=swarm.domains)
+    assert again.metrics == swarm.metrics
+    np.testing.assert_array_equal(again.values, swarm.values)
+    # What was taken out may be changed, and what it came from is not.
+    series.iloc[0] = 9.0
+    assert mixture.weights.max() < 1.0
+
+
+def test_a_frame_of_one_name_twice_is_refused():
+    swarm = Swarm([[0.5, 0.5], [0.2, 0.8]], [1.0, 2.0], domains=["a", "b"], metric_names=["a"])
+    with pytest.raises(BackendError, match="two columns would have one name: a"):
+        swarm.to_pandas()
+
+
+def test_without_pandas_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(BackendError, match=r"pip install 'mixfast\[pandas\]'"):
+        Mixture(["a"], [1.0]).to_pandas()
+
+
+def test_versions_are_shown_for_an_issue(capsys):
+    mixfast.show_versions()
+    out = capsys.readouterr().out
+    for words in ("mixfast", "core", "threads", "gpu", "python", "numpy", mixfast.__version__):
+        assert words in out

@@ -80,7 +80,7 @@ def distinct(names: Iterable[object], longest: int = _NAME) -> dict[str, str]:
         if count[short] > 1:
             alike.setdefault(short, []).append(name)
     for group in alike.values():
-        start = max(len(commonprefix(group)) - longest // 3, 0)
+        start = max(len(commonprefix(group)) - longest // 3, 0)  # noqa: RUF071 (names are no paths)
         for name in group:
             ends = len(name) - start <= longest - 1
             out[name] = f"…{name[start:]}" if ends else f"…{name[start : start + longest - 2]}…"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from mixfast._engine.objectives.wear import MEASURED
 from mixfast._text.names import listing, shown
-from mixfast._text.numbers import count, number
+from mixfast._text.numbers import count, number, size
 from mixfast.cli._console import detail, note
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import progress
@@ -128,7 +128,9 @@ def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
 
     with progress(f"reading {path}"):
         table = ExpertTable.load(path, task=args.task, conditional=args.conditional)
-    detail(f"read {path}: {table!r}")
+    detail(
+        f"read {path}: {table.n_rows:,} rows x {table.n_domains:,} domains, {table.dtype.name}, {size(table.nbytes)}"
+    )
     return table
 
 
@@ -278,7 +280,7 @@ def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swa
             normalise=args.normalise,
         )
     files = ratios if metrics in (None, ratios) else f"{ratios} and {metrics}"
-    detail(f"read {files}: {swarm!r}")
+    detail(f"read {files}: {len(swarm):,} runs, {len(swarm.domains):,} domains, {len(swarm.metrics):,} metrics")
     return directed(args, without(args, swarm))
 
 

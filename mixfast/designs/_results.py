@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, listing, shown
+from mixfast._text.notebook import html_columns, html_table
+from mixfast._text.numbers import percent
 from mixfast._text.visible import in_lines
-from mixfast.errors import RegionError, about_files
+from mixfast.errors import BackendError, RegionError, about_files
 from mixfast.region import Region
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
 
@@ -75,6 +78,26 @@ class Design(Frozen):
             f"{enough} for a log-linear law: {RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
             + "".join(f"; {line}" for line in rarely_sampled(self.rare))
         )
+
+    def _repr_html_(self) -> str:
+        """Show the first mixtures in a notebook."""
+        names, more = html_columns(self.domains)
+        rows = [
+            (run, *map(percent, row[: len(names)])) for run, row in zip(self.runs, self.ratios.tolist(), strict=True)
+        ]
+        title = f"Design: {counted(len(self), 'run')}, {counted(len(self.domains), 'domain')}, {self.method}"
+        return html_table(title, ["run", *names], rows, lines=[*more, f"advised: {self.advised} runs"], what="runs")
+
+    def to_pandas(self) -> Any:
+        """Return the mixtures as a pandas DataFrame: the runs as labels, one column for each domain.
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        columns = dict(zip(self.domains, self.ratios.T.copy(), strict=True))
+        return data_frame(columns, self.runs, "run", BackendError)
 
     @property
     def different(self) -> int:
@@ -148,6 +171,24 @@ class NextRuns:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the runs with what each is expected to bring in a notebook."""
+        numbers = zip(self.design.runs, self.gain.tolist(), self.predicted.tolist(), self.sd.tolist(), strict=True)
+        rows = [(run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}") for run, gain, value, sd in numbers]
+        lines = [f"gain: {self.bought}, each given the runs before it; the best run there is has {self.best:.6g}"]
+        return html_table("Next runs", ["run", "gain", "predicted", "+-"], rows, lines=lines, what="runs")
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with the runs as labels and the columns "gain", "predicted" and "sd".
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        columns = {"gain": self.gain.copy(), "predicted": self.predicted.copy(), "sd": self.sd.copy()}
+        return data_frame(columns, self.design.runs, "run", BackendError)
 
     def summary(self) -> str:
         """Return what each run is expected to buy, as text."""

@@ -6,16 +6,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
+from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen, locked
 from mixfast._text.names import counted, domain_names, listing
+from mixfast._text.notebook import html_table
 from mixfast._text.visible import visible
-from mixfast.errors import MixfastError
+from mixfast.errors import BackendError, MixfastError
 from mixfast.laws import _files, _report
 from mixfast.laws._joint import Joint
 from mixfast.laws._left_out import predict_left_out
@@ -103,6 +106,51 @@ class Fit(Frozen):
     def summary(self) -> str:
         """Return the out-of-fold quality of each law and the notes, as `mixfast fit` prints them."""
         return "\n".join([self.report, *(f"note: {visible(note)}" for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        """Show the law of each metric, and how well it predicts runs that it has not seen, in a notebook."""
+        laws, reports = self.laws, {one.metric: one for one in self.reports}
+        rows = [(name, laws[name], *([] if not reports else _told(reports.get(name)))) for name in self.metrics]
+        header = ["metric", "law", *(["rmse out of fold", "Spearman", "r2"] if reports else [])]
+        title = f"Fit: {counted(len(self.metrics), 'metric')}, {counted(len(self.domains), 'domain')}"
+        return html_table(title, header, rows, lines=self.notes, left=(0, 1), what="metrics")
+
+    def to_pandas(self) -> Any:
+        """Return one row for each metric as a pandas DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Labels: the metrics. Columns: "law", "direction", "unit", and those of `MetricReport` without "rivals", which are missing after a fit
+            without folds.
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        known = {one.metric: one for one in self.reports}
+        columns: dict[str, Any] = {"law": list(self.laws.values()), "direction": self.direction, "unit": self.unit}
+        for name in ("runs", "rmse", "sd", "spearman", "r2", "optimism", "coverage") if known else ():
+            columns[name] = [getattr(known.get(metric), name, float("nan")) for metric in self.metrics]
+        return data_frame(columns, self.metrics, "metric", BackendError)
+
+    def predict_pandas(self, ratios: Mixtures) -> Any:
+        """Predict the metrics of mixtures, as `predict` does, and return them as a pandas DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One column for each metric; the labels are the ids of the runs of a `Swarm` or a `Design`, else numbers from 0.
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        found = self.predict(ratios)
+        runs = getattr(ratios, "runs", range(len(found)))
+        return data_frame(dict(zip(self.metrics, found.T.copy(), strict=True)), runs, "run", BackendError)
 
     @cached_property
     def _place(self) -> dict[str, tuple[Law, int]]:
@@ -353,3 +401,8 @@ def aligned(what: str, names: Sequence[str], values: Matrix, domains: Sequence[s
     if tuple(names) == tuple(domains):
         return values
     return np.ascontiguousarray(values[:, align_names(names, domains, what, "the fit")])
+
+
+def _told(report: MetricReport | None) -> list[str]:
+    """Return the cells of a report; dashes for a metric without one."""
+    return ["-"] * 3 if report is None else [f"{report.rmse:.4g}", f"{report.spearman:.4f}", f"{report.r2:.3f}"]

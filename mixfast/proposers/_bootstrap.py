@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.frames import data_frame
 from mixfast._text.names import listing
+from mixfast._text.notebook import html_table
+from mixfast._text.numbers import percent
 from mixfast._text.table import text_table
 from mixfast._text.visible import visible
+from mixfast.errors import BackendError
 from mixfast.proposers._proposal import Proposal
 from mixfast.proposers._propose import propose
 from mixfast.region import Region
@@ -55,6 +59,31 @@ class ShareIntervals:
         rows.sort(key=lambda row: -w[row[0]])
         doubt = [f"Doubt: {visible(self.doubt)}"] if self.doubt else []
         return "\n".join([text_table(["domain", "share", "from", "to"], rows), *doubt])
+
+    def _repr_html_(self) -> str:
+        """Show the largest shares with their intervals in a notebook."""
+        w = self.proposal.mixture
+        order = sorted(w, key=lambda name: -w[name])
+        rows = [(name, percent(w[name]), f"{percent(self.low[name])} to {percent(self.high[name])}") for name in order]
+        lines = [
+            f"{100 * self.level:g}% intervals over {len(self.shares)} halves of the runs",
+            *([self.doubt] if self.doubt else []),
+        ]
+        return html_table(
+            "Intervals of proposed shares", ["domain", "share", "interval"], rows, lines=lines, what="domains"
+        )
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with the domains as labels and the columns "share", "low" and "high".
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        w = self.proposal.mixture
+        columns = {"share": w.weights.copy(), "low": list(self.low.values()), "high": list(self.high.values())}
+        return data_frame(columns, w.domains, "domain", BackendError)
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:

@@ -13,18 +13,21 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.search import maximise
 from mixfast._engine.optimise.trace import Step
+from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, misspelt
+from mixfast._text.notebook import html_table
+from mixfast._text.numbers import percent
 from mixfast._text.table import text_table
 from mixfast._text.visible import in_lines
-from mixfast.errors import AlignmentError
+from mixfast.errors import AlignmentError, BackendError
 from mixfast.laws import Target, has_slopes
 from mixfast.mixture import Mixture
 from mixfast.proposers._doubts import doubts
 from mixfast.proposers._outcome import Gain, Outcome
 from mixfast.proposers._ranges import ranges_seen, ranges_solved
 from mixfast.proposers._task import Task
-from mixfast.region import Region, ShadowPrice, cap_in_words, limit_prices, shadow_prices
+from mixfast.region import Region, ShadowPrice, cap_in_words, domain_columns, limit_prices, shadow_prices
 
 # Multipliers up to this are rounding, and so are those up to this many gaps.
 _PRICE_ROUNDING, _GAPS = 1e-9, 10.0
@@ -103,6 +106,37 @@ class Proposal(Frozen):
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the largest shares and the certificate in a notebook."""
+        epochs = self.epochs
+        order = sorted(self.mixture, key=lambda name: -self.mixture[name])
+        rows = [
+            (name, percent(self.mixture[name]), *([] if epochs is None else [f"{epochs[name]:.2f}"])) for name in order
+        ]
+        proof = f"{self.status}: the best mixture that the {self.method} found, without proof"
+        if self.gap is not None:
+            proof = f"{self.status}: under the law, no allowed mixture is better by more than {self.gap:.1e}"
+        header = ["domain", "share", *([] if epochs is None else ["epochs"])]
+        lines = [f"{proof} (value {self.value:.6g})"]
+        return html_table(f"Proposal ({self.method})", header, rows, lines=lines, what="domains")
+
+    def to_pandas(self) -> Any:
+        """Return one row for each domain as a pandas DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Labels: the domains. Columns: "share", "prior" (if the region has one), "floor", "cap", "epochs" (if the region knows token counts) and
+            "price" (objective saved for each unit of share by which the binding cap or floor gives way, 0 for others).
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        columns = domain_columns(self.mixture, self.region, self.shadow_prices)
+        return data_frame(columns, self.mixture.domains, "domain", BackendError)
 
     @property
     def law(self) -> Any:

@@ -22,6 +22,7 @@ The geometry itself (projection, linear programs, prices) is in `mixfast._engine
 """
 
 from mixfast.region._bounds import Bound
+from mixfast.region._columns import domain_columns as domain_columns
 from mixfast.region._reach import Reach as Reach
 from mixfast.region._reach import limits_over as limits_over
 from mixfast.region._reach import reach as reach

@@ -19,6 +19,8 @@ from mixfast._engine.geometry.limits import GroupLimits
 from mixfast._text.audience import either
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, domain_names, listing, shown
+from mixfast._text.notebook import html_table
+from mixfast._text.numbers import percent
 from mixfast.errors import AlignmentError, InfeasibleError, MixfastWarning, RegionError
 from mixfast.mixture import Mixture
 from mixfast.region._bounds import Bound, Limit, bound_list, by_name, described, per_domain, read_only, shares_of, whole
@@ -308,6 +310,18 @@ class Region(Frozen):
         parts += [f"bounds: {listing(self.bound_names, limit=4)}"] if self.bounds else []
         parts += [f"target {self.target_tokens:,} tokens"] if self.target_tokens is not None else []
         return f"Region({'; '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """Show the limits of each domain in a notebook."""
+        columns = {"floor": self.floor, "cap": self.cap, **({"prior": self.prior} if self.has_prior else {})}
+        rows = [
+            (name, *map(percent, row))
+            for name, row in zip(self.domains, np.array(list(columns.values())).T.tolist(), strict=True)
+        ]
+        lines = [described(bound) for bound in self.bounds]
+        lines += [f"run of {self.target_tokens:,} tokens"] if self.target_tokens is not None else []
+        title = f"Region over {counted(self.n_domains, 'domain')}"
+        return html_table(title, ["domain", *columns], rows, lines=lines, what="domains")
 
     # Geometry.
 

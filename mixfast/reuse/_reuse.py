@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixfast._text.names import listing, shown
+from mixfast._text.notebook import html_text
 from mixfast._text.visible import in_lines
 from mixfast.errors import AlignmentError
 from mixfast.laws import Fit, Predictor
@@ -79,6 +80,10 @@ class Reuse:
     def summary(self) -> str:
         """Return the plan in words, as `mixfast reuse add` prints it."""
         return self.report
+
+    def _repr_html_(self) -> str:
+        """Show the plan in words in a notebook."""
+        return html_text("Plan", self.report)
 
     @property
     def safe(self) -> bool:

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from mixfast._text.frames import data_frame
 from mixfast._text.names import listing, named, shown
+from mixfast._text.notebook import html_table
 from mixfast._text.table import text_table
+from mixfast.errors import BackendError
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
 from mixfast.solver._solve import solve
@@ -55,6 +58,23 @@ class HeldOut:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the losses of the mixtures in a notebook."""
+        rows = [(row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}") for row in self.rows]
+        title = f"Held out: {self.sizes[1]:,} of {sum(self.sizes):,} rows"
+        return html_table(title, ["mixture", "loss where fitted", "loss held out"], rows, what="mixtures")
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with the mixtures as labels and the columns "fit_loss", "held_out_loss" and "fitted".
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        columns = {name: [getattr(row, name) for row in self.rows] for name in ("fit_loss", "held_out_loss", "fitted")}
+        return data_frame(columns, [row.name for row in self.rows], "mixture", BackendError)
 
     def summary(self) -> str:
         """Return the losses of the mixtures as a table of text."""

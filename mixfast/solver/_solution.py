@@ -14,17 +14,19 @@ from numpy.typing import ArrayLike
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.geometry.prices import Multipliers
 from mixfast._engine.optimise.trace import Step
+from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import listing, misspelt
-from mixfast._text.numbers import LARGEST
-from mixfast.errors import AlignmentError, MixfastWarning, NotConvergedWarning
+from mixfast._text.notebook import html_table
+from mixfast._text.numbers import LARGEST, percent
+from mixfast.errors import AlignmentError, BackendError, MixfastWarning, NotConvergedWarning
 from mixfast.mixture import Mixture
-from mixfast.region import Region, ShadowPrice, shadow_prices
+from mixfast.region import Region, ShadowPrice, domain_columns, shadow_prices
 from mixfast.solver._losses import checked
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._multipliers import multipliers
 from mixfast.solver._problem import Problem
-from mixfast.solver._summary import solve_summary
+from mixfast.solver._summary import solve_summary, span
 from mixfast.tables import ExpertTable
 
 # Ranges need the Hessian over all domains and two searches for each: beyond this many, reports leave them out unless they are asked for.
@@ -126,6 +128,35 @@ class Solution(Frozen):
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the largest shares and the certificate in a notebook."""
+        epochs = self.epochs
+        order = sorted(self.mixture, key=lambda name: -self.mixture[name])
+        rows = [
+            (name, percent(self.mixture[name]), *([] if epochs is None else [f"{epochs[name]:.2f}"])) for name in order
+        ]
+        proof = f"{self.status}: no allowed mixture is better by more than {self.gap:.1e} (value {self.value:.6g} {self.table.unit})"
+        header = ["domain", "share", *([] if epochs is None else ["epochs"])]
+        return html_table("Solution", header, rows, lines=[proof], what="domains")
+
+    def to_pandas(self) -> Any:
+        """Return one row for each domain as a pandas DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Labels: the domains. Columns: "share"; with a region "prior" (if it has one), "floor", "cap" and "price" (nats saved for each unit of
+            share by which the binding cap or floor gives way, 0 for others); with token counts "epochs".
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        return data_frame(
+            domain_columns(self.mixture, self.region, self.shadow_prices), self.mixture.domains, "domain", BackendError
+        )
 
     def summary(self) -> str:
         """Return the shares, what holds them, and the certificate, as `mixfast solve` prints them."""
@@ -341,6 +372,34 @@ class Bootstrap:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """Show the largest shares with their intervals in a notebook."""
+        mixture, intervals = self.solution.mixture, self.intervals
+        order = sorted(mixture, key=lambda name: -mixture[name])
+        rows = [(name, percent(mixture[name]), span(intervals[name])) for name in order]
+        lines = [
+            f"{100 * self.level:g}% intervals over {len(self.shares)} resamples",
+            *([self.doubt] if self.doubt else []),
+        ]
+        return html_table("Bootstrap", ["domain", "share", "interval"], rows, lines=lines, what="domains")
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with the domains as labels and the columns "share", "low", "high" and "standard_error".
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``.
+        """
+        ends = list(self.intervals.values())
+        columns = {
+            "share": self.solution.mixture.weights.copy(),
+            "low": [low for low, _ in ends],
+            "high": [high for _, high in ends],
+            "standard_error": list(self.standard_errors.values()),
+        }
+        return data_frame(columns, self.solution.mixture.domains, "domain", BackendError)
 
     def summary(self) -> str:
         """Return the solution with the intervals of its shares."""

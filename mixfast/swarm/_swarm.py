@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixfast._text.frames import data_frame
 from mixfast._text.frozen import Frozen
 from mixfast._text.names import counted, domain_names, listing, places, shown
-from mixfast.errors import AlignmentError, about_files
+from mixfast._text.notebook import html_columns, html_table
+from mixfast._text.numbers import percent
+from mixfast.errors import AlignmentError, BackendError, about_files
 from mixfast.swarm import _checks, _files, _folds, _join, _write
 from mixfast.swarm._checks import PerMetric, SwarmError
 from mixfast.swarm._files import Frame, Source
@@ -277,6 +281,34 @@ class Swarm(Frozen):
             f"Swarm({counted(len(self), 'run')}; {counted(len(self.domains), 'domain')}: {listing(self.domains, limit=4)}; "
             f"{counted(len(self.metrics), 'metric')}: {listing(self.metrics, limit=4)})"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the first runs in a notebook."""
+        names, more = html_columns((*self.domains, *self.metrics))
+        k = len(self.domains)
+        rows = [
+            (run, *[percent(value) for value in shares], *[f"{value:.6g}" for value in values])
+            for run, shares, values in zip(self.runs, self.ratios.tolist(), self.values.tolist(), strict=True)
+        ]
+        rows = [row[: len(names) + 1] for row in rows]
+        title = f"Swarm: {counted(len(self), 'run')}, {counted(k, 'domain')}, {counted(len(self.metrics), 'metric')}"
+        return html_table(title, ["run", *names], rows, lines=more, what="runs")
+
+    def to_pandas(self) -> Any:
+        """Return the runs as a pandas DataFrame: one column for each domain, then one for each metric, and "chosen" if any run is.
+
+        ``Swarm.from_frames(frame, domains=swarm.domains)`` reads it back, directions and units apart.
+
+        Raises
+        ------
+        BackendError
+            If pandas is missing: ``pip install 'mixfast[pandas]'``; or if a domain and a metric have one name.
+        """
+        columns = dict(zip((*self.domains, *self.metrics), (*self.ratios.T.copy(), *self.values.T.copy()), strict=True))
+        if self.chosen.any():
+            columns["chosen"] = self.chosen.copy()
+        twice = [name for name in self.metrics if name in set(self.domains)]
+        return data_frame(columns, self.runs, "run", BackendError, repeated=twice)
 
     @cached_property
     def report(self) -> SwarmReport:

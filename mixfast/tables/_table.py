@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixfast._engine.backend import device as _device
 from mixfast._text.frozen import Frozen
-from mixfast._text.names import shown
+from mixfast._text.names import counted, listing, shown
+from mixfast._text.notebook import html_table
 from mixfast._text.numbers import size
 from mixfast.errors import BackendError, TableError
 from mixfast.tables._names import checked_names, default_names, some
@@ -616,6 +617,18 @@ class ExpertTable(Frozen):
         if given:
             parts.append(f"with {', '.join(given)}")
         return f"ExpertTable({'; '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """Show the groups of rows and the domains in a notebook."""
+        rows = [
+            (name, f"{count:,}")
+            for name, count in zip(self.group_names, np.diff(self.group_offsets).tolist(), strict=True)
+        ]
+        lines = [f"{counted(self.n_domains, 'domain')}: {listing(self.domains, limit=20)}"]
+        title = (
+            f"ExpertTable: {self.n_rows:,} rows x {self.n_domains:,} domains, {self.dtype.name}, {size(self.nbytes)}"
+        )
+        return html_table(title, ["group", "rows"], rows, lines=lines, what="groups")
 
     def _lacks(self, name: str, other: str) -> NoReturn:
         raise AttributeError(f'a table of kind "{self.kind}" has no {name}; it has {other}')

@@ -140,5 +140,11 @@ def test_verbose_says_what_was_read_the_steps_and_the_time(run, folder, monkeypa
     words = ("solve", "table.npz", "--no-ranges", "--no-intervals", "--tokens", "tokens.yaml", "--budget", "1000")
     status, out, err = run(*words, "--verbose")
     assert (status, out) == run(*words)[:2]
-    for said in ("read table.npz: ExpertTable(", "read tokens.yaml: 3 names", "step 1: ", "optimal: gap ", "solve: "):
+    for said in (
+        "read table.npz: 80 rows x 3 domains",
+        "read tokens.yaml: 3 names",
+        "step 1: ",
+        "optimal: gap ",
+        "solve: ",
+    ):
         assert f"mixfast: {said}" in err
