@@ -139,7 +139,12 @@ def test_verbose_says_what_was_read_the_steps_and_the_time(run, folder, monkeypa
     monkeypatch.chdir(folder)
     words = ("solve", "table.npz", "--no-ranges", "--no-intervals", "--tokens", "tokens.yaml", "--budget", "1000")
     status, out, err = run(*words, "--verbose")
-    assert (status, out) == run(*words)[:2]
+    assert status == 0
+    # Only the times differ.
+    plain = run(*words)[1]
+    assert [line for line in out.splitlines() if "time" not in line] == [
+        line for line in plain.splitlines() if "time" not in line
+    ]
     for said in (
         "read table.npz: 80 rows x 3 domains",
         "read tokens.yaml: 3 names",
