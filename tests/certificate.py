@@ -378,7 +378,7 @@ def _linear_minimum(slope: np.ndarray, w: np.ndarray, limits: _Limits) -> Fracti
                 if found is None or ratio < found[0]:
                     found = ratio, j
         if found is None:
-            raise AssertionError("the limits contradict each other at the solution itself: a fault of the certificate")
+            raise AssertionError("the limits contradict each other at the solution itself: an error of the certificate")
         values[leaves] = low[leaves] if rises else high[leaves]
         basis[place] = found[1]
 

@@ -110,7 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         found = Path(mixfast.__file__).resolve()
         if not found.is_relative_to(Path(expected).resolve()):
-            raise pytest.UsageError(f"mixfast was to be tested from {expected}, but it was imported from {found}")
+            raise pytest.UsageError(f"mixfast should be imported from {expected}, but was imported from {found}")
 
 
 @pytest.fixture(scope="session")
@@ -118,5 +118,5 @@ def shared_data() -> Path:
     """Return the folder of real tables beside the checkout; tests that need it are skipped if it is missing."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the folder ../shared/data with the real tables is not there")
+        pytest.skip("the folder ../shared/data with the real tables does not exist")
     return folder

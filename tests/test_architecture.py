@@ -106,7 +106,7 @@ def test_only_the_backend_imports_the_kernels():
     for path in python_files("mixfast"):
         if room_of(name_of(path)) != "_engine.backend":
             found = [name for name in imports(tree_of(path)) if name.startswith("mixfast.kernels")]
-            assert not found, f"{relative(path)} imports {found}: ask mixfast._engine.backend.gpu_kernels"
+            assert not found, f"{relative(path)} imports {found}: use mixfast._engine.backend.gpu_kernels"
 
 
 def test_heavy_packages_wait_inside_functions():
@@ -141,11 +141,11 @@ def test_what_is_imported_is_required_and_tested():
             if name.startswith(".") or first in {*sys.stdlib_module_names, "mixfast", "torchdata"}:
                 continue
             taken.add(package := INSTALLED_AS.get(first, first))
-            assert package in for_users, f"{relative(path)} imports {first}: no extra of pyproject.toml brings it"
-            assert package in for_tests, f"{relative(path)} imports {first}: add it to `dev`, or its tests skip"
+            assert package in for_users, f"{relative(path)} imports {first}: no extra in pyproject.toml contains it"
+            assert package in for_tests, f"{relative(path)} imports {first}: add it to `dev`, or its tests are skipped"
     # cvxpy imports Clarabel.
     unused = for_users - taken - {"clarabel"}
-    assert not unused, f"extras bring packages that nothing imports: {sorted(unused)}"
+    assert not unused, f"extras contain packages that nothing imports: {sorted(unused)}"
 
 
 def test_the_kernels_are_a_leaf():
@@ -159,7 +159,7 @@ def test_the_kernels_are_a_leaf():
 def test_no_assert_outside_tests():
     for path in [*python_files("mixfast", "kernels"), ROOT / "setup.py"]:
         lines = [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
-        assert not lines, f"{relative(path)} asserts in lines {lines}: raise an error that says what to do"
+        assert not lines, f"{relative(path)} uses assert in lines {lines}: raise an error that says what to do"
 
 
 def test_the_library_prints_nothing():
@@ -196,7 +196,7 @@ def test_names_offered_exist_and_are_documented():
     missing = []
     for face in ["mixfast", "mixfast.kernels", *(f"mixfast.{name}" for name in sorted(faces))]:
         module = importlib.import_module(face)
-        assert module.__all__, f"{face} offers nothing: name what users may rely on in __all__"
+        assert module.__all__, f"{face} has no __all__: list the public names in it"
         for name in module.__all__:
             missing += undocumented(f"{face}.{name}", getattr(module, name))
     assert not missing

@@ -27,7 +27,7 @@ def test_top_level_names_are_drawn_and_there():
     names = re.findall(r"^(\w[\w.]*)/|^(README.*)$", BLOCKS[0], flags=re.MULTILINE)
     for folder, files in names:
         for name in [folder] if folder else files.split():
-            assert (ROOT / name).exists(), f"docs/explanation/design.md draws {name}, which is not there"
+            assert (ROOT / name).exists(), f"docs/explanation/design.md draws {name}, which does not exist"
 
 
 def test_the_core_is_drawn():

@@ -45,6 +45,6 @@ def test_links_of_the_page_resolve(page):
         # The gallery and the pages of the API are made when the documentation is built.
         if (ROOT / "docs" / "examples") in target.parents or target.parent.name == "generated":
             continue
-        assert target.exists(), f"{page.relative_to(ROOT)} links to {link}, which is not there"
+        assert target.exists(), f"{page.relative_to(ROOT)} links to {link}, which does not exist"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), f"{page.relative_to(ROOT)} links to {link}: no such heading"

@@ -46,16 +46,16 @@ WRITING_CALLS = frozenset((
 # File descriptors that cannot change a file.
 HARMLESS = {"os.O_RDONLY", "os.O_CLOEXEC", "os.O_DIRECTORY", "os.O_NOFOLLOW", "os.O_NONBLOCK"}
 RULES = {
-    "no room": "a file stands in no room, or imports one that does: give it a place in ROOMS",
-    "order": "a room imports only what stands left of it in ROOMS",
+    "no room": "a file belongs to no room, or imports a file that belongs to none: add the room to ROOMS",
+    "order": "a room may import only rooms before it in ROOMS",
     "own face": "inside a room import from the file that defines the name",
-    "past the face": "import what another room offers from its face",
-    "private name": "a name with an underscore belongs to its room",
-    "reference": "production code does not ask the slow twin",
-    "circle": "files do not import one another in a circle",
-    "reaches in": "a private attribute belongs to the file that defines its class: make public what others need",
-    "writes": "files are written through mixfast._text.atomic, which keeps what it finds: replacing, write_text or write_together",
-    "face": "a face introduces its room and re-exports what it offers, no more",
+    "past the face": "import names of another public room from its `__init__.py`",
+    "private name": "a name with an underscore may be used only inside its room",
+    "reference": "the package itself does not use the slow reference implementation",
+    "circle": "files may not import one another in a circle",
+    "reaches in": "a private attribute may be used only in the file that defines its class: make it public if others need it",
+    "writes": "write files with mixfast._text.atomic, which never leaves a partial file: replacing, write_text or write_together",
+    "face": "the `__init__.py` of a room contains its introduction and re-exports, nothing else",
 }
 
 

@@ -31,7 +31,7 @@ _RETURNS = 8
 
 
 def loops() -> Any:
-    """Return the compiled loops, or raise a message that says how to install Numba."""
+    """Return the compiled loops, or raise an error that says how to install Numba."""
     with needed("a power law", "Numba", "mixfast[laws]", BackendError):
         from mixfast.laws import _power_loops
     return _power_loops

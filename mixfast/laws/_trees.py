@@ -205,7 +205,7 @@ def _spread(values: NDArray[_Number], place: NDArray[np.int64], size: int, fill:
 
 
 def _loops() -> ModuleType:
-    """Return the compiled loops, or raise a message that says how to install Numba."""
+    """Return the compiled loops, or raise an error that says how to install Numba."""
     with needed("evaluating boosted trees", "Numba", "mixfast[laws]", BackendError):
         from mixfast.laws import _tree_loops
     return _tree_loops

@@ -15,7 +15,9 @@ from mixfast import ExpertTable, solve
 from mixfast._engine.backend.rows import Rows, scan
 from mixfast.errors import NotConvergedWarning, TableError
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="maps are cut short as on Linux")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="relies on how Linux truncates mapped files"
+)
 
 
 @pytest.fixture

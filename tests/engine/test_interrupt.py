@@ -15,7 +15,7 @@ from mixfast import Mixture, MixtureSampler
 from mixfast._engine.backend import laws, simplex, stream
 from mixfast._engine.backend.rows import Rows, resample, scan
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs a signal that nobody else uses")
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs an unused signal")
 
 # For calls that would take many times as long; the machine may be busy.
 _SECONDS = 20.0

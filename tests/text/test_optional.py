@@ -40,7 +40,7 @@ def test_other_errors_pass():
 def test_extras_are_quoted_wherever_they_are_named():
     """Without quotes, zsh takes brackets for a file pattern."""
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no checkout of git")
+        pytest.skip("this is not a git checkout")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     names = [
         name
