@@ -66,6 +66,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 10**6,
+    "write_computation_times": False,
     "remove_config_comments": True,
 }
 
