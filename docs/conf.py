@@ -31,11 +31,13 @@ exclude_patterns = ["_ext", "_templates", "examples/*.ipynb", "examples/*.py", "
 templates_path = ["_templates"]
 # Options such as `--kl` must not become dashes.
 smartquotes = False
+# The copy button takes the commands of a console block, without prompt and output.
+copybutton_prompt_text = "$ "
 # Nothing is fetched while the documentation is built or read.
 intersphinx_mapping: dict[str, tuple[str, str | None]] = {}
 
 # Pages are MyST markdown.
-myst_enable_extensions = ["deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 # The API comes from the docstrings: the names in `__all__` and nothing else.
@@ -62,6 +64,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "examples",
     "filename_pattern": r"\.py$",
     "within_subsection_order": "FileNameSortKey",
+    "default_thumb_file": str(HERE / "_static" / "output.svg"),
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
@@ -72,6 +75,7 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
+html_css_files = ["mixfast.css"]
 html_title = f"mixfast {version}"
 html_show_sourcelink = False
 html_copy_source = False

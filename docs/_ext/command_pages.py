@@ -99,7 +99,9 @@ def _value(action: argparse.Action) -> str:
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     values = vars(action) | {"prog": parser.prog}
     text = (action.help or "") % values
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    # Endings of files stay as they are.
+    start = text[:1] if re.match(r"(npz|npy|csv|json|yaml)\b", text) else text[:1].upper()
+    return start + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _escaped(text: str) -> str:
