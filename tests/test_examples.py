@@ -20,7 +20,7 @@ NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 
 
 def missing(path):
-    """The packages that an example imports and that are not installed: those of an extra."""
+    """Return the packages of extras that an example imports and that are not installed."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -28,7 +28,7 @@ def missing(path):
         elif isinstance(node, ast.ImportFrom):
             names.add(str(node.module).split(".")[0])
             if node.module == "mixfast":
-                # What the room needs.
+                # The loaders need torch.
                 names |= {"torch"} if any(alias.name == "loaders" for alias in node.names) else set()
     if "mixfast.fit(" in path.read_text(encoding="utf-8"):
         names |= {"scipy", "numba"}
@@ -49,7 +49,7 @@ def run(path, folder, monkeypatch):
     """Run an example as a script in a folder; return how many figures it drew."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    # As a script finds modules: transformers would take the folder kernels of this repository for a package of that name.
+    # With the search path of a script: transformers would take the folder `kernels` of this repository for a package of that name.
     monkeypatch.setattr(sys, "path", [str(path.parent), *(one for one in sys.path if one not in ("", str(ROOT)))])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -113,7 +113,7 @@ def test_the_notebook_runs_and_shows_its_answers(tmp_path):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A Python environment in which mixfast lies as an installation that is not editable puts it: pyright reads no other."""
+    """Make a Python environment with mixfast installed without --editable, because pyright does not find editable packages."""
     place = tmp_path_factory.mktemp("installed")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", place], check=True)
     (site,) = place.glob("lib/python*/site-packages")
@@ -124,11 +124,11 @@ def installed(tmp_path_factory):
 
 
 def pyright(place, *words):
-    """What pyright finds, as its JSON says it."""
+    """Return pyright's findings as parsed JSON."""
     pytest.importorskip("basedpyright", reason="basedpyright belongs to the extra dev")
     pytest.importorskip("torch", reason="classes that derive from those of torch have no known type without it")
     command = [sys.executable, "-m", "basedpyright", "--outputjson", *words]
-    # It asks the Python that stands first in PATH.
+    # pyright uses the first Python in PATH.
     path = {"PATH": f"{place / 'bin'}:/usr/bin:/bin", "HOME": str(place)}
     done = subprocess.run(command, cwd=place, env=path, capture_output=True, text=True, check=False, timeout=300)
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Links between the markdown pages of the repository lead to files and headings that are there."""
+"""Links between the markdown pages of the repository lead to existing files and headings."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def text_of(path):
 
 
 def anchors(path):
-    """Return the anchors of a page, as GitHub and the documentation make them of headings, and those that are written out."""
+    """Return the anchors of a page: those of headings, as GitHub and the documentation make them, and explicit ones."""
     text = text_of(path)
     found = set(TARGET.findall(text))
     for heading in HEADING.findall(text):
@@ -42,7 +42,7 @@ def test_links_of_the_page_resolve(page):
             continue
         name, _, anchor = unquote(link).partition("#")
         target = (page.parent / name).resolve() if name else page
-        # The gallery and the pages of the API are made when the documentation is built.
+        # The gallery and the API pages exist only after building the documentation.
         if (ROOT / "docs" / "examples") in target.parents or target.parent.name == "generated":
             continue
         assert target.exists(), f"{page.relative_to(ROOT)} links to {link}, which does not exist"

@@ -1,4 +1,4 @@
-"""What a person sees in a notebook: each noun and answer in one short line, and answers in words."""
+"""What a notebook shows: each object and answer in one short line, and answers in words."""
 
 import re
 import sys
@@ -81,7 +81,7 @@ HOSTILE = ["<script>alert(1)</script>", "a\u202eb", "c&d\x1b[2J", '"><img src=x 
 
 
 class Tags(HTMLParser):
-    """The tags of a text, and whether they are closed in order."""
+    """The tags of an HTML text, and whether they are closed in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -105,7 +105,7 @@ def test_notebooks_show_a_small_table_that_follows_their_theme(shown):
         text = each._repr_html_()
         found = Tags(text)
         assert found.seen <= {"div", "b", "table", "thead", "tbody", "tr", "th", "td", "bdi", "pre"}
-        # No colour that a dark theme would hide, no script, nothing that is loaded.
+        # No colour that is invisible in dark themes, no script, nothing loaded.
         assert found.attributes <= {"style"}
         assert set(re.findall(r'style="([^"]*)"', text)) <= {"text-align: left", "text-align: right"}
         assert text.count("<tr>") <= MOST_ROWS + 1
@@ -159,7 +159,7 @@ def test_tables_go_to_pandas_with_their_names(shown):
     again = Swarm.from_frames(swarm.to_pandas(), domains=swarm.domains)
     assert again.metrics == swarm.metrics
     np.testing.assert_array_equal(again.values, swarm.values)
-    # What was taken out may be changed, and what it came from is not.
+    # The returned data may be changed without changing their source.
     series.iloc[0] = 9.0
     assert mixture.weights.max() < 1.0
 

@@ -1,10 +1,10 @@
 """Every block of the README and of the docs is tested: each is a test of its own, in the order of its page.
 
-The blocks of a page share one folder and, if they are Python, one namespace. A test that is picked alone runs the blocks above it first.
+The blocks of a page share one folder and, if they are Python, one namespace. A test that is selected alone first runs the blocks above it.
 
-- `python` blocks are executed. What they print is compared with the `output` block below, if there is one.
-- `console` blocks have lines `$ mixfast ...`, which are executed. The output below a line is compared with what the command prints; `...` elides.
-- A language followed by a file name, such as `yaml tokens.yaml`, writes that file. Bash files must be sound bash.
+- `python` blocks are executed. Their printed output is compared with the `output` block below, if there is one.
+- `console` blocks have lines `$ mixfast ...`, which are executed. The output below a line is compared with that of the command; `...` stands for omitted text.
+- A language followed by a file name, such as `yaml tokens.yaml`, writes that file. Bash files must be valid bash.
 - `sh` blocks are not executed. Their `mixfast` lines, and those of bash files, must parse; extras and make targets must exist.
 """
 
@@ -31,7 +31,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def commands(block):
-    """Each command line of a console block, and the output shown below it."""
+    """Return each command line of a console block, and the output shown below it."""
     for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
         yield command, output
@@ -64,7 +64,7 @@ class Page:
         self.done = 0
 
     def run(self, place, folder):
-        """Run a block, and before it those above that have not run; what is wrong with these, their own tests say."""
+        """Run a block, after the blocks above it that have not run; their own tests report their errors."""
         for above in range(self.done, place):
             try:
                 self.run_one(above, folder)
@@ -85,7 +85,7 @@ class Page:
                 check_lines(block, where)
         elif kind == "python":
             with redirect_stdout(StringIO()) as out:
-                # Lines of the page, so that a traceback names them.
+                # The line numbers of the page, so that a traceback shows them.
                 exec(compile("\n" * line + block, self.name, "exec"), self.namespace)
             self.printed = out.getvalue()
         elif kind == "output":
@@ -112,7 +112,7 @@ class Page:
 
     @staticmethod
     def compare(what, shown, printed):
-        """Fail if a page shows another output than was printed."""
+        """Fail if the output on the page differs from the printed output."""
         if not CHECKER.check_output(shown, printed, FLAGS):
             pytest.fail(f"{what} printed\n{printed}\nand the page shows\n{shown}", pytrace=False)
 
@@ -122,7 +122,7 @@ ALL = [Page(path) for path in PAGES]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """One folder for each page."""
+    """Return one folder for each page."""
     return {page.name: tmp_path_factory.mktemp(page.path.stem) for page in ALL}
 
 
@@ -136,7 +136,7 @@ def folders(tmp_path_factory):
 )
 def test_the_block_runs(page, place, folders, monkeypatch):
     monkeypatch.chdir(folders[page.name])
-    # From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
+    # Started in the root of a checkout, transformers would take our folder `kernels` for a package of that name.
     monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path).resolve() != ROOT])
     page.run(place, folders[page.name])
 

@@ -1,4 +1,4 @@
-"""The pages of the reference that are written by hand name everything that there is."""
+"""The reference pages that are written by hand are complete."""
 
 import importlib
 import re

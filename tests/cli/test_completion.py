@@ -1,4 +1,4 @@
-"""Completion in shells: the scripts parse, and bash completes commands, options, their words and files."""
+"""Shell completion: the scripts parse, and bash completes commands, options, their values and files."""
 
 import shutil
 import subprocess

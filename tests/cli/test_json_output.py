@@ -1,4 +1,4 @@
-"""``--json`` on every command: strict, alone on stdout, as the schema and the page of the documentation say."""
+"""``--json`` on every command: strict JSON, alone on stdout, as the schema and the documentation describe it."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ SCHEMA = json.loads((ROOT / "mixfast" / "data" / "output.schema.json").read_text
 PAGE = (ROOT / "docs" / "reference" / "json-output.md").read_text(encoding="utf-8")
 COMMANDS = SCHEMA["properties"]["command"]["enum"]
 DOMAINS = ["web", "code", "books"]
-# In this order: later commands read what earlier ones wrote.
+# In this order, because later commands read what earlier ones wrote.
 CALLS = [
     ("solve", "table.npz", "--tokens", "tokens.yaml", "--budget", "1000", "--replicates", "5", "--held-out", "0.2", "--out", "m.yaml"),
     ("solve", "table.npz", "--objective", "worst"),
@@ -89,7 +89,7 @@ def test_the_answer_of_a_command_is_as_the_schema_says(run, folder, monkeypatch,
     jsonschema.Draft202012Validator(SCHEMA).validate(answer)
     assert words[: len(answer["command"].split())] == tuple(answer["command"].split())
     assert all(Path(path).exists() for path in answer["wrote"])
-    # What is said on stderr is said in the object, too.
+    # Notes on stderr are also in the object.
     said = [line.split(": ", 2)[1:] for line in err.splitlines()]
     assert [" ".join(text.split()) for text in answer["notes"]] == [text for kind, text in said if kind == "note"]
     assert len(answer["warnings"]) == sum(kind == "warning" for kind, _ in said)
@@ -99,7 +99,7 @@ def test_the_answer_of_a_command_is_as_the_schema_says(run, folder, monkeypatch,
 def test_the_schema_has_every_command_and_no_other():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert [parser.prog.partition(" ")[2] for parser in leaves(build_parser())] == sorted(COMMANDS, key=_place)
-    # Scoring needs models: `tests/score` calls it.
+    # Scoring needs models: `tests/score` tests it.
     assert {" ".join(words[: 2 if words[0] == "reuse" else 1]) for words in CALLS} == set(COMMANDS) - {"score"}
 
 

@@ -23,13 +23,13 @@ if "MIXFAST_DOCS" not in os.environ:
     pytest.skip("run by `make docs`, on the site that it built", allow_module_level=True)
 SITE = Path(os.environ["MIXFAST_DOCS"]).resolve()
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# What a page of a file asks a network for, in Chromium's log; its own requests, such as for updates, are of no origin.
+# Network requests of a local page in Chromium's log; the browser's own requests, such as for updates, have no origin.
 ASKED = re.compile(r'"initiator":"(?:null|file:[^"]*)".*"url":"((?:https?|wss?)://[^"]+)"')
 ROOMS = ["mixfast", *(f"mixfast.{room}" for room in mixfast._ROOMS)]
 
 
 class Page(HTMLParser):
-    """The links of a page, what it loads, and the anchors that it has."""
+    """The links of a page, the files that it loads, and its anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def test_every_command_and_option_has_an_anchor(pages):
 
 @pytest.fixture(scope="module")
 def look(tmp_path_factory):
-    """Return what a browser makes of a page: its elements, its messages, and the addresses that it asked for."""
+    """Open a page in a browser; return its elements, its messages, and the addresses that it requested."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here (Debian: chromium)")
     folder = tmp_path_factory.mktemp("browser")
@@ -120,7 +120,7 @@ def look(tmp_path_factory):
             ],
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
-        # The theme says which mode it takes.
+        # Ignore the theme's own message about its mode.
         said = [line for line in done.stderr.splitlines() if "CONSOLE" in line and '"[PST]: ' not in line]
         return done.stdout, said, set(ASKED.findall(log.read_text(encoding="utf-8")))
 

@@ -1,4 +1,4 @@
-"""The page of a report: whole whatever is missing, safe whatever names hold, the same bytes each time; and its figures one by one."""
+"""The page of a report: complete when inputs are missing, safe for any names, identical bytes each time; and each of its figures."""
 
 import itertools
 import json
@@ -59,7 +59,7 @@ HOSTILE = [
 
 
 class Checker(HTMLParser):
-    """Refuses what is not well formed, and what would be loaded or run."""
+    """Refuse HTML that is not well formed, and anything that would be loaded or run."""
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -78,7 +78,7 @@ class Checker(HTMLParser):
                 assert value.startswith("#"), value
                 self.links.append(value[1:])
             assert name != "src"
-            # Figures refer to their own parts: clips, hatches, markers.
+            # Figures refer to their own parts: clip paths, hatches, markers.
             self.links += re.findall(r"url\(#([^)]*)\)", value or "")
             assert not re.search(r"url\((?!#)", value or "")
         if tag == "svg":
@@ -100,7 +100,7 @@ class Checker(HTMLParser):
 
 
 def checked(page):
-    """The parsed page, after all that must hold of every page."""
+    """Parse a page after checking everything that holds for every page."""
     found = Checker()
     found.feed(page.html)
     found.close()
@@ -115,7 +115,7 @@ def checked(page):
     style = re.search("<style>(.*?)</style>", page.html, re.DOTALL)[1]
     assert "url(" not in style
     assert "@import" not in style
-    # All figures are described in words.
+    # Every figure has a description in words.
     assert page.html.count("<figure>") == len(found.alts)
     return found
 
@@ -148,10 +148,10 @@ def a_schedule(domains):
 
 
 class Things:
-    """One of each part, over the same domains."""
+    """One part of each kind, over the same domains."""
 
     def __init__(self, domains, law="linear", metrics=("loss_a", "loss_b")):
-        # The first domain runs out, at more epochs than are good.
+        # The tokens of the first domain run out, after more epochs than advisable.
         tokens = {name: 1000 * (k + 1) for k, name in enumerate(domains)} | {domains[0]: 40 * len(domains)}
         self.region = mixfast.Region.from_tokens(tokens, 2000 * len(domains), max_epochs=5)
         self.table = a_table(domains)
@@ -255,7 +255,7 @@ def test_the_same_parts_give_the_same_bytes_but_for_the_date(things):
     again = mixfast.solve(things.table, things.region)
     assert (
         report.page(again, when=WHEN, call="x").html == report.page(things.solution, when=WHEN, call="x").html
-    )  # no clock in it
+    )  # no date or time in it
 
 
 def test_the_head_says_what_a_person_deciding_needs(things):
@@ -284,7 +284,7 @@ def test_a_mixture_alone_is_judged_by_a_law_of_its_domains(things, no_matplotlib
 
 
 def test_a_mixture_alone_is_judged_by_a_table_of_its_domains(things, no_matplotlib):
-    # A mixture's file leaves out what has no share, and may have another order.
+    # The file of a mixture omits domains without a share, and may have another order.
     two = mixfast.Mixture(list(things.table.domains[:2])[::-1], [0.75, 0.25])
     page = report.page(two, things.table, when=WHEN)
     words = " ".join(checked(page).words)
@@ -300,7 +300,7 @@ def test_losses_beside_the_solution_are_those_of_the_bare_objective(no_matplotli
     rng = np.random.default_rng(5)
     domains, group = ["web", "code", "books"], np.repeat([0, 1], 30)
     table = mixfast.ExpertTable.from_loglik(rng.normal(-2.0, 0.6, size=(60, 3)), domains=domains, group=group)
-    # One domain that the limits exclude, one limit that binds, and a pull: none of them is in the losses of the others.
+    # One excluded domain, one active limit, and a KL term: none of them is part of the losses of the other mixtures.
     region = mixfast.Region(domains, prior=[0.5, 0.4, 0.1], cap={"books": 0.0, "web": 0.6})
     each = -np.log(np.exp(table.loglik) @ np.stack([[0.5, 0.4, 0.1], np.full(3, 1 / 3)]).T)
     groups = np.stack([each[group == g].mean(axis=0) for g in (0, 1)])
@@ -320,7 +320,7 @@ def test_doubts_are_warnings(things, no_matplotlib):
 
     with pytest.warns(mixfast.errors.NotConvergedWarning):
         rough = mixfast.solve(things.table, things.region, max_iter=1)
-    # The solve without limits, which prices them, ends as early.
+    # The solve without limits, from which their prices follow, ends as early.
     with pytest.warns(mixfast.errors.NotConvergedWarning):
         assert f"Status {rough.status}" in said(rough)
     searched = mixfast.propose(things.law, things.region, method="search")
@@ -368,7 +368,7 @@ def test_hostile_names_are_shown_and_do_nothing():
     pytest.importorskip("matplotlib")
     all_of = Things(HOSTILE, metrics=("<b>m</b>", "$loss$"))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # names that matplotlib has no signs for, or no room
+        warnings.simplefilter("error")  # names that matplotlib has no glyphs or no room for
         page = report.page(all_of.solution, *all_of.around(), title="<img src=x onerror=alert(1)>", when=WHEN)
     found = checked(page)
     words = " ".join(found.words)
@@ -464,7 +464,7 @@ def test_figures_with_a_line_for_each_domain_show_64_and_fold_more():
 
     few, low = labels(8)
     many, high = labels(64)
-    assert many == [f"domain_{k}" for k in range(64)]  # the largest first
+    assert many == [f"domain_{k}" for k in range(64)]  # largest first
     assert high > 4 * low
     most, _ = labels(130)
     assert len(most) == 101
@@ -524,7 +524,7 @@ def test_slopes_are_those_of_moving_one_share(things):
         smooth, domains, metrics = False, things.law.domains, things.law.metrics
         predict = staticmethod(things.law.predict)
 
-    assert np.allclose(laws.effects(Stepped, base), slopes)  # the law is linear: any step is as good
+    assert np.allclose(laws.effects(Stepped, base), slopes)  # the law is linear, so the step size does not matter
 
 
 def test_a_response_keeps_the_others_proportions(things):

@@ -125,7 +125,7 @@ class Limits:
     def _settled(self, w: Vector, groups: GroupLimits) -> Vector:
         """Correct rounding errors of the sum, and of groups beyond their limits, by changing shares inside their bounds.
 
-        Shares change in proportion to themselves, so none changes its sign.
+        Larger shares change more, and no share changes its sign.
         """
         for _ in range(_SETTLINGS):
             inside = groups.rows @ w

@@ -134,8 +134,12 @@ def _among(limits: Limits, moving: NDArray[np.bool_], w: Vector) -> Limits:
 class _Search:
     """One run over shares that can all move.
 
-    The unknowns are ``u = (w, v)``, where v are the activities of the groups; the multipliers of all one-sided limits of u; if there are
-    several pieces, the multipliers of the pieces, with the distance of each below the maximum as slack; and the multipliers of the sum (`level`) and of ``A w = v``.
+    The unknowns are:
+
+    - ``u = (w, v)``, where v are the activities of the groups;
+    - the multipliers of all one-sided limits of u;
+    - if there are several pieces, their multipliers; the slack of a piece is its distance below the maximum;
+    - the multipliers of the sum (`level`) and of ``A w = v``.
     """
 
     def __init__(
