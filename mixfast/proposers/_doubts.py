@@ -49,7 +49,7 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
         found.append("the gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart.")
     if task.weight > 0.0 and not region.has_prior:
         found.append(
-            f"{setting('kl', task.weight)} pulls towards equal shares, for no prior was given: "
+            f"{setting('kl', task.weight)} pulls towards equal shares, because no prior was given: "
             f"{either('Region(domains, prior=...)', '--prior FILE or --tokens FILE')}."
         )
     if task.weight == 0.0:

@@ -1,24 +1,24 @@
-"""The solver: the mixture that minimises the loss of the experts' ensemble, with its proof.
+"""Solve for the mixture that minimises the loss of the experts' ensemble, with a certificate.
 
 ``min_w sum_g omega_g L_g(w) + kl * KL(w || prior)`` over a `Region`, where ``L_g`` is the loss of one group of rows of an `ExpertTable`.
-Every answer says how far from the optimum it can be at most: the Frank-Wolfe gap.
+Every answer has a Frank-Wolfe gap: the objective is above its minimum by at most this much.
 
 Nouns
-    `Solution`: the mixture, status, value, gap, shadow prices and trace; its methods answer what is usually asked next.
-    `Bootstrap`: intervals of the shares.  `HeldOut`: losses of mixtures on sequences that were held out.
+    `Solution`: the mixture, status, value, gap, shadow prices and trace, with methods for ranges, intervals and losses.
+    `Bootstrap`: intervals of the shares.  `HeldOut`: losses of mixtures on held-out sequences.
 
 Verbs
     `solve`: the certified optimum.  `path`: the same along KL weights or caps.  `losses`: the loss of given mixtures.
-    `bootstrap`: how far the shares depend on the sequences at hand.  `holdout`: fit on some sequences, compare on the others.
+    `bootstrap`: how much the shares depend on the sequences in the table.  `holdout`: fit on some sequences, compare on the others.
 
 Files, in reading order
-    `_problem.py`: arguments checked, aligned by name, made ready. `_start.py`: where a solve starts.
+    `_problem.py`: the arguments, checked and aligned by name. `_start.py`: the mixture that a solve starts from.
     `_minimise.py`: which loop of `mixfast._engine.optimise` runs. `_paper_loop.py` and `_by_reference.py`: the other methods and backends.
-    `_solution.py`: the answers. `_summary.py`: their words. `_doubts.py`: what speaks against them. `_multipliers.py`: the gradient behind the shadow prices.
+    `_solution.py`: the answers. `_summary.py`: the answers as text. `_doubts.py`: reasons to doubt them. `_multipliers.py`: the gradient behind the shadow prices.
     `_solve.py`, `_path.py`, `_losses.py`, `_holdout.py`, `_bootstrap.py`: one verb each.
-    `_resample.py` and `_replicates.py`: which rows a replicate holds, and all replicates solved in the same sweeps.
+    `_resample.py` and `_replicates.py`: which rows a replicate contains, and the solve of all replicates in the same sweeps.
 
-The table's rows are packed once (`mixfast._engine.objectives.rows.TableRows`) and shared by everything that a solution is asked.
+The table's rows are packed once (`mixfast._engine.objectives.rows.TableRows`) and shared by all computations on a solution.
 """
 
 from mixfast.solver._bootstrap import bootstrap

@@ -1,4 +1,4 @@
-"""bootstrap(): intervals for the shares, from a table or from its solution."""
+"""bootstrap(): intervals of the shares, from a table or from its solution."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def bootstrap(
 ) -> Bootstrap:
     """Measure how much the optimal shares depend on which sequences happened to be in the table.
 
-    Each replicate draws the sequences of every group anew, with replacement, and is solved from the solution by Newton steps over the
-    region; the gradients of all replicates come from the same sweeps of the rows. Steps end where they are short beside the spread of
-    the shares; `Bootstrap.error` says how short.
+    Each replicate resamples the sequences of every group with replacement. It is solved by Newton steps that start at the solution; the
+    gradients of all replicates come from the same sweeps of the rows. The steps end when they are short compared with the spread of
+    the shares over the replicates; `Bootstrap.error` says how short they were.
 
     Parameters
     ----------
     table, region, options
-        As in `solve`, but not the objective "worst".
+        As in `solve`, except the objective "worst".
     replicates : int, default 200
     level : float, default 0.9
         Coverage of the intervals.
     seed : int, default 0
     solution : Solution, optional
-        The solve of the same problem, if at hand: `Solution.bootstrap` is the same. Region and options may then be left out; those
-        that are given must be those of the solve.
+        A solution of the same problem, which saves the solve; `Solution.bootstrap` does the same. Region and options may then be left
+        out. If they are given, they must equal those of the solve.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def bootstrap(
     Warns
     -----
     MixfastWarning
-        A group has too few sequences to tell how far the shares move; the intervals are too narrow.
+        A group has too few sequences to measure how far the shares move; the intervals are too narrow.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def bootstrap(
 
     Notes
     -----
-    Rows without sequence ids count as sequences of their own. Cost: one sweep, and one to four for all replicates
-    together (4 n K R operations each, less where most are done).
+    A row without a sequence id counts as a sequence. Cost: one sweep, and one to four more sweeps for all replicates
+    together (4 n K R operations each, fewer once most replicates are done).
     Reference: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8 and 13.
     """
     if solution is None:
@@ -73,7 +73,7 @@ def bootstrap(
 def _refuse_contradictions(
     solution: Solution, table: ExpertTable, region: Region | None, options: Mapping[str, Any]
 ) -> None:
-    """Raise unless table, region and options, as far as they are given, are those of the solve."""
+    """Raise if the table, the region or an option that is given differs from that of the solve."""
     other = []
     if not _same_rows(table, solution.table):
         other.append(f"the table ({table.n_rows} rows of {table.n_domains} domains)")
@@ -91,12 +91,12 @@ def _refuse_contradictions(
     ]
     if other:
         raise ValueError(
-            f"solution is of another problem: {listing(other)} differs from what was solved; leave these out, or leave solution out"
+            f"solution belongs to another problem: {listing(other)} differs from what was solved; leave these out, or leave solution out"
         )
 
 
 def _same_rows(table: ExpertTable, solved: ExpertTable) -> bool:
-    """Whether two tables hold the same rows; one that was brought to a device for the solve is taken for the same by its shape."""
+    """Whether two tables hold the same rows; a table that was moved to a device for the solve is compared by its shape only."""
     if (table.domains, table.n_rows) != (solved.domains, solved.n_rows):
         return False
     near = all(isinstance(one.values, np.ndarray) for one in (table, solved))

@@ -1,4 +1,4 @@
-"""backend="reference": the same loop over an oracle in plain float64 numpy."""
+"""backend="reference": the same loop, with sums over rows in plain float64 numpy."""
 
 from __future__ import annotations
 

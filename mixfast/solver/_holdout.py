@@ -1,4 +1,4 @@
-"""Held-out report: fit on some of the sequences, compare mixtures on the rest."""
+"""holdout(): fit on a part of the sequences, compare mixtures on the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mixfast.tables import ExpertTable
 
 @dataclass(frozen=True)
 class HeldOutRow:
-    """Loss of one mixture, nats (squared units of the target for predictions), on the rows it was fitted on and on the others; `fitted` tells whether it saw the former."""
+    """Loss of one mixture on the fitting rows and on the held-out rows, nats (squared units of the target for predictions); `fitted` says whether the mixture was chosen on the fitting rows."""
 
     name: str
     fit_loss: float
@@ -35,11 +35,11 @@ class HeldOut:
     Attributes
     ----------
     rows : tuple of HeldOutRow
-        "mixfast" (and "mixfast, no limits" where there is a region), "eg-paper" (for log-likelihoods), "uniform", "prior" (where the region has one) and "only <domain>" for each expert, best held-out loss first.
+        "mixfast" (and "mixfast, no limits" if there is a region), "eg-paper" (for log-likelihoods), "uniform", "prior" (if the region has one) and "only <domain>" for each expert, lowest held-out loss first.
     solution : Solution
         The solve on the fitted part.
     sizes : (int, int)
-        Rows of the table in the fitted part and held out.
+        Numbers of rows in the fitted part and in the held-out part.
     """
 
     rows: tuple[HeldOutRow, ...]
@@ -50,7 +50,7 @@ class HeldOut:
         for row in self.rows:
             if row.name == name:
                 return row
-        raise KeyError(f"no mixture {shown(name)}; there are {listing(row.name for row in self.rows)}")
+        raise KeyError(f"there is no mixture {shown(name)}; the mixtures are {listing(row.name for row in self.rows)}")
 
     def __repr__(self) -> str:
         best = self.rows[0]
@@ -77,7 +77,7 @@ class HeldOut:
         return data_frame(columns, [row.name for row in self.rows], "mixture", BackendError)
 
     def summary(self) -> str:
-        """Return the losses of the mixtures as a table of text."""
+        """Return the losses of the mixtures as a text table."""
         rows = [[row.name, f"{row.fit_loss:.5f}", f"{row.held_out_loss:.5f}"] for row in self.rows]
         return text_table(["mixture", "fitted on", "held out"], rows)
 
@@ -85,14 +85,14 @@ class HeldOut:
 def holdout(
     table: ExpertTable, region: Region | None = None, *, share: float = 0.2, seed: int = 0, **options: Any
 ) -> HeldOut:
-    """Fit on a part of the sequences and show how mixtures do on the others.
+    """Fit on a part of the sequences and compare mixtures on the others.
 
     Parameters
     ----------
     table, region, options
         As in `solve`.
     share : float, default 0.2
-        Part of the sequences (of each group alike) that is held out.
+        Fraction of the sequences of each group that is held out.
     seed : int, default 0
 
     Returns
@@ -105,12 +105,12 @@ def holdout(
         A share outside (0, 1).
     """
     if not 0.0 < share < 1.0:
-        raise ValueError(f"share is {share}, expected a part of the sequences between 0 and 1")
+        raise ValueError(f"share is {share}, expected a fraction of the sequences between 0 and 1")
     fit, held_out = table.split(1.0 - share, seed=seed)
     solution = solve(fit, region, **options)
     fitted = {"mixfast": solution.mixture.weights}
     if region is not None:
-        # The others know no limits either.
+        # The other mixtures ignore the limits as well.
         fitted["mixfast, no limits"] = solution.unconstrained.mixture.weights
     if not solution.worst and table.kind == "ce":
         simple = {key: value for key, value in options.items() if key in ("objective", "threads")}

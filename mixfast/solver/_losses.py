@@ -1,4 +1,4 @@
-"""Losses of given mixtures under a table."""
+"""Losses of given mixtures on a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixfast.mixture import Mixture
 from mixfast.solver._problem import GroupWeights, rows_of
 from mixfast.tables import ExpertTable
 
-# Rows that are summed at a time.
+# Rows that are summed in one block.
 _BLOCK = 4096
 
 
@@ -33,7 +33,7 @@ def losses(
     table : ExpertTable
         n rows, K domains.
     mixtures : (M, K) or (K,)
-        Shares >= 0, in the order of the table's domains; a `Mixture` of the same domains counts as one row.
+        Shares >= 0, in the order of the table's domains; or one `Mixture` of the same domains.
     objective, threads
         As in `solve`; "worst" gives the largest group loss.
 
@@ -49,8 +49,8 @@ def losses(
 
     Notes
     -----
-    2 n K M operations in one sweep of the rows; nothing of size n x M is stored. Rows on which a mixture has no mass that float64 can
-    hold are computed by log-sum-exp. `Solution.losses` computes the same with rows that were solved already.
+    Cost: 2 n K M operations in one sweep of the rows; nothing of size n x M is stored. Rows to which a mixture gives a probability that
+    underflows in float64 are computed by log-sum-exp. `Solution.losses` computes the same and reuses the rows of the solve.
 
     References
     ----------
@@ -84,7 +84,7 @@ def group_losses(table: ExpertTable, mixtures: ArrayLike | Mixture, *, threads: 
 
 
 def expert_losses(table: ExpertTable, *, threads: int | None = None) -> Matrix:
-    """Compute the loss (G, K) of each expert alone on each group of rows: one sum for each column, and no product of K mixtures."""
+    """Compute the loss (G, K) of each single expert on each group of rows, by sums of columns."""
     if table.kind != "ce":
         return group_losses(table, np.eye(table.n_domains), threads=threads)
     table = table.to("cpu")
@@ -93,7 +93,7 @@ def expert_losses(table: ExpertTable, *, threads: int | None = None) -> Matrix:
     for group, (begin, end) in enumerate(pairwise(ends)):
         for start in range(begin, end, _BLOCK):
             rows = slice(start, min(start + _BLOCK, end))
-            counted = weight[rows] > 0.0  # a row of weight 0 may be impossible for an expert
+            counted = weight[rows] > 0.0  # an expert may give a row of weight 0 the probability 0
             out[group] -= weight[rows][counted] @ table.values[rows][counted].astype(np.float64)
     return out
 

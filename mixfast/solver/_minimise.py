@@ -1,4 +1,4 @@
-"""From a checked problem to its minimum: which loop, over which rows, timed and named."""
+"""Choose the loop for a checked problem, run it, and record the time and the backend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mixfast.solver._problem import Problem
 
 
 class Found(NamedTuple):
-    """A minimum over the usable domains, the weights (G,) of the groups that prove it, and what computed it in how long."""
+    """A minimum over the usable domains, the weights (G,) of the groups in its certificate, the seconds it took, and the backend."""
 
     minimum: Minimum
     group_weight: Vector
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 def minimise_problem(problem: Problem) -> Found:
-    """Minimise the weighted sum, or the largest group loss, where the rows are."""
+    """Minimise the weighted sum of the group losses, or the largest of them, on the device that holds the rows."""
     began = perf_counter()
     group_weight = problem.weights.share
     if problem.minimax:
@@ -53,10 +53,9 @@ def minimise_problem(problem: Problem) -> Found:
 
 
 def _as_written(problem: Problem, minimum: Minimum, group_weight: Vector | None) -> Minimum:
-    """The minimum at the shares that a `Mixture` of it holds, whose sum is exactly 1.
+    """Evaluate the minimum again at the shares that its `Mixture` holds, whose sum is exactly 1.
 
-    Under limits on groups the last digit of a share may be worth more than the tolerance, and so may be what the sum of the shares
-    misses of 1 where the loss grows with it.
+    Under group limits, the rounding of a share or of the sum of the shares may change the objective by more than the tolerance.
     """
     if math.fsum(minimum.w) == 1.0 or (problem.limits.groups is None and problem.table.kind == "ce"):
         return minimum

@@ -1,4 +1,4 @@
-"""Multipliers of a region's limits at the minimum of a problem: first the gradient over all domains, then the prices."""
+"""Multipliers of a region's limits at the minimum of a problem: the gradient over all domains, then the prices."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mixfast.solver._problem import Problem
 
 
 def multipliers(problem: Problem, found: Found) -> Multipliers:
-    """Find non-negative multipliers that make the gradient level.
+    """Find non-negative multipliers of the limits that make the gradient of the Lagrangian constant over the domains.
 
-    One sweep of the rows where some domains are excluded, and one in float64 where the solve was in float32.
+    Costs one sweep of the rows if some domains are excluded, and one in float64 if the solve was in float32.
     """
     minimum = found.minimum
     gradient = here = minimum.gradient
@@ -36,7 +36,7 @@ def multipliers(problem: Problem, found: Found) -> Multipliers:
 
 
 def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:
-    """Gradient of the loss over all domains of the table, those that may have no share included."""
+    """Gradient of the loss over all domains of the table, including excluded ones."""
     table, rows = problem.table, problem.rows
     weight, scale = rows.row_weights(group_weight)
     if table.kind == "mse":
@@ -44,7 +44,7 @@ def _everywhere(problem: Problem, w: Vector, group_weight: Vector) -> Vector:
     value, gradient, _ = rows.cross_entropy(Sum(weight, scale, wide=True)).sums(w)
     if math.isfinite(value):
         return gradient
-    # A row whose best expert is excluded and further ahead than exp reaches.
+    # The best expert of some row is excluded, and so much better that exp overflows.
     table = table.to("cpu")
     c = np.full(table.n_rows, scale) if weight is None else device.host(weight)
     if rows.wear is None:

@@ -16,14 +16,16 @@ from mixfast.solver._minimise import Found
 from mixfast.solver._problem import Problem
 
 _STEPS = 100
-# The code stops once no entry of the gradient is larger, which cannot happen on the simplex, where the entries average -1.
+# The code stops once no entry of the gradient is larger. This does not happen: the average of the entries, weighted by the shares, is minus the sum of the row weights.
 _STOP = 1e-4
 
 
 def follow_paper(problem: Problem, *, drop: int = 0) -> Found:
-    """Run the paper's loop over the whole simplex, and keep the iterate before the last `drop`; value and gap are of that one."""
+    """Run the paper's loop over the whole simplex and return the iterate before the last `drop` ones, with its value and gap."""
     if problem.region is not None or problem.kl > 0.0 or problem.weights.worst:
-        raise ValueError('the methods "eg-paper" are the loop of the MixMin code: no region, no kl, no "worst"')
+        raise ValueError(
+            'the methods "eg-paper" and "eg-paper-pcba" are the loop of the MixMin code, which has no region, no kl and no "worst": leave these out'
+        )
     began = perf_counter()
     problem = replace(problem, wide=True)
     objective, limits = problem.objective, problem.limits
@@ -35,12 +37,12 @@ def follow_paper(problem: Problem, *, drop: int = 0) -> Found:
         w = w * np.exp(-gradient)
         w /= w.sum()
         iterates.append(w)
-        # As in the paper's code: the test takes the point before the step, the step stays taken.
+        # As in the paper's code: the test uses the point before the step, and the step is kept.
         if np.abs(gradient).max() < _STOP:
             break
     w = iterates[-1 - drop]
     value, gradient, _ = objective.sums(w)
-    # However far it came, its number of steps ended it.
+    # The number of steps is what ended it, so the status is "user_limit".
     minimum = Minimum(w, value, gradient, limits.gap(gradient, w), trace, None, problem.max_iter)
     where = "cpu (eg-paper)" if problem.rows.device is None else "cuda (eg-paper)"
     return Found(minimum, problem.weights.share, perf_counter() - began, where)

@@ -10,7 +10,7 @@ from mixfast.solver._solution import Solution
 from mixfast.solver._solve import PAPER_LOOPS, checked_problem, found_by
 from mixfast.tables import ExpertTable
 
-# A little of everything for the next start, so that no domain that may come back starts out with nothing.
+# Share that all domains together get in the next start, so that every domain can gain a share again.
 _OTHERS = 0.001
 
 
@@ -22,7 +22,7 @@ def path(
     cap: Sequence[float | Mapping[str, float]] | None = None,
     **options: Any,
 ) -> list[Solution]:
-    """Solve along a sequence of KL weights, or of caps, each from the answer before.
+    """Solve along a sequence of KL weights, or of caps; each solve starts at the previous answer.
 
     Parameters
     ----------
@@ -33,12 +33,12 @@ def path(
     cap : sequence of number or dict of domain to number, optional
         Caps that replace those of the region. Give `kl` or `cap`, not both.
     options
-        Further arguments of `solve` (a single `kl` beside `cap`: as ``base_kl``).
+        Further arguments of `solve`. To combine a constant `kl` with a sequence of caps, give it as ``base_kl``.
 
     Returns
     -------
     list of Solution
-        In the order given. Each is certified on its own, so a bad start costs time only.
+        In the given order. Each has its own certificate, so a bad start only costs time.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def path(
         Neither or both of `kl` and `cap`.
     """
     if (kl is None) == (cap is None):
-        raise ValueError("path sweeps over kl or over cap: give exactly one of them")
+        raise ValueError("path varies kl or cap: give exactly one of them")
     base_kl = options.pop("base_kl", 0.0)
     method, backend = options.get("method", "auto"), options.get("backend", "auto")
     steps: list[tuple[float, Region | None]]
@@ -55,7 +55,7 @@ def path(
     else:
         base = region if region is not None else Region(table.domains)
         steps = [(base_kl, base.replace(cap=value)) for value in cap or ()]
-    # The rows are made ready once; wear takes its token counts from the region, which caps do not change.
+    # The rows are prepared once; wear takes its token counts from the region, and caps do not change these.
     whole = checked_problem(table, region, **options)
     out: list[Solution] = []
     for weight, where in steps:

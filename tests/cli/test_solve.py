@@ -219,7 +219,7 @@ def test_tolerance_not_reached_ends_with_status_1(run):
         if status:
             break
     assert status == 1
-    assert "did not reach the tolerance" in out
+    assert "is above the tolerance" in out
     assert err.startswith("mixfast: warning: ")
 
 
@@ -669,7 +669,7 @@ def test_limits_take_names_with_commas_colons_and_equals_signs():
 
 
 def test_a_kl_term_without_a_prior_says_where_it_pulls(good, folder):
-    said = "--kl 0.1 pulls towards equal shares, for no prior was given: --prior FILE or --tokens FILE"
+    said = "--kl 0.1 pulls towards equal shares, because no prior was given: --prior FILE or --tokens FILE"
     words = ("solve", "plain.npz", "--kl", "0.1", "--no-ranges", "--no-intervals")
     assert f"- {said}\n" in good(*words)
     assert "equal shares" not in good(*words, "--prior", "uniform")
