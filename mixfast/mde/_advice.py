@@ -1,4 +1,4 @@
-"""Whether ensemble features are worth having: what they say beyond the shares themselves, and what that gains out of sample."""
+"""redundancy(): test what ensemble features add to the shares, and whether that lowers the error out of sample."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from mixfast.errors import AlignmentError
 from mixfast.laws import Ridge, mean_known, spearman, standardised
 from mixfast.mde._features import Features
 
-# Where log is taken of a share: below a thousandth of a run's tokens a domain has hardly been seen.
+# Added to a share before its logarithm is taken: a share below a thousandth of the tokens has almost no effect.
 _SEEN = 1e-3
-# One split of few runs is luck; the average over several is what can be read.
+# The result of one split depends on chance; results are averages over so many splits.
 _REPEATS = 5
 _FEWEST_RUNS = 6
-# A gain in squared error that is under twice its standard error, or under this, is not worth a table of experts.
+# "use" needs a gain of squared error above 2 standard errors and above 2 %.
 _CLEAR, _WORTH = 2.0, 0.02
-# Inputs that are compared: those of shares alone first, those with features last.
+# The compared inputs: shares alone first, shares and features last.
 _OF_A_LAW = ("shares", "shares + features")
 _OF_RIDGES = ("shares", "shares + log-shares", "features", "shares + features")
 
 
 @dataclass(frozen=True, eq=False)
 class Redundancy:
-    """What features add to the shares, in sample and out of it; its `str()` is a verdict to read.
+    """What features add to the shares, in sample and out of sample; `str()` gives the advice as text.
 
     Attributes
     ----------
     advice : {"use", "leave out", "unclear"}
     gain, gain_error : float
-        Mean over metrics and runs of the out-of-fold squared error that [shares | features] save, relative to that of the
-        best inputs without features, and its standard error over runs. Above 0 the features help.
+        How much lower the out-of-fold squared error is with the inputs [shares | features], relative to the best inputs without
+        features: mean over metrics and runs, and its standard error over runs. Above 0 the features help.
     rank, rank_left : float
-        Effective rank (exponential of the entropy of the shares of variance) of the F standardised features, and of what is
-        left of them once regressed on shares and log-shares.
+        Effective rank (exponential of the entropy of the fractions of variance) of the F standardised features, and of their
+        residuals after regression on shares and log-shares.
     r2, r2_log : (F,) float64
-        Leave-one-out R^2 of each feature on the shares, and on shares and log-shares. Near 1: the feature says nothing new.
+        Leave-one-out R^2 of each feature regressed on the shares, and on shares and log-shares. Near 1: the feature adds nothing.
     metrics : tuple of J str
     variants : tuple of V str
-        The inputs compared; the last is "shares + features".
+        The compared inputs; the last is "shares + features".
     baseline : str
-        The best of those without features.
+        The best inputs without features.
     rmse, spearman : (V, J) float64
-        Out of fold, averages over the splits. NaN where a metric has too few runs.
+        Out of fold, averages over the splits. NaN if a metric has too few runs.
     runs : int
     names : tuple of F str
     """
@@ -70,16 +70,16 @@ class Redundancy:
 
     def __str__(self) -> str:
         verdict = {
-            "use": "use the features: they lower the error on mixtures not seen",
-            "leave out": "leave the features out: they do not lower the error on mixtures not seen",
-            "unclear": "unclear: a gain within its noise; more runs would tell, and without them the shares alone are simpler",
+            "use": "use the features: they lower the error on unseen mixtures",
+            "leave out": "leave the features out: they do not lower the error on unseen mixtures",
+            "unclear": "unclear: the gain is within its noise; more runs would decide, and without them the shares alone are simpler",
         }[self.advice]
         lines = [
             verdict,
             f"  squared error saved out of fold, against {self.baseline}: {100 * self.gain:.1f} % +- {100 * self.gain_error:.1f} % "
             f"({self.runs} runs, {len(self.metrics)} metrics)",
             f"  {len(self.names)} features have an effective rank of {self.rank:.1f}; "
-            f"{self.rank_left:.1f} of what shares and log-shares leave",
+            f"{self.rank_left:.1f} after regression on shares and log-shares",
             f"  median R^2 of a feature: {np.median(self.r2):.4f} on the shares, {np.median(self.r2_log):.4f} on shares and log-shares",
         ]
         for v, variant in enumerate(self.variants):
@@ -90,23 +90,23 @@ class Redundancy:
 
 
 def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: int = 5, seed: int = 0) -> Redundancy:
-    """Advise for or against features: compare laws of [shares | features] with laws of the shares alone, out of sample.
+    """Test whether features help: compare laws of [shares | features] with laws of the shares alone, out of sample.
 
     Parameters
     ----------
     features : Features
         Of the runs of `swarm`, in its order.
     swarm : Swarm, or (R, J) array
-        Anything with `values` (R, J; NaN where a run lacks a metric) and `metrics`; or the values themselves. Its `ratios`, where
-        it has them, must be those of the features.
+        An object with `values` (R, J; NaN if a run lacks a metric) and `metrics`; or the values themselves. If it has `ratios`, these
+        must equal those of the features.
     law : "linear" or a law, default "linear"
-        "linear" is a ridge regression of standardised columns whose penalty is chosen by leave-one-out for each metric; the
-        features must beat that of shares and log-shares too, which a linear law can have for nothing. A law is anything with
-        ``fit(x, y)`` and ``predict(x)``; it is copied, and fitted to inputs of K and of K + F columns.
+        "linear" is a ridge regression on standardised columns, with a penalty chosen by leave-one-out for each metric; the features are
+        also compared with log-shares, which need no experts. A law is an object with ``fit(x, y)`` and ``predict(x)``; it is copied, and
+        fitted to inputs with K and with K + F columns.
     folds : int, default 5
-        Of the cross-validation, which is averaged over 5 splits. Runs of the same mixture stay in one fold.
+        Folds of the cross-validation, which is averaged over 5 splits. Runs with the same mixture stay in one fold.
     seed : int, default 0
-        Of the splits.
+        Seed of the splits.
 
     Returns
     -------
@@ -115,19 +115,19 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
     Raises
     ------
     AlignmentError
-        Features and swarm are not of the same runs.
+        Features and swarm have different runs.
     ValueError
         Too few runs, or folds out of range.
 
     Notes
     -----
-    Features of 900 validation sets were once a re-parameterisation of the shares (median R^2 .9998 on log-exposure, effective rank
-    about 22) and made the ranking of mixtures worse, .86 against .914: this is the test for that, to be made before they are
-    used. Standard errors are over runs and take the fitted laws as given.
+    Run this test before using features. In one replication, the features of 900 validation sets were almost a function of the shares
+    (median R^2 .9998 on log-exposure, effective rank about 22), and made the ranking of mixtures worse: .86 against .914. Standard
+    errors are over runs and do not include the variation of the fitted laws.
 
     References
     ----------
-    Belenki et al. (arXiv 2502.15950), where they helped; the replication in issue 6326 of marin-community/marin, where they did not.
+    Belenki et al. (arXiv 2502.15950), where features helped; the replication in issue 6326 of marin-community/marin, where they did not.
     Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
 
     Examples
@@ -144,7 +144,7 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
     values, metrics = _values(features, swarm)
     runs = values.shape[0]
     if runs < _FEWEST_RUNS:
-        raise ValueError(f"there are {runs} runs, and telling whether features help needs at least {_FEWEST_RUNS}")
+        raise ValueError(f"there are {runs} runs; to test whether features help, at least {_FEWEST_RUNS} are needed")
     fold_of = _folds(features.ratios, folds, seed)
     logs = np.hstack([features.ratios, np.log(features.ratios + _SEEN)])
     variants = _OF_RIDGES if isinstance(law, str) else _OF_A_LAW
@@ -192,7 +192,7 @@ def redundancy(features: Features, swarm: Any, *, law: Any = "linear", folds: in
 
 
 def _values(features: Features, swarm: Any) -> tuple[Matrix, tuple[str, ...]]:
-    """Metrics (R, J) and their names, of the runs of the features."""
+    """Return the metrics (R, J) of the features' runs, and their names."""
     has_names = hasattr(swarm, "metrics")
     values = np.array(swarm.values if has_names else swarm, dtype=np.float64)
     values = values[:, None] if values.ndim == 1 else values
@@ -208,8 +208,8 @@ def _values(features: Features, swarm: Any) -> tuple[Matrix, tuple[str, ...]]:
         apart = np.abs(np.asarray(swarm.ratios)[:, order] - features.ratios).max(axis=1)
         if apart.max() > 1e-9:
             raise AlignmentError(
-                f"the features were made from other mixtures than the swarm's: runs {listing(np.flatnonzero(apart > 1e-9).tolist())} differ; "
-                "make them anew with mde.features(table, swarm)"
+                f"the features were computed for other mixtures than the swarm's: runs {listing(np.flatnonzero(apart > 1e-9).tolist())} differ; "
+                "compute them again with mde.features(table, swarm)"
             )
     values[~np.isfinite(values)] = np.nan
     names = tuple(swarm.metrics) if has_names else tuple(f"metric_{j}" for j in range(values.shape[1]))
@@ -217,13 +217,13 @@ def _values(features: Features, swarm: Any) -> tuple[Matrix, tuple[str, ...]]:
 
 
 def _folds(ratios: Matrix, folds: int, seed: int) -> list[NDArray[np.int64]]:
-    """Fold of each run, for each split; runs of one mixture are one unit."""
+    """Return the fold of each run, for each split; runs with the same mixture are in the same fold."""
     unit = np.unique(ratios.round(6), axis=0, return_inverse=True)[1].reshape(-1)
     units = int(unit.max()) + 1
     if not folds >= 2:
         raise ValueError(f"folds is {folds}, expected at least 2")
     if units < 2:
-        raise ValueError("all runs have the same mixture: there is nothing to learn from them")
+        raise ValueError("all runs have the same mixture, so no law can be fitted: give runs of different mixtures")
     folds = min(folds, units)
     generator = np.random.default_rng(seed)
     repeats = 1 if folds == units else _REPEATS
@@ -236,7 +236,7 @@ def _fit_predict(law: Any, x: Matrix, y: Matrix, at: Matrix) -> Matrix:
             raise ValueError(f'law is {shown(law)}, expected "linear" or an object with fit and predict')
         out = np.full((at.shape[0], y.shape[1]), np.nan)
         present = np.isfinite(y)
-        # Metrics that the same runs have share one decomposition.
+        # Metrics that are known for the same runs share one decomposition.
         for pattern in np.unique(present.T, axis=0):
             if np.count_nonzero(pattern) < 2:
                 continue
@@ -249,7 +249,7 @@ def _fit_predict(law: Any, x: Matrix, y: Matrix, at: Matrix) -> Matrix:
 
 
 def _left(x: Matrix, y: Matrix) -> tuple[Vector, Matrix]:
-    """Leave-one-out R^2 (F,) of columns y on x, and what is left of the standardised columns (R, F)."""
+    """Return the leave-one-out R^2 (F,) of columns y regressed on x, and the residuals of the standardised columns (R, F)."""
     target, _, _ = standardised(y)
     errors = np.stack(list(Ridge.of(x).left_out(target)))
     best = (errors**2).sum(axis=1).argmin(axis=0)
@@ -267,7 +267,7 @@ def _effective_rank(x: Matrix) -> float:
 
 
 def _gain(before: Matrix, after: Matrix) -> tuple[float, float]:
-    """Mean relative saving of squared error, every metric counting alike, and its standard error over runs."""
+    """Return the mean relative reduction of squared error, with equal weights of the metrics, and its standard error over runs."""
     count = np.isfinite(before).sum(axis=0)
     level = np.where(np.isfinite(before), before, 0.0).sum(axis=0) / np.maximum(count, 1)
     usable = level > 0.0

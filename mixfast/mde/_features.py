@@ -1,4 +1,4 @@
-"""Mixtures of data experts: the loss of an ensemble of experts at any mixture, as features for the laws of a swarm."""
+"""features(): the loss of an ensemble of experts at any mixture, as features for the laws of a swarm."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mixfast.mde._rows import GroupRows, level_of, rows_of, sample
 from mixfast.mixture import sum_to_one
 from mixfast.tables import ExpertTable
 
-# How far a recomputed loss may be from a stored one: other threads and instruction sets round differently.
+# Largest relative difference between a recomputed and a stored loss: other instruction sets round differently.
 _SAME_LOSS = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Hold the ensemble losses of R runs' mixtures on every validation group and level; `features` makes it.
+    """Ensemble losses of R runs' mixtures on every validation group and level; `features` computes them.
 
     Attributes
     ----------
@@ -32,17 +32,17 @@ class Features:
     names : tuple of F str
         "group@level".
     domains : tuple of K str
-        The order of shares in `ratios`, and in what `at` and `slopes` take.
+        The order of shares in `ratios` and in the arguments of `at` and `slopes`.
     ratios : (R, K) float64
         The mixtures of the runs.
     errors : (R, F) float64
-        Standard error of each value against that of the whole table; 0 unless rows were sampled. The same rows serve
-        all mixtures, so a difference between two mixtures is known much better than this.
+        Standard error of each value as an estimate of that of the whole table; 0 unless rows were sampled. All mixtures use the
+        same rows, so differences between two mixtures have a much smaller error.
 
     Notes
     -----
-    Each feature is convex in the mixture. The compiled rows stay attached, for `at` and `slopes`; `state` and pickles
-    leave them out.
+    Each feature is convex in the mixture. The rows of the table stay attached for `at` and `slopes`; `state` and pickles
+    do not contain them.
     """
 
     values: Matrix
@@ -52,7 +52,7 @@ class Features:
     errors: Matrix
     settings: Mapping[str, Any]
     _rows: tuple[GroupRows, ...] | None = None
-    # Of the table's domains among ours, and of ours among the table's.
+    # Positions of the table's domains in `domains`, and of `domains` in the table.
     _order: tuple[int, ...] = ()
     _back: tuple[int, ...] = ()
 
@@ -62,7 +62,7 @@ class Features:
         Parameters
         ----------
         ratios : (M, K) or (K,)
-            Shares >= 0 in the order of `domains`, each row of sum 1.
+            Shares >= 0 in the order of `domains`; each row sums to 1.
 
         Returns
         -------
@@ -71,9 +71,9 @@ class Features:
         Raises
         ------
         ValueError
-            Shares of the wrong shape, negative, not finite, or of another sum than 1.
+            Shares of the wrong shape, negative, not finite, or with a sum other than 1.
         MixfastError
-            The features come from a stored state and have no rows: give the table to `from_state`.
+            The features come from a stored state without rows: give the table to `from_state`.
         """
         rows, mixtures = self._ready(ratios)
         return np.stack([part.objective.losses(mixtures) for part in rows], axis=1)
@@ -90,8 +90,8 @@ class Features:
         -------
         values : (M, F) float64
         gradients : (M, F, K) float64
-            With respect to the shares as if they were free of their sum; never above 0, and -inf where float64 cannot
-            hold it. ``sum_k w_k g_k`` is minus the weight of the group's rows (-1 at token level).
+            With respect to the shares, ignoring that they sum to 1. Never above 0; -inf if the value overflows in float64.
+            ``sum_k w_k g_k`` is minus the sum of the group's row weights (-1 at token level).
         """
         rows, mixtures = self._ready(ratios)
         parts = [part.slopes(mixtures) for part in rows]
@@ -99,14 +99,14 @@ class Features:
         return np.stack([value for value, _ in parts], axis=1), gradients[:, :, list(self._back)]
 
     def matrix(self, ratios: ArrayLike | None = None) -> Matrix:
-        """Return what a law takes that uses features: (M, K + F), shares first; those of the runs by default."""
+        """Return the inputs of a law with features: (M, K + F), shares first; by default those of the runs."""
         if ratios is None:
             return np.hstack([self.ratios, self.values])
         shares = np.atleast_2d(np.asarray(ratios, dtype=np.float64))
         return np.hstack([shares, self.at(shares)])
 
     def state(self) -> dict[str, Any]:
-        """Return numbers and strings that `from_state` takes: everything but the rows of the table."""
+        """Return numbers and strings for `from_state`: everything except the rows of the table."""
         return {
             "kind": "mixfast.mde.Features",
             "names": list(self.names),
@@ -119,19 +119,18 @@ class Features:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], *, table: ExpertTable | None = None) -> Features:
-        """Build features from what `state` returned.
+        """Build features from the result of `state`.
 
         Parameters
         ----------
         state : mapping
         table : ExpertTable, optional
-            The table the features were made from. Without it values, names and the like are there, but `at` and `slopes`
-            are not.
+            The table that the features were computed from. Without it, `at` and `slopes` raise an error.
 
         Raises
         ------
         TableError
-            The table gives other losses than those that were stored.
+            The table gives other losses than the stored ones.
         """
         levels, rows, seed = list(state["levels"]), int(state["rows"]), int(state["seed"])
         stored = np.asarray(state["values"], dtype=np.float64)
@@ -143,14 +142,14 @@ class Features:
         out = features(table, ratios, domains=domains, levels=levels, rows=rows or None, seed=seed)
         if out.names != names:
             raise TableError(
-                f"the table gives the features {listing(out.names)}, but those stored are {listing(names)}: it is another table"
+                f"the table gives the features {listing(out.names)}, but the stored ones are {listing(names)}; give the table that the features were computed from"
             )
         apart = np.abs(out.values - stored).max(axis=0)
         if np.any(apart > _SAME_LOSS * (1.0 + np.abs(stored).max(axis=0))):
             worst = int(apart.argmax())
             raise TableError(
-                f"the table gives other losses than those stored: {names[worst]} differs by {apart[worst]:.3g} nats. "
-                "Give the table the features were made from"
+                f"the table gives other losses than the stored ones: {names[worst]} differs by {apart[worst]:.3g} nats. "
+                "Give the table that the features were computed from"
             )
         return out
 
@@ -168,7 +167,7 @@ class Features:
     def _ready(self, ratios: ArrayLike) -> tuple[tuple[GroupRows, ...], Matrix]:
         if self._rows is None:
             raise MixfastError(
-                "these features were stored without their table, so only the values of the runs are known; "
+                "these features were stored without their table, so only the values at the runs are known; "
                 "give the table: Features.from_state(state, table=table)"
             )
         return self._rows, np.ascontiguousarray(_shares(ratios, self.domains)[:, list(self._order)])
@@ -186,29 +185,29 @@ def features(
 ) -> Features:
     """Compute the loss of each run's mixture under the ensemble of experts, for every group and level.
 
-    ``L_g(w) = sum_{i in g} c_i * -log(sum_k w_k exp(loglik_ik))``, where a row i is what the level says.
+    ``L_g(w) = sum_{i in g} c_i * -log(sum_k w_k exp(loglik_ik))``; the level says what a row i is.
 
     Parameters
     ----------
     table : ExpertTable of kind "ce"
-        One expert for each domain of the swarm, aligned by name; each group of rows (validation set) is a feature.
+        One expert for each domain of the swarm, aligned by name; each group of rows (validation set) gives one feature.
     swarm : Swarm, or (R, K) array
-        Anything with `ratios` (R, K) and `domains`; or the mixtures themselves, with `domains`.
+        An object with `ratios` (R, K) and `domains`; or the mixtures themselves, with the argument `domains`.
     domains : sequence of K str, optional
-        Names of the shares where `swarm` is an array; the order of the table's domains by default.
+        Names of the columns if `swarm` is an array; the table's domains in their order by default.
     levels : sequence of str, default ("token",)
-        - "token": constant weights, the rows of the table as they are and c as the table has it (the MDE loss).
-        - "posterior": the weights follow the experts' posterior along each sequence; the same c. This is what the
-          chain rule makes of mixing whole sequences, and the exact loss of a mixture if the experts are exact.
-        - "sequence": the same sequences, each counting alike: ``c = 1 / (sequences * tokens of the sequence)``, as MixMin.
-        - "block:<b>": as "posterior", but the weights start anew every b tokens. "block:1" is "token".
+        - "token": constant weights; rows and row weights c of the table (the MDE loss).
+        - "posterior": the weights follow the experts' posterior along each sequence; the same c. By the chain rule this is the loss
+          of mixing whole sequences, and the exact loss of a mixture if the experts are exact.
+        - "sequence": the same, but each sequence counts once: ``c = 1 / (sequences * tokens of the sequence)``, as in MixMin.
+        - "block:<b>": as "posterior", but the weights are reset every b tokens. "block:1" equals "token".
 
-        All but the first need ``table.sequence``, or rows that are sequences with ``table.length``.
+        All levels except "token" need ``table.sequence``, or rows that are sequences with ``table.length``.
     rows : int, optional
-        Use a sample of about this many rows (tokens), shared evenly among the groups, whole sequences where the level has
-        sequences; all by default. `Features.errors` then says how far the values may be off.
+        Use a sample of about this many rows (tokens), divided evenly among the groups, in whole sequences if the level has
+        sequences; all rows by default. `Features.errors` has the standard errors.
     seed : int, default 0
-        Of the sample.
+        Seed of the sample.
     threads : int, optional
         As in `solve`.
 
@@ -219,16 +218,16 @@ def features(
     Raises
     ------
     AlignmentError
-        Table and swarm name different domains; `ExpertTable.select` leaves out experts of domains that no run used.
+        Table and swarm name different domains; `ExpertTable.select` removes experts of domains that no run used.
     TableError
-        A level that the table cannot give.
+        The table lacks what a level needs.
     ValueError
         Ratios that are no mixtures, or an unknown level.
 
     Notes
     -----
-    One sweep of the rows for all runs: 2 n K R operations; bandwidth of the memory is the limit for few runs. Levels of
-    sequences cost one more sweep, in which they are summed, and little afterwards. Deterministic by `seed`.
+    One sweep of the rows for all runs: 2 n K R operations; with few runs, the memory bandwidth is the limit. Levels of
+    sequences need one more sweep, which sums the tokens; after it there are fewer rows. Deterministic for a given `seed`.
 
     References
     ----------
@@ -254,13 +253,15 @@ def features(
         )
     if hasattr(swarm, "ratios"):
         if domains is not None:
-            raise ValueError("domains is for mixtures given as an array; a swarm has names of its own")
+            raise ValueError(
+                "domains names the columns of mixtures given as an array; a swarm has its own names, so leave domains out"
+            )
         domains, swarm = swarm.domains, swarm.ratios
     names = table.domains if domains is None else domain_names(domains, AlignmentError)
     if set(names) != set(table.domains):
         raise AlignmentError(
             f"{AlignmentError.between('the table', table.domains, 'the swarm', names)} "
-            "Experts of domains that no run was trained on can be left out: table.select(swarm.domains)"
+            "To remove experts of domains that no run was trained on: table.select(swarm.domains)"
         )
     ratios = np.ascontiguousarray(_shares(swarm, names))
     order, back = ([b.index(name) for name in a] for a, b in ((table.domains, names), (names, table.domains)))

@@ -1,4 +1,4 @@
-"""A law that starts from a metric's own ensemble loss: an affine map takes its bias away, another law explains what is left."""
+"""Residual: a law that starts from a metric's own ensemble loss; an affine map removes its bias, another law fits the rest."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def match(metrics: Sequence[str], names: Sequence[str], *, level: str | None = N
     metrics : sequence of str
         Such as "val_code_nats_per_byte".
     names : sequence of str
-        Of features, "group@level".
+        Names of features, "group@level".
     level : str, optional
-        Which level to take; the first in `names` by default.
+        Which level to use; that of the first name by default.
 
     Returns
     -------
     dict of metric to feature
-        Metrics whose name contains no group's name, between separators, are left out. The longest group name wins.
+        Metrics whose name contains no group name between separators are left out. If several fit, the longest is used.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def match(metrics: Sequence[str], names: Sequence[str], *, level: str | None = N
         longest = [group for group in fits if len(group) == max(map(len, fits))]
         if len(longest) > 1:
             raise AlignmentError(
-                f"metric {shown(metric)} fits several groups: {listing(longest)}; say which by own={{metric: feature}}"
+                f"metric {shown(metric)} fits several groups: {listing(longest)}; choose one by own={{metric: feature}}"
             )
         if longest:
             found[metric] = f"{longest[0]}@{level}"
@@ -66,33 +66,33 @@ def match(metrics: Sequence[str], names: Sequence[str], *, level: str | None = N
 class Residual:
     """Predict ``y_j(w) = a_j + b_j L_j(w) + r_j(z)``, L_j being the metric's own ensemble loss; a law with features.
 
-    a and b take the bias away: the ensemble's loss ranks mixtures well and is off. b, never below 0, is fitted together with a
-    ridge on the shares, so that it does not answer for what these explain; that part then goes to the law.
-    A metric without a feature of its own is left to the law alone.
+    The ensemble's loss ranks mixtures well but is biased; a and b remove the bias. b is at least 0. It is fitted together with a
+    ridge on the shares, so that it does not absorb effects that the shares explain; the law fits these.
+    The law alone predicts a metric that has no feature of its own.
 
     Parameters
     ----------
     law : Law
-        r: what is fitted to the rest, on [shares | features] where it uses features, else on the shares.
+        The law r, fitted to the rest; its inputs are [shares | features] if it uses features, otherwise the shares.
     features : Features
-        Its names and domains say what the columns behind the shares are; its rows give slopes.
+        Its names and domains describe the columns after the shares; its rows give slopes.
     metrics : sequence of str
         In the order of the columns of y.
     own : mapping of metric to feature, optional
-        By default those that `match` finds by name.
+        By default the result of `match`.
 
     Raises
     ------
     AlignmentError
-        `own` names metrics or features that are not there, or no metric has a feature.
+        `own` names unknown metrics or features, or no metric has a feature.
 
     Notes
     -----
-    The standard deviation is that of the law of the rest: a and b are taken as known, as two numbers of many runs are.
+    The standard deviation is that of the law of the rest; the error of a and b, two numbers from many runs, is neglected.
 
     References
     ----------
-    Belenki et al. (arXiv 2502.15950): the ensemble's loss alone has a larger error than the mean of the runs, and ranks them by .91.
+    Belenki et al. (arXiv 2502.15950): the ensemble's loss alone has a larger error than the mean of the runs, but a rank correlation of .91.
     """
 
     name = "residual"
@@ -111,15 +111,15 @@ class Residual:
         unknown += [name for name in own.values() if name not in features.names]
         if unknown or not own:
             raise AlignmentError(
-                f"{listing(unknown)} in own={{metric: feature}}: not there"
+                f"own={{metric: feature}} names unknown metrics or features: {listing(unknown)}"
                 if unknown
-                else "no metric has a feature of its own by name; say which by own={metric: feature}"
+                else "no metric has a feature with its name; choose them by own={metric: feature}"
                 + f". Metrics: {listing(metrics)}. Features: {listing(features.names)}"
             )
         self.law, self.metrics = law, tuple(metrics)
         self._features: Features | None = features
         self._shares, self._width = len(features.domains), len(features.domains) + len(features.names)
-        # Column of x that is the metric's own feature; -1 for none.
+        # Column of x with the metric's own feature; -1 if it has none.
         self._column = np.array(
             [self._shares + features.names.index(own[m]) if m in own else -1 for m in metrics], dtype=np.int64
         )
@@ -127,7 +127,7 @@ class Residual:
         self._fitted = False
 
     def fit(self, x: Matrix, y: Matrix) -> Self:
-        """Fit the affine maps, then the law to the rest; x is (R, K + F), y (R, J) with NaN where a run lacks a metric."""
+        """Fit the affine maps, then the law to the rest; x is (R, K + F), y is (R, J) with NaN if a run lacks a metric."""
         x, y = self._inputs(x), np.asarray(y, dtype=np.float64)
         if y.shape != (x.shape[0], len(self.metrics)):
             raise ValueError(f"y has the shape {y.shape}, expected ({x.shape[0]}, {len(self.metrics)}): runs x metrics")
@@ -162,9 +162,9 @@ class Residual:
         """
         x = self._ready(x)
         if self._features is None:
-            raise MixfastError("slopes need the features and their table: give features= to Residual.from_state")
+            raise MixfastError("slopes need the features with their table: give features= to Residual.from_state")
         if not hasattr(self.law, "slopes"):
-            raise MixfastError(f"slopes need a law that has them for the rest; {type(self.law).__name__} has none")
+            raise MixfastError(f"slopes need a law of the rest that has slopes; {type(self.law).__name__} has none")
         values, gradients = self.law.slopes(self._inner(x))
         _, of_features = self._features.slopes(x[:, : self._shares])
         gradients = np.array(gradients, dtype=np.float64)
@@ -174,7 +174,7 @@ class Residual:
         return self._affine(x) + values, gradients
 
     def state(self) -> dict[str, Any]:
-        """What the fitted law is made of; the class of the law of the rest and the features are given again to `from_state`."""
+        """Return the fitted law as numbers and strings; the class of the law of the rest and the features are given again to `from_state`."""
         self._check_fitted()
         return {
             "law": self.law.state(),
@@ -189,15 +189,15 @@ class Residual:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], *, law: Any = None, features: Features | None = None) -> Self:
-        """Build the fitted law from what `state` returned.
+        """Build the fitted law from the result of `state`.
 
         Parameters
         ----------
         state : mapping
         law : class
-            Of the law of the rest; its own ``from_state`` is called.
+            Class of the law of the rest; its ``from_state`` is called.
         features : Features, optional
-            Only slopes need it.
+            Only slopes need them.
         """
         if law is None:
             raise ValueError(
@@ -222,8 +222,8 @@ class Residual:
         x = np.asarray(x, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != self._width:
             raise ValueError(
-                f"inputs have the shape {x.shape}, expected (mixtures, {self._width}): {self._shares} shares and "
-                f"{self._width - self._shares} features behind them, as Features.matrix(ratios) gives"
+                f"inputs have the shape {x.shape}, expected (mixtures, {self._width}): {self._shares} shares, then "
+                f"{self._width - self._shares} features, as Features.matrix(ratios) returns"
             )
         return x
 
@@ -237,9 +237,9 @@ class Residual:
 
 
 def _coefficient(shares: Matrix, own: Vector, target: Vector) -> float:
-    """b of target = a + b own + ridge(shares), with the penalty whose errors are least when runs are left out.
+    """Return b of ``target = a + b own + ridge(shares)``, with the penalty that has the smallest leave-one-out error.
 
-    With a prohibitive penalty, which few runs may call for, this is the regression on `own` alone.
+    The largest penalty makes it the regression on `own` alone, which can be best with few runs.
     """
     ridge = Ridge.of(shares)
     x, y = own - own.mean(), target - target.mean()
@@ -248,14 +248,14 @@ def _coefficient(shares: Matrix, own: Vector, target: Vector) -> float:
         return 0.0
     best, least = 0.0, np.inf
     for penalty in (*PENALTIES, 1e9):
-        # What the ridge leaves of x and y; the generalised least squares of y on x weigh by it.
+        # The residuals of x and y after the ridge; generalised least squares of y on x use them.
         kept = ridge.kept(penalty)
         rest_x, rest_y = (v - ridge.u @ (kept * (ridge.u.T @ v)) for v in (x, y))
         inside = float(x @ rest_x)
         if inside <= 1e-9 * size:
             continue
         b = float(x @ rest_y) / inside
-        # Leverage of the ridge, of the intercept, and of x among what the ridge leaves.
+        # Leverage of the ridge, of the intercept, and of the residual of x.
         leverage = (ridge.u**2) @ kept + 1.0 / x.size + rest_x**2 / inside
         errors = (rest_y - b * rest_x) / np.maximum(1.0 - leverage, 1e-9)
         if float(errors @ errors) < least:

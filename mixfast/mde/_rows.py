@@ -1,9 +1,9 @@
 """The rows behind ensemble features: an ExpertTable at token, block or sequence level, in full or sampled, with error bars.
 
 One sum stands for all levels: ``sum_i c_i * -log(sum_k w_k exp(l_ik))``. At token level a row is a token. By the chain rule the
-tokens of a sequence mixed with weights that follow the experts' posterior after every token,
-``w_k|<t = w_k exp(sum_{s<t} l_sk) / ...``, cost together what one row of summed log-likelihoods costs. So the posterior is never
-walked through: its rows are summed once, and are fewer by the length of a sequence.
+loss of a sequence whose tokens are mixed with weights that follow the experts' posterior, ``w_k|<t = w_k exp(sum_{s<t} l_sk) / ...``,
+is the loss of one row of summed log-likelihoods. So the posterior is never computed token by token: the tokens of each sequence are
+summed once, which also leaves fewer rows.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from mixfast._text.names import listing, shown
 from mixfast.errors import TableError
 from mixfast.tables import ExpertTable
 
-# Elements of one block of plain numpy work, to stay in cache.
+# Elements of one block in numpy, so that it fits into the cache.
 _BLOCK = 1 << 17
-# A mean of fewer units has no error bar worth the name.
+# Smallest number of sampled units of a group; with fewer, the standard error is not reliable.
 _FEWEST = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A table at one level: its rows, and the tokens in each (None: one)."""
+    """A table at one level: its rows, and the number of tokens in each (None: one)."""
 
     name: str
     table: ExpertTable
@@ -41,10 +41,10 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class GroupRows:
-    """The rows of one group at one level: n rows, weights c (None: all equal `scale`), and the share of all rows they are."""
+    """The rows of one group at one level: n rows, weights c (None: all equal `scale`), and their fraction of the group's rows."""
 
     objective: RowObjective
-    # An array or, as the weights, a tensor on the device of the table.
+    # An array, or a tensor on the device of the table, as are the weights.
     loglik: Any
     weight: Any
     scale: float
@@ -63,18 +63,18 @@ class GroupRows:
             with np.errstate(all="ignore"):
                 values[m], gradients[m], _ = self.objective.sums(np.ascontiguousarray(mixture))
             if not (np.isfinite(values[m]) and np.isfinite(gradients[m]).all()):
-                # A row has no mass that the sweep can hold: once more by log-sum-exp.
+                # The probability of some row underflows in the sweep: compute again by log-sum-exp.
                 loglik = device.host(self.loglik)
                 values[m] = log_sum_exp.loss(loglik, self.c, mixture)
                 gradients[m] = log_sum_exp.gradient(loglik, self.c, mixture)
         return values, gradients
 
     def errors(self, mixtures: Matrix, values: Vector) -> Vector:
-        """Standard errors (M,) of sampled losses `values` against those of all rows; 0 where all rows are there.
+        """Return standard errors (M,) of sampled losses `values` as estimates of those of all rows; 0 if all rows are used.
 
-        A loss is a ratio, sum c l / sum c t with t tokens, so what scatters is c (l - loss t); a sample without replacement
-        that holds a share f of the rows knows as much as one 1 / (1 - f) times as large. In float32: nobody reads the
-        seventh digit of an error.
+        A loss is a ratio, sum c l / sum c t with t tokens, so its error comes from the spread of c (l - loss t). A sample without
+        replacement that contains a fraction f of the rows is as accurate as one with replacement that is 1 / (1 - f) times as
+        large. Computed in float32, which is accurate enough for an error.
         """
         if self.share >= 1.0:
             return np.zeros(mixtures.shape[0])
@@ -93,17 +93,17 @@ class GroupRows:
 
 
 def level_of(table: ExpertTable, name: str) -> Level:
-    """The table at a level: "token", "sequence", "posterior" or "block:<tokens>"."""
+    """Return the table at a level: "token", "sequence", "posterior" or "block:<tokens>"."""
     block = _block_size(name)
     if table.kind != "ce":
         raise TableError(
-            f"ensemble features are losses of log-likelihoods; this table holds predictions ({shown(table)})"
+            f"ensemble features need a table of log-likelihoods; this table holds predictions ({shown(table)})"
         )
     if name == "token":
         if table.length is not None:
             raise TableError(
                 'level "token" needs rows that are tokens, but the rows of this table have lengths, so they are sequences: '
-                'use levels=("sequence",) or "posterior", or give the token table'
+                'use levels=("sequence",) or ("posterior",), or give the token-level table'
             )
         return Level(name, table)
     if table.length is not None:
@@ -131,7 +131,7 @@ def level_of(table: ExpertTable, name: str) -> Level:
 
 
 def _block_size(name: str) -> int | None:
-    """Tokens of a block, None for the other levels."""
+    """Return the number of tokens of a block; None for the other levels."""
     if name in ("token", "sequence", "posterior"):
         return None
     head, _, size = name.partition(":")
@@ -143,8 +143,8 @@ def _block_size(name: str) -> int | None:
 
 
 def _summed(table: ExpertTable, name: str, block: int | None) -> Level:
-    """Rows of the same sequence (and block of it) summed, in the order in which they stand in the table."""
-    table = table.to("cpu")  # once: the sums are fewer by the length of a sequence
+    """Return a level whose rows are sums over the tokens of each sequence or block, in the order of the table."""
+    table = table.to("cpu")  # once; the sums have far fewer rows
     group = np.repeat(np.arange(table.n_groups), np.diff(table.group_offsets))
     sequence = np.asarray(table.sequence)
     values, c = table.loglik, None if table.weight is None else table.row_weight
@@ -169,34 +169,34 @@ def _summed(table: ExpertTable, name: str, block: int | None) -> Level:
         mixed = np.flatnonzero(np.maximum.reduceat(c, fresh) > np.minimum.reduceat(c, fresh))
         if mixed.size:
             raise TableError(
-                f'level "{name}" needs the rows of a sequence to weigh the same; they do not in sequences '
+                f'level "{name}" needs equal weights of the rows of a sequence; the weights differ in sequences '
                 f"{listing(np.unique(sequence[fresh[mixed]]).tolist())}"
             )
     dead = np.flatnonzero(np.isneginf(summed.max(axis=1)) & (weight > 0.0))
     if dead.size:
         raise TableError(
-            f'level "{name}": no expert gives all tokens of these sequences a probability above 0, so their loss is infinite: '
+            f'level "{name}": no expert gives a probability above 0 to all tokens of these sequences, so their loss is infinite: '
             f"{listing(np.unique(sequence[fresh[dead]]).tolist())}; leave them out, or use the token level"
         )
     return Level(name, _like(table, summed, weight, None if table.group is None else of_row), tokens)
 
 
 def _starts(group: NDArray[Any], sequence: NDArray[Any]) -> NDArray[np.int64]:
-    """Where a run of rows of the same group and sequence begins."""
+    """Return the rows at which a stretch of rows with the same group and sequence begins."""
     change = (group[1:] != group[:-1]) | (sequence[1:] != sequence[:-1])
     return np.concatenate(([0], np.flatnonzero(change) + 1))
 
 
 def _like(table: ExpertTable, loglik: NDArray[Any], weight: Vector, group: NDArray[Any] | None) -> ExpertTable:
-    """A table of other rows with the names of this one."""
+    """Return a table of other rows with the names of this one."""
     names = None if group is None else dict(enumerate(table.group_names))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what there was to say was said when the table was built
+        warnings.simplefilter("ignore")  # the table was checked, with warnings, when it was built
         return ExpertTable.from_loglik(loglik, domains=table.domains, weight=weight, group=group, group_names=names)
 
 
 def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) -> list[GroupRows]:
-    """The rows of every group of a level; `picked` are those of each group to use, None for all."""
+    """Return the rows of every group of a level; `picked` are the rows of each group to use, None for all."""
     whole = TableRows.of(level.table, threads=threads)
     out = []
     for g, chosen in enumerate(picked):
@@ -214,10 +214,10 @@ def rows_of(level: Level, picked: list[NDArray[np.int64] | None], threads: int) 
 def _sampled(
     level: Level, window: slice, chosen: NDArray[np.int64], weight: Any, scale: float, threads: int
 ) -> GroupRows:
-    """Some rows of a group, weighing together what the group weighs."""
+    """Return some rows of a group, with weights scaled to the total weight of the group."""
     size = window.stop - window.start
     tokens = None if level.tokens is None else level.tokens[window]
-    # One group, whose weights do not matter.
+    # One group; its weights are not used.
     part = _like(level.table, level.table.loglik[window.start + chosen], np.ones(chosen.size), None)
     every = np.full(size, scale) if weight is None else device.host(weight)
     amount = every if tokens is None else every * tokens
@@ -230,9 +230,9 @@ def _sampled(
 
 
 def sample(level: Level, rows: int | None, seed: int) -> list[NDArray[np.int64] | None]:
-    """Rows to use of each group: about `rows` tokens in all, shared evenly among the groups as far as they have them.
+    """Return the rows to use of each group: about `rows` tokens in all, divided evenly among the groups as far as they have enough.
 
-    Even shares, because every group is a feature of its own that needs its own precision.
+    They are divided evenly because each group is a feature that needs the same precision.
     """
     table = level.table
     if rows is None:
@@ -257,7 +257,7 @@ def sample(level: Level, rows: int | None, seed: int) -> list[NDArray[np.int64] 
 
 
 def _row_losses(loglik: NDArray[Any], mixtures: Matrix) -> NDArray[np.float32]:
-    """-log(sum_k w_k exp(l_ik)), (n, M), to float32's precision."""
+    """Return -log(sum_k w_k exp(l_ik)), (n, M), in float32 precision."""
     loglik = loglik.astype(np.result_type(loglik, np.float32), copy=False)
     top = loglik.max(axis=1, keepdims=True)
     out = np.exp(loglik - top).astype(np.float32, copy=False) @ mixtures.T.astype(np.float32)

@@ -1,4 +1,4 @@
-"""One table from several: experts side by side, the rows of each in a group of its own."""
+"""stack(): one table from several tables of the same experts, with a group for each."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from mixfast.tables import ExpertTable
 
 
 def stack(tables: Mapping[str, ExpertTable]) -> ExpertTable:
-    """Put tables of the same experts on top of one another, one group for each.
+    """Concatenate the rows of tables of the same experts, with one group for each table.
 
     Parameters
     ----------
     tables : mapping of str to ExpertTable
-        By the name the group gets; a table that has groups gets "name/group". Domains are aligned by name to the first's.
+        The key is the name of the group; groups of a table with groups are named "name/group". Domains are aligned by name to those of the first table.
 
     Returns
     -------
     ExpertTable
-        Default weights stay those of each group's mean; given ones are kept; so are bytes where all tables have them. Sequences of different tables stay apart.
+        Default row weights make the loss of each group a mean; given weights are kept, and so are `bytes` if all tables have them. Sequences of different tables stay separate.
 
     Raises
     ------
     AlignmentError
         Tables of different domains.
     TableError
-        No tables, tables of predictions, or only some of which have lengths or sequences.
+        No tables, tables of predictions, or tables of which only some have lengths or sequences.
 
     Notes
     -----
-    Copies the values, in the widest type among the tables, to CPU memory.
+    Copies the values to CPU memory, in the widest type among the tables.
 
     Examples
     --------

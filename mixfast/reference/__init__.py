@@ -1,9 +1,8 @@
-"""Slow and obviously right: what every fast path of `mixfast` is measured against.
+"""Compute losses, gradients and certificates slowly and simply: the reference for every fast path of `mixfast`.
 
-Plain numpy in float64, one formula a function, no tricks. Losses are evaluated from the raw log-likelihoods by
-log-sum-exp, never from probabilities, so nothing here can underflow. The convex problem is also written for cvxpy
-(extra ``reference``), whose solvers share no line of code with ours. Production code does not import this room, but for
-``solve(..., backend="reference")``, which asks for it by name.
+Plain numpy in float64, one formula per function. Losses are evaluated from the raw log-likelihoods by log-sum-exp, not from
+probabilities, so nothing here underflows. The convex problem is also written for cvxpy (extra ``reference``), whose solvers share no code
+with ours. Production code imports this room only for ``solve(..., backend="reference")``.
 
 Losses and gradients (`_losses.py`)
     `log_mixed`, `ensemble_loss`, `gradient`, `squared_error`, `kl_divergence`, `kl_gradient` of a log-likelihood array of shape (n, K);
@@ -11,11 +10,11 @@ Losses and gradients (`_losses.py`)
 The backend contract (`_sweeps.py`)
     `row_pass`: value, gradient and Hessian of one mixture. `mixture_nll`: losses of many.
 Certificates (`_gaps.py`)
-    `linear_minimum` over a region, `frank_wolfe_gap` of a mixture, `worst_gap` of a minimax objective.
+    `linear_minimum` over a region, `frank_wolfe_gap` of a mixture, `worst_gap` for the objective "worst".
 Loops of the literature (`_loops.py`)
     `eg_paper`, `eg_paper_path`: the MixMin code's exponentiated gradient. `em`: expectation maximisation.
 The problem for cvxpy (`_conic.py`)
-    `solve_cvxpy`: the optimum of a small problem with the status that the conic solver gave.
+    `solve_cvxpy`: the optimum of a small problem, with the status of the conic solver.
 """
 
 from mixfast.reference._conic import ConicSolution, solve_cvxpy

@@ -1,4 +1,4 @@
-"""The convex problem written for cvxpy, whose solvers share no line of code with ours; `mixfast.reference` shows it."""
+"""The convex problem written for cvxpy, whose solvers share no code with ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mixfast.tables import ExpertTable
 
 @dataclass(frozen=True)
 class ConicSolution:
-    """What a conic solver answered: `weights` (K,), `value` recomputed by this module, the solver's `status`."""
+    """The answer of a conic solver: `weights` (K,), `value` recomputed by this module, and the solver's `status`."""
 
     weights: Array
     value: float
@@ -51,25 +51,25 @@ def solve_cvxpy(
     table, region
         Domains in the same order.
     kl : float, nats
-        Strength of the pull to ``region.prior``.
+        Weight of the KL divergence to ``region.prior``.
     objective : None, "worst", or dict of group name to weight
     wear : float, optional
-        As in `mixfast.solve`; the region has token counts.
+        As in `mixfast.solve`; the region must have token counts.
     solver : str
-        Any conic solver installed for cvxpy: CLARABEL, ECOS, SCS (no squared error or cross entropy for QP solvers).
+        A conic solver installed for cvxpy: CLARABEL, ECOS or SCS.
     options : mapping
         Passed to the solver.
 
     Returns
     -------
     ConicSolution
-        ``value`` is recomputed here at the weights returned (with `wear` it is the solver's); these may miss the region by the
+        ``value`` is recomputed at the returned weights (with `wear` it is the solver's value). The weights may miss the region by the
         solver's tolerance.
 
     Raises
     ------
     BackendError
-        When cvxpy is missing, or the solver does not report ``optimal``: a failed reference is no reference.
+        If cvxpy is missing, or the solver does not report ``optimal``.
     """
     with needed("the reference problem", "CVXPY", "mixfast[reference]", BackendError):
         import cvxpy as cp
@@ -115,7 +115,7 @@ def solve_cvxpy(
         raise BackendError(f"cvxpy with {solver} ended as {shown(problem.status)}, expected 'optimal'")
     weights = np.maximum(np.asarray(w.value, dtype=np.float64), 0.0)
     if worst:
-        # A dual value is a scalar, or an array of one, as the shape of the loss would have it.
+        # A dual value is a scalar or an array with one element, depending on the shape of the loss.
         duals = np.array([max(float(np.sum(limit.dual_value)), 0.0) for limit in worst])
         shares = duals / duals.sum()
     value = total_value(table, weights, prior=region.prior, kl=kl, objective=objective)
@@ -131,7 +131,7 @@ def _cvxpy_loss(cp: Any, w: Any, rows: tuple[Any, Any, Array], usable: npt.NDArr
     if target is not None:
         return 0.5 * cp.sum_squares(cp.multiply(np.sqrt(c), np.asarray(data, dtype=np.float64) @ w - target))
     table, c = np.asarray(data, dtype=np.float64)[c > 0], c[c > 0]
-    # The maximum over experts that may be used: one that may not must not underflow the others.
+    # The maximum over experts that may be used: an excluded expert must not make the others underflow.
     offset = table[:, usable].max(axis=1)
     prob = np.exp(np.minimum(table - offset[:, None], 0.0)) * usable
     return -(c @ cp.log(prob @ w)) - float(c @ offset)

@@ -1,4 +1,4 @@
-"""Certificates in plain numpy and scipy: linear minima over a region, and the Frank-Wolfe gaps built on them."""
+"""Certificates in plain numpy and scipy: linear minima over a region, and Frank-Wolfe gaps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixfast.region import Region
 
 
 class WorstGap(NamedTuple):
-    """Certified gap of a minimax objective and the group weights (G,) of the bound."""
+    """Certified gap of the objective "worst", and the group weights (G,) of the bound."""
 
     gap: float
     group_weights: Array
@@ -23,13 +23,13 @@ class WorstGap(NamedTuple):
 def linear_minimum(slope: npt.ArrayLike, region: Region) -> float:
     """Return ``min_{s in region} <slope, s>``.
 
-    Without group bounds the shares above the floors are filled from the cheapest domain up; with them it is a linear
-    programme, given to scipy's HiGHS.
+    Without group limits the domains are filled from the smallest slope up, each to its cap. With group limits scipy's HiGHS solves a
+    linear programme.
 
     Raises
     ------
     BackendError
-        When the region has bounds and scipy is missing.
+        If the region has group limits and scipy is missing.
     """
     g = np.asarray(slope, dtype=np.float64)
     if np.isneginf(g[np.asarray(region.cap) > 0]).any():
@@ -65,7 +65,7 @@ def worst_gap(
     region: Region,
     group_weights: npt.ArrayLike | None = None,
 ) -> WorstGap:
-    """Return the gap of ``max_g L_g(w)`` certified by group weights, given or the best there are.
+    """Return the gap of ``max_g L_g(w)``, certified by the given group weights or by the best ones.
 
     For any weights u on the simplex ``min_w max_g L_g(w) >= sum_g u_g L_g(w') - gap_u(w')``, gap_u being the
     Frank-Wolfe gap of the weighted sum. The best u is found by the dual linear programme: ``min t`` subject to
@@ -83,7 +83,7 @@ def worst_gap(
 
 
 def limits_of(region: Region) -> tuple[Array, Array]:
-    """The group bounds as ``A s <= b``, infinite ones left out."""
+    """Return the finite group limits as ``A s <= b``."""
     rows = np.asarray(region.bound_rows, dtype=np.float64).reshape(-1, region.n_domains)
     upper, lower = np.asarray(region.bound_upper), np.asarray(region.bound_lower)
     above, below = np.isfinite(upper), np.isfinite(lower)
@@ -93,9 +93,9 @@ def limits_of(region: Region) -> tuple[Array, Array]:
 def _linprog(slope: Array, region: Region) -> Any:
     a, b = limits_of(region)
     ones = np.ones((1, region.n_domains))
-    # A slope of +inf (a prior of 0 under a divergence) is a domain that may not be used.
+    # A slope of +inf (a prior of 0 with a KL term) means that the domain may not be used.
     box = np.column_stack([region.floor, np.where(np.isposinf(slope), 0.0, np.minimum(region.cap, 1.0))])
-    # And -inf is left for domains with a cap of 0, which cost nothing.
+    # A slope of -inf remains only for domains with a cap of 0; their slope does not matter.
     slope = np.where(np.isfinite(slope) & (np.asarray(region.cap) > 0), slope, 0.0)
     return _highs(c=slope, A_ub=a if b.size else None, b_ub=b if b.size else None, A_eq=ones, b_eq=[1.0], bounds=box)
 
@@ -120,7 +120,7 @@ def _linprog_epigraph(level: Array, slopes: Array, region: Region) -> Any:
 def _highs(**problem: Any) -> Any:
     with needed("a linear programme of the reference", "SciPy", "mixfast[reference]", BackendError):
         from scipy.optimize import linprog
-    # The tightest HiGHS takes; its default of 1e-7 is coarser than the gaps certified here.
+    # The smallest tolerance that HiGHS accepts; its default of 1e-7 is coarser than the gaps certified here.
     tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
     result = linprog(method="highs", options=tight, **problem)
     if result.status != 0:

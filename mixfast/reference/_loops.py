@@ -1,4 +1,4 @@
-"""Loops of the literature: exponentiated gradient as the MixMin code runs it, and expectation maximisation."""
+"""Loops from the literature: exponentiated gradient as in the MixMin code, and expectation maximisation."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def eg_paper_path(
     steps: int = 100,
     stop: float = 1e-4,
 ) -> Iterator[Array]:
-    """Yield the iterates of MixMin's published loop, the uniform start first.
+    """Yield the iterates of MixMin's published loop, starting with equal shares.
 
     ``w <- w * exp(-eta g) / sum``, until the largest ``|g_k|`` at the point before the update is below ``stop``
-    (the update is kept) or ``steps`` are done. Rows weigh ``1 / (n length)``, or ``weight`` where it is given.
+    (the update is kept) or ``steps`` steps are done. Row weights are ``1 / (n length)``, or ``weight`` if it is given.
 
     Notes
     -----
-    ``<w, g> = -sum_i c_i`` always, so the largest ``|g_k|`` is at least ``sum_i c_i`` and the stop rule cannot fire for
-    sequences shorter than ``1 / stop`` on average.
+    ``<w, g> = -sum_i c_i`` always, so the largest ``|g_k|`` is at least ``sum_i c_i``. The stop rule therefore cannot fire unless
+    sequences have more than ``1 / stop`` tokens on average.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Losses of the reference: float64 formulas, from raw log-likelihoods by log-sum-exp, summed in blocks of rows."""
+"""Losses of the reference: float64, from raw log-likelihoods by log-sum-exp, summed in blocks of rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixfast.tables import ExpertTable
 
 Array = npt.NDArray[np.float64]
 
-# Elements of one block of rows in float64: 16 MB, so that a float32 table of any size is never widened as a whole.
+# Elements of one block of rows in float64 (16 MB), so that a large float32 table is never converted as a whole.
 _BLOCK_ELEMENTS = 2_000_000
 
 
@@ -39,7 +39,7 @@ def log_mixed(loglik: npt.ArrayLike, mixture: npt.ArrayLike) -> Array:
     for rows in _blocks(table.shape):
         terms = np.asarray(table[rows][:, support], dtype=np.float64) + np.log(w[support])
         top = terms.max(axis=1)
-        # A row that is -inf for every expert in use has no finite reference: its log is -inf itself.
+        # A row that is -inf for every expert in use has the logarithm -inf.
         safe = np.where(np.isfinite(top), top, 0.0)
         with np.errstate(divide="ignore"):
             out[rows] = safe + np.log(np.exp(terms - safe[:, None]).sum(axis=1))
@@ -47,7 +47,7 @@ def log_mixed(loglik: npt.ArrayLike, mixture: npt.ArrayLike) -> Array:
 
 
 def ensemble_loss(loglik: npt.ArrayLike, weight: npt.ArrayLike, mixture: npt.ArrayLike) -> float:
-    """Return ``-sum_i c_i log sum_k w_k exp(l_ik)`` in nats. Rows of weight 0 do not exist."""
+    """Return ``-sum_i c_i log sum_k w_k exp(l_ik)`` in nats. Rows of weight 0 are ignored."""
     c = row_weights(weight, np.shape(loglik)[0])
     used = c > 0
     return float(-np.sum(c[used] * log_mixed(loglik, mixture)[used]))
@@ -56,8 +56,8 @@ def ensemble_loss(loglik: npt.ArrayLike, weight: npt.ArrayLike, mixture: npt.Arr
 def gradient(loglik: npt.ArrayLike, weight: npt.ArrayLike, mixture: npt.ArrayLike) -> Array:
     """Return ``g_k = -sum_i c_i exp(l_ik - log sum_q w_q exp(l_iq))``, (K,) float64.
 
-    An expert of share 0 may be better than the mixture by more than e^709 on a row: its entry is then -inf, which is
-    the truth to the precision of float64.
+    An expert of share 0 may be better than the mixture by a factor above e^709 on a row. Its entry is then -inf, which is the value
+    rounded to float64.
     """
     table, c = np.asarray(loglik), row_weights(weight, np.shape(loglik)[0])
     mixed = log_mixed(table, mixture)
@@ -90,7 +90,7 @@ def squared_error(
 
 
 def kl_divergence(mixture: npt.ArrayLike, prior: npt.ArrayLike) -> float:
-    """Return ``sum_k w_k log(w_k / q_k)`` in nats, 0 log 0 = 0; inf where a share stands on a prior of 0."""
+    """Return ``sum_k w_k log(w_k / q_k)`` in nats, 0 log 0 = 0; inf if a domain with prior 0 has a share."""
     w, q = np.asarray(mixture, dtype=np.float64), np.asarray(prior, dtype=np.float64)
     used = w > 0
     with np.errstate(divide="ignore"):
@@ -98,7 +98,7 @@ def kl_divergence(mixture: npt.ArrayLike, prior: npt.ArrayLike) -> float:
 
 
 def kl_gradient(mixture: npt.ArrayLike, prior: npt.ArrayLike) -> Array:
-    """Return the gradient ``log(w_k / q_k) + 1`` of the divergence; -inf at a share of 0, +inf at a prior of 0."""
+    """Return the gradient ``log(w_k / q_k) + 1`` of the divergence; -inf for a share of 0, +inf for a prior of 0."""
     w, q = np.asarray(mixture, dtype=np.float64), np.asarray(prior, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         slope: Array = np.where(q > 0, np.log(w) - np.log(q) + 1.0, np.inf)
@@ -106,7 +106,7 @@ def kl_gradient(mixture: npt.ArrayLike, prior: npt.ArrayLike) -> Array:
 
 
 def group_pass(table: ExpertTable, mixture: npt.ArrayLike) -> GroupPass:
-    """Return the loss and the gradient of every group of a table, cross entropy or squared error by its kind."""
+    """Return the loss and the gradient of every group of a table: cross entropy or squared error, depending on its kind."""
     w = np.asarray(mixture, dtype=np.float64)
     losses, gradients = [], []
     for data, target, c in group_rows(table):
@@ -121,13 +121,15 @@ def group_pass(table: ExpertTable, mixture: npt.ArrayLike) -> GroupPass:
 
 
 def group_weights(table: ExpertTable, objective: Mapping[str, float] | None = None) -> Array:
-    """Return the weights (G,) of the groups in an objective, sum 1: those named, or all equal for None."""
+    """Return the weights (G,) of the groups in an objective, which sum to 1; None gives equal weights."""
     names = list(table.group_names)
     if objective is None:
         return np.full(len(names), 1.0 / len(names))
     unknown = set(objective) - set(names)
     if unknown:
-        raise ValueError(f"objective names groups {sorted(unknown)} the table does not have; it has {names}")
+        raise ValueError(
+            f"objective names groups {sorted(unknown)}, which the table does not have; its groups are {names}"
+        )
     weights = np.array([float(objective.get(name, 0.0)) for name in names])
     shares: Array = weights / weights.sum()
     return shares
@@ -164,7 +166,7 @@ def row_weights(weight: npt.ArrayLike, n: int) -> Array:
 
 
 def group_rows(table: ExpertTable) -> Iterator[tuple[Any, Any, Array]]:
-    """Data, target (None for cross entropy) and row weights of each group in turn."""
+    """Yield data, target (None for cross entropy) and row weights of each group."""
     mse = table.kind == "mse"
     data: Any = table.prediction if mse else table.loglik
     for start, stop in zip(table.group_offsets[:-1], table.group_offsets[1:], strict=True):

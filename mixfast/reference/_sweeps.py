@@ -16,16 +16,16 @@ def row_pass(prob: npt.ArrayLike, offset: npt.ArrayLike, weight: npt.ArrayLike, 
     prob : (n, K)
         Probabilities of each row divided by ``exp(offset)``.
     offset : (n,), nats
-        What was subtracted from the row's log-likelihoods, usually its maximum.
+        Number subtracted from the row's log-likelihoods, usually their maximum.
     weight : (n,)
-        Row weights c. Rows of weight 0 do not exist.
+        Row weights c. Rows of weight 0 are ignored.
     mixture : (K,)
         Shares w.
 
     Returns
     -------
     Pass
-        ``value`` is inf and the gradient has -inf where a row of positive weight has ``p_i . w = 0``.
+        If a row of positive weight has ``p_i . w = 0``, ``value`` is inf and the gradient contains -inf.
     """
     p, o, c, w = (np.asarray(a, dtype=np.float64) for a in (prob, offset, weight, mixture))
     p, o, c = p[c > 0], o[c > 0], c[c > 0]
@@ -46,7 +46,7 @@ def mixture_nll(
 ) -> Array:
     """Return ``-sum_{i in group} c_i (log(p_i @ w_m) + o_i)`` for M mixtures and G groups, shape (M, G), nats.
 
-    ``groups`` (G + 1,) holds the offsets of the groups' rows: group g has rows ``groups[g]:groups[g + 1]``.
+    ``groups`` (G + 1,) has the first row of each group and the number of rows: group g has the rows ``groups[g]:groups[g + 1]``.
     """
     p, o, c, w = (np.asarray(a, dtype=np.float64) for a in (prob, offset, weight, np.atleast_2d(mixtures)))
     bounds = np.asarray(groups, dtype=np.int64)

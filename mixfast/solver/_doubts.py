@@ -7,7 +7,7 @@ from typing import Any
 
 from mixfast._text.audience import either, setting
 
-# Of `_solution.py`, which imports this file.
+# These classes are in `_solution.py`, which imports this file.
 Solution = Any
 Bootstrap = Any
 

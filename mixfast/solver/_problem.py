@@ -1,4 +1,4 @@
-"""What is to be solved: rows, an objective over their groups, a region; checked, and aligned by name."""
+"""The problem to solve: rows, an objective over their groups, and a region, checked and aligned by name."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from mixfast.tables import ExpertTable
 
 
 class GroupWeights(NamedTuple):
-    """What each group counts: shares (G,) that sum to 1, or `worst`, where they are the weights to start from."""
+    """Weight of each group: shares (G,) that sum to 1. With `worst` they are only the weights that the search starts from."""
 
     worst: bool
     share: Vector
 
     @classmethod
     def of(cls, objective: Mapping[str, float] | str | None, names: tuple[str, ...]) -> GroupWeights:
-        """Read an objective as `solve` takes it; raise unless it names groups of the table and weighs at least one of them."""
+        """Read the argument `objective` of `solve`; raise unless it names groups of the table and gives one of them a positive weight."""
         if objective is None or objective == "worst":
             return cls(objective == "worst", np.full(len(names), 1.0 / len(names)))
         if isinstance(objective, str):
@@ -79,7 +79,7 @@ class Problem:
         backend: str = "auto",
         wear: float | None = None,
     ) -> Problem:
-        """Check and align what the caller gave, and bring the table to where the work is to be done."""
+        """Check and align the arguments, and move the table to the device that computes."""
         if not isinstance(table, ExpertTable):
             raise TypeError(
                 f"solve takes an ExpertTable and got {type(table).__name__}: build one with ExpertTable.from_loglik(array) or .load(path)"
@@ -99,18 +99,18 @@ class Problem:
         return replace(self, region=_aligned(region, self.table), kl=_checked_kl(kl), start=start)
 
     def without_limits(self) -> Problem:
-        """The same without caps, floors and group limits; the prior stays."""
+        """The same problem without caps, floors and group limits, with the same prior."""
         if self.region is None:
             return self
         return replace(self, region=Region(self.table.domains, prior=self.region.prior), start=None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What was given, without what was worked out from it."""
+        """Return the given fields, without the cached ones, which are computed again."""
         return {given.name: getattr(self, given.name) for given in fields(self)}
 
     @property
     def table(self) -> ExpertTable:
-        """The table, where the work is done."""
+        """The table, on the device that computes."""
         return self.rows.table
 
     @property
@@ -120,7 +120,7 @@ class Problem:
 
     @cached_property
     def reach(self) -> Reach:
-        """The region over the domains that may have a share."""
+        """The region, restricted to the domains that may have a share."""
         return reach(self.where, self.kl)
 
     @cached_property
@@ -158,7 +158,7 @@ class Problem:
 
     @cached_property
     def first(self) -> Vector:
-        """A point of the region (over usable domains) in which every domain that may have a share has one."""
+        """A point of the region in which every usable domain has a positive share."""
         low, high, _ = self.table.extremes
         return starting_point(self.reach, self.start, spread=high - low)
 
@@ -169,7 +169,7 @@ class Problem:
 
 @lru_cache(maxsize=8)
 def _simplex(domains: tuple[str, ...]) -> Region:
-    """All mixtures, made once for tables of the same domains: it takes a good part of the time of a small solve."""
+    """The region of all mixtures, cached because building it takes a large part of the time of a small solve."""
     return Region.simplex(domains)
 
 
@@ -181,7 +181,7 @@ def rows_of(
     backend: str = "auto",
     wear: float | None = None,
 ) -> TableRows:
-    """The rows of a table where a backend wants them, repeats worn out as `wear` says."""
+    """The rows of a table on the device of a backend, with `wear` for repeated tokens."""
     table, device = _placed(table, backend)
     worn = None if wear is None else _wear(wear, table, region)
     return TableRows(table, threads=thread_count(threads), device=device, wear=worn)
@@ -204,9 +204,9 @@ def _aligned(region: Region | None, table: ExpertTable) -> Region | None:
 
 
 def _placed(table: ExpertTable, backend: str) -> tuple[ExpertTable, Any]:
-    """The table where a backend wants it, and the device to work on (None for the CPU).
+    """Return the table on the device of a backend, and the device that computes (None for the CPU).
 
-    "auto" leaves the table where it is. A table that the memory of the GPU does not hold stays in that of the host.
+    "auto" leaves the table where it is. A table that does not fit into the memory of the GPU stays on the host.
     """
     if backend in ("cpu", "reference"):
         return table.to("cpu"), None
@@ -225,11 +225,11 @@ def _wear(repeats: float, table: ExpertTable, region: Region | None) -> Wear:
         raise ValueError(f"wear is {repeats}, expected a number of repeats above 0")
     if table.kind != "ce":
         raise ValueError(
-            "wear is for tables of log-likelihoods: predictions of a share that is worth less have no meaning"
+            "wear needs a table of log-likelihoods, and this one holds predictions: effective shares have no meaning for them; leave wear out"
         )
     if region is None or region.available is None or region.target_tokens is None:
         raise RegionError(
-            "wear needs to know how often a mixture repeats each domain: give a region with token counts (Region.from_tokens)"
+            "wear needs to know how often a mixture repeats each domain: give a region with token counts, Region.from_tokens(tokens, budget)"
         )
     return Wear(region.available / region.target_tokens, float(repeats))
 

@@ -1,9 +1,9 @@
-"""Many re-weighted copies of one objective, each minimised from the solution of the original; all in the same sweeps of the rows.
+"""Minimise many re-weighted copies of one objective, all in the same sweeps of the rows, starting at the solution of the original.
 
-A replicate's first Newton step takes its own gradient and the Hessian of all rows: where one expert explains each row that step is
-exact, and else it is off by 1/n next to a spread of 1/sqrt(n). Every further sweep shows each replicate's gradient where it came to;
-its own copy of the Hessian is corrected by that (BFGS), which needs no sweep. A replicate whose next step is short beside the spread
-takes it and is done. Steps are accepted by the slope along them, as in `mixfast._engine.optimise.newton`.
+A replicate's first Newton step uses its own gradient and the Hessian of all rows. If a single expert explains each row that step is
+exact; otherwise its error is of order 1/n, next to a spread of 1/sqrt(n). Each further sweep gives the gradients at the new points, and a
+BFGS update corrects each replicate's copy of the Hessian without a sweep. A replicate whose next step is short compared with the spread
+takes that step and is done. Steps are accepted by the slope along them, as in `mixfast._engine.optimise.newton`.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from mixfast.solver._problem import Problem
 
 Indices = NDArray[np.int64]
 
-# A step shorter than this, in standard errors of the share it changes most, is the last one: it leaves several times less.
+# A step shorter than this, in standard errors of the share that it changes most, is the last one: the error after it is several times smaller.
 _CLOSE = 0.03
-# A share whose standard error is less than this part of the largest one is measured against this part of the largest.
+# Standard errors below this fraction of the largest one are replaced by this fraction of it as the unit of errors.
 _LEAST = 0.01
-# Sweeps before a replicate that has not come close is solved on its own.
+# A replicate that has not converged after this many sweeps is solved separately.
 _SWEEPS = 12
-# Domains without a share in the solution that may get one in a replicate.
+# At most this many domains without a share in the solution may get one in a replicate.
 _NEW_DOMAINS = 64
-# Replicates whose shares are checked by a sweep of their own: those whose last step was longest.
+# So many replicates, those with the longest last step, are checked by an additional sweep.
 _CHECKED = 8
-# Newton steps in the K-dimensional model with the exact KL term: at most, and until one is short beside all of them together and
-# beside every share but those that are nothing.
+# Newton steps in the K-dimensional model with the exact KL term: their largest number; the length, relative to all of them together and to
+# each share, below which a step is the last one; and the share below which a domain does not count for that.
 _KL_STEPS, _KL_SHORT, _KL_STILL, _KL_NOTHING = 20, 0.01, 0.2, 1e-9
-# Elements of the Hessians that are kept at a time.
+# Elements of the Hessians that are in memory at the same time.
 _ELEMENTS = 1 << 21
-# Models in more domains than this take longer than solves of few rows.
+# With more domains than this, models take longer than separate solves of few rows.
 _MOST_DOMAINS = 192
-# Weight of a row that a replicate does not hold, where it is solved on its own: 0 would be 0 / 0 where no share is left for it.
+# Weight of a row that a replicate does not contain, if the replicate is solved separately: with 0, rows without probability would give 0 / 0.
 _NOTHING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class Replicates:
-    """Optimal shares of the replicates (R, C), and how good those are that were checked.
+    """Optimal shares of the replicates (R, C), and the accuracy of the checked ones.
 
-    `gap` is the largest Frank-Wolfe gap, nats; `error` the largest distance of a share to where one more Newton step would take
-    it, in standard errors of that share.
+    `gap` is the largest Frank-Wolfe gap, nats. `error` is the largest change of a share by one more Newton step, in standard errors of
+    that share.
     """
 
     shares: Matrix
@@ -61,13 +61,13 @@ class Replicates:
 
 @dataclass(frozen=True, eq=False)
 class _Model:
-    """The K-dimensional work: quadratic models of the replicates over the domains in play, with the exact KL term."""
+    """Quadratic models of the replicates over the domains of the working set, with the exact KL term."""
 
     limits: Limits
     kl: Kl
 
     def steps(self, hessians: Matrix, which: Indices, gradient: Matrix, w: Matrix) -> Matrix:
-        """Newton steps (M, K) from w within the limits: the rows have these gradients there, and the Hessians number `which`."""
+        """Return Newton steps (M, K) from w within the limits, for the gradients of the rows at w and the Hessians with the indices `which`."""
         if self.kl.weight == 0.0:
             return self._within(hessians, which, gradient, w)
         x, own, left = w.copy(), hessians[which], np.arange(which.size)
@@ -78,7 +78,7 @@ class _Model:
             x[left] = there = self.moved(at, self._within(curve, np.arange(left.size), slope, at))
             step = there - at
             far = np.abs(step).max(axis=1) > _KL_SHORT * np.abs(there - start).max(axis=1)
-            # A small share that grows has far to go, in steps that look short; one that vanishes may.
+            # A small share may still grow or shrink by a large factor although its steps are short.
             moves = (step > _KL_STILL * there) | ((step < -_KL_STILL * there) & (there > _KL_NOTHING))
             left = left[far | moves.any(axis=1)]
             if not left.size:
@@ -86,7 +86,7 @@ class _Model:
         return x - w
 
     def moved(self, w: Matrix, step: Matrix) -> Matrix:
-        """w + step, on the bounds that it reaches; no share that must not be 0 comes nearer than steps may go."""
+        """Return w + step, clipped to the limits; shares that must stay positive shrink by a factor of 100 at most."""
         there = w + step
         if self.limits.groups is None:
             there = self.limits.clip(there)
@@ -109,7 +109,7 @@ class _Model:
 
 
 def solve(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
-    """Minimise R objectives, in which the rows of unit u count counts[r, u] times, from the solution w (C,) of the original."""
+    """Minimise R objectives, in which the rows of unit u count counts[r, u] times, starting at the solution w (C,) of the original."""
     base = problem.rows.weighted(problem.weights.share, problem.usable, wide=problem.wide)
     if not isinstance(base, RowObjective):
         return _each_alone(problem, w, unit, counts)
@@ -142,7 +142,7 @@ def solve(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates
         hardest += [(float(distance[i]), int(who[i]), own[i].copy()) for i in worst]
     hardest = sorted(hardest, key=lambda one: -one[0])[:_CHECKED]
     checked = np.array([r for _, r, _ in hardest])
-    # What was estimated on the way is measured here.
+    # The loop estimated gaps and errors; they are measured here.
     found = base.gradients(shares[checked], unit, counts[checked])
     curves = np.array([h for *_, h in hardest])
     ahead = model.steps(curves, np.arange(checked.size), found[:, columns], shares[checked][:, columns])
@@ -160,9 +160,9 @@ def _descend(
     names: Indices,
     gradients: Callable[[Indices, Matrix], Matrix],
 ) -> tuple[Matrix, Vector]:
-    """Points (M, K) after the last steps, and how long those were (M,); the Hessians (M, K, K) are corrected in place.
+    """Return the points (M, K) after the last steps and the lengths (M,) of these steps; the Hessians (M, K, K) are updated in place.
 
-    All start from w, with the gradients `slopes` there; `gradients(names, points)` has those elsewhere.
+    All replicates start at w, where they have the gradients `slopes`; `gradients(names, points)` computes gradients elsewhere.
     """
     points = np.repeat(w[None], names.size, axis=0)
     steps = model.steps(hessians, np.arange(names.size), slopes, points)
@@ -179,7 +179,7 @@ def _descend(
             before = np.einsum("mk,mk->m", slopes[left] + model.kl.slope(at), step)
             after = np.einsum("mk,mk->m", found + model.kl.slope(trial), step)
             shorter = np.where(np.isfinite(after), np.clip(before / (before - after), 0.1, 0.7), 0.25)
-        # Past the least value along a step by little.
+        # The step ends at most a little beyond the minimum along it.
         good = np.isfinite(found).all(axis=1) & (after <= -0.5 * before)
         length[left] = np.where(good, 1.0, length[left] * shorter)
         who, came, found = left[good], trial[good], found[good]
@@ -191,7 +191,7 @@ def _descend(
 
 
 def _unit(shares: Matrix) -> Vector:
-    """What errors of each share (K,) are measured in: its standard error, or a part of the largest one."""
+    """Return the unit in which errors of each share (K,) are measured: its standard error, at least a fraction of the largest one."""
     spread: Vector = shares.std(axis=0, ddof=1)
     return np.maximum(spread, max(_LEAST * float(spread.max()), 1e-12))
 
@@ -202,7 +202,7 @@ def _longest(steps: Matrix) -> Vector:
 
 
 def _each_alone(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
-    """The replicates of a squared error, each from its own Gram matrix: after that, none of them has rows to sweep."""
+    """Solve the replicates of a squared error from their Gram matrices, which replace the rows."""
     limits, shares = problem.limits, np.zeros((counts.shape[0], w.size))
     steps, gap = np.zeros_like(shares), 0.0
     start = 0.99 * w + 0.01 * problem.first
@@ -221,9 +221,9 @@ def _each_alone(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Repl
 
 
 def _each_wide(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Replicates:
-    """The replicates of a table of many domains on few rows, each solved on its own, for that takes less than models in all domains.
+    """Solve the replicates of a table with many domains and few rows separately, which is faster than models in all domains.
 
-    The error is how far those that are checked are from where a hundredth of the tolerance leads.
+    The error is the distance of the checked shares to the shares of a solve with a hundredth of the tolerance.
     """
     shares, steps = np.zeros((counts.shape[0], w.size)), np.zeros((min(_CHECKED, counts.shape[0]), w.size))
     gap = 0.0
@@ -238,23 +238,23 @@ def _each_wide(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Repli
 
 
 def _recounted(problem: Problem, multiplicity: Counts) -> Objective:
-    """The rows counted anew; those that a replicate does not hold have next to no weight."""
+    """Return the objective with the row counts of a replicate; rows that it does not contain get a negligible weight."""
     counted = np.maximum(multiplicity.astype(np.float64), _NOTHING)
     return problem.rows.reweighted(problem.weights.share, counted, problem.usable, wide=problem.wide)
 
 
 def _alone(problem: Problem, w: Vector, multiplicity: Counts) -> Vector:
-    """Optimal shares of one replicate, by the solver's own loop."""
+    """Return the optimal shares of one replicate, by the loop of `solve`."""
     own = _recounted(problem, multiplicity)
     start = 0.99 * w + 0.01 * problem.first
     return working_set.minimise(problem.regularised(own), problem.limits, start, tol=problem.tol).w
 
 
 def _wanted(w: Vector, gradients: Matrix) -> Columns:
-    """Domains with a share, and those that most want one in the replicates, whose gradients at w are (R, C)."""
+    """Return the domains with a share, and those that the replicates, with gradients (R, C) at w, gain most by adding."""
     has = w > 0.0
     if np.count_nonzero(~has) > _NEW_DOMAINS:
-        # What a first bit of share would bring each replicate, against the mean of those that have one.
+        # How much a first small share would lower the loss of each replicate, compared with the domains that have one.
         gain = np.maximum((gradients @ w)[:, None] - gradients, 0.0).sum(axis=0)
         gain[has] = -1.0
         has[np.argpartition(-gain, _NEW_DOMAINS)[:_NEW_DOMAINS]] = True

@@ -1,4 +1,4 @@
-"""Resample whole sequences, and solve every replicate anew from the solution, all at once."""
+"""Resample whole sequences, and solve all replicates together, starting at the solution."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mixfast.solver import _replicates
 from mixfast.solver._problem import Problem
 from mixfast.tables import ExpertTable
 
-# Sequences beyond this many are resampled in blocks of neighbours. The spread of a share needs far fewer units to be measured.
+# More sequences than this are resampled in blocks of neighbours. Far fewer units are enough to measure the spread of a share.
 _MOST_UNITS = 4096
-# Fewer units than this hardly show how much units differ.
+# With fewer units than this, a warning says that the intervals are too narrow.
 _FEW = 20
-# Units that are sampled at a time.
+# Units that are sampled in one piece.
 _DRAWS = 1 << 15
 
 
 class Resampled(NamedTuple):
-    """Optimal shares (R, K) of the replicates, how good those are, and what was resampled; see `Bootstrap`."""
+    """Optimal shares (R, K) of the replicates, their accuracy, and the number of resampled units; see `Bootstrap`."""
 
     shares: Matrix
     gap: float
@@ -33,7 +33,7 @@ class Resampled(NamedTuple):
 
 
 def resample(problem: Problem, w: Vector, *, replicates: int, seed: int) -> Resampled:
-    """Solve `replicates` copies of a problem, in each of which every group's sequences are sampled anew with replacement.
+    """Solve `replicates` copies of a problem; each resamples the sequences of every group with replacement.
 
     `w` (K,) is the solution of the problem itself.
     """
@@ -47,20 +47,20 @@ def resample(problem: Problem, w: Vector, *, replicates: int, seed: int) -> Resa
 
 
 def _doubt(table: ExpertTable, group: NDArray[np.int64], weight: Vector) -> str:
-    """What is to be said of groups that count and have too few units."""
+    """Return a warning about groups with a positive weight and too few units; empty if there are none."""
     counts = np.bincount(group, minlength=table.n_groups)
     few = [g for g in range(table.n_groups) if weight[g] > 0.0 and counts[g] < _FEW]
     if not few:
         return ""
     named = listing(f"{table.group_names[g]} has {counts[g]}" for g in few)
     return (
-        f"intervals are too narrow: a group needs some {_FEW} sequences to show how much they differ, and {named}; score more texts, or "
-        "give shorter sequences where these are whole documents"
+        f"intervals are too narrow: a group needs about {_FEW} sequences to show how much they differ, and {named}; score more texts, or "
+        "split documents into shorter sequences"
     )
 
 
 def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Unit of each row (n,) int32, and the group of each unit: whole sequences, or blocks of neighbouring ones."""
+    """Return the unit of each row (n,) int32 and the group of each unit; a unit is a sequence, or a block of neighbouring ones."""
     unit = np.empty(table.n_rows, dtype=np.int32)
     groups: list[NDArray[np.int64]] = []
     total = 0
@@ -72,7 +72,7 @@ def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
             index, count = np.arange(n), n
             length = None
         else:
-            # Of each stretch of rows with the same id, in order of first appearance, so that neighbours stay together.
+            # Stretches of rows with the same id are numbered in order of first appearance, so that neighbours stay together.
             ids = table.sequence[rows]
             starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
             length = np.diff(starts, append=n)
@@ -88,7 +88,7 @@ def _units(table: ExpertTable) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
 
 
 def _weights(unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTable) -> Vector:
-    """The weight of each unit (U,): the sum over its rows, or their number where all have the same."""
+    """Return the weight of each unit (U,): the sum of its row weights, or the number of its rows if all weights are equal."""
     rows = None if table.uniform_weight is not None else table.row_weight
     weight: Vector = np.bincount(unit, weights=rows, minlength=group.size).astype(np.float64)
     return weight
@@ -97,9 +97,9 @@ def _weights(unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTab
 def _draw(
     rng: np.random.Generator, unit: NDArray[np.int32], group: NDArray[np.int64], table: ExpertTable, replicates: int
 ) -> NDArray[np.float32]:
-    """How often each replicate holds each unit (R, U), scaled so that a group keeps its total weight.
+    """Return how often each replicate contains each unit (R, U), scaled so that each group keeps its total weight.
 
-    Units without weight are never sampled: a replicate of such units alone would have no loss.
+    Units of weight 0 are never sampled: a replicate that consists of them would have no loss.
     """
     counts = np.empty((replicates, group.size), dtype=np.float32)
     weight = _weights(unit, group, table)
@@ -109,7 +109,7 @@ def _draw(
         has = np.flatnonzero(own > 0.0)
         size = has.size
         step = max(_DRAWS // size, 1)
-        for start in range(0, replicates, step):  # in pieces, which stay in cache and between which Ctrl-C is seen
+        for start in range(0, replicates, step):  # in pieces that fit into the cache; Ctrl-C is handled between them
             piece = counts[start : start + step]
             words = (len(piece) * size + 1) // 2
             bits = rng.integers(0, 2**64 - 1, words, dtype=np.uint64, endpoint=True).view(np.uint32)

@@ -1,4 +1,4 @@
-"""Answers of the solver: the mixture with everything that speaks for it, and the intervals of its shares."""
+"""Answers of the solver: the mixture with its certificate, and the intervals of its shares."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from mixfast.solver._problem import Problem
 from mixfast.solver._summary import solve_summary, span
 from mixfast.tables import ExpertTable
 
-# Ranges need the Hessian over all domains and two searches for each: beyond this many, reports leave them out unless they are asked for.
+# Ranges need the Hessian over all domains and two searches for each domain: with more domains than this, reports leave them out by default.
 MOST_RANGED = 500
-# A mixture further outside the region, as a share, is no answer: see `Region.violation`.
+# A mixture that is further outside the region than this share is not called optimal: see `Region.violation`.
 FEASIBLE = 1e-9
-# Roundings of a loss or a slope, as a part of it.
+# Rounding error of a loss or a slope, as a fraction of it.
 _ROUNDED = 4.0 * float(np.finfo(np.float64).eps)
-# Multipliers below this are the rounding of gradients, which are about 1, and so are those below this many gaps.
+# Multipliers below this are rounding errors of gradients, which are about 1; so are those below this many gaps.
 _PRICE_ROUNDING, _GAPS = 1e-7, 10.0
 
 
@@ -49,20 +49,20 @@ class Solution(Frozen):
         The proposed shares, in the order of the table's domains.
     status : str
         "optimal": the gap is certified to be at most the tolerance, and the mixture is within 1e-9 of the region (`Region.violation`).
-        "optimal_inaccurate": rounding stopped progress above it, or leaves a limit on a group unmet.
-        "user_limit": `max_iter` or the fixed number of steps of "eg-paper" ended it.
+        "optimal_inaccurate": rounding stopped progress above the tolerance, or a group limit is not met.
+        "user_limit": `max_iter`, or the fixed number of steps of "eg-paper", ended the solve.
     value : float
-        Objective at the mixture, nats (squared units of the target for "mse"), the KL term included.
+        Objective at the mixture, including the KL term, nats (squared units of the target for "mse").
     gap : float
         Frank-Wolfe gap over the region: the objective's minimum is at least ``value - gap``.
     loss : float
-        The objective without the KL term; with `wear` that of effective shares.
+        The objective without the KL term; with `wear`, the loss of the effective shares.
     trace : tuple of Step
-        Rows evaluated, domains in play, value, gap and seconds of each step.
+        Rows evaluated, size of the working set of domains, value, gap and seconds of each step.
     seconds : float
         Wall time of the solve.
     backend : str
-        What computed it, e.g. "cpu (avx512, 2 threads)".
+        The device that computed, for example "cpu (avx512, 2 threads)".
     """
 
     mixture: Mixture
@@ -78,7 +78,7 @@ class Solution(Frozen):
 
     @classmethod
     def of(cls, problem: Problem, found: Found, *, warn: bool = True) -> Solution:
-        """Build the solution over all domains from a minimum over the usable ones; warn where it is above the tolerance."""
+        """Build the solution over all domains from a minimum over the usable ones; warn if its gap is above the tolerance."""
         minimum = found.minimum
         status = "optimal"
         w = problem.reach.spread(minimum.w)
@@ -87,12 +87,12 @@ class Solution(Frozen):
             status = "optimal_inaccurate"
             if warn:
                 warnings.warn(
-                    f"the mixture misses a group limit: a share of {outside:.3g} would have to move to meet it. Coefficients of the limits "
-                    "may lie too many decades apart; the gap is over the region with the limits moved to the mixture",
+                    f"the mixture misses a group limit: a share of {outside:.3g} would have to move to meet it. The coefficients of the limits "
+                    "may span too many orders of magnitude. The gap is computed for limits relaxed as far as the mixture misses them",
                     NotConvergedWarning,
                     stacklevel=3,
                 )
-        # What rounding of the slopes, and of the losses of groups, may add: below anything that counts unless they are huge.
+        # Rounding of the slopes and of the losses of groups; negligible unless they are huge.
         slopes = minimum.gradient if minimum.gap < np.inf else np.where(minimum.w > 0.0, minimum.gradient, 0.0)
         level = float(np.abs(slopes) @ minimum.w) + (abs(minimum.value) if problem.minimax else 0.0)
         if problem.table.kind != "ce":
@@ -159,12 +159,12 @@ class Solution(Frozen):
         )
 
     def summary(self) -> str:
-        """Return the shares, what holds them, and the certificate, as `mixfast solve` prints them."""
+        """Return the shares, the limits that bind, and the certificate as text, as `mixfast solve` prints them."""
         return solve_summary(self)
 
     @property
     def table(self) -> ExpertTable:
-        """The table, where it was solved."""
+        """The table, on the device that computed."""
         return self._problem.table
 
     @property
@@ -209,17 +209,17 @@ class Solution(Frozen):
 
     @property
     def epochs(self) -> dict[str, float] | None:
-        """Implied epochs by domain, or None where the region knows no token counts."""
+        """Epochs of each domain in a run of the region's budget; None if the region has no token counts."""
         return None if self.region is None else self.region.epochs(self.mixture)
 
     @cached_property
     def multipliers(self) -> Multipliers:
-        """Multipliers of the region's limits; one sweep of the rows where it excludes domains, or the solve was in float32."""
+        """Multipliers of the region's limits. Costs one sweep of the rows if domains are excluded or the solve was in float32."""
         return multipliers(self._problem, self._found)
 
     @cached_property
     def shadow_prices(self) -> tuple[ShadowPrice, ...]:
-        """The limits that bind and what relaxing them would save, dearest first."""
+        """The limits that bind and how much loss relaxing them would save, the largest first."""
         if self.region is None:
             return ()
         least = max(_PRICE_ROUNDING, _GAPS * self.gap)
@@ -227,26 +227,26 @@ class Solution(Frozen):
 
     @cached_property
     def unconstrained(self) -> Solution:
-        """The optimum of the same objective over the whole simplex: what the limits of the region cost."""
+        """The optimum of the same objective without limits; the difference in value is what the limits cost."""
         if self.region is None:
             return self
         problem = self._problem.without_limits()
         return Solution.of(problem, minimise_problem(problem))
 
     def losses(self, mixtures: ArrayLike | Mixture, *, table: ExpertTable | None = None) -> Vector:
-        """Compute the losses (M,) of other mixtures as this solve counts them, without the KL term.
+        """Compute the losses (M,) of other mixtures under the objective of this solve, without the KL term.
 
         Parameters
         ----------
         mixtures
             As in `mixfast.solver.losses`.
         table : ExpertTable, optional
-            Other rows of the same domains and groups, such as a held-out part; the rows that were solved by default.
+            Other rows of the same domains and groups, such as a held-out part; by default the rows of the solve.
 
         Raises
         ------
         ValueError
-            Shares of the wrong shape, negative or not finite; or a table of other domains or groups.
+            Shares of the wrong shape, negative or not finite; or a table with other domains or groups.
         """
         rows = self._problem.rows
         if table is not None:
@@ -266,12 +266,12 @@ class Solution(Frozen):
         eps : float
             Nats (the unit of `value`), > 0.
         domains : list of str, optional
-            The domains to look at; all by default.
+            The domains whose ranges are computed; all by default.
 
         Returns
         -------
         dict of str to (float, float)
-            Smallest and largest share over ``{w in region: L(w) <= value + eps}``. Both ends are attained by mixtures whose loss was
+            Smallest and largest share over ``{w in region: L(w) <= value + eps}``. The loss of a mixture at each end was
             computed, so the true range is at least as wide.
 
         Raises
@@ -284,7 +284,7 @@ class Solution(Frozen):
         Notes
         -----
         For each end: maximise the share within the quadratic model of L at the optimum, then search along the ray to that point with exact
-        losses, and once more with the gradient found there. Costs a few sweeps of the rows for each batch of 64 domains.
+        losses, and repeat this once with the gradient at the point found. Costs a few sweeps of the rows for each batch of 64 domains.
         """
         from mixfast._engine.optimise import flat
 
@@ -310,12 +310,12 @@ class Solution(Frozen):
     def bootstrap(self, *, replicates: int = 200, level: float = 0.9, seed: int = 0) -> Bootstrap:
         """Measure how much the optimal shares depend on which sequences happened to be in the table.
 
-        See `mixfast.solver.bootstrap`, which says what the parameters mean, what is raised and what it costs.
+        See `mixfast.solver.bootstrap` for the parameters, the errors and the cost.
         """
         return resampled(self, replicates=replicates, level=level, seed=seed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the solution as plain numbers and strings, for json."""
+        """Return the solution as numbers, strings, lists and dicts, for JSON."""
         return {
             "mixture": self.mixture.as_dict(),
             "status": self.status,
@@ -334,25 +334,25 @@ class Solution(Frozen):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bootstrap:
-    """Shares of the replicates and what they say.
+    """Optimal shares of resampled tables, and the intervals they give.
 
     Attributes
     ----------
     solution : Solution
-        The solve the replicates started from.
+        The solution that the replicates started from.
     shares : (R, K) float64
         Optimal shares of each replicate.
     level : float
         Coverage of `intervals`.
     gap : float
-        Largest Frank-Wolfe gap of a replicate in its own objective, nats: measured at the 8 replicates whose last step was longest.
+        Largest Frank-Wolfe gap of a replicate in its own objective, nats; measured at the 8 replicates with the longest last step.
     error : float
-        Largest distance of a share from the optimum of its replicate, in standard errors of that share, as one more Newton step from
-        these 8 shows it. A share whose standard error is below 1 % of the largest one is measured against that 1 %.
+        Largest distance of a share from the optimum of its replicate, in standard errors of that share, estimated by one more Newton
+        step from these 8. Standard errors below 1 % of the largest one are replaced by that 1 %.
     units : int
-        What was resampled: sequences, or blocks of neighbouring ones where there are more than 4096.
+        Number of resampled units: sequences, or blocks of neighbouring sequences if there are more than 4096.
     doubt : str
-        Why the intervals are too narrow, where a group has too few sequences to draw from; empty otherwise.
+        Why the intervals are too narrow, if a group has too few sequences; empty otherwise.
     seconds : float
     """
 
@@ -419,7 +419,7 @@ class Bootstrap:
 
 
 def resampled(solution: Solution, *, replicates: int, level: float, seed: int) -> Bootstrap:
-    """Compute what `Solution.bootstrap` gives; a doubt is warned of where the caller was called."""
+    """Compute what `Solution.bootstrap` returns; a warning points at the caller's caller."""
     from mixfast.solver._resample import resample
 
     began = perf_counter()

@@ -1,4 +1,4 @@
-"""solve(): the certified optimum of an ensemble's loss over the mixtures that a region allows."""
+"""solve(): the certified minimum of the ensemble's loss over the mixtures of a region."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixfast.solver._problem import Problem
 from mixfast.solver._solution import Solution
 from mixfast.tables import ExpertTable
 
-# The loops of the MixMin code, and how many of the last iterates their scripts drop.
+# The loops of the MixMin code, and how many of the last iterates each script drops.
 PAPER_LOOPS = {"eg-paper": 0, "eg-paper-pcba": 1}
 _METHODS = ("auto", "newton", *PAPER_LOOPS)
 _BACKENDS = ("auto", "cpu", "cuda", "reference")
@@ -48,28 +48,30 @@ def solve(
     region : Region, optional
         Caps, floors, group limits and the prior, aligned by name; the whole simplex by default.
     kl : float, default 0
-        Weight of the KL divergence to the region's prior, nats. Above 0 the optimum is unique and has no zeros.
+        Weight of the KL divergence to the region's prior, nats. Above 0 the optimum is unique and every domain with a prior has a share.
     objective : dict of group to weight, a group's name, "worst", or None
-        A name may be a pattern such as ``code_*``. Weights are normalised to sum 1, groups left out count 0; None weighs all groups alike. "worst" minimises the largest group loss.
+        A name may be a pattern such as ``code_*``. Weights are normalised to sum 1; groups that are not named have weight 0. None gives all
+        groups the same weight. "worst" minimises the largest group loss.
     tol : float, default 1e-8
-        Frank-Wolfe gap to reach, nats (times the sum of the row weights, where that is above 1). 1e-8 is far below what any data
-        can tell apart; it costs one or two sweeps more than 1e-4.
+        Frank-Wolfe gap to reach, nats (times the sum of the row weights, if that is above 1). 1e-8 is far smaller than differences
+        that data can show; it costs one or two sweeps more than 1e-4.
     method : {"auto", "newton", "eg-paper", "eg-paper-pcba"}
-        "eg-paper" reproduces the MixMin code for language models: 100 steps of exponentiated gradient from uniform, eta 1, the last
-        iterate, no region, no kl. "eg-paper-pcba" keeps the iterate that its script for chemistry (PCBA) does: the one before the last.
-        Status and gap are of the iterate that is kept: after 100 steps it may be far from the optimum.
+        "eg-paper" reproduces the MixMin code for language models: 100 steps of exponentiated gradient from equal shares, eta 1, the last
+        iterate, without region and kl. "eg-paper-pcba" returns the iterate before the last, as the paper's script for chemistry (PCBA) does.
+        Status and gap describe the returned iterate, which may be far from the optimum after 100 steps.
     backend : {"auto", "cpu", "reference", "cuda"}
-        "auto" follows where the table lives. "cuda" brings a table from CPU memory to the GPU for the solve (the solution keeps that
-        copy), or streams it in every sweep where it does not fit. "reference" computes in plain numpy, slowly.
+        "auto" computes on the device that holds the table. "cuda" copies a table from CPU memory to the GPU for the solve (the solution
+        keeps that copy), or streams it in every sweep if it does not fit. "reference" computes in plain numpy, slowly.
     start : Mixture, dict or (K,) array, optional
-        Where to start; near the answer it saves steps. It is projected on the region.
+        Mixture to start from; one near the answer saves steps. It is projected onto the region.
     wear : float, optional
-        Repeated tokens are worth less than new ones: a domain read w / u times, u the share that one epoch of it fills, counts as the
-        share ``u + u wear (1 - exp(-(w/u - 1) / wear))``. 15.4 is what Muennighoff et al. measured: repeats after which a token is worth
-        1/e of a new one. Needs token counts; caps hold as well, so let the region allow more epochs where wear is to decide. The
-        loss is then that of the effective shares; the problem stays convex and the gap a proof. For log-likelihoods.
+        Count repeated tokens for less than new ones. A domain of share w is read w / u times, where u is the share that one epoch of it
+        fills. If that is more than once, it counts as the share ``u + u wear (1 - exp(-(w/u - 1) / wear))``. `wear` is the number of
+        repeats after which a token is worth 1/e of a new one; Muennighoff et al. measured 15.4. Needs token counts. Caps hold as
+        well, so allow more epochs in the region if `wear` is to limit repetition. The loss is then the loss of the effective
+        shares; the problem stays convex, and the gap stays a proof. For log-likelihoods only.
     threads : int, optional
-        CPU threads; MIXFAST_NUM_THREADS, or all available up to 16, by default. The answer is the same for any number.
+        CPU threads; by default MIXFAST_NUM_THREADS, or all available up to 16. The answer does not depend on the number.
     max_iter : int, default 200
         Newton steps over all rows.
 
@@ -86,7 +88,7 @@ def solve(
     TableError, ValueError
         An objective that names unknown groups, or numbers out of range.
     BackendError
-        The backend is not there: no CUDA device, torch or triton missing, or predictions for the GPU.
+        The backend is not available: no CUDA device, torch or triton missing, or predictions for the GPU.
 
     Warns
     -----
@@ -95,8 +97,8 @@ def solve(
 
     Notes
     -----
-    The table is read where it lies: beside it the solver needs 1/10 of its size, or 50 MB where that is more. Cost: about six sweeps of
-    the rows, most of the search being done on samples of them (`mixfast._engine.optimise`). Deterministic. Safe in threads and after a fork.
+    The table is not copied. The solver needs additional memory of 1/10 of its size, or 50 MB if that is more. Cost: about six sweeps of
+    the rows, because most of the search uses samples of them (`mixfast._engine.optimise`). Deterministic. Safe in threads and after a fork.
 
     References
     ----------
@@ -125,14 +127,14 @@ def solve(
         threads=threads,
         max_iter=max_iter,
     )
-    # The paper's loop ends where it ends: its gap is no fault to warn of.
+    # The paper's loop has no tolerance, so a large gap is no reason to warn.
     return Solution.of(problem, found_by(problem, method, backend), warn=method not in PAPER_LOOPS)
 
 
 def checked_problem(
     table: ExpertTable, region: Region | None, *, method: str = "auto", backend: str = "auto", **options: Any
 ) -> Problem:
-    """Check the arguments of `solve`, and make the problem that they state."""
+    """Check the arguments of `solve` and build the problem."""
     if method not in _METHODS:
         raise ValueError(f"method is {one_of(method, _METHODS)}")
     if backend not in _BACKENDS:
@@ -141,7 +143,7 @@ def checked_problem(
 
 
 def found_by(problem: Problem, method: str, backend: str) -> Found:
-    """Minimise a problem by the method and backend that were asked for."""
+    """Minimise a problem by the requested method and backend."""
     if method in PAPER_LOOPS:
         from mixfast.solver._paper_loop import follow_paper
 

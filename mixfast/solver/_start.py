@@ -1,4 +1,4 @@
-"""Where a solve starts: a point of the region in which every domain that may have a share has one."""
+"""The mixture that a solve starts from: a point of the region in which every usable domain has a positive share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from mixfast.region import Reach
 
 # exp of differences up to this (nats) cannot underflow in float32.
 _SAFE_RANGE = 80.0
-# A start that is further outside, as a share, is not used.
+# A start that is further outside the region than this share is not used.
 _INSIDE = 1e-12
 
 
 def starting_point(reach: Reach, start: Vector | None, *, spread: float) -> Vector:
-    """Return shares (C,) of the usable domains: `start` (K,) brought into the region, or the middle of the limits.
+    """Return shares (C,) of the usable domains: `start` (K,) projected onto the region, or the middle of the limits.
 
-    `spread` is how far the table's log-likelihoods lie apart, nats: where exp could underflow, no usable domain starts with nothing.
+    `spread` is the difference between the largest and the smallest log-likelihood of the table, nats. If exp could underflow, every usable
+    domain starts with a positive share.
     """
     w = _middle(reach) if start is None else _given(reach, start, spread)
     if reach.limits.groups is None:
@@ -27,7 +28,7 @@ def starting_point(reach: Reach, start: Vector | None, *, spread: float) -> Vect
 
 
 def _between_vertices(reach: Reach) -> Vector:
-    """A point between vertices of the region, of which some give each domain as much as can be: for limits decades apart."""
+    """Return the mean of vertices that maximise and minimise each share: for limits that span many orders of magnitude."""
     costs = np.eye(reach.limits.low.size)
     vertices = [reach.limits.linear_min(sign * cost) for cost in costs for sign in (-1.0, 1.0)]
     return reach.limits.clip(np.mean(vertices, axis=0))
@@ -40,7 +41,7 @@ def _given(reach: Reach, start: Vector, spread: float) -> Vector:
     elif abs(w.sum() - 1.0) > 1e-12:
         w = simplex.project(np.ascontiguousarray(w), limits.low, limits.high)
     if w.min() <= 0.0 and (limits.interior or spread > _SAFE_RANGE):
-        # A row may have no mass without a domain that starts with nothing.
+        # With a share of 0 in a domain, some row may have probability 0.
         w = 0.99 * w + 0.01 * _middle(reach)
     return np.ascontiguousarray(w)
 
@@ -51,7 +52,7 @@ def _middle(reach: Reach) -> Vector:
     w: Vector = limits.low + room * ((1.0 - np.add.reduce(limits.low)) / max(np.add.reduce(room), 1e-300))
     if limits.groups is None:
         return w
-    # Of the region without the domains that may have no share, so that the sum is right over the others.
+    # Excluded domains are fixed at their floor, so that the shares of the others have the right sum.
     region = reach.region
     closed = np.where(reach.spread(np.ones(w.size)) > 0.0, region.cap, region.floor)
     w = reach.restrict(region.replace(cap=closed).project(reach.spread(w)))

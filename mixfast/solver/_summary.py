@@ -1,4 +1,4 @@
-"""A solution in words: its shares, what holds them, and the certificate."""
+"""A solution as text: its shares, the limits that bind, and the certificate."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from mixfast._text.numbers import NOTHING, percent, tokens
 from mixfast._text.table import text_table
 from mixfast.region import cap_in_words
 
-# Of `_solution.py`, which imports this file.
+# These classes are in `_solution.py`, which imports this file.
 Solution = Any
 Bootstrap = Any
 
-# Reports show at most this many lines of a table; domains without a share are left out first.
+# Reports show at most this many lines of a table; domains with share 0 are left out first.
 MOST_LINES = 40
 
 
 def span(ends: tuple[float, float]) -> str:
-    """Return an interval of shares in per cent."""
+    """Format an interval of shares in per cent."""
     low, high = ends
     return f"{100 * max(low, 0.0):.1f} - {100 * high:.1f}%"
 
 
 def is_limited(solution: Solution) -> bool:
-    """Whether the region of a solution has any limit, beside a prior."""
+    """Whether the region of a solution has any limit; a prior alone is none."""
     return solution.region is not None and solution.region.limited
 
 
@@ -39,7 +39,7 @@ def solve_summary(
     eps: float = 1e-3,
     budget: int | None = None,
 ) -> str:
-    """Return the shares, with what was measured around them, and the certificate."""
+    """Format the shares with their intervals, ranges and prices, and the certificate."""
     return f"{_shares(solution, intervals, ranges, eps, budget)}\n\n{_certificate(solution, intervals)}"
 
 
@@ -74,10 +74,12 @@ def _shares(
         columns["tokens"] = lambda name: tokens(budget[name])
     if prices:
         columns["price"] = lambda name: f"{prices[name].limit} {prices[name].price / 100:.2g}" if name in prices else ""
-        notes.append("price: nats saved for each percentage point by which the limit gives way")
+        notes.append("price: nats saved for each percentage point by which the limit is relaxed")
     if ranges:
         columns[f"range at {eps:g}"] = lambda name: span(ranges[name])
-        notes.append(f"range: how far the share alone can go while the loss rises by at most {eps:g}")
+        notes.append(
+            f"range: values of this share, with the others adjusted, at which the loss is at most {eps:g} higher"
+        )
     if is_limited(solution):
         free = solution.unconstrained.mixture
         columns["no limits"] = lambda name: percent(free[name])

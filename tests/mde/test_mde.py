@@ -162,7 +162,7 @@ def test_weights_of_rows_are_kept(rng):
     uneven = ExpertTable.from_loglik(
         plain.loglik, domains=DOMAINS, sequence=plain.sequence, weight=rng.random(plain.n_rows)
     )
-    with pytest.raises(TableError, match="weigh the same"):
+    with pytest.raises(TableError, match="equal weights"):
         mde.features(uneven, w, levels="posterior")
 
 
@@ -487,7 +487,7 @@ def test_residual_takes_the_bias_away_and_knows_its_slopes(rng):
         mde.Residual.from_state(fitted.state())
     with pytest.raises(AlignmentError, match="no metric has a feature"):
         mde.Residual(RidgeLaw(), found, metrics=["a", "b", "c"])
-    with pytest.raises(ValueError, match="features behind them"):
+    with pytest.raises(ValueError, match="features, as Features.matrix"):
         fitted.predict(where)
 
 

@@ -98,6 +98,4 @@ def test_a_gap_above_the_tolerance_is_on_the_page(tmp_path):
     from mixfast import report, solve
 
     table = ExpertTable.load(tmp_path / "table.npz")
-    assert any(
-        "is above the tolerance" in words for words in warnings_of(report.page(solve(table, tol=1e-30)).html)
-    )
+    assert any("is above the tolerance" in words for words in warnings_of(report.page(solve(table, tol=1e-30)).html))
