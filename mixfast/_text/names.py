@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from heapq import nlargest
 from itertools import islice, pairwise
-from os.path import commonprefix
 
 from mixfast._text.visible import visible
 
@@ -74,17 +73,26 @@ def distinct(names: Iterable[object], longest: int = _NAME) -> dict[str, str]:
         for part in [*_PARTS.split(name), ""]:
             node = node.setdefault(part, {})
     out = {name: name if len(name) <= longest else _without_shared(name, tree, longest) for name in every}
-    count = Counter(out.values())
-    alike: dict[str, list[str]] = {}
-    for name, short in out.items():
-        if count[short] > 1:
-            alike.setdefault(short, []).append(name)
-    for group in alike.values():
-        start = max(len(commonprefix(group)) - longest // 3, 0)  # noqa: RUF071 (names are no paths)
+    for group in _alike(out):
+        first = next((at for at, letters in enumerate(zip(*group, strict=False)) if len(set(letters)) > 1), 0)
+        start = max(first - longest // 3, 0)
         for name in group:
             ends = len(name) - start <= longest - 1
             out[name] = f"…{name[start:]}" if ends else f"…{name[start : start + longest - 2]}…"
+    # More differs than there is room for.
+    for group in _alike(out):
+        for number, name in enumerate(group, start=1):
+            mark = f"…#{number}"
+            out[name] = f"{out[name][: longest - len(mark)]}{mark}"
     return {name: visible(short) for name, short in out.items()}
+
+
+def _alike(short: dict[str, str]) -> list[list[str]]:
+    """Return the names whose short forms are the same, group by group."""
+    groups: dict[str, list[str]] = {}
+    for name, form in short.items():
+        groups.setdefault(form, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _without_shared(name: str, tree: Parts, longest: int) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mixfast._text.names import distinct, listing
+from mixfast._text.names import counted, distinct, listing
 from mixfast._text.numbers import NOTHING
 from mixfast.proposers import Proposal, tolerances_in_words, worse_in_words
 from mixfast.report import _html as html
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 # The sign of every difference on the page, in tables, figures and cards.
 SIGN = "Differences between mixtures are gains: + is better, - is worse. Costs and prices are gains given up."
 # A mixture of at most `_WHOLE` domains is shown whole; of a larger one, so many of the largest shares and of the largest other changes.
-_WHOLE, _LARGEST, _MOVED = 14, 8, 4
+_WHOLE, _LARGEST, _CHANGED = 14, 8, 4
 # The decision shows at most this many limits.
 _LIMITS = 6
-# Characters of a name in the decision, whose tables share the width of the page.
-_LONGEST = 22
+# Characters of a name in the decision, whose tables share the width of the page: two lines.
+_LONGEST = 40
 # An interval wider than this leaves the choice of the share open.
 _WIDE = 0.08
 
@@ -186,38 +186,32 @@ def _mixture(answer: Answer, parts: Parts) -> str:
         against["uniform"] = dict.fromkeys(mixture.domains, 1.0 / len(mixture))
     names = [*answer.order(), *(name for name in parts.present or {} if name not in mixture)]
     shown = _shown(names, mixture, against)
-    columns: dict[str, Callable[[str], str]] = {
-        "domain": str,
-        "share": lambda name: percentage(mixture.get(name, 0.0)),
-    }
+    columns: dict[str, Callable[[str], str]] = {"domain": str, "share": _shares_of(mixture)}
     for title, other in against.items():
-        columns |= _compared(mixture, other, title, "points" if len(against) == 1 else f"points from {title}")
+        columns[title] = _shares_of(other)
+    title, other = list(against.items())[-1]
+    columns["points"] = lambda name: points(mixture.get(name, 0.0) - other.get(name, 0.0))
     if epochs:
         columns["epochs"] = lambda name: f"{epochs[name]:.2f}" if name in epochs else ""
     rows = [[show(name) for show in columns.values()] for name in shown]
     left = [name for name in names if name not in set(shown)]
     if left:
-        rows.append([f"other {len(left)} domains", percentage(_total(mixture, left)), *[""] * (len(columns) - 2)])
-        for place, other in zip((2, 4), against.values(), strict=False):
-            rows[-1][place] = percentage(_total(other, left))
+        totals = [percentage(_total(one, left)) for one in (mixture, *against.values())]
+        rows.append([f"other {len(left)} domains", *totals, *[""] * (len(columns) - 1 - len(totals))])
     moved = [
-        f"{percentage(0.5 * math.fsum(abs(mixture.get(name, 0.0) - other.get(name, 0.0)) for name in names))} of the tokens change hands "
-        f"against the {title}{' mixture' if title != 'prior' else ''}."
-        for title, other in against.items()
+        f"{percentage(_moved(mixture, other, names))}{'' if place else ' of the tokens change hands'} against the {_full(title)}"
+        for place, (title, other) in enumerate(against.items())
     ]
+    words = [f"{', '.join(moved)}."]
+    if len(against) > 1:
+        words.append(f"Points: change from the {_full(title)}.")
     if left:
-        moved.append("The largest shares, and the largest changes of others.")
-    return html.table(list(columns), rows, caption=" ".join(moved), longest=_LONGEST)
+        words.append("Shown: the largest shares, and the largest changes of others.")
+    return html.table(list(columns), rows, caption=" ".join(words), longest=_LONGEST)
 
 
-def _compared(
-    mixture: Mapping[str, float], other: Mapping[str, float], title: str, moved: str
-) -> dict[str, Callable[[str], str]]:
-    """Return the columns for another mixture: its shares, and the differences."""
-    return {
-        title: lambda name: percentage(other.get(name, 0.0)),
-        moved: lambda name: points(mixture.get(name, 0.0) - other.get(name, 0.0)),
-    }
+def _shares_of(mixture: Mapping[str, float]) -> Callable[[str], str]:
+    return lambda name: percentage(mixture.get(name, 0.0))
 
 
 def _shown(
@@ -230,7 +224,16 @@ def _shown(
         names[_LARGEST:],
         key=lambda name: -max(abs(mixture.get(name, 0.0) - other.get(name, 0.0)) for other in against.values()),
     )
-    return [*names[:_LARGEST], *rest[:_MOVED]]
+    return [*names[:_LARGEST], *rest[:_CHANGED]]
+
+
+def _full(title: str) -> str:
+    return title if title == "prior" else f"{title} mixture"
+
+
+def _moved(mixture: Mapping[str, float], other: Mapping[str, float], names: Sequence[str]) -> float:
+    """Return the share of the tokens that differs between two mixtures."""
+    return 0.5 * math.fsum(abs(mixture.get(name, 0.0) - other.get(name, 0.0)) for name in names)
 
 
 def _total(shares: Mapping[str, float], names: Sequence[str]) -> float:
@@ -273,7 +276,7 @@ def _limits(answer: Answer) -> str:
     ]
     more = len(answer.prices) - len(rows)
     caption = "Price: gain from relaxing the limit by one percentage point." + (
-        f" {more} more limits bind." if more else ""
+        f" {counted(more, 'more limit')} {'binds' if more == 1 else 'bind'}." if more else ""
     )
     return title + html.table(["domain or group", "limit", "price"], rows, caption=caption, longest=_LONGEST)
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # Tables show at most this many rows, so that the file stays small; the last row says how many more there are.
 MOST_LINES = 200
 _LONGEST = 100
+# Columns of a table, beside that of the names.
+_COLUMNS = 8
+# Names of at most so many characters stand on one line.
+_UNBROKEN = 22
 _ENDLESS = re.compile(rf"\S{{{_LONGEST + 1},}}")
 
 # Colours that only the page has, beside those that it shares with its figures: in light and in dark surroundings.
@@ -66,7 +70,9 @@ figcaption { max-width: 100ch; margin-top: 4px; }
 .facts > .doubt { border-left: 4px solid var(--ink); }
 .decision > div, .pair > div { min-width: 0; }
 .decision h2 { font-size: 15px; margin: 10px 0 2px; padding: 0; border: 0; }
-.decision td:first-child, .decision th:first-child { min-width: 7em; white-space: nowrap; }
+.decision th, .decision td { padding-right: 10px; line-height: 1.35; }
+.decision td { white-space: nowrap; }
+.decision td:first-child, .decision th:first-child { min-width: 7em; overflow-wrap: break-word; white-space: normal; }
 .pair { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 36px; }
 .pair > div { max-width: 100%; }
 ul.warnings { list-style: none; margin: 6px 0; padding: 0; font-size: 14px; line-height: 1.4; }
@@ -93,7 +99,7 @@ pre, code { overflow-wrap: anywhere; white-space: pre-wrap; }
   .facts { grid-template-columns: none; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); }
   .decision { display: flex; gap: 0 28px; }
   .decision > div { flex: 1 1 0; }
-  .decision > div:first-child { flex-grow: 1.15; }
+  .decision > div:first-child { flex-grow: 1.2; }
 }
 @media (max-width: 860px) {
   figure svg.wide { display: none; }
@@ -107,6 +113,7 @@ pre, code { overflow-wrap: anywhere; white-space: pre-wrap; }
 @media print {
   body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; }
   h2, h3 { break-after: avoid; } figure svg, .facts > div, tr { break-inside: avoid; } figure, .scroll { overflow: visible; }
+  figcaption { break-before: avoid; } table { font-size: 8.5pt; } th, td { padding-right: 7px; }
   th:first-child, td:first-child { min-width: 9em; }
   summary { display: none; } details::details-content { content-visibility: visible; display: block; }
 }
@@ -173,15 +180,34 @@ def table(
     Names of more than `longest` characters are shortened where they do not differ from each other.
 
     At most 200 rows are shown. `rest` returns the row for all others, given the number of rows shown; by default that row says how
-    many there are.
+    many there are. Columns beyond the ninth continue in further tables, so that paper and small screens hold them.
     """
     lines = list(rows)
+    if len(header) > _COLUMNS + 1:
+        parts: list[str] = []
+        # Of the same width, as far as possible.
+        step = -(-(len(header) - 1) // -(-(len(header) - 1) // _COLUMNS))
+        for start in range(1, len(header), step):
+            places = [0, *range(start, min(start + step, len(header)))]
+            parts.append(
+                table(
+                    [header[i] for i in places], [[line[i] for i in places] for line in lines], caption="" if parts else caption,
+                    words=[at for at, i in enumerate(places) if i in words], longest=longest,
+                )
+            )  # fmt: skip
+        return "".join(parts)
     over = max(len(lines) - MOST_LINES, 0)
     shown = lines[: len(lines) - over]
     short = distinct((line[0] for line in lines), longest)
 
     def cell(tag: str, place: int, value: object) -> str:
-        inside = _name(value, short) if place == 0 else prose(value) if place in words else text(value)
+        inside = (
+            _name(value, short if tag == "td" else {})
+            if place == 0 or tag == "th"
+            else prose(value)
+            if place in words
+            else text(value)
+        )
         scope = ' scope="col"' if tag == "th" else ""
         side = ' class="text"' if place in words else ""
         return f"<{tag}{scope}{side}>{inside}</{tag}>"
@@ -201,7 +227,9 @@ def _name(value: object, short: dict[str, str]) -> str:
     whole = visible(str(value))
     shown = short.get(str(value), named(value, _LONGEST))
     more = "" if shown == whole else f' title="{escape(whole, quote=True)}"'
-    return f"<bdi{more}>{escape(shown, quote=True)}</bdi>"
+    # Long names break after the characters that end their parts.
+    parts = re.split(r"(?<=[/_\-.:])(?=[^…])", shown) if len(shown) > _UNBROKEN else [shown]
+    return f"<bdi{more}>{'<wbr>'.join(escape(part, quote=True) for part in parts)}</bdi>"
 
 
 def folded(summary: str, body: str) -> str:

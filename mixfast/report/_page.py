@@ -8,6 +8,7 @@ from datetime import date
 
 from mixfast._text.atomic import write_text
 from mixfast._text.audience import either
+from mixfast._text.names import counted
 from mixfast._text.outputs import PAGE, check_output
 from mixfast.errors import BackendError
 from mixfast.report import _head, _html, _law_sections, _origin, _sections
@@ -168,9 +169,9 @@ def _left_out(have: Parts, folds: int, seed: int) -> tuple[OutOfFold | None, str
 def _under(have: Parts, day: str) -> str:
     """Return the line under the title."""
     named = have.law if have.answer is None else have.answer.mixture
-    words = [] if named is None else [f"{len(named.domains)} domains"]
+    words = [] if named is None else [counted(len(named.domains), "domain")]
     words += [] if have.table is None else [f"{have.table.n_rows:,} rows"]
-    words += [] if have.swarm is None else [f"{len(have.swarm)} runs"]
-    words += [] if have.law is None else [f"{len(have.law.metrics)} metrics"]
-    words += [] if have.ledger is None else [f"{len(have.ledger.entries)} updates"]
+    words += [] if have.swarm is None else [counted(len(have.swarm), "run")]
+    words += [] if have.law is None else [counted(len(have.law.metrics), "metric")]
+    words += [] if have.ledger is None else [counted(len(have.ledger.entries), "update")]
     return " · ".join([*words, day])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # All that figures of this package consist of. Other elements and attributes are left out.
 _TAGS = {"svg", "g", "defs", "clipPath", "pattern", "path", "rect", "use", "text", "tspan"}
 _ATTRIBUTES = {
-    "clip-path", "d", "height", "href", "id", "patternTransform", "patternUnits", "style", "transform", "viewBox", "width", "x", "y",
+    "clip-path", "d", "fill", "height", "href", "id", "patternTransform", "patternUnits", "style", "transform", "viewBox", "width", "x", "y",
 }  # fmt: skip
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
@@ -43,7 +43,7 @@ def inline(figure: Figure, number: str, kind: str = "") -> str:
 def _references(root: ElementTree.Element) -> Iterator[str]:
     for node in root.iter():
         for name, value in node.attrib.items():
-            if _local(name) in ("href", "clip-path", "style"):
+            if _local(name) in ("href", "clip-path", "style", "fill"):
                 yield from _REFERENCE.findall(value)
 
 
@@ -75,10 +75,15 @@ def _attributes(node: ElementTree.Element, tag: str, number: str, used: set[str]
         if name in ("href", "clip-path"):
             yield name, _REFERENCE.sub(lambda found: f"#{number}-{found[1]}", value)
             continue
+        if name == "fill":
+            # Only a property of a style can be a variable.
+            name, value = "style", f"fill: {value}"
         if name == "style":
             value = _coloured(_FAMILY.sub("", _FONT.sub(_font, value)), number, used)
             if tag in ("text", "tspan"):
                 value = value.replace("fill: var(--ink)", "").strip("; ")
+        if value.startswith("rotate(-0 "):
+            continue
         # A hundredth of a point is finer than any screen.
         value = _NUMBER.sub(lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), value)
         if value:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mixfast._text.names import did_you_mean, listing, matching, shown, split_names
+from mixfast._text.names import did_you_mean, distinct, listing, matching, shown, split_names
 
 
 def test_a_long_value_is_quoted_in_part():
@@ -42,3 +42,23 @@ def test_names_may_hold_separators():
     assert split_names("law, tax,web", known=["law, tax", "web"]) == ["law, tax", "web"]
     assert split_names('"law, tax",web') == ["law, tax", "web"]
     assert split_names("a , b") == ["a", "b"]
+
+
+@pytest.mark.parametrize("longest", [12, 20, 34])
+def test_shortened_names_of_a_collection_stay_different(longest):
+    topics = ("science_maths_and_technology", "science_maths_and_statistics", "finance")
+    names = [
+        f"dolma/crawl-{week}/filtered/{topic}/part_{k}" for week in (14, 23) for topic in topics for k in range(12)
+    ]
+    # One name inside another, a difference in the middle of a name without parts, and names that are short enough.
+    names += ["dolma/crawl-14/filtered", "a" * 50 + "b" + "a" * 50, "a" * 50 + "c" + "a" * 50, "web", "x" * 40]
+    short = distinct(names, longest)
+    assert list(short) == names
+    assert len(set(short.values())) == len(names)
+    assert max(map(len, short.values())) <= longest
+    assert short["web"] == "web"
+
+
+def test_parts_that_all_names_share_are_left_out_first():
+    short = distinct(["eval/mmlu_stem_validation_bpb", "eval/mmlu_arts_validation_bpb"], 18)
+    assert list(short.values()) == ["…stem_validation_…", "…arts_validation_…"]
