@@ -17,7 +17,7 @@ from mixfast import proposers, report, reuse, solver
 from mixfast.errors import BackendError
 
 WHEN = "2026-01-31"
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 SECTIONS = (
     "shares",
     "near-optimal",
