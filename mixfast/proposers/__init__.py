@@ -1,21 +1,21 @@
-"""Proposers: from a fitted law to the mixture it recommends.
+"""Proposers: choose the mixture that a fitted law predicts to be best.
 
-``min_w sum_j omega_j f_j(w) + kl * KL(w || prior)`` over a `Region`, where ``f_j`` is the law of metric j. Metrics of log-linear and linear
-laws are convex: their optimum is solved exactly and carries a gap. Everything else is searched, and the answer says so.
+``min_w sum_j omega_j f_j(w) + kl * KL(w || prior)`` over a `Region`, where ``f_j`` is the law of metric j. Log-linear and linear laws
+are convex: their optimum is solved exactly and has a gap. All other laws are searched, and the status of the answer says so.
 
 Nouns
-    `Proposal`: the mixture, what the law expects of it, its shadow prices, the metrics that are to get worse (`worse`), and what
-    speaks against training on it (`doubts`).
-    `Gain`: what it is expected to gain over the prior.  `KlAdvice`, `ShareIntervals`: answers of the verbs below.
+    `Proposal`: the mixture, the predicted metrics, the shadow prices, the metrics expected to get worse (`worse`), and the reasons
+    not to trust it (`doubts`).
+    `Gain`: the expected gain over the prior.  `KlAdvice`, `ShareIntervals`: results of the verbs below.
 
 Verbs
-    `propose`: the best mixture.  `path`: the same for several strengths of the pull towards the prior.
-    `advise_kl`: which strength to take.  `bootstrap`: how far the shares depend on the runs at hand.
+    `propose`: the best mixture.  `path`: the same for several weights of the KL term.
+    `advise_kl`: choose the weight of the KL term.  `bootstrap`: how much the shares depend on the given runs.
 
 Files, in reading order
-    `_propose.py`: arguments checked, and which way to solve. `_task.py`: the checked question.
-    `_exact.py` and `_searched.py`: the two ways. `_outcome.py`: what both return. `_refusals.py`: laws whose numbers ran away.
-    `_proposal.py`: the answer, with `_doubts.py` and `_ranges.py`.
+    `_propose.py`: checks the arguments and chooses how to solve. `_task.py`: the checked problem.
+    `_exact.py` and `_searched.py`: the two ways to solve. `_outcome.py`: what both return. `_refusals.py`: laws with infinite or
+    astronomic predictions. `_proposal.py`: the result, with `_doubts.py` and `_ranges.py`.
     `_path.py`, `_kl_advice.py`, `_bootstrap.py`: one verb each.
 """
 

@@ -1,4 +1,4 @@
-"""bootstrap(): how much the proposed shares would move with other runs."""
+"""bootstrap(): intervals of the proposed shares, by fitting to random halves of the runs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from mixfast.proposers._proposal import Proposal
 from mixfast.proposers._propose import propose
 from mixfast.region import Region
 
-# A share this far outside an interval is not there by rounding.
+# A share is outside its interval if it is outside by more than this; smaller differences are rounding.
 _OUTSIDE = 0.005
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShareIntervals:
-    """How much the proposed shares move with the runs that happened to be made.
+    """Intervals of the proposed shares: how much they would differ with other runs.
 
     Attributes
     ----------
     proposal : Proposal
-        From all runs.
+        The proposal from all runs.
     low, high : dict of str to float
-        Interval of each domain's share at `level`, widened to the proposal where all draws lie to one side of it: then the law itself
-        depends on how many runs there are.
+        Ends of the interval of each domain's share at `level`. If all draws lie on one side of the proposal, the interval is widened
+        to contain it: the law then depends on the number of runs.
     shares : ndarray (draws, K)
-        The proposals of the draws.
+        The proposed shares of each draw.
     level : float
     """
 
@@ -53,7 +53,7 @@ class ShareIntervals:
         return self.summary()
 
     def summary(self) -> str:
-        """Return the proposed shares with their intervals, and what to doubt of them, as text."""
+        """Return the proposed shares with their intervals, and the reason to doubt them if there is one, as text."""
         w = self.proposal.mixture
         rows = [[name, f"{w[name]:.2%}", f"{low:.2%}", f"{high:.2%}"] for name, (low, high) in self.intervals.items()]
         rows.sort(key=lambda row: -w[row[0]])
@@ -87,12 +87,12 @@ class ShareIntervals:
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Both ends by domain."""
+        """Lower and upper end of each domain's interval."""
         return {name: (low, self.high[name]) for name, low in self.low.items()}
 
     @property
     def doubt(self) -> str:
-        """Which shares lie outside what (nearly) all draws say; empty where none does."""
+        """The shares that lie outside the interval of the draws, in one sentence; empty if there are none."""
         names, tail = self.proposal.mixture.domains, 0.5 - 0.5 * self.level
         low, high = np.quantile(self.shares, [tail, 1.0 - tail], axis=0)
         w = self.proposal.mixture.weights
@@ -101,8 +101,8 @@ class ShareIntervals:
             return ""
         named = listing(f"{names[k]} {w[k]:.1%} (refits {low[k]:.1%} to {high[k]:.1%})" for k in outside)
         return (
-            f"refits on halves of the runs agree on other shares than the proposal: {named}. The law changes with the number of runs: "
-            "train more before these shares are trusted; their intervals are widened to hold the proposal."
+            f"laws fitted to halves of the runs agree on shares that differ from the proposal: {named}. The law still changes with the "
+            "number of runs. Train more runs before you trust these shares; their intervals are widened to contain the proposal."
         )
 
 
@@ -117,22 +117,22 @@ def bootstrap(
     seed: int = 0,
     **options: Any,
 ) -> ShareIntervals:
-    """Intervals for the proposed shares: fit and propose again on random halves of the runs.
+    """Compute intervals of the proposed shares: fit and propose again on random halves of the runs.
 
     Parameters
     ----------
     swarm : Swarm
         R runs, with `runs` and `subset(index)`.
     law : str or law
-        What to fit.
+        The law to fit.
     region : Region
     fit : callable
         ``fit(swarm, law) -> fitted law``, usually `mixfast.fit`.
     draws : int, default 50
     level : float, default 0.9
-        Share of the draws between the ends of each interval.
+        Fraction of the draws inside each interval.
     seed : int
-        Of the halves.
+        Seed of the random halves.
     **options
         Other arguments of `propose`.
 
@@ -142,8 +142,8 @@ def bootstrap(
 
     Notes
     -----
-    A mean over half of the runs, drawn without replacement, differs from that over all of them with just the variance that all of them
-    have: halves stand in for the bootstrap and no run is there twice, which would spoil the cross-validation inside many laws.
+    The mean over a random half of the runs differs from the mean over all runs with the same variance that the mean over all runs has.
+    So halves can replace bootstrap resamples. No run occurs twice in a half; a repeated run would invalidate the cross-validation inside many laws.
 
     References
     ----------
@@ -163,7 +163,7 @@ def bootstrap(
         shares.append(one.mixture.align(whole.mixture.domains).weights)
     table = np.array(shares)
     low, high = np.quantile(table, [0.5 - 0.5 * level, 0.5 + 0.5 * level], axis=0)
-    # With half of the runs a law is smoother, and may move a share one way in all draws.
+    # A law fitted to half of the runs is smoother, which can shift a share in the same direction in all draws.
     low, high = np.minimum(low, whole.mixture.weights), np.maximum(high, whole.mixture.weights)
     names = whole.mixture.domains
     return ShareIntervals(

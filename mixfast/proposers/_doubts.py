@@ -1,4 +1,4 @@
-"""What speaks against training on a proposed mixture as it is, a sentence each."""
+"""Reasons not to train on a proposed mixture as it is, one sentence each."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mixfast.proposers._outcome import Gain
 from mixfast.proposers._task import Task
 from mixfast.swarm import doubts_of_directions
 
-# 90 % intervals that hold less than this of unseen runs are too narrow.
+# 90 % intervals that contain less than this fraction of held-out runs are too narrow.
 _HELD = 0.75
-# A share is beyond those of the runs when it is larger by this.
+# A share is above those of all runs if it exceeds the largest by this.
 _BEYOND = 1e-3
-# Between the best and the worst of some hundred runs lie about five standard deviations.
+# The best and the worst of some hundred runs are about five standard deviations apart.
 _IMPLAUSIBLE = 10.0
 
 
 def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
-    """List what speaks against training on the mixture: unknown epochs, laws that do not predict, shares beyond those of runs."""
+    """List the reasons to doubt the mixture: unknown epochs, laws that do not predict, shares above those of all runs."""
     found, region, w = [], task.region, mixture.weights
     if not region.counted:
         found.append(
-            "no token counts were given, so how often this repeats a domain is unknown. Proxy runs repeat little and cannot tell what "
-            f"that costs, which can be more than a mixture gains. Give tokens and a budget ({either('Region.from_tokens', '--tokens and --budget')})."
+            "no token counts were given, so it is unknown how often this mixture repeats a domain. Proxy runs repeat little and cannot show the "
+            f"cost of repetition, which can exceed the gain. Give tokens and a budget ({either('Region.from_tokens', '--tokens and --budget')})."
         )
     reasons = getattr(task.law, "doubted_directions", {})
     counted = [task.target.metrics[j] for j in task.target.used]
@@ -37,42 +37,48 @@ def doubts(task: Task, mixture: Mixture, gain: Gain) -> tuple[str, ...]:
     if largest is not None:
         beyond = [k for k in np.argsort(-w, kind="stable").tolist() if 0.0 < largest[k] < w[k] - _BEYOND]
         if beyond:
-            named = listing(f"{mixture.domains[k]} {w[k]:.1%}, in runs at most {largest[k]:.1%}" for k in beyond)
-            found.append(f"shares beyond those of any run, where the law is only extended: {named}.")
+            named = listing(f"{mixture.domains[k]} {w[k]:.1%}, in the runs at most {largest[k]:.1%}" for k in beyond)
+            found.append(f"shares above those of all runs, where the law extrapolates: {named}.")
     constant = getattr(task.law, "constant", {})
     if never := [name for name in task.held if name not in constant]:
-        found.append(f"no run had a share of {listing(never)}: kept at the prior share, for nothing is known of it.")
+        found.append(
+            f"no run had a share of {listing(never)}, so the law knows nothing about it: kept at the prior share."
+        )
     if same := [name for name in task.held if name in constant]:
         named = listing(f"{name} ({constant[name]:.3g})" for name in same)
-        found.append(f"all runs had the same share of {named}: kept there, for nothing is known of other shares.")
+        found.append(
+            f"all runs had the same share of {named}, so the law knows nothing about other shares: kept at that share."
+        )
     if gain.sd is not None and gain.value < gain.sd:
-        found.append("the gain is smaller than its uncertainty: the runs do not tell this mixture and the prior apart.")
+        found.append(
+            "the gain is smaller than its uncertainty: the runs cannot distinguish this mixture from the prior."
+        )
     if task.weight > 0.0 and not region.has_prior:
         found.append(
             f"{setting('kl', task.weight)} pulls towards equal shares, because no prior was given: "
             f"{either('Region(domains, prior=...)', '--prior FILE or --tokens FILE')}."
         )
     if task.weight == 0.0:
-        pull = setting("kl", 0.05)
-        needed = pull if region.has_prior else f"a prior, such as token counts give, and {pull}"
+        kl = setting("kl", 0.05)
+        needed = kl if region.has_prior else f"a prior, for example from token counts, and {kl}"
         found.append(
-            "nothing pulls towards a prior (kl = 0). Laws err most far from the mixtures that were run, and a search goes there: "
-            f"{needed} made better models with every law that was tried (benchmarks/lab)."
+            "no KL term keeps the mixture near the prior (kl = 0). Laws err most far from the trained mixtures, and the optimum is often there: "
+            f"{needed} gave better models with every law that was tried (benchmarks/lab)."
         )
     return tuple(found)
 
 
 def _of_the_laws(task: Task, changes: Mapping[str, float]) -> list[str]:
-    """What the laws' predictions of unseen runs say against those of the metrics that count."""
+    """Reasons to doubt the laws of the metrics that count, from their predictions of held-out runs."""
     known = {one.metric: one for one in getattr(task.law, "reports", ())}
     used = [known[name] for name in (task.target.metrics[j] for j in task.target.used) if name in known]
     found = []
     counted = [task.target.metrics[j] for j in task.target.used]
     if wrong := [name for name in counted if name in getattr(task.law, "misfits", ())]:
-        found.append(f"the law of {listing(wrong)} is worse than a constant on its own runs: fit another law.")
+        found.append(f"the law of {listing(wrong)} predicts its own runs worse than a constant does: fit another law.")
     bad = [one.metric for one in used if one.runs and not one.r2 > 0.0]
     if bad:
-        found.append(f"of runs they had not seen, laws that count predict no more than the mean does: {listing(bad)}.")
+        found.append(f"laws that count predict held-out runs no better than the mean does: {listing(bad)}.")
     far = [
         f"{one.metric} by {abs(changes[one.metric]) / one.sd:.3g} standard deviations of the runs"
         for one in used
@@ -80,11 +86,11 @@ def _of_the_laws(task: Task, changes: Mapping[str, float]) -> list[str]:
     ]
     if far:
         found.append(
-            f"laws expect changes from the prior that no run comes near, so their coefficients may have run away: {listing(far)}."
+            f"laws predict changes from the prior far larger than in any run, so their coefficients may have diverged: {listing(far)}."
         )
     narrow = [f"{one.metric} {one.coverage:.0%}" for one in used if one.coverage < _HELD]
     if narrow:
         found.append(
-            f"the gain is less sure than it says: 90 % intervals held fewer of the runs that laws had not seen: {listing(narrow)}."
+            f"the uncertainty of the gain is too small: 90 % intervals contained fewer of the held-out runs: {listing(narrow)}."
         )
     return found

@@ -24,7 +24,8 @@ from mixfast.proposers._task import Task
 from mixfast.region import Region
 
 _MAX_ITER = 200
-# A limit is broken by more than this, or by ten times the tolerance if that is more; a metric with a smaller weight is not in the way.
+# A limit is violated if it is exceeded by more than `_BROKEN`, or by ten times the tolerance if that is more. Metrics whose weight in the
+# proof is below `_IN_THE_WAY` are not named as conflicting.
 _BROKEN, _IN_THE_WAY = 1e-8, 1e-6
 
 
@@ -36,7 +37,7 @@ def exactly(task: Task, form: Convex) -> Outcome:
     InfeasibleError
         No mixture keeps every metric within its tolerance.
     ProposalError
-        The law's numbers ran away.
+        The law's predictions are infinite or astronomic.
 
     Warns
     -----
@@ -49,9 +50,9 @@ def exactly(task: Task, form: Convex) -> Outcome:
     if target.worst:
         if task.most is not None:
             raise ValueError(
-                "objective='worst' and tolerance exclude each other: name the metrics to be kept and a weighted objective"
+                "objective='worst' and tolerance cannot be combined: give a weighted objective, and a tolerance for the metrics to protect"
             )
-        # The weights of the metrics that prove the least of the largest.
+        # The weights of the metrics that prove the smallest possible maximum.
         found, weight = _largest(task, form, target.used, kl=kl)
         value = found.value
     elif task.most is not None:
@@ -96,7 +97,7 @@ def _status(task: Task, found: Minimum) -> str:
 
 
 def _everywhere(task: Task, form: Convex, found: Minimum, weight: Vector) -> Vector:
-    """Gradient over all domains, -inf where a domain that may have no share would have an infinite one."""
+    """Gradient over all domains; -inf for domains that may have no share and would have an infinite gradient."""
     usable = task.reach.usable
     if usable is None:
         return found.gradient
@@ -108,7 +109,7 @@ def _everywhere(task: Task, form: Convex, found: Minimum, weight: Vector) -> Vec
 
 
 def _largest(task: Task, form: Convex, used: list[int], *, kl: Kl) -> tuple[Minimum, Vector]:
-    """The least of the largest of these metrics, and the weights (J,) of the metrics that prove it."""
+    """Minimise the largest of these metrics; also return the weights (J,) of the metrics that prove the minimum."""
     pieces = WeightedMetrics.each(form.restrict(task.reach.usable), used)
     limits = replace(task.reach.limits, interior=kl.weight > 0.0)
     found, proof = minimise_largest(pieces, limits, kl, task.inner(), tol=task.tol, max_iter=_MAX_ITER)
@@ -116,7 +117,7 @@ def _largest(task: Task, form: Convex, used: list[int], *, kl: Kl) -> tuple[Mini
 
 
 def _limited(task: Task, form: Convex, most: Vector) -> tuple[Minimum, Vector]:
-    """The minimum of the weighted sum with no metric above `most` (J,), and the limits' multipliers (J,)."""
+    """Minimise the weighted sum with no metric above `most` (J,); also return the multipliers (J,) of these limits."""
     target = task.target
     found, multipliers, broken = minimise_limited(
         form.restrict(task.reach.usable),
@@ -129,7 +130,7 @@ def _limited(task: Task, form: Convex, most: Vector) -> tuple[Minimum, Vector]:
         max_iter=_MAX_ITER,
     )
     if broken > max(10.0 * task.tol, _BROKEN):
-        # What is the least that some metric must lose?
+        # By how much must some metric exceed its limit?
         limited = np.isfinite(most)
         shifted = Convex(form.a, form.on, form.linear, form.constant - np.where(limited, most, 0.0))
         used = np.flatnonzero(limited).tolist()
@@ -137,7 +138,7 @@ def _limited(task: Task, form: Convex, most: Vector) -> tuple[Minimum, Vector]:
         if least.value > max(10.0 * task.tol, _BROKEN):
             names = [target.metrics[j] for j in np.argsort(-weight, kind="stable") if weight[j] > _IN_THE_WAY]
             raise InfeasibleError(
-                f"no mixture of the region keeps every metric within its tolerance: {listing(names)} cannot all be kept, one must "
-                f"exceed it by {least.value:.3g}; allow more tolerance or a wider region"
+                f"no mixture of the region keeps every metric within its tolerance: {listing(names)} conflict, and one of them must "
+                f"exceed its tolerance by {least.value:.3g}; allow more tolerance or a wider region"
             )
     return found, multipliers

@@ -1,4 +1,4 @@
-"""advise_kl(): how strongly to pull towards the prior, judged by laws of other runs."""
+"""advise_kl(): choose the weight of the KL term by cross-validation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mixfast.region import Region
 
 @dataclass(frozen=True, eq=False)
 class KlAdvice:
-    """How proposals with several strengths of the pull towards the prior fare under laws fitted to other runs.
+    """Scores of proposals with several weights of the KL term, under laws fitted to the other runs.
 
     Attributes
     ----------
     kl : float
-        The largest strength whose mean score is within one standard error of the best.
+        The largest weight whose mean score is within one standard error of the best.
     best : float
-        The strength with the best mean score.
+        The weight with the best mean score.
     kls, scores, errors : ndarray
-        Strengths, mean objective over the folds (without KL term), and the standard error of its difference to the best.
+        The weights, the mean objective over the folds (without the KL term), and the standard error of its difference to the best.
     """
 
     kl: float
@@ -47,7 +47,7 @@ def advise_kl(
     seed: int = 0,
     **options: Any,
 ) -> KlAdvice:
-    """Choose the strength of the pull towards the prior: propose from one half of the runs, judge by a law of the other half.
+    """Choose the weight of the KL term: propose from one half of the runs, and score the proposal with a law fitted to the other half.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ def advise_kl(
     region, objective, options
         As for `propose`.
     kls : sequence of float
-        Strengths to compare.
+        Weights to compare.
     repeats : int, default 8
-        Random splits into halves, each used both ways.
+        Number of random splits into halves; each half is used once to propose and once to score.
     seed : int
-        Of the splits.
+        Seed of the splits.
 
     Returns
     -------
@@ -71,11 +71,12 @@ def advise_kl(
 
     Notes
     -----
-    Halves leave each law fewer runs than the final one has, so the advice leans to the careful side; so does its rule.
+    Each law is fitted to half of the runs only, so the advised weight tends to be larger than needed for all runs. The rule of one standard
+    error also prefers larger weights.
     """
     kls = [float(kl) for kl in kls]
     if not kls:
-        raise ValueError("kls is empty, expected at least one strength")
+        raise ValueError("kls is empty, expected at least one weight of the KL term")
     if runs < 4 or repeats < 1:
         raise ValueError(f"runs is {runs} and repeats {repeats}, expected at least 4 runs and 1 split")
     rng = np.random.default_rng(seed)
@@ -92,7 +93,7 @@ def advise_kl(
     scores = table.mean(axis=0)
     best = int(scores.argmin())
     difference = table - table[:, [best]]
-    # The two uses of one split share their runs: count them once.
+    # The two proposals of one split share their runs, so they count as one sample.
     errors = difference.std(axis=0, ddof=1) / math.sqrt(repeats) if len(rows) > 1 else np.zeros(len(kls))
     chosen = max(kl for kl, score, error in zip(kls, scores, errors, strict=True) if score <= scores[best] + error)
     return KlAdvice(chosen, kls[best], np.array(kls), scores, errors)

@@ -1,4 +1,4 @@
-"""What a solve or a search found, from which a `Proposal` is made, and what that is expected to gain."""
+"""The result of a solve or a search, from which a `Proposal` is made, and its expected gain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mixfast._engine.optimise.trace import Step
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """Shares over all domains, and what is known of them.
+    """Shares of all domains, with status, value and proof.
 
     Attributes
     ----------
@@ -19,11 +19,11 @@ class Outcome:
     status, value, method, gap, trace
         As in `Proposal`.
     weight : (J,)
-        Of the metrics: as asked, or what proves the minimum of the worst.
+        Weights of the metrics: as given, or for "worst" the weights that prove the minimum.
     limited : (J,)
-        Multipliers of the metrics that are held back.
+        Multipliers of the metrics whose tolerance binds.
     gradient : (K,) or None
-        Of the objective with the KL term; None after a search.
+        Gradient of the objective with the KL term; None after a search.
     smooth : Exponentials or None
         The weighted sum over all domains, if that is what was solved.
     seen : (points (M, K), scores (M,)) or None
@@ -45,16 +45,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Gain:
-    """What the law expects the mixture to gain over the prior, in the unit of the objective; positive is better.
+    """The expected gain of the mixture over the prior, in the unit of the objective; positive is better.
 
     Attributes
     ----------
     value : float
-        Objective at the prior less that at the mixture, without the KL term.
+        Objective at the prior minus the objective at the mixture, without the KL term.
     sd : float or None
-        Standard deviation of that difference for two new runs, as if all metrics erred together; None where the law has none.
+        Standard deviation of that difference for two new runs, if the errors of all metrics are fully correlated; None if the law has no
+        standard deviations.
     metrics : dict of str to float
-        The same for each metric, in the metric's unit, positive where the mixture is better.
+        The same difference for each metric, in the metric's unit; positive if the mixture is better.
     """
 
     value: float

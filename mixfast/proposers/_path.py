@@ -1,4 +1,4 @@
-"""path(): proposals along strengths of the pull towards the prior."""
+"""path(): proposals for several weights of the KL term."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mixfast.region import Region
 
 
 def path(law: Any, region: Region, kls: Sequence[float], **options: Any) -> list[Proposal]:
-    """Propose for each of several strengths of the pull towards the prior, each from the one before.
+    """Propose a mixture for each of several weights of the KL term; each solve starts from the previous mixture.
 
     Parameters
     ----------
     law, region
         As for `propose`.
     kls : sequence of float
-        Strengths >= 0, solved from the largest down and returned in the order given.
+        Weights >= 0, solved from the largest down and returned in the order given.
     **options
         Other arguments of `propose`.
 

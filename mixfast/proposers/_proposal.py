@@ -1,4 +1,4 @@
-"""Proposal: the mixture that a law proposes, what the law expects of it, and how far to trust that."""
+"""Proposal: the mixture that a law proposes, its predicted metrics, and reasons to doubt it."""
 
 from __future__ import annotations
 
@@ -29,41 +29,42 @@ from mixfast.proposers._ranges import ranges_seen, ranges_solved
 from mixfast.proposers._task import Task
 from mixfast.region import Region, ShadowPrice, cap_in_words, domain_columns, limit_prices, shadow_prices
 
-# Multipliers up to this are rounding, and so are those up to this many gaps.
+# Multipliers up to `_PRICE_ROUNDING`, or up to `_GAPS` times the gap, are rounding.
 _PRICE_ROUNDING, _GAPS = 1e-9, 10.0
-# A metric that bears less of what proves the minimum is not limited.
+# A metric with a multiplier up to this is not limited by its tolerance.
 _FREE = 1e-9
-# Domains and worse metrics in a summary.
+# Most domains, and most worse metrics, that a summary lists.
 _SHOWN, _WORSE_SHOWN = 12, 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Proposal(Frozen):
-    """A proposed mixture with what speaks for it.
+    """A proposed mixture with its status, predicted metrics, limits and doubts.
 
     Attributes
     ----------
     mixture : Mixture
         Shares in the order of the law's domains.
     status : str
-        "optimal": `gap` is at most the tolerance, which only an exact solve can say. "optimal_inaccurate", "user_limit": an exact solve
+        "optimal": an exact solve whose `gap` is at most the tolerance. "optimal_inaccurate", "user_limit": an exact solve
         that ended above it. "searched": the best mixture that was found, without proof.
     value : float
         Objective at the mixture in the unit of the metrics, KL term (and `kappa` times the standard deviation) included.
     gap : float or None
-        Frank-Wolfe gap: the objective's minimum under the law is at least ``value - gap``. None where searched.
+        Frank-Wolfe gap: the objective's minimum under the law is at least ``value - gap``. None after a search.
     method : str
         "exact", "search", "regmix" or "simulation".
     kl : float
     objective : dict of str to float
-        Weight of each metric, summing to 1; for "worst" solved exactly the multipliers that prove it.
+        Weight of each metric, summing to 1; for an exact solve of "worst", the multipliers that prove the minimum.
     limited : dict of str to float
-        Multipliers of the metrics that `tolerance` holds back: objective saved per unit of tolerance.
+        Multipliers of the metrics whose `tolerance` binds: objective saved per unit of tolerance.
     trace : tuple of Step
-        Points (or metrics) looked at, domains, value, gap (nan where searched) and seconds.
+        Points (or metrics) evaluated, domains, value, gap (nan in a search) and seconds.
     seconds : float
     held : tuple of str
-        Domains that no run had a share of, kept at their prior share, and those that all runs had the same share of, kept there.
+        Domains that were not varied: those absent from all runs stay at their prior share, and those with the same share in all runs stay at
+        that share.
     """
 
     mixture: Mixture
@@ -82,7 +83,7 @@ class Proposal(Frozen):
 
     @classmethod
     def of(cls, task: Task, outcome: Outcome, seconds: float) -> Proposal:
-        """Build the proposal from what was found for a task."""
+        """Build the proposal from the outcome of a task."""
         names = task.target.metrics
         return cls(
             mixture=Mixture(task.region.domains, outcome.w),
@@ -145,7 +146,7 @@ class Proposal(Frozen):
 
     @property
     def region(self) -> Region:
-        """The region, in the law's order of domains, with the domains held that no run varied."""
+        """The region, in the law's order of domains; domains that no run varied are fixed in it."""
         return self._task.region
 
     @property
@@ -160,7 +161,7 @@ class Proposal(Frozen):
 
     @cached_property
     def expected(self) -> Matrix:
-        """Metrics (2, J) that the law expects at the mixture and at the prior."""
+        """Metrics (2, J) that the law predicts at the mixture and at the prior."""
         return np.asarray(self.law.predict(self._points), dtype=np.float64)
 
     @cached_property
@@ -173,19 +174,19 @@ class Proposal(Frozen):
 
     @property
     def predicted(self) -> dict[str, float]:
-        """What the law expects of each metric at the mixture."""
+        """The predicted value of each metric at the mixture."""
         return dict(zip(self.target.metrics, self.expected[0].tolist(), strict=True))
 
     @property
     def predicted_sd(self) -> dict[str, float] | None:
-        """Standard deviation of each metric of a new run at the mixture; None where the law has none."""
+        """Standard deviation of each metric for a new run at the mixture; None if the law has no standard deviations."""
         if self._deviation is None:
             return None
         return dict(zip(self.target.metrics, self._deviation[0].tolist(), strict=True))
 
     @cached_property
     def gain(self) -> Gain:
-        """What the mixture gains over the prior."""
+        """The expected gain of the mixture over the prior."""
         here, prior = (float(v) for v in self.target.score(self.expected))
         sd = None
         if self._deviation is not None:
@@ -195,25 +196,25 @@ class Proposal(Frozen):
 
     @cached_property
     def worse(self) -> dict[str, float]:
-        """The metrics expected to be worse at the mixture than at the prior, and by how much in their units; the most first."""
-        # Changes of the last digits are none.
+        """The metrics expected to be worse at the mixture than at the prior, and by how much in their units, largest first."""
+        # Changes in the last digits are rounding.
         least = {name: 1e-9 * max(1.0, abs(value)) for name, value in self.predicted.items()}
         lost = {name: -change for name, change in self.gain.metrics.items() if change < -least[name]}
         return dict(sorted(lost.items(), key=lambda item: -item[1]))
 
     @cached_property
     def doubts(self) -> tuple[str, ...]:
-        """What speaks against training on this mixture as it is, a sentence each."""
+        """Reasons not to train on this mixture as it is, one sentence each."""
         return doubts(self._task, self.mixture, self.gain)
 
     @property
     def epochs(self) -> dict[str, float] | None:
-        """Passes over each domain's tokens that the mixture implies; None where the region knows no token counts."""
+        """Passes over each domain's tokens that the mixture implies; None if the region has no token counts."""
         return self.region.epochs(self.mixture)
 
     @cached_property
     def multipliers(self) -> Multipliers | None:
-        """Multipliers of the region's limits; None where searched."""
+        """Multipliers of the region's limits; None after a search."""
         if self._outcome.gradient is None:
             return None
         reach = self._task.reach
@@ -221,7 +222,7 @@ class Proposal(Frozen):
 
     @cached_property
     def shadow_prices(self) -> tuple[ShadowPrice, ...]:
-        """The limits that bind and what relaxing them would save, dearest first; none where searched."""
+        """The limits that bind and what relaxing them would save, largest first; empty after a search."""
         if self.multipliers is None:
             return ()
         least = max(_PRICE_ROUNDING, _GAPS * (self.gap or 0.0))
@@ -229,14 +230,14 @@ class Proposal(Frozen):
         return shadow_prices(self.region, w, self.multipliers, least=least, unit="of the objective", held=self.held)
 
     def ranges(self, eps: float = 1e-3, domains: list[str] | None = None) -> dict[str, tuple[float, float]]:
-        """How far each share can move while the objective stays within `eps` of this one.
+        """Compute how far each share can move while the objective stays within `eps` of this one.
 
         Parameters
         ----------
         eps : float
-            In the unit of `value`, > 0.
+            Allowed rise of the objective, in the unit of `value`, > 0.
         domains : list of str, optional
-            The domains to look at; all by default.
+            The domains to compute ranges for; all by default.
 
         Returns
         -------
@@ -246,13 +247,13 @@ class Proposal(Frozen):
         Raises
         ------
         ValueError
-            After an exact solve for "worst" or under a tolerance, whose ranges are not known; or eps out of range.
+            After an exact solve for "worst" or under a tolerance, for which ranges are not available; or eps is out of range.
 
         Notes
         -----
-        After an exact solve of a weighted sum, each end is an exact solve of its own with a price on the share (KL term, up to 128
-        domains), or rays to the ends of the quadratic model are searched, as for `Solution.ranges`. After a search these are the
-        mixtures that it looked at.
+        After an exact solve of a weighted sum with a KL term and up to 128 domains, each end is an exact solve with a linear term on the share.
+        In other exact solves, rays to the ends of the quadratic model are searched, as for `Solution.ranges`. After a search,
+        the ranges are those of the mixtures that it evaluated.
         """
         if not eps > 0.0:
             raise ValueError(f"eps is {eps}, expected more than 0, in the unit of the objective")
@@ -273,7 +274,7 @@ class Proposal(Frozen):
 
     @cached_property
     def worst_mix(self) -> Mixture:
-        """The mixture of the region that the law expects to be worst, for a counterfactual run; searched, without proof."""
+        """The mixture of the region with the worst prediction, for a counterfactual run; found by a search, without proof."""
         law, target = self.law, self.target
 
         def score(points: Matrix) -> Vector:
@@ -287,7 +288,7 @@ class Proposal(Frozen):
         return Mixture(self.mixture.domains, w)
 
     def summary(self) -> str:
-        """A page of text: the mixture, what it is expected to gain, what holds it back, and how sure that is."""
+        """Return the mixture, its expected gain, the limits that bind and the doubts, as text."""
         w, prior = self.mixture.weights, self.region.prior
         proof = f"Not solved to the tolerance: another mixture may be better by up to {self.gap or 0.0:.2g}."
         if self.status == "optimal":
@@ -303,8 +304,8 @@ class Proposal(Frozen):
         units = dict.fromkeys(_unit_of(self.law, self.target.metrics[j]) for j in self.target.used)
         if len(units) > 1:
             lines.append(
-                f"The objective puts metrics of different units together ({'; '.join(units)}): the larger numbers decide. "
-                "Name metrics of one unit, or weigh them."
+                f"The objective combines metrics of different units ({'; '.join(units)}), so the larger numbers dominate. "
+                "Name metrics of one unit, or give weights."
             )
         epochs = self.epochs
         order = np.argsort(-w, kind="stable")
@@ -326,7 +327,7 @@ class Proposal(Frozen):
         return "\n".join([*head, *([in_lines(lines)] if lines else [])])
 
     def to_dict(self) -> dict[str, Any]:
-        """The proposal as plain numbers and strings, for json."""
+        """Return the proposal as plain numbers and strings, for JSON."""
         gain = self.gain
         return {
             "mixture": self.mixture.as_dict(),
@@ -350,7 +351,7 @@ class Proposal(Frozen):
 
 
 def worse_in_words(proposal: Proposal) -> list[str]:
-    """Say which metrics are expected to get worse, in one sentence; nothing where none is."""
+    """Name the metrics that are expected to get worse, in one sentence; an empty list if there are none."""
     worse = proposal.worse
     if not worse:
         return []
@@ -361,12 +362,12 @@ def worse_in_words(proposal: Proposal) -> list[str]:
 
 
 def tolerances_in_words(proposal: Proposal) -> list[str]:
-    """Say which metrics hold the mixture by the tolerance that was asked for, and at what price."""
-    return [f"{name} is held by its tolerance ({price:.3g} per unit)" for name, price in proposal.limited.items()]
+    """Name the metrics whose tolerance binds, with its price."""
+    return [f"the tolerance of {name} binds ({price:.3g} saved per unit)" for name, price in proposal.limited.items()]
 
 
 def _unit_of(law: Any, metric: str) -> str:
-    """Unit of a metric, with its direction where more is better; nothing where the law does not say."""
+    """Unit of a metric, with its direction if more is better; empty if the law does not say."""
     units, directions = getattr(law, "unit", None), getattr(law, "direction", None)
     if not isinstance(units, tuple) or not isinstance(directions, tuple):
         return ""

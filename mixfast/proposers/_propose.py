@@ -1,4 +1,4 @@
-"""propose(): from a fitted law to the mixture it recommends, exact where the law is convex, searched and so named where it is not."""
+"""propose(): choose the mixture with the best prediction of a fitted law: exactly if the law is convex, else by a search."""
 
 from __future__ import annotations
 
@@ -40,41 +40,43 @@ def propose(
     tol: float = 1e-9,
     start: Mapping[str, float] | None = None,
 ) -> Proposal:
-    """Find the mixture that a fitted law expects to be best.
+    """Find the mixture with the best prediction of a fitted law.
 
-    Minimise ``sum_j omega_j f_j(w) + kl * sum_k w_k log(w_k / prior_k)`` over the region, f_j being the law of metric j; metrics
-    of which more is better count negatively.
+    Minimise ``sum_j omega_j f_j(w) + kl * sum_k w_k log(w_k / prior_k)`` over the region, where f_j is the law of metric j. Metrics
+    for which more is better count negatively.
 
     Parameters
     ----------
     law : fitted law
-        As `mixfast.fit` returns it: `domains`, `metrics`, `predict`, and where there are any `sd`, `slopes`, `law_of`, `direction`.
+        As `mixfast.fit` returns it: `domains`, `metrics`, `predict`, and optionally `sd`, `slopes`, `law_of`, `direction`.
     region : Region, optional
         Caps, floors, group limits and the prior, aligned by name; the whole simplex by default.
     objective : None, str or mapping, optional
         None: the mean of all metrics that vary. "worst": the largest of them. "standardised": the mean of all, each divided by its
-        standard deviation over the runs. The first two are refused for metrics of different units. A metric's name, or a prefix with ``*``. A mapping of metrics to
-        weights >= 0, normalised to sum 1, others counting 0. Or families: ``{"math": ["gsm8k", "arc"], "code": "code_*"}`` weighs the
-        families alike and the metrics within each alike; ``{"math": (["gsm8k"], 7), "code": ("code_*", 19)}`` weighs the families.
+        standard deviation over the runs. The first two are refused for metrics of different units. A metric's name, or a prefix with ``*``.
+        A mapping of metrics to weights >= 0, normalised to sum 1; metrics that are not named count 0. Or families:
+        ``{"math": ["gsm8k", "arc"], "code": "code_*"}`` gives equal weights to the families and to the metrics within each;
+        ``{"math": (["gsm8k"], 7), "code": ("code_*", 19)}`` sets the weights of the families.
     kl : float, default 0
-        Weight of the KL divergence to the region's prior (equal shares where it has none, as in `solve`), in the unit of the objective. Olmix recommends 0.05.
+        Weight of the KL divergence to the region's prior (equal shares if it has none, as in `solve`), in the unit of the objective. Olmix
+        recommends 0.05.
     method : {"auto", "exact", "search", "regmix", "simulation"}
-        "exact" needs metrics that are convex (log-linear or linear laws) and ends with a certificate. "search" is for all laws. "regmix"
-        is that paper's simulation: the mean of the best 128 of 100 000 draws that the region allows. "simulation" is Olmix's: ten rounds of
-        100 000 draws, each around the best mixtures of the round before, and the mean of those within 1e-3 of the best of the last. "auto"
-        is exact where it can be.
+        "exact" needs convex metrics (log-linear or linear laws) and returns a certificate. "search" works with all laws. "regmix"
+        is that paper's simulation: the mean of the best 128 of 100 000 sampled mixtures that the region allows. "simulation" is Olmix's: ten
+        rounds of 100 000 sampled mixtures, each round around the best of the previous one, and the mean of those within 1e-3 of the best in
+        the last round. "auto" is exact if the metrics are convex, else a search.
     seed : int, default 0
-        Of the search and the simulation; an exact solve has nothing random.
+        Seed of the search and the simulations; an exact solve is not random.
     tolerance : float or mapping of metric to float, optional
-        How much worse than at `reference` a metric may become, in its unit; all metrics that count, or those named.
+        How much worse than at `reference` a metric may become, in its unit. A number applies to all metrics that count.
     reference : Mixture or mapping, optional
         The mixture that `tolerance` refers to; the prior by default.
     kappa : float, default 0
-        Risk aversion: adds kappa predictive standard deviations (as if all metrics erred together) to the objective; needs a search.
+        Risk aversion: adds kappa predictive standard deviations to the objective, with fully correlated errors of the metrics. Needs a search.
     tol : float, default 1e-9
-        Frank-Wolfe gap that an exact solve reaches, in the unit of the objective; times its value where that is above 1.
+        Frank-Wolfe gap to reach in an exact solve, in the unit of the objective; relative to the value if that is above 1.
     start : Mixture or mapping, optional
-        A mixture near the answer.
+        A mixture near the expected answer, to start from.
 
     Returns
     -------
@@ -85,13 +87,14 @@ def propose(
     AlignmentError
         Law and region (or start, or reference) name different domains; both sets are shown.
     TypeError
-        Something that is no fitted law.
+        `law` is not a fitted law.
     ValueError
-        An objective that names unknown metrics, the mean of metrics of different units, numbers out of range, "exact" for metrics that are not convex.
+        The objective names unknown metrics or averages metrics of different units, a number is out of range, or "exact" is given for metrics
+        that are not convex.
     InfeasibleError
         No mixture of the region keeps every metric within its tolerance.
     ProposalError
-        The law gives infinite or astronomic numbers at the mixture found or at the prior.
+        The law predicts infinite or astronomic numbers at the mixture found or at the prior.
 
     Warns
     -----
@@ -100,10 +103,10 @@ def propose(
 
     Notes
     -----
-    Domains that no run had a share of (`law.identified`) stay at their prior share, within their limits, and those that all runs had the
-    same share of (`law.constant`) at that share: no law knows what they do.
-    Exact: Newton's method in J unknowns (metrics) under a KL term and limits on single domains, else the loop of `solve`; deterministic.
-    Well below a millisecond for 52 metrics and 64 domains. A search calls `law.predict` on some ten thousand mixtures.
+    Domains that are absent from all runs (see `law.identified`) stay at their prior share, within their limits. Domains with the
+    same share in all runs (`law.constant`) stay at that share. The law cannot know the effect of either.
+    An exact solve uses Newton's method in J unknowns (metrics) if there is a KL term and only limits on single domains, else the loop of
+    `solve`. It is deterministic and takes well below a millisecond for 52 metrics and 64 domains. A search calls `law.predict` on some ten thousand mixtures.
 
     References
     ----------
@@ -136,7 +139,7 @@ def propose(
 
 
 def _aligned(law: Any, region: Region | None) -> Region:
-    """The region in the law's order of domains, the whole simplex by default."""
+    """Return the region in the law's order of domains; the whole simplex by default."""
     domains = tuple(law.domains)
     where = Region.simplex(domains) if region is None else region
     if where.domains != domains and set(where.domains) != set(domains):
@@ -145,7 +148,7 @@ def _aligned(law: Any, region: Region | None) -> Region:
 
 
 def _found(task: Task, method: str) -> Outcome:
-    """Solve exactly where the law and the method allow it, else search."""
+    """Solve exactly if the law and the method allow it, else search."""
     form, other = convex_form(task.law, task.counted)
     reasons = [f"no convex law for {listing(other)}"] if other else []
     reasons += ["kappa > 0"] if task.kappa > 0.0 else []
@@ -156,7 +159,7 @@ def _found(task: Task, method: str) -> Outcome:
         )
     exact = method in ("auto", "exact") and not reasons
     try:
-        # A search asks the law thousands of times for a few mixtures, which is nothing that threads of BLAS could share.
+        # A search calls the law thousands of times for a few mixtures each, too little work to divide among BLAS threads.
         with np.errstate(over="ignore", invalid="ignore"), single_blas():
             return exactly(task, form) if exact and form is not None else searched(task, method)
     except MixfastError:
@@ -167,7 +170,7 @@ def _found(task: Task, method: str) -> Outcome:
 
 
 def _hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
-    """The region with domains held, and their names: at their share in all runs, or where no run had one at their prior share."""
+    """Fix the domains that no run varied, at their share in all runs or else their prior share; return the region and their names."""
     identified = getattr(law, "identified", None)
     if identified is None or np.all(identified):
         return region, ()
@@ -181,7 +184,7 @@ def _hold(law: Any, region: Region) -> tuple[Region, tuple[str, ...]]:
     except InfeasibleError as problem:
         shown = listing(f"{name} at {at[region.domains.index(name)]:.3g}" for name in names)
         raise InfeasibleError(
-            f"no run varied {listing(names)}, so the law knows nothing of other shares and they are kept ({shown}); with that the region "
-            f"holds no mixture: {problem}"
+            f"no run varied {listing(names)}, so the law knows nothing about other shares and they are fixed ({shown}); with these shares "
+            f"no mixture satisfies the limits: {problem}"
         ) from problem
     return held, names

@@ -1,7 +1,7 @@
 """How far each proposed share can move while the objective stays within eps.
 
-After an exact solve of a weighted sum, each end is an exact solve of its own with a price on the share (KL term, few domains), or rays to the
-ends of the quadratic model are searched. After a search the answer is what the search evaluated.
+After an exact solve of a weighted sum with a KL term and few domains, each end is an exact solve with a linear price on the share. After other
+exact solves, rays to the ends of the quadratic model are searched. After a search, the ranges are those of the mixtures it evaluated.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mixfast.region import limits_over
 
 Ranges = dict[str, tuple[float, float]]
 
-# Under a KL term and for up to this many domains, ends are solved for one by one: to this part of eps, in at most so many solves.
+# With a KL term and up to `_SOLVED` domains, each end is solved for: until the rise is `_REACHED` of eps, in at most `_SOLVES` solves.
 _SOLVED, _REACHED, _SOLVES = 128, 0.97, 30
-# The next price aims at this part of eps, once the rise is more than that part of it; before, prices grow by this factor.
+# The next price aims at a rise of `_AIM` times eps once the rise is above `_SEEN` times eps; before that, prices grow by `_GROWTH`.
 _AIM, _SEEN, _GROWTH = 0.985, 1e-3, 8.0
 
 
 def ranges_seen(
     points: Matrix, near: NDArray[np.bool_], w: Vector, names: tuple[str, ...], wanted: list[str]
 ) -> Ranges:
-    """Find the smallest and largest share of each domain among the points (M, K) of a search that are `near` (M,), and w (K,)."""
+    """Return the smallest and largest share of each domain among w (K,) and the points (M, K) of a search that are `near` (M,)."""
     kept = np.concatenate([points[near], w[None, :]])
     low, high = kept.min(axis=0), kept.max(axis=0)
     return {name: (float(low[k]), float(high[k])) for k, name in enumerate(names) if name in wanted}
@@ -40,27 +40,27 @@ def ranges_seen(
 def ranges_solved(
     task: Task, smooth: Exponentials, w: Vector, value: float, *, eps: float, wanted: list[str]
 ) -> Ranges:
-    """Find the ranges around an exact solve: shares w (K,) at which the objective has this value."""
+    """Compute the ranges around an exact solution w (K,) with this value of the objective."""
     if task.weight > 0.0 and not task.region.bounds and len(wanted) <= _SOLVED:
         return _priced(task, smooth, w, value, eps=eps, wanted=wanted)
     return _along_rays(task, smooth, w, eps=eps, wanted=wanted)
 
 
 def _priced(task: Task, smooth: Exponentials, w: Vector, value: float, *, eps: float, wanted: list[str]) -> Ranges:
-    """Both ends by a price on the share: the dearer it is, the further the share moves and the more the objective rises."""
+    """Find both ends with a linear price on the share: the higher the price, the further the share moves and the more the objective rises."""
     out = {}
     may = task.reach.spread(np.ones(task.reach.prior.size)) > 0.0
     for name in wanted:
         k = task.region.domains.index(name)
         here = float(w[k])
-        # Usable domains alone are priced, those without a share stay without.
+        # Only usable domains get a price; the others have no share.
         ends = [_end(task, smooth, w, value, k=k, sign=sign, eps=eps) if may[k] else here for sign in (1.0, -1.0)]
         out[name] = (min(ends[0], here), max(ends[1], here))
     return out
 
 
 def _end(task: Task, smooth: Exponentials, w: Vector, value: float, *, k: int, sign: float, eps: float) -> float:
-    """The share of domain k at which the objective has risen by all but eps, `sign` 1 for the lowest."""
+    """Return the share of domain k at which the objective has risen by nearly eps; `sign` is 1 for the lower end."""
     best = float(w[k])
     start, low, high = w, 0.0, math.inf
     price = math.sqrt(eps * task.weight / max(best, 1e-12))
@@ -80,7 +80,7 @@ def _end(task: Task, smooth: Exponentials, w: Vector, value: float, *, k: int, s
                 break
         else:
             high = price
-        # The rise grows with the square of the price at first.
+        # For small prices the rise grows with the square of the price.
         guess = price * math.sqrt(_AIM * eps / rise) if rise > _SEEN * eps else _GROWTH * price
         if not low < guess < high:
             guess = 0.5 * (low + high) if math.isfinite(high) else _GROWTH * price

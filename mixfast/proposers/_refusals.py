@@ -1,4 +1,4 @@
-"""What no person should decide by: laws whose numbers ran away, refused before a mixture is proposed from them."""
+"""Refuse laws with infinite or astronomic predictions before a mixture is proposed from them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mixfast._text.names import listing
 from mixfast.errors import ProposalError
 from mixfast.proposers._task import Task
 
-# Numbers from here on are no losses: the log-linear law is cut off at 1e130.
+# Larger predictions are refused: no loss is this large. The log-linear law is cut off at 1e130.
 ASTRONOMIC = 1e100
 
 
 def refuse_endless(task: Task, expected: Matrix, numbers: list[float]) -> None:
-    """Raise `ProposalError` unless the metrics (2, J) at the mixture and at the prior, and all numbers of the answer, are finite."""
+    """Raise `ProposalError` unless the metrics (2, J) at the mixture and at the prior, and all numbers of the result, are finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         for where, values in zip(("at the mixture found", "at the prior"), expected, strict=True):
             if names := _astronomic(task, values):
@@ -26,7 +26,7 @@ def refuse_endless(task: Task, expected: Matrix, numbers: list[float]) -> None:
 
 
 def refuse_runaway(task: Task) -> None:
-    """Raise `ProposalError` where the law's numbers, not the question, keep it from being answered."""
+    """Raise `ProposalError` if a proposal failed because of the law's predictions and not because of the arguments."""
     if task.law is None:
         return
     points = [task.region.prior, task.reach.region.project(task.region.prior)]
@@ -38,7 +38,7 @@ def refuse_runaway(task: Task) -> None:
 
 
 def _astronomic(task: Task, values: Matrix) -> list[str]:
-    """The metrics that are not finite, or so large that laws cut them off there."""
+    """Return the metrics with predictions that are not finite or astronomically large."""
     fine = (np.abs(np.atleast_2d(values)) < ASTRONOMIC).all(axis=0)
     return [task.target.metrics[j] for j in np.flatnonzero(~fine)]
 
@@ -46,7 +46,7 @@ def _astronomic(task: Task, values: Matrix) -> list[str]:
 def _runaway(names: list[str], where: str) -> ProposalError:
     other = either(", or a log-linear one with penalty='cv'", "")
     return ProposalError(
-        f"no mixture is proposed: the law of {listing(names)} gives infinite or astronomic numbers {where}. Its coefficients ran away, "
-        "as they do with few runs for the domains, or with domains that hardly vary or vary together: limit their shares, leave such "
-        f"metrics out of the objective and of the fit, fit another law{other}"
+        f"no mixture is proposed: the law of {listing(names)} predicts infinite or astronomic numbers {where}. Its coefficients diverged, "
+        "which happens if there are few runs for the domains, or if domains hardly vary or vary together: limit their shares, leave such "
+        f"metrics out of the objective and of the fit, or fit another law{other}"
     )

@@ -1,4 +1,4 @@
-"""The best mixture that a search finds, for laws that are not convex; without proof."""
+"""Search for the best mixture, for laws that are not convex; without proof."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mixfast.laws import has_slopes
 from mixfast.proposers._outcome import Outcome
 from mixfast.proposers._task import Task
 
-# Both draw around the prior.
+# Both sample mixtures around the prior.
 _SIMULATIONS = {"regmix": simulate, "simulation": simulate_rounds}
-# What a broken tolerance costs in a search, in units of the objective: more than any gain elsewhere.
+# Penalty of a search for each unit by which a tolerance is exceeded, in units of the objective: more than any gain elsewhere.
 _BROKEN = 1e3
-# Shares below this are taken for it in the slope of the KL term.
+# Smaller shares are replaced by this one in the slope of the KL term.
 _LEAST = 1e-12
 
 
 def searched(task: Task, method: str) -> Outcome:
-    """Search for the best mixture, or simulate as RegMix or Olmix do.
+    """Search for the best mixture, or run the simulation of RegMix or Olmix.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def searched(task: Task, method: str) -> Outcome:
     if simulation is not None:
         if not task.region.has_prior:
             raise RegionError(
-                f"method={shown(method)} draws mixtures around the prior, and the region has none: give Region a prior"
+                f"method={shown(method)} samples mixtures around the prior, and the region has none: give Region a prior"
             )
         found = simulation(task.reach.region, criterion.score, seed=task.seed)
     else:
@@ -61,13 +61,13 @@ def searched(task: Task, method: str) -> Outcome:
 
 
 class _Criterion:
-    """What a search minimises: the objective with the KL term, risk aversion, and a fine for broken tolerances."""
+    """What a search minimises: the objective with the KL term, risk aversion, and a penalty for exceeded tolerances."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
 
     def score(self, points: Matrix) -> Vector:
-        """Values (M,) at mixtures (M, K), infinite where the law gives no number."""
+        """Values (M,) at mixtures (M, K), infinite if the law returns no finite number."""
         task = self.task
         values = np.asarray(task.law.predict(points), dtype=np.float64)
         out = task.target.score(values)
@@ -90,5 +90,5 @@ class _Criterion:
         return out
 
     def _inside(self, points: Matrix) -> Matrix:
-        """Shares of the usable domains."""
+        """Return the shares of the usable domains."""
         return points if self.task.reach.usable is None else points[:, self.task.reach.usable]

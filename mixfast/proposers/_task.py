@@ -1,4 +1,4 @@
-"""What a proposal is made from: law, region and objective, checked and in the law's order of domains."""
+"""The input of a proposal: law, region and objective, checked and in the law's order of domains."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from mixfast.region import Reach, Region, reach
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A checked question: which mixture of the region does the law expect to be best for the target?
+    """A checked problem: law, region, target and settings.
 
     Attributes
     ----------
     law : fitted law or None
         None for convex metrics that belong to no fitted law.
     region : Region
-        With the domains held that no run varied.
+        Domains that no run varied are fixed in it.
     target : Target
     weight : float
-        Of the KL term.
+        Weight of the KL term.
     kappa : float
-        Predictive standard deviations that are added to the objective.
+        Number of predictive standard deviations added to the objective.
     seed : int
-        Of a search.
+        Seed of a search.
     tol : float
-        Gap that an exact solve reaches.
+        Gap to reach in an exact solve.
     held : tuple of str
-        Domains that are held.
+        Domains that are fixed.
     start : (K,) or None
-        A mixture near the answer.
+        A mixture near the expected answer.
     most : (J,) or None
-        Largest value of each signed metric, infinite where it may be anything; None where no metric is limited.
+        Largest value of each signed metric, infinite for metrics without a limit; None if no metric is limited.
     """
 
     law: Any
@@ -69,20 +69,20 @@ class Task:
 
     @property
     def counted(self) -> Target:
-        """The target with every metric that has a limit counting, to ask whether all of them are convex."""
+        """The target in which every metric with a limit also counts, to check whether all of them are convex."""
         if self.most is None:
             return self.target
         weight = np.where(np.isfinite(self.most), 1.0, self.target.weight)
         return Target(self.target.metrics, weight, self.target.sign, self.target.worst)
 
     def inner(self) -> Vector:
-        """A start over the usable domains, none of them 0."""
+        """Return a start over the usable domains in which no share is 0."""
         near = self.region.prior if self.start is None else self.start
         return np.ascontiguousarray(self.reach.restrict(self.reach.inner_point(near)))
 
 
 def shares_of(what: str, given: Mapping[str, float], domains: tuple[str, ...]) -> Vector:
-    """Shares (K,) in the law's order."""
+    """Return shares (K,) in the law's order."""
     if not isinstance(given, Mapping):
         raise ValueError(f"{what} is {type(given).__name__}, expected a Mixture or a mapping of domain to share")
     if set(given) != set(domains):
@@ -91,7 +91,7 @@ def shares_of(what: str, given: Mapping[str, float], domains: tuple[str, ...]) -
 
 
 def most_of(law: Any, target: Target, tolerance: float | Mapping[str, float], reference: Vector) -> Vector:
-    """Largest allowed value of each signed metric (J,)."""
+    """Return the largest allowed value of each signed metric (J,)."""
     values = np.asarray(law.predict(reference[None, :]), dtype=np.float64)[0] * target.sign
     most = np.full(values.size, math.inf)
     if isinstance(tolerance, Mapping):

@@ -488,11 +488,11 @@ def test_doubts_say_what_speaks_against_a_proposal():
     assert said(law, supplied, kl=0.05) == ""
     assert "kl = 0" in said(law, supplied)
     assert "kl = 0" in said(law, Region(law.domains))
-    assert "a prior, such as token counts" in said(law, Region(law.domains))
+    assert "a prior, for example from token counts" in said(law, Region(law.domains))
     best = propose(law, supplied, kl=0.05).mixture.weights
     most = int(np.argmax(best))
     law.largest = np.where(np.arange(4) == most, best[most] - 0.1, 1.0)
-    assert f"{law.domains[most]} {best[most]:.1%}, in runs at most {best[most] - 0.1:.1%}" in said(
+    assert f"{law.domains[most]} {best[most]:.1%}, in the runs at most {best[most] - 0.1:.1%}" in said(
         law, supplied, kl=0.05
     )
     law.largest = np.ones(4)
@@ -500,7 +500,7 @@ def test_doubts_say_what_speaks_against_a_proposal():
         MetricReport(metric, "linear", 30, 1.0, 1.0, 0.5, r2, 0.0, coverage, {})
         for metric, r2, coverage in (("m0", -9.1, 0.9), ("m1", 0.5, 0.4))
     ]
-    assert "no more than the mean does: m0" in said(law, supplied, kl=0.05)
+    assert "no better than the mean does: m0" in said(law, supplied, kl=0.05)
     assert "m1 40%" in said(law, supplied, kl=0.05)
     assert said(law, supplied, kl=0.05, objective={"m0": 1.0}).count("m1") == 0
     found = propose(law, supplied, kl=0.05)
@@ -632,7 +632,7 @@ def test_olmix_simulation_ends_near_the_best_mixture():
     assert again.mixture == propose(law, region, method="simulation").mixture != other.mixture
     with pytest.raises(InfeasibleError, match="search"):
         propose(law, region.replace(bounds={("d3",): (0.1, 0.1)}), method="simulation")
-    with pytest.raises(RegionError, match="method='simulation' draws mixtures around the prior"):
+    with pytest.raises(RegionError, match="method='simulation' samples mixtures around the prior"):
         propose(law, Region(law.domains), method="simulation")
 
 
@@ -716,7 +716,7 @@ def test_intervals_are_wide_where_runs_say_little():
     ends = np.array([[found.low[name], found.high[name]] for name in region.domains])
     assert ends.max(axis=1).tolist() == np.maximum(found.shares[0], found.proposal.mixture.weights).tolist()
     assert ends.min(axis=1).tolist() == np.minimum(found.shares[0], found.proposal.mixture.weights).tolist()
-    assert "refits on halves of the runs agree on other shares" in found.doubt
+    assert "laws fitted to halves of the runs agree on shares" in found.doubt
     assert "d0" in found.doubt
     with pytest.raises(ValueError, match="draws"):
         bootstrap(Runs(0.1), "linear", region, fit=fit_linear, draws=1)

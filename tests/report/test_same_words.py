@@ -75,7 +75,7 @@ def test_what_a_tolerance_holds_is_on_the_page(tmp_path):
 
     swarm = Swarm.from_csv(tmp_path / "ratios.csv", tmp_path / "metrics.csv")
     held = propose(fit(swarm, "linear", folds=0), objective="news_loss", tolerance={"mail_loss": 0.1})
-    (words,) = [line for line in held.summary().splitlines() if "is held by its tolerance" in line]
+    (words,) = [line for line in held.summary().splitlines() if "the tolerance of " in line]
     assert html.escape(words.removeprefix("- ")) in report.page(held).html
 
 
