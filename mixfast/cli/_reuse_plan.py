@@ -255,7 +255,7 @@ def _check_caps(args: argparse.Namespace, old: Mapping[str, float], plan: Reuse,
         caps = region.by_name(region.cap)
         shown = listing(f"{name} ({percent(old[name])}, cap {percent(caps[name])})" for name in plan.above)
         raise InputError(
-            f"frozen shares above their new caps: {shown}. Reopen them: --reopen {quote(join_names(plan.above))}; or --hold the frozen block down "
+            f"frozen shares are above their new caps: {shown}. Reopen them: --reopen {quote(join_names(plan.above))}; or --hold the frozen block down "
             f"to {percent(min(plan.part.cap[0], 1.0))}"
         )
 

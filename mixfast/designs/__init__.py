@@ -1,23 +1,23 @@
-"""Designs: which mixtures to train next.
+"""Designs: choose the mixtures of proxy runs before they are trained.
 
-The verbs of this room choose proxy runs before they are trained:
+Verbs:
 
 - `design` chooses the mixtures of a new swarm within a `Region`. "cover" spreads them over the region and rejects nothing;
-  "regmix" and "olmix" draw as those papers do, with the settings `RegMix` and `Olmix`.
-- `extend` adds runs to those of a swarm, where it has none yet.
-- `next_runs` adds the runs that are expected to buy most, given the laws fitted to the runs there are: information on the
+  "regmix" and "olmix" sample as those papers do, with the settings `RegMix` and `Olmix`.
+- `extend` adds runs to a swarm, far from those it has.
+- `next_runs` adds the runs with the largest expected gain under the laws fitted to the existing runs: information about the
   coefficients of log-linear laws, or improvement of an objective.
-- `advised_runs` says how many runs a number of domains calls for.
+- `advised_runs` returns how many runs a number of domains needs.
 
-The first two return a `Design`: mixtures with ids, whose metrics are not known yet; `with_metrics` makes it a `Swarm` once they
-are, and `to_csv` and `from_csv` keep it. `next_runs` returns `NextRuns`, a design with the gain of each run. Groups of domains whose
-ratios to each other are fixed (`frozen=`) count as one domain.
+The first two return a `Design`: mixtures with ids, but without metrics. `with_metrics` makes it a `Swarm` when the runs are
+trained; `to_csv` and `from_csv` write and read it. `next_runs` returns `NextRuns`, a design with the expected gain of each run. Groups of domains
+with fixed ratios (`frozen=`) count as one domain.
 
 Read the files in this order: `_results.py` (the nouns), `_design.py` (the verbs `design` and `extend`), `_cover.py` with
 `_candidates.py` (mixtures within limits), `_regmix.py` and `_olmix.py` with `_olmix_tree.py` and `_olmix_sampler.py` (the samplers of the
 papers; `docs/explanation/samplers.md` compares them with the original code), `_frozen.py` (fixed ratios),
-`_next_runs.py` with `_acquisition.py` (what runs are expected to buy). `_candidate_loops.py` is compiled by Numba, and imported
-by functions only.
+`_next_runs.py` with `_acquisition.py` (the expected gain of runs). `_candidate_loops.py` is compiled by Numba, and only functions
+import it.
 """
 
 from mixfast.designs._design import advised_runs, design, extend

@@ -1,4 +1,4 @@
-"""The next runs by what they are expected to buy: information on a log-linear law's coefficients, or improvement."""
+"""Choose the next runs by their expected gain: information about the coefficients of log-linear laws, or improvement."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from mixfast.region import Region
 
 Places = NDArray[np.int64]
 
-# Candidates of each half: all over the region, and around the best mixture.
+# Candidates in each half of the pool: all over the region, and around the best mixture.
 _HALF = 2048
-# Concentrations of the second half, up to where a share of 0.1 moves by 0.01.
+# Dirichlet strengths of the second half. At the largest, a share of 0.1 has a standard deviation of about 0.01.
 _NEAR = (16.0, 64.0, 256.0, 1024.0)
 
-# Noise is taken to be at least this part of a metric's spread: laws fitted to few runs say they have none.
+# Smallest noise, as a fraction of a metric's standard deviation: laws fitted to few runs report no noise.
 _LEAST_NOISE = 1e-3
 
-# Candidates that are drawn jointly; the cost for a Gaussian process grows with their cube.
+# Most candidates of joint draws; the cost for a Gaussian process grows with the cube of their number.
 _DRAWN = 1024
-# They are those of least mean minus this many standard deviations; 1 draw in 44 is lower.
+# They are the candidates with the smallest mean minus this many standard deviations; 1 draw in 44 is lower.
 _OPTIMISM = 2.0
 
 
 def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
     """Return candidates (M, K) all over the region and around its ``best`` mixture (K,)."""
     seeds = np.random.SeedSequence(seed).generate_state(len(_NEAR) + 1).tolist()
-    # A little of the prior, so that a domain that the best mixture lacks may come back.
+    # Mix in a little of the prior, so that domains absent from the best mixture get some share.
     centre = 0.95 * best + 0.05 * region.prior
     near = [
         _candidates.sample(region, _HALF // len(_NEAR), centre=centre, strength=strength, seed=own)
@@ -41,7 +41,7 @@ def pool(region: Region, best: Vector, *, seed: int) -> Matrix:
 
 
 def spread(values: Matrix, target: Target, joints: list[Joint]) -> Matrix:
-    """Standard deviations (M, J) of a new run's metrics, as the laws' own; 0 for metrics that do not count."""
+    """Return standard deviations (M, J) of a new run's metrics from the joint laws; 0 for metrics that do not count."""
     out = np.zeros_like(values)
     for j, joint in zip(target.used, joints, strict=True):
         out[:, j] = np.sqrt(joint.variance + joint.noise)
@@ -49,14 +49,25 @@ def spread(values: Matrix, target: Target, joints: list[Joint]) -> Matrix:
 
 
 def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int) -> tuple[Places, Vector]:
-    """Choose ``count`` of M points that tell most about the coefficients of log-linear laws.
+    """Choose ``count`` of M points that give the most information about the coefficients of log-linear laws.
 
-    Greedy D-optimality: each run adds ``1/2 log(1 + v_j / noise_j^2)`` nats on metric j, v_j the variance that its
-    coefficients give to the law at the run, which then reduces it. The sum over metrics, of these weights, is
-    submodular, so that greedy choices reach 63 % of the best at least (Nemhauser 1978).
+    Greedy D-optimality: each run adds ``1/2 log(1 + v_j / noise_j^2)`` nats for metric j, where v_j is the variance of the
+    law at the run that comes from its coefficients. The run then reduces this variance. The weighted sum over the metrics is
+    submodular, so the greedy choice reaches at least 63 % of the optimum (Nemhauser 1978).
 
-    Of the metrics that count come weights (J,), predictions (M, J) and what is open of them. Returned are positions
-    (count,), and nats of information of each, given those before it.
+    Parameters
+    ----------
+    weight : (J,)
+        Weights of the metrics that count.
+    values : (M, J)
+        Their predictions.
+    joints : list of Joint
+        Their uncertainties at the points.
+    count : int
+
+    Returns
+    -------
+    positions (count,), and information in nats (count,), each given those before it
     """
     for joint, reach in zip(joints, values.std(axis=0).tolist(), strict=True):
         joint.noise = np.maximum(joint.noise, max(_LEAST_NOISE * reach, 1e-150) ** 2)
@@ -74,10 +85,10 @@ def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int)
 
 
 class Covariances:
-    """How uncertain the objective is at each of M points, by the law's own covariances between points; the errors of different metrics are taken to be independent.
+    """Uncertainty of the objective at each of M points, from the law's covariances between points.
 
-    Where the objective is the worst metric, a point's is the one predicted to be the worst there: first-order right, and
-    somewhat too hopeful where two metrics are about as bad.
+    The errors of different metrics count as independent. If the objective is the worst metric, the uncertainty at a point is that of the
+    metric predicted to be worst there. This is right to first order, and somewhat too small if two metrics are about equally bad.
     """
 
     def __init__(self, target: Target, values: Matrix, joints: list[Joint]) -> None:
@@ -95,13 +106,13 @@ class Covariances:
         return np.sqrt(np.einsum("mj,mj->m", self._share**2, variance))
 
     def choose(self, row: int) -> None:
-        """Take this point as run."""
+        """Update the uncertainty as if this point had been run."""
         for joint in self._joints:
             joint.choose(row)
 
 
 class Nearness:
-    """How uncertain the objective is at each of M points, by distance, for laws that know no covariances (local penalisation, González et al. 2016).
+    """Uncertainty of the objective at each of M points, reduced by distance, for laws without covariances (local penalisation, González et al. 2016).
 
     The length scale is the median Hellinger distance of the ``known`` runs (R, K) to the nearest other run.
     """
@@ -114,7 +125,7 @@ class Nearness:
         self._length = float(np.median(squares.min(axis=1))) if len(known) > 1 else 0.0
 
     def choose(self, row: int) -> None:
-        """Take this point as run."""
+        """Update the uncertainty as if this point had been run."""
         apart = np.maximum(2.0 - 2.0 * self._roots @ self._roots[row], 0.0)
         alike = np.exp(-apart / self._length) if self._length > 0.0 else (apart <= 0.0).astype(np.float64)
         self.sd *= np.sqrt(np.maximum(1.0 - alike, 0.0))
@@ -123,11 +134,11 @@ class Nearness:
 def improving(
     mean: Vector, uncertainty: Covariances | Nearness, best: float, count: int, order: Places | None = None
 ) -> tuple[Places, Vector]:
-    """Choose ``count`` of M points that are expected to improve most on ``best``, an objective to minimise.
+    """Choose ``count`` of M points with the largest expected improvement on ``best``, an objective to minimise.
 
-    Each is the point of largest expected improvement; the next is chosen as if it had come out as predicted (the
-    kriging believer of Ginsbourger et al. 2010), which takes the uncertainty of the points that go with it away. With
-    an ``order`` (count,) these points are taken, and their improvements told.
+    Each point is the one with the largest expected improvement. The next is chosen as if the result had been as predicted (the
+    kriging believer of Ginsbourger et al. 2010), which also reduces the uncertainty of correlated points. If an ``order`` (count,) is given,
+    its points are taken, and only their improvements are computed.
 
     Returns
     -------
@@ -138,7 +149,7 @@ def improving(
     for place in range(count):
         sd = uncertainty.sd
         gain = expected_improvement(mean, sd, best)
-        # Where no improvement can be told from 0, the most uncertain point is the next best.
+        # Equal improvements, such as 0 everywhere, are ordered by uncertainty.
         row = int(np.lexsort((sd, np.where(taken, -1.0, gain)))[-1]) if order is None else int(order[place])
         chosen[place], gains[place], taken[row] = row, gain[row], True
         best = min(best, float(mean[row]))
@@ -147,14 +158,14 @@ def improving(
 
 
 def hopeful(mean: Vector, sd: Vector) -> Places:
-    """Positions, in ascending order, of the points that a draw may have its minimum at: as many as can be drawn jointly."""
+    """Return the positions, in ascending order, of the points where a draw may have its minimum; as many as can be drawn jointly."""
     if len(mean) <= _DRAWN:
         return np.arange(len(mean))
     return np.sort(np.argsort(mean - _OPTIMISM * sd, kind="stable")[:_DRAWN])
 
 
 def thompson(target: Target, joints: list[Joint], count: int, *, seed: int) -> Places:
-    """Draw the objective at M points ``count`` times, and give the minimum of each draw that no draw before has given."""
+    """Draw the objective at M points ``count`` times, and return the best point of each draw that no earlier draw has chosen."""
     rng = np.random.default_rng(seed)
     points = len(joints[0].variance)
     values = np.zeros((count, points, len(target.metrics)))

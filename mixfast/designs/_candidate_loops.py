@@ -1,7 +1,7 @@
 """Inner loops of sampling mixtures, compiled by Numba. Private: `_candidates` imports this module when it samples.
 
-Shares are counted in units of 2^-52 while they are worked on. Integers add without rounding, so a row keeps its sum
-through any number of steps, and as float64 it sums to 1 exactly in whatever order it is added.
+Shares are integers here, in units of 2^-52. Integers add without rounding, so a row keeps its sum
+through any number of steps. Converted to float64, it sums to exactly 1 in every order of summation.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def _random(state):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def walk(low, high, start, partners, order, burn_in, sweeps, state, out):  # type: ignore[no-untyped-def]
-    """Fill `out` with a walk whose every step redraws two shares, uniformly within what the limits leave their sum.
+    """Fill `out` with a Gibbs walk: each step redraws two shares uniformly, with their sum fixed and within the limits.
 
-    One sweep redraws each domain of `order` once, against one out of `partners`, a table whose length is a power of 2.
-    Low, high and start are counts of units. The choice of the pair does not look at the shares, so each step leaves the
-    uniform law on the region as it is (Gibbs).
+    One sweep redraws each domain of `order` once, together with one from `partners`, a table with a power of 2 entries.
+    `low`, `high` and `start` are in units. The choice of the pair does not depend on the shares, so each step keeps the
+    uniform distribution on the region.
     """
     now = start.copy()
     pick = np.uint64(partners.size - 1)
@@ -45,7 +45,7 @@ def walk(low, high, start, partners, order, burn_in, sweeps, state, out):  # typ
             for place in range(order.size):
                 bits = _random(state)
                 i = order[place]
-                # The low bits choose the partner, the upper 53 the share; below 2048 partners they have none in common.
+                # The low bits choose the partner and the upper 53 the share; with at most 2048 partners they do not overlap.
                 j = partners[np.int64(bits & pick)]
                 if i == j:
                     continue
@@ -63,8 +63,8 @@ def walk(low, high, start, partners, order, burn_in, sweeps, state, out):  # typ
 def settle(rows, low, high, give):  # type: ignore[no-untyped-def]
     """Replace each row by the nearest one within the limits in the metric ``sum (w - x)^2 / give``, summing to 1.
 
-    Rows within the limits are rounded to units and otherwise left alone; the largest entry with room absorbs the
-    rounding. Low and high are counts of units, with room for `ONE` between their sums.
+    Rows within the limits are only rounded to units; the largest entry with room absorbs the
+    rounding. `low` and `high` are in units; `ONE` must lie between their sums.
     """
     width = rows.shape[1]
     least, most = low * _UNIT, high * _UNIT
@@ -100,7 +100,7 @@ def settle(rows, low, high, give):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _fill(row, low, high, give):  # type: ignore[no-untyped-def]
-    """Shift `row` by a multiple of `give`, cut to the limits, so that it sums to 1: Newton within a bracket."""
+    """Shift `row` by a multiple of `give` and clip it to the limits, so that it sums to 1, by Newton steps within a bracket."""
     left, right = np.inf, -np.inf
     for k in range(row.size):
         left = min(left, (low[k] - row[k]) / give[k])

@@ -1,4 +1,4 @@
-"""Candidate mixtures: samples inside caps and floors that reject nothing."""
+"""Candidate mixtures: sample within caps and floors without rejection."""
 
 from __future__ import annotations
 
@@ -18,31 +18,35 @@ if TYPE_CHECKING:
 
 Units = NDArray[np.int64]
 
-# Shares are counted in this part of 1 while they are worked on, see `_candidate_loops`.
+# The share 1 in integer units, see `_candidate_loops`.
 _ONE = 1 << 52
 
 # Tolerance of a region for the sums of its caps and floors.
 _ROUNDING = 1e-9
 
-# Sweeps between two rows of a walk: a sweep redraws every share twice on average, and each time about half of what a
-# share was is forgotten, so that 1/64 of it is left.
+# Sweeps between two rows of a walk. A sweep redraws every share twice on average, and each time the share keeps about half of its
+# correlation, so 1/64 of it is left after three sweeps.
 _SWEEPS = 3
 _BURN_IN = 40
 
-# Long enough for the smallest range to be chosen about as often as its size says; at most 2048, see `walk`.
+# Entries of the table of partners: enough to choose the smallest range about in proportion to its size; at most 2048, see `walk`.
 _PARTNERS = 2048
 
 
 def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Matrix:
-    """Draw mixtures (count, K) uniformly from ``{low <= w <= high, sum w = 1}``, for floors and caps (K,).
+    """Sample mixtures (count, K) uniformly from ``{low <= w <= high, sum w = 1}``, for floors and caps (K,).
 
-    A Gibbs walk from the middle of the limits: every step redraws two shares. Its law is the uniform one after a
-    burn-in of 40 sweeps; neighbouring rows are three sweeps apart and nearly, not entirely, independent. O(K) a row,
+    A Gibbs walk from the middle of the limits: every step redraws two shares. Its distribution is uniform after a
+    burn-in of 40 sweeps. Neighbouring rows are three sweeps apart and nearly independent. The cost is O(K) for each row,
     however tight the limits are.
 
-    Shares are multiples of 2^-52. Each row sums to 1 exactly, in whatever order it is added, and keeps the limits to the last
-    bit; limits that leave less than 2^-52 between them, or sum to 1 only up to rounding, are kept up to rounding.
-    `InfeasibleError` where no mixture lies within the limits.
+    Shares are multiples of 2^-52. Each row sums to exactly 1 in every order of summation, and satisfies the limits exactly.
+    Limits less than 2^-52 apart, or whose sum is 1 only up to rounding, are satisfied up to rounding.
+
+    Raises
+    ------
+    InfeasibleError
+        If no mixture lies within the limits.
     """
     least, most = _units(low, high)
     lowest, highest = sum(least.tolist()), min(sum(most.tolist()), 1 << 62)
@@ -53,7 +57,7 @@ def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Ma
     if count == 0 or free.size < 2:
         out[:] = start / _ONE
         return out
-    # Partners are chosen in proportion to their ranges: with equal chances, shares in wide ranges would move too rarely.
+    # Partners are chosen in proportion to their ranges: with equal chances, shares with wide ranges would change too rarely.
     size = max(_PARTNERS, 1 << int(free.size - 1).bit_length())
     widths = reach[free].astype(np.float64)
     chance = 0.5 * widths / widths.sum() + 0.5 / free.size
@@ -65,15 +69,15 @@ def uniform(low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Ma
 
 
 def around(centre: ArrayLike, strength: float, low: ArrayLike, high: ArrayLike, count: int, *, seed: int = 0) -> Matrix:
-    """Draw independent mixtures (count, K) from ``{low <= w <= high, sum w = 1}``, gathered around a centre (K,).
+    """Sample independent mixtures (count, K) from ``{low <= w <= high, sum w = 1}`` around a centre (K,).
 
-    Draws are Dirichlet(strength * centre): a strength of 1 is RegMix's simulation, less gives sparser mixtures, more gives
+    Samples are Dirichlet(strength * centre). A strength of 1 is RegMix's simulation; smaller strengths give sparser mixtures, larger ones
     mixtures nearer to the centre (standard deviation of a share c: ``sqrt(c (1 - c) / (strength + 1))``).
 
-    The law is not Dirichlet's conditioned on the limits, which would take rejection: draws inside the limits stay as
-    they are, others move to the nearest mixture inside in the metric ``sum (w - x)^2 / centre`` (what a cap takes away
-    goes to the others in proportion to their shares of the centre), hence lie on the boundary. Where caps are tight,
-    that is where optima lie. Sums and limits are kept as by `uniform`.
+    The distribution is not the Dirichlet distribution conditioned on the limits, which would need rejection. Samples outside the limits
+    are moved to the nearest mixture inside, in the metric ``sum (w - x)^2 / centre``: what a cap takes away
+    goes to the others in proportion to their shares of the centre. They then lie on the boundary, as optima do if caps are tight.
+    Sums and limits are exact as in `uniform`.
     """
     least, most = _units(low, high)
     shares = np.asarray(centre, dtype=np.float64)
@@ -85,7 +89,7 @@ def around(centre: ArrayLike, strength: float, low: ArrayLike, high: ArrayLike, 
     drawn = shares > 0.0
     out = np.zeros((count, least.size))
     out[:, drawn] = np.random.default_rng(seed).dirichlet(strength * shares[drawn], count)
-    # Domains outside the centre get what no other can take.
+    # Domains that are absent from the centre get only what the others cannot take.
     outside = ~drawn
     if sum(most[drawn].tolist()) + sum(least[outside].tolist()) >= _ONE:
         most[outside] = least[outside]
@@ -96,11 +100,11 @@ def around(centre: ArrayLike, strength: float, low: ArrayLike, high: ArrayLike, 
 def sample(
     region: Region, count: int, *, centre: ArrayLike | None = None, strength: float = 1.0, seed: int = 0
 ) -> Matrix:
-    """Draw mixtures (count, K) of a region: `around` a centre, or `uniform` without one.
+    """Sample mixtures (count, K) of a region: `around` a centre, or `uniform` without one.
 
-    Bounds on groups of domains are met by projection, one call of `Region.project` for each row that breaks one
-    (microseconds a row): such rows lie on the boundary, and the law is that of the draws so moved. Caps and floors hold
-    to the last bit, bounds and the sum of projected rows to a few roundings.
+    Rows that violate a limit on a group are projected, with one call of `Region.project` each
+    (microseconds a row). Such rows lie on the boundary. Caps and floors hold
+    exactly; group limits and the sums of projected rows hold up to a few roundings.
     """
     if centre is None:
         out = uniform(region.floor, region.cap, count, seed=seed)
@@ -115,7 +119,13 @@ def sample(
 
 
 def _units(low: ArrayLike, high: ArrayLike) -> tuple[Units, Units]:
-    """Limits in units of 2^-52, rounded inwards; an error where they leave nothing."""
+    """Return limits in units of 2^-52, rounded inwards.
+
+    Raises
+    ------
+    RegionError, InfeasibleError
+        If the arrays are malformed, or no mixture lies within the limits.
+    """
     floor, cap = np.asarray(low, dtype=np.float64), np.minimum(np.asarray(high, dtype=np.float64), 1.0)
     if floor.ndim != 1 or floor.shape != cap.shape or floor.size == 0:
         raise RegionError(
@@ -123,12 +133,16 @@ def _units(low: ArrayLike, high: ArrayLike) -> tuple[Units, Units]:
         )
     if not (np.all(floor >= 0.0) and np.all(floor <= cap)):
         wrong = np.flatnonzero(~((floor >= 0.0) & (floor <= cap)))
-        raise InfeasibleError(f"low and high must meet 0 <= low <= high, they do not at the places {wrong.tolist()}")
+        raise InfeasibleError(
+            f"low and high must satisfy 0 <= low <= high; they do not at the positions {wrong.tolist()}"
+        )
     lowest, highest = math.fsum(floor), math.fsum(cap)
     if lowest > 1.0 + _ROUNDING or highest < 1.0 - _ROUNDING:
-        raise InfeasibleError(f"low sums to {lowest:.15g} and high to {highest:.15g}, expected 1 in between")
+        raise InfeasibleError(
+            f"low sums to {lowest:.15g} and high to {highest:.15g}, expected sums of at most 1 and at least 1"
+        )
     least, most = np.ceil(floor * _ONE).astype(np.int64), np.floor(cap * _ONE).astype(np.int64)
-    # A share fixed between two units, and limits whose sum misses 1 by roundings: the largest gives way.
+    # A limit between two units, or sums that miss 1 by rounding: change the largest entry.
     most = np.maximum(least, most)
     least[least.argmax()] -= max(0, sum(least.tolist()) - _ONE)
     most[most.argmax()] += max(0, _ONE - sum(most.tolist()))
@@ -136,7 +150,7 @@ def _units(low: ArrayLike, high: ArrayLike) -> tuple[Units, Units]:
 
 
 def _middle(low: Units, high: Units) -> Units:
-    """The point as far between all limits as the sum allows, in units."""
+    """Return the point at the same relative position between all limits that sums to 1, in units."""
     room = high - low
     spare = _ONE - sum(low.tolist())
     out = low + np.minimum(np.floor(room * (spare / max(sum(room.tolist()), 1))).astype(np.int64), room)
@@ -149,7 +163,7 @@ def _middle(low: Units, high: Units) -> Units:
 
 
 def _loops() -> ModuleType:
-    """The compiled loops, or a message that says how to get Numba."""
+    """Import the compiled loops; raise `BackendError` if Numba is missing."""
     with needed("sampling within limits", "Numba", "mixfast[laws]", BackendError):
         from mixfast.designs import _candidate_loops
     return _candidate_loops

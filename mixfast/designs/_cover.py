@@ -1,4 +1,4 @@
-"""Mixtures that cover a region: chosen one by one from a pool, each as far as possible from those before it."""
+"""Choose mixtures that cover a region: one by one from a pool, each as far as possible from those before it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from mixfast._engine.backend.arrays import Matrix
 from mixfast.designs import _candidates
 from mixfast.region import Region
 
-# Candidates for each run. More fill the corners a little better, at a cost that grows with them.
+# Candidates for each run. More candidates cover the corners slightly better, at a proportional cost.
 _POOL = 20
 
-# Multiplications that the choice may take, about a second. Swarms of thousands of runs get a smaller pool, or the draws as they are: so
-# many draws leave no holes to fill.
+# Most multiplications of the choice, about a second. Swarms of thousands of runs get a smaller pool, or all samples of it: so
+# many samples cover the region without a choice.
 _WORK = 1 << 30
 
-# Draws about the prior, from mixtures of few domains to mixtures near the prior; one more part is uniform. RegMix's
-# strengths end at 5, where domains of small prior are nearly always 0 and hence hardly measured.
+# Dirichlet strengths around the prior, from sparse mixtures to mixtures near the prior; one more part of the pool is uniform. RegMix's
+# strengths end at 5. There, domains with a small prior share are nearly always 0, so their effect is hardly measured.
 _STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 
-# RegMix's temper: domains of small prior share are drawn more often than by their share.
+# RegMix's temper: domains with a small prior share are sampled more often than their share.
 _TEMPER = 0.5
 
 
 def cover(region: Region, runs: int, *, seed: int, existing: Matrix | None = None) -> Matrix:
-    """Return ``runs`` mixtures (runs, K) of the region, away from each other and from those that are ``existing`` (R, K).
+    """Return ``runs`` mixtures (runs, K) of the region, far from each other and from the ``existing`` ones (R, K).
 
-    Greedy maximin in Hellinger distance, ``|sqrt(v) - sqrt(w)|``, which tells 0 from 0.01 as well as 0.3 from 0.42:
-    a swarm that is even in it shows the effect of small domains too. Without any, the first is the mixture
-    nearest to the prior. Greedy is within a factor 2 of the widest spacing a pool allows (Gonzalez 1985).
+    Greedy maximin in Hellinger distance, ``|sqrt(v) - sqrt(w)|``. In this distance 0 and 0.01 are about as far apart as 0.3 and 0.42,
+    so the swarm also shows the effect of small domains. Without existing mixtures, the first one is the mixture
+    nearest to the prior. The greedy choice is within a factor 2 of the widest spacing that the pool allows (Gonzalez 1985).
     """
     budget = min(_POOL * runs, _WORK // max(runs * region.n_domains, 1))
     if budget < 2 * runs:
@@ -43,14 +43,14 @@ def cover(region: Region, runs: int, *, seed: int, existing: Matrix | None = Non
 
 
 def farthest(points: Matrix, runs: int, existing: Matrix | None) -> NDArray[np.int64]:
-    """Positions of ``runs`` of the points, each the farthest from the existing ones and those before; without existing ones, from row 0."""
+    """Return positions of ``runs`` points, each the farthest from the existing ones and those before it; without existing ones, start with row 0."""
     roots = np.sqrt(np.maximum(points, 0.0))
     nearest = np.full(len(points), np.inf)
     for known in [] if existing is None else np.sqrt(existing):
         np.minimum(nearest, 2.0 - 2.0 * (roots @ known), out=nearest)
     chosen = np.empty(runs, dtype=np.int64)
     for place in range(runs):
-        # Every distance is infinite before the first, and argmax gives row 0.
+        # Before the first point every distance is infinite, and argmax returns row 0.
         row = int(nearest.argmax())
         chosen[place] = row
         np.minimum(nearest, 2.0 - 2.0 * (roots @ roots[row]), out=nearest)
@@ -59,8 +59,8 @@ def farthest(points: Matrix, runs: int, existing: Matrix | None) -> NDArray[np.i
 
 
 def pool(region: Region, count: int, seed: int) -> Matrix:
-    """Draw mixtures (count, K) of the region, some uniform and some around the prior, of all degrees of sparsity."""
-    # One part for each strength and a uniform one, which takes the remainder.
+    """Sample mixtures (count, K) of the region, some uniform and some around the prior, from sparse to dense."""
+    # One part for each strength, and a uniform part that takes the remainder.
     seeds = np.random.SeedSequence(seed).generate_state(len(_STRENGTHS) + 1).tolist()
     part = count // (len(_STRENGTHS) + 1)
     tempered = region.prior**_TEMPER
@@ -70,5 +70,5 @@ def pool(region: Region, count: int, seed: int) -> Matrix:
         for strength, own in zip(_STRENGTHS, seeds[:-1], strict=True)
     ]
     points = np.concatenate(parts)
-    # Shuffled, so that draws that are used without a choice are mixed as well.
+    # Shuffled, so that samples that are used without a choice are in random order, too.
     return points[np.random.default_rng(seed).permutation(count)]

@@ -1,4 +1,4 @@
-"""Which mixtures to train next: swarms that cover a region, RegMix's and Olmix's samplers, and runs added to a swarm."""
+"""design() and extend(): choose the mixtures of a new swarm, or of runs added to one."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from mixfast.swarm import Swarm
 
 
 def advised_runs(domains: int | Iterable[str]) -> int:
-    """Return how many runs to train for so many domains: ``3 (m + 1)``.
+    """Return how many runs to train for a number of domains: ``3 (m + 1)``.
 
-    A log-linear law ``c + exp(b + a.w)`` has m + 1 numbers to find for m domains whose shares sum to 1 (b is one of the
-    slopes there), and Olmix found the error of its proposals to level off at about three runs for each. Domains frozen
-    together count as one.
+    A log-linear law ``c + exp(b + a.w)`` has m + 1 free parameters for m domains, because shares sum to 1 and b can be absorbed into a.
+    Olmix found that the error of its proposals levels off at about three runs for each parameter. Domains in one frozen group count
+    as one.
 
     Parameters
     ----------
     domains : int or sequence of str
-        Their number, at least 1, or their names.
+        The number of domains, at least 1, or their names.
 
     Raises
     ------
     RegionError
-        If the number is below 1 or no whole number.
+        If the number is below 1 or not an integer.
 
     References
     ----------
@@ -60,40 +60,40 @@ def design(
     Parameters
     ----------
     region : Region
-        What mixtures are allowed; draws are centred on its prior.
+        The allowed mixtures. Samples are centred on its prior.
     runs : int, optional
-        Default: `advised_runs` of the domains that can have a share, each frozen group counted as one.
+        Default: `advised_runs` for the domains that can have a share; each frozen group counts as one.
     seed : int
         The same seed gives the same bits.
     method : "cover", "regmix", "olmix", RegMix or Olmix, default "cover"
-        "cover" spreads runs over the region: each is the one of a pool that is farthest, in Hellinger distance, from
-        those before it. "regmix" is RegMix's sampler and "olmix" Olmix's of sources and topics; `RegMix` and `Olmix`
+        "cover" spreads runs over the region: each is the mixture of a pool that is farthest, in Hellinger distance, from
+        those before it. "regmix" is RegMix's sampler and "olmix" is Olmix's sampler of sources and topics; `RegMix` and `Olmix`
         hold their settings.
     frozen : mapping of str to mapping of str to float, optional
-        Groups of domains whose ratios to each other are kept: ``{"old": {"web": 0.7, "books": 0.3}}``. Not with
-        "regmix". With "olmix" a group is one source of its name, or one topic where that is "source:topic".
+        Groups of domains whose ratios to each other are kept: ``{"old": {"web": 0.7, "books": 0.3}}``. Not available with
+        "regmix". With "olmix" a group is one source with this name, or one topic if the name is "source:topic".
 
     Returns
     -------
     Design
-        With "cover" and "olmix" rows sum to 1 exactly (by `math.fsum`), lie in the region, "olmix" to within 1e-9, and
-        frozen ratios hold to 1e-12. With "regmix" shares are multiples of the minimum, which sum to 1 only to within a few of them, as in the original.
+        With "cover" and "olmix", rows sum to exactly 1 (by `math.fsum`) and lie in the region ("olmix": to within 1e-9), and
+        frozen ratios hold to 1e-12. With "regmix", shares are multiples of the minimum, and rows sum to 1 only to within a few of these multiples, as in the original.
 
     Raises
     ------
     RegionError
         If an argument is malformed.
     AlignmentError
-        If ``frozen`` names a domain that the region does not have.
+        If ``frozen`` names a domain that is not in the region.
     InfeasibleError
-        If no mixture keeps the frozen ratios within the limits, or a sampler that rejects finds too few mixtures.
+        If no mixture with the frozen ratios satisfies the limits, or "regmix" or "olmix" finds too few mixtures.
     BackendError
         If Numba is missing ("cover").
 
     Notes
     -----
-    "cover" rejects nothing: its cost does not depend on how tight the limits are. Choosing takes 20 R^2 K
-    multiplications, about a second for 900 runs of 64 domains; above some thousand runs the draws are used as they are.
+    "cover" rejects nothing, so its cost does not depend on how tight the limits are. The choice takes 20 R^2 K
+    multiplications, about a second for 900 runs of 64 domains. Above some thousand runs all samples are used without a choice.
 
     References
     ----------
@@ -108,7 +108,7 @@ def design(
     """
     way = _method(method)
     if isinstance(way, RegMix) and frozen:
-        raise RegionError(f"RegMix's sampler does not know frozen groups; use {setting('method', 'cover')} or olmix")
+        raise RegionError(f"RegMix's sampler has no frozen groups; use {setting('method', 'cover')} or olmix")
     columns = _frozen.collapsed(region, frozen)
     advised = advised_runs(_free(columns, way))
     count = advised if runs is None else whole(runs, "runs")
@@ -130,32 +130,32 @@ def extend(
     method: str | RegMix | Olmix = "cover",
     frozen: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Design:
-    """Choose runs to add to those of a swarm, where it has none yet.
+    """Choose runs to add to a swarm, far from the runs it has.
 
     Parameters
     ----------
     swarm : Swarm or Design
-        Runs that exist, of the region's domains or some of them: the others had no share in them.
+        The existing runs, over the region's domains or some of them; domains that they lack had no share.
     region : Region
-        Where the new runs may lie; the old ones may lie outside.
+        The mixtures allowed for the new runs. Existing runs may lie outside.
     runs : int
-        New runs, at least 1.
+        Number of new runs, at least 1.
     seed, frozen
         As for `design`.
     method : "cover", "olmix" or Olmix, default "cover"
-        "olmix" draws as `design` does and drops candidates nearer than ``existing_apart`` to a run that exists, in Euclidean
-        distance. RegMix's sampler knows no runs that exist.
+        "olmix" samples as `design` does and drops candidates nearer than ``existing_apart`` to an existing run, in Euclidean
+        distance. RegMix's sampler does not take existing runs into account.
 
     Returns
     -------
     Design
-        The new runs only. With "cover" they are in the order of their use: each is the one of a pool farthest from all before it,
-        so that any first part of them is a good extension too. Ids differ from the swarm's.
+        The new runs only. With "cover" each is the mixture of a pool that is farthest from all before it,
+        so every first part of them is a good extension, too. Ids differ from those of the swarm.
 
     Raises
     ------
     AlignmentError
-        If the swarm has domains that the region does not have.
+        If the swarm has domains that are not in the region.
     RegionError, InfeasibleError, BackendError
         As for `design`.
 
@@ -169,13 +169,11 @@ def extend(
     if unknown := sorted(set(swarm.domains) - set(region.domains)):
         raise AlignmentError(
             f"the swarm has domains that the region lacks: {listing(unknown)}; the region's are: "
-            f"{listing(region.domains)}. Rename the swarm's by Swarm.align, or leave out the runs that use them"
+            f"{listing(region.domains)}. Rename the swarm's domains with Swarm.align, or leave out the runs that use them"
         )
     way = _method(method)
     if isinstance(way, RegMix):
-        raise RegionError(
-            f"RegMix's sampler cannot keep away from runs that exist; use {setting('method', 'cover')} or olmix"
-        )
+        raise RegionError(f"RegMix's sampler cannot avoid existing runs; use {setting('method', 'cover')} or olmix")
     count = whole(runs, "runs")
     columns = _frozen.collapsed(region, frozen)
     ratios = np.zeros((len(swarm.runs), region.n_domains))
@@ -193,7 +191,7 @@ def extend(
 
 
 def _free(columns: _frozen.Collapsed, way: object) -> int:
-    """Number of columns that can have a share, those of a source whose topics have fixed shares counted as one."""
+    """Return the number of columns that can have a share; the columns of a source with fixed topic shares count as one."""
     reachable = columns.region.reachable
     if not isinstance(way, Olmix):
         return int(reachable.sum())
@@ -203,7 +201,7 @@ def _free(columns: _frozen.Collapsed, way: object) -> int:
 
 
 def _method(given: object) -> str | RegMix | Olmix:
-    """The settings of a named method, or those that were given."""
+    """Return the settings of a named method, or the given settings."""
     if isinstance(given, RegMix | Olmix):
         return given
     known: dict[str, str | RegMix | Olmix] = {"cover": "cover", "regmix": RegMix(), "olmix": Olmix()}

@@ -1,4 +1,4 @@
-"""Groups of domains whose ratios to each other are fixed, each treated as one domain: the smaller region, and the way back.
+"""Frozen groups: treat domains with fixed ratios to each other as one domain, and expand mixtures back to all domains.
 
 A frozen group is one column of the collapsed mixture r; its members have the shares ``r_group * ratio``. A cap on any
 member caps the group: ``r_group <= min_j cap_j / ratio_j`` (Lemma 1 of Olmix, arXiv:2602.12237).
@@ -21,9 +21,9 @@ from mixfast.region import Bound, Region
 
 Frozen = Mapping[str, Mapping[str, float]]
 
-# A share is at its limit when it is this near to it; roundings of a share are a thousand times smaller.
+# A share this near to a limit is at the limit; the rounding error of a share is a thousand times smaller.
 _ROOM = 1e-13
-# Most domains without groups: a matrix of columns by domains is held, a few GB.
+# Most domains without groups: the matrix of columns by domains takes a few GB.
 _MOST_DOMAINS = 20_000
 
 
@@ -34,9 +34,9 @@ class Collapsed:
     Attributes
     ----------
     region : Region
-        Of the columns: the groups, in the order given, then the other domains.
+        The region over the columns: the groups, in the given order, then the other domains.
     spread : ndarray (C, K)
-        What one unit of each column is in shares of the domains; rows sum to 1.
+        Shares of the domains in each column; rows sum to 1.
     whole : Region
         The region of all domains.
     """
@@ -46,12 +46,12 @@ class Collapsed:
     whole: Region
 
     def expand(self, rows: Matrix) -> Matrix:
-        """Return mixtures (M, K) of the domains, each with the exact sum 1, for mixtures (M, C) of the columns."""
+        """Convert mixtures (M, C) of the columns to mixtures (M, K) of the domains that sum to exactly 1."""
         free = (np.count_nonzero(self.spread, axis=1) == 1) @ (self.spread > 0.0)
         return _summing_to_one(rows @ self.spread, self.whole, free > 0)
 
     def collapse(self, rows: Matrix) -> Matrix:
-        """Return the shares (M, C) of the columns in mixtures (M, K) of the domains."""
+        """Convert mixtures (M, K) of the domains to shares (M, C) of the columns."""
         return rows @ (self.spread > 0.0).T
 
 
@@ -61,28 +61,30 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
     Raises
     ------
     RegionError
-        If a group is empty, its shares are not positive and finite, two groups share a domain, or columns times
-        domains are more than 20 000 squared.
+        If a group is empty, its shares are not positive and finite, two groups share a domain, or the number of columns times
+        the number of domains exceeds 20 000 squared.
     AlignmentError
-        If a member is no domain of the region.
+        If a member is not a domain of the region.
     InfeasibleError
-        If no mixture keeps both the ratios and the limits.
+        If no mixture satisfies both the ratios and the limits.
     """
     groups = {name: _ratios(name, members, region) for name, members in (frozen or {}).items()}
     place = {name: index for index, name in enumerate(region.domains)}
     taken = [member for members in groups.values() for member in members]
     if len(set(taken)) < len(taken):
         raise RegionError(
-            f"frozen groups must not overlap; in several: {listing(sorted({n for n in taken if taken.count(n) > 1}))}"
+            f"frozen groups must not overlap; these domains are in several: {listing(sorted({n for n in taken if taken.count(n) > 1}))}"
         )
     others = [name for name in region.domains if name not in set(taken)]
     if clash := [name for name in groups if name in others]:
-        raise RegionError(f"these frozen groups have the names of domains outside them: {listing(clash)}; rename them")
+        raise RegionError(
+            f"these frozen groups are called like domains outside them: {listing(clash)}; rename the groups"
+        )
     names = (*groups, *others)
     if len(names) * region.n_domains > _MOST_DOMAINS**2:
         raise RegionError(
-            f"{region.n_domains:,} domains, {len(names):,} with each frozen group as one, are too many to design for: each of these has "
-            f"a number for each domain, {8e-9 * len(names) * region.n_domains:,.0f} GB, and the limit is {_MOST_DOMAINS:,} domains, "
+            f"{region.n_domains:,} domains, {len(names):,} with each frozen group as one, are too many for a design: the matrix of groups by "
+            f"domains would take {8e-9 * len(names) * region.n_domains:,.0f} GB, and the limit is {_MOST_DOMAINS:,} domains, "
             f"{8e-9 * _MOST_DOMAINS**2:.1f} GB. Merge small domains, or freeze the ratios of most of them in a few groups (frozen; --frozen)"
         )
     spread = np.zeros((len(names), region.n_domains))
@@ -93,7 +95,7 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
         return Collapsed(region, spread, region)
     used = spread > 0.0
     ratio = np.where(used, spread, 1.0)
-    # A unit in the last place inside, so that the product of group and ratio stays below the cap after rounding.
+    # Tightened by a unit in the last place, so that the product of group share and ratio satisfies the limit after rounding.
     single = used.sum(axis=1) == 1
     caps = np.where(used, region.cap / ratio, np.inf).min(axis=1) * np.where(single, 1.0, 1.0 - 2.0**-51)
     floors = np.where(used, region.floor / ratio, 0.0).max(axis=1) * np.where(single, 1.0, 1.0 + 2.0**-51)
@@ -108,12 +110,12 @@ def collapsed(region: Region, frozen: Frozen | None) -> Collapsed:
 
 
 def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str, float]:
-    """Check a frozen group, and divide its shares by their sum."""
+    """Check a frozen group and divide its shares by their sum."""
     if not isinstance(members, Mapping) or not members:
         raise RegionError(f"frozen[{shown(name)}] must map domains to shares, at least one, got {shown(members)}")
     if unknown := [domain for domain in members if domain not in region.domains]:
         raise AlignmentError(
-            f"frozen[{shown(name)}] names {misspelt(unknown, region.domains)}, which the region does not have: {listing(region.domains)}"
+            f"frozen[{shown(name)}] names {misspelt(unknown, region.domains)}, not in the region, whose domains are: {listing(region.domains)}"
         )
     shares = {domain: float(share) for domain, share in members.items()}
     if wrong := [f"{domain}={share}" for domain, share in shares.items() if not 0.0 <= share < math.inf]:
@@ -121,17 +123,17 @@ def _ratios(name: str, members: Mapping[str, float], region: Region) -> dict[str
     total = exact_sum(shares.values())
     if not 0.0 < total < math.inf:
         raise RegionError(
-            f"the shares of frozen[{shown(name)}] sum to {total:g}; freeze something, or set the caps to 0"
+            f"the shares of frozen[{shown(name)}] sum to {total:g}, expected a sum above 0; to exclude the domains, set their caps to 0"
         )
     if nothing := [domain for domain, share in shares.items() if share == 0.0]:
         raise RegionError(
-            f"frozen[{shown(name)}] gives {listing(nothing)} the share 0; leave them out and set their cap to 0"
+            f"frozen[{shown(name)}] gives {listing(nothing)} the share 0; leave these domains out of the group, and set their caps to 0"
         )
     return {domain: share / total for domain, share in shares.items()}
 
 
 def _summing_to_one(rows: Matrix, region: Region, free: NDArray[np.bool_]) -> Matrix:
-    """Move the rounding of each sum into one share: a free one with room on both sides, or else the largest."""
+    """Add the rounding error of each sum to one share: a free one with room on both sides, or else the largest."""
     room = np.where(free, np.minimum(rows - region.floor, region.cap - rows), -1.0)
     best = room.argmax(axis=1)
     for row, k, space in zip(rows, best.tolist(), room.max(axis=1).tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The next runs of a swarm, by what each is expected to buy."""
+"""next_runs(): choose the next runs of a swarm by their expected gain."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mixfast.laws import Fit, Joint, Objective, Target, resolve
 from mixfast.region import Region
 from mixfast.swarm import Swarm
 
-# What a run that the region allows may pass its limits by.
+# A run is inside the region if it violates no limit by more than this.
 _INSIDE = 1e-6
-# Mixtures whose shares differ by less in sum are one.
+# Mixtures are the same if the sum of their absolute differences is at most this.
 _SAME = 1e-9
 _WAYS = ("auto", "information", "improvement", "thompson")
 
@@ -36,67 +36,67 @@ def next_runs(
     among: Swarm | Design | None = None,
     seed: int = 0,
 ) -> NextRuns:
-    """Choose the ``q`` mixtures to train next, given runs and the laws fitted to them.
+    """Choose the ``q`` mixtures to train next, from the existing runs and the laws fitted to them.
 
     Parameters
     ----------
     swarm : Swarm
-        The runs there are.
+        The existing runs.
     law : Fit
-        What `mixfast.laws.fit` made of them.
+        The laws that `mixfast.laws.fit` fitted to them.
     region : Region
-        What mixtures are allowed.
+        The allowed mixtures.
     q : int
-        Runs to choose, at least 1.
+        Number of runs to choose, at least 1.
     objective : optional
-        Which metrics count, as for `propose`.
+        The metrics that count, as for `propose`.
     way : "auto", "information", "improvement" or "thompson"
-        "information": D-optimal, the runs that say most of the coefficients of log-linear laws. "improvement": the
-        largest expected improvement on the best run, one run after the other, each as if those before it had come out as
-        predicted. "thompson": q times the objective is drawn at all candidates jointly, and each draw's best mixture
-        taken that no draw before has named; for batches of many runs, and where laws may be far off. "auto": information
-        where all laws that count are log-linear, improvement otherwise.
+        "information": the runs that give the most information about the coefficients of log-linear laws (D-optimal). "improvement": the
+        largest expected improvement on the best run, one run after the other, each as if those before it had given the
+        predicted result. "thompson": q joint random draws of the objective at the candidates; of each draw the best mixture
+        that no earlier draw has chosen. Use it for batches of many runs, and if the laws may be far off. "auto": information
+        if all laws that count are log-linear, else improvement.
     among : Swarm or Design, optional
-        Mixtures to choose from, with their ids, in place of candidates drawn from the region; those that the swarm has
-        already, or that lie outside the region, are left out.
+        Mixtures to choose from, with their ids, in place of candidates sampled from the region. Mixtures that the swarm
+        already has, or that lie outside the region, are left out.
     seed : int, default 0
-        Of the candidates, and of what is drawn.
+        Seed of the candidates and of the draws.
 
     Returns
     -------
     NextRuns
-        Its `gain` is information, or for "improvement" and "thompson" alike the expected improvement.
+        Its `gain` is the information, or for both "improvement" and "thompson" the expected improvement.
 
     Raises
     ------
     AlignmentError
         If swarm, law, region and ``among`` do not name the same domains.
     RegionError
-        If an argument is malformed, fewer than q candidates are left, or laws do not allow the way: other laws than
-        log-linear ones for "information", trees, regressors from elsewhere or processes of tasks above 0 for "thompson".
+        If an argument is malformed, fewer than q candidates are left, or the laws do not support the way: "information" needs log-linear
+        laws; "thompson" does not support trees, external regressors or Gaussian processes with tasks above 0.
     BackendError
         If Numba is missing.
 
     Notes
     -----
-    1. Score the runs there are by the law; the best of those that the region allows is the one to improve on.
+    1. Predict the existing runs with the law. The best of those that the region allows is the one to improve on.
     2. Take candidates: mixtures all over the region and around the best, or those of ``among``.
-    3. Predict the candidates, with what is open of each and of all jointly.
-    4. Choose one after the other by the way, each as if those before it had been run.
+    3. Predict the candidates, with the uncertainty of each and their covariances.
+    4. Choose one after the other, each as if those before it had been run.
 
-    4096 candidates, half of them around the best run. The best run is the one of the best prediction, not of the best
-    measurement, which may have been luck.
+    There are 4096 candidates, half of them around the best run. The best run is the one with the best prediction, not with the best
+    measurement, which may have been chance.
 
-    What one run tells of other mixtures is what the law's own covariances say: those of a Gaussian process, or of a
-    law's coefficients by the delta method. Errors of different metrics are taken to be independent. Laws that know no
-    covariances get a penalty around every run chosen. Under the objective "worst" a mixture's uncertainty is that of the
-    metric predicted to be worst there, and somewhat too small where several are about as bad; draws of "thompson" take
-    the worst metric of each draw. They are made at the 1024 candidates that may be best (lowest prediction less two
-    standard deviations), without noise: of the process itself, or of the coefficients, with linear and log-linear laws
-    evaluated exactly and the others along their tangents.
+    The law's covariances say how much one run tells about other mixtures: those of a Gaussian process, or those of a
+    law's coefficients by the delta method. Errors of different metrics count as independent. For laws without
+    covariances, the uncertainty around every chosen run is reduced. Under the objective "worst" the uncertainty of a mixture is that of the
+    metric predicted to be worst there; it is somewhat too small if several metrics are about equally bad. Draws of "thompson" take
+    the worst metric of each draw. They are made at the 1024 candidates that may be best (lowest prediction minus two
+    standard deviations), without noise. They are draws of the Gaussian process, or of the coefficients; linear and log-linear laws are then
+    evaluated exactly, the others along their tangents.
 
-    Cost beside predictions of 4096 mixtures with standard deviations, for each metric that counts: 4096 R numbers and q
-    passes over them with a Gaussian process of R runs, 4096 K (K + q) multiplications for other laws; a factor of a 1024
+    Cost, in addition to predictions of 4096 mixtures with standard deviations, for each metric that counts: 4096 R numbers and q
+    passes over them for a Gaussian process of R runs, 4096 K (K + q) multiplications for other laws, and the factorisation of a 1024
     x 1024 matrix for draws of a process.
 
     References
@@ -119,7 +119,7 @@ def next_runs(
         points, ids = _others(among, region, known)
     if len(points) < count:
         raise RegionError(
-            f"{count} runs are wanted, but only {len(points)} candidates are left that the region allows and that are not yet trained"
+            f"{count} runs were asked for, but only {len(points)} candidates are in the region and not yet trained"
         )
     with single_blas():
         candidates = _Candidates.of(points, order, law, target)
@@ -132,7 +132,7 @@ def next_runs(
 
 
 def _best(values: Vector, known: Matrix, region: Region) -> tuple[Vector, float]:
-    """The run of least value, and that value; one that is not allowed is none to improve on, unless all are."""
+    """Return the run with the smallest value, and the value; runs outside the region only count if all are outside."""
     inside = np.array([region.violation(row) <= _INSIDE for row in known])
     first = int(np.where(inside | ~inside.any(), values, np.inf).argmin())
     return known[first], float(values[first])
@@ -140,14 +140,14 @@ def _best(values: Vector, known: Matrix, region: Region) -> tuple[Vector, float]
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """Mixtures to choose from and what the law says of them."""
+    """Mixtures to choose from, with their predictions."""
 
     points: Matrix  # (M, K), in the order of the region's domains
     at: Matrix  # (M, K), in the order of the law's
     law: Fit
     target: Target
     values: Matrix  # (M, J)
-    joints: list[Joint] | None  # of the metrics that count; None where the law knows no covariances
+    joints: list[Joint] | None  # of the metrics that count; None if the law has no covariances
     mean: Vector  # of the objective, (M,)
     sd: Vector
 
@@ -160,7 +160,7 @@ class _Candidates:
         return cls(points, at, law, target, values, joints, target.score(values), target.spread(values, spread))
 
     def draws(self, count: int, seed: int) -> _acquisition.Places:
-        """Minima of joint draws of the objective at the candidates that may be best."""
+        """Return the best candidate of each joint draw of the objective."""
         some = _acquisition.hopeful(self.mean, self.sd)
         joints = self.law.joint(self.at[some], [self.target.metrics[j] for j in self.target.used])
         return some[_acquisition.thompson(self.target, joints or [], count, seed=seed)]
@@ -169,14 +169,18 @@ class _Candidates:
 def _chosen(
     candidates: _Candidates, way: str, count: int, known: Matrix, *, best: float, seed: int
 ) -> tuple[_acquisition.Places, Vector, str]:
-    """Positions of the candidates chosen, the gain of each, and what that is a gain of."""
+    """Return the positions of the chosen candidates, the gain of each, and what the gain measures."""
     target, values, joints = candidates.target, candidates.values, candidates.joints
     way = _way(way, candidates.law, target, joints is not None)
     if way == "information" and joints is not None:
         used = target.used
         chosen, gain = _acquisition.informative(target.weight[used], values[:, used], joints, count)
-        alike = ", of all metrics alike: the objective worst weighs none" if target.worst and len(used) > 1 else ""
-        return chosen, gain, f"nats of information on the coefficients{alike}"
+        alike = (
+            ", all metrics weighted equally, as the objective worst has no weights"
+            if target.worst and len(used) > 1
+            else ""
+        )
+        return chosen, gain, f"nats of information about the coefficients{alike}"
     uncertainty = (
         _acquisition.Nearness(candidates.sd, candidates.points, known)
         if joints is None
@@ -188,16 +192,18 @@ def _chosen(
 
 
 def _way(way: str, law: Fit, target: Target, joint: bool) -> str:
-    """How runs are chosen where that is "auto"; an error where the laws do not allow it."""
+    """Resolve "auto"; raise `RegionError` if the laws do not support the way."""
     if way not in _WAYS:
         raise RegionError(f"way is {one_of(way, _WAYS)}")
     kinds = {name: law.law_of(name)[0].name for name in (target.metrics[j] for j in target.used)}
     other = [name for name, kind in kinds.items() if kind != "log_linear"]
     if way == "information" and other:
-        raise RegionError(f"the way 'information' needs log-linear laws; of another kind: {listing(other)}")
+        raise RegionError(
+            f"the way 'information' needs log-linear laws; these metrics have other laws: {listing(other)}"
+        )
     if way == "thompson" and not joint:
         raise RegionError(
-            "the way 'thompson' draws the errors of mixtures jointly, which not all of these laws know: "
+            "the way 'thompson' needs laws with covariances between mixtures, and some of these have none: "
             f"{listing([f'{name} ({kind})' for name, kind in kinds.items()])}; fit {either('gp with tasks=0, ', '')}log_linear, linear, "
             "autoscale or bimix"
         )
@@ -205,7 +211,7 @@ def _way(way: str, law: Fit, target: Target, joint: bool) -> str:
 
 
 def _others(among: Swarm | Design, region: Region, known: Matrix) -> tuple[Matrix, tuple[str, ...]]:
-    """Mixtures that the region allows and no run has had, in the order of the region's domains, and their ids."""
+    """Return the mixtures that the region allows and that are not trained yet, in the order of the region's domains, and their ids."""
     if set(among.domains) != set(region.domains):
         raise AlignmentError.between("among", among.domains, "the region", region.domains)
     points = among.ratios[:, [among.domains.index(name) for name in region.domains]]

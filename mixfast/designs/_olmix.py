@@ -15,54 +15,54 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Olmix:
-    """Settings of Olmix's sampler. Domains are called "source", "source:topic" or "source:topic:quality".
+    """Settings of Olmix's sampler. Domains are named "source", "source:topic" or "source:topic:quality".
 
-    Olmix draws the shares of the sources, and within each source the shares of all its topics and qualities. The defaults are those of
-    its code (allenai/olmix of 2026-03), and with equal settings the mixtures have the same distribution as its own.
+    Olmix samples the shares of the sources, and within each source the shares of all its topics and qualities. The defaults are those of
+    its code (allenai/olmix of 2026-03). With the same settings, the mixtures have the same distribution as Olmix's own.
 
     Attributes
     ----------
     strength : (float, float)
-        Smallest and largest strength of the Dirichlet draws of sources and topics. Default 0.1 and 5 (sparse); Olmix's
+        Smallest and largest strength of the Dirichlet distributions of sources and topics. Default 0.1 and 5 (sparse); Olmix's
         dense swarms use 1 and 20.
     source_strength, topic_strength : (float, float), optional
-        The same of sources and of topics apart. Each draw takes the two at the same place of their ranges.
+        Separate strengths for sources and for topics. Each sample takes both at the same position in their ranges.
     temperature : float
-        Exponent of the priors, above 0 and at most 1. Default 1. It acts on given priors, too.
+        Exponent of the priors, above 0 and at most 1. Default 1. It also acts on given priors.
     source_temperature, topic_temperature : float, optional
-        The same of sources and of topics apart.
+        Separate temperatures for sources and for topics.
     minimum : float or (float, float)
-        Smaller shares become 0, the others multiples of it. Default 0.002; Olmix's sparse swarms use 0.05, its dense
-        ones 1e-4. Two different numbers: the smallest share of a source without topics, and of a topic within its source, without
-        rounding. A source with topics is never set to 0 then.
+        Smaller shares become 0, the others are rounded to multiples of it. Default 0.002; Olmix's sparse swarms use 0.05, its dense
+        ones 1e-4. Two different numbers are the smallest share of a source without topics, and of a topic within its source. There is no
+        rounding then, and a source with topics is never set to 0.
     source_prior : mapping of str to float
-        Replaces the prior shares of these sources; divided by the sum over all of them.
+        Replaces the prior shares of these sources; all sources are then divided by their sum.
     topic_prior : mapping of str to float
-        Replaces the prior shares of the topics within their source, all of them or none; divided by the sum there. A topic's share is
-        divided among its qualities by their priors. If it names topics of several sources, these sources divide what the
-        others leave in proportion to their sums.
+        Replaces the prior shares of the topics within their source, all of them or none; divided by their sum. A topic's share is
+        divided among its qualities in proportion to their priors. If topics of several sources are named, these sources share what the
+        others leave, in proportion to their sums.
     source_share : mapping of str to float
-        Shares of sources that are not drawn; the other sources divide the rest.
+        Fixed shares of sources; the other sources are sampled and share the rest.
     topic_share : mapping of str to float
-        Shares of the topics within their source that are not drawn, all of them or none; divided by the sum there. As in Olmix, the
-        minimum acts on them; where ratios must hold exactly, use ``frozen`` of `design`.
+        Fixed shares of the topics within their source, all of them or none; divided by their sum. As in Olmix, the
+        minimum acts on them. If ratios must hold exactly, use ``frozen`` of `design`.
     nonzero : tuple of str
-        Sources, topics or frozen groups that every mixture uses.
+        Sources, topics or frozen groups with a share in every mixture.
     nonzero_in : "mixtures" or "draws"
-        Whether ``nonzero`` holds for the mixtures (default), or, as in Olmix's code, for the draws only: the minimum may then still set
-        such a share to 0.
+        Whether ``nonzero`` applies to the mixtures (default), or, as in Olmix's code, only to the samples before small shares are set to
+        0: the minimum may then set such a share to 0.
     proxy_tokens : int, optional
-        Tokens of a proxy run. With it, no domain is repeated more than ``max_epochs`` times in one.
+        Tokens of a proxy run. If given, a proxy reads no domain more than ``max_epochs`` times.
     max_epochs : float
         Default 1: the proxies repeat nothing.
     bound : bool
-        Whether caps reject draws before one is chosen, and not only after rounding. Default True. Olmix's ``enable_bound``.
+        Whether caps also reject samples before one of them is chosen, and not only after rounding. Default True. Olmix's ``enable_bound``.
     apart : float
-        Smallest Euclidean distance between two candidates, default 0 for none. Not in Olmix's code.
+        Smallest Euclidean distance between two candidates; default 0, no minimum. Not in Olmix's code.
     existing_apart : float
         Smallest Euclidean distance to the runs of a swarm that `extend` adds to. Default 0.01.
     multiplier : int
-        Draws for each run. Default 10. Equal draws count once, and the runs are chosen from what is left.
+        Samples for each run. Default 10. Equal samples count once, and the runs are chosen from the rest.
     """
 
     strength: Span = (0.1, 5.0)
@@ -123,15 +123,15 @@ class Olmix:
 
     @property
     def strengths(self) -> tuple[Span, Span]:
-        """The strengths of sources and of topics."""
+        """Strengths of sources and of topics."""
         return self.source_strength or self.strength, self.topic_strength or self.strength
 
     @property
     def temperatures(self) -> tuple[float, float]:
-        """The temperatures of sources and of topics."""
+        """Temperatures of sources and of topics."""
         return self.source_temperature or self.temperature, self.topic_temperature or self.temperature
 
     @property
     def minima(self) -> tuple[float, float]:
-        """The minimum of a source without topics, and of a topic within its source."""
+        """Minimum share of a source without topics, and of a topic within its source."""
         return self.minimum if isinstance(self.minimum, tuple) else (self.minimum, self.minimum)

@@ -1,4 +1,4 @@
-"""Olmix's hierarchical sampler of mixtures: sources, the topics of each, limits and minima, and the choice among what is left."""
+"""Olmix's hierarchical sampler: sample sources and their topics, apply limits and minima, and choose among the rest."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from mixfast.designs._olmix_tree import Places, Tree, tree
 from mixfast.designs._regmix import STRENGTHS, within
 from mixfast.errors import InfeasibleError, RegionError
 
-# Candidates nearer than this in every share are one mixture.
+# Candidates that differ by less than this in every share are the same mixture.
 _SAME = 1e-5
 
-# Draws made at a time: at most so many, and so many numbers, 128 MB.
+# Most samples at a time, and most numbers in them (128 MB).
 _BLOCK = 512
 _NUMBERS = 1 << 24
-# How often all draws are made again before the limits are called too tight.
+# How often all samples are repeated before the limits are reported as too tight.
 _ROUNDS = 50
 
 
 def olmix(columns: Collapsed, runs: int, settings: Olmix, *, seed: int, existing: Matrix | None = None) -> Matrix:
-    """Return mixtures (runs, C) of the columns as Olmix draws them, with rows that sum to 1 up to rounding.
+    """Sample mixtures (runs, C) of the columns as Olmix does, with rows that sum to 1 up to rounding.
 
-    ``runs * multiplier`` draws are made, those that the limits forbid are dropped, equal ones count once, and the runs are chosen among
-    what is left. Where Olmix stops because fewer than ``runs`` are left, more draws are made here. A frozen group is one column, so that
-    minima and rounding act on its whole: the original rounds its members, too, and their ratios hold only to within the minimum.
+    ``runs * multiplier`` samples are made. Those outside the limits are dropped, equal ones count once, and the runs are chosen from
+    the rest. If fewer than ``runs`` are left, more samples are made; Olmix stops. A frozen group is one column, so
+    minima and rounding act on the whole group. Olmix also rounds its members, whose ratios then hold only to within the minimum.
 
     Mixtures nearer than ``existing_apart`` to a row of ``existing`` (R, K) are dropped.
 
     Raises
     ------
     InfeasibleError
-        If too few different candidates pass.
+        If too few different candidates satisfy the limits.
     """
     rng = np.random.default_rng(seed)
     sampler = _Sampler.of(columns, settings, existing)
@@ -58,7 +58,7 @@ def olmix(columns: Collapsed, runs: int, settings: Olmix, *, seed: int, existing
 
 @dataclass(frozen=True, eq=False)
 class _Sampler:
-    """What the draws need: priors, strengths, limits, and the runs to keep away from."""
+    """Priors, strengths, limits, and the existing runs to avoid."""
 
     columns: Collapsed
     settings: Olmix
@@ -76,23 +76,23 @@ class _Sampler:
         return cls(columns, settings, sorted_, nonzero, strengths, _epochs(columns, settings), existing)
 
     def draw(self, count: int, rng: np.random.Generator) -> Matrix:
-        """Return what is left of so many draws: rows within all limits, each with the sum 1."""
+        """Sample a number of mixtures, and return those within all limits; rows sum to 1."""
         rows = self._drawn(count, rng)
         fine = self._allowed(rows)
-        # One of the strengths that pass, any of them alike.
+        # Choose one of the strengths that pass, all with the same probability.
         pick = np.where(fine, rng.random(fine.shape), -1.0).argmax(axis=1)
         kept = self._clipped(rows[np.arange(count), pick][fine.any(axis=1)])
         kept = kept[within(self.columns.region, kept)]
         for _, places in self.nonzero if self.settings.nonzero_in == "mixtures" else ():
             kept = kept[kept[:, places].sum(axis=1) > 0.0]
-        # Rounded up to thousandths, as the original does: a repetition of 1.0001 is too many.
+        # Rounded up to thousandths as in Olmix's code: 1.0001 epochs are too many.
         kept = kept[(np.ceil(1000.0 * kept * self.scarce - 1e-9) / 1000.0 <= self.settings.max_epochs).all(axis=1)]
         if self.existing is not None and len(self.existing) > 0:
             kept = kept[_distances(kept @ self.columns.spread, self.existing) >= self.settings.existing_apart]
         return kept
 
     def _drawn(self, count: int, rng: np.random.Generator) -> Matrix:
-        """Draws (count, strengths, C): sources and topics of a draw have the same place in their strengths."""
+        """Sample shares (count, strengths, C); sources and topics of a sample have the same position in their ranges of strengths."""
         tree, (of_sources, of_topics) = self.tree, self.strengths
         out = np.zeros((count, len(of_sources), self.columns.region.n_domains))
         sources = np.zeros((count, len(of_sources), len(tree.sources)))
@@ -105,7 +105,7 @@ class _Sampler:
         return out
 
     def _allowed(self, rows: Matrix) -> NDArray[np.bool_]:
-        """Which draws keep the caps and use what every mixture must use, before anything is set to 0."""
+        """Return which samples satisfy the caps and contain what every mixture must contain, before small shares are set to 0."""
         region, fine = self.columns.region, np.ones(rows.shape[:2], dtype=bool)
         if self.settings.bound:
             epochs = self.settings.max_epochs / np.where(self.scarce > 0.0, self.scarce, 1e-300)
@@ -135,14 +135,14 @@ class _Sampler:
 
 
 def _strengths(of_sources: Span, of_topics: Span) -> tuple[Vector, Vector]:
-    """The strengths of sources and of topics, evenly spaced in logarithm; one of each if neither has a range."""
+    """Return the strengths of sources and of topics, evenly spaced on a log scale; one of each if neither has a range."""
     count = STRENGTHS if of_sources[0] < of_sources[1] or of_topics[0] < of_topics[1] else 1
     low, high = np.log10([of_sources, of_topics]).T.tolist()
     return np.logspace(low[0], high[0], count), np.logspace(low[1], high[1], count)
 
 
 def _epochs(columns: Collapsed, settings: Olmix) -> Vector:
-    """How often one unit of share of each column (C,) reads its scarcest domain in a proxy run; 0 without a limit."""
+    """Return the epochs of the scarcest domain of each column (C,) in a proxy run, for each unit of share; 0 without a limit."""
     if settings.proxy_tokens is None:
         return np.zeros(len(columns.spread))
     available = columns.whole.available
@@ -155,12 +155,12 @@ def _epochs(columns: Collapsed, settings: Olmix) -> Vector:
         )
     with np.errstate(divide="ignore"):
         once = np.where(columns.spread > 0.0, settings.proxy_tokens * columns.spread / available, 0.0)
-    # Nothing available: any share is too much.
+    # For domains without tokens any share is too large.
     return np.asarray(np.minimum(once.max(axis=1), 1e300))
 
 
 def _dirichlet(prior: Vector, strengths: Vector, count: int, rng: np.random.Generator) -> Matrix:
-    """Draw Dirichlet(strength * prior), (count, strengths, len(prior)); in logarithms, where small ones do not vanish."""
+    """Sample Dirichlet(strength * prior), (count, strengths, len(prior)), on a log scale so that small shares do not underflow."""
     out = np.zeros((count, len(strengths), prior.size))
     open_ = prior > 0.0
     if not open_.any():
@@ -181,12 +181,12 @@ def _normal(rows: Matrix) -> Matrix:
 
 
 def _distances(rows: Matrix, others: Matrix) -> Vector:
-    """Euclidean distance of each row to the nearest other."""
+    """Return the Euclidean distance of each row to the nearest of the others."""
     return np.array([np.linalg.norm(others - row, axis=1).min() for row in rows])
 
 
 def _different(rows: Matrix, apart: float) -> Matrix:
-    """Return the rows that are not those of an earlier one, nor nearer to a kept one than ``apart``."""
+    """Return the rows that differ from all earlier ones, and are at least ``apart`` from every row that is kept."""
     first = np.sort(np.unique(np.rint(rows / _SAME).astype(np.int64), axis=0, return_index=True)[1])
     rows = rows[first]
     if apart == 0.0:

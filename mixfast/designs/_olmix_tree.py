@@ -1,4 +1,4 @@
-"""The domains of a region as Olmix's sampler sees them: sources, the leaves of each, and the priors of both levels."""
+"""The domains of a region as a tree for Olmix's sampler: sources, the leaves of each, and the priors of both levels."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Tree:
     ----------
     sources : tuple of str
     leaves : tuple of ndarray
-        Places of each source's domains among those of the region. Topics without qualities, qualities, and sources without topics.
+        Positions of each source's domains among those of the region: topics without qualities, qualities, and sources without topics.
     source_prior : ndarray
-        Tempered, with the sum 1.
+        Prior shares of the sources, tempered, with the sum 1.
     leaf_prior : tuple of ndarray
-        Of each source, tempered, with the sum 1; of a source whose shares are fixed, these shares.
+        Prior shares of the leaves of each source, tempered, with the sum 1; the given shares if they are fixed.
     given : ndarray
-        Shares of sources that are not drawn, and 0.
+        Fixed shares of sources; 0 for sampled ones.
     drawn, fixed : ndarray of bool
-        Sources whose share is drawn, and sources whose leaves are not.
+        Sources with a sampled share, and sources with fixed shares of the leaves.
     flat : ndarray of bool
-        Domains that are sources themselves.
+        Domains that are sources without topics.
     """
 
     sources: tuple[str, ...]
@@ -48,12 +48,12 @@ class Tree:
     flat: NDArray[np.bool_]
 
     def places(self, name: str, domains: Sequence[str]) -> Places:
-        """Return the places of a source, a topic with its qualities, or a frozen group.
+        """Return the positions of the domains of a source, of a topic with its qualities, or of a frozen group.
 
         Raises
         ------
         AlignmentError
-            If there is none of this name.
+            If nothing has this name.
         """
         found = [k for k, domain in enumerate(domains) if _covers(name, domain)]
         if not found:
@@ -63,14 +63,14 @@ class Tree:
 
 
 def tree(region: Region, settings: Olmix) -> Tree:
-    """Sort the domains of a region into sources, with the priors that the settings give.
+    """Sort the domains of a region into sources, with the priors of the settings.
 
     Raises
     ------
     AlignmentError
-        If the settings name sources or topics that the region does not have.
+        If the settings name sources or topics that are not in the region.
     RegionError
-        If they name some topics of a source only, or leave nothing to draw.
+        If they name only some topics of a source, or leave nothing to sample.
     """
     domains = region.domains
     owner = [name.split(":", 1)[0] for name in domains]
@@ -103,7 +103,7 @@ def tree(region: Region, settings: Olmix) -> Tree:
 
 
 def _covers(name: str, domain: str) -> bool:
-    """Whether a domain is of this name, or below it."""
+    """Return whether a domain has this name, or is below it in the tree."""
     return domain == name or domain.startswith(f"{name}:")
 
 
@@ -113,9 +113,9 @@ def _known(what: str, given: Collection[str], known: Collection[str]) -> None:
 
 
 def _within(source: str, names: Sequence[str], natural: Vector, given: Mapping[str, float], what: str) -> Vector | None:
-    """Return the shares of a source's leaves that the topics given have, or None if the source has none of them.
+    """Return the shares of a source's leaves from given topic shares, or None if no topic of the source is given.
 
-    The share of a topic is divided among its qualities by their natural shares.
+    The share of a topic is divided among its qualities in proportion to their natural shares.
     """
     topics = {topic: share for topic, share in given.items() if topic.split(":", 1)[0] == source}
     if not topics:
@@ -131,12 +131,12 @@ def _within(source: str, names: Sequence[str], natural: Vector, given: Mapping[s
         part = natural[own] if own.sum() > 1 else np.ones(own.sum())
         out[own] = share * part / part.sum() if part.sum() > 0.0 else 0.0
     if not out.any():
-        raise RegionError(f"{what} leaves nothing above 0 of {listing(names)}")
+        raise RegionError(f"{what} gives the share 0 to all of {listing(names)}, expected at least one above 0")
     return out / out.sum()
 
 
 def _source_prior(natural: Mapping[str, float], settings: Olmix) -> Vector:
-    """Return the shares of the sources: given, derived from the topics given, or natural."""
+    """Return the prior shares of the sources: given, derived from given topics, or natural."""
     shares = {source: float(settings.source_prior.get(source, share)) for source, share in natural.items()}
     sums: dict[str, float] = {}
     for topic, share in settings.topic_prior.items():
@@ -146,21 +146,21 @@ def _source_prior(natural: Mapping[str, float], settings: Olmix) -> Vector:
         left = 1.0 - sum(share for source, share in shares.items() if source not in sums)
         if not left > 0.0:
             raise RegionError(
-                f"topic_prior names the sources {listing(sums)}, and the prior of the others leaves {left:.6g} for "
+                f"topic_prior names the sources {listing(sums)}, and the priors of the others leave {left:.6g} for "
                 "them; the shares of source_prior must sum to less than 1 here"
             )
         total = sum(sums.values())
         shares |= {source: left * share / total for source, share in sums.items()}
     out = np.array(list(shares.values()))
     if not out.any():
-        raise RegionError(f"source_prior leaves nothing above 0 of {listing(natural)}")
+        raise RegionError(f"source_prior gives the share 0 to all of {listing(natural)}, expected at least one above 0")
     return out / out.sum()
 
 
 def _tempered(prior: Vector, temperature: float) -> Vector:
-    """Return ``prior ** temperature`` with the sum 1; a prior of nothing but 0 stays, unless it is of one domain."""
+    """Return ``prior ** temperature`` with the sum 1; an all-zero prior stays as it is, unless it has one domain."""
     if not prior.any():
-        # Domains without a prior within a source without one: only a share given to the source can use them.
+        # A source without a prior: its leaves are only used if the source has a fixed share.
         return np.ones(1) if prior.size == 1 else prior
     shares = prior / prior.sum()
     return shares if temperature >= 1.0 else shares**temperature / (shares**temperature).sum()

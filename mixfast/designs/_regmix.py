@@ -1,4 +1,4 @@
-"""RegMix's sampler of mixtures, draw for draw: Dirichlet around a tempered prior, filtered, floored and rounded."""
+"""RegMix's sampler, reproduced bit by bit: Dirichlet samples around a tempered prior, filtered, with small shares set to 0 and rounded."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mixfast._text.names import shown
 from mixfast.errors import InfeasibleError, RegionError
 from mixfast.region import Region
 
-# Each candidate is one of this many draws, whose strengths are evenly spaced in logarithm.
+# Each candidate is one of this many samples; their strengths are evenly spaced on a log scale.
 STRENGTHS = 15
 
-# Rows nearer than this in the sum of absolute differences are one mixture.
+# Rows are the same mixture if the sum of their absolute differences is at most this.
 _SAME = 1e-5
 
-# Candidates drawn at a time, a few megabytes.
+# Candidates sampled at a time, a few megabytes.
 _BLOCK = 1024
 
-# Shares may pass a limit of the region by this much, from rounding.
+# Shares may violate a limit of the region by this much, from rounding.
 _SLACK = 1e-9
 
 
@@ -34,15 +34,15 @@ class RegMix:
     Attributes
     ----------
     temper : float
-        Exponent of the prior in the draws, above 0; 1 leaves it. Default 0.5.
+        Exponent of the prior, above 0 and at most 1; 1 leaves the prior as it is. Default 0.5.
     strength : (float, float)
-        Smallest and largest strength of the Dirichlet draws. Default 0.1 and 5: from one domain to near the prior.
+        Smallest and largest strength of the Dirichlet distribution. Default 0.1 and 5: from single domains to near the prior.
     usage : float
-        No share is above ``usage`` times its prior share when drawn. Default 15.
+        Samples with a share above ``usage`` times its prior share are rejected. Default 15.
     minimum : float
-        Smaller shares become 0, others multiples of it. Default 2e-4; the published runs used 1e-3.
+        Smaller shares become 0, others are rounded to multiples of it. Default 2e-4; the published runs used 1e-3.
     multiplier : int
-        Candidates drawn for each run. Default 100.
+        Candidates sampled for each run. Default 100.
     """
 
     temper: float = 0.5
@@ -65,17 +65,17 @@ class RegMix:
 
 
 def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
-    """Return mixtures (runs, K) as RegMix draws them; rows sum to 1 only to within a few multiples of the minimum.
+    """Sample mixtures (runs, K) as RegMix does; rows sum to 1 only to within a few multiples of the minimum.
 
-    Without limits but the prior, the bits of the original with both of its generators seeded alike. Caps, floors and
-    bounds of the region reject candidates, in the draw (caps) and at the end (all).
+    Without limits, the result is that of the original code, bit by bit, with the same seed for both of its generators. Caps
+    reject samples; caps, floors and group limits of the region reject candidates at the end.
 
     Raises
     ------
     InfeasibleError
-        If too few different candidates pass.
+        If too few different candidates satisfy the limits.
     """
-    # The two generators of the original; numpy and Python keep their streams unchanged.
+    # The two generators of the original code; NumPy and Python guarantee that their streams do not change.
     numbers, choices = np.random.RandomState(seed), random.Random(seed)
     open_ = np.flatnonzero(region.prior > 0.0)
     prior = region.prior[open_]
@@ -83,13 +83,13 @@ def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
     tempered = prior**settings.temper if settings.temper < 1.0 else prior
     tempered = tempered / tempered.sum()
     low, high = np.log10(settings.strength).tolist()
-    # Of one strength the original makes one draw, without a choice.
+    # With a single strength the original code makes one sample, without a choice.
     strengths = np.logspace(low, high, STRENGTHS if low < high else 1)
     total = runs * settings.multiplier
     kept = []
     for start in range(0, total, _BLOCK):
         count = min(_BLOCK, total - start)
-        # Gamma numbers in the order in which so many single Dirichlet draws would take them, summed as they do.
+        # Gamma numbers in the order, and with the summation, of that many single Dirichlet samples.
         shape = np.broadcast_to(strengths[:, None] * tempered, (count, len(strengths), open_.size))
         drawn = numbers.standard_gamma(shape)
         pick = [choices.choice(range(STRENGTHS)) if low < high else 0 for _ in range(count)]
@@ -113,12 +113,12 @@ def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
 
 
 def within(region: Region, rows: Matrix) -> NDArray[np.bool_]:
-    """Which rows (M, K), divided by their sums, lie in the region; caps of 1 and floors of 0 are no limits."""
+    """Return which rows (M, K), divided by their sums, lie in the region; caps of 1 and floors of 0 are no limits."""
     sums = rows.sum(axis=1, keepdims=True)
     shares = rows / np.where(sums > 0.0, sums, 1.0)
     fine = (sums[:, 0] > 0.0) & (shares <= region.cap + _SLACK).all(axis=1)
     fine &= (shares >= region.floor - _SLACK).all(axis=1)
-    # The shares as they are, too: they are what is trained on.
+    # The undivided shares must satisfy the caps, too: they are trained on.
     fine &= ((rows <= region.cap + _SLACK) | (region.cap >= 1.0)).all(axis=1)
     if region.bounds:
         activity = shares @ region.bound_rows.T
@@ -128,7 +128,7 @@ def within(region: Region, rows: Matrix) -> NDArray[np.bool_]:
 
 
 def _distinct(rows: Matrix) -> Matrix:
-    """Sort rows, and keep those that differ from the one kept before."""
+    """Sort rows, and keep each that differs from the previous row kept."""
     rows = rows[np.lexsort(rows.T)]
     kept: list[int] = []
     for index in range(len(rows)):

@@ -1,4 +1,4 @@
-"""Mixtures that are to be trained, and what each is expected to buy."""
+"""Design and NextRuns: mixtures to train, and the expected gain of each."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from mixfast.errors import BackendError, RegionError, about_files
 from mixfast.region import Region
 from mixfast.swarm import Source, Swarm, read_mixtures, write_csv
 
-# A domain that fewer runs than this sample is reported: a law learns its effect from the runs that sample it.
+# Domains that fewer runs sample are reported: a law learns the effect of a domain from the runs that sample it.
 FEW_RUNS = 5
-# Smaller shares count as not sampled: RegMix's code advises 1e-5 at least, for proxies of 1B tokens.
+# Smaller shares count as not sampled. RegMix's code advises at least 1e-5, for proxies of 1B tokens.
 _SAMPLED = 1e-5
 
-# Olmix (arXiv:2602.12237) found the error of proposals to level off at three runs for each number of a law.
+# Olmix (arXiv:2602.12237) found that the error of proposals levels off at three runs for each parameter of a law.
 RUNS_PER_NUMBER = 3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Design(Frozen):
-    """Mixtures to train: the ratios of a `Swarm` whose metrics are not known yet.
+    """Mixtures to train: the ratios of a `Swarm` without its metrics.
 
     Attributes
     ----------
     ratios : ndarray (R, K), float64, read-only
     domains : tuple of str
     runs : tuple of str
-        Ids, unique.
+        Unique ids.
     method : str
-        How they were drawn.
+        How the mixtures were chosen.
     advised : int
-        Runs advised for the numbers that are free, see `advised_runs`.
+        Number of runs advised for the free parameters, see `advised_runs`.
     rare : mapping of str to int
-        Domains that may have a share, but that no run samples or fewer than five do: the number of runs with a share of 1e-5 at
-        least, those that exist included. A law cannot learn their effect. Give such a domain a floor, lower the sampler's minimum or
-        temperature, use ``method="cover"``, or merge or drop the domain. Empty for mixtures that were read.
+        Domains that may have a share but that fewer than five runs sample, with the number of runs that give them a share of at least
+        1e-5, including existing runs. A law cannot learn their effect. Give such a domain a floor, lower the sampler's minimum or
+        temperature, use ``method="cover"``, or merge or drop the domain. Empty for mixtures read from a file.
     """
 
     ratios: Matrix
@@ -70,12 +70,12 @@ class Design(Frozen):
         return self.summary()
 
     def summary(self) -> str:
-        """Return how many mixtures there are, and whether they are enough, as text."""
+        """Return the number of mixtures, and whether it is enough, as text."""
         enough = "enough" if len(self) >= self.advised else "fewer than advised"
-        alike = "" if self.different == len(self) else f"only {self.different} of them differ; "
+        alike = "" if self.different == len(self) else f"only {self.different} of them are different; "
         return (
             f"{len(self)} runs, {len(self.domains)} domains, {self.method}; {alike}"
-            f"{enough} for a log-linear law: {RUNS_PER_NUMBER} for each of its numbers are {self.advised}"
+            f"{enough} for a log-linear law: {RUNS_PER_NUMBER} runs for each of its parameters are {self.advised}"
             + "".join(f"; {line}" for line in rarely_sampled(self.rare))
         )
 
@@ -101,37 +101,37 @@ class Design(Frozen):
 
     @property
     def different(self) -> int:
-        """Number of mixtures that differ by 1e-9 in some share; fewer than the runs if the limits leave almost no room."""
+        """Number of mixtures that differ by more than 1e-9 in some share; fewer than the runs if the limits leave almost no room."""
         return len(np.unique(self.ratios.round(9), axis=0))
 
     def to_csv(self, target: Source, *, force: bool = False) -> None:
-        """Write the mixtures to a path or an open file: ids in a column "run", digits that read back as the same numbers.
+        """Write the mixtures to a path or an open file, with ids in a column "run" and all digits of the shares.
 
         Raises
         ------
         SwarmError
-            A name that a spreadsheet would compute, such as "=1+1"; or, without ``force``, a file of another kind that would be lost.
+            A name looks like a formula of a spreadsheet, such as "=1+1"; or, without ``force``, a file of another kind would be lost.
         OSError
-            The file cannot be written, and the old one is as it was.
+            The file cannot be written; the old one is unchanged.
         """
         rows = ([run, *row] for run, row in zip(self.runs, self.ratios.tolist(), strict=True))
         write_csv(target, ["run", *self.domains], rows, force=force)
 
     @classmethod
     def from_csv(cls, source: Source) -> Design:
-        """Read mixtures that `to_csv` wrote, or the ratios of a `Swarm`: a run a row, ids in "run", "run_id" or "index".
+        """Read mixtures that `to_csv` wrote, or the ratios of a `Swarm`: one run per row, with ids in "run", "run_id" or "index".
 
         Raises
         ------
         SwarmError
-            If the file has no ids, or its numbers are no shares; the message names file, column and run.
+            If the file has no ids, or its numbers are not shares; the message names file, column and run.
         """
         with about_files(source):
             domains, runs, ratios = read_mixtures(source)
             return cls(ratios, domains, runs, "given", RUNS_PER_NUMBER * (len(domains) + 1))
 
     def with_metrics(self, metrics: ArrayLike, metric_names: Iterable[str], **options: Any) -> Swarm:
-        """Return the `Swarm` of these mixtures and what they reached, (R, J) in the order of `runs`; options as there.
+        """Return the `Swarm` of these mixtures and their measured metrics (R, J), in the order of `runs`; options as for `Swarm`.
 
         Raises
         ------
@@ -143,20 +143,20 @@ class Design(Frozen):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NextRuns:
-    """Mixtures to train next, and what each is expected to buy.
+    """Mixtures to train next, with the expected gain of each.
 
     Attributes
     ----------
     design : Design
         The mixtures, in the order to train them.
     gain : ndarray (q,)
-        What each run is expected to buy, given those before it, in the unit of ``bought``.
+        Expected gain of each run, given those before it, in the unit of ``bought``.
     bought : str
-        "nats of information on the coefficients", or "expected improvement of the objective".
+        "nats of information about the coefficients", or "expected improvement of the objective".
     predicted, sd : ndarray (q,)
-        The objective that the law expects of each, to be minimised, and its standard deviation, before any of them.
+        Predicted objective of each run, to be minimised, and its standard deviation, before any of them is trained.
     best : float
-        The objective that the law expects of the best run there is.
+        Predicted objective of the best existing run.
     """
 
     design: Design
@@ -191,7 +191,7 @@ class NextRuns:
         return data_frame(columns, self.design.runs, "run", BackendError)
 
     def summary(self) -> str:
-        """Return what each run is expected to buy, as text."""
+        """Return the expected gain of each run, as text."""
         lines = [f"{len(self.design)} runs to train next, for {self.bought}; the best so far has {self.best:.6g}"]
         lines += [
             f"{run}: gain {gain:.3g}, predicted {value:.6g} +- {sd:.2g}"
@@ -205,14 +205,14 @@ class NextRuns:
 def rare(rows: Matrix, region: Region) -> dict[str, int]:
     """Return the domains that may have a share and that fewer than `FEW_RUNS` rows sample, with the number of these rows."""
     counts = (rows >= _SAMPLED).sum(axis=0).tolist()
-    # With fewer runs in all, only what no run samples is worth a word.
+    # With fewer runs than that in all, only domains that no run samples are reported.
     few = FEW_RUNS if len(rows) >= FEW_RUNS else 1
     found = zip(region.domains, counts, region.reachable.tolist(), strict=True)
     return {name: count for name, count, open_ in found if open_ and count < few}
 
 
 def rarely_sampled(rare: Mapping[str, int]) -> list[str]:
-    """Say which domains no run samples, and which only a few do."""
+    """Name the domains that no run samples, and those that only a few sample."""
     none = [name for name, count in rare.items() if count == 0]
     few = [f"{name} ({count})" for name, count in rare.items() if count > 0]
     lines = [f"no run samples {listing(none)}"] if none else []
@@ -220,7 +220,7 @@ def rarely_sampled(rare: Mapping[str, int]) -> list[str]:
 
 
 def numbered(count: int, taken: Iterable[str]) -> tuple[str, ...]:
-    """Ids that count on from the largest number among those taken."""
+    """Return new ids that continue from the largest number among those taken."""
     used = set(taken)
     start = max((int(run) + 1 for run in used if run.isdecimal()), default=len(used))
     fresh = tuple(str(start + index) for index in range(count))
@@ -228,14 +228,14 @@ def numbered(count: int, taken: Iterable[str]) -> tuple[str, ...]:
 
 
 def whole(value: object, what: str) -> int:
-    """A count of at least 1."""
+    """Check a count of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise RegionError(f"{what} must be a whole number of at least 1, got {shown(value)}")
     return int(value)
 
 
 def seeded(value: object) -> int:
-    """A seed that every generator takes."""
+    """Check a seed that every generator accepts."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 1 << 32:
         raise RegionError(f"seed must be a whole number from 0 to 2^32 - 1, got {shown(value)}")
     return int(value)

@@ -1,23 +1,23 @@
-"""Mixture reuse: when domains are added, removed, split or revised, keep what is known and run only what is new.
+"""Mixture reuse: when domains are added, removed, split or revised, keep the known ratios and train only a few new runs.
 
-A swarm costs days of training, and the set of domains keeps changing. This room says what of the old mixture may be kept. Nouns:
+A swarm costs days of training, and the set of domains keeps changing. This room decides which part of the old mixture can be kept. Nouns:
 
 - `Add`, `Remove`, `Partition`, `Revise` are changes of the set of domains, by name; an `Update` matches them with the old domains.
-- `Reuse` is a plan. The relative shares of the domains that a change leaves alone are frozen, and those domains become one virtual
-  domain. The plan has the `Region` of the collapsed mixtures, the number of runs to train, what freezing is predicted to lose, and what
-  speaks against it. `Reuse.expand` turns a collapsed mixture into one over all domains.
-- `Coupling` is what the old law says about freezing: the predicted loss, and which domains to reopen.
-- `Carried` is an old swarm over the new domains.
-- `Ledger` records every update of a mixture with its date and reason (`Entry`), and the plan that is open (`Pending`).
+- `Reuse` is a plan. The relative shares of the unchanged domains are frozen, and those domains become one virtual
+  domain. The plan has the `Region` of the collapsed mixtures, the number of runs to train, the predicted loss of freezing, and
+  warnings. `Reuse.expand` converts a collapsed mixture to one over all domains.
+- `Coupling` is the old law's prediction about freezing: the loss, and which domains to reopen.
+- `Carried` is an old swarm converted to the new domains.
+- `Ledger` records every update of a mixture with its date and reason (`Entry`), and the open plan (`Pending`).
 
-Verbs: `full` freezes all domains that no change touches, `partial` reopens those whose freezing would cost most; `swarm` carries old runs
-over to the new domains, `carry` follows a ledger over any number of updates, and `together` joins old runs with new ones; `resume` builds the open plan of a ledger again; `kappa` is the coupling
-of Theorem 1.
+Verbs: `full` freezes all unchanged domains, `partial` reopens those whose freezing would cost most; `swarm` converts old runs
+to the new domains, `carry` does so over all updates of a ledger, and `together` joins old runs with new ones; `resume` rebuilds the open
+plan of a ledger; `kappa` is the coupling of Theorem 1.
 
 Read `_changes` (names only), `_collapse` (the virtual domain and its limits), `_plan` (the steps of a plan) and `_reuse` (its result);
-then `_coupling` and `_collapsed_law` (what a law says of collapsed mixtures), and `_runs`. `_ledger` is what stays between
-updates: its entries are `_entries`, its file format is `_ledger_file` with the types of `_fields`, and `_descent` says which state of a file it may replace;
-`_life` carries runs along it.
+then `_coupling` and `_collapsed_law` (a law's predictions for collapsed mixtures), and `_runs`. `_ledger` is kept between
+updates: its entries are `_entries`, its file format is `_ledger_file` with the types of `_fields`, and `_descent` decides which state of a file it
+may replace; `_life` converts runs along it.
 
 Reference: Chen et al., "Olmix" (arXiv 2602.12237), section 5.
 """

@@ -1,4 +1,4 @@
-"""Changes of a set of domains, by name only: domains are added, removed, split into parts, or revised."""
+"""Changes of a set of domains, by name: domains are added, removed, split into parts, or revised."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from mixfast.errors import MixfastError
 
 
 class ReuseError(MixfastError, ValueError):
-    """A change of domains, a frozen mixture or a ledger is malformed or does not fit the others."""
+    """A change of domains, a frozen mixture or a ledger is malformed, or contradicts the other arguments."""
 
 
 class _Effect:
-    """What a change does to the domains, by name; nothing where a change does not say otherwise."""
+    """The effect of a change on the domains, by name; by default none."""
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Old domains that are no more, or no more what they were."""
+        """Old domains that are removed, split or revised."""
         return ()
 
     @property
     def new(self) -> tuple[str, ...]:
-        """Domains whose share must be found."""
+        """Domains that need a new share."""
         return ()
 
     @property
     def heirs(self) -> dict[str, str]:
-        """Old domain that each new one comes from."""
+        """The old domain that each new one comes from."""
         return {}
 
 
 @dataclass(frozen=True, init=False)
 class _OfDomains(_Effect):
-    """A change of several domains alike."""
+    """A change that affects several domains in the same way."""
 
     domains: tuple[str, ...]
 
@@ -76,7 +76,9 @@ class Partition(_Effect):
         names = domain_names(parts, ReuseError)
         (name,) = domain_names([parent], ReuseError)
         if len(names) < 2:
-            raise ReuseError(f"{shown(name)} is split into {listing(names)} only; give two parts or more, or revise it")
+            raise ReuseError(
+                f"{shown(name)} is split into {listing(names)} only; give at least two parts, or revise the domain"
+            )
         object.__setattr__(self, "parent", name)
         object.__setattr__(self, "parts", names)
 
@@ -95,12 +97,12 @@ class Partition(_Effect):
 
 @dataclass(frozen=True, init=False)
 class Revise(_Effect):
-    """Give domains other content; they keep their role.
+    """Replace the content of domains that keep their role.
 
     Parameters
     ----------
     domains : sequence of str, or mapping of str to str
-        Domains that keep their names; or old names to new ones.
+        Domains that keep their names, or a mapping of old names to new ones.
     """
 
     renamed: tuple[tuple[str, str], ...]
@@ -128,19 +130,19 @@ Change = Add | Remove | Partition | Revise
 
 @dataclass(frozen=True)
 class Update:
-    """Changes that are made at once, matched with the old domains.
+    """Changes made at the same time, matched with the old domains.
 
     Attributes
     ----------
     changes : tuple of Change
     kept : tuple of str
-        Old domains that no change touches, in their order.
+        Unchanged domains, in their order.
     new : tuple of str
-        Domains that appear, or have other content.
+        Domains that are added, or have new content.
     gone : tuple of str
-        Old domains that are no more, or no more what they were.
+        Old domains that are removed, split or revised.
     heirs : dict of str to str
-        Old domain that a new one comes from, where there is one.
+        The old domain that a new one comes from, if there is one.
     """
 
     changes: tuple[Change, ...]
@@ -151,12 +153,12 @@ class Update:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The domains afterwards."""
+        """The domains after the changes."""
         return self.kept + self.new
 
     @classmethod
     def of(cls, changes: Change | Iterable[Change], domains: Iterable[str]) -> Update:
-        """Check changes against the old domains; `ReuseError` names what does not fit."""
+        """Check changes against the old domains; `ReuseError` names the contradictions."""
         listed = (changes,) if isinstance(changes, Change) else tuple(changes)
         old = domain_names(domains, ReuseError)
         wrong = [type(change).__name__ for change in listed if not isinstance(change, Change)]
@@ -167,10 +169,10 @@ class Update:
         if unknown := [name for name in gone if name not in set(old)]:
             raise ReuseError(
                 f"{misspelt(unknown, old)} cannot be removed, split or revised: not among the old domains {listing(old)}; "
-                "domains that are new are added"
+                "new domains are added"
             )
         if twice := sorted({name for name in gone if gone.count(name) > 1}):
-            raise ReuseError(f"more than one change touches {listing(twice)}; make them one after the other")
+            raise ReuseError(f"more than one change affects {listing(twice)}; make the changes one after the other")
         kept = tuple(name for name in old if name not in set(gone))
         if clash := [name for name in new if name in set(kept) or new.count(name) > 1]:
             raise ReuseError(f"the new domains {listing(dict.fromkeys(clash))} exist already; names must be unique")

@@ -1,9 +1,9 @@
-"""Collapse: a frozen part of a mixture as one virtual domain, and everything seen from there, exactly.
+"""Collapse: treat the frozen part of a mixture as one virtual domain, with exact limits, prior and coefficients.
 
-With frozen ratios p over the set F and the other domains as they are, a collapsed mixture r stands for
-``Phi(r) = (r_virtual * p, r_others)``. What is linear in the mixture stays so: coefficients of a law, bounds, caps. The divergence
-``KL(Phi(r) || q) = KL(r || q') + r_virtual * D`` with q' the collapsed prior and ``D = KL(p || q_F / q'_virtual)`` is, but for a constant,
-a plain divergence again: to the prior whose virtual share is tilted by ``exp(-D)``.
+With frozen ratios p over the set F, a collapsed mixture r stands for
+``Phi(r) = (r_virtual * p, r_others)``. Everything linear in the mixture stays linear: coefficients of a law, bounds, caps. The divergence is
+``KL(Phi(r) || q) = KL(r || q') + r_virtual * D``, with q' the collapsed prior and ``D = KL(p || q_F / q'_virtual)``. Up to a constant, this is
+the divergence to a prior whose virtual share is multiplied by ``exp(-D)``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Collapse:
-    """One virtual domain in place of those whose relative shares are frozen.
+    """One virtual domain that replaces the domains with frozen relative shares.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class Collapse:
     frozen : Mixture
         Shares of its members within it.
     others : tuple of str
-        The domains that stay as they are.
+        The other domains.
     full : Region
-        Over all domains, with the prior and every limit.
+        The region over all domains, with the prior and every limit.
     """
 
     virtual: str
@@ -49,7 +49,7 @@ class Collapse:
 
     @classmethod
     def of(cls, shares: Mapping[str, float], members: Iterable[str], full: Region, *, virtual: str) -> Collapse:
-        """Freeze the ratios that ``shares`` gives the members; the region's other domains stay open."""
+        """Freeze the members at their ratios in ``shares``; the region's other domains stay open."""
         names = domain_names(members, ReuseError)
         if unknown := [name for name in names if name not in shares or name not in set(full.domains)]:
             raise ReuseError(
@@ -58,10 +58,12 @@ class Collapse:
             )
         total = math.fsum(shares[name] for name in names)
         if not total > 0.0:
-            raise ReuseError(f"{listing(names)} have no share in the old mixture: nothing to freeze; reopen them")
+            raise ReuseError(
+                f"{listing(names)} have no share in the old mixture, so there are no ratios to freeze; reopen these domains"
+            )
         if virtual in full.domains:
             raise ReuseError(
-                f"the virtual domain cannot be called {shown(virtual)} like a real one; give it another name"
+                f"the virtual domain cannot be called {shown(virtual)}, the name of a real domain; give it another name"
             )
         frozen = Mixture(names, [shares[name] / total for name in names])
         return cls(virtual, frozen, tuple(name for name in full.domains if name not in set(names)), full)
@@ -73,7 +75,7 @@ class Collapse:
 
     @cached_property
     def matrix(self) -> Matrix:
-        """(K, 1 + others): column 0 the frozen ratios, the rest units; ``Phi(r) = matrix @ r``, K as in the full region."""
+        """Matrix (K, 1 + others) with ``Phi(r) = matrix @ r``: column 0 holds the frozen ratios, the others are unit vectors; rows as in the full region."""
         out = np.zeros((self.full.n_domains, len(self.domains)))
         place = {name: k for k, name in enumerate(self.full.domains)}
         for name, ratio in self.frozen.items():
@@ -86,13 +88,13 @@ class Collapse:
     # Mixtures.
 
     def expand(self, collapsed: Mapping[str, float]) -> Mixture:
-        """Return Phi of a collapsed mixture, over the domains of the full region; ratios of the frozen part are exact."""
+        """Convert a collapsed mixture to one over the domains of the full region; the ratios of the frozen part are exact."""
         if set(collapsed) != set(self.domains):
             raise AlignmentError.between("the collapsed mixture", collapsed, "the reuse plan", self.domains)
         return Mixture(self.full.domains, self.matrix @ np.array([collapsed[name] for name in self.domains]))
 
     def expand_rows(self, rows: ArrayLike, domains: Iterable[str]) -> Matrix:
-        """Return Phi of mixtures (R, 1 + others) whose columns are ``domains``: what to train the proxies on, (R, K)."""
+        """Convert collapsed mixtures (R, 1 + others) with columns ``domains`` to mixtures (R, K) to train proxies on."""
         names, table = domain_names(domains, ReuseError), np.asarray(rows, dtype=np.float64)
         if set(names) != set(self.domains):
             raise AlignmentError.between("the rows", names, "the reuse plan", self.domains)
@@ -101,9 +103,9 @@ class Collapse:
         return np.asarray(table[:, [names.index(name) for name in self.domains]] @ self.matrix.T)
 
     def collapse(self, shares: Mapping[str, float], *, partly: bool = False) -> dict[str, float]:
-        """Return the collapsed shares of a mixture that has the frozen ratios; `ReuseError` where it has others.
+        """Convert a mixture with the frozen ratios to collapsed shares; raise `ReuseError` if its ratios differ.
 
-        With ``partly`` the mixture may lack domains, as long as it has all members or none; those it lacks get 0.
+        With ``partly`` the mixture may lack domains, as long as it has all members or none; missing domains get 0.
         """
         given = set(shares)
         if unknown := sorted(given - set(self.full.domains)):
@@ -127,21 +129,21 @@ class Collapse:
 
     @cached_property
     def cap(self) -> tuple[float, str]:
-        """Largest share of the virtual domain, ``min over frozen j of cap_j / p_j`` (Lemma 1), and the domain that sets it."""
+        """Largest share of the virtual domain, ``min over frozen j of cap_j / p_j`` (Lemma 1), and the domain that determines it."""
         caps = self.full.by_name(self.full.cap)
         found = ((caps[name] / ratio, name) for name, ratio in self.frozen.items() if ratio > 0.0)
         return min(found, key=lambda each: each[0])
 
     @cached_property
     def floor(self) -> tuple[float, str]:
-        """Smallest share of the virtual domain, ``max over frozen j of floor_j / p_j``, and the domain that sets it."""
+        """Smallest share of the virtual domain, ``max over frozen j of floor_j / p_j``, and the domain that determines it."""
         floors = self.full.by_name(self.full.floor)
         found = ((floors[name] / ratio, name) for name, ratio in self.frozen.items() if ratio > 0.0)
         return max(found, key=lambda each: each[0])
 
     @cached_property
     def divergence(self) -> float:
-        """``KL(p || q_F / q'_virtual)``, nats: how far the frozen ratios are from the prior's; infinite off its support."""
+        """``KL(p || q_F / q'_virtual)`` in nats: the distance of the frozen ratios from those of the prior; infinite outside its support."""
         prior = self.full.by_name(self.full.prior)
         mass = math.fsum(prior[name] for name in self.frozen)
         terms = []
@@ -154,7 +156,7 @@ class Collapse:
 
     @cached_property
     def natural(self) -> dict[str, float]:
-        """The prior, collapsed: the virtual domain has its members' sum."""
+        """The collapsed prior: the virtual domain has the sum of its members."""
         prior = self.full.by_name(self.full.prior)
         mass = math.fsum(prior[name] for name in self.frozen)
         return {self.virtual: mass} | {name: prior[name] for name in self.others}
@@ -165,20 +167,20 @@ class Collapse:
 
     @property
     def kl_constant(self) -> float:
-        """``KL(Phi(r) || q) - KL(r || region.prior)``, nats, the same for every r."""
+        """``KL(Phi(r) || q) - KL(r || region.prior)`` in nats, the same for every r."""
         total = math.fsum(self._tilted.values())
         return -math.log(total) if total > 0.0 else math.inf
 
     @cached_property
     def region(self) -> Region:
-        """Collapsed mixtures whose expansion is in the full region; `InfeasibleError` where there is none.
+        """The collapsed mixtures whose expansion is in the full region; `InfeasibleError` if there are none.
 
-        Its prior is the centre that makes a KL term the one over all domains, but for `kl_constant`.
+        With its prior, a KL term equals the KL term over all domains up to `kl_constant`.
         """
         full, ratios = self.full, self.matrix
         if blocked := [full.domains[k] for k in np.flatnonzero((full.floor > 0.0) & (ratios.sum(axis=1) == 0.0))]:
-            raise InfeasibleError(f"{listing(blocked)} have a floor but a frozen share of 0; reopen them")
-        # Caps and floors of the members are limits on the one share that theirs are multiples of.
+            raise InfeasibleError(f"{listing(blocked)} have a floor but a frozen share of 0; reopen these domains")
+        # The members' shares are multiples of the virtual share, so their caps and floors limit it.
         columns = [full.domains.index(name) for name in self.others]
         cap = [min(self.cap[0], 1.0), *full.cap[columns].tolist()]
         floor = [self.floor[0], *full.floor[columns].tolist()]
@@ -190,12 +192,12 @@ class Collapse:
             region = Region(self.domains, prior=prior, cap=cap, floor=floor, bounds=bounds or None)
         except InfeasibleError as problem:
             raise InfeasibleError(
-                f"no mixture keeps these ratios within the limits: {problem}. {self._what_to_reopen(cap, floor)}, or change the limits"
+                f"no mixture with these ratios satisfies the limits: {problem}. {self._what_to_reopen(cap, floor)}, or change the limits"
             ) from problem
         return region.replace(counted=full.counted)
 
     def _bounds(self) -> list[Bound]:
-        """The bounds of the full region on collapsed mixtures."""
+        """Return the bounds of the full region as bounds on collapsed mixtures."""
         bounds = []
         for bound, row in zip(self.full.bounds, self.full.bound_rows @ self.matrix, strict=True):
             members = np.flatnonzero(row)
@@ -204,12 +206,12 @@ class Collapse:
                 bounds.append(Bound(bound.name, names, bound.lower, bound.upper, tuple(row[members].tolist())))
             elif (bound.lower or 0.0) > 0.0 or (bound.upper or 0.0) < 0.0:
                 raise InfeasibleError(
-                    f"bound {shown(bound.name)} cannot hold: its domains are frozen at 0; reopen them"
+                    f"bound {shown(bound.name)} cannot hold: its domains are frozen at 0; reopen these domains"
                 )
         return bounds
 
     def _what_to_reopen(self, caps: list[float], floors: list[float]) -> str:
-        """Name the members whose floor or cap leaves the open domains too little room."""
+        """Name the members whose floor or cap makes the limits infeasible."""
         (high, narrow), (low, wide) = self.cap, self.floor
         culprits: dict[str, str] = {}
         if low > min(high, 1.0) or low + math.fsum(floors[1:]) > 1.0:

@@ -1,4 +1,4 @@
-"""A law over all domains, seen from the collapsed ones: exact for every law, and convex where the law is."""
+"""Evaluate a law over all domains at collapsed mixtures: exact for every law, and convex if the law is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixfast.reuse._collapse import Collapse, Matrix
 
 
 class _Asked(Protocol):
-    """What is asked of a law, whether of single metrics or of a whole fit."""
+    """The methods that a law of single metrics and a whole fit share."""
 
     def predict(self, ratios: Matrix) -> ArrayLike: ...
 
@@ -24,10 +24,10 @@ class _Asked(Protocol):
 
 
 class _Collapsed:
-    """What the laws of single metrics and of a whole fit have in common: they are asked at the expanded mixtures."""
+    """Evaluate a law, of single metrics or of a whole fit, at the expanded mixtures."""
 
     def __init__(self, law: _Asked, spread: Matrix) -> None:
-        self._law, self._spread = law, spread  # (C, K): one unit of each collapsed domain in shares of the law's
+        self._law, self._spread = law, spread  # (C, K): shares of the law's domains in each collapsed domain
 
     def _whole(self, r: ArrayLike) -> Matrix:
         return np.atleast_2d(np.asarray(r, dtype=np.float64)) @ self._spread
@@ -37,7 +37,7 @@ class _Collapsed:
         return np.asarray(self._law.predict(self._whole(r)))
 
     def sd(self, r: ArrayLike) -> Matrix:
-        """Return their standard deviations (M, J)."""
+        """Return standard deviations (M, J) of the metrics of collapsed mixtures."""
         return np.asarray(self._law.sd(self._whole(r)))
 
     def slopes(self, r: ArrayLike) -> tuple[Matrix, NDArray[np.float64]]:
@@ -47,7 +47,7 @@ class _Collapsed:
 
 
 class _Part(_Collapsed):
-    """The law of some metrics; a log-linear one keeps its form, with collapsed coefficients."""
+    """The law of some metrics; a log-linear law keeps its form, with collapsed coefficients."""
 
     def __init__(self, law: Any, spread: Matrix) -> None:
         super().__init__(law, spread)
@@ -86,7 +86,7 @@ class CollapsedLaw(_Collapsed):
         constant = dict(getattr(law, "constant", {}))
         share = np.array([constant.get(name, 0.0) for name in law.domains])
         still = np.array([name in constant for name in law.domains])
-        # A collapsed domain whose members all have one share in all runs has one too.
+        # A collapsed domain has the same share in all runs if all its members have.
         self.constant = {
             name: float(share[row > 0.0].sum())
             for name, row in zip(self.domains, self._spread, strict=True)
@@ -95,6 +95,6 @@ class CollapsedLaw(_Collapsed):
         self._parts: dict[int, _Part] = {}
 
     def law_of(self, metric: str) -> tuple[_Part, int]:
-        """The law of a metric, and the metric's column in it."""
+        """Return the law of a metric, and the metric's column in it."""
         law, column = self._fit.law_of(metric)
         return self._parts.setdefault(id(law), _Part(law, self._spread)), column

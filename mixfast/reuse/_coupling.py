@@ -1,7 +1,7 @@
-"""What freezing costs according to the old law, and which old domains to reopen.
+"""Predict the cost of freezing with the old law, and choose which old domains to reopen.
 
-The old law stands in for the one that is not known yet: new domains act like the old ones they come from, or those the user says they
-are like. The optima with and without freezing are solved exactly, so the predicted loss is a difference, not a bound.
+The old law replaces the unknown new one: new domains are assumed to act like the old ones they come from, or like those that the user
+names. The optima with and without freezing are solved exactly, so the predicted loss is a difference, not a bound.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from mixfast.region import Region
 from mixfast.reuse._changes import ReuseError, Update
 from mixfast.reuse._collapse import Collapse, Matrix, Vector
 
-# Gap of the two solves whose difference is the loss.
+# Gap of the two solves; the loss is the difference of their values.
 _TOL = 1e-10
 
 
 @dataclass(frozen=True)
 class Coupling:
-    """What the old law says about freezing.
+    """The old law's predictions about freezing.
 
     Attributes
     ----------
     reopen : tuple of str
-        The old domains to reopen so that freezing the rest loses at most what is allowed.
+        The old domains to reopen so that the loss of freezing the others is within the allowed loss.
     loss : float
-        Predicted loss of freezing all old domains but those reopened, in the unit of the objective, KL term included.
+        Predicted loss of freezing all unchanged domains except those reopened, in the unit of the objective, with the KL term.
     loss_full : float
-        Of freezing all old domains that the changes leave alone; infinite where the limits then allow no mixture.
+        Predicted loss of freezing all unchanged domains; infinite if the limits then allow no mixture.
     gain : float
         Predicted gain of the best mixture over the prior, in the same unit.
     kappa : float
-        Coupling (Theorem 1) to the others of what is frozen when `reopen` is open.
+        Coupling (Theorem 1) of the frozen domains to the others when `reopen` is open.
     scores : dict of str to float
-        For each old domain its own kappa times how far its relative share moves; reopened from the largest down.
+        For each old domain, its own kappa times the change of its relative share. Domains are reopened from the largest score down.
     new_share : float
         Predicted share of the new domains at the best mixture.
     like : dict of str to str
-        The old domain that each new one was taken to act like.
+        The old domain that each new one is assumed to act like.
     assumed : tuple of str
-        New domains that nothing is known about; they were taken for the old domain that makes freezing lose most.
+        New domains without a known counterpart. They are assumed to act like the old domain for which freezing loses most.
     gap : float
-        Largest optimality gap of the solves behind loss and gain; it matters for steep laws only.
+        Largest optimality gap of the solves behind loss and gain; it only matters for steep laws.
     """
 
     reopen: tuple[str, ...]
@@ -68,20 +68,20 @@ class Coupling:
 
 
 def kappa(slopes: Matrix, fix: Sequence[int], comp: Sequence[int]) -> float:
-    """Return ``||(1 + alpha_fix + alpha_comp) * alpha_fix||``, alpha_S (J,) the norms of the slopes (J, K) of the domains S."""
+    """Return ``||(1 + alpha_fix + alpha_comp) * alpha_fix||``, where alpha_S (J,) are the norms of the slopes (J, K) of the domains S."""
     alpha, other = np.linalg.norm(slopes[:, fix], axis=1), np.linalg.norm(slopes[:, comp], axis=1)
     return float(np.linalg.norm((1.0 + alpha + other) * alpha))
 
 
 def _least_open(order: list[str], lost: Callable[[Iterable[str]], float], *, limit: float) -> set[str]:
-    """The domains to open so that the loss is within the limit: the shortest head of the order, less what is needless there."""
-    # More open domains never lose more, so the head is found by halving; with all of them open nothing is lost.
+    """Return the domains to open so that the loss is within the limit: the shortest prefix of the order, without needless domains."""
+    # Opening more domains never increases the loss, so the prefix is found by bisection; with all of them open the loss is 0.
     low, high = 0, len(order)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if lost(order[:middle]) <= limit else (middle + 1, high)
     opened = order[:low]
-    # The order is a guess: domains whose freezing stays within the limit are frozen again.
+    # The order is heuristic: domains that can be frozen within the limit are frozen again.
     for name in reversed(order[:low]):
         fewer = [each for each in opened if each != name]
         if lost(fewer) <= limit:
@@ -90,7 +90,7 @@ def _least_open(order: list[str], lost: Callable[[Iterable[str]], float], *, lim
 
 
 class StandIn:
-    """The old law on the new domains, and the best mixtures it knows with any of the old ones frozen."""
+    """The old law applied to the new domains, and its best mixtures with any of the old domains frozen."""
 
     def __init__(
         self,
@@ -110,15 +110,15 @@ class StandIn:
         form, other = convex_form(law, self.target)
         if form is None:
             raise ReuseError(
-                f"the loss of freezing needs log-linear or linear laws of metrics to minimise, which these are not: "
-                f"{listing(other)}; fit those (mixfast reuse fit, or mixfast fit --law log_linear), or name the domains to reopen yourself "
+                f"predicting the loss of freezing needs log-linear or linear laws of metrics that are minimised; these metrics have none: "
+                f"{listing(other)}; fit such laws (mixfast reuse fit, or mixfast fit --law log_linear), or name the domains to reopen "
                 "and give no law"
             )
         self.form = form
         if missing := [name for name in update.kept if name not in self.known]:
             raise ReuseError(
-                f"the old law does not know the domains {listing(missing)}; it knows {listing(self.known)}. Give a law over all "
-                "old domains, or name the domains to reopen yourself and give no law"
+                f"the old law lacks the domains {listing(missing)}; its domains are {listing(self.known)}. Give a law over all "
+                "old domains, or name the domains to reopen and give no law"
             )
         if wrong := [f"{new}: {old}" for new, old in like.items() if new not in update.new or old not in self.known]:
             raise ReuseError(
@@ -131,12 +131,12 @@ class StandIn:
         self.gap = 0.0
 
     def coupling(self, allowed: float) -> Coupling:
-        """Propose what to reopen for the loss to be at most ``allowed`` times the gain.
+        """Choose the domains to reopen so that the loss is at most ``allowed`` times the gain.
 
-        1. Take each new domain that nothing is known about for the old one that makes freezing lose most.
+        1. Assume that each new domain without a known counterpart acts like the old domain for which freezing loses most.
         2. Solve with all domains open. The gain is that of the optimum over the prior.
-        3. Rank the kept domains by their part in the bound of Theorem 1.
-        4. Reopen the shortest head of that order that leaves the loss within the limit; freeze again what proves needless.
+        3. Rank the kept domains by their term in the bound of Theorem 1.
+        4. Reopen the shortest prefix of that order with a loss within the limit, and freeze needless domains again.
         """
         if self.assumed:
             self._assume_the_worst()
@@ -167,11 +167,11 @@ class StandIn:
         )
 
     def loss(self, reopen: Iterable[str]) -> float:
-        """Loss of freezing all kept domains but these."""
+        """Return the loss of freezing all kept domains except these."""
         return max(0.0, self.frozen(reopen) - self._best(self.region, self._columns())[0])
 
     def frozen(self, reopen: Iterable[str]) -> float:
-        """Least objective with all kept domains frozen but these; infinite where the limits allow no mixture."""
+        """Return the smallest objective with all kept domains frozen except these; infinite if the limits allow no mixture."""
         opened = set(reopen)
         members = [name for name in self.update.kept if name not in opened]
         if not math.fsum(self.shares[name] for name in members) > 0.0:
@@ -189,7 +189,7 @@ class StandIn:
     # Inside.
 
     def _columns(self) -> Matrix:
-        """(old K, new K): the old domain whose coefficients each new-set domain has."""
+        """Return a matrix (old K, new K) that maps each domain of the new set to the old domain with its coefficients."""
         out = np.zeros((len(self.known), self.region.n_domains))
         for column, name in enumerate(self.region.domains):
             out[self.known.index(self.like[name]), column] = 1.0
@@ -200,13 +200,13 @@ class StandIn:
         return Convex(np.ascontiguousarray(form.a @ columns), form.on, form.linear @ columns, form.constant)
 
     def _value(self, form: Convex, w: Vector) -> float:
-        """Objective at a mixture, without KL term."""
+        """Return the objective at a mixture, without the KL term."""
         values = form.metrics(w)
         return float(values[self.target.used].max() if self.target.worst else self.target.weight @ values)
 
     def _best(self, region: Region, columns: Matrix) -> tuple[float, Vector]:
         form = self._form(columns)
-        if region.n_domains == 1:  # all frozen: nothing to choose
+        if region.n_domains == 1:  # all frozen: a single mixture
             return self._value(form, np.ones(1)), np.ones(1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotConvergedWarning)
@@ -215,7 +215,7 @@ class StandIn:
         return found.value, found.w
 
     def _scores(self, w: Vector) -> tuple[Matrix, dict[str, float]]:
-        """Slopes (J, K) as differences to the old mixture's, and each kept domain's share in the bound of Theorem 1."""
+        """Return slopes (J, K) relative to those of the old mixture, and the term of each kept domain in the bound of Theorem 1."""
         place = {name: k for k, name in enumerate(self.region.domains)}
         kept = [place[name] for name in self.update.kept]
         if not kept:
@@ -224,7 +224,7 @@ class StandIn:
         slopes = (form.a * form.on[:, None] + form.linear)[self.target.used]
         old = np.array([self.shares[name] for name in self.update.kept])
         old = old / max(math.fsum(old), 1e-300)
-        # A constant added to all slopes of a metric changes no mixture's rank: they count from the frozen mixture's own.
+        # A constant added to all slopes of a metric changes no ranking of mixtures, so the slope of the frozen mixture is subtracted.
         slopes = slopes - (slopes[:, kept] @ old)[:, None]
         now = w[kept] / max(math.fsum(w[kept]), 1e-300)
         new = [place[name] for name in self.update.new]
@@ -232,7 +232,7 @@ class StandIn:
         return slopes, dict(zip(self.update.kept, map(float, each), strict=True))
 
     def _assume_the_worst(self) -> None:
-        """Take new domains that nothing is known about for the old one that makes freezing lose most."""
+        """Assume that new domains without a known counterpart act like the old domain for which freezing loses most."""
         worst, most = self.known[0], -math.inf
         for name in self.known:
             self.like |= dict.fromkeys(self.assumed, name)

@@ -1,4 +1,4 @@
-"""What a ledger was made from, and so which state of a file it may replace: of two updates of one state, one is lost otherwise."""
+"""Track which states a ledger was made from, to decide which state of a file it may replace without losing another update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixfast.reuse._ledger_file import document_of
 
 
 class Version:
-    """One state of a ledger, and the files that are known to have held it."""
+    """One state of a ledger, and the files known to have held it."""
 
     def __init__(self, entries: tuple[Entry, ...], pending: Pending | None) -> None:
         self.entries = entries
@@ -22,20 +22,20 @@ class Version:
 
     @cached_property
     def checksum(self) -> str:
-        """The checksum that the file of this state holds."""
+        """The checksum in a file with this state."""
         return str(document_of(self.entries, self.pending)["checksum"])
 
     def is_in(self, path: Path) -> None:
-        """Remember that a file holds this state."""
+        """Record that a file holds this state."""
         self._files.add(os.path.realpath(path))
 
     def was_in(self, path: Path) -> bool:
-        """Say whether a file is known to have held this state."""
+        """Return whether a file is known to have held this state."""
         return os.path.realpath(path) in self._files
 
 
 def check_descent(path: Path, there: Version, descent: Sequence[Version]) -> None:
-    """Refuse to replace the state of a file by the last of a descent, unless nothing of it is lost by that."""
+    """Raise `ReuseError` if replacing the state of a file by the last state of a descent would lose an update or a plan."""
     last = descent[-1]
     known = next((version for version in reversed(descent) if version.was_in(path)), None)
     if known is not None:
@@ -47,7 +47,7 @@ def check_descent(path: Path, there: Version, descent: Sequence[Version]) -> Non
         return
     if there.checksum in {version.checksum for version in descent}:
         return
-    # Of another making: the file may lack something, and not the other way round.
+    # The states are not related by descent: the file may be an earlier part of this ledger, but not the reverse.
     if there.entries == last.entries[: len(there.entries)] and there.pending in (None, last.pending):
         return
     raise ReuseError(
@@ -56,7 +56,7 @@ def check_descent(path: Path, there: Version, descent: Sequence[Version]) -> Non
 
 
 def _difference(there: Version, known: Version) -> str:
-    """Say what is in the file instead of the known state."""
+    """Describe how the state of the file differs from the known state."""
     if there.entries == known.entries:
         return "its open plan was dropped" if there.pending is None else _newest(there)
     return _newest(there) if len(there.entries) >= len(known.entries) else "it has fewer updates"
@@ -65,4 +65,4 @@ def _difference(there: Version, known: Version) -> str:
 def _newest(version: Version) -> str:
     if version.pending is not None:
         return f"it has an open plan of {version.pending.when} ({version.pending.why})"
-    return f"the last is of {version.entries[-1].when} ({version.entries[-1].why})"
+    return f"the last of {version.entries[-1].when} ({version.entries[-1].why})"

@@ -1,4 +1,4 @@
-"""What a ledger keeps, as plain names and numbers: updates that were recorded, and the one that is planned."""
+"""Entries of a ledger, as plain names and numbers: recorded updates, and the planned one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mixfast.reuse._reuse import Reuse
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An update that was recorded.
+    """A recorded update.
 
     Attributes
     ----------
@@ -34,17 +34,17 @@ class Entry:
         Relative shares of the frozen domains.
     reopened : tuple of str
     runs, full_runs : int
-        Advised for the update, and for a recomputation with all domains open.
+        Runs advised for the update, and for a recomputation with all domains open.
     loss : float or None
-        Predicted loss against that.
+        Predicted loss against the recomputation.
     warnings : tuple of str
-        Why it may not have been safe.
+        Why the update may not have been safe.
     mixture : dict of str to float
-        The mixture it ended in, over all domains.
+        The resulting mixture over all domains.
     tokens : dict of str to int
-        Tokens of the domains then, of those where they were known.
+        Tokens of the domains at that time, if known.
     budget : int or None
-        Tokens of the whole run; None where it was not known.
+        Tokens of the whole run; None if unknown.
     max_epochs : dict of str to float
         How often the tokens of each domain may be read; empty without a budget.
     """
@@ -68,14 +68,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Pending:
-    """An update that is planned and whose runs are being trained; `resume` builds the plan again.
+    """A planned update whose runs are being trained; `resume` rebuilds the plan.
 
     Attributes
     ----------
     when, why, kind, changes, virtual, reopened, loss, warnings
-        As in `Entry`, of the day of the plan.
+        As in `Entry`, on the day of the plan.
     objective : tuple of str
-        What the update is to be good for, as the user wrote it.
+        The objective of the update, as the user wrote it.
     kl : float
         Weight of the KL divergence to the prior.
     region : dict
@@ -96,7 +96,7 @@ class Pending:
 
     @classmethod
     def of(cls, plan: Reuse, *, why: str, when: str, objective: tuple[str, ...], kl: float) -> Pending:
-        """What to keep of a plan."""
+        """Return the part of a plan that a ledger stores."""
         return cls(
             when=when,
             why=why,
@@ -113,7 +113,7 @@ class Pending:
 
 
 def checked_day(when: str | None) -> str:
-    """Return the ISO date of an update, by default today's."""
+    """Check the ISO date of an update; by default today's."""
     if when is None:
         return date.today().isoformat()
     try:
@@ -124,14 +124,14 @@ def checked_day(when: str | None) -> str:
 
 
 def checked_reason(why: str) -> str:
-    """Return the reason of an update, which must not be empty."""
+    """Check the reason of an update, which must not be empty."""
     if not isinstance(why, str) or not why.strip():
-        raise ReuseError("why is empty: say for what reason, in a sentence")
+        raise ReuseError("why is empty, expected the reason of the update, in a sentence")
     return why
 
 
 def described(change: Change) -> dict[str, Any]:
-    """A change as plain names."""
+    """Return a change as plain names."""
     if isinstance(change, Partition):
         return {"change": "partition", "parent": change.parent, "parts": list(change.parts)}
     if isinstance(change, (Add, Remove)):
@@ -140,7 +140,7 @@ def described(change: Change) -> dict[str, Any]:
 
 
 def change_of(document: Mapping[str, Any]) -> Change:
-    """The change that `described` wrote."""
+    """Return the change that `described` wrote."""
     kind = document["change"]
     if kind == "partition":
         return Partition(document["parent"], document["parts"])
@@ -152,7 +152,7 @@ def change_of(document: Mapping[str, Any]) -> Change:
 
 
 def limits_of(region: Region) -> dict[str, Any]:
-    """A region as plain names and numbers; `region_of` builds it again."""
+    """Return a region as plain names and numbers; `region_of` is the inverse."""
 
     def named(values: Any, leave_out: float | None = None) -> dict[str, Any] | None:
         if values is None:
@@ -160,7 +160,7 @@ def limits_of(region: Region) -> dict[str, Any]:
         pairs = zip(region.domains, values.tolist(), strict=True)
         return {name: value for name, value in pairs if value != leave_out}
 
-    # Files hold no infinity; so many epochs are no limit either.
+    # Files cannot hold infinity; this many epochs are no limit either.
     epochs = None if region.max_epochs is None else np.minimum(region.max_epochs, 1e300)
     out: dict[str, Any] = {
         "domains": list(region.domains),
@@ -185,7 +185,7 @@ def limits_of(region: Region) -> dict[str, Any]:
 
 
 def region_of(document: Mapping[str, Any]) -> Region:
-    """The region that `limits_of` wrote."""
+    """Return the region that `limits_of` wrote."""
     bounds = [
         Bound(each["name"], tuple(each["domains"]), each["lower"], each["upper"], tuple(each["coefficients"]))
         for each in document["bounds"]

@@ -1,4 +1,4 @@
-"""The types of a ledger's fields, one by one: who edits a ledger, and writes its new checksum too, is told which field is wrong."""
+"""Check the type of every field of a ledger, so that an error in an edited ledger names the field."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mixfast.reuse._changes import ReuseError
 
 
 class _Kind(NamedTuple):
-    """What a field holds: the test, and the words for it."""
+    """The type of a field: a test, and its description in messages."""
 
     fits: Callable[[Any], bool]
     words: str
 
 
 def check_fields(document: Mapping[str, Any], where: str) -> None:
-    """Refuse an update or an open plan with a field of another type, and name the field."""
+    """Raise `ReuseError` for a field of the wrong type in an update or an open plan, and name the field."""
     _check(document, _FIELDS, where)
     for place, change in enumerate(document["changes"], start=1):
         of = f"change {place} of {where}"
@@ -48,7 +48,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    # Counts become int64 where regions are built of them.
+    # Regions store counts as int64.
     return type(value) is int and 0 <= value < 2**63
 
 

@@ -1,4 +1,4 @@
-"""Ledger: the updates of a mixture in their order, with what was frozen when and why, and the update that is planned."""
+"""Ledger: the updates of a mixture in order, with dates, reasons and frozen ratios, and the planned update."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from mixfast.reuse._reuse import Reuse
 
 @dataclass(frozen=True, repr=False)
 class Ledger:
-    """Updates in their order; each `record` returns a new ledger.
+    """The updates of a mixture in order; each `record` returns a new ledger.
 
     Attributes
     ----------
     entries : tuple of Entry
     pending : Pending or None
-        The update that is planned and not recorded yet, see `begin`.
+        The update that is planned but not recorded yet, see `begin`.
 
     Examples
     --------
@@ -55,16 +55,16 @@ class Ledger:
 
     entries: tuple[Entry, ...]
     pending: Pending | None = None
-    # What this ledger was made from, itself last: `save` replaces a file that holds one of these, and no other.
+    # The states this ledger was made from, its own last: `save` only replaces a file that holds one of these.
     _descent: tuple[Version, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # dataclasses.replace hands on the descent of what it replaces, so that its result descends from that.
+        # dataclasses.replace passes on the descent of the old ledger, so that the new one extends it.
         object.__setattr__(self, "_descent", (*self._descent, Version(self.entries, self.pending)))
 
     def __repr__(self) -> str:
         last = self.entries[-1] if self.entries else None
-        what = "empty" if last is None else f"{len(self.entries)} updates, the last of {last.when}: {last.why}"
+        what = "empty" if last is None else f"{len(self.entries)} updates, the last on {last.when}: {last.why}"
         plan = "" if self.pending is None else f"; open plan: {self.pending.why}"
         return visible(f"Ledger({what}; {len(last.mixture) if last else 0} domains{plan})")
 
@@ -89,18 +89,18 @@ class Ledger:
         tokens : mapping of str to int, optional
             Tokens of each domain.
         budget : int, optional
-            Tokens of the whole run: with it, ``tokens`` and ``max_epochs`` limit how often a domain is repeated.
+            Tokens of the whole run. If given, ``tokens`` and ``max_epochs`` limit how often a domain is repeated.
         max_epochs : number or mapping of str to number
             As for `Region.from_tokens`.
 
         Raises
         ------
         ReuseError
-            If a budget comes without tokens, or the mixture repeats a domain more often than is allowed.
+            If a budget is given without tokens, or the mixture repeats a domain more often than allowed.
         AlignmentError
             If tokens and mixture name different domains.
         RegionError, InfeasibleError
-            If a count is no whole number, or the tokens do not reach for the budget.
+            If a count is not an integer, or the tokens are too few for the budget.
         """
         first = Mixture.from_dict(dict(mixture)).as_dict()
         if tokens is not None and set(tokens) != set(first):
@@ -113,7 +113,9 @@ class Ledger:
         )
         if tokens is None:
             if budget is not None:
-                raise ReuseError(f"a budget of {budget} limits how often tokens repeat: give the tokens too")
+                raise ReuseError(
+                    f"a budget of {budget} limits how often tokens repeat, and the tokens are missing: give them, too"
+                )
             return cls((entry,))
         known = {name: int(tokens[name]) for name in first}
         if budget is None:
@@ -127,24 +129,24 @@ class Ledger:
         ]
         if over:
             raise ReuseError(
-                f"in a run of {budget:,} tokens, the mixture repeats domains more often than is allowed: {listing(over)}; choose it "
+                f"in a run of {budget:,} tokens, the mixture repeats domains more often than allowed: {listing(over)}; choose a mixture "
                 "within these caps, allow more epochs, or give no budget"
             )
         return cls((replace(entry, **_counts(region)),))
 
     @property
     def mixture(self) -> Mixture:
-        """The present mixture: what the next update starts from."""
+        """The present mixture, from which the next update starts."""
         return Mixture.from_dict(self.entries[-1].mixture)
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Tokens of the present domains, of those where the updates told them."""
+        """Tokens of the present domains, as far as the updates gave them."""
         return dict(self.entries[-1].tokens)
 
     @property
     def budget(self) -> int | None:
-        """Tokens of the whole run, as the last update was told; None where none was."""
+        """Tokens of the whole run in the last update; None if no budget was given."""
         return self.entries[-1].budget
 
     @property
@@ -155,7 +157,7 @@ class Ledger:
     def begin(
         self, plan: Reuse, *, why: str, objective: Iterable[str] = (), kl: float = 0.0, when: str | None = None
     ) -> Ledger:
-        """Return the ledger with a planned update, in the place of any other: `reuse.resume` builds the plan again.
+        """Return the ledger with a planned update, which replaces any other plan; `reuse.resume` rebuilds the plan.
 
         Parameters
         ----------
@@ -164,7 +166,7 @@ class Ledger:
         why, when
             As for `record`.
         objective, kl
-            What the proposal is to be made with.
+            Arguments of the later proposal.
 
         Raises
         ------
@@ -185,28 +187,28 @@ class Ledger:
         plan : Reuse
             Made from this ledger's present mixture.
         mixture : Mixture or mapping of str to float
-            What the update ended in: over all domains, or over the plan's collapsed ones.
+            The resulting mixture, over all domains or over the plan's collapsed ones.
         why : str
-            The reason, for those who come later.
+            The reason of the update.
         when : str, optional
-            ISO 8601; today's date by default.
+            Date in ISO 8601; today's by default.
 
         Raises
         ------
         ReuseError
-            If the plan was made from another mixture, or the result does not have its frozen ratios; the ledger stays as it is.
+            If the plan was made from another mixture, or the result does not have its frozen ratios; this ledger is unchanged.
         """
         update = plan.update
         self._check(plan)
         if self.pending is not None and self.pending.changes != tuple(map(described, update.changes)):
             raise ReuseError(
-                f"the plan of {self.pending.when} ({self.pending.why}) is open: record that one, or drop it with "
+                f"the plan of {self.pending.when} ({self.pending.why}) is open: record it, or drop it with "
                 "dataclasses.replace(ledger, pending=None)"
             )
         if set(mixture) == set(plan.part.domains):
             result = plan.expand(mixture)
         else:
-            plan.collapse(mixture)  # refuses another set of domains, and other ratios
+            plan.collapse(mixture)  # raises if domains or ratios differ
             result = Mixture.from_dict(dict(mixture))
         entry = Entry(
             when=checked_day(when),
@@ -228,39 +230,39 @@ class Ledger:
     # Files.
 
     def to_yaml(self) -> str:
-        """Return the YAML text, which any YAML reader reads."""
+        """Return the ledger as YAML."""
         return write_yaml(document_of(self.entries, self.pending), quoted=True)
 
     def to_json(self) -> str:
-        """Return the JSON text."""
+        """Return the ledger as JSON."""
         return visible_json(json.dumps(document_of(self.entries, self.pending), indent=2, ensure_ascii=False)) + "\n"
 
     @classmethod
     def from_yaml(cls, text: str) -> Ledger:
-        """Read `to_yaml`'s text; `ReuseError` where its version is unknown or its checksum does not fit."""
+        """Read the text of `to_yaml`; raise `ReuseError` if its version is unknown or its checksum does not match."""
         return cls(*contents(read_yaml(text, ReuseError, plain=json_value)))
 
     @classmethod
     def from_json(cls, text: str) -> Ledger:
-        """Read `to_json`'s text; errors as for `from_yaml`."""
+        """Read the text of `to_json`; errors as for `from_yaml`."""
         return cls(*contents(read_json(text, ReuseError)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to ``path``, YAML or, for ``.json``, JSON; a file that is there is replaced only by a whole new one.
+        """Write the ledger to ``path`` as YAML, or as JSON if it ends in ``.json``. An existing file is replaced by a complete new one.
 
-        Of two ledgers made from one state of a file, by any number of processes and threads, one is saved and the other refused.
+        If two ledgers are made from the same state of a file, in any processes or threads, one is saved and the other refused.
 
         Raises
         ------
         ReuseError
-            If the file that is there is no ledger; if it was changed since the ledger was loaded from it or saved to it; or, where it
-            never was, if the file has an update or an open plan that this ledger was not made from: that would be lost. Also if
+            If the existing file is not a ledger; if it changed since this ledger was loaded from it or saved to it; or, if this ledger
+            was neither, if the file has an update or an open plan that would be lost. Also if
             another process keeps the file locked.
 
         Notes
         -----
-        The file is locked with `flock` while it is compared and replaced. Where there is none, as on Windows, a file ``.NAME.lock`` beside
-        it is the lock; a process that is killed leaves that behind, and the refusal of the next one names it.
+        The file is locked with `flock` while it is compared and replaced. On systems without `flock`, such as Windows, a file ``.NAME.lock``
+        beside it is the lock. A killed process leaves it behind; the error message of the next process names it.
         """
         target = Path(path)
         text = self.to_json() if is_json(target, "a ledger file", ReuseError) else self.to_yaml()
@@ -276,9 +278,9 @@ class Ledger:
         """Read a file that `save` wrote; errors as for `from_yaml`, with the path."""
         source = Path(path)
         if source.exists() and not source.is_file():
-            # Also a pipe, which would be waited for.
+            # A pipe, too: reading it would block.
             raise ReuseError(
-                f"{source} is {'a folder' if source.is_dir() else 'no file'}, expected a ledger (yaml or json)"
+                f"{source} is {'a folder' if source.is_dir() else 'not a regular file'}, expected a ledger (yaml or json)"
             )
         if kind_of(source) == "empty":
             raise ReuseError(other_kind(source, "a ledger (yaml or json)"))
@@ -298,7 +300,7 @@ class Ledger:
     # Inside.
 
     def _check(self, plan: Reuse) -> None:
-        """Refuse a plan that was made from another mixture."""
+        """Raise an error if a plan was made from another mixture."""
         old, update = self.mixture, plan.update
         if set(old) != {*update.kept, *update.gone}:
             raise AlignmentError.between(
@@ -308,11 +310,11 @@ class Ledger:
         moved = [name for name, ratio in plan.frozen.items() if abs(old[name] - total * ratio) > NINE_DIGITS]
         if moved:
             raise ReuseError(
-                f"the plan was made from another mixture than the ledger's last: {listing(moved)} differ; plan from ledger.mixture"
+                f"the plan was not made from the ledger's last mixture: the shares of {listing(moved)} differ; plan from ledger.mixture"
             )
 
     def _counted(self, plan: Reuse) -> dict[str, Any]:
-        """Counts after an update: those it was planned with, or, where it had none, those known of what it left alone."""
+        """Return the counts after an update: those of the plan, or if it had none, the known ones of unchanged domains."""
         if plan.part.full.available is not None:
             return _counts(plan.part.full)
         kept = set(plan.update.kept)
@@ -322,7 +324,7 @@ class Ledger:
 
 
 def resume(ledger: Ledger) -> Reuse:
-    """Return the plan that `Ledger.begin` noted, as it was: what is frozen, its limits, and what was predicted of it.
+    """Rebuild the plan that `Ledger.begin` stored, with its frozen ratios, limits and predictions.
 
     Raises
     ------
@@ -335,7 +337,7 @@ def resume(ledger: Ledger) -> Reuse:
     >>> from mixfast.reuse import Add, full
     >>> ledger = Ledger.start({"web": 0.75, "code": 0.25}, why="first swarm")
     >>> plan = full(ledger.mixture, Add(["math"]), Region(["web", "code", "math"]))
-    >>> resume(ledger.begin(plan, why="maths came")).frozen == plan.frozen
+    >>> resume(ledger.begin(plan, why="maths added")).frozen == plan.frozen
     True
     """
     pending = ledger.pending
@@ -347,6 +349,6 @@ def resume(ledger: Ledger) -> Reuse:
 
 
 def _counts(region: Region) -> dict[str, Any]:
-    """What an entry keeps of the token counts of a region."""
+    """Return the token counts of a region as an entry stores them."""
     limits = limits_of(region)
     return {"tokens": limits["available"], "budget": limits["target_tokens"], "max_epochs": limits["max_epochs"]}

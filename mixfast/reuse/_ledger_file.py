@@ -4,8 +4,8 @@ The document is a mapping of
 
 - ``format``: "mixfast-reuse-1",
 - ``checksum``: the first sixteen hexadecimal digits of the SHA-256 of the rest as compact JSON with sorted names,
-- ``updates``: a list with the fields of each `Entry`; ``tokens``, ``budget`` and ``max_epochs`` only where they are known,
-- ``pending``: the fields of the `Pending` plan, only while one is open.
+- ``updates``: a list with the fields of each `Entry`; ``tokens``, ``budget`` and ``max_epochs`` only if they are known,
+- ``pending``: the fields of the `Pending` plan, only if one is open.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from mixfast.reuse._fields import check_fields
 
 FORMAT = "mixfast-reuse-1"
 
-# What older files lack, and files without counts: it has a default.
+# Fields with a default: older files and files without counts lack them.
 _OPTIONAL = ("tokens", "budget", "max_epochs")
 
-# Seconds to wait for a process that is writing the ledger: a write takes milliseconds.
+# Seconds to wait for another process that writes the ledger; a write takes milliseconds.
 _PATIENCE = 30.0
 
 _Part = TypeVar("_Part", Entry, Pending)
 
 
 def document_of(entries: tuple[Entry, ...], pending: Pending | None) -> dict[str, Any]:
-    """Return what the file of a ledger holds."""
+    """Return the document of a ledger's file."""
     content: dict[str, Any] = {"updates": [_plain(entry) for entry in entries]}
     if pending is not None:
         content["pending"] = _plain(pending)
@@ -45,7 +45,7 @@ def document_of(entries: tuple[Entry, ...], pending: Pending | None) -> dict[str
 
 
 def contents(document: Any) -> tuple[tuple[Entry, ...], Pending | None]:
-    """Return the entries and the open plan of a document; `ReuseError` says what is wrong with it."""
+    """Return the entries and the open plan of a document; raise `ReuseError` if it is malformed."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
         raise ReuseError(f"the ledger's format is {shown(found)}; this version of mixfast reads {FORMAT!r}")
@@ -54,13 +54,13 @@ def contents(document: Any) -> tuple[tuple[Entry, ...], Pending | None]:
         raise ReuseError("the ledger holds no updates; begin one with Ledger.start")
     if unknown := [name for name in document if name not in ("format", "checksum", "updates", "pending")]:
         raise ReuseError(
-            f"the ledger has entries that are none of its own, and would be lost: {listing(unknown)}; remove them"
+            f"the ledger has unknown entries, which would be lost when it is saved: {listing(unknown)}; remove them"
         )
     content = {name: document[name] for name in ("updates", "pending") if name in document}
     if document.get("checksum") != (wanted := checksum(content)):
         raise ReuseError(
-            f"the ledger was changed since it was written: its checksum is {shown(document.get('checksum'))}, its content's "
-            f"{shown(wanted)}. Undo the edit; if it is meant, write this checksum into the file"
+            f"the ledger was edited after it was written: its checksum is {shown(document.get('checksum'))}, that of its content is "
+            f"{shown(wanted)}. Undo the edit; if it is intended, write the second checksum into the file"
         )
     entries = tuple(_entry(update, f"update {place}") for place, update in enumerate(updates, start=1))
     pending = _read(Pending, content["pending"], "the open plan") if "pending" in content else None
@@ -77,14 +77,16 @@ def _entry(update: Any, where: str) -> Entry:
 
 
 def _read(kind: type[_Part], document: Any, where: str) -> _Part:
-    """An entry or a plan of the fields that a file gives it."""
+    """Return an entry or a plan from its fields in a file."""
     if not isinstance(document, dict):
         raise ReuseError(f"{where} of the ledger is {shown(document)}, expected names with values")
     known = [each.name for each in fields(kind)]
     lacking = [name for name in known if name not in document and name not in _OPTIONAL]
     unknown = [name for name in document if name not in known]
     if lacking or unknown:
-        raise ReuseError(f"{where} of the ledger: missing: {listing(lacking)}; not known: {listing(unknown)}")
+        raise ReuseError(
+            f"{where} of the ledger: missing fields: {listing(lacking)}; unknown fields: {listing(unknown)}"
+        )
     lists = ("changes", "reopened", "warnings", "objective")
     if wrong := [name for name in lists if name in document and not isinstance(document[name], list)]:
         raise ReuseError(f"{where} of the ledger: {listing(wrong)} must be lists")
@@ -94,7 +96,7 @@ def _read(kind: type[_Part], document: Any, where: str) -> _Part:
 
 
 def _plain(entry: Entry | Pending) -> dict[str, Any]:
-    """The fields as lists, dicts, numbers and strings; tokens, budget and epochs only where they are known."""
+    """Return the fields as lists, dicts, numbers and strings; tokens, budget and epochs only if they are known."""
     fields = json.loads(json.dumps(asdict(entry)))
     return {name: value for name, value in fields.items() if name not in _OPTIONAL or value}
 
@@ -104,14 +106,14 @@ def checksum(content: dict[str, Any]) -> str:
     # A ledger without a plan has the checksum of its updates alone.
     checked = content if "pending" in content else content["updates"]
     text = json.dumps(checked, sort_keys=True, separators=(",", ":"))
-    # It guards against slips, not against forgery: sixteen digits are enough.
+    # The checksum detects accidental edits, not forgery: sixteen digits are enough.
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def held(path: Path) -> AbstractContextManager[None]:
-    """Keep other processes and threads from replacing a ledger's file inside the block, or from beginning one that is not there yet.
+    """Lock a ledger's file, which may not exist yet, against other processes and threads inside the block.
 
-    See `mixfast._text.locks` for how, and for systems without `flock`.
+    See `mixfast._text.locks` for the method, and for systems without `flock`.
     """
     return locked(
         path,

@@ -1,4 +1,4 @@
-"""Runs of any earlier update, carried over all updates since: a ledger knows what became of their domains."""
+"""carry(): convert runs of any earlier update to the present domains, following the changes in a ledger."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mixfast.reuse._reuse import Reuse
 from mixfast.reuse._runs import Carried, swarm, together, without
 from mixfast.swarm import Swarm
 
-# The ids that `mixfast reuse` gives the runs of an update: its number in the ledger, and the run's.
+# Ids of the runs of an update in `mixfast reuse`: the number of the update in the ledger, and that of the run.
 _ID = re.compile(r"u(\d+)-")
 
 
 def carry(old: Swarm, ledger: Ledger, plan: Reuse | None = None, *, keep_gone: bool = False) -> Carried:
-    """Carry the runs of any earlier update over to the present domains, or to those of an open plan.
+    """Convert the runs of any earlier update to the present domains, or to those of an open plan.
 
-    Runs whose ids are those of an update (``u2-0``) are over the domains after that update. All others are taken for the earliest
-    domains that include theirs. From there every change is followed: runs that had a share of what was removed or revised are left out,
-    a domain that was split gave its parts their natural proportions, by the token counts of the ledger, and domains that came later had
-    the share 0. A domain that was removed and came back under its name is taken for the same data.
+    Runs with ids of an update (``u2-0``) belong to the domains after that update. All other runs belong to the earliest
+    set of domains that includes theirs. From there every change is followed. Runs with a share of removed or revised domains are left out.
+    The share of a split domain is divided among its parts in their natural proportions, by the token counts of the ledger. Domains added
+    later have the share 0. A domain that was removed and added again under the same name counts as the same data.
 
     Parameters
     ----------
@@ -36,20 +36,20 @@ def carry(old: Swarm, ledger: Ledger, plan: Reuse | None = None, *, keep_gone: b
     plan : Reuse, optional
         The open plan of the ledger.
     keep_gone : bool, default False
-        As for `swarm`: keep every run, and removed or revised domains beside the present ones. A law that is fitted to such runs knows what
-        is gone as well, and `region` keeps a mixture off it.
+        As for `swarm`: keep every run, and removed or revised domains in addition to the present ones. A law fitted to such runs also
+        covers the domains that are gone, and `region` gives them a cap of 0.
 
     Returns
     -------
     Carried
-        `dropped` are the runs that were left out; `region` is the plan's, or one without limits.
+        `dropped` lists the runs that were left out; `region` is that of the plan, or one without limits.
 
     Raises
     ------
     AlignmentError
-        If no domains of the ledger include those of the runs.
+        If no set of domains in the ledger includes those of the runs.
     ReuseError
-        If no run can be kept, or the ledger does not know the tokens of the parts of a domain that was split.
+        If no run can be kept, or the ledger lacks the tokens of the parts of a split domain.
     """
     begun = _origin(old, ledger)
     steps = [[change_of(each) for each in entry.changes] for entry in ledger.entries[begun + 1 :]]
@@ -60,7 +60,7 @@ def carry(old: Swarm, ledger: Ledger, plan: Reuse | None = None, *, keep_gone: b
         steps.append(list(plan.update.changes))
         size = final.available if final.available is not None else final.prior if final.has_prior else None
         sizes.append({} if size is None else final.by_name(size))
-    # Domains that the runs do not name had no share in them.
+    # Domains that the runs do not name had the share 0.
     present = tuple(ledger.entries[begun].mixture)
     runs = widened(old, present)
     dropped: list[str] = []
@@ -80,7 +80,7 @@ def carry(old: Swarm, ledger: Ledger, plan: Reuse | None = None, *, keep_gone: b
 
 
 def joined(swarms: Sequence[Swarm]) -> Swarm:
-    """Return the runs of several swarms as one, over all domains that any of them has; the others had no share of them."""
+    """Join the runs of several swarms over the union of their domains; domains that a swarm lacks get the share 0."""
     domains = tuple(dict.fromkeys(name for each in swarms for name in each.domains))
     whole = widened(swarms[0], domains)
     for each in swarms[1:]:
@@ -89,7 +89,7 @@ def joined(swarms: Sequence[Swarm]) -> Swarm:
 
 
 def _origin(old: Swarm, ledger: Ledger) -> int:
-    """Return the number of the entry over whose domains the runs are."""
+    """Return the number of the entry with the domains of the runs."""
     numbers = {found[1] if (found := _ID.match(run)) else "" for run in old.runs}
     fitting = [i for i, entry in enumerate(ledger.entries) if set(old.domains) <= set(entry.mixture)]
     if not fitting:
@@ -99,7 +99,7 @@ def _origin(old: Swarm, ledger: Ledger) -> int:
 
 
 def _without_returns(steps: Sequence[Sequence[Change]]) -> list[list[Change]]:
-    """Return the changes of each update without removals of domains that were added again later, and without these additions."""
+    """Return the changes of each update, without removals of domains that were added again later and without these additions."""
     came_back: set[tuple[int, str]] = set()
     for i, changes in enumerate(steps):
         for name in _names(changes, Remove):
@@ -123,13 +123,13 @@ def _names(changes: Iterable[Change], kind: type[Add] | type[Remove]) -> list[st
 
 
 def widened(old: Swarm, domains: Sequence[str]) -> Swarm:
-    """Return the runs over these domains besides their own, of which they had no share."""
+    """Return the runs with these domains added, at a share of 0."""
     later = [name for name in domains if name not in old.domains]
     return old.over((*old.domains, *later), np.hstack([old.ratios, np.zeros((len(old), len(later)))]))
 
 
 def _aside(runs: Swarm, present: Sequence[str], update: Update) -> Swarm:
-    """Return the runs with other names for what is gone already, where this update needs the names."""
+    """Rename domains that are gone if this update needs their names."""
     needed = {f"{name} (old)" for name in update.gone} | set(update.new)
     gone = set(runs.domains) - set(present)
     names = [f"{name} (old)" if name in gone & needed else name for name in runs.domains]
@@ -137,9 +137,9 @@ def _aside(runs: Swarm, present: Sequence[str], update: Update) -> Swarm:
 
 
 def _natural(update: Update, sizes: Sequence[Mapping[str, float]]) -> Region:
-    """Return a region over the domains after an update whose prior has the natural proportions of parts.
+    """Return a region over the domains after an update; its prior has the natural proportions of the parts of split domains.
 
-    ``sizes`` are the tokens of domains after this update and after the later ones, which may tell of parts what this one did not.
+    ``sizes`` are the tokens of domains after this update and after later ones, which may have counts that this one lacks.
     """
     prior = dict.fromkeys(update.domains, 1.0)
     for change in update.changes:
@@ -147,8 +147,8 @@ def _natural(update: Update, sizes: Sequence[Mapping[str, float]]) -> Region:
             known = next((each for each in sizes if set(change.parts) <= set(each)), None)
             if known is None or not sum(known[part] for part in change.parts) > 0.0:
                 raise ReuseError(
-                    f"the ledger does not know the tokens of {listing(change.parts)}, so what share they had in runs of {shown(change.parent)} "
-                    "is unknown; leave out the runs of before that partition"
+                    f"the ledger has no tokens of {listing(change.parts)}, so their shares in runs of {shown(change.parent)} "
+                    "are unknown; leave out the runs from before that partition"
                 )
             prior |= {part: float(known[part]) for part in change.parts}
     return Region(update.domains, prior=prior)

@@ -1,4 +1,4 @@
-"""Plan an update: which relative shares stay frozen, which domains are open, and what that costs.
+"""Plan an update: choose which relative shares stay frozen, and predict the cost.
 
 `full` is `partial` with nothing reopened; the steps are those of `partial`.
 
@@ -22,9 +22,9 @@ from mixfast.reuse._collapse import Collapse
 from mixfast.reuse._coupling import Coupling, StandIn
 from mixfast.reuse._reuse import Reuse
 
-# Olmix's advice (RQ2): so many runs for each number a law has to find, one for each domain and a constant.
+# Olmix's advice (RQ2): runs for each parameter of a law, which has one parameter for each domain and a constant.
 RUNS_PER_NUMBER = 3
-# Predicted loss that may remain, as a fraction of the predicted gain; Olmix's partial reuse kept 98 % of it.
+# Allowed predicted loss, as a fraction of the predicted gain; Olmix's partial reuse kept 98 % of the gain.
 ALLOWED = 0.02
 
 
@@ -39,40 +39,40 @@ def full(
     like: Mapping[str, str] | None = None,
     virtual: str = "existing",
 ) -> Reuse:
-    """Freeze the relative shares of every domain that the changes leave alone.
+    """Plan an update that freezes the relative shares of all unchanged domains.
 
     Parameters
     ----------
     mixture : Mixture or mapping of str to float
-        The mixture chosen before, over all old domains (expanded, whatever was frozen on the way to it).
+        The present mixture over all old domains (expanded, whatever was frozen in earlier updates).
     changes : Add, Remove, Partition, Revise, or several
-        Each against the old domains.
+        Changes of the old domains.
     region : Region
         Limits and prior over the new domains.
     law : fitted law, optional
-        The old one, log-linear or linear over the old domains; with it the loss of freezing is predicted.
+        The old law, log-linear or linear over the old domains. If given, the loss of freezing is predicted.
     objective, kl : optional
-        As for `propose`; what the loss is a loss of.
+        As for `propose`; the loss is measured in this objective.
     like : mapping of str to str, optional
-        New domain to the domain of the law that it is expected to act like. Parts of a partition and revised domains act like what
-        they come from; of any other new domain the worst is assumed.
+        Maps a new domain to the domain of the law that it is expected to act like. Parts of a partition and revised domains act like
+        the domain they come from. For any other new domain the worst case is assumed.
     virtual : str, default "existing"
         Name of the virtual domain.
 
     Returns
     -------
     Reuse
-        After `Remove` alone with nothing open: its `mixture` is the old one renormalised. Where the new limits do not allow that,
-        the domains that break them are reopened, and `notes` says so.
+        After `Remove` alone nothing is open, and `mixture` is the old mixture, renormalised. If the new limits do not allow that,
+        the domains that violate them are reopened, and `notes` says so.
 
     Raises
     ------
     ReuseError
-        If the changes do not fit the old domains, or nothing is left to freeze.
+        If the changes contradict the old domains, or nothing is left to freeze.
     AlignmentError
-        If the region's domains are not those that the changes lead to.
+        If the region's domains are not those after the changes.
     InfeasibleError
-        If no mixture with the frozen ratios meets the region's limits; the message names the domain that is in the way.
+        If no mixture with the frozen ratios satisfies the region's limits; the message names the domain that prevents it.
 
     Examples
     --------
@@ -101,21 +101,21 @@ def partial(
     like: Mapping[str, str] | None = None,
     virtual: str = "existing",
 ) -> Reuse:
-    """Freeze what a change leaves alone but for the old domains that are worth reopening.
+    """Plan an update that freezes the unchanged domains, except those that are worth reopening.
 
     Parameters
     ----------
     mixture, changes, region, law, objective, kl, like, virtual
         As for `full`.
     reopen : sequence of str, optional
-        The domains to reopen, whatever the law says. None: the law chooses, and must be given.
+        The domains to reopen. None: the law chooses, and must be given.
     allowed : float, default 0.02
-        Predicted loss that may remain, as a fraction of the predicted gain over the prior.
+        Allowed predicted loss, as a fraction of the predicted gain over the prior.
 
     Returns
     -------
     Reuse
-        `coupling.reopen` is what the law proposes, `reopened` what is done.
+        `coupling.reopen` lists the domains that the law proposes to reopen, `reopened` those that the plan reopens.
 
     Raises
     ------
@@ -125,14 +125,14 @@ def partial(
     Notes
     -----
     1. Match the changes with the old domains: which are kept, new or gone.
-    2. Let the old law stand in for the one that is not known yet, and ask it how strongly old and new domains are coupled.
+    2. Use the old law in place of the unknown new one to compute how strongly old and new domains are coupled.
     3. Choose the kept domains to reopen: those named, or those that the law proposes.
-    4. Freeze the relative shares of the other kept domains. They become one virtual domain, whose cap is that of Lemma 1.
-    5. Predict what freezing loses, collect what speaks against it, and advise a number of runs.
+    4. Freeze the relative shares of the other kept domains. They become one virtual domain, with the cap of Lemma 1.
+    5. Predict the loss of freezing, collect warnings, and advise a number of runs.
 
-    The law ranks domains by their part in the bound of Theorem 1: kappa of the domain and the new ones, times how far its relative
-    share moves in the optimum of the old law over the new domains. Of that order the shortest head is reopened that leaves the loss,
-    solved exactly with and without freezing, within what is allowed; members that prove needless are frozen again. Some 2 K exact
+    The law ranks domains by their term in the bound of Theorem 1: kappa of the domain and the new ones, times the change of its relative
+    share in the optimum of the old law over the new domains. The shortest prefix of that order is reopened for which the loss,
+    solved exactly with and without freezing, is within the allowed loss; needless domains are frozen again. This takes about 2 K exact
     solves.
     """
     if not 0.0 <= allowed < math.inf:
@@ -148,12 +148,12 @@ def partial(
     if law is not None:
         if kl > 0.0 and not region.has_prior:
             raise RegionError(
-                f"kl = {kl} pulls towards the prior, and the region has none: {either('give Region a prior', 'name a --prior')}"
+                f"kl = {kl} pulls towards the prior, and the region has none: {either('give Region a prior', 'give a --prior')}"
             )
         stand_in = StandIn(law, update, region, shares, objective=objective, kl=kl, virtual=virtual, like=like or {})
     elif reopen is None:
         raise ReuseError(
-            f"which domains to reopen follows from the old law: give {either('it', '--law')}, or name the domains{either('', ': --reopen A,B')}"
+            f"the old law is needed to choose the domains to reopen: give {either('it', '--law')}, or name the domains{either('', ': --reopen A,B')}"
         )
     named = None if reopen is None else _named(reopen, update)
     coupling = None if stand_in is None else stand_in.coupling(allowed)
@@ -183,11 +183,11 @@ def partial(
 
 
 def _named(reopen: Iterable[str], update: Update) -> tuple[str, ...]:
-    """The domains to reopen that the user names, in the order of the kept ones."""
+    """Check the domains that the user names for reopening, and return them in the order of the kept domains."""
     named = [reopen] if isinstance(reopen, str) else list(reopen)
     if unknown := [name for name in named if name not in update.kept]:
         raise ReuseError(
-            f"{misspelt(unknown, update.kept)} cannot be reopened: not among the old domains without a change, {listing(update.kept)}"
+            f"{misspelt(unknown, update.kept)} cannot be reopened: not among the unchanged domains, {listing(update.kept)}"
         )
     return tuple(name for name in update.kept if name in named)
 
@@ -197,14 +197,14 @@ def _freeze(
 ) -> tuple[Collapse, tuple[str, ...], tuple[str, ...]]:
     """Freeze the kept domains that are not opened; return the frozen part, the open domains, and notes.
 
-    If no domain is new and the renormalised shares break limits, the domains that break them are opened too.
+    If no domain is new and the renormalised shares violate limits, the domains that violate them are opened, too.
     """
     notes: list[str] = []
     while True:
         members = [name for name in update.kept if name not in opened]
         if not any(shares[name] > 0.0 for name in members):
             raise ReuseError(
-                "nothing is left to freeze: every old domain with a share is changed or reopened; recompute with all domains open"
+                "nothing is left to freeze: every old domain with a share is changed or reopened; recompute the mixture with all domains open"
             )
         part = Collapse.of(shares, members, region, virtual=virtual)
         try:
@@ -215,7 +215,7 @@ def _freeze(
             if update.new or not off or len(off) == len(members):
                 raise
             notes.append(
-                f"renormalising breaks the limits of {listing(off)}: reopened, their shares must be found anew"
+                f"the renormalised shares violate the limits of {listing(off)}: these domains are reopened and need new shares"
             )
             opened = tuple(name for name in update.kept if name in opened or name in off)
         else:
@@ -232,30 +232,32 @@ def _doubts(
     kl: float,
     allowed: float,
 ) -> tuple[str, ...]:
-    """Say why this reuse may not be safe; ``above`` has the share and the cap of each frozen domain beyond its cap."""
+    """List why this reuse may not be safe; ``above`` holds the share and the cap of each frozen domain above its cap."""
     out = []
     if above:
         over = [f"{name} ({share:.4g} > {cap:.4g})" for name, (share, cap) in above.items()]
         out.append(
-            f"frozen shares above their new caps: {listing(over)}; the caps hold, but by keeping all of {shown(part.virtual)} at most "
+            f"frozen shares are above their new caps: {listing(over)}; the caps hold, but only because all of {shown(part.virtual)} is limited to "
             f"{part.cap[0]:.4g}: reopen these domains"
         )
     if kl > 0.0 and not math.isfinite(part.divergence):
-        out.append("the prior gives a frozen domain no share: a KL term forbids the virtual domain; change the prior")
+        out.append(
+            "the prior gives a frozen domain the share 0, so a KL term excludes the virtual domain; change the prior"
+        )
     if coupling is None or loss is None:
         if part.others:
-            out.append("no law was given, so what freezing costs is not known")
+            out.append("no law was given, so the cost of freezing is unknown")
         return tuple(out)
     if coupling.assumed:
         twin = coupling.like[coupling.assumed[0]]
         out.append(
-            f"nothing is known about {listing(coupling.assumed)}: taken to act like {twin}, the worst case for freezing; say "
-            "which old domain each is like"
+            f"nothing is known about {listing(coupling.assumed)}: assumed to act like {twin}, the worst case for freezing; name "
+            "the old domain that each acts like"
         )
     if coupling.gap > max(0.1 * allowed * coupling.gain, 1e-6):
         out.append(
-            f"the old law is too steep for its optimum to be found: loss and gain may be off by {coupling.gap:.2g}; fit it to more runs, "
-            "or with its penalty chosen by cross-validation"
+            f"the old law is too steep for an exact optimum: loss and gain may be wrong by {coupling.gap:.2g}; fit the law to more runs, "
+            "or choose its penalty by cross-validation"
         )
     if loss > max(allowed * coupling.gain, 1e-6):
         more = [name for name in coupling.reopen if name not in set(opened)]

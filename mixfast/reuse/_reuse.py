@@ -1,4 +1,4 @@
-"""Reuse: the plan of an update, with the way from collapsed mixtures, swarms and laws to those over all domains and back."""
+"""Reuse: the plan of an update; converts mixtures, swarms and laws between the collapsed domains and all domains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mixfast.swarm import Swarm
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reuse:
-    """A plan: what is frozen, what is open, and what that costs.
+    """The plan of an update: frozen domains, open domains, and the predicted cost.
 
     Attributes
     ----------
@@ -35,24 +35,24 @@ class Reuse:
     update : Update
         The changes, with the domains `kept`, `new` and `gone`.
     reopened : tuple of str
-        Old domains that are not frozen although no change touches them.
+        Unchanged domains that are not frozen.
     above : tuple of str
-        Frozen domains whose old share is above their new cap: the caps hold, but by holding the whole virtual domain down.
+        Frozen domains with an old share above their new cap. The caps hold because they limit the whole virtual domain.
     part : Collapse
         The frozen part as one virtual domain.
     region : Region
-        Collapsed mixtures, the virtual domain first, its cap that of Lemma 1. Its prior is the centre with which a KL term is the
-        one over all domains, up to a constant: for `propose`. To sample a swarm around the prior itself, take `sampling`.
+        Region of the collapsed mixtures, for `propose`. The virtual domain comes first, with the cap of Lemma 1. With its prior, a KL term
+        equals the one over all domains up to a constant. To sample a swarm around the prior itself, use `sampling`.
     runs, full_runs : int
         Proxy runs advised for this plan, 3 (m + 1) for m collapsed domains, and for a recomputation with all domains open.
     coupling : Coupling or None
-        What the old law predicts; None where none was given.
+        Predictions of the old law; None without a law.
     loss : float or None
         Predicted loss against a full recomputation, in the unit of the objective; None without a law.
     warnings : tuple of str
-        Why reuse may not be safe; empty where nothing speaks against it.
+        Why reuse may not be safe; empty if nothing is known against it.
     notes : tuple of str
-        What was done beyond what was asked for.
+        Changes that were made in addition to those asked for.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class Reuse:
         return self.summary()
 
     def summary(self) -> str:
-        """Return the plan in words, as `mixfast reuse add` prints it."""
+        """Return the plan as text, as `mixfast reuse add` prints it."""
         return self.report
 
     def _repr_html_(self) -> str:
@@ -102,32 +102,32 @@ class Reuse:
 
     @property
     def sampling(self) -> Region:
-        """The collapsed region with the prior's own shares, the virtual domain's being its members' sum: for `design`."""
+        """The collapsed region with the prior itself, for `design`: the virtual domain has the sum of its members."""
         return self.region.replace(prior=self.part.natural)
 
     @property
     def mixture(self) -> Mixture:
-        """The new mixture where nothing is open, as after `Remove`: the old shares renormalised."""
+        """The new mixture if nothing is open, as after `Remove`: the old shares, renormalised."""
         if len(self.part.domains) > 1:
             raise ReuseError(
-                f"{listing(self.part.others)} are open: run a swarm on the collapsed region, propose, and expand the result"
+                f"{listing(self.part.others)} are open: train a swarm over the collapsed region, propose, and expand the result"
             )
         return self.part.expand({self.virtual: 1.0})
 
     def expand(self, collapsed: Mapping[str, float]) -> Mixture:
-        """Return the mixture of all domains that a collapsed one (or a Mixture) stands for; frozen ratios are exact."""
+        """Convert a collapsed mixture to one over all domains; frozen ratios are exact."""
         return self.part.expand(collapsed)
 
     def expand_rows(self, rows: ArrayLike, domains: Iterable[str]) -> Matrix:
-        """Return the mixtures (R, K), in the order of the full region, of collapsed rows whose columns are ``domains``."""
+        """Convert collapsed rows with columns ``domains`` to mixtures (R, K) in the order of the full region."""
         return self.part.expand_rows(rows, domains)
 
     def expand_swarm(self, runs: Swarm) -> Swarm:
-        """Return the runs of a swarm over the collapsed domains as runs over all domains, to be carried to later updates."""
+        """Convert the runs of a swarm over the collapsed domains to all domains, for use in later updates."""
         return runs.over(self.part.full.domains, self.expand_rows(runs.ratios, runs.domains))
 
     def collapse_swarm(self, runs: Swarm) -> Swarm:
-        """Return runs that were trained on expanded mixtures over the collapsed domains; `ReuseError` names runs with other ratios."""
+        """Convert runs that were trained on expanded mixtures to the collapsed domains; `ReuseError` names runs with other ratios."""
         part = self.part
         if set(runs.domains) == set(part.domains):
             return runs.align(part.domains)
@@ -145,29 +145,29 @@ class Reuse:
         if off:
             raise ReuseError(
                 f"these runs do not have the frozen ratios of {shown(part.virtual)}: {listing(off)}; leave out runs of other plans, and "
-                "write shares with nine digits at least"
+                "write shares with at least nine digits"
             )
-        # With what its report has to tell: runs that were left out stay named.
+        # `over` keeps the report of the swarm, which names runs that were left out.
         return whole.over(part.domains, rows)
 
     def collapse(self, shares: Mapping[str, float]) -> dict[str, float]:
-        """Return the collapsed shares of a mixture with the frozen ratios; `ReuseError` where it has others."""
+        """Convert a mixture with the frozen ratios to collapsed shares; raise `ReuseError` if its ratios differ."""
         return self.part.collapse(shares)
 
     def virtual_slopes(self, law: Predictor, *, earlier: Reuse | None = None) -> dict[str, float]:
-        """Return the virtual domain's coefficient of each metric, from the old log-linear law: ``a_fix . p_fix``, exact.
+        """Return the exact coefficient of the virtual domain for each metric, ``a_fix . p_fix``, from the old log-linear law.
 
         Parameters
         ----------
         law : fitted law
             Log-linear, over the old domains; or over the collapsed domains of `earlier`.
         earlier : Reuse, optional
-            The plan that the law's domains come from. Its frozen part must be frozen here too, with the same ratios.
+            The plan with the law's domains. Its frozen part must also be frozen here, with the same ratios.
 
         Raises
         ------
         ReuseError
-            If the law is not log-linear, or does not know the frozen domains.
+            If the law is not log-linear, or lacks frozen domains.
         """
         shares: Mapping[str, float] = (
             self.frozen if earlier is None else earlier.part.collapse(self.frozen, partly=True)
@@ -175,13 +175,13 @@ class Reuse:
         names = tuple(law.domains)
         if missing := [name for name, share in shares.items() if share > 0.0 and name not in names]:
             raise ReuseError(
-                f"the law does not know the frozen domains {listing(missing)}; it knows {listing(names)}. If it is over collapsed "
+                f"the law lacks the frozen domains {listing(missing)}; its domains are {listing(names)}. If it is over collapsed "
                 "domains, give their plan as earlier="
             )
         point = np.array([shares.get(name, 0.0) for name in names])
         out = {}
         for j, metric in enumerate(law.metrics):
-            fitted: Any = law  # of one's own, or out of a fit
+            fitted: Any = law  # a single law, or the law of one metric in a fit
             column = j
             if hasattr(law, "law_of"):
                 fitted, column = law.law_of(metric)
@@ -191,12 +191,12 @@ class Reuse:
         return out
 
     def collapse_law(self, law: Fit) -> CollapsedLaw:
-        """Return a fit over all domains as one over the collapsed domains, for `propose`: it says of r what the fit says of Phi(r)."""
+        """Convert a fit over all domains to one over the collapsed domains, for `propose`: its prediction at r is that of the fit at Phi(r)."""
         return CollapsedLaw(law, self.part)
 
     @property
     def report(self) -> str:
-        """What is frozen, what must be run, what it may cost and whether it is safe, as text."""
+        """Frozen domains, advised runs, predicted cost and warnings, as text."""
         open_ = len(self.part.others)
         lines = [
             f"{self.kind} reuse: {len(self.frozen)} domains frozen as {shown(self.virtual)}, {open_} open"
@@ -212,6 +212,6 @@ class Reuse:
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"not safe: {warning}" for warning in self.warnings]
         if not self.warnings:
-            unknown = ", but no token counts with a budget are known: how often domains repeat is not checked"
-            lines.append("nothing known speaks against it" + ("" if self.part.full.counted else unknown))
+            unknown = ", but without token counts and a budget, how often domains repeat is not checked"
+            lines.append("nothing is known against it" + ("" if self.part.full.counted else unknown))
         return in_lines(lines)

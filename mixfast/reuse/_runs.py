@@ -1,4 +1,4 @@
-"""Swarm reuse: old runs carried over to a changed set of domains, those that still say something about it."""
+"""swarm(): convert old runs to a changed set of domains, and drop those that no longer apply."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mixfast.swarm import Swarm
 
 @dataclass(frozen=True, eq=False)
 class Carried:
-    """Old runs over the new domains.
+    """Old runs converted to the new domains.
 
     Attributes
     ----------
     swarm : Swarm
-        Domains in the order of the region; behind them those that are `gone`.
+        Domains in the order of the region, followed by those that are `gone`.
     dropped : tuple of str
-        Runs left out, which had a share of domains that are no more or not what they were.
+        Runs left out because they had a share of removed or revised domains.
     unseen : tuple of str
-        Domains that no run has a share of: what new runs must try.
+        Domains without a share in any run: new runs must cover them.
     gone : tuple of str
-        Domains that are no more and were kept for what their runs say of the others.
+        Removed or revised domains that were kept, because their runs inform about the others.
     region : Region
-        Over the swarm's domains, for `next_runs` and `propose`: those that are gone have a cap of 0.
+        Region over the swarm's domains, for `next_runs` and `propose`: domains that are gone have a cap of 0.
     """
 
     swarm: Swarm
@@ -47,22 +47,22 @@ def swarm(
     tolerance: float = 0.0,
     keep_gone: bool = False,
 ) -> Carried:
-    """Carry old runs over to the new domains.
+    """Convert old runs to the new domains.
 
     Parameters
     ----------
     old : Swarm
-        Over the old domains.
+        Runs over the old domains.
     changes : Add, Remove, Partition, Revise, or several
     region : Region
-        Over the new domains. A domain that was split gave its parts their natural proportions in every old run: those of the region's
-        token counts, or where it has none of its prior.
+        Region over the new domains. In old runs, the share of a split domain is divided among its parts in their natural proportions: those
+        of the region's token counts, or if it has none, of its prior.
     tolerance : float, default 0
-        Share of removed or revised domains up to which a run is kept, its other shares renormalised.
+        Keep a run if its share of removed or revised domains is at most this; its other shares are renormalised.
     keep_gone : bool, default False
-        Keep every run, and removed or revised domains beside the new ones, also those of earlier updates: old domains that the changes
-        do not name and the region lacks. A law is then fitted to all that was ever measured, and `region` keeps the mixture off what is
-        gone. A revised domain that keeps its name is kept as "NAME (old)".
+        Keep every run, and removed or revised domains in addition to the new ones. This includes domains of earlier updates: old domains
+        that the changes do not name and the region lacks. A law can then be fitted to all runs, and `region` gives the domains that are
+        gone a cap of 0. A revised domain that keeps its name is kept as "NAME (old)".
 
     Returns
     -------
@@ -72,9 +72,9 @@ def swarm(
     Raises
     ------
     ReuseError
-        If the changes do not fit, if no run can be kept, or parts have neither tokens nor prior.
+        If the changes contradict the domains, no run can be kept, or parts have neither tokens nor prior.
     AlignmentError
-        If the region's domains are not those that the changes lead to.
+        If the region's domains are not those after the changes.
 
     References
     ----------
@@ -101,8 +101,8 @@ def swarm(
     keep = 1.0 - shares.sum(axis=1) <= tolerance + 1e-12
     if not keep.any():
         raise ReuseError(
-            f"no run can be kept: all {len(old)} had more than {tolerance:g} of domains that changed, {listing(update.gone)}; "
-            "leave these runs out, or carry them in Python with a higher tolerance or with what is gone (keep_gone)"
+            f"no run can be kept: all {len(old)} had a share above {tolerance:g} of changed domains, {listing(update.gone)}; "
+            "leave these runs out, or convert them in Python with a higher tolerance or with keep_gone=True"
         )
     kept = shares[keep] / shares[keep].sum(axis=1, keepdims=True)
     runs = tuple(run for run, stays in zip(old.runs, keep.tolist(), strict=True) if stays)
@@ -126,16 +126,18 @@ def swarm(
 
 
 def _ended(name: str, region: Region) -> str:
-    """What a domain that is gone is called beside the new ones."""
+    """Return the name of a domain that is gone, made different from the new ones."""
     if name not in region.domains:
         return name
     if (other := f"{name} (old)") in region.domains:
-        raise ReuseError(f"the old {shown(name)} cannot be kept as {shown(other)}, which is a new domain; rename that")
+        raise ReuseError(
+            f"the old {shown(name)} cannot be kept as {shown(other)}, which is a new domain; rename the new one"
+        )
     return other
 
 
 def _parts(parent: str, members: tuple[str, ...], region: Region) -> dict[str, float]:
-    """The natural proportions of the parts of a domain."""
+    """Return the natural proportions of the parts of a domain."""
     size = region.prior if region.available is None else region.available.astype(np.float64)
     natural = {name: float(size[region.domains.index(name)]) for name in members}
     total = sum(natural.values())
@@ -147,7 +149,7 @@ def _parts(parent: str, members: tuple[str, ...], region: Region) -> dict[str, f
 
 
 def without(region: Region, gone: tuple[str, ...]) -> Region:
-    """The region with further domains that must not have a share."""
+    """Return the region with further domains whose cap is 0."""
     if not gone:
         return region
     nothing = np.zeros(len(gone))
@@ -161,5 +163,5 @@ def without(region: Region, gone: tuple[str, ...]) -> Region:
 
 
 def together(one: Swarm, other: Swarm) -> Swarm:
-    """Return the runs of two swarms as one, such as old runs carried over and those trained since; see `Swarm.append`."""
+    """Join the runs of two swarms, such as converted old runs and new ones; see `Swarm.append`."""
     return one.append(other)

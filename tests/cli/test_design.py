@@ -214,7 +214,7 @@ def test_runs_are_added_to_those_there_are(run):
 def test_next_fits_or_takes_a_law(run, folder):
     status, out, err = run("next", "ratios.csv", "metrics.csv", "law.json", "--runs", 3, "--out", "next.csv")
     assert (status, err) == (0, "")
-    assert "nats of information on the coefficients" in out
+    assert "nats of information about the coefficients" in out
     assert [line.split()[0] for line in out.splitlines()[1:5]] == ["run", "30", "31", "32"]
     given = (folder / "next.csv").read_text()
     assert given.splitlines()[1].startswith("30,")
@@ -260,7 +260,7 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design", "--domains", "web,code", "--tokens", "counts.yaml", "--budget", "1B"), "books"),
         (("design", "--tokens", "counts.yaml"), "--tokens needs --budget"),
         (("design", "--domains", "a,b", "--frozen", "counts.yaml"), "expected groups of shares: a line 'group:'"),
-        (("design", "--domains", "a,b", "--frozen", "groups.yaml"), "does not have"),
+        (("design", "--domains", "a,b", "--frozen", "groups.yaml"), "not in the region"),
         (("design", "--extend", "ratios.csv"), "--extend needs --runs"),
         (("design", "--extend", "ratios.csv", "--runs", "2", "--method", "regmix"), "use cover or olmix"),
         (("design", "--olmix-config", "counts.yaml"), "unknown key 'web'"),

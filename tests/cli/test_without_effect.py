@@ -112,7 +112,7 @@ def test_every_option_of_every_command_is_tried_in_some_test():
 
 def test_information_says_that_it_learns_all_metrics_alike(good):
     words = ("next", "ratios.csv", "metrics.csv", "losses.json", "--runs", "1", "--way", "information")
-    alike = "of all metrics alike: the objective worst weighs none"
+    alike = "all metrics weighted equally, as the objective worst has no weights"
     # The file has one of the losses, the law has both.
     assert alike in good(*words, "--objective", "worst", "--out", "next.csv")
     assert alike not in good(*words, "--objective", "news_loss", "--out", "next.csv")

@@ -139,8 +139,8 @@ def test_a_region_without_bounds_keeps_its_limits_to_the_last_bit():
     [
         ([0.0, 0.0], [0.4, 0.4], InfeasibleError, "high to 0.8"),
         ([0.6, 0.6], [1.0, 1.0], InfeasibleError, "low sums to 1.2"),
-        ([0.3, 0.5], [1.0, 0.4], InfeasibleError, r"places \[1\]"),
-        ([0.0, math.nan], [1.0, 1.0], InfeasibleError, r"places \[1\]"),
+        ([0.3, 0.5], [1.0, 0.4], InfeasibleError, r"positions \[1\]"),
+        ([0.0, math.nan], [1.0, 1.0], InfeasibleError, r"positions \[1\]"),
         ([0.0], [1.0, 1.0], RegionError, "one length"),
     ],
 )

@@ -119,7 +119,7 @@ def test_a_ledger_of_another_making_replaces_only_its_own_past(path):
     base = Ledger.load(path)
     rebuilt = Ledger(more(base, "by hand").entries)
     rebuilt.save(path)
-    with pytest.raises(ReuseError, match=r"has updates that this ledger lacks, the last is of 2026-01-31 \(by hand\)"):
+    with pytest.raises(ReuseError, match=r"has updates that this ledger lacks, the last of 2026-01-31 \(by hand\)"):
         Ledger(more(base, "too late").entries).save(path)
     planned(Ledger.load(path), "maths").save(path)
     with pytest.raises(ReuseError, match=r"has updates that this ledger lacks, it has an open plan"):
@@ -350,7 +350,7 @@ def test_what_is_no_file_is_no_ledger(tmp_path):
     pipe, folder = tmp_path / "pipe.yaml", tmp_path / "folder.json"
     os.mkfifo(pipe)
     folder.mkdir()
-    for path, said in ((pipe, "is no file"), (folder, "is a folder")):
+    for path, said in ((pipe, "is not a regular file"), (folder, "is a folder")):
         with pytest.raises(ReuseError, match=rf"{path.name} {said}, expected a ledger"):
             Ledger.load(path)
         with pytest.raises(ReuseError, match=f"{said}, expected a ledger"):

@@ -45,7 +45,7 @@ def test_a_split_of_long_ago_gave_its_parts_their_natural_proportions():
 
 
 def test_a_split_without_token_counts_is_refused():
-    with pytest.raises(ReuseError, match="does not know the tokens of c, java"):
+    with pytest.raises(ReuseError, match="has no tokens of c, java"):
         carry(runs([[0.4, 0.6]], ["web", "code"]), lived(Partition("code", ["c", "java"]), tokens={}))
 
 
