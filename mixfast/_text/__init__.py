@@ -1,29 +1,29 @@
-"""Text in and out: names, numbers, files and tables, once each for the whole package.
+"""Text input and output for the whole package: names, numbers, files and tables.
 
-This room stands leftmost: it imports nothing of mixfast, and every other room may import it. It is internal, so its modules have no
-underscore and are imported directly, as in ``from mixfast._text.names import listing``. As it cannot know the error classes of the
-rooms, whatever refuses here takes the class of the error to raise.
+This room comes first: it imports nothing of mixfast, and every other room may import it. It is internal, so its modules have no
+underscore and are imported directly, as in ``from mixfast._text.names import listing``. It does not know the error classes of other
+rooms, so functions that refuse something take the class of the error to raise.
 
-What there is, in the order in which to read it:
+The modules, in the order in which to read them:
 
-- `visible`: what is shown of text from outside: nothing that acts on a terminal or turns the direction of writing; words for a shell.
-- `names`: check, list, match and split the names of domains; `did_you_mean` for names that are not known.
-- `audience`: speak of arguments to callers of the library, and of options to users of the commands.
+- `visible`: make text from outside safe to show: nothing in it acts on a terminal or changes the direction of writing; quoting for a shell.
+- `names`: check, list, match and split the names of domains; `did_you_mean` for unknown names.
+- `audience`: name arguments to callers of the library, and options to users of the commands.
 - `numbers`: parse token counts such as ``1.5T`` and shares such as ``20%``; show percentages, counts and bytes.
-- `kinds`: what a file is by its first bytes, and the refusal of a file of another kind.
-- `json`, `yaml`: read documents of files, with no key twice. YAML is read by PyYAML, with every value as text, so a domain called
-  ``no`` keeps its name and whoever needs a number parses it. `write_yaml` writes what every reader of YAML takes alike.
-- `nesting`: the refusal of documents that are nested too deeply, or repeat themselves too often.
-- `arrays`: npy and npz files, of which no header is believed unseen; `memory` says how much of it is free.
-- `frozen`: what is never changed stays equal and read-only through pickle and copies.
-- `sized`: read a whole file, unless it is larger than any of its kind.
-- `packed`: what gzip packed, and the refusal of what was cut short.
-- `atomic`: the one writer of files: replaced as a whole or not at all, several together; links, pipes and devices.
-- `locks`: hold a file against other processes and threads while it is changed.
-- `surprise`: one line for a mistake of mixfast itself, and a file with its traceback.
-- `interrupts`: what a signal must not stop half way.
+- `kinds`: find the kind of a file from its first bytes, and refuse a file of another kind.
+- `json`, `yaml`: read documents and refuse repeated keys. YAML is read by PyYAML with every value as text, so a domain called
+  ``no`` keeps its name; code that needs a number parses it. `write_yaml` writes what every YAML parser reads in the same way.
+- `nesting`: refuse documents that are nested too deeply or repeat themselves too often.
+- `arrays`: read npy and npz files and check their headers against the file; `memory` tells how much memory is free.
+- `frozen`: immutable objects that stay equal and read-only through pickle and copies.
+- `sized`: read a whole file, unless it is too large for its kind.
+- `packed`: decompress gzip files, and refuse truncated ones.
+- `atomic`: the only writer of files: a file is replaced as a whole or not at all, several together; links, pipes and devices.
+- `locks`: lock a file against other processes and threads while it is changed.
+- `surprise`: report an internal error in one line, and write its traceback to a file.
+- `interrupts`: work that a signal must not stop halfway.
 - `optional`: refuse a missing optional package, with the command that installs it.
-- `table`: text tables with columns in line.
+- `table`: text tables with aligned columns.
 
-Nothing here but `arrays` and `frozen`, which import numpy, imports a package from outside at import; PyYAML is loaded when a document is read.
+Only `arrays` and `frozen`, which import numpy, import a third-party package when they are loaded; PyYAML is loaded when a document is read.
 """

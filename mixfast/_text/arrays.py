@@ -1,6 +1,6 @@
-"""Arrays in files of numpy, npy and npz, read so that nothing in them is run and nothing that they promise is believed unseen.
+"""Read numpy's npy and npz files without executing anything in them and without trusting their headers.
 
-A header says which shape and type an array has. Memory is allocated only for as many bytes as are there, and as the machine has.
+A header gives shape and type of an array. Memory is allocated only for as many bytes as the file holds and the machine has free.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mixfast._text.memory import available_memory
 from mixfast._text.names import counted, given_twice, named, shown
 from mixfast._text.numbers import size
 
-# numpy writes 128 bytes, and reads no more than this.
+# numpy writes headers of 128 bytes and reads at most this many.
 _LONGEST_HEADER = 10_000
-# Zero bytes that the densest packed byte of deflate stands for.
+# Largest number of zero bytes that one byte of deflate can represent.
 _DEFLATE_MOST = 1032
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 
 
 class Header(NamedTuple):
-    """What the header of an npy array promises, and how many bytes it takes itself."""
+    """The shape and type in the header of an npy array, and the length of the header in bytes."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -42,7 +42,7 @@ class Header(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
     def check_size(self, held: int, where: str, error: type[Exception]) -> None:
-        """Raise ``error`` unless just as many bytes follow the header as it promises."""
+        """Raise ``error`` unless exactly as many bytes follow the header as it claims."""
         promise = f"its header promises {self.dtype} {self.shape}, {counted(self.nbytes, 'byte')}"
         if held < self.nbytes:
             raise error(f"{where} is truncated: {promise}, and {counted(max(held, 0), 'byte')} follow")
@@ -51,7 +51,7 @@ class Header(NamedTuple):
 
 
 def read_header(handle: IO[bytes], where: str, error: type[Exception]) -> Header:
-    """Return what the npy header at the start of a file promises; raise ``error`` for what is none, and for Python objects."""
+    """Return the npy header at the start of a file; raise ``error`` if there is none, and for Python objects."""
     try:
         version = np.lib.format.read_magic(handle)
         if version not in ((1, 0), (2, 0)):
@@ -65,21 +65,21 @@ def read_header(handle: IO[bytes], where: str, error: type[Exception]) -> Header
         shape, fortran, dtype = parse(io.BytesIO(digits + text))
         start = np.lib.format.MAGIC_LEN + len(digits) + length
     except Exception as problem:
-        # The header is a literal that is parsed: damage can surface as almost any exception.
+        # The header is a literal that is parsed; a damaged one can raise almost any exception.
         raise error(f"{where} is no readable npy array: {_said(problem)}") from None
     if dtype.hasobject:
         raise error(
             f"{where} holds pickled Python objects, which could run any code and are never loaded; save numbers as floats and "
             "names as np.array(names, dtype=str)"
         )
-    # Entries of no bytes: any number of them would fit into an empty file.
+    # Entries of 0 bytes: any number of them would fit into an empty file.
     if dtype.itemsize == 0 or any(type(length) is not int or not 0 <= length < 1 << 63 for length in shape):
         raise error(f"{where} is no readable npy array: its header says {named(dtype)} of the shape {shown(shape)}")
     return Header(shape, fortran, dtype, start)
 
 
 class Archive:
-    """An npz file that is open: a zip archive with an npy array for each key.
+    """An open npz file: a zip archive with one npy array for each key.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class Archive:
         return {key: self.read(key) for key in self.keys}
 
     def read(self, key: str) -> NDArray[Any]:
-        """Return the array of a key, its checksum verified."""
+        """Return the array of a key after verifying its checksum."""
         header, info, where = self.header(key), self._members[key], self._where(key)
         available = available_memory()
         if available is not None and header.nbytes > available:
@@ -115,12 +115,12 @@ class Archive:
         return array
 
     def header(self, key: str) -> Header:
-        """Return what the header of a key's array promises, as many bytes as are there."""
+        """Return the header of a key's array after checking that the file holds as many bytes as it claims."""
         info, where = self._members[key], self._where(key)
         if info.flag_bits & 1:
             raise self._error(f"{where} is encrypted; save the archive without a password")
         held, packed, stored = info.file_size, info.compress_size, info.compress_type == zipfile.ZIP_STORED
-        # Others unpack to far more than a file can be expected to hold, and numpy does not write them.
+        # Other methods can expand far more than is plausible for a file, and numpy does not write them.
         if not stored and info.compress_type != zipfile.ZIP_DEFLATED:
             raise self._error(
                 f"{where} is packed by method {info.compress_type} of zip; save it with numpy.savez or numpy.savez_compressed"
@@ -139,7 +139,7 @@ class Archive:
         return header
 
     def stored_at(self, key: str) -> int | None:
-        """Return where in the file the values of a key's array begin, as they are; None if they are packed."""
+        """Return the position in the file of a key's uncompressed values; None if they are compressed."""
         info = self._members[key]
         if info.compress_type != zipfile.ZIP_STORED:
             return None
@@ -160,7 +160,7 @@ class Archive:
 
 @contextmanager
 def open_npz(path: Path, error: type[Exception]) -> Iterator[Archive]:
-    """Open an npz file; raise ``error`` for what is none, is damaged, or gives a key twice."""
+    """Open an npz file; raise ``error`` if it is not one, is damaged, or repeats a key."""
     try:
         archive = zipfile.ZipFile(path)
     except OSError:
@@ -168,7 +168,7 @@ def open_npz(path: Path, error: type[Exception]) -> Iterator[Archive]:
     except MemoryError:
         raise error(f"{path}: its list of members does not fit in memory") from None
     except Exception as problem:
-        # Damage can surface as almost any exception of zipfile and struct.
+        # A damaged archive can raise almost any exception of zipfile and struct.
         raise error(f"{path} is truncated or damaged, or no npz file: {_said(problem)}") from None
     with archive:
         yield Archive(path, archive, error)

@@ -1,20 +1,20 @@
-"""The one writer of files: a reader sees the old content or the new one, whole, whatever fails meanwhile.
+"""The only writer of files: a reader sees either the whole old content or the whole new one, whatever fails.
 
-What stands at the path decides how it is written:
+The kind of the path decides how it is written:
 
-- Nothing, or a file: the content goes to a temporary file beside it, ``.mixfast-<random>.tmp``, which is renamed to the path once it is
-  whole. A file that is replaced hands on its permissions, and its owner where the system lets it; other names of the same file (hard
-  links) keep the old content. A file without permission to write is refused, though its folder would allow the rename.
-- A symbolic link: what it points to is written, and the link stays; if nothing is there, it is made.
-- A pipe, a terminal or another character device, and what names an open descriptor (``/dev/stdout``, ``/dev/fd/63`` of a shell's
-  ``>(command)``): it is a stream, which is written to and never replaced. A pipe must be read by a program within five seconds.
+- Nothing, or a file: the content is written to a temporary file beside it, ``.mixfast-<random>.tmp``, which is renamed to the path when it
+  is complete. It gets the permissions of the replaced file, and its owner if the system allows; other names of the same file (hard
+  links) keep the old content. A file without write permission is refused, although its folder would allow the rename.
+- A symbolic link: its target is written, and the link stays; if the target does not exist, it is created.
+- A pipe, a terminal or another character device, and a path of an open descriptor (``/dev/stdout``, ``/dev/fd/63`` of a shell's
+  ``>(command)``): the path is a stream, which is written to and never replaced. A program must open a pipe for reading within five seconds.
 - A folder or a block device: refused.
 
-The content and the rename are flushed to the disk (fsync) for every file, so that a power failure, too, leaves the old or the new one.
-A folder without permission to write is refused even if the file in it could be written, for then it could only be written in place.
+Content and rename are flushed to the disk (fsync) for every file, so that a power failure also leaves the old or the new content.
+A folder without write permission is refused even if the file in it could be written, because it could only be written in place.
 
-A failure is an `OSError` with the reason and the path that the caller gave. A process that is killed may leave the temporary file; all
-other ends remove it, and signals that the command handles wait until files that are written together are all in place.
+A failure is an `OSError` with the reason and the path given by the caller. Only a killed process can leave the temporary file; all
+other ends remove it. Signals that the command handles wait until all files that are written together are in place.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _Path = str | os.PathLike[str]
 # As many links are followed as Linux follows.
 _MOST_LINKS = 40
 _BUFFER = 1 << 17
-# Seconds that the reader of a pipe has to open it.
+# A pipe must be opened for reading within this many seconds.
 _READ_WITHIN = 5.0
-# Names of open descriptors; those of another process's are ordinary paths.
+# Paths of open descriptors; those of other processes are ordinary paths.
 _DESCRIPTOR = re.compile(r"/dev/(?:std(?P<name>in|out|err)|fd/(?P<dev>\d+))|/proc/(?P<pid>self|\d+)/fd/(?P<proc>\d+)")
 _STANDARD = {"in": 0, "out": 1, "err": 2}
-# What file systems answer that cannot flush: they have nothing to promise.
+# Errors of file systems that do not support flushing.
 _NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
 @contextmanager
 def replacing(path: _Path) -> Iterator[IO[bytes]]:
-    """Open what will be at ``path`` for writing; it is there when the block succeeds, and nothing has changed if it fails.
+    """Open the future content of ``path`` for writing. It is put into place if the block succeeds; if it fails, nothing has changed.
 
-    What is written to a stream has left, though.
+    Output to a stream cannot be taken back.
     """
     with _staged(path) as new:
         with new.opened() as handle:
@@ -59,19 +59,19 @@ def replacing(path: _Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: _Path, text: str) -> None:
-    """Write ``text`` as UTF-8, with its line ends as they are."""
+    """Write ``text`` as UTF-8, with its line ends unchanged."""
     write_together({path: text})
 
 
 def write_together(files: Mapping[Any, str | bytes]) -> None:
-    """Write all contents, texts as UTF-8; all are whole before the first is put into place, in the order given.
+    """Write all contents (texts as UTF-8). All files are complete before the first is put into place, in the given order.
 
-    If one cannot be written, none is. Streams are written when all files are whole.
+    If one cannot be written, none is changed. Streams are written after all files are complete.
     """
     contents = [text.encode("utf-8") if isinstance(text, str) else text for text in files.values()]
     with ExitStack() as stack:
         staged = [stack.enter_context(_staged(path)) for path in files]
-        # The sort keeps the order among files and among streams.
+        # Sorting keeps the order among files and among streams.
         for new, content in sorted(zip(staged, contents, strict=True), key=lambda pair: pair[0].is_stream):
             with new.opened() as handle:
                 handle.write(content)
@@ -81,7 +81,7 @@ def write_together(files: Mapping[Any, str | bytes]) -> None:
 
 
 def is_stream(path: _Path) -> bool:
-    """Whether what is at ``path`` is written to as a stream, and so has no ending that says what it holds."""
+    """Whether ``path`` is a stream, so that its ending says nothing about its content."""
     try:
         return _Staged(path).is_stream
     except OSError:
@@ -89,7 +89,7 @@ def is_stream(path: _Path) -> bool:
 
 
 def check_writable(path: _Path) -> None:
-    """Raise the `OSError` that writing would end in, as far as it shows before."""
+    """Raise the `OSError` that writing would raise, as far as it can be known beforehand."""
     _Staged(path).check()
 
 
@@ -103,7 +103,7 @@ def _staged(path: _Path) -> Iterator[_Staged]:
 
 
 class _Staged:
-    """The new content of a file, which lies beside it until it is put into place."""
+    """The new content of a file, stored beside it until it is put into place."""
 
     def __init__(self, path: _Path) -> None:
         self._given = os.fsdecode(path)
@@ -116,13 +116,13 @@ class _Staged:
             self._old = _stat(self._target) if self._descriptor is None else None
         self.is_stream = self._descriptor is not None or (self._old is not None and not stat.S_ISREG(self._old.st_mode))
         self._folder = folder or os.curdir
-        # The name is random, and short: that of the file may be as long as the system allows.
+        # The name is random and short: the name of the file may already have the maximum length.
         self._temporary = os.path.join(folder, f".mixfast-{os.urandom(8).hex()}.tmp")
         self._made = False
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """Open the new content for writing; when the block succeeds, it is whole and on the disk."""
+        """Open the new content for writing; when the block succeeds, it is complete and on the disk."""
         with _naming(self._given):
             raw = _Raw(self._open(), self._given)
         handle = io.BufferedWriter(raw, _BUFFER)
@@ -135,7 +135,7 @@ class _Staged:
                     _flush(raw.descriptor)
                 raw.close()
         finally:
-            # Closed below the buffer: what a failed block left there is dropped, not written.
+            # Close the descriptor below the buffer, so that the buffered output of a failed block is dropped.
             with suppress(OSError):
                 raw.close()
 
@@ -147,7 +147,7 @@ class _Staged:
             os.replace(self._temporary, self._target)
         self._made = False
         unfinished.discard(self._temporary)
-        # The file is whole whatever becomes of this: not every folder can be opened and flushed.
+        # The file is complete even if this fails: not every folder can be opened and flushed.
         with suppress(OSError):
             folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -156,14 +156,14 @@ class _Staged:
                 os.close(folder)
 
     def check(self) -> None:
-        """Refuse a file or a folder without permission to write."""
+        """Refuse a file or folder without write permission."""
         with _naming(self._given):
             if self.is_stream:
                 return
             if self._old is not None:
                 self._refuse_protected()
             if not os.access(self._folder, os.W_OK | os.X_OK, effective_ids=True):
-                # The exact reason, such as a file system that is mounted read-only.
+                # Get the exact reason, such as a file system that is mounted read-only.
                 os.close(self._make())
                 self._made = True
                 self.discard()
@@ -177,7 +177,7 @@ class _Staged:
 
     def _open(self) -> int:
         if self._descriptor is not None:
-            # What was printed before stands before it.
+            # Earlier output of the process must come first.
             for printed in (sys.stdout, sys.stderr):
                 with suppress(AttributeError, OSError, ValueError):
                     printed.flush()
@@ -189,14 +189,14 @@ class _Staged:
         return self._make()
 
     def _refuse_protected(self) -> None:
-        """Refuse a file without permission to write: the rename would need none."""
+        """Refuse a file without write permission, which the rename would not need."""
         os.close(os.open(self._target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
 
     def _make(self) -> int:
-        """Make the temporary file."""
+        """Create the temporary file."""
         self._made = True
         unfinished.add(self._temporary)
-        # Until it has the owner and the permissions of the old file, nobody else may read it.
+        # Only the owner may read it until it has the owner and permissions of the old file.
         mode = 0o666 if self._old is None else stat.S_IRUSR | stat.S_IWUSR
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -206,12 +206,12 @@ class _Staged:
             if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and self._old is not None:
                 raise OSError(
                     problem.errno,
-                    f"{problem.strerror}: no new file can be made in {self._folder}, and the old one is replaced by a whole new one only",
+                    f"{problem.strerror}: no new file can be created in {self._folder}, and an existing file is only replaced by a complete new one",
                 ) from None
             raise
 
     def _keep_owner_and_mode(self, descriptor: int) -> None:
-        """Give the new file what the old one has."""
+        """Give the new file the owner and permissions of the old one."""
         if self._old is None:
             return
         made, mode = os.fstat(descriptor), stat.S_IMODE(self._old.st_mode)
@@ -222,21 +222,21 @@ class _Staged:
             try:
                 os.fchown(descriptor, -1, self._old.st_gid)
             except OSError:
-                # Another group gets no more than everybody has.
+                # If the group differs, it gets only the permissions of everybody.
                 mode = mode & ~stat.S_IRWXG | (mode & stat.S_IRWXO) << 3 & mode
         os.fchmod(descriptor, mode)
 
 
 class _Raw(io.RawIOBase):
-    """A descriptor for writing, whose failures name the path that the caller gave.
+    """A descriptor for writing; its errors name the path given by the caller.
 
-    It has no `fileno`, so numpy writes arrays through `write`, in pieces; its own way loses the reason of a failure.
+    It has no `fileno`, so that numpy writes arrays through `write` in pieces; numpy's direct way hides the reason of an error.
     """
 
     def __init__(self, descriptor: int, given: str) -> None:
         self.descriptor = descriptor
         self._given = given
-        # Of what cannot be sought in: zip archives ask where they are.
+        # Position in streams that cannot seek: zip archives ask for it.
         self._written = 0
 
     def writable(self) -> bool:
@@ -266,7 +266,7 @@ class _Raw(io.RawIOBase):
 
 @contextmanager
 def _naming(given: str) -> Iterator[None]:
-    """Let a failure name the path that the caller gave."""
+    """Make errors name the path given by the caller."""
     try:
         yield
     except OSError as problem:
@@ -274,20 +274,20 @@ def _naming(given: str) -> Iterator[None]:
 
 
 def _followed(path: str) -> str:
-    """Return the path with the links at its end followed, up to one that stands for an open descriptor."""
+    """Return the path after following the links at its end, up to one that stands for an open descriptor."""
     for _ in range(_MOST_LINKS):
         if _descriptor(path) is not None:
             return path
         try:
             link = os.readlink(path)
-        except OSError:  # no link, or nothing there
+        except OSError:  # not a link, or nothing at the path
             return path
         path = os.path.join(os.path.dirname(path), link)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def _descriptor(path: str) -> int | None:
-    """Return the descriptor of this process that a path names."""
+    """Return the descriptor of this process that a path names, or None."""
     found = _DESCRIPTOR.fullmatch(path)
     if found is None or found["pid"] not in (None, "self", str(os.getpid())):
         return None
@@ -295,7 +295,7 @@ def _descriptor(path: str) -> int | None:
 
 
 def _stat(path: str) -> os.stat_result | None:
-    """Return what is at a path; refuse what is not written to."""
+    """Return the status of a path; refuse folders and block devices."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -303,12 +303,12 @@ def _stat(path: str) -> os.stat_result | None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if stat.S_ISBLK(found.st_mode):
-        raise OSError(errno.EINVAL, "a block device, such as a disk, is not written to")
+        raise OSError(errno.EINVAL, "it is a block device, such as a disk, which is never written to")
     return found
 
 
 def _read_stream(path: str) -> int:
-    """Open a stream for writing; a pipe must have a reader soon, for without one it would be waited for as long as there is none."""
+    """Open a stream for writing. A pipe must get a reader soon; without the limit, opening it could wait forever."""
     latest = time.monotonic() + _READ_WITHIN
     while True:
         try:
@@ -325,7 +325,7 @@ def _read_stream(path: str) -> int:
 
 
 def _flush(descriptor: int) -> None:
-    """Wait until a file is on the disk, if its file system can say so."""
+    """Wait until a file is on the disk, if its file system supports this."""
     try:
         os.fsync(descriptor)
     except OSError as problem:

@@ -1,7 +1,7 @@
-"""To whom a message speaks: callers of the library give arguments, users of the commands give options.
+"""Messages for two audiences: callers of the library use arguments, users of the commands use options.
 
-The rooms write a message once. Where it names what to change, `either` holds the words for both; the command line marks the work that
-it does as `commanded`, and whoever calls from Python hears of arguments.
+A message is written once. If it names something to change, `either` has both wordings. The command line runs its work inside
+`commanded`; outside of it, messages name arguments.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COMMANDED: ContextVar[bool] = ContextVar("commanded", default=False)
 
 @contextmanager
 def commanded() -> Iterator[None]:
-    """Let messages inside the block speak of options."""
+    """Make messages inside the block name options."""
     token = _COMMANDED.set(True)
     try:
         yield
@@ -29,7 +29,7 @@ def commanded() -> Iterator[None]:
 
 
 def either(python: _T, command: _T) -> _T:
-    """Return the words for who will read them.
+    """Return the wording for the current audience.
 
     >>> either("kl=0.05", "--kl 0.05")
     'kl=0.05'
@@ -41,7 +41,7 @@ def either(python: _T, command: _T) -> _T:
 
 
 def setting(name: str, value: object) -> str:
-    """Return an argument with its value, or the option, quoted for a shell.
+    """Return an argument with its value, or the corresponding option, quoted for a shell.
 
     >>> setting("max_epochs", 4)
     'max_epochs=4'

@@ -1,4 +1,4 @@
-"""Tables for pandas, which is imported when one is asked for."""
+"""Tables for pandas, which is imported only when one is requested."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def data_frame(
     *,
     repeated: Sequence[str] = (),
 ) -> Any:
-    """Return a pandas DataFrame with these columns and labels; ``name`` is what the labels are called.
+    """Return a pandas DataFrame with these columns and labels; ``name`` is the name of the labels.
 
-    ``error`` is raised if pandas is missing, or if ``repeated`` holds names that two columns would have.
+    Raise ``error`` if pandas is missing, or if ``repeated`` holds names that two columns would share.
     """
     with needed("to_pandas", "pandas", "mixfast[pandas]", error):
         import pandas
@@ -30,5 +30,5 @@ def data_frame(
 
 
 def data_series(values: Any, index: Sequence[object], name: str, label: str, error: type[Exception]) -> Any:
-    """Return a pandas Series of values with these labels; ``name`` is what the labels are called, ``label`` what the values are."""
+    """Return a pandas Series of values with these labels; ``name`` is the name of the labels, ``label`` that of the values."""
     return data_frame({label: values}, index, name, error)[label]

@@ -1,4 +1,4 @@
-"""Frozen: what is made once and never changed, and so is equal to its copies, pickled, copied deeply or sent to another process."""
+"""Immutable objects that are equal to their copies, also after pickle, deepcopy or transfer to another process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 
 class Frozen:
-    """A frozen dataclass that holds arrays: equal by what it says, and read-only in its copies as it was when it was made.
+    """A frozen dataclass with arrays: compared by content, with read-only arrays in its copies too.
 
-    Pickle and deepcopy give arrays that can be written to; they are locked again. Fields whose names begin with an underscore are
-    not compared: they are how something was found, or follow from the others.
+    Pickle and deepcopy create writeable arrays, which are made read-only again. Fields with a leading underscore are
+    not compared: they describe how something was computed, or follow from the other fields.
     """
 
     __slots__ = ()
@@ -23,7 +23,7 @@ class Frozen:
             object.__setattr__(self, name, locked(value))
 
     def _compared(self) -> dict[str, Any]:
-        """Return what makes two of a kind equal, by name."""
+        """Return the compared fields by name."""
         return {one.name: getattr(self, one.name) for one in fields(self) if not one.name.startswith("_")}  # type: ignore[arg-type]
 
     def __eq__(self, other: object) -> bool:
@@ -32,7 +32,7 @@ class Frozen:
         return isinstance(other, type(self)) and type(other) is type(self) and same(self._compared(), other._compared())
 
     def __hash__(self) -> int:
-        # Names and numbers tell most apart, and unlike arrays cost nothing.
+        # Hash names and numbers only: they usually differ, and hashing arrays is slow.
         known = (value for value in self._compared().values() if isinstance(value, (str, int, tuple)))
         return hash((type(self).__name__, *(value for value in known if _is_plain(value))))
 
@@ -42,7 +42,7 @@ def _is_plain(value: object) -> bool:
 
 
 def locked(value: Any) -> Any:
-    """Return an array, or a tuple with arrays in it, that cannot be written to; anything else as it is."""
+    """Make an array, or the arrays in a tuple, read-only; return anything else unchanged."""
     if type(value) is np.ndarray and value.flags.writeable:
         value = value.view()
         value.setflags(write=False)
@@ -53,7 +53,7 @@ def locked(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values say the same: arrays of one shape and equal entries, NaN equal to NaN, and what holds such values."""
+    """Whether two values are equal: arrays by shape and entries, with NaN equal to NaN, and containers of such values."""
     if one is other:
         return True
     if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
@@ -61,7 +61,7 @@ def same(one: Any, other: Any) -> bool:
         return alike and one.shape == other.shape and one.dtype == other.dtype and _equal(one, other)
     if type(one) is not type(other):
         return False
-    if hasattr(one, "device") and hasattr(one, "equal"):  # a tensor
+    if hasattr(one, "device") and hasattr(one, "equal"):  # it is a tensor
         return bool(one.device == other.device and one.equal(other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
@@ -71,7 +71,7 @@ def same(one: Any, other: Any) -> bool:
         return one == other or (one != one and other != other)
     if isinstance(one, (Frozen, Mapping)):
         return bool(one == other)
-    if callable(getattr(one, "state", None)):  # a law
+    if callable(getattr(one, "state", None)):  # it is a law
         return same(one.state(), other.state())
     if is_dataclass(one):
         return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))

@@ -1,7 +1,7 @@
-"""What a signal must not stop half way: several files that belong together are put into place, or temporary files are removed.
+"""Work that a signal must not stop halfway: putting related files into place, and removing temporary files.
 
-The command holds its signals while `uninterrupted` work goes on, and removes what `unfinished` names before it ends. In a Python program
-the signals are the program's own: there Ctrl-C raises wherever it comes.
+The command delays signals during `uninterrupted` work, and removes the files in `unfinished` before it ends. In other Python
+programs, mixfast does not change the signal handlers: Ctrl-C raises immediately.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _going_on = 0
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let signals that the command handles wait until the block is over; it must be short."""
+    """Delay signals that the command handles until the block ends; the block must be short."""
     global _going_on
     _going_on += 1
     try:
@@ -31,14 +31,14 @@ def uninterrupted() -> Iterator[None]:
 
 
 def is_held(number: int) -> bool:
-    """Whether a signal has to wait, and will be raised again."""
+    """Whether a signal is delayed; it will be raised again later."""
     if _going_on:
         _held[:] = [number]
     return bool(_going_on)
 
 
 def remove_unfinished() -> None:
-    """Remove the temporary files that nobody else will."""
+    """Remove the temporary files that are still listed."""
     for path in tuple(unfinished):
         with suppress(OSError):
             os.unlink(path)

@@ -1,4 +1,4 @@
-"""JSON read with no name twice, which the standard reader lets pass; and which files are JSON, not YAML."""
+"""Read JSON and refuse repeated names, which the standard reader accepts; decide by name whether a file is JSON or YAML."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mixfast._text.atomic import is_stream
 from mixfast._text.names import given_twice, shown
 from mixfast._text.nesting import TOO_DEEP, check_nesting
 
-# More digits than a float64 can have before the point: whoever converts the number would fail.
+# Numbers with more digits before the point overflow float64, so converting them would fail later.
 _MOST_DIGITS = 300
 
 
 class Repeated(ValueError):
-    """An object of a JSON text gives a name twice."""
+    """An object in a JSON text has the same name twice."""
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of these names and values; `Repeated` if a name is given twice: the ``object_pairs_hook`` of readers."""
+    """Return a dict of these names and values; raise `Repeated` if a name is repeated. Used as ``object_pairs_hook``."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise Repeated(given_twice([name for name, _ in pairs]))
@@ -27,9 +27,9 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> Any:
-    """Return the JSON value; raise ``error`` for what is none, and for names given twice.
+    """Return the JSON value; raise ``error`` for invalid JSON and for repeated names.
 
-    With ``as_text``, numbers stay text: as floats, counts would lose digits.
+    With ``as_text``, numbers stay text, because large counts would lose digits as floats.
     """
 
     def whole(digits: str) -> int:
@@ -52,12 +52,12 @@ def read_json(text: str, error: type[Exception], *, as_text: bool = False) -> An
 
 
 def json_value(text: str) -> Any:
-    """Return the number, truth value or text that JSON has for a word of a file; a ValueError refuses it."""
+    """Return the number, truth value or text that JSON has for a word of a file; raise ValueError if it has none."""
     return read_json(text, ValueError)
 
 
 def is_json(path: Path, what: str, error: type[Exception]) -> bool:
-    """Whether a file is JSON, by its name, and not YAML, as a stream is; ``error`` for any other name of ``what``."""
+    """Whether a file is JSON (and not YAML, like a stream) by its name; raise ``error`` for any other ending of ``what``."""
     suffix = path.suffix.lower()
     if suffix not in (".yaml", ".yml", ".json") and not is_stream(path):
         raise error(f"{what} must end in .yaml, .yml or .json, got {shown(path.name)}")

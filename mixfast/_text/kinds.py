@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and not by its name; and what to do with it where another kind is expected."""
+"""Find the kind of a file from its first bytes, not its name, and say what to do with it if another kind is expected."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mixfast._text.names import shown
 from mixfast._text.visible import quote
 from mixfast._text.yaml import read_yaml
 
-# As much is read of a file as its kind can be told from.
+# Number of bytes read to recognise the kind of a file.
 _START = 65536
-# Most characters of a file's first line that a message shows.
+# A message shows at most this many characters of a file's first line.
 _LINE_SHOWN = 60
-# The name that mixfast gives the format of its documents, and the first line of its exports that have comments.
+# The format key of mixfast's documents, and the first line of its exports in formats with comments.
 _FORMAT = re.compile(rb"(?m)^[\s{]*\"?format\"?:\s*\"?mixfast-(mixture|reuse|schedule)-")
 _EXPORTED = re.compile(rb"# mixture for \S+, written by mixfast")
 _NAMED = {"reuse": "ledger"}
-# A document beyond this is not read to see whether it holds shares.
+# Documents larger than this are not parsed to see whether they hold shares.
 _MOST_SHARES = 1 << 24
-# Published shares are rounded: these sum to 1 within a hundredth.
+# Published shares are rounded: their sum must be 1 within a hundredth.
 _SUM_WITHIN = 1e-2
 
 _MAGIC = (
@@ -73,7 +73,7 @@ WORDS = {
     "yaml": "a YAML file",
     "zip": "a zip archive",
     "zstd": "a zstd file",
-    # Of `content_of` only.
+    # Kinds that only `content_of` returns.
     "export": "a mixture that mixfast exported",
     "ledger": "a ledger",
     "mixture": "a mixture file",
@@ -81,13 +81,13 @@ WORDS = {
     "shares": "a mixture file",
     "table": "a table of experts",
 }
-"""What each kind is called in a message."""
+"""Name of each kind in a message."""
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """Return the kind of a file, a key of `WORDS`, from its first bytes; its name is not looked at.
+    """Return the kind of a file, a key of `WORDS`, from its first bytes; its name is ignored.
 
-    Text is told apart as far as its form shows: JSON and JSON lines, csv and tsv, YAML, HTML, other text.
+    Text is classified by its form: JSON and JSON lines, csv and tsv, YAML, HTML, other text.
     """
     path = Path(path)
     if path.is_dir():
@@ -96,7 +96,7 @@ def kind_of(path: str | os.PathLike[str]) -> str:
         start = handle.read(_START)
     if not start:
         return "empty"
-    # The second is an archive without members.
+    # The second pattern is an archive without members.
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _zip(path)
     for magic, kind in _MAGIC:
@@ -110,10 +110,10 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 
 def content_of(path: str | os.PathLike[str]) -> str:
-    """Return the kind of a file as `kind_of` does, and more exactly what mixfast writes and reads.
+    """Return the kind of a file like `kind_of`, with more detail for files that mixfast writes and reads.
 
-    These are its own ``mixture``, ``ledger`` and ``schedule``, an ``export`` with comments, a ``table`` in an npz, and ``shares``: a
-    mapping of YAML or JSON from names to numbers that sum to 1.
+    These are its own ``mixfast`` documents ``mixture``, ``ledger`` and ``schedule``, an ``export`` with comments, a ``table`` in an npz, and ``shares``: a
+    YAML or JSON mapping from names to numbers that sum to 1.
     """
     path, kind = Path(path), kind_of(path)
     if kind == "npz":
@@ -131,7 +131,7 @@ def content_of(path: str | os.PathLike[str]) -> str:
 
 
 def kind_of_text(text: str) -> str:
-    """Return the kind that `kind_of` would find in a file with this text."""
+    """Return the kind that `kind_of` would give for a file with this text."""
     return _text(text[:_START].encode("utf-8")[:_START])
 
 
@@ -148,7 +148,7 @@ def _holds_shares(path: Path, kind: str) -> bool:
 
 
 def described(path: str | os.PathLike[str]) -> str:
-    """Return what a file is, for a message: ``a csv file ('run,web,code')``; of text the first line is shown."""
+    """Describe a file for a message: ``a csv file ('run,web,code')``; for text, with its first line."""
     kind = kind_of(path)
     if kind not in ("csv", "text", "tsv"):
         return WORDS[kind]
@@ -158,21 +158,21 @@ def described(path: str | os.PathLike[str]) -> str:
 
 
 def other_kind(path: str | os.PathLike[str], expected: str) -> str:
-    """Return the refusal of a file of another kind than expected: what it is, what was expected, what to do with it.
+    """Write the refusal of a file of another kind than expected: its kind, the expected kind, and advice.
 
     Parameters
     ----------
     path : path
     expected : str
-        What was expected, such as ``a table of experts (npz, npy, or a folder of the MixMin code)``. With the word
-        ``csv`` in it, the advice is how to make a csv file of what came.
+        The expected kind, such as ``a table of experts (npz, npy, or a folder of the MixMin code)``. If it contains the word
+        ``csv``, the advice is how to convert the file to csv.
     """
     advice = _advice(Path(path), kind_of(path), to_csv="csv" in expected)
     return f"{path} is {described(path)}, expected {expected}" + (f"; {advice}" if advice else "")
 
 
 def _advice(path: Path, kind: str, *, to_csv: bool) -> str:
-    """What to do with a file of a kind that is not read here."""
+    """Say what to do with a file of a kind that is not read here."""
     file = quote(str(path))
     if kind in ("gzip", "zstd", "bzip2", "xz"):
         command = {"gzip": "gunzip --keep", "zstd": "unzstd", "bzip2": "bunzip2 --keep", "xz": "unxz --keep"}[kind]
@@ -208,7 +208,7 @@ _USES = {
 
 
 def _zip(path: Path) -> str:
-    """What a zip archive holds, by the names of its members."""
+    """Return what a zip archive holds, judged by the names of its members."""
     names = _members(path)
     if "[Content_Types].xml" in names:
         return "xlsx"
@@ -220,20 +220,20 @@ def _zip(path: Path) -> str:
 
 
 def _members(path: Path) -> list[str]:
-    """The names in a zip archive; none if it is damaged."""
+    """Return the names in a zip archive; none if it is damaged."""
     import zipfile
 
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except Exception:  # damage surfaces as almost any exception of zipfile and struct
+    except Exception:  # a damaged archive can raise almost any exception of zipfile and struct
         return []
 
 
 def _text(start: bytes) -> str:
-    """What the form of a text shows it to be; ``binary`` if it is none."""
+    """Return the kind of a text from its form; ``binary`` if it is not text."""
     whole = len(start) < _START
-    # The last character may be cut.
+    # The last character may be incomplete.
     text = start.decode("utf-8-sig", "strict" if whole else "ignore") if _is_text(start, whole) else None
     if text is None:
         return "binary"
@@ -272,7 +272,7 @@ def _json(text: str, whole: bool) -> str:
     except (ValueError, RecursionError):
         if text[0] == "{" and '"mixfast_fit"' in text[:200]:
             return "fit"
-        # A flow mapping of YAML begins like JSON; a file that was cut is JSON by its first character.
+        # A YAML flow mapping begins like JSON. A truncated file counts as JSON by its first character.
         if whole and not re.match(r"[{\[]\s*([\"\[{\]}\d-]|true|false|null)", text):
             return "yaml"
         return "json"

@@ -1,14 +1,14 @@
 """Lock a file against other processes and threads while it is read, changed and replaced.
 
-The lock is `flock` on the file itself, so nothing is left behind: a process that ends in any way, SIGKILL too, lets go of it. A file
-that is replaced by renaming is another file afterwards, and who waited would hold the old one; so the path is opened again after each
-wait, and the wait begins anew if another file lies there. Opened, not only looked up: that makes NFS ask its server.
+The lock is `flock` on the file itself, so nothing is left behind: it is released when the process ends in any way, including SIGKILL. A file
+that is replaced by renaming is another file afterwards, and a waiting process would get the lock of the old one. Therefore the path is
+opened again after each wait, and the wait starts again if it is another file. The path is opened, not only looked up, because that makes NFS ask its server.
 
-While there is no file, its folder is locked. NFS locks files for all machines and folders for one machine only: two machines must not
-begin one file at the same moment. A file that may only be read cannot be locked on NFS, and that is refused.
+If the file does not exist, its folder is locked. NFS locks files for all machines, but folders only within one machine: two machines must not
+create one file at the same moment. A read-only file cannot be locked on NFS, so it is refused.
 
-Systems and file systems without `flock` (Windows, some Lustre mounts) get a second file beside the first, made with O_EXCL. A process
-that is killed leaves it there, and the refusal names it.
+Systems and file systems without `flock` (Windows, some Lustre mounts) use a second file beside the first, created with O_EXCL. A killed
+process leaves it there; the error then names it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from mixfast._text.names import named
 
 # Seconds between two attempts.
 _AGAIN = 0.02
-# What `flock` answers on file systems that have no locks.
+# Errors of `flock` on file systems without locks.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK)
-# Most characters of a file that says who holds a lock.
+# At most this many characters are read from a file that says who holds a lock.
 _MOST = 200
 
 
 def this_process() -> str:
-    """Return who holds a lock, for those whom it keeps waiting: the process, its machine and the time."""
+    """Describe the holder of a lock for waiting processes: this process, its machine and the time."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"process {os.getpid()} on {socket.gethostname()}, since {now}"
 
 
 def named_in(path: Path) -> str:
-    """Return what a file says of who holds a lock, as one harmless line."""
+    """Return the holder of a lock as written in a file, as one harmless line."""
     try:
         said = path.read_bytes()[:_MOST].decode("utf-8", "replace").strip()
     except OSError:
@@ -52,20 +52,20 @@ def named_in(path: Path) -> str:
 def locked(
     path: str | os.PathLike[str], error: type[Exception], *, patience: float, advice: str, make: bool = False
 ) -> Iterator[None]:
-    """Hold the lock of a file inside the block; of its folder while there is no such file.
+    """Hold the lock of a file inside the block, or of its folder while the file does not exist.
 
     Parameters
     ----------
     path : path
-        The target of a symbolic link is locked, not the link.
+        The target of a symbolic link is locked, not the link itself.
     error : type of Exception
-        Raised if the lock is not free within ``patience`` seconds, or if no lock can be had.
+        Raised if the lock is not free within ``patience`` seconds, or if locking is impossible.
     patience : float
         Seconds.
     advice : str
         What to do if the lock is not free.
     make : bool, default False
-        Make the file if it is not there, instead of locking its folder: for a file that serves as lock only. It says who holds it.
+        Create the file if it does not exist, instead of locking its folder: for a file that only serves as a lock. It says who holds it.
     """
     target = Path(os.path.realpath(path))
     latest = time.monotonic() + patience
@@ -87,7 +87,7 @@ def locked(
                 if problem.errno in _NO_LOCKS:
                     break
                 if problem.errno == errno.EBADF:
-                    # NFS locks only what is open for writing.
+                    # NFS locks only files that are open for writing.
                     raise error(f"{path} cannot be locked, as it is read-only: allow writing to it") from None
                 raise
             if _is_at(handle, target):
@@ -96,7 +96,7 @@ def locked(
                 yield
                 return
         finally:
-            # Not only closed: a child that was forked meanwhile has the handle too.
+            # Unlock explicitly: a child process forked meanwhile has the handle too.
             with suppress(OSError):
                 fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
@@ -105,7 +105,7 @@ def locked(
 
 
 def _opened(target: Path, make: bool = False) -> int:
-    """Open a file, or its folder if it is not there. Never waits, as for a pipe without a writer."""
+    """Open a file, or its folder if it does not exist. Never waits, even for a pipe without a writer."""
     flags = os.O_CLOEXEC | os.O_NONBLOCK
     try:
         return os.open(target, os.O_RDWR | flags | (os.O_CREAT if make else 0), 0o666)
@@ -122,14 +122,14 @@ def _opened(target: Path, make: bool = False) -> int:
 
 
 def _sign(handle: int) -> None:
-    """Write into a lock who holds it, as far as the disk has room for that."""
+    """Write the holder into a lock file, if the disk has room for that."""
     with suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, this_process().encode(), 0)
 
 
 def _wait(handle: int, latest: float) -> None:
-    """Wait for the lock of a handle; TimeoutError after the latest time."""
+    """Wait for the lock of a handle; raise TimeoutError after the latest time."""
     import fcntl
 
     while True:
@@ -142,7 +142,7 @@ def _wait(handle: int, latest: float) -> None:
 
 
 def _is_at(handle: int, target: Path) -> bool:
-    """Say whether a handle is that of the file that lies at the path now."""
+    """Whether a handle belongs to the file that is at the path now."""
     try:
         again = _opened(target)
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def _is_at(handle: int, target: Path) -> bool:
 
 @contextmanager
 def _marked(target: Path, error: type[Exception], latest: float, advice: str) -> Iterator[None]:
-    """The same by a file that is there as long as the lock is held."""
+    """Lock by a second file that exists as long as the lock is held."""
     marker = target.with_name(f".{target.name}.lock")
     while True:
         try:

@@ -1,11 +1,11 @@
-"""How much memory there is for what a file says that it holds."""
+"""How much memory is available for the content of a file."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
 
-# Where Linux tells it: of the machine, and of the container that this process runs in (second and first version of its groups).
+# Where Linux reports it: for the machine, and for the container of this process (cgroups version 2 and 1).
 _MACHINE = Path("/proc/meminfo")
 _CONTAINER = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -17,6 +17,6 @@ def available_memory() -> int | None:
         lines = dict(line.split(":", 1) for line in _MACHINE.read_text(encoding="ascii").splitlines())
         found.append(sum(int(lines[name].split()[0]) for name in ("MemAvailable", "SwapFree")) * 1024)
     for limit in _CONTAINER:
-        with suppress(OSError, ValueError):  # "max" is no limit
+        with suppress(OSError, ValueError):  # "max" means no limit
             found.append(int(limit.read_text(encoding="ascii")))
     return min(found, default=None)

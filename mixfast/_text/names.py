@@ -1,4 +1,4 @@
-"""How names and lists of names are checked and shown: one wording for every refusal."""
+"""Check and show names and lists of names, with the same words in every message."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from itertools import islice, pairwise
 
 from mixfast._text.visible import visible
 
-# Long enough to recognise a naming scheme, short enough for one line of a terminal.
+# Enough names to recognise a naming scheme, few enough for one line of a terminal.
 _NAMES_SHOWN = 8
-# Most characters of a file's content that a message quotes: two lines of a terminal.
+# A message quotes at most this many characters of a file: two lines of a terminal.
 _QUOTED = 160
-# Most characters of each of several names.
+# At most this many characters are shown of each of several names.
 _NAME = 80
-# Similarity from which on a name is taken for a misspelling of another: difflib's own. Short names need it, as wbe for web.
+# Names at least this similar are suggested as a correction: difflib's default. Short names need it, such as wbe for web.
 _SIMILAR = 0.6
-# Comparing two names takes as long as their lengths multiplied: of longer ones the beginning is compared, and of many known names those
-# that share the most pairs of characters. Names beyond the first so many are not looked at.
+# Comparing two names takes time in proportion to the product of their lengths: long names are compared by their beginning, and of many known
+# names only those that share the most pairs of characters. Names beyond the last number are ignored.
 _LENGTH_COMPARED, _CLOSELY_COMPARED, _MOST_COMPARED = 100, 200, 20_000
 
-# Names are made of parts that end at these characters.
+# Names consist of parts that end with these characters.
 _PARTS = re.compile(r"(?<=[/_\-.:|@ ])")
 # What may follow a part of a name, and what may follow that.
 Parts = dict[str, "Parts"]
 
 
 def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
-    """Return the items for a message: the first few, and how many more; ``none`` if there are none."""
+    """Return the first few items for a message, and how many more there are; ``none`` if there are none."""
     listed = list(items)
     if not listed:
         return "none"
@@ -40,9 +40,9 @@ def listing(items: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
 
 
 def named(name: object, longest: int = _NAME) -> str:
-    r"""Return a name for a line of text: nothing in it acts on a terminal, and a long one is without its middle.
+    r"""Return a name for one line of text: control characters are escaped, and the middle of a long name is cut out.
 
-    Names of one collection differ at their ends.
+    Names in one collection usually differ at their ends.
 
     >>> print(named("web\r\x1b[2J"), named("a" * 300, 11))
     web\r\x1b[2J aaaaa…aaaaa
@@ -55,9 +55,9 @@ def named(name: object, longest: int = _NAME) -> str:
 
 
 def distinct(names: Iterable[object], longest: int = _NAME) -> dict[str, str]:
-    """Return the form in which each name of a collection is shown; long names keep the parts that tell them apart.
+    """Return the form in which to show each name of a collection; long names keep the parts that distinguish them.
 
-    A part, such as a folder of a path, tells names apart if names that agree up to it continue differently.
+    A part, such as a folder of a path, distinguishes names if names that agree up to it continue differently.
 
     >>> shown = distinct(["web/2024/filtered/news/en", "web/2024/filtered/sport/en"], 12)
     >>> print(*shown.values())
@@ -69,7 +69,7 @@ def distinct(names: Iterable[object], longest: int = _NAME) -> dict[str, str]:
     tree: Parts = {}
     for name in every:
         node = tree
-        # The end of a name is a choice too: a name may begin with the whole of another.
+        # The end of a name also distinguishes it, because a name may be the beginning of another.
         for part in [*_PARTS.split(name), ""]:
             node = node.setdefault(part, {})
     out = {name: name if len(name) <= longest else _without_shared(name, tree, longest) for name in every}
@@ -96,7 +96,7 @@ def _alike(short: dict[str, str]) -> list[list[str]]:
 
 
 def _without_shared(name: str, tree: Parts, longest: int) -> str:
-    """Return a name without parts that it shares with those that begin like it, as few as make it short enough."""
+    """Return a name without parts that it shares with names with the same beginning; leave out as few as needed."""
     parts, node, kept = _PARTS.split(name), tree, set()
     for place, part in enumerate(parts):
         if len(node) > 1:
@@ -111,7 +111,7 @@ def _without_shared(name: str, tree: Parts, longest: int) -> str:
 
     first, last = min(kept, default=0), max(kept, default=-1)
     inside = (place for place in range(last, first, -1) if place not in kept)
-    # Whole stretches read better than single parts: first after the parts that tell names apart, then between, then before.
+    # Whole stretches read better than single parts: first after the distinguishing parts, then between, then before.
     for places in (range(last + 1, len(parts)), inside, range(first - 1, -1, -1)):
         for place in places:
             if len(text(kept | {place})) > longest:
@@ -125,7 +125,7 @@ def _without_shared(name: str, tree: Parts, longest: int) -> str:
 
 
 def given_twice(names: Sequence[str]) -> str:
-    """Return the refusal of names of which one file gives some more than once; empty if it gives each once.
+    """Return the refusal of names that a file gives more than once; empty if there are none.
 
     >>> given_twice(["web", "code", "web"]), given_twice(["web"])
     ('given twice: web', '')
@@ -136,7 +136,7 @@ def given_twice(names: Sequence[str]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number with its noun.
+    """Return a number with its noun, in the plural if needed.
 
     >>> counted(1, "run"), counted(3, "run")
     ('1 run', '3 runs')
@@ -145,20 +145,20 @@ def counted(count: int, noun: str) -> str:
 
 
 def shown(value: object, limit: int = _QUOTED) -> str:
-    """Return the repr of a value that came from outside, for a message: its first characters where it is long.
+    """Return the repr of a given value for a message, shortened if it is long.
 
     >>> shown("a" * 300, 10)
     "'aaaaaaaaa... (302 characters)"
     """
     try:
         text = repr(value)
-    except (RecursionError, ValueError):  # nested deeply, or an integer of thousands of digits
+    except (RecursionError, ValueError):  # deeply nested, or an integer with thousands of digits
         return f"a value of type {type(value).__name__} that is too large to show"
     return visible(text) if len(text) <= limit else f"{visible(text[:limit])}... ({len(text)} characters)"
 
 
 def did_you_mean(name: object, known: Iterable[object]) -> str:
-    """Return `` (did you mean web?)`` for a name that resembles a known one, else nothing.
+    """Return `` (did you mean web?)`` if a name resembles a known one, otherwise an empty string.
 
     >>> did_you_mean("wbe", ["web", "code"]), did_you_mean("poetry", ["web", "code"])
     (' (did you mean web?)', '')
@@ -167,7 +167,7 @@ def did_you_mean(name: object, known: Iterable[object]) -> str:
     for one in islice(known, _MOST_COMPARED):
         plain.setdefault(_bare(one), str(one))
     bare = _bare(name)
-    # What a name begins with is often all that a person writes of it.
+    # People often write only the beginning of a name.
     begun = [one for one in plain if len(bare) > 1 and one.startswith(bare)]
     near: Iterable[str] = plain
     if len(plain) > _CLOSELY_COMPARED:
@@ -184,12 +184,12 @@ def _bare(name: object) -> str:
 
 
 def _pairs(name: str) -> set[str]:
-    """The pairs of neighbouring characters of a name."""
+    """Return the pairs of neighbouring characters of a name."""
     return set(map("".join, pairwise(f" {name} ")))
 
 
 def misspelt(names: Iterable[object], known: Iterable[object], limit: int = _NAMES_SHOWN) -> str:
-    """Return names that are not known as `listing` does, each with the known one that it resembles."""
+    """Return unknown names like `listing`, each with the known name that it resembles."""
     names, known = list(names), list(known)
     first = ", ".join(f"{named(name)}{did_you_mean(name, known)}" for name in names[:limit])
     more = f" and {len(names) - limit} more ({len(names)} in all)" if len(names) > limit else ""
@@ -197,7 +197,7 @@ def misspelt(names: Iterable[object], known: Iterable[object], limit: int = _NAM
 
 
 def one_of(value: object, known: Iterable[object]) -> str:
-    """Return the words for a value that is none of a few: what came, what it resembles, what was expected.
+    """Return the words for an invalid choice: the value, the choice it resembles, and the expected choices.
 
     >>> one_of("exakt", ["auto", "exact"])
     "'exakt' (did you mean exact?), expected one of auto, exact"
@@ -208,19 +208,19 @@ def one_of(value: object, known: Iterable[object]) -> str:
 
 
 def places(known: Iterable[str]) -> dict[str, int]:
-    """Return the position of each name; looking names up one by one takes the square of their number."""
+    """Return the position of each name; searching a list for each name would take quadratic time."""
     return {name: place for place, name in enumerate(known)}
 
 
 def matching(known: Sequence[str], wanted: str) -> list[str]:
-    """Return the known name that ``wanted`` is, else those that it matches as a pattern: ``*``, ``?`` and ``[...]``."""
+    """Return the known name ``wanted``, or all names that match it as a pattern: ``*``, ``?`` and ``[...]``."""
     if wanted in known:
         return [wanted]
     return [name for name in known if fnmatchcase(name, wanted)] if set("*?[") & set(wanted) else []
 
 
 def split_quoted(text: str, separator: str) -> list[str]:
-    """Split a text at its separators outside double quotes; blanks and quotes stay."""
+    """Split a text at its separators outside double quotes; keep blanks and quotes."""
     pieces, quoted = [""], False
     for character in text:
         quoted ^= character == '"'
@@ -232,9 +232,9 @@ def split_quoted(text: str, separator: str) -> list[str]:
 
 
 def split_names(text: str, separator: str = ",", known: Iterable[str] = ()) -> list[str]:
-    """Split a list of names at its separators, without the blanks around them.
+    """Split a list of names at its separators and strip blanks.
 
-    A separator inside double quotes belongs to the name, and so does one inside a name that is known.
+    A separator belongs to the name if it is inside double quotes or inside a known name.
 
     >>> split_names('web, "a,b",c,d', known=["c,d"])
     ['web', 'a,b', 'c,d']
@@ -252,12 +252,12 @@ def split_names(text: str, separator: str = ",", known: Iterable[str] = ()) -> l
 
 
 def join_names(names: Iterable[str], separator: str = ",") -> str:
-    """Return names as `split_names` takes them apart, those that hold a separator in double quotes."""
+    """Join names so that `split_names` splits them again: names with a separator are put in double quotes."""
     return separator.join(f'"{name}"' if separator in name else name for name in names)
 
 
 def unquoted(name: str) -> str:
-    """Return a name without the double quotes around it."""
+    """Remove the double quotes around a name."""
     return name[1:-1] if len(name) > 1 and name[0] == name[-1] == '"' else name
 
 
@@ -269,7 +269,7 @@ def domain_names(domains: Iterable[str], error: type[Exception]) -> tuple[str, .
         names = tuple(domains)
     except TypeError as problem:
         raise error(f"domains must be a sequence of names, got {type(domains).__name__}") from problem
-    # The usual case, at a tenth of the cost: checking a thousand names takes as long as solving for their shares.
+    # Fast path for the usual case: checking a thousand names takes as long as solving for their shares.
     plain = set(map(type, names)) == {str} and "".join(names).isascii() and all(map(str.strip, names))
     if plain and len(set(names)) == len(names):
         return names
@@ -287,7 +287,7 @@ def domain_names(domains: Iterable[str], error: type[Exception]) -> tuple[str, .
 
 
 def _is_unicode(name: str) -> bool:
-    """Whether a file can hold the name: half a surrogate pair is legal in a Python string and nowhere else."""
+    """Whether a file can hold the name: half a surrogate pair is allowed in Python strings, but not in UTF-8."""
     if name.isascii():
         return True
     try:

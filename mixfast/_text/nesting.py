@@ -1,12 +1,12 @@
-"""Documents that are nested too deeply, or that repeat themselves until nothing can hold them, are refused before anyone walks through them."""
+"""Refuse documents that are nested too deeply, or that would become too large when their aliases are expanded."""
 
 from __future__ import annotations
 
 from typing import Any
 
 MOST_LEVELS = 100
-"""No file of those that are read needs more than ten; the parsers and whoever walks through a document are recursive."""
-# Entries that a document may have when its repetitions (YAML's aliases) are written out, unless it has as many of its own.
+"""Maximum depth of a document. No file format here needs more than ten levels; parsers and other code are recursive."""
+# Maximum number of entries after expanding aliases, unless the document itself has as many.
 _MOST_REPEATED = 1_000_000
 
 TOO_DEEP = f"nested more than {MOST_LEVELS} levels deep; no file that is read here needs more than a few"
@@ -18,7 +18,7 @@ def check_nesting(document: Any, error: type[Exception]) -> Any:
     own = 0
 
     def measured(value: Any) -> tuple[int, int]:
-        """Levels, and entries with repetitions counted; what was measured before is not walked through again."""
+        """Return the depth, and the number of entries with aliases expanded; each value is measured only once."""
         nonlocal own
         if id(value) in sizes:
             return sizes[id(value)]

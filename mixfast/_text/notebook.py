@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: a small table, with a line on what is not in it."""
+"""What a notebook shows for an object: a small table, and a line on omitted parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from mixfast._text.names import distinct, named
 from mixfast._text.visible import visible
 
-# Rows and columns of a table, and characters of a cell.
+# Maximum rows and columns of a table, and maximum characters of a cell.
 MOST_ROWS, MOST_COLUMNS, _LONGEST = 12, 8, 60
 
 
@@ -21,9 +21,10 @@ def html_table(
     left: Collection[int] = (0,),
     what: str = "rows",
 ) -> str:
-    """Return a title, a table of at most `MOST_ROWS` rows, and lines below it, as HTML that follows the theme of the notebook.
+    """Return a title, a table of at most `MOST_ROWS` rows, and lines below it, as HTML that follows the notebook's theme.
 
-    Names cannot act on the page: they are made visible and escaped. No colour, font, script or address is set. ``what`` is what the rows are called
+    Names cannot affect the page: they are made visible and escaped. No colour, font, script or address is set. ``what`` names the rows
+    if some are left out.
     if some are left out.
 
     >>> html_table("Mixture of 1 domain", ["domain", "share"], [["<b>", "100.00%"]]).count("&lt;b&gt;")
@@ -58,6 +59,6 @@ def _cell(tag: str, text: str, left: bool) -> str:
 
 
 def html_columns(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the column names that are shown of many, and a line on the others."""
+    """Return the first column names, and a line on how many are left out."""
     more = len(names) - MOST_COLUMNS
     return list(names[:MOST_COLUMNS]), [f"... and {more:,} more columns"] if more > 0 else []

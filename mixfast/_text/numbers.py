@@ -1,4 +1,4 @@
-"""Numbers as a person writes and reads them: shares, token counts and bytes."""
+"""Numbers in the form in which people write and read them: shares, token counts and bytes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from decimal import Decimal, InvalidOperation
 
 from mixfast._text.names import shown
 
-# Larger numbers are slips, and their sums and squares overflow; infinity is a limit that is none.
+# Larger numbers are mistakes, and their sums and squares overflow; infinity means no limit.
 LARGEST = 1e100
-# Below this a share is rounding of zero to whoever reads percentages.
+# Smaller shares look like 0 in percent.
 NOTHING = 5e-6
-# Numbers from here on are written in powers of ten.
+# Larger numbers are written with a power of ten.
 _WIDE = 1e5
-# Suffixes of token counts, and the power of ten each stands for.
+# Suffixes of token counts and their powers of ten.
 POWERS = {"K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
 
 
 def count(text: str) -> int:
-    """Return whole tokens from text such as ``300``, ``2_000``, ``1e9`` or ``1.5T``."""
+    """Parse a whole number of tokens, such as ``300``, ``2_000``, ``1e9`` or ``1.5T``."""
     bare = text.strip().upper()
     power = POWERS.get(bare[-1:], 0)
     try:
         value = Decimal(bare[:-1] if power else bare)
     except InvalidOperation:
         value = Decimal("NaN")
-    # Compared before it is scaled: 1e999999999 would become an integer of as many digits.
+    # Compare before scaling: 1e999999999 would become an integer with as many digits.
     if not value.is_finite() or not 0 <= value < 2**63:
         raise ValueError(
             f"{shown(text)} is no number of tokens below 2**63; write it like 300, 2_000, 750K, 1.5T or 1e9"
@@ -38,7 +38,7 @@ def count(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """Return a float from text such as ``0.2`` or ``20%``."""
+    """Parse a number such as ``0.2`` or ``20%``."""
     bare = text.strip()
     try:
         value = float(bare.removesuffix("%")) / (100.0 if bare.endswith("%") else 1.0)
@@ -52,7 +52,7 @@ def number(text: str) -> float:
 
 
 def total(numbers: Iterable[float]) -> float:
-    """Return the exact sum of numbers of at least 0; infinity if it is beyond float64."""
+    """Return the exact sum of non-negative numbers; infinity if it overflows float64."""
     try:
         return math.fsum(numbers)
     except OverflowError:
@@ -60,12 +60,12 @@ def total(numbers: Iterable[float]) -> float:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage; a trace of one is not shown as none."""
+    """Return a share as a percentage; a very small share is not shown as 0."""
     return "0" if share <= 0.0 else "<0.01%" if share < NOTHING * 10 else f"{share:.2%}"
 
 
 def decimals(value: float, places: int) -> str:
-    """Return a number with so many decimals; one of six digits or more before the point in powers of ten, so that no column grows.
+    """Return a number with this many decimals, or with a power of ten if it has six or more digits before the point.
 
     >>> decimals(0.98765, 3), decimals(-1.7e260, 3)
     ('0.988', '-1.70e+260')
@@ -74,7 +74,7 @@ def decimals(value: float, places: int) -> str:
 
 
 def tokens(number: float) -> str:
-    """Return a token count in a few characters."""
+    """Return a token count as a short text."""
     for power, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if number >= power:
             return f"{number / power:.4g}{suffix}"
@@ -82,7 +82,7 @@ def tokens(number: float) -> str:
 
 
 def size(number: float) -> str:
-    """Return bytes in a few characters."""
+    """Return a number of bytes as a short text."""
     for power, suffix in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
         if number >= power:
             return f"{number / power:.3g} {suffix}"

@@ -1,4 +1,4 @@
-"""Refuse to go on without an optional package, with the command that installs it."""
+"""Raise an error with an installation command if an optional package is missing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def needed(user: str, packages: str, requirement: str, error: type[Exception]) -> Iterator[None]:
-    """Turn an import that fails inside the block into ``error``: ``user`` needs ``packages``, and how to install them.
+    """Turn a failing import inside the block into ``error``: ``user`` needs ``packages``, and how to install them.
 
-    ``requirement`` is what pip takes, such as ``mixfast[laws]``; an extra installs the tested versions together.
+    ``requirement`` is a requirement for pip, such as ``mixfast[laws]``; an extra installs versions that are tested together.
 
     >>> with needed("the law", "Numba", "mixfast[laws]", RuntimeError):
     ...     import no_such_package

@@ -1,4 +1,4 @@
-"""What a file that is written may be called and what it may replace: a file of its own kind, an empty one, or plain text."""
+"""Allowed names of an output file, and which existing files it may replace: its own kind, empty files, plain text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mixfast._text.audience import either
 from mixfast._text.kinds import WORDS, content_of, kind_of_text
 
 _YAML = (".yaml", ".yml")
-# Endings that say what a file holds. Files of other endings, or without one, may hold any text.
+# Endings that show the content. Files with other endings, or none, may hold any text.
 _TELLING = frozenset(
     (
         *(".arrow", ".bin", ".bz2", ".csv", ".db", ".feather", ".gguf", ".gz", ".h5", ".hdf5", ".htm", ".html", ".ipynb", ".jpg", ".json"),
@@ -19,24 +19,24 @@ _TELLING = frozenset(
         *(".tar", ".toml", ".tsv", ".txt", ".xls", ".xlsx", ".xml", ".xz", *_YAML, ".zip", ".zst"),
     )
 )  # fmt: skip
-# Nothing that can be told apart is lost with these.
+# Replacing these kinds loses nothing of another kind.
 _ALWAYS_REPLACED = ("empty", "text")
 
 
 @dataclass(frozen=True)
 class Output:
-    """A kind of file that is written.
+    """A kind of output file.
 
     Attributes
     ----------
     what : str
-        What it is called in a message.
+        Name of the kind in a message.
     endings : tuple of str
-        Endings that it may have, the usual one first.
+        Allowed endings, the usual one first.
     replaces : tuple of str
-        Contents (`content_of`) of a file that it may replace.
+        Kinds of existing files (`content_of`) that it may replace.
     free : bool
-        Whether it may also have an ending that says nothing, or none.
+        Whether an ending without meaning, or no ending, is also allowed.
     """
 
     what: str
@@ -54,8 +54,8 @@ COUNTS = Output("a file of token counts", _YAML, ("yaml",))
 
 
 def loader_file(format: str, suffix: str, text: str) -> Output:
-    """Return what a mixture for a loader is: its text may replace what an export wrote, and texts of its form."""
-    # JSON is YAML, too.
+    """Return the kind of a mixture file for a loader; it may replace earlier exports and texts of the same form."""
+    # JSON is also YAML.
     endings = {".yaml": _YAML, ".json": (".json", *_YAML)}.get(suffix, (suffix,))
     form = kind_of_text(text)
     shares = ("shares",) * (form in ("json", "yaml"))
@@ -65,9 +65,9 @@ def loader_file(format: str, suffix: str, text: str) -> Output:
 def check_output(
     path: str | os.PathLike[str], output: Output, error: type[Exception], *, force: bool = False, where: str = ""
 ) -> None:
-    """Refuse an ending of another kind, and, without ``force``, to replace a file of another kind; streams hold anything.
+    """Refuse an ending of another kind, and, without ``force``, replacing a file of another kind. Streams may hold anything.
 
-    ``where`` is what a message calls the path.
+    ``where`` is the name of the path in messages.
     """
     if is_stream(path):
         return
@@ -76,7 +76,7 @@ def check_output(
     if ending not in output.endings and not (output.free and ending not in _TELLING):
         *rest, last = output.endings
         endings = f"{', '.join(rest)} or {last}" if rest else last
-        # Of table.npz.gz only the last ending is wrong.
+        # In table.npz.gz only the last ending is wrong.
         meant = path.stem if Path(path.stem).suffix in output.endings else path.stem + output.endings[0]
         raise error(f"{where}: {output.what} ends in {endings}; name it {meant}")
     if force or not path.is_file():

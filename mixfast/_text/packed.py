@@ -1,4 +1,4 @@
-"""What gzip packed: one reading, and one refusal of what was cut short."""
+"""Decompress gzip files, and refuse truncated ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 
 
 def gunzip(data: bytes, where: object, error: type[Exception]) -> bytes:
-    """Return what was packed; `error` names `where` it stood if it is damaged or cut short."""
+    """Decompress gzip data; raise ``error``, which names ``where``, if it is damaged or truncated."""
     try:
         return gzip.decompress(data)
     except (EOFError, OSError, zlib.error) as problem:

@@ -1,18 +1,18 @@
-"""What nobody expected: one line for the user, and a file with the traceback for who mends it."""
+"""Internal errors: one line for the user, and a file with the traceback for the developers."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# Set to anything, it shows tracebacks in place of the line and the file.
+# If set, tracebacks are printed and no file is written.
 SHOWN_BY = "MIXFAST_TRACEBACK"
-# Most characters of what was raised in the line.
+# The line quotes at most this many characters of the exception.
 _MOST_SAID = 200
 
 
 def told(problem: BaseException) -> str:
-    """Return the line that says that this is a mistake of mixfast, and where the traceback is: it is written to a file."""
+    """Write the traceback to a file; return the line that reports an internal error and names that file."""
     import traceback
 
     text = "".join(traceback.format_exception(problem))
@@ -27,7 +27,7 @@ def told(problem: BaseException) -> str:
 
 
 def _kept(text: str) -> str:
-    """Write the traceback to a file, and return words that say where."""
+    """Write the traceback to a file; return words that say where it is."""
     import tempfile
 
     from mixfast._version import __version__
@@ -43,7 +43,7 @@ def _kept(text: str) -> str:
 
 
 def _tracker() -> str:
-    """Return the address of the project's issues that its installation names."""
+    """Return the address of the project's issue tracker from the metadata of the installation."""
     from importlib import metadata
 
     try:

@@ -1,4 +1,4 @@
-"""Text tables: columns in line, for terminals and for ``print``."""
+"""Text tables with aligned columns, for terminals and ``print``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 from mixfast._text.names import named
 
-# Most characters of a cell.
+# Maximum characters of a cell.
 _LONGEST = 400
 
 
 def text_table(
     header: Sequence[str] | None, rows: Iterable[Sequence[str]], *, left: Collection[int] = (0,), indent: str = ""
 ) -> str:
-    """Return rows, under a header if there is one, with the columns ``left`` to the left and the others to the right.
+    """Format rows, with an optional header; align the columns ``left`` to the left and the others to the right.
 
-    Cells are shown as `named` shows a name, so that none can break its line or fill a screen.
+    Cells are shown like names by `named`, so that none can break its line or fill a screen.
 
     >>> print(text_table(["domain", "share"], [["web", "75.00%"], ["code", "9.50%"]]))
     domain   share

@@ -1,4 +1,4 @@
-"""Text that came from outside, made safe to show: no character acts on a terminal, breaks a line or turns the direction of writing."""
+"""Make text from outside safe to show: no character controls a terminal, breaks a line or changes the direction of writing."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import shlex
 import unicodedata
 from collections.abc import Callable, Iterable
 
-# Characters that count as printable and show nothing: fillers, selectors of a variant, the grapheme joiner.
+# Printable characters that show nothing: fillers, variation selectors, the grapheme joiner.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 _BLANKS = re.compile(f"[{_BLANK}]")
 _SELECTORS = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-# ZERO WIDTH NON-JOINER and JOINER, which emoji and the scripts of Persian and Hindi need between two characters.
+# ZERO WIDTH NON-JOINER and JOINER, which emoji and scripts such as Persian and Hindi need between two characters.
 _JOINERS = "\u200c\u200d"
-# Scripts whose letters are joined begin here.
+# Scripts with joined letters start here.
 _JOINED = 0x600
-# Follows a digit and a selector: 1 in a box.
+# Follows a digit and a selector: a digit in a box.
 _KEYCAP = "\u20e3"
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""Return a text with every character that cannot be seen written as Python's repr writes it; others stay as they are.
+    r"""Replace every invisible character by the escape of Python's repr; other characters stay unchanged.
 
-    These are control characters, line breaks, marks of direction, characters of no width, halves of surrogate pairs, and what Unicode
-    has not assigned. Joiners and selectors stay inside emoji and words of the scripts that need them. Made visible twice, a text is
-    the same. ``keep`` holds characters to leave, such as the line breaks of a report.
+    Invisible are control characters, line breaks, direction marks, zero-width characters, halves of surrogate pairs, and characters that Unicode
+    has not assigned. Joiners and selectors stay inside emoji and words of scripts that need them. Applying the function twice
+    changes nothing more. ``keep`` lists characters to keep, such as the line breaks of a report.
 
     >>> print(visible("a\x1b[31m\nb\u202e"), visible("größer 数学 👩‍💻"))
     a\x1b[31m\nb\u202e größer 数学 👩‍💻
@@ -38,7 +38,7 @@ def _escaped(character: str) -> str:
 
 
 def visible_json(text: str) -> str:
-    r"""Return a JSON document that means the same, in which every character that cannot be seen is an escape of JSON.
+    r"""Return an equivalent JSON document in which every invisible character is a JSON escape.
 
     >>> print(visible_json('["a\u202e"]'))
     ["a\u202e"]
@@ -47,8 +47,8 @@ def visible_json(text: str) -> str:
 
 
 def visible_yaml(quoted: str) -> str:
-    """Return a text in double quotes of YAML that means the same, in which every character that cannot be seen is an escape."""
-    # YAML takes none of the pairs with which JSON writes what lies beyond 0xffff.
+    """Return an equivalent double-quoted YAML text in which every invisible character is an escape."""
+    # YAML does not accept the surrogate pairs that JSON uses beyond 0xffff.
     return _replaced(
         quoted,
         "",
@@ -57,7 +57,7 @@ def visible_yaml(quoted: str) -> str:
 
 
 def in_lines(lines: Iterable[str]) -> str:
-    r"""Join lines of text, each of which stays one line, whatever names are in it.
+    r"""Join lines of text; line breaks inside names are escaped, so each stays one line.
 
     >>> print(in_lines(["web: 1", "a\nb: 2"]))
     web: 1
@@ -67,14 +67,14 @@ def in_lines(lines: Iterable[str]) -> str:
 
 
 def quote(word: str) -> str:
-    r"""Return a word for a command that can be pasted into a shell, also where it holds what cannot be seen.
+    r"""Quote a word so that the command can be pasted into a shell, even if it contains invisible characters.
 
     >>> print(quote("a.csv"), quote("my a.csv"), quote("a\n'\x1b.csv"))
     a.csv 'my a.csv' $'a\n\'\x1b.csv'
     """
     if is_visible(word):
         return shlex.quote(word)
-    # What bash and zsh take. There, \x85 is a byte and \u0085 a character.
+    # The form that bash and zsh accept. There \x85 is a byte and \u0085 a character.
     inside = _replaced(
         word.replace("\\", "\\\\").replace("'", "\\'"),
         "",
@@ -84,12 +84,12 @@ def quote(word: str) -> str:
 
 
 def is_visible(text: str, keep: str = "") -> bool:
-    """Whether `visible` leaves a text as it is."""
+    """Whether `visible` would leave a text unchanged."""
     return visible(text, keep) == text
 
 
 def _replaced(text: str, keep: str, escape: Callable[[str], str]) -> str:
-    # The usual cases, which take no loop.
+    # Fast paths for the usual cases.
     if text.isprintable() and (text.isascii() or not _BLANKS.search(text)):
         return text
     return "".join(
@@ -98,24 +98,24 @@ def _replaced(text: str, keep: str, escape: Callable[[str], str]) -> str:
 
 
 def _is_seen(text: str, at: int) -> bool:
-    """Whether the character at a position shows, or belongs to the way in which its neighbours do."""
+    """Whether the character at a position is visible, or affects how its neighbours are shown."""
     character = text[at]
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
     if character in _JOINERS:
         return _joins(before) and _joins(after)
     if _SELECTORS.match(character):
-        # A second one in a row selects nothing, and could hide a message.
+        # A second selector in a row has no effect, and could hide a message.
         if before.isascii():
             return before in tuple("0123456789#*") and after == _KEYCAP
         return before.isprintable() and not _BLANKS.match(before)
     if _BLANKS.match(character):
         return False
-    # Spaces of other widths are not printable by Python's definition.
+    # Python counts spaces of other widths as not printable.
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
 def _joins(character: str) -> bool:
-    """Whether a joiner beside this character has a meaning."""
+    """Whether a joiner has an effect next to this character."""
     if not character:
         return False
     kind = unicodedata.category(character)

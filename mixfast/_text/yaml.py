@@ -1,4 +1,4 @@
-"""YAML read by PyYAML, with every value as text and no key twice; and the few lines that write it."""
+"""Read YAML with every value as text and without repeated keys, and write it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from mixfast._text.names import named, shown
 from mixfast._text.nesting import MOST_LEVELS, TOO_DEEP, check_nesting
 from mixfast._text.visible import visible_yaml
 
-# Plain text is limited to what no reader of YAML 1.1 or 1.2 takes for anything but a string; all else is quoted.
+# Unquoted text is limited to what every YAML 1.1 and 1.2 parser takes for a string; everything else is quoted.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null"])
-# A name and a number with nothing but a colon between them.
+# A name and a number separated only by a colon.
 _UNSPACED = re.compile(r"\s*([^\s#:{}\[\],\"']+):([0-9.][0-9._]*(?:[eE%KMBGTkmbgt][0-9]*)?)\s*(?:#.*)?$")
-# Levels of blocks are marks and blanks: `- - - a`, or the blanks before a line.
+# Nested blocks start with marks and blanks: `- - - a`, or the indentation of a line.
 _MARKS = re.compile(rf"[ \t?:-]{{{MOST_LEVELS},}}")
 
 
 def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] = str) -> Any:
-    """Return the mappings, lists and texts of a YAML document; whoever needs a number parses the text.
+    """Parse a YAML document into mappings, lists and texts; code that needs a number parses the text.
 
-    So a domain called ``no`` or ``1e3`` keeps its name, and counts keep their digits. ``plain`` converts the values that are not
-    quoted; a ValueError of it is a refusal. ``error`` is raised, with the line, where the text is not YAML or a mapping gives a key twice.
+    A domain called ``no`` or ``1e3`` thus keeps its name, and counts keep their digits. ``plain`` converts unquoted values; if it raises
+    ValueError, the value is refused. ``error``, which names the line, is raised if the text is not YAML or a mapping repeats a key.
     """
     import yaml
 
     base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
     class Loader(base):  # type: ignore[misc]
-        """The loader that resolves nothing, which also refuses what it would overwrite."""
+        """A loader that converts no values and refuses repeated keys."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
             found: dict[str, Any] = {}
@@ -71,12 +71,12 @@ def read_yaml(text: str, error: type[Exception], *, plain: Callable[[str], Any] 
 
 
 def _may_be_deep(text: str) -> bool:
-    """Whether a text has as many brackets, or marks and blanks in a row, as deep nesting needs; most documents have not."""
+    """Whether a text has enough brackets, or consecutive marks and blanks, for deep nesting; most documents do not."""
     return text.count("[") + text.count("{") > MOST_LEVELS or _MARKS.search(text) is not None
 
 
 def _check_levels(events: Iterable[Any], error: type[Exception]) -> None:
-    """Refuse deep nesting from the events of a document: its parser in C would overflow the stack, which ends the process."""
+    """Refuse deep nesting, judged by the events of a document: otherwise its C parser would overflow the stack and end the process."""
     level = 0
     for event in events:
         name = type(event).__name__
@@ -87,7 +87,7 @@ def _check_levels(events: Iterable[Any], error: type[Exception]) -> None:
 
 
 def _unspaced(text: str) -> str:
-    """Say where the blank after a colon is missing, which makes a line part of the one before; empty if it is nowhere."""
+    """Report a missing blank after a colon, which makes a line part of the previous one; empty if there is none."""
     for place, line in enumerate(text.splitlines(), 1):
         if found := _UNSPACED.match(line):
             return f"line {place}: a blank is missing after the colon: write '{named(found[1])}: {named(found[2])}'"
@@ -95,15 +95,15 @@ def _unspaced(text: str) -> str:
 
 
 def write_yaml(document: Mapping[str, Any], *, quoted: bool = False) -> str:
-    """Return the YAML text of mappings and lists, which every reader of YAML 1.1 or 1.2 takes alike.
+    """Return the YAML text of mappings and lists in a form that every YAML 1.1 and 1.2 parser reads in the same way.
 
-    With ``quoted``, all texts are in quotes and lists of values on one line, as JSON has them.
+    With ``quoted``, all texts are quoted and lists of values are on one line, as in JSON.
     """
     return "".join(f"{line}\n" for line in _block(document, quoted))
 
 
 def _block(value: Any, quoted: bool) -> list[str]:
-    """The lines of a mapping or a list, each on its own line and what is nested indented."""
+    """Return the lines of a mapping or list, with nested values indented."""
     lines = []
     if isinstance(value, Mapping):
         for name, each in value.items():
@@ -140,5 +140,5 @@ def _json(value: Any) -> str:
 
 def _float(value: float) -> str:
     digits, exponent, power = repr(value).partition("e")
-    # YAML 1.1 takes 1e-05 for a text: a float needs the point.
+    # YAML 1.1 takes 1e-05 for a text: a float needs a point.
     return f"{digits if '.' in digits else digits + '.0'}{exponent}{power}"
