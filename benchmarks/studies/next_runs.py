@@ -112,12 +112,12 @@ def run(
 ) -> int:
     """Print and append one line for each metric and contender, of those whose name contains one of `contenders`.
 
-    A search is given up at `most` runs; `dry` appends nothing.
+    A search stops at `most` runs; `dry` appends nothing.
     """
     warnings.simplefilter("ignore")
     common = {**shared(), "quick": int(seeds < 20), "checked": 0}
     print(
-        f"{'':44s}runs until within 1 %: mean, 90 % of seeds, of random's | until the best: mean, 90 %, of random's | s a choice"
+        f"{'':44s}runs until within 1 %: mean, 90 % of seeds, times random | until the best: mean, 90 %, times random | s per choice"
     )
     for metric in metrics:
         everything = pooled(folder, None if metric == "mean" else [metric])
@@ -137,14 +137,14 @@ def run(
                 mean, part = float(spent[:, column].mean()), float(spent[:, column].mean() / chance[column])
                 low, high = np.quantile(spent[:, column], [0.05, 0.95])
                 given_up = int((spent[:, column] >= most).sum()) if name != "random" else 0
-                lost = f", {given_up} given up at {most}" if given_up else ""
+                lost = f", {given_up} stopped at {most}" if given_up else ""
                 line += f" | {mean:6.1f}  {low:3.0f} to {high:3.0f}  {part:4.2f}{lost}"
                 rows.append(
                     {
                         **common, "problem": metric, "rows": len(everything), "domains": len(everything.domains),
                         "contender": name, "quantity": f"mean runs until {goal}", "value": mean, "unit": "runs", "gap": "nan",
                         "repeats": seeds, "passed": "",
-                        "note": f"90 % of seeds {low:.0f} to {high:.0f}, {part:.2f} of random's{lost}; {seconds:.2f} s a choice",
+                        "note": f"90 % of seeds {low:.0f} to {high:.0f}, {part:.2f} times random{lost}; {seconds:.2f} s per choice",
                     }
                 )  # fmt: skip
             print(f"{line} | {seconds:.2f}", flush=True)

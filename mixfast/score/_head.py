@@ -80,7 +80,7 @@ def head_of(model: Model, name: str) -> Head:
     if weight.ndim != 2 or not weight.is_floating_point():
         raise ScoreError(
             f"{name}: the head {type(module).__name__} holds {weight.dtype} of shape {tuple(weight.shape)}, expected floating "
-            "(vocabulary, hidden): quantised heads are not understood, load the model unquantised"
+            "(vocabulary, hidden): quantised heads are not supported: load the model without quantisation"
         )
     config = text_config(model.config)
     scale = 1.0
@@ -116,7 +116,9 @@ def _first_hidden_states(model: Model, head: Head, ids: torch.Tensor, name: str)
     kind = type(model).__name__
     backbone: object = model.base_model
     if backbone is model:
-        raise ScoreError(f"{name}: {kind} has no backbone apart from its head; its kind is not understood")
+        raise ScoreError(
+            f"{name}: {kind} has no backbone separate from its head; models of this kind are not supported"
+        )
     try:
         hidden = hidden_states(model, ids, None)
     except (RuntimeError, TypeError, ValueError) as problem:
@@ -142,7 +144,7 @@ def _check_head(model: Model, head: Head, hidden: torch.Tensor, logits: torch.Te
     if hidden.shape[-1] != head.weight.shape[1] or logits.shape[-1] != head.weight.shape[0]:
         raise ScoreError(
             f"{name}: hidden states of {hidden.shape[-1]} numbers and logits of {logits.shape[-1]} tokens do not fit the head, "
-            f"which is {tuple(head.weight.shape)}; the head of {type(model).__name__} is not understood"
+            f"which is {tuple(head.weight.shape)}; the head of {type(model).__name__} is not supported"
         )
     damaged = torch.isfinite(head.weight).all(dim=1).logical_not().nonzero()[:, 0]
     if damaged.numel():
@@ -166,6 +168,6 @@ def _compare(model: Model, head: Head, hidden: torch.Tensor, logits: torch.Tenso
     if not apart <= allowed:
         raise ScoreError(
             f"{name}: log-probabilities from the last hidden states and the head differ from those of the model's own logits "
-            f"by up to {apart:.3g} nats (allowed: {allowed:.1g}); {type(model).__name__} does something to its logits that is "
-            f"not understood (read from its configuration: scale {head.scale:g}, softcap {head.softcap})"
+            f"by up to {apart:.3g} nats (allowed: {allowed:.1g}); {type(model).__name__} changes its logits in a way that is "
+            f"not supported (its configuration says: scale {head.scale:g}, softcap {head.softcap})"
         )

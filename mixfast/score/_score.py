@@ -172,7 +172,7 @@ def score(
     Raises
     ------
     ScoreError
-        A folder that holds no whole model, a head that is not understood, tokenizers that differ at level "token", texts or
+        A folder without a complete model, a model whose head is not supported, tokenizers that differ at level "token", texts or
         parts that cannot be used, such as damaged parts and those of other models, texts or options, an output that another run is at
         work on, hidden states that are not finite. Experts, documents and files are named.
     BackendError

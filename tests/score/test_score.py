@@ -246,10 +246,10 @@ def test_on_a_gpu_the_kernel_is_called_with_the_head(monkeypatch):
 # Models that are refused.
 
 
-def test_a_head_that_is_not_understood_is_refused(tokenizer):
+def test_a_head_that_is_not_supported_is_refused(tokenizer):
     model = make_model("cohere")
     model.config.logit_scale = 1.0
-    with pytest.raises(ScoreError, match=r"tiny: log-probabilities .* differ .*CohereForCausalLM does something"):
+    with pytest.raises(ScoreError, match=r"tiny: log-probabilities .* differ .*CohereForCausalLM changes its logits"):
         score_documents(model, tokenizer, DOCUMENTS, name="tiny")
 
 
