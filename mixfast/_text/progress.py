@@ -14,13 +14,15 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import wraps
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from mixfast._text.visible import visible
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 # Seconds of work before a bar appears, and between two updates of it.
 DELAY, _EVERY = 2.0, 0.2
@@ -43,8 +45,8 @@ class Work:
     ----------
     what : str
         What is being done, such as "fitting laws".
-    stage : str
-        What it does at the moment; empty if nobody said.
+    stage : str or tuple
+        What it does at the moment, as text or as a format and its values; empty if nobody said.
     done, total : int, int or None
         Parts that are done, and parts in all; None if that is not known.
     """
@@ -53,7 +55,8 @@ class Work:
 
     def __init__(self, what: str, total: int | None, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
-        self.stage, self.done = "", 0
+        self.stage: str | tuple[Any, ...] = ""
+        self.done = 0
         self._bar: Bar | None = None
 
     def __enter__(self) -> Work:
@@ -78,14 +81,16 @@ class Work:
         return perf_counter() - self._outer._began
 
     @property
-    def inner(self) -> Work:
-        """The innermost work whose parts are counted; this one if none are."""
-        return next((one for one in reversed(self._stack.copy()) if one.total is not None), self)
+    def counted(self) -> Work:
+        """The outermost work whose parts are counted; this one if none are."""
+        return next((one for one in self._stack.copy() if one.total is not None), self)
 
     @property
     def text(self) -> str:
         """What is being done, and what it does at the moment."""
         stage = next((one.stage for one in reversed(self._stack.copy()) if one.stage), "")
+        if isinstance(stage, tuple):
+            stage = stage[0].format(*stage[1:])
         return f"{self.what} {stage}" if stage else self.what
 
     def advance(self, parts: int = 1) -> None:
@@ -93,8 +98,8 @@ class Work:
         self.done += parts
         self._outer._draw()
 
-    def now(self, stage: str) -> None:
-        """Say what is being done at the moment."""
+    def now(self, stage: str | tuple[Any, ...]) -> None:
+        """Say what is being done at the moment, as text or as a format and its values, which are put together if they are shown."""
         self.stage = stage
         self._outer._draw()
 
@@ -132,10 +137,30 @@ def tracked(items: Iterable[_T], what: str, total: int, unit: str = "it") -> Ite
             work.advance()
 
 
-def now(stage: str) -> None:
-    """Say what the innermost work of this thread does at the moment; nothing if there is none."""
+def now(*stage: Any) -> None:
+    """Say what the innermost work of this thread does at the moment, as text or as a format and its values; nothing if there is no work."""
     if _LOCAL.stack:
         _LOCAL.stack[-1].now(stage)
+
+
+def advance(parts: int = 1) -> None:
+    """Count parts of the innermost work of this thread that are done; nothing if there is no work."""
+    if _LOCAL.stack:
+        _LOCAL.stack[-1].advance(parts)
+
+
+def long_work(what: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Return a decorator for functions that may take long; inside, `now` says what is done."""
+
+    def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        @wraps(function)
+        def wrapped(*given: _P.args, **named: _P.kwargs) -> _T:
+            with working(what):
+                return function(*given, **named)
+
+        return wrapped
+
+    return decorate
 
 
 class Bar:
@@ -148,7 +173,7 @@ class Bar:
 
     def show(self, work: Work) -> None:
         """Draw how far the outermost work is."""
-        part = work.inner
+        part = work.counted
         # A terminal that went away must not end the work.
         with suppress(OSError):
             if self._bar is None or self._of is not part:

@@ -38,7 +38,7 @@ class _Line(ProgressLine):
 
     def follow(self, work: Work) -> None:
         """Say how far the work is."""
-        part = work.inner
+        part = work.counted
         done = "" if part.total is None else f", {part.done} of {part.total}"
         self.show(f"{work.text}{done}, {work.seconds:.0f} s")
 

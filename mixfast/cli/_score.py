@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mixfast._text.progress import working
 from mixfast._text.visible import quote
 from mixfast.cli import _documents as documents
 from mixfast.cli import _options as shared
-from mixfast.cli._console import say, tell
+from mixfast.cli._console import manner, note, say, tell
 from mixfast.cli._inputs import InputError
 from mixfast.cli._progress import ProgressLine
 
@@ -105,24 +106,27 @@ def _score(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     texts = score.read_texts(args.texts, lines=args.lines, field=args.field, prompt=args.prompt_field)
     reporter = _Reporter()
-    try:
-        table = score.score(
-            _experts(args.experts),
-            texts,
-            level=args.level,
-            per=args.per,
-            window=args.window,
-            stride=args.stride,
-            bos=args.bos,
-            device=args.device,
-            dtype=args.dtype,
-            batch_tokens=args.batch_tokens,
-            out=args.out,
-            force=args.force,
-            progress=reporter,
-        )
-    finally:
-        reporter.end()
+    with working("scoring") as work:
+        # The reporter draws: it knows experts and tokens.
+        work.never_draw()
+        try:
+            table = score.score(
+                _experts(args.experts),
+                texts,
+                level=args.level,
+                per=args.per,
+                window=args.window,
+                stride=args.stride,
+                bos=args.bos,
+                device=args.device,
+                dtype=args.dtype,
+                batch_tokens=args.batch_tokens,
+                out=args.out,
+                force=args.force,
+                progress=reporter,
+            )
+        finally:
+            reporter.end()
     if reporter.leads:
         say(
             f"wrote {args.out}: {table.n_rows:,} rows x {table.n_domains} experts, {time.perf_counter() - began:.1f} s{reporter.found}"
@@ -176,12 +180,12 @@ class _Reporter:
             self.parts_found = progress.found
             self.found = f"; {progress.found:,} of {progress.parts:,} parts are of an earlier run"
             # Other ranks find other parts, so each says its own.
-            tell(
+            note(
                 f"{self._who}continues an earlier run: {progress.found:,} of {progress.parts:,} parts are finished "
                 f"({progress.found_texts:,} of {progress.texts:,} texts, each counted for every expert)"
             )
             return
-        if now - self._last < (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
+        if manner().quiet or now - self._last < (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
             return
         self._last = now
         before = f" ({progress.found} found finished)" if progress.found else ""

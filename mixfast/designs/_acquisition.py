@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.progress import advance
 from mixfast.designs import _candidates, _cover
 from mixfast.laws import Joint, Target
 from mixfast.region import Region
@@ -81,6 +82,7 @@ def informative(weight: Vector, values: Matrix, joints: list[Joint], count: int)
         chosen[place], nats[place], taken[row] = row, gain[row], True
         for joint in joints:
             joint.choose(row)
+        advance()
     return chosen, nats
 
 
@@ -154,6 +156,7 @@ def improving(
         chosen[place], gains[place], taken[row] = row, gain[row], True
         best = min(best, float(mean[row]))
         uncertainty.choose(row)
+        advance()
     return chosen, gains
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
+from mixfast._text.progress import long_work, now
 from mixfast.designs import _candidates
 from mixfast.region import Region
 
@@ -24,6 +25,7 @@ _STRENGTHS = (1.0, 4.0, 16.0, 64.0)
 _TEMPER = 0.5
 
 
+@long_work("choosing mixtures")
 def cover(region: Region, runs: int, *, seed: int, existing: Matrix | None = None) -> Matrix:
     """Return ``runs`` mixtures (runs, K) of the region, far from each other and from the ``existing`` ones (R, K).
 
@@ -55,6 +57,7 @@ def farthest(points: Matrix, runs: int, existing: Matrix | None) -> NDArray[np.i
         chosen[place] = row
         np.minimum(nearest, 2.0 - 2.0 * (roots @ roots[row]), out=nearest)
         nearest[row] = -1.0
+        now("run {} of {}", place + 1, runs)
     return chosen
 
 

@@ -10,6 +10,7 @@ from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._text.audience import either
 from mixfast._text.names import listing, one_of
+from mixfast._text.progress import working
 from mixfast.designs import _acquisition
 from mixfast.designs._design import advised_runs
 from mixfast.designs._results import Design, NextRuns, numbered, rare, seeded, whole
@@ -121,7 +122,7 @@ def next_runs(
         raise RegionError(
             f"{count} runs were asked for, but only {len(points)} candidates are in the region and not yet trained"
         )
-    with single_blas():
+    with working("choosing runs", count, "run"), single_blas():
         candidates = _Candidates.of(points, order, law, target)
         chosen, gain, bought = _chosen(candidates, way, count, known, best=best_value, seed=random)
     runs = numbered(count, swarm.runs) if among is None else tuple(ids[row] for row in chosen.tolist())

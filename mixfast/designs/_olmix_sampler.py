@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._text.audience import either, setting
+from mixfast._text.progress import long_work, now
 from mixfast.designs._frozen import Collapsed
 from mixfast.designs._olmix import Olmix, Span
 from mixfast.designs._olmix_tree import Places, Tree, tree
@@ -25,6 +26,7 @@ _NUMBERS = 1 << 24
 _ROUNDS = 50
 
 
+@long_work("sampling mixtures")
 def olmix(columns: Collapsed, runs: int, settings: Olmix, *, seed: int, existing: Matrix | None = None) -> Matrix:
     """Sample mixtures (runs, C) of the columns as Olmix does, with rows that sum to 1 up to rounding.
 
@@ -48,6 +50,7 @@ def olmix(columns: Collapsed, runs: int, settings: Olmix, *, seed: int, existing
         blocks = [sampler.draw(min(size, wanted - start), rng) for start in range(0, wanted, size)]
         found = _different(np.concatenate([found, *blocks]), settings.apart)
         tried += wanted
+        now("{} of {} runs", len(found), runs)
     if len(found) < runs:
         raise InfeasibleError(
             f"Olmix's sampler found {len(found)} different mixtures within the limits, expected {runs}, out of {tried} "

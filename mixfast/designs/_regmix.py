@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._text.audience import setting
 from mixfast._text.names import shown
+from mixfast._text.progress import long_work
 from mixfast.errors import InfeasibleError, RegionError
 from mixfast.region import Region
 
@@ -64,6 +65,7 @@ class RegMix:
                 raise RegionError(f"the {what} of RegMix's sampler is {shown(value)}, expected {expected}")
 
 
+@long_work("sampling mixtures")
 def regmix(region: Region, runs: int, settings: RegMix, *, seed: int) -> Matrix:
     """Sample mixtures (runs, K) as RegMix does; rows sum to 1 only to within a few multiples of the minimum.
 

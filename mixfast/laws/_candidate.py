@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.progress import advance
 from mixfast.laws._fitted import Part
 from mixfast.laws._left_out import SETTLED_RUNS, Index, Progress, predict_left_out, settled
 from mixfast.laws._protocol import Law, Note
@@ -61,6 +62,7 @@ class Candidate:
             progress(self.law.name)
         own = np.ascontiguousarray(y[:, self.columns])
         self.fitted = self.law.fit(x, own)
+        advance()
         self.settled = bool(splits) and settled(self.fitted, x)
         self.guess, self.spread = predict_left_out(self.fitted, x, own, splits, progress=progress)
 

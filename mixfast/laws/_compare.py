@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixfast._engine.backend.blas import single_blas
+from mixfast._text.progress import working
 from mixfast.laws import _table
 from mixfast.laws._ahead import Ahead
 from mixfast.laws._candidate import Candidate
@@ -60,7 +61,7 @@ def compare(
     candidates, refused, left_out = [], dict[int, list[tuple[str, str]]](), []
     made = [Candidate(_table.make(law), list(every)) for law in laws]
     ahead = Ahead(candidate.law for candidate in made)
-    with single_blas():
+    with working("comparing laws", len(made) * (1 + len(problem.splits)), "fit"), single_blas():
         for law, candidate in zip(laws, made, strict=True):
             ahead.wait(candidate.law)
             try:

@@ -13,6 +13,7 @@ from mixfast._engine.backend.arrays import Vector
 from mixfast._engine.backend.blas import single_blas
 from mixfast._text.audience import setting
 from mixfast._text.names import listing, misspelt
+from mixfast._text.progress import working
 from mixfast.laws import _table
 from mixfast.laws._candidate import Candidate
 from mixfast.laws._doubts import misfits, no_better_than_the_mean, told_misfits
@@ -153,8 +154,9 @@ def _fit_all(plan: Sequence[Sequence[Candidate]], problem: Problem, progress: Pr
     """Fit every candidate once, to all its metrics. Return notes on the laws that could not be fitted to some metrics."""
     refused: dict[int, list[tuple[str, str]]] = {}
     y, metrics = problem.y, problem.metrics
-    with single_blas():
-        for candidate in dict.fromkeys(chain.from_iterable(plan)):
+    candidates = dict.fromkeys(chain.from_iterable(plan))
+    with working("fitting laws", len(candidates) * (1 + len(problem.splits)), "fit"), single_blas():
+        for candidate in candidates:
             for j, why in candidate.fit(problem.inputs(candidate), y, problem.splits, progress).items():
                 refused.setdefault(j, []).append((candidate.law.name, why))
     for j, reasons in sorted(refused.items()):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixfast._engine.backend.arrays import Matrix
 from mixfast._engine.backend.blas import single_blas
+from mixfast._text.progress import advance
 from mixfast.laws._protocol import Closed, Law, Refitted
 
 Index = NDArray[np.int64]
@@ -55,4 +56,5 @@ def predict_left_out(
                 law = fitted.refit(*part, columns) if isinstance(fitted, Refitted) else fitted.fit(*part)
                 rows = np.ascontiguousarray(x[test])
                 guess[test], spread[test] = law.predict(rows), law.sd(rows)
+            advance()
     return guess, spread

@@ -13,6 +13,7 @@ from mixfast._text.frames import data_frame
 from mixfast._text.names import listing
 from mixfast._text.notebook import html_table
 from mixfast._text.numbers import percent
+from mixfast._text.progress import tracked
 from mixfast._text.table import text_table
 from mixfast._text.visible import visible
 from mixfast.errors import BackendError
@@ -157,7 +158,7 @@ def bootstrap(
     whole = propose(fit(swarm, law), region, **options)
     rng = np.random.default_rng(seed)
     shares = []
-    for _ in range(draws):
+    for _ in tracked(range(draws), "refitting halves of the runs", draws, "refit"):
         half = np.sort(rng.permutation(count)[: (count + 1) // 2])
         one = propose(fit(swarm.subset(half), law), region, **options)
         shares.append(one.mixture.align(whole.mixture.domains).weights)

@@ -9,6 +9,7 @@ from mixfast._engine.optimise.regmix import simulate
 from mixfast._engine.optimise.search import search
 from mixfast._engine.optimise.simulation import simulate_rounds
 from mixfast._text.names import shown
+from mixfast._text.progress import long_work
 from mixfast.errors import RegionError
 from mixfast.laws import has_slopes
 from mixfast.proposers._outcome import Outcome
@@ -22,6 +23,7 @@ _BROKEN = 1e3
 _LEAST = 1e-12
 
 
+@long_work("searching")
 def searched(task: Task, method: str) -> Outcome:
     """Search for the best mixture, or run the simulation of RegMix or Olmix.
 

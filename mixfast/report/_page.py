@@ -10,6 +10,7 @@ from mixfast._text.atomic import write_text
 from mixfast._text.audience import either
 from mixfast._text.names import counted
 from mixfast._text.outputs import PAGE, check_output
+from mixfast._text.progress import working
 from mixfast.errors import BackendError
 from mixfast.report import _head, _html, _law_sections, _origin, _sections
 from mixfast.report._folds import OutOfFold, out_of_fold
@@ -118,7 +119,8 @@ def page(
     """
     have = Parts.of(parts)
     figures = Figures()
-    found, why = _left_out(have, folds, seed)
+    with working("predicting runs that were left out"):
+        found, why = _left_out(have, folds, seed)
     made = [
         ("shares", "Shares", _sections.shares(have, figures)),
         ("near-optimal", "Near-optimal set", _sections.near_optimal(have, figures, eps)),

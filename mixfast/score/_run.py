@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mixfast._text.names import listing
+from mixfast._text.progress import tracked
 from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score._part_file import Part
 from mixfast.score._plan import Expert, Plan, Settings, make_plan
@@ -109,9 +110,8 @@ def _work(plan: Plan, team: Ranks, store: Store, progress: Callable[[Progress], 
         # Before the first batch, which may be minutes away: the run goes on, and where.
         tell(next((place for place, job in enumerate(mine) if job not in found), len(mine) - 1), 0)
     ready: tuple[Expert, Scorer] | None = None
-    for place, (k, shard) in enumerate(mine):
-        if (k, shard) in found:
-            continue
+    open_ = [(place, job) for place, job in enumerate(mine) if job not in found]
+    for place, (k, shard) in tracked(open_, "scoring", len(open_), "part"):
         expert = plan.experts[k]
         if ready is None or ready[0] is not expert:
             # Let go of the last model before the next one takes memory.

@@ -10,6 +10,7 @@ import numpy as np
 from mixfast._text.frames import data_frame
 from mixfast._text.names import listing, named, shown
 from mixfast._text.notebook import html_table
+from mixfast._text.progress import working
 from mixfast._text.table import text_table
 from mixfast.errors import BackendError
 from mixfast.region import Region
@@ -107,6 +108,14 @@ def holdout(
     if not 0.0 < share < 1.0:
         raise ValueError(f"share is {share}, expected a fraction of the sequences between 0 and 1")
     fit, held_out = table.split(1.0 - share, seed=seed)
+    with working("solving without the held-out rows"):
+        return _compared(fit, held_out, table, region, options)
+
+
+def _compared(
+    fit: ExpertTable, held_out: ExpertTable, table: ExpertTable, region: Region | None, options: dict[str, Any]
+) -> HeldOut:
+    """Solve on one part of a table, and compare mixtures on both parts."""
     solution = solve(fit, region, **options)
     fitted = {"mixfast": solution.mixture.weights}
     if region is not None:

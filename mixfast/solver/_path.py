@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mixfast._text.progress import tracked
 from mixfast.region import Region
 from mixfast.solver._solution import Solution
 from mixfast.solver._solve import PAPER_LOOPS, checked_problem, found_by
@@ -58,7 +59,7 @@ def path(
     # The rows are prepared once; wear takes its token counts from the region, and caps do not change these.
     whole = checked_problem(table, region, **options)
     out: list[Solution] = []
-    for weight, where in steps:
+    for weight, where in tracked(steps, "solving along a path", len(steps), "solve"):
         start = whole.start if not out else (1.0 - _OTHERS) * out[-1].mixture.weights + _OTHERS / table.n_domains
         problem = whole.within(where, weight, start)
         out.append(Solution.of(problem, found_by(problem, method, backend), warn=method not in PAPER_LOOPS))

@@ -21,6 +21,7 @@ from mixfast._engine.objectives.base import Objective, RowObjective
 from mixfast._engine.objectives.kl import Kl
 from mixfast._engine.optimise import working_set
 from mixfast._engine.optimise.wide import is_wide
+from mixfast._text.progress import now, tracked
 from mixfast.solver._problem import Problem
 
 Indices = NDArray[np.int64]
@@ -170,6 +171,7 @@ def _descend(
     for sweep in range(_SWEEPS + 1):
         distance = _longest(steps / _unit(points + steps))
         left = np.flatnonzero(distance > _CLOSE)
+        now("sweep {}, {} of {} resamples left", sweep + 1, left.size, names.size)
         if not left.size or sweep == _SWEEPS:
             break
         at, step = points[left], steps[left]
@@ -206,7 +208,7 @@ def _each_alone(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Repl
     limits, shares = problem.limits, np.zeros((counts.shape[0], w.size))
     steps, gap = np.zeros_like(shares), 0.0
     start = 0.99 * w + 0.01 * problem.first
-    for r, own_counts in enumerate(counts):
+    for r, own_counts in enumerate(tracked(counts, "solving resamples", len(counts), "resample")):
         multiplicity = own_counts[unit].astype(np.float64)
         own = problem.regularised(
             problem.rows.reweighted(problem.weights.share, multiplicity, problem.usable, wide=problem.wide)
@@ -227,7 +229,7 @@ def _each_wide(problem: Problem, w: Vector, unit: Bins, counts: Counts) -> Repli
     """
     shares, steps = np.zeros((counts.shape[0], w.size)), np.zeros((min(_CHECKED, counts.shape[0]), w.size))
     gap = 0.0
-    for r, own_counts in enumerate(counts):
+    for r, own_counts in enumerate(tracked(counts, "solving resamples", len(counts), "resample")):
         own = problem.regularised(_recounted(problem, own_counts[unit]))
         found = working_set.minimise(own, problem.limits, problem.first, tol=problem.tol)
         shares[r], gap = found.w, max(gap, found.gap)

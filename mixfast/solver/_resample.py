@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixfast._engine.backend.arrays import Matrix, Vector
 from mixfast._engine.backend.rows import resample as sample_units
 from mixfast._text.names import listing
+from mixfast._text.progress import long_work
 from mixfast.solver import _replicates
 from mixfast.solver._problem import Problem
 from mixfast.tables import ExpertTable
@@ -32,6 +33,7 @@ class Resampled(NamedTuple):
     doubt: str
 
 
+@long_work("solving resamples")
 def resample(problem: Problem, w: Vector, *, replicates: int, seed: int) -> Resampled:
     """Solve `replicates` copies of a problem; each resamples the sequences of every group with replacement.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixfast._text.names import one_of
+from mixfast._text.progress import working
 from mixfast.region import Region
 from mixfast.solver._minimise import Found, minimise_problem
 from mixfast.solver._problem import Problem
@@ -19,6 +21,10 @@ from mixfast.tables import ExpertTable
 PAPER_LOOPS = {"eg-paper": 0, "eg-paper-pcba": 1}
 _METHODS = ("auto", "newton", *PAPER_LOOPS)
 _BACKENDS = ("auto", "cpu", "cuda", "reference")
+
+
+# Bytes of a table that may take seconds to solve.
+_LARGE = 1 << 24
 
 
 def solve(
@@ -127,8 +133,11 @@ def solve(
         threads=threads,
         max_iter=max_iter,
     )
+    # Entering the work of a small table would take a measurable part of its solve.
+    with working("solving") if table.nbytes >= _LARGE else nullcontext():
+        found = found_by(problem, method, backend)
     # The paper's loop has no tolerance, so a large gap is no reason to warn.
-    return Solution.of(problem, found_by(problem, method, backend), warn=method not in PAPER_LOOPS)
+    return Solution.of(problem, found, warn=method not in PAPER_LOOPS)
 
 
 def checked_problem(

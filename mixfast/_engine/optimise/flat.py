@@ -16,6 +16,7 @@ import numpy as np
 from mixfast._engine.backend.arrays import Columns, Matrix, Vector
 from mixfast._engine.geometry.limits import Limits
 from mixfast._engine.objectives.base import Objective
+from mixfast._text.progress import tracked
 
 # Maximum number of domains that may exchange share with the domain, and number of domains processed together.
 _DOMAINS, _TOGETHER = 256, 64
@@ -55,7 +56,7 @@ def ranges(
     inside = replace(limits, interior=False).restrict(columns)
     local = {int(k): i for i, k in enumerate(columns)}
     targets = np.repeat(w[None, :], 2 * len(moving), axis=0)
-    for i, k in enumerate(moving):
+    for i, k in enumerate(tracked(moving, "searching ranges", len(moving), "domain")):
         for j, sign in enumerate((-1.0, 1.0)):
             targets[2 * i + j, columns] = _model_end(
                 inside, hessian, gradient, w[columns], k=local[k], sign=sign, eps=eps

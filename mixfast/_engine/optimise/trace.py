@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from mixfast._engine.backend.arrays import Matrix, Vector
+from mixfast._text.progress import now
 
 
 class Step(NamedTuple):
@@ -29,6 +30,7 @@ class Trace:
     def add(self, rows: int, domains: int, value: float, gap: float) -> None:
         """Add a step that has just ended."""
         self.steps.append(Step(rows, domains, value, gap, perf_counter() - self.began))
+        now("step {}, gap {:.1e}", len(self.steps), gap)
 
 
 @dataclass
