@@ -44,7 +44,8 @@ def test_metrics_that_get_worse_stand_first_on_the_page(good, tmp_path):
     worse = next(line for line in console.splitlines() if "get worse" in line)
     assert worse.startswith("Expected to get worse than at the prior: 1 of 2 metrics (mail_loss by ")
     assert warnings_of(page)[0] == worse
-    assert next(line for line in printed.splitlines() if line.startswith("warning: ")) == f"warning: {worse}"
+    warned = [line for line in printed.splitlines() if line.startswith("mixfast: warning: ")]
+    assert warned[0] == f"mixfast: warning: {worse}"
     assert "<dt>metrics expected to get worse</dt><dd>1 of 2" in page
 
 
