@@ -5,6 +5,8 @@ Switches (environment variables, read when building)::
     MIXFAST_SANITIZE=1   AddressSanitizer and UndefinedBehaviorSanitizer; run with libasan preloaded (`make sanitize`)
     MIXFAST_DEBUG=1      no optimisation, debug symbols
     MIXFAST_SYMBOLS=1    the release build with its symbols, for a profiler
+    MIXFAST_WHEEL=tag    one wheel for Python 3.11 and newer (abi3) with this platform tag; CC and LDSHARED name a
+                         compiler for that platform (`make wheels`)
 """
 
 import os
@@ -37,15 +39,27 @@ def extension(library: str, *shared: str) -> Extension:
         depends=files(f"{library}/*.h", "shared/*.h", "shared/*.pxi"),
         extra_compile_args=compile_args,
         extra_link_args=link_args,
+        # Memoryviews need the buffer protocol, which the stable ABI has since 3.11.
+        define_macros=[("Py_LIMITED_API", "0x030B0000")] if WHEEL else [],
+        py_limited_api=bool(WHEEL),
     )
 
 
 SANITIZE, DEBUG, SYMBOLS = switch("MIXFAST_SANITIZE"), switch("MIXFAST_DEBUG"), switch("MIXFAST_SYMBOLS")
+WHEEL = os.environ.get("MIXFAST_WHEEL", "")
 
 # -fno-math-errno lets the compiler use vector square roots and logarithms; it changes no result, unlike -ffast-math,
 # which would break the NaN and infinity rules the tables rely on.
+# -fno-trapping-math lets loops that choose between two values be vectors below AVX-512: nobody reads the flags of the FPU.
 # gnu11 and -ffp-contract=fast let a product and a sum become one fused instruction, which is also more exact.
-compile_args = ["-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-pthread"]
+compile_args = [
+    "-std=gnu11",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-pthread",
+]
 link_args = ["-pthread"]
 if SANITIZE:
     checks = "-fsanitize=address,undefined"
@@ -55,8 +69,14 @@ elif DEBUG:
     compile_args += ["-O0", "-g3"]
 else:
     compile_args += ["-O3", "-g" if SYMBOLS else "-g0"]
-    if sys.platform.startswith("linux") and not SYMBOLS:
+    if (WHEEL or sys.platform).startswith(("linux", "manylinux")) and not SYMBOLS:
         link_args += ["-Wl,-s"]  # with -g0: a wheel a fifth of the size
+
+# setuptools does not see that flags changed: objects of one kind of build must not end up in another.
+kind = WHEEL or ("sanitize" if SANITIZE else "debug" if DEBUG else "release")
+options = {"build": {"build_base": f"build/{kind}"}}
+if WHEEL:
+    options["bdist_wheel"] = {"plat_name": WHEEL, "py_limited_api": "cp311"}
 
 setup(
     ext_modules=[
@@ -65,6 +85,5 @@ setup(
         extension("simplex"),
         extension("stream", "shared/isa.c"),
     ],
-    # setuptools does not see that flags changed: objects of one kind of build must not end up in another.
-    options={"build": {"build_base": "build/sanitize" if SANITIZE else "build/debug" if DEBUG else "build/release"}},
+    options=options,
 )

@@ -1,3 +1,3 @@
-"""The version of the package, here only; pyproject.toml reads it."""
+"""The version of the package. pyproject.toml, the documentation and `mixfast --version` read it from here."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

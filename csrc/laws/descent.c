@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../shared/exp.h"
 #include "../shared/interrupt.h"
 #include "../shared/simd.h"
 
@@ -12,6 +13,9 @@
 
 /* Rows of z are padded with zeros to a multiple of this, so that sums over them run in whole vectors. */
 #define LANES 8
+/* Vectors that all instruction sets have, whole or in halves; compilers differ in how they treat loops this short. */
+enum { FOUR = 4 };
+typedef double vector __attribute__((vector_size(32), aligned(8), may_alias));
 
 typedef struct {
     ptrdiff_t runs, width, padded;
@@ -26,7 +30,8 @@ typedef struct {
 } work;
 
 /* The loss at (c, b); leaves exp(z.b) in m and the residuals in r. Infinite outside the domain. */
-MF_CLONES static double value(const work *w, double c, const double *b, double *restrict m, double *restrict r) {
+MF_CLONES(static, double, value, (const work *w, double c, const double *b, double *restrict m, double *restrict r),
+          (w, c, b, m, r)) {
     ptrdiff_t runs = w->runs, width = w->width;
     if (!(c >= w->floor)) return INFINITY;
     memset(m, 0, (size_t)runs * sizeof *m);
@@ -39,7 +44,7 @@ MF_CLONES static double value(const work *w, double c, const double *b, double *
     for (ptrdiff_t i = 0; i < runs; i++)
         if (!(m[i] < HIGHEST)) return INFINITY;
     double total = 0.0, delta = w->delta;
-    for (ptrdiff_t i = 0; i < runs; i++) m[i] = exp(m[i]);
+    mf_exp(runs, m, r);
     for (ptrdiff_t i = 0; i < runs; i++) {
         r[i] = w->y[i] - c - m[i];
         double size = fabs(r[i]);
@@ -56,7 +61,7 @@ static inline ptrdiff_t used(ptrdiff_t row, ptrdiff_t padded) {
 }
 
 /* sums = left' z. Four runs at a time, so that each row of sums is loaded and stored once for all four. */
-MF_CLONES static void multiply(const work *w) {
+MF_CLONES(static, void, multiply, (const work *w), (w)) {
     ptrdiff_t runs = w->runs, rows = w->width + 2, padded = w->padded;
     double *restrict sums = w->sums;
     memset(sums, 0, (size_t)(rows * padded) * sizeof *sums);
@@ -70,9 +75,9 @@ MF_CLONES static void multiply(const work *w) {
             double a0 = left[k], a1 = left[rows + k], a2 = left[2 * rows + k], a3 = left[3 * rows + k];
             double *restrict out = sums + k * padded;
             ptrdiff_t end = used(k, padded);
-            for (ptrdiff_t l = 0; l < end; l += LANES)
-                for (ptrdiff_t j = 0; j < LANES; j++)
-                    out[l + j] += (a0 * z0[l + j] + a1 * z1[l + j]) + (a2 * z2[l + j] + a3 * z3[l + j]);
+            for (ptrdiff_t l = 0; l < end; l += FOUR)
+                *(vector *)(out + l) += (a0 * *(const vector *)(z0 + l) + a1 * *(const vector *)(z1 + l)) +
+                                       (a2 * *(const vector *)(z2 + l) + a3 * *(const vector *)(z3 + l));
         }
     }
     for (; i < runs; i++)

@@ -68,7 +68,7 @@ static void covary(const work *m, const double *z, const double *linear, double 
 }
 
 /* Alpha and the mean, from the inverse w of the factor. */
-MF_CLONES static double weights(const work *m, const double *target, double *restrict alpha) {
+MF_CLONES(static, double, weights, (const work *m, const double *target, double *restrict alpha), (m, target, alpha)) {
     ptrdiff_t n = m->runs;
     double *restrict ones = m->row, total = 0.0, of_ones = 0.0;
     memset(alpha, 0, (size_t)n * sizeof *alpha);
@@ -105,7 +105,8 @@ MF_CLONES static double weights(const work *m, const double *target, double *res
 }
 
 /* Weigh h by A above the diagonal, with sums of its rows; return tr(A linear). */
-MF_CLONES static double weigh(const work *m, const double *alpha, const double *linear, double *restrict sums) {
+MF_CLONES(static, double, weigh, (const work *m, const double *alpha, const double *linear, double *restrict sums),
+          (m, alpha, linear, sums)) {
     ptrdiff_t n = m->runs;
     double total = 0.0;
     for (ptrdiff_t i = 0; i < n; i++) {

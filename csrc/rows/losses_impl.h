@@ -23,6 +23,29 @@ static inline void FN(multiply)(FN(scaled) * x, V s) {
     x->product = (V)((bits & MANT_MASK) | ONE_BITS);
 }
 
+/* Sums of products of NB vectors of rows with MR candidates. They are summed in an array of their own that only
+ * unrolled loops index: clang stores any other array anew at each step. */
+static inline __attribute__((always_inline)) void FN(multiply_tile)(ptrdiff_t ncol, const REAL *p, ptrdiff_t ld,
+                                                                    const REAL *w, V (*out)[NB]) {
+    V acc[MR][NB] = {{{0}}};
+    for (ptrdiff_t k = 0; k < ncol; k++) {
+        V x[NB];
+        MF_UNROLL(4)
+        for (int b = 0; b < NB; b++) x[b] = FN(loadu)(p + k * ld + b * VL);
+        MF_UNROLL(6)
+        for (int j = 0; j < MR; j++) {
+            V wj = FN(splat)(w[k * MR + j]);
+            MF_UNROLL(4)
+            for (int b = 0; b < NB; b++) acc[j][b] += x[b] * wj;
+        }
+    }
+    MF_UNROLL(6)
+    for (int j = 0; j < MR; j++) {
+        MF_UNROLL(4)
+        for (int b = 0; b < NB; b++) out[j][b] = acc[j][b];
+    }
+}
+
 static void FN(losses_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1, double *out, void *memory) {
     const mf_rows *t = task->rows;
     const ptrdiff_t ncol = t->ncol, block = task->block, m = task->m;
@@ -58,21 +81,11 @@ static void FN(losses_chunk)(const mf_task *task, ptrdiff_t row0, ptrdiff_t row1
             const REAL *wt = w + tile * ncol * MR;
             if (mf_interrupted((double)(rows * ncol))) return;
             for (ptrdiff_t g = 0; g < groups; g += NB) {
-                V acc[MR][NB] = {{{0}}};
+                V acc[MR][NB];
                 const REAL *pg = p + g * VL;
                 const ptrdiff_t present = groups - g < NB ? groups - g : NB;
                 if (present == NB) {
-                    for (ptrdiff_t k = 0; k < ncol; k++) {
-                        V x[NB];
-                        MF_UNROLL(4)
-                        for (int b = 0; b < NB; b++) x[b] = FN(loadu)(pg + k * ld + b * VL);
-                        MF_UNROLL(6)
-                        for (int j = 0; j < MR; j++) {
-                            V wj = FN(splat)(wt[k * MR + j]);
-                            MF_UNROLL(4)
-                            for (int b = 0; b < NB; b++) acc[j][b] += x[b] * wj;
-                        }
-                    }
+                    FN(multiply_tile)(ncol, pg, ld, wt, acc);
                 } else {
                     for (int b = 0; b < NB; b++)
                         for (int j = 0; j < MR; j++) {

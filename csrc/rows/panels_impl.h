@@ -1,7 +1,7 @@
 /* Part of rows_impl.h: rows of a table turned into panels of probabilities, row weights, logarithms of row sums. */
 
 /* One row's elements in use, converted to REAL. */
-static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *out) {
+static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *restrict out) {
     ptrdiff_t ncol = t->ncol;
     const int32_t *cols = t->cols;
     if (t->dtype == MF_F32) {
@@ -18,7 +18,10 @@ static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *out) {
             for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)src[j];
     } else {
         const uint16_t *src = (const uint16_t *)t->data + row * t->stride;
-        for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[cols ? cols[j] : j]);
+        if (cols)
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[cols[j]]);
+        else
+            for (ptrdiff_t j = 0; j < ncol; j++) out[j] = (REAL)mf_half(src[j]);
     }
 }
 
@@ -57,7 +60,13 @@ static V FN(fill_panel)(const mf_rows *t, const int64_t *index, ptrdiff_t row, p
         FN(transpose)(a);
         ptrdiff_t width = ncol - k0 < VL ? ncol - k0 : VL;
         REAL *out = panel + k0 * ld;
-        if (shift) {
+        if (shift && width == VL) {
+            MF_UNROLL(16)
+            for (int j = 0; j < VL_CONST; j++) {
+                top = FN(maximum)(a[j], top);
+                FN(storeu)(out + j * ld, a[j]);
+            }
+        } else if (shift) {
             for (ptrdiff_t j = 0; j < width; j++) {
                 top = FN(maximum)(a[j], top);
                 FN(storeu)(out + j * ld, a[j]);

@@ -75,16 +75,25 @@ static inline void mf_prefetch_rows(const mf_rows *t, const int64_t *index, ptrd
     }
 }
 
-/* IEEE half to float: shift the bits into place and rescale, subnormals by their integer value (subnormal floats are
- * flushed here). Infinities become +-65536, whose exp is right for them; a table is checked for NaN and +inf before
- * that matters. */
+/* IEEE half to float, exactly and without a branch: the bits are shifted into place and rescaled. A subnormal half
+ * would be a subnormal float on the way, which is flushed here, so its bits are set behind a leading one that is taken
+ * off again. Infinities become +-65536, whose exp is right for them; a table is checked for NaN and +inf before that
+ * matters. */
 static inline float mf_half(uint16_t h) {
-    uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
-    float x;
+    const uint32_t bits = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
+    const uint32_t small = (uint32_t)113 << 23 | (uint32_t)(h & 0x3ff) << 13, one = (uint32_t)113 << 23; /* 2^-14 */
+    float x, y, leading;
     memcpy(&x, &bits, sizeof x);
-    x *= 5.192296858534828e33f;                                         /* 2^112 */
-    if (!(h & 0x7c00)) x = (float)(h & 0x3ff) * 5.9604644775390625e-8f; /* 2^-24 */
-    return h & 0x8000 ? -x : x;
+    memcpy(&y, &small, sizeof y);
+    memcpy(&leading, &one, sizeof leading);
+    x *= 5.192296858534828e33f; /* 2^112 */
+    y -= leading;
+    uint32_t normal, subnormal;
+    memcpy(&normal, &x, sizeof normal);
+    memcpy(&subnormal, &y, sizeof subnormal);
+    const uint32_t mask = (uint32_t)0 - ((h & 0x7c00) != 0), chosen = ((normal & mask) | (subnormal & ~mask)) | sign;
+    memcpy(&x, &chosen, sizeof x);
+    return x;
 }
 
 /* 2^f = 1 + C1 f + ... + C6 f^6 on [-1/2, 1/2], least largest relative error (Lawson's weights). */

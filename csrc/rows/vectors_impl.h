@@ -62,7 +62,9 @@ static inline V FN(exp)(V x, const int bounded) {
     p = p * r + 0.5;
     p = p * (r * r) + r + 1.0;
 #else
-    V f = x * 1.44269502f - n; /* one rounding: fused */
+    V y = x;
+    MF_ROUNDED(y); /* or clang takes the rounded product of z, instead of a fused one with a single rounding */
+    V f = y * 1.44269502f - n;
     f = x * 1.92596299e-8f + f;
     V p = f * EXP2_C6 + EXP2_C5;
     p = p * f + EXP2_C4;

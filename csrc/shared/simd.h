@@ -6,18 +6,12 @@
 #ifndef MIXFAST_SIMD_H
 #define MIXFAST_SIMD_H
 
+#include "isa.h"
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MF_X86 1
 #else
 #define MF_X86 0
-#endif
-
-/* A function whose plain loops are worth compiling for several instruction sets; the loader picks one. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
-    !defined(__SANITIZE_ADDRESS__)
-#define MF_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define MF_CLONES
 #endif
 
 #define MF_PRAGMA(x) _Pragma(#x)
@@ -51,6 +45,29 @@
 #define MF_TARGET_BEGIN_V4 \
     MF_PRAGMA(GCC push_options) MF_PRAGMA(GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi,bmi2,f16c"))
 #define MF_TARGET_END MF_PRAGMA(GCC pop_options)
+#endif
+
+/* Define a function whose plain loops are compiled for each instruction set; the body follows. Each call takes the one
+ * that mf_isa() names. `target_clones` of the compilers would not obey MIXFAST_ISA, and needs a run-time library for
+ * it.
+ *
+ *     MF_CLONES(static, double, dot, (ptrdiff_t n, const double *x, const double *y), (n, x, y)) { ... }
+ */
+#if MF_X86
+#define MF_V3 __attribute__((target("avx2,fma,bmi,bmi2,f16c")))
+#define MF_V4 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,bmi,bmi2,f16c")))
+#define MF_CLONES(linkage, type, name, parameters, arguments)                   \
+    static inline __attribute__((always_inline)) type name##_any parameters;    \
+    MF_V4 static type name##_v4 parameters { return name##_any arguments; }     \
+    MF_V3 static type name##_v3 parameters { return name##_any arguments; }     \
+    static type name##_v1 parameters { return name##_any arguments; }           \
+    linkage type name parameters {                                              \
+        if (mf_isa() == MF_AVX512) return name##_v4 arguments;                  \
+        return mf_isa() == MF_AVX2 ? name##_v3 arguments : name##_v1 arguments; \
+    }                                                                           \
+    static inline __attribute__((always_inline)) type name##_any parameters
+#else
+#define MF_CLONES(linkage, type, name, parameters, arguments) linkage type name parameters
 #endif
 
 #endif

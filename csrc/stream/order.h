@@ -69,7 +69,8 @@ static inline int64_t order_at(const order *o, uint64_t at) {
 }
 
 /* Consecutive positions: the first step of all, vectorised, then the few walks that need more. */
-MF_CLONES static void order_run(const order *shared, uint64_t at, ptrdiff_t n, int64_t *restrict out) {
+MF_CLONES(static, void, order_run, (const order *shared, uint64_t at, ptrdiff_t n, int64_t *restrict out),
+          (shared, at, n, out)) {
     const order o = *shared;
     for (ptrdiff_t j = 0; j < n; j++) out[j] = (int64_t)order_step(&o, at + (uint64_t)j);
     int64_t largest = 0;

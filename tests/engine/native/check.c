@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../../../csrc/rows/rows.h"
+#include "../../../csrc/shared/exp.h"
 #include "../../../csrc/shared/isa.h"
 #include "../../../csrc/simplex/projection.h"
 #include "../../../csrc/simplex/qp.h"
@@ -32,6 +33,22 @@ static void expect(const char *what, long long found, long long wanted) {
     if (found == wanted) return;
     printf("%s is %lld, expected %lld\n", what, found, wanted);
     wrong++;
+}
+
+/* ---- exponentials, beside libm's ---------------------------------------------------------------------- */
+
+static void check_exp(void) {
+    enum { COUNT = 14001 };
+    static double x[COUNT], work[COUNT];
+    for (int i = 0; i < COUNT; i++) x[i] = (i - 7000) * 0.1;
+    mf_exp(COUNT, x, work);
+    for (int i = 0; i < COUNT; i++) {
+        const double wanted = exp((i - 7000) * 0.1);
+        compare("exp", &x[i], &wanted, 1, 1e-15);
+    }
+    double beyond[2] = {-INFINITY, -1e9};
+    mf_exp(2, beyond, work);
+    for (int i = 0; i < 2; i++) expect("the exp of a very small number is below 1e-300", beyond[i] < 1e-300, 1);
 }
 
 /* ---- rows: 1000 rows under 5 experts ------------------------------------------------------------------ */
@@ -250,6 +267,7 @@ static void check_stream(void) {
 }
 
 int main(void) {
+    check_exp();
     check_rows();
     check_simplex();
     check_stream();
