@@ -1,1 +1,1 @@
-"""How fast `mixfast` is, next to its peers and to the machine's own limits: ``python -m benchmarks --set solve``."""
+"""Measure how fast `mixfast` is, beside its peers and the limits of the machine: ``make bench``."""

@@ -1,11 +1,11 @@
 """``python -m benchmarks.compare BASE [arguments of pytest]``: this checkout beside another revision, benchmark by benchmark.
 
-The revision is checked out into ``build/compare`` and built there, once. The suites of this checkout then run on both packages, in turn,
-in processes of their own, so that the same code measures both; what the older package lacks is listed with its reason. The fastest round of
-each process counts, in processor time with one thread, on the clock with several (``--threads``): other work on the machine moves these least.
+The revision is checked out into ``build/compare`` and built there, once. The suites of this checkout then run on both packages, alternately,
+in separate processes, so that the same code measures both; what the older package lacks is listed with its reason. The fastest round of
+each process counts: in processor time with one thread, in wall time with several (``--threads``). Other work on the machine changes these least.
 
-Printed: seconds of both, the ratio base / here (above 1, this checkout is faster; median of the pairs) and an interval that holds the median
-with at least 95 %, whatever the distribution: order statistics of the pairs. ``ROUNDS`` pairs are run (environment; 6 by default, the fewest that
+It prints the seconds of both, the ratio base / here (above 1, this checkout is faster; median of the pairs) and an interval that contains the
+median with at least 95 % for any distribution (order statistics of the pairs). ``ROUNDS`` pairs are run (environment; 6 by default, the fewest that
 give such an interval); ``KEEP`` names a folder for the files of pytest-benchmark.
 """
 
@@ -57,7 +57,7 @@ def built(commit: str) -> Path:
 
 
 def here() -> Path:
-    """A copy of this checkout's package as it is now, so that files may be edited while the suites run."""
+    """Copy this checkout's package, so that files may be edited while the suites run."""
     site = BUILD / "here"
     shutil.rmtree(site, ignore_errors=True)
     for source, target in (
@@ -69,7 +69,7 @@ def here() -> Path:
 
 
 def suites() -> Path:
-    """A folder from which `benchmarks`, and nothing else of this checkout, is imported."""
+    """Make a folder from which only `benchmarks` of this checkout is imported."""
     folder = BUILD / "suites"
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / "benchmarks"
@@ -79,7 +79,7 @@ def suites() -> Path:
 
 
 def run(packages: list[Path], arguments: list[str], out: Path) -> dict[str, Any]:
-    """One run of the suites on a package; what pytest-benchmark found."""
+    """Run the suites once on a package and return the figures of pytest-benchmark."""
     out.unlink(missing_ok=True)
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(facts.ROOT / "pyproject.toml"),
@@ -98,9 +98,9 @@ def run(packages: list[Path], arguments: list[str], out: Path) -> dict[str, Any]
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Order statistics that hold the median with at least 95 %; the extremes where there are too few values."""
+    """Return order statistics that contain the median with at least 95 %; the extremes if there are too few values."""
     n, ordered = len(values), sorted(values)
-    # Symmetric pairs of order statistics from the outside in: the chance that the median is outside of both.
+    # Symmetric pairs of order statistics, starting with the extremes: the probability that the median is outside of both.
     out, outside = 0, 2.0 * 0.5**n
     while out + 1 < n / 2 and (more := outside + 2.0 * math.comb(n, out + 1) * 0.5**n) <= 0.05:
         out, outside = out + 1, more
@@ -108,12 +108,12 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def _least(benchmark: dict[str, Any]) -> float:
-    """Seconds of the fastest round: what other work on the machine moves least."""
+    """Return the seconds of the fastest round, which other work on the machine changes least."""
     return float(benchmark["stats"]["min"]) / benchmark["extra_info"].get("per", 1)
 
 
 def table(pairs: list[tuple[dict[str, Any], dict[str, Any]]], base: str) -> list[str]:
-    """The lines that are printed, from the files of (base, here)."""
+    """Return the lines to print, from the files of (base, here)."""
     both = [[{one["fullname"]: _least(one) for one in found["benchmarks"]} for found in pair] for pair in pairs]
     names = [name for name in both[0][1] if all(name in one for pair in both for one in pair)]
     lines = [f"{'benchmark':<62} {base:>10} {'here':>10}  ratio  95 % interval of {len(pairs)} pairs"]
@@ -136,7 +136,7 @@ def table(pairs: list[tuple[dict[str, Any], dict[str, Any]]], base: str) -> list
 
 
 def main(arguments: list[str]) -> int:
-    """Build the base, run both in turn, print."""
+    """Build the base, run both alternately, print."""
     if not arguments or arguments[0].startswith("-"):
         print("which revision? make bench-compare BASE=<revision>", file=sys.stderr)
         return 2
@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> int:
     pairs = []
     # The first pair fills caches (compiled loops, files) and is dropped.
     for lap in range(int(os.environ.get("ROUNDS") or ROUNDS) + 1):
-        order = (0, 1) if lap % 2 else (1, 0)  # who is first changes
+        order = (0, 1) if lap % 2 else (1, 0)  # the first of the pair alternates
         found = {
             side: run([sites[side], suites()], rest, folder / f"{('base', 'here')[side]}-{lap}.json") for side in order
         }

@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Pin the process before anything imports numpy, so that peers that ignore the environment are held to it as well."""
+    """Pin the process before anything imports numpy, so that peers that ignore the environment obey it as well."""
     config.addinivalue_line("markers", "large: takes minutes or gigabytes; with --large only")
     if "numpy" in sys.modules:
         raise pytest.UsageError("numpy was imported before its threads were counted: run the benchmarks on their own")
@@ -68,7 +68,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]) -> None:
-    """A benchmark whose answer was wrong has no speed; one that could not run has a reason."""
+    """Drop the time of a benchmark whose answer is wrong, and record why a benchmark could not run."""
     failed = {one["fullname"] for one in FAILED}
     output_json["benchmarks"] = [one for one in output_json["benchmarks"] if one["fullname"] not in failed]
     output_json["skipped"], output_json["failed"] = SKIPPED, FAILED

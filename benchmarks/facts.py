@@ -1,4 +1,4 @@
-"""Where a figure comes from: the machine, its threads, the commit, the versions; and the result files that keep them."""
+"""Record where a figure comes from (machine, threads, commit, versions), and append it to the result files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-# Real data beside the checkout; suites and studies that read it say so where it is absent.
+# Real data beside the checkout; suites and studies that need it say so if it is missing.
 DATA = ROOT.parent / "shared" / "data"
-# Every pool of threads is told the same number before numpy is imported.
+# Every thread pool gets the same number before numpy is imported.
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "MIXFAST_NUM_THREADS",
          "NUMBA_NUM_THREADS")  # fmt: skip
 PACKAGES = (
     "mixfast", "numpy", "scipy", "cvxpy", "clarabel", "ecos", "scs", "jax", "torch", "numexpr", "scikit-learn", "lightgbm",
     "numba", "torchdata", "grain", "datasets", "transformers", "botorch",
 )  # fmt: skip
-# The columns never change, so that files of many machines and dates can be joined.
+# The columns never change, so that files of different machines and dates can be joined.
 COLUMNS = (
     "when", "commit", "machine", "cores", "threads", "pools", "quick", "checked", "problem", "rows", "domains", "contender",
     "quantity", "value", "unit", "gap", "repeats", "note", "passed", "versions",
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 def threads() -> int:
-    """Threads that this run may use, as its environment says; without it, all processors that it may run on."""
+    """Return the threads that this run may use: from the environment, otherwise all processors that it may run on."""
     return int(os.environ.get(POOLS[0]) or processors())
 
 
@@ -41,7 +41,7 @@ def processors() -> int:
 
 
 def pin(count: int) -> None:
-    """Hold this process and every pool of threads in it to that many processors; before numpy is imported."""
+    """Restrict this process and its thread pools to that many processors; call it before numpy is imported."""
     os.environ |= dict.fromkeys(POOLS, str(count))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
@@ -63,7 +63,7 @@ def processor() -> str:
 
 
 def pools() -> str:
-    """Thread pools seen in this process, with their sizes."""
+    """Return the thread pools of this process, with their sizes."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
@@ -72,7 +72,7 @@ def pools() -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout, with "-dirty" where files differ from it."""
+    """Return the commit of the checkout, with "-dirty" if files differ from it."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -82,7 +82,7 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what the suites run."""
+    """Return the installed versions of the packages that the suites run."""
     found = {}
     for name in PACKAGES:
         try:
@@ -101,7 +101,7 @@ def shared() -> dict[str, Any]:
 
 
 def append(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Append lines to a result file, with its header where it is new."""
+    """Append lines to a result file; a new file gets the header."""
     rows = list(rows)
     if not rows:
         return

@@ -1,4 +1,4 @@
-"""What the machine itself can do, beside every time: the same data, the least work anybody could do with it."""
+"""Measure the limits of the machine: the least work that any program must do with the same data."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def stream(table: np.ndarray) -> float:
 
 
 def exponential(table: np.ndarray) -> float:
-    """Seconds of numpy's float32 exp over the table, into memory already touched."""
+    """Seconds of numpy's float32 exp over the table, into memory that is already mapped."""
     flat = np.ascontiguousarray(table, dtype=np.float32).reshape(-1)
     return _in_parts(lambda part, out: np.exp(part, out=out), flat, np.zeros_like(flat))
 
 
 def product(rows: int, inner: int, columns: int) -> float:
-    """Seconds of one float32 matrix product of this shape that stores its result in memory already touched."""
+    """Seconds of one float32 matrix product of this shape that stores its result in memory that is already mapped."""
     a, b = np.ones((rows, inner), dtype=np.float32), np.ones((inner, columns), dtype=np.float32)
     out = np.zeros((rows, columns), dtype=np.float32)
     return median_seconds(lambda: np.matmul(a, b, out=out), least=1)
@@ -49,7 +49,7 @@ def write(count: int) -> float:
 
 
 def peak_megabytes(call: Callable[[], object]) -> float | None:
-    """Resident memory that a call adds at its peak, MB; None where the system does not let its peak be reset."""
+    """Return the resident memory that a call adds at its peak, MB; None if the system cannot reset the peak."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         before = _resident("VmRSS")
@@ -60,7 +60,7 @@ def peak_megabytes(call: Callable[[], object]) -> float | None:
 
 
 def available_gigabytes() -> float:
-    """Memory that is free for a peer that stores its results; infinite where the system does not say."""
+    """Return the free memory for a peer that stores its results; infinite if the system does not report it."""
     path = Path("/proc/meminfo")
     lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
     return next((int(line.split()[1]) * 1e-6 for line in lines if line.startswith("MemAvailable")), np.inf)

@@ -23,7 +23,7 @@ TABLES = DATA / "tables"
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A table and its row weights; what contenders read. `weight` (n,) sums to 1, `scale` is the true sum."""
+    """A table and its row weights, as contenders read them. `weight` (n,) sums to 1, `scale` is the true sum."""
 
     name: str
     loglik: np.ndarray
@@ -46,7 +46,7 @@ class Problem:
 
     @cached_property
     def weight(self) -> np.ndarray:
-        """Row weights made to sum to 1: peers get a well-scaled problem; their gaps count times `scale`."""
+        """Row weights that sum to 1: peers get a well-scaled problem; their gaps are multiplied by `scale`."""
         return self.row_weight / self.scale
 
     @cached_property
@@ -96,7 +96,7 @@ def clusters(name: str, n: int, k: int, *, seed: int, latent: int = 8, quality: 
 
 
 def few_rows(name: str, n: int, k: int, *, seed: int) -> Problem:
-    """Far more experts than rows, (n, k) float64, each as good as any other: what a cap leaves has no pattern."""
+    """Far more experts than rows, (n, k) float64, all equally good: the optimum under a cap has no pattern."""
     return Problem(name, -np.random.default_rng(seed).exponential(3.0, size=(n, k)))
 
 
@@ -113,7 +113,7 @@ def _draw(name: str, rng: np.random.Generator, mean: np.ndarray, n: int, support
 
 
 def real(name: str, level: str, target: str) -> Problem:
-    """A real table of tiny byte-level experts on text none of them saw, token or sequence level."""
+    """A real table of tiny byte-level experts on text that none of them was trained on, at token or sequence level."""
     with np.load(TABLES / level / f"target_{target}.npz") as file:
         if level == "sequence":
             return Problem(name, file["loglik"], length=file["length"])
@@ -145,7 +145,7 @@ BUILDERS: dict[str, Callable[..., Problem]] = {**SYNTHETIC, **REAL, **OTHER}
 
 @lru_cache(maxsize=1)
 def build(name: str) -> Problem:
-    """The problem of that name; the last one is kept, since all contenders of a problem follow one another."""
+    """Return the problem of that name; the last one is cached, because all contenders of a problem run one after the other."""
     return BUILDERS[name](name)
 
 

@@ -1,7 +1,7 @@
 """``python -m benchmarks.ratios FILE.json``: the table of ratios of a run of the suites, from the file of pytest-benchmark.
 
 A ratio is the median of a contender over the median of ours in the same group; above 1, ours is faster.
-An answer that falls short of what was asked for has a time, but no ratio. Lines are appended to
+An answer that misses the requested gap has a time but no ratio. Lines are appended to
 ``results/<suite>.csv``.
 """
 
@@ -25,12 +25,12 @@ def amount(seconds: float) -> str:
 
 
 def seconds(benchmark: dict[str, Any]) -> float:
-    """Median seconds of what is counted: a call, or a sample of it."""
+    """Return the median seconds of a call, or of one sample if a call makes many."""
     return float(benchmark["stats"]["median"]) / benchmark["extra_info"].get("per", 1)
 
 
 def table(found: dict[str, Any]) -> Iterator[str]:
-    """The lines that are printed."""
+    """Return the lines to print."""
     where = found["machine_info"]["mixfast"]
     yield (
         f"{where['machine']}, {where['cores']} cores, {where['threads']} thread(s), commit {where['commit']}, "

@@ -1,4 +1,4 @@
-"""Swarms to measure laws with: RegMix's published runs, and made-up runs of the same size for machines without them."""
+"""Swarms to measure laws on: RegMix's published runs, and synthetic runs of the same size for machines without them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REGMIX = DATA / "regmix"
 
 
 def table(path: Path) -> tuple[list[str], Matrix]:
-    """Columns and rows of a file of numbers, in order of its first column, which is left out."""
+    """Return the columns and rows of a file of numbers, sorted by its first column, which is removed."""
     with path.open(encoding="utf-8") as file:
         lines = csv.reader(file)
         header = next(lines)
@@ -33,12 +33,12 @@ def regmix(folder: Path = REGMIX, part: str = "train") -> tuple[Matrix, Matrix, 
 
 
 def swarm(folder: Path = REGMIX, part: str = "train") -> mixfast.Swarm:
-    """The same as a Swarm."""
+    """Return the same as a Swarm."""
     return mixfast.Swarm.from_csv(folder / f"{part}_mixture_1m.csv", folder / f"{part}_pile_loss_1m.csv")
 
 
 def made_up(runs: int = 512, domains: int = 17, metrics: int = 13) -> tuple[Matrix, Matrix]:
-    """Mixtures and losses of a log-linear world with a little noise, shares rounded as RegMix's are."""
+    """Return mixtures and losses of a log-linear law with a little noise; shares are rounded as RegMix's are."""
     rng = np.random.default_rng(0)
     x = np.round(rng.dirichlet(np.full(domains, 0.2), runs), 3)
     x /= x.sum(axis=1, keepdims=True)
@@ -46,7 +46,7 @@ def made_up(runs: int = 512, domains: int = 17, metrics: int = 13) -> tuple[Matr
 
 
 def runs() -> tuple[str, Matrix, Matrix]:
-    """Name, mixtures and losses of what this machine has: RegMix's runs, or else made-up ones."""
+    """Return name, mixtures and losses: RegMix's runs if this machine has them, otherwise synthetic ones."""
     if (REGMIX / "train_mixture_1m.csv").exists():
         x, y, _ = regmix()
         return "RegMix", x / x.sum(axis=1, keepdims=True), y
@@ -54,7 +54,7 @@ def runs() -> tuple[str, Matrix, Matrix]:
 
 
 def as_swarm(x: Matrix, y: Matrix) -> mixfast.Swarm:
-    """These runs as a Swarm, names made up; the id of a run is its place."""
+    """Return these runs as a Swarm with generated names; the id of a run is its position."""
     domains, metrics = (
         [f"{word} {i}" for i in range(n)] for word, n in (("domain", x.shape[1]), ("metric", y.shape[1]))
     )

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import facts, peers
 from benchmarks.peers import Contender, Unable
 
-# Calls shorter than this are repeated until the time is spent; longer ones a few times, the longest once more.
+# Calls shorter than this are repeated until the time is used up; longer ones a few times, and the longest twice.
 SHORT, LONG = 0.2, 2.0
 
 # Groups whose limits have been measured.
@@ -20,7 +20,7 @@ _LIMITED: set[str] = set()
 
 
 class Wrong(Exception):
-    """An answer is not what was asked for: there is no speed to print."""
+    """The answer of a contender is wrong, so its time is not reported."""
 
 
 def contenders(job: str, *ours: Contender) -> Any:
@@ -59,10 +59,10 @@ class Measure:
     ) -> None:
         """Run once to warm up and to check the answer, then measure.
 
-        `check` takes the answer, raises `Wrong`, and returns more for `extra_info`: `gap`, `note`, and `short`
-        where a peer's answer falls short of what was asked for, so that its time has no ratio. `limits` gives seconds of what
-        the machine could do at best; it is asked once a group, beside ours. In `info`, `per` and `unit` say what one call is made
-        of ("sample"); `rows` and `domains` are the size of the case.
+        `check` takes the answer, raises `Wrong` if it is wrong, and returns additions to `extra_info`: `gap`, `note`, and `short` if a
+        peer's answer misses the requested gap, so that its time has no ratio. `limits` returns the seconds that the machine needs at
+        least; it is called once per group, beside our contender. In `info`, `per` and `unit` say how many units a call computes
+        ("sample"); `rows` and `domains` are the size of the case.
         """
         self.node.user_properties += [("group", group), ("contender", contender.name)]
         if reason := contender.reason():

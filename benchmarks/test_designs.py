@@ -14,7 +14,7 @@ from mixfast import Region, Swarm, designs, fit
 
 
 def region_of(domains: int) -> Region:
-    """Token counts over three orders of magnitude, at most four epochs."""
+    """Return a region: token counts over three orders of magnitude, at most four epochs."""
     rng = np.random.default_rng(0)
     tokens = (1e12 * np.exp(rng.normal(0.0, 1.5, domains)) / domains).astype(np.int64)
     available = {f"domain {k}": int(count) for k, count in enumerate(tokens)}
@@ -23,7 +23,7 @@ def region_of(domains: int) -> Region:
 
 @pytest.mark.parametrize(("method", "domains"), [("cover", 24), ("cover", 64), ("regmix", 24), ("olmix", 24)])
 def test_design(measure: Any, domains: int, method: str) -> None:
-    """A swarm of five runs a domain by each method; the samplers that reject find none within the caps of 64 domains."""
+    """A swarm of five runs per domain, by each method; samplers that reject draws find none within the caps of 64 domains."""
     region, count = region_of(domains), 5 * domains
     measure(
         Contender("mixfast", lambda it: designs.design(it, count, seed=0, method=method)), region,
@@ -32,7 +32,7 @@ def test_design(measure: Any, domains: int, method: str) -> None:
 
 
 class Search(NamedTuple):
-    """Runs that were tried, and all there are to choose from."""
+    """The runs tried so far, and all candidates."""
 
     tried: Swarm
     everything: Swarm
@@ -55,7 +55,7 @@ def _next(way: str, law: str) -> Any:
     Contender("mixfast information log-linear", _next("information", "log_linear")),
 )
 def test_next_runs(measure: Any, contender: Contender) -> None:
-    """Eight runs to train next, of 512, after 32: the fit of the law included."""
+    """The choice of eight next runs out of 512, after 32 runs, including the fit of the law."""
     name, x, y = runs.runs()
     everything = runs.as_swarm(x, y[:, :1])
     case = Search(everything.subset(np.arange(32)), everything, 8)

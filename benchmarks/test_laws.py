@@ -1,6 +1,6 @@
-"""Laws: fits of swarms and predictions for many candidates. RegMix's published runs where they lie beside the checkout, else made-up ones.
+"""Laws: fits of swarms and predictions for many candidates. RegMix's published runs if they are beside the checkout, otherwise synthetic ones.
 
-How well the laws predict is the study `swarm_laws`; here every fit is checked on runs that it has not seen.
+The study `swarm_laws` measures how well the laws predict; here every fit is checked on held-out runs.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Fitted(NamedTuple):
 
 @lru_cache(maxsize=1)
 def data() -> tuple[str, np.ndarray, np.ndarray]:
-    """The runs this machine has."""
+    """Return the runs that this machine has."""
     return runs.runs()
 
 
 def part(size: int, metrics: int) -> tuple[str, Fitted, np.ndarray]:
-    """Where the runs are from, a part of them to fit, and the losses of 64 others."""
+    """Return the origin of the runs, a part of them to fit, and the losses of 64 others."""
     name, x, y = data()
     order = np.random.default_rng(0).permutation(len(x))
     chosen, other = order[:size], order[-64:]
@@ -47,7 +47,7 @@ def part(size: int, metrics: int) -> tuple[str, Fitted, np.ndarray]:
 
 
 def error_on(truth: np.ndarray) -> Any:
-    """Check predictions of runs not seen: better than the mean of them."""
+    """Check that predictions of held-out runs are better than their mean."""
 
     def check(found: np.ndarray) -> dict[str, Any]:
         error = np.sqrt(np.mean((found - truth) ** 2, axis=0) / truth.var(axis=0))
@@ -63,7 +63,7 @@ def _log_linear(case: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
 
 
 def summed(objective: np.ndarray) -> dict[str, Any]:
-    """What the fit reached."""
+    """Return the objective that the fit reached."""
     return {"note": f"summed Huber loss {np.sum(objective):.6f}"}
 
 
@@ -78,7 +78,7 @@ def test_log_linear(measure: Any, contender: Contender) -> None:
 
 
 def test_log_linear_of_all(measure: Any) -> None:
-    """The same for all metrics."""
+    """The log-linear law of all runs, all metrics."""
     name, x, y = data()
     measure(
         Contender("mixfast", _log_linear), (x, y), group=f"log-linear law, {name}, {y.shape[1]} metrics", check=summed,
@@ -161,7 +161,7 @@ def test_fit(measure: Any, law: str) -> None:
 
 
 class Ran(NamedTuple):
-    """What a command printed, and the processor seconds it took."""
+    """The output of a command and the processor seconds it took."""
 
     text: str
     processor: float
@@ -169,7 +169,7 @@ class Ran(NamedTuple):
 
 @pytest.mark.parametrize("name", ["fit", pytest.param("compare", marks=pytest.mark.large)])
 def test_command(measure: Any, name: str, tmp_path: Path) -> None:
-    """The commands `fit` and `compare` as they are typed, the start of Python and the reading of two files with it."""
+    """The commands `fit` and `compare` as a user types them, including the start of Python and the reading of two files."""
     source, case, _ = part(128, 13)
     files = [tmp_path / "ratios.csv", tmp_path / "metrics.csv"]
     runs.as_swarm(case.x, case.y).to_csv(*files)

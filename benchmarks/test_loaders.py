@@ -1,7 +1,7 @@
-"""Loaders: microseconds a sample of 1 KB served from memory, mixed from 24 domains, beside other libraries' ways to mix.
+"""Loaders: microseconds per sample of 1 KB from memory, mixed from 24 domains, beside the mixing of other libraries.
 
-The limits are what torch's loader takes for one fixed source, and for the samples of the same 24 sources in a ready order, so that nothing is mixed:
-what that costs more than one source are misses of the processor's cache, on 24 objects in place of one.
+The limits are the times of torch's loader for one fixed source, and for the samples of the same 24 sources in an order that is known in advance, without
+mixing. The second is slower than the first because of cache misses: 24 objects are read instead of one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Rows:
 
 
 class Case(NamedTuple):
-    """Sources by domain, the shares to mix them in, and how they are to be read."""
+    """Sources by domain, the shares of the mixture, and how the sources are read."""
 
     sources: dict[str, Rows]
     weights: np.ndarray
@@ -66,7 +66,7 @@ def case_of(batch_size: int, workers: int) -> Case:
 
 
 def read(case: Case, data: Any, **more: Any) -> int:
-    """Read as many samples as the case has, through torch's loader; how many there were."""
+    """Read the samples of the case through torch's loader and return their number."""
     import torch.utils.data
 
     options = {"batch_size": case.batch_size, "num_workers": case.workers, **more}
@@ -85,7 +85,7 @@ def _dataset(case: Case) -> int:
 
 
 class Ready:
-    """The samples of the sources at (domain, index), read in an order that was made before."""
+    """The samples of the sources at (domain, index), read in an order that is known in advance."""
 
     def __init__(self, case: Case) -> None:
         self.each = list(case.sources.values())

@@ -19,7 +19,7 @@ from mixfast import ExpertTable, mde, reference, solver
 
 CANDIDATES = 1000
 SHAPES = {"1e5x16": (100_000, 16), "1e5x64": (100_000, 64), "1e6x16": (1_000_000, 16), "1e6x64": (1_000_000, 64)}
-# Nats between a peer's float32 sum, or ours, and the float64 reference.
+# Largest difference in nats between a float32 sum and the float64 reference.
 PEERS_ERROR, OWN_ERROR = 1e-3, 1e-5
 
 
@@ -55,7 +55,7 @@ def _ours(ready: tuple[ExpertTable, np.ndarray]) -> np.ndarray:
 )
 @contenders("losses", Contender("mixfast", _ours, prepare=_prepare))
 def test_losses(measure: Any, name: str, contender: Contender) -> None:
-    """A thousand candidates, as a search over mixtures asks for them."""
+    """A thousand candidates, as a search over mixtures evaluates them."""
     case, exact = case_of(name)
     (n, k), m = case.problem.shape, CANDIDATES
 
@@ -86,7 +86,7 @@ class FeatureCase(NamedTuple):
 
 @lru_cache(maxsize=1)
 def features_of(runs: int, rows: int = 100_000, domains: int = 16) -> FeatureCase:
-    """Made-up tokens."""
+    """Synthetic tokens."""
     rng = np.random.default_rng(0)
     group = rows // GROUPS // LENGTH * LENGTH
     n = group * GROUPS

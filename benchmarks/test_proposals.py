@@ -1,7 +1,7 @@
 """propose(): the exact proposal of 52 log-linear metrics with caps and a KL term, and searched proposals of other laws.
 
-Ours is the whole of `propose`, checks and the Proposal included; peers are timed from the problem built in cvxpy, its compilation included.
-Every answer is put into the region and judged by the same float64 function: the gap of its shares.
+For `mixfast` the whole of `propose` is timed, including checks and the Proposal. For peers the time starts with the problem built in cvxpy and includes its compilation.
+Every answer is projected onto the region, and the same float64 function computes the gap of its shares.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ METRICS = 52
 
 
 class Law:
-    """Log-linear metrics, as a fitted law shows them."""
+    """Log-linear metrics with the interface of a fitted law."""
 
     name = "log_linear"
 
@@ -33,7 +33,7 @@ class Law:
         self.domains = tuple(f"domain {k}" for k in range(a.shape[1]))
 
     def law_of(self, metric: str) -> tuple[Law, int]:
-        """The law and its place of a metric."""
+        """Return the law of a metric and the metric's position in it."""
         return self, self.metrics.index(metric)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ class Case:
 
 @lru_cache(maxsize=1)
 def case_of(domains: int, steep: float) -> Case:
-    """Token counts over three orders of magnitude, a target that four epochs of all tokens feed twice over."""
+    """Return a region: token counts over three orders of magnitude, and a budget of half of four epochs of all tokens."""
     rng = np.random.default_rng(0)
     law = Law(rng.normal(-1.0, 0.3, METRICS), rng.normal(-0.5, steep, (METRICS, domains)))
     tokens = (1e12 * np.exp(rng.normal(0.0, 1.5, domains)) / domains).astype(np.int64)

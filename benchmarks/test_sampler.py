@@ -1,4 +1,4 @@
-"""MixtureSampler: nanoseconds a sample (domain, index and epoch) beside other loaders' ways to choose, start-up and random access."""
+"""MixtureSampler: nanoseconds per sample (domain, index and epoch) beside the selection of other loaders; start-up and random access."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOMAINS = [8, 64, 512, pytest.param(2419, marks=pytest.mark.large)]
 
 
 class Case(NamedTuple):
-    """Weights to follow; ours also has its samplers, and memory that is there, as Megatron's loop has."""
+    """The weights; for ours also the samplers and preallocated memory, which Megatron's loop has as well."""
 
     weights: np.ndarray
     mixture: Mixture
@@ -53,13 +53,13 @@ OURS = (
 @pytest.mark.parametrize("domains", DOMAINS)
 @contenders("draws", *OURS)
 def test_blend(measure: Any, domains: int, contender: Contender) -> None:
-    """A block of samples; a peer makes as many as take some milliseconds. The limit is to write 24 bytes a sample."""
+    """A block of samples; a peer makes as many as fit into some milliseconds. The limit is writing 24 bytes per sample."""
     case = case_of(domains)
     count = len(contender.run(contender.prepare(case))) if contender.reason() is None else 1
 
     def check(found: np.ndarray) -> dict[str, Any]:
         shares = np.bincount(np.asarray(found), minlength=domains) / len(found)
-        # Independent draws are off by a few standard deviations; a block that begins anywhere, by two samples.
+        # Allowed error: a few standard deviations for independent draws; two samples for a block that begins anywhere.
         allowed = 6.0 * np.sqrt(case.weights / len(found)) + 2.0 / len(found)
         if "rank" not in contender.name and (np.abs(shares - case.weights) > allowed).any():
             raise Wrong(f"shares are off by {np.abs(shares - case.weights).max():.1e}")
@@ -92,7 +92,7 @@ def test_access(measure: Any, domains: int, what: str) -> None:
 
 @pytest.mark.large
 def test_count(measure: Any) -> None:
-    """A hundred million samples in a row: each index of each domain in its turn, shares kept at the end of each block."""
+    """A hundred million consecutive samples: the indices of each domain are in order, and the shares are exact at the end of each block."""
     domains, total, block = 64, 10**8, 1 << 20
     mixture = Mixture([f"domain {k}" for k in range(domains)], np.random.default_rng(1).dirichlet(np.ones(domains)))
     sampler = MixtureSampler(mixture, seed=0)
@@ -103,7 +103,7 @@ def test_count(measure: Any) -> None:
             stop = min(start + block, total)
             found = sampler.positions(start, stop)
             new = np.bincount(found.domain, minlength=domains)
-            # Indices of a domain in order are had, had + 1, ...: a stable sort by domain makes them one range each.
+            # The indices of a domain are consecutive: after a stable sort by domain, each domain is one range.
             order = np.argsort(found.domain.astype(np.int16), kind="stable")
             expected = np.arange(stop - start) - np.repeat(np.cumsum(new) - new - had, new)
             in_turn &= bool((found.index[order] == expected).all())

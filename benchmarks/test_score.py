@@ -35,12 +35,12 @@ class Case:
 
     @property
     def tokens(self) -> int:
-        """Words, which are tokens."""
+        """A tokenizer of words."""
         return sum(text.count(" ") + 1 for text in self.texts)
 
     @cached_property
     def loglik(self) -> np.ndarray:
-        """What ours finds."""
+        """Compute our log-likelihoods."""
         return ours(self)
 
 
@@ -57,7 +57,7 @@ def case_of() -> Case:
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    # From the root of a checkout, transformers would take our folder `kernels` for a package of that name.
+    # In the root of a checkout, transformers would import our folder `kernels` as the package of that name.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT])
         from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -79,7 +79,7 @@ def case_of() -> Case:
         pad_token_id=None,
     )
     rng, window = np.random.default_rng(0), sizes["window"]
-    # Half a window in the median; none is longer than one, which the loop could not score.
+    # The median is half a window; none is longer than a window, because the loop could not score it.
     lengths = np.clip(rng.lognormal(np.log(window / 2), 0.6, sizes["documents"]), 2, window).astype(int)
     texts = [" ".join(f"w{i}" for i in rng.integers(1, sizes["vocabulary"], length)) for length in lengths]
     model = LlamaForCausalLM(config).to(device, getattr(torch, sizes["dtype"])).eval()
@@ -88,7 +88,7 @@ def case_of() -> Case:
 
 @contenders("score", Contender("mixfast", ours, lambda: lacks("torch", "transformers")))
 def test_score(measure: Any, contender: Contender) -> None:
-    """Tokens a second, and the memory beyond the weights where the system tells it."""
+    """Tokens per second, and the memory beyond the weights if the system reports it."""
     if reason := lacks("torch", "transformers"):
         pytest.skip(reason)
     case = case_of()

@@ -1,7 +1,7 @@
 """solve(): seconds to a certified gap, from the array of log-likelihoods; peers start from ready probabilities.
 
-The gap of every answer is recomputed by `mixfast.reference`. Ours goes to 1e-8, peers to 1e-6; a peer that stops earlier shows the gap it
-has. Then: tables that are made already, regions and objectives, many domains, few rows, replicates, memory.
+The gap of every answer is recomputed by `mixfast.reference`. Ours stops at 1e-8, peers at 1e-6; for a peer that stops earlier, its gap is
+printed. Further: ready tables, regions and objectives, many domains, few rows, replicates, memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROBLEMS = ("small-0", "small-1", "foldoc-sequence", "1e5x8", "1e5x32", "foldoc-
 
 @dataclass(frozen=True)
 class Task:
-    """What a contender of the job `solve` gets: go on until this gap, for so many seconds at most."""
+    """Input of a contender of the job `solve`: the gap to reach, and the seconds it may take."""
 
     problem: Problem
     gap: float
@@ -39,18 +39,18 @@ def named(name: str) -> Problem:
 
 
 def cases(*names: str) -> Any:
-    """Parametrize with problems, the large ones marked."""
+    """Parametrize a test with problems; the large ones are marked."""
     marks = {name: [pytest.mark.large] if name in LARGE else [] for name in names}
     return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name]) for name in names])
 
 
 def table_of(problem: Problem) -> ExpertTable:
-    """The table of a problem."""
+    """Return the table of a problem."""
     return ExpertTable.from_loglik(problem.loglik, length=problem.length, sequence=problem.sequence)
 
 
 def ours(task: Task) -> np.ndarray:
-    """From the array in memory to the certified answer, validation of the table included."""
+    """Solve from the array in memory to the certified answer, including the validation of the table."""
     table = ExpertTable.from_loglik(task.problem.loglik, length=task.problem.length)
     return solve(table, tol=task.gap, threads=facts.threads()).mixture.weights
 
@@ -59,7 +59,7 @@ MIXFAST = Contender("mixfast", ours)
 
 
 def size(problem: Problem) -> dict[str, Any]:
-    """What the result files say of a problem."""
+    """Return the facts of a problem for the result files."""
     return {"problem": problem.name, "rows": problem.shape[0], "domains": problem.shape[1]}
 
 
@@ -92,7 +92,7 @@ def test_to_gap(measure: Any, name: str, contender: Contender) -> None:
 
 @cases("small-0", "foldoc-sequence", "1e5x8", "1e5x32")
 def test_table_ready(measure: Any, name: str) -> None:
-    """The solve of a table that is made already, as in a loop over regions."""
+    """The solve of a ready table, as in a loop over regions."""
     problem = named(name)
     table = table_of(problem)
     contender = Contender("mixfast, table ready", lambda it: solve(it, threads=facts.threads()))
@@ -159,7 +159,7 @@ def test_many_domains(measure: Any, name: str) -> None:
 
 @dataclass(frozen=True)
 class Wide:
-    """What a contender of the job `wide` gets: caps of that many even shares, a KL term, the worst of so many groups of rows."""
+    """Input of a contender of the job `wide`: caps at so many even shares, a KL term, the worst of so many groups of rows."""
 
     problem: Problem
     patience: float
@@ -177,7 +177,7 @@ class Wide:
         return np.arange(n) * self.worst // n
 
     def value(self, weights: np.ndarray) -> float:
-        """The objective by the reference; infinite for weights that are no mixture within the caps, to 1e-6."""
+        """Return the objective, computed by the reference; infinite for weights that are not a mixture within the caps, to 1e-6."""
         w = np.asarray(weights, dtype=np.float64)
         if not (
             np.isfinite(w).all() and abs(w.sum() - 1.0) <= 1e-6 and w.min() >= -1e-6 and w.max() <= self.cap + 1e-6
@@ -208,7 +208,7 @@ WIDE = {
 @pytest.mark.parametrize("name", WIDE)
 @contenders("wide", Contender("mixfast", _wide))
 def test_few_rows(measure: Any, name: str, contender: Contender) -> None:
-    """Far more domains than rows; a gap is the value of the shares, by the reference, less what ours proves that none is below."""
+    """Far more domains than rows. A gap is the value of the shares, computed by the reference, minus the lower bound that ours proves."""
     problem, options = WIDE[name]
     task = Wide(named(problem), measure.patience, **options)
     best = _wide(task)
@@ -250,7 +250,7 @@ def test_bootstrap(measure: Any, name: str, contender: Contender) -> None:
 
 @cases("1e6x16", "1e6x64")
 def test_memory(measure: Any, name: str) -> None:
-    """Memory that building the table and solving add at their peak; the array itself is not counted."""
+    """Peak memory of building the table and solving, without the array itself."""
     problem = named(name)
     peak = limits.peak_megabytes(lambda: ours(Task(problem, 1e-8, 60.0)))
     if peak is None:

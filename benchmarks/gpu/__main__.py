@@ -1,7 +1,7 @@
 """``python -m benchmarks.gpu [--set NAME ...] [--quick] [--out FOLDER]``: time the GPU kernels; ``benchmarks/gpu.sh`` tests them first.
 
-Medians of CUDA-event times with the L2 cache flushed before each run. Rows go to ``results/gpu_<set>.csv`` as they are
-measured, so that a run cut short leaves what it had. On a machine without a GPU: one line, and status 0.
+Medians of CUDA-event times with the L2 cache flushed before each run. Each row is written to ``results/gpu_<set>.csv`` when it
+is measured, so that an interrupted run keeps its rows. On a machine without a GPU it prints one line and ends with status 0.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> int:
                         f"{100 * line.share_of_limit:5.1f} % of limit  {line.peak_mb:8.1f} MB  error {line.error:.1e}  {line.note}",
                         flush=True,
                     )
-            except Exception as problem:  # the sets after this one are still worth their time
+            except Exception as problem:  # the next sets can still run
                 print(f"{name}: stopped by {type(problem).__name__}: {problem}", file=sys.stderr)
                 status = 1
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""Measures of the GPU kernels: each set gives lines as they are measured; nothing is printed or stored here."""
+"""Measure the GPU kernels: each set yields lines as they are measured; nothing is printed or stored here."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ FLUSH_BYTES = 256 << 20
 ROWS = 16384
 DEPTHS = (512, 1024, 2048, 4096)
 VOCABS = (50257, 128256, 262144)
-# What the solver says of tables like `_table`'s: no value is beyond the range of exp.
+# As the solver finds for tables like `_table`'s: no value is outside the range of exp.
 IN_RANGE = {"shift": False, "bounded": True}
-# Milliseconds that one case may take in all, and the fewest runs of it.
+# Milliseconds that one case may take in total, and its smallest number of runs.
 BUDGET_MS, FEWEST = 600.0, 7
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Median, least and greatest milliseconds of some runs, and the peak of memory they added."""
+    """Median, smallest and largest milliseconds of the runs, and the peak of additional memory."""
 
     ms: float
     least: float
@@ -34,7 +34,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Record:
-    """One line of a result file; `limit_ms` is what the limit measured beside it would take."""
+    """One line of a result file; `limit_ms` is the time that the measured limit allows."""
 
     case: str
     contender: str
@@ -163,14 +163,14 @@ def peers(quick: bool) -> Iterator[Record]:
                 ready = peer.prepare(inputs)
                 timing = measure(lambda peer=peer, ready=ready: peer.run(ready))
                 worst = _head_error(-peer.run(ready), *inputs)
-            except Exception as problem:  # a peer may fail in any way of its own: that is its result
+            except Exception as problem:  # a peer may raise any error: that is its result
                 yield Record(name, peer.name, note=f"{type(problem).__name__}: {str(problem).splitlines()[0][:160]}")
                 continue
             yield record(name, peer.name, timing, work, "TFLOP/s", ms, error=worst)
 
 
 def tune(quick: bool) -> Iterator[Record]:
-    """token_logprob with other tiles and splits than its table's."""
+    """token_logprob with other tiles and splits than those of its table."""
     from mixfast.kernels import token_logprob
 
     plan = importlib.import_module("mixfast.kernels._head_plan")

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.lab CORPORA [--scale cpu|gpu] [--workers 2]``: train what is missing, choose, judge, write the page.
+"""``python -m benchmarks.lab CORPORA [--scale cpu|gpu] [--workers 2]``: train what is missing, choose mixtures, evaluate them, print the tables.
 
-CORPORA is a folder of NAME.txt.xz, one for each domain and target of `corpora.py`. Stops and goes on anywhere.
+CORPORA is a folder of NAME.txt.xz, one for each domain and target of `corpora.py`. It can be interrupted and continued at any time.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from benchmarks.lab.swarm import proxies
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SAMPLE = Path(__file__).resolve().parents[2] / "mixfast" / "data"
-# One of six entries of ours that were fixed before any final model was trained; the one that the others are held against since.
+# One of six entries of ours that were fixed before any final model was trained; since the first results, the others are compared with it.
 OURS = "mixfast, tokens"
 STAGES = ("proxies", "next", "choose", "finals", "judge", "life", "claims")
 
 
 def main() -> None:
-    """Run the stages asked for, one after the other."""
+    """Run the requested stages, one after the other."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lab", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("corpora", type=Path)
     parser.add_argument("--scale", choices=SCALES, default="cpu")
@@ -35,10 +35,10 @@ def main() -> None:
         choices=(*STAGES, "sample"),
         nargs="+",
         default=STAGES,
-        help="all by default, but for sample, which writes the sample in mixfast/data anew",
+        help="all by default, except sample, which writes the sample in mixfast/data again",
     )
     parser.add_argument(
-        "--workers", type=int, help="processes, of one thread each; by default one for each core, or one GPU"
+        "--workers", type=int, help="processes with one thread each; by default one per core, or one for a GPU"
     )
     parser.add_argument(
         "--cache", type=Path, default=Path("~/.cache/mixfast-lab").expanduser(), help="cut texts, experts' tables"
@@ -70,7 +70,7 @@ def main() -> None:
         for capped in (True, False):
             print(f"\nno token read more than {MAX_EPOCHS} times" if capped else "\nany shares, or limits of their own")
             print(judge.table(rows, capped=capped))
-        print(f"\n{OURS} less another method, points of percent, no token read more than {MAX_EPOCHS} times")
+        print(f"\n{OURS} minus another method, points of percent, no token read more than {MAX_EPOCHS} times")
         print(judge.against(rows, OURS))
     if "life" in options.stage:
         print(live(lab, options.workers, folder / "life.csv"))

@@ -1,4 +1,4 @@
-"""What the papers claim, at this scale: each claim a row with its figure and a verdict."""
+"""Test the papers' claims at this scale; each claim is a row with its figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mixfast import mde
 SIZES = (8, 16, 25, 50)
 DRAWS = 10
 FEWEST = 8
-"""Unseen runs whose ranks are worth correlating."""
+"""Smallest number of unseen runs for a rank correlation."""
 AVERAGES = {"validation": VALIDATION, "validation and targets": (*VALIDATION, *TARGETS)}
 """Analogues of the averages of the MDE paper over SlimPajama's domains, and over end tasks and these."""
 
@@ -58,7 +58,7 @@ def _splits(count: int, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[
 
 
 def features(evidence: Evidence) -> list[Row]:
-    """Rank correlation on unseen runs, of laws on shares and of laws that also know the experts' ensemble losses."""
+    """Rank correlation on unseen runs, for laws of the shares and laws that also have the experts' ensemble losses as inputs."""
     rows = []
     for average, metrics in AVERAGES.items():
         swarm = _averaged(evidence.swarm, metrics)
@@ -83,7 +83,7 @@ def features(evidence: Evidence) -> list[Row]:
 
 
 def shape(evidence: Evidence) -> list[Row]:
-    """Rank correlation on unseen runs of either kind, of log-linear laws fitted on dense or on sparse runs, mean of the targets."""
+    """Rank correlation on unseen dense and sparse runs, for log-linear laws fitted to dense or to sparse runs; mean of the targets."""
     swarm = evidence.swarm.select(TARGETS)
     kinds = {
         kind: np.array([i for i, run in enumerate(swarm.runs) if run.startswith(kind)]) for kind in ("dense", "sparse")
@@ -124,7 +124,7 @@ def collapse(evidence: Evidence) -> list[Row]:
 
 
 def transfer(evidence: Evidence, chosen: Sequence[Choice]) -> list[Row]:
-    """Rank correlation between what small models say and what final models measured, over all mixtures that were chosen."""
+    """Rank correlation between predictions from small models and the losses of final models, over all chosen mixtures."""
     rows = []
     store = evidence.lab.store
     mixtures = {final_run(one.mixture, 0): one.mixture for one in chosen if final_run(one.mixture, 0) in store}
@@ -155,7 +155,7 @@ def transfer(evidence: Evidence, chosen: Sequence[Choice]) -> list[Row]:
 
 
 def ranks(evidence: Evidence) -> list[Row]:
-    """Rank correlation between final models at the swarm's mixtures and its runs, both as measured, and the experts' ensemble there."""
+    """Rank correlation of final models at the swarm's mixtures with the swarm's runs, and with the experts' ensemble."""
     store = evidence.lab.store
     mixtures = dict(zip(evidence.swarm.runs, evidence.swarm.ratios, strict=True))
     rows = []
@@ -181,7 +181,7 @@ def ranks(evidence: Evidence) -> list[Row]:
 
 
 def updates(path: Path) -> list[Row]:
-    """Mean change against natural over five updates of the domains, percent, of each way to follow them, and the runs it took."""
+    """Mean change against natural over five updates of the domains, percent, and the number of runs, for each way to follow them."""
     if not path.exists():
         return []
     with path.open() as file:

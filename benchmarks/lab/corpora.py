@@ -29,17 +29,17 @@ NATURAL = {
     "man_en": 6_000_000,
     "help_en": 4_707_366,
 }
-"""Bytes of each domain's text, of which at most 20 MB were ever taken; the files hold the first 6 MB."""
+"""Bytes of each domain's text, counted up to 20 MB; the files hold the first 6 MB."""
 LATER = ("man_en", "help_en")
-"""Not in the swarm: new domains for the time when the set of domains changes."""
+"""Domains that are not in the swarm; they are added when the set of domains changes."""
 DOMAINS = tuple(name for name in NATURAL if name not in LATER)
 TARGETS = ("target_faq_perl", "target_foldoc", "target_fortunes", "doc_python")
 BLOCK = 2048
-"""Bytes of one block. Blocks are dealt at random to training and validation, so windows never cross the border."""
+"""Bytes of one block. Blocks are divided at random between training and validation, so windows never cross the border."""
 
 
 HELD_BYTES = 400_000
-"""So much of a domain is held out and cut into windows, of a target too."""
+"""At most so much text is held out and cut into windows, for a domain and for a target."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Text:
     train: NDArray[np.int64]
     """(n, T + 1)"""
     held: NDArray[np.int64]
-    """(m, T + 1): held out; of a target all there is."""
+    """(m, T + 1): held-out windows; for a target, all windows."""
     held_bytes: NDArray[np.int64]
-    """(m,): bytes that tokens 1.. of each held-out window stand for."""
+    """(m,): bytes of the tokens 1.. of each held-out window."""
 
 
 class Corpora:
-    """The texts of a folder of `NAME.txt.xz` under one byte-level vocabulary; what was cut once is kept in `cache`."""
+    """The texts of a folder of `NAME.txt.xz` under one byte-level vocabulary; cut texts are kept in `cache`."""
 
     def __init__(self, folder: Path, cache: Path, *, vocabulary: int, window: int) -> None:
         self.folder, self.cache, self.vocabulary, self.window = folder, cache, vocabulary, window
@@ -72,7 +72,7 @@ class Corpora:
             return Text(kept["train"], kept["held"], kept["held_bytes"])
 
     def _blocks(self, name: str) -> tuple[list[bytes], list[bytes]]:
-        """Deal the blocks of a text in random order: 5 % are held out, of a target all."""
+        """Divide the blocks of a text at random: 5 % are held out; of a target all are."""
         data = lzma.decompress((self.folder / f"{name}.txt.xz").read_bytes())
         count = len(data) // BLOCK
         order = np.random.default_rng(0).permutation(count)

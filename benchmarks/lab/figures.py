@@ -1,4 +1,4 @@
-"""The laboratory's figures: what every method gained, what the experts' losses add to few runs, and what ranks of proxies are worth."""
+"""The laboratory's figures: the gain of every method, the effect of experts' losses with few runs, and the ranks of proxies."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.lab.judge import Verdict
 from benchmarks.lab.methods import OBJECTIVES, OWN_CAPS
 from benchmarks.lab.store import Store
 
-# Colour-blind safe, and told apart in grey by their markers.
+# Safe for colour-blind readers; in grey the markers differ.
 _OURS, _THEIRS = "#0072b2", "#d55e00"
 
 
 def methods(rows: Sequence[Verdict], path: Path) -> None:
-    """Draw the change of each objective against natural, methods from best to worst in the mean, under caps (the common or their own) or none."""
+    """Draw the change of each objective against natural, methods from best to worst in the mean, with caps (common or their own) or without."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What the final models say: each method's loss on each objective against the natural mixture's, with intervals over seeds."""
+"""Compare the final models' losses with those of the natural mixture, for each method and objective, with intervals over seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Verdict:
     changes: tuple[float, ...]
     """One for each seed."""
     epochs: float
-    """Most passes over any domain that its final run made."""
+    """Largest number of passes that its final run made over a domain."""
 
     @property
     def change(self) -> float:
@@ -50,7 +50,7 @@ def half_interval(values: Sequence[float]) -> float:
 
 
 def verdicts(found: Iterable[Choice], store: Store, supply: Mapping[str, int], budget: int) -> list[Verdict]:
-    """Judge every choice whose final models are there; natural and method are compared seed by seed."""
+    """Evaluate every choice whose final models are trained; method and natural are compared seed by seed."""
     found = list(found)
     natural = next(one.mixture for one in found if one.method == "natural")
     result = []
@@ -118,9 +118,9 @@ def table(rows: Iterable[Verdict], *, capped: bool) -> str:
 
 
 def against(rows: Iterable[Verdict], ours: str) -> str:
-    """Return a Markdown table of one method's change less that of each other, under caps, paired by seed.
+    """Return a Markdown table of one method's change minus that of each other method, with caps, seed by seed.
 
-    Three seeds tell a spread badly; that of a column is pooled over all its rows.
+    Three seeds give a poor estimate of the spread, so the spread of a column is pooled over all its rows.
     """
     changes: dict[str, dict[str, tuple[float, ...]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""One laboratory: its texts, what is measured on them, and the training of whatever runs are asked for."""
+"""A laboratory: its texts, the losses measured on them, and the training of requested runs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from benchmarks.lab.store import Job, Store
 VALIDATION = tuple(f"val_{name}" for name in DOMAINS)
 METRICS = (*VALIDATION, *(f"val_{name}" for name in LATER), *TARGETS)
 MAX_EPOCHS = 4
-# Experts and proxies are scored on the first part of the held-out windows, final models on another: no mixture is
-# judged by the windows it was chosen on.
+# Experts and proxies are scored on the first part of the held-out windows, final models on another part: no mixture is
+# evaluated on the windows that it was chosen by.
 SEEN = {"targets": slice(0, 300), "validation": slice(0, 80)}
 UNSEEN = {"targets": slice(300, 700), "validation": slice(80, 240)}
 
 
 class Laboratory:
-    """The texts under `corpora`, results in `folder`, and what can be made again in `cache`."""
+    """The texts under `corpora`, results in `folder`, and files that can be computed again in `cache`."""
 
     def __init__(self, scale: Scale, corpora: Path, folder: Path, cache: Path) -> None:
         self.scale, self.cache = scale, cache
@@ -41,16 +41,16 @@ class Laboratory:
 
     @cached_property
     def supply(self) -> dict[str, int]:
-        """Tokens a final model can find of each domain; a final run reads as many as all of DOMAINS have together."""
+        """Available tokens of each domain for a final model; a final run reads as many as all DOMAINS have together."""
         share = mixfast.Mixture(DOMAINS, [NATURAL[name] / sum(NATURAL[name] for name in DOMAINS) for name in DOMAINS])
         windows = share.tokens(self.scale.final.windows)
-        # Domains that come later bring their own.
+        # Domains that are added later have their own.
         one = self.scale.final.windows / sum(NATURAL[name] for name in DOMAINS)
         windows |= {name: round(NATURAL[name] * one) for name in LATER}
         return {name: count * self.scale.final.shape.window for name, count in windows.items()}
 
     def region(self, *, capped: bool, max_epochs: float = MAX_EPOCHS) -> mixfast.Region:
-        """Return what a final run allows: no token read more than so many times, or anything."""
+        """Return the limits of a final run: no token read more than so many times, or no limit."""
         budget = self.scale.final.windows * self.scale.final.shape.window
         supply = {name: self.supply[name] for name in DOMAINS}
         found = mixfast.Region.from_tokens(supply, budget, max_epochs=max_epochs)
@@ -65,11 +65,11 @@ class Laboratory:
         return self.cache / f"{self.scale.name}-{run}.npz"
 
     def _tableless(self, job: Job) -> bool:
-        """Whether this is an expert whose table is gone with the cache: it is trained again."""
+        """Whether this is an expert whose table was deleted with the cache; it is trained again."""
         return job.kind == "expert" and not self._table(job.run).exists()
 
     def _suffices(self, name: str, windows: int) -> None:
-        """Refuse a text with fewer windows than a proxy reads, which repeats nothing, or than a final model is told to find."""
+        """Refuse a text with fewer windows than a proxy needs without repetition, or than a final model's supply."""
         if name in NATURAL:
             needed = max(self.scale.proxy.windows, self.supply[name] // self.scale.final.shape.window)
             if windows < needed:
@@ -79,7 +79,7 @@ class Laboratory:
                 )
 
     def train(self, jobs: Iterable[Job], workers: int) -> None:
-        """Train those runs that are not there yet, several in one batch, and keep what they measured."""
+        """Train the missing runs, several in one batch, and store their results."""
         left = {job.run: job for job in jobs if job.run not in self.store or self._tableless(job)}
         groups = [
             tuple(same[i : i + self.scale.together])

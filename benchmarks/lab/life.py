@@ -1,4 +1,4 @@
-"""Five updates of the set of domains, followed with real proxies: recomputed each time, with frozen ratios, and as mixfast does it."""
+"""Follow five updates of the set of domains with real proxies: by recomputation, by frozen ratios, and as mixfast does it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ UPDATES: tuple[tuple[str, reuse.Change], ...] = (
     ("split code in two", reuse.Partition("code", ["code_c", "code_rust"])),
 )
 KL, FAINT, SEEDS = 0.01, 2e-7, 3
-"""Pull to the natural mixture and penalty of the log-linear law, as in `benchmarks.lifecycle`, of all ways; seeds of the models that judge."""
+"""Of all ways: weight of the KL term, penalty of the log-linear law as in `benchmarks.studies.lifecycle`, and number of seeds of the models that evaluate."""
 
 
 class Life:
-    """One way through the updates: what it trains and what it holds after each."""
+    """One way through the updates: the proxies it trains and its mixture after each update."""
 
     def __init__(self, lab: Laboratory, name: str, workers: int) -> None:
         self.lab, self.name, self.workers = lab, name, workers
@@ -80,7 +80,7 @@ def trained(store: Store, way: str, number: int) -> mixfast.Swarm | None:
 
 
 def texts(shares: Mapping[str, float]) -> mixfast.Mixture:
-    """Return the mixture of texts that a mixture of domains means."""
+    """Return the mixture of texts for a mixture of domains."""
     found = dict.fromkeys(NATURAL, 0.0)
     for name, share in shares.items():
         parts = MADE_OF.get(name, (name,))
@@ -102,7 +102,7 @@ def recomputation(life: Life) -> list[mixfast.Mixture]:
 
 
 def frozen(life: Life) -> list[mixfast.Mixture]:
-    """Keep the ratios of what a change leaves alone: Olmix's full reuse."""
+    """Keep the ratios of domains that a change does not touch: Olmix's full reuse."""
     found = [_propose(_first(life), life.region(START))]
     for number, (_, change) in enumerate(UPDATES, 1):
         plan = reuse.full(found[-1], [change], life.region(after(number)))
@@ -116,7 +116,7 @@ def frozen(life: Life) -> list[mixfast.Mixture]:
 
 
 def kept(life: Life) -> list[mixfast.Mixture]:
-    """Keep all runs, freeze only where that is cheap, and choose half of two thirds as many new runs for what they tell."""
+    """Keep all runs, freeze only domains for which that costs little, and use two thirds as many new runs, half of them the most informative."""
     runs = _first(life)
     law = mixfast.fit(runs, LogLinear(penalty=FAINT), folds=0)
     found = [mixfast.propose(law, life.region(START), kl=KL).mixture]
@@ -140,7 +140,7 @@ def kept(life: Life) -> list[mixfast.Mixture]:
 
 
 def natural(life: Life) -> list[mixfast.Mixture]:
-    """Take every domain as often as it is there."""
+    """Use the natural mixture."""
     every = [after(number) for number in range(len(UPDATES) + 1)]
     return [mixfast.Mixture(names, life.region(names).prior) for names in every]
 
@@ -154,7 +154,7 @@ WAYS: dict[str, Callable[[Life], list[mixfast.Mixture]]] = {
 
 
 def live(lab: Laboratory, workers: int, path: Path) -> str:
-    """Go every way, judge each mixture by new proxies of several seeds, write life.csv and return a Markdown table."""
+    """Follow every way, evaluate each mixture by new proxies of several seeds, write life.csv and return a Markdown table."""
     lines = ["| way | runs | " + " | ".join(name for name, _ in UPDATES) + " |", "|---|---:|" + "---:|" * len(UPDATES)]
     rows, base = [], np.array([])
     for way, follow in WAYS.items():
@@ -197,7 +197,7 @@ def _propose(runs: mixfast.Swarm, region: mixfast.Region) -> mixfast.Mixture:
 
 
 def _over(plan: reuse.Reuse, collapsed: designs.Design, runs: mixfast.Swarm) -> designs.Design:
-    """Return a plan's design over the domains of all runs, those that are gone without a share."""
+    """Return a plan's design over the domains of all runs; removed domains have share 0."""
     rows = np.zeros((len(collapsed), len(runs.domains)))
     columns = [runs.domains.index(name) for name in plan.part.full.domains]
     rows[:, columns] = plan.expand_rows(collapsed.ratios, collapsed.domains)

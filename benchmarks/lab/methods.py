@@ -1,4 +1,4 @@
-"""The ways to choose a mixture, each from its own runs: (laboratory, objective, region) -> mixture and the proxies it took."""
+"""The methods: (evidence, objective, region) -> mixture and the number of proxies used."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from benchmarks.lab.laboratory import VALIDATION, Laboratory
 from mixfast import mde
 
 OBJECTIVES = {**{name: (name,) for name in TARGETS}, "mean": VALIDATION}
-"""Metrics of each objective, which count alike."""
+"""Metrics of each objective; all have the same weight."""
 BLOCK = 8
-"""Tokens along which the block-wise table follows the experts' posterior."""
+"""Tokens of a block; within a block the weights follow the experts' posterior."""
 KL = 0.05
 """Pull to the natural mixture, nats per byte. Olmix recommends this number for its losses in bits."""
 WEAR, PASSES = 15.4, 32
-"""Repeats after which a token is worth 1/e of a new one (Muennighoff et al. 2023, arXiv:2305.16264), and a cap that is none."""
+"""Repeats after which a token is worth 1/e of a new one (Muennighoff et al. 2023, arXiv:2305.16264), and a cap in epochs that does not bind."""
 FIRST, BATCH, ROUNDS = 16, 8, 2
-"""Runs of the design that the iterated search begins with, runs of each round, and rounds."""
+"""For the iterated search: runs of the first design, runs per round, and rounds."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a method chose, and how many proxy runs it needed for that."""
+    """The mixture that a method chose, and the number of proxy runs it used."""
 
     objective: str
     method: str
@@ -40,7 +40,7 @@ class Choice:
 
 
 class Evidence:
-    """All that methods may look at: the experts' tables and the swarm, none of it from final models."""
+    """The data that methods may use: the experts' tables and the swarm, nothing from final models."""
 
     def __init__(self, lab: Laboratory) -> None:
         self.lab = lab
@@ -81,12 +81,12 @@ class Evidence:
 
     @cached_property
     def swarm(self) -> mixfast.Swarm:
-        """Dense and sparse runs, in turn."""
+        """Dense and sparse runs, alternately."""
         runs = [self.lab.store.runs(lambda row, kind=kind: row["kind"] == kind) for kind in ("dense", "sparse")]
         return self.lab.store.swarm([run for pair in zip(*runs, strict=True) for run in pair], DOMAINS)
 
     def followed(self, objective: str, rounds: int) -> mixfast.Swarm:
-        """Return the first runs of the swarm and those that `next_runs` asked for in so many rounds."""
+        """Return the first runs of the swarm and those that `next_runs` chose in so many rounds."""
         count = rounds * BATCH
         more = self.lab.store.runs(lambda row: row["kind"] == f"next-{objective}")[:count]
         return self.lab.store.swarm([*self.swarm.runs[:FIRST], *more], DOMAINS, chosen=more)
@@ -114,7 +114,7 @@ def _best_run(evidence: Evidence, objective: str, region: mixfast.Region) -> tup
 def _mixmin_paper(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
     table = evidence.table(OBJECTIVES[objective], evidence.lab.scale.proxy.shape.window)
     with warnings.catch_warnings():
-        # Its 100 steps end above the tolerance; that is what is compared.
+        # The warning is expected: its 100 steps end above the tolerance.
         warnings.simplefilter("ignore", mixfast.errors.NotConvergedWarning)
         found = mixfast.solve(table, objective=evidence.per_byte(objective), method="eg-paper")
     return region.project(found.mixture.align(DOMAINS).weights), len(DOMAINS)
@@ -150,7 +150,7 @@ def _worn(kl: float = 0.0) -> Chooser:
 def _law(law: str, *, features: bool = False, **options: Any) -> Chooser:
     def choose(evidence: Evidence, objective: str, region: mixfast.Region) -> tuple[Any, int]:
         swarm = evidence.swarm.select(OBJECTIVES[objective])
-        # As in the paper, the ensemble's losses on all sets, whatever the objective.
+        # As in the paper: the ensemble's losses on all sets, for every objective.
         known = mde.features(evidence.table((*VALIDATION, *TARGETS), 1), swarm) if features else None
         fitted = mixfast.fit(swarm, law, features=known, folds=5 if law == "auto" else 0)
         return mixfast.propose(fitted, region, **options).mixture, len(swarm) + features * len(DOMAINS)
@@ -188,9 +188,9 @@ METHODS: dict[str, Chooser] = {
     "mixfast, tokens, wear": _worn(),
     "mixfast, tokens, wear, KL": _worn(KL),
 }
-# Their own caps stand in for those of the others.
+# These have their own caps instead of the common ones.
 OWN_CAPS = tuple(name for name in METHODS if name.endswith("epochs") or ", wear" in name)
-# With caps everything; without them what the papers do, and its counterpart here.
+# With caps, all methods; without caps, those of the papers and their counterparts here.
 UNCAPPED = (
     "natural",
     "uniform",
@@ -206,7 +206,7 @@ UNCAPPED = (
 
 
 def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:
-    """Return what every method chooses for every objective, with caps and without; what is known already is not chosen anew."""
+    """Return the choice of every method for every objective, with caps and without; known choices are not computed again."""
     have = {(one.capped, one.method, one.objective): one for one in known}
     found = []
     for capped in (True, False):
@@ -218,7 +218,7 @@ def choices(evidence: Evidence, known: Sequence[Choice] = ()) -> list[Choice]:
                     continue
                 shares, proxies = choose(evidence, objective, region)
                 weights = shares.align(DOMAINS).weights if isinstance(shares, mixfast.Mixture) else shares
-                # Nobody feeds a loader a share of a millionth, and a final run here has 8000 windows.
+                # Smaller shares are set to 0: a final run has 8000 windows, so they would not be sampled.
                 kept = np.where(np.asarray(weights) < 1e-5, 0.0, weights)
                 mixture = mixfast.Mixture(DOMAINS, kept / math.fsum(kept))
                 found.append(Choice(objective, method, capped, mixture, proxies))

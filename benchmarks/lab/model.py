@@ -1,4 +1,4 @@
-"""Many small causal transformers as one: every parameter has a leading axis of runs, every product is a batched one."""
+"""Train many small causal transformers as one: every parameter has a leading axis of runs, every product is batched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Shape:
     layers: int
     heads: int
     hashes: int
-    """Rows of the table of hashed pairs of tokens, which spares a small model the learning of what follows what."""
+    """Rows of the table of hashed pairs of tokens; with it, a small model does not have to learn which token follows which."""
 
     @property
     def parameters(self) -> int:
@@ -31,7 +31,7 @@ class Shape:
 
 
 class Models(nn.Module):
-    """R models of one shape; model r begins with the weights of seeds[r], whatever stands beside it."""
+    """R models of one shape; model r begins with the weights of seeds[r], independently of the other models."""
 
     def __init__(self, shape: Shape, seeds: Sequence[int]) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Models(nn.Module):
         return -loss.view(runs, batch, shape.window)
 
     def clip(self, longest: float) -> None:
-        """Shorten each model's own gradient to this length where it is longer."""
+        """Clip each model's gradient to this length."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         length = sum(g.flatten(1).square().sum(1) for g in gradients).sqrt()  # type: ignore[union-attr]
         factor = (longest / length.clamp_min(longest)).detach()

@@ -1,4 +1,4 @@
-"""The sample that mixfast carries: the experts' token table of the targets, the swarm, and larger models trained on what it advises."""
+"""Make the sample in the package: the experts' token table of the targets, the swarm, and larger models trained on proposed mixtures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.lab.store import Job
 from benchmarks.lab.swarm import proxies
 
 WINDOWS = 150
-"""Windows of each target: as many as keep the table below a megabyte."""
+"""Windows of each target: so many that the table stays below a megabyte."""
 LIMIT = 1_000_000
 SEEDS = 5
 NAMES = {name: name if name.startswith("target_") else f"target_{name}" for name in TARGETS}
@@ -69,11 +69,11 @@ def swarm(lab: Laboratory) -> tuple[list[list[Any]], list[list[Any]]]:
 
 
 def models(lab: Laboratory, workers: int, path: Path) -> list[list[Any]]:
-    """Train final models on five mixtures for the mean of the targets, and return what they measured as lines of a csv."""
+    """Train final models on five mixtures for the mean of the targets, and return their losses as lines of a csv."""
     known = mixfast.ExpertTable.load(path)
     region = lab.region(capped=True)
     with warnings.catch_warnings():
-        # Its 100 steps end above the tolerance; that is what is compared.
+        # The warning is expected: its 100 steps end above the tolerance.
         warnings.simplefilter("ignore", mixfast.errors.NotConvergedWarning)
         paper = mixfast.solve(known, method="eg-paper").mixture
     mixtures = {

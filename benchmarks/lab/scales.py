@@ -1,4 +1,4 @@
-"""The two sizes of the laboratory: what fits on two cores in an evening, and what a GPU can do."""
+"""The two sizes of the laboratory: one for two cores and some hours, and one for a GPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recipe:
 
     @property
     def operations(self) -> float:
-        """Floating-point operations of one run: 6 for each weight of a matrix and token, the head included."""
+        """Floating-point operations of one run: 6 for each matrix weight and token, including the head."""
         shape = self.shape
         weights = 12 * shape.width**2 * shape.layers + shape.width * shape.vocabulary
         return 6.0 * weights * self.windows * shape.window
@@ -32,7 +32,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Scale:
-    """A laboratory: the proxies' recipe, that of the final models, and how they are run."""
+    """A laboratory: the recipes of proxies and final models, and how they are run."""
 
     name: str
     proxy: Recipe
@@ -45,7 +45,7 @@ class Scale:
     """Proxy runs of the swarm."""
 
     def recipe(self, name: str) -> Recipe:
-        """Return a recipe: "proxy", "final", "judge" (a proxy scored on what final models are scored on), "fresh" (a final model that finds all text)."""
+        """Return a recipe: "proxy", "final", "judge" (a proxy that is scored on the windows of final models), "fresh" (a final model with all text)."""
         return {"proxy": self.proxy, "judge": self.proxy, "final": self.final, "fresh": self.final}[name]
 
 

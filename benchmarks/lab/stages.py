@@ -1,4 +1,4 @@
-"""What is trained after the swarm: the rounds of the iterated search, and the final models on what every method chose."""
+"""The training after the swarm: the rounds of the iterated search, and the final models on every chosen mixture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGE, ENLARGED = {"large": "final", "fresh": "fresh"}, 16
 
 
 def next_round(evidence: Evidence, number: int) -> list[Job]:
-    """Return the proxies that one round asks for, of all objectives."""
+    """Return the proxies of one round, for all objectives."""
     jobs = []
     region = evidence.lab.region(capped=True)
     for objective, metrics in OBJECTIVES.items():
@@ -35,7 +35,7 @@ def next_round(evidence: Evidence, number: int) -> list[Job]:
 
 
 def search(lab: Laboratory, workers: int) -> None:
-    """Train the rounds, each on what the one before has shown."""
+    """Train the rounds; each is chosen from the results of the rounds before."""
     for number in range(ROUNDS):
         kinds = [f"next-{objective}" for objective in OBJECTIVES]
         if any(
@@ -51,13 +51,13 @@ def final_run(mixture: mixfast.Mixture, seed: int) -> str:
 
 
 def finals(found: Iterable[Choice], seeds: Sequence[int]) -> list[Job]:
-    """Return the final models of all choices; whole rounds of one seed first, so that an early end leaves no holes."""
+    """Return the final models of all choices; all models of one seed first, so that an interrupted training is complete for some seeds."""
     chosen = list(found)
     return [Job(final_run(one.mixture, seed), "final", "final", one.mixture, seed) for seed in seeds for one in chosen]
 
 
 def enlarged(lab: Laboratory) -> list[Job]:
-    """Return final models at the swarm's own first dense and sparse mixtures, with the natural amount of text and with all there is."""
+    """Return final models at the swarm's own first dense and sparse mixtures, with the natural amount of text and with all text."""
     return [
         Job(f"{large}-{run}", large, recipe, lab.store.mixture(run), 0)
         for large, recipe in LARGE.items()

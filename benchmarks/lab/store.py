@@ -1,4 +1,4 @@
-"""What was trained: three csv files that only grow, so that a laboratory goes on where it stopped."""
+"""The trained models: three csv files to which lines are only appended, so that a laboratory can resume."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Store:
             self._rows[name][job.run] = dict(zip(("run", *columns), cells, strict=True))
 
     def runs(self, wanted: Callable[[dict[str, str]], bool]) -> list[str]:
-        """Return the runs whose row in runs.csv is wanted, in the order in which they were made."""
+        """Return the runs whose row in runs.csv fulfils a condition, in the order in which they were trained."""
         return [run for run, row in self._rows["runs"].items() if run in self and wanted(row)]
 
     def facts(self, run: str) -> dict[str, str]:
@@ -70,7 +70,7 @@ class Store:
         return float(self._rows["metrics"][run][name])
 
     def mixture(self, run: str) -> mixfast.Mixture:
-        """Return the mixture a run was trained on, all domains named."""
+        """Return the mixture that a run was trained on, with all domains."""
         return mixfast.Mixture(self.domains, [float(self._rows["ratios"][run][name]) for name in self.domains])
 
     def swarm(

@@ -1,4 +1,4 @@
-"""The proxies: an expert for each domain, a swarm of dense and of sparse mixtures, and one mixture three times for the noise."""
+"""The proxies: an expert for each domain, a swarm of dense and of sparse mixtures, and one mixture with three seeds, to measure the noise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mixfast import designs
 
 
 def proxies(lab: Laboratory) -> list[Job]:
-    """Return the runs every method chooses from."""
+    """Return the runs that every method may use."""
     anything = lab.region(capped=False)
     natural = mixfast.Mixture(DOMAINS, anything.prior)
     experts = [Job(f"expert-{name}", "expert", "proxy", mixfast.Mixture([name], [1.0]), 0) for name in DOMAINS]

@@ -14,7 +14,7 @@ from benchmarks.lab.model import Models
 from benchmarks.lab.scales import Recipe
 
 WARM = 30
-"""Steps until the rate of learning is reached; then it falls linearly to 5 %."""
+"""Steps of warm-up; then the learning rate falls linearly to 5 %."""
 
 
 def train(
@@ -27,8 +27,8 @@ def train(
 ) -> Models:
     """Return one model for each mixture.
 
-    Model r reads the stream of `MixtureSampler(mixtures[r], pools, seed=seeds[r])`, so a domain's first `pools[domain]` windows are all
-    it has, and are read again in a new order when they are used up.
+    Model r reads the stream of `MixtureSampler(mixtures[r], pools, seed=seeds[r])`, so a domain has only its first `pools[domain]`
+    windows; when they are used up, they are read again in a new order.
     """
     start = dict(zip(texts, np.cumsum([0, *(len(text.train) for text in texts.values())]), strict=False))
     windows = torch.from_numpy(np.concatenate([text.train for text in texts.values()]))

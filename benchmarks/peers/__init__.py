@@ -1,10 +1,10 @@
-"""Peers of `mixfast`: one file for each, an adapter with `name`, `job`, `reason()`, `run` and, where it needs one, `prepare`.
+"""Peers of `mixfast`: one file for each, an adapter with `name`, `job`, `reason()`, `run` and, if needed, `prepare`.
 
-name : what the tables call it.
+name : its name in the tables.
 job : the benchmark it takes part in, or a tuple of them.
 reason() : why it cannot run on this machine, or None.
-prepare(case) : what is not timed: other dtypes, compilation, a data set. It raises `Unable` for a case that the peer cannot take.
-run(ready) : what is timed, on what `prepare` returned (the case itself without one); it returns the answer, which the suite checks.
+prepare(case) : work that is not timed: other dtypes, compilation, a data set. It raises `Unable` for a case that the peer does not support.
+run(ready) : the timed work on the result of `prepare` (without one: on the case); it returns the answer, which the suite checks.
 timer : only for a peer that runs in another process and reports its own seconds: `peers.reported`.
 """
 
@@ -19,12 +19,12 @@ from typing import Any
 
 
 class Unable(Exception):
-    """A peer cannot take this case; the text says why and stands in the table."""
+    """A peer does not support this case; the table shows the text, which says why."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Who is measured; see the module for the meaning of the fields."""
+    """A contender of a benchmark; the module's docstring explains the fields."""
 
     name: str
     run: Callable[[Any], Any]
@@ -39,7 +39,7 @@ class Contender:
 
 
 class Reported:
-    """A clock that stands still but for the seconds that peers in other processes report."""
+    """A clock that advances only by the seconds that peers in other processes report."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -48,7 +48,7 @@ class Reported:
         return self.now
 
     def add(self, seconds: float) -> None:
-        """Go on by what a peer took."""
+        """Advance the clock by the seconds of a peer."""
         self.now += seconds
 
 

@@ -1,8 +1,8 @@
-"""What the peers of the job `losses` share: float32 arrays of a case, and sums over blocks of rows."""
+"""Shared by the peers of the job `losses`: float32 arrays of a case, and sums over blocks of rows."""
 
 import numpy as np
 
-# Rows of one block, near the fastest for each of them among 128 .. 8192 (4 MB of results in all).
+# Rows of one block: close to the fastest of 128 .. 8192 for each of them (4 MB of results).
 ROWS = 1024
 
 

@@ -1,4 +1,4 @@
-"""What the conic solvers share: the problem in cvxpy, timed from the built problem to the answer."""
+"""Shared by the conic solvers: the problem in cvxpy, timed from the built problem to the answer."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.peers import Unable, lacks
 
-# Elements of a table that a conic solver is expected to take in a second: 8e5 take about ten.
+# Elements of a table that a conic solver is expected to process in a second: 8e5 take about ten seconds.
 ELEMENTS_A_SECOND = 20_000
 
 
@@ -44,7 +44,7 @@ def _wide(case, w):
 
 
 def run(ready):
-    """Shares (K,); what cvxpy compiled before is compiled again, as its users have it the first time."""
+    """Shares (K,); cvxpy compiles the problem again, as in a first call."""
     import cvxpy as cp
 
     problem, w, solver, options = ready

@@ -1,4 +1,4 @@
-"""What first-order peers of the job `solve` share: iterate on ready probabilities until the gap, known for free, is reached."""
+"""Shared by the first-order peers of the job `solve`: iterate on ready probabilities until the gap, which costs nothing extra, is reached."""
 
 import time
 
@@ -8,7 +8,7 @@ from benchmarks.peers import Unable
 
 
 def iterate(task, step):
-    """Shares once the gap is reached; `step` takes shares and the gradient of the loss whose weights sum to 1."""
+    """Return the shares when the gap is reached; `step` takes shares and the gradient of the loss whose weights sum to 1."""
     problem = task.problem
     prob, weight = problem.prob, problem.weight
     w = np.full(prob.shape[1], 1.0 / prob.shape[1])

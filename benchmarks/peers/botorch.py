@@ -1,4 +1,4 @@
-"""BoTorch as its documentation has it: SingleTaskGP, and (q-)LogEI over the runs there are as choices."""
+"""BoTorch as in its documentation: SingleTaskGP, and (q-)LogEI over the available runs."""
 
 from benchmarks.peers import lacks
 

@@ -1,4 +1,4 @@
-"""Exponentiated gradient in numpy with the fastest of some fixed steps, which is looked for before the clock runs."""
+"""Exponentiated gradient in numpy with the fastest of some fixed step sizes, which is searched before the timing."""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""grain's MapDataset.mix over the same sources, repeated without end, batches stacked; read by its own 16 threads."""
+"""grain's MapDataset.mix over the same sources, repeated endlessly, batches stacked; read by its own 16 threads."""
 
 from benchmarks.peers import Unable, lacks
 
@@ -11,7 +11,7 @@ def reason():
 
 
 def prepare(case):
-    """The data set; its workers are processes of another kind, so it reads in this one."""
+    """The data set; it reads in this process, because its workers are another kind of process."""
     import grain
     import torch
 

@@ -6,7 +6,7 @@ from benchmarks.peers import lacks, reported
 
 name, job, timer = "datasets interleave_datasets", "loader", reported
 
-# The first batch, which looks at all sources, is not timed.
+# The first batch opens all sources and is not timed.
 MEASURED = 5120
 
 
@@ -22,7 +22,7 @@ def _rows(source):
 
 
 def prepare(case):
-    """The interleaved stream; each source begins anew when it ends."""
+    """The interleaved stream; each source starts again when it ends."""
     import datasets
 
     streams = [
@@ -33,7 +33,7 @@ def prepare(case):
 
 
 def run(ready):
-    """Samples that the seconds reported stand for."""
+    """Number of samples that the reported seconds are scaled to."""
     import torch.utils.data
 
     case, data = ready

@@ -21,7 +21,7 @@ def reason():
 
 
 def prepare(case):
-    """The loop and its memory: samples enough to time, whatever the number of domains."""
+    """The loop and its memory, for enough samples to time at any number of domains."""
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "blend.so")
         command = [*os.environ.get("CC", "cc").split(), "-O3", "-shared", "-fPIC", "-o", str(library), str(SOURCE)]

@@ -1,4 +1,4 @@
-"""R's mixsqp without its low-rank step, timed inside R; the first of a ladder of tolerances that has the gap counts."""
+"""R's mixsqp without its low-rank step, timed inside R; the largest of some tolerances that reaches the gap counts."""
 
 import os
 import shutil

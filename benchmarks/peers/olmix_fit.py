@@ -22,7 +22,7 @@ def reason():
 
 
 def run(runs):
-    """Least summed Huber loss of each metric among the starts that were measured, (J,)."""
+    """Smallest summed Huber loss of each metric among the timed starts, (J,)."""
     import torch
 
     torch.set_num_threads(threads())

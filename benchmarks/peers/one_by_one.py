@@ -1,4 +1,4 @@
-"""Replicates without `solver.bootstrap`: each resampled table is solved on its own, from the solution; few are measured, and scaled up."""
+"""Replicates without `solver.bootstrap`: each resampled table is solved separately, starting at the solution; a few are timed and scaled up."""
 
 import time
 
@@ -17,7 +17,7 @@ def reason():
 
 
 def run(case):
-    """Shares (5, K); the seconds reported are those of 200."""
+    """Shares (5, K); the reported seconds are scaled to 200."""
     from mixfast import ExpertTable, solve
 
     table, solution = case
@@ -25,7 +25,7 @@ def run(case):
     shares, seconds = [], []
     for _ in range(MEASURED):
         counts = rng.multinomial(table.n_rows, np.full(table.n_rows, 1.0 / table.n_rows))
-        # A weight of 0 would be 0 / 0 where no share is left for the row.
+        # A weight of 0 would give 0 / 0 for rows without probability.
         weight = np.maximum(table.row_weight * counts, 1e-12 * table.row_weight.max())
         again = ExpertTable.from_loglik(table.loglik, weight=weight, domains=table.domains)
         began = time.perf_counter()

@@ -15,13 +15,13 @@ def reason():
 
 
 def run(runs):
-    """Least summed Huber loss of each metric, (J,), for (mixtures, losses)."""
+    """Smallest summed Huber loss of each metric, (J,), for (mixtures, losses)."""
     x, y = runs
     return np.array([fit(x, column, STARTS) for column in y.T])
 
 
 def fit(x, y, starts, seed=0):
-    """Least summed Huber loss that it finds from Olmix's starts: a grid of gamma, random coefficients."""
+    """Smallest summed Huber loss from Olmix's starts: a grid of gamma, random coefficients."""
     from scipy.optimize import least_squares
 
     rng = np.random.default_rng(seed)

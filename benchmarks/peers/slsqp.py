@@ -40,7 +40,7 @@ def run(ready):
         nonlocal least
         if not np.array_equal(w, last["w"]):
             loss(w)
-        # Its points leave the simplex by rounding only; the gap is that of the nearest mixture.
+        # Its points leave the simplex only by rounding; the gap is that of the nearest mixture.
         shares = np.maximum(w, 0.0) / np.maximum(w, 0.0).sum()
         least = float(shares @ last["slope"] - last["slope"].min()) * task.problem.scale
         last["shares"] = shares

@@ -1,8 +1,8 @@
 """Olmix's case study of mixture reuse, replayed: python -m benchmarks.studies case_study.
 
 `case` holds the numbers of the published configurations: the mixtures each update froze, token counts, swarms. The five updates
-24 -> 39 -> 45 -> 45 -> 44 -> 64 domains go through the public functions; nothing is simulated. What was not published is said: the share of the
-PDFs after they were added follows from finemath being at its cap, and is carried over to the revision; the last mixture is left open.
+24 -> 39 -> 45 -> 45 -> 44 -> 64 domains go through the public functions; nothing is simulated. What was not published is derived: the share of the
+PDFs after they were added follows from finemath being at its cap, and is also used for the revision. The last mixture is not given.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.facts import DATA
 from mixfast import Mixture, Region, reuse
 
 BUDGET, EPOCHS = 10**12, 4.0
-# The dates are no part of what was published.
+# Dates were not published.
 WHEN = "2026-01-01"
 
 
@@ -29,10 +29,10 @@ class Step:
     Attributes
     ----------
     before, after : Mixture
-        After: None where it was not published.
+        After: None if it was not published.
     constant : float or None
-        What every share of the frozen block of the update before was multiplied by to be in this one; None where that block was not
-        published, or is the first. Published blocks miss a sum of 1 by some 1e-12, and a Mixture does not.
+        Factor between the shares of the frozen block in the previous update and in this one; None if that block was not published,
+        or is the first. Sums of published blocks differ from 1 by some 1e-12; those of a Mixture do not.
     trained : int
         Published number of runs.
     notes : tuple of str
@@ -50,7 +50,7 @@ class Step:
 
     @property
     def repeats(self) -> dict[str, float]:
-        """How often each domain is read in the mixture after; empty where there is none."""
+        """How often the new mixture reads each domain; empty if there is none."""
         return {} if self.after is None else self.after.epochs(self.tokens, BUDGET)
 
     @property
@@ -110,7 +110,7 @@ def steps(case: Mapping[str, Any]) -> tuple[list[Step], reuse.Reuse, reuse.Ledge
     step("revise the PDFs", plan, {plan.virtual: 1.0 - pdfs, "s2pdfv1": pdfs}, runs(case, "3_revise_pdfs"))
 
     left = [name for name in ledger.mixture if name != "algebraicstack"]
-    # Renormalising lifts finemath, which was at its cap, above it. It was published so; within the caps it would be reopened.
+    # Renormalising lifts finemath, which was at its cap, above it. It was published so; to keep the caps, it would have to be unfrozen.
     strict = reuse.full(ledger.mixture, reuse.Remove(["algebraicstack"]), region(left))
     (above,) = strict.reopened
     plan = reuse.full(ledger.mixture, reuse.Remove(["algebraicstack"]), region(left, without=above))
@@ -124,7 +124,7 @@ def steps(case: Mapping[str, Any]) -> tuple[list[Step], reuse.Reuse, reuse.Ledge
 
 
 def ratio(block: Mapping[str, float], before: Mapping[str, float]) -> float:
-    """The one number by which the shares of both blocks differ; an error where they differ by several."""
+    """Return the factor between the shares of both blocks; raise if it is not the same for all."""
     found = [share / before[name] for name, share in block.items() if name in before]
     if max(found) - min(found) > 1e-10 * max(found):
         raise ValueError(f"the ratios were not kept: between {min(found)} and {max(found)}")
@@ -141,7 +141,7 @@ def counts(fits: Mapping[str, Any]) -> dict[str, int]:
 
 
 def runs(case: Mapping[str, Any], stage: str) -> int:
-    """Runs the published law was fitted to: of those drawn, all or so many."""
+    """Return the number of runs that the published law was fitted to: all sampled runs, or a given number."""
     drawn, split = case["stages"][stage]["swarm"]["variants"], case["fits"][stage]["regression"]["train_split"]
     return int(split) if split > 1 else round(drawn * split)
 

@@ -1,4 +1,4 @@
-"""The picture at the top of the README: python -m benchmarks.studies front_picture. The demo's mixture, before and after, and what it gained.
+"""The picture at the top of the README: python -m benchmarks.studies front_picture. It shows the demo's mixture before and after, and how the loss changed.
 
 Left: the natural share of each domain and the share that `solve` finds, with at most four epochs of any domain. Right: how the loss of
 larger models, trained on both mixtures with five seeds, differs on text that no expert scored (`mixfast/data/demo_models.csv`).

@@ -1,7 +1,7 @@
-"""Ours against the loop of the MixMin paper on text neither saw: python -m benchmarks.studies held_out.
+"""Compare our optimum with the loop of the MixMin paper on held-out text: python -m benchmarks.studies held_out.
 
-For every real table: held-out loss of the exact optimum less that of 100 exponentiated-gradient steps, nats per token, the mean and the
-largest over the splits. Below 0, ours is better.
+For every real table: held-out loss of the exact optimum minus that of 100 exponentiated-gradient steps, nats per token, the mean and the
+largest over the splits. Below 0, our optimum is better.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.studies kill_resume``: a loader killed with SIGKILL again and again loses and repeats nothing.
+"""``python -m benchmarks.studies kill_resume``: a loader that is killed repeatedly with SIGKILL loses and repeats no sample.
 
-A training loop over a `StreamDataset` commits each step by one append: the state and the samples the step had. It is killed
-in the middle, workers and all, and started anew from the last whole line of that file, with another number of workers and
-another batch size each time. In the end all committed samples must be the stream, in its order.
+A training loop over a `StreamDataset` commits each step by appending one line: the state and the samples of the step. The loop and its
+workers are killed at random times, and restarted from the last complete line of that file, each time with another number of workers and
+another batch size. In the end the committed samples must be the stream, in its order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAYOUTS = ((4, 4), (3, 5), (2, 3), (0, 7), (4, 2))  # workers, batch size
 
 
 class Numbers:
-    """A source whose items say which they are, and take a moment to read."""
+    """A source whose items contain their index and take some time to read."""
 
     def __init__(self, domain: int, size: int, seconds: float) -> None:
         self.domain, self.size, self.seconds = domain, size, seconds
@@ -41,7 +41,7 @@ class Numbers:
 
 
 def stream_and_sources(length: int, seconds: float) -> tuple[Any, dict[str, Numbers]]:
-    """A stream that changes its shares half-way, and what it reads."""
+    """Return a stream that changes its shares half-way, and its sources."""
     from mixfast import Mixture, MixtureSampler, MixtureSchedule, loaders
 
     sources = {name: Numbers(k, 50 + 31 * k, seconds) for k, name in enumerate(DOMAINS)}
@@ -52,12 +52,12 @@ def stream_and_sources(length: int, seconds: float) -> tuple[Any, dict[str, Numb
 
 
 def committed(log: Path) -> list[dict[str, Any]]:
-    """Whole lines of the log; the last may have been cut by the kill."""
+    """Return the complete lines of the log; the kill may have cut the last one."""
     return [json.loads(line) for line in log.read_bytes().split(b"\n")[:-1]] if log.exists() else []
 
 
 def train(log: Path, length: int, seconds: float, workers: int, batch_size: int, stateful: bool) -> None:
-    """Go on from the log to the end of the stream."""
+    """Continue from the log to the end of the stream."""
     import torch.utils.data
 
     from mixfast import loaders
@@ -99,7 +99,7 @@ def trial(seed: int, kills: int, *, length: int = 600, seconds: float = 5e-4, st
             before = len(committed(log))
             process.start()
             if attempt < kills:
-                # Killed some steps after it got going, wherever it is then.
+                # Killed a few steps after it started, at any point of a step.
                 want = before + draw.randrange(1, 1 + max(2, length // (4 * kills)))
                 while process.is_alive() and len(committed(log)) < want:
                     time.sleep(0.002)
@@ -118,9 +118,9 @@ def trial(seed: int, kills: int, *, length: int = 600, seconds: float = 5e-4, st
 
 
 def _kill(process: multiprocessing.process.BaseProcess) -> bool:
-    """Kill a process and its workers; whether it was still running."""
+    """Kill a process and its workers; return whether it was still running."""
     running = process.is_alive()
-    # Until it has made a group of its own there is none of its number.
+    # Before the process has made its own group, there is no group with its number.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(int(process.pid), signal.SIGKILL)  # type: ignore[arg-type]
     process.kill()

@@ -1,10 +1,10 @@
-"""Domains come and go, the mixture follows: python -m benchmarks.studies lifecycle.
+"""Compare ways to follow changes of the domains on simulated worlds: python -m benchmarks.studies lifecycle.
 
 Replays the updates of Olmix's case study (24 -> 39 -> 45 -> 45 -> 44 -> 64 domains) on worlds whose true losses are known, and compares
-ways to follow them with a full recomputation at every update: what part of its gain over the natural mixture they keep, and with what part
-of its proxy runs. All ways fit log-linear laws and propose with the same pull to the natural mixture (KL .05, at most 4 repetitions in a
-run of a trillion tokens), as Olmix does. Ours fits with a faint penalty, without which coefficients run away where the truth is not
-log-linear; "penalised" is a recomputation with that law, to tell the two effects apart.
+ways to follow them with a full recomputation at every update: the fraction of its gain over the natural mixture that they keep, and their number
+of proxy runs. All ways fit log-linear laws and propose with the same pull to the natural mixture (KL .05, at most 4 repetitions in a
+run of a trillion tokens), as Olmix does. Our way fits with a weak penalty; without it, coefficients become extreme if the true losses are not
+log-linear. "penalised" is a full recomputation with the penalised law, which separates the two effects.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 KL, BUDGET, REPEATS = 0.05, 10**12, 4
-# Mixtures from which the runs are chosen that tell most.
+# Candidate mixtures from which the most informative runs are chosen.
 CANDIDATES = 300
-# A hundred thousandth of Huber's delta.
+# The weak penalty: 1e-5 of Huber's delta.
 FAINT = 2e-7
 
 _WEB, _CODE = [f"web:{name}" for name in WEB], [f"code:{name}" for name in CODE]
@@ -44,8 +44,8 @@ UPDATES: tuple[tuple[str, reuse.Change | None], ...] = (
     ("remove", reuse.Remove(["algebraicstack"])),
     ("partition PDFs", reuse.Partition("pdf", [f"pdf:{name}" for name in PDFS])),
 )
-# Proxy runs at each update: of full recomputation 832 as in the paper, of full reuse 216 as in its configurations, of partial reuse 272
-# in all, as the paper says; how they divide is not published.
+# Proxy runs at each update: 832 in total for full recomputation as in the paper, 216 for full reuse as in its configurations, 272 for partial
+# reuse as in the paper, which does not say how they are divided among the updates.
 RUNS = {
     "recomputation": (64, 128, 128, 128, 128, 256),
     "penalised": (64, 128, 128, 128, 128, 256),
@@ -54,7 +54,7 @@ RUNS = {
     "partial by law": (64, 80, 32, 16, 0, 80),
     "mixfast": (64, 36, 16, 6, 0, 44),
 }
-# Old domains that partial reuse opens, chosen by hand as in the paper: those that serve the tasks of what is new.
+# Old domains that partial reuse unfreezes, chosen by hand as in the paper: those that serve the same tasks as the new ones.
 BY_HAND = {
     "add code": ("web:software_development", "web:software"),
     "add sources": ("web:science", "web:health", "web:education"),
@@ -65,7 +65,7 @@ BY_HAND = {
 
 @dataclass
 class Step:
-    """One update, as a way to follow it is told of it."""
+    """One update: what each way gets to know of it."""
 
     name: str
     change: reuse.Change | None
@@ -100,22 +100,22 @@ def recomputation(world: World, steps: list[Step], penalty: float = 0.0) -> list
 
 
 def penalised(world: World, steps: list[Step]) -> list[Mixture]:
-    """The same with our law."""
+    """Recompute with our law."""
     return recomputation(world, steps, FAINT)
 
 
 def full_reuse(world: World, steps: list[Step]) -> list[Mixture]:
-    """Olmix's mixture reuse: what a change leaves alone keeps its ratios."""
+    """Olmix's full mixture reuse: domains that a change does not touch keep their ratios."""
     return _frozen(world, steps, {})
 
 
 def partial_reuse(world: World, steps: list[Step]) -> list[Mixture]:
-    """The same, but for domains that are opened by hand."""
+    """Olmix's partial mixture reuse: the same, but some untouched domains are unfrozen by hand."""
     return _frozen(world, steps, BY_HAND)
 
 
 def partial_by_law(world: World, steps: list[Step]) -> list[Mixture]:
-    """The same with our law, and a law of all runs so far says what to open; the runs themselves are used once."""
+    """Partial reuse with our law; a law of all runs so far chooses what to unfreeze. Each run is used for one update only."""
     return _frozen(world, steps, None)
 
 
@@ -125,7 +125,7 @@ def _frozen(world: World, steps: list[Step], opened: dict[str, tuple[str, ...]] 
     out = [propose(fit(runs), steps[0].region)]
     for number, step in enumerate(steps[1:], start=1):
         if not step.runs:
-            # Renormalised; where that lifts a domain above its cap, the nearest mixture that the caps allow.
+            # Renormalised; if that lifts a domain above its cap, the nearest mixture that the caps allow.
             kept = np.array([out[-1][name] for name in step.region.domains])
             out.append(Mixture(step.region.domains, step.region.project(kept / kept.sum())))
             runs = reuse.swarm(runs, step.change, step.region, keep_gone=True).swarm
@@ -147,10 +147,10 @@ def _frozen(world: World, steps: list[Step], opened: dict[str, tuple[str, ...]] 
 
 
 def mixfast_reuse(world: World, steps: list[Step]) -> list[Mixture]:
-    """Ours: the law chooses what to open, half of the runs is chosen for what they tell it, and every old run stays in use.
+    """Our way: the law chooses what to unfreeze, half of the runs are the most informative ones, and old runs stay in the fit.
 
-    Runs keep the frozen ratios, which keeps them where they matter. The law is over all domains, those that are gone included, and
-    knows what was frozen too, so that the proposal need not freeze anything.
+    New runs keep the frozen ratios, so they are near the mixtures that matter. The law is fitted over all domains, including removed ones and
+    frozen ones, so the proposal need not freeze anything.
     """
     first = designs.design(steps[0].region, steps[0].runs, seed=steps[0].seed)
     runs = measured(world, first.ratios, first.domains, "0-")
@@ -176,7 +176,7 @@ def mixfast_reuse(world: World, steps: list[Step]) -> list[Mixture]:
 
 
 def _over(plan: reuse.Reuse, collapsed: designs.Design, runs: Swarm) -> designs.Design:
-    """A design of a plan over the domains of all runs, those that are gone without a share."""
+    """Return a design of a plan over the domains of all runs; removed domains have share 0."""
     rows = np.zeros((len(collapsed), len(runs.domains)))
     rows[:, [runs.domains.index(name) for name in plan.part.full.domains]] = plan.expand_rows(
         collapsed.ratios, collapsed.domains
@@ -190,7 +190,7 @@ WAYS: dict[str, Callable[[World, list[Step]], list[Mixture]]] = {
 
 
 def steps_of(world: World, runs: tuple[int, ...], seed: int) -> list[Step]:
-    """The updates of a world, with the limits after each."""
+    """Return the updates of a world, with the region after each."""
     out, names = [], tuple(_WEB)
     for number, (name, change) in enumerate(UPDATES):
         if change is not None:
@@ -202,7 +202,7 @@ def steps_of(world: World, runs: tuple[int, ...], seed: int) -> list[Step]:
 
 
 def gains(world: World, way: str, seed: int) -> Vector:
-    """True gain over the natural mixture after each update, in nats of the mean task."""
+    """Return the true gain over the natural mixture after each update, nats, mean over the tasks."""
     steps = steps_of(world, RUNS[way], seed)
     found = WAYS[way](world, steps)
     pairs = zip(steps, found, strict=True)
@@ -221,7 +221,7 @@ def run(
 ) -> None:
     """Print one line for each family of true losses and each way; `save` appends to the results.
 
-    `noise` of a measurement is a part of a task's spread; added domains teach `better` times as much as old ones.
+    `noise` of a measurement is a fraction of a task's spread; added domains teach `better` times as much as old ones.
     """
     names = [name for name, _ in UPDATES]
     lines: list[list[object]] = []

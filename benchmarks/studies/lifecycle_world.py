@@ -1,4 +1,4 @@
-"""A world with domains, tasks and true losses, for the study `lifecycle`: what proxy runs would measure, if there were any to train.
+"""A simulated world with domains, tasks and true losses, for the study `lifecycle`; it stands in for training proxies.
 
 Domains have skills (how much of eight subjects their text teaches), tasks need them. Sizes are those of Olmix's case study, and so are
 the tasks' families: 7 of mathematics, 19 of code, 26 of questions and answers.
@@ -33,7 +33,7 @@ PDFS = {
 }  # fmt: skip
 
 SKILLS = ("systems code", "scripting", "mathematics", "science", "medicine", "humanities", "commerce", "daily life")
-# The subject that a topic is about most, and the next.
+# The main subject of a topic, and the second.
 _ABOUT = {
     "fashion": (7, 6), "industrial": (6, 3), "travel": (7, 5), "adult": (7, 5), "art": (5, 7), "electronics": (3, 1), "transport": (6, 7),
     "food": (7, 4), "software": (1, 0), "home": (7, 6), "history": (5, 3), "crime": (5, 6), "education": (5, 2), "sports": (7, 5),
@@ -59,10 +59,10 @@ class World:
         "log_linear": ``c + exp(b + a.w)``, a.w the skills that the task needs. "power": ``c + sum_q n_q (e_q + e_0)^-alpha``, e_q the
         amount of skill q in the mixture; no law of this package.
     noise : float
-        Standard deviation of a measurement, as a part of that of the task's losses over mixtures near the natural one. 0.1 is what
-        256 real runs of RegMix leave a Gaussian process (0.05-0.14 over its 13 metrics).
+        Standard deviation of a measurement, as a fraction of that of the task's losses over mixtures near the natural one. A Gaussian
+        process fitted to 256 real runs of RegMix has a residual of about 0.1 (0.05-0.14 over its 13 metrics).
     better : float
-        Domains that come later teach this many times as much. The more, the less the old ones' ratios are worth keeping.
+        Added domains teach this many times as much as old ones. The larger it is, the less it helps to keep the old ratios.
     """
 
     def __init__(self, seed: int, *, family: str = "log_linear", noise: float = 0.1, better: float = 1.0) -> None:
@@ -88,7 +88,7 @@ class World:
         self.constant = rng.uniform(0.3, 0.8, tasks)
         self.strength = np.exp(rng.uniform(np.log(2.0), np.log(6.0), tasks))
         self.alpha = rng.uniform(0.2, 0.6, tasks)
-        # What a domain is worth to a task beyond its skills.
+        # Effect of a domain on a task beyond its skills.
         self.quirks = {name: rng.normal(0.0, 0.03, tasks) for name in self.skills}
         for parent in ("pdf",):
             self.quirks[parent] = np.average(
@@ -97,14 +97,14 @@ class World:
         natural = self.natural([*(name for name in self.tokens if name.startswith(("web", "code"))), *MORE, "pdf"])
         self.level = np.zeros(tasks)
         base = self.losses([list(natural.values())], natural)[0] - self.constant
-        # At the natural mixture of all, what data can change is half of what is lost.
+        # At the natural mixture of all domains, the part of the loss that data can change is 0.3 to 0.6 nats.
         self.level = -np.log(base / rng.uniform(0.3, 0.6, tasks))
         around = rng.dirichlet(20.0 * np.array(list(natural.values())) + 0.1, size=512)
         self.noise = noise * self.losses(around, natural).std(axis=0)
         self._draw = rng
 
     def natural(self, domains: Iterable[str]) -> dict[str, float]:
-        """Shares in proportion to the tokens there are."""
+        """Return shares in proportion to the tokens."""
         sizes = {name: self.tokens[name] for name in domains}
         return {name: size / sum(sizes.values()) for name, size in sizes.items()}
 
@@ -122,7 +122,7 @@ class World:
         return self.constant + effect
 
     def measure(self, rows: object, domains: Iterable[str]) -> Matrix:
-        """What proxy runs would report: losses (R, J) with noise."""
+        """Return what proxy runs would measure: losses (R, J) with noise."""
         truth = self.losses(rows, domains)
         return truth + self.noise * self._draw.standard_normal(truth.shape)
 
@@ -132,7 +132,7 @@ class World:
 
 
 def _skills(rng: np.random.Generator, topic: str) -> Vector:
-    """How much a domain teaches of each skill: most of what it is about, something of all, more where it is well written."""
+    """Return how much a domain teaches each skill: its subjects most, all others a little, times a quality factor."""
     first, second = _ABOUT[topic]
     out = 0.25 * rng.dirichlet(np.ones(len(SKILLS)))
     out[first] += rng.uniform(0.4, 0.6)
@@ -141,7 +141,7 @@ def _skills(rng: np.random.Generator, topic: str) -> Vector:
 
 
 def _needs(rng: np.random.Generator, first: int, about: tuple[int, ...]) -> Vector:
-    """What a task needs of each skill, sum 1."""
+    """Return how much a task needs each skill; sums to 1."""
     out = 0.25 * rng.dirichlet(np.full(len(SKILLS), 0.5))
     out[list(about)] += 0.2 * rng.dirichlet(np.ones(len(about)))
     out[first] += 0.55

@@ -1,8 +1,8 @@
-"""How many runs the search for the best mixture needs: python -m benchmarks.studies next_runs.
+"""Count the runs that a search for the best mixture needs: python -m benchmarks.studies next_runs.
 
-RegMix's 768 published runs of 1M parameters stand for all mixtures there are: a search begins with 16 runs
-drawn from those that are not yet good (worse than the best loss by more than 1 %), then names runs that are looked up, until one is good. Runs of a
-batch all count, the first 16 too. Every contender begins with the same runs. Appends to benchmarks/results/next_runs.csv.
+RegMix's 768 published runs of 1M parameters are the pool of candidates. A search begins with 16 random runs
+whose loss is more than 1 % above the best one. It then names further runs, whose losses are looked up, until one is within 1 % of the best. All runs of a
+batch count, and so do the first 16. Every contender begins with the same runs. Appends to benchmarks/results/next_runs.csv.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.peers import botorch as peer
 from benchmarks.runs import REGMIX, swarm
 from mixfast import designs
 
-# Of the published ones, and the mean of all 13.
+# Some of the published metrics, and the mean of all 13.
 METRICS = ("pile_cc", "github", "wikipedia_en", "ubuntu_irc", "mean")
 FIRST = 16
 GOOD = 1.01  # times the best loss
@@ -58,7 +58,7 @@ CONTENDERS: dict[str, Choose | None] = {
 
 
 def search(choose: Choose | None, everything: mixfast.Swarm, seed: int, most: int) -> list[int]:
-    """Runs spent until one is good, and until one is the best there is."""
+    """Return the runs used until one is within 1 % of the best, and until the best one is found."""
     loss = everything.values.mean(axis=1)
     goals = [loss <= GOOD * loss.min(), loss <= loss.min()]
     order = np.random.default_rng(seed).permutation(len(loss))
@@ -77,7 +77,7 @@ def search(choose: Choose | None, everything: mixfast.Swarm, seed: int, most: in
 
 
 def measure(name: str, everything: mixfast.Swarm, seeds: int, most: int) -> tuple[np.ndarray, float]:
-    """Runs spent (seeds, 2), and seconds for one choice of the next runs, all searches together."""
+    """Return the runs used (seeds, 2), and the mean seconds for one choice of the next runs."""
     choose, calls, took = CONTENDERS[name], 0, 0.0
 
     def timed(tried: mixfast.Swarm, everything: mixfast.Swarm, seed: int) -> list[int]:
@@ -92,7 +92,7 @@ def measure(name: str, everything: mixfast.Swarm, seeds: int, most: int) -> tupl
 
 
 def pooled(folder: Path, metrics: list[str] | None) -> mixfast.Swarm:
-    """All published runs as one swarm, ids their positions."""
+    """Return all published runs as one swarm; the ids are positions."""
     train = swarm(folder, "train")
     train = train.select(train.metrics if metrics is None else metrics)
     test = swarm(folder, "test").select(train.metrics).align(train.domains)
@@ -110,7 +110,7 @@ def run(
     most: int = MOST,
     dry: bool = False,
 ) -> int:
-    """Print and append one line for each metric and contender, of those whose name contains one of `contenders`.
+    """Print and append one line for each metric and contender whose name contains one of `contenders`.
 
     A search stops at `most` runs; `dry` appends nothing.
     """

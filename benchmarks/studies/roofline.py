@@ -1,4 +1,4 @@
-"""What the GPU kernels must move and compute, and how long that takes at least: prints the tables of `roofline.md`.
+"""Compute what the GPU kernels must move and compute, and how long that takes at least: the tables of `roofline.md`.
 
 ``python -m benchmarks.studies roofline`` needs no GPU; with triton it also compiles the kernels of `token_logprob` for sm_90 and
 reads their shared memory, registers and spills. ``--write`` puts the tables into `roofline.md`.

@@ -1,6 +1,6 @@
-"""The figure of the README: python -m benchmarks.studies swarm_figure. The embedded swarm, its law out of fold, a proposal.
+"""Draw predictions and a proposal for the demo's swarm: python -m benchmarks.studies swarm_figure.
 
-Left: what the laws predicted of runs they had not seen, against what was measured. Right: the proposed shares with the interval over
+Left: predictions for held-out runs against the measured values. Right: the proposed shares with intervals from
 refits on half of the runs, beside the prior.
 """
 

@@ -1,7 +1,7 @@
-"""How well the laws predict RegMix's published runs: python -m benchmarks.studies swarm_laws.
+"""Measure how well the laws predict RegMix's published runs: python -m benchmarks.studies swarm_laws.
 
 Prints the mean rank correlation (times 100) and the mean squared error on the test runs of laws fitted to random parts of the training runs,
-and how often their 90 % intervals hold. --far: laws fitted near the mean mixture, tested on the mixtures farthest from it.
+and the fraction of their 90 % intervals that contain the measured value. --far: laws fitted near the mean mixture, tested on the mixtures farthest from it.
 """
 
 from __future__ import annotations
