@@ -323,7 +323,7 @@ def test_a_folder_without_permission_is_said(tmp_path, monkeypatch):
         return fail_with(errno.EACCES)() if flags & os.O_CREAT else real(name, flags, *mode)
 
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(PermissionError, match="no new file can be made in") as refused:
+    with pytest.raises(PermissionError, match="no new file can be created in") as refused:
         write_text(path, "new")
     assert refused.value.filename == str(path)
     assert path.read_text() == "old"
