@@ -113,7 +113,7 @@ class SamplerError(MixfastError, ValueError):
 
 
 class ExhaustedError(SamplerError, IndexError):
-    """A sample was asked for behind the end of a stream; the message says where and why it ends."""
+    """A sample past the end of a stream was requested; the message says where and why the stream ends."""
 
 
 class BackendError(MixfastError, RuntimeError):

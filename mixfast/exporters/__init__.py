@@ -1,10 +1,10 @@
-"""A mixture for the loaders that people run: what each takes as weights, in its own units, with what has to be known.
+"""Write a mixture for the loader that trains on it: in its format, in its units, with notes on what changed.
 
 `export` writes a `Mixture` (or, for levanter and nanotron, a schedule) in one of the `FORMATS`. Every format is also a function
-of its own, with a docstring that says which version of the tool it was written for. They return an `Export`: the text, the ending of
-its file, the numbers in it by domain, and notes on what was left out or converted. `options` names what a format takes beside the
-mixture. Tools differ in what they draw: shares of tokens are those of sequences of equal length, while shares of documents follow
-from the tokens and documents of each domain.
+of its own; its docstring names the version of the tool it was written for. They return an `Export`: the text, the suffix of its file,
+the numbers in it by domain, and notes on what was left out or converted. `options` lists the options of a format. Tools sample
+different units: shares of sequences of equal length equal the shares of tokens, while shares of documents follow from the tokens and
+documents of each domain.
 
 >>> import mixfast
 >>> from mixfast import exporters
@@ -16,8 +16,8 @@ from the tokens and documents of each domain.
 >>> blend.notes
 ('left out, with a share of 0: books',)
 
-Read `_result` (what an export is), `_draft` (what all formats share: zeros, paths, counts, units, the text of files) and one format, such
-as `_megatron`. There is a file for each tool or family of tools that take the same. `_export` finds formats by
+Read `_result` (the result), `_draft` (the steps that all formats share: zeros, paths, counts, units, the text of files) and one
+format, such as `_megatron`. There is one file for each tool, or for tools with similar formats. `_export` finds formats by
 name. A new format is a function, an entry in `FORMATS`, and a name here.
 """
 

@@ -1,4 +1,4 @@
-"""export: a mixture in the format that is asked for by name."""
+"""export: write a mixture in a format given by name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ALIASES = {
 
 
 def options(to: str) -> tuple[str, ...]:
-    """Return the names of what a format takes beside the mixture.
+    """Return the names of the options of a format.
 
     Raises
     ------
@@ -55,62 +55,62 @@ def options(to: str) -> tuple[str, ...]:
 
 
 def unknown_format(given: object, known: Iterable[str]) -> str:
-    """Return the refusal of a format that is not known, with the one that was most likely meant."""
+    """Return the message that refuses an unknown format, with the format that was probably meant."""
     known = list(known)
     meant = _ALIASES.get(str(given).casefold().replace("_", "-"))
     hint = f" (did you mean {meant}?)" if meant in known else did_you_mean(given, known)
-    return f"the format {shown(given)} is not known{hint}; known are: {', '.join(known)}"
+    return f"the format {shown(given)} is not known{hint}; known formats: {', '.join(known)}"
 
 
 def export(mixture: Mixture | MixtureSchedule, to: str, **given: Any) -> Export:
     """Write a mixture for a loader.
 
-    Shares have the digits that read back as the same float64 and sum to 1 exactly. Domains with a share of 0 are left
-    out, since most loaders refuse them, and named in the notes.
+    Shares are written with the digits that read back as the same float64, and sum to exactly 1. Domains with a share of 0 are
+    left out, because most loaders refuse them, and named in the notes.
 
     Parameters
     ----------
     mixture : Mixture or MixtureSchedule
-        Shares of training tokens. Schedules go to levanter and nanotron; other loaders have one mixture for a run.
+        Shares of training tokens. levanter and nanotron take schedules; other loaders have one mixture for a run.
     to : str
         A key of `FORMATS`.
     paths : mapping of str to str (or to a sequence of them for olmo-core), or str
-        Where each domain lies, or a pattern that holds ``{domain}``. For formats that name places.
+        Path of each domain, or a pattern that contains ``{domain}``. For formats with paths.
     tokens : mapping of str to int
         Tokens of each domain.
     documents : mapping of str to int
-        Documents (rows, examples) of each domain, in the same tokens. With ``tokens`` they turn shares of tokens into
-        shares of documents, for loaders that draw documents.
+        Documents (rows, examples) of each domain that hold these tokens. With ``tokens`` they convert shares of tokens to
+        shares of documents, for loaders that sample documents.
     unit : {"documents", "sequences"}, optional
-        What the loader draws. Sequences of equal length need no conversion. Default: documents where their counts are
-        given, or where the loader always draws them before it packs.
+        The unit that the loader samples. Sequences of equal length need no conversion. Default: documents if their counts are
+        given, or if the loader always samples documents before it packs them.
     budget : int
-        Tokens of the whole run: with ``tokens`` it says how often each domain is repeated.
+        Tokens of the whole run: with ``tokens`` it determines how often each domain is repeated.
     block_size : int, default 2048
-        Sequences of a block of levanter.
+        Sequences in a block of levanter.
     batch_size : int
-        Sequences of a global batch, for a schedule: loaders count it in steps.
+        Sequences in a global batch, for a schedule: loaders count positions in steps.
 
     Returns
     -------
     Export
-        The text, the ending of its file, the numbers in it, and notes.
+        The text, the suffix of its file, the numbers in it, and notes.
 
     Raises
     ------
     ExportError
-        If the format is unknown, takes no such option, or needs one that is missing; or the loader would refuse the
+        If the format is unknown, does not take an option, or lacks one that it needs; or if the loader would refuse the
         result.
     AlignmentError
         If a domain with a share is missing from paths or counts; both sets are shown.
 
     Notes
     -----
-    ``options(to)`` names the options that a format takes. The functions behind it are here by their names, with a
-    docstring each that says which version they were written for.
+    ``options(to)`` lists the options of a format. Each format is also a function of this module; its docstring names the
+    version of the tool it was written for.
     """
     takes = options(to)
     unknown = [name for name in given if name not in takes]
     if unknown:
-        raise ExportError(f"{to} takes {', '.join(takes) or 'no options'}; it has no use for {', '.join(unknown)}")
+        raise ExportError(f"{to} takes {', '.join(takes) or 'no options'}; it does not take {', '.join(unknown)}")
     return FORMATS[to](mixture, **given)

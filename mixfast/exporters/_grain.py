@@ -1,4 +1,4 @@
-"""grain, and maxtext, which reads with it: Python or a JSON file, and the rounding that grain does."""
+"""grain, and maxtext, which uses grain: Python or a JSON file, and the rounding of grain."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from mixfast.exporters._draft import Counts, Draft, Paths, Unit, most_changed
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
 
-# Below this relative change the two are the same for every purpose.
+# Relative change of a share by rounding from which on a note reports it.
 _SAID = 1e-4
 
 
 def grain(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documents: Counts = None) -> Export:
     """Write Python for `grain.MapDataset.mix` and `grain.IterDataset.mix`, with ``weights`` by domain.
 
-    Written for grain 0.2.18, which rounds each share to a hundredth of the smallest; a note says what becomes of them.
-    It ends with the first data set that does, so call ``.repeat()`` on them before.
+    Written for grain 0.2.18, which rounds each share to a hundredth of the smallest; a note reports the largest change.
+    It ends when the first data set ends, so call ``.repeat()`` on the data sets before.
     """
     draft = Draft.of("grain", mixture)
     shares = draft.elements(unit, tokens, documents).as_dict()
-    draft.notes += [*grain_note(shares), "grain ends with the first data set that ends: .repeat() them"]
+    draft.notes += [*grain_note(shares), "grain ends when the first data set ends: call .repeat() on them"]
     return draft.python(
         shares,
         '''
@@ -45,7 +45,7 @@ def grain_shares(shares: Mapping[str, float]) -> dict[str, float]:
 
 
 def grain_note(shares: Mapping[str, float]) -> list[str]:
-    """Return the note on the share that grain changes most, where that is worth a note."""
+    """Return the note on the share that grain's rounding changes most, if the change is large enough."""
     made = grain_shares(shares)
     return [
         f"grain rounds to whole hundredths of the smallest share: {name} becomes {made[name]:.6g}, not {shares[name]:.6g}"
@@ -58,8 +58,8 @@ def maxtext(
 ) -> Export:
     """Write the JSON file of maxtext's ``grain_train_mixture_config_path``: ``{name: {path, weight}}``.
 
-    Written for maxtext 0.2.5, ArrayRecord files. It draws documents and packs later, so counts
-    are needed, or ``unit="sequences"``. The other way in, ``grain_train_files=PATTERN,w;...``, rounds weights to 4
+    Written for maxtext 0.2.5 and ArrayRecord files. It samples documents and packs later, so counts
+    are needed, or ``unit="sequences"``. The alternative, ``grain_train_files=PATTERN,w;...``, rounds weights to 4
     decimals.
     """
     draft = Draft.of("maxtext", mixture)

@@ -1,4 +1,4 @@
-"""Megatron-LM, and NeMo, which hands its list on: pairs of share and path prefix, as a file or as YAML."""
+"""Megatron-LM, and NeMo, which passes its list to Megatron-LM: pairs of share and path prefix, as a file or as YAML."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from mixfast.exporters._draft import Draft, Paths, in_order
 from mixfast.exporters._result import Export, ExportError
 from mixfast.mixture import Mixture
 
-# BlendedDataset holds the number of a data set as int16.
+# BlendedDataset stores the number of a data set as int16.
 _MOST = 32767
 
 
 def megatron(mixture: Mixture, *, paths: Paths = None) -> Export:
-    """Write the file of Megatron-LM's ``--data-args-path``: ``share prefix share prefix ...``, one pair a line.
+    """Write the file of Megatron-LM's ``--data-args-path``: ``share prefix share prefix ...``, one pair per line.
 
-    Written for megatron-core 0.19 (``--data-path`` takes the same words). Weights are shares of training sequences,
-    whatever the sizes of the data sets; all must be above 0. ``paths`` gives the prefix of each domain's ``.bin`` and
+    Written for megatron-core 0.19 (``--data-path`` takes the same words). Weights are shares of training sequences and do not
+    depend on the sizes of the data sets; all must be above 0. ``paths`` gives the prefix of each domain's ``.bin`` and
     ``.idx``, without white space. There may be at most 32 767 domains.
     """
     draft = Draft.of("megatron", mixture)
@@ -27,18 +27,18 @@ def megatron(mixture: Mixture, *, paths: Paths = None) -> Export:
 
 
 def prefixes(draft: Draft, paths: Paths) -> dict[str, str]:
-    """Return the path prefix of each domain, which may not have white space."""
+    """Return the path prefix of each domain; refuse white space in it."""
     found = draft.path(paths, "the path prefix of the tokenised files")
     broken = [f"{name}: {shown(prefix)}" for name, prefix in found.items() if prefix.split() != [prefix]]
     if broken:
-        raise ExportError(f"{draft.format} splits its list at white space, so a prefix has none; got {broken[0]}")
+        raise ExportError(f"{draft.format} splits its list at white space, so a prefix must have none; got {broken[0]}")
     return found
 
 
 def nemo(mixture: Mixture, *, paths: Paths = None) -> Export:
-    """Write NeMo's ``paths`` as YAML: ``[share, prefix, share, prefix, ...]``, as texts, which is their type there.
+    """Write NeMo's ``paths`` as YAML: ``[share, prefix, share, prefix, ...]``, all strings, as NeMo expects them.
 
-    Written for the ``PreTrainingDataModule`` of NeMo 2, which hands the list to Megatron-LM. NeMo 3 trains no language
+    Written for the ``PreTrainingDataModule`` of NeMo 2, which passes the list to Megatron-LM. NeMo 3 trains no language
     models; Megatron Bridge, which does, takes this list as ``data_path``, or the file of `megatron` as
     ``data_args_path``. Parameters and errors are those of `megatron`.
     """

@@ -8,16 +8,16 @@ from mixfast.exporters._draft import Counts, Draft, Paths
 from mixfast.exporters._result import Export
 from mixfast.mixture import Mixture
 
-# Rounding of counts and of whole sequences must not push a source over its limit, where OLMo-core refuses it.
+# Margin in epochs: OLMo-core refuses a source that rounding of counts and whole sequences pushes over its limit.
 _REPETITION_ROOM = 0.01
 
 
 def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, budget: int | None = None) -> Export:
     """Write the ``SourceMixtureList`` of OLMo-core: ``target_ratio``, ``paths`` and, with counts, ``max_repetition_ratio``.
 
-    Written for ai2-olmo-core 3.0. Several paths a domain and globs are fine. A domain that needs more tokens than it
-    has is refused by OLMo-core, unless it may be repeated: ``tokens`` and ``budget``, given together, say how often it
-    is. ``paths`` gives the files of token ids, and the budget is ``requested_tokens`` of the data set's configuration.
+    Written for ai2-olmo-core 3.0. A domain may have several paths, and globs. OLMo-core refuses a domain that needs more tokens
+    than it has, unless it may be repeated: ``tokens`` and ``budget``, given together, determine how often. ``paths`` gives
+    the files of token ids, and the budget is ``requested_tokens`` of the data set's configuration.
     """
     draft = Draft.of("olmo-core", mixture)
     files = draft.paths(paths, "the files of token ids")
@@ -29,7 +29,7 @@ def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, b
         for name, share in shares.items()
     ]
     if epochs is None:
-        draft.notes.append("no domain may be repeated; with tokens and budget, max_repetition_ratio is written")
+        draft.notes.append("no domain may be repeated; give tokens and budget to write max_repetition_ratio")
     else:
         draft.notes.append(f"max_repetition_ratio is for requested_tokens: {budget}")
         say_repeated(draft, epochs)
@@ -37,7 +37,7 @@ def olmo_core(mixture: Mixture, *, paths: Paths = None, tokens: Counts = None, b
 
 
 def repetition(epochs: float) -> float:
-    """Return the limit of repetition that lets a domain be read so often."""
+    """Return the limit of repetition for a domain that is read this many times."""
     return max(1.0, math.ceil(100.0 * (epochs + _REPETITION_ROOM)) / 100.0)
 
 
@@ -59,7 +59,7 @@ def olmix(mixture: Mixture, *, tokens: Counts = None, budget: int | None = None)
     shares = draft.mixture.as_dict()
     if epochs is None:
         draft.notes.append(
-            "repetition factors are 1, no domain may be repeated; with tokens and budget they are worked out"
+            "repetition factors are 1, so no domain may be repeated; give tokens and budget to compute them"
         )
     else:
         say_repeated(draft, epochs)

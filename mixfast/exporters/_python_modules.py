@@ -1,4 +1,4 @@
-"""Loaders that are built in Python: a module with the shares and a function, for each of them."""
+"""Loaders that are built in Python: for each, a module with the shares and a function."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mixfast.mixture import Mixture
 def huggingface(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documents: Counts = None) -> Export:
     """Write Python for `datasets.interleave_datasets`, with ``probabilities`` by domain.
 
-    Written for datasets 5.2, which wants a sum within 1.5e-8 of 1. Elements are drawn at random, until every data set
-    was read once.
+    Written for datasets 5.2, which requires a sum within 1.5e-8 of 1. Elements are sampled at random, until every data
+    set has been read once.
     """
     draft = Draft.of("huggingface", mixture)
     shares = draft.elements(unit, tokens, documents).as_dict()
@@ -36,11 +36,11 @@ def huggingface(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, d
 def litdata(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documents: Counts = None) -> Export:
     """Write Python for `litdata.CombinedStreamingDataset`, with ``weights`` and ``iterate_over_all=False``.
 
-    Written for litdata 0.2.76, which refuses weights otherwise. It ends with the first data set that does.
+    Written for litdata 0.2.76, which refuses weights without that option. It ends when the first data set ends.
     """
     draft = Draft.of("litdata", mixture)
     shares = draft.elements(unit, tokens, documents).as_dict()
-    draft.notes.append("litdata ends with the first data set that ends")
+    draft.notes.append("litdata ends when the first data set ends")
     return draft.python(
         shares,
         '''
@@ -85,7 +85,7 @@ def seqio(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documen
 def torchdata(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documents: Counts = None) -> Export:
     """Write Python for `torchdata.nodes.MultiNodeWeightedSampler`, with ``weights`` by domain.
 
-    Written for torchdata 0.11, which takes Python floats above 0. Sources start again when they end.
+    Written for torchdata 0.11, which takes Python floats above 0. Sources restart when they end.
     """
     draft = Draft.of("torchdata", mixture)
     shares = draft.elements(unit, tokens, documents).as_dict()
@@ -106,12 +106,14 @@ def torchdata(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, doc
 def webdataset(mixture: Mixture, *, unit: Unit = None, tokens: Counts = None, documents: Counts = None) -> Export:
     """Write Python for `webdataset.RandomMix`, with ``probs`` by domain.
 
-    Written for webdataset 1.0. It draws from Python's own random state, which has no seed of its own, and ends with
-    the first data set that does.
+    Written for webdataset 1.0. It samples with Python's global random state, which it does not seed, and ends when the first
+    data set ends.
     """
     draft = Draft.of("webdataset", mixture)
     shares = draft.elements(unit, tokens, documents).as_dict()
-    draft.notes.append("webdataset draws without a seed and ends with the first data set that ends: .repeat() them")
+    draft.notes.append(
+        "webdataset samples without a seed and ends when the first data set ends: call .repeat() on them"
+    )
     return draft.python(
         shares,
         '''

@@ -1,4 +1,4 @@
-"""What an export is: the text for a loader, the numbers in it by domain, and what has to be known about them."""
+"""Export: the text for a loader, the numbers in it by domain, and notes on them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ class ExportError(MixfastError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """A mixture as a loader takes it.
+    """A mixture in the format of a loader.
 
     Attributes
     ----------
     format : str
-        Name of the loader's format, as `export` takes it.
+        Name of the format, a key of `FORMATS`.
     text : str
-        What to write to a file, or to paste.
+        The content of the file.
     suffix : str
-        Ending of such a file: ``.txt``, ``.yaml``, ``.json`` or ``.py``.
+        Suffix of the file: ``.txt``, ``.yaml``, ``.json`` or ``.py``.
     values : mapping of str to float
-        The number that stands for each domain, in the order of the text: a share, or a count of rows.
+        The number written for each domain, in the order of the text: a share, or a count of rows.
     notes : tuple of str
-        What was left out or converted, and what the loader does with the numbers. Formats that have comments hold
-        them as well.
+        What was left out or converted, and how the loader uses the numbers. Formats with comments contain them, too.
     """
 
     format: str
@@ -49,10 +48,10 @@ class Export:
         Raises
         ------
         ExportError
-            An ending of another kind, such as ``.npz``; or, without ``force``, a file of another kind that would be lost,
-            such as a mixture.
+            If the suffix is that of another kind of file, such as ``.npz``; or, without ``force``, if a file of another kind,
+            such as a mixture, would be overwritten.
         OSError
-            The file cannot be written, and the old one is as it was.
+            If the file cannot be written; an existing file is unchanged.
         """
         check_output(path, loader_file(self.format, self.suffix, self.text), ExportError, force=force)
         write_text(path, self.text)

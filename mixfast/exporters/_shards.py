@@ -29,7 +29,7 @@ def energon(
 def streaming(
     mixture: Mixture, *, paths: Paths = None, unit: Unit = None, tokens: Counts = None, documents: Counts = None
 ) -> Export:
-    """Write the ``streams`` of MosaicML Streaming and llm-foundry: a ``proportion`` and a place for each domain.
+    """Write the ``streams`` of MosaicML Streaming and llm-foundry: a ``proportion`` and a path for each domain.
 
     Written for mosaicml-streaming 0.13. In Python: ``[Stream(**stream) for stream in streams.values()]``. A path with
     a scheme (``s3://``) is ``remote``, any other ``local``. Proportions count samples: see ``unit`` of `export`.
@@ -37,7 +37,7 @@ def streaming(
     draft = Draft.of("streaming", mixture)
     places = draft.path(paths, "the folder or URL of the shards")
     shares = draft.elements(unit, tokens, documents).as_dict()
-    draft.notes.append("proportions are relative: epoch_size of the data set says how long an epoch is")
+    draft.notes.append("proportions are relative: epoch_size of the data set sets the length of an epoch")
     streams = {
         name: {"remote" if "://" in places[name] else "local": places[name], "proportion": share}
         for name, share in shares.items()

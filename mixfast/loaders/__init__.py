@@ -1,29 +1,29 @@
 """Streams in data loaders: adapters for PyTorch and Hugging Face data sets, and streams that follow other loaders.
 
-A stream (`mixfast.MixtureSampler`, or one of those below) says which sample of which domain comes next. This room reads
-it: from one map-style data set for each domain, in PyTorch's `DataLoader` and torchdata's ``StatefulDataLoader``, over any
-number of ranks and workers, and on from a saved state.
+A stream (`mixfast.MixtureSampler`, or one of those below) says which sample of which domain comes next. This room reads the
+samples from one map-style data set for each domain, in PyTorch's `DataLoader` and torchdata's ``StatefulDataLoader``, with
+any number of ranks and workers, and resumes from a saved state.
 
 Nouns:
 
 - `StreamSampler`: the ``sampler=`` of a loader over `Sources`; the main process finds the samples, workers read them.
-- `StreamDataset`: a data set whose workers find and read the samples themselves; it must know the batch size, and makes its
-  own loader.
+- `StreamDataset`: a data set; the workers of its loader find and read the samples. It needs the batch size, and makes its own
+  loader.
 - `Sources`: the data sets of a stream's domains as one map-style data set.
-- `GrainStream`, `MegatronStream`: streams that give, bit by bit, the order of grain's and Megatron-LM's own blends, so that
-  a run can move over without changing its data.
-- `DocumentShares`: shares of documents that give shares of tokens.
+- `GrainStream`, `MegatronStream`: streams in exactly the order of grain's and Megatron-LM's own blends, so that a run can
+  switch to mixfast without changing its data.
+- `DocumentShares`: shares of documents that result in given shares of tokens.
 
 Verbs: `sizes` counts the samples of sources; `document_shares` converts a mixture; `megatron_indices` and
 `megatron_exhaustive_indices` return Megatron-LM's index arrays.
 
-`StreamSampler` and `StreamDataset` import torch when they are first asked for; the rest needs numpy only.
+`StreamSampler` and `StreamDataset` import torch when they are first accessed; the rest needs only numpy.
 
-Either the stream or the trainer divides the samples among the processes. docs/how-to/training-loops.md has the loop for
+Either the stream or the trainer divides the samples among the processes. docs/how-to/training-loops.md shows the loop for
 torchdata, Accelerate, the Trainer of transformers, Lightning and Fabric.
 
-Read the files in this order: `_sources`, `_trainers` (those that divide a loader's batches), `_loader_state` (where a
-loader stopped), `_place` (ranks and saved states), `_stream_sampler`, `_stream_dataset`; then
+Read the files in this order: `_sources`, `_trainers` (trainers that divide a loader's batches), `_loader_state` (the position in a
+loader's state), `_place` (ranks and saved states), `_stream_sampler`, `_stream_dataset`; then
 `_peer_stream` with `_grain` and `_megatron` (whose loop is in `_greedy_loops`); `_document_shares`.
 """
 

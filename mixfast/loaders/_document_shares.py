@@ -1,4 +1,4 @@
-"""Shares of documents, for streams that mix whole documents, from the shares of tokens that a mixture gives."""
+"""Convert shares of tokens to shares of documents, for streams that mix whole documents."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mixfast.errors import AlignmentError, MixfastWarning, SamplerError
 from mixfast.mixture import Mixture
 from mixfast.sampler import positive_numbers
 
-# No corpus has documents of ten million tokens on average: a larger number is a total, or has another unit.
+# No corpus has a mean of ten million tokens per document: a larger number is a total, or has another unit.
 _LONGEST_DOCUMENT = 1e7
 
 
 class DocumentShares(NamedTuple):
-    """Shares of documents that give shares of tokens: the mixture for the sampler, and a note of what it means."""
+    """A mixture in shares of documents for the sampler, with a note that explains it."""
 
     mixture: Mixture
     note: str
 
 
 def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) -> DocumentShares:
-    """Return the shares of documents whose tokens have the shares of a mixture.
+    """Return the shares of documents that result in the shares of tokens of a mixture.
 
-    A mixture says how much of the training *tokens* each domain gives. A stream of fixed-length sequences has these
-    shares. A stream of whole documents, packed after mixing, must sample domains with long documents less often:
-    share of documents proportional to share of tokens / mean tokens of a document.
+    A mixture gives the share of the training *tokens* of each domain. A stream of fixed-length sequences has these shares. A
+    stream of whole documents, packed after mixing, must sample domains with long documents less often: the share of documents
+    is proportional to the share of tokens divided by the mean tokens of a document.
 
     Parameters
     ----------
     mixture : Mixture
         Shares of tokens.
     tokens_per_document : mapping of str to float
-        Mean tokens of a document of each domain with a share, as they are trained on (after truncation).
+        Mean tokens of a document of each domain with a share, counted as trained on (after truncation).
 
     Raises
     ------
@@ -48,8 +48,8 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
     Warns
     -----
     MixfastWarning
-        If a mean is below one token or above ten million, as when totals are given in place of means, or thousands in
-        place of tokens.
+        If a mean is below one token or above ten million: totals may have been given instead of means, or thousands instead
+        of tokens.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
     mean = np.array([means.get(name, 1.0) for name in mixture.domains])
     if odd := [f"{name}={m:.3g}" for name, m in means.items() if not 1.0 <= m <= _LONGEST_DOCUMENT]:
         warnings.warn(
-            f"mean tokens of a document are below 1 or above {_LONGEST_DOCUMENT:.0e}: {listing(odd)}; are they means, in tokens?",
+            f"mean tokens of a document are below 1 or above {_LONGEST_DOCUMENT:.0e}: {listing(odd)}; give means, in tokens",
             MixfastWarning,
             stacklevel=2,
         )
@@ -84,6 +84,6 @@ def document_shares(mixture: Mixture, tokens_per_document: Mapping[str, float]) 
     ]
     return DocumentShares(
         found,
-        f"Shares of documents, not of tokens: {listing(each)}. Token shares hold on average, as far as the mean lengths "
-        "do; to hold them exactly, cut sequences before mixing.",
+        f"Shares of documents, not of tokens: {listing(each)}. Shares of tokens hold on average, if the mean "
+        "lengths are right; to hold them exactly, cut sequences before mixing.",
     )

@@ -1,4 +1,4 @@
-"""GrainStream: grain's ``MapDataset.mix``, bit by bit, so that a run can move over without changing its data.
+"""GrainStream: exactly the order of grain's ``MapDataset.mix``, so that a run can switch without changing its data.
 
 grain: `grain/_src/python/dataset/transformations/mix.py`, `_dataset_and_key_of_next_element`.
 """
@@ -15,24 +15,24 @@ from mixfast.sampler import LONGEST, Integers, whole_number
 
 
 class GrainStream(PeerStream):
-    """Follow grain's ``MapDataset.mix``: the same data set and key for each sample, in the same integers.
+    """Follow grain's ``MapDataset.mix``: the same data set and key for each sample, from the same integer arithmetic.
 
     Parameters
     ----------
     weights : mapping of str to float
-        As they were given to grain, in that order and not normalised: grain rounds them by
+        As given to grain, in the same order and not normalised: grain rounds them by
         ``int(weight * (100 / smallest))``, which depends on both.
     sizes : mapping of str to int, optional
-        Samples of each domain. Keys beyond a size wrap around, as those of a grain data set do. Without sizes, ``index``
-        is grain's key.
+        Samples of each domain. Keys beyond a size wrap around, as in a grain data set. Without sizes, ``index`` is grain's
+        key.
     length : int, optional
-        Samples of the stream. Default: grain's, which reads no sample twice; without sizes, no end. If grain is used with
+        Samples of the stream. Default: grain's length, which reads no sample twice; without sizes, no end. If grain is used with
         ``.repeat()``, give the samples of the run.
 
     Notes
     -----
-    Each sample is found on its own, in K steps. As in grain, realised shares are off by up to 1 %, and a prefix by
-    several samples; `MixtureSampler` avoids both.
+    Each sample is found independently, in K steps. As in grain, realised shares are off by up to 1 %, and the counts of a prefix
+    by several samples; `MixtureSampler` avoids both.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class GrainStream(PeerStream):
         domain, had = np.empty_like(sample), np.empty_like(sample)
         left = np.arange(len(sample))
         for k, q in enumerate(self.proportions):
-            # Samples before this one, and with it, that go to later domains: if both are the same, it is this domain's.
+            # Samples of later domains, before this one and including it: if both numbers are equal, the sample is this domain's.
             later, with_this = at * (rest - q) // rest, (at + 1) * (rest - q) // rest
             here = (later == with_this).astype(bool)
             domain[left[here]] = k

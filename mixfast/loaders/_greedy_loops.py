@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 def greedy(
     weights: NDArray[np.float64], limits: NDArray[np.int64], domain: NDArray[np.int16], index: NDArray[np.int64]
 ) -> None:
-    """Fill domain (N,) and index (N,): each sample goes to the domain that lacks most, the first if several lack as much.
+    """Fill domain (N,) and index (N,): each sample goes to the domain with the largest deficit, the first one if several tie.
 
-    A domain that has had its limit (K,) is left out. No fused multiply-add, which would round in another way.
+    A domain that has reached its limit (K,) is skipped. Fused multiply-add is not used: it would round differently.
     """
     had = np.zeros(len(weights), dtype=np.int64)
     for i in range(len(domain)):

@@ -1,4 +1,4 @@
-"""Where a loader stopped: from its whole state, or a part of it, to a stream and the global sample at which to go on."""
+"""Find the stream and the global sample to resume from in the state of a loader, or in a part of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mixfast._text.names import counted, listing, shown
 from mixfast.errors import SamplerError
 from mixfast.sampler import Format, State, Stream, format_of, resumed, saved_count
 
-# The state of a worker that reads a `StreamDataset`: the place of its stream, where its pass began, how many samples it has
-# read since, and what decides which samples are its own.
+# The state of a worker that reads a `StreamDataset`: the position in its stream, the sample at which its pass began, how many samples
+# it has read since, and the numbers that determine which samples are its own.
 READER = Format(
     "mixfast-reader-2",
     "the worker's state",
@@ -20,11 +20,11 @@ READER = Format(
     },
     former="mixfast-reader-1",
 )  # fmt: skip
-# What must be the same when a worker goes on. The rank may differ: all are at the same step.
+# These must be the same when a worker resumes. The rank may differ: all ranks are at the same step.
 LAYOUT = ("worker", "workers", "world_size", "batch_size")
-# What a ``StatefulDataLoader`` calls the batches that it gave, with and without workers, and those since its snapshot.
+# Keys of a ``StatefulDataLoader`` for the batches that it has yielded, with and without workers, and for those since its snapshot.
 _STEPS_MADE, _STEPS_BEHIND = ("_snapshot_step", "_num_yielded"), "_steps_since_snapshot"
-# States in a loader's state lie a few levels deep.
+# Maximum depth; a loader's state nests only a few levels.
 _DEEPEST = 100
 
 
@@ -34,7 +34,7 @@ def is_reader(state: State) -> bool:
 
 
 def sample_after(origin: int, read: int, layout: Mapping[str, int]) -> int:
-    """Return the global sample behind the last that a worker has read, of a pass that began at global sample ``origin``."""
+    """Return the global sample after the last one that a worker has read, for a pass that began at global sample ``origin``."""
     if not read:
         return origin
     size = layout["batch_size"]
@@ -43,7 +43,7 @@ def sample_after(origin: int, read: int, layout: Mapping[str, int]) -> int:
 
 
 def read_worker(state: State) -> dict[str, Any]:
-    """Return the fields of a worker's state; `SamplerError` if they are not whole, or contradict one another."""
+    """Return the fields of a worker's state; `SamplerError` if they are incomplete or contradict each other."""
     saved = READER.read(state)
     if saved["worker"] >= saved["workers"]:
         raise SamplerError(
@@ -60,31 +60,31 @@ def read_worker(state: State) -> dict[str, Any]:
 
 
 def begin_of(state: object, stream: Stream) -> tuple[Stream, int]:
-    """Return the stream of a state, numbered as ``stream``, and the global sample at which to go on.
+    """Return the stream of a state, with its domains numbered as in ``stream``, and the global sample to resume from.
 
-    ``state`` is that of a stream, or of a loader that has the states of streams and workers anywhere in it.
+    ``state`` is that of a stream, or of a loader that holds states of streams and workers at any depth.
     """
     found, steps = _found(state, 0)
     if not found:
-        raise SamplerError(f"no state of a stream is in {shown(state)}")
+        raise SamplerError(f"{shown(state)} holds no state of a stream")
     workers = [read_worker(one) for one in found if is_reader(one)]
-    # The state of a loader holds both where its pass began and how far it has come.
+    # The state of a loader holds both the start of its pass and its progress.
     places = [resumed(stream, one) for one in found if not is_reader(one)]
     if workers:
         _refuse_other_steps(workers)
-        # The loader takes from its workers in turn: all before the latest sample read has been read as well.
+        # The loader takes batches from its workers in turn, so all samples before the latest one have been read, too.
         places = [resumed(stream, one["stream"]) for one in workers]
     moved = any(one["read"] for one in workers) or len({position for _, position in places}) > 1
     if steps and not moved:
         raise SamplerError(
-            f"the loader's state is that after {counted(steps, 'step')}, and the part that says where they ended is missing; load "
+            f"the loader's state is from after {counted(steps, 'step')}, but the part with their last sample is missing; load "
             "the loader's whole state"
         )
     return max(places, key=lambda place: place[1])
 
 
 def _refuse_other_steps(workers: list[dict[str, Any]]) -> None:
-    """Refuse states of workers that are not all the workers of one loader after one step."""
+    """Refuse states of workers unless they are all workers of one loader after one step."""
     first = workers[0]
     if sorted(one["worker"] for one in workers) != list(range(first["workers"])):
         raise SamplerError(
@@ -93,22 +93,22 @@ def _refuse_other_steps(workers: list[dict[str, Any]]) -> None:
     for name in ("workers", "world_size", "batch_size", "origin"):
         if len({one[name] for one in workers}) > 1:
             raise SamplerError(
-                f"the workers in the state differ in {name} ({listing(one[name] for one in workers)}): they are of different loaders"
+                f"the workers in the state differ in {name} ({listing(one[name] for one in workers)}): they belong to different loaders"
             )
-    # Batches are taken from the workers in turn, so each has given as many as the next one, or one more.
+    # Batches are taken from the workers in turn, so each worker has yielded as many as the next one, or one more.
     workers = sorted(workers, key=lambda one: one["worker"])
     batches = [-(-one["read"] // one["batch_size"]) for one in workers]
     if sorted(batches, reverse=True) != batches or batches[0] - batches[-1] > 1:
         raise SamplerError(
-            f"the workers in the state are not of one step: they have read {listing(batches)} batches, and a loader takes from "
-            "its workers in turn; load one whole state of the loader"
+            f"the workers in the state are from different steps: they have read {listing(batches)} batches, and a loader takes "
+            "batches from its workers in turn; load one whole state of the loader"
         )
 
 
 def _found(entry: object, depth: int) -> tuple[list[State], int]:
     """Return all states of streams and workers in the state of a loader, however it nests them, and the loader's steps."""
     if depth > _DEEPEST:
-        raise SamplerError(f"the state nests more than {_DEEPEST} levels deep, which no state of a loader does")
+        raise SamplerError(f"the state nests more than {_DEEPEST} levels, and no state of a loader does")
     if isinstance(entry, Mapping) and format_of(entry).startswith("mixfast-"):
         return [entry], 0
     parts: Any = entry.values() if isinstance(entry, Mapping) else entry if isinstance(entry, (list, tuple)) else ()

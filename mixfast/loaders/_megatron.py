@@ -1,4 +1,4 @@
-"""MegatronStream: Megatron-LM's blends, bit by bit, so that a run can move over without changing its data.
+"""MegatronStream: exactly the order of Megatron-LM's blends, so that a run can switch without changing its data.
 
 Megatron-LM: `megatron/core/datasets/helpers.cpp`, `build_blending_indices` and `build_exhaustive_blending_indices`.
 """
@@ -15,28 +15,27 @@ from mixfast.errors import SamplerError
 from mixfast.loaders._peer_stream import PeerStream, peer_format
 from mixfast.sampler import NEVER, Integers, whole_number
 
-# Megatron-LM keeps the number of a domain in int16.
+# Megatron-LM stores the number of a domain as int16.
 _MOST_DOMAINS = 32767
 
 
 class MegatronStream(PeerStream):
-    """Follow Megatron-LM's ``BlendedDataset``: the same data set and the same sample of it, for each sample of a run.
+    """Follow Megatron-LM's ``BlendedDataset``: the same data set and index for each sample of a run.
 
     Parameters
     ----------
     weights : mapping of str to float
-        The blend, in its order; normalised as Megatron-LM does.
+        The blend, in the order given to Megatron-LM; normalised in the same way.
     length : int, optional
-        Samples of the run. Without it, as with Megatron-LM's size, weights are the numbers of samples of the data sets,
-        and each sample is read once.
+        Samples of the run. Without it, as in Megatron-LM without a size, weights are the numbers of samples of the data sets, and
+        each sample is read once.
     sizes : mapping of str to int, optional
-        Samples of each (mid-level) data set. If one would be read beyond its end, which ends Megatron-LM in an
-        IndexError, the stream is refused. The samples of a `GPTDataset` are already shuffled and repeated: give its
-        length, not that of the corpus.
+        Samples of each (mid-level) data set. The stream is refused if one would be read past its end, where Megatron-LM raises
+        an IndexError. The samples of a `GPTDataset` are already shuffled and repeated: give its length, not that of the corpus.
 
     Notes
     -----
-    Time and memory are Megatron-LM's: K steps and 10 bytes for each sample, before the first is read. The loop is
+    Time and memory are those of Megatron-LM: K steps and 10 bytes for each sample, before the first is read. The loop is
     compiled if Numba is installed (``pip install 'mixfast[laws]'``), and otherwise runs in numpy, which is much slower.
 
     Examples
@@ -51,7 +50,7 @@ class MegatronStream(PeerStream):
         self, weights: Mapping[str, float], length: int | None = None, *, sizes: Mapping[str, int] | None = None
     ) -> None:
         if length is None:
-            sizes = weights  # type: ignore[assignment]  # _sizes refuses what is not whole
+            sizes = weights  # type: ignore[assignment]  # _sizes refuses numbers that are not whole
         super().__init__(weights, sizes)
         self._exhaustive = length is None
         self._domain, self._index = (
@@ -68,7 +67,7 @@ class MegatronStream(PeerStream):
         ]
         if short:
             raise SamplerError(
-                f"the blend reads more samples than there are ({listing(short)}); Megatron-LM would fail"
+                f"the blend reads more samples than the data sets have ({listing(short)}); Megatron-LM would fail"
             )
 
     def _again(self, weights: dict[str, float], sizes: dict[str, int] | None) -> MegatronStream:
@@ -81,14 +80,14 @@ class MegatronStream(PeerStream):
 
 
 def megatron_indices(weights: ArrayLike, size: int) -> tuple[NDArray[np.int16], Integers]:
-    """Return ``dataset_index`` (N,) int16 and ``dataset_sample_index`` (N,) int64 of Megatron-LM's blend, bit by bit.
+    """Return ``dataset_index`` (N,) int16 and ``dataset_sample_index`` (N,) int64 of Megatron-LM's blend, bit for bit.
 
     Parameters
     ----------
     weights : array_like, shape (K,)
-        Positive; normalised here.
+        Positive numbers; they are normalised.
     size : int
-        Samples, N.
+        Number of samples, N.
 
     Raises
     ------
@@ -144,4 +143,4 @@ def _greedy_slow(weights: NDArray[np.float64], limits: Integers, domain: NDArray
         domain[i], index[i] = k, had[k]
         had[k] += 1
         if had[k] == limits[k]:
-            had[k] = np.inf  # it lacks nothing from now on
+            had[k] = np.inf  # never chosen again

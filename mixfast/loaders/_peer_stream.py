@@ -1,4 +1,4 @@
-"""PeerStream: what streams that follow another loader share; to their readers they look like a `MixtureSampler`."""
+"""PeerStream: the base of streams that follow another loader; readers use them like a `MixtureSampler`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PeerStream:
     def __init__(self, weights: Mapping[str, float], sizes: Mapping[str, int] | None) -> None:
         if isinstance(weights, MixtureSchedule):
             raise SamplerError(
-                "the loader that this follows has one blend for all of a run; MixtureSampler takes a schedule"
+                "the loader that this stream follows has one blend for the whole run; MixtureSampler takes a schedule"
             )
         if not isinstance(weights, Mapping):
             raise SamplerError(f"weights must be a mapping from domain to number, got {type(weights).__name__}")
@@ -43,7 +43,7 @@ class PeerStream:
         self._exhaustive = False
 
     def _find(self, sample: Integers) -> tuple[Integers, Integers]:
-        """Return the domains of samples (m,), evenly spaced, and how many samples each had before."""
+        """Return the domains of evenly spaced samples (m,), and how many samples each domain had before."""
         raise NotImplementedError
 
     def positions(self, start: int, stop: int, step: int = 1) -> Positions:
@@ -52,7 +52,7 @@ class PeerStream:
         step = whole_number("step", step, 1)
         end = end_of(self.length)
         if start < stop and stop > end:
-            raise ExhaustedError(f"sample {stop - 1} is behind the end of the stream of {end} samples")
+            raise ExhaustedError(f"sample {stop - 1} is past the end of the stream of {end} samples")
         domain, had = self._find(np.arange(start, stop, step, dtype=np.int64))
         if not self.sizes.any():
             return Positions(domain, had, np.zeros_like(had))
@@ -71,7 +71,7 @@ class PeerStream:
         return self.length
 
     def state(self, position: int) -> State:
-        """Return what must be kept to go on at sample ``position``, for JSON; one behind the end is saved as the end."""
+        """Return the state to resume from at sample ``position``, for JSON; one past the end is saved as the end."""
         return self.FORMAT.save(
             position=min(whole_number("position", position, 0), end_of(self.length)),
             domains=list(self.domains),
@@ -79,7 +79,7 @@ class PeerStream:
         )
 
     def check_state(self, state: State) -> int:
-        """Return the position of a state; `SamplerError` unless it was saved by this very stream."""
+        """Return the position of a state; `SamplerError` unless this stream saved it."""
         saved = self.FORMAT.read(state)
         position = within(saved["position"], self.length)
         refuse_other_domains(saved["domains"], self.domains, position)
@@ -88,9 +88,9 @@ class PeerStream:
         return position
 
     def reordered(self, domains: Sequence[str]) -> PeerStream:
-        """Return the stream of the same weights whose domains are in the order of ``domains``; others come after.
+        """Return the stream with the same weights and its domains in the order of ``domains``; other domains come last.
 
-        The order decides the samples: ``stream.reordered(state["domains"])`` is the stream that a state was saved by.
+        The order determines the samples: ``stream.reordered(state["domains"])`` is the stream of a saved state.
         """
         place = {name: k for k, name in enumerate(domains)}
         names = sorted(self.domains, key=lambda name: place.get(name, len(place)))
@@ -99,7 +99,7 @@ class PeerStream:
         return self._again({name: weights[name] for name in names}, sizes)
 
     def _again(self, weights: dict[str, float], sizes: dict[str, int] | None) -> PeerStream:
-        """Return this stream with the weights in another order."""
+        """Return this stream with its weights in another order."""
         raise NotImplementedError
 
     def _history(self) -> str:
@@ -123,7 +123,7 @@ def peer_format(name: str) -> Format:
 
 
 def _sizes(domains: tuple[str, ...], sizes: Mapping[str, int] | None) -> Integers:
-    """Return the samples of each domain (K,); 0 for all if they were left out."""
+    """Return the samples of each domain (K,); 0 for all if sizes are None."""
     if sizes is None:
         return np.zeros(len(domains), dtype=np.int64)
     if not isinstance(sizes, Mapping) or any(name not in sizes for name in domains):

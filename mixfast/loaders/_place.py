@@ -1,7 +1,7 @@
-"""Place: where a rank begins in a stream, and how that is saved and restored; what the adapters for torch share.
+"""Place: the sample at which a rank begins in a stream, saved and restored; the base of the adapters for torch.
 
-A rank's sample m is global sample ``position + rank + m world_size``: the ranks' batches of one step are, together, the
-next samples of the stream, whatever their number.
+A rank's sample m is global sample ``position + rank + m world_size``: together, the batches of all ranks in one step are the
+next samples of the stream, for any number of ranks.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mixfast.sampler import State, Stream, end_of, rank_and_world_size, whole_nu
 Pair = tuple[int, int]
 T = TypeVar("T")
 
-# Samples found at once. A call costs as much as some hundred samples, and many more would not fit the processor's cache.
+# Samples found per call. A call costs as much as some hundred samples, and many more samples would not fit the processor's cache.
 BLOCK = 2048
 
 
 class Place:
-    """Where a rank begins in a stream. What is saved is the same for all ranks, whatever their number."""
+    """The sample at which a rank begins in a stream. The saved state is the same for all ranks, for any number of ranks."""
 
     def __init__(self, stream: Stream, rank: int | None, world_size: int | None) -> None:
         if (rank is None) != (world_size is None):
@@ -41,47 +41,47 @@ class Place:
 
     @property
     def rank(self) -> int:
-        """This process among those that train together."""
+        """Number of this process among those that train together."""
         return self.ranks()[0]
 
     @property
     def world_size(self) -> int:
-        """How many processes train together."""
+        """Number of processes that train together."""
         return self.ranks()[1]
 
     def ranks(self) -> tuple[int, int]:
         """Return rank and world size as given, else those of `torch.distributed`, else 0 of 1.
 
-        They are found anew each time: loaders are often made before the trainer starts its processes.
+        They are looked up at each call: loaders are often made before the trainer starts its processes.
         """
         return self._given or _process() or self._last_known
 
     def set_epoch(self, epoch: int) -> None:
-        """Warn if a trainer begins a second pass, which reads the same samples again. Nothing else depends on the epoch.
+        """Warn if a trainer begins a second pass, which reads the same samples again; nothing else depends on the epoch.
 
-        Trainers call this on all processes before a pass begins.
+        Trainers call this in all processes before a pass begins.
         """
         if division_of(self) is not None:
             self.check_trainer()
         if epoch > 0:
             warnings.warn(
-                f"the trainer begins another pass, which reads the stream again from sample {self.position}. That is right for "
-                "validation only: train for one epoch, and give the stream the length of the run; max_epochs limits the passes "
+                f"the trainer begins another pass, which reads the stream again from sample {self.position}. This is right only for "
+                "validation: train for one epoch, and give the stream the length of the run; max_epochs limits the passes "
                 "over a domain",
                 MixfastWarning,
                 stacklevel=2,
             )
 
     def check_trainer(self) -> None:
-        """Refuse to be read by a trainer that would lose samples or change their order."""
+        """Refuse a trainer that would lose samples or change their order."""
         check_trainer(self, self._given is not None, getattr(self, "batch_size", None))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers that are spawned know no process group; they are told what this process knows.
+        # Spawned workers have no process group; they get the ranks that this process knows.
         return {**self.__dict__, "_last_known": self.ranks()}
 
     def samples(self, position: int | None = None) -> int:
-        """Return how many samples each rank has from a position on: up to ``world_size - 1`` at the end are left over."""
+        """Return how many samples each rank has from a position on; up to ``world_size - 1`` at the end are dropped."""
         return (end_of(self.stream.length) - (self.position if position is None else position)) // self.world_size
 
     def __len__(self) -> int:
@@ -90,31 +90,31 @@ class Place:
         return self.samples()
 
     def state_dict(self) -> State:
-        """Return the state of the place where this begins: what was last loaded, or sample 0."""
+        """Return the state at the sample where this begins: the state last loaded, or that of sample 0."""
         return self.stream.state(self.position)
 
     def state_after(self, samples: int) -> State:
-        """Return the state for when this rank, like all others, has had so many samples since this began.
+        """Return the state after each rank has read this many samples since the pass began.
 
-        A plain `DataLoader` fetches ahead, so only the training loop knows how many: steps times batch size.
+        A plain `DataLoader` prefetches, so only the training loop knows the number: steps times batch size.
         """
         samples = whole_number("samples", samples, 0)
         if samples > self.samples():
-            raise SamplerError(f"{samples} samples were had, and there are {self.samples()} for each rank")
+            raise SamplerError(f"samples is {samples}, and each rank has only {self.samples()}")
         return self.stream.state(self.position + samples * self.world_size)
 
     def load_state_dict(self, state: State) -> None:
-        """Begin where a state was saved, with any number of ranks and workers and any batch size.
+        """Resume from a saved state, with any number of ranks and workers and any batch size.
 
-        ``state`` is what `state_dict` or `state_after` gave, or the whole state of a torchdata ``StatefulDataLoader``. Domains
-        are matched by name: if the state has them in another order, the saved stream goes on, under the numbers that they
-        have here.
+        ``state`` is the result of `state_dict` or `state_after`, or the whole state of a torchdata ``StatefulDataLoader``.
+        Domains are matched by name: if the state has them in another order, the saved stream continues, and its domains keep
+        the numbers that they have here.
 
         Raises
         ------
         SamplerError
-            If the state is that of another stream, a field of it is missing, unknown, altered or of the wrong kind, or its
-            parts are not of one step.
+            If the state is of another stream, if a field is missing, unknown, altered or of the wrong kind, or if its parts
+            are from different steps.
         """
         self.stream, self.position = begin_of(state, self.stream)
 
@@ -127,9 +127,9 @@ def _process() -> tuple[int, int] | None:
 
 
 class Pass(chain[T]):
-    """A pass over a stream, item by item, that knows the iterator of its blocks.
+    """A pass over a stream, item by item, that keeps the iterator of its blocks.
 
-    A chain hands out items as fast as a list does; a ``__next__`` in Python would cost as much as finding the sample.
+    A chain yields items as fast as a list; a ``__next__`` in Python would cost as much as finding the sample.
     """
 
     blocks: Any
@@ -142,9 +142,9 @@ class Pass(chain[T]):
 
 
 def pairs_of(domains: list[int], indices: list[int]) -> tuple[Iterator[Pair], Iterator[int]]:
-    """Return pairs, and an iterator that knows how many of them are left.
+    """Return pairs, and an iterator whose length hint is the number of pairs left.
 
-    Pairs are made when they are asked for: a block of them, alive at once, would set off the garbage collector.
+    Pairs are made one at a time: a whole block of them would trigger the garbage collector.
     """
     left = iter(indices)
     return zip(domains, left, strict=True), left

@@ -10,7 +10,7 @@ from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, SamplerError
 from mixfast.sampler import Integers, Stream
 
-# Whatever a source holds.
+# An item of a source, of any type.
 Sample: TypeAlias = Any
 
 
@@ -48,37 +48,39 @@ def sizes(sources: Mapping[str, Source]) -> dict[str, int]:
             found[name] = len(source)
         except TypeError as problem:
             raise SamplerError(
-                f"source {shown(name)} ({type(source).__name__}) has no length; sources are read by number, so each must be "
+                f"source {shown(name)} ({type(source).__name__}) has no length; sources are read by index, so each must be "
                 "map-style: len() and [i]. A Hugging Face data set is, unless it was loaded with streaming=True"
             ) from problem
         if not hasattr(source, "__getitem__") or _only_iterated(source):
             raise SamplerError(
-                f"source {shown(name)} ({type(source).__name__}) cannot be indexed by number; each must be map-style: len() and [i]"
+                f"source {shown(name)} ({type(source).__name__}) cannot be read by index; each must be map-style: len() and [i]"
             )
     return found
 
 
 def _only_iterated(source: object) -> bool:
-    """Return whether this is one of torch's iterable data sets, which inherit a ``[i]`` that only raises."""
-    # If torch is not imported, the source is none of its.
+    """Return whether this is an iterable data set of torch, which inherits a ``[i]`` that always raises."""
+    # Without torch imported, the source cannot be one.
     torch = sys.modules.get("torch.utils.data")
     return torch is not None and isinstance(source, torch.IterableDataset)
 
 
 def sizes_of(stream: Stream) -> Integers:
-    """Return the samples of each domain (K,) of a stream that can be read from sources."""
+    """Return the sizes (K,) of a stream's domains; refuse a stream without sizes."""
     found = stream.sizes
     if not found.any():
-        raise SamplerError("this stream was made without sizes, so its indices have no end; give it sizes(sources)")
+        raise SamplerError(
+            "this stream was made without sizes, so its indices are unbounded; make it with sizes(sources)"
+        )
     return found
 
 
 class Sources:
-    """Read the sources of a stream's domains as one map-style data set whose items are numbered ``domain, index``.
+    """Read the sources of a stream's domains as one map-style data set with pairs ``domain, index`` as keys.
 
-    These are the pairs that a `StreamSampler` gives: a number of ``stream.domains``, and one within the domain's source.
-    A source with ``__getitems__``, such as a Hugging Face data set, is read a batch at a time. Columns may differ from
-    source to source.
+    A `StreamSampler` yields these pairs: the number of the domain in ``stream.domains``, and the index in the domain's source.
+    A source with ``__getitems__``, such as a Hugging Face data set, is read a batch at a time. Sources may have different
+    columns.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ class Sources:
     AlignmentError
         If the sources are not those of the stream's domains.
     SamplerError
-        If a source has another length than the stream was made with.
+        If the length of a source is not the size that the stream was made with.
 
     Examples
     --------
@@ -115,8 +117,8 @@ class Sources:
         ]
         if wrong:
             raise SamplerError(
-                f"sources are not as long as the stream takes them to be ({listing(wrong)}); a stream is decided by its "
-                "sizes, so make it with sizes(sources)"
+                f"the lengths of sources differ from the sizes of the stream ({listing(wrong)}); sizes determine the "
+                "stream, so make it with sizes(sources)"
             )
         self._samples = sum(want)
         self._domains = stream.domains
@@ -131,7 +133,7 @@ class Sources:
         return self.__getitems__([at])[0]
 
     def __getitems__(self, batch: list[tuple[int, int]]) -> list[Sample]:
-        """Return the samples of a batch; a `torch.utils.data.DataLoader` asks for them so."""
+        """Return the samples of a batch; a `torch.utils.data.DataLoader` calls this."""
         if batch and not isinstance(batch[0], (tuple, list)):
             raise SamplerError(
                 f"Sources are read by pairs of domain and index, got {shown(batch[0])}: give the loader a StreamSampler(stream)"
@@ -139,11 +141,11 @@ class Sources:
         return self.read(batch)
 
     def take(self, domains: list[int], indices: list[int]) -> list[Sample]:
-        """Return the samples of a batch by their domains (m,) and indices (m,)."""
+        """Return the samples of a batch from their domains (m,) and indices (m,)."""
         return self.read(zip(domains, indices, strict=True))
 
     def read(self, pairs: Iterable[tuple[int, int]]) -> list[Sample]:
-        """Return the samples of a batch by pairs of domain and index."""
+        """Return the samples of a batch from pairs of domain and index."""
         if self._any_in_batches:
             return self._read_in_batches(list(pairs))
         sources, found = self._sources, []
@@ -173,11 +175,11 @@ class Sources:
         return found
 
     def _explain(self, problem: Exception, domain: int, indices: list[int]) -> None:
-        """Add a note to the error of a source: what was read."""
+        """Add a note to the error of a source that names the sample."""
         if domain < 0:
-            return  # the error is not a source's: finding the pairs failed
+            return  # the error is not from a source: finding the pairs failed
         what = f"sample {listing(map(str, indices))} of domain {shown(self._domains[domain])}"
-        # A StopIteration that is let through would end the stream here without an error.
+        # A StopIteration that passes would silently end the stream here.
         if isinstance(problem, StopIteration):
-            raise SamplerError(f"the source raised StopIteration for {what}, in place of giving it") from problem
+            raise SamplerError(f"the source raised StopIteration for {what} instead of returning it") from problem
         problem.add_note(f"this was {what}")

@@ -1,6 +1,6 @@
-"""StreamDataset: a stream as an iterable data set for PyTorch's `DataLoader`. Imports torch, so it is imported when asked for.
+"""StreamDataset: a stream as an iterable data set for PyTorch's `DataLoader`. Imports torch, so it is imported on first access.
 
-Workers take a rank's batches in turn, as the loader asks for them.
+The workers read a rank's batches in turn, in the order in which the loader takes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ L = TypeVar("L", bound="torch.utils.data.DataLoader[Any]")
 
 
 class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: ignore[misc]
-    """Yield a rank's samples themselves, read by the workers: the data set of a `DataLoader` with that ``batch_size``.
+    """Yield a rank's samples, read by the workers: the data set of a `DataLoader` with the same ``batch_size``.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
     sources : mapping of str to map-style data set
         One for each of the stream's domains.
     batch_size : int
-        The batch size of the loader, which `loader` gives it; 1 if the loader's is None. Worker v of V reads batches
-        v, v + V, ... and the loader takes from its workers in turn: this keeps the order of the stream. A loader does not
-        tell a data set its batch size, so call `check_loader` for one made elsewhere. Without workers, or with one, any size
-        gives the same order.
+        The batch size of the loader; 1 if the loader's is None. `loader` makes a loader with it. Worker v of V reads batches
+        v, v + V, ... and the loader takes from its workers in turn, which keeps the order of the stream. A data set cannot
+        read the batch size of its loader, so call `check_loader` for one made elsewhere. Without workers, or with one, any
+        size gives the same order.
     rank, world_size : int, optional
         As in `StreamSampler`.
 
@@ -48,11 +48,11 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
 
     Notes
     -----
-    As in `StreamSampler`. A ``StatefulDataLoader`` goes on from its own state with the same workers only. To change the
-    number of workers or ranks, load its state into the data set instead, before the loader is made: workers have a copy
-    of the data set from when they start, and persistent ones do not see what is loaded later.
+    As in `StreamSampler`. A ``StatefulDataLoader`` resumes from its own state only with the same number of workers. To change the
+    number of workers or ranks, load its state into the data set before the loader is made: workers copy the data set when
+    they start, and persistent workers do not see a state that is loaded later.
 
-    If a source fails, a note in its error names the domain and the sample that was read, and nothing is skipped.
+    If a source fails, a note in its error names the domain and the sample, and no sample is skipped.
 
     Examples
     --------
@@ -91,14 +91,14 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
         Raises
         ------
         SamplerError
-            If the workers would give the samples in another order than the stream's.
+            If the workers would change the order of the stream.
         """
         found = kind(self, batch_size=self.batch_size, **options)
         self.check_loader(found)
         return found
 
     def check_loader(self, loader: torch.utils.data.DataLoader[Sample]) -> None:
-        """Refuse a loader of this data set whose workers would give the samples in another order than the stream's.
+        """Refuse a loader of this data set if its workers would change the order of the stream.
 
         Raises
         ------
@@ -110,9 +110,9 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
         asked = 1 if loader.batch_size is None else loader.batch_size
         if asked != self.batch_size:
             raise SamplerError(
-                f"the loader asks its workers for batches of {asked}, and this StreamDataset was made with batch_size="
+                f"the loader takes batches of {asked} from its workers, and this StreamDataset was made with batch_size="
                 f"{self.batch_size}: with {loader.num_workers} workers the samples would come in another order. Give both "
-                "the same (1 here for batch_size=None there), or use StreamSampler, which does not need it"
+                "the same batch size (1 here for batch_size=None there), or use StreamSampler, which does not need it"
             )
         if not getattr(loader, "in_order", True):
             raise SamplerError(
@@ -121,7 +121,7 @@ class StreamDataset(Place, torch.utils.data.IterableDataset[Sample]):  # type: i
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        # A worker that is spawned does not know the trainer.
+        # A spawned worker cannot see the trainer.
         self.check_trainer()
         return super().__getstate__()
 
@@ -135,8 +135,8 @@ class _Batches:
     """A worker's pass over a `StreamDataset`: samples, a batch at a time.
 
     1. Find the domains and indices of the worker's next batches, some thousand samples at once (`_look_ahead`).
-    2. Read one batch of them from the sources, and hand its samples out one by one.
-    3. If a source fails, go back to the start of the batch, so that whoever goes on misses nothing.
+    2. Read one batch of them from the sources, and yield its samples one by one.
+    3. If a source fails, go back to the start of the batch, so that a caller that continues misses no sample.
     """
 
     def __init__(self, data: StreamDataset, worker: int, workers: int) -> None:
@@ -146,13 +146,13 @@ class _Batches:
         self.begin(data.stream, 0, data.position)
 
     def begin(self, stream: Stream, batches: int, origin: int) -> None:
-        """Go on behind so many batches of this worker, in a pass that began at global sample ``origin``."""
+        """Continue after this many batches of this worker, in a pass that began at global sample ``origin``."""
         deque(self.left, maxlen=0)
         self.stream, self.origin = stream, origin
         self.total = (end_of(stream.length) - origin) // self.world_size
         # The rank's first sample that is not in `pairs` yet.
         self.next = (self.worker + batches * self.workers) * self.data.batch_size
-        # Samples this worker has read, those of the batch that is being handed out included.
+        # Samples that this worker has read, including those of the batch that is being yielded.
         self.read = batches * self.data.batch_size
         self.pairs, self.ahead = pairs_of([], [])
 
@@ -165,8 +165,8 @@ class _Batches:
         try:
             found = self.data.sources.read(islice(self.pairs, self.data.batch_size))
         except Exception as problem:
-            # Raised here, the error would end the chain, and whoever catches it and goes on would take that for the end of
-            # the stream.
+            # Raised here, the error would end the chain. A caller that catches it and continues would take that for the end
+            # of the stream.
             self.begin(self.stream, self.read // self.data.batch_size, self.origin)
             return _raising(problem)
         self.read += len(found)
@@ -174,7 +174,7 @@ class _Batches:
         return self.left
 
     def _look_ahead(self) -> None:
-        """Find the samples of the worker's next batches; those of the other workers lie between them."""
+        """Find the samples of the worker's next batches, which alternate with those of the other workers."""
         if self.next >= self.total:
             raise StopIteration
         size, step = self.data.batch_size, self.world_size
@@ -190,12 +190,12 @@ class _Batches:
 
 
 class _Reader(Pass[Sample]):
-    """A worker's pass over a `StreamDataset`, item by item, and its place."""
+    """A worker's pass over a `StreamDataset`, item by item, with a state that can be saved."""
 
     blocks: _Batches
 
     def _layout(self) -> dict[str, int]:
-        """Return what must be the same when a state is loaded."""
+        """Return the numbers that must be the same when a state is loaded."""
         batches = self.blocks
         numbers = (batches.worker, batches.workers, batches.world_size, batches.data.batch_size)
         return dict(zip(LAYOUT, numbers, strict=True))
@@ -203,7 +203,7 @@ class _Reader(Pass[Sample]):
     def state_dict(self) -> State:
         batches, layout = self.blocks, self._layout()
         read = batches.read - length_hint(batches.left)
-        # The state holds the past up to the last sample that this worker has read: what follows may be changed.
+        # The state fixes the stream up to the last sample that this worker has read; what follows may be changed.
         stream = batches.stream.state(sample_after(batches.origin, read, layout))
         return READER.save(stream=stream, origin=batches.origin, read=read, **layout)
 
@@ -212,8 +212,8 @@ class _Reader(Pass[Sample]):
         if any(saved[name] != value for name, value in now.items()):
             raise SamplerError(
                 f"this reads as {listing(f'{name} {value}' for name, value in now.items())}, and the state was saved by "
-                f"{listing(f'{name} {saved[name]}' for name in now)}. A StatefulDataLoader goes on as it was saved; to change "
-                "that, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
+                f"{listing(f'{name} {saved[name]}' for name in now)}. A StatefulDataLoader resumes only with the same numbers; to change "
+                "them, call load_state_dict of the StreamDataset with the loader's state before the loader is made"
             )
         stream, _ = resumed(self.blocks.stream, saved["stream"])
         batches, rest = divmod(saved["read"], self.blocks.data.batch_size)

@@ -1,4 +1,4 @@
-"""StreamSampler: a stream as the ``sampler=`` of PyTorch's `DataLoader`. Imports torch, so it is imported when asked for."""
+"""StreamSampler: a stream as the ``sampler=`` of PyTorch's `DataLoader`. Imports torch, so it is imported on first access."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from mixfast.sampler import State, Stream, end_of, resumed
 class StreamSampler(Place, torch.utils.data.DistributedSampler[Pair]):  # type: ignore[misc]
     """Yield a rank's samples as pairs ``domain, index``: the ``sampler=`` of a `DataLoader` over `Sources`.
 
-    Any other data set that takes such pairs will do; ``domain`` is a number of ``stream.domains``. The main process finds
-    the samples, so the order holds for any number of workers. It is a `DistributedSampler` of torch, so Lightning and Fabric
-    leave it as it is.
+    Any other data set that takes such pairs works, too; ``domain`` is an index of ``stream.domains``. The main process finds
+    the samples, so the order holds for any number of workers. The class derives from torch's `DistributedSampler`, so Lightning
+    and Fabric do not replace it.
 
     Parameters
     ----------
     stream : MixtureSampler, GrainStream or MegatronStream
         Made with sizes.
     rank, world_size : int, optional
-        This process among those that train together. Default: those of `torch.distributed` if it is initialised when
-        samples are read, else 0 of 1. Give 0 and 1 on all processes if the trainer divides the batches itself, as Accelerate
-        and the Trainer of transformers do with a loader that they prepare.
+        Rank of this process and number of processes. Default: those of `torch.distributed` if it is initialised when samples
+        are read, else 0 and 1. Give 0 and 1 on all processes if the trainer divides the batches itself, as Accelerate and the
+        Trainer of transformers do with a loader that they prepare.
 
     Raises
     ------
     SamplerError
-        If the stream has no sizes. When a pass begins: if Accelerate would divide this rank's part once more.
+        If the stream has no sizes. When a pass begins: if Accelerate would divide this rank's part again.
 
     Warns
     -----
     MixfastWarning
-        When a pass begins: if each of several processes would read all samples, or Accelerate would read some twice to fill up
+        When a pass begins: if each of several processes would read all samples, or Accelerate would read some twice to fill
         the last step.
 
     Notes
     -----
-    Each pass gives the stream from the place loaded last (sample 0 at first) to its end: a run is one pass. All ranks get
-    the same number of samples; up to ``world_size - 1`` at the end of the stream are left over.
+    Each pass yields the stream from the position loaded last (sample 0 at first) to its end: a run is one pass. All ranks get
+    the same number of samples; up to ``world_size - 1`` samples at the end of the stream are dropped.
 
-    `load_state_dict` goes on with any world size, number of workers and batch size, provided that all ranks were saved at
-    the same step. torchdata's ``StatefulDataLoader`` saves the state itself. A plain `DataLoader` fetches ahead: save
+    `load_state_dict` resumes with any world size, number of workers and batch size, provided that all ranks were saved at
+    the same step. torchdata's ``StatefulDataLoader`` saves the state itself. A plain `DataLoader` prefetches: save
     ``state_after(steps * batch_size)``, where the batch is that of all processes if the trainer divides the stream.
 
     Examples
@@ -62,7 +62,7 @@ class StreamSampler(Place, torch.utils.data.DistributedSampler[Pair]):  # type: 
     """
 
     def __init__(self, stream: Stream, *, rank: int | None = None, world_size: int | None = None) -> None:
-        # Not that of DistributedSampler, which wants a data set whose samples it can shuffle.
+        # Not that of DistributedSampler, which requires a data set to shuffle.
         Place.__init__(self, stream, rank, world_size)
         sizes_of(stream)
 
@@ -77,7 +77,7 @@ class StreamSampler(Place, torch.utils.data.DistributedSampler[Pair]):  # type: 
 
 
 class _Blocks:
-    """A pass of a `StreamSampler`: pairs, a block at a time."""
+    """A pass of a `StreamSampler`, a block of pairs at a time."""
 
     def __init__(self, sampler: StreamSampler) -> None:
         self.rank, self.world_size = sampler.ranks()
@@ -85,7 +85,7 @@ class _Blocks:
         self.begin(sampler.stream, sampler.position)
 
     def begin(self, stream: Stream, position: int) -> None:
-        """Go on with a stream at a global sample."""
+        """Continue with a stream at a global sample."""
         deque(self.pairs, maxlen=0)
         end = end_of(stream.length)
         self.stream, self.at, self.end = stream, position, end - (end - position) % self.world_size
@@ -104,7 +104,7 @@ class _Blocks:
 
 
 class _Pairs(Pass[Pair]):
-    """A pass of a `StreamSampler`, item by item, and its place."""
+    """A pass of a `StreamSampler`, item by item, with a state that can be saved."""
 
     blocks: _Blocks
 

@@ -1,10 +1,10 @@
-"""Trainers that divide a loader's batches among the processes themselves: what they do with a stream, and what is refused.
+"""Trainers that divide a loader's batches among the processes: detect them, and refuse a stream that would be divided twice.
 
 Accelerate, and so the Trainer of transformers, divides the batches of each loader that it prepares. A stream that already gives
-each rank its part would be divided twice, and most of the run would never be read. Lightning and Fabric leave a loader alone if
+each rank its part would be divided twice, and most of the run would never be read. Lightning and Fabric do not divide a loader if
 its sampler is a `DistributedSampler` of torch, as `StreamSampler` is, or its data set is iterable.
 
-Accelerate keeps a list of the loaders that are being read. A pass that begins looks for itself in these.
+Accelerate keeps a list of the loaders that are being read. When a pass begins, it looks for itself in that list.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Division:
     Attributes
     ----------
     processes : int
-        Among how many processes.
+        Number of processes.
     workers : int
-        Workers of the loader.
+        Number of workers of the loader.
     taken : int
-        Samples that the loader takes from its sampler or data set at a time; 0 if another data set in between makes something
-        else of them.
+        Samples that the loader takes from its sampler or data set at a time; 0 (unknown) if another data set in between transforms
+        them.
     step : int
-        Samples of one step of all processes; 0 likewise.
+        Samples of one step of all processes; 0 in the same case.
     fills : bool
-        Whether a last step that is not full is filled up with samples that were read before.
+        Whether an incomplete last step is filled with samples that were read before.
     """
 
     processes: int
@@ -45,7 +45,7 @@ class Division:
 
 
 def division_of(place: object) -> Division | None:
-    """Return how Accelerate divides what ``place`` gives, the sampler or data set of the loader it reads; None if it does not."""
+    """Return how Accelerate divides the samples of ``place``, a sampler or data set of a loader; None if it does not."""
     state, loaders = sys.modules.get("accelerate.state"), sys.modules.get("accelerate.data_loader")
     if state is None or loaders is None:
         return None
@@ -61,7 +61,7 @@ def division_of(place: object) -> Division | None:
 
 
 def _division(loader: Any, place: object, samplers: list[Any], data: list[Any], sends: bool) -> Division | None:
-    """Return how a loader of Accelerate divides the samples of its parts. One that ``sends`` reads them in the first process."""
+    """Return how a loader of Accelerate divides the samples of its parts; with ``sends``, only the first process reads them."""
     shards = [part for part in samplers + data if getattr(part, "num_processes", 1) > 1]
     if sends:
         processes, taken = loader.state.num_processes, loader.batch_size or 1
@@ -71,7 +71,7 @@ def _division(loader: Any, place: object, samplers: list[Any], data: list[Any], 
         shard = shards[0]
         processes = shard.num_processes
         step = shard.batch_size if shard.split_batches else shard.batch_size * processes
-        # A shard of an iterable data set reads a whole step before it takes its part.
+        # A shard of an iterable data set reads a whole step, then takes its part.
         taken = step if shard in data else shard.batch_size
         fills = not shard.drop_last and getattr(shard, "even_batches", True)
     else:
@@ -82,7 +82,7 @@ def _division(loader: Any, place: object, samplers: list[Any], data: list[Any], 
 
 
 def _held(kind: type, *outer: object) -> list[Any]:
-    """Return these objects and all that they hold, directly or in one another, if they are of a kind."""
+    """Return these objects and all objects in their attributes, at any depth, that are of a kind."""
     found: list[Any] = []
     waiting = list(outer)
     while waiting:
@@ -94,16 +94,16 @@ def _held(kind: type, *outer: object) -> list[Any]:
 
 
 def check_trainer(place: Any, given: bool, batch_size: int | None) -> None:
-    """Refuse samples that Accelerate would lose or reorder; warn of those that would be read twice.
+    """Refuse a loader of which Accelerate would lose or reorder samples; warn if samples would be read twice.
 
     Parameters
     ----------
     place : StreamSampler or StreamDataset
         At the start of a pass.
     given : bool
-        Whether its rank and world size were given, not found.
+        Whether its rank and world size were given as arguments.
     batch_size : int or None
-        Samples that each worker reads in a row, if the workers find the samples.
+        Consecutive samples that each worker reads, if the workers find the samples.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def check_trainer(place: Any, given: bool, batch_size: int | None) -> None:
     name, division = type(place).__name__, division_of(place)
     worker = torch.utils.data.get_worker_info()
     if division is None:
-        # One of the workers is enough.
+        # A warning from one worker is enough.
         if place.world_size == 1 and (worker is None or worker.id == 0):
             _warn_of_the_same_samples(name, given)
         return
@@ -131,17 +131,17 @@ def check_trainer(place: Any, given: bool, batch_size: int | None) -> None:
             f"batch_size={batch_size}: the samples would come in another order. Make it with batch_size={division.taken}, or use "
             "StreamSampler, which does not need it"
         )
-    # The process of the loader has warned before its workers started.
+    # The main process warned before the workers started.
     if worker is None and division.fills and division.step and place.stream.length is not None:
         _warn_of_filling(place.samples(), division)
 
 
 def _warn_of_filling(samples: int, division: Division) -> None:
-    """Warn if the last step is filled up with samples that were read before."""
+    """Warn if the last step is filled with samples that were read before."""
     if samples % division.step:
         warnings.warn(
-            f"{samples} samples are no multiple of a step of {division.step} ({division.processes} processes): Accelerate fills "
-            "up the last step with samples that were read before. Give the loader drop_last=True, or the stream another length",
+            f"{samples} samples are not a multiple of a step of {division.step} ({division.processes} processes): Accelerate fills "
+            "the last step with samples that were read before. Give the loader drop_last=True, or the stream another length",
             MixfastWarning,
             stacklevel=5,
         )
@@ -154,7 +154,7 @@ def _warn_of_the_same_samples(name: str, given: bool) -> None:
     state = sys.modules.get("accelerate.state")
     processes, advice = 1, ""
     if given and state is not None and state.is_initialized():
-        # With a parallelism config some processes are to read the same samples.
+        # With a parallelism config, some processes read the same samples on purpose.
         if getattr(state.AcceleratorState(), "parallelism_config", None) is None:
             processes = state.AcceleratorState().num_processes
         advice = "give the loader to accelerator.prepare, or leave out rank and world_size"

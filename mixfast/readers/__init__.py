@@ -1,16 +1,16 @@
-"""Mixtures out of the files of other projects: whatever `exporters` writes and holds shares is read back by one function, `read`.
+"""Read mixtures from the files of other projects: one function, `read`, reads every file with shares that `exporters` writes.
 
-`read` takes the path of a file, recognises its format by what it holds, and returns a `Reading`: the `Mixture`, the format, and notes on what
-was done to the numbers. A file that fits no format, or several, is refused with a `MixtureError` that says which there are (`FORMATS`).
-Relative weights are divided by their sum where the format says that they are relative, and nowhere else. `exporters` writes the same files.
+`read` takes the path of a file, recognises its format by its content, and returns a `Reading`: the `Mixture`, the format, and notes on how
+the numbers were converted. A file that fits no format, or several, is refused with a `MixtureError` that lists the formats (`FORMATS`).
+Relative weights are divided by their sum only in formats with relative weights.
 
-The readers `olmix`, `olmo_core`, `regmix` and `doremi` are `read` with the format named, and return the mixture. All align by name, never
-by position. For the command line, `olmix_config` reads the fit configurations of Olmix: where the swarm is, what to fit and to propose,
-and under which limits. `olmix_generate` reads its generate configurations: the region and the sampler of a swarm.
+The readers `olmix`, `olmo_core`, `regmix` and `doremi` call `read` with their format, and return the mixture. All align by name, never
+by position. For the command line, `olmix_config` reads the fit configurations of Olmix: the files of the swarm, what to fit and propose,
+and the limits. `olmix_generate` reads its generate configurations: the region and the sampler of a swarm.
 
-Read `_read`, the one gate; `_forms`, where each format has its shares; `_document` (files as documents) and `_places` (domains of files
-that have paths). `_mixtures` has the readers by name; `_olmix_config` and `_olmix_generate` stand for
-themselves.
+Read `_read`, which checks every file; `_forms`, which finds the shares in each format; `_document` (files as documents) and `_places`
+(domains of files with paths). `_mixtures` has the readers by name; `_olmix_config` and `_olmix_generate` are
+independent of these.
 """
 
 from mixfast.readers._mixtures import doremi, olmix, olmo_core, regmix

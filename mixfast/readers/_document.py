@@ -1,4 +1,4 @@
-"""Files as documents: JSON, YAML, a list of words, or the table of a Python module; nothing is ever executed."""
+"""Parse files: JSON, YAML, a list of words, or the table of a Python module; nothing is executed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixfast._text.sized import bytes_of
 from mixfast._text.yaml import read_yaml
 from mixfast.errors import MixfastError, MixtureError
 
-# What holds the shares in the Python modules that the exporters write.
+# Name of the table of shares in the Python modules that the exporters write.
 SHARES = "SHARES"
 
 _EXPECTED = "a mixture (YAML, JSON, the text of a blend, or a module with SHARES)"
@@ -25,7 +25,7 @@ class Words(tuple[str, ...]):
 
 
 def document(path: Path, error: type[MixfastError] = MixtureError) -> Any:
-    """Return what a JSON file holds, or a YAML file, as text throughout, if the name does not end in .json."""
+    """Return the content of a JSON file; or of a YAML file, with all values as text, if the name does not end in .json."""
     expected = _EXPECTED if error is MixtureError else "a YAML or JSON file"
     return _parsed(path, text_of(path, error, expected), path.suffix.lower() == ".json", error)
 
@@ -45,14 +45,14 @@ def text_of(path: Path, error: type[MixfastError] = MixtureError, expected: str 
 
 
 def any_document(path: Path, text: str) -> Any:
-    """Return what a text holds, of whatever form: a mapping or a list, the table ``SHARES`` of a module, or `Words`."""
+    """Return the content of a text in any form: a mapping or a list, the table ``SHARES`` of a module, or `Words`."""
     if path.suffix == ".py":
         return {SHARES: _module_table(path, text)}
     kind = kind_of(path)
     if kind in ("csv", "html", "jsonl", "tsv"):
         raise MixtureError(other_kind(path, _EXPECTED))
     if kind == "empty":
-        raise MixtureError(f"{path}: it is empty")
+        raise MixtureError(f"{path}: the file is empty")
     words = Words(word for line in text.splitlines() for word in line.partition("#")[0].split())
     if _is_number(words[0] if words else ""):
         return words
@@ -73,8 +73,8 @@ def _module_table(path: Path, text: str) -> Any:
             if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == SHARES for t in node.targets):
                 return ast.literal_eval(node.value)
     except (SyntaxError, ValueError, RecursionError) as problem:
-        raise MixtureError(f"{path}: not a Python module with a plain table {SHARES}: {problem}") from problem
-    raise MixtureError(f"{path}: a Python module is read by its table {SHARES} = {{domain: share}}, which it lacks")
+        raise MixtureError(f"{path}: not a Python module with a literal table {SHARES}: {problem}") from problem
+    raise MixtureError(f"{path}: a Python module must have a table {SHARES} = {{domain: share}}, and this one has none")
 
 
 def _is_number(word: str) -> bool:

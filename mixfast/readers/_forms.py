@@ -1,7 +1,7 @@
-"""The forms in which loaders keep a mixture: what each looks like, and where its shares are.
+"""The forms of a mixture in the files of loaders: how each is recognised, and where its shares are.
 
-Each ``find`` takes a document and returns pairs of a name, or a path, and a number; None if the document has another form. With ``sure``,
-when the caller has named the form, it raises instead and says what is missing.
+Each ``find`` takes a document and returns pairs of a name (or a path) and a number; None if the document has another form. With ``sure``,
+if the caller has named the form, it raises instead and says what is missing.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mixfast.readers._document import SHARES, Words
 
 Pairs = list[tuple[str, Any]]
 
-# Parts of a configuration that are not trained on.
+# Parts of a configuration that are not training data.
 _HELD_OUT = ("eval", "valid", "test")
-# Keys of a domain of Olmix that are not the names of its parts.
+# Keys of a domain of Olmix that do not name its parts.
 _PROPERTIES = ("weight", "repetition_factor")
 
 
@@ -29,17 +29,17 @@ class Form:
     Attributes
     ----------
     name : str
-        As the exporters call it.
+        Name of the format in `exporters`.
     looks : str
-        What the file must hold.
+        What the file must contain.
     find : callable
     divides : str
-        "" if the shares must sum to 1; "relative" if the loader's weights are relative to each other; "mended" if they are meant to sum
-        to 1 and the loader divides by the sum if they do not.
+        "" if the shares must sum to 1; "relative" if the loader's weights are relative; "mended" if they should sum to 1, but the
+        loader divides by the sum if they do not.
     places : bool
-        Whether domains are paths.
+        Whether the file has paths instead of names.
     samples : bool
-        Whether the loader's numbers count samples, which are shares of tokens only if all samples are equally long.
+        Whether the loader's numbers are shares of samples, which are shares of tokens only if all samples have equal length.
     """
 
     name: str
@@ -97,7 +97,7 @@ def _module(document: Any, sure: bool) -> Pairs | None:
 
 
 def _olmix(document: Any, sure: bool) -> Pairs | None:
-    """A proposal of Olmix, or the ``mix`` of a launch file: the share of a nested domain is the product on the way to it."""
+    """Find a proposal of Olmix, or the ``mix`` of a launch file; the share of a nested domain is the product along its path."""
     if isinstance(document, list):
         if sure or any(isinstance(entry, Mapping) and "domain" in entry for entry in document):
             return _entries(document, ("domain",), "weight")
@@ -125,7 +125,7 @@ def _add_leaves(name: str, node: Any, weight: float, leaves: Pairs) -> None:
 
 
 def _olmo_core(document: Any, sure: bool) -> Pairs | None:
-    """The ``sources`` of OLMo-core, where a source has a ``source_name``, or of a cookbook recipe, where it has a ``name``."""
+    """Find the ``sources`` of OLMo-core, with ``source_name``, or of a cookbook recipe, with ``name``."""
     sources = _only(document, "sources", list)
     if sources is None or not (sure or any(isinstance(each, Mapping) and "target_ratio" in each for each in sources)):
         return _none(sure, "a list 'sources' with a 'target_ratio' for each source")
@@ -139,7 +139,7 @@ def _energon(document: Any, sure: bool) -> Pairs | None:
     train = _only(document, "splits", Mapping)
     train = train.get("train") if isinstance(train, Mapping) else None
     if isinstance(train, Mapping) and "blend_epochized" in train:
-        raise MixtureError("blend_epochized says how often each data set is read, not its share")
+        raise MixtureError("blend_epochized gives the epochs of each data set, not its share")
     blend = (train.get("blend") or train.get("datasets")) if isinstance(train, Mapping) else None
     if not isinstance(blend, list) or not blend:
         return _none(sure, "a list 'splits: train: blend' of weights and paths")
@@ -151,8 +151,8 @@ def _trl(document: Any, sure: bool) -> Pairs | None:
     rows = [each for each in datasets or () if isinstance(each, Mapping) and "[" in str(each.get("split", ""))]
     if rows and not any("fraction" in each for each in rows):
         raise MixtureError(
-            f"axolotl's data sets hold numbers of rows ({shown(rows[0].get('split'))}), not shares: which shares of tokens they are "
-            "follows from the lengths of the rows"
+            f"axolotl's data sets hold numbers of rows ({shown(rows[0].get('split'))}), not shares; their shares of tokens depend on "
+            "the lengths of the rows"
         )
     if datasets is None or not (sure or any(isinstance(each, Mapping) and "fraction" in each for each in datasets)):
         return _none(sure, "a list 'datasets' with a 'fraction' for each path")
@@ -166,7 +166,7 @@ def _streaming(document: Any, sure: bool) -> Pairs | None:
         return _none(sure, looks)
     if lacking := [name for name, each in streams.items() if "proportion" not in each]:
         raise MixtureError(
-            f"expected {looks}; without it are {listing(lacking)}: the shares of 'repeat' and 'choose' follow from the sizes of the data"
+            f"expected {looks}; it is missing for {listing(lacking)}: the shares of 'repeat' and 'choose' depend on the sizes of the data"
         )
     return [(name, each["proportion"]) for name, each in streams.items()]
 
@@ -210,7 +210,7 @@ def _nanotron(document: Any, sure: bool) -> Pairs | None:
 
 
 def _megatron(document: Any, sure: bool) -> Pairs | None:
-    """A text, a list in JSON, or the file of ``--per-split-data-args-path``, whose blend for training stands under ``train``."""
+    """Find a text, a list in JSON, or the blend under ``train`` in the file of ``--per-split-data-args-path``."""
     found = document.get("train") if isinstance(document, Mapping) else document
     if isinstance(found, Words) or (isinstance(found, list) and found and is_number(found[0])):
         return _blend(found)
@@ -233,7 +233,7 @@ def _blend(words: Sequence[Any]) -> Pairs:
     if len(weights) != len(paths) or not all(map(is_number, weights)) or any(map(is_number, paths)):
         place = next((i for i, word in enumerate(words) if is_number(word) == bool(i % 2)), len(words) - 1)
         raise MixtureError(
-            f"a blend has a weight and a path in turn, got {len(words)} words; word {place + 1} is {shown(words[place])}"
+            f"a blend alternates weights and paths, got {len(words)} words; word {place + 1} is {shown(words[place])}"
         )
     return [(str(path), weight) for path, weight in zip(paths, weights, strict=True)]
 
@@ -249,7 +249,7 @@ def _none(sure: bool, looks: str) -> Pairs | None:
 
 
 def _under(document: Any, key: str, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what stands under a key at any depth of mappings, except in the parts for validation."""
+    """Yield the values of a key at any depth of mappings, except in the parts for validation."""
     for name, value in document.items() if isinstance(document, Mapping) else ():
         if str(name).startswith(_HELD_OUT):
             continue
@@ -264,7 +264,7 @@ def _only(document: Any, key: str, kind: type | tuple[type, ...]) -> Any:
     found = [(where, value) for where, value in _under(document, key) if isinstance(value, kind) and value]
     if len(found) > 1:
         raise MixtureError(
-            f"it holds {shown(key)} {len(found)} times, as {listing(where for where, _ in found)}; keep the one that is trained on"
+            f"it has {shown(key)} {len(found)} times, as {listing(where for where, _ in found)}; keep the one for training"
         )
     return found[0][1] if found else None
 
@@ -272,12 +272,12 @@ def _only(document: Any, key: str, kind: type | tuple[type, ...]) -> Any:
 def _one_stage(key: str, steps: list[Any]) -> None:
     if len(steps) > 1:
         raise MixtureError(
-            f"{shown(key)} holds {len(steps)} mixtures, from the steps {listing(steps)}: keep the one that is meant in a file of its own"
+            f"{shown(key)} has {len(steps)} mixtures, from the steps {listing(steps)}: put the one to read into a file of its own"
         )
 
 
 def _entries(entries: Sequence[Any], names: tuple[str, ...], share: str) -> Pairs:
-    """Return the name, under the first of these keys that an entry has, and the share of each entry of a list."""
+    """Return the name (under the first of these keys that an entry has) and the share of each entry of a list."""
     pairs = []
     for place, entry in enumerate(entries, start=1):
         name = next((key for key in names if isinstance(entry, Mapping) and key in entry), None)
@@ -290,13 +290,13 @@ def _entries(entries: Sequence[Any], names: tuple[str, ...], share: str) -> Pair
 def _paired(one: str, names: Sequence[Any], other: str, numbers: Sequence[Any]) -> Pairs:
     if len(names) != len(numbers):
         raise MixtureError(
-            f"{shown(one)} has {len(names)} entries and {shown(other)} {len(numbers)}; one number is needed for each"
+            f"{shown(one)} has {len(names)} entries and {shown(other)} has {len(numbers)}; give one number for each entry"
         )
     return list(zip(map(str, names), numbers, strict=True))
 
 
 def is_number(given: Any) -> bool:
-    """Whether a value is a number, or the text of one."""
+    """Whether a value is a number, or text that is a number."""
     try:
         return not isinstance(given, bool) and float(given) == float(given)
     except (TypeError, ValueError):
@@ -304,7 +304,7 @@ def is_number(given: Any) -> bool:
 
 
 def number(name: str, given: Any) -> float:
-    """Return a share as a number; text such as ``20%`` is one."""
+    """Return a share as a number; ``20%`` is 0.2."""
     bare = _bare(given)
     if not is_number(bare):
         raise MixtureError(f"the share of {shown(name)} must be a number, got {shown(given)}")
@@ -312,7 +312,7 @@ def number(name: str, given: Any) -> float:
 
 
 def _bare(given: Any) -> Any:
-    """A value without the percent sign that it ends with."""
+    """Return a value without the percent sign at its end."""
     return given[:-1] if isinstance(given, str) and given.endswith("%") else given
 
 
@@ -333,7 +333,7 @@ FORMS = {
         Form("llama-factory", "dataset and interleave_probs", _llama_factory, samples=True),
         Form("trl", "datasets with fraction", _trl, places=True, samples=True),
         Form("python", f"{SHARES} = {{...}} of a module that mixfast exported", _module, samples=True),
-        # Last: a flat mapping has no mark of its own.
+        # Last: a flat mapping has no key that identifies it.
         Form("mixfast", "mixture, or domain: share", _flat),
     )
 }

@@ -11,7 +11,7 @@ from mixfast.readers._read import read
 def olmix(path: str | PathLike[str]) -> Mixture:
     """Read a proposal of Olmix (``*_optimal.json``) or the ``mix`` of its launch file (YAML, flat or nested).
 
-    Of nested domains the share is the product of the weights on the way, and the name is joined by colons
+    The share of a nested domain is the product of the weights along its path, and its name joins the names of the path by colons
     (allenai/olmix of 2026-03, ``flatten_mix``). Shares that do not sum to 1 are divided by their sum, with a warning.
 
     Parameters
@@ -22,7 +22,7 @@ def olmix(path: str | PathLike[str]) -> Mixture:
     Raises
     ------
     MixtureError
-        If the file is not of that kind, or its shares are not.
+        If the file is of another kind, or its shares are invalid.
     """
     return read(path, "olmix").mixture
 
@@ -30,7 +30,7 @@ def olmix(path: str | PathLike[str]) -> Mixture:
 def olmo_core(path: str | PathLike[str]) -> Mixture:
     """Read the ``target_ratio`` of each of the ``sources`` of an OLMo-core ``SourceMixtureList`` (YAML, version 2.5).
 
-    Recipes of olmo-cookbook, which have the same list under ``dataset`` and a ``name`` in place of a ``source_name``, are read too.
+    Recipes of olmo-cookbook, with the same list under ``dataset`` and ``name`` instead of ``source_name``, are read, too.
     A file of another kind is refused as in `olmix`.
     """
     return read(path, "olmo-core").mixture
@@ -39,7 +39,7 @@ def olmo_core(path: str | PathLike[str]) -> Mixture:
 def regmix(path: str | PathLike[str]) -> Mixture:
     """Read the ``train`` part of a mixture file of RegMix's TinyLlama code (YAML, 2024-10).
 
-    The names keep their ``train_``, as the columns of RegMix's csv files do. Shares that do not sum to 1, as in two of its four published
+    Names keep their prefix ``train_``, like the columns of RegMix's csv files. Shares that do not sum to 1, as in two of its four published
     mixtures, are divided by their sum, with a warning, as its loader does.
 
     A file of another kind is refused as in `olmix`.

@@ -1,4 +1,4 @@
-"""The subjects of MMLU and their four categories, as Olmix puts them together.
+"""The subjects of MMLU and their four categories, grouped as in Olmix.
 
 Questions of the test set: Hendrycks et al., "Measuring Massive Multitask Language Understanding" (arXiv 2009.03300).
 """
@@ -41,26 +41,26 @@ CATEGORIES = {
     }
     for category, subjects in _QUESTIONS.items()
 }
-"""The weights, in proportion to the questions, of the columns that Olmix makes each category from."""
+"""For each category of Olmix, its columns and their weights, in proportion to their questions."""
 
 SUBJECTS = frozenset(column for columns in CATEGORIES.values() for column in columns)
 """The 57 columns."""
 
 
 def has_subjects(metrics: Iterable[str]) -> bool:
-    """Whether Olmix would make categories of these metrics: subjects are among them, and categories are not.
+    """Whether Olmix would group these metrics into categories: they include subjects, and no categories.
 
     Raises
     ------
     OlmixConfigError
-        If some of the 57 subjects are missing, for which Olmix stops, too.
+        If some of the 57 subjects are missing; Olmix stops then, too.
     """
     names = set(metrics)
     if not names & SUBJECTS or any("mmlu_stem" in name for name in names):
         return False
     if missing := sorted(SUBJECTS - names):
         raise OlmixConfigError(
-            f"the metrics have {len(SUBJECTS) - len(missing)} of the 57 columns of MMLU, and Olmix needs all to make its four categories of "
-            f"them; missing: {listing(missing)}. Add these columns, or leave out the others with --ignore"
+            f"the metrics have {len(SUBJECTS) - len(missing)} of the 57 columns of MMLU, and Olmix needs all of them for its four "
+            f"categories; missing: {listing(missing)}. Add these columns, or leave out the others with --ignore"
         )
     return True

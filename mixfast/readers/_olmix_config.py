@@ -1,7 +1,7 @@
-"""Fit configurations of Olmix (YAML): where the swarm is, what to fit and propose, under which limits; as its code of commit 9586977 has it.
+"""Fit configurations of Olmix (YAML): the swarm, what to fit and propose, and the limits, as in its code of commit 9586977.
 
-Everything is aligned by name: priors, caps and weights in another order than the files' columns were a bug of theirs. What each field
-does is a table in docs/reference/files/olmix-config.md.
+Everything is aligned by name; Olmix itself aligns priors, caps and weights by position, which is wrong if their order differs from the
+files' columns. The meaning of each field is in docs/reference/files/olmix-config.md.
 """
 
 from __future__ import annotations
@@ -35,53 +35,53 @@ _KEYS = {
     "constraints": {"enabled", "target_tokens", "repetition_factor"},
     "filtering": {"keep_sources", "support_domains", "drop_metrics", "fixed_weight", "obj_weights"},
 }
-# What is understood but not offered here: given any other value than nothing, it is refused and not passed over.
+# Keys that are known but not supported: they are refused, not ignored, unless their value is null or false.
 _UNSUPPORTED = {
     "proposer": ("make_worst_mix", "use_natural_kl"),
     "filtering": ("keep_sources", "support_domains", "fixed_weight"),
 }
-_REPETITION = 4.0  # Olmix's default where the file names none
-_ROUNDING = 1e-12  # of a share that is at its limit
+_REPETITION = 4.0  # Olmix's default if the file has none
+_ROUNDING = 1e-12  # tolerance for a share at its limit
 _PROPOSERS = ("exact", "simulation", "search")
 _SEARCH = "search"  # the name of Olmix's proposer of the best run, and of the regression that it needs
 
 
 @dataclass(frozen=True, kw_only=True)
 class OlmixConfig:
-    """What a fit configuration asks for.
+    """The content of a fit configuration.
 
     Attributes
     ----------
     ratios, metrics : Path
-        Files of the swarm; relative paths in the file are relative to its folder, or, where that has no such file, to the
-        current one, as in Olmix.
+        Files of the swarm; relative paths are relative to the folder of the configuration or, if that has no such file, to the
+        current folder, as in Olmix.
     prior : dict of str to float
-        ``relative_sizes`` divided by their sum; the shares of ``token_counts`` where they are not given.
+        ``relative_sizes`` divided by their sum; without them, the shares of ``token_counts``.
     token_counts : dict of str to int, or None
     families : dict of str to tuple of str
-        Metrics of each family of tasks, empty where the file lists none.
+        Metrics of each family of tasks; empty if the file lists none.
     regression, proposer : str
-        Types, in Olmix's words: log_linear, lightgbm, ...; exact, simulation, search.
+        Types, with Olmix's names: log_linear, lightgbm, ...; exact, simulation, search.
     seed : int
     n_test : int
-        Runs that are held out; with any, Olmix proposes nothing.
+        Number of runs that are held out; if it is above 0, Olmix proposes nothing.
     train_split : float
-        Share, or number where above 1, of the other runs that are fitted.
+        Share of the other runs that are fitted, or their number if above 1.
     aggregate : bool
         Whether one law is fitted to the mean of each family.
     kl : float or None
-        Weight of the divergence from the prior, beside the weights of `objective`.
+        Weight of the divergence from the prior, relative to the weights of `objective`.
     temperature : float or None
         Power of the prior that a simulation starts from.
     fit_only : bool
     target_tokens : int or None
-        None where the limits are switched off.
+        None if the limits are disabled.
     max_epochs : float
     drop_metrics : tuple of str
     obj_weights : dict of str to float
-        As written, by metric, or by family where `aggregate` is true.
+        As written, by metric, or by family if `aggregate` is true.
     notes : tuple of str
-        What in the file contradicts itself or lies in the wrong place, and how it was taken.
+        Contradictions and misplaced keys in the file, and how they were read.
     """
 
     ratios: Path
@@ -105,14 +105,14 @@ class OlmixConfig:
     notes: tuple[str, ...]
 
     def swarm(self, *, ignore: Iterable[str] = ()) -> tuple[Swarm, tuple[str, ...]]:
-        """Return the runs and metrics that Olmix fits, and notes on what was done to them.
+        """Return the runs and metrics that Olmix fits, and notes on how they were made.
 
-        In bits per byte, as Olmix has it, where names tell no unit.
+        Metrics are in bits per byte, as in Olmix, unless their names give a unit.
 
         Parameters
         ----------
         ignore : iterable of str
-            Columns of the files that are neither domains nor metrics; patterns with ``*``. Of the metrics only those that count are read.
+            Columns of the files that are neither domains nor metrics; patterns with ``*``. Only the metrics that count are read.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class OlmixConfig:
         left = [name for name in columns if not any(fnmatchcase(name, pattern) for pattern in ignore)]
         wanted = wanted_columns(self.families, left, where=str(self.metrics))
         named = Swarm.from_csv(self.ratios, self.metrics, metric_names=wanted, ignore=ignore, direction="min")
-        # Olmix minimises whatever it is given, so a "score" there is one in bits per byte.
+        # Olmix minimises every metric, so a "score" there is in bits per byte.
         unit = {
             name: "bits_per_byte" if unit in ("nats", "score", "logprob", "reward", "error") else unit
             for name, unit in zip(named.metrics, named.unit, strict=True)
@@ -137,14 +137,14 @@ class OlmixConfig:
         rows = train_runs(len(found), n_test=self.n_test, train_split=self.train_split, seed=self.seed)
         if len(rows) < len(found):
             notes.append(
-                f"{len(rows)} of {len(found)} runs are fitted, those that Olmix draws for n_test {self.n_test}, train_split "
+                f"{len(rows)} of {len(found)} runs are fitted, those that Olmix selects for n_test {self.n_test}, train_split "
                 f"{self.train_split:g} and seed {self.seed}"
             )
             found = found.subset(rows)
         return found, tuple(notes)
 
     def region(self, domains: Sequence[str]) -> Region:
-        """Return the region of the limits, in the order of the swarm's domains; its prior is that of the KL term or of the simulation.
+        """Return the region with the limits, in the order of the swarm's domains, and the prior of the KL term or of the simulation.
 
         Raises
         ------
@@ -157,22 +157,22 @@ class OlmixConfig:
         if self.target_tokens is None:
             return Region(domains, prior=prior)
         if self.token_counts is None:
-            raise OlmixConfigError("constraints are enabled, but priors has no token_counts to derive the caps from")
+            raise OlmixConfigError("constraints are enabled, but priors has no token_counts, which the caps need")
         counts = _aligned("token_counts of the configuration", self.token_counts, domains)
         return Region.from_tokens(counts, self.target_tokens, max_epochs=self.max_epochs, prior=prior)
 
     def objective(self, metrics: Sequence[str]) -> dict[str, float]:
-        """Return the weights of the metrics as Olmix adds them, which stand beside `kl`.
+        """Return the weights of the metrics in Olmix's objective, to which `kl` is relative.
 
-        Without ``obj_weights`` they sum to 1. With them each metric that they do not name has the weight 1, and nothing is divided by
+        Without ``obj_weights`` they sum to 1. With them, each metric that they do not name has weight 1, and nothing is divided by
         the sum. A metric counts as often as ``eval.tasks`` lists it; others count 0.
 
         Raises
         ------
         AlignmentError
-            If a metric that counts is not among these, or a weight names no metric.
+            If a metric that counts is not among ``metrics``, or a weight names an unknown metric.
         OlmixConfigError
-            If weights of families are given where each metric has its own law, which Olmix passes over.
+            If weights of families are given although each metric has its own law; Olmix ignores them.
         """
         names = counted_names(self.families, metrics, aggregate=self.aggregate, dropped=self.drop_metrics)
         if not self.obj_weights:
@@ -184,27 +184,27 @@ class OlmixConfig:
         return weights
 
     def _check_weights(self, names: Sequence[str]) -> None:
-        """Refuse weights that no metric would have."""
+        """Refuse weights of unknown metrics."""
         unknown = [name for name in self.obj_weights if name not in names and name not in self.drop_metrics]
         if not unknown:
             return
         if not self.aggregate and set(unknown) <= set(self.families):
             raise OlmixConfigError(
-                f"obj_weights weighs families ({listing(unknown)}), but regression.aggregate_task_families is false, and Olmix then passes "
-                "over these weights: set aggregate_task_families to true, or weigh metrics"
+                f"obj_weights weighs families ({listing(unknown)}), but regression.aggregate_task_families is false, so Olmix ignores "
+                "these weights: set aggregate_task_families to true, or weight metrics"
             )
         hint = "; subjects of MMLU count by category" if SUBJECTS & set(unknown) else ""
         raise AlignmentError(
-            f"obj_weights names unknown metrics: {misspelt(unknown, names)}; what counts is: {listing(names)}{hint}"
+            f"obj_weights names unknown metrics: {misspelt(unknown, names)}; the metrics that count are: {listing(names)}{hint}"
         )
 
     def check_proposal(self) -> None:
-        """Refuse what Olmix proposes nothing for.
+        """Refuse a configuration for which Olmix proposes nothing.
 
         Raises
         ------
         OlmixConfigError
-            If only a fit is asked for, or runs are held out.
+            If only a fit is requested, or runs are held out.
         """
         if self.fit_only:
             raise OlmixConfigError("proposer.fit_only is true, so nothing is proposed: set it to false")
@@ -214,7 +214,7 @@ class OlmixConfig:
             )
 
     def best_run(self, swarm: Swarm) -> tuple[str, float]:
-        """Return what Olmix's search proposes: the run within the limits with the least mean of its metrics, and that mean.
+        """Return the run that Olmix's search proposes, the one within the limits with the lowest mean of its metrics, and that mean.
 
         Raises
         ------
@@ -225,7 +225,7 @@ class OlmixConfig:
         means = swarm.values[:, [swarm.metrics.index(name) for name in names]].mean(axis=1)
         allowed = (swarm.ratios <= self.region(swarm.domains).cap + _ROUNDING).all(axis=1)
         if not allowed.any():
-            raise OlmixConfigError("no run is within the limits of constraints, so the search proposes none of them")
+            raise OlmixConfigError("no run is within the limits of constraints, so the search has nothing to propose")
         row = int(np.argmin(np.where(allowed, means, np.inf)))
         return swarm.runs[row], float(means[row])
 
@@ -236,7 +236,7 @@ def olmix_config(path: str | os.PathLike[str]) -> OlmixConfig:
     Raises
     ------
     OlmixConfigError
-        If a key is unknown, missing or given twice, a value is malformed, or something is asked for that is not offered.
+        If a key is unknown, missing or given twice, a value is malformed, or a feature is not supported.
     """
     with about_files(path):
         return _config(Path(path))
@@ -254,9 +254,9 @@ def _config(path: Path) -> OlmixConfig:
     notes: list[str] = []
     counts = priors.get("token_counts")
     if "token_counts" in document:
-        notes.append("token_counts stands beside priors and was taken for a part of it")
+        notes.append("token_counts is outside priors and was read as part of it")
         if counts is not None:
-            raise OlmixConfigError("token_counts is given twice, beside priors and in it; remove one")
+            raise OlmixConfigError("token_counts is given twice, outside priors and in it; remove one")
         counts = document["token_counts"]
     tokens = None if counts is None else {name: whole(n, f"token_counts.{name}") for name, n in mapping(counts).items()}
     found = OlmixConfig(
@@ -285,7 +285,7 @@ def _config(path: Path) -> OlmixConfig:
     )
     _check(found)
     if found.temperature is not None:
-        used = "the simulation draws around, and gains refer to, the prior to this power"
+        used = "the simulation samples around the prior raised to this power, and gains refer to it"
         notes.append(
             f"proposer.temperature is {found.temperature:g}: {used}"
             if found.proposer == "simulation"
@@ -295,14 +295,14 @@ def _config(path: Path) -> OlmixConfig:
 
 
 def _check(config: OlmixConfig) -> None:
-    """Refuse what Olmix refuses when it reads a configuration."""
+    """Refuse configurations that Olmix refuses."""
     if config.proposer not in _PROPOSERS:
         raise OlmixConfigError(f"proposer.type is {shown(config.proposer)}, expected one of {listing(_PROPOSERS)}")
     if config.aggregate and not config.families:
         raise OlmixConfigError("regression.aggregate_task_families needs the families of eval.tasks")
     if (config.proposer == _SEARCH) != (config.regression == _SEARCH):
         raise OlmixConfigError(
-            f"proposer.type is {shown(config.proposer)} and regression.type is {shown(config.regression)}: the search for the best run needs both to be "
+            f"proposer.type is {shown(config.proposer)} and regression.type is {shown(config.regression)}: the search for the best run requires both to be "
             f"{_SEARCH!r}"
         )
     if config.kl is not None and config.proposer != "exact":
@@ -312,7 +312,7 @@ def _check(config: OlmixConfig) -> None:
 
 
 def _file(path: Path, given: str, notes: list[str]) -> Path:
-    """Return a file of the swarm, which is beside the configuration or, as in Olmix, in the current folder."""
+    """Return a file of the swarm, in the folder of the configuration or, as in Olmix, in the current folder."""
     beside, here = path.parent / given, Path(given)
     if beside.exists() or not here.exists():
         return beside
@@ -325,7 +325,7 @@ def _number_or_none(proposer: Mapping[str, Any], key: str) -> float | None:
 
 
 def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a section with only known keys, empty where the file has none."""
+    """Return a section with only known keys; empty if the file has none."""
     where = key or "the configuration"
     section = document.get(key)
     if section is None and key not in ("", "swarm", "priors"):
@@ -333,7 +333,7 @@ def _section(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     found = known_keys(section, _KEYS[key], where)
     for name in _UNSUPPORTED.get(key, ()):
         if not is_off(found.get(name)):
-            raise OlmixConfigError(f"{key}.{name} = {found[name]} is not offered here; remove it")
+            raise OlmixConfigError(f"{key}.{name} = {found[name]} is not supported; remove it")
     return found
 
 

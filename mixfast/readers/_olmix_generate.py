@@ -1,4 +1,4 @@
-"""Generate configurations of Olmix (YAML): the domains and limits of a swarm, and how its sampler draws it."""
+"""Generate configurations of Olmix (YAML): the domains and limits of a swarm, and the settings of its sampler."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ _KEYS = {
 
 _MINIMUM, _ = Olmix().minima
 
-# Fixed shares of one source, or of all sources, may miss 1 by this much, as printed digits do.
+# The sum of fixed shares may differ from 1 by this much, because of printed digits.
 _ROUNDED = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
 class OlmixGeneration:
-    """What a generate configuration asks for: ``design(region, runs, seed=seed, method=sampler)`` is its swarm.
+    """The content of a generate configuration: ``design(region, runs, seed=seed, method=sampler)`` samples its swarm.
 
     Attributes
     ----------
     region : Region
-        The leaves of the file's sources, in the order of its priors: these are the prior, and the caps let a proxy run of
-        ``max_tokens`` repeat no domain more than ``repetition_factor`` times.
+        The leaves of the file's sources, in the order of its priors, with these priors. With its caps, a proxy run of
+        ``max_tokens`` repeats no domain more than ``repetition_factor`` times.
     sampler : Olmix
     runs : int
         Olmix's ``variants``.
     seed : int
-        Of other random numbers than Olmix's: the same distribution, not the same mixtures.
+        It does not seed Olmix's random numbers: the distribution is the same, the mixtures are not.
     existing : str or None
-        Olmix's ``existing_mix_file``, a pickle, which is not read: a pickle can run code. Give its runs to `extend`.
+        Olmix's ``existing_mix_file``, a pickle, which is not read, because a pickle can run code. Give its runs to `extend`.
     notes : tuple of str
-        Where Olmix's code does something else than the file says, and what was taken.
+        Where Olmix's code does not do what the file says, and how the file was read.
     """
 
     region: Region
@@ -82,9 +82,9 @@ def olmix_generate(path: str | os.PathLike[str]) -> OlmixGeneration:
     ------
     OlmixConfigError
         If a key is unknown, missing or given twice, a value is malformed, sources and priors name different domains, or Olmix's code
-        would stop or ignore what is asked for.
+        would stop or ignore a setting.
     RegionError, InfeasibleError
-        If the token counts cannot feed a proxy run of ``max_tokens``.
+        If the token counts do not suffice for a proxy run of ``max_tokens``.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def _generation(content: Mapping[str, Any]) -> OlmixGeneration:
     source_prior = _shares(swarm, "manual_prior", [source.name for source in sources])
     sampler = Olmix(
         **_levels(swarm, notes),
-        # Olmix puts the shares given beside relative sizes as they are; here these are divided by their sum.
+        # Olmix combines these shares with relative sizes unscaled; here the relative sizes are divided by their sum.
         source_prior={name: share / total for name, share in source_prior.items()},
         topic_prior=_topic_prior(swarm, sources),
         source_share=_source_share(sources, notes),
@@ -122,7 +122,7 @@ def _generation(content: Mapping[str, Any]) -> OlmixGeneration:
     )
     if sampler.nonzero:
         notes.append(
-            "nonzero_weight holds for draws, as in Olmix's code: the minimum may still set one of these shares to 0 in a mixture"
+            "nonzero_weight applies to draws, as in Olmix's code: the minimum may still set one of these shares to 0 in a mixture"
         )
     existing = swarm.get("existing_mix_file")
     return OlmixGeneration(
@@ -137,7 +137,7 @@ def _generation(content: Mapping[str, Any]) -> OlmixGeneration:
 
 @dataclass(frozen=True, kw_only=True)
 class _Node:
-    """A source, a topic or a quality: its full name, its weight, and what is below it."""
+    """A source, a topic or a quality: its full name, its weight, and its children."""
 
     name: str
     weight: float | None
@@ -146,7 +146,7 @@ class _Node:
 
     @property
     def leaves(self) -> list[_Node]:
-        """Its qualities, those of its topics, its topics, or itself."""
+        """The lowest nodes below it; itself if there are none."""
         return [leaf for node in (*self.topics, *self.quality) for leaf in node.leaves] or [self]
 
 
@@ -157,7 +157,7 @@ def _sources(data: Mapping[str, Any]) -> list[_Node]:
         raise OlmixConfigError(f"data.sources names a domain twice: {listing(twice)}")
     if not nodes:
         raise OlmixConfigError("data.sources is empty, expected at least one source")
-    # Olmix's order, for which shares are drawn.
+    # Olmix samples shares in this order.
     return sorted(nodes, key=lambda node: node.name)
 
 
@@ -199,14 +199,14 @@ def _priors(
         raise OlmixConfigError("relative_sizes must have a positive sum")
     if list(sizes) != leaves:
         notes.append(
-            "the priors are not in alphabetical order of sources and topics, for which Olmix's code gives shares to the wrong domains; "
-            "they were aligned by name"
+            "the priors are not in alphabetical order of sources and topics, so Olmix's code would assign shares to the wrong domains; "
+            "here they are aligned by name"
         )
     return sizes, {name: counts[name] for name in sizes}
 
 
 def _below(lacking: Sequence[str], others: Sequence[str]) -> str:
-    """Say what to do about leaves and priors of different names."""
+    """Advise on leaves and priors with different names."""
     above = {name.rpartition(":")[0] for name in others if name.rpartition(":")[2] in lacking}
     if lacking and len(above) == 1 and {f"{name}:{leaf}" for name in above for leaf in lacking} <= set(others):
         (source,) = above
@@ -215,10 +215,10 @@ def _below(lacking: Sequence[str], others: Sequence[str]) -> str:
 
 
 def _levels(swarm: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    """Return strengths, temperatures and minima, of sources and topics only where they differ from the common ones."""
+    """Return strengths, temperatures and minima; those of sources and topics only if they differ from the common ones."""
 
     def given(key: str, usual: float) -> float:
-        # As in Olmix's code, 0 is as if not given.
+        # As in Olmix's code, 0 means not given.
         return number(swarm.get(key, 0), f"swarm.{key}") or usual
 
     out: dict[str, Any] = {"strength": Olmix.strength, "temperature": Olmix.temperature}
@@ -228,12 +228,12 @@ def _levels(swarm: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
         )
         heat = given(f"{level}mix_temperature", out["temperature"])
         if heat > 1.0:
-            notes.append(f"{level}mix_temperature is {heat:g}: Olmix's code does nothing for temperatures above 1")
+            notes.append(f"{level}mix_temperature is {heat:g}: Olmix's code ignores temperatures above 1")
         for what, value in (("strength", (min(low, high), max(low, high))), ("temperature", min(heat, 1.0))):
             out[f"{level}{what}"] = None if level and value == out[what] else value
         if level and low == high:
             notes.append(
-                f"the smallest and the largest {level.rstrip('_')} strength are equal, where Olmix's code stops; every draw has it here"
+                f"the smallest and the largest {level.rstrip('_')} strength are equal: Olmix's code stops, here every draw has this strength"
             )
     common = given("minimum_weight", _MINIMUM)
     out["minimum"] = (given("minimum_source_weight", common), given("minimum_topic_weight", common))
@@ -241,37 +241,37 @@ def _levels(swarm: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
 
 
 def _topic_prior(swarm: Mapping[str, Any], sources: Sequence[_Node]) -> dict[str, float]:
-    """Return the prior of topics, which Olmix's code ignores for sources of which it does not name all topics."""
+    """Return the prior of topics; refuse one that names only some topics of a source, which Olmix's code ignores."""
     topics = [[topic.name for topic in source.topics] for source in sources]
     given = _shares(swarm, "manual_topic_prior", [name for names in topics for name in names])
     for names in topics:
         missing = [name for name in names if name not in given]
         if missing and len(missing) < len(names):
             raise OlmixConfigError(
-                f"swarm.manual_topic_prior names some topics of a source and lacks {listing(missing)}; Olmix's code ignores it then. "
+                f"swarm.manual_topic_prior names some topics of a source but not {listing(missing)}, so Olmix's code ignores it. "
                 "Name all topics of the source"
             )
     return given
 
 
 def _source_share(sources: Sequence[_Node], notes: list[str]) -> dict[str, float]:
-    """Return the fixed shares of sources: of all, or of none."""
+    """Return the fixed shares of sources: of all sources, or of none."""
     given = {source.name: source.weight for source in sources if source.weight is not None}
     if missing := [source.name for source in sources if given and source.name not in given]:
         raise OlmixConfigError(
-            f"some sources have a weight and {listing(missing)} has none; give all of them one or none"
+            f"some sources have a weight and {listing(missing)} has none; give all sources a weight or none"
         )
     return _fixed(given, "sources", notes)
 
 
 def _topic_share(sources: Sequence[_Node], prior: Mapping[str, float], notes: list[str]) -> dict[str, float]:
-    """Return the fixed shares of leaves within their sources; those of a topic's qualities, where they have no weight, by the prior."""
+    """Return the fixed shares of leaves within their sources; qualities without weights share by the prior."""
     out: dict[str, float] = {}
     for source in sources:
         given = {topic.name: topic.weight for topic in source.topics if topic.weight is not None}
         if missing := [topic.name for topic in source.topics if given and topic.name not in given]:
             raise OlmixConfigError(
-                f"some topics of {shown(source.name)} have a weight and {listing(missing)} has none, which Olmix's code does not provide for; "
+                f"some topics of {shown(source.name)} have a weight and {listing(missing)} has none, which Olmix's code does not handle; "
                 "give all topics of the source a weight or none"
             )
         shares = _fixed(given, f"the topics of {shown(source.name)}", notes)
@@ -294,7 +294,7 @@ def _among_qualities(topic: _Node, share: float, prior: Mapping[str, float]) -> 
 
 
 def _fixed(given: Mapping[str, float], what: str, notes: list[str]) -> dict[str, float]:
-    """Return fixed shares divided by their sum, which must be 1 but for rounding."""
+    """Return fixed shares divided by their sum, which must be 1 up to rounding."""
     total = math.fsum(given.values())
     if given and abs(total - 1.0) > _ROUNDED:
         raise OlmixConfigError(f"the weights of {what} sum to {total:.6g}, expected 1")

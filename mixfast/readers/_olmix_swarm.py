@@ -1,4 +1,4 @@
-"""What Olmix fits of a swarm: which metrics count, made from which columns, and which runs."""
+"""Select what Olmix fits in a swarm: the metrics that count, the columns that they are made of, and the runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Families = Mapping[str, Sequence[str]]
 
 
 def counted_names(families: Families, metrics: Sequence[str], *, aggregate: bool, dropped: Sequence[str]) -> list[str]:
-    """Return the metrics that Olmix averages, a metric as often as it counts; of all metrics where no tasks are listed.
+    """Return the metrics that Olmix averages, each as often as it counts; all metrics if no tasks are listed.
 
     Raises
     ------
@@ -28,12 +28,12 @@ def counted_names(families: Families, metrics: Sequence[str], *, aggregate: bool
     """
     if SUBJECTS & set(metrics):
         raise AlignmentError(
-            "the subjects of MMLU are single metrics here, and Olmix makes four categories of them: fit with --olmix-config, or leave out the "
-            "subjects with --ignore"
+            "the subjects of MMLU are single metrics here, and Olmix groups them into four categories: fit with --olmix-config, or leave out "
+            "the subjects with --ignore"
         )
     names = list(families) if aggregate else _tasks(families) or list(metrics)
     if not aggregate and families:
-        # Olmix adds the categories to the listed tasks in place of the subjects, whether these are listed or not.
+        # Olmix replaces the subjects by the categories among the listed tasks, even if no subject is listed.
         listed = any(name in SUBJECTS for name in names)
         names = [name for name in names if name not in SUBJECTS]
         nothing_else = set(metrics) <= {*names, *CATEGORIES}
@@ -50,7 +50,7 @@ def counted_names(families: Families, metrics: Sequence[str], *, aggregate: bool
 
 
 def wanted_columns(families: Families, columns: Sequence[str], *, where: str) -> list[str] | None:
-    """Return the columns that the listed tasks are made of, None where no tasks are listed; ``where`` names the file.
+    """Return the columns that the listed tasks are made of, None if no tasks are listed; ``where`` names the file.
 
     Raises
     ------
@@ -70,8 +70,8 @@ def wanted_columns(families: Families, columns: Sequence[str], *, where: str) ->
         )
     if not subjects and tasks & SUBJECTS:
         raise OlmixConfigError(
-            f"eval.tasks lists subjects of MMLU, and {where} has columns of its categories besides: list the categories in their place, or "
-            "leave out these columns with --ignore"
+            f"eval.tasks lists subjects of MMLU, but {where} also has columns of its categories: list the categories instead, or leave "
+            "out these columns with --ignore"
         )
     return [name for name in columns if name in tasks or name in subjects]
 
@@ -79,26 +79,26 @@ def wanted_columns(families: Families, columns: Sequence[str], *, where: str) ->
 def fitted_swarm(
     swarm: Swarm, families: Families, *, aggregate: bool, dropped: Sequence[str]
 ) -> tuple[Swarm, list[str]]:
-    """Return the swarm of the metrics that count, and notes on what was done to them.
+    """Return the swarm with the metrics that count, and notes on how they were made.
 
     Raises
     ------
     OlmixConfigError
-        If a family or the whole list is empty then, or MMLU is incomplete.
+        If a family or the whole list becomes empty, or MMLU is incomplete.
     """
     notes: list[str] = []
     tasks = _tasks(families)
     whole, tasks = _with_categories(swarm, tasks, aggregate, notes)
     if twice := sorted({name for name in tasks if tasks.count(name) > 1}):
-        notes.append(f"eval.tasks lists {listing(twice)} more than once, and as often it counts")
+        notes.append(f"eval.tasks lists {listing(twice)} more than once, and each mention counts")
     counted = whole.select(dict.fromkeys(tasks)) if tasks else whole
     counted = _complete(counted, notes)
     if aggregate:
         counted = counted.combine(_means(families, counted.metrics, notes))
         if idle := [name for name in dropped if name in tasks]:
             notes.append(
-                f"filtering.drop_metrics names members of families ({listing(idle)}), which count on in their families, as in Olmix: "
-                "take them out of eval.tasks"
+                f"filtering.drop_metrics names members of families ({listing(idle)}), which still count in their families, as in Olmix; "
+                "to drop them, remove them from eval.tasks"
             )
     left = counted_names(families, counted.metrics, aggregate=aggregate, dropped=dropped)
     return counted.select(dict.fromkeys(left)), notes
@@ -109,7 +109,7 @@ def _tasks(families: Families) -> list[str]:
 
 
 def _with_categories(swarm: Swarm, tasks: list[str], aggregate: bool, notes: list[str]) -> tuple[Swarm, list[str]]:
-    """Put the categories of MMLU in the place of its subjects, in the swarm and among the tasks."""
+    """Replace the subjects of MMLU by its categories, in the swarm and among the tasks."""
     if not has_subjects(swarm.metrics):
         return swarm, tasks
     listed = bool(tasks)
@@ -121,8 +121,8 @@ def _with_categories(swarm: Swarm, tasks: list[str], aggregate: bool, notes: lis
         return swarm.combine({**known, **CATEGORIES}), rest
     if named:
         raise OlmixConfigError(
-            f"eval.tasks lists {listing(named)}, which Olmix makes of the 57 subjects of MMLU and counts in any case, so that it would count "
-            "twice: take it out of eval.tasks"
+            f"eval.tasks lists {listing(named)}, which Olmix computes from the 57 subjects of MMLU and counts in any case, so that it would "
+            "count twice: remove it from eval.tasks"
         )
     notes.append(
         "the 57 subjects of MMLU became four categories, each the mean over its questions, and each counts as one metric, as in Olmix"
@@ -132,14 +132,12 @@ def _with_categories(swarm: Swarm, tasks: list[str], aggregate: bool, notes: lis
 
 
 def _complete(swarm: Swarm, notes: list[str]) -> Swarm:
-    """Leave out the runs that lack a value of any metric that is fitted."""
+    """Leave out the runs that lack a value of a metric that is fitted."""
     whole = np.asarray(np.isfinite(swarm.values).all(axis=1))
     if whole.all():
         return swarm
     if not whole.any():
-        raise OlmixConfigError(
-            "every run lacks a value of some metric that eval.tasks lists; list metrics that runs have"
-        )
+        raise OlmixConfigError("every run lacks a value of some metric in eval.tasks; list metrics that the runs have")
     lost = [swarm.runs[row] for row in np.flatnonzero(~whole).tolist()]
     notes.append(f"runs that lack a value of a metric are left out, as in Olmix: {listing(lost)}")
     return swarm.subset(whole)
@@ -149,16 +147,16 @@ def _means(families: Families, metrics: Sequence[str], notes: list[str]) -> dict
     """Return the weights of the metrics in the mean of each family."""
     found = {}
     for family, tasks in families.items():
-        # As in Olmix, where the categories of MMLU have taken the place of its subjects.
+        # As in Olmix, where the categories of MMLU have replaced its subjects.
         members = [name for name in tasks if name in metrics]
         if not members:
             raise OlmixConfigError(
-                f"the family {shown(family)} of eval.tasks has no metric but subjects of MMLU, of which Olmix makes four categories: list "
-                f"{listing(CATEGORIES)} in their place"
+                f"the family {shown(family)} of eval.tasks has only subjects of MMLU, which Olmix groups into four categories: list "
+                f"{listing(CATEGORIES)} instead"
             )
         if lost := [name for name in tasks if name in SUBJECTS]:
             notes.append(
-                f"{len(lost)} subjects of MMLU do not count in the family {shown(family)}, as in Olmix: list their categories there, "
+                f"{len(lost)} subjects of MMLU do not count in the family {shown(family)}, as in Olmix: list their categories there instead, "
                 f"{listing(CATEGORIES)}"
             )
         found[family] = {name: members.count(name) / len(members) for name in members}
@@ -166,16 +164,16 @@ def _means(families: Families, metrics: Sequence[str], notes: list[str]) -> dict
 
 
 def train_runs(runs: int, *, n_test: int, train_split: float, seed: int) -> list[int]:
-    """Return the positions of the runs that Olmix fits: those that scikit-learn's `train_test_split` leaves it, in rising order.
+    """Return the positions of the runs that Olmix fits, in ascending order: the training part of scikit-learn's `train_test_split`.
 
     Raises
     ------
     OlmixConfigError
-        If fewer runs are there than are asked for.
+        If there are fewer runs than requested.
     """
     rows = np.arange(runs)
     if n_test > 0:
-        # Olmix hands over a share of the runs, which is rounded up again.
+        # Olmix passes a share of the runs to scikit-learn, which rounds up.
         tested = math.ceil(n_test / runs * runs)
         if tested >= runs:
             raise OlmixConfigError(f"regression.n_test is {n_test}, and there are only {runs} runs")

@@ -1,4 +1,4 @@
-"""Values in the YAML files of Olmix, read strictly: known keys only, and numbers that are what they should be."""
+"""Read values in the YAML files of Olmix strictly: known keys only, and valid numbers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 
 
 class OlmixConfigError(MixfastError, ValueError):
-    """A configuration of Olmix is malformed or asks for something that is not offered."""
+    """A configuration of Olmix is malformed or asks for something that mixfast does not support."""
 
 
 def known_keys(given: Any, known: Collection[str], where: str) -> dict[str, Any]:
-    """Return a mapping without the keys whose value is null; other keys than the known ones are refused."""
+    """Return a mapping without the keys that are null; refuse unknown keys."""
     if not isinstance(given, Mapping):
         raise OlmixConfigError(f"{where} must be a mapping with some of {listing(sorted(known))}, got {shown(given)}")
     for name in given:
@@ -35,12 +35,12 @@ def known_keys(given: Any, known: Collection[str], where: str) -> dict[str, Any]
 
 
 def is_null(given: Any) -> bool:
-    """Whether a value stands for none."""
+    """Whether a value is null."""
     return given is None or (isinstance(given, str) and given.lower() in _NULL)
 
 
 def is_off(given: Any) -> bool:
-    """Whether an option has the value it has when it is not given."""
+    """Whether an option is off, as if it were not given."""
     return not given or (isinstance(given, str) and (given.lower() in _NULL or _TRUTH.get(given.lower()) is False))
 
 
@@ -52,7 +52,7 @@ def mapping(given: Any) -> dict[str, Any]:
 
 
 def number(given: Any, what: str) -> float:
-    """Return a non-negative number; text such as 7/52.0 is a fraction, as obj_weights have it."""
+    """Return a non-negative number; text such as 7/52.0, as in obj_weights, is a fraction."""
     parts = str(given).split("/")
     try:
         numbers = [float(part) for part in parts]

@@ -1,4 +1,4 @@
-"""Domains of loaders that name no domains but paths: by a pattern, or by what differs in the paths."""
+"""Name domains for files that have paths instead of names: by a pattern, or by the differences between the paths."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def named_by(paths: Sequence[str], pattern: str | Mapping[str, str] | None) -> l
     ----------
     paths : sequence of str
     pattern : str or mapping of str to str, optional
-        A pattern such as ``/data/{domain}_text_document``, or the path of each domain. Without, a domain is called by the components
-        of its path that differ between the paths, without the endings of Megatron-LM's preprocessing.
+        A pattern such as ``/data/{domain}_text_document``, or the path of each domain. By default, the name of a domain is the
+        components of its path that differ between the paths, without the endings of Megatron-LM's preprocessing.
 
     Raises
     ------
     MixtureError
-        If a path does not fit the pattern, or is that of no domain.
+        If a path does not fit the pattern, or belongs to no domain.
     """
     if pattern is None:
         return _what_differs(paths)
@@ -33,14 +33,16 @@ def named_by(paths: Sequence[str], pattern: str | Mapping[str, str] | None) -> l
         names = {str(path): name for name, path in pattern.items()}
         found = [names.get(path) for path in paths]
     elif "{domain}" not in pattern:
-        raise MixtureError(f"the pattern of paths is {shown(pattern)}; where the domain stands it must hold {{domain}}")
+        raise MixtureError(
+            f"the pattern of paths is {shown(pattern)}; it must contain {{domain}} in place of the domain's name"
+        )
     else:
         first, *rest = map(re.escape, pattern.split("{domain}"))
-        # The same name wherever the pattern repeats it.
+        # A repeated {domain} must match the same name.
         form = re.compile(first + "(.+)" + r"\1".join(rest), re.DOTALL)
         found = [match[1] if (match := form.fullmatch(path)) else None for path in paths]
     if strange := [path for path, name in zip(paths, found, strict=True) if name is None]:
-        raise MixtureError(f"these paths do not fit the paths that were given for the domains: {listing(strange)}")
+        raise MixtureError(f"these paths of the file do not match the paths given for the domains: {listing(strange)}")
     return [name for name in found if name is not None]
 
 

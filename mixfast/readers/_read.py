@@ -1,4 +1,4 @@
-"""read: a mixture from the file of any loader, recognised by what the file holds."""
+"""read: read a mixture from the file of any loader; the format is recognised by the content."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mixfast.readers._forms import FORMS, Form, number
 from mixfast.readers._places import named_by
 
 FORMATS = tuple(FORMS)
-"""The formats that `read` knows, by the names that `exporters` has for them; ``mixfast`` is the package's own."""
+"""The formats that `read` knows, named as in `exporters`; ``mixfast`` is the package's own."""
 
-# Files of ours that hold more than one mixture, by how their format begins, and what to do with them.
+# Files of the package that hold several mixtures: how their format begins, and what the message says.
 _OURS = {
-    "mixfast-reuse": "it is a ledger: mixfast reuse show LEDGER --out mixture.yaml writes its present mixture",
+    "mixfast-reuse": "it is a ledger; mixfast reuse show LEDGER --out mixture.yaml writes its present mixture",
     "mixfast-schedule": "it is a schedule of several mixtures, which mixfast export takes",
 }
-# What an export says of itself where its numbers are no shares of tokens.
+# A note in exports with numbers that are not shares of tokens.
 _CONVERTED = "note: shares of tokens became shares of documents"
 
 
@@ -42,7 +42,7 @@ class Reading:
     format : str
         The format that the file was read as, one of `FORMATS`.
     notes : tuple of str
-        What was done to the numbers, and what has to be known about them.
+        How the numbers were converted, and what they count.
     """
 
     mixture: Mixture
@@ -59,11 +59,11 @@ def read(
     ----------
     path : path
     format : str, optional
-        One of `FORMATS`. By default the format is recognised by what the file holds, never by its name; a file that could be of several
+        One of `FORMATS`. By default the format is recognised by the content of the file, never by its name; a file that fits several
         formats is refused.
     paths : str or mapping of str to str, optional
-        Where a loader's file has paths in place of names: a pattern such as ``/data/{domain}_text_document``, or the path of each
-        domain. By default a domain is called by the components of its path that differ between the paths.
+        For files with paths instead of names: a pattern such as ``/data/{domain}_text_document``, or the path of each domain.
+        By default, the name of a domain is the components of its path that differ between the paths.
 
     Returns
     -------
@@ -73,12 +73,13 @@ def read(
     Raises
     ------
     MixtureError
-        If no format, or more than one, fits; if shares are no numbers, or do not sum to 1 in a format whose numbers are not relative.
+        If no format, or more than one, fits; if shares are not numbers; or if they do not sum to 1 in a format without relative
+        weights.
 
     Warns
     -----
     MixfastWarning
-        The file is of RegMix or Olmix and its shares do not sum to 1: they are divided by their sum, as the loaders of both do.
+        The file is from RegMix or Olmix and its shares do not sum to 1: they are divided by their sum, as both loaders do.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def read(
 
 
 def format_of(path: str | PathLike[str]) -> str | None:
-    """Return the format that `read` recognises, or None where it recognises none or refuses the file."""
+    """Return the format that `read` recognises, or None if it recognises none or refuses the file."""
     path = Path(path)
     try:
         return _recognised(any_document(path, text_of(path)))[0].name
@@ -113,7 +114,7 @@ def format_of(path: str | PathLike[str]) -> str | None:
 
 
 def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
-    """Return the only form that a document has, and its pairs."""
+    """Return the only form that fits a document, and its pairs."""
     given = found if isinstance(found, Mapping) else {}
     told = str(given.get("format", ""))
     for begins, advice in _OURS.items():
@@ -121,26 +122,26 @@ def _recognised(found: Any) -> tuple[Form, list[tuple[str, Any]]]:
             raise MixtureError(f"no mixture: {advice}")
     if "mixfast_fit" in given:
         raise MixtureError(
-            "no mixture: it holds fitted laws; mixfast propose LAW --out mixture.yaml proposes one from them"
+            "no mixture: it holds fitted laws; mixfast propose LAW --out mixture.yaml proposes a mixture from them"
         )
     if told.startswith("mixfast-") or "mixture" in given:
         return FORMS["mixfast"], _own(given, told)
     fitting = [(form, pairs) for form in FORMS.values() if (pairs := form.find(found, False)) is not None]
-    # A flat mapping is what is left when nothing else fits.
+    # A flat mapping counts only if no other form fits.
     fitting = [one for one in fitting if one[0].name != "mixfast"] or fitting
     if not fitting:
         keys = f"; its keys are {listing(given)}" if given else ""
         known = "; ".join(f"{form.name} ({form.looks})" for form in FORMS.values())
-        raise MixtureError(f"no mixture that is known{keys}. Mixtures are read in the formats: {known}")
+        raise MixtureError(f"no known format of a mixture{keys}. Mixtures are read in the formats: {known}")
     if len(fitting) > 1:
         raise MixtureError(
-            f"it could be read as {' or as '.join(form.name for form, _ in fitting)}; keep one mixture in the file"
+            f"it fits several formats, {' and '.join(form.name for form, _ in fitting)}; keep one mixture in the file"
         )
     return fitting[0]
 
 
 def _own(given: Mapping[str, Any], told: str) -> list[tuple[str, Any]]:
-    """Return the shares of a file of the package's own."""
+    """Return the shares in a file of the package's own format."""
     if told and told != FORMAT:
         raise MixtureError(f"format {shown(told)} is not known; this version reads {FORMAT!r}")
     if not isinstance(given.get("mixture"), Mapping):
@@ -153,22 +154,24 @@ def _own(given: Mapping[str, Any], told: str) -> list[tuple[str, Any]]:
 def _reading(
     path: Path, form: Form, pairs: list[tuple[str, Any]], text: str, paths: str | Mapping[str, str] | None
 ) -> Reading:
-    """Return the mixture of pairs, divided by their sum where the form says so."""
+    """Return the mixture of pairs, divided by their sum if the form has relative weights."""
     names, notes = [str(name) for name, _ in pairs], []
     shares = [number(name, share) for name, share in zip(names, (share for _, share in pairs), strict=True)]
     if form.samples:
         if _CONVERTED in text:
             raise MixtureError(
-                f"its numbers are shares of documents, not of tokens, as its own note says ({form.name}); give the mixture that it was "
-                "exported from"
+                f"its numbers are shares of documents, not of tokens, as a note in the file says ({form.name}); give the mixture that was "
+                "exported"
             )
-        notes.append("its numbers count samples; they are shares of tokens only if all samples are equally long")
+        notes.append(
+            "its numbers are shares of samples; they are shares of tokens only if all samples have equal length"
+        )
     if form.places:
         names = named_by(names, paths)
-        notes.append(f"the file has paths, whose domains were taken to be {listing(names)}")
+        notes.append(f"the file has paths instead of names; the domains were named {listing(names)}")
     elif paths is not None:
         raise MixtureError(
-            f"{either('paths', '--mixture-paths')} would name the domains of a file that has paths, and {form.name} has names: leave it out"
+            f"{either('paths', '--mixture-paths')} names the domains of files with paths, and {form.name} has names: leave it out"
         )
     total = exact_sum(shares)
     if form.divides and math.isfinite(total) and total > 0.0 and min(shares) >= 0.0:
@@ -187,6 +190,6 @@ def _reading(
     except MixtureError as problem:
         if form.name == "mixfast" and total > 0.0 and "sum to 1" in str(problem):
             raise MixtureError(
-                f"{problem}. Relative weights stand under the key 'train_weights', which is levanter's and says that they are relative"
+                f"{problem}. To give relative weights, put them under the key 'train_weights', as in levanter's files"
             ) from problem
         raise

@@ -1,4 +1,4 @@
-"""Checks of what a sampler is told of its domains: which have a share, their sizes and their limits of repetition."""
+"""Checks of the arguments of a sampler: which domains have a share, their sizes and their limits of repetition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLICIES = ("repeat", "stop", "redistribute")
 
 
 def domains_with_shares(schedule: MixtureSchedule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which domains (K,) ever have a share, and which ever have one that is not 0 after rounding."""
+    """Return which domains (K,) have a share at any time, and which have one that rounding does not make 0."""
     named = np.zeros(len(schedule.domains), dtype=bool)
     sampled = named.copy()
     for change in schedule.changes:
@@ -63,9 +63,9 @@ def domain_sizes(
 def sample_limits(
     domains: tuple[str, ...], sizes: Integers, max_epochs: float | Mapping[str, float] | None, policy: str
 ) -> Integers:
-    """Return the most samples of each domain (K,); 2^62 for any number."""
+    """Return the maximum number of samples of each domain (K,); 2^62 means no limit."""
     caps = np.full(len(domains), NEVER, dtype=np.int64)
-    # Also of domains that a mapping leaves out.
+    # The limit of domains that a mapping leaves out, too.
     usual = None if policy == "repeat" else 1
     if max_epochs is None:
         if usual is None:
@@ -87,7 +87,7 @@ def sample_limits(
             raise SamplerError(f"max_epochs must be positive numbers, got {shown(wish)} for domain {shown(name)}")
         if isinstance(wish, (float, np.floating)) and math.isinf(wish):
             continue
-        # The number as written: 2.3 times 10 samples are 23, although the float64 is a little less than 2.3.
+        # The decimal as written: 2.3 times 10 samples are 23, although the float64 is slightly below 2.3.
         times = Fraction(repr(float(wish)) if isinstance(wish, (float, np.floating)) else int(wish))
         cap = int(times * int(sizes[k]))
         if cap == 0 and sizes[k] > 0:

@@ -1,4 +1,4 @@
-"""MixtureCursor: a place in a stream that moves on."""
+"""MixtureCursor: a position in a stream that advances as samples are taken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mixfast.sampler._state import State
 
 
 class MixtureCursor:
-    """A place in a sampler's stream that moves on, and is saved and restored as a few integers.
+    """Read a stream in order: a position that advances, and is saved and restored as a small state.
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ class MixtureCursor:
         self.position: int = whole_number("position", position, 0)
 
     def take(self, count: int, *, rank: int = 0, world_size: int = 1) -> Positions:
-        """Return a rank's part of the next ``count`` global samples, and move behind them.
+        """Return a rank's part of the next ``count`` global samples, and advance past them.
 
-        Rank r of W gets the r-th of them and every W-th after it, so that all ranks together get each once. At the end
-        of the stream there may be fewer, or none.
+        Rank r of W gets the r-th of them and every W-th after it, so that all ranks together get each sample once. At the
+        end of the stream there may be fewer, or none.
         """
         count = whole_number("count", count, 0)
         rank, world_size = rank_and_world_size(rank, world_size)
@@ -49,11 +49,11 @@ class MixtureCursor:
         return found
 
     def state_dict(self) -> State:
-        """Return the sampler's state at this place."""
+        """Return the sampler's state at this position."""
         return self.sampler.state(self.position)
 
     def load_state_dict(self, state: State) -> None:
-        """Move to the place of a state; `SamplerError` unless the stream up to there is this sampler's.
+        """Move to the position of a state; `SamplerError` unless the stream up to it is this sampler's.
 
         If the state numbers the same domains in another order, ``sampler`` becomes the saved stream, and its domains keep
         the numbers that they have here.

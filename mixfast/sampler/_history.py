@@ -1,4 +1,4 @@
-"""History: digests of all that decided a stream before a position, by which a saved state is recognised."""
+"""History: digests of everything that determines a stream before a position; they identify the stream of a saved state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class History:
     Parameters
     ----------
     sizes, caps : (K,) int64
-        Samples of each domain, and the most it may give.
+        Samples of each domain, and its maximum number of samples in the stream.
     left : list of (int, int)
-        From which sample on a domain has left, and which, in this order.
+        Pairs of a sample and the domain that has left from it on, in order.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class History:
         self._domains: dict[int, tuple[str, ...]] = {0: ()}
 
     def domains(self, position: int) -> tuple[str, ...]:
-        """Return the domains that were named before a position, by number; none at the start, where all is still open."""
+        """Return the domains that were named before a position, by number; none at the start, where nothing is fixed yet."""
         begun = bisect_left(self._starts, position)
         if begun not in self._domains:
             self._domains[begun] = self.schedule.until(position).domains
         return self._domains[begun]
 
     def before(self, position: int) -> str:
-        """Return the digest of the past at a position; of nothing at the start, where all is still open."""
+        """Return the digest of the past at a position; that of no data at the start, where nothing is fixed yet."""
         if position == 0:
             return _digest(b"")
         begun = bisect_left(self._starts, position)
@@ -49,7 +49,7 @@ class History:
             del entry["sample_tokens"]
             facts = {
                 "schedule": entry,
-                "domains": past.domains,  # in their order, which the sorted keys do not tell
+                "domains": past.domains,  # in order, which sorted keys would lose
                 "sizes": self.sizes[: len(past.domains)].tolist(),
                 "left": [[domain, int(self.caps[domain])] for _, domain in self.left[:gone]],
                 "shuffle": self.shuffle,

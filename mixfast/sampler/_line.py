@@ -1,4 +1,4 @@
-"""Line: the shares of a stretch of the stream, constant or on a straight line in small steps of constant shares."""
+"""Line: the shares of a part of the stream, constant or linear in small steps of constant shares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mixfast.sampler._numbers import Integers
 
 @dataclass(frozen=True)
 class Line:
-    """Shares of all domains over 2^62 from sample ``start`` on: ``share + slope (2u + 1)`` in step u, or constant."""
+    """Shares of all domains in units of 2^-62 from sample ``start`` on: ``share + slope (2u + 1)`` in step u, or constant."""
 
     start: int
     share: Integers
@@ -22,7 +22,7 @@ class Line:
     steps: int = 0
 
     def middle(self) -> Integers:
-        """Mean shares, by which the tree is built."""
+        """Return the mean shares, from which the tree is built."""
         return self.share if self.slope is None else self.share + self.steps * self.slope
 
     def later(self, step: int, steps: int) -> Line:
@@ -35,7 +35,7 @@ class Line:
         return Line(self.start + step * self.step, share, self.slope, self.step, steps)
 
     def at(self, sample: int) -> Integers:
-        """Shares in the step of a sample."""
+        """Return the shares in the step that holds a sample."""
         if self.slope is None:
             return self.share
         u = min((sample - self.start) // self.step, self.steps - 1)
@@ -52,12 +52,12 @@ def ramp(start: int, stop: int, begin: Integers, end: Integers) -> Line:
     step = max(1, isqrt(length) // 4)
     steps = length // step
     slope = stream.blend_slopes(begin, end, step, length)
-    # Slopes are rounded towards 0, which keeps every share positive; the domains with the largest shares make up for it.
+    # Slopes are rounded towards 0, which keeps every share positive; the domains with the largest shares absorb the difference.
     lacking = -int(slope.sum())
     smallest = np.minimum(begin, end)
     for k in np.argsort(-smallest, kind="stable")[: abs(lacking)]:
         if smallest[k] > 4 * steps:
             slope[k] += 1 if lacking > 0 else -1
-    # A share that goes from 0 to less than 2^-40 would be 0 in some steps, and a tree needs a share for each leaf.
+    # A share that rises from 0 to less than 2^-40 would be 0 in some steps, but a tree needs a positive share for each leaf.
     share = np.where((begin + slope > 0) & (begin + (2 * steps - 1) * slope > 0), begin, 0)
     return Line(start, share, np.where(share + slope > 0, slope, 0), step, steps)

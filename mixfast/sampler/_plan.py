@@ -1,4 +1,4 @@
-"""Plan: from a schedule to the stages of a stream: where shares change, and where domains run out."""
+"""Plan: turn a schedule into the stages of a stream, which begin at changes of shares and where domains run out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Plan:
     Parameters
     ----------
     caps : (K,) int64
-        Most samples of each domain; 2^62 for any number.
+        Maximum number of samples of each domain; 2^62 means no limit.
     redistribute : bool
-        Whether a domain that has reached its cap leaves and the others go on; otherwise the stream ends before the sample
-        that would exceed a cap.
+        Whether a domain that has reached its cap leaves and the others continue; otherwise the stream ends before the
+        sample that would exceed a cap.
     length : int or None
         Samples of the run.
 
@@ -30,11 +30,11 @@ class Plan:
     starts : list of int
         The first sample of each stage.
     end : int or None
-        Where caps end the stream; None if they do not.
+        Sample at which caps end the stream; None if they do not.
     spent : int
         The domain whose cap ends the stream; -1 if none has any samples left.
     left : list of (int, int)
-        From which sample on a domain has left, and which, in this order.
+        Pairs of a sample and the domain that has left from it on, in order.
     """
 
     def __init__(self, schedule: MixtureSchedule, caps: Integers, redistribute: bool, length: int | None) -> None:
@@ -60,7 +60,7 @@ class Plan:
         self.starts = [stage.start for stage in self.stages]
 
     def _constant(self, start: int, stop: int, shares: Integers) -> None:
-        """Append the stages of constant shares: a new one where a domain leaves."""
+        """Append the stages of constant shares: a new one begins when a domain leaves."""
         stop = min(stop, self.limit)
         while start < stop and self.end is None:
             present = self._present(shares)
@@ -70,33 +70,33 @@ class Plan:
             start = self._run(Line(start, present), stop)
 
     def _ramp(self, start: int, end: int, stop: int, before: Integers, shares: Integers) -> None:
-        """Append the stages of a ramp from ``before`` to ``shares`` at ``end``, which another change may cut at ``stop``."""
+        """Append the stages of a ramp from ``before`` to ``shares`` at ``end``; another change may end it early, at ``stop``."""
         stop = min(stop, end, self.limit)
         while start < stop and self.end is None:
             now, then = self._present(before), self._present(shares)
             if now is None and then is None:
                 self.end = start
                 return
-            # If all domains of one end of the ramp have left, those of the other end have their shares all along.
+            # If all domains of one end of the ramp have left, the shares are those of the other end throughout.
             now, then = (then if now is None else now), (now if then is None else then)
             line = ramp(start, end, now, then)  # type: ignore[arg-type]
             start = self._run(line, stop)
             before = line.at(min(start, end - 1))
 
     def _present(self, shares: Integers) -> Integers | None:
-        """Shares of the domains that have not left, with the sum 2^62; None if none of them has a share."""
+        """Return the shares of the domains that have not left, with the sum 2^62; None if none of them has a share."""
         if not self._has_left.any():
             return shares
         shares = np.where(self._has_left, 0, shares)
         return stream.blend_shares(shares) if shares.any() else None
 
     def _run(self, line: Line, stop: int) -> int:
-        """Append the stages of a line up to ``stop``, or to where a domain reaches its cap; return where.
+        """Append the stages of a line up to ``stop``, or to the sample at which a domain reaches its cap; return that sample.
 
-        1. Make the tree of the line, or of the part of it that comes next.
-        2. On a ramp whose tree does not keep the bound, halve the part and begin again.
-        3. Begin the stage, and look for the first domain in it that reaches its cap.
-        4. If there is one, end the stream or let the domain leave; otherwise go on with the next part.
+        1. Make the tree of the line, or of its next part.
+        2. If the tree of a ramp does not keep the bound, halve the part and begin again.
+        3. Begin the stage, and find the first domain in it that reaches its cap.
+        4. If there is one, end the stream or let the domain leave; otherwise continue with the next part.
         """
         parts = [(0, max(line.steps, 1))]
         while parts:
@@ -127,7 +127,7 @@ class Plan:
         return stop
 
     def _first_spent(self, stage: Stage, line: Line, stop: int) -> tuple[int, int]:
-        """Return the first sample before ``stop`` at which a domain reaches its cap, and which; ``stop``, -1 if none does.
+        """Return the first sample before ``stop`` at which a domain reaches its cap, and the domain; ``stop``, -1 if none does.
 
         With ``redistribute`` this is the last sample that the domain may give, otherwise the one that exceeds its cap.
         """
@@ -136,7 +136,7 @@ class Plan:
         if not len(domains):
             return stop, -1
         count = self.caps[domains] + (0 if self.redistribute else 1)
-        # The way up the tree is long. Go up for one domain, the first by its share, then only for those that have
+        # Finding a sample by its count is slow. Find it for one domain, the first by its share, then only for the domains that have
         # reached their caps by that sample.
         pace = (count - stage.sampled[domains]) / np.maximum(line.at(line.start)[domains], 1)
         guess = int(pace.argmin())

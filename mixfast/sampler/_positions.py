@@ -1,4 +1,4 @@
-"""Positions, what a stream gives; Stream, what can be asked of every stream."""
+"""Positions: samples that a stream returns. Stream: the interface of every stream."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Stream(Protocol):
 
 
 def end_of(length: int | None) -> int:
-    """Return how many samples can be asked of a stream of some length; 2^60 if it has no end."""
+    """Return how many samples a stream of this length has; 2^60 if it has no end."""
     return LONGEST if length is None else length

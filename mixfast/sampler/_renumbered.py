@@ -1,7 +1,7 @@
-"""Go on from a state whose stream numbers the same domains in another order.
+"""Resume from a state whose stream numbers the same domains in another order.
 
-The order of the domains decides a stream: equal shares are served by number, and the number picks the order within a domain.
-The saved stream is therefore rebuilt in its own order, and its domains are given the numbers that its reader uses.
+The order of the domains determines a stream: ties between equal shares are broken by number, and the number selects the order within
+a domain. The saved stream is therefore rebuilt in its own order, and its domains get the numbers that its reader uses.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Renumbered:
         return self.stream.check_state(state)
 
     def reordered(self, domains: Sequence[str]) -> Stream:
-        """Return the stream with its domains in another order: another stream."""
+        """Return the stream that has its domains in another order, which gives other samples."""
         return self.stream.reordered(domains)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""MixtureSampler: from the number of a sample to its domain, its place there and its epoch, for any mixture and schedule."""
+"""MixtureSampler: map the number of a sample to its domain, its index in the domain and its epoch."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ FORMAT = Format(
     former="mixfast-sampler-1",
     added=("domains",),
 )
-# Increases whenever the same arguments would give another stream that a state's history does not tell apart; a state of
-# another version is refused.
+# Increase this whenever the same arguments give another stream and a state's history does not show it. A state of another
+# version is refused.
 ALGORITHM = 1
 
 # Samples found at once when the stream is iterated over.
@@ -40,12 +40,12 @@ _BLOCK = 4096
 
 
 class MixtureSampler(Frozen):
-    """Say where each sample of a training run comes from: a pure function of the sample's number.
+    """Tell from which domain each sample of a training run comes, as a pure function of the sample's number.
 
     ``sampler[i]`` is ``(domain, index, epoch)``: the number of the domain in ``domains``, the index of the sample within
-    the domain, and how often the domain has been read before. With constant shares every prefix of the stream holds each
-    domain within 1.5 samples of its exact share; Notes say what holds when shares change. Nothing is stored for each
-    sample, so sample 10^15 is found as fast as the first.
+    the domain, and how often the domain has been read completely before. With constant shares, every prefix of the stream has
+    each domain within 1.5 samples of its exact share; the Notes describe changing shares. Nothing is stored for each sample,
+    so sample 10^15 is found as fast as the first.
 
     Parameters
     ----------
@@ -55,20 +55,20 @@ class MixtureSampler(Frozen):
         Samples of each domain; an array is in the order of the domains. Without sizes domains have no end: indices count
         up, are not shuffled, and the epoch is 0.
     seed : int
-        Decides the order within the domains; the order of the domains does not depend on it.
+        Determines the order within the domains; the sequence of domains does not depend on it.
     on_exhausted : {"repeat", "stop", "redistribute"}
         What happens when a domain has been read ``max_epochs`` times. ``"repeat"`` reads each domain as often as the run
-        needs; if a limit would be exceeded within ``length``, the sampler is refused, and without a length the stream ends
-        there. ``"stop"`` ends the stream before the first sample that would exceed a limit. ``"redistribute"`` goes on
-        with the other domains in proportion to their shares; on a ramp, straight to the shares they have at its end.
+        needs. If a limit would be exceeded within ``length``, the sampler is refused; without a length, the stream ends
+        there. ``"stop"`` ends the stream before the first sample that would exceed a limit. ``"redistribute"`` continues
+        with the other domains in proportion to their shares; on a ramp, their shares move linearly to those at its end.
     max_epochs : float or mapping of str to float, optional
-        Most passes over a domain. It need not be whole, and is rounded down to whole samples as written: 2.3 times 10
-        samples are 23. Default, also for domains that a mapping leaves out: any number for ``"repeat"``, else 1. Infinity,
-        or None in a mapping, is no limit.
+        Maximum number of passes over a domain. It need not be whole: the limit is rounded down to whole samples, 2.3 times 10
+        samples are 23. Default, also for domains that a mapping leaves out: no limit for ``"repeat"``, else 1. Infinity,
+        or None in a mapping, means no limit.
     shuffle : bool
-        Read a domain in a new pseudo-random order in each epoch (default), or from first to last.
+        Whether to read a domain in a new pseudo-random order in each epoch (default), or from first to last.
     length : int, optional
-        Samples of the run. Limits are checked against it, and a warning names domains whose first sample would come later.
+        Samples of the run. Limits are checked against it, and a warning names domains without a sample in it.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class MixtureSampler(Frozen):
         Names of the domains by number, in the order in which the mixture or the schedule first names them.
     schedule : MixtureSchedule
     length : int or None
-        Samples of the stream; None for a stream without an end, of which 2^60 samples can be asked for.
+        Samples of the stream; None for a stream without an end, which has 2^60 samples.
     seed : int
     sizes : (K,) int64
         Samples of each domain; 0 for all where domains have no end.
@@ -84,8 +84,8 @@ class MixtureSampler(Frozen):
     Raises
     ------
     SamplerError
-        If sizes, limits or seed are malformed, a domain with a share has no samples, or the limits do not last for
-        ``length`` samples; the first sample at which they fail is named.
+        If sizes, limits or seed are malformed, a domain with a share has no samples, or the limits are reached before
+        ``length`` samples; the message names the first sample that would exceed one.
     AlignmentError
         If a domain has no size.
 
@@ -93,24 +93,24 @@ class MixtureSampler(Frozen):
     -----
     Shares are rounded once, to multiples of 2^-62. Everything else is exact in integers of up to 128 bits, so the stream
     is the same on all machines. Building costs K log K time and K memory, once for each change of the schedule and each
-    domain that leaves, and a few times for a ramp: 0.3 ms for 2419 domains; 1.5 s and 330 MB if all of them leave one by
-    one. `positions` costs log K additions for each sample, ``sampler[i]`` log K divisions. There are no threads and no
+    domain that leaves, and a few times for a ramp: 0.3 ms for 2419 domains; 1.5 s and 330 MB if all of them leave one after
+    the other. `positions` costs log K additions for each sample, ``sampler[i]`` log K divisions. There are no threads and no
     state: an instance may be shared by threads, forked and pickled.
 
-    After a change of shares each domain goes on from where it is, and its samples are compared with its exact count since
-    the first sample. The bound of 1.5 samples is not proved then, and no method can keep it, because the stream before a
-    change does not depend on it: let each domain that has just been sampled lose its share to the others. The last of K
-    domains is then H_K - 1 samples behind, with H_K = 1 + 1/2 + ... + 1/K, in any order: 1.72 with 8 domains and 6
-    changes. Of 300 schedules with 11 random changes, 0.3 % exceeded 1.5 at some sample, 7 % if shares were rough, the
-    worst by 0.7, until the difference had been worked off. A domain whose share drops to 0 keeps its surplus or deficit;
+    After a change of shares each domain continues from its count, which is compared with its exact count since the first
+    sample. The bound of 1.5 samples is then not proved, and no method can keep it, because the stream before a change does
+    not depend on the change. Example: each domain that has just been sampled loses its share to the others. In any order,
+    the last of K domains is then H_K - 1 samples behind, with H_K = 1 + 1/2 + ... + 1/K: 1.72 with 8 domains and 6
+    changes. Of 300 schedules with 11 random changes, 0.3 % exceeded 1.5 at some sample (7 % with rough shares), the worst
+    by 0.7, until the stream had corrected the difference. A domain whose share drops to 0 keeps its surplus or deficit;
     the others absorb it.
 
-    The order within a domain is pseudo-random only: in a domain of fewer than about 50 samples some orders come up more
-    often than others. Each epoch reads each sample exactly once in any case.
+    The order within a domain is only pseudo-random: in a domain of fewer than about 50 samples, some orders are more frequent
+    than others. Each epoch always reads each sample exactly once.
 
     References
     ----------
-    R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32 (1980), for the best bound that can be kept.
+    R. Tijdeman, The chairman assignment problem, Discrete Mathematics 32 (1980), for the best possible bound.
     J. Black and P. Rogaway, Ciphers with arbitrary finite domains, CT-RSA 2002, for the order within a domain.
 
     Examples
@@ -182,7 +182,7 @@ class MixtureSampler(Frozen):
         """Return samples ``start, start + step, ...`` below ``stop`` as three int64 arrays.
 
         With ``step`` the number of ranks and ``start`` offset by the rank, this is one rank's part of the global stream.
-        ``out`` is written to and returned: for long parts, allocating new arrays costs as much as finding the samples.
+        ``out`` is filled and returned: for long parts, allocating new arrays costs as much as finding the samples.
 
         Raises
         ------
@@ -198,7 +198,7 @@ class MixtureSampler(Frozen):
             raise self._beyond(stop - 1)
         count = len(range(start, min(stop, LONGEST), step))
         found = _columns(count, out)
-        # Finding one sample alone costs about as much as finding ten in a row.
+        # Finding a single sample costs about as much as finding ten consecutive ones.
         if 1 < step <= 10 and count:
             every = self.positions(start, stop)
             for column, whole in zip(found, every, strict=True):
@@ -225,7 +225,7 @@ class MixtureSampler(Frozen):
         return self.length
 
     def counts(self, sample: int) -> Integers:
-        """Return how many samples of each domain (K,) come before a sample: exact, in K log K work."""
+        """Return how many samples of each domain (K,) come before a sample; exact, at a cost of K log K."""
         sample = whole_number("sample", sample, 0)
         if sample > self._end:
             raise self._beyond(sample - 1)
@@ -233,7 +233,7 @@ class MixtureSampler(Frozen):
         return self._plan.stages[j].counts(sample)
 
     def first_samples(self) -> dict[str, int | None]:
-        """Return the number of each domain's first sample; None where it has none in this stream."""
+        """Return the number of each domain's first sample; None if it has none in this stream."""
         plan = self._plan
         found = np.full(len(self.domains), -1, dtype=np.int64)
         for j, stage in enumerate(plan.stages):
@@ -244,18 +244,17 @@ class MixtureSampler(Frozen):
             found[new[at < until]] = at[at < until]
         return {name: at if at >= 0 else None for name, at in zip(self.domains, found.tolist(), strict=True)}
 
-    # Stopping and going on.
+    # Stopping and resuming.
 
     def cursor(self, position: int = 0) -> MixtureCursor:
-        """Return a place in the stream that moves on and can be saved."""
+        """Return a `MixtureCursor`: a position in the stream that advances and can be saved."""
         return MixtureCursor(self, position)
 
     def state(self, position: int) -> State:
-        """Return what must be kept to go on at sample ``position``, for JSON: a few integers, and the names of the domains.
+        """Return the state to resume from at sample ``position``, for JSON: a few integers, and the names of the domains.
 
-        It does not depend on ranks, workers or batches. `check_state` refuses it if the stream before ``position`` would
-        have been another one. A position behind the end of the stream, as after a last batch that is not full, is saved
-        as the end.
+        It does not depend on ranks, workers or batches. `check_state` of a stream that differs before ``position`` refuses
+        it. A position past the end of the stream, as after an incomplete last batch, is saved as the end.
         """
         position = min(whole_number("position", position, 0), self._end)
         return FORMAT.save(
@@ -269,18 +268,18 @@ class MixtureSampler(Frozen):
     def check_state(self, state: State) -> int:
         """Return the position of a state; `SamplerError` unless this sampler's stream is the same up to there.
 
-        What follows may differ: schedules may be extended or changed behind the position, and new domains may be named.
-        The same domains in another order are another stream: `reordered` returns the saved one. A state whose fields are
-        not those that were saved is refused by name: one that is missing, unknown, altered or of another kind.
+        What follows may differ: schedules may be extended or changed after the position, and new domains may be named.
+        The same domains in another order give another stream: `reordered` returns the saved one. A state with a field that is
+        missing, unknown, altered or of another kind is refused, and the message names the field.
         """
         saved = FORMAT.read(state)
         if saved["algorithm"] != ALGORITHM:
             raise SamplerError(
-                f"the state was saved by version {saved['algorithm']} of the algorithm, this is version {ALGORITHM}, whose "
-                "stream is another; go on with the release of mixfast that saved it"
+                f"the state was saved by version {saved['algorithm']} of the algorithm, and this is version {ALGORITHM}, which "
+                "gives another stream; resume with the release of mixfast that saved it"
             )
         if saved["seed"] != self.seed:
-            raise SamplerError(f"the state was saved with seed {saved['seed']}, this sampler has seed {self.seed}")
+            raise SamplerError(f"the state was saved with seed {saved['seed']}, and this sampler has seed {self.seed}")
         position = within(saved["position"], self.length)
         refuse_other_domains(saved["domains"], self._history.domains(position), position)
         if saved["history"] != self._history.before(position):
@@ -291,10 +290,10 @@ class MixtureSampler(Frozen):
         return position
 
     def reordered(self, domains: Sequence[str]) -> MixtureSampler:
-        """Return the sampler of the same shares whose domains are numbered in the order of ``domains``; others come after.
+        """Return the sampler with the same shares and its domains in the order of ``domains``; other domains come last.
 
-        The order decides the samples: equal shares are served by number, and the number picks the order within a domain.
-        ``sampler.reordered(state["domains"])`` is the stream that a state was saved by.
+        The order determines the samples: ties between equal shares are broken by number, and the number selects the order
+        within a domain. ``sampler.reordered(state["domains"])`` is the stream of a saved state.
         """
         sizes = self._arguments["sizes"]
         if sizes is not None:
@@ -315,7 +314,7 @@ class MixtureSampler(Frozen):
     # Refusals.
 
     def _check_run(self, length: int | None, named: NDArray[np.bool_], sampled: NDArray[np.bool_]) -> None:
-        """Refuse a run that its limits end early; warn of domains that have a share and no sample."""
+        """Refuse a run that is longer than its limits allow; warn of domains that have a share but no sample."""
         plan = self._plan
         if length is not None and plan.end is not None and plan.end < length and self.on_exhausted != "stop":
             raise SamplerError(f"{self._why()}; the run has {length} samples. Raise max_epochs, or shorten the run")
@@ -331,7 +330,7 @@ class MixtureSampler(Frozen):
             )
 
     def _why(self) -> str:
-        """Say which limit ends the stream."""
+        """Describe the limit that ends the stream."""
         plan = self._plan
         if plan.spent < 0:
             return f"at sample {plan.end} all domains with a share have been read max_epochs times"
@@ -339,17 +338,17 @@ class MixtureSampler(Frozen):
         return f"at sample {plan.end} domain {shown(name)} would be read beyond its limit of {cap} samples"
 
     def _beyond(self, i: int) -> ExhaustedError:
-        """Return the error for a sample that the stream does not have."""
+        """Return the error for a sample outside the stream."""
         if i < 0:
             return ExhaustedError(f"samples are counted from 0, got {i}")
         if self.length is None:
             return ExhaustedError(f"sample {i} is beyond the last that can be counted, 2^60 - 1")
         why = f": {self._why()}" if self._plan.end == self.length else ""
-        return ExhaustedError(f"sample {i} is behind the end of the stream of {self.length} samples{why}")
+        return ExhaustedError(f"sample {i} is past the end of the stream of {self.length} samples{why}")
 
 
 def _columns(count: int, out: Positions | None) -> Positions:
-    """Return the arrays to fill: new ones, or those given if they fit."""
+    """Return the arrays to fill: new ones, or ``out`` if it fits."""
     if out is None:
         return Positions(*(np.empty(count, dtype=np.int64) for _ in range(3)))
     try:

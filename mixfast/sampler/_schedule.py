@@ -1,4 +1,4 @@
-"""MixtureSchedule: a mixture that changes while a model is trained, in steps and on straight lines."""
+"""MixtureSchedule: a mixture that changes during training, in steps and along straight lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_RAMP = 1 << 36
 
 @dataclass(frozen=True)
 class Change:
-    """From sample ``start`` on the shares are those of ``mixture``; with ``stop``, they reach it there on a straight line."""
+    """A change to ``mixture`` at sample ``start``; with ``stop``, shares move linearly and reach ``mixture`` at ``stop``."""
 
     start: int
     mixture: Mixture
@@ -32,7 +32,7 @@ class Change:
 
 
 class MixtureSchedule:
-    """Hold the mixture of every sample of a run: constant at first, then changed at once or along straight lines.
+    """Define the mixture at every sample of a run: constant at first, then changed at once or along straight lines.
 
     Parameters
     ----------
@@ -73,11 +73,11 @@ class MixtureSchedule:
         self.domains: tuple[str, ...] = mixture.domains
 
     def then(self, mixture: Mixture, *, at: int) -> MixtureSchedule:
-        """Return the schedule that has the shares of ``mixture`` from ``at`` on; a ramp that is under way ends there."""
+        """Return the schedule with the shares of ``mixture`` from ``at`` on; a ramp that has not ended by then ends there."""
         return self._with(Change(self._sample("at", at), mixture))
 
     def ramp(self, mixture: Mixture, *, start: int, stop: int) -> MixtureSchedule:
-        """Return the schedule whose shares go from what they are at ``start`` straight to ``mixture`` at ``stop``."""
+        """Return the schedule with shares that change linearly from those at ``start`` to ``mixture`` at ``stop``."""
         change = Change(self._sample("start", start), mixture, self._sample("stop", stop))
         last = self.changes[-1]
         if last.stop is not None and change.start < last.stop:
@@ -96,7 +96,7 @@ class MixtureSchedule:
         return self._of(tuple(change for change in self.changes if change.start < max(sample, 1)))
 
     def reordered(self, domains: Sequence[str]) -> MixtureSchedule:
-        """Return the same schedule with the domains of each mixture in the order of ``domains``; others come after them."""
+        """Return the same schedule with the domains of each mixture in the order of ``domains``; other domains come last."""
         place = {name: k for k, name in enumerate(domains)}
         changes = []
         for change in self.changes:
@@ -116,9 +116,9 @@ class MixtureSchedule:
         return Mixture(self.domains, shares / shares.sum())
 
     def shares(self, change: Change) -> Integers:
-        """Return the shares (K,) of a change's mixture over 2^62, with the sum 2^62.
+        """Return the shares (K,) of a change's mixture in units of 2^-62, with the sum 2^62.
 
-        A share below 2^-62 becomes 0: it has no sample in any run.
+        A share below 2^-62 becomes 0: it would give no sample in any run.
         """
         return stream.blend_shares(np.floor(np.ldexp(self.vector(change.mixture), SHARE_BITS)).astype(np.int64))
 
@@ -189,7 +189,7 @@ class MixtureSchedule:
         if not isinstance(change.mixture, Mixture):
             raise SamplerError(f"a schedule changes to a Mixture, got {type(change.mixture).__name__}")
         last = self.changes[-1]
-        # A ramp may begin at the same sample as the mixture it begins with, for instance at sample 0.
+        # A ramp may begin at the sample at which its first mixture does, for instance at sample 0.
         if change.start < last.start + (change.stop is None):
             raise SamplerError(
                 f"a change at sample {change.start} must come after the one before it, which is at sample {last.start}"
@@ -217,7 +217,7 @@ class MixtureSchedule:
 
 
 def _refuse_unknown(entry: Mapping[str, Any], what: str, known: tuple[str, ...]) -> None:
-    """Refuse fields that mean nothing: they may be misspelt ones."""
+    """Refuse unknown fields, which may be misspelt."""
     if unknown := [name for name in entry if name not in known]:
         raise SamplerError(f"{what} has no field {misspelt(unknown, known)}; its fields are {listing(known)}")
 

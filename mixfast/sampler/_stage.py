@@ -1,9 +1,9 @@
-"""Stage: a stretch of the stream with one tree, and the passage from the stage before.
+"""Stage: a part of the stream with one tree, and the transition from the stage before.
 
-`csrc/stream/blend.h` says how a tree deals out samples and proves its bound. A new tree is set up with the exact counts of all
-stages before it, so that it hands out samples as if it had always been there and rounding does not add up. A domain that
-has had one sample more than the new tree would have given it is passed over at its next sample of the tree; one that has
-had one less is given an extra sample. Both are events of the stage.
+`csrc/stream/blend.h` describes how a tree distributes samples and proves its bound. A new tree starts from the exact counts of all
+stages before it, as if it had been used from the first sample, so rounding errors do not add up. A domain that has had one sample
+more than the new tree would have given it is skipped at its next sample of the tree. A domain that has had one less gets an extra
+sample. Both are events of the stage.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from mixfast._engine.backend import stream
 from mixfast.sampler._line import Line
 from mixfast.sampler._numbers import LONGEST, NEVER, SHARE_BITS, Integers
 
-# Samples by which a domain may miss its exact share: proved for constant shares; ramps are cut until their trees keep it.
+# Maximum deviation of a domain from its exact share, in samples: proved for constant shares; ramps are cut until their trees keep it.
 BOUND = 1.5
-# Samples by which a domain may fall behind after a change of shares before it is given an extra one. A smaller number
-# would make all others wait for it.
+# Samples by which a domain may fall behind after a change of shares before it gets an extra one. A smaller number
+# would delay all other domains.
 _PATIENCE = 1.25
 
 
 @dataclass
 class Counts:
-    """Samples of all domains (K,) before some sample: those of the stream, and exact ones, ``whole + part / 2^62``."""
+    """Counts of all domains (K,) before a sample: those of the stream, and the exact ones, ``whole + part / 2^62``."""
 
     sampled: Integers
     whole: Integers
@@ -35,11 +35,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class Events:
-    """Samples by which a stage works off what the one before it left unbalanced, in order (E,).
+    """Events (E,) of a stage in order: samples that correct the imbalance left by the stage before.
 
-    At sample ``at`` either the domain ``gains`` is given a sample that is not the tree's (``skips`` is -1), or the tree's
-    sample in this place, which is of the domain ``skips``, is passed over (``gains`` is -1). From then on the tree is
-    ``lag`` samples behind the stream: this holds for the tree's samples from ``own`` on, counted as without events.
+    At sample ``at`` either the domain ``gains`` gets a sample that is not the tree's (``skips`` is -1), or the tree's sample
+    at this position, which belongs to the domain ``skips``, is skipped (``gains`` is -1). From then on the tree is ``lag``
+    samples behind the stream. This holds for the tree's samples from ``own`` on, counted as without events.
     """
 
     at: Integers
@@ -54,7 +54,7 @@ _NO_EVENTS = Events(*np.zeros((5, 0), dtype=np.int64))
 
 @dataclass
 class Stage:
-    """A tree in its place in the stream, with the samples (K,) before its start and the count of its root there."""
+    """A tree from a start in the stream on, with the samples (K,) before the start and the count of its root there."""
 
     start: int
     tree: stream.Stage
@@ -63,13 +63,13 @@ class Stage:
     events: Events = _NO_EVENTS
 
     def counts(self, sample: int) -> Integers:
-        """Samples of all domains (K,) before a sample of this stage, in the whole stream."""
+        """Return the samples of all domains (K,) before a sample of this stage, in the whole stream."""
         found = self.sampled.copy()
         own, events = sample - self.start + self.root, self.events
         if not len(events.at):
             found[self.tree.domain] = self.tree.base + self.tree.counts(own)
             return found
-        # A sample that is passed over in the place of `sample` comes before it.
+        # A sample of the tree that is skipped at `sample` counts as before it.
         past = events.at < sample + (events.gains < 0)
         gains, skips = events.gains[past], events.skips[past]
         gains, skips = gains[gains >= 0], skips[skips >= 0]
@@ -79,7 +79,7 @@ class Stage:
         return found
 
     def when(self, domains: Integers, count: Integers) -> Integers:
-        """Samples (m,) at which domains of this stage have their count-th sample, which they have not had before it."""
+        """Return the samples (m,) at which domains of this stage have their count-th sample; none has had it before the stage."""
         leaves = np.empty(len(self.sampled), dtype=np.int64)
         leaves[self.tree.domain] = np.arange(len(self.tree.domain))
         leaf = leaves[domains]
@@ -87,27 +87,27 @@ class Stage:
         events = self.events
         if not len(events.at):
             return self.tree.when(leaf, count - base)
-        # A domain that was ahead is passed over at its first samples: its count is the tree's from then on.
+        # A domain that was ahead is skipped at its first samples: from then on its count is the tree's.
         skipped = np.bincount(events.skips[events.skips >= 0], minlength=len(self.sampled))[domains]
         found = self._in_stream(self.tree.when(leaf, count - base + skipped))
         gaining = np.zeros(len(self.sampled), dtype=bool)
         gaining[events.gains[events.gains >= 0]] = True
         for j in np.flatnonzero(gaining[domains]):
-            # A domain that was behind has its count-th sample when its tree's samples and extra ones first make as many.
+            # A domain that was behind has its count-th sample when the tree's samples and the extra ones first reach that count.
             extra = events.at[events.gains == domains[j]]
             tree = self.tree.when(np.full(len(extra), leaf[j]), count[j] - base[j] - np.arange(1, len(extra) + 1))
             found[j] = min(found[j], int(np.maximum(self._in_stream(tree), extra).min()))
         return found
 
     def leave(self, line: Line, stop: int, counts: Counts) -> None:
-        """Move the counts on from the start of this stage, which has the shares of ``line``, to ``stop``."""
+        """Advance the counts from the start of this stage, which has the shares of ``line``, to ``stop``."""
         counts.sampled = self.counts(stop)
         stream.blend_advance(
             line.share, line.slope, line.step, line.steps, stop - self.start, counts.whole, counts.part
         )
 
     def _in_stream(self, own: Integers) -> Integers:
-        """Samples of the stream that samples of the tree are."""
+        """Return the samples of the stream for samples of the tree."""
         lag = np.concatenate([[0], self.events.lag])[np.searchsorted(self.events.own, own, side="right")]
         return np.where(own < NEVER, own + lag, own)
 
@@ -115,7 +115,7 @@ class Stage:
 def tree_of(line: Line, counts: Counts, last: Stage | None) -> stream.Stage:
     """Return the tree of a line.
 
-    If the tree of the stage before keeps the bound with the new shares, it is used again: it leaves less to work off.
+    If the tree of the stage before keeps the bound with the new shares, it is reused, which needs fewer events.
     """
     middle = line.middle()
     domains = np.flatnonzero(middle)
@@ -128,7 +128,7 @@ def tree_of(line: Line, counts: Counts, last: Stage | None) -> stream.Stage:
 
 
 def _filled(line: Line, order: NDArray[np.int32], counts: Counts, shape: stream.Stage | None) -> stream.Stage:
-    """Return the tree over domains in their order, of a shape if one is given, with the numbers of a line."""
+    """Return the tree over domains in this order with the numbers of a line; it has the given shape, if there is one."""
     slope = None if line.slope is None else line.slope[order]
     root = int((counts.sampled[order] - counts.whole[order]).sum())
     part = counts.part[order] if line.start else None
@@ -136,12 +136,12 @@ def _filled(line: Line, order: NDArray[np.int32], counts: Counts, shape: stream.
 
 
 def enter(line: Line, tree: stream.Stage, counts: Counts) -> Stage:
-    """Begin a stage: set its tree to what came before it, and plan its events.
+    """Begin a stage: start its tree from the counts before it, and plan its events.
 
-    1. Ask the tree how much it would have given each domain by now, as if it had always been there.
-    2. A domain that has had more is ahead: its first samples of the tree are passed over, at their places.
-    3. A domain that has had less is behind. Together these lack as many samples as the others have too many, and take
-       the places that fall free, the most urgent first, or an earlier one if they would fall too far behind.
+    1. Compute how many samples the tree would have given each domain by now, had it been used from the first sample.
+    2. A domain that has had more is ahead: its first samples of the tree are skipped, at their positions.
+    3. A domain that has had less is behind. Together these domains lack as many samples as the others have in excess. They
+       get the positions that become free, the most urgent first, or an earlier one if they would fall too far behind.
     """
     order = tree.domain
     ahead = counts.sampled[order] - counts.whole[order]
@@ -159,7 +159,7 @@ def enter(line: Line, tree: stream.Stage, counts: Counts) -> Stage:
     places = tree.when(skips, own[skips] + which)
     by_place = np.argsort(places, kind="stable")
     gains = np.repeat(np.flatnonzero(more < 0), -more[more < 0])
-    # While an extra sample comes before its place, all others wait together, each as much as its share.
+    # While an extra sample comes early, all other domains are delayed, each in proportion to its share.
     off = ahead - np.ldexp(counts.part[order].astype(np.float64), -SHARE_BITS)
     wait = (_PATIENCE + off) / np.ldexp(line.at(line.start)[order].astype(np.float64), -SHARE_BITS)
     gains = gains[np.argsort(wait[gains], kind="stable")]
@@ -169,9 +169,9 @@ def enter(line: Line, tree: stream.Stage, counts: Counts) -> Stage:
 
 
 def _set_events(stage: Stage, skips: Integers, places: Integers, gains: Integers, latest: Integers) -> None:
-    """Merge leaves passed over, by place, with leaves that gain, by the latest sample for each (all (n,)), into events."""
+    """Merge skipped leaves, by position, with leaves that gain, by the latest sample for each (all (n,)), into events."""
     at, gains, skips, lag, own, touch = found = stream.blend_events(stage.start, LONGEST, skips, places, gains, latest)
-    if not found.size:  # all of them come after the last sample that can be counted
+    if not found.size:  # all events come after the last sample that can be counted
         return
     tree = stage.tree
     named = np.append(tree.domain.astype(np.int64), -1)

@@ -1,8 +1,8 @@
-"""Saved states: which fields each format has, what each field must hold, and the check by which an altered state is known.
+"""Saved states: the fields of each format, the kind of each field, and the check that detects an altered state.
 
-Checkpointers change how a state is kept: some turn its numbers into numpy's scalars or into tensors without dimensions, its
-lists into tuples. Such a state is the same one. A field that is missing, unknown or of another kind is refused by name, and so
-is a state whose fields are not those that were saved.
+Checkpointers change the types in a state: some turn its numbers into numpy scalars or tensors without dimensions, and its lists
+into tuples. Such a state is accepted. A field that is missing, unknown or of another kind is refused by name, and so is a state
+that was altered after it was saved.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mixfast._text.names import listing, shown
 from mixfast.errors import AlignmentError, SamplerError
 from mixfast.sampler._numbers import LONGEST, whole_number
 
-# What is kept to go on at a place: strings, integers and states within, for JSON.
+# What is saved to resume at a position: strings, integers and nested states, for JSON.
 State: TypeAlias = Mapping[str, Any]
 # Seeds are the largest numbers of a state.
 _LARGEST = (1 << 64) - 1
@@ -37,7 +37,7 @@ def _positive(what: str, value: object) -> int:
 
 
 def _text(what: str, value: object) -> str:
-    """Return a field that is a text, as a str."""
+    """Return a field that is a string, as a str."""
     value = _plain(value)
     if not isinstance(value, str):
         raise SamplerError(f"{what} must be a text, got {shown(value)}")
@@ -55,14 +55,14 @@ def _names(what: str, value: object) -> list[str]:
 
 
 def _nested(what: str, value: object) -> State:
-    """Return a field that is a state in itself, with plain values."""
+    """Return a field that is itself a state, with plain values."""
     if not isinstance(value, Mapping):
         raise SamplerError(f"{what} must be a state, got {shown(value)}")
     return {str(name): _plain(_listed(each)) for name, each in value.items()}
 
 
 def format_of(state: object) -> str:
-    """Return the format that a state says it has; empty if it says none."""
+    """Return the name in the field ``format`` of a state; empty if it has none."""
     found = _plain(state.get("format")) if isinstance(state, Mapping) else None
     return str(found) if isinstance(found, str) else ""
 
@@ -75,11 +75,11 @@ def _listed(value: object) -> object:
 
 
 def _plain(value: object) -> object:
-    """Return what numpy's scalars and arrays or tensors without dimensions hold; anything else as it is."""
+    """Return the value of a numpy scalar, or of an array or tensor without dimensions; anything else as it is."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         try:
             return value.item()
-        except (RuntimeError, TypeError, ValueError):  # a tensor that has a shape and no values
+        except (RuntimeError, TypeError, ValueError):  # a tensor with a shape but no values
             return value
     return value
 
@@ -90,20 +90,20 @@ _KINDS: Mapping[Kind, Callable[[str, object], Any]] = {
 
 
 class Format(NamedTuple):
-    """The fields of a state, and how its digest is kept.
+    """The fields of a state, and its digest.
 
     Attributes
     ----------
     name : str
-        What the field ``format`` holds. States of this format have the field ``check``, the digest of all other fields.
+        Value of the field ``format``. States of this format also have the field ``check``, a digest of all other fields.
     what : str
         What messages call a state of this format.
     fields : mapping of str to str
-        What each field holds: a "count" of at least 0 or a "positive" one, a "text", "names" or a "state".
+        Kind of each field: a "count" of at least 0, a "positive" count, a "text", "names" or a "state".
     former : str
         The format of earlier releases, with the same fields and no check.
     added : collection of str
-        Fields that a state of the former format need not have; they are None where it has not.
+        Fields that a state of the former format may lack; they are then None.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Format(NamedTuple):
         Raises
         ------
         SamplerError
-            If the state has another format, lacks a field, has one that is unknown or of the wrong kind, or was altered
+            If the state has another format, lacks a field, has an unknown field or one of the wrong kind, or was altered
             after it was saved.
         """
         saved = format_of(state)
@@ -151,7 +151,7 @@ class Format(NamedTuple):
 
 
 def _digest(fields: Mapping[str, Any]) -> str | None:
-    """Return the check of a state with these fields; None if some of them are nothing that a state can hold."""
+    """Return the check of a state with these fields; None if JSON cannot hold some of them."""
     try:
         written = json.dumps(fields, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
@@ -160,30 +160,30 @@ def _digest(fields: Mapping[str, Any]) -> str | None:
 
 
 def within(position: int, length: int | None) -> int:
-    """Return the position of a state; `SamplerError` if it lies behind the end of a stream of some length."""
+    """Return the position of a state; `SamplerError` if it is past the end of a stream of this length."""
     if length is not None and position > length:
-        raise SamplerError(f"the state is at sample {position}, behind the end of this stream at {length}")
+        raise SamplerError(f"the state is at sample {position}, past the end of this stream at {length}")
     if position > LONGEST:
         raise SamplerError(f"position of the state is {position}, beyond the last sample that can be counted, 2^60")
     return position
 
 
 def saved_domains(state: State) -> list[str] | None:
-    """Return the domains in the order in which the stream of a state numbers them; None if the state does not say."""
+    """Return the domains in the order in which the stream of a state numbers them; None if the state lacks them."""
     if not isinstance(state, Mapping) or "domains" not in state:
         return None  # saved by a release that did not write them
     return _names("domains of the state", state["domains"])
 
 
 def refuse_other_domains(saved: Sequence[str] | None, here: Sequence[str], position: int) -> None:
-    """Refuse a state whose stream numbered its domains in another order, or had other ones."""
+    """Refuse a state of a stream with other domains, or with the same domains in another order."""
     if saved is None or list(saved) == list(here):
         return
     start = f"the state is at sample {position} of another stream: "
     if set(saved) != set(here):
         raise SamplerError(start + AlignmentError.between("the state", saved, "this stream", here).args[0])
     raise SamplerError(
-        f"{start}it numbers the domains {listing(saved)}, and this one {listing(here)}. The order decides the samples. "
-        "load_state_dict of a cursor or of a data loader goes on with the saved stream, matched by the names of the "
-        "domains; stream.reordered(state['domains']) is the saved stream itself"
+        f"{start}it numbers the domains {listing(saved)}, and this one {listing(here)}. The order determines the samples. "
+        "load_state_dict of a cursor or of a data loader resumes the saved stream and matches domains by "
+        "name; stream.reordered(state['domains']) is the saved stream itself"
     )

@@ -65,7 +65,7 @@ def test_a_schedule_is_read_from_json(run, tmp_path):
     assert "train_weights:\n    - - 0\n      - web: 0.75\n        code: 0.25\n    - - 64\n" in out
     status, _, err = run("schedule.json", "--to", "doremi")
     assert status == 2
-    assert "doremi has one mixture for all of a run" in err
+    assert "doremi takes one mixture for the whole run" in err
     (tmp_path / "schedule.json").write_text('{"format": "mixfast-schedule-1", "changes": [{"start": 0}]}')
     status, _, err = run("schedule.json", *given)
     assert status == 2
@@ -113,7 +113,7 @@ def test_paths_in_both_kinds_of_file(run, tmp_path, suffix):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "nope"], "'nope' is not known; known are: axolotl, doremi, energon, grain"),
+        (["--to", "nope"], "'nope' is not known; known formats: axolotl, doremi, energon, grain"),
         (["--to", "megatron"], "give --paths, a file of domain to path or a pattern such as /data/{domain}"),
         (["--to", "megatron", "--tokens", "tokens.yaml"], "--to megatron takes --paths; it has no use for --tokens"),
         (["--to", "doremi", "--unit", "sequences"], "--to doremi takes no options; it has no use for --unit"),
@@ -124,7 +124,7 @@ def test_paths_in_both_kinds_of_file(run, tmp_path, suffix):
         (["--to", "megatron", "--paths", "empty.yaml"], "empty.yaml: it is empty"),
         (["--to", "megatron", "--paths", "bad.json"], "bad.json: expected lines of 'name: path'"),
         (["--to", "megatron", "--paths", "typo.yaml"], "Only in paths: cdoe"),
-        (["--to", "megatron", "--paths", "paths.yaml"], "got more for: web (2)"),
+        (["--to", "megatron", "--paths", "paths.yaml"], "got several for: web (2)"),
         (["--to", "seqio"], "seqio needs --tokens"),
         (["--to", "seqio", "--tokens", "minus.yaml"], "minus.yaml: web: '-1' is no number of tokens"),
         (["--to", "seqio", "--tokens", "tokens.yaml"], "seqio needs --documents"),

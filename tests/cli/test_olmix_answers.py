@@ -25,9 +25,9 @@ REFUSED = {
     "simulation with kl": "proposer.kl_reg = 0.05 needs proposer.type 'exact'",
     "families without tasks": "regression.aggregate_task_families needs the families of eval.tasks",
     "limits without tokens": "constraints are enabled, but constraints.target_tokens is missing",
-    "search without search": "the search for the best run needs both to be 'search'",
-    "search without its proposer": "the search for the best run needs both to be 'search'",
-    "mmlu alone in a family": "has no metric but subjects of MMLU",
+    "search without search": "the search for the best run requires both to be 'search'",
+    "search without its proposer": "the search for the best run requires both to be 'search'",
+    "mmlu alone in a family": "has only subjects of MMLU",
     "mmlu incomplete": "have 56 of the 57 columns of MMLU",
     "exact of trees": "exact needs convex laws",
 }
@@ -35,10 +35,10 @@ REFUSED = {
 NOTHING = {"fit only": "proposer.fit_only is true", "test runs": "regression.n_test is 4"}
 # Cases that Olmix silently misreads.
 MISTAKEN = {
-    "weights of families without families": "Olmix then passes over these weights",
+    "weights of families without families": "so Olmix ignores these weights",
     "mmlu categories listed": "so that it would count twice",
-    "exact worst mix": "proposer.make_worst_mix = true is not offered here",
-    "worst mix": "proposer.make_worst_mix = true is not offered here",
+    "exact worst mix": "proposer.make_worst_mix = true is not supported",
+    "worst mix": "proposer.make_worst_mix = true is not supported",
 }
 # Cases that stop Olmix but are answered here.
 ANSWERED = {"dropped tasks and weights"}

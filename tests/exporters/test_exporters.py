@@ -207,7 +207,7 @@ def test_axolotl_keeps_the_rows_that_make_the_shares():
     assert "6250 tokens in all" in " ".join(written.notes)
     half = exporters.axolotl(MIXTURE, paths=PATTERN, tokens=TOKENS, documents=DOCUMENTS, budget=3000)
     assert half.values == {"web": 19, "code": 2, "books": 1}
-    with pytest.raises(ExportError, match=r"books 1\.12 times; the most without is 6250"):
+    with pytest.raises(ExportError, match=r"books 1\.12 times; the largest budget without repetition is 6250"):
         exporters.axolotl(MIXTURE, paths=PATTERN, tokens=TOKENS, documents=DOCUMENTS, budget=7000)
 
 
@@ -270,7 +270,7 @@ def test_levanter_names_what_a_block_leaves_out_and_rounds():
     assert any("never trained on: small; a block size of 10000" in n for n in exporters.levanter(mixture).notes)
     assert exporters.levanter(mixture, block_size=10_000).notes == ()
     tiny = Mixture(["big", "small"], [1 - 1e-5, 1e-5])
-    assert "at most 65535: drop or merge them" in exporters.levanter(tiny, block_size=65_535).notes[0]
+    assert "has no sequence of some: drop or merge them" in exporters.levanter(tiny, block_size=65_535).notes[0]
     for wrong in (0, 2.5, True, 65_536):
         with pytest.raises(ExportError, match=r"block_size must be a whole number .* at most 65535"):
             exporters.levanter(mixture, block_size=wrong)
@@ -343,23 +343,28 @@ def test_schedules_go_to_nanotron():
 
 @pytest.mark.parametrize("to", [to for to in exporters.FORMATS if to not in ("levanter", "nanotron")])
 def test_other_loaders_refuse_schedules(to):
-    with pytest.raises(ExportError, match=f"{to} has one mixture for all of a run.*levanter and nanotron.*each part"):
+    with pytest.raises(
+        ExportError, match=f"{to} takes one mixture for the whole run.*levanter and nanotron.*each part"
+    ):
         exporters.export(SCHEDULE, to, **wanted(to))
 
 
 def test_schedules_that_loaders_cannot_follow():
     for wrong in (None, 0, 2.5, True):
-        with pytest.raises(ExportError, match="batch_size must be the sequences of a global batch"):
+        with pytest.raises(ExportError, match="batch_size must be the number of sequences in a global batch"):
             exporters.levanter(SCHEDULE, batch_size=wrong)
     with pytest.raises(
         ExportError,
-        match=r"whole batches of 1000 sequences, and a change is at sample 8192; it could be at 8000 or 9000",
+        match=r"between batches of 1000 sequences, and a change is at sample 8192; move it to 8000 or 9000",
     ):
         exporters.nanotron(SCHEDULE, paths=PATTERN, batch_size=1000)
-    with pytest.raises(ExportError, match=r"batches of 256 and blocks of 16384 .*; it could be at 16384"):
+    with pytest.raises(ExportError, match=r"batches of 256 and blocks of 16384 .*; move it to 16384"):
         exporters.levanter(SCHEDULE, batch_size=256, block_size=16_384)
     ramp = MixtureSchedule(EARLY).ramp(LATE, start=8_192, stop=16_384)
-    with pytest.raises(ExportError, match=r"ramp from sample 8192 to 16384; make steps of it in Python: \.then\("):
+    with pytest.raises(
+        ExportError,
+        match=r"no ramps, and the schedule has one from sample 8192 to 16384; replace it by steps in Python: \.then\(",
+    ):
         exporters.levanter(ramp, batch_size=256)
     # A domain that never has a share is left out, and a note says so.
     never = MixtureSchedule(Mixture(["web", "none"], [1.0, 0.0]))
@@ -407,22 +412,22 @@ def test_paths_by_domain_and_by_pattern():
     sources = yaml.safe_load(exporters.olmo_core(MIXTURE, paths=several).text)["sources"]
     assert sources[0]["paths"] == ["a/*.npy", "b.npy"]
     more = exporters.megatron(MIXTURE, paths=by_name | {"extra": "e"})
-    assert "paths also names what is not in the mixture: extra" in more.notes
+    assert "paths also names domains that the mixture does not have: extra" in more.notes
     assert "extra" not in more.text
 
 
 REFUSED = [
-    ("nope", {}, ExportError, "'nope' is not known; known are: axolotl, doremi"),
+    ("nope", {}, ExportError, "'nope' is not known; known formats: axolotl, doremi"),
     ("megatron", {}, ExportError, "megatron needs the path prefix"),
-    ("megatron", {"paths": "/data"}, ExportError, r"must hold \{domain\}"),
+    ("megatron", {"paths": "/data"}, ExportError, r"must contain \{domain\}"),
     ("megatron", {"paths": {"web": "a", "cdoe": "b", "books": "c"}}, AlignmentError, "Only in paths: cdoe"),
     ("megatron", {"paths": {"web": "a b", "code": "b", "books": "c"}}, ExportError, "white space.*web: 'a b'"),
-    ("megatron", {"paths": {"web": ["a", "b"], "code": "b", "books": "c"}}, ExportError, r"more for: web \(2\)"),
+    ("megatron", {"paths": {"web": ["a", "b"], "code": "b", "books": "c"}}, ExportError, r"several for: web \(2\)"),
     ("olmo-core", {"paths": {"web": [], "code": "b", "books": "c"}}, ExportError, "path of 'web'"),
     ("nanotron", {"paths": {"web": 3, "code": "b", "books": "c"}}, ExportError, "path of 'web'"),
     ("nanotron", {"paths": ["a", "b", "c"]}, ExportError, "paths must be a mapping by domain, got list"),
     ("grain", {"unit": "bytes"}, ExportError, "unit is 'bytes'"),
-    ("grain", {"budget": 3}, ExportError, "grain takes unit, tokens, documents; it has no use for budget"),
+    ("grain", {"budget": 3}, ExportError, "grain takes unit, tokens, documents; it does not take budget"),
     ("grain", {"tokens": TOKENS | {"web": -1}, "documents": DOCUMENTS}, ExportError, "above 0.*got web=-1"),
     ("grain", {"tokens": TOKENS | {"web": 0.5}, "documents": DOCUMENTS}, ExportError, "web=0.5"),
     ("grain", {"tokens": TOKENS | {"web": math.nan}, "documents": DOCUMENTS}, ExportError, "web=nan"),
@@ -444,7 +449,7 @@ def test_a_name_with_a_comma_is_refused_where_it_separates():
 
 
 def test_a_solution_is_not_a_mixture():
-    with pytest.raises(ExportError, match=r"of a solution it is \.mixture"):
+    with pytest.raises(ExportError, match=r"a solution has it as \.mixture"):
         exporters.export({"web": 1.0}, "doremi")
 
 

@@ -235,7 +235,7 @@ def test_parts_of_a_loader_s_state_are_refused_by_name(monkeypatch):
     for wrong, what in (
         (
             {**workers, "worker_1": later["_snapshot"]["_worker_snapshots"]["worker_1"]},
-            "not of one step: .* 3, 4 batches",
+            "from different steps: .* 3, 4 batches",
         ),
         ({**workers, "worker_1": elsewhere["worker_1"]}, r"differ in origin \(0, 8\)"),
         ({"worker_1": workers["worker_1"]}, "1 of 2 workers"),
@@ -247,8 +247,8 @@ def test_parts_of_a_loader_s_state_are_refused_by_name(monkeypatch):
             {**state, "_steps_since_snapshot": None},
             "_steps_since_snapshot of the loader's state must be a whole number",
         ),
-        ({"step": 3}, "no state of a stream"),
-        (None, "no state of a stream"),
+        ({"step": 3}, "holds no state of a stream"),
+        (None, "holds no state of a stream"),
     ):
         with pytest.raises(errors.SamplerError, match=what):
             data.load_state_dict(wrong)
@@ -256,7 +256,7 @@ def test_parts_of_a_loader_s_state_are_refused_by_name(monkeypatch):
     deep = state
     for _ in range(5000):
         deep = [deep]
-    with pytest.raises(errors.SamplerError, match="nests more than 100 levels deep"):
+    with pytest.raises(errors.SamplerError, match="nests more than 100 levels"):
         data.load_state_dict(deep)
     # An old part beside it, from another loader, is ignored.
     data.load_state_dict({"loader": state, "other": {"_steps_since_snapshot": 7, "_snapshot": {}}})

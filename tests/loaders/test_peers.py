@@ -138,7 +138,7 @@ def test_a_megatron_stream_reads_as_the_indices_say():
     assert stream.positions(3, 90, 7).domain.tolist() == domain[3:90:7].tolist()
     assert stream[42] == (domain[42], index[42], 0)
     assert len(stream) == 100
-    with pytest.raises(errors.ExhaustedError, match="sample 100 is behind the end"):
+    with pytest.raises(errors.ExhaustedError, match="sample 100 is past the end"):
         stream.positions(99, 101)
 
 
@@ -152,14 +152,14 @@ def test_an_exhaustive_megatron_stream_reads_everything_once():
 
 
 def test_what_megatron_would_fail_at_is_refused_before():
-    with pytest.raises(errors.SamplerError, match=r"more samples than there are \(code: 20 of 10\)"):
+    with pytest.raises(errors.SamplerError, match=r"more samples than the data sets have \(code: 20 of 10\)"):
         loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, sizes={"web": 100, "code": 10})
     for wrong in (0.0, -1, "much", None):
         with pytest.raises(errors.SamplerError, match=f"positive numbers, got code={wrong!r}; leave such"):
             loaders.MegatronStream({"web": 0.8, "code": wrong}, 100)
     schedule = MixtureSchedule(Mixture(["a"], [1.0]))
     for stream in (loaders.MegatronStream, loaders.GrainStream):
-        with pytest.raises(errors.SamplerError, match="one blend for all of a run; MixtureSampler takes a schedule"):
+        with pytest.raises(errors.SamplerError, match="one blend for the whole run; MixtureSampler takes a schedule"):
             stream(schedule, 100)
     with pytest.raises(errors.AlignmentError, match="Only in the weights: code"):
         loaders.MegatronStream({"web": 0.8, "code": 0.2}, 100, sizes={"web": 100})
@@ -242,7 +242,7 @@ def test_states_are_small_and_refused_elsewhere(make):
     )
     with pytest.raises(errors.SamplerError, match="of the format"):
         stream.check_state({"format": "something"})
-    with pytest.raises(errors.SamplerError, match="behind the end"):
+    with pytest.raises(errors.SamplerError, match="past the end"):
         stream.check_state({**former(state), "position": 99})
 
 

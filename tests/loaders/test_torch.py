@@ -290,7 +290,7 @@ def test_a_last_step_that_accelerate_fills_up_is_warned_of():
             found = list(divided(loader, 0))
         said = {str(w.message) for w in caught if w.category is errors.MixfastWarning}
         assert len(said) == warned
-        assert all("130 samples are no multiple of a step of 16" in message for message in said)
+        assert all("130 samples are not a multiple of a step of 16" in message for message in said)
         assert len(found) == 8 + warned
 
 
@@ -465,7 +465,7 @@ def test_states_of_other_streams_are_refused():
     state = stream_of().state(40)
     for kind in ("sampler", "dataset"):
         for other, what in (
-            (stream_of(seed=6), "seed 5, this sampler has seed 6"),
+            (stream_of(seed=6), "seed 5, and this sampler has seed 6"),
             (stream_of(schedule=MixtureSchedule(Mixture(list(SIZES), [0.4, 0.4, 0.2]))), "another stream"),
             (stream_of(shuffle=False), "another stream"),
             (loaders.GrainStream(MIXTURE, SIZES), "of the format"),
@@ -509,8 +509,8 @@ def test_sources_that_do_not_fit_are_refused():
         ({"web": SOURCES["web"]}, errors.AlignmentError, "Only in the stream: books, code"),
         ({**SOURCES, "code": Words("code", 8)}, errors.SamplerError, r"\(code: 8 for 7\)"),
         ({**SOURCES, "code": iter([])}, errors.SamplerError, "'code' .* has no length"),
-        ({**SOURCES, "code": {1, 2}}, errors.SamplerError, "'code' .* cannot be indexed"),
-        ({**SOURCES, "code": Endless()}, errors.SamplerError, r"'code' \(Endless\) cannot be indexed"),
+        ({**SOURCES, "code": {1, 2}}, errors.SamplerError, "'code' .* cannot be read by index"),
+        ({**SOURCES, "code": Endless()}, errors.SamplerError, r"'code' \(Endless\) cannot be read by index"),
         (list(SOURCES.values()), errors.SamplerError, "must be a mapping"),
     ):
         with pytest.raises(error, match=what):
@@ -529,7 +529,8 @@ def test_a_loader_of_another_batch_size_is_refused(maker, loader_size, request):
     stream = stream_of()
     data = loaders.StreamDataset(stream, SOURCES, batch_size=4)
     with pytest.raises(
-        errors.SamplerError, match=f"batches of {loader_size or 1}, and this StreamDataset .* batch_size=4"
+        errors.SamplerError,
+        match=f"batches of {loader_size or 1} from its workers, and this StreamDataset .* batch_size=4",
     ):
         data.check_loader(maker(data, batch_size=loader_size, num_workers=2, collate_fn=list))
     # With a single reader, the order is the same for any size.
@@ -667,7 +668,7 @@ def test_impossible_ranks_and_counts_are_refused():
             loaders.StreamSampler(stream, **options)
     with pytest.raises(errors.SamplerError, match="batch_size must be a whole number of at least 1"):
         loaders.StreamDataset(stream, SOURCES, batch_size=0)
-    with pytest.raises(errors.SamplerError, match="131 samples were had, and there are 130"):
+    with pytest.raises(errors.SamplerError, match="samples is 131, and each rank has only 130"):
         loaders.StreamSampler(stream).state_after(131)
 
 

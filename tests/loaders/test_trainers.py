@@ -125,7 +125,7 @@ def test_a_part_that_accelerate_would_divide_again_is_refused(with_torch_and_acc
 
 def test_samples_that_are_read_twice_are_warned_of(with_torch_and_accelerate):
     for found in with_torch_and_accelerate["accelerate_cases"]:
-        assert "150 samples are no multiple of a step of 8" in found["odd"]["warned"][0]
+        assert "150 samples are not a multiple of a step of 8" in found["odd"]["warned"][0]
         assert len(found["odd"]["found"]) == 19
         assert found["odd, dropped"]["warned"] == []
         assert len(found["odd, dropped"]["found"]) == 18

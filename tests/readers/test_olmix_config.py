@@ -88,7 +88,9 @@ def test_weights_go_by_name_and_follow_what_is_dropped(config):
     even = ('{math: "7/10.0", qa: 0.3}', "{}")
     assert config(by=even).objective(["other", "m1", "q1"]) == {"m1": 0.5, "q1": 0.5}
     assert config(by=even, some=FAMILIES).objective(["math", "qa"]) == {"math": 0.5, "qa": 0.5}
-    with pytest.raises(AlignmentError, match="obj_weights names unknown metrics: m9; what counts is: m1, q1"):
+    with pytest.raises(
+        AlignmentError, match="obj_weights names unknown metrics: m9; the metrics that count are: m1, q1"
+    ):
         config(by=('math: "7/10.0"', "m9: 1"), some=("qa: 0.3", "q1: 1")).objective(["m1", "q1"])
     with pytest.raises(AlignmentError, match="the configuration counts q1, which is not among the metrics m1"):
         config(by=even).objective(["m1"])
@@ -151,7 +153,7 @@ def test_families_are_fitted_as_their_mean(config, runs):
     assert swarm.metrics == ("math", "qa")
     assert swarm.values.tolist() == [[i + 2, i + 2] for i in range(6)]
     # As in Olmix, members of families cannot be dropped.
-    assert "names members of families (m2), which count on" in notes[0]
+    assert "names members of families (m2), which still count" in notes[0]
     assert config(all=FAMILIES, drop=("[m2, absent]", "[qa]")).swarm()[0].metrics == ("math",)
     with pytest.raises(OlmixConfigError, match="drops every metric: math, qa"):
         config(all=FAMILIES, drop=("[m2, absent]", "[qa, math]")).swarm()
@@ -263,7 +265,7 @@ def test_families_without_their_subjects_of_mmlu(config, tmp_path):
     named, _ = config(all=FAMILIES, tasks=("[q1]", "[q1, mmlu_stem]")).swarm()
     stem = sum(weight * names.index(name) for name, weight in CATEGORIES["mmlu_stem"].items())
     assert named.values[:, 1] == pytest.approx([(3 + stem) / 2, (6 + 10 * stem) / 2])
-    with pytest.raises(OlmixConfigError, match=r"'qa' of eval.tasks has no metric but subjects of MMLU"):
+    with pytest.raises(OlmixConfigError, match=r"'qa' of eval.tasks has only subjects of MMLU"):
         config(all=FAMILIES, tasks=("[q1]", json.dumps(names))).swarm()
 
 
@@ -274,7 +276,7 @@ def test_mmlu_without_all_its_subjects_is_refused(config, tmp_path):
     ):
         config(all=ALL_RUNS).swarm()
     mmlu_runs(tmp_path)
-    with pytest.raises(OlmixConfigError, match="lists mmlu_stem, which Olmix makes of the 57 subjects"):
+    with pytest.raises(OlmixConfigError, match="lists mmlu_stem, which Olmix computes from the 57 subjects"):
         config(all=ALL_RUNS, tasks=("[q1]", "[q1, mmlu_stem]")).swarm()
 
 
@@ -300,7 +302,7 @@ def test_what_contradicts_itself_is_said(config):
     assert "relative_sizes sum to 0.93" in note[0]
     assert "differ from the shares of token_counts" in note[1]
     outside = config(a=("  token_counts:\n", "token_counts:\n"), b=("  relative", "  relative"))
-    assert outside.notes == ("token_counts stands beside priors and was taken for a part of it",)
+    assert outside.notes == ("token_counts is outside priors and was read as part of it",)
     assert outside.token_counts == config().token_counts
 
 
@@ -309,7 +311,7 @@ def test_temperature_is_a_power_of_the_prior_that_a_simulation_draws_around(conf
     found = config(warm=warm, how=("type: exact, kl_reg: 0.05", "type: simulation"))
     powers = np.sqrt([0.7, 0.1, 0.2])
     np.testing.assert_allclose(found.region(["web", "code", "books"]).prior, powers / powers.sum(), rtol=1e-12)
-    assert "temperature is 0.5: the simulation draws around" in found.notes[0]
+    assert "temperature is 0.5: the simulation samples around" in found.notes[0]
     exact = config(warm=warm)
     np.testing.assert_allclose(exact.region(["web", "code", "books"]).prior, [0.7, 0.1, 0.2], rtol=1e-12)
     assert "which only proposer.type 'simulation' uses" in exact.notes[0]
@@ -333,10 +335,10 @@ def test_tokens_repeat_four_times_where_the_file_names_no_limit(config):
         ("kl_reg", "kl_ref", r"proposer has the unknown key 'kl_ref' \(did you mean 'kl_reg'\?\)"),
         ("swarm:", "swarms:", r"unknown key 'swarms' \(did you mean 'swarm'"),
         ("  ratios: ratios.csv\n", "", r"swarm\.ratios must be the path of a file, got None"),
-        ("temperature: null", "make_worst_mix: true", r"proposer\.make_worst_mix = true is not offered"),
+        ("temperature: null", "make_worst_mix: true", r"proposer\.make_worst_mix = true is not supported"),
         ("type: exact", "type: simulation", r"kl_reg = 0\.05 needs proposer\.type 'exact', got 'simulation'"),
-        ("type: exact, kl_reg: 0.05", "type: search", "the search for the best run needs both to be 'search'"),
-        ("type: log_linear", "type: search", "the search for the best run needs both to be 'search'"),
+        ("type: exact, kl_reg: 0.05", "type: search", "the search for the best run requires both to be 'search'"),
+        ("type: log_linear", "type: search", "the search for the best run requires both to be 'search'"),
         ("train_split: 64", "train_split: [64, 32]", "train_split must be one number"),
         ("web: 70_000", "web: 70_000.5", r"token_counts\.web must be a whole number"),
         ("web: 70_000", "web: 1\n    web: 2", "'web' is given twice"),

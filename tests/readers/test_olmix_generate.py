@@ -176,7 +176,7 @@ def test_sources_that_are_topics_in_the_priors_are_told_so(read):
         ("weight: 0.25", "weight: 0.5", "the topics of 'existing' sum to 1.25, expected 1"),
         ("    - name: books\n", "    - name: books\n      weight: 0.1\n", "some sources have a weight and existing, web has none"),
         ("      paths: [e]\n", "", "'books' must have exactly one of paths, quality, topics"),
-        ("  sample_multiplier: 20\n", "  manual_topic_prior: {web:sport: 1}\n", "lacks web:news; Olmix's code ignores it"),
+        ("  sample_multiplier: 20\n", "  manual_topic_prior: {web:sport: 1}\n", "but not web:news, so Olmix's code ignores it"),
         ("  sample_multiplier: 20\n", "  manual_topic_prior: {web:nosuch: 1}\n", "manual_topic_prior names web:nosuch"),
         ("  manual_prior: {existing: 0.7, web: 0.2}\n", "  manual_prior: {wiki: 0.7}\n", "manual_prior names wiki"),
         ("max_tokens: 5000000000\n", "", "max_tokens must be a whole number"),

@@ -91,23 +91,23 @@ def test_loaders_files_are_recognised_by_what_they_hold(form, text, tmp_path):
 
 
 REFUSED = {
-    "web: 7\ncode: 3\n": "sum to 1 within 0.005, got 10.*stand under the key 'train_weights'",
-    "train_weights: [[0, {a: 1}], [500, {a: 0.5, b: 0.5}]]\n": "'train_weights' holds 2 mixtures, from the steps 0, 500",
-    "data_stages: [{start_training_step: 1}, {start_training_step: 9}]\n": "'data_stages' holds 2 mixtures, from the steps 1, 9",
-    "a: {train_weights: {web: 1}}\nb: {train_weights: {web: 1}}\n": "holds 'train_weights' 2 times, as a.train_weights",
-    "train_weights: {web: 1}\nmix: {web: 1}\n": "could be read as levanter or as olmix",
-    "model: tiny\nseed: many\n": r"no mixture that is known; its keys are model, seed. Mixtures are read in the formats: levanter \(",
+    "web: 7\ncode: 3\n": "sum to 1 within 0.005, got 10.*put them under the key 'train_weights'",
+    "train_weights: [[0, {a: 1}], [500, {a: 0.5, b: 0.5}]]\n": "'train_weights' has 2 mixtures, from the steps 0, 500",
+    "data_stages: [{start_training_step: 1}, {start_training_step: 9}]\n": "'data_stages' has 2 mixtures, from the steps 1, 9",
+    "a: {train_weights: {web: 1}}\nb: {train_weights: {web: 1}}\n": "has 'train_weights' 2 times, as a.train_weights",
+    "train_weights: {web: 1}\nmix: {web: 1}\n": "fits several formats, levanter and olmix",
+    "model: tiny\nseed: many\n": r"no known format of a mixture; its keys are model, seed. Mixtures are read in the formats: levanter \(",
     "web: high\ncode: 0.5\n": "the share of 'web' must be a number, got 'high'",
-    "0.5 /d/web 0.5\n": "a weight and a path in turn, got 3 words",
+    "0.5 /d/web 0.5\n": "a blend alternates weights and paths, got 3 words",
     "0.5 0.5 /d/web /d/code\n": "word 2 is '0.5'",
-    "streams: {web: {proportion: 1}, code: {repeat: 2}}\n": "without it are code: the shares of 'repeat' and 'choose'",
-    "splits: {train: {blend_epochized: [{repetitions: 2, path: a}]}}\n": "says how often each data set is read",
-    "dataset: a,b\ninterleave_probs: '0.5'\n": "'dataset' has 2 entries and 'interleave_probs' 1",
+    "streams: {web: {proportion: 1}, code: {repeat: 2}}\n": "it is missing for code: the shares of 'repeat' and 'choose'",
+    "splits: {train: {blend_epochized: [{repetitions: 2, path: a}]}}\n": "gives the epochs of each data set",
+    "dataset: a,b\ninterleave_probs: '0.5'\n": "'dataset' has 2 entries and 'interleave_probs' has 1",
     "run,web,code\nr0,0.5,0.5\n": r"is a csv file \('run,web,code'\), expected a mixture",
-    "format: mixfast-reuse-1\nupdates: []\n": "it is a ledger: mixfast reuse show LEDGER --out mixture.yaml",
+    "format: mixfast-reuse-1\nupdates: []\n": "it is a ledger; mixfast reuse show LEDGER --out mixture.yaml",
     "format: mixfast-mixture-9\nmixture: {web: 1}\n": "'mixfast-mixture-9' is not known",
     '{"mixfast_fit": 2}': "it holds fitted laws; mixfast propose LAW",
-    "": "it is empty",
+    "": "the file is empty",
     "train_weights: {web: -1, code: 2}\n": "shares must be finite and not negative, got web=-1.0",
 }
 
@@ -135,7 +135,7 @@ def test_shares_of_documents_are_not_taken_for_shares_of_tokens(tmp_path):
 def test_a_misspelt_format_is_answered_with_what_was_meant(given, meant, tmp_path):
     MIXTURE.save(tmp_path / "a.yaml")
     hint = rf" \(did you mean {meant}\?\)" if meant else ""
-    with pytest.raises(MixtureError, match=f"the format '{given}' is not known{hint}; known are: levanter, doremi"):
+    with pytest.raises(MixtureError, match=f"the format '{given}' is not known{hint}; known formats: levanter, doremi"):
         readers.read(tmp_path / "a.yaml", given)
 
 
@@ -153,7 +153,7 @@ def test_domains_of_paths(tmp_path):
     assert names("/d/web_en", "/d/code_en", paths="/d/{domain}_en") == ["web", "code"]
     assert names("/d/a/a_x", "/d/b/b_x", paths="/d/{domain}/{domain}_x") == ["a", "b"]
     assert names("/1", "/2", paths={"web": "/2", "code": "/1"}) == ["code", "web"]
-    for given, message in [("/d/{domain}", "do not fit .*: /e/web"), ("/d/{name}", r"must hold \{domain\}")]:
+    for given, message in [("/d/{domain}", "do not match .*: /e/web"), ("/d/{name}", r"must contain \{domain\}")]:
         with pytest.raises(MixtureError, match=message):
             names("/d/web", "/e/web", paths=given)
 
@@ -173,5 +173,5 @@ def test_a_module_is_parsed_and_never_run(tmp_path):
     (tmp_path / "mix.py").write_text("raise SystemExit\nSHARES = {'web': 1.0}\n")
     assert dict(readers.read(tmp_path / "mix.py").mixture) == {"web": 1.0}
     (tmp_path / "mix.py").write_text("SHARES = dict(web=1.0)\n")
-    with pytest.raises(MixtureError, match="not a Python module with a plain table SHARES"):
+    with pytest.raises(MixtureError, match="not a Python module with a literal table SHARES"):
         readers.read(tmp_path / "mix.py")

@@ -180,10 +180,10 @@ def test_the_state_behind_the_end_is_that_of_the_end():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 5}, "saved with seed 5, this sampler has seed 4"),
-        ({"algorithm": 2}, "version 2 of the algorithm, this is version 1"),
+        ({"seed": 5}, "saved with seed 5, and this sampler has seed 4"),
+        ({"algorithm": 2}, "version 2 of the algorithm, and this is version 1"),
         ({"position": -1}, "position of the state must be a whole number"),
-        ({"position": 10**6}, "behind the end of this stream at 1000"),
+        ({"position": 10**6}, "past the end of this stream at 1000"),
         ({"format": "other"}, "expected the state of the format 'mixfast-sampler-2', got .*'other'"),
         ({"history": None}, "history of the state must be a text, got None"),
         ({"history": "0" * 32}, "another stream"),
