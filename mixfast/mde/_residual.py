@@ -201,7 +201,7 @@ class Residual:
         """
         if law is None:
             raise ValueError(
-                f"give the class of the law of the rest: Residual.from_state(state, law=...), a {shown(state['law_name'])}"
+                f"give the class of the law of the rest, {shown(state['law_name'])}: Residual.from_state(state, law=...)"
             )
         out = object.__new__(cls)
         out.law, out.metrics = law.from_state(state["law"]), tuple(state["metrics"])
