@@ -1,4 +1,4 @@
-"""Certified, fast solvers for training-data mixtures: how much of each domain to train on, and the proof.
+"""Decide how much of each data domain to train a language model on, with a certificate of optimality.
 
 >>> import numpy as np
 >>> import mixfast
@@ -6,18 +6,18 @@
 >>> mixfast.solve(table).status
 'optimal'
 
-Two routes lead to a mixture. From expert models: `ExpertTable` (what each expert says of each token or sequence) and `solve`. From
-proxy runs: `Swarm` (mixtures and metrics of small runs), `fit` and `propose`; `design` plans the runs. Both work over a `Region`, the
-mixtures that caps, floors, token counts and group limits allow, and give a `Mixture` with what speaks for it.
+Two routes lead to a mixture. From expert models: `ExpertTable` (the log-likelihood of each token or sequence under each expert) and
+`solve`. From proxy runs: `Swarm` (mixtures and metrics of small runs), `fit` and `propose`; `design` chooses the runs. Both work over a
+`Region`, the mixtures that caps, floors, token counts and group limits allow. Both return a `Mixture` with its evidence.
 
-Rooms, from the ground up; each imports only what stands before it
-    `errors`, `mixture`, `region`, `tables`, `swarm`: nouns, checked when they are built, never changed afterwards.
-    `reference`: the same mathematics, slow and plain, which tests compare with.
-    `solver`, `laws`, `proposers`, `designs`, `mde`, `reuse`: the verbs, and their answers.
-    `sampler`, `loaders`: the mixture inside a training loop.
-    `score`, `exporters`, `readers`: expert models and other tools' files.
-    `report`, `cli`: what a person looks at.
-    `_text`, `_engine`: what the rooms share: words and files; mathematics on arrays.
+Subpackages (rooms), in the order of their imports; each imports only those before it
+    `errors`, `mixture`, `region`, `tables`, `swarm`: data types, validated when they are built, immutable.
+    `reference`: a slow, plain implementation of the same mathematics, for tests.
+    `solver`, `laws`, `proposers`, `designs`, `mde`, `reuse`: functions on these types, and their results.
+    `sampler`, `loaders`: mixtures in a training loop.
+    `score`, `exporters`, `readers`: expert models, and files of other tools.
+    `report`, `cli`: the report page and the command line.
+    `_text`, `_engine`: shared internals: text and files; mathematics on arrays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from importlib import import_module
 
 from mixfast._version import __version__ as __version__
 
-# Of `typing` nothing is needed here: the less is loaded before the command watches for signals, the better.
+# `typing` is not imported: the command should install its signal handlers as early as possible.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -56,7 +56,7 @@ __all__ = [
     "solve",
 ]
 
-# A room is loaded when it is first asked for: who samples inside a data loader does not wait for the solver.
+# A subpackage is loaded on first use, so that a data loader does not load the solver.
 _ROOM_OF = {
     "ExpertTable": "tables", "Mixture": "mixture", "MixtureSampler": "sampler", "MixtureSchedule": "sampler", "Region": "region",
     "Swarm": "swarm", "design": "designs", "fit": "laws", "propose": "proposers",

@@ -1,13 +1,13 @@
-"""The command `mixfast`, also as `python -m mixfast`: what must hold before the package is loaded and after its work is done.
+"""The command `mixfast`, also as `python -m mixfast`: handling of signals, streams and unexpected errors around the commands.
 
-Until the commands are loaded, a signal ends the process at once. Then Ctrl-C, a request to end (SIGTERM) or a terminal that is
-closed (SIGHUP) raises, so that files are put in order, and the process ends with the status 128 + number of the signal. What is raised
-and not expected becomes one line, and its traceback a file; with ``MIXFAST_TRACEBACK=1`` it is shown instead.
+Until the commands are loaded, a signal ends the process at once. After that, Ctrl-C (SIGINT), a request to end (SIGTERM) or a closed
+terminal (SIGHUP) raises an exception, so that files are left in order, and the process ends with the status 128 + number of the
+signal. An unexpected error is reported in one line, and its traceback is written to a file; with ``MIXFAST_TRACEBACK=1`` it is printed.
 """
 
 from __future__ import annotations
 
-# Nothing that takes time to load: until `main` runs, Ctrl-C ends in a traceback of Python.
+# Only modules that load fast: until `main` runs, Ctrl-C prints a traceback.
 import atexit
 import os
 import signal
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# The exit status of a mistake of mixfast itself: the EX_SOFTWARE of sysexits.h.
+# The exit status of a bug in mixfast: EX_SOFTWARE of sysexits.h.
 _SURPRISED = 70
 
 
 def main() -> int:
     """Run the command line of the process and return its exit status."""
     _handle(_leave)
-    # What is registered first is done last: only the interpreter is taken apart then.
+    # Registered first, so it runs last, just before the interpreter shuts down.
     atexit.register(_end_undisturbed)
     _open_closed()
     try:
@@ -45,8 +45,8 @@ def main() -> int:
 
 
 def _work() -> int:
-    """Load the commands and run one; a mistake of mixfast itself becomes one line and a status."""
-    # The commands have words of their own for warnings; these are of what is loaded before them, and of the end.
+    """Load the commands and run one; report a bug in mixfast in one line and return its status."""
+    # The commands print their own warnings; this is for warnings before and after them.
     warnings.showwarning = _warn
     try:
         import threading
@@ -64,14 +64,14 @@ def _work() -> int:
 
 
 def _handle(how: object) -> None:
-    """Let a function handle the signals that are not ignored, as those of a background job are."""
+    """Install a handler for all signals that are not ignored; a background job ignores some."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, how)  # type: ignore[arg-type]
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    """Let the work end in order; whoever asks again does not want to wait for it."""
+    """Raise, so that the work ends in order; a second signal ends the process at once."""
     from mixfast._text.interrupts import is_held
 
     if is_held(number):
@@ -85,13 +85,13 @@ def _raise(number: int, frame: FrameType | None) -> None:
 def _leave(number: int, frame: FrameType | None = None) -> None:
     """End the process without waiting for its threads, and without temporary files."""
     interrupts = sys.modules.get("mixfast._text.interrupts")
-    # It may be half loaded.
+    # The module may be only partly loaded.
     getattr(interrupts, "remove_unfinished", lambda: None)()
     exit_at_once(128 + number)
 
 
 def _unraisable(given: sys.UnraisableHookArgs) -> None:
-    """Follow an interruption that Python was about to pass over; other troubles of objects that are deleted are of no interest to users."""
+    """End the process on an interruption that Python would ignore; other errors in finalisers do not concern users."""
     if isinstance(given.exc_value, KeyboardInterrupt):
         _leave(signal.SIGINT)
     if isinstance(given.exc_value, SystemExit):
@@ -101,13 +101,13 @@ def _unraisable(given: sys.UnraisableHookArgs) -> None:
 
 
 def _end_undisturbed() -> None:
-    """Let the status stand: the work is done, and its files are written."""
-    # Ignored, not blocked: other threads would take what this one blocks, and Python takes its own handlers away before it ends.
+    """Ignore further signals: the work is done, and they must not change the exit status."""
+    # Ignored rather than blocked: other threads would receive blocked signals, and Python removes its handlers before it exits.
     _handle(signal.SIG_IGN)
 
 
 def _say(line: str) -> None:
-    """Print a line on stderr, if there is one that takes it."""
+    """Print a line on stderr, if stderr can be written."""
     try:
         if sys.stderr is not None:
             print(line, file=sys.stderr)
@@ -116,12 +116,12 @@ def _say(line: str) -> None:
 
 
 def _warn(message: Warning | str, *where: object, **more: object) -> None:
-    """Say what a package warns of, without its place in the code."""
+    """Print a warning without its place in the code."""
     _say(f"mixfast: warning: {' '.join(str(message).split())}")
 
 
 def _in_thread(given: threading.ExceptHookArgs) -> None:
-    """Say what was raised in a thread as what is raised elsewhere."""
+    """Report an error in a thread like any other error."""
     from mixfast._text.surprise import told
 
     if given.exc_value is not None:
@@ -129,7 +129,7 @@ def _in_thread(given: threading.ExceptHookArgs) -> None:
 
 
 def _open_closed() -> None:
-    """Open the null device where a standard stream is closed, lest a file that is opened later takes its place and its output."""
+    """Open the null device for closed standard streams; otherwise a file that is opened later would get their descriptor and output."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -138,7 +138,7 @@ def _open_closed() -> None:
 
 
 def _flush() -> None:
-    """Hand on what was printed; what cannot be is dropped, for Python would complain of it at its end."""
+    """Flush the standard streams; drop output that cannot be written, which Python would complain about at exit."""
     for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
         try:
             if stream is not None:

@@ -1,28 +1,28 @@
 """The command `mixfast`: every step from a table or proxy runs to a mixture file, without writing Python.
 
-`main` runs a command line and returns its exit status: 0 when all is well, 1 when a solve or a proposal ended above its
-tolerance, 2 for input that is refused (one line on stderr), 74 when output was lost, 130 after Ctrl-C. The program of
-the shell is `mixfast.__main__`, which calls it; docs/reference/exit-statuses.md has all statuses. This room and the pages of `mixfast.report`
-are the only parts of mixfast that print or write reports; every number they show comes from the library.
+`main` runs a command line and returns its exit status: 0 on success, 1 if a solve or a proposal ended above its tolerance, 2
+for refused input (one line on stderr), 74 if output was lost, 130 after Ctrl-C. The shell runs `mixfast.__main__`, which calls
+it; docs/reference/exit-statuses.md lists all statuses. Only this room and `mixfast.report` print or write reports; all numbers
+in them come from the library. `show_versions` prints versions and facts for issue reports.
 
 | command                    | takes                              | prints or writes                        | file                       |
 |----------------------------|------------------------------------|-----------------------------------------|----------------------------|
 | solve                      | a table of experts                 | certified mixture, intervals, advice    | `_solve`                   |
-| info                       | a table of experts, or another file| its facts and the loss of each expert   | `_info`                    |
+| info                       | a table, another file, or nothing  | facts on the file, or versions          | `_info`, `_versions`       |
 | score                      | texts and one model for a domain   | a table of experts                      | `_score`                   |
-| design, next               | limits, or runs that exist         | mixtures to train next                  | `_design`, `_next`         |
+| design, next               | limits, or existing runs           | mixtures to train next                  | `_design`, `_next`         |
 | fit, compare, propose      | proxy runs, laws                   | laws, their errors, a proposed mixture  | `_swarm`                   |
 | reuse start, add, ...      | a ledger and a change of domains   | plans, runs to train, the next mixture  | `_reuse`, `_reuse_plan`    |
 | report                     | any of these                       | one page of HTML                        | `_report`                  |
-| export                     | a mixture or a schedule            | the file that a data loader takes       | `_export`                  |
+| export                     | a mixture or a schedule            | the file for a data loader              | `_export`                  |
 | demo                       | nothing                            | the full workflow on a small real table | `_demo`                    |
 
-Order to read the files in: `_main` puts the parser together and turns errors into one line and a status; `_streams` has
-the streams meanwhile, `_console` what is printed on them. `_options`
-holds groups of options that commands share, `_inputs` what their values mean: numbers with suffixes, NAME=NUMBER, group
-limits, files of counts, and the region that they make together. `_solve` is the model of a command: options first, then
-the steps. `_answer` is what it found; `_solve_report` and `_advice` are its words. The other commands stand for
-themselves.
+Order to read the files in: `_main` builds the parser and turns errors into one line and a status; `_streams` replaces the
+streams during a command, and `_console` prints on them. `_progress` shows progress on stderr. `_options` holds options that
+several commands share; `_inputs` parses their values: numbers with suffixes, NAME=NUMBER, group limits, files of counts, and
+the region that they define. `_outputs` checks the files to write, `_documents` prints JSON. `_solve` is the model of a command:
+options first, then the steps. `_answer` is its result; `_solve_report` and `_advice` describe it. `_completion` writes the
+scripts that complete command lines in a shell. The other commands are independent of each other.
 """
 
 from mixfast.cli._main import main

@@ -1,4 +1,4 @@
-"""What the numbers of a solve suggest to do next."""
+"""Advice on what to do next, from the numbers of a solve."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from mixfast.cli._answer import Answer
 from mixfast.region import Region, ShadowPrice
 from mixfast.solver import solve_doubts, span
 
-# An interval of _WIDE leaves a real choice open and is what more data should aim at; one of _TOO_WIDE is worth a warning.
+# Widths of intervals, as shares: what more data should reach, and what is worth a warning.
 _WIDE, _TOO_WIDE = 0.05, 0.08
-# Two domains whose shares correlate at least this negatively over the replicates can replace each other.
+# Two domains can replace each other if the correlation of their shares over the replicates is at most this.
 _TRADE = -0.5
-# Limits whose prices are named.
+# Number of limits whose prices are listed.
 _MOST_PRICES = 3
 
 
 def next_steps(answer: Answer) -> list[str]:
-    """Return what the numbers suggest to do, the most important first."""
+    """Return advice, the most important first."""
     about = (_about_limits, _about_intervals, _about_flat_directions, _about_groups, _about_zeros)
     steps = [*solve_doubts(answer.solution, answer.intervals), *(step for each in about for step in each(answer))]
-    return steps if answer.saved else [*steps, "write the mixture down: --out mixture.yaml"]
+    return steps if answer.saved else [*steps, "write the mixture to a file: --out mixture.yaml"]
 
 
 def _about_limits(answer: Answer) -> Iterator[str]:
@@ -38,12 +38,12 @@ def _about_limits(answer: Answer) -> Iterator[str]:
 
 
 def _price(price: ShadowPrice, where: Region | None) -> str:
-    """The price in the words of the answer, with the option that relaxes the limit."""
+    """Return the price in words, with the option that relaxes the limit."""
     if where is None or price.limit not in ("cap", "floor"):
         return price.text
     if price.limit == "cap" and where.max_epochs is not None and where.epoch_share(price.name):
         more = where.max_epochs[where.domains.index(price.name)] + 1.0
-        return f"{price.text}; --max-epochs {quote(price.name)}={more:g} allows it, or find more tokens of it"
+        return f"{price.text}; --max-epochs {quote(price.name)}={more:g} relaxes it; more tokens of this domain do, too"
     return f"{price.text} (--{price.limit} {quote(price.name)}=...)"
 
 
@@ -55,8 +55,8 @@ def _about_intervals(answer: Answer) -> Iterator[str]:
     if high - low > _TOO_WIDE:
         factor = ((high - low) / _WIDE) ** 2
         yield (
-            f"{name} is known to {100 * (high - low):.0f} points only ({span((low, high))}). Intervals shrink with "
-            f"the square root of the data: about {factor:.1f} times the sequences bring it to 5 points"
+            f"the share of {name} is only determined to within {100 * (high - low):.0f} points ({span((low, high))}). Intervals shrink with "
+            f"the square root of the number of sequences: about {factor:.1f} times as many reduce it to 5 points"
         )
 
 
@@ -67,14 +67,14 @@ def _about_flat_directions(answer: Answer) -> Iterator[str]:
     pairs = [] if answer.intervals is None else _trades(answer.intervals.shares, among)
     if pairs:
         text = ", ".join(f"{domains[a]} and {domains[b]}" for a, b in pairs[:2])
-        yield f"these can trade places at less than {answer.eps:g}: {text}. Choose by price, licence or taste"
+        yield f"these can replace each other at a cost of less than {answer.eps:g}: {text}. Choose by price, licence or other criteria"
     elif wide:
         name = max(wide, key=lambda key: wide[key])
-        yield f"the optimum is flat: {name} can be anything in {span(ranges[name])} at a cost of {answer.eps:g}"
+        yield f"the optimum is flat: the share of {name} can be anywhere in {span(ranges[name])} at a cost of {answer.eps:g}"
 
 
 def _trades(shares: NDArray[np.float64], among: list[int]) -> list[tuple[int, int]]:
-    """Pairs of domains whose shares replace each other over the resamples, the largest exchange first."""
+    """Return pairs of domains whose shares replace each other over the resamples, the largest exchange first."""
     among = [k for k in among if shares[:, k].std() > 1e-9]
     if len(among) < 2:
         return []
@@ -95,11 +95,11 @@ def _about_groups(answer: Answer) -> Iterator[str]:
         weights = " ".join(
             f"--objective {quote(name)}={w:.3f}" for name, w in solution.group_weights.items() if w > 5e-4
         )
-        yield f'"worst" has no intervals and ranges; the weights that prove it do: {weights}'
+        yield f'there are no intervals and ranges for "worst"; the weighted objective with the same optimum has them: {weights}'
     elif not solution.worst and count > 1:
         losses = solution.group_losses
         name = max(losses, key=lambda key: losses[key])
-        yield f"{name} has the largest loss of the groups: --objective worst makes the largest as small as it can be"
+        yield f"{name} has the largest loss of the groups: --objective worst minimises the largest loss"
 
 
 def _about_zeros(answer: Answer) -> Iterator[str]:
@@ -107,6 +107,6 @@ def _about_zeros(answer: Answer) -> Iterator[str]:
     none = int((weights <= NOTHING).sum())
     if none and answer.solution.kl == 0.0:
         yield (
-            f"{none} of {weights.size} domains get nothing. If that is not wanted: --kl 0.01 pulls towards the prior, "
-            "--floor holds a share up"
+            f"{none} of {weights.size} domains get a share of 0. To keep them: --kl 0.01 pulls towards the prior, "
+            "--floor sets a smallest share"
         )

@@ -1,4 +1,4 @@
-"""What the command solve found, and how its reports write intervals."""
+"""The result of the command solve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mixfast.solver import Bootstrap, Solution, is_limited
 
 @dataclass(frozen=True)
 class Answer:
-    """A solve, what was measured around it, and whether the mixture was written to a file."""
+    """A solution with its intervals and ranges, and whether the mixture was written to a file."""
 
     solution: Solution
     intervals: Bootstrap | None
@@ -20,5 +20,5 @@ class Answer:
 
     @property
     def limited(self) -> bool:
-        """Whether the region has any limit, beside a prior."""
+        """Whether the region has any limit besides a prior."""
         return is_limited(self.solution)

@@ -1,4 +1,4 @@
-"""The command demo: the full workflow on a small real table, each number with a line on what it means."""
+"""The command demo: the full workflow on a small real table, with a line on the meaning of each number."""
 
 from __future__ import annotations
 
@@ -35,60 +35,62 @@ _SAMPLE = {
     "demo_models.csv": RUNS,
 }
 _BUDGET, _EPS = 512_000, 1e-3
-# 97.5 % of Student's t with 4 degrees of freedom: the models of the sample were trained with five seeds.
+# The 97.5 % quantile of Student's t with 4 degrees of freedom: the models were trained with five seeds.
 _STUDENT = 2.776
 _KL = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 _WHAT = """\
-Fourteen small language models, each trained on one domain of real text, scored four texts that none of them has seen:
-questions and answers on Perl, a computing dictionary, fortune cookies, and the manual of Python. How much of each domain
-should one model be trained on to do well on all four? (mixfast/data/README.md says where the numbers come from.)"""
+Fourteen small language models (experts), each trained on one domain of real text, scored four texts that none of them has
+seen: questions and answers on Perl, a computing dictionary, fortune cookies, and the manual of Python. How much of each
+domain should one model be trained on to do well on all four? (Source of the numbers: mixfast/data/README.md.)"""
 
 _READ_INFO = """\
-What it says: each row is one token of a target text, each column an expert. `only doc_perl` is the loss of the best
-single expert; an expert of DNA is no help. In the mean of the targets `uniform mixture`, equal shares, is better than any."""
+How to read it: each row is one token of a target text, each column one expert. `only doc_perl` is the loss of the best
+single expert; the expert for DNA is far worse. On average over the targets, `uniform mixture` (equal shares) beats every
+single expert."""
 
 _READ_SOLVE = """\
-What it says
-  share         how much of the training tokens to take from the domain
-  90% interval  how far the share moves when other windows of the same texts are drawn: what the data cannot tell
-  epochs        how often the domain's tokens are read; domains at 4.00 end at the limit
-  price         what the loss gains for each percentage point that the limit gives way: where more data pays
-  range         how far the share can go alone while the loss hardly changes: what you are free to choose
-  no limits     the optimum if tokens were endless; the difference in value is what the supply costs
-  gap           the proof: the loss is convex, so no allowed mixture is better by more than this"""
+How to read it
+  share         fraction of the training tokens to take from the domain
+  90% interval  bootstrap interval: how much the share depends on the windows of text that were scored
+  epochs        passes over the tokens of the domain; domains at 4.00 are at the limit
+  price         decrease of the loss for each percentage point by which the limit is relaxed: where more data helps most
+  range         interval in which the share can move while the loss rises by at most 0.001: your freedom of choice
+  no limits     the optimum with unlimited tokens; the difference in value is the cost of the limits
+  gap           the certificate: the loss is convex, so no allowed mixture is better by more than this"""
 
 _READ_HELD_OUT = """\
-What it says: fitted on four fifths of the windows, the mixture is compared on the last fifth, which it did not see.
-There are no token limits here, so that all mixtures are free alike. `eg-paper` is the loop of the MixMin paper."""
+How to read it: the mixture is fitted on four fifths of the windows and compared on the last fifth, which it has not seen.
+There are no token limits here, so that all mixtures have the same freedom. `eg-paper` is the loop of the MixMin paper."""
 
 _READ_PATH = """\
-What it says: the more weight on the KL term, the closer the mixture stays to the natural shares of the data, and the
-more loss that costs. `distance` is the share of tokens that would have to change hands (total variation)."""
+How to read it: with more weight on the KL term the mixture stays closer to the natural shares of the data, and the loss is
+higher. `distance` is the total variation to the natural shares: the fraction of tokens that would move between domains."""
 
 _READ_MODELS = """\
-What it says: change of the loss on other windows of the targets, which no expert scored, against training on all text
-once (natural), mean of five seeds and 95% interval. The mixtures read no token more than 4 times, as above;
-`eg-paper` is the loop of the MixMin paper on this table, brought to the nearest allowed mixture; `mixfast, wear` is
-solve --max-epochs 32 --wear --kl 0.05. A certificate is about the experts; this is about what they are for."""
+How to read it: change of the loss against training on all text once (natural), on windows of the targets that no expert
+scored; mean of five seeds with its 95% interval. The mixtures read no token more than 4 times, as above; `eg-paper` is the
+result of the MixMin loop on this table, projected to the nearest allowed mixture; `mixfast, wear` is
+solve --max-epochs 32 --wear --kl 0.05. The certificate holds for the ensemble of experts; this table shows what trained
+models gain."""
 
 _END = """\
-Try it yourself: `mixfast demo --copy-to .` writes its tables, token counts and runs here. Then for example
+To try it: `mixfast demo --copy-to .` writes the table, token counts and runs of the demo into this folder. Then, for example:
   mixfast solve demo.npz --tokens demo_tokens.yaml --budget 512K --objective worst
   mixfast solve demo.npz --cap doc_perl=20% --limit "code:code_*:10%..30%" --out mixture.yaml"""
 
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    demo = shared.add_command(commands, "demo", _demo, "run the full workflow on a small real table")
+    demo = shared.add_command(commands, "demo", _demo, "run the full workflow on a small real table, with explanations")
     demo.add_argument(
-        "--copy-to", metavar="FOLDER", help="only write the sample's files to a folder, to try commands on"
+        "--copy-to", metavar="FOLDER", help="only write the files of the demo to a folder, to try commands on"
     )
     shared.add_force(demo)
 
 
 def _demo(args: argparse.Namespace) -> int:
-    shared.refuse_without(args, "--force", "--copy-to", "it is about the files that are written")
+    shared.refuse_without(args, "--force", "--copy-to", "it changes the files that are written")
     if args.copy_to is not None:
         folder = Path(args.copy_to)
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +142,7 @@ def sections(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _models(path: Path) -> str:
-    """Return what larger models measured that were trained on mixtures of this sample."""
+    """Return the measured losses of larger models that were trained on mixtures of the demo."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     targets = [name for name in rows[0] if name.startswith("target_")]
@@ -157,7 +159,7 @@ def _models(path: Path) -> str:
             [name, *(f"{mean:+.1f} ± {width:.1f}" for mean, width in zip(change.mean(axis=0), half, strict=True))]
         )
     shown = text_table(["trained on", "all", *(name.removeprefix("target_") for name in targets)], lines)
-    head = "Larger models were trained, really, on five mixtures (4 times the operations of an expert). In percent:"
+    head = "Larger models (4 times the operations of an expert) were trained on five mixtures. Change of the loss in percent:"
     return f"{head}\n\n{shown}\n\n{_READ_MODELS}"
 
 

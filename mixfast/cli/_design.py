@@ -1,4 +1,4 @@
-"""The command design: which mixtures to train, from the limits alone."""
+"""The command design: choose the mixtures of a first swarm of proxy runs from the limits alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ examples:
   mixfast design --domains web,code,books --frozen groups.yaml --out ratios.csv
   mixfast design --olmix-config generate.yaml --out ratios.csv
 
-groups.yaml, domains whose ratios to each other are kept:
+groups.yaml holds groups of domains whose ratios to each other are fixed:
   existing:
     web: 0.7
     books: 0.3
@@ -41,7 +41,7 @@ groups.yaml, domains whose ratios to each other are kept:
 
 
 class _Setting(NamedTuple):
-    """An option of the samplers: how its text is read, and the field of RegMix and of Olmix that it sets."""
+    """An option of the samplers: the parser of its value, and the fields of RegMix and Olmix that it sets."""
 
     option: str
     metavar: str
@@ -52,14 +52,14 @@ class _Setting(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the parsed value."""
+        """The name of the parsed value."""
         return self.option[2:].replace("-", "_")
 
 
 def _span(given: str) -> tuple[float, float]:
     low, dots, high = given.partition("..")
     if not dots:
-        raise InputError(f"{shown(given)} is no span; write it like 0.1..5")
+        raise InputError(f"{shown(given)} is not a span; write it like 0.1..5")
     return number(low), number(high)
 
 
@@ -72,7 +72,7 @@ def _shares(path: str) -> dict[str, float]:
     return inputs.numbers(path, number)
 
 
-# Options that say what mixtures are allowed, as a configuration of Olmix does.
+# Options that define the allowed mixtures, as an Olmix configuration does.
 _WHERE = (
     "domains",
     "tokens",
@@ -90,26 +90,26 @@ _WHERE = (
 _SETTINGS = tuple(
     _Setting(*row)
     for row in (
-        ("--strength", "LOW..HIGH", _span, "strength", "strength", "of the Dirichlet draws"),
-        ("--source-strength", "LOW..HIGH", _span, None, "source_strength", "of the draws of sources alone"),
-        ("--topic-strength", "LOW..HIGH", _span, None, "topic_strength", "of the draws of topics alone"),
+        ("--strength", "LOW..HIGH", _span, "strength", "strength", "strengths of the Dirichlet distributions"),
+        ("--source-strength", "LOW..HIGH", _span, None, "source_strength", "strengths for sources alone"),
+        ("--topic-strength", "LOW..HIGH", _span, None, "topic_strength", "strengths for topics alone"),
         ("--temperature", "T", number, "temper", "temperature", "exponent of the prior, at most 1"),
-        ("--source-temperature", "T", number, None, "source_temperature", "of the prior of sources alone"),
-        ("--topic-temperature", "T", number, None, "topic_temperature", "of the prior of topics alone"),
+        ("--source-temperature", "T", number, None, "source_temperature", "exponent of the prior of sources alone"),
+        ("--topic-temperature", "T", number, None, "topic_temperature", "exponent of the prior of topics alone"),
         (
             "--minimum", "SHARE[,TOPIC]", _minimum, "minimum", "minimum",
-            "smaller shares become 0; two numbers: of a source without topics, and of a topic within its source",
+            "smaller shares become 0; with two numbers, the first is for sources without topics, the second for topics within their source",
         ),
-        ("--usage", "TIMES", number, "usage", None, "no share is drawn above so many times its prior share"),
-        ("--multiplier", "N", shared.whole(1), "multiplier", "multiplier", "draws for each run"),
-        ("--source-prior", "FILE", _shares, None, "source_prior", "prior shares of sources: yaml or json"),
-        ("--topic-prior", "FILE", _shares, None, "topic_prior", "prior shares of the topics within their source"),
-        ("--source-share", "FILE", _shares, None, "source_share", "shares of sources that are not drawn"),
-        ("--topic-share", "FILE", _shares, None, "topic_share", "shares of topics within their source, not drawn"),
-        ("--nonzero", "NAME", str, None, "nonzero", "a source or topic in every mixture (repeated)"),
-        ("--nonzero-in", "mixtures|draws", str, None, "nonzero_in", "draws: before small shares become 0, as in its code"),
-        ("--proxy-tokens", "N", shared.budget, None, "proxy_tokens", "tokens of a proxy: it repeats nothing"),
-        ("--proxy-epochs", "E", number, None, "max_epochs", "with --proxy-tokens: a proxy repeats no domain more often"),
+        ("--usage", "TIMES", number, "usage", None, "largest share, as a multiple of the prior share"),
+        ("--multiplier", "N", shared.whole(1), "multiplier", "multiplier", "candidates sampled for each run"),
+        ("--source-prior", "FILE", _shares, None, "source_prior", "yaml or json file with the prior shares of sources"),
+        ("--topic-prior", "FILE", _shares, None, "topic_prior", "yaml or json file with the prior shares of topics within their source"),
+        ("--source-share", "FILE", _shares, None, "source_share", "yaml or json file with fixed shares of sources"),
+        ("--topic-share", "FILE", _shares, None, "topic_share", "yaml or json file with fixed shares of topics within their source"),
+        ("--nonzero", "NAME", str, None, "nonzero", "source or topic that every mixture must contain (repeatable)"),
+        ("--nonzero-in", "mixtures|draws", str, None, "nonzero_in", "where --nonzero is checked; draws: before small shares become 0, as in its code"),
+        ("--proxy-tokens", "N", shared.budget, None, "proxy_tokens", "tokens of a proxy run, which then repeats no token"),
+        ("--proxy-epochs", "E", number, None, "max_epochs", "with --proxy-tokens: largest number of passes over a domain in a proxy run"),
         ("--apart", "DISTANCE", number, None, "apart", "smallest Euclidean distance between candidates"),
         ("--existing-apart", "DISTANCE", number, None, "existing_apart", "with --extend: smallest distance to its runs"),
     )
@@ -118,33 +118,42 @@ _SETTINGS = tuple(
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    design = shared.add_command(commands, "design", _design, "choose the mixtures of a swarm to train", _EXAMPLES)
+    design = shared.add_command(commands, "design", _design, "choose the mixtures of proxy runs to train", _EXAMPLES)
     design.add_argument(
-        "--runs", metavar="N", type=shared.whole(1), help="default: as many as are advised for a log-linear law"
+        "--runs",
+        metavar="N",
+        type=shared.whole(1),
+        help="number of mixtures; default: the number advised for a log-linear law",
     )
     design.add_argument(
         "--method",
         choices=["cover", "regmix", "olmix"],
-        help="cover (default) spreads runs over the region; regmix, olmix: the samplers of these papers",
+        help="cover (default): spread the runs over the allowed region. regmix, olmix: the samplers of these papers",
     )
     design.add_argument(
         "--domains",
         metavar="A,B,C",
-        help="if neither --tokens nor --prior names them; names with a comma in double quotes",
+        help="names of the domains, if neither --tokens nor --prior gives them; put names that hold a comma in double quotes",
     )
-    design.add_argument("--frozen", metavar="FILE", help="groups of domains whose ratios are kept: yaml or json")
-    design.add_argument("--extend", metavar="RATIOS", help="csv of runs that exist: choose runs far from them too")
+    design.add_argument(
+        "--frozen",
+        metavar="FILE",
+        help="yaml or json file of groups of domains whose ratios to each other are fixed; see below",
+    )
+    design.add_argument(
+        "--extend", metavar="RATIOS", help="csv file of existing runs; the new mixtures keep away from them"
+    )
     design.add_argument(
         "--olmix-config",
         metavar="FILE",
-        help="take domains, limits, sampler, runs and seed from an Olmix generate YAML; options override sampler, runs and seed",
+        help="read domains, limits, sampler, runs and seed from an Olmix generate YAML; options override sampler, runs and seed",
     )
     shared.add_design_output(design)
     # None: not given, so that the file of --olmix-config may say it.
     design.set_defaults(seed=None)
     shared.add_limits(design)
     shared.add_prior(design)
-    sampler = design.add_argument_group("settings of regmix and olmix", "default: those of their code")
+    sampler = design.add_argument_group("settings of regmix and olmix", "The defaults are those of their code.")
     for setting in _SETTINGS:
         whose = "" if setting.regmix and setting.olmix else "regmix: " if setting.regmix else "olmix: "
         sampler.add_argument(
@@ -155,7 +164,7 @@ def add(commands: shared.Commands) -> None:
             help=whose + setting.help,
         )
     sampler.add_argument(
-        "--no-bound", action="store_true", help="olmix: caps reject mixtures only, and not draws before one is chosen"
+        "--no-bound", action="store_true", help="olmix: apply caps to chosen mixtures only, not to candidates"
     )
 
 
@@ -179,7 +188,7 @@ def _design(args: argparse.Namespace) -> int:
     else:
         if args.method == "regmix":
             raise InputError(
-                "--extend keeps away from runs that exist, which --method regmix cannot: use cover or olmix"
+                "--extend keeps away from existing runs, which --method regmix cannot do: use cover or olmix"
             )
         if runs is None:
             raise InputError("--extend needs --runs: how many to add")
@@ -187,13 +196,13 @@ def _design(args: argparse.Namespace) -> int:
             found = extend(existing, region, runs, seed=seed, method=method, frozen=frozen)
         advice = f"{_advice(found.advised + len(existing))}, of which {len(existing)} exist"
         if found.advised == 0:
-            advice = f"the {len(existing)} runs that exist are as many as are advised"
+            advice = f"the {len(existing)} existing runs are as many as are advised"
     fewer = "" if len(found) >= found.advised else f"; {len(found)} are fewer than that"
     lines = [f"{len(found)} runs of {len(found.domains)} domains, {found.method}", advice + fewer]
     if found.different < len(found):
         lines.append(
-            f"only {found.different} of these mixtures differ: the limits leave no room for more; loosen them, or train each of "
-            "these once"
+            f"only {found.different} of these mixtures are different, because the limits allow no more: loosen them, or train each "
+            "mixture once"
         )
     outputs.deliver_design(args, found, lines + _rare(found, region))
     documents.answer(args, documents.design_found(found), wrote=[args.out])
@@ -203,13 +212,13 @@ def _design(args: argparse.Namespace) -> int:
 def _advice(runs: int) -> str:
     numbers = -(-runs // 3)
     return (
-        f"advised: {runs} runs, 3 for each of the {numbers} numbers of a log-linear law (one for each domain, frozen groups "
-        "counted once, and a constant): beyond that, Olmix found its proposals to get little better"
+        f"advised: {runs} runs, 3 for each of the {numbers} coefficients of a log-linear law (a constant, and one for each domain or "
+        "frozen group); beyond that, Olmix found that the error of proposals levels off"
     )
 
 
 def _rare(found: Design, region: Region) -> list[str]:
-    """Say which domains few runs sample, and what to do."""
+    """Warn of domains that few runs sample, and return what to do about them."""
     from mixfast.designs import rarely_sampled
 
     if not found.rare:
@@ -229,22 +238,22 @@ def _rare(found: Design, region: Region) -> list[str]:
 
 
 def _method(args: argparse.Namespace, config: OlmixGeneration | None) -> str | RegMix | Olmix:
-    """Return the sampler of the options, which override those of a configuration."""
+    """Return the sampler that the options set; they override a configuration."""
     from mixfast.designs import Olmix, RegMix
 
     method = args.method or ("cover" if config is None else "olmix")
     given: dict[str, Any] = {} if not args.no_bound else {"bound": False}
     if args.no_bound and method != "olmix":
-        raise InputError(f"--no-bound is no setting of --method {method}")
+        raise InputError(f"--no-bound is not a setting of --method {method}")
     for setting in _SETTINGS:
         value = getattr(args, setting.name)
         if value is None:
             continue
         name = {"cover": None, "regmix": setting.regmix, "olmix": setting.olmix}[method]
         if name is None:
-            raise InputError(f"{setting.option} is no setting of --method {method}")
+            raise InputError(f"{setting.option} is not a setting of --method {method}")
         if method == "regmix" and name == "minimum" and isinstance(value, tuple):
-            raise InputError("--minimum takes one share with --method regmix, which knows no topics")
+            raise InputError("--minimum takes one share with --method regmix, which has no topics")
         given[name] = tuple(value) if isinstance(value, list) else value
     if method == "cover":
         return "cover"
@@ -254,7 +263,7 @@ def _method(args: argparse.Namespace, config: OlmixGeneration | None) -> str | R
 
 
 def _config(args: argparse.Namespace) -> OlmixGeneration | None:
-    """Read the configuration of Olmix, which names what other options would."""
+    """Read the Olmix configuration; refuse options that it replaces."""
     if args.olmix_config is None:
         return None
     from mixfast.readers import olmix_generate
@@ -262,7 +271,7 @@ def _config(args: argparse.Namespace) -> OlmixGeneration | None:
     for option in _WHERE:
         if getattr(args, option) is not None:
             name = option.replace("_", "-")
-            raise InputError(f"--{name} and --olmix-config both say what mixtures are allowed: leave out one")
+            raise InputError(f"--{name} and --olmix-config both define the allowed mixtures: leave out one of them")
     if args.method not in (None, "olmix"):
         raise InputError(
             f"--olmix-config gives settings of Olmix's sampler, and --method {args.method} has none of them"
@@ -270,14 +279,14 @@ def _config(args: argparse.Namespace) -> OlmixGeneration | None:
     config = olmix_generate(args.olmix_config)
     if config.existing is not None and args.extend is None:
         raise InputError(
-            f"{args.olmix_config} names existing runs in {config.existing}, a pickle, which is not read, for it can run code; write its "
-            "runs to a csv (pandas.read_pickle(...).to_csv(...)) and give them by --extend"
+            f"{args.olmix_config} names existing runs in {config.existing}, a pickle file, which is not read because it can run code: write its "
+            "runs to a csv file (pandas.read_pickle(...).to_csv(...)) and give it with --extend"
         )
     return config
 
 
 def _region(args: argparse.Namespace, existing: Design | None) -> Region:
-    """Return the region of the options; the first option that can names the domains."""
+    """Return the region that the options define; the domains come from the first option that names them."""
     if args.domains is not None:
         domains, owner = tuple(split_names(args.domains)), "--domains"
     elif args.tokens is not None:
@@ -287,5 +296,7 @@ def _region(args: argparse.Namespace, existing: Design | None) -> Region:
     elif existing is not None:
         domains, owner = existing.domains, args.extend
     else:
-        raise InputError("which domains? Name them by --tokens counts.yaml, --prior shares.yaml or --domains a,b,c")
+        raise InputError(
+            "no option names the domains: give --tokens counts.yaml, --prior shares.yaml or --domains a,b,c"
+        )
     return inputs.region(args, domains, owner) or Region(domains)

@@ -27,44 +27,54 @@ examples:
   mixfast export mixture.yaml --to huggingface --tokens counts.yaml --documents documents.yaml --out mix.py
   mixfast export mixture.yaml --to llama-factory --unit sequences
 
-formats, and what each takes:
+formats, and the options that each takes:
 """
 
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    export = shared.add_command(commands, "export", _export, "write a mixture for a data loader", _EXAMPLES, _Formats)
-    export.add_argument(
-        "mixture", metavar="MIXTURE", help=f"{shared.MIXTURES}, or a schedule of MixtureSchedule.to_json"
+    export = shared.add_command(
+        commands, "export", _export, "write a mixture in the format of a data loader", _EXAMPLES, _Formats
     )
-    export.add_argument("--to", metavar="NAME", required=True, help="the format; below")
+    export.add_argument(
+        "mixture", metavar="MIXTURE", help=f"{shared.MIXTURES}, or a schedule that MixtureSchedule.to_json wrote"
+    )
+    export.add_argument("--to", metavar="NAME", required=True, help="format; see below")
     export.add_argument("--out", metavar="FILE", help="file to write; default: stdout")
     shared.add_force(export)
-    what = export.add_argument_group("what is known of the domains")
+    what = export.add_argument_group("facts on the domains")
     what.add_argument(
         "--paths",
         metavar="FILE|PATTERN",
-        help="yaml or json of name: path (or a list of paths), or a pattern such as /data/{domain}",
+        help="yaml or json file of name: path (or a list of paths), or a pattern such as /data/{domain}",
     )
-    what.add_argument("--tokens", metavar="FILE", help="tokens of each domain; 3.2B, 1e9 and 2_000 are fine")
-    what.add_argument("--documents", metavar="FILE", help="documents (rows) of each domain in those tokens")
-    what.add_argument("--budget", metavar="N", type=shared.budget, help="tokens of the training run")
+    what.add_argument(
+        "--tokens", metavar="FILE", help="yaml or json file with the tokens of each domain, such as 3.2B, 1e9 or 2_000"
+    )
+    what.add_argument("--documents", metavar="FILE", help="yaml or json file with the documents (rows) of each domain")
+    what.add_argument("--budget", metavar="N", type=shared.budget, help="tokens of the whole training run")
     what.add_argument(
         "--unit",
         metavar="documents|sequences",
-        help="what the loader draws: documents, which need --tokens and --documents, or sequences of equal length",
+        help="unit that the loader samples: documents (needs --tokens and --documents) or sequences of equal length",
     )
     what.add_argument(
-        "--block-size", metavar="N", type=shared.whole(1), help="sequences of a block of levanter (default 2048)"
+        "--block-size",
+        metavar="N",
+        type=shared.whole(1),
+        help="sequences of a mixture block of levanter (default 2048)",
     )
     what.add_argument(
-        "--batch-size", metavar="N", type=shared.whole(1), help="sequences of a global batch, for a schedule"
+        "--batch-size",
+        metavar="N",
+        type=shared.whole(1),
+        help="sequences of a global batch; converts the steps of a schedule",
     )
     shared.add_domain_paths(what)
 
 
 class _Formats(argparse.RawDescriptionHelpFormatter):
-    """The help, with formats and their options below the examples; only the help loads the exporters for that."""
+    """Print the formats and their options below the examples; the exporters are only loaded for the help."""
 
     def add_text(self, text: str | None) -> None:
         if text is _EXAMPLES:
@@ -89,8 +99,8 @@ def _export(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None
     }
     if unused := tuple(name for name in given if name not in takes):
-        raise InputError(f"--to {args.to} takes {_flags(takes) or 'no options'}; it has no use for {_flags(unused)}")
-    shared.refuse_without(args, "--force", "--out", "it is about the file that is written")
+        raise InputError(f"--to {args.to} takes {_flags(takes) or 'no options'}; it does not use {_flags(unused)}")
+    shared.refuse_without(args, "--force", "--out", "it changes the file that is written")
     for name in ("tokens", "documents"):
         if name in given:
             given[name] = inputs.numbers(given[name], count)
@@ -112,12 +122,12 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _paths(given: str) -> Any:
-    """Return the paths of a file, or the pattern; a pattern without the right placeholder is refused by the exporters."""
+    """Return the paths of a file, or the pattern, whose placeholder the exporters check."""
     if re.search(r"\{.*?\}", given) and not Path(given).exists():
         return given
     if not Path(given).exists():
         raise InputError(
-            f"--paths {given}: there is no such file of name: path, and a pattern holds {{domain}}, as in /data/{{domain}}"
+            f"--paths {given}: no such file of name: path exists, and a pattern must contain {{domain}}, as in /data/{{domain}}"
         )
     return inputs.document(given, "name: path")
 
@@ -126,11 +136,13 @@ def _mixture(args: argparse.Namespace) -> Mixture | MixtureSchedule:
     """Return the mixture of a file, or the schedule."""
     from mixfast.sampler import SCHEDULE_FORMAT
 
-    # Enough of the file to hold the first key.
+    # The first key of a schedule lies within the first bytes.
     with open(args.mixture, "rb") as handle:
         start = handle.read(4096)
     if SCHEDULE_FORMAT.encode() in start:
         if args.mixture_paths is not None:
-            raise InputError(f"--mixture-paths has no effect: {args.mixture} is a schedule, which names its domains")
+            raise InputError(
+                f"--mixture-paths has no effect: {args.mixture} is a schedule, which already names its domains"
+            )
         return inputs.schedule(args.mixture)
     return inputs.mixture(args.mixture, args.mixture_paths)

@@ -1,4 +1,4 @@
-"""The command info: what a table holds, and how each expert does on it; of mixtures, runs and laws in files, what they are."""
+"""The command info: describe a table with the loss of each expert, a file of mixtures, runs or laws, or this installation."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ examples:
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    info = shared.add_command(commands, "info", _info, "say what a file holds, or print versions", _EXAMPLES)
-    words = "a table of experts (npz, npy, folder of the MixMin code), mixtures (csv), a mixture, or laws; default: print versions"
+    info = shared.add_command(commands, "info", _info, "describe a file, or print versions", _EXAMPLES)
+    words = "a table of experts (npz, npy, folder of the MixMin code), mixtures of runs (csv), a mixture, or laws; without a file, versions are printed"
     info.add_argument("table", metavar="FILE", nargs="?", help=words)
     shared.add_table_options(info)
 
@@ -68,7 +68,7 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _mixtures(path: str) -> Found:
-    """Return what a csv file of mixtures holds; refuse metrics or anything else, and say what it is."""
+    """Describe a csv file of mixtures; refuse any other content, and name it."""
     from mixfast.designs import Design
     from mixfast.swarm import SwarmError
 
@@ -89,7 +89,7 @@ def _mixtures(path: str) -> Found:
     )
     rows = [[name, *map(percent, map(float, numbers)), str(runs)] for name, *numbers, runs in columns]
     facts = [("mixtures", path), ("runs", f"{len(design):,}"), ("domains", f"{len(design.domains):,}")]
-    table = text_table(["domain", "mean", "least", "most", "runs with it"], rows[:MOST_LINES])
+    table = text_table(["domain", "mean", "smallest", "largest", "runs with it"], rows[:MOST_LINES])
     more = f"\n... and {len(rows) - MOST_LINES:,} more domains" if len(rows) > MOST_LINES else ""
     text = f"{text_table(None, facts, left=(0, 1))}\n\n{table}{more}\nnext: mixfast fit {visible(quote(path))} METRICS"
     return text, {"kind": "mixtures", "runs": list(design.runs), "domains": _columns(design.domains, shares)}
@@ -121,7 +121,7 @@ def _mixture(path: str) -> Found:
 
 
 def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
-    """Return the facts of a table, name and text."""
+    """Return facts on a table, as pairs of name and text."""
     mapped = "mapped from disk" if isinstance(_root(table.values), np.memmap) else "in memory"
     outputs = f"predictions with {table.n_outputs} output{'s' * (table.n_outputs > 1)}"
     kind = "log-likelihoods" if table.kind == "ce" else outputs
@@ -134,7 +134,7 @@ def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
         ("groups", listing(f"{n} ({rows:,} rows)" for n, rows in zip(table.group_names, sizes, strict=True))),
     ]
     if table.sequence is None:
-        facts.append(("sequences", "no ids: every row counts as a sequence of its own"))
+        facts.append(("sequences", "no ids: every row is its own sequence"))
     else:
         facts.append(("sequences", f"{np.unique(table.sequence).size:,}"))
     if table.length is None:
@@ -150,7 +150,7 @@ def table_facts(path: str, table: ExpertTable) -> list[tuple[str, str]]:
         targets = f"targets {table.target.min():.4g} to {table.target.max():.4g}"
         facts.append(("extremes", f"predictions {table.values.min():.4g} to {table.values.max():.4g}, {targets}"))
     work = max(0.1 * table.nbytes, 50e6)
-    facts.append(("memory", f"{size(table.nbytes)} {mapped}; a solve needs up to {size(work)} beside it"))
+    facts.append(("memory", f"{size(table.nbytes)} {mapped}; a solve needs up to {size(work)} more"))
     return facts
 
 

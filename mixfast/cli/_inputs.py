@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class InputError(MixfastError, ValueError):
-    """An option or a file of numbers that cannot be understood."""
+    """An option or a file of numbers is malformed."""
 
 
 def named(option: str, given: Sequence[str] | None, known: Sequence[str], what: str = "domain") -> Any:
     """Return None, one number, or a dict of name to number from repeated ``NUMBER`` and ``NAME=NUMBER``.
 
-    A name may be a pattern; a name given itself wins. A number without a name is for all the names that are not given.
+    A name may be a pattern; an exact name takes precedence. A number without a name is for all other names.
     """
     if not given:
         return None
@@ -71,7 +71,7 @@ def _number(where: str, text: str, hint: str = "") -> float:
 
 
 def _meant(option: str, name: str, known: Sequence[str], what: str) -> list[str]:
-    """Return the known names that a name or a pattern of an option means."""
+    """Return the known names that match a name or a pattern of an option."""
     bare = unquoted(name.strip())
     found = matching(known, bare)
     if not found:
@@ -82,7 +82,7 @@ def _meant(option: str, name: str, known: Sequence[str], what: str) -> list[str]
 
 
 def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] | None:
-    """Return the limits of repeated ``NAME:DOMAIN,DOMAIN:LOW..HIGH``; an end may be empty, a domain a pattern or in double quotes."""
+    """Return the limits from ``NAME:DOMAIN,DOMAIN:LOW..HIGH``; an end may be empty, and a domain may be a pattern or in double quotes."""
     if not given:
         return None
     out = []
@@ -94,7 +94,7 @@ def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] |
         if not (name and members and dots and (low.strip() or high.strip())):
             raise InputError(
                 f"--limit {text}: expected NAME:DOMAIN,DOMAIN:LOW..HIGH, for example code:python,c:0.1..0.3 "
-                "or code:code_*:..30%; names that hold a comma or a colon stand in double quotes"
+                "or code:code_*:..30%; put names that contain a comma or a colon in double quotes"
             )
         chosen: list[str] = []
         for member in split_names(members, known=domains):
@@ -106,14 +106,14 @@ def limits(given: Sequence[str] | None, domains: Sequence[str]) -> list[Bound] |
 
 
 def _no_more_than_all(what: str, shares: Iterable[float]) -> None:
-    """Refuse a share above 1: most likely a percent sign is missing, and as a cap it would limit nothing."""
+    """Refuse a share above 1, which usually lacks a percent sign."""
     for share in shares:
         if share > 1.0:
-            raise InputError(f"{what}: a share is at most 1, and this one is {share:g}; a fifth is 0.2 or 20%")
+            raise InputError(f"{what}: a share is at most 1, got {share:g}; write a fifth as 0.2 or 20%")
 
 
 def document(path: str, lines: str, *, as_text: bool = False) -> Any:
-    """Return the mapping in a yaml or json file, expected to consist of such lines; ``as_text`` leaves numbers of json as text."""
+    """Return the mapping of a yaml or json file; ``lines`` describes the expected lines, and ``as_text`` keeps numbers of json as text."""
     read: Any = partial(read_json, as_text=as_text) if Path(path).suffix.lower() == ".json" else read_yaml
     try:
         found = read(text_of(path, InputError), InputError)
@@ -131,7 +131,7 @@ def document(path: str, lines: str, *, as_text: bool = False) -> Any:
 
 
 def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """Return the flat ``name: number`` mapping of a yaml, json or mixture file; each number is parsed from its text."""
+    """Return the ``name: number`` mapping of a yaml, json or mixture file; each number is parsed from its text."""
     found = document(path, "name: number", as_text=True)
     if isinstance(found.get("mixture"), dict):
         found = found["mixture"]
@@ -139,11 +139,11 @@ def numbers(path: str, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def groups(path: str) -> dict[str, dict[str, float]]:
-    """Return groups of shares by domain, two levels of ``name:``, from a yaml or json file."""
+    """Return groups of shares by domain from a yaml or json file with two levels."""
     found = document(path, "group:", as_text=True)
     if not all(isinstance(group, dict) for group in found.values()):
         raise InputError(
-            f"{path}: expected groups of shares: a line 'group:', below it, indented, lines of 'domain: share'"
+            f"{path}: expected groups of shares: a line 'group:' and below it indented lines of 'domain: share'"
         )
     return {
         name: {domain: _value(f"{path}: {domain}", share, number) for domain, share in group.items()}
@@ -172,10 +172,10 @@ def region(
     usual: Mapping[str, float] | None = None,
     gone: Collection[str] = (),
 ) -> Region | None:
-    """Return the region that the options describe for the owner's domains, or None if they limit nothing.
+    """Return the region that the options define for the domains of the owner, or None if there are no limits.
 
-    Counts that are ``known`` need not be in the file of ``--tokens``, which is optional if all are known. ``usual`` are the
-    epochs of domains that ``--max-epochs`` does not name. The file may also name domains that are ``gone``.
+    ``known`` are counts that the file of ``--tokens`` need not repeat. ``usual`` are the epochs of domains that ``--max-epochs`` does
+    not name. ``gone`` are domains that the file may name although the owner has them no longer.
     """
     cap, floor = named("--cap", args.cap, domains), named("--floor", args.floor, domains)
     for text in args.cap or ():
@@ -186,16 +186,16 @@ def region(
     epochs = named("--max-epochs", args.max_epochs, domains)
     if not counts:
         if epochs is not None:
-            raise InputError("--max-epochs needs --tokens and --budget: how often tokens repeat follows from both")
+            raise InputError("--max-epochs needs --tokens and --budget, from which the repetition of tokens follows")
         if args.budget is not None:
             raise InputError(
-                "--budget needs --tokens, the tokens of each domain: how often tokens repeat follows from both"
+                "--budget needs --tokens, the tokens of each domain: the repetition of tokens follows from both"
             )
         if cap is None and floor is None and bounds is None and prior is None:
             return None
         return Region(domains, prior=prior, cap=cap, floor=floor, bounds=bounds)
     if args.budget is None:
-        raise InputError("--tokens needs --budget: the tokens of the whole training run, for example --budget 1T")
+        raise InputError("--tokens needs --budget, the tokens of the whole training run, for example --budget 1T")
     counted = {} if args.tokens is None else numbers(args.tokens, count)
     available = dict(known or {}) | {name: tokens for name, tokens in counted.items() if name not in gone}
     same_names(args.tokens or f"the counts in {owner}", available, domains, owner)
@@ -214,14 +214,14 @@ def region(
 
 
 def prior_shares(args: argparse.Namespace, *, told: bool = True) -> dict[str, float]:
-    """Return the shares or counts by domain of the file of --prior; a loader's format is only said where it is to be ``told``."""
+    """Return the shares or counts by domain of the file of ``--prior``; with ``told`` a note names the format of a loader."""
     from mixfast import readers
 
     if readers.format_of(args.prior) not in (None, "mixfast"):
         return mixture(args.prior, args.mixture_paths, told=told).as_dict()
     if args.mixture_paths is not None and getattr(args, "mixture", None) is None:
-        raise InputError(f"--mixture-paths has no effect: {args.prior} has names of domains and no paths")
-    # Counts or shares: as a prior they are relative.
+        raise InputError(f"--mixture-paths has no effect: {args.prior} has names of domains, not paths")
+    # A prior is relative, so counts and shares are equivalent.
     return numbers(args.prior, lambda text: float(count(text)) if text[-1:].upper() in POWERS else number(text))
 
 
@@ -246,25 +246,25 @@ def _prior(args: argparse.Namespace, domains: Sequence[str], owner: str) -> Any:
 
 
 def same_names(path: str, names: Iterable[str], domains: Sequence[str], owner: str) -> None:
-    """Refuse the names of a file that are not those of the owner."""
+    """Refuse a file whose names differ from those of the owner."""
     if set(names) != set(domains):
         raise AlignmentError.between(path, names, owner, domains)
 
 
-# Objectives that are no names of groups or metrics.
+# Objectives that are not names of groups or metrics.
 _OBJECTIVES = {"group": ("worst",), "metric": ("worst", "standardised", "standardized")}
 
 
 def objective(given: Sequence[str] | None, known: Sequence[str], what: str) -> dict[str, float] | str | None:
-    """Return what --objective asks for: None, a word such as "worst", or weights by name from repeated ``NAME`` and ``NAME=WEIGHT``.
+    """Return the objective: None, a word such as "worst", or weights by name from repeated ``NAME`` and ``NAME=WEIGHT``.
 
-    A name without a weight counts 1. A name may be a pattern, whose weight is shared by all that it matches.
+    A name without a weight has weight 1. A name may be a pattern; its weight is divided among all names that it matches.
     """
     if not given:
         return None
     words = _OBJECTIVES[what]
     if len(given) == 1 and given[0] in words:
-        # The worst of one is that one.
+        # With one name, "worst" is that name.
         return given[0] if len(known) > 1 else None
     weights: dict[str, float] = {}
     for text in given:
@@ -273,11 +273,11 @@ def objective(given: Sequence[str] | None, known: Sequence[str], what: str) -> d
             name, value = text, "1"
         if name in words and name not in known:
             raise InputError(
-                f"--objective {name} stands alone: leave out {listing(one for one in given if one != text)}"
+                f"--objective {name} cannot be combined: leave out {listing(one for one in given if one != text)}"
             )
         weight = _number(f"--objective {text}", value)
         if not 0.0 <= weight < math.inf:
-            raise InputError(f"--objective {text}: a weight is at least 0, and this one is {weight:g}")
+            raise InputError(f"--objective {text}: a weight is at least 0, got {weight:g}")
         found = _chosen(name, known, what)
         for one in found:
             if one in weights:
@@ -289,7 +289,7 @@ def objective(given: Sequence[str] | None, known: Sequence[str], what: str) -> d
 
 
 def _chosen(name: str, known: Sequence[str], what: str) -> list[str]:
-    """Return the known names that a name, a pattern, or a name without the prefix that all share, means."""
+    """Return the known names that match a name, a pattern, or a name without the prefix that all names share."""
     from mixfast.swarm import find_names
 
     found = matching(known, unquoted(name)) or find_names(known, [unquoted(name)], what)
@@ -297,9 +297,9 @@ def _chosen(name: str, known: Sequence[str], what: str) -> list[str]:
 
 
 def mixture(path: str, paths: str | None = None, *, told: bool = True) -> Mixture:
-    """Return the mixture of a file; a note on stderr says of which format it is, if it is not the package's own and it is ``told``.
+    """Return the mixture of a file; with ``told`` a note names the format if it is that of a loader.
 
-    ``paths`` is what --mixture-paths says: a pattern, or a file of ``name: path``.
+    ``paths`` is the value of ``--mixture-paths``: a pattern, or a file of ``name: path``.
     """
     from mixfast import readers
 
@@ -317,9 +317,9 @@ def schedule(path: str) -> MixtureSchedule:
 
     try:
         if kind_of(path) not in ("json", "jsonl"):
-            raise InputError(other_kind(path, "a schedule as MixtureSchedule.to_json writes it"))
+            raise InputError(other_kind(path, "a schedule that MixtureSchedule.to_json wrote"))
         return MixtureSchedule.from_json(text_of(path, InputError))
     except InputError:
         raise
     except (MixfastError, UnicodeDecodeError) as problem:
-        raise InputError(f"{path} is no schedule as MixtureSchedule.to_json writes it: {problem}") from None
+        raise InputError(f"{path} is not a schedule that MixtureSchedule.to_json wrote: {problem}") from None

@@ -1,4 +1,4 @@
-"""The program: from arguments to an exit status. Each command lies in a file of its own; this one puts them together."""
+"""The program: from arguments to an exit status. Each command has its own file; this one joins them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mixfast.errors import MixfastError, MixfastWarning
 _INTERRUPTED = 130
 _STATUSES = """\
 exit status:
-  0    all is well
-  1    solved or proposed, but the gap is above the tolerance
-  2    refused; the reason is one line on stderr
-  70   a mistake of mixfast itself; one line on stderr names the file with the traceback
-  74   done, and files are written, but what was to be printed is lost
+  0    success
+  1    not converged: solved or proposed, but the gap is above the tolerance
+  2    refused: wrong options or files; the reason is one line on stderr
+  70   bug in mixfast; one line on stderr names the file with the traceback
+  74   done, and files are written, but output to stdout was lost
   130  interrupted (128 + number of the signal: 129 hangup, 130 Ctrl-C, 143 SIGTERM)
 """
-# Words of a message that are longer than any path, and what is kept of them.
+# Words of a message that are longer than any path, and how many of their characters are kept.
 _ENDLESS = re.compile(r"\S{400,}")
 _KEPT = 120
 # Parameters of the library whose option has another name.
@@ -48,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when all is well; 1 when a solve or a proposal ended above its tolerance; 2 for input that is refused, with one
-        line on stderr; 74 when all is well but the output could not be written; 130 after Ctrl-C.
+        0 on success; 1 if a solve or a proposal ended above its tolerance; 2 for refused input, with one
+        line on stderr; 74 on success if the output could not be printed; 130 after Ctrl-C.
 
     Raises
     ------
     Exception
-        For a mistake of mixfast itself. The program, `mixfast.__main__`, makes one line of it.
+        For a bug in mixfast. The program, `mixfast.__main__`, turns it into one line.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     with watched() as out:
@@ -67,14 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _INTERRUPTED
         why = lost(out)
         if why is not None and status in (0, 1):
-            return _say(
-                f"{why}; what was to be printed is lost, files that were to be written are written", OUTPUT_LOST
-            )
+            return _say(f"{why}; the printed output is lost, but all files are written", OUTPUT_LOST)
         return status
 
 
 def _run(given: Sequence[str]) -> int:
-    """Run the command line; turn what is refused into one line and a status."""
+    """Run the command line; turn refused input into one line and a status."""
     try:
         with warnings.catch_warnings(), commanded():
             warnings.showwarning = _show_warning
@@ -113,12 +111,12 @@ def _say(message: str, status: int = REFUSED) -> int:
 
 
 def _shortened(message: str) -> str:
-    """Cut what has no blanks and would fill a screen: content of a file, or a path that nobody could read."""
+    """Shorten words that would fill a screen, such as the content of a file."""
     return _ENDLESS.sub(lambda found: f"{found[0][:_KEPT]}... ({len(found[0])} characters)", message)
 
 
 def _with_option(message: str, given: Sequence[str]) -> str:
-    """Let a message about a parameter of the library ("tol is ...") name the option that set it, where one was given."""
+    """Replace the parameter at the start of a message of the library ("tol is ...") by the option that set it."""
     name, _, rest = message.partition(" ")
     option = "--" + _OPTIONS.get(name, name).replace("_", "-")
     about = rest.startswith(("is ", "must be ", "names ")) and any(one.partition("=")[0] == option for one in given)
@@ -140,7 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
     from mixfast._version import __version__
 
-    what = "Certified, fast solvers for training-data mixture weights."
+    what = "Decide how much of each data domain to train a language model on, with a certificate of optimality."
     as_written = argparse.RawDescriptionHelpFormatter
     out = Parser(prog="mixfast", description=what, epilog=_STATUSES, formatter_class=as_written)
     out.add_argument("--version", action="version", version=f"mixfast {__version__}")

@@ -1,4 +1,4 @@
-"""The command next: which mixtures to train, given runs that are trained already."""
+"""The command next: choose the mixtures to train next, given the runs that are trained."""
 
 from __future__ import annotations
 
@@ -32,22 +32,26 @@ examples:
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     following = shared.add_command(
-        commands, "next", _next, "choose the runs to train next, given those there are", _EXAMPLES
+        commands, "next", _next, "choose the proxy runs to train next, given those that are trained", _EXAMPLES
     )
     shared.add_runs(following)
-    following.add_argument("fitted", metavar="LAW", nargs="?", help="what `mixfast fit --out` wrote; default: fit now")
-    following.add_argument("--runs", metavar="N", type=shared.whole(1), required=True, help="how many runs to choose")
+    following.add_argument(
+        "fitted", metavar="LAW", nargs="?", help="laws that `mixfast fit --out` wrote; default: fit them now"
+    )
+    following.add_argument("--runs", metavar="N", type=shared.whole(1), required=True, help="number of runs to choose")
     shared.add_law(following)
     shared.add_columns(following)
     following.add_argument(
         "--way",
         choices=["auto", "information", "improvement", "thompson"],
         default="auto",
-        help="information: learn most of log-linear laws; improvement: try what may be best; thompson: the same by draws, "
-        "for many runs at once; auto (default): by the laws",
+        help="information: learn most about log-linear laws. improvement: the largest expected improvement of the objective. thompson: Thompson sampling, "
+        "for large batches. auto (default): information if all laws are log-linear, else improvement",
     )
     shared.add_metric_objective(following)
-    following.add_argument("--among", metavar="POOL", help="csv of mixtures to choose from; default: drawn")
+    following.add_argument(
+        "--among", metavar="POOL", help="csv file of mixtures to choose from; default: sampled within the limits"
+    )
     shared.add_design_output(following)
     shared.add_limits(following)
     shared.add_prior(following)
@@ -60,14 +64,14 @@ def _next(args: argparse.Namespace) -> int:
 
     outputs.check(args, out=RUNS)
     if args.fitted is not None and args.law is not None:
-        raise InputError(f"--law {args.law} fits a law, and {args.fitted} is one: leave out one of them")
+        raise InputError(f"--law {args.law} fits a law, and {args.fitted} already holds laws: leave out one of them")
     if args.fitted is not None and (args.more_is_better or args.less_is_better):
         raise InputError(
-            f"--more-is-better and --less-is-better are for laws that are fitted now: {args.fitted} has its directions"
+            f"--more-is-better and --less-is-better are for laws that are fitted now: {args.fitted} already holds the directions"
         )
     draws = args.fitted is None or args.among is None or args.way == "thompson"
     shared.check_seed(
-        args, draws, f"{args.fitted} is fitted, --among holds the candidates, and only --way thompson draws"
+        args, draws, f"{args.fitted} holds fitted laws, --among holds the candidates, and only --way thompson is random"
     )
     swarm = shared.read_runs(args, args.ratios, args.metrics)
     among = None if args.among is None else Design.from_csv(args.among)

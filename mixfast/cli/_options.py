@@ -1,4 +1,4 @@
-"""Groups of options that commands share, and what is read or refused by them."""
+"""Options that several commands share, the types of their values, and checks of their combinations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mixfast.tables import ExpertTable
 
 _T = TypeVar("_T")
-# What commands are added to, and what options are.
+# Types of what commands and options are added to.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Group: TypeAlias = "argparse.ArgumentParser | argparse._ArgumentGroup"
 
@@ -36,8 +36,8 @@ def add_command(
     examples: str = "",
     formatter: type[argparse.HelpFormatter] = argparse.RawDescriptionHelpFormatter,
 ) -> argparse.ArgumentParser:
-    """Add a command: what it runs, one line of help, and examples below its options."""
-    # No abbreviations: one that works today could stand for two options later.
+    """Add a command: the function to run, one line of help, and examples to print below its options."""
+    # No abbreviations: a new option could make one that is in use ambiguous.
     parser = commands.add_parser(name, help=help, epilog=examples, formatter_class=formatter, allow_abbrev=False)
     parser.set_defaults(run=run, parser=parser)
     return parser
@@ -54,22 +54,22 @@ def add_general(parser: argparse.ArgumentParser) -> None:
 
 
 def add_law(parser: Group, option: str = "--law") -> None:
-    """Add which law is fitted."""
-    parser.add_argument(option, choices=["auto", *LAWS], help="the law to fit (default auto)")
+    """Add the option that chooses the law."""
+    parser.add_argument(option, choices=["auto", *LAWS], help="law to fit (default auto)")
 
 
 def add_objective(group: Group, metavar: str, help: str) -> None:
-    """Add what is to be minimised."""
+    """Add the objective."""
     group.add_argument("--objective", metavar=metavar, action="append", help=help)
 
 
-def add_metric_objective(group: Group, default: str = "the mean of all, if they have one unit") -> None:
-    """Add what is to be minimised under laws."""
+def add_metric_objective(group: Group, default: str = "the mean of all metrics, which must have one unit") -> None:
+    """Add the objective over the metrics of laws."""
     add_objective(
         group,
         "worst|standardised|METRIC[=WEIGHT]",
-        "metrics not named count 0, * allowed; worst: the largest; standardised: the mean of all, each divided by its standard deviation over the "
-        f"runs; default: {default}",
+        "metrics to minimise, with weights (repeatable; * matches several; other metrics get weight 0). worst: the largest metric. standardised: "
+        f"the mean of all metrics, each divided by its standard deviation over the runs. Default: {default}",
     )
 
 
@@ -78,52 +78,55 @@ def add_prior(group: Group) -> None:
     group.add_argument(
         "--prior",
         metavar="FILE",
-        help="shares or counts by domain (yaml, json), the mixture file of a loader, or uniform; default: --tokens, else uniform",
+        help="prior shares or token counts by domain (yaml, json), the mixture file of a loader, or the word uniform; default: the counts of "
+        "--tokens, else uniform",
     )
     add_domain_paths(group)
 
 
 def add_domain_paths(group: Group) -> None:
-    """Add how the domains of a file are named that has paths in place of names."""
+    """Add the option that names the domains of a file with paths in place of names."""
     group.add_argument(
         "--mixture-paths",
         metavar="PATTERN|FILE",
-        help="for a mixture file that has paths: the pattern that they follow, such as /data/{domain}_text_document, or yaml or json "
-        "of name: path; default: a domain is called by what differs in the paths",
+        help="names of the domains in a mixture file that has paths: a pattern such as /data/{domain}_text_document, or a yaml or json file "
+        "of name: path; default: the part in which the paths differ",
     )
 
 
 def add_design_output(parser: argparse.ArgumentParser) -> None:
-    """Add seed and output of the commands that choose mixtures to train."""
+    """Add the seed and the output of commands that choose mixtures to train."""
     parser.add_argument(
-        "--seed", metavar="N", type=seed, default=0, help="the same seed gives the same runs (default 0)"
+        "--seed", metavar="N", type=seed, default=0, help="random seed; the same seed gives the same runs (default 0)"
     )
-    parser.add_argument("--out", metavar="FILE", help="write the mixtures as csv; default: on stdout")
+    parser.add_argument("--out", metavar="FILE", help="csv file to write the mixtures to; default: stdout")
     add_force(parser)
 
 
 def add_force(group: Group) -> None:
-    """Add that an output may replace what it finds."""
-    words = "replace the output even if another kind of file, or one that is read, is there and is lost"
+    """Add the option that lets an output replace files of other kinds."""
+    words = "replace the output file even if it is of another kind, or is one of the input files"
     group.add_argument("--force", action="store_true", help=words)
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
-    """Add the table of experts that a command reads."""
-    parser.add_argument("table", metavar="TABLE", help="npz, npy, or a folder of the MixMin code")
+    """Add the table of experts that a command reads, and its options."""
+    parser.add_argument("table", metavar="TABLE", help="table of experts: npz, npy, or a folder of the MixMin code")
     add_table_options(parser)
 
 
 def add_table_options(parser: Group) -> None:
-    """Add how a folder of the MixMin code is read."""
-    parser.add_argument("--task", metavar="NAME", action="append", help="task of a folder; several make one group each")
+    """Add the options for folders of the MixMin code."""
+    parser.add_argument(
+        "--task", metavar="NAME", action="append", help="for folders: task to read (repeatable; each becomes a group)"
+    )
     parser.add_argument(
         "--conditional", action="store_true", help="for folders: subtract the log-likelihood of the prompt"
     )
 
 
 def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
-    """Read the table, as the options say."""
+    """Read the table with the options of the command."""
     from mixfast.tables import ExpertTable
 
     with progress(f"reading {path}"):
@@ -135,138 +138,158 @@ def load_table(args: argparse.Namespace, path: str) -> ExpertTable:
 
 
 def refuse_task(args: argparse.Namespace) -> None:
-    """Refuse the options that choose among the tasks of a folder where the file is no table at all."""
+    """Refuse the options for folders if the file is not a table."""
     if given := [option for option in ("--task", "--conditional") if is_given(args, option)]:
-        raise InputError(f"{no_effect(given)}: {args.table} is no folder of experts")
+        raise InputError(f"{no_effect(given)}: {args.table} is not a folder of experts")
 
 
 def add_held_out(group: Group) -> None:
-    """Add the share of the sequences that is held out."""
+    """Add the share of the sequences to hold out."""
     group.add_argument(
         "--held-out",
         metavar="SHARE",
         type=share_between,
-        help="also fit without this share of the sequences and compare mixtures on it",
+        help="also solve without this share of the sequences and compare mixtures on them",
     )
 
 
 def add_measures(group: Group, replicates: int | None, why: str) -> None:
-    """Add what is measured around the answer of a solve; `why` is the help of ``--replicates``."""
-    group.add_argument("--threads", metavar="N", type=whole(1), help="CPU threads; the answer does not depend on it")
+    """Add intervals and ranges of shares; ``why`` is the help of ``--replicates``."""
+    group.add_argument(
+        "--threads",
+        metavar="N",
+        type=whole(1),
+        help="CPU threads; the result does not depend on them (default: all CPUs, at most 16)",
+    )
     group.add_argument("--replicates", metavar="N", type=whole(2), default=replicates, help=why)
-    group.add_argument("--no-intervals", action="store_true", help="leave out the intervals")
-    words = "loss allowed for the ranges (default 1e-3)"
+    group.add_argument("--no-intervals", action="store_true", help="do not compute bootstrap intervals of the shares")
+    words = "increase of the loss that is allowed for the ranges of shares (default 1e-3)"
     group.add_argument("--eps", metavar="LOSS", type=positive, default=1e-3, help=words)
-    group.add_argument("--no-ranges", action="store_true", help="leave out the ranges")
+    group.add_argument("--no-ranges", action="store_true", help="do not compute the ranges of shares")
     group.add_argument("--seed", metavar="N", type=seed, default=0, help="for random draws (default 0)")
 
 
 def check_measures(args: argparse.Namespace) -> None:
-    """Refuse at once the numbers that the library would refuse only after the solve, when it measures around the answer."""
+    """Refuse, before the solve, options that the library would refuse after it."""
     refuse_together(args, "--replicates", "--no-intervals")
     refuse_together(args, "--eps", "--no-ranges")
     if args.wear is not None and (args.tokens is None or args.budget is None):
-        raise InputError("--wear counts how often tokens repeat: give --tokens and --budget")
+        raise InputError("--wear needs --tokens and --budget, from which the repetition of tokens follows")
 
 
 def check_seed(args: argparse.Namespace, draws: bool, why: str) -> None:
-    """Refuse --seed where nothing is drawn."""
+    """Refuse --seed if nothing is random."""
     if is_given(args, "--seed") and not draws:
         raise InputError(f"--seed has no effect: {why}")
 
 
 def note_seed(args: argparse.Namespace, method: str) -> None:
-    """Say that --seed had no effect on an exact proposal."""
+    """Note that --seed had no effect on an exact proposal."""
     if is_given(args, "--seed") and method == "exact":
         note("--seed had no effect: the exact proposal draws nothing")
 
 
 def add_supply(group: Group, tokens: str, where: str = "") -> None:
-    """Add the tokens of the domains, those of the run, and how often tokens may repeat."""
+    """Add the tokens of the domains, the budget of the run, and the limit of repetition."""
     group.add_argument("--tokens", metavar="FILE", help=tokens)
-    group.add_argument("--budget", metavar="N", type=budget, help="tokens of the training run: 1T, 300B, 5e9")
-    repeat = f"how often tokens may repeat, for all or for a domain (default 4){where}"
+    group.add_argument(
+        "--budget", metavar="N", type=budget, help="tokens of the whole training run, such as 1T, 300B or 5e9"
+    )
+    repeat = (
+        f"largest number of passes over the tokens of a domain, for all domains or one (repeatable; default 4){where}"
+    )
     group.add_argument("--max-epochs", metavar="[NAME=]E", action="append", help=repeat)
 
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Add the limits of a region; its prior is added by `add_prior`."""
     group = parser.add_argument_group("limits")
-    add_supply(group, "tokens of each domain: yaml or json of name: count; 3.2B, 1e9 and 2_000 are fine")
+    add_supply(group, "tokens of each domain: yaml or json file of name: count, such as 3.2B, 1e9 or 2_000")
     group.add_argument(
         "--cap",
         metavar="[NAME=]SHARE",
         action="append",
-        help='largest share: code=0.2, code=20%% or "code_*=20%%"; a bare number is for the rest',
+        help='largest share, such as code=0.2, code=20%% or "code_*=20%%"; a number without a name is for all other domains (repeatable)',
     )
-    group.add_argument("--floor", metavar="[NAME=]SHARE", action="append", help="smallest share, in the same way")
+    group.add_argument(
+        "--floor", metavar="[NAME=]SHARE", action="append", help="smallest share, written like --cap (repeatable)"
+    )
     group.add_argument(
         "--limit",
         metavar="NAME:DOMAINS:LOW..HIGH",
         action="append",
-        help="limits on a group's sum, either end may be left out; domains by comma, * allowed, names with a comma or a colon in double quotes",
+        help="limits on the sum of a group of domains, such as code:python,c:0.1..0.3; either end may be empty; * matches several domains; put names "
+        "that hold a comma or a colon in double quotes (repeatable)",
     )
 
 
 def add_runs(parser: Group, nargs: str | None = None) -> None:
-    """Add the two files of runs."""
-    parser.add_argument("ratios", metavar="RATIOS", nargs=nargs, help="csv: a run a line, a domain a column")
-    words = "csv: the same runs, a metric a column; one table with both is given here, too, with --domains"
+    """Add the two files of proxy runs."""
+    parser.add_argument(
+        "ratios",
+        metavar="RATIOS",
+        nargs=nargs,
+        help="csv file of mixtures: one row for each run, one column for each domain",
+    )
+    words = "csv file of results: the same runs, one column for each metric; if one file holds both, give it twice, with --domains"
     parser.add_argument("metrics", metavar="METRICS", nargs=nargs, help=words)
 
 
 def add_columns(parser: Group) -> None:
-    """Add which columns of runs are used or left out, and which metrics are better when larger or smaller."""
+    """Add the options that select columns and runs, and set the direction of metrics."""
     parser.add_argument(
-        "--id", metavar="COLUMN", help="the column with the ids of the runs (default: run, run_id, index, id or name)"
+        "--id", metavar="COLUMN", help="column with the ids of the runs (default: run, run_id, index, id or name)"
     )
     parser.add_argument(
         "--domains",
         metavar="COLUMN",
         action="append",
-        help="only these columns are shares of domains (repeated; * allowed)",
+        help="columns that hold the shares of domains; no other column does (repeatable; * matches several)",
     )
     parser.add_argument(
         "--metric",
         metavar="NAME",
         action="append",
-        help="only this metric; no other column is looked at (repeated; * allowed)",
+        help="metric to use; all other columns are ignored (repeatable; * matches several)",
     )
     parser.add_argument(
-        "--ignore", metavar="COLUMN", action="append", help="a column to leave out (repeated; * allowed)"
+        "--ignore", metavar="COLUMN", action="append", help="column to ignore (repeatable; * matches several)"
     )
     parser.add_argument(
         "--without",
         metavar="RUN",
         action="append",
-        help="a run to leave out, such as one that diverged (repeated; * allowed)",
+        help="run to leave out, such as one that diverged (repeatable; * matches several)",
     )
     parser.add_argument(
         "--normalise",
         "--normalize",
         action="store_true",
-        help="divide each run's shares by their sum: counts of tokens, percentages",
+        help="divide the shares of each run by their sum, for token counts or percentages",
     )
     parser.add_argument(
         "--more-is-better",
         metavar="METRIC",
         action="append",
-        help="a metric to raise, where its name does not say so, such as mmlu (repeated; * allowed)",
+        help="metric for which higher is better, if its name does not say so, such as mmlu (repeatable; * matches several)",
     )
     parser.add_argument(
-        "--less-is-better", metavar="METRIC", action="append", help="a metric to lower (repeated; * allowed)"
+        "--less-is-better",
+        metavar="METRIC",
+        action="append",
+        help="metric for which lower is better (repeatable; * matches several)",
     )
 
 
 def check_folds(args: argparse.Namespace, swarm: Swarm) -> None:
-    """Refuse more parts than there are runs, before the library takes as many as there are, and a seed for none."""
-    check_seed(args, args.folds > 0, "--folds 0 holds out no runs, and nothing is drawn")
+    """Refuse more folds than runs, which the library would reduce silently, and a seed without folds."""
+    check_seed(args, args.folds > 0, "--folds 0 holds out no runs, so nothing is random")
     if is_given(args, "--folds") and args.folds > len(swarm):
-        raise InputError(f"--folds {args.folds} is more than the {len(swarm)} runs: each part needs one")
+        raise InputError(f"--folds {args.folds} is more than the {len(swarm)} runs: each fold needs at least one")
 
 
 def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swarm:
-    """Read the runs of two files, or of one with both, as the options of `add_columns` say."""
+    """Read the runs of two files, or of one that holds both, with the options of `add_columns`."""
     from mixfast.swarm import Swarm
 
     with progress(f"reading {ratios}"):
@@ -285,25 +308,25 @@ def read_runs(args: argparse.Namespace, ratios: str, metrics: str | None) -> Swa
 
 
 def without(args: argparse.Namespace, swarm: Swarm) -> Swarm:
-    """Return the runs without those that the options leave out."""
+    """Return the runs without those that ``--without`` names."""
     return swarm.without(*args.without) if args.without else swarm
 
 
 def directed(args: argparse.Namespace, swarm: Swarm) -> Swarm:
-    """Return the runs with the directions of metrics that the options name."""
+    """Return the runs with the directions of metrics that the options set."""
     return swarm.better(more=args.more_is_better or (), less=args.less_is_better or ())
 
 
 def add_wear(group: Group) -> None:
-    """Add how much repeated tokens count."""
+    """Add the discount for repeated tokens."""
     group.add_argument(
         "--wear",
         metavar="REPEATS",
         type=positive,
         nargs="?",
         const=MEASURED,
-        help="count repeated tokens for less: after so many repeats a token is worth 1/e of a new one "
-        f"({MEASURED}, as measured by Muennighoff et al., if no number follows); needs --tokens and --budget",
+        help="discount repeated tokens: after this many repeats a token is worth 1/e of a new one "
+        f"(without a number {MEASURED}, as measured by Muennighoff et al. 2023); needs --tokens and --budget",
     )
 
 
@@ -320,7 +343,7 @@ def add_kl_options(group: Group) -> None:
 
 
 def refuse_together(args: argparse.Namespace, option: str, other: str) -> None:
-    """Refuse an option that has no effect beside another one."""
+    """Refuse an option that has no effect together with another one."""
     if is_given(args, option) and is_given(args, other):
         raise InputError(f"{option} has no effect with {other}: leave out one of them")
 
@@ -332,12 +355,12 @@ def refuse_without(args: argparse.Namespace, option: str, other: str, why: str) 
 
 
 def no_effect(options: Sequence[str]) -> str:
-    """Say of one option that it has no effect, or of several that they have none."""
+    """Return the words for one or several options without effect."""
     return f"{listing(options)} {'has' if len(options) == 1 else 'have'} no effect"
 
 
 def is_given(args: argparse.Namespace, option: str) -> bool:
-    """Whether an option stands on the command line, with its default value or another one."""
+    """Return whether an option was given on the command line, with any value."""
     return option in getattr(args, "given", ())
 
 
@@ -370,7 +393,7 @@ def whole(least: int, most: float = math.inf, what: str = "a whole number") -> C
 
 
 def _real(above: bool, what: str) -> Callable[[str], float]:
-    """Return a type for argparse that takes finite numbers above 0, or of at least 0."""
+    """Return a type for argparse that takes finite numbers above 0, or at least 0."""
 
     def convert(value: str) -> float:
         found = number(value)
@@ -387,7 +410,7 @@ not_negative = _real(False, "a number of at least 0")
 
 
 def folds(value: str) -> int:
-    """Return into how many parts runs are split; none are held out without any."""
+    """Return the number of folds; 0 means that no runs are held out."""
     found = whole(0)(value)
     if found == 1:
         raise argparse.ArgumentTypeError("got '1', expected 0 for none, or 2 or more")
@@ -395,7 +418,7 @@ def folds(value: str) -> int:
 
 
 def share_between(value: str) -> float:
-    """Return a share between none and all."""
+    """Return a share between 0 and 1, both excluded."""
     found = positive(value)
     if not found < 1.0:
         raise argparse.ArgumentTypeError(f"got {shown(value)}, expected a share between 0 and 1")
@@ -403,7 +426,7 @@ def share_between(value: str) -> float:
 
 
 def budget(value: str) -> int:
-    """Return the tokens of a training run, at least one."""
+    """Return the tokens of a training run, at least 1."""
     try:
         tokens = count(value)
     except ValueError as error:

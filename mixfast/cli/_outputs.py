@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 
 def print_file(text: str) -> None:
-    """Print what could as well be written to a file, without any change; refused where it would act on a terminal."""
+    """Print the content of a file unchanged; refuse it if it would act on a terminal."""
     if not is_visible(text, keep="\n"):
         raise InputError(
-            "names hold control characters or marks of direction, which a terminal would obey, so this is not printed; write it to a "
-            "file: --out FILE"
+            "names contain control characters or marks of direction, which act on a terminal, so this is not printed: write it to a "
+            "file with --out FILE"
         )
     put(text)
 
 
 def exit_status(status: str) -> int:
-    """Return 0 for an answer within its tolerance, or without one; 1 for an answer above it."""
+    """Return 0 if the gap is within the tolerance or there is none, 1 if it is above."""
     return 0 if status in ("optimal", "searched", "given") else 1
 
 
 def check(args: argparse.Namespace, **kinds: Output) -> None:
-    """Refuse, before the work begins, outputs that could not be written, or would replace what the command reads or another kind of file.
+    """Refuse, before the work, outputs that cannot be written, or would replace an input file or a file of another kind.
 
-    ``kinds`` is what each option writes, as in ``check(args, out=MIXTURE)``; ``args.force`` lets it replace what it finds.
+    ``kinds`` is what each option writes, as in ``check(args, out=MIXTURE)``. With ``args.force`` any file may be replaced.
     """
     given = {name: getattr(args, name) for name in kinds if getattr(args, name) is not None}
     options = {name: f"--{name.replace('_', '-')}" for name in kinds}
@@ -49,26 +49,26 @@ def check(args: argparse.Namespace, **kinds: Output) -> None:
     for name, path in given.items():
         check_folder(options[name], path)
         check_output(path, kinds[name], InputError, force=args.force, where=f"{options[name]} {path}")
-        # A mixture only replaces a mixture, and one that is read may be meant to be replaced.
+        # A mixture replaces only mixtures, and updating an input mixture in place is a common use.
         if kinds[name] is not MIXTURE and not args.force and any(_is_file(path, value) for value in read):
             raise InputError(
-                f"{options[name]} {path} is one of the files that are read: choose another name, or give --force to lose it"
+                f"{options[name]} {path} is one of the input files: choose another name, or give --force to replace it"
             )
         check_writable(path)
 
 
 def _is_file(path: str, value: object) -> bool:
-    """Whether the value of an option is a file, or holds one, and it is the one at a path."""
+    """Return whether the value of an option is, or contains, the file at a path."""
     if isinstance(value, (list, tuple)):
         return any(_is_file(path, one) for one in value)
     try:
         return isinstance(value, str) and os.path.samefile(path, value)
-    except (OSError, ValueError):  # not there, or no path
+    except (OSError, ValueError):  # does not exist, or is not a path
         return False
 
 
 def check_folder(option: str, given: str) -> None:
-    """Refuse an output file that is a folder, or lies in a folder that does not exist."""
+    """Refuse an output file that is a folder, or whose folder does not exist."""
     out = Path(given)
     if not out.parent.is_dir():
         raise InputError(f"{option} {given}: there is no folder {out.parent}")
@@ -77,7 +77,7 @@ def check_folder(option: str, given: str) -> None:
 
 
 def next_proposal(path: str, law: Fit) -> str:
-    """Return the line that names the next command for laws: with an objective, where the mean of all metrics would be refused."""
+    """Return the next command for laws, with an objective if the mean of all metrics would be refused."""
     from mixfast.laws import resolve
 
     for options, objective in (("", None), (" --objective standardised", "standardised")):
@@ -90,13 +90,13 @@ def next_proposal(path: str, law: Fit) -> str:
 
 
 def mixture_text(mixture: Mixture, path: str) -> str:
-    """Return a mixture file without shares of 0, which most loaders refuse."""
+    """Return the text of a mixture file without shares of 0, which most loaders refuse."""
     kept, _ = mixture.drop_zeros()
     return kept.to_json() if path.lower().endswith(".json") else kept.to_yaml()
 
 
 def design_text(design: Design) -> str:
-    """Return the csv file of mixtures to train."""
+    """Return the text of a csv file of mixtures to train."""
     text = io.StringIO(newline="")
     design.to_csv(text)
     return text.getvalue()

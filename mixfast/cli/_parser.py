@@ -1,4 +1,4 @@
-"""The parser of options: what is given twice or misspelt is refused, in one line."""
+"""The parser of options: options that are given twice or misspelt are refused in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REFUSED = 2
 
 
 def _given(namespace: argparse.Namespace) -> dict[str, Any]:
-    """The options that were given so far, with their values."""
+    """Return the options that were given so far, with their values."""
     found: dict[str, Any] = vars(namespace).setdefault("given", {})
     return found
 
@@ -25,7 +25,7 @@ def _remember(namespace: argparse.Namespace, action: argparse.Action, values: An
 
 
 class Once(argparse.Action):
-    """Store a value, and remember that its option was given; a second one, which would replace the first without a word, is refused."""
+    """Store a value and remember its option; refuse a second value, which would silently replace the first."""
 
     def __call__(
         self,
@@ -45,7 +45,7 @@ class Once(argparse.Action):
 
 
 class Flag(argparse.Action):
-    """Set an option without a value, and remember that it was given."""
+    """Set an option without a value and remember it."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest, nargs=0, default=False, help=help)
@@ -62,7 +62,7 @@ class Flag(argparse.Action):
 
 
 class Append(argparse.Action):
-    """Collect the values of a repeated option, and remember that it was given."""
+    """Collect the values of a repeatable option and remember it."""
 
     def __call__(
         self,
@@ -76,18 +76,18 @@ class Append(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """Report a wrong option in one line, like every other error, with the word that it resembles; refuse a value given twice."""
+    """Report a wrong option in one line, like every other error, and suggest the option that it resembles."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         for name, action in ((None, Once), ("store", Once), ("store_true", Flag), ("append", Append)):
             self.register("action", name, action)
-        # The parsers of its commands, by name.
+        # Parsers of the commands, by name.
         self.below: dict[str, Parser] = {}
 
     @property
     def arguments(self) -> list[argparse.Action]:
-        """Its options and positional arguments."""
+        """Options and positional arguments."""
         return self._actions
 
     def add_subparsers(self, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The command report: one page of HTML from a table or proxy runs, and from laws, a mixture, a ledger or a schedule."""
+"""The command report: one HTML page from a table or proxy runs, and from laws, a mixture, a ledger or a schedule."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ examples:
   mixfast report --ledger life.yaml --tokens counts.yaml --budget 1T --out report.html
   mixfast report table.npz --mixture today.yaml --schedule schedule.json --out report.html
 
-One file is a table: it is solved. Two are proxy runs: laws are fitted, unless --law brings them, and a mixture is
-proposed. Sections whose inputs are missing are skipped; the page lists them and how to add them.
+One file is a table, which is solved. Two files are proxy runs: laws are fitted, unless --law gives them, and a mixture
+is proposed. Sections whose inputs are missing are skipped; the page lists them and how to add them.
 """
 
-# All resamples of a table together cost a few solves. Those of runs cost one fit each, and are made only on request.
+# All resamples of a table together cost a few solves. Each resample of runs costs a fit, so they are made only on request.
 _REPLICATES = 200
 
 
-# Options that only some inputs have a use for, and what they are about.
+# Options that only some kinds of input use, and the reason.
 _ONLY_FOR = {
     ("table",): (
         ("--task", "--conditional", "--held-out", "--wear", "--threads"),
-        "this is for tables; runs are held out by --folds, and laws say nothing of repeated tokens",
+        "this is for tables; runs are held out by --folds, and laws do not model repeated tokens",
     ),
     ("runs",): (
         (
@@ -60,15 +60,15 @@ _ONLY_FOR = {
             "--normalise",
             "--folds",
         ),
-        "this is for RATIOS METRICS, and laws that are fitted to them now; a law of a file has its runs, directions and folds",
+        "this is for RATIOS METRICS and laws that are fitted to them now; laws from a file already have their runs, directions and folds",
     ),
     ("table", "runs"): (
         ("--replicates", "--no-intervals"),
-        "this solves a table or refits the laws of runs anew: give a TABLE, or RATIOS METRICS",
+        "this solves a table, or refits laws to runs: give a TABLE, or RATIOS METRICS",
     ),
     ("table", "runs", "law"): (
         ("--objective", "--kl", "--seed", "--eps", "--no-ranges"),
-        "this is for a mixture that is solved for or proposed: give a TABLE, RATIOS METRICS or --law",
+        "this is for a mixture that is computed: give a TABLE, RATIOS METRICS or --law",
     ),
 }
 
@@ -76,20 +76,29 @@ _ONLY_FOR = {
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     report = shared.add_command(
-        commands, "report", _report, "one page of HTML to decide by, with all figures", _EXAMPLES
+        commands, "report", _report, "write one HTML page with the mixture, its certificate and all figures", _EXAMPLES
     )
-    report.add_argument("input", metavar="TABLE|RATIOS", nargs="?", help="a table of experts, or csv: a run a line")
-    report.add_argument("metrics", metavar="METRICS", nargs="?", help="csv: the same runs, a metric a column")
-    report.add_argument("--out", metavar="FILE", required=True, help="the page to write: .html")
+    report.add_argument(
+        "input",
+        metavar="TABLE|RATIOS",
+        nargs="?",
+        help="table of experts, which is solved; or csv file of mixtures, one row for each run",
+    )
+    report.add_argument(
+        "metrics", metavar="METRICS", nargs="?", help="csv file of results: the same runs, one column for each metric"
+    )
+    report.add_argument("--out", metavar="FILE", required=True, help="page to write: .html")
     shared.add_force(report)
-    report.add_argument("--title", metavar="TEXT", default="Mixture report", help="of the page")
-    more = report.add_argument_group("what else is known")
-    more.add_argument("--law", metavar="FILE", help="laws that `mixfast fit --out` wrote")
+    report.add_argument("--title", metavar="TEXT", default="Mixture report", help="title of the page")
+    more = report.add_argument_group("further input")
     more.add_argument(
-        "--mixture", metavar="FILE", help=f"what to compare with, such as what is trained on now: {shared.MIXTURES}"
+        "--law", metavar="FILE", help="laws that `mixfast fit --out` wrote; default for runs: fit them now"
     )
-    more.add_argument("--ledger", metavar="FILE", help="the mixture's life, as `mixfast reuse` keeps it")
-    more.add_argument("--schedule", metavar="FILE", help="a loader's schedule, as MixtureSchedule.to_json writes it")
+    more.add_argument(
+        "--mixture", metavar="FILE", help=f"mixture to compare with, such as the current one: {shared.MIXTURES}"
+    )
+    more.add_argument("--ledger", metavar="FILE", help="ledger of `mixfast reuse`, for the history of the mixture")
+    more.add_argument("--schedule", metavar="FILE", help="schedule of a loader, written by MixtureSchedule.to_json")
     table = report.add_argument_group("tables")
     shared.add_table_options(table)
     shared.add_held_out(table)
@@ -97,15 +106,23 @@ def add(commands: shared.Commands) -> None:
     shared.add_law(runs, "--law-kind")
     shared.add_columns(runs)
     runs.add_argument(
-        "--folds", metavar="N", type=shared.folds, default=5, help="parts for out-of-fold errors (default 5)"
+        "--folds",
+        metavar="N",
+        type=shared.folds,
+        default=5,
+        help="number of cross-validation folds (default 5); 0: none",
     )
     shared.add_limits(report)
     goal = report.add_argument_group("objective")
-    shared.add_objective(goal, "worst|NAME[=WEIGHT]", "groups of a table or metrics of a law (repeated; * allowed)")
+    shared.add_objective(
+        goal,
+        "worst|NAME[=WEIGHT]",
+        "groups of a table, or metrics of laws, to minimise (repeatable; * matches several; others get weight 0)",
+    )
     shared.add_kl_options(goal)
     shared.add_wear(goal)
     work = report.add_argument_group("work")
-    why = f"resamples behind the intervals: {_REPLICATES} for a table, by default none for runs, which are refitted for each"
+    why = f"number of resamples for the intervals of the shares; default: {_REPLICATES} for a table, none for runs, because each refits the laws"
     shared.add_measures(work, None, why)
 
 
@@ -113,7 +130,7 @@ def _report(args: argparse.Namespace) -> int:
     from mixfast import report
 
     if args.domains is not None and args.metrics is None:
-        # One table with mixtures and metrics.
+        # One file holds mixtures and metrics.
         args.metrics = args.input
     _check(args)
     files: dict[str, str] = {}
@@ -144,7 +161,7 @@ def _report(args: argparse.Namespace) -> int:
     for words in page.warnings:
         warn(words)
     if page.missing:
-        say(f"not in it: {', '.join(page.missing)}; the page says how to get them")
+        say(f"skipped: {', '.join(page.missing)}; the page says how to add them")
     for problem in parts:
         if isinstance(problem, ProposalError):
             warn(str(problem))
@@ -154,7 +171,7 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse, before the work begins, options that contradict each other or the files."""
+    """Refuse, before the work, options that contradict each other or the files."""
     if Path(args.out).suffix.lower() not in PAGE.endings and not is_stream(args.out):
         raise InputError(f"--out {args.out}: a page ends in .html")
     if not any((args.input, args.law, args.mixture, args.ledger, args.schedule)):
@@ -164,8 +181,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--out {args.out} is one of the files that are read")
     if args.input is not None and args.metrics is None and Path(args.input).suffix.lower() == ".csv":
         raise InputError(
-            f"{args.input}: runs need two files, RATIOS and METRICS, both csv; one with both is given with --domains 'PATTERN*', which "
-            "names the columns of shares"
+            f"{args.input}: runs need two csv files, RATIOS and METRICS; if one file holds both, name the columns of shares with "
+            "--domains 'PATTERN*'"
         )
     outputs.check(args, out=PAGE)
     shared.check_measures(args)
@@ -178,7 +195,7 @@ def _check(args: argparse.Namespace) -> None:
             raise InputError(f"{shared.no_effect(given)} here: {why}")
     if kind == "table":
         draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
-        shared.check_seed(args, draws, "nothing is drawn without intervals and without --held-out")
+        shared.check_seed(args, draws, "nothing is random without intervals and without --held-out")
     if args.law is not None:
         for option in ("--law-kind", "--more-is-better", "--less-is-better"):
             shared.refuse_together(args, option, "--law")
@@ -203,7 +220,7 @@ def _read_around(args: argparse.Namespace, parts: list[object], files: dict[str,
 
 
 def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> str:
-    """Solve the table and measure intervals and held-out losses; return the status."""
+    """Solve the table, with intervals and held-out losses; return the status."""
     from mixfast import solver
 
     table = shared.load_table(args, args.input)
@@ -227,7 +244,7 @@ def _of_table(args: argparse.Namespace, parts: list[object], files: dict[str, st
 
 
 def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str]) -> str:
-    """Fit laws unless given, propose, and measure intervals; return the status."""
+    """Fit laws unless they are given, propose, and compute intervals; return the status."""
     from mixfast.laws import fit
     from mixfast.proposers import propose
 
@@ -248,7 +265,7 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
         with progress("searching"):
             found = propose(law, where, seed=args.seed, **options)
     except ProposalError as problem:
-        # The page can still show how well the laws predict.
+        # The page still shows how well the laws predict.
         parts += [problem, law, swarm]
         return "none"
     if swarm is None:
@@ -262,7 +279,7 @@ def _of_runs(args: argparse.Namespace, parts: list[object], files: dict[str, str
 def _intervals(
     args: argparse.Namespace, swarm: Swarm, law: Fit, where: Region | None, options: dict[str, Any]
 ) -> ShareIntervals:
-    """Propose from refits on halves of the runs; each metric keeps its law."""
+    """Propose from refits to halves of the runs; each metric keeps its law."""
     from mixfast.laws import fit
     from mixfast.proposers import bootstrap
     from mixfast.region import Region
@@ -290,7 +307,7 @@ def _load_law(args: argparse.Namespace, files: dict[str, str]) -> Fit:
 
 
 def _region_of_mixture(args: argparse.Namespace, parts: list[object]) -> Region | None:
-    """Return the limits and counts for a mixture that was only given."""
+    """Return the limits and counts for a mixture that is not computed."""
     from mixfast.reuse import Ledger
 
     for part in parts:

@@ -1,4 +1,4 @@
-"""The command reuse: plan an update of the domains, propose after training, and record it in a ledger, whose past never changes."""
+"""The command reuse: plan an update of the domains, propose after training, and record it in a ledger to which entries are only added."""
 
 from __future__ import annotations
 
@@ -40,44 +40,46 @@ the life of a mixture:
   mixfast reuse revise life.yaml code2=code3 --tokens newer.yaml --budget 2T --swarm-out ratios.csv
   mixfast reuse show life.yaml
 
-The ledger keeps token counts, budget and --max-epochs: later updates keep to them until they are given others.
-An update without --swarm-out (where no runs are needed: without --out) only prints its plan. Shares that no change
-touches keep their ratios to each other. --law, the old law over the old domains, predicts what that costs, and
---partial reopens the domains that are worth it. For the update after this one such a law comes of all runs so far:
+The ledger keeps token counts, budget and --max-epochs; later updates use them unless they are given again.
+An update only prints its plan without --swarm-out (or without --out, if no runs are needed). Domains that no change
+touches keep the ratios of their shares. --law, a law over the old domains, predicts what that costs, and --partial
+reopens the domains for which it is worth it. To fit such a law to all runs so far, for the next update:
   mixfast reuse propose life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json --out mixture.yaml
-and at any later time, from the files of the runs of all updates:
+or later, from the files of the runs of all updates:
   mixfast reuse fit life.yaml ratios.csv metrics.csv --old ratios0.csv metrics0.csv --law-out law.json
 
-If two steps start from one state of the ledger, the first to finish is recorded. The other ends with status 2 and writes nothing.
+If two steps start from the same state of the ledger, the first to finish is recorded. The other ends with status 2 and writes nothing.
 """
 
 _MOST_LINES = 12
-# Laws that an update takes: of these the loss of freezing is known.
+# Laws for which the loss of freezing domains can be predicted.
 _REUSABLE = ("log_linear", "linear")
 
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    what = "keep a mixture's ratios when domains are added, removed, split or revised"
+    what = "update a mixture when domains are added, removed, split or revised, and keep its other ratios"
     reuse = shared.add_command(commands, "reuse", None, what, _EXAMPLES)
     steps = reuse.add_subparsers(title="steps", required=True, metavar="STEP")
-    _add_start(_add_step(steps, "start", _start, "begin a ledger with a mixture"))
+    _add_start(_add_step(steps, "start", _start, "start a ledger with a mixture"))
     for name, names, words in (
         ("add", "NAME", "plan new domains"),
-        ("remove", "NAME", "drop domains; needs no runs unless domains are reopened"),
-        ("partition", "NAME", "plan the split of a domain: the parent, then its parts"),
+        ("remove", "NAME", "remove domains; needs no runs unless domains are reopened"),
+        ("partition", "NAME", "plan the split of a domain; name the domain, then its parts"),
         ("revise", "NAME|OLD=NEW", "plan a revision of existing domains"),
     ):
         change = _add_step(steps, name, plans.update, words)
         change.set_defaults(change=name)
         change.add_argument("names", metavar=names, nargs="+")
         plans.options(change)
-    _add_propose(_add_step(steps, "propose", _propose, "fit the trained runs of the plan, propose, expand and record"))
-    _add_fit(
-        _add_step(steps, "fit", _fit, "fit runs of any updates over the present domains, for --law of the next update")
+    _add_propose(
+        _add_step(
+            steps, "propose", _propose, "fit laws to the trained runs of the plan, propose a mixture and record it"
+        )
     )
+    _add_fit(_add_step(steps, "fit", _fit, "fit a law to runs of all updates, for --law of the next update"))
     show = _add_step(steps, "show", _show, "print the ledger")
-    words = "write the present mixture: .yaml or .json; shares of 0 are left out"
+    words = "file to write the current mixture to: .yaml or .json; domains with share 0 are left out"
     show.add_argument("--out", metavar="FILE", help=words)
     shared.add_force(show)
 
@@ -86,34 +88,49 @@ def _add_step(
     steps: shared.Commands, name: str, run: Callable[[argparse.Namespace], int], help: str
 ) -> argparse.ArgumentParser:
     step = shared.add_command(steps, name, run, help)
-    step.add_argument("state", metavar="STATE", help="the ledger: .yaml or .json")
+    step.add_argument("state", metavar="STATE", help="ledger: .yaml or .json")
     return step
 
 
 def _add_start(start: argparse.ArgumentParser) -> None:
-    start.add_argument("--mixture", metavar="FILE", required=True, help=f"what is trained on now: {shared.MIXTURES}")
+    start.add_argument("--mixture", metavar="FILE", required=True, help=f"current mixture: {shared.MIXTURES}")
     shared.add_domain_paths(start)
     shared.add_supply(
-        start, "tokens of its domains; domains it lacks get the share 0", ", in every mixture of the ledger"
+        start,
+        "yaml or json file with the tokens of each domain; domains that the mixture lacks get share 0",
+        "; it holds for every mixture of the ledger",
     )
-    start.add_argument("--why", metavar="TEXT", default="first mixture", help="the reason, kept in the ledger")
+    start.add_argument("--why", metavar="TEXT", default="first mixture", help="reason, recorded in the ledger")
 
 
 def _add_propose(propose: argparse.ArgumentParser) -> None:
     shared.add_runs(propose)
-    _add_old(propose, "runs of earlier updates, fitted too where the changes since leave them valid (repeated)")
+    _add_old(propose, "runs of earlier updates, which are used if later changes leave them valid (repeatable)")
     shared.add_law(propose)
     shared.add_columns(propose)
-    shared.add_metric_objective(propose, "the plan's")
-    propose.add_argument("--kl", metavar="NATS", type=shared.not_negative, help="default: the plan's")
-    propose.add_argument("--method", default="auto", help="auto, exact, search, regmix or simulation (default auto)")
-    propose.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="for random draws (default 0)")
-    propose.add_argument("--out", metavar="FILE", help="write the mixture and record it; without, it is only printed")
+    shared.add_metric_objective(propose, "the objective of the plan")
+    propose.add_argument(
+        "--kl",
+        metavar="NATS",
+        type=shared.not_negative,
+        help="weight of the KL divergence to the prior; default: that of the plan",
+    )
+    propose.add_argument(
+        "--method",
+        default="auto",
+        help="exact (convex laws only, with a certificate), search, regmix or simulation; auto (default): exact if possible, else search",
+    )
+    propose.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="random seed (default 0)")
+    propose.add_argument(
+        "--out",
+        metavar="FILE",
+        help="file to write the mixture to; the ledger records it. Without --out it is only printed",
+    )
     propose.add_argument(
         "--law-out",
         metavar="FILE",
-        help="with --old, whose runs tell the frozen domains apart: write the law over all domains, for --law of the next update; "
-        "of log_linear and linear, which an update takes, the one with the smaller errors",
+        help="with --old, whose runs vary the frozen domains: file to write a law over all domains to, for --law of the next update; "
+        "log_linear or linear, whichever has the smaller errors",
     )
     shared.add_force(propose)
 
@@ -124,12 +141,12 @@ def _add_old(step: argparse.ArgumentParser, help: str) -> None:
 
 def _add_fit(step: argparse.ArgumentParser) -> None:
     shared.add_runs(step)
-    _add_old(step, "runs of other updates (repeated)")
-    words = "the law to fit; default: of log_linear and linear, the one with the smaller errors"
+    _add_old(step, "runs of other updates (repeatable)")
+    words = "law to fit; default: log_linear or linear, whichever has the smaller errors"
     step.add_argument("--law", choices=_REUSABLE, help=words)
     shared.add_columns(step)
-    step.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="of the folds (default 0)")
-    step.add_argument("--law-out", metavar="FILE", required=True, help="write the laws: .json or .npz")
+    step.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="random seed of the folds (default 0)")
+    step.add_argument("--law-out", metavar="FILE", required=True, help="file to write the laws to: .json or .npz")
     shared.add_force(step)
 
 
@@ -137,7 +154,9 @@ def _start(args: argparse.Namespace) -> int:
     from mixfast.reuse import Ledger
 
     if Path(args.state).exists():
-        raise InputError(f"{args.state} is there already; a ledger is begun once, and continued by add, remove, ...")
+        raise InputError(
+            f"{args.state} already exists: a ledger is started once, and continued by add, remove, partition and revise"
+        )
     mixture = inputs.mixture(args.mixture, args.mixture_paths)
     tokens = None if args.tokens is None else inputs.numbers(args.tokens, count)
     shares = mixture.as_dict()
@@ -146,7 +165,7 @@ def _start(args: argparse.Namespace) -> int:
             raise AlignmentError.between(args.mixture, shares, args.tokens, tokens)
         shares |= {name: 0.0 for name in tokens if name not in shares}
     if args.budget is not None and tokens is None:
-        raise InputError("--budget limits how often tokens repeat: give --tokens too")
+        raise InputError("--budget limits how often tokens repeat, which needs --tokens too")
     epochs = inputs.named("--max-epochs", args.max_epochs, list(shares))
     if epochs is not None and args.budget is None:
         raise InputError("--max-epochs needs --tokens and --budget: how often tokens repeat follows from both")
@@ -155,7 +174,7 @@ def _start(args: argparse.Namespace) -> int:
     plans.write(args.state, ledger, None, {})
     say(f"wrote {args.state}: {len(shares)} domains")
     if args.budget is None:
-        note("--tokens with a --budget would limit how often domains repeat, in this mixture and in what becomes of it")
+        note("nothing limits how often domains repeat: --tokens with --budget would, in this mixture and in later ones")
     documents.answer(args, documents.ledger_found(ledger), wrote=[args.state])
     return 0
 
@@ -171,7 +190,7 @@ def _show(args: argparse.Namespace) -> int:
         lost = "" if entry.loss is None else f"{entry.loss:.3g}"
         runs = f"{entry.runs} of {entry.full_runs}" if entry.full_runs else ""
         rows.append([entry.when, entry.kind, str(len(entry.mixture)), str(len(entry.frozen)), runs, lost, entry.why])
-    # Reasons are of any length: behind the numbers.
+    # Reasons can be long, so they are the last column.
     show(text_table(["when", "kind", "domains", "frozen", "runs", "loss", "why"], rows, left=(0, 6)))
     if ledger.pending is not None:
         say(f"open since {ledger.pending.when}: {ledger.pending.why}", plans.after(args.state))
@@ -194,23 +213,23 @@ def _propose(args: argparse.Namespace) -> int:
     plans.check_distinct([args.state, args.out, args.law_out, args.ratios, args.metrics])
     outputs.check(args, out=MIXTURE, law_out=FIT)
     if args.law_out is not None and args.old is None:
-        raise InputError("--law-out needs --old: the new runs alone do not tell the frozen domains apart")
+        raise InputError("--law-out needs --old: the new runs alone do not vary the frozen domains")
     ledger = Ledger.load(args.state)
     pending = ledger.pending
     if pending is None:
         raise InputError(
-            f"{args.state} has no open plan: plan one by `mixfast reuse add`, remove, partition or revise; to fit runs again, "
-            f"without a plan: mixfast reuse fit {quote(args.state)} RATIOS METRICS --law-out law.json"
+            f"{args.state} has no open plan: make one with `mixfast reuse add`, remove, partition or revise; to fit runs without "
+            f"a plan: mixfast reuse fit {quote(args.state)} RATIOS METRICS --law-out law.json"
         )
     plan = resume(ledger)
     trained = shared.read_runs(args, args.ratios, args.metrics)
     try:
         new = plan.collapse_swarm(trained)
     except AlignmentError as problem:
-        raise InputError(f"{problem} Runs of earlier updates are given by --old RATIOS METRICS") from problem
+        raise InputError(f"{problem} Give runs of earlier updates with --old RATIOS METRICS") from problem
     kl = pending.kl if args.kl is None else args.kl
     if kl > 0.0 and not plan.region.has_prior:
-        raise InputError("--kl pulls towards a prior, and the plan has none: plan it anew with --prior")
+        raise InputError("--kl needs a prior, and the plan has none: make the plan again with --prior")
     old = [_read_old(args, files, ledger, plan) for files in args.old or ()]
     kept = [each.valid for each in old if each.valid is not None]
     runs = joined([plan.expand_swarm(new), *kept]) if kept else new
@@ -250,14 +269,14 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 class _Old(NamedTuple):
-    """Runs of earlier updates: those that are still valid, and all of them, over what is gone as well."""
+    """Runs of earlier updates: those that are still valid, and all of them, including shares of removed domains."""
 
     valid: Swarm | None
     all: Swarm
 
 
 def _read_old(args: argparse.Namespace, files: Sequence[str], ledger: Ledger, plan: Reuse | None = None) -> _Old:
-    """Return the runs of two files over the domains of the plan, or of the ledger."""
+    """Return the runs of two files over the domains of the plan, or of the ledger without a plan."""
     from mixfast.reuse import ReuseError, carry
 
     ratios, metrics = files
@@ -269,32 +288,34 @@ def _read_old(args: argparse.Namespace, files: Sequence[str], ledger: Ledger, pl
     try:
         carried = carry(old, ledger, plan)
     except ReuseError:
-        say(f"no run of {ratios} is valid for the present domains: all had shares of what was removed or revised since")
+        say(
+            f"no run of {ratios} is valid for the current domains: all contain domains that were removed or revised since"
+        )
         return _Old(None, whole)
-    left_out = f"; left out for their shares of what was removed or revised since: {listing(carried.dropped)}"
-    say(f"{len(carried.swarm)} old runs kept of {ratios}{left_out if carried.dropped else ''}")
+    left_out = f"; left out because they contain domains that were removed or revised since: {listing(carried.dropped)}"
+    say(f"{len(carried.swarm)} old runs of {ratios} are used{left_out if carried.dropped else ''}")
     return _Old(carried.swarm, whole)
 
 
 def _save_law(args: argparse.Namespace, swarms: Sequence[Swarm], fitted: Fit | None) -> Fit:
-    """Write a law over all domains that the next update can use: the one that was fitted, or else one fitted to all runs."""
+    """Write a law over all domains for the next update: the fitted one if it can be used, else one that is fitted to all runs."""
     from mixfast.laws import fit
     from mixfast.reuse import joined
 
     runs = joined(swarms)
-    # A law of fewer runs, as some had shares of domains that are gone, says less of the others.
+    # Runs that contain removed domains still inform on the others, so a law that left them out is fitted again.
     if fitted is None or not _reusable(fitted) or set(fitted.domains) != set(runs.domains):
         kinds = [args.law] if args.law in _REUSABLE else list(_REUSABLE)
         with progress("fitting the law for the next update"):
             fitted = fit(runs, kinds, seed=args.seed)
             if not _reusable(fitted):
-                # Of a metric to raise, only the linear law has a loss of freezing.
+                # For a metric to maximise, only the linear law predicts the loss of freezing.
                 ways = zip(fitted.metrics, fitted.direction, strict=True)
                 chosen = {name: "linear" if way == "max" else fitted.laws[name] for name, way in ways}
                 fitted = fit(runs, chosen, seed=args.seed)
     fitted.save(args.law_out, force=args.force)
     gone = [name for name in runs.domains if name not in set(swarms[0].domains)]
-    beside = f", over the present domains and, for their runs, {listing(gone)}" if gone else ""
+    beside = f", over the current domains and those of old runs, {listing(gone)}" if gone else ""
     say(
         f"wrote {args.law_out}, for --law of the next update: {listing(dict.fromkeys(fitted.laws.values()))}{beside}",
         "",
@@ -308,7 +329,7 @@ def _reusable(fitted: Fit) -> bool:
 
 
 def _shares(mixture: Mixture, epochs: Mapping[str, float] | None) -> str:
-    """The largest shares as a table, and the sum of the others."""
+    """Return the largest shares as a table, with the sum of the others."""
     order = sorted(mixture, key=lambda name: -mixture[name])
     rows = [
         [name, percent(mixture[name]), *([f"{epochs[name]:.2f}"] if epochs else [])] for name in order[:_MOST_LINES]

@@ -1,4 +1,4 @@
-"""The steps of the command reuse that plan an update: what is frozen, what must be run, and the files that are written."""
+"""The steps of the command reuse that plan an update: what is frozen, which runs to train, and the files to write."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mixfast.designs import Design
     from mixfast.reuse import Ledger, Reuse, Update
 
-# The parts of a split hold the same text as the whole; only tokens at their borders are counted differently.
+# The parts of a split hold the same text as the whole; their token counts may differ by this fraction, for tokens at their borders.
 _SPLIT = 0.01
 
 
@@ -35,24 +35,47 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a planned update."""
     shared.add_limits(parser)
     plan = parser.add_argument_group("plan")
-    plan.add_argument("--reopen", metavar="A,B", action="append", help="old domains whose ratios are found anew")
-    plan.add_argument("--partial", action="store_true", help="reopen what --law says is worth it")
-    plan.add_argument("--hold", action="store_true", help="freeze shares even if they are above their new caps")
-    plan.add_argument("--law", metavar="LAW", help="the law over the old domains, as `mixfast fit --out` wrote it")
-    plan.add_argument("--like", metavar="NEW=OLD", action="append", help="the old domain that a new one acts like")
+    plan.add_argument(
+        "--reopen", metavar="A,B", action="append", help="old domains whose shares are optimised again (repeatable)"
+    )
+    plan.add_argument("--partial", action="store_true", help="reopen the old domains for which it is worth it by --law")
+    plan.add_argument(
+        "--hold",
+        action="store_true",
+        help="freeze shares even if they are above their new caps; the whole frozen block is then scaled down",
+    )
+    plan.add_argument(
+        "--law",
+        metavar="LAW",
+        help="laws over the old domains, written by `mixfast fit --out` or `mixfast reuse fit`; they predict what freezing costs",
+    )
+    plan.add_argument(
+        "--like",
+        metavar="NEW=OLD",
+        action="append",
+        help="old domain that a new one resembles, for the prediction of --law (repeatable)",
+    )
     shared.add_metric_objective(plan)
     shared.add_kl_options(plan)
-    plan.add_argument("--virtual", metavar="NAME", default="existing", help="of the frozen block (default existing)")
-    plan.add_argument("--why", metavar="TEXT", help="the reason, kept in the ledger; default: the change")
-    plan.add_argument("--replace", action="store_true", help="drop the open plan of the ledger")
+    plan.add_argument(
+        "--virtual", metavar="NAME", default="existing", help="name of the frozen block (default existing)"
+    )
+    plan.add_argument("--why", metavar="TEXT", help="reason, recorded in the ledger; default: the change")
+    plan.add_argument("--replace", action="store_true", help="discard the open plan of the ledger")
     out = parser.add_argument_group("output")
     out.add_argument(
-        "--runs", metavar="N", type=shared.whole(1), help="proxy runs to train; default: as many as are advised"
+        "--runs", metavar="N", type=shared.whole(1), help="number of proxy runs to train; default: the number advised"
     )
-    out.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="of the runs (default 0)")
-    out.add_argument("--swarm-out", metavar="FILE", help="write the mixtures to train as csv, and record the plan")
-    out.add_argument("--collapsed-out", metavar="FILE", help="also write them with the frozen block as one domain")
-    out.add_argument("--out", metavar="FILE", help="where no runs are needed: write the mixture and record it")
+    out.add_argument("--seed", metavar="N", type=shared.seed, default=0, help="random seed of the runs (default 0)")
+    out.add_argument(
+        "--swarm-out", metavar="FILE", help="csv file to write the mixtures to train to; the ledger records the plan"
+    )
+    out.add_argument(
+        "--collapsed-out", metavar="FILE", help="also write these mixtures with the frozen block as one domain"
+    )
+    out.add_argument(
+        "--out", metavar="FILE", help="if no runs are needed: file to write the mixture to; the ledger records it"
+    )
     shared.add_force(out)
 
 
@@ -62,7 +85,7 @@ def update(args: argparse.Namespace) -> int:
     from mixfast.reuse import Ledger
 
     shared.refuse_without(
-        args, "--collapsed-out", "--swarm-out", "it holds the same runs with the frozen block as one domain"
+        args, "--collapsed-out", "--swarm-out", "it writes the same runs with the frozen block as one domain"
     )
     check_distinct([args.state, args.swarm_out, args.collapsed_out, args.out])
     outputs.check(args, swarm_out=RUNS, collapsed_out=RUNS, out=MIXTURE)
@@ -70,17 +93,17 @@ def update(args: argparse.Namespace) -> int:
     if ledger.pending is not None:
         if not args.replace:
             raise InputError(
-                f"{args.state} has an open plan of {ledger.pending.when} ({ledger.pending.why}): finish it by `mixfast reuse "
-                "propose`, or drop it with --replace"
+                f"{args.state} has an open plan of {ledger.pending.when} ({ledger.pending.why}): finish it with `mixfast reuse "
+                "propose`, or discard it with --replace"
             )
         ledger = replace(ledger, pending=None)
     plan = _plan(args, ledger)
     why = args.why or f"{args.change} {listing(args.names)}"
     show(plan.report)
     if ledger.tokens and plan.part.full.target_tokens is None:
-        note(f"{args.state} knows token counts, but without --budget nothing limits how often they repeat")
+        note(f"{args.state} holds token counts, but without --budget nothing limits how often they repeat")
     if ledger.budget is not None and args.budget is None:
-        note(f"what is not given of budget, tokens and epochs is as in {args.state}")
+        note(f"budget, tokens and epochs that are not given are taken from {args.state}")
     frozen = [name for name in (plan.coupling.reopen if plan.coupling else ()) if name not in plan.reopened]
     if frozen and not plan.safe:
         say(f"worth reopening: {listing(frozen)} (--partial)")
@@ -146,7 +169,7 @@ def _check_unused(args: argparse.Namespace, *options: str) -> None:
 
 
 def after(state: str, ratios: str = "RATIOS") -> str:
-    """Return what to do with an open plan."""
+    """Return the next command for an open plan."""
     return f"next: train them, then mixfast reuse propose {quote(state)} {quote(ratios)} METRICS --out mixture.yaml"
 
 
@@ -159,13 +182,15 @@ def _plan(args: argparse.Namespace, ledger: Ledger) -> Reuse:
     law = None if args.law is None else Fit.load(args.law)
     reopen = [name for given in args.reopen or () for name in split_names(given, known=made.kept)]
     if args.partial and reopen:
-        raise InputError("--partial lets the law choose what to reopen, and --reopen names it: leave out one of them")
+        raise InputError(
+            "--partial lets the law choose the domains to reopen, and --reopen names them: leave out one of them"
+        )
     if args.partial and law is None:
-        raise InputError("--partial needs the old --law, which says what to reopen; or name the domains: --reopen A,B")
+        raise InputError("--partial needs --law, which chooses the domains to reopen; or name them: --reopen A,B")
     objective = None if law is None else inputs.objective(args.objective, law.metrics, "metric")
     region = _region(args, ledger, made)
     given = {"law": law, "objective": objective, "kl": args.kl, "like": _like(args.like), "virtual": args.virtual}
-    shared.refuse_without(args, "--like", "--law", "it is for the loss that the law predicts")
+    shared.refuse_without(args, "--like", "--law", "it is used for the prediction of --law")
     with progress("planning"):
         if args.partial or reopen:
             plan = partial(ledger.mixture, changes, region, reopen=reopen or None, **given)
@@ -189,7 +214,7 @@ def _changes(args: argparse.Namespace, old: Mapping[str, float]) -> Any:
     renamed: dict[str, str] = {}
     for given in args.names:
         before, equals, after = given.partition("=")
-        # A name may hold the sign itself.
+        # A name may contain an equals sign.
         one, other = (given, given) if given in old or not equals else (before, after)
         if one in renamed:
             raise InputError(f"{one} is named twice")
@@ -205,20 +230,18 @@ def _like(given: list[str] | None) -> dict[str, str]:
 
 
 def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
-    """Return the limits over the new domains; counts, budget and epochs that are not given are those of the ledger."""
+    """Return the limits over the new domains; counts, budget and epochs that are not given come from the ledger."""
     known = {name: count for name, count in ledger.tokens.items() if name in set(made.kept)}
     given = {} if args.tokens is None else inputs.numbers(args.tokens, count)
     budget = ledger.budget if args.budget is None else args.budget
     if budget is not None and (missing := [n for n in made.domains if n not in known and n not in given]):
         which = f"the budget in {args.state}, {budget}," if args.budget is None else f"--budget {budget}"
         where = "give --tokens FILE" if args.tokens is None else f"they are not in {args.tokens}"
-        raise InputError(
-            f"{which} limits repetition, for which the tokens of {listing(missing)} must be known: {where}"
-        )
+        raise InputError(f"{which} limits repetition, which needs the tokens of {listing(missing)}: {where}")
     _check_split(args.state, ledger.tokens, given, made.changes)
     gone = [name for name in made.gone if name not in made.domains]
     if old := [name for name in gone if name in given]:
-        note(f"{args.tokens} names what this update takes away, left out: {listing(old)}")
+        note(f"{args.tokens} names domains that this update removes, which are ignored: {listing(old)}")
     with_budget = argparse.Namespace(**{**vars(args), "budget": budget})
     usual = _usual_epochs(ledger.max_epochs, made)
     region = inputs.region(with_budget, made.domains, args.state, known=known, usual=usual, gone=gone)
@@ -226,7 +249,7 @@ def _region(args: argparse.Namespace, ledger: Ledger, made: Update) -> Region:
 
 
 def _usual_epochs(known: Mapping[str, float], made: Update) -> dict[str, float]:
-    """Return how often domains may be read, where known: heirs as their source, other new domains as most are."""
+    """Return the epochs of each domain, if known: successors get those of their source, other new domains the most frequent value."""
     if not known:
         return {}
     times = Counter(known.values())
@@ -246,7 +269,7 @@ def _check_split(state: str, before: Mapping[str, int], given: Mapping[str, int]
         if abs(parts - whole) > _SPLIT * whole:
             raise InputError(
                 f"the parts of {change.parent} have {tokens(parts)} tokens together, and {state} has {tokens(whole)} "
-                f"for it: a partition splits the same data. If its content changed, revise {change.parent} first"
+                f"for it: a partition splits the same data. If the content has changed, revise {change.parent} first"
             )
 
 
@@ -255,13 +278,13 @@ def _check_caps(args: argparse.Namespace, old: Mapping[str, float], plan: Reuse,
         caps = region.by_name(region.cap)
         shown = listing(f"{name} ({percent(old[name])}, cap {percent(caps[name])})" for name in plan.above)
         raise InputError(
-            f"frozen shares are above their new caps: {shown}. Reopen them: --reopen {quote(join_names(plan.above))}; or --hold the frozen block down "
-            f"to {percent(min(plan.part.cap[0], 1.0))}"
+            f"frozen shares are above their new caps: {shown}. Reopen them with --reopen {quote(join_names(plan.above))}; or scale the frozen block down "
+            f"to {percent(min(plan.part.cap[0], 1.0))} with --hold"
         )
 
 
 def _swarm(args: argparse.Namespace, ledger: Ledger, plan: Reuse) -> Design:
-    """Return the collapsed mixtures to train, with ids that no other update uses."""
+    """Return the collapsed mixtures to train, with ids that are unique over all updates."""
     from mixfast.designs import design
 
     with progress("choosing mixtures"):
@@ -278,7 +301,7 @@ def _expanded(plan: Reuse, design: Design) -> Design:
 
 
 def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str, str]) -> None:
-    """Write the files and, last, the ledger; or none of them, if the ledger is not what it was `before`."""
+    """Write the files and, last, the ledger; write nothing if the ledger on disk is no longer `before`."""
     from mixfast.reuse import Ledger, held
 
     outputs.check_folder("STATE", state)
@@ -288,15 +311,15 @@ def write(state: str, ledger: Ledger, before: Ledger | None, files: Mapping[str,
     with held(Path(state)):
         if (Ledger.load(state) if Path(state).exists() else None) != before:
             raise InputError(
-                f"{state} was changed meanwhile, by another step: nothing was written; look at it and repeat this one"
+                f"{state} was changed by another step in the meantime, so nothing was written: check it and repeat this step"
             )
         write_together({**files, state: ledger.to_json() if suffix == ".json" else ledger.to_yaml()})
 
 
 def record(args: argparse.Namespace, ledger: Ledger, before: Ledger) -> int:
-    """Write the ledger and its last mixture, if a file was named for it."""
+    """Write the mixture and the ledger that records it, if ``--out`` was given."""
     if args.out is None:
-        say("nothing recorded: --out mixture.yaml writes the mixture, and records it")
+        say("nothing recorded: --out mixture.yaml writes the mixture and records it")
         return 0
     write(args.state, ledger, before, {args.out: outputs.mixture_text(ledger.mixture, args.out)})
     say(f"wrote {args.out}, recorded in {args.state}")

@@ -1,4 +1,4 @@
-"""The command score: score texts with one model for each domain, to a table that `mixfast solve` takes."""
+"""The command score: score texts with one expert model for each domain, and write the table for `mixfast solve`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mixfast.score import Progress
     from mixfast.tables import ExpertTable
 
-# At least so much time passes between two updates of the line on a terminal, and between two lines of a log.
+# Seconds between two updates of the line on a terminal, and between two lines of a log.
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.2, 30.0
 
 _EXAMPLES = """\
@@ -33,70 +33,85 @@ examples:
   torchrun --nproc-per-node 8 -m mixfast score --experts runs/* --texts targets/ --out /shared/table.npz
 
 An interrupted run continues when the same command is given again: finished parts are kept in the folder OUT.parts until the table
-is written. One run at a time uses that folder; a second one is refused, and told which process has it.
+is written. Only one run can use that folder at a time; a second one is refused, and the message names the process of the first.
 """
 
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
     score = shared.add_command(
-        commands, "score", _score, "score texts with Hugging Face models, one for each domain", _EXAMPLES
+        commands,
+        "score",
+        _score,
+        "score texts with Hugging Face models, one for each domain, and write a table of experts",
+        _EXAMPLES,
     )
     score.add_argument(
         "--experts",
         metavar="[NAME=]DIR",
         nargs="+",
         required=True,
-        help="folders of causal language models with their tokenizers; a domain is called as its folder, or NAME",
+        help="folders of causal language models with tokenizers; the domain is named after the folder, or NAME",
     )
     score.add_argument(
         "--texts",
         metavar="FILE|DIR",
         required=True,
-        help=".txt, .jsonl, .json, also with .gz or .zst, and .parquet; each file or sub-folder is a group",
+        help="texts to score: .txt, .jsonl or .json, also compressed (.gz, .zst), or .parquet; each file or sub-folder is a group",
     )
-    score.add_argument("--out", metavar="FILE", required=True, help="the table to write: .npz")
+    score.add_argument("--out", metavar="FILE", required=True, help="table to write: .npz")
     shared.add_force(score)
     texts = score.add_argument_group("texts")
     texts.add_argument(
-        "--lines", action="store_true", help="each line of a .txt file is a document; default: the file is"
+        "--lines", action="store_true", help="each line of a .txt file is a document; default: the whole file is one"
     )
     texts.add_argument(
         "--field",
         metavar="NAME",
-        help='field of .jsonl, .json and .parquet; default "text", or "answer" with --prompt-field',
+        help='field of .jsonl, .json and .parquet files to score; default: "text", or "answer" with --prompt-field',
     )
-    texts.add_argument("--prompt-field", metavar="NAME", help="field that is given: scores the other field after it")
+    texts.add_argument(
+        "--prompt-field", metavar="NAME", help="field with a prompt, after which the other field is scored"
+    )
     what = score.add_argument_group("what is scored")
     what.add_argument(
-        "--level", choices=["sequence", "token"], default="sequence", help="a row is a document (default) or a token"
+        "--level",
+        choices=["sequence", "token"],
+        default="sequence",
+        help="rows of the table: documents (default) or tokens",
     )
     what.add_argument(
         "--per",
         choices=["auto", "token", "byte"],
         default="auto",
-        help="what lengths count; default: tokens, if all share them",
+        help="unit of the lengths that losses are divided by; auto (default): tokens if all experts share a tokenizer, else bytes",
     )
     what.add_argument(
         "--window",
         metavar="N",
         type=shared.whole(1),
-        help="tokens of context; default: as all experts allow, 2048 at most",
+        help="tokens of context; default: the most that all experts allow, at most 2048",
     )
     what.add_argument(
-        "--stride", metavar="N", type=shared.whole(1), help="windows start every N tokens; default: half the window"
+        "--stride",
+        metavar="N",
+        type=shared.whole(1),
+        help="tokens between the starts of windows; default: half the window",
     )
     what.add_argument(
         "--bos",
         metavar="auto|none|TOKEN",
         default="auto",
-        help="what a document begins with; default: the tokenizer's BOS, and without one the first token is not scored",
+        help="token before each document; auto (default): the BOS token of the tokenizer; without one the first token is not scored",
     )
     work = score.add_argument_group("work")
     work.add_argument("--device", metavar="NAME", default="auto", help="auto (default), cpu, cuda or cuda:<number>")
     work.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
     work.add_argument(
-        "--batch-tokens", metavar="N", type=shared.whole(1), help="tokens of a batch; halved when memory runs out"
+        "--batch-tokens",
+        metavar="N",
+        type=shared.whole(1),
+        help="tokens of a batch; default: by memory; halved if memory runs out",
     )
 
 
@@ -147,7 +162,7 @@ def _found(table: ExpertTable, reporter: _Reporter, seconds: float) -> dict[str,
 
 
 def _experts(given: Sequence[str]) -> list[str] | dict[str, str]:
-    """Return the folders; as a mapping by name if any has one, the others named after their folder."""
+    """Return the folders, as a mapping by name if any of them has a name; the others are named after their folder."""
     if not any("=" in one and not Path(one).is_dir() for one in given):
         return list(given)
     named: dict[str, str] = {}
@@ -162,7 +177,7 @@ def _experts(given: Sequence[str]) -> list[str] | dict[str, str]:
 
 
 class _Reporter:
-    """Says on stderr how far the work is: on a terminal in one line, in a log now and then."""
+    """Report the progress of scoring on stderr: in one line on a terminal, in lines now and then in a log."""
 
     def __init__(self) -> None:
         rank = os.environ.get("RANK")
@@ -171,7 +186,7 @@ class _Reporter:
         self._terminal = sys.stderr.isatty()
         self._line = ProgressLine()
         self._last = time.perf_counter()
-        # What the summary says of an earlier run.
+        # For the summary: parts that an earlier run had finished.
         self.found, self.parts_found = "", 0
 
     def __call__(self, progress: Progress) -> None:
@@ -179,7 +194,7 @@ class _Reporter:
         if progress.found and not self.found:
             self.parts_found = progress.found
             self.found = f"; {progress.found:,} of {progress.parts:,} parts are of an earlier run"
-            # Other ranks find other parts, so each says its own.
+            # Each rank finds other parts, so each reports its own.
             note(
                 f"{self._who}continues an earlier run: {progress.found:,} of {progress.parts:,} parts are finished "
                 f"({progress.found_texts:,} of {progress.texts:,} texts, each counted for every expert)"
@@ -199,5 +214,5 @@ class _Reporter:
             tell(text)
 
     def end(self) -> None:
-        """Leave the terminal's line empty."""
+        """Clear the line on the terminal."""
         self._line.clear()

@@ -1,4 +1,4 @@
-"""The command solve: find the best mixture for a table, and say how far the answer is determined."""
+"""The command solve: find the best mixture for a table, and how precisely the data determine it."""
 
 from __future__ import annotations
 
@@ -35,45 +35,58 @@ exit status:
 
 def add(commands: shared.Commands) -> None:
     """Add the command to the parser."""
-    solve = shared.add_command(commands, "solve", _solve, "find the best mixture for a table", _EXAMPLES)
+    solve = shared.add_command(
+        commands, "solve", _solve, "find the best mixture for a table of experts, with a certificate", _EXAMPLES
+    )
     shared.add_table(solve)
     shared.add_limits(solve)
     goal = solve.add_argument_group("objective")
     shared.add_objective(
-        goal, "worst|GROUP[=WEIGHT]", "groups not named count 0, * allowed (repeated); default: all alike"
+        goal,
+        "worst|GROUP[=WEIGHT]",
+        "groups of rows to minimise the loss of, with weights (repeatable; * matches several; other groups get weight 0). worst: the largest loss "
+        "of a group. Default: the mean of all groups",
     )
     shared.add_kl_options(goal)
     shared.add_wear(goal)
     work = solve.add_argument_group("work")
-    work.add_argument("--tol", metavar="NATS", type=shared.positive, default=1e-8, help="gap to reach (default 1e-8)")
+    work.add_argument(
+        "--tol",
+        metavar="NATS",
+        type=shared.positive,
+        default=1e-8,
+        help="Frank-Wolfe gap at which the solve stops (default 1e-8)",
+    )
     work.add_argument(
         "--method",
         choices=("auto", "newton", *solver.PAPER_LOOPS),
         default="auto",
-        help="auto: the certified optimum. eg-paper: the 100 steps of exponentiated gradient of the MixMin code, the last iterate, as its "
-        "script for language models keeps it; eg-paper-pcba: the iterate before it, as its script for chemistry does. Neither takes "
-        "limits, --kl or --objective worst, and the gap printed is that of the iterate",
+        help="auto (default), newton: the certified optimum. eg-paper: the MixMin code, 100 steps of exponentiated gradient, for comparison; it keeps "
+        "the last iterate, as the script for language models does. eg-paper-pcba: keeps the iterate before it, as the script for chemistry does. "
+        "Neither takes limits, --kl or --objective worst; the printed gap is that of the iterate",
     )
-    shared.add_measures(work, 200, "resamples behind the intervals (default 200)")
+    shared.add_measures(work, 200, "number of bootstrap resamples for the intervals of the shares (default 200)")
     shared.add_held_out(work)
     out = solve.add_argument_group("output")
     out.add_argument(
-        "--out", metavar="FILE", help="write the mixture: .yaml or .json; domains with share 0 are left out and named"
+        "--out",
+        metavar="FILE",
+        help="file to write the mixture to: .yaml or .json; domains with share 0 are left out, and named in the report",
     )
     shared.add_force(out)
-    out.add_argument("--keep-zeros", action="store_true", help="write domains with share 0 as well")
+    out.add_argument("--keep-zeros", action="store_true", help="also write domains with share 0")
 
 
 def _solve(args: argparse.Namespace) -> int:
-    # What can be refused without solving is refused before the work begins.
+    # Everything that can be refused without solving is refused first.
     outputs.check(args, out=MIXTURE)
     shared.check_measures(args)
-    shared.refuse_without(args, "--keep-zeros", "--out", "it is about the file that is written")
+    shared.refuse_without(args, "--keep-zeros", "--out", "it changes the file that is written")
     shared.refuse_without(args, "--prior", "--kl", "the KL term pulls towards the prior, for example --kl 0.05")
     if args.method in solver.PAPER_LOOPS:
         _refuse_measures(args)
     draws = args.held_out is not None or not (args.no_intervals or args.objective == ["worst"])
-    shared.check_seed(args, draws, "nothing is drawn without intervals and without --held-out")
+    shared.check_seed(args, draws, "nothing is random without intervals and without --held-out")
     if args.kl:
         _refuse_with_loop(args)
     table = shared.load_table(args, args.table)
@@ -88,7 +101,7 @@ def _solve(args: argparse.Namespace) -> int:
     answer = _measured(solution, args)
     held_out = None
     if args.held_out is not None:
-        with progress("fitting for the held-out report"):
+        with progress("solving without the held-out rows"):
             held_out = solver.holdout(table, where, share=args.held_out, seed=args.seed, **options)
     written = _write(args, answer)
     if args.json:
@@ -112,26 +125,28 @@ def _detail(solution: solver.Solution) -> None:
 
 
 def _refuse_with_loop(args: argparse.Namespace) -> None:
-    """Refuse what the loops of the MixMin code do not know."""
+    """Refuse options that the loops of the MixMin code do not have."""
     if args.method in solver.PAPER_LOOPS:
         raise InputError(
-            f"--method {args.method} is the loop of the MixMin code, which knows no limits, no tokens, no --kl and no --objective worst: "
+            f"--method {args.method} is the loop of the MixMin code, which has no limits, tokens, --kl or --objective worst: "
             "leave these out, or leave out --method"
         )
 
 
 def _refuse_measures(args: argparse.Namespace) -> None:
-    """Refuse options of what is measured around an optimum, which an iterate is not."""
+    """Refuse options of intervals and ranges, which exist around an optimum only."""
     options = ("--replicates", "--no-intervals", "--eps", "--no-ranges")
     if given := [option for option in options if shared.is_given(args, option)]:
         raise InputError(
             f"{shared.no_effect(given)} with --method {args.method}: intervals and ranges start from an optimum"
         )
-    shared.check_seed(args, args.held_out is not None, f"--method {args.method} draws nothing without --held-out")
+    shared.check_seed(
+        args, args.held_out is not None, f"nothing is random in --method {args.method} without --held-out"
+    )
 
 
 def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:
-    """Measure the intervals and ranges that were not declined and that the problem has."""
+    """Compute the intervals and ranges that were not switched off and that the problem has."""
     intervals = ranges = None
     if args.method in solver.PAPER_LOOPS:  # both start from an optimum
         return Answer(solution, intervals, ranges, args.eps, args.budget, bool(args.out))
@@ -139,13 +154,13 @@ def _measured(solution: solver.Solution, args: argparse.Namespace) -> Answer:
         with progress(f"solving {args.replicates} resamples"):
             intervals = solution.bootstrap(replicates=args.replicates, seed=args.seed)
     if not solution.worst and solution.table.n_domains <= solver.MOST_RANGED and not args.no_ranges:
-        with progress("looking for flat directions"):
+        with progress("searching the ranges of shares"):
             ranges = solution.ranges(args.eps)
     return Answer(solution, intervals, ranges, args.eps, args.budget, bool(args.out))
 
 
 def _write(args: argparse.Namespace, answer: Answer) -> str:
-    """Write the mixture to --out, and return a line that says so."""
+    """Write the mixture to ``--out``; return the line that reports it, empty if nothing was written."""
     if args.out is None:
         return ""
     mixture = answer.solution.mixture

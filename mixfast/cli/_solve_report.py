@@ -33,7 +33,7 @@ def held_out_report(report: HeldOut, limited: bool) -> str:
     if len(report.rows) > len(shown):
         text += f"\n... and {len(report.rows) - len(shown):,} more with a larger loss"
     if limited:
-        text += "\nOnly `mixfast` keeps to the limits here; the others are free of them."
+        text += "\nOnly `mixfast` respects the limits here; the other mixtures ignore them."
     return text
 
 

@@ -1,4 +1,4 @@
-"""The streams of a command: a stream that fails ends no work, and a name that a terminal cannot show is shown escaped."""
+"""The streams of a command: a failing stream does not stop the work, and names that a terminal cannot show are escaped."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ OUTPUT_LOST = 74
 
 
 class OutputError(Exception):
-    """What a command was to print could not be printed; nothing else went wrong."""
+    """The output of a command could not be printed; everything else succeeded."""
 
 
 class Stream:
-    """A text stream that drops what cannot be written, and remembers the first failure.
+    """A text stream that drops text that cannot be written, and remembers the first failure.
 
-    So a command that is to write files writes them, even if nobody reads its report. A stream that was closed before the command began
-    drops everything, and that is no failure.
+    A command therefore writes its files even if nobody reads its report. A stream that was closed before the command started drops
+    everything, which is not a failure.
     """
 
     def __init__(self, target: TextIO | None) -> None:
@@ -32,20 +32,20 @@ class Stream:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more can be read of what is written."""
+        """Whether nothing that is written can be read any more."""
         return self._target is None or self.failure is not None
 
     @property
     def encoding(self) -> str:
-        """That of the stream; UTF-8 if it has none."""
+        """Encoding of the stream; UTF-8 if it has none."""
         return getattr(self._target, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether a person looks at it."""
+        """Return whether the stream is a terminal."""
         return not self.over and bool(cast("TextIO", self._target).isatty())
 
     def write(self, text: str) -> int:
-        """Write what the stream can encode, and the rest as escapes such as ``\\xe9``."""
+        """Write text; characters that the stream cannot encode become escapes such as ``\\xe9``."""
         if not self.over:
             target = cast("TextIO", self._target)
             try:
@@ -58,7 +58,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written so far."""
+        """Flush the stream."""
         if not self.over:
             try:
                 cast("TextIO", self._target).flush()
@@ -66,17 +66,15 @@ class Stream:
                 self.failure = problem
 
     def write_product(self, text: str) -> None:
-        """Write text that is the product of a command, not a report on it: as UTF-8, as a file would hold it, whatever the terminal shows.
+        """Write output for another program as UTF-8, as in a file, whatever the encoding of the terminal.
 
         Raises
         ------
         OutputError
-            If the stream was closed before the command began: there is nowhere else to find the product.
+            If the stream was closed before the command started, so that the output is lost.
         """
         if self._target is None:
-            raise OutputError(
-                "stdout is closed, and what was to be printed is lost; --out writes a file where there is one"
-            )
+            raise OutputError("stdout is closed, so the output is lost; commands with --out can write it to a file")
         raw = getattr(self._target, "buffer", None)
         if raw is None or self.failure is not None:
             self.write(text)
@@ -84,7 +82,7 @@ class Stream:
         self.flush()
         left = memoryview(text.encode("utf-8", "surrogateescape"))
         try:
-            # An unbuffered stream may take a part only.
+            # An unbuffered stream may take only a part.
             while left:
                 left = left[raw.write(left) :]
         except OSError as problem:
@@ -94,7 +92,7 @@ class Stream:
 
 @contextmanager
 def watched() -> Iterator[Stream]:
-    """Let prints inside the block go to streams that never fail; the stream in place of stdout comes with it."""
+    """Replace stdout and stderr inside the block by streams that never fail; yield the one for stdout."""
     before = sys.stdout, sys.stderr
     out, err = (each if isinstance(each, Stream) else Stream(each) for each in before)
     sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", err)
@@ -107,12 +105,12 @@ def watched() -> Iterator[Stream]:
 
 
 def nobody_reads() -> bool:
-    """Whether the reader of stdout has left or never was, so that a command that writes no file may stop."""
+    """Return whether stdout is closed or its reader has left, so that a command that writes no file may stop."""
     return isinstance(sys.stdout, Stream) and sys.stdout.over
 
 
 def print_product(text: str) -> None:
-    """Print what another program reads: JSON, csv, the file of a loader."""
+    """Print output for another program: JSON, csv, the file of a loader."""
     if isinstance(sys.stdout, Stream):
         sys.stdout.write_product(text)
     else:
@@ -120,7 +118,7 @@ def print_product(text: str) -> None:
 
 
 def lost(out: Stream) -> str | None:
-    """Return why output was lost; None if all was written, or if the reader has left, as `head` does."""
+    """Return why output was lost; None if all was written or the reader has left, as `head` does."""
     if out.failure is None or out.failure.errno == errno.EPIPE:
         return None
     return f"stdout: {out.failure.strerror or out.failure}"

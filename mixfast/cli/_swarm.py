@@ -1,4 +1,4 @@
-"""The commands fit, compare and propose: from the files of proxy runs to a mixture."""
+"""The commands fit, compare and propose: from files of proxy runs to a mixture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mixfast.region import Region
     from mixfast.swarm import Swarm
 
-# Olmix's names of methods. Its "search" takes the best run of the swarm, which `fit` says.
+# Names of methods in Olmix. Its "search" takes the best run of the swarm, which `fit` reports.
 _PROPOSERS = {"exact": "exact", "simulation": "simulation"}
 
 _EXAMPLES = """\
@@ -40,40 +40,49 @@ examples:
 
 def add(commands: shared.Commands) -> None:
     """Add the commands to the parser."""
-    fit = shared.add_command(commands, "fit", _fit, "fit laws to proxy runs", _EXAMPLES)
+    fit = shared.add_command(commands, "fit", _fit, "fit laws that predict metrics from mixtures", _EXAMPLES)
     _add_runs(fit)
     shared.add_law(fit)
-    fit.add_argument("--out", metavar="FILE", help="write the laws: .json or .npz")
+    fit.add_argument("--out", metavar="FILE", help="file to write the laws to: .json or .npz")
     shared.add_force(fit)
-    compare = shared.add_command(commands, "compare", _compare, "every law, cross-validated, in one table")
+    compare = shared.add_command(commands, "compare", _compare, "compare the cross-validated errors of all laws")
     _add_runs(compare)
-    propose = shared.add_command(commands, "propose", _propose, "propose a mixture from laws", _EXAMPLES)
-    propose.add_argument("law", metavar="LAW", help="what `mixfast fit --out` wrote")
+    propose = shared.add_command(commands, "propose", _propose, "find the best mixture under fitted laws", _EXAMPLES)
+    propose.add_argument("law", metavar="LAW", help="laws that `mixfast fit --out` wrote")
     shared.add_limits(propose)
     goal = propose.add_argument_group("objective")
     shared.add_metric_objective(goal)
     shared.add_kl_options(goal)
-    # None: not given, so that the file of --olmix-config may say it.
+    # None means not given: then the file of --olmix-config sets it.
     propose.set_defaults(kl=None)
     propose.add_argument(
-        "--olmix-config", metavar="FILE", help="take prior, limits, objective, KL and method from an Olmix fit YAML"
+        "--olmix-config", metavar="FILE", help="read prior, limits, objective, KL and method from an Olmix fit YAML"
     )
-    propose.add_argument("--method", help="auto, exact, search, regmix or simulation (default auto)")
-    propose.add_argument("--seed", metavar="N", type=shared.seed, help="for random draws (default 0)")
-    propose.add_argument("--out", metavar="FILE", help="write the mixture: .yaml or .json; shares of 0 are left out")
+    propose.add_argument(
+        "--method",
+        help="exact (convex laws only, with a certificate), search, regmix or simulation; auto (default): exact if possible, else search",
+    )
+    propose.add_argument("--seed", metavar="N", type=shared.seed, help="random seed (default 0)")
+    propose.add_argument(
+        "--out", metavar="FILE", help="file to write the mixture to: .yaml or .json; domains with share 0 are left out"
+    )
     shared.add_force(propose)
 
 
 def _add_runs(parser: argparse.ArgumentParser) -> None:
     shared.add_runs(parser, "?")
     parser.add_argument(
-        "--olmix-config", metavar="FILE", help="take files, law, seed and metrics from an Olmix fit YAML"
+        "--olmix-config", metavar="FILE", help="read files, law, seed and metrics from an Olmix fit YAML"
     )
     shared.add_columns(parser)
     parser.add_argument(
-        "--folds", metavar="N", type=shared.folds, default=5, help="parts for out-of-fold errors (default 5)"
+        "--folds",
+        metavar="N",
+        type=shared.folds,
+        default=5,
+        help="number of cross-validation folds (default 5); 0: none",
     )
-    parser.add_argument("--seed", metavar="N", type=shared.seed, help="of the folds (default 0)")
+    parser.add_argument("--seed", metavar="N", type=shared.seed, help="random seed of the folds (default 0)")
 
 
 def _config(args: argparse.Namespace) -> OlmixConfig | None:
@@ -92,7 +101,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
         given = [f"--{name}" for name in ("id", "domains", "normalise") if getattr(args, name)]
         if given:
             raise InputError(
-                f"{listing(given)} is for RATIOS and METRICS, and --olmix-config brings the runs: leave out one of them"
+                f"{listing(given)} is for RATIOS and METRICS, but --olmix-config names the runs: leave out one of them"
             )
         config = replace(config, ratios=args.ratios or config.ratios, metrics=args.metrics or config.metrics)
         with progress(f"reading {config.ratios}"):
@@ -103,7 +112,7 @@ def _swarm(args: argparse.Namespace, config: OlmixConfig | None) -> Swarm:
             note(text)
     elif args.ratios is None:
         raise InputError(
-            "two files are needed, the runs' RATIOS and their METRICS, both csv; or one with both, and --domains for the columns of shares"
+            "two csv files are needed, RATIOS and METRICS of the runs; or one file with both, and --domains for the columns of shares"
         )
     else:
         swarm = shared.read_runs(args, args.ratios, args.metrics)
@@ -140,7 +149,7 @@ def _fit(args: argparse.Namespace) -> int:
         if config is None:
             say(outputs.next_proposal(args.out, found))
         elif not (config.fit_only or config.n_test):
-            # The configuration brings the objective.
+            # The configuration sets the objective.
             say(f"next: mixfast propose {quote(args.out)} --olmix-config {quote(args.olmix_config)}")
     found_all = {"swarm": documents.swarm_found(swarm), **documents.fit_found(found), "seconds": found.seconds}
     documents.answer(args, found_all, wrote=[args.out])
@@ -148,7 +157,7 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
-    """Report the run that Olmix's search proposes."""
+    """Report the run that the search of Olmix proposes."""
     if args.out is not None:
         raise InputError(
             f"{args.olmix_config}: regression.type is 'search', which fits no law to write: leave out --out, or name a --law"
@@ -160,7 +169,7 @@ def _best_run(args: argparse.Namespace, config: OlmixConfig) -> int:
         note("the search ignores obj_weights, as in Olmix")
     say(
         "",
-        "regression.type is 'search': no law is fitted, and Olmix proposes the best run within the limits",
+        "regression.type is 'search': no law is fitted; Olmix proposes the best run within the limits",
         f"run {run}, mean of the metrics {mean:.6g}",
         "",
     )
@@ -179,7 +188,7 @@ def _compare(args: argparse.Namespace) -> int:
     from mixfast.laws import compare
 
     if args.folds < 2:
-        raise InputError(f"--folds {args.folds}: laws are compared on runs left out, which takes 2 folds or more")
+        raise InputError(f"--folds {args.folds}: laws are compared on runs left out, which takes at least 2 folds")
     config = _config(args)
     swarm = _swarm(args, config)
     with progress("comparing") as now:
@@ -198,7 +207,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _rivals(found: Comparison) -> str:
-    """Return the out-of-fold rmse of every metric under every law, with the least marked, and the mean rank correlation."""
+    """Return a table of the out-of-fold rmse of every metric under every law, with the smallest marked, and the mean rank correlation."""
     from mixfast.laws import mean_known
 
     rows = []
@@ -242,16 +251,16 @@ def _propose(args: argparse.Namespace) -> int:
 
 
 def _proposer(config: OlmixConfig, args: argparse.Namespace) -> str:
-    """Return the method that the configuration asks for, which it must ask for as Olmix wants it."""
+    """Return the method of the configuration; refuse settings that Olmix refuses."""
     path = args.olmix_config
     if config.proposer == "search":
         raise InputError(
             f"{path}: proposer.type is 'search', which takes the best run of the swarm and needs no law: `mixfast fit --olmix-config {quote(path)}` "
-            "says which; a search with this law is --method search"
+            "reports it; to search with this law, give --method search"
         )
     if config.proposer == "exact" and config.kl is None and args.kl is None:
         raise InputError(
-            f"{path}: proposer.kl_reg is not given, and Olmix's exact proposer refuses to go without: set it (0.05 in Olmix's examples), or "
+            f"{path}: proposer.kl_reg is not given, which the exact proposer of Olmix requires: set it (0.05 in the examples of Olmix), or "
             "give --kl (--kl 0 for none)"
         )
     return _PROPOSERS[config.proposer]
@@ -265,7 +274,7 @@ def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tup
     weights = config.objective(law.metrics) if objective is None else None
     kl = args.kl
     if kl is None:
-        # Olmix does not divide by the sum of the weights, but `propose` does.
+        # Unlike Olmix, `propose` divides by the sum of the weights.
         kl = (config.kl or 0.0) / (1.0 if weights is None else sum(weights.values()))
     return (objective if weights is None else weights), kl
 
@@ -273,11 +282,11 @@ def _goal(args: argparse.Namespace, config: OlmixConfig | None, law: Fit) -> tup
 def _region(args: argparse.Namespace, config: OlmixConfig | None, law: Fit, method: str) -> Region | None:
     if config is None:
         if method in ("regmix", "simulation") and args.prior is None and args.tokens is None:
-            note(f"--method {method} draws around equal shares, for neither --prior nor --tokens is given")
+            note(f"--method {method} samples around equal shares, because neither --prior nor --tokens is given")
             args.prior = "uniform"
         return inputs.region(args, law.domains, args.law)
     named = ("tokens", "budget", "max_epochs", "cap", "floor", "limit", "prior", "mixture_paths")
     twice = [f"--{name.replace('_', '-')}" for name in named if getattr(args, name) is not None]
     if twice:
-        raise InputError(f"--olmix-config brings the prior and the limits: leave out {listing(twice)}, or the file")
+        raise InputError(f"--olmix-config sets the prior and the limits: leave out {listing(twice)}, or the file")
     return config.region(law.domains)

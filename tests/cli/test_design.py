@@ -206,7 +206,7 @@ def test_runs_are_added_to_those_there_are(run):
     status, out, err = run("design", "--extend", "ratios.csv", "--runs", 4)
     assert status == 0
     assert [line.split(",")[0] for line in out.splitlines()] == ["run", "30", "31", "32", "33"]
-    assert "the 30 runs that exist are as many as are advised" in err
+    assert "the 30 existing runs are as many as are advised" in err
     status, out, _ = run("design", "--extend", "ratios.csv", "--runs", 4, "--domains", "web,code,books,new")
     assert read(out)[1][:, 3].max() > 0.5
 
@@ -252,9 +252,9 @@ def test_next_keeps_limits_objectives_and_pools(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("design",), "which domains?"),
+        (("design",), "no option names the domains"),
         (("design", "--domains", "a,b", "--runs", "0"), "--runs: got '0', expected a whole number of at least 1"),
-        (("design", "--domains", "a,b", "--strength", "1..2"), "--strength is no setting of --method cover"),
+        (("design", "--domains", "a,b", "--strength", "1..2"), "--strength is not a setting of --method cover"),
         (("design", "--domains", "a,b", "--method", "regmix", "--nonzero", "a"), "--nonzero is no setting"),
         (("design", "--domains", "a,b", "--method", "olmix", "--strength", "1"), "is no span"),
         (("design", "--domains", "web,code", "--tokens", "counts.yaml", "--budget", "1B"), "books"),
@@ -264,15 +264,15 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design", "--extend", "ratios.csv"), "--extend needs --runs"),
         (("design", "--extend", "ratios.csv", "--runs", "2", "--method", "regmix"), "use cover or olmix"),
         (("design", "--olmix-config", "counts.yaml"), "unknown key 'web'"),
-        (("design", "--olmix-config", "counts.yaml", "--cap", "0.3"), "--cap and --olmix-config both say"),
+        (("design", "--olmix-config", "counts.yaml", "--cap", "0.3"), "--cap and --olmix-config both define"),
         (("design", "--olmix-config", "counts.yaml", "--method", "cover"), "has none of them"),
         (
             ("design", "--olmix-config", "counts.yaml", "--proxy-tokens", "1B"),
-            "--proxy-tokens and --olmix-config both say",
+            "--proxy-tokens and --olmix-config both define",
         ),
         (("design", "--domains", "a,b", "--method", "olmix", "--multiplier", "x"), "'x'"),
         (("design", "--domains", "a,b", "--method", "regmix", "--minimum", "0.1,0.2"), "takes one share"),
-        (("design", "--domains", "a,b", "--no-bound"), "--no-bound is no setting of --method cover"),
+        (("design", "--domains", "a,b", "--no-bound"), "--no-bound is not a setting of --method cover"),
         (("design", "--extend", "counts.yaml", "--runs", "2"), "counts.yaml"),
         (("design", "--domains", "a,b", "--out", "nowhere/r.csv"), "there is no folder nowhere"),
         (("design", "--domains", "a,b", "--cap", "0.3"), "caps sum to 0.6"),
@@ -335,7 +335,7 @@ def test_draws_choose_the_next_runs(run):
 def test_limits_that_leave_one_mixture_are_told(run, domains):
     status, _, err = run("design", "--domains", domains, "--cap", 1 / len(domains.split(",")), "--runs", 4)
     assert status == 0
-    assert "only 1 of these mixtures differ" in err
+    assert "only 1 of these mixtures are different" in err
     assert "differ" not in run("design", "--domains", "a,b,c", "--runs", 4)[2]
 
 

@@ -70,7 +70,7 @@ def test_a_schedule_is_read_from_json(run, tmp_path):
     status, _, err = run("schedule.json", *given)
     assert status == 2
     assert (
-        "schedule.json is no schedule as MixtureSchedule.to_json writes it: a change of a schedule has a start" in err
+        "schedule.json is not a schedule that MixtureSchedule.to_json wrote: a change of a schedule has a start" in err
     )
 
 

@@ -80,7 +80,7 @@ def test_what_is_no_mixture_is_named_with_the_formats_there_are(run, refused, fo
     [
         ("/d/{name}", "must hold {domain} in place of {name}, as in /d/{domain}"),
         ("/d/{}", "must hold {domain} in place of {}, as in /d/{domain}"),
-        ("/d/web", "--paths /d/web: there is no such file of name: path, and a pattern holds {domain}"),
+        ("/d/web", "--paths /d/web: no such file of name: path exists, and a pattern must contain {domain}"),
     ],
 )
 def test_another_placeholder_is_said_to_be_domain(refused, folder, pattern, words):

@@ -264,10 +264,10 @@ def test_old_runs_that_do_not_fit(begun, good, refused, folder):
     train("ratios.csv", "metrics.csv")
     step = ("propose", begun, "ratios.csv", "metrics.csv", "--law", "linear", "--out", "new_mixture.yaml", "--old")
     # A note says so, and only the plan's own runs are fitted.
-    assert "no run of or.csv is valid for the present domains" in good(*step[:6], "--old", "or.csv", "om.csv")
+    assert "no run of or.csv is valid for the current domains" in good(*step[:6], "--old", "or.csv", "om.csv")
     (folder / "other.csv").write_text("run,web,maths\n0,0.5,0.5\n")
     (folder / "other_m.csv").write_text("run,web_loss,code_loss\n0,2,2\n")
-    assert "Runs of earlier updates are given by --old RATIOS METRICS" in refused(
+    assert "Give runs of earlier updates with --old RATIOS METRICS" in refused(
         "propose", begun, "other.csv", "other_m.csv", "--law", "linear"
     )
     (folder / "om.csv").write_text((folder / "om.csv").read_text().replace("code_loss", "other_loss"))
@@ -381,7 +381,7 @@ def test_a_frozen_share_above_its_new_cap(begun, refused, good):
     err = refused(*plan, "--swarm-out", "ratios.csv")
     assert "frozen shares are above their new caps: code (20.00%, cap 10.00%)" in err
     assert "--reopen code" in err
-    assert "--hold the frozen block down to 50.00%" in err
+    assert "scale the frozen block down to 50.00% with --hold" in err
     good(*plan, "--reopen", "code", "--swarm-out", "ratios.csv")
     good(*plan, "--hold", "--swarm-out", "ratios.csv", "--replace")
     ratios = Design.from_csv("ratios.csv").ratios
@@ -398,7 +398,7 @@ def test_removal_that_breaks_a_cap_needs_runs(begun, good):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--partial",), "--partial needs the old --law"),
+        (("--partial",), "--partial needs --law"),
         (("--partial", "--law", "law.json", "--reopen", "web"), "leave out one"),
         (("--reopen", "maths"), "cannot be reopened"),
         (("--like", "maths"), "expected NEW=OLD"),
@@ -506,7 +506,7 @@ def test_two_steps_at_once_lose_nothing(begun, run, good, monkeypatch):
     monkeypatch.setattr(plans, "_swarm", slowly)
     status, _, err = run("add", begun, "maths", *PLAN, "--swarm-out", "ratios.csv")
     assert status == 2
-    assert "changed meanwhile" in err
+    assert "in the meantime" in err
     assert not os.path.exists("ratios.csv")
     ledger = Ledger.load(begun)
     assert (len(ledger.entries), ledger.pending) == (2, None)
@@ -624,7 +624,7 @@ def test_the_law_of_all_runs_serves_the_next_update(begun, good, refused, folder
     train("r2.csv", "m2.csv")
     twice = (*old, "--old", "r1.csv", "m1.csv", "--law-out", "law2.json", "--out", "mixture.yaml")
     out = good("propose", begun, "r2.csv", "m2.csv", "--law", "log_linear", *twice)
-    assert "24 old runs kept of or.csv\n4 old runs kept of r1.csv" in out
+    assert "24 old runs of or.csv are used\n4 old runs of r1.csv are used" in out
     names = Mixture.load("mixture.yaml").domains
     law, truth = Fit.load("law2.json"), Planted(SLOPES)
     assert set(law.domains) == set(SLOPES) >= set(names)
@@ -658,8 +658,8 @@ def test_three_updates_by_the_recipe_each_with_the_law_of_all_runs_before(begun,
         history += ["--old", ratios, metrics]
         law = kept
     # All earlier runs had a share of books, which was revised: they inform the laws of the other domains only.
-    assert "no run of or.csv is valid for the present domains" in out
-    assert "over the present domains and, for their runs, books" in out
+    assert "no run of or.csv is valid for the current domains" in out
+    assert "over the current domains and those of old runs, books" in out
     # The plan is closed, so the law can be fitted again from the same files.
     closed = refused("propose", begun, "r3.csv", "m3.csv", "--out", "x.yaml")
     assert "mixfast reuse fit life.yaml RATIOS METRICS --law-out law.json" in closed
@@ -731,7 +731,7 @@ def test_caps_hold_in_what_is_recorded_after_a_removal(tight, good, refused, fol
     assert "needs runs: --swarm-out" in refused("remove", tight, "junk", "--out", "mixture.yaml")
     out = good("remove", tight, "junk", "--swarm-out", "ratios.csv")
     assert "the renormalised shares violate the limits of code" in out
-    assert "not given of budget, tokens and epochs is as in tight-life.yaml" in out
+    assert "budget, tokens and epochs that are not given are taken from tight-life.yaml" in out
     train("ratios.csv", "metrics.csv")
     out = good("propose", tight, "ratios.csv", "metrics.csv", "--law", "log_linear", "--out", "mixture.yaml")
     counts = {"web": 9 * 10**9, "code": 2 * 10**9, "books": 4 * 10**9}
@@ -780,7 +780,7 @@ def test_a_mixture_above_its_caps_begins_no_ledger(refused):
     assert "code (0.2, cap 0.16)" in refused(*counted, "--budget", "50B")
     assert "code (0.2, cap 0.1)" in refused(*counted, "--budget", "20B", "--max-epochs", "code=1")
     assert "tokens short" in refused(*counted, "--budget", "1T")
-    assert "give --tokens too" in refused(*start, "--budget", "1B")
+    assert "needs --tokens too" in refused(*start, "--budget", "1B")
     assert "--max-epochs needs --tokens and --budget" in refused(*counted, "--max-epochs", "2")
     with pytest.raises(ReuseError, match="the tokens are missing"):
         Ledger.start(OLD, why="first", budget=10)
@@ -816,7 +816,10 @@ def test_counts_may_name_what_the_update_takes_away(begun, run, refused, folder)
     for step, gone in steps.items():
         status, _, err = run(*step)
         file = step[step.index("--tokens") + 1]
-        assert (status, err) == (0, f"mixfast: note: {file} names what this update takes away, left out: {gone}\n")
+        assert (status, err) == (
+            0,
+            f"mixfast: note: {file} names domains that this update removes, which are ignored: {gone}\n",
+        )
     (folder / "all.yaml").write_text("web: 9B\ncode: 2B\nbooks: 4B\n")
     # Removed before this update, so the update does not know it.
     assert "Only in all.yaml: books" in refused("revise", begun, "code", "--tokens", "all.yaml", "--budget", "5B")
@@ -854,7 +857,7 @@ def test_a_ledger_begun_while_another_waits_is_kept(folder, run, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", waits)
     status, _, err = run("start", "both.yaml", "--mixture", "mixture.yaml", "--why", "second")
     assert status == 2
-    assert "changed meanwhile" in err
+    assert "in the meantime" in err
     # The file that now exists is locked instead of the folder.
     places = [path.stat().st_ino for path in (folder, folder / "both.yaml")]
     assert asked == [(place, kind) for place in places for kind in (fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN)]
@@ -888,7 +891,7 @@ def test_of_three_commands_at_once_one_is_recorded(begun, folder):
     assert recorded
     for name in set(steps) - recorded:
         assert ended[name] == 2
-        assert "changed meanwhile" in said[name] or "has an open plan" in said[name]
+        assert "in the meantime" in said[name] or "has an open plan" in said[name]
     assert {"maths.csv", "poetry.csv", "books.yaml"} & set(os.listdir(folder)) == {
         os.path.basename(steps[name][steps[name].index("--swarm-out" if name != "books" else "--out") + 1])
         for name in recorded

@@ -59,7 +59,7 @@ ALL = tuple(COMMANDS)
         (("--limit", "a:wbe:..0.2"), ALL, "names an unknown domain: wbe (did you mean web?)"),
         (("--cap", "1%"), ALL, "the caps sum to 0.04, but shares must sum to 1"),
         (("--cap", "web=-0.1"), ALL, "--cap must be non-negative numbers, got web=-0.1"),
-        (("--cap", "20"), ALL, "a share is at most 1, and this one is 20"),
+        (("--cap", "20"), ALL, "a share is at most 1, got 20"),
         (("--cap", "web:0.2"), ALL, "'web:0.2' is no number; write it like 0.2 or 20%; for one name, NAME=NUMBER"),
         (("--tokens", "nosuch.yaml", "--budget", "1B"), ALL, "nosuch.yaml: No such file or directory"),
         (("--tokens", "folder", "--budget", "1B"), ALL, "folder: Is a directory"),

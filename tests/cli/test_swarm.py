@@ -186,7 +186,8 @@ def test_regmix_draws_around_the_uniform_mixture_by_default(run, law):
     status, out, err = run("propose", law, "--method", "regmix", "--json")
     assert status == 0
     assert (
-        err == "mixfast: note: --method regmix draws around equal shares, for neither --prior nor --tokens is given\n"
+        err
+        == "mixfast: note: --method regmix samples around equal shares, because neither --prior nor --tokens is given\n"
     )
     assert json.loads(out)["method"] == "regmix"
 

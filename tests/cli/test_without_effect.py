@@ -63,8 +63,8 @@ NEXT = ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "1", "--among
         (("score", "--experts", "a=x", "--texts", "a.txt", "--field", "body", "--out", "t.npz"), "--field names fields of .jsonl"),
         (("score", "--experts", "a=x", "--texts", "a.txt", "--prompt-field", "q", "--out", "t.npz"), "--prompt-field names fields"),
         (("score", "--experts", "a=x", "--texts", "b.jsonl", "--lines", "--out", "t.npz"), "--lines is for .txt files, and there is none"),
-        (("info", "law.json", "--task", "x"), "--task has no effect: law.json is no folder of experts"),
-        (("info", "own.yaml", "--conditional"), "--conditional has no effect: own.yaml is no folder of experts"),
+        (("info", "law.json", "--task", "x"), "--task has no effect: law.json is not a folder of experts"),
+        (("info", "own.yaml", "--conditional"), "--conditional has no effect: own.yaml is not a folder of experts"),
         (("report", "table.npz", "--without", "r7", "--out", "x.html"), "--without has no effect here: this is for RATIOS METRICS"),
         (("report", "--law", "law.json", "--without", "r7", "--out", "x.html"), "--without has no effect here"),
         # Another spelling is the same option.

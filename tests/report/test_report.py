@@ -604,7 +604,7 @@ def test_the_command_reports_runs_a_law_and_what_else_is_known(sample, run, no_m
         (["demo.npz", "--held-out", "2", "--out", "p.html"], "between 0 and 1"),
         (
             ["--law", "law.json", "--more-is-better", "*", "--out", "p.html"],
-            "a law of a file has its runs, directions and folds",
+            "laws from a file already have their runs, directions and folds",
         ),
         (
             ["demo_ratios.csv", "demo_metrics.csv", "--less-is-better", "zz", "--out", "p.html"],
