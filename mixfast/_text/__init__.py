@@ -24,6 +24,9 @@ The modules, in the order in which to read them:
 - `interrupts`: work that a signal must not stop halfway.
 - `optional`: refuse a missing optional package, with the command that installs it.
 - `table`: text tables with aligned columns.
+- `notebook`: small HTML tables for notebooks; `frames`: tables for pandas.
+- `progress`: progress bars for long work.
 
-Only `arrays` and `frozen`, which import numpy, import a third-party package when they are loaded; PyYAML is loaded when a document is read.
+Only `arrays` and `frozen`, which import numpy, import a third-party package when they are loaded; PyYAML, pandas and tqdm are loaded
+when they are used.
 """

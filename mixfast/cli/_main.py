@@ -22,6 +22,8 @@ from mixfast.errors import MixfastError, MixfastWarning
 
 _INTERRUPTED = 130
 _STATUSES = """\
+`mixfast COMMAND --help` describes the options of a command.
+
 exit status:
   0    success
   1    not converged: solved or proposed, but the gap is above the tolerance
@@ -141,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     what = "Decide how much of each data domain to train a language model on, with a certificate of optimality."
     as_written = argparse.RawDescriptionHelpFormatter
     out = Parser(prog="mixfast", description=what, epilog=_STATUSES, formatter_class=as_written)
-    out.add_argument("--version", action="version", version=f"mixfast {__version__}")
+    out.add_argument("--version", action="version", version=f"mixfast {__version__}", help="print the version")
     out.add_argument(
         "--print-completion",
         metavar="SHELL",

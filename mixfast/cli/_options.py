@@ -38,7 +38,10 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add a command: the function to run, one line of help, and examples to print below its options."""
     # No abbreviations: a new option could make one that is in use ambiguous.
-    parser = commands.add_parser(name, help=help, epilog=examples, formatter_class=formatter, allow_abbrev=False)
+    words = f"{help[0].upper()}{help[1:]}."
+    parser = commands.add_parser(
+        name, help=help, description=words, epilog=examples, formatter_class=formatter, allow_abbrev=False
+    )
     parser.set_defaults(run=run, parser=parser)
     return parser
 
@@ -231,7 +234,8 @@ def add_runs(parser: Group, nargs: str | None = None) -> None:
         nargs=nargs,
         help="csv file of mixtures: one row for each run, one column for each domain",
     )
-    words = "csv file of results: the same runs, one column for each metric; if one file holds both, give it twice, with --domains"
+    both = "give it twice" if nargs is None else "give it once"
+    words = f"csv file of results: the same runs, one column for each metric; if one file holds both, {both}, with --domains"
     parser.add_argument("metrics", metavar="METRICS", nargs=nargs, help=words)
 
 

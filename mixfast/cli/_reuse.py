@@ -62,15 +62,20 @@ def add(commands: shared.Commands) -> None:
     reuse = shared.add_command(commands, "reuse", None, what, _EXAMPLES)
     steps = reuse.add_subparsers(title="steps", required=True, metavar="STEP")
     _add_start(_add_step(steps, "start", _start, "start a ledger with a mixture"))
-    for name, names, words in (
-        ("add", "NAME", "plan new domains"),
-        ("remove", "NAME", "remove domains; needs no runs unless domains are reopened"),
-        ("partition", "NAME", "plan the split of a domain; name the domain, then its parts"),
-        ("revise", "NAME|OLD=NEW", "plan a revision of existing domains"),
+    for name, names, words, each in (
+        ("add", "NAME", "plan new domains", "new domain"),
+        ("remove", "NAME", "remove domains; needs no runs unless domains are reopened", "domain to remove"),
+        ("partition", "NAME", "plan the split of a domain into parts", "the domain, then its parts"),
+        (
+            "revise",
+            "NAME|OLD=NEW",
+            "plan a revision of existing domains",
+            "domain with new content, or its old and new name",
+        ),
     ):
         change = _add_step(steps, name, plans.update, words)
         change.set_defaults(change=name)
-        change.add_argument("names", metavar=names, nargs="+")
+        change.add_argument("names", metavar=names, nargs="+", help=each)
         plans.options(change)
     _add_propose(
         _add_step(

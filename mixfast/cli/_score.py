@@ -111,7 +111,7 @@ def add(commands: shared.Commands) -> None:
         "--batch-tokens",
         metavar="N",
         type=shared.whole(1),
-        help="tokens of a batch; default: by memory; halved if memory runs out",
+        help="tokens of a batch, halved if memory runs out; default: 4096 on a CPU, 32768 on a GPU",
     )
 
 
