@@ -58,7 +58,11 @@ def add_general(parser: argparse.ArgumentParser) -> None:
 
 def add_law(parser: Group, option: str = "--law") -> None:
     """Add the option that chooses the law."""
-    parser.add_argument(option, choices=["auto", *LAWS], help="law to fit (default auto)")
+    parser.add_argument(
+        option,
+        choices=["auto", *LAWS],
+        help="law to fit; auto (default): for each metric, linear, log_linear or gp, whichever has the smallest out-of-fold error",
+    )
 
 
 def add_objective(group: Group, metavar: str, help: str) -> None:
@@ -169,7 +173,7 @@ def add_measures(group: Group, replicates: int | None, why: str) -> None:
     words = "increase of the loss that is allowed for the ranges of shares (default 1e-3)"
     group.add_argument("--eps", metavar="LOSS", type=positive, default=1e-3, help=words)
     group.add_argument("--no-ranges", action="store_true", help="do not compute the ranges of shares")
-    group.add_argument("--seed", metavar="N", type=seed, default=0, help="for random draws (default 0)")
+    group.add_argument("--seed", metavar="N", type=seed, default=0, help="random seed (default 0)")
 
 
 def check_measures(args: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -1121,6 +1122,18 @@ def test_the_command_scores_as_its_options_say(pair, tmp_path, good, refused, mo
     assert "cuda:99 is asked for" in refused(*words, "--device", "cuda:99")
     assert "int7" in refused(*words, "--dtype", "int7")
     assert "no such token" in refused(*words, "--bos", "no such token")
+
+
+def test_the_answer_in_json_is_as_the_schema_says(pair, tmp_path, good, monkeypatch):
+    jsonschema = pytest.importorskip("jsonschema")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lines.txt").write_text("the cat\nthe dog\n")
+    answer = json.loads(
+        good("score", "--experts", *pair, "--texts", "lines.txt", "--lines", "--out", "t.npz", "--quiet", "--json")
+    )
+    schema = files("mixfast").joinpath("data/output.schema.json").read_text(encoding="utf-8")
+    jsonschema.validate(answer, json.loads(schema))
+    assert (answer["rows"], answer["parts_of_earlier_run"], answer["wrote"]) == (2, 0, ["t.npz"])
 
 
 @pytest.mark.parametrize("terminal", [True, False])
