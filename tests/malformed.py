@@ -308,7 +308,7 @@ def run(folder, name, rng):
 
 # Refusals that do not concern one file: contradictions between files, or missing input for an option.
 UNNAMED = re.compile(
-    r"--[a-z]|law cannot|no mixture|loss of freezing|batch_size must be|frozen\['|the mixture and (tokens|paths) name|errors of this table|candidates are left"
+    r"--[a-z]|law cannot|no mixture|loss of freezing|batch_size must be|frozen\['|the mixture and (tokens|paths) name|errors of this table|candidates are (left|in)"
 )
 
 

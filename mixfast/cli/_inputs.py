@@ -272,8 +272,10 @@ def objective(given: Sequence[str] | None, known: Sequence[str], what: str) -> d
         if text in known or not equals:
             name, value = text, "1"
         if name in words and name not in known:
+            others = [one for one in given if one != text]
+            alone = "takes no weight" if equals else "is given twice"
             raise InputError(
-                f"--objective {name} cannot be combined: leave out {listing(one for one in given if one != text)}"
+                f"--objective {name} {f'cannot be combined: leave out {listing(others)}' if others else alone}"
             )
         weight = _number(f"--objective {text}", value)
         if not 0.0 <= weight < math.inf:

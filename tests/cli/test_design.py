@@ -50,7 +50,7 @@ def test_the_file_holds_the_bits_of_the_library(run, folder):
     assert (found.runs, found.domains) == (expected.runs, expected.domains)
     assert np.array_equal(found.ratios, expected.ratios)
     assert "12 runs of 3 domains, cover" in out
-    assert "advised: 12 runs, 3 for each of the 4 numbers" in out
+    assert "advised: 12 runs, 3 for each of the 4 coefficients" in out
     assert not list(folder.glob(".*"))
 
 
@@ -159,7 +159,7 @@ def test_a_generate_configuration_of_olmix_gives_all_that_options_would(run, fol
     (folder / "old.csv").write_text("run,web:news,web:blogs,books\nx,1,0,0\ny,0,1,0\n")
     status, _, err = run("design", "--olmix-config", "old.yaml")
     assert status == 2
-    assert "old.pkl, a pickle, which is not read" in err
+    assert "old.pkl, a pickle file, which is not read" in err
     status, out, _ = run("design", "--olmix-config", "old.yaml", "--extend", "old.csv")
     assert status == 0
     assert read(out)[1].max() < 1.0
@@ -199,7 +199,7 @@ def test_frozen_groups_count_once_and_keep_their_ratios(run, groups):
     rows = read(out)[1]
     assert len(rows) == 9
     assert rows[:, 0] / rows[:, 2] == pytest.approx(7 / 3)
-    assert "of the 3 numbers" in err
+    assert "of the 3 coefficients" in err
 
 
 def test_runs_are_added_to_those_there_are(run):
@@ -232,7 +232,7 @@ def test_next_takes_directions_where_it_fits(run):
     assert less[1] != more[1]
     status, _, err = run("next", "ratios.csv", "metrics.csv", "law.json", "--runs", 2, "--less-is-better", "*")
     assert status == 2
-    assert "law.json has its directions" in err
+    assert "law.json already holds the directions" in err
 
 
 def test_next_keeps_limits_objectives_and_pools(run):
@@ -255,8 +255,8 @@ def test_next_keeps_limits_objectives_and_pools(run):
         (("design",), "no option names the domains"),
         (("design", "--domains", "a,b", "--runs", "0"), "--runs: got '0', expected a whole number of at least 1"),
         (("design", "--domains", "a,b", "--strength", "1..2"), "--strength is not a setting of --method cover"),
-        (("design", "--domains", "a,b", "--method", "regmix", "--nonzero", "a"), "--nonzero is no setting"),
-        (("design", "--domains", "a,b", "--method", "olmix", "--strength", "1"), "is no span"),
+        (("design", "--domains", "a,b", "--method", "regmix", "--nonzero", "a"), "--nonzero is not a setting"),
+        (("design", "--domains", "a,b", "--method", "olmix", "--strength", "1"), "is not a span"),
         (("design", "--domains", "web,code", "--tokens", "counts.yaml", "--budget", "1B"), "books"),
         (("design", "--tokens", "counts.yaml"), "--tokens needs --budget"),
         (("design", "--domains", "a,b", "--frozen", "counts.yaml"), "expected groups of shares: a line 'group:'"),

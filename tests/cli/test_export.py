@@ -115,9 +115,9 @@ def test_paths_in_both_kinds_of_file(run, tmp_path, suffix):
     [
         (["--to", "nope"], "'nope' is not known; known formats: axolotl, doremi, energon, grain"),
         (["--to", "megatron"], "give --paths, a file of domain to path or a pattern such as /data/{domain}"),
-        (["--to", "megatron", "--tokens", "tokens.yaml"], "--to megatron takes --paths; it has no use for --tokens"),
-        (["--to", "doremi", "--unit", "sequences"], "--to doremi takes no options; it has no use for --unit"),
-        (["--to", "megatron", "--paths", "absent.yaml"], "--paths absent.yaml: there is no such file of name: path"),
+        (["--to", "megatron", "--tokens", "tokens.yaml"], "--to megatron takes --paths; it does not use --tokens"),
+        (["--to", "doremi", "--unit", "sequences"], "--to doremi takes no options; it does not use --unit"),
+        (["--to", "megatron", "--paths", "absent.yaml"], "--paths absent.yaml: no such file of name: path exists"),
         (["--to", "megatron", "--paths", "bad.yaml"], "bad.yaml: line 3 is not YAML"),
         (["--to", "megatron", "--paths", "twice.yaml"], "twice.yaml: line 2: 'web' is given twice"),
         (["--to", "megatron", "--paths", "list.yaml"], "list.yaml: expected lines of 'name: path'"),

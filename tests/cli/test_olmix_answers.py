@@ -21,7 +21,7 @@ CLOSE, CLOSE_SIMULATED = 3e-4, 0.01
 REFUSED = {
     "absent task": "eval.tasks lists metrics that metrics.csv does not have: aime",
     "absent task of a family": "eval.tasks lists metrics that metrics.csv does not have: aime",
-    "no kl": "proposer.kl_reg is not given, and Olmix's exact proposer refuses to go without",
+    "no kl": "proposer.kl_reg is not given, which the exact proposer of Olmix requires",
     "simulation with kl": "proposer.kl_reg = 0.05 needs proposer.type 'exact'",
     "families without tasks": "regression.aggregate_task_families needs the families of eval.tasks",
     "limits without tokens": "constraints are enabled, but constraints.target_tokens is missing",

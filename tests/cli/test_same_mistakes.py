@@ -80,7 +80,7 @@ ALL = tuple(COMMANDS)
         (("--kl", "1", "--prior", "nosuch.yaml"), WITH_KL, "nosuch.yaml: No such file or directory"),
         (("--kl", "1", "--prior", "short.yaml"), WITH_KL, "Mixture files leave out shares of 0"),
         (("--objective", "moon"), WITH_OBJECTIVE, "--objective names an unknown"),
-        (("--objective", "worst=1"), WITH_OBJECTIVE, "--objective worst stands alone"),
+        (("--objective", "worst=1"), WITH_OBJECTIVE, "--objective worst takes no weight"),
         (("--out", "nowhere/file.csv"), ("design", "next"), "--out nowhere/file.csv: there is no folder nowhere"),
         (("--out", "file.yaml"), ("design", "next"), "--out file.yaml: a csv file of runs ends in .csv; name it file.csv"),
         (("--out", "file.txt"), ("solve", "propose"), "--out file.txt: a mixture ends in .yaml, .yml or .json; name it file.yaml"),

@@ -396,7 +396,7 @@ def test_intervals_of_few_sequences_are_doubted(run, folder):
         (["--kl", "1", "--kl", "2"], "--kl: given twice, with 1.0 and 2.0"),
         (["--prior", "uniform", "--kl", "1", "--prior", "counts.yaml"], "--prior: given twice"),
         (["--budget", "1B"], "--budget needs --tokens"),
-        (["--objective", "worst", "--objective", "news"], "worst stands alone"),
+        (["--objective", "worst", "--objective", "news"], "worst cannot be combined"),
         (["--objective", "news", "--objective", "n*=2"], "--objective names news twice"),
         (["--objective", "news=-1"], "a weight is at least 0"),
         (["--cap", "code_*=0.1", "--cap", "*_c=0.2"], "--cap names code_c twice, by code_* and *_c"),

@@ -55,7 +55,7 @@ NEXT = ("next", "ratios.csv", "metrics.csv", "law.json", "--runs", "1", "--among
         (("solve", "table.npz", "--seed", "1", "--no-intervals"), "--seed has no effect"),
         (("solve", "table.npz", "--seed", "1", "--objective", "worst"), "--seed has no effect"),
         (("report", "table.npz", "--seed", "1", "--no-intervals", "--out", "x.html"), "--seed has no effect"),
-        ((*NEXT, "--seed", "1"), "--seed has no effect: law.json is fitted"),
+        ((*NEXT, "--seed", "1"), "--seed has no effect: law.json holds fitted laws"),
         (("solve", "table.npz", "--method", "eg-paper", "--replicates", "9"), "--replicates has no effect with --method eg-paper"),
         (("solve", "table.npz", "--method", "eg-paper", "--seed", "9"), "--seed has no effect"),
         (("propose", "law.json", "--mixture-paths", "/data/v1/{domain}_text"), "--mixture-paths has no effect without --prior FILE"),
