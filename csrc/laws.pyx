@@ -50,7 +50,7 @@ def descend(const double[:, ::1] z not None, const double[::1] y not None, doubl
 
 
 cdef int check_some(Py_ssize_t m, Py_ssize_t n) except -1:
-    """Raise ValueError for arrays without elements, which have no address."""
+    """Raise ValueError for empty arrays, which have no address."""
     if m < 1 or n < 1:
         raise ValueError(f"an argument has shape {(m, n)}, at least (1, 1) is required")
     return 0
@@ -59,7 +59,7 @@ cdef int check_some(Py_ssize_t m, Py_ssize_t n) except -1:
 def covariance(const double[:, ::1] gram not None, const double[::1] norms not None,
                const double[:, ::1] linear not None, double amplitude, double slope, double noise,
                double[:, ::1] k not None, double[:, ::1] h not None):
-    """Lower triangles (R, R) of the covariance of runs, k, and of `-2 dk/d(r^2)` of its Matern part, h: 0 elsewhere."""
+    """Fill the lower triangles (R, R) of the covariance of runs, k, and of `-2 dk/d(r^2)` of its Matern part, h."""
     cdef Py_ssize_t n = norms.shape[0]
     cdef int failed
     check_aligned(<size_t>&gram[0, 0] | <size_t>&norms[0] | <size_t>&linear[0, 0] | <size_t>&k[0, 0] |
@@ -76,7 +76,7 @@ def covariance(const double[:, ::1] gram not None, const double[::1] norms not N
 
 
 def likelihood_memory(Py_ssize_t runs, Py_ssize_t dims):
-    """How many numbers `likelihood` works on."""
+    """Return the size of the work area of `likelihood`, in doubles."""
     if runs < 1 or dims < 1:
         raise ValueError(f"a process of {runs} runs and {dims} features, at least 1 of each is required")
     return mf_likelihood_memory(runs, dims)
@@ -85,7 +85,7 @@ def likelihood_memory(Py_ssize_t runs, Py_ssize_t dims):
 def likelihood(const double[:, ::1] z not None, const double[:, ::1] linear not None, const double[::1] target not None,
                double amplitude, double slope, double noise, double[::1] memory not None, double[::1] alpha not None,
                double[::1] diagonal not None, double[::1] on_length not None):
-    """Fit, half the log determinant, the mean, traces of A and of A linear; None where K is not positive definite.
+    """Return fit, half the log determinant, mean, trace of A and of A linear; None if K is not positive definite.
 
     `memory` holds zeros before the first call, and belongs to one thread. Fills alpha (R,), the diagonal (R,) of the
     inverse of K, and slopes (D,) by minus the logarithms of lengths.
@@ -110,7 +110,7 @@ def likelihood(const double[:, ::1] z not None, const double[:, ::1] linear not 
 
 def matern(const double[:, ::1] gram not None, const double[::1] rows not None, const double[::1] columns not None,
            double[:, ::1] k not None):
-    """Matern-5/2 correlations (M, R) of every row with every column, from inner products, which k may replace."""
+    """Fill k with Matern-5/2 correlations (M, R) of rows and columns, from inner products; k may be `gram`."""
     cdef Py_ssize_t m = rows.shape[0], n = columns.shape[0]
     cdef int failed
     check_aligned(<size_t>&gram[0, 0] | <size_t>&rows[0] | <size_t>&columns[0] | <size_t>&k[0, 0])
@@ -127,7 +127,7 @@ def matern(const double[:, ::1] gram not None, const double[::1] rows not None, 
 def matern_slope(const double[:, ::1] gram not None, const double[::1] rows not None,
                  const double[::1] columns not None, const double[::1] alpha not None, double[:, ::1] k not None,
                  double[:, ::1] h not None):
-    """The correlations (M, R), and `-2 dk/d(r^2)` times alpha (R,)."""
+    """Fill k with the correlations (M, R) of `matern`, and h with `-2 dk/d(r^2)` times alpha (R,)."""
     cdef Py_ssize_t m = rows.shape[0], n = columns.shape[0]
     cdef int failed
     check_aligned(<size_t>&gram[0, 0] | <size_t>&rows[0] | <size_t>&columns[0] | <size_t>&alpha[0] |

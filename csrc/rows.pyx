@@ -65,8 +65,8 @@ cdef enum:
     F16 = 0
     F32 = 1
     F64 = 2
-    PIECE = 1 << 16  # elements added between two looks for a signal
-    PARTIAL = 1 << 23  # partial sums that are kept at a time (64 MB), unless the threads need more
+    PIECE = 1 << 16  # elements added between two checks for a signal
+    PARTIAL = 1 << 23  # partial sums kept at a time (64 MB), unless the threads need more
 
 
 FLOATS = (np.float16, np.float32, np.float64)
@@ -100,7 +100,7 @@ cdef void add_chunks(double *total, const double *partial, Py_ssize_t chunks, Py
 
 
 cdef int check_finished(int failed, object loglik) except -1:
-    """After a sweep: raise the exception of a signal that ended it, or if memory ran out or the table was cut short."""
+    """Raise after a sweep that a signal ended, that ran out of memory, or whose table was truncated."""
     ended()
     if failed == MF_LOST:
         raise TableError(
@@ -113,7 +113,7 @@ cdef int check_finished(int failed, object loglik) except -1:
 
 
 cdef object file_of(object array):
-    """Name of the file that an array is a map of, for a message."""
+    """Return the name of the file that backs a memory-mapped array, for a message."""
     while isinstance(array, np.ndarray):
         if getattr(array, "filename", None):
             return visible(str(array.filename))
@@ -122,7 +122,7 @@ cdef object file_of(object array):
 
 
 cdef bint may_be_cut_short(object array):
-    """Whether the memory of an array is, or may be, the map of a file: it belongs to no array and no bytes."""
+    """Return whether the memory of an array may be a mapped file: no array and no bytes object owns it."""
     while isinstance(array, np.ndarray):
         array = array.base
     return not (array is None or isinstance(array, (bytes, bytearray)))
@@ -135,7 +135,7 @@ cdef int check_threads(int threads) except -1:
 
 
 cdef int check_table(object loglik) except -1:
-    """Raise TypeError or ValueError unless these are rows as the kernels read them."""
+    """Raise TypeError or ValueError unless the kernels can read these rows."""
     if not isinstance(loglik, np.ndarray) or loglik.dtype not in FLOATS:
         kind = loglik.dtype if isinstance(loglik, np.ndarray) else type(loglik).__name__
         raise TypeError(f"loglik is {kind}, expected an array of native float16, float32 or float64")
@@ -151,7 +151,7 @@ cdef int check_table(object loglik) except -1:
 
 
 cdef int check_range(const int64_t[::1] index, Py_ssize_t count) except -1:
-    """Raise ValueError unless all of an index are in [0, count)."""
+    """Raise ValueError unless all numbers of an index are in [0, count)."""
     cdef Py_ssize_t i
     check_aligned(<size_t>&index[0])
     for i in range(index.shape[0]):
@@ -161,11 +161,11 @@ cdef int check_range(const int64_t[::1] index, Py_ssize_t count) except -1:
 
 
 cdef int check_numbers(const int32_t[::1] numbers, Py_ssize_t count) except -1:
-    """The same for 32 bits: bins or columns."""
+    """Raise ValueError unless all bins or columns (32 bits) are in [0, count)."""
     cdef int32_t low = 0, high = 0
     cdef Py_ssize_t i
     check_aligned(<size_t>&numbers[0], 4)
-    for i in range(numbers.shape[0]):  # without a branch, for there is one for each row
+    for i in range(numbers.shape[0]):  # without a branch: there is one number for each row
         low = min(low, numbers[i])
         high = max(high, numbers[i])
     if low < 0 or high >= count:
@@ -180,7 +180,7 @@ cdef class Rows:
     ----------
     loglik : (n, K) float16, float32 or float64, rows contiguous; kept, not copied.
     weight : (n,) float64 row weights c_i, or None when all equal `scale`.
-    scale : float, the common weight, or a typical one.
+    scale : float, the common weight, or a typical one where weights differ.
     shift : subtract each row's maximum over the columns in use before exp.
     wide : panels in float64 (True) or float32 (False); sums are float64 in both.
     cols : (C,) int32, the columns in use; None for all.
@@ -195,7 +195,7 @@ cdef class Rows:
         cdef const int32_t[::1] cols_view
         cdef const double[::1] weight_view
         if self.c.n:
-            raise TypeError("rows are made once")
+            raise TypeError("Rows.__init__ was called a second time: make a new object")
         check_table(loglik)
         if cols is not None:
             cols_view = cols
@@ -279,7 +279,7 @@ cdef class Rows:
         return out
 
     cdef int check_made(self, bint packed) except -1:
-        """Raise ValueError for rows without a table, or packed ones unless these will do."""
+        """Raise ValueError for rows without a table, and for packed rows unless they are allowed."""
         if self.n_rows < 1 or self.n_cols < 1 or not (self.c.data or self.c.panels):
             raise ValueError("these rows have no table")
         if self.c.panels and not packed:
@@ -287,7 +287,7 @@ cdef class Rows:
         return 0
 
     cdef int useful_threads(self, int threads) except -1:
-        """Threads worth starting: one per 2^20 elements."""
+        """Return how many threads to start: at most one for each 2^20 elements."""
         check_threads(threads)
         cdef Py_ssize_t useful = self.n_rows * self.n_cols // (1 << 20) + 1
         return threads if threads < useful else <int>useful
@@ -426,7 +426,7 @@ def scan(Rows rows not None, int threads=1):
     rows.check_made(False)
     cdef Py_ssize_t chunk_rows, chunks = mf_plan_chunks(rows.n_rows, rows.n_cols, 0, &chunk_rows)
     cdef Py_ssize_t i
-    cdef mf_extremes partial[128]  # as many as there may be chunks
+    cdef mf_extremes partial[128]  # the largest number of chunks
     cdef double largest = -np.inf, smallest = np.inf, lowest_top = np.inf
     cdef bint has_nan = False
     cdef int failed

@@ -24,7 +24,7 @@ cdef extern from "simplex/projection.h" nogil:
 
 def qp(const double[:, ::1] hessian not None, const double[::1] gradient not None, const double[::1] w not None,
        const double[::1] lo not None, const double[::1] hi not None, signed char[::1] state not None):
-    """Newton step d (K,), the sum's multiplier and the rounds used; `state` (int8) is the active set, updated."""
+    """Return the Newton step d (K,), the multiplier of the sum and the rounds used; update `state` (int8)."""
     cdef Py_ssize_t n = gradient.shape[0]
     cdef double level = 0
     cdef int rounds
@@ -44,26 +44,26 @@ def qp(const double[:, ::1] hessian not None, const double[::1] gradient not Non
 
 
 cdef int check_some(Py_ssize_t n) except -1:
-    """Raise ValueError for a problem without a domain."""
+    """Raise ValueError for a problem without domains."""
     if n < 1:
         raise ValueError("an argument is empty, at least one domain is required")
     return 0
 
 
 cdef int check_which(const int64_t[::1] which, Py_ssize_t count) except -1:
-    """Raise ValueError unless all of `which` are numbers of Hessians."""
+    """Raise ValueError unless all of `which` are in [0, count)."""
     cdef Py_ssize_t j
     check_aligned(<size_t>&which[0])
     for j in range(which.shape[0]):
         if which[j] < 0 or which[j] >= count:
-            raise ValueError(f"Hessian {which[j]} of {count}")
+            raise ValueError(f"which[{j}] is {which[j]}: expected 0 to {count - 1}, the number of a Hessian")
     return 0
 
 
 def qp_many(const double[:, :, ::1] hessian not None, const int64_t[::1] which not None,
             const double[:, ::1] gradient not None, const double[:, ::1] w not None, const double[:, ::1] lo not None,
             const double[:, ::1] hi not None, signed char[:, ::1] state not None):
-    """Newton steps (M, K) of M problems as `qp` has them; problem j has the Hessian which[j] of (H, K, K)."""
+    """Return the Newton steps (M, K) of M problems, as `qp` does; problem j has the Hessian which[j] of (H, K, K)."""
     cdef Py_ssize_t m = which.shape[0], n = gradient.shape[1], done
     check_aligned(<size_t>&hessian[0, 0, 0] | <size_t>&which[0] | <size_t>&gradient[0, 0] | <size_t>&w[0, 0] |
                   <size_t>&lo[0, 0] | <size_t>&hi[0, 0])
@@ -90,7 +90,7 @@ def qp_many(const double[:, :, ::1] hessian not None, const int64_t[::1] which n
 
 def bfgs_many(double[:, :, ::1] hessian not None, const int64_t[::1] which not None,
               const double[:, ::1] moved not None, const double[:, ::1] change not None):
-    """Damped BFGS, in place, of Hessians number `which` (M,): they then map moved (M, K) to the observed change."""
+    """Update Hessians `which` (M,) in place by damped BFGS: they then map moved (M, K) to the observed change."""
     cdef Py_ssize_t m = which.shape[0], n = moved.shape[1]
     cdef int failed
     check_aligned(<size_t>&hessian[0, 0, 0] | <size_t>&which[0] | <size_t>&moved[0, 0] | <size_t>&change[0, 0])
@@ -112,7 +112,7 @@ ctypedef int (*on_simplex)(const double *, const double *, const double *, Py_ss
 
 
 cdef object minimum(on_simplex minimise, const double[::1] x, const double[::1] lo, const double[::1] hi, double total):
-    """The minimum (K,) over {lo <= w <= hi, sum w = total} that a C function finds for x."""
+    """Return the minimum (K,) over {lo <= w <= hi, sum w = total} that a C function finds for x."""
     cdef Py_ssize_t n = x.shape[0]
     cdef int failed
     check_some(n)
@@ -132,13 +132,13 @@ cdef object minimum(on_simplex minimise, const double[::1] x, const double[::1] 
 
 def project(const double[::1] x not None, const double[::1] lo not None, const double[::1] hi not None,
             double total=1.0):
-    """Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
+    """Return the Euclidean projection of x on {lo <= w <= hi, sum w = total}."""
     check_aligned(<size_t>&x[0] | <size_t>&lo[0] | <size_t>&hi[0])
     return minimum(mf_project, x, lo, hi, total)
 
 
 def linear_min(const double[::1] g not None, const double[::1] lo not None, const double[::1] hi not None,
                double total=1.0):
-    """A vertex of {lo <= w <= hi, sum w = total} that minimises g.w; ties go to the lowest index."""
+    """Return a vertex of {lo <= w <= hi, sum w = total} that minimises g.w; ties go to the lowest index."""
     check_aligned(<size_t>&g[0] | <size_t>&lo[0] | <size_t>&hi[0])
     return minimum(mf_linear_min, g, lo, hi, total)

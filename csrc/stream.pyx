@@ -52,13 +52,13 @@ cdef extern from "stream/blend.h" nogil:
     uint64_t mf_mix(uint64_t x)
 
 
-cdef int64_t LONGEST = <int64_t>1 << 60  # more samples than this are not counted
-cdef int64_t NEVER = <int64_t>1 << 62  # shares are over this, too
+cdef int64_t LONGEST = <int64_t>1 << 60  # the largest number of a sample
+cdef int64_t NEVER = <int64_t>1 << 62  # shares are fractions of this, too
 cdef int64_t RAMP = <int64_t>1 << 37  # samples of a ramp
 
 
 cdef int check_between(int64_t value, int64_t low, int64_t high, str what) except -1:
-    """Raise ValueError unless an argument is a number that the arithmetic of the tree is exact for."""
+    """Raise ValueError unless the arithmetic of the tree is exact for an argument."""
     if value < low or value > high:
         raise ValueError(f"{what} is {value}, expected {low} to {high}")
     return 0
@@ -73,14 +73,14 @@ cdef int check_all(const int64_t[::1] values, int64_t low, int64_t high, str wha
 
 
 cdef int check_steps(int64_t step, int64_t steps, bint ramp) except -1:
-    """Raise ValueError unless a ramp has steps, of less than 2^37 samples together, and a constant stage none."""
+    """Raise ValueError unless a ramp has steps, of at most 2^37 samples together, and a constant stage has none."""
     check_between(steps, 1 if ramp else 0, RAMP if ramp else 0, "steps")
     check_between(step, 1 if ramp else 0, RAMP // steps if ramp else 0, "step")
     return 0
 
 
 def domain_table(const int64_t[::1] sizes not None, uint64_t seed):
-    """Sizes (K,) of domains, 0 for endless ones, with the keys of their orders: what the methods of `Stage` take."""
+    """Return the table that `Stage` takes: sizes (K,) of domains, 0 for endless ones, and keys of their orders."""
     cdef Py_ssize_t K = sizes.shape[0], k
     check_aligned(<size_t>&sizes[0])
     table = np.empty((K, 2), dtype=np.uint64)
@@ -93,7 +93,7 @@ def domain_table(const int64_t[::1] sizes not None, uint64_t seed):
 
 
 def blend_shares(const int64_t[::1] v not None):
-    """Integers (n,) over their sum, in units of 2^-62, with the sum 2^62 exactly."""
+    """Return integers (n,) divided by their sum, in units of 2^-62; the results sum to 2^62 exactly."""
     check_aligned(<size_t>&v[0])
     check_all(v, 0, NEVER, "a share")
     cdef double total = np.sum(v, dtype=np.float64)
@@ -106,7 +106,7 @@ def blend_shares(const int64_t[::1] v not None):
 
 
 def blend_slopes(const int64_t[::1] a not None, const int64_t[::1] b not None, int64_t step, int64_t length):
-    """Slopes (n,) of straight lines from `a` to `b` over `length` samples, for steps of `step` samples."""
+    """Return the slopes (n,) of straight lines from `a` to `b` over `length` samples, for steps of `step` samples."""
     check_aligned(<size_t>&a[0] | <size_t>&b[0])
     check_shape(a.shape[0], 1, b.shape[0], 1)
     check_all(a, 0, NEVER, "a share")
@@ -121,7 +121,7 @@ def blend_slopes(const int64_t[::1] a not None, const int64_t[::1] b not None, i
 
 def blend_advance(const int64_t[::1] a not None, slope, int64_t step, int64_t steps, int64_t length,
                   int64_t[::1] whole not None, int64_t[::1] frac not None):
-    """Move exact counts (n,), whole + frac over 2^62, on by `length` samples, in place."""
+    """Advance exact counts (n,), whole + frac over 2^62, by `length` samples, in place."""
     cdef const int64_t[::1] view
     cdef const int64_t *c = NULL
     check_aligned(<size_t>&a[0] | <size_t>&whole[0] | <size_t>&frac[0])
@@ -141,7 +141,7 @@ def blend_advance(const int64_t[::1] a not None, slope, int64_t step, int64_t st
 
 def blend_events(int64_t start, int64_t end, const int64_t[::1] skip not None, const int64_t[::1] place not None,
                  const int64_t[::1] turn not None, const int64_t[::1] latest not None):
-    """Events (6, E) of samples passed over (n,) and turns (n,); the columns are those of blend.h."""
+    """Return events (6, E) from skipped samples (n,) and turns (n,); the columns are those of blend.h."""
     cdef Py_ssize_t n = skip.shape[0], made
     check_aligned(<size_t>&skip[0] | <size_t>&place[0] | <size_t>&turn[0] | <size_t>&latest[0])
     check_shape(n, n, place.shape[0], turn.shape[0])
@@ -157,7 +157,7 @@ def blend_events(int64_t start, int64_t end, const int64_t[::1] skip not None, c
 
 
 cdef int check_stage(int failed) except -1:
-    """After a call: raise the exception of a signal that ended it, or what the call says of its arguments."""
+    """Raise after a call that a signal ended, or that refused its arguments."""
     ended()
     if failed == MF_BLEND_RANGE:
         raise ValueError("a count or the size of a domain is below 0 or above 2^60")
@@ -167,7 +167,7 @@ cdef int check_stage(int failed) except -1:
 
 
 cdef int check_shares(const int64_t[::1] share, slope, int64_t steps) except -1:
-    """Raise ValueError unless every leaf has a share in every step, and all of them together have 1 at most."""
+    """Raise ValueError unless every leaf has a share in every step, and the shares sum to 1 at most."""
     cdef const int64_t[::1] view
     cdef Py_ssize_t n = share.shape[0], k
     cdef int64_t u, reach, by = 0
@@ -203,7 +203,7 @@ cdef class Stage:
     """
 
     cdef mf_stage c
-    cdef Py_ssize_t domains  # that their numbers are of
+    cdef Py_ssize_t domains  # one more than the largest number of a domain
     cdef readonly object domain, base, events
     cdef object split, slope, parent, memory
     cdef readonly double bound
@@ -221,7 +221,7 @@ cdef class Stage:
         check_aligned(<size_t>&share[0])
         check_aligned(<size_t>&domain[0], 4)
         if self.c.leaves:
-            raise TypeError("a stage is made once")
+            raise TypeError("Stage.__init__ was called a second time: make a new object")
         check_shape(max(1, n), 1, n, 1)
         check_shape(n, 1, share.shape[0], 1)
         check_between(start, 0, LONGEST, "start")
@@ -271,7 +271,7 @@ cdef class Stage:
         self.bound = reach / 8589934592.0  # half of it, over 2^32
 
     def counts(self, int64_t n):
-        """Counts (n,) of the leaves when the root's is `n`."""
+        """Return the counts (n,) of the leaves when the count of the root is `n`."""
         self.check_made()
         check_between(n, -2 * LONGEST, 2 * LONGEST, "a count")
         found = np.empty(self.c.leaves, dtype=np.int64)
@@ -283,7 +283,7 @@ cdef class Stage:
         return found
 
     def when(self, const int64_t[::1] leaf not None, const int64_t[::1] count not None):
-        """Samples (m,) at which leaves get their count-th in the tree; 2^62 for never."""
+        """Return the samples (m,) at which each leaf gets its count-th sample of the tree; 2^62 for never."""
         cdef Py_ssize_t m = leaf.shape[0], j
         check_aligned(<size_t>&leaf[0] | <size_t>&count[0])
         self.check_made()
@@ -303,18 +303,18 @@ cdef class Stage:
     def set_events(self, const int64_t[::1] at not None, const int32_t[::1] leaf not None,
                    const int64_t[::1] lag not None, const int64_t[::1] first not None,
                    const int64_t[::1] gain_at not None, const int64_t[::1] gain_by not None):
-        """Events (E,) as in blend.h, and what leaf k gains by them: gain_by behind gain_at, from first[k] on."""
+        """Set events (E,) as in blend.h; the gains of leaf k, `gain_by` after `gain_at`, begin at first[k]."""
         check_aligned(<size_t>&at[0] | <size_t>&lag[0] | <size_t>&first[0] | <size_t>&gain_at[0] |
                       <size_t>&gain_by[0])
         check_aligned(<size_t>&leaf[0], 4)
         self.check_made()
         if self.memory is not None:
-            raise TypeError("the events of a stage are set once")
+            raise TypeError("set_events was called a second time: make a new stage")
         cdef Py_ssize_t E = at.shape[0], e
         check_shape(E, self.c.leaves + 1, leaf.shape[0], first.shape[0])
         check_shape(E, gain_at.shape[0], lag.shape[0], gain_by.shape[0])
         for e in range(E):
-            # Only one sample has this number: an extra turn takes it.
+            # An extra turn takes a sample of its own, so the next event comes later.
             least = self.c.start if e == 0 else at[e - 1] + (leaf[e - 1] >= 0)
             check_between(at[e], least, LONGEST, "the sample of an event")
             check_between(leaf[e], -1, self.c.leaves - 1, "the leaf of an event")
@@ -336,7 +336,7 @@ cdef class Stage:
         return 0
 
     cdef int check_samples(self, const uint64_t[:, ::1] table, int64_t first, int64_t step, Py_ssize_t n) except -1:
-        """Raise ValueError unless these samples are of this stage, and the table has a line for each of its domains."""
+        """Raise ValueError unless the samples belong to this stage and the table has a row for each domain."""
         self.check_made()
         if table.shape[0] < self.domains or table.shape[1] != 2:
             raise ValueError(f"the table of domains has shape {(table.shape[0], table.shape[1])}, "
@@ -347,7 +347,7 @@ cdef class Stage:
         return 0
 
     def at(self, const uint64_t[:, ::1] table not None, bint shuffle, int64_t i):
-        """(domain, index, epoch) of sample i."""
+        """Return (domain, index, epoch) of sample i."""
         cdef int64_t found[3]
         check_aligned(<size_t>&table[0, 0])
         self.check_samples(table, i, 1, 1)
@@ -357,14 +357,14 @@ cdef class Stage:
 
     def fill(self, const uint64_t[:, ::1] table not None, bint shuffle, int64_t first, int64_t step,
              int64_t[::1] domain not None, int64_t[::1] index not None, int64_t[::1] epoch not None):
-        """Samples first, first + step, ... into three arrays of equal length."""
+        """Write samples first, first + step, ... into three arrays of equal length."""
         cdef Py_ssize_t n = domain.shape[0]
         cdef int failed
         cdef const mf_domain *t = <const mf_domain *>&table[0, 0]
         check_aligned(<size_t>&table[0, 0] | <size_t>&domain[0] | <size_t>&index[0] | <size_t>&epoch[0])
         check_shape(n, n, index.shape[0], epoch.shape[0])
         self.check_samples(table, first, step, n)
-        # Setting up all nodes costs about as much as a quarter as many ways down the tree.
+        # Initialising all n nodes costs about as much as n / 4 paths down the tree.
         cdef bint apart = step != 1 or 4 * n < self.c.leaves
         if n == 0:
             return

@@ -1,14 +1,14 @@
 """GPU kernels of mixfast, written in Triton, with their plain-torch twins in `reference`.
 
-A leaf: it imports torch and triton and nothing else of mixfast. The functions here form the CUDA backend::
+The package imports torch and triton and nothing else of mixfast. Its functions form the CUDA backend::
 
     row_pass(loglik, weight, mixture)               -> value, gradient (K,), Hessian (K, K)
     mixture_nll(loglik, weight, groups, mixtures)   -> (M, G)
     token_logprob(hidden, head, target)             -> (n,) or (n, E); from logits: token_logprob_from_logits
 
-`full_float32()` is the context in which torch's own float32 products are as exact as theirs.
+`full_float32()` is a context in which torch multiplies float32 at full precision, as the kernels do.
 
-Importing this package without torch or triton works; using a function then says what to install.
+Importing this package without torch or triton works; calling a function then raises an error that says what to install.
 """
 
 if __name__ != "mixfast.kernels":
@@ -33,7 +33,7 @@ except ImportError as error:
             )
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 else:
-    # The functions shadow the modules of the same name on purpose: a backend is a module with these functions.
+    # The functions replace the modules of the same name on purpose: a backend is a module with these functions.
     from ._table import full_float32
     from .mixture_nll import mixture_nll
     from .row_pass import row_pass

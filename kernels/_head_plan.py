@@ -1,6 +1,6 @@
-"""How `token_logprob` cuts its work: the tile of the product by dtype and device, the splits of the vocabulary by shape.
+"""How `token_logprob` divides its work: the tile of the product by dtype and device, the splits of the vocabulary by shape.
 
-A small table instead of a search at run time, which Triton's interpreter cannot do; `benchmarks/gpu.sh --set tune` measures others.
+A small table replaces a search at run time, which Triton's interpreter cannot do; `benchmarks/gpu.sh --set tune` measures other choices.
 """
 
 from typing import NamedTuple
@@ -9,8 +9,7 @@ import torch
 
 # Partial results may take this part of the memory that the logits would.
 MAX_PARTIAL_SHARE = 0.01
-# What a tile costs beside its steps of depth (the exponentials), and a program beside its tiles (launch, filling the
-# pipeline, writing out), in steps.
+# Overheads, in steps of depth: of a tile (the exponentials) and of a program (launch, filling the pipeline, writing).
 TILE_COST, START_COST = 3, 4
 
 
@@ -44,7 +43,7 @@ def tile_for(dtype: torch.dtype, n_rows: int, capability: int = 9) -> Tile:
         # Full float32 has no matrix units: registers, not shared memory, bound the tile.
         return Tile(rows=128, columns=64, depth=16, warps=8, stages=3)
     if capability not in (9, 10):
-        # Less shared memory than on the chips of data centres from Hopper on: 48 KB fit everywhere.
+        # Other chips have less shared memory than data-centre chips from Hopper on: 48 KB fit everywhere.
         return Tile(rows=128, columns=128, depth=32, warps=8, stages=3)
     if n_rows <= 64:
         return Tile(rows=64, columns=256, depth=64, warps=4, stages=4)
@@ -66,10 +65,10 @@ def parts_for(
         return -(-units * splits // processors) * (-(-whole // splits) * steps + START_COST)
 
     if splits is None:
-        # 4 bytes of a row for the target's logit, 8 for each split.
+        # Each row takes 4 bytes for the target's logit and 8 for each split.
         most = int((MAX_PARTIAL_SHARE * itemsize * vocab - 4) / 8) - (rest > 0)
         most = max(1, min(whole, most))
-        # With fewer, more than `group` row tiles would be under way, and the hidden states would leave L2 at every step.
+        # With fewer splits, more than `group` row tiles would run at once, and the hidden states would leave L2 at every step.
         least = min(most, processors // tile.group)
         splits = min(range(max(1, least), most + 1), key=cost)
     parts = [Part(0, whole, min(splits, whole), False)] if whole else []

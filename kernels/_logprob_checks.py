@@ -1,4 +1,4 @@
-"""What the log-probability kernels refuse: wrong devices, dtypes, shapes and targets, and results that are not finite."""
+"""Checks of the log-probability kernels: devices, dtypes, shapes, targets and results that are not finite."""
 
 import math
 from collections.abc import Sequence
@@ -7,24 +7,24 @@ import torch
 import triton
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
-# Names enough to see a pattern; the message has the count of the rest.
+# Enough numbers to see a pattern; the message counts the rest.
 _SHOWN = 5
 
 
 def is_interpreted(kernel: object) -> bool:
-    """Whether triton runs this kernel in its interpreter, which it decides when it is first imported."""
+    """Return whether triton runs this kernel in its interpreter; it decides when it is first imported."""
     return not isinstance(kernel, triton.JITFunction)
 
 
 def listing(numbers: torch.Tensor) -> str:
-    """Return the first few of (m,) integers, and how many more there are."""
+    """Return text with the first few of (m,) integers and the number of the rest."""
     shown = ", ".join(str(number) for number in numbers[:_SHOWN].tolist())
     more = len(numbers) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def check_device(kernel: object, **tensors: torch.Tensor | None) -> None:
-    """Refuse tensors of several devices, and CPU tensors unless triton interprets."""
+    """Refuse tensors on several devices, and CPU tensors unless triton runs in its interpreter."""
     devices = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
     if len(set(devices.values())) > 1:
         where = ", ".join(f"{name} on {device}" for name, device in devices.items())
@@ -38,7 +38,7 @@ def check_device(kernel: object, **tensors: torch.Tensor | None) -> None:
 
 
 def check_dtype(name: str, tensor: torch.Tensor) -> None:
-    """Refuse what the kernels cannot read."""
+    """Refuse dtypes that the kernels cannot read."""
     if tensor.dtype not in DTYPES:
         raise TypeError(f"{name} is {tensor.dtype}; expected torch.float16, torch.bfloat16 or torch.float32")
 
@@ -51,7 +51,7 @@ def check_numbers(scale: float, softcap: float | None) -> None:
 
 
 def used_columns(vocab: int | None, width: int, name: str) -> int:
-    """Return the number of columns that count."""
+    """Return the number of columns that belong to the vocabulary."""
     if not width:
         raise ValueError(f"{name} has no tokens; expected at least 1")
     if vocab is not None and not 1 <= vocab <= width:
@@ -60,7 +60,7 @@ def used_columns(vocab: int | None, width: int, name: str) -> int:
 
 
 def check_target(target: torch.Tensor, n_rows: int) -> None:
-    """Refuse targets of the wrong shape or dtype; their values are looked at where the result is no log-probability."""
+    """Refuse targets of the wrong shape or dtype; their values are checked if a result is not a log-probability."""
     if target.shape != (n_rows,):
         raise ValueError(f"target has shape {tuple(target.shape)}; expected ({n_rows},), one token for each row")
     if target.dtype.is_floating_point or target.dtype.is_complex or target.dtype == torch.bool:
@@ -79,18 +79,18 @@ def checked_out(out: torch.Tensor | None, shape: tuple[int, ...], device: torch.
 
 
 def all_finite(result: torch.Tensor) -> bool:
-    """Return whether all values are finite, from their sum: one small kernel, one wait. False may be a false alarm."""
+    """Return whether the sum of all values is finite: one small kernel, one wait. The sum may overflow though all values are finite."""
     return math.isfinite(float(result.sum()))
 
 
 def not_a_logprob(result: torch.Tensor, *, masked: bool) -> torch.Tensor:
-    """Mark the values that no log-probability has; -inf is one where a bias of -inf may have banned the target."""
+    """Mark values that are not log-probabilities; -inf is one if a bias of -inf may have banned the target."""
     wrong = ~torch.isfinite(result)
     return wrong & (result != -math.inf) if masked else wrong
 
 
 def explain_targets(wrong: torch.Tensor, target: torch.Tensor, vocab: int, ignore_index: int) -> None:
-    """Raise if targets outside the vocabulary are among the reasons of wrong results, and name them."""
+    """Raise if targets outside the vocabulary caused wrong results, and name them."""
     if not bool(wrong.any()):
         return
     outside = ((target < 0) | (target >= vocab)) & (target != ignore_index)
@@ -103,7 +103,7 @@ def explain_targets(wrong: torch.Tensor, target: torch.Tensor, vocab: int, ignor
 
 
 def explain_inputs(wrong: torch.Tensor, hiddens: list[torch.Tensor], heads: list[torch.Tensor]) -> None:
-    """Raise for the first expert with wrong results (n, E), and say which of its inputs made them so."""
+    """Raise for the first expert with wrong results (n, E), and name the input that caused them."""
     for e, (hidden, head) in enumerate(zip(hiddens, heads, strict=True)):
         rows = wrong[:, e].nonzero()[:, 0]
         if not len(rows):
@@ -130,7 +130,7 @@ def as_lists(
     head: torch.Tensor | Sequence[torch.Tensor],
     bias: torch.Tensor | Sequence[torch.Tensor | None] | None,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor | None]]:
-    """Return what one launch takes: lists of (E, n, D), (E, V, D) and (E, V), of one entry where the input is a tensor."""
+    """Return the inputs of each launch: lists of (E, n, D), (E, V, D) and (E, V) tensors, with one entry for tensor input."""
     if isinstance(hidden, torch.Tensor) and isinstance(head, torch.Tensor):
         if hidden.ndim not in (2, 3) or head.ndim != hidden.ndim:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A table as the kernels over its rows take it, its probabilities in plain torch, and the precision of torch's products."""
+"""The table that row kernels take, its probabilities in plain torch, and the precision of torch's products."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-# Domains that a tile of a kernel holds whole; for more of them, torch's matrix product does the work.
+# The most domains that a tile of a kernel holds; tables with more use torch's matrix product.
 MAX_TILE_EXPERTS = 256
-# Elements of the pieces of a table that torch works on where a kernel does not.
+# Elements of the pieces in which torch processes a table without a kernel.
 TORCH_ELEMENTS = 1 << 24
 
 
@@ -23,7 +23,7 @@ class Table(NamedTuple):
     wide: bool
 
     def pointers(self, unread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return log-likelihoods, columns and weights; `unread` stands for those that a kernel does not read."""
+        """Return log-likelihoods, columns and weights; `unread` replaces those that a kernel does not read."""
         return (
             self.loglik,
             unread if self.columns is None else self.columns,
@@ -40,17 +40,17 @@ class Table(NamedTuple):
         }
 
     def common_weight(self) -> float:
-        """Return the weight that all rows share, 1 if they have their own: what a kernel's sums are multiplied by."""
+        """Return the factor of a kernel's sums: the weight that all rows share, or 1 if rows have their own."""
         return 1.0 if isinstance(self.weight, torch.Tensor) else self.weight
 
     def probabilities(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return probabilities (r, C), weights (r,) and what was subtracted (r,), in plain torch; 1 in rows of weight 0."""
+        """Return probabilities (r, C), weights (r,) and subtracted maxima (r,), in plain torch; probabilities are 1 in rows of weight 0."""
         part = self.loglik[rows]
         part = part if self.columns is None else part.index_select(1, self.columns)
         part = part.double() if self.wide else part.float()
         if isinstance(self.weight, torch.Tensor):
             c = self.weight[rows].double()
-            # A row of weight 0 may hold anything; picking the others would make the host wait for their number.
+            # Rows of weight 0 may hold any value. Selecting the other rows would make the host wait for their number.
             part = torch.where(c[:, None] > 0.0, part, 0.0)
         else:
             c = torch.full((part.shape[0],), self.weight, dtype=torch.float64, device=part.device)
@@ -61,7 +61,7 @@ class Table(NamedTuple):
 
 
 def checked(mixtures: torch.Tensor, table: Table) -> Table:
-    """Return the table as the kernels read it; refuse shapes and devices with which they would read foreign memory."""
+    """Return the table for the kernels; refuse shapes and devices that would make them read memory outside it."""
     loglik, weight, columns = table.loglik, table.weight, table.columns
     if loglik.ndim != 2 or not loglik.is_floating_point():
         raise TypeError(f"loglik is {loglik.dtype} of shape {tuple(loglik.shape)}; expected floating (n, K)")
@@ -86,18 +86,18 @@ def checked(mixtures: torch.Tensor, table: Table) -> Table:
 
 
 def split(shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Float64 shares as two float32 tensors: rounded to one, every row's p.w would be off in the same direction."""
+    """Return float64 shares as two float32 tensors; with one, the rounding of p.w would have the same sign in every row."""
     high = shares.float()
     return high, (shares - high.double()).float()
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Let torch multiply float32 as such, though training scripts allow TF32, which has ten bits."""
+    """Let torch multiply float32 at full precision, even if a training script allows TF32 (10 bits of mantissa)."""
     try:
         before = torch.get_float32_matmul_precision()
     except RuntimeError:
-        # Said by the newer setting, and torch refuses to read the older one.
+        # The newer setting was used, and torch then refuses to read the older one.
         matmul = torch.backends.cuda.matmul
         said, matmul.fp32_precision = matmul.fp32_precision, "ieee"
         try:

@@ -1,4 +1,4 @@
-"""What the kernels over the rows of a table share: loads of rows and columns, exp and log."""
+"""Functions that the row kernels share: loads of rows and columns, exp and log."""
 
 import triton
 import triton.language as tl
@@ -50,7 +50,7 @@ def exponential(x, BOUNDED: tl.constexpr):
     """exp(x) in the type of x, float32 or float64, to about one unit in the last place; 0 below the type's range.
 
     x = n log 2 + r with the integer n taken from the low bits of x / log 2 + 1.5 * 2^mantissa, and a polynomial in r. Unlike
-    ex2.approx its errors have no pattern that would be left in sums over the rows, it takes fused multiply-adds only, and it
+    ex2.approx its errors have no common sign that would remain in sums over the rows, it takes fused multiply-adds only, and it
     is the same under the interpreter. BOUNDED: no x is below the range, nor -inf.
     """
     y = x
@@ -93,7 +93,7 @@ def exponential(x, BOUNDED: tl.constexpr):
 def logarithm(x):
     """log(x) in the type of x, to 1e-7; -inf where x is 0 or below float32's normal range.
 
-    The library's float32 logarithm takes twice the operations, for what cannot come here.
+    The library's float32 logarithm takes twice the operations, for arguments that do not occur here.
     """
     if x.dtype == tl.float64:
         return tl.log(x)
@@ -108,7 +108,7 @@ def logarithm(x):
         q = f * q - 0.250007029775
         q = f * q + 0.33333415456
         q = f * q - 0.5
-        # log 2 in two parts: rounded to one, all logarithms of small numbers would be off in the same direction.
+        # log 2 in two parts; with one, the rounding errors of all logarithms of small numbers would have the same sign.
         e = exponent.to(tl.float32)
         log = e * 0.693359375 + (e * -2.12194440e-4 + (f * f * q + f))
         return tl.where(x >= 1.1754943508222875e-38, log, -float("inf"))
@@ -119,7 +119,7 @@ def multiply(product, exponent, x):
     """Product of mantissas and sum of biased exponents with one more positive float32: one logarithm for many factors.
 
     Every thread that holds a part of a row takes its logarithm, so that it would cost more than exp. Below the normal range a
-    mantissa means nothing: the product becomes NaN, which `logarithm` takes for no mass at all.
+    mantissa means nothing: the product becomes NaN, which `logarithm` treats as zero mass.
     """
     bits = x.to(tl.int32, bitcast=True)
     mantissa = tl.where(bits < 0x00800000, 0x7FC00000, (bits & 0x7FFFFF) | 0x3F800000)

@@ -16,11 +16,11 @@ import triton.language as tl
 from ._table import MAX_TILE_EXPERTS, TORCH_ELEMENTS, Table, checked, full_float32
 from ._tile import expert_columns, exponential, load_rows, logarithm, multiply, row_maxima, row_weights, subtract
 
-# Factors in [1, 2) that float32 holds the product of.
+# The most factors in [1, 2) whose product float32 can hold.
 FACTORS = 64
-# Programs in all: enough to even out the tail on the largest current chips.
+# Number of programs: enough that the last ones do not leave the largest current chips idle.
 PROGRAMS = 4 * 1056
-# The narrowest product of the tensor cores; Triton before 3.5 does not make it.
+# The narrowest product of the tensor cores; Triton before 3.5 does not support it.
 LEAST_MIXTURES = 8 if tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 5) else 16
 # Rows of the smallest piece worth a program of its own.
 LEAST_ROWS = 1024
@@ -71,7 +71,7 @@ def _mixture_nll(
         offset = tl.zeros((ROWS,), dtype=tl.float64)
         last_row = tl.minimum(first_row + ROWS * FACTORS, stop)
         for block in range(first_row, last_row, ROWS):
-            # int64 whatever the loop counts in: n * K passes 2^31.
+            # int64, because n * K may exceed 2^31.
             row = block + tl.arange(0, ROWS).to(tl.int64)
             weight, row_used = row_weights(weight_ptr, row, stop, WEIGHTED)
             if SINGLE:
@@ -135,7 +135,7 @@ def _shape(n_experts: int, n_mixtures: int) -> tuple[int, int, int, int]:
 
 
 def _pieces(bounds: list[int], piece_rows: int) -> tuple[list[int], list[int], list[int]]:
-    """First and last row of every piece, and the first piece of every group (with the end)."""
+    """Return the first and last row of every piece, and the first piece of every group (with the end)."""
     starts: list[int] = []
     stops: list[int] = []
     first_piece = [0]
@@ -159,7 +159,7 @@ def mixture_nll(
     wide: bool = False,
     piece_rows: int | None = None,
 ) -> torch.Tensor:
-    """Compute the losses of M mixtures on each group; `kernels.reference.mixture_nll` says it in plain torch.
+    """Compute the losses of M mixtures on each group; `kernels.reference.mixture_nll` does the same in plain torch.
 
     Parameters
     ----------
@@ -193,12 +193,12 @@ def mixture_nll(
     if piece_rows is None:
         piece_rows = max(triton.cdiv(groups[-1] - groups[0], max(PROGRAMS // tiles, 1)), LEAST_ROWS)
     starts, stops, first_piece = _pieces(groups, piece_rows)
-    # From pinned memory the host need not wait, here for all the work that was queued before.
+    # With pinned memory the host does not wait for the work that was queued before.
     limits = torch.tensor([starts, stops], dtype=torch.int64, pin_memory=loglik.is_cuda)
     first_row, last_row = limits.to(loglik.device, non_blocking=True)
     shares = mixtures.float().contiguous()
     partial = torch.empty((len(starts), n_mixtures), dtype=torch.float64, device=loglik.device)
-    # Triton launches on the current device, whatever the tensors say.
+    # Triton launches on the current device, not on the device of the tensors.
     with torch.cuda.device_of(loglik):
         _mixture_nll[(len(starts) * tiles,)](
             *table.pointers(shares), shares, first_row, last_row, partial, n_experts, n_mixtures, table.loglik.stride(0), tiles,

@@ -1,4 +1,4 @@
-"""The kernels in plain torch: slow, short, obviously right, on any device and in any floating dtype.
+"""The kernels in plain torch: slow, short and easy to check, on any device and in any floating dtype.
 
 `dtype` is the precision of every intermediate, by default that of `loglik` (or `hidden`). Sums come back in float64.
 The tests hold a kernel to at most twice the error these make in the same dtype, both measured against float64.
@@ -26,7 +26,7 @@ def row_pass(
     ----------
     loglik : (n, K) floating tensor
     weight : (n,) tensor or float
-        c_i >= 0, or the common weight. Rows of weight 0 count for nothing, whatever they hold.
+        c_i >= 0, or the common weight. Rows of weight 0 are ignored, whatever they hold.
     mixture : (C,) tensor
     columns : (C,) integer tensor, optional
         The experts in use; all by default.
@@ -50,7 +50,7 @@ def row_pass(
 def _rows(
     loglik: torch.Tensor, weight: torch.Tensor | float, columns: torch.Tensor | None, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Probabilities over each row's largest, weights, and log of the largest, of the rows that have a weight."""
+    """Return probabilities divided by the row maximum, weights, and log row maxima, for the rows with positive weight."""
     if not isinstance(weight, torch.Tensor):
         weight = torch.full((loglik.shape[0],), weight, dtype=torch.float64, device=loglik.device)
     used = weight > 0

@@ -1,6 +1,6 @@
-"""Value, gradient and, where asked for, Hessian of the ensemble loss, from the log-likelihoods as they are stored.
+"""Value, gradient and optional Hessian of the ensemble loss, from the stored log-likelihoods.
 
-`_value_gradient` reads every row once and is bound by that: exp happens in registers, each program walks its own run of rows
+`_value_gradient` reads every row once, which limits its speed: exp happens in registers, each program walks its own run of rows
 and keeps float64 sums, torch adds the programs' slots. `_hessian` reads one block of rows in so many, and takes the outer
 products on the tensor cores (three tf32 products make one of float32). No atomics: the same input gives the same bits.
 """
@@ -12,11 +12,11 @@ import triton.language as tl
 from ._table import MAX_TILE_EXPERTS, TORCH_ELEMENTS, Table, checked, full_float32, split
 from ._tile import expert_columns, exponential, load_rows, logarithm, multiply, row_maxima, row_weights, subtract
 
-# Rows that are added in the table's own precision before they join the float64 sums: one conversion for so many elements.
+# Rows added in the table's precision before the float64 sums, so that one conversion serves this many elements.
 INNER = 4
-# Elements of the INNER blocks of a tile: 128 bytes a thread are on their way, and what is kept of them leaves room for 16 warps.
+# Elements of the INNER blocks of a tile: 128 bytes of loads in flight for each thread, with registers left for 16 warps.
 TILE_ELEMENTS = 4096
-# Eight programs for each multiprocessor of the largest current chips, to even out the tail.
+# Eight programs for each multiprocessor of the largest current chips, so that the last ones do not leave it idle.
 MAX_PROGRAMS = 1056
 # A K x K sum in float64 and one in float32 are kept in registers: 64 experts are the most that fit.
 MAX_HESSIAN_EXPERTS = 64
@@ -41,7 +41,7 @@ def _probabilities(
     WEIGHTED: tl.constexpr,
     EXACT: tl.constexpr,
 ):
-    """Probabilities of rows under experts, the weights of the rows, which are used, and what was subtracted before exp."""
+    """Return probabilities of rows under experts, weights, which rows are used, and the values subtracted before exp."""
     weight, row_used = row_weights(weight_ptr, row, n_rows, WEIGHTED)
     loglik = load_rows(loglik_ptr, row, row_used, row_stride, column, used, EXACT).to(DTYPE)
     top = tl.zeros((row.shape[0],), dtype=DTYPE)
@@ -74,7 +74,7 @@ def _value_gradient(
     GATHER: tl.constexpr,
     EXACT: tl.constexpr,
 ):
-    # int64 throughout: n * K passes 2^31 at 1e8 rows of 32 experts.
+    # int64 throughout: n * K exceeds 2^31 at 1e8 rows of 32 experts.
     program = tl.program_id(0).to(tl.int64)
     expert, used, column = expert_columns(columns_ptr, 0, n_experts, EXPERTS, GATHER)
     share = tl.load(share_ptr + expert, mask=used, other=0.0)
@@ -88,7 +88,7 @@ def _value_gradient(
         if not WIDE and not WEIGHTED:
             product = tl.full((ROWS,), 1.0, dtype=tl.float32)
             exponent = tl.full((ROWS,), -127 * INNER, dtype=tl.int32)
-        # Unrolled, so that the loads of all blocks are on their way before the first is used.
+        # Unrolled, so that the loads of all blocks start before the first is used.
         for inner in tl.static_range(INNER):
             row = ((program * tiles_per_program + tile) * INNER + inner) * ROWS + tl.arange(0, ROWS)
             prob, weight, row_used, top = _probabilities(
@@ -216,7 +216,7 @@ def row_pass(
     bounded: bool = False,
     wide: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Compute value, gradient and Hessian of the ensemble loss; `kernels.reference.row_pass` says it in plain torch.
+    """Compute value, gradient and Hessian of the ensemble loss; `kernels.reference.row_pass` does the same in plain torch.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def row_pass(
     table = checked(mixture, Table(loglik, weight, columns, shift, bounded, wide))
     mixture = mixture.double().contiguous()
     n_rows, n_experts = loglik.shape[0], mixture.shape[0]
-    # Triton launches on the current device, whatever the tensors say.
+    # Triton launches on the current device, not on the device of the tensors.
     with torch.cuda.device_of(loglik), full_float32():
         if n_experts > MAX_TILE_EXPERTS:
             value, gradient = _torch_value_gradient(table, mixture)
@@ -311,7 +311,7 @@ def _torch_value_gradient(table: Table, mixture: torch.Tensor) -> tuple[torch.Te
 
 
 def _torch_hessian(table: Table, mixture: torch.Tensor, step: int) -> torch.Tensor:
-    """One row in `step`; where that is most of them, the rest are read too, as parts of their cache lines."""
+    """Compute the Hessian in torch from one row in `step`; small steps still read most rows, as parts of the cache lines."""
     total = torch.zeros((mixture.shape[0], mixture.shape[0]), dtype=torch.float64, device=mixture.device)
     rows = max(TORCH_ELEMENTS // mixture.shape[0], 1)
     for start in range(0, len(table.loglik), rows * step):

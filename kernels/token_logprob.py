@@ -1,9 +1,9 @@
 """Log-probabilities of target tokens from hidden states and output embeddings; the logits are never stored.
 
 A program takes one tile of rows and one split of the vocabulary. It walks through the split tile by tile: a matrix product
-into registers, then the running maximum and sum of exponentials of each row, and the target's logit where its column
-passes by. One float32 pair for each row and split goes to memory; a second, tiny kernel joins them in a fixed order.
-There are no atomics: the same input on the same device gives the same bits. `benchmarks/studies/roofline.md` has the arithmetic.
+into registers, then the running maximum and sum of exponentials of each row, and the target's logit when its column
+is reached. One float32 pair for each row and split goes to memory; a second, tiny kernel joins them in a fixed order.
+There are no atomics: the same input on the same device gives the same bits. `benchmarks/studies/roofline.md` derives its speed limit.
 """
 
 import math
@@ -22,7 +22,7 @@ except ImportError:  # triton before 3.4: the kernel loads through pointers
     TensorDescriptor = None
 
 LOG2_E = math.log2(math.e)
-# Rows and partial results that the joining kernel takes at once.
+# Rows and partial results that a program of the joining kernel takes.
 JOIN_ROWS, JOIN_SLOTS = 128, 16
 
 
@@ -100,15 +100,15 @@ def _head_pass(
     peak = tl.full((ROWS,), float("-inf"), dtype=tl.float32)
     mass = tl.zeros((ROWS,), dtype=tl.float32)
     picked = tl.zeros((ROWS,), dtype=tl.float32)
-    # Flattened, so that the loads of the next tile are under way while this one's exponentials are computed. In the
-    # flattened loop no condition may stand around the logits: some compilers then forget to wait for the product.
+    # Flattened, so that the loads of the next tile overlap with the exponentials of this one. In the flattened loop the
+    # logits must not be inside a condition: some compilers then do not wait for the product.
     for tile in tl.range(start, stop, flatten=True):
         first_column = tile * COLUMNS
         column = first_column + tl.arange(0, COLUMNS)
         logit = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
         for k in range(0, depth, DEPTH):
             if DESCRIPTORS:
-                # Rows past an expert's last belong to the next one, or are zeros: neither is stored or summed.
+                # Rows past the last row of an expert belong to the next expert or are zeros; they are neither stored nor summed.
                 left = hidden.load([expert * n_rows + first_row, k])
                 right = head.load([expert * head_rows + first_column, k])
             else:
@@ -180,10 +180,10 @@ def _join(
         mass = mass * tl.math.exp2(peak - shift) + tl.sum(masses * tl.math.exp2(peaks - shift[None, :]), axis=0)
         peak = higher
     target = tl.load(target_ptr + row, mask=row_used, other=ignore_index)
-    # A target outside the vocabulary has no logit: NaN, which the check of the result finds.
+    # A target outside the vocabulary has no logit: NaN, which the check of the result detects.
     known = row_used & (target >= 0) & (target < vocab)
     picked = tl.load(picked_ptr + expert_row, mask=known, other=float("nan"))
-    # Every term stands relative to the maximum, so a target that has nearly all the mass keeps its digits.
+    # Every term is relative to the maximum, so a target with nearly all of the mass keeps its precision.
     logprob = (tl.math.fma(picked, factor, -peak) - tl.math.log2(mass)) * 0.6931471805599453
     logprob = tl.where(logprob > 0.0, 0.0, logprob)
     logprob = tl.where(target == ignore_index, 0.0, logprob)
@@ -283,14 +283,14 @@ def token_logprob(
     """Compute each expert's log-probability of the target tokens without storing logits.
 
     ``out[i] = log softmax(cap(scale * (hidden[i] @ head.T + bias)))[target[i]]``, where ``cap(x)`` is
-    ``softcap * tanh(x / softcap)``. `mixfast.kernels.reference.token_logprob` says it in plain torch.
+    ``softcap * tanh(x / softcap)``. `mixfast.kernels.reference.token_logprob` does the same in plain torch.
 
     Parameters
     ----------
     hidden : (n, D) or (E, n, D) tensor, or a list of (n, D) tensors
         Last hidden states in float16, bfloat16 or float32, on a CUDA device. Products are summed in float32.
     head : (V, D) or (E, V, D) tensor, or a list of (V, D) tensors
-        Output embeddings, in the dtype of `hidden`. (E, ...) tensors are experts of one shape, done in one launch; listed
+        Output embeddings, in the dtype of `hidden`. (E, ...) tensors are experts of one shape, computed in one launch; listed
         experts may differ in D and in dtype.
     target : (n,) integer tensor
         The tokens, the same for every expert.
@@ -301,13 +301,13 @@ def token_logprob(
     scale : float
         Positive factor of the logits.
     ignore_index : int
-        Rows with this target give 0, and what they hold is not looked at.
+        Rows with this target give 0; their hidden states are not checked.
     vocab : int, optional
-        Number of columns that count, where heads are padded. Default: all.
+        Number of columns in use, for padded heads. Default: all.
     out : (n,) or (n, E) float32 tensor, optional
         Filled and returned; any strides.
     tile, splits : optional
-        How the kernel cuts the work, for tuning. Default: by dtype, shape and number of multiprocessors.
+        How the kernel divides the work, for tuning. Default: by dtype, shape and number of multiprocessors.
 
     Returns
     -------
@@ -354,7 +354,7 @@ def token_logprob(
     target = target.to(torch.int64).contiguous()
     first = 0
     for h, w, b in zip(hiddens, heads, biases, strict=True):
-        # Triton launches on the current device, whatever device the tensors are on.
+        # Triton launches on the current device, not on the device of the tensors.
         with torch.cuda.device_of(h):
             _launch(
                 h, w, b if b is None else b.contiguous(), target, table[:, first : first + len(h)],

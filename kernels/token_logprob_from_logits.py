@@ -1,7 +1,7 @@
-"""Log-probabilities of target tokens from logits that are there already: one read, at the speed of memory.
+"""Log-probabilities of target tokens from existing logits, read once at the speed of memory.
 
-A program takes one row and keeps a maximum and a sum of exponentials for the whole row; many rows at once on a
-multiprocessor hide each other's waits. With fewer rows than multiprocessors this does not fill the device.
+A program takes one row and keeps a maximum and a sum of exponentials for the whole row; several rows on one
+multiprocessor hide each other's memory latency. Fewer rows than multiprocessors leave some of the device idle.
 """
 
 import torch
@@ -34,7 +34,7 @@ def _row_softmax(
     logit_ptr += row * row_stride
     peak = -float("inf")
     mass = 0.0
-    # A row that does not count is not read.
+    # Ignored rows are not read.
     width = tl.where(target == ignore_index, 0, vocab)
     for first in range(0, width, COLUMNS):
         column = first + tl.arange(0, COLUMNS)
@@ -47,7 +47,7 @@ def _row_softmax(
         shift = tl.where(higher == float("-inf"), 0.0, higher)
         mass = mass * tl.math.exp2(peak - shift) + tl.sum(tl.math.exp2(tl.math.fma(logit, factor, -shift)), axis=0)
         peak = higher
-    # A target outside the vocabulary has no logit: NaN, which the check of the result finds.
+    # A target outside the vocabulary has no logit: NaN, which the check of the result detects.
     known = (target >= 0) & (target < vocab)
     picked = tl.load(logit_ptr + target, mask=known, other=float("nan")).to(tl.float32)
     if HAS_CAP:
@@ -104,7 +104,7 @@ def token_logprob_from_logits(
     if not n_rows:
         return result
     logits = logits if logits.stride(1) == 1 else logits.contiguous()
-    # Triton launches on the current device, whatever device the tensors are on.
+    # Triton launches on the current device, not on the device of the tensors.
     with torch.cuda.device_of(logits):
         _row_softmax[(n_rows,)](
             logits, target.to(torch.int64).contiguous(), result, vocab, logits.stride(0), result.stride(0), ignore_index,

@@ -8,12 +8,12 @@
 #include "../shared/interrupt.h"
 #include "../shared/simd.h"
 
-/* Beyond e^50 a trial point is no candidate; refusing it here keeps infinities out of the sums. */
+/* Trial points with exponents above this are refused, which keeps infinities out of the sums. */
 #define HIGHEST 50.0
 
 /* Rows of z are padded with zeros to a multiple of this, so that sums over them run in whole vectors. */
 #define LANES 8
-/* Vectors that all instruction sets have, whole or in halves; compilers differ in how they treat loops this short. */
+/* Vectors of four doubles, explicit because GCC and clang compile plain loops of this length differently. */
 enum { FOUR = 4 };
 typedef double vector __attribute__((vector_size(32), aligned(8), may_alias));
 
@@ -77,7 +77,7 @@ MF_CLONES(static, void, multiply, (const work *w), (w)) {
             ptrdiff_t end = used(k, padded);
             for (ptrdiff_t l = 0; l < end; l += FOUR)
                 *(vector *)(out + l) += (a0 * *(const vector *)(z0 + l) + a1 * *(const vector *)(z1 + l)) +
-                                       (a2 * *(const vector *)(z2 + l) + a3 * *(const vector *)(z3 + l));
+                                        (a2 * *(const vector *)(z2 + l) + a3 * *(const vector *)(z3 + l));
         }
     }
     for (; i < runs; i++)
@@ -116,9 +116,9 @@ static int solve(ptrdiff_t n, double *h, const double *g, double *step) {
 
 /* Gradient and damped Newton matrix (its lower triangle) at (c, b).
  *
- * Newton's matrix of this loss can be indefinite, and between its kinks it sees only the runs within delta. The matrix
- * of iterated weights (those of Huber: delta / |r| beyond delta) majorises, so newton + damp * weights goes from one to
- * the other as damp grows from 0, and one that fails is damped more. */
+ * Newton's matrix of this loss can be indefinite, and between its kinks it uses only the runs within delta. The matrix
+ * of iteratively reweighted least squares (Huber's weights: delta / |r| beyond delta) majorises the loss, so newton +
+ * damp * weights moves from the first to the second as damp grows from 0. A step that fails is damped more. */
 static void bend(const work *w, double c, const double *b, double damp) {
     ptrdiff_t runs = w->runs, width = w->width, rows = width + 2, padded = w->padded, n = width + 1;
     double top = 0.0, sum_psi = 0.0, delta = w->delta;
@@ -194,7 +194,7 @@ static int descend(work *w, double *at, double *b, int steps, double tol, double
             else if (ratio < 0.1)
                 damp = fmax(2.0 * damp, 1e-3);
             quiet = small ? quiet + 1 : 0;
-            /* Nearly undamped, Newton's step is the whole way to the minimum; a damped one may just have been short. */
+            /* A nearly undamped Newton step reaches the minimum; a damped step may just have been short. */
             if (quiet >= 2 || (small && damp <= 1e-3)) break;
         } else {
             if (promised <= tol * loss) break;

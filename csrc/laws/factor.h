@@ -1,9 +1,9 @@
 /* Cholesky factors and inverses of symmetric matrices of some hundred rows, by tiles that stay in registers.
  *
- * LAPACK's threads wait for one another at this size, and SciPy calls it with the GIL held. A matrix is stored by rows,
- * `mf_stride` apart; its size is a multiple of MF_WIDE, to which callers add rows and columns of the identity. Only
- * upper triangles are read and written, and the rest of the tiles on the diagonal, which must hold finite numbers. All
- * of it may end early (see interrupt.h). */
+ * At this size the threads of LAPACK mostly wait for one another, and SciPy calls it with the GIL held. A matrix is
+ * stored by rows, `mf_stride` apart; its size is a multiple of MF_WIDE, to which callers add rows and columns of the
+ * identity. Only upper triangles are read and written, and the rest of the tiles on the diagonal, which must hold
+ * finite numbers. All functions may end early (see interrupt.h). */
 #ifndef MIXFAST_FACTOR_H
 #define MIXFAST_FACTOR_H
 

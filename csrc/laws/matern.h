@@ -10,7 +10,8 @@
 void mf_decay(ptrdiff_t n, const double *restrict gram, double norm, const double *restrict norms, double *restrict s,
               double *restrict e, double *restrict scale);
 
-/* One row of n pairs: covariances k, and h = -2 dk/d(r^2) of the Matern part. k may be what s and e came from. */
+/* One row of n pairs: covariances k, and h = -2 dk/d(r^2) of the Matern part. k may be the array that s and e were
+ * computed from. */
 void mf_covary(ptrdiff_t n, const double *restrict s, const double *restrict e, const double *restrict linear,
                double amplitude, double slope, double *restrict k, double *restrict h);
 

@@ -1,6 +1,6 @@
 /* Part of rows_impl.h: gradients of many objectives, each with its own multiplicities of the rows. */
 
-/* Whether VL rows have unrelated, equal or consecutive bins: loads of multiplicities differ. */
+/* Return whether VL rows have unrelated, equal or consecutive bins, which decides how multiplicities are loaded. */
 static int FN(bin_kind)(const int32_t *bin, ptrdiff_t rows) {
     int same = 1, next = 1;
     if (rows < VL) return MF_BINS_UNRELATED;
@@ -94,7 +94,7 @@ static inline __attribute__((always_inline)) void FN(weight_ratios)(const mf_tas
     }
 }
 
-/* Runs (neighbouring rows with the same bin) that are summed at a time before they are multiplied. */
+/* How many runs (neighbouring rows with the same bin) are summed before they are multiplied. */
 #define RUNS 64
 
 /* Gradients of all objectives at the same mixture, with ratios r: the rows of each run are summed only once. */

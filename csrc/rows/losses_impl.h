@@ -1,9 +1,9 @@
 /* Part of rows_impl.h: losses of many candidate mixtures.
  *
- * The logarithm is the cost, not the product of panels and mixtures: without row weights, probabilities are multiplied
- * and their exponents added as integers, so that one logarithm serves a whole chunk of rows. */
+ * Logarithms cost more than the product of panels and mixtures. Without row weights, probabilities are multiplied and
+ * their exponents added as integers, so that one logarithm serves a whole chunk of rows. */
 
-/* Candidates of a tile, and vectors of rows in a step: as many sums as there are registers for. */
+/* Candidates of a tile, and vectors of rows of a step. Their MR * NB sums must fit the registers. */
 #define MR 6
 #if VBYTES == 64
 #define NB 4
@@ -23,8 +23,8 @@ static inline void FN(multiply)(FN(scaled) * x, V s) {
     x->product = (V)((bits & MANT_MASK) | ONE_BITS);
 }
 
-/* Sums of products of NB vectors of rows with MR candidates. They are summed in an array of their own that only
- * unrolled loops index: clang stores any other array anew at each step. */
+/* Sums of products of NB vectors of rows with MR candidates. The sums have an array of their own, which only
+ * unrolled loops index: clang keeps any other array in memory and stores it at each step. */
 static inline __attribute__((always_inline)) void FN(multiply_tile)(ptrdiff_t ncol, const REAL *p, ptrdiff_t ld,
                                                                     const REAL *w, V (*out)[NB]) {
     V acc[MR][NB] = {{{0}}};

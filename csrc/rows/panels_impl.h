@@ -25,8 +25,8 @@ static void FN(copy_row)(const mf_rows *t, ptrdiff_t row, REAL *restrict out) {
     }
 }
 
-/* Pointers to VL rows of REAL (the last one repeated past `end`): into the table itself if full-width loads stay
- * inside the table (they may run past the end of a row), else to converted copies in `scratch`. */
+/* Set pointers to VL rows of REAL; the last row is repeated past `end`. They point into the table if full-width loads
+ * stay inside it (they may run past the end of a row), otherwise to converted copies in `scratch`. */
 static void FN(point_at_rows)(const mf_rows *t, const int64_t *index, ptrdiff_t row, ptrdiff_t end, const REAL **rp,
                               REAL *scratch) {
     const int native = t->cols == NULL && t->dtype == (WIDE ? MF_F64 : MF_F32);

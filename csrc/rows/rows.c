@@ -8,7 +8,7 @@
 #include "../shared/pool.h"
 #include "../shared/simd.h"
 
-/* What a kernel works on; each kernel reads the fields it needs. */
+/* The input of a kernel; each kernel reads the fields that it needs. */
 typedef struct {
     const mf_rows *rows;
     const double *mixtures;
@@ -22,7 +22,7 @@ typedef struct {
     const int64_t *index; /* pack: rows to copy */
     void *panels;
     double *offset;
-    ptrdiff_t block; /* rows a panel */
+    ptrdiff_t block; /* rows of a panel */
 } mf_task;
 
 /* Whether neighbouring rows have unrelated bins, one common bin, or consecutive bins. */
@@ -50,8 +50,8 @@ static inline void *mf_reserve(char **at, ptrdiff_t bytes) {
     return p;
 }
 
-/* Whether the group of 16 rows that holds `row` is sampled for the Hessian: one of each `step` consecutive groups (a
- * power of two) is, at a hashed place, so that no period of the table can bias the estimate. */
+/* Return whether the group of 16 rows that holds `row` is sampled for the Hessian. One group of each `step` consecutive
+ * ones (a power of two) is sampled, at a hashed place, so that no period of the table can bias the estimate. */
 static inline int mf_sampled(ptrdiff_t row, int step) {
     if (step == 1) return 1;
     const uint64_t group = (uint64_t)row / 16, set = group >> __builtin_ctz((unsigned)step);
@@ -59,7 +59,7 @@ static inline int mf_sampled(ptrdiff_t row, int step) {
     return ((group ^ hash) & (uint64_t)(step - 1)) == 0;
 }
 
-/* Set n doubles to 0. The first write to a page costs far more than those that follow. */
+/* Set n doubles to 0, in pieces: the first write to a page is slow, and a signal must be seen in between. */
 static void mf_clear(double *x, ptrdiff_t n) {
     const ptrdiff_t piece = 1 << 16;
     for (ptrdiff_t first = 0; first < n && !mf_interrupted(16.0 * (double)piece); first += piece)
@@ -133,7 +133,8 @@ static const mf_kernels *kernels_for(int wide) {
     return wide ? &kernels_v1d : &kernels_v1f;
 }
 
-/* For kernels that mostly transpose: on Zen 4 (gcc 12) 512-bit vectors took 1.7 times as long as 256-bit ones. */
+/* For kernels that mostly transpose. On Zen 4 with GCC 12, 512-bit vectors took 1.7 times as long as 256-bit vectors.
+ */
 static const mf_kernels *kernels_to_transpose(int wide) {
 #if MF_X86
     if (mf_isa() == MF_AVX512) return wide ? &kernels_v3d : &kernels_v3f;
@@ -141,14 +142,14 @@ static const mf_kernels *kernels_to_transpose(int wide) {
     return kernels_for(wide);
 }
 
-/* Rows a panel: as many as keep the panel within `bytes` of cache, a multiple of `unit`, at most 512. */
+/* Rows of a panel: the most that keep it within `bytes` of cache, a multiple of `unit`, at most 512. */
 static ptrdiff_t block_rows(const mf_rows *rows, ptrdiff_t bytes, ptrdiff_t unit) {
     if (rows->panels) return rows->block;
     ptrdiff_t block = bytes / ((rows->ncol + 1) * (rows->wide ? 8 : 4)) / unit * unit;
     return block < unit ? unit : block > 512 ? 512 : block;
 }
 
-/* Chunks: enough for any sensible number of threads, few enough that partial sums stay small. */
+/* At most 128 chunks: two for each of 64 threads, and few enough that partial sums stay small. */
 ptrdiff_t mf_plan_chunks(ptrdiff_t n, ptrdiff_t ncol, int hessian, ptrdiff_t *chunk_rows) {
     ptrdiff_t chunks = n * ncol / 65536 + 1;
     if (chunks > 128) chunks = 128;

@@ -127,7 +127,8 @@ static inline __attribute__((always_inline)) void FN(packed_sums)(const mf_task 
         if (mf_interrupted((double)(2 * rows * ncol))) return;
         for (ptrdiff_t g = 0; g < groups; g++) {
             V sum = {0};
-            for (ptrdiff_t j0 = 0; j0 < ncol; j0 += 16) { /* in two levels: a running sum of all would drift */
+            for (ptrdiff_t j0 = 0; j0 < ncol;
+                 j0 += 16) { /* in two levels: one running sum would accumulate rounding errors */
                 const ptrdiff_t j1 = j0 + 16 < ncol ? j0 + 16 : ncol;
                 V part = {0};
                 for (ptrdiff_t j = j0; j < j1; j++) {

@@ -63,7 +63,7 @@ static inline V FN(exp)(V x, const int bounded) {
     p = p * (r * r) + r + 1.0;
 #else
     V y = x;
-    MF_ROUNDED(y); /* or clang takes the rounded product of z, instead of a fused one with a single rounding */
+    MF_ROUNDED(y); /* otherwise clang reuses the rounded product of z instead of fusing */
     V f = y * 1.44269502f - n;
     f = x * 1.92596299e-8f + f;
     V p = f * EXP2_C6 + EXP2_C5;
@@ -113,8 +113,8 @@ static inline V FN(logf)(V x) {
 }
 #endif
 
-/* Shares in two parts, w = high + low: rounding a share to float would move the point at which the gradient is
- * taken by more than the certificate may be off. */
+/* Split shares into two parts, w = high + low. Rounding a share to float would move the point of the gradient by more
+ * than the certificate allows. */
 static void FN(split)(const double *w, ptrdiff_t n, ptrdiff_t padded, REAL *high, REAL *low) {
     for (ptrdiff_t k = 0; k < padded; k++) {
         high[k] = k < n ? (REAL)w[k] : (REAL)0;
@@ -122,14 +122,14 @@ static void FN(split)(const double *w, ptrdiff_t n, ptrdiff_t padded, REAL *high
     }
 }
 
-/* sum + p w: the low part is added first, so that its digits are not lost to rounding. */
+/* Return sum + p w. The low part is added first, so that its digits are not lost to rounding. */
 static inline V FN(add_product)(V sum, V p, V high, V low) {
 #if WIDE
     (void)low;
     return sum + p * high;
 #else
     V small = p * low;
-    MF_ROUNDED(small); /* or the compiler may round p * high instead, and fuse p * low */
+    MF_ROUNDED(small); /* otherwise the compiler may round p * high and fuse p * low */
     return sum + (p * high + small);
 #endif
 }

@@ -1,5 +1,4 @@
-# Helpers of all boundaries: each .pyx includes this file, because modules outside a package cannot cimport one
-# another.
+# Helpers of all boundaries. Each .pyx includes this file, because modules outside a package cannot cimport one another.
 
 from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
 
@@ -16,11 +15,11 @@ cdef int poll() noexcept with gil:
     return signals()
 
 
-mf_poll = poll  # this copy of it: each module has its own
+mf_poll = poll  # each module has a variable of its own
 
 
 cdef int ended() except -1:
-    """Raise the exception of a signal that has ended a call early: to be called after every call without the GIL."""
+    """Raise the exception of a signal that has ended a call early; called after every call without the GIL."""
     return -1 if mf_ended() else 0
 
 
@@ -40,7 +39,7 @@ cdef int check_shape(Py_ssize_t m, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t col
 
 
 cdef int check_aligned(size_t addresses, size_t item=8) except -1:
-    """Raise ValueError if one of the addresses, which come joined by |, is no multiple of an element's size."""
+    """Raise ValueError unless all addresses, combined by |, are multiples of the size of an element."""
     if addresses & (item - 1):
-        raise ValueError("an argument is not aligned in memory: give a copy of it")
+        raise ValueError("an argument is not aligned in memory: pass a copy of it")
     return 0

@@ -10,7 +10,7 @@ static _Thread_local struct {
     uintptr_t first, last;
 } here; /* the guarded memory; empty outside a sweep */
 
-/* What was there before; only handlers that are not ours get here. */
+/* The previous handler; never our own. */
 static struct sigaction before;
 
 static void on_bus_error(int number, siginfo_t *info, void *context) {
@@ -24,7 +24,7 @@ static void on_bus_error(int number, siginfo_t *info, void *context) {
     } else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) {
         before.sa_handler(number);
     } else if (before.sa_handler == SIG_DFL || info->si_code > 0) {
-        /* An access is tried again on return and fails for good; a signal that somebody sent must be raised again. */
+        /* After return, a failed access is tried again and ends the process; a signal that was sent is raised again. */
         signal(number, SIG_DFL);
         if (info->si_code <= 0) raise(number);
     }
@@ -38,7 +38,7 @@ void mf_guard(mf_span memory) {
     /* Not blocked while it runs, because it does not return; on the alternate stack if this thread has one. */
     ours.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
     sigemptyset(&ours.sa_mask);
-    /* In every sweep: whoever has set another handler since, such as Python's faulthandler, is asked after ours. */
+    /* In every sweep, because another handler may have been set since, such as Python's faulthandler. */
     if (!sigaction(SIGBUS, &ours, &old) && !(old.sa_flags & SA_SIGINFO && old.sa_sigaction == on_bus_error))
         before = old;
     here.first = (uintptr_t)memory.data;

@@ -1,4 +1,4 @@
-/* Which of the instruction sets that the core is compiled for this process uses. */
+/* The instruction set that this process uses, of those that the core is compiled for. */
 #ifndef MIXFAST_ISA_H
 #define MIXFAST_ISA_H
 

@@ -10,7 +10,7 @@
 
 enum { MOST_THREADS = 64 };
 
-/* How long the calling thread waits for the others before it looks for a signal. */
+/* How long the calling thread waits for the others before it checks for a signal. */
 enum { WAIT_NANOSECONDS = 20 * 1000 * 1000 };
 static const double A_WAIT = 1 << 24; /* that wait as `work` */
 
@@ -27,8 +27,8 @@ typedef struct {
     int running; /* helpers that have not left yet */
 } pool;
 
-/* Flush subnormal floats to zero while the kernels run: next to a row's largest probability they are negligible, and
- * x86 arithmetic on them can be a hundred times slower. Arm has no such penalty. Returns the mode to restore. */
+/* Flush subnormal floats to zero while the kernels run. They are negligible beside the largest probability of a row,
+ * and x86 arithmetic on them can be a hundred times slower. Arm has no such penalty. Returns the mode to restore. */
 static unsigned flush_subnormals(void) {
 #if MF_X86
     unsigned mode = __builtin_ia32_stmxcsr();
@@ -47,7 +47,7 @@ static void restore(unsigned mode) {
 #endif
 }
 
-/* Take chunks until none is left, the call is to end, or what they read is lost. */
+/* Take chunks until none is left, the call must end, or the memory that they read is truncated. */
 static void work(pool *p) {
     void *memory = malloc(p->bytes);
     if (!memory) return;
@@ -78,7 +78,7 @@ static void *help(void *argument) {
     return NULL;
 }
 
-/* Wait for the helpers, and tell them to end where this call is to. Python's handlers run without the lock. */
+/* Wait for the helpers, and stop them if this call must end. Python's handlers run without the lock. */
 static void wait_for(pool *p) {
     pthread_mutex_lock(&p->lock);
     while (p->running) {

@@ -1,6 +1,6 @@
 /* Threads that share the chunks of one task.
  *
- * They live for one call only, so that there is nothing to inherit at a fork and nothing to shut down. */
+ * The threads live for one call only: a fork inherits none of them, and there is nothing to shut down. */
 #ifndef MIXFAST_POOL_H
 #define MIXFAST_POOL_H
 
@@ -14,7 +14,8 @@ enum { MF_LOST = -2 };
 
 /* Call `run` for each chunk in [first, last), on up to `threads` threads, the calling one among them. `memory` is a
  * work area of `bytes` that belongs to the thread. Returns 0, or -1 when no thread had memory, MF_LOST where `reads`
- * was cut short: `run` may be left anywhere then, so it holds nothing. Chunks are left out when a signal ends the call.
+ * was cut short: `run` may be left at any point then, so it must hold no memory or lock. Chunks are skipped when a
+ * signal ends the call.
  */
 int mf_pool_run(mf_chunk_function *run, const void *task, mf_span reads, ptrdiff_t first, ptrdiff_t last, size_t bytes,
                 int threads);

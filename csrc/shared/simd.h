@@ -23,7 +23,7 @@
 #define MF_UNROLL(n) MF_PRAGMA(GCC unroll n)
 #endif
 
-/* Makes the compiler take a vector as it is: what went into it is not fused into what comes next. */
+/* Make the compiler take a vector as computed: the operations before and after it are not fused. */
 #if MF_X86
 #define MF_ROUNDED(x) __asm__("" : "+v"(x))
 #elif defined(__aarch64__)
@@ -48,8 +48,8 @@
 #endif
 
 /* Define a function whose plain loops are compiled for each instruction set; the body follows. Each call takes the one
- * that mf_isa() names. `target_clones` of the compilers would not obey MIXFAST_ISA, and needs a run-time library for
- * it.
+ * that mf_isa() names. `target_clones` of the compilers would not obey MIXFAST_ISA, and needs a run-time library
+ * that zig lacks.
  *
  *     MF_CLONES(static, double, dot, (ptrdiff_t n, const double *x, const double *y), (n, x, y)) { ... }
  */

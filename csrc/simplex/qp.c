@@ -8,8 +8,8 @@
 
 enum { AT_LO = -1, FREE = 0, AT_HI = 1 };
 
-/* Multiplications after which the active set that changes one domain at a time is given up: about a second. Where H is
- * singular among hundreds of free domains it has no end in sight. */
+/* Multiplications, about a second, after which the active set that changes one domain at a time is given up. It may
+ * not end where H is singular among hundreds of free domains. */
 static const double MOST_WORK = 1e9;
 
 /* RIDGE is added to the diagonal, as a fraction of each entry: H is singular where experts are copies of one another or

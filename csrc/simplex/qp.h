@@ -2,7 +2,7 @@
  *
  *     min  g.d + 1/2 d'H d    over  lo <= w + d <= hi,  sum d = 0.
  *
- * H is symmetric positive semidefinite; singular directions are left where they are. */
+ * H is symmetric positive semidefinite; the step has no part along singular directions. */
 #ifndef MIXFAST_QP_H
 #define MIXFAST_QP_H
 

@@ -87,7 +87,7 @@ int mf_blend_at(const mf_stage *stage, const mf_domain *domain, int shuffle, int
     return MF_BLEND_OK;
 }
 
-/* What the inner loops keep of a node on a ramp and of a leaf; `node_state` is in deal.h. */
+/* State of a node on a ramp and of a leaf in the inner loops; `node_state` is in deal.h. */
 typedef struct {
     u128 rest, left, gap;
     int64_t count, until;

@@ -23,8 +23,8 @@
  * x. Hence P_j >= 2^(j-1) x, and |e_leaf| < 1/2 (1 + 1 + 1/2 + 1/4 + ...) = 3/2 at every sample. The tree is at most 64
  * deep.
  *
- * Shares are integers over Q = 2^62. Numbers of samples stay below 2^60, so all products fit 128 bits: nothing is
- * rounded but by the floors above, on any machine.
+ * Shares are integers over Q = 2^62. Numbers of samples stay below 2^60, so all products fit 128 bits: the
+ * floors above are the only rounding, on any machine.
  */
 #ifndef MIXFAST_BLEND_H
 #define MIXFAST_BLEND_H

@@ -1,4 +1,4 @@
-/* The tree of a stage: its shape, its numbers, and the ways down and up. See blend.h for what and why. */
+/* The tree of a stage: its shape, its numbers, and the paths down and up. blend.h explains it. */
 #include "blend.h"
 
 #include <math.h>

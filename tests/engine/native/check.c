@@ -1,8 +1,9 @@
 /* Known values of the C core, without Python: compiled for other processors (`make cross`) and run here or in an
  * emulator.
  *
- * The inputs are formulas with values that are exact in floating point. known.py computes the expected results with numpy
- * and writes them to known.h. Prints one line for each wrong number; the exit status is the number of wrong numbers. */
+ * The inputs are formulas with values that are exact in floating point. known.py computes the expected results with
+ * numpy and writes them to known.h. Prints one line for each wrong number; the exit status is the number of wrong
+ * numbers. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
