@@ -195,7 +195,7 @@ cdef class Rows:
         cdef const int32_t[::1] cols_view
         cdef const double[::1] weight_view
         if self.c.n:
-            raise TypeError("Rows.__init__ was called a second time: make a new object")
+            raise TypeError("Rows.__init__ can be called once only: make a new object")
         check_table(loglik)
         if cols is not None:
             cols_view = cols

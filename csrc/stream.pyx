@@ -221,7 +221,7 @@ cdef class Stage:
         check_aligned(<size_t>&share[0])
         check_aligned(<size_t>&domain[0], 4)
         if self.c.leaves:
-            raise TypeError("Stage.__init__ was called a second time: make a new object")
+            raise TypeError("Stage.__init__ can be called once only: make a new object")
         check_shape(max(1, n), 1, n, 1)
         check_shape(n, 1, share.shape[0], 1)
         check_between(start, 0, LONGEST, "start")
@@ -309,7 +309,7 @@ cdef class Stage:
         check_aligned(<size_t>&leaf[0], 4)
         self.check_made()
         if self.memory is not None:
-            raise TypeError("set_events was called a second time: make a new stage")
+            raise TypeError("set_events can be called once only: make a new stage")
         cdef Py_ssize_t E = at.shape[0], e
         check_shape(E, self.c.leaves + 1, leaf.shape[0], first.shape[0])
         check_shape(E, gain_at.shape[0], lag.shape[0], gain_by.shape[0])
