@@ -1,4 +1,4 @@
-"""Folders of experts: their names, whether each holds a whole model, and what makes it the same as last time."""
+"""Folders of experts: their names, whether each holds a complete model, and a fingerprint of its weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mixfast._text.names import domain_names, listing, shown
 from mixfast.errors import ScoreError
 from mixfast.score._not_models import what_it_is
 
-# To recognise a file of weights, this many pieces of this many bytes are read, evenly spaced: training changes all of it.
+# A file of weights is recognised by this many pieces of this many bytes, evenly spaced: training changes all weights.
 _PIECES, _PIECE = 64, 1 << 14
 
 
 def folders(experts: object) -> dict[str, Path]:
-    """Return folders by name of the expert: from such a mapping, or from folders, named by their last part."""
+    """Return folders by name of the expert, from such a mapping or from a list of folders; the latter are named by their last part."""
     if isinstance(experts, str | os.PathLike):
         raise ScoreError(
             f"experts is the single path {shown(os.fspath(experts))}; give a list of folders, one for each expert"
@@ -30,13 +30,13 @@ def folders(experts: object) -> dict[str, Path]:
     else:
         raise ScoreError(f"experts must be folders, or a mapping of name to folder, got {type(experts).__name__}")
     if not named:
-        raise ScoreError("there is no expert; give the folders of one or more models")
+        raise ScoreError("experts is empty; give the folders of one or more models")
     names = [name for name, _ in named]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ScoreError(
             f"several experts are called {listing(twice)}: {listing(path for name, path in named if name in twice)}; give each "
-            f"a name of its own: {either('a mapping of name to folder', 'NAME=FOLDER')}"
+            f"a different name: {either('a mapping of name to folder', 'NAME=FOLDER')}"
         )
     domain_names(names, ScoreError)
     for name, path in named:
@@ -45,7 +45,7 @@ def folders(experts: object) -> dict[str, Path]:
 
 
 def _check_folder(name: str, path: Path) -> None:
-    """Refuse a folder that does not hold a whole model."""
+    """Refuse a folder that does not hold a complete model."""
     if not (path / "config.json").is_file():
         raise ScoreError(f"expert {name}: {what_it_is(path)}")
     for index in path.glob("*.index.json"):
@@ -56,14 +56,14 @@ def _check_folder(name: str, path: Path) -> None:
         lacking = sorted(file for file in wanted if not (path / file).is_file())
         if lacking:
             raise ScoreError(
-                f"expert {name}: {index} names {listing(lacking)}, which {path} lacks; was the checkpoint written to its end?"
+                f"expert {name}: {index} names {listing(lacking)}, but {path} lacks them; was the checkpoint written completely?"
             )
     for file in sorted(path.glob("*.safetensors")):
         _check_safetensors(name, file)
 
 
 def _check_safetensors(name: str, file: Path) -> None:
-    """Compare the size of a file of weights with what its header promises."""
+    """Compare the size of a file of weights with the size that its header states."""
     size = file.stat().st_size
     with file.open("rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
@@ -72,17 +72,17 @@ def _check_safetensors(name: str, file: Path) -> None:
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]  # type: ignore[union-attr]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ScoreError(
-                f"expert {name}: {file} ({size} bytes) has no readable header; was it written to its end?"
+                f"expert {name}: {file} ({size} bytes) has no readable header; was it written completely?"
             ) from None
-    promised = 8 + length + max(ends, default=0)
-    if size != promised:
+    stated = 8 + length + max(ends, default=0)
+    if size != stated:
         raise ScoreError(
-            f"expert {name}: {file} has {size} bytes and its header promises {promised}; was it written to its end?"
+            f"expert {name}: {file} has {size} bytes, but its header states {stated}; was it written completely?"
         )
 
 
 def model_fingerprint(path: Path) -> str:
-    """Return a digest of a model's folder, from pieces of its files but not from paths or times, so that it may be moved."""
+    """Return a digest of pieces of a model's files. Paths and times do not enter it, so the folder may be moved."""
     digest = hashlib.sha256()
     files = [path / "config.json", *sorted(path.glob("*.safetensors")), *sorted(path.glob("*.bin"))]
     for file in files:

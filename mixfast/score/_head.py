@@ -1,4 +1,4 @@
-"""Head: the output layer of a causal language model, computed here so that logits are never kept."""
+"""Head: the output layer of a causal language model, computed block by block so that all logits are never in memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mixfast.score._models import Model, text_config
 if TYPE_CHECKING:
     import torch
 
-# Logits computed at once on a CPU, in float32: 64 MB.
+# Number of logits computed at once on a CPU: 64 MB in float32.
 _CHUNK = 1 << 24
 
-# What architectures call the factor on their logits, and its power: Cohere, Falcon-H1 and others multiply, Granite divides.
+# Configuration keys for a factor on the logits, and its power: Cohere, Falcon-H1 and others multiply, Granite divides.
 _SCALES = (("logit_scale", 1), ("lm_head_multiplier", 1), ("output_multiplier", 1), ("logits_scaling", -1))
 _SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
-# Log-probabilities that are compared with those of the model's own logits: positions, and targets at each.
+# How many log-probabilities are compared with those of the model's own logits: positions, and targets at each position.
 _POSITIONS, _TARGETS = 16, 4
 
 
@@ -29,7 +29,7 @@ _POSITIONS, _TARGETS = 16, 4
 class Head:
     """``logits = cap(scale * (hidden @ weight.T + bias))`` with ``cap(x) = softcap * tanh(x / softcap)``.
 
-    `name` is what messages call the model.
+    `name` is the name of the model in messages.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Head:
 
 
 def head_of(model: Model, name: str) -> Head:
-    """Return the head of a model, as its configuration describes it; `verify` checks that this is all."""
+    """Return the head of a model as its configuration describes it; `verify` checks that the model computes the same."""
     module = model.get_output_embeddings()
     weight = getattr(module, "weight", None)
     if module is None or weight is None:
         raise ScoreError(
-            f"{name}: {type(model).__name__} has no output embeddings (lm_head), so it gives no probabilities of tokens; "
-            "a causal language model is needed, loaded with its head (AutoModelForCausalLM)"
+            f"{name}: {type(model).__name__} has no output embeddings (lm_head) and so computes no token probabilities; "
+            "load a causal language model with its head (AutoModelForCausalLM)"
         )
     if weight.ndim != 2 or not weight.is_floating_point():
         raise ScoreError(
@@ -99,8 +99,8 @@ def hidden_states(model: Model, ids: torch.Tensor, mask: torch.Tensor | None) ->
 
 
 def verify(model: Model, head: Head, ids: torch.Tensor, name: str) -> None:
-    """Refuse a model whose own logits on a few tokens `ids` (1, L) differ from those of its backbone and our head."""
-    # With TF32, logits in float32 would be off by far more than two equal heads differ.
+    """Refuse a model if its own logits for a few tokens `ids` (1, L) differ from those computed from its backbone and `head`."""
+    # With TF32, rounding in float32 would be far larger than the tolerance.
     with backend.gpu_kernels().full_float32() if ids.device.type == "cuda" else nullcontext():
         ids = ids[:, :_POSITIONS]
         hidden = _first_hidden_states(model, head, ids, name)
@@ -110,7 +110,7 @@ def verify(model: Model, head: Head, ids: torch.Tensor, name: str) -> None:
 
 
 def _first_hidden_states(model: Model, head: Head, ids: torch.Tensor, name: str) -> torch.Tensor:
-    """Return the hidden states of a few tokens; refuse a backbone that does not fit the head, or gives NaN."""
+    """Return the hidden states of a few tokens; refuse a backbone that does not match the head or returns NaN."""
     import torch
 
     kind = type(model).__name__
@@ -122,23 +122,23 @@ def _first_hidden_states(model: Model, head: Head, ids: torch.Tensor, name: str)
     try:
         hidden = hidden_states(model, ids, None)
     except (RuntimeError, TypeError, ValueError) as problem:
-        # Parts of several types, or a backbone that takes something else than tokens.
+        # The model mixes data types, or its backbone takes other inputs than tokens.
         raise ScoreError(f"{name}: the backbone of {kind} fails on the first tokens: {problem}") from None
     if hidden.dtype != head.weight.dtype or hidden.device != head.weight.device:
         raise ScoreError(
-            f"{name}: hidden states are {hidden.dtype} on {hidden.device} and the head is {head.weight.dtype} on "
-            f"{head.weight.device}; a model must be of one type on one device: model.to(...) makes it so"
+            f"{name}: hidden states are {hidden.dtype} on {hidden.device}, but the head is {head.weight.dtype} on "
+            f"{head.weight.device}; the whole model must have one dtype and be on one device: use model.to(...)"
         )
     if not torch.isfinite(hidden).all():
         raise ScoreError(
-            f"{name}: hidden states are not finite (NaN or infinite) on the very first tokens; the weights are damaged, or "
+            f"{name}: hidden states are not finite (NaN or infinite) for the first tokens; the weights are damaged, or activations "
             f"overflow in {hidden.dtype}"
         )
     return hidden
 
 
 def _check_head(model: Model, head: Head, hidden: torch.Tensor, logits: torch.Tensor, name: str) -> None:
-    """Refuse a head of another shape than hidden states and logits have, and one that is not finite."""
+    """Refuse a head that does not match the shapes of hidden states and logits, or is not finite."""
     import torch
 
     if hidden.shape[-1] != head.weight.shape[1] or logits.shape[-1] != head.weight.shape[0]:
@@ -162,7 +162,7 @@ def _compare(model: Model, head: Head, hidden: torch.Tensor, logits: torch.Tenso
     targets = torch.arange(n * _TARGETS, device=logits.device).mul_(7919).remainder_(vocabulary)
     ours = head.logprob(hidden[0].repeat_interleave(_TARGETS, dim=0), targets).reshape(n, _TARGETS)
     theirs = logits.log_softmax(dim=1).gather(1, targets.reshape(n, _TARGETS))
-    # The model's logits were rounded to its type, ours were not.
+    # The model rounds its logits to its own dtype; ours are float32.
     allowed = 1e-4 + 2.0 * torch.finfo(hidden.dtype).eps * float(logits.abs().max())
     apart = float((ours - theirs).abs().max())
     if not apart <= allowed:

@@ -1,4 +1,4 @@
-"""What is asked of a model and a tokenizer: those of transformers fit, and so does anything with the same methods."""
+"""Protocols of a model and a tokenizer: the methods that scoring calls; models and tokenizers of transformers have them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Output(Protocol):
-    """What a model returns."""
+    """The output of a model."""
 
     logits: torch.Tensor
 
@@ -24,7 +24,7 @@ class Backbone(Protocol):
 
 
 class Model(Protocol):
-    """A causal language model on one device, in one type."""
+    """A causal language model on one device, in one dtype."""
 
     config: object
     training: bool
@@ -39,14 +39,14 @@ class Model(Protocol):
 
 
 class Encoding(TypedDict, total=False):
-    """Texts as ids of tokens, and where in its text each token begins and ends, if the tokenizer knows."""
+    """Token ids of texts, and the start and end of each token in its text if the tokenizer provides them."""
 
     input_ids: list[list[int]]
     offset_mapping: list[list[tuple[int, int]]]
 
 
 class Tokenizer(Protocol):
-    """A tokenizer; if it has a ``backend_tokenizer``, that is one of the package tokenizers."""
+    """A tokenizer; a ``backend_tokenizer``, if it has one, is of the package tokenizers."""
 
     bos_token_id: int | None
     is_fast: bool
@@ -58,6 +58,6 @@ class Tokenizer(Protocol):
 
 
 def text_config(config: object) -> object:
-    """Return the configuration of the language model in the configuration of a model, which may be of several parts."""
+    """Return the configuration of the language model; that of a multimodal model has one for each of its parts."""
     found: object = config.get_text_config() if hasattr(config, "get_text_config") else config
     return found

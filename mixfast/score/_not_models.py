@@ -1,4 +1,4 @@
-"""What a path is that holds no Hugging Face model: checkpoints of other programs, adapters; and how to make a model of it."""
+"""Recognise paths that hold no Hugging Face model, such as checkpoints of other programs and adapters, and say how to convert them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mixfast._text.kinds import WORDS, kind_of
 from mixfast._text.names import listing
 from mixfast._text.visible import quote
 
-# Files by which a folder shows whose checkpoint it holds: a pattern, what it is, what to do.
+# Files that identify the checkpoints of other programs: a pattern, what the folder holds, what to do.
 _CONVERTED = "convert it to a Hugging Face folder with the tools of {}"
 _FOREIGN = (
-    ("*.gguf", "a GGUF model of llama.cpp", "give the folder that it was converted from; GGUF files are not scored"),
+    ("*.gguf", "a GGUF model of llama.cpp", "give the folder that it was converted from; GGUF files cannot be scored"),
     ("*.nemo", "a checkpoint of NeMo", _CONVERTED.format("NeMo (its checkpoint converters)")),
     ("*.distcp", "a distributed checkpoint of PyTorch", _CONVERTED.format("the training code that wrote it")),
     (
@@ -23,22 +23,22 @@ _FOREIGN = (
     (
         "zero_to_fp32.py",
         "a checkpoint of DeepSpeed",
-        "its own zero_to_fp32.py gathers the weights: " + _CONVERTED.format("transformers"),
+        "gather the weights with its zero_to_fp32.py, then " + _CONVERTED.format("transformers"),
     ),
     (
         "*.ckpt",
         "a checkpoint of Lightning",
-        "load it into its module and call save_pretrained(FOLDER) of the Hugging Face model inside",
+        "load it into its module and call save_pretrained(FOLDER) on the Hugging Face model inside",
     ),
     (
         "consolidated*.pth",
-        "weights in Meta's own form",
+        "weights in Meta's format",
         _CONVERTED.format("transformers (convert_llama_weights_to_hf)"),
     ),
 )
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.pth")
 _KINDS = {
-    "gguf": "give the folder that it was converted from; GGUF files are not scored",
+    "gguf": "give the folder that it was converted from; GGUF files cannot be scored",
     "tar": "if it is a checkpoint of NeMo (.nemo), " + _CONVERTED.format("NeMo (its checkpoint converters)"),
     "torch": "load it into its model and call save_pretrained(FOLDER)",
     "pickle": "load it into its model and call save_pretrained(FOLDER)",
@@ -47,7 +47,7 @@ _KINDS = {
 
 
 def what_it_is(path: Path) -> str:
-    """Return what a path without a config.json is, and what to do, as the rest of a sentence about an expert."""
+    """Say what a path without a config.json is and what to do, as the end of a sentence about an expert."""
     wanted = "expected the folder of a Hugging Face model, which has a config.json"
     if not path.exists():
         return f"there is no folder {path}"
@@ -62,18 +62,18 @@ def what_it_is(path: Path) -> str:
         if any(path.glob(pattern)):
             return f"{path} holds {what}, {wanted}; {advice}"
     if inside:
-        return f"{path} has no config.json of its own; its folders {listing(inside)} do: give one of them, such as {path / inside[-1]}"
+        return f"{path} has no config.json, but its folders {listing(inside)} do: give one of them, such as {path / inside[-1]}"
     weights = sorted(file.name for pattern in _WEIGHTS for file in path.glob(pattern))
     if weights:
         return (
-            f"{path} has weights ({listing(weights)}) but no config.json, so which model they are of is unknown; copy config.json and the "
-            "tokenizer's files from the folder of the model that was trained, or write the folder by save_pretrained"
+            f"{path} has weights ({listing(weights)}) but no config.json, so their architecture is unknown; copy config.json and the "
+            "tokenizer's files from the folder of the model that was trained, or write the folder with save_pretrained"
         )
-    return f"{path} is no folder of a Hugging Face model, it has no config.json"
+    return f"{path} is not the folder of a Hugging Face model: it has no config.json"
 
 
 def _merge(path: Path) -> str:
-    """How to merge an adapter into its base."""
+    """Return how to merge an adapter into its base model."""
     try:
         told = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
         base = str(told["base_model_name_or_path"])
@@ -86,4 +86,4 @@ def _merge(path: Path) -> str:
         f"M.from_pretrained({json.dumps(str(path))}).merge_and_unload().save_pretrained({json.dumps(merged)}); "
         f"T.from_pretrained({json.dumps(str(tokenizer))}).save_pretrained({json.dumps(merged)})"
     )
-    return f"merge it into its base ({base}), which must be at hand, and give {merged}: pip install peft && python -c {quote(code)}"
+    return f"merge it into its base model ({base}), which must be available, and give {merged}: pip install peft && python -c {quote(code)}"

@@ -1,4 +1,4 @@
-"""Files that may be compressed: their names without the ending of the compression, and their bytes."""
+"""Files that may be compressed: their names without .gz or .zst, and their decompressed bytes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ENDINGS = (".gz", ".zst")
 
 
 def bare_name(path: Path) -> Path:
-    """Return the path that the file would have if it were not compressed."""
+    """Return the path of the file without the ending of its compression."""
     return path.with_suffix("") if path.suffix in ENDINGS else path
 
 
 def read_bytes(file: Path) -> bytes:
-    """Return the bytes of a file, decompressed if its name says so; a damaged or shortened file is refused by name."""
+    """Return the bytes of a file, decompressed if its name says so; refuse a damaged or truncated file."""
     if file.suffix not in ENDINGS:
         return file.read_bytes()
     wanted = "gzip" if file.suffix == ".gz" else "zstd"
@@ -42,9 +42,9 @@ def _unzstd(file: Path, packed: bytes) -> bytes:
             pieces.append(frame.decompress(packed))
             if not frame.eof:
                 raise ScoreError(
-                    f"{file} is a damaged zstd file: it ends inside a frame; was it written, or copied, to its end?"
+                    f"{file} is a damaged zstd file: it ends inside a frame; was it written or copied completely?"
                 )
             packed = frame.unused_data
     except zstandard.ZstdError as problem:
-        raise ScoreError(f"{file} is a damaged zstd file: {problem}; was it written, or copied, to its end?") from None
+        raise ScoreError(f"{file} is a damaged zstd file: {problem}; was it written or copied completely?") from None
     return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""The file of a finished part: an npz archive that is believed only if nothing about it is odd.
+"""The file of a finished part: an npz archive that is accepted only if all of it is as `write_part` writes it.
 
 Its members are ``run``, the fingerprint of the run; ``digest``, the SHA-256 of run, expert, shard and all arrays; and the arrays of `Part`.
 """
@@ -25,7 +25,7 @@ from mixfast._text.names import listing, named
 from mixfast.errors import ScoreError
 
 _ARRAYS = ("count", "n_bytes", "loglik", "token_bytes")
-# Bytes of a member's header: numpy writes 128.
+# Largest header of a member in bytes; numpy writes 128.
 _MOST_HEADER = 1 << 12
 # Characters of an error that a message quotes.
 _QUOTED = 120
@@ -33,10 +33,10 @@ _QUOTED = 120
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one expert says about one shard: tokens scored and bytes of each document, and the log-likelihoods.
+    """The scores of one shard under one expert: scored tokens and bytes of each document, and the log-likelihoods.
 
-    `loglik` has an entry for each scored token (level "token") or each document (level "sequence"); so has `token_bytes`
-    at level "token" if it is known; otherwise it is empty.
+    `loglik` has an entry for each scored token (level "token") or each document (level "sequence"). `token_bytes` has an entry for
+    each scored token at level "token" if the tokenizer provides them; otherwise it is empty.
     """
 
     count: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Part:
 
 
 class Place(NamedTuple):
-    """Which part of which run it is, and what follows from that for its arrays."""
+    """The run, expert and shard of a part, and what its arrays must match."""
 
     run: str
     expert: str
@@ -55,12 +55,12 @@ class Place(NamedTuple):
     documents: int
 
 
-class _Odd(Exception):
-    """Why a file is not the part that it should be."""
+class _Invalid(Exception):
+    """Why a file is not the expected part."""
 
 
 def write_part(file: Path, place: Place, part: Part) -> None:
-    """Write a part; it appears whole or not at all."""
+    """Write a part atomically."""
     with replacing(file) as handle:
         np.savez(
             handle,
@@ -74,27 +74,27 @@ def write_part(file: Path, place: Place, part: Part) -> None:
 
 
 def read_part(file: Path, place: Place) -> Part:
-    """Read a part; `ScoreError` for whatever is not that part, whole."""
+    """Read a part; raise `ScoreError` unless the file is that part, complete."""
     data = regular_bytes(file)
     try:
         members = _members(data)
         run, digest = (_text(members[key], key) for key in ("run", "digest"))
         if run != place.run:
-            raise ScoreError(f"{file} is a part of another run; delete it, or all of {file.parent}, and run again")
+            raise ScoreError(f"{file} is a part of another run; delete it, or the folder {file.parent}, and run again")
         part = Part(*(_array(members[key], key) for key in _ARRAYS))
         _check(place, part)
         if digest != _digest(place, part):
-            raise _Odd("its digest does not fit, as of a part of another expert or of other texts")
-    except _Odd as problem:
+            raise _Invalid("its digest does not match: it may be of another expert or of other texts")
+    except _Invalid as problem:
         raise ScoreError(f"{file} is damaged ({problem}); delete it and run again") from None
     return part
 
 
 def regular_bytes(file: Path) -> bytes:
-    """Return the content of a file of a run; `ScoreError` if it cannot be read, or is a folder or a pipe."""
+    """Return the content of a file of a run; raise `ScoreError` if it cannot be read, or is a folder or a pipe."""
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):
-            raise ScoreError(f"{file} is damaged (it is no file); delete it and run again")
+            raise ScoreError(f"{file} is damaged (it is not a regular file); delete it and run again")
         return file.read_bytes()
     except (OSError, MemoryError) as problem:
         reason = getattr(problem, "strerror", None) or "it does not fit in memory"
@@ -111,74 +111,80 @@ def _digest(place: Place, part: Part) -> str:
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """Return the members of an archive, their checksums verified."""
+    """Return the members of an archive after checking their checksums."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
             names = [info.filename.removesuffix(".npy") for info in infos]
             wanted = ("run", "digest", *_ARRAYS)
             if sorted(names) != sorted(wanted):
-                raise _Odd(f"it holds {listing(names)}, expected {listing(wanted)}")
-            # What is stored as it is cannot become longer than the file.
+                raise _Invalid(f"it holds {listing(names)}, expected {listing(wanted)}")
+            # Uncompressed members cannot be larger than the file.
             if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
-                raise _Odd("it is compressed")
+                raise _Invalid("it is compressed")
             return {name: archive.read(info) for name, info in zip(names, infos, strict=True)}
-    except _Odd:
+    except _Invalid:
         raise
     except Exception as problem:
-        # Damage surfaces as almost any exception of zipfile, zlib or struct.
-        raise _Odd(f"no whole npz archive: {named(problem, _QUOTED) or type(problem).__name__}") from None
+        # Damage can raise almost any exception of zipfile, zlib or struct.
+        raise _Invalid(
+            f"it is not a complete npz archive: {named(problem, _QUOTED) or type(problem).__name__}"
+        ) from None
 
 
 def _array(data: bytes, name: str) -> NDArray[Any]:
-    """Return an array whose header is numpy's and promises just the bytes that follow."""
+    """Return an array if its header is as numpy writes it and states as many bytes as follow."""
     try:
         stream = io.BytesIO(data)
         if npy.read_magic(stream) != (1, 0) or int.from_bytes(data[8:10], "little") > _MOST_HEADER:
-            raise _Odd(f"{name} has an unknown header")
+            raise _Invalid(f"{name} has an unknown header")
         shape, _, dtype = npy.read_array_header_1_0(stream)
-        # Object arrays are pickles, which could run any code.
+        # Object arrays are pickles, which can run any code.
         if dtype.hasobject or len(shape) > 1:
-            raise _Odd(f"{name} is of type {named(dtype)} and shape {named(shape)}")
+            raise _Invalid(f"{name} is of type {named(dtype)} and shape {named(shape)}")
         size, start = math.prod(shape), stream.tell()
         if min(shape, default=0) < 0 or size * dtype.itemsize != len(data) - start:
-            raise _Odd(f"{name} has {len(data) - start} bytes, and its header says {named(shape)} of {named(dtype)}")
+            raise _Invalid(
+                f"{name} has {len(data) - start} bytes, but its header states {named(shape)} of {named(dtype)}"
+            )
         return np.frombuffer(data, dtype, size, start).reshape(shape) if size else np.zeros(shape, dtype)
-    except _Odd:
+    except _Invalid:
         raise
     except Exception as problem:
-        # A header is parsed as Python, with all that this can raise.
-        raise _Odd(f"{name} has a damaged header: {named(problem, _QUOTED) or type(problem).__name__}") from None
+        # A header is parsed as a Python literal, which can raise many exceptions.
+        raise _Invalid(f"{name} has a damaged header: {named(problem, _QUOTED) or type(problem).__name__}") from None
 
 
 def _text(data: bytes, name: str) -> str:
     array = _array(data, name)
     if array.shape != () or array.dtype.kind != "U":
-        raise _Odd(f"{name} is of type {array.dtype} and shape {named(array.shape)}, expected one text")
+        raise _Invalid(f"{name} is of type {array.dtype} and shape {named(array.shape)}, expected a string")
     try:
         return str(array)
     except ValueError:
-        raise _Odd(f"{name} is no text") from None
+        raise _Invalid(f"{name} is not valid text") from None
 
 
 def _check(place: Place, part: Part) -> None:
-    """Refuse arrays of other types and shapes than `write_part` writes for this place, and values that no scoring gives."""
+    """Refuse arrays whose types and shapes differ from those of this part, and values that scoring cannot produce."""
     by_token = place.level == "token"
     loglik = np.dtype(np.float32 if by_token else np.float64)
     for name in _ARRAYS:
         array, wanted = getattr(part, name), loglik if name == "loglik" else np.dtype(np.int64)
         if array.dtype != wanted or array.ndim != 1:
-            raise _Odd(f"{name} is of type {array.dtype} and shape {array.shape}, expected {wanted} and one axis")
+            raise _Invalid(
+                f"{name} is of type {array.dtype} and shape {array.shape}, expected type {wanted} and one axis"
+            )
     for name in ("count", "n_bytes"):
         if getattr(part, name).size != place.documents:
-            raise _Odd(f"{name} is of {getattr(part, name).size} documents, expected {place.documents}")
+            raise _Invalid(f"{name} has {getattr(part, name).size} documents, expected {place.documents}")
     if any(array.size and array.min() < 0 for array in (part.count, part.n_bytes, part.token_bytes)):
-        raise _Odd("a count of tokens or bytes is negative")
-    # As floats, sums of damaged counts do not overflow.
+        raise _Invalid("a count of tokens or bytes is negative")
+    # As integers, sums of damaged counts could overflow.
     entries = float(part.count.sum(dtype=np.float64)) if by_token else float(place.documents)
     if part.loglik.size != entries:
-        raise _Odd(f"loglik has {part.loglik.size} entries, expected {entries:.0f}")
+        raise _Invalid(f"loglik has {part.loglik.size} entries, expected {entries:.0f}")
     if part.token_bytes.size not in ((0, part.loglik.size) if by_token else (0,)):
-        raise _Odd(f"token_bytes has {part.token_bytes.size} entries, and loglik {part.loglik.size}")
+        raise _Invalid(f"token_bytes has {part.token_bytes.size} entries, but loglik has {part.loglik.size}")
     if (np.isnan(part.loglik) | (part.loglik == np.inf)).any():
-        raise _Odd("loglik has NaN or +inf")
+        raise _Invalid("loglik has NaN or +inf")

@@ -1,4 +1,4 @@
-"""Plan: the options of a run and every choice that follows from them, the same on all ranks."""
+"""Plan: the options of a run and all choices that follow from them, the same on all ranks."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mixfast.score._texts import Document, encoded
 from mixfast.score._tokens import bos_of, tokenizer_fingerprint
 from mixfast.score._windows import choose_window, longest_window
 
-# A document of more characters is more likely a file of documents.
+# A document of more characters is probably a file of several documents.
 _LONG = 10_000_000
-# Bytes that a tokenizer's answer takes for each character (measured).
+# Bytes of memory that a tokenizer's output takes for each character (measured).
 _TOKENIZED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of `mixfast.score.score` that say what is computed and where."""
+    """The options of `mixfast.score.score` that determine what is computed and where."""
 
     level: str
     per: str
@@ -44,14 +44,14 @@ class Settings:
         if self.per not in ("auto", "token", "byte"):
             raise ScoreError(f'per is {shown(self.per)}, expected "auto", "token" or "byte"')
         if self.level == "token" and self.per == "byte":
-            raise ScoreError('per "byte" is for level "sequence"; rows that are tokens have no length to divide by')
+            raise ScoreError('per "byte" needs level "sequence": at level "token" rows have no length to divide by')
         if self.batch_tokens is not None and self.batch_tokens < 1:
             raise ScoreError(f"batch_tokens is {self.batch_tokens}, expected at least 1")
 
 
 @dataclass(frozen=True, slots=True)
 class Expert:
-    """An expert that is not loaded yet, and its tokenizer."""
+    """An expert that is not loaded yet, with its tokenizer."""
 
     name: str
     path: Path
@@ -64,7 +64,7 @@ class Expert:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done, with every choice made: the same on all ranks."""
+    """All experts, documents and settings of a run: the same on all ranks."""
 
     experts: Sequence[Expert]
     documents: Sequence[Document]
@@ -72,7 +72,7 @@ class Plan:
     settings: Settings
 
     def store(self, out: Path | None) -> Store:
-        """Return where parts are kept; a folder holds a description of all that their values depend on."""
+        """Return the store of parts; a folder also holds a description of everything that their values depend on."""
         if out is None:
             return Memory()
         experts = {
@@ -104,14 +104,14 @@ class Plan:
 
 
 def make_plan(folders: dict[str, Path], documents: Sequence[Document], settings: Settings) -> Plan:
-    """Make every choice that the options leave open, and refuse experts and texts that do not go together."""
+    """Make all choices that the options leave open, and refuse experts and texts that are incompatible."""
     device = device_of(settings.device)
     for one in documents:
         encoded(one)
     _warn_of_long(documents)
     experts = [Expert(name, path, load_tokenizer(name, path)) for name, path in folders.items()]
     per = _unit(experts, documents, settings)
-    # All experts have one window: a longer context would be an advantage of one over another.
+    # All experts have the same window: a longer context would favour an expert.
     allowed = {f"expert {one.name}": longest_window(load_config(one.name, one.path)) for one in experts}
     window, stride = choose_window(allowed, settings.window, settings.stride)
     chosen = replace(
@@ -121,27 +121,27 @@ def make_plan(folders: dict[str, Path], documents: Sequence[Document], settings:
 
 
 def _warn_of_long(documents: Sequence[Document]) -> None:
-    """Name documents that are too long to be meant as one."""
+    """Warn about documents that are so long that they are probably several."""
     sizes = {one.name: len(one.prompt) + len(one.text) for one in documents}
     long = [name for name, size in sizes.items() if size > _LONG]
     if long:
         warnings.warn(
             f"documents of more than {_LONG / 1e6:.0f} million characters: {listing(long)}; the tokenizer takes about "
-            f"{_TOKENIZED * max(sizes.values()) / 1e9:.2g} GB of memory for the longest, and nothing of a document is kept "
-            "before its end is scored: cut them up, or give --lines (lines=True) if each line of a .txt file is a document",
+            f"{_TOKENIZED * max(sizes.values()) / 1e9:.2g} GB of memory for the longest, and an interrupted run starts such a document "
+            "again from its beginning: divide them, or give --lines (lines=True) if each line of a .txt file is a document",
             MixfastWarning,
             stacklevel=5,
         )
 
 
 def _unit(experts: Sequence[Expert], documents: Sequence[Document], settings: Settings) -> str:
-    """Return what lengths count, "token" or "byte"; refuse experts whose rows would not be about the same text."""
+    """Return the unit of lengths, "token" or "byte"; refuse experts whose rows would cover different text."""
     start = {one.name: one.bos(settings.bos) for one in experts}
     without = [name for name, bos in start.items() if bos is None]
     if without and len(without) < len(experts):
         raise ScoreError(
-            f"the tokenizers of {listing(without)} have no BOS and the others have one: the first token of a document would be "
-            'scored by some experts only; give bos "none", or a token that all have, such as "<|endoftext|>"'
+            f"the tokenizers of {listing(without)} have no BOS token, but the others have one, so only some experts would score the "
+            'first token of a document; give bos "none", or a token that all tokenizers have, such as "<|endoftext|>"'
         )
     digests = [tokenizer_fingerprint(one.tokenizer) for one in experts]
     if len(set(digests)) == 1:
@@ -152,21 +152,21 @@ def _unit(experts: Sequence[Expert], documents: Sequence[Document], settings: Se
     shown = "; ".join(listing(names) for names in alike.values())
     if settings.level == "token":
         raise ScoreError(
-            f"experts have different tokenizers ({shown}), so their tokens are not the same rows; score them at level "
+            f"experts have different tokenizers ({shown}), so their tokens are not the same rows; use level "
             '"sequence", where losses are per byte'
         )
     if settings.per == "token":
         raise ScoreError(
-            f'experts have different tokenizers ({shown}), so a document has no one length in tokens; give per "byte"'
+            f'experts have different tokenizers ({shown}), so a document has no common length in tokens; give per "byte"'
         )
     if without and any(not one.prompt for one in documents):
         raise ScoreError(
-            f"experts have different tokenizers ({shown}) and no BOS, so each leaves another first token unscored and they "
-            "score different text; give a bos that all have"
+            f"experts have different tokenizers ({shown}) and no BOS token, so the unscored first tokens differ and experts would score "
+            "different text; give a bos that all tokenizers have"
         )
     if settings.per == "auto":
         warnings.warn(
-            f"experts have different tokenizers ({shown}): lengths are UTF-8 bytes, and losses nats per byte",
+            f"experts have different tokenizers ({shown}): lengths are in UTF-8 bytes, and losses in nats per byte",
             MixfastWarning,
             stacklevel=5,
         )

@@ -1,4 +1,4 @@
-"""Ranks: the processes of one run, as `torchrun` starts them, each with its share of the jobs."""
+"""Ranks: the processes of one run, as `torchrun` starts them; each does a part of the jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import timedelta
 from mixfast._text.names import shown
 from mixfast.errors import ScoreError
 
-# A rank may be done hours before another. One that dies is noticed at once all the same, by its broken connection.
+# A rank may finish hours before another. A rank that dies is still noticed at once, because its connection breaks.
 _PATIENCE = timedelta(days=30)
 
 
@@ -24,11 +24,11 @@ class Ranks:
     group: object = None
 
     def mine(self, jobs: int) -> range:
-        """Return the jobs of this rank: neighbours, so that each rank loads few experts."""
+        """Return the jobs of this rank: consecutive ones, so that each rank loads few experts."""
         return range(jobs * self.rank // self.world, jobs * (self.rank + 1) // self.world)
 
     def wait(self) -> None:
-        """Wait until every rank has come here."""
+        """Wait until every rank has called this."""
         if self.world == 1:
             return
         import torch.distributed as distributed
@@ -36,12 +36,14 @@ class Ranks:
         try:
             distributed.barrier(group=self.group)
         except RuntimeError as problem:
-            raise ScoreError(f"rank {self.rank}: another rank ended early, and says why itself ({problem})") from None
+            raise ScoreError(
+                f"rank {self.rank}: another rank ended early and has printed the reason ({problem})"
+            ) from None
 
 
 @contextmanager
 def ranks() -> Iterator[Ranks]:
-    """Join the ranks that the environment variables RANK and WORLD_SIZE describe; without these there is one."""
+    """Join the ranks given by the environment variables RANK and WORLD_SIZE; without them there is one rank."""
     found = Ranks(_number("RANK", 0), _number("WORLD_SIZE", 1))
     if not 0 <= found.rank < found.world:
         raise ScoreError(f"RANK is {found.rank} and WORLD_SIZE {found.world}; start the ranks with torchrun")
@@ -50,7 +52,7 @@ def ranks() -> Iterator[Ranks]:
         return
     import torch.distributed as distributed
 
-    # A training script may have a group already. It is left as it is, and its timeout would be too short.
+    # A training script may have a process group already. It stays unchanged; its timeout would be too short.
     joined = distributed.is_initialized()
     if joined:
         found = replace(found, group=distributed.new_group(backend="gloo", timeout=_PATIENCE))

@@ -1,4 +1,4 @@
-"""A whole run: experts one after another over shards of the documents, shared among ranks, and joined to a table."""
+"""A whole run: each expert scores shards of the documents, ranks share the work, and the parts are joined to a table."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from mixfast.score._shards import Store
 from mixfast.score._texts import Document
 from mixfast.tables import ExpertTable
 
-# Most parts that one message names.
+# A message names at most this many parts.
 _NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Tell how far this process is.
+    """The progress of this process.
 
     Attributes
     ----------
     expert : str
-        The expert at work.
+        The expert that is scoring.
     part, parts : int
-        The part at work, from 1, and how many are this process's, over all experts; those of an earlier run count.
+        Number of the current part, from 1, and of all parts of this process over all experts, including those of an earlier run.
     tokens : int
         Tokens scored in this run so far.
     seconds : float
-        Since the run began.
+        Seconds since the run began.
     found, found_texts, texts : int
-        Of this process's parts those that an earlier run has finished, the texts in them, and the texts of all its parts. A text counts
+        Parts of this process that an earlier run finished, the texts in them, and the texts in all parts of this process. A text counts
         once for each expert.
     """
 
@@ -63,17 +63,17 @@ def run(
     out: Path | None,
     progress: Callable[[Progress], None] | None,
 ) -> ExpertTable:
-    """Score what is not scored yet, wait for the other ranks, and join.
+    """Score what is not scored yet, wait for the other ranks, and join the parts.
 
-    1. Make every choice (`make_plan`), the same on all ranks.
-    2. Rank 0 opens the folder of parts, or refuses one that another run has left or is at work in.
-    3. Each rank scores its share of all pairs of expert and shard, except for those that are there (`_work`).
-    4. Rank 0 joins the parts and writes the table; the others read it.
+    1. Make all choices (`make_plan`), the same on all ranks.
+    2. Rank 0 opens the folder of parts, or refuses the folder of another run, finished or not.
+    3. Each rank scores its share of all pairs of expert and shard, except for finished ones (`_work`).
+    4. Rank 0 joins the parts and writes the table; the other ranks read it.
     """
     plan = make_plan(folders, documents, settings)
     with ranks() as team:
         if out is None and team.world > 1:
-            raise ScoreError(f"{team.world} ranks can only join what they score through a file: give out")
+            raise ScoreError(f"{team.world} ranks join their parts through a file: give out")
         store = plan.store(out)
         with store.opened() if team.rank == 0 else nullcontext():
             team.wait()
@@ -83,16 +83,16 @@ def run(
             if team.rank == 0:
                 table = _join(plan, store)
                 if out is not None:
-                    # What stands there was checked before the work.
+                    # An existing file was checked before the work.
                     table.save(out, force=True)
                     store.remove()
         team.wait()
-    # Without a table this is not rank 0, so there is a file.
+    # Ranks other than 0 have no table and read the file.
     return ExpertTable.load(str(out)) if table is None else table
 
 
 def _work(plan: Plan, team: Ranks, store: Store, progress: Callable[[Progress], None] | None) -> None:
-    """Score this rank's share of all pairs of expert and shard, except for those that are there."""
+    """Score this rank's share of all pairs of expert and shard, except for finished ones."""
     began = time.perf_counter()
     mine = [divmod(job, len(plan.shards)) for job in team.mine(len(plan.experts) * len(plan.shards))]
     found = _found(plan, store, mine)
@@ -107,14 +107,14 @@ def _work(plan: Plan, team: Ranks, store: Store, progress: Callable[[Progress], 
             progress(Progress(name, place + 1, len(mine), done, seconds, len(found), *texts))
 
     if found:
-        # Before the first batch, which may be minutes away: the run goes on, and where.
+        # The first batch may take minutes: report before it that the run continues, and from which part.
         tell(next((place for place, job in enumerate(mine) if job not in found), len(mine) - 1), 0)
     ready: tuple[Expert, Scorer] | None = None
     open_ = [(place, job) for place, job in enumerate(mine) if job not in found]
     for place, (k, shard) in tracked(open_, "scoring", len(open_), "part"):
         expert = plan.experts[k]
         if ready is None or ready[0] is not expert:
-            # Let go of the last model before the next one takes memory.
+            # Free the last model before the next one takes memory.
             ready = None
             ready = expert, plan.load(expert)
         documents = [plan.documents[i] for i in plan.shards[shard]]
@@ -122,7 +122,7 @@ def _work(plan: Plan, team: Ranks, store: Store, progress: Callable[[Progress], 
 
 
 def _found(plan: Plan, store: Store, jobs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Return the jobs whose parts are there; parts that cannot be used are refused now, not when all others are scored."""
+    """Return the jobs with finished parts; refuse parts that cannot be used now rather than after scoring all others."""
     found, problems = set(), []
     for k, shard in jobs:
         name = plan.experts[k].name
@@ -140,7 +140,7 @@ def _found(plan: Plan, store: Store, jobs: Sequence[tuple[int, int]]) -> set[tup
 
 
 def _part(ready: Scorer, documents: Sequence[Document], level: str, tell: Callable[[int], None]) -> Part:
-    """Score one shard, and keep what the level asks for."""
+    """Score one shard, and keep what the level needs."""
     found = ready.scores(documents, tell)
     none = np.zeros(0, dtype=np.int64)
     if level == "sequence":
@@ -149,13 +149,13 @@ def _part(ready: Scorer, documents: Sequence[Document], level: str, tell: Callab
 
 
 def _join(plan: Plan, store: Store) -> ExpertTable:
-    """Return the table of all parts: the values of each expert, and what experts have in common from the first."""
+    """Return the table of all parts: the values of every expert; documents, lengths and bytes come from the first."""
     first = _whole(store, plan.experts[0], len(plan.shards))
     usable = np.ones(len(plan.documents), dtype=bool)
     values = np.empty((first.loglik.size, len(plan.experts)), dtype=first.loglik.dtype)
     for k, expert in enumerate(plan.experts):
         found = first if k == 0 else _whole(store, expert, len(plan.shards))
-        # Experts may differ in the other unit. A document may have tokens and no bytes: those of a character begun before.
+        # Experts may differ in the other unit. A document may have tokens but no bytes, if its tokens continue an earlier character.
         mine, theirs = (found.count, first.count) if plan.settings.per == "token" else (found.n_bytes, first.n_bytes)
         usable &= (found.count > 0) & (mine > 0)
         apart = np.flatnonzero(usable & (mine != theirs)).tolist()
@@ -171,7 +171,7 @@ def _join(plan: Plan, store: Store) -> ExpertTable:
             )
         values[:, k] = found.loglik
     if not usable.any():
-        # These parts hold nothing, and a run over better texts would be refused because of them.
+        # These parts are empty, and because of them a run over other texts would be refused.
         store.remove()
     if not usable.all():
         _tell_left_out([plan.documents[i].name for i in np.flatnonzero(~usable).tolist()], len(plan.documents))
@@ -192,7 +192,7 @@ def _join(plan: Plan, store: Store) -> ExpertTable:
 
 
 def _whole(store: Store, expert: Expert, n_shards: int) -> Part:
-    """Return all that an expert says."""
+    """Return all parts of an expert as one."""
     found = [store.read(expert.name, shard) for shard in range(n_shards)]
     return Part(
         np.concatenate([part.count for part in found]),
@@ -203,8 +203,8 @@ def _whole(store: Store, expert: Expert, n_shards: int) -> Part:
 
 
 def _tell_left_out(names: Sequence[str], n_documents: int) -> None:
-    """Warn of documents that no expert scores any token of; refuse texts that hold no others."""
-    what = f"without a token to score (the first token of a document is scored after a BOS only): {listing(names)}"
+    """Warn about documents without a scored token; refuse texts in which no document has one."""
+    what = f"without a token to score (the first token of a document is only scored after a BOS): {listing(names)}"
     if len(names) == n_documents:
         raise ScoreError(f"no document can be scored; all are {what}")
     warnings.warn(f"{len(names)} of {n_documents} documents are left out, {what}", MixfastWarning, stacklevel=5)

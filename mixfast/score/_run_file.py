@@ -1,4 +1,4 @@
-"""run.json: what a run computes, so that its parts are never taken for those of another run."""
+"""run.json: a description of what a run computes, so that its parts are never used for another run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mixfast.errors import ScoreError
 from mixfast.score._part_file import regular_bytes
 
 _FORMAT = 2
-# What is known of an expert, and how a message calls it.
+# The fields of an expert, and their names in messages.
 _OF_EXPERT = {"model": "weights or config.json", "tokenizer": "tokenizer", "bos": "BOS"}
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """All that the values of parts depend on.
+    """Everything that the values of parts depend on.
 
-    `texts` is a digest; `experts` has by name digests of ``model`` and ``tokenizer``, and ``bos``, the id of the token that documents begin
-    with. `shard` is the number of bytes of text of a shard.
+    `texts` is a digest. `experts` has, by name, digests of ``model`` and ``tokenizer``, and ``bos``, the id of the first token of
+    documents. `shard` is the number of bytes of text in a shard.
     """
 
     texts: str
@@ -42,22 +42,22 @@ class Description:
         return hashlib.sha256(json.dumps(self._document(), sort_keys=True).encode()).hexdigest()
 
     def write(self, file: Path) -> None:
-        """Write run.json, whole or not at all."""
+        """Write run.json atomically."""
         with replacing(file) as handle:
             handle.write(json.dumps(self._document(), sort_keys=True, indent=1).encode())
 
     @classmethod
     def read(cls, file: Path) -> Description:
-        """Read what `write` wrote; `ScoreError` for anything else."""
+        """Read what `write` wrote; raise `ScoreError` for anything else."""
         try:
             return cls(**_checked(regular_bytes(file)))
-        except _Odd as problem:
+        except _Invalid as problem:
             raise ScoreError(
-                f"{file} is damaged ({problem}); delete {file.parent} to start anew, which loses its parts"
+                f"{file} is damaged ({problem}); delete {file.parent} and its parts to start again"
             ) from None
 
     def compare(self, before: Description, folder: Path) -> None:
-        """Refuse parts that were computed otherwise, and say what differs."""
+        """Refuse parts that were computed from other inputs, and say what differs."""
         if before == self:
             return
         differs = []
@@ -73,19 +73,19 @@ class Description:
                 differs.append(f"{each.name} (then {named(old)}, now {named(new)})")
         raise ScoreError(
             f"{folder} has parts of another run; what differs: {'; '.join(differs)}. Repeat that run to finish it, choose "
-            "another output, or delete the folder to start anew"
+            "another output, or delete the folder to start again"
         )
 
     def _document(self) -> dict[str, Any]:
         return {"format": _FORMAT, **asdict(self)}
 
 
-class _Odd(Exception):
-    """Why a file is no description of a run."""
+class _Invalid(Exception):
+    """Why a file is not a description of a run."""
 
 
 def _experts(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> str:
-    """Name the experts that differ, and what of those that are in both."""
+    """Name the experts that differ, and which fields of those in both runs."""
     apart = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     other = [what for key, what in _OF_EXPERT.items() if any(_differ(key, old, new, name) for name in apart)]
     return f"experts ({listing(apart)})" + (f", their {listing(other)}" if other else "")
@@ -96,37 +96,39 @@ def _differ(key: str, old: dict[str, dict[str, Any]], new: dict[str, dict[str, A
 
 
 def _checked(data: bytes) -> dict[str, Any]:
-    """Return the fields of a description, all there and each of its type."""
+    """Return the fields of a description; refuse missing ones and other types."""
     try:
-        found = read_json(data.decode("utf-8"), _Odd)
+        found = read_json(data.decode("utf-8"), _Invalid)
     except UnicodeDecodeError:
-        raise _Odd("not JSON: it is no UTF-8") from None
+        raise _Invalid("not JSON: it is not UTF-8") from None
     if not isinstance(found, dict):
-        raise _Odd(f"it is a {type(found).__name__}, expected names with values")
+        raise _Invalid(f"it is a {type(found).__name__}, expected an object with named values")
     version = found.pop("format", None)
     if type(version) is not int or version != _FORMAT:
-        raise _Odd(
-            f"its format is {shown(version)}, and this version of mixfast reads {_FORMAT}; a run that another version began is finished "
-            "with that"
+        raise _Invalid(
+            f"its format is {shown(version)}, but this version of mixfast reads format {_FORMAT}; finish the run with the version that "
+            "began it"
         )
     known = [each.name for each in fields(Description)]
     lacking, unknown = [name for name in known if name not in found], [name for name in found if name not in known]
     if lacking or unknown:
-        raise _Odd(f"missing: {listing(lacking)}; not known: {listing(unknown)}")
+        raise _Invalid(f"missing: {listing(lacking)}; unknown: {listing(unknown)}")
     for name, value in found.items():
         kind = {"experts": dict, "window": int, "stride": int, "shard": int}.get(name, str)
         if type(value) is not kind:
-            raise _Odd(f"{name} is {shown(value)}, expected {_WORDS[kind]}")
+            raise _Invalid(f"{name} is {shown(value)}, expected {_WORDS[kind]}")
     for name, value in found["experts"].items():
         if not isinstance(value, dict) or set(value) != set(_OF_EXPERT):
-            raise _Odd(f"expert {named(name)} is {shown(value)}, expected {listing(_OF_EXPERT)}")
+            raise _Invalid(f"expert {named(name)} is {shown(value)}, expected {listing(_OF_EXPERT)}")
         if (
             type(value["model"]) is not str
             or type(value["tokenizer"]) is not str
             or type(value["bos"]) not in (int, type(None))
         ):
-            raise _Odd(f"expert {named(name)} is {shown(value)}, expected two digests, and a token's id or null")
+            raise _Invalid(
+                f"expert {named(name)} is {shown(value)}, expected two digests, and the id of a token or null"
+            )
     return found
 
 
-_WORDS = {dict: "names with values", int: "a whole number", str: "a text"}
+_WORDS = {dict: "an object with named values", int: "a whole number", str: "a string"}

@@ -28,24 +28,26 @@ def read_texts(
     ----------
     path : path
         A ``.txt``, ``.jsonl``, ``.json`` or ``.parquet`` file (UTF-8), the first three also compressed (``.gz``, ``.zst``), or a folder
-        of such. A file is a group, named by its stem; in a folder each file directly in it is one, and each folder in it with all that is
-        below. A ``.json`` file holds an array of objects, or an object in each line. Names and groups do not show a compression.
+        of such files. A single file is one group, named by its stem. In a folder, each file directly in it is a group, and each folder in
+        it is a group with all files below. A ``.json`` file holds an array of objects, or one object per line. Names of documents and
+        groups omit ``.gz`` and ``.zst``.
     lines : bool, default False
-        Whether each line of a ``.txt`` file is a document, instead of the file.
+        Whether each line of a ``.txt`` file is a document; by default the whole file is one.
     field : str, optional
-        Field of ``.jsonl``, ``.json`` and ``.parquet`` that holds the text; "text" by default, "answer" where `prompt` is given.
+        Field of ``.jsonl``, ``.json`` and ``.parquet`` that holds the text; "text" by default, "answer" if `prompt` is given.
     prompt : str, optional
-        Field that holds what the text is the answer to, for conditional log-likelihoods.
+        Field that holds the prompt to which the text is the answer, for conditional log-likelihoods.
 
     Returns
     -------
     list of Document
-        In the order of the paths of the files, and in each as it is.
+        Sorted by the paths of the files; documents of one file are in its order.
 
     Raises
     ------
     ScoreError
-        No document, settings for kinds of files that are not there, a file of another kind, a damaged compressed file, no UTF-8, a line that is no JSON object, or a field that is missing or no text.
+        There is no document; `lines`, `field` or `prompt` apply to none of the files; a file is of another kind, damaged or not UTF-8; a
+        line is not a JSON object; or a field is missing or not text.
 
     Examples
     --------
@@ -70,32 +72,32 @@ def score_documents(
     batch_tokens: int | None = None,
     name: str = "model",
 ) -> Scores:
-    """Compute the log-probability of every token of some documents under one model, where the model lies.
+    """Compute the log-probability of every token of some documents under one model, on its device.
 
     Parameters
     ----------
     model : transformers causal language model
-        On one device, in one type. Its backbone is run and its head computed here, a block of tokens at a time.
+        On one device, in one dtype. Its backbone computes hidden states; its head is computed here, one block of tokens at a time.
     tokenizer : transformers tokenizer
     documents : sequence of Document or str
     window, stride : int, optional
-        As in `score`; the window is by default the longest context of the model, 2048 at most.
+        As in `score`; by default the window is the longest context of the model, at most 2048.
     bos : str, default "auto"
         As in `score`.
     batch_tokens : int, optional
-        Tokens of a batch with its padding; 4096 on a CPU and 32768 on a GPU by default. Halved when memory runs out.
+        Number of tokens in a batch, padding included; by default 4096 on a CPU and 32768 on a GPU. Halved if memory runs out.
     name : str
-        What messages call the model.
+        Name of the model in messages.
 
     Raises
     ------
     ScoreError
-        The model's own logits differ from what its backbone and head give; hidden states that are not finite; tokens
-        that the model does not know; a model on several devices.
+        The logits of the model differ from those computed from its backbone and head; hidden states are not finite; the model does not
+        know a token; or the model is on several devices.
 
     Notes
     -----
-    What a document gets does not depend on the others of its batch but for rounding.
+    Except for rounding, the values of a document do not depend on the other documents of its batch.
     """
     listed = [Document(one, name=f"document {k}") if isinstance(one, str) else one for k, one in enumerate(documents)]
     training = model.training
@@ -130,65 +132,66 @@ def score(
     Parameters
     ----------
     experts : sequence of folders, or mapping of name to folder
-        Hugging Face model folders with their tokenizers. A folder's own name is the domain's.
+        Hugging Face model folders with their tokenizers. The domains of a sequence are named by the folders.
     texts : path, sequence of Document, or mapping of group to texts
-        What `read_texts` takes or returns; or by group texts or (prompt, answer) pairs, of which the answer is scored.
+        A path for `read_texts`, its result, or texts by group. In place of a text, a mapping may hold a pair (prompt, answer), of which
+        the answer is scored.
     level : {"sequence", "token"}
-        A row is a document, its log-likelihood summed (float64), or a scored token (float32), with ``sequence`` the
-        document it is of. Tokens need experts with one tokenizer.
+        At level "sequence" a row is a document with its summed log-likelihood (float64). At level "token" a row is a scored token
+        (float32), and ``sequence`` is its document; all experts must have the same tokenizer.
     per : {"auto", "token", "byte"}
-        What ``length`` counts at level "sequence", and so what a loss is per. Experts with different tokenizers have
-        bytes in common only: "auto" is tokens for one tokenizer and bytes, with a warning, for several.
+        Unit of ``length`` at level "sequence", and so of the losses: nats per token or per byte. "auto" means tokens if all experts have
+        the same tokenizer, else bytes, with a warning: different tokenizers have only bytes in common.
     window : int, optional
-        Tokens of context and of a forward pass; by default the most that every expert allows, 2048 at most. One for all
-        experts: a longer context would be an advantage of one over another.
+        Length of the context in tokens; by default the longest that every expert allows, at most 2048. All experts have the same window:
+        a longer context would favour an expert.
     stride : int, optional
-        Windows of long documents start every so many tokens; half the window by default. Each token is scored once, after
-        at least ``window - stride`` tokens of its document, or all that precede it.
+        Distance in tokens between the windows of long documents; by default half the window. Each token is scored once, after
+        at least ``window - stride`` tokens of its document, or after all that precede it.
     bos : str, default "auto"
-        The token that begins every document and window: "auto" is the tokenizer's BOS where it has one; "none"; or a
-        token such as ``"<|endoftext|>"``. With it the first token of a document is scored; without it, it is not.
+        Token at the beginning of every document and window: "auto" for the BOS of the tokenizer, if it has one; "none"; or a
+        token such as ``"<|endoftext|>"``. The first token of a document is only scored after such a token.
     device : str, default "auto"
-        "cpu", "cuda", "cuda:<number>"; "auto" is a GPU if there is one. "cuda" is the one of LOCAL_RANK.
+        "cpu", "cuda" (the GPU of LOCAL_RANK), "cuda:<number>"; "auto" is "cuda" if there is a GPU.
     dtype : {"auto", "float32", "bfloat16", "float16"}
-        What models compute in; "auto" is float32 on a CPU and the checkpoint's type on a GPU. Log-probabilities are float32.
+        Type in which models compute; "auto" is float32 on a CPU and the type of the checkpoint on a GPU. Log-probabilities are float32.
     batch_tokens : int, optional
-        Tokens of a batch with its padding; 4096 on a CPU and 32768 on a GPU by default. Halved when memory runs out.
+        Number of tokens in a batch, padding included; by default 4096 on a CPU and 32768 on a GPU. Halved if memory runs out.
     out : path, optional
-        The table's file (.npz). Finished parts are kept beside it, in ``OUT.parts``, until it is written: the same call goes
-        on where an earlier one ended; another one is refused, and so is a call while another process, or thread, is at work on the
-        same file. Needed with several ranks. A table that is there is replaced.
+        File of the table (.npz). Until it is written, finished parts are kept beside it, in ``OUT.parts``: the same call continues
+        where an earlier one ended. A call with other inputs is refused, and so is a call while another process or thread writes the
+        same file. Required with several ranks. An existing table is replaced.
     force : bool, default False
-        Whether a file of another kind at `out` is replaced, too.
+        Whether to replace a file of another kind at `out`.
     progress : callable, optional
         Called with a `Progress` after each batch, and once before the first if parts of an earlier run are found.
 
     Returns
     -------
     ExpertTable
-        Of kind "ce", a domain for each expert, groups as the texts have them, with ``length`` (level "sequence") and
-        ``bytes``: the UTF-8 bytes of each row's text. Bits per byte are nats / (bytes * log 2).
+        Of kind "ce", with a domain for each expert, the groups of the texts, ``length`` (level "sequence") and
+        ``bytes``: the UTF-8 bytes of the text of each row. Bits per byte are nats / (bytes * log 2).
 
     Raises
     ------
     ScoreError
-        A folder without a complete model, a model whose head is not supported, tokenizers that differ at level "token", texts or
-        parts that cannot be used, such as damaged parts and those of other models, texts or options, an output that another run is at
-        work on, hidden states that are not finite. Experts, documents and files are named.
+        A folder holds no complete model; the head of a model is not supported; tokenizers differ at level "token"; texts
+        cannot be read; parts are damaged, or of other models, texts or options; another run writes the same output; or hidden states are
+        not finite. The message names the expert, document or file.
     BackendError
-        No transformers, or a CUDA device that is asked for and missing.
+        transformers is not installed, or `device` names a CUDA device that does not exist.
 
     Warns
     -----
     MixfastWarning
-        Documents without a token to score are left out and named; experts have different tokenizers.
+        Documents without a token to score are left out (the warning names them), or experts have different tokenizers.
 
     Notes
     -----
-    An expert is loaded at a time and held against its own logits on a few tokens first. All logits are never kept: they are
-    computed for a block of tokens and reduced, on a GPU inside one kernel. Under ``torchrun`` each rank takes a share of
-    (expert, part of the texts); rank 0 joins them and all ranks return the same table, so `out` must lie in a folder that
-    they share. Tokenizers see the texts as they are: the name of a special token in a text becomes that token.
+    One expert is loaded at a time, and its log-probabilities of a few tokens are first compared with its own logits. All logits are never
+    in memory together: they are computed for one block of tokens and reduced, on a GPU inside one kernel. Under ``torchrun`` the ranks
+    share the pairs of expert and part of the texts. Rank 0 joins them, and all ranks return the same table, so `out` must be in a
+    folder that they share. Texts are tokenized unchanged: the name of a special token in a text becomes that token.
 
     References
     ----------
@@ -205,7 +208,7 @@ def score(
     if out is not None and not Path(out).resolve().parent.is_dir():
         raise ScoreError(f"out is {os.fspath(out)}: there is no folder {Path(out).resolve().parent}")
     if out is not None:
-        # Before hours of work, not behind them.
+        # Checked before hours of work, not after them.
         check_output(out, TABLE, ScoreError, force=force)
         check_writable(out)
     documents = read_texts(texts) if isinstance(texts, str | os.PathLike) else listed_documents(texts)

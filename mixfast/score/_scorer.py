@@ -1,4 +1,4 @@
-"""Scorer: one expert, ready to score: windows packed by length into batches, through the model."""
+"""Scorer: one loaded expert; it packs windows of similar length into batches and runs the model on them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from mixfast.score._texts import Document
 from mixfast.score._tokens import Tokens, bos_of, tokenize
 from mixfast.score._windows import Window, choose_window, longest_window, windows
 
-# Tokens of a batch, padding included: enough to keep the processor busy, few compared with the weights.
+# Tokens of a batch, padding included: enough to use the processor well, with little memory compared with the weights.
 _BATCH_CPU, _BATCH_CUDA = 4096, 32768
-# Characters of a document that its first few tokens are taken from.
+# The first few tokens of a document are taken from this many of its characters.
 _SAMPLED = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What one model says about N documents with T scored tokens in all; `score_documents` returns it.
+    """Log-probabilities of N documents with T scored tokens under one model, as `score_documents` returns them.
 
     Attributes
     ----------
     logprob : (T,) float32
         Natural log p of each scored token, document after document.
     count : (N,) int64
-        Scored tokens of each document; 0 if there was none to score.
+        Scored tokens of each document; 0 if it has none.
     n_bytes : (N,) int64
         UTF-8 bytes of the scored text of each document.
     token_bytes : (T,) int64 or None
-        The same for each scored token; None if the tokenizer does not say which text a token stands for.
+        UTF-8 bytes of each scored token; None if the tokenizer does not provide the text of a token.
     """
 
     logprob: NDArray[np.float32]
@@ -46,18 +46,18 @@ class Scores:
     def loglik(self) -> NDArray[np.float64]:
         """Log-likelihood of each document in nats, (N,) float64, summed over its scored tokens."""
         document = np.repeat(np.arange(self.count.size), self.count)
-        # Without any document np.bincount gives integers.
+        # Without documents np.bincount returns integers.
         return np.bincount(document, weights=self.logprob, minlength=self.count.size).astype(np.float64)
 
 
 @dataclass(eq=False)
 class Scorer:
-    """One expert, ready to score.
+    """One loaded expert.
 
     1. `tokens` encodes documents, and refuses tokens that the model does not know.
-    2. `logprob` cuts them into windows, packs windows of like length into batches, and has each batch scored.
-    3. A batch for which memory runs out is halved, and so are those after it.
-    4. `scores` does both, and puts the answers together.
+    2. `logprob` divides them into windows, packs windows of similar length into batches, and scores each batch.
+    3. If memory runs out, this batch and all later ones are halved.
+    4. `scores` does both and joins the results.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Scorer:
     stride: int
     # Tokens of a batch, padding included; halved when memory runs out.
     batch_tokens: int
-    # Largest id that both the embeddings and the head know, plus 1.
+    # Number of token ids that both the embeddings and the head have.
     vocabulary: int
 
     def scores(self, documents: Sequence[Document], tell: Callable[[int], None] | None = None) -> Scores:
@@ -91,7 +91,7 @@ class Scorer:
             if tokens.count and tokens.ids.max() >= self.vocabulary:
                 raise ScoreError(
                     f"{self.name}: {document.name} has the token {tokens.ids.max()}, but the model knows {self.vocabulary} "
-                    f"tokens and its tokenizer {len(self.tokenizer)}: the tokenizer of another model?"
+                    f"tokens and its tokenizer {len(self.tokenizer)}: is it the tokenizer of another model?"
                 )
             found.append(tokens)
         return found
@@ -107,7 +107,7 @@ class Scorer:
             if one.count
             for window in windows(place, one, self.window, self.stride, self.bos is not None)
         ]
-        # Windows of like length together; the longest first, so that memory runs out at once or never.
+        # Windows of similar length are batched together; the longest come first, so that memory runs out at once or never.
         queue.sort(key=lambda window: -window.inputs.size)
         start = 0
         while start < len(queue):
@@ -117,7 +117,7 @@ class Scorer:
             if found is None:
                 if len(batch) == 1:
                     raise ScoreError(
-                        f"{self.name}: out of memory on a single window of {length} tokens; give a smaller window"
+                        f"{self.name}: a single window of {length} tokens does not fit in memory; give a smaller window"
                     )
                 self.batch_tokens = length * (len(batch) // 2)
                 continue
@@ -137,7 +137,7 @@ class Scorer:
             return self._forward(batch)
         except torch.OutOfMemoryError:
             pass
-        # Outside the handler, which holds on to what the failed attempt had allocated.
+        # Outside the handler, which keeps the memory of the failed attempt alive.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
@@ -157,13 +157,12 @@ class Scorer:
         targets = np.concatenate([window.targets[window.first :] for window in batch])
         device = self.head.weight.device
         with torch.inference_mode():
-            # Padding is on the right, where attention does not look; the mask is for layers that do.
+            # Padding is on the right, where causal attention ignores it; the mask is for other layers.
             mask = None if real.all() else torch.from_numpy(real.astype(np.int64)).to(device)
             hidden = hidden_states(self.model, torch.from_numpy(ids).to(device), mask)
             chosen = hidden[torch.from_numpy(keep).to(device)]
             del hidden
-            # A head with a softcap would hide infinite hidden states, and the kernels would refuse them without naming the
-            # document.
+            # A softcap would hide infinite hidden states, and the kernels would refuse them without naming the document.
             finite = torch.isfinite(chosen).all(dim=1)
             if bool(finite.all()):
                 values = self.head.logprob(chosen, torch.from_numpy(targets).to(device)).cpu().numpy()
@@ -192,13 +191,13 @@ def scorer(
     bos: str,
     batch_tokens: int | None,
 ) -> Scorer:
-    """Make an expert ready, and compare its head with its own logits on the first document that has tokens."""
+    """Return a scorer after comparing its log-probabilities with the model's own logits on the first document that has tokens."""
     import torch
 
     tensors = list(model.parameters())
     devices = {str(tensor.device) for tensor in tensors}
     if len(devices) > 1:
-        raise ScoreError(f"{name}: the model lies on several devices ({', '.join(sorted(devices))}); it must be on one")
+        raise ScoreError(f"{name}: the model is on several devices ({', '.join(sorted(devices))}); move it to one")
     head = head_of(model, name)
     window, stride = choose_window({name: longest_window(model.config)}, window, stride)
     embedded = model.get_input_embeddings().weight.shape[0]

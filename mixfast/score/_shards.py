@@ -1,4 +1,4 @@
-"""Finished parts: a file for each expert and shard of documents, so that a run that was interrupted goes on."""
+"""Finished parts: a file for each expert and shard of documents, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mixfast.score._part_file import Part, Place, read_part, write_part
 from mixfast.score._run_file import Description
 from mixfast.score._texts import Document
 
-# Bytes of text of a shard: minutes of work on a CPU, seconds on a GPU; an interrupted run loses no more than that.
+# Bytes of text in a shard: minutes of work on a CPU, seconds on a GPU. An interrupted run loses at most one shard for each rank.
 _SHARD_BYTES = 1 << 19
-# Seconds that a file written by another machine may take to be seen in a shared folder.
+# Seconds until a file written by another machine must be visible in a shared folder.
 _SEEN_WITHIN = 60.0
-# What a run leaves in its folder: the description, the lock, parts, and temporary files of writers that were killed.
+# Files of a run in its folder: the description, the lock, parts, and temporary files of processes that were killed.
 _OURS = re.compile(r"run\.json|run\.lock|[0-9a-f]{16}-[0-9]{6}\.npz|\..*\.(tmp|lock)")
-# A run may end, and remove its folder, between two steps of the next one that begins.
+# An ending run may remove its folder between two steps of the next run.
 _ATTEMPTS = 5
 
 
 def shards(documents: Sequence[Document]) -> list[range]:
-    """Cut documents into shards of about as much text each, which do not depend on the number of ranks."""
+    """Divide documents into shards with about the same amount of text, whatever the number of ranks."""
     sizes = np.array([len(one.prompt) + len(one.text) + 1 for one in documents], dtype=np.int64)
     place = (np.cumsum(sizes) - sizes) // _SHARD_BYTES
     starts = np.concatenate(([0], np.flatnonzero(np.diff(place)) + 1, [len(documents)]))
@@ -38,7 +38,7 @@ def shards(documents: Sequence[Document]) -> list[range]:
 
 
 def shard_bytes() -> int:
-    """Return how much text a shard holds, about."""
+    """Return the approximate number of bytes of text in a shard."""
     return _SHARD_BYTES
 
 
@@ -54,7 +54,7 @@ def documents_digest(documents: Sequence[Document]) -> str:
 
 
 class Folder:
-    """The folder ``OUT.parts``, with a description of the run it belongs to, and a lock, so that one run at a time is in it."""
+    """The folder ``OUT.parts``: parts, a description of their run, and a lock that lets one run at a time use it."""
 
     def __init__(self, out: Path, description: Description, sizes: Sequence[int]) -> None:
         self.out = out
@@ -64,7 +64,7 @@ class Folder:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Make the folder, or refuse one that another run has left or is at work in; no other run enters it inside the block."""
+        """Make the folder, or refuse that of another run, finished or not; no other run can use it inside the block."""
         with ExitStack() as stack:
             self._lock(stack)
             self._describe()
@@ -72,7 +72,7 @@ class Folder:
 
     def _lock(self, stack: ExitStack) -> None:
         advice = (
-            f"another run writes {self.out}. Wait until it ends, choose another output, or end that process, whose finished parts are "
+            f"another run writes {self.out}. Wait until it ends, choose another output, or end that process; its finished parts are "
             "kept"
         )
         for _ in range(_ATTEMPTS):
@@ -84,39 +84,41 @@ class Folder:
                 continue
             except OSError as problem:
                 raise ScoreError(f"{self.path} cannot be used for parts: {problem.strerror}") from None
-        raise ScoreError(f"{self.path} is removed again and again by other runs; choose another output")
+        raise ScoreError(
+            f"other runs removed {self.path} {_ATTEMPTS} times while this one began; choose another output"
+        )
 
     def _describe(self) -> None:
-        told = self.path / "run.json"
+        file = self.path / "run.json"
         begun = any(self.path.glob("*.npz"))
-        if told.exists():
-            before = Description.read(told)
+        if file.exists():
+            before = Description.read(file)
             if begun:
                 self.description.compare(before, self.path)
         elif begun:
             raise ScoreError(
-                f"{self.path} holds parts but no run.json, which says what they are of; delete the folder to start anew"
+                f"{self.path} holds parts but no run.json to describe them; delete the folder to start again"
             )
-        self.description.write(told)
+        self.description.write(file)
 
     def has(self, expert: str, shard: int) -> bool:
-        """Say whether a part is finished."""
+        """Return whether a part is finished."""
         return self._file(expert, shard).exists()
 
     def write(self, expert: str, shard: int, part: Part) -> None:
-        """Write a part; it appears whole or not at all."""
+        """Write a part atomically."""
         # Rank 0 has made the folder, but another machine may not see it yet.
         self.path.mkdir(exist_ok=True)
         write_part(self._file(expert, shard), self._place(expert, shard), part)
 
     def read(self, expert: str, shard: int) -> Part:
-        """Read a part, waiting a little for one of another machine."""
+        """Read a part; wait up to a minute for one that another machine wrote."""
         file = self._file(expert, shard)
         latest = time.monotonic() + _SEEN_WITHIN
         while not file.exists():
             if time.monotonic() > latest:
                 raise ScoreError(
-                    f"{file} is missing though its rank is done: is it in a folder that all machines share?"
+                    f"{file} is missing although its rank has finished: is the folder shared by all machines?"
                 )
             # Listing a folder makes network file systems refresh it.
             list(self.path.iterdir())
@@ -126,14 +128,14 @@ class Folder:
     def remove(self) -> None:
         """Delete what runs have written, and the folder, unless it holds anything else."""
         try:
-            # The lock last: until then no other run begins.
+            # The lock comes last: until then no other run begins.
             for file in sorted(self.path.iterdir(), key=lambda file: file.name == "run.lock"):
                 if _OURS.fullmatch(file.name) and (file.is_file() or file.is_symlink()):
                     file.unlink()
             self.path.rmdir()
         except OSError as problem:
             warnings.warn(
-                f"{self.path} is not needed any more and could not be removed: {problem.strerror}",
+                f"{self.path} is no longer needed but could not be removed: {problem.strerror}",
                 MixfastWarning,
                 stacklevel=4,
             )
@@ -142,23 +144,23 @@ class Folder:
         return Place(self.description.fingerprint, expert, shard, self.description.level, self.sizes[shard])
 
     def _file(self, expert: str, shard: int) -> Path:
-        # By name, not by place: the same experts in another order go on with these parts.
+        # By name, not by position: the same experts in another order can continue with these parts.
         return self.path / f"{hashlib.sha256(expert.encode()).hexdigest()[:16]}-{shard:06d}.npz"
 
 
 class Memory:
-    """The same for a run without a file: parts are kept in memory."""
+    """The store of a run without a file: parts are kept in memory."""
 
     def __init__(self) -> None:
         self._parts: dict[tuple[str, int], Part] = {}
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Nothing is left of earlier runs, and nobody else sees this one."""
+        """Do nothing: there are no parts of earlier runs, and no other run has access."""
         yield
 
     def has(self, expert: str, shard: int) -> bool:
-        """Say whether a part is finished."""
+        """Return whether a part is finished."""
         return (expert, shard) in self._parts
 
     def write(self, expert: str, shard: int, part: Part) -> None:
@@ -170,7 +172,7 @@ class Memory:
         return self._parts[expert, shard]
 
     def remove(self) -> None:
-        """Let go of all parts."""
+        """Free all parts."""
         self._parts.clear()
 
 

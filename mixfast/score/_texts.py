@@ -1,4 +1,4 @@
-"""Documents to score: from Python, or from files of text, JSON or parquet and folders of them; each has a name and a group."""
+"""Documents to score, each with a name and a group: from Python, or from files of text, JSON or parquet and folders of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mixfast._text.optional import needed
 from mixfast.errors import MixfastWarning, ScoreError
 from mixfast.score._packed import ENDINGS, bare_name, read_bytes
 
-# These may be compressed, which names and groups of documents do not show: both are those of the file as it was.
+# These may be compressed. Names and groups of documents are those of the uncompressed file.
 _TEXTS = (".txt", ".jsonl", ".json")
 _PARQUET = ".parquet"
 _KNOWN = f"{', '.join((*_TEXTS, _PARQUET))}, the first three also with {' or '.join(ENDINGS)}"
@@ -30,13 +30,13 @@ class Document:
     Attributes
     ----------
     text : str
-        What is scored: a document, or the answer to the prompt.
+        The text that is scored: a document, or the answer to the prompt.
     prompt : str
-        What the text follows: the log-likelihood is log p(text | prompt). Empty by default.
+        The text before it: the log-likelihood is log p(text | prompt). Empty by default.
     name : str
-        Where it comes from, for messages, such as ``news.jsonl:12``.
+        Where the document comes from, for messages, such as ``news.jsonl:12``.
     group : str
-        The validation set it belongs to.
+        The validation set of the document.
     """
 
     text: str
@@ -47,9 +47,9 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How files hold documents: whether each line of a .txt file is one, and which fields of .jsonl, .json and .parquet.
+    """How to find documents in files: whether each line of a .txt file is one, and which fields of .jsonl, .json and .parquet to read.
 
-    ``given`` is the name of the field, if the caller gave one.
+    ``given`` is the name of the field if the caller gave one.
     """
 
     lines: bool = False
@@ -59,7 +59,7 @@ class Format:
 
 
 def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]:
-    """Read the documents of a file or folder; a group is a file, or a folder inside the folder with all that is in it."""
+    """Read the documents of a file or folder; each file in the folder is a group, and so is each folder with all files below."""
     root = Path(path)
     if root.is_dir():
         files = list(_files(root))
@@ -68,24 +68,25 @@ def read_documents(path: str | os.PathLike[str], form: Format) -> list[Document]
     elif root.exists():
         if not _is_text(root):
             raise ScoreError(
-                f"{root}: texts are read from {_KNOWN}, or a folder of such, not {root.suffix or 'this'}; it is {described(root)}"
+                f"{root}: expected {_KNOWN}, or a folder of such files, got {root.suffix or 'a name without an ending'}; it is "
+                f"{described(root)}"
             )
         _refuse_unused(root, [root], form)
         bare = bare_name(root)
         documents = list(_read_file(root, bare.name, bare.stem, form))
     else:
-        raise ScoreError(f"{root}: there is no such file or folder of texts")
+        raise ScoreError(f"{root}: there is no such file or folder")
     if not documents:
         raise ScoreError(f"{root} holds no document")
     return documents
 
 
 def _refuse_unused(root: Path, files: Sequence[Path], form: Format) -> None:
-    """Refuse settings for kinds of files that are not there."""
+    """Refuse settings for kinds of files of which there is none."""
     plain = [file.suffix != _PARQUET and bare_name(file).suffix == ".txt" for file in files]
     if form.lines and not any(plain) and files:
         raise ScoreError(
-            f"{root}: {either('lines=True', '--lines')} is for .txt files, and there is none: in .jsonl each line is a document anyway"
+            f"{root}: {either('lines=True', '--lines')} is for .txt files, and there is none; in .jsonl each line is always a document"
         )
     names = [
         setting
@@ -97,7 +98,7 @@ def _refuse_unused(root: Path, files: Sequence[Path], form: Format) -> None:
     ]
     if names and plain and all(plain):
         raise ScoreError(
-            f"{root}: {listing(names)} names fields of .jsonl, .json and .parquet files, and there is none: .txt has no fields"
+            f"{root}: {listing(names)} names fields of .jsonl, .json and .parquet files, and there is none; .txt has no fields"
         )
 
 
@@ -115,7 +116,7 @@ def listed_documents(texts: object) -> list[Document]:
             f"{type(texts).__name__}"
         )
     if not documents:
-        raise ScoreError("there is no document to score")
+        raise ScoreError("texts is empty: there is no document to score")
     return documents
 
 
@@ -124,7 +125,7 @@ def encoded(document: Document) -> tuple[bytes, bytes]:
     try:
         return document.prompt.encode(), document.text.encode()
     except UnicodeEncodeError as problem:
-        raise ScoreError(f"{document.name}: half a surrogate pair is no Unicode text: {problem}") from None
+        raise ScoreError(f"{document.name}: half a surrogate pair is not valid Unicode: {problem}") from None
 
 
 def _document(item: object, group: str, place: int) -> Document:
@@ -137,7 +138,7 @@ def _document(item: object, group: str, place: int) -> Document:
 
 
 def _files(root: Path) -> Iterator[tuple[Path, str, str]]:
-    """Yield the files of a folder with the name and the group of each, in the same order on every machine."""
+    """Yield each file of a folder with its name and group, in the same order on every machine."""
     found = sorted(
         (path.relative_to(root) for path in root.rglob("*") if path.is_file()),
         key=lambda path: (bare_name(path).as_posix(), path.as_posix()),
@@ -159,13 +160,13 @@ def _files(root: Path) -> Iterator[tuple[Path, str, str]]:
             raise ScoreError(f"{root}: two sources of texts would share the group {shown(group)}; rename one of them")
         if (twice := sources.setdefault(bare, path)) != path:
             raise ScoreError(
-                f"{root}: {twice} and {path} are one file, compressed and not, or in two ways; remove one of them"
+                f"{root}: {twice} and {path} are the same file with different compression; remove one of them"
             )
         yield root / path, bare.as_posix(), group
 
 
 def _is_text(path: Path) -> bool:
-    """Whether a file has a name by which texts are read."""
+    """Whether the ending of a file is one from which texts are read."""
     return path.suffix == _PARQUET or bare_name(path).suffix in _TEXTS
 
 
@@ -186,16 +187,16 @@ def _read_file(file: Path, name: str, group: str, form: Format) -> Iterator[Docu
         kind = kind_of(file)
         if kind in ("binary", "text", *(ending for ending in ("gzip", "zstd") if file.suffix in ENDINGS)):
             raise ScoreError(f"{file} is not UTF-8: {problem}") from None
-        raise ScoreError(f"{file} is not UTF-8: it is {described(file)}, whatever its name says") from None
+        raise ScoreError(f"{file} is not UTF-8: it is {described(file)}, despite its name") from None
 
 
 def _text(file: Path) -> str:
-    # Read as bytes: universal newlines would change what is counted and scored.
+    # Read as bytes: universal newlines would change the text that is counted and scored.
     return read_bytes(file).decode("utf-8-sig")
 
 
 def _json(file: Path, name: str, group: str, form: Format, *, lines: bool) -> Iterator[Document]:
-    """Yield the objects of a file: one in each line; of a .json file also those of an array, or the only one."""
+    """Yield the objects of a file: one per line; a .json file may also hold an array of objects, or a single one."""
     text = _text(file)
     try:
         objects = None if lines else _whole(text)
@@ -205,7 +206,7 @@ def _json(file: Path, name: str, group: str, form: Format, *, lines: bool) -> It
         for place, record in enumerate(objects, start=1):
             where = f"{file}, object {place}"
             if not isinstance(record, dict):
-                raise ScoreError(f"{where} is no JSON object but {type(record).__name__}")
+                raise ScoreError(f"{where} is {type(record).__name__}, expected a JSON object")
             yield _record(record, where, f"{name}:{place}", group, form)
         return
     for place, line in enumerate(text.split("\n"), start=1):
@@ -214,14 +215,14 @@ def _json(file: Path, name: str, group: str, form: Format, *, lines: bool) -> It
         try:
             record = json.loads(line, object_pairs_hook=unique)
         except (ValueError, RecursionError) as problem:
-            raise ScoreError(f"{file}, line {place} is not JSON that can be read: {problem}") from None
+            raise ScoreError(f"{file}, line {place} is not valid JSON: {problem}") from None
         if not isinstance(record, dict):
-            raise ScoreError(f"{file}, line {place} is no JSON object but {type(record).__name__}")
+            raise ScoreError(f"{file}, line {place} is {type(record).__name__}, expected a JSON object")
         yield _record(record, f"{file}, line {place}", f"{name}:{place}", group, form)
 
 
 def _whole(text: str) -> list[object] | None:
-    """Return the objects of a text that is one JSON value over several lines, or an array; None for JSON lines."""
+    """Return the objects of a text that is an array or a single JSON value; None for JSON lines."""
     try:
         value = json.loads(text, object_pairs_hook=unique)
     except Repeated:
@@ -240,7 +241,7 @@ def _parquet(file: Path, name: str, group: str, form: Format) -> Iterator[Docume
         columns = present if len(present) == 1 + (form.prompt is not None) else None
         batches = [batch.to_pylist() for batch in table.iter_batches(columns=columns)]
     except (OSError, ValueError) as problem:
-        raise ScoreError(f"{file} is no readable parquet file: {problem}") from None
+        raise ScoreError(f"{file} cannot be read as parquet: {problem}") from None
     for place, record in enumerate((record for batch in batches for record in batch), start=1):
         yield _record(record, f"{file}, row {place}", f"{name}:{place}", group, form)
 

@@ -119,11 +119,11 @@ def test_archives_of_other_members(kept):
         ({"loglik": None}, "it holds"),
         ({"more": np.zeros(3)}, "it holds"),
         ({"run": np.array("another")}, "part of another run"),
-        ({"run": np.array(["a", "b"])}, "expected one text"),
-        ({"run": np.array(7)}, "expected one text"),
-        ({"digest": np.array(b"x")}, "expected one text"),
-        ({"digest": np.array("x")}, "its digest does not fit"),
-        ({"loglik": -np.ones(N)}, "its digest does not fit"),
+        ({"run": np.array(["a", "b"])}, "expected a string"),
+        ({"run": np.array(7)}, "expected a string"),
+        ({"digest": np.array(b"x")}, "expected a string"),
+        ({"digest": np.array("x")}, "its digest does not match"),
+        ({"loglik": -np.ones(N)}, "its digest does not match"),
         ({"count": np.array(["a"] * N)}, "type <U1"),
         ({"loglik": np.zeros((3, 3))}, "loglik is of type float64 and shape"),
         ({"loglik": np.array(1j)}, "loglik is of type complex128"),
@@ -143,8 +143,8 @@ def test_archives_of_other_members(kept):
         ({"loglik": part().loglik.astype(np.float32)}, "loglik is of type float32"),
         ({"loglik": np.zeros((N, 1))}, "loglik is of type float64 and shape"),
         ({"loglik": np.zeros(())}, "loglik is of type float64 and shape"),
-        ({"count": part().count[:-1]}, "count is of 4 documents, expected 5"),
-        ({"n_bytes": np.zeros(0, np.int64)}, "n_bytes is of 0 documents"),
+        ({"count": part().count[:-1]}, "count has 4 documents, expected 5"),
+        ({"n_bytes": np.zeros(0, np.int64)}, "n_bytes has 0 documents"),
         ({"loglik": np.zeros(N + 1)}, "loglik has 6 entries, expected 5"),
         ({"token_bytes": np.zeros(1, np.int64)}, "token_bytes has 1 entries"),
         ({"count": -part().count}, "is negative"),
@@ -241,10 +241,10 @@ def test_what_is_no_file(kept, tmp_path):
     made, file = kept
     file.unlink()
     file.mkdir()
-    refused(lambda: made.read("web", 0), file, "no file")
+    refused(lambda: made.read("web", 0), file, "not a regular file")
     file.rmdir()
     os.mkfifo(file)
-    refused(lambda: made.read("web", 0), file, "no file")
+    refused(lambda: made.read("web", 0), file, "not a regular file")
     file.unlink()
     file.symlink_to(file)
     assert not made.has("web", 0)
@@ -268,9 +268,9 @@ def test_a_part_in_the_place_of_another(kept):
         made.write("web", 1, part(seed=2))
     other = made._file("code", 0)
     shutil.copy(made._file("web", 1), file)
-    refused(lambda: made.read("web", 0), file, "its digest does not fit")
+    refused(lambda: made.read("web", 0), file, "its digest does not match")
     shutil.copy(other, file)
-    refused(lambda: made.read("web", 0), file, "its digest does not fit")
+    refused(lambda: made.read("web", 0), file, "its digest does not match")
     shutil.copytree(made.path, made.path.with_name("other.npz.parts"))
     later = Folder(made.out.with_name("other.npz"), description(window=16), [N, N])
     refused(lambda: later.read("code", 0), later._file("code", 0), "a part of another run")
@@ -371,13 +371,13 @@ def test_a_damaged_description_is_refused(kept, tmp_path, with_parts):
         (told.read_text()[:-20], "not JSON"),
         (b"\xff\xfe{}", "not JSON"),
         ("{}", "its format is None"),
-        ({**good, "format": 1}, "its format is 1, and this version of mixfast reads 2"),
+        ({**good, "format": 1}, "its format is 1, but this version of mixfast reads format 2"),
         ({**good, "format": True}, "its format is True"),
         ({**good, "format": "2"}, "its format is '2'"),
         ({**good, "format": 10**60}, "its format is 1000"),
-        ({**good, "x\x1b": 1}, "not known"),
+        ({**good, "x\x1b": 1}, "unknown"),
         ({name: value for name, value in good.items() if name != "texts"}, "missing: texts"),
-        ({**good, "texts": 5}, "texts is 5, expected a text"),
+        ({**good, "texts": 5}, "texts is 5, expected a string"),
         ({**good, "window": "8"}, "window is '8', expected a whole number"),
         ({**good, "window": 8.0}, "window is 8.0"),
         ({**good, "window": True}, "window is True"),
@@ -396,10 +396,10 @@ def test_a_damaged_description_is_refused(kept, tmp_path, with_parts):
         refused(lambda: opened(tmp_path), told, said)
     told.unlink()
     told.mkdir()
-    refused(lambda: opened(tmp_path), told, "no file")
+    refused(lambda: opened(tmp_path), told, "not a regular file")
     told.rmdir()
     os.mkfifo(told)
-    refused(lambda: opened(tmp_path), told, "no file")
+    refused(lambda: opened(tmp_path), told, "not a regular file")
 
 
 def test_mutated_descriptions_are_the_same_or_refused(kept, tmp_path):
@@ -500,7 +500,7 @@ def test_what_is_not_of_a_run_is_kept(kept):
     (made.path / ".mixfast-0011.tmp").write_bytes(b"half")
     notes = made.path / "notes.txt"
     notes.write_text("of the user")
-    with made.opened(), pytest.warns(MixfastWarning, match=r"table\.npz\.parts is not needed any more"):
+    with made.opened(), pytest.warns(MixfastWarning, match=r"table\.npz\.parts is no longer needed"):
         made.remove()
     assert list(made.path.iterdir()) == [notes]
 
@@ -523,4 +523,4 @@ def test_a_folder_that_goes_while_it_is_entered_is_made_anew(tmp_path, monkeypat
     assert opened(tmp_path)
     assert gone
     monkeypatch.setattr(_shards, "_ATTEMPTS", 0)
-    refused(lambda: opened(tmp_path), tmp_path / "table.npz.parts", "again and again")
+    refused(lambda: opened(tmp_path), tmp_path / "table.npz.parts", "while this one began")

@@ -276,7 +276,7 @@ def test_hidden_states_that_are_not_finite_name_the_document(tokenizer):
         score_documents(model, tokenizer, [DOCUMENTS[5], DOCUMENTS[0]], name="tiny")
     with torch.no_grad():
         model.model.embed_tokens.weight[:] = torch.nan
-    with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* very first tokens"):
+    with pytest.raises(ScoreError, match=r"tiny: hidden states are not finite .* first tokens"):
         score_documents(model, tokenizer, DOCUMENTS, name="tiny")
 
 
@@ -347,14 +347,16 @@ def test_half_precision_is_that_of_the_model(tokenizer):
 def test_mixed_types_and_devices(tokenizer):
     model = make_model("llama")
     model.lm_head.to(torch.float64)
-    with pytest.raises(ScoreError, match=r"tiny: hidden states are torch.float32 on cpu and the head is torch.float64"):
+    with pytest.raises(
+        ScoreError, match=r"tiny: hidden states are torch.float32 on cpu, but the head is torch.float64"
+    ):
         score_documents(model, tokenizer, DOCUMENTS, name="tiny")
     model = make_model("llama")
     model.model.layers[1].to(torch.bfloat16)
     with pytest.raises(ScoreError, match="tiny: the backbone of LlamaForCausalLM fails on the first tokens"):
         score_documents(model, tokenizer, DOCUMENTS, name="tiny")
     model.lm_head.to("meta")
-    with pytest.raises(ScoreError, match="tiny: the model lies on several devices"):
+    with pytest.raises(ScoreError, match="tiny: the model is on several devices"):
         score_documents(model, tokenizer, DOCUMENTS, name="tiny")
 
 
@@ -390,7 +392,7 @@ def test_running_out_of_memory_halves_the_batch(tokenizer, monkeypatch):
     assert np.allclose(found.logprob, whole.logprob, rtol=0, atol=1e-5)
     assert max(sizes) > WINDOW  # batches of one would also work but be slow
     run_out_above(monkeypatch, 10)
-    with pytest.raises(ScoreError, match=f"tiny: out of memory on a single window of {WINDOW} tokens"):
+    with pytest.raises(ScoreError, match=f"tiny: a single window of {WINDOW} tokens does not fit in memory"):
         score_documents(model, tokenizer, DOCUMENTS, window=WINDOW, name="tiny")
 
 
@@ -536,7 +538,7 @@ def test_only_the_start_of_a_long_document_is_tokenized_to_check_a_model(tokeniz
 
 def test_different_tokenizers_are_compared_per_byte(runs, pair, tmp_path):
     three = [*pair, runs / "odd"]
-    with pytest.warns(MixfastWarning, match=r"different tokenizers \(web, code; odd\): lengths are UTF-8 bytes"):
+    with pytest.warns(MixfastWarning, match=r"different tokenizers \(web, code; odd\): lengths are in UTF-8 bytes"):
         table = score(three, DOCUMENTS)
     assert table.length.tolist() == [len(text.encode()) for text in TEXTS]
     with pytest.raises(ScoreError, match=r"different tokenizers .*level \"sequence\""):
@@ -560,7 +562,7 @@ def test_different_tokenizers_are_compared_per_byte(runs, pair, tmp_path):
 def test_a_bos_that_only_some_have(runs, pair, tmp_path):
     shutil.copytree(runs / "code", tmp_path / "code")
     make_tokenizer(bos=None).save_pretrained(tmp_path / "code")
-    with pytest.raises(ScoreError, match="the tokenizers of code have no BOS"):
+    with pytest.raises(ScoreError, match="the tokenizers of code have no BOS token"):
         score([pair[0], tmp_path / "code"], DOCUMENTS)
     assert len(score([pair[0], tmp_path / "code"], DOCUMENTS, bos="<s>")) == len(DOCUMENTS)
 
@@ -576,7 +578,7 @@ ADAPTER = '{"peft_type": "LORA", "base_model_name_or_path": "../my base", "r": 8
     [
         (
             {"adapter_config.json": ADAPTER},
-            r"is an adapter \(PEFT, such as LoRA\).* into its base \(../my base\).* pip install peft && python -c",
+            r"is an adapter \(PEFT, such as LoRA\).* into its base model \(../my base\).* pip install peft && python -c",
         ),
         ({"model-q4.gguf": "GGUF"}, "holds a GGUF model of llama.cpp, expected the folder of a Hugging Face model"),
         ({"last.ckpt": "x"}, r"holds a checkpoint of Lightning.* call save_pretrained\(FOLDER\)"),
@@ -592,7 +594,7 @@ ADAPTER = '{"peft_type": "LORA", "base_model_name_or_path": "../my base", "r": 8
             {"checkpoint-10": {"config.json": "{}"}, "checkpoint-20": {"config.json": "{}"}},
             "give one of them, such as .*checkpoint-20",
         ),
-        ({}, "is no folder of a Hugging Face model, it has no config.json"),
+        ({}, "is not the folder of a Hugging Face model: it has no config.json"),
         (
             "GGUF\x03",
             "expert expert: .*expert is a GGUF model, expected the folder .*give the folder that it was converted from",
@@ -621,7 +623,7 @@ def test_wrong_folders(runs, tmp_path):
 
     refused("there is no folder", tmp_path / "missing")
     refused(r"expert .* no config.json", tmp_path)
-    refused("there is no expert", *[])
+    refused("experts is empty", *[])
     refused("several experts are called web", runs / "web", runs / "code" / ".." / "web")
     with pytest.raises(ScoreError, match="give a list of folders"):
         score(str(runs / "web"), DOCUMENTS)
@@ -635,7 +637,7 @@ def test_wrong_folders(runs, tmp_path):
         file = path / "model.safetensors"
         os.truncate(file, file.stat().st_size - 10)
 
-    refused(r"expert short: .*model.safetensors has .* bytes and its header promises", damaged("short", shortened))
+    refused(r"expert short: .*model.safetensors has .* bytes, but its header states", damaged("short", shortened))
     refused(
         r"expert tiny: .*no readable header", damaged("tiny", lambda path: os.truncate(path / "model.safetensors", 5))
     )
@@ -643,12 +645,12 @@ def test_wrong_folders(runs, tmp_path):
     def indexed(path):
         (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-00002.safetensors"}}))
 
-    refused(r"expert index: .* names model-00002.safetensors, which", damaged("index", indexed))
+    refused(r"expert index: .* names model-00002.safetensors, but", damaged("index", indexed))
     refused(
-        "expert bare: no causal language model", damaged("bare", lambda path: (path / "model.safetensors").unlink())
+        "expert bare: the causal language model", damaged("bare", lambda path: (path / "model.safetensors").unlink())
     )
     refused(
-        "expert untold: no tokenizer",
+        "expert untold: the tokenizer",
         damaged("untold", lambda path: [(path / f"tokenizer{end}").unlink() for end in (".json", "_config.json")]),
     )
     refused(
@@ -678,10 +680,10 @@ def test_settings_that_mean_nothing(pair, tmp_path, monkeypatch):
 
     refused("level is 'word'", level="word")
     refused("per is 'word'", per="word")
-    refused('per "byte" is for level', level="token", per="byte")
+    refused('per "byte" needs level', level="token", per="byte")
     refused("window is 1 ", window=1)
     refused("stride 9;", window=8, stride=9)
-    refused(r"window is 65 tokens, more than the longest context of expert web \(64\), expert code", window=65)
+    refused(r"window is 65 tokens, longer than the context of expert web \(64\), expert code", window=65)
     refused("batch_tokens is 0", batch_tokens=0)
     refused("dtype is 'int8'", dtype="int8")
     refused("device is 'tpu'", BackendError, device="tpu")
@@ -699,7 +701,7 @@ def test_the_gpu_of_a_rank(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert _loading.device_of("auto") == "cuda:3"
     assert _loading.device_of("cuda:1") == "cuda:1"
-    with pytest.raises(BackendError, match="no device cuda:7: torch finds 4"):
+    with pytest.raises(BackendError, match="device cuda:7 does not exist: torch finds 4"):
         _loading.device_of("cuda:7")
     assert _loading.dtype_of("auto", "cuda:3") == "auto"
 
@@ -744,7 +746,7 @@ def test_texts_of_parquet(tmp_path):
     with pytest.raises(ScoreError, match=r"row 1 has no field 'body'; its fields are text, n"):
         read_texts(tmp_path / "t.parquet", field="body")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ScoreError, match=r"bad.parquet is no readable parquet file"):
+    with pytest.raises(ScoreError, match=r"bad.parquet cannot be read as parquet"):
         read_texts(tmp_path / "bad.parquet")
 
 
@@ -788,7 +790,7 @@ def test_a_json_file_holds_an_array_or_one_object(tmp_path, indent):
     ]
     assert [one.name for one in read_texts(tmp_path / "b.json")] == ["b.json:1"]
     (tmp_path / "a.json").write_text("[1]")
-    with pytest.raises(ScoreError, match=r"a.json, object 1 is no JSON object but int"):
+    with pytest.raises(ScoreError, match=r"a.json, object 1 is int, expected a JSON object"):
         read_texts(tmp_path / "a.json")
 
 
@@ -811,12 +813,12 @@ def test_damaged_compressed_texts_are_refused_by_name(tmp_path):
                 read_texts(tmp_path / name)
         (tmp_path / name).unlink()
     (tmp_path / "a.jsonl").write_bytes(gzip.compress(data))
-    with pytest.raises(ScoreError, match=r"a\.jsonl is not UTF-8: it is a gzip file, whatever its name says"):
+    with pytest.raises(ScoreError, match=r"a\.jsonl is not UTF-8: it is a gzip file, despite its name"):
         read_texts(tmp_path)
     (tmp_path / "deep").mkdir()
     (tmp_path / "a.jsonl").rename(tmp_path / "deep" / "a.jsonl.gz")
     (tmp_path / "deep" / "a.jsonl").write_bytes(data)
-    with pytest.raises(ScoreError, match="are one file, compressed and not"):
+    with pytest.raises(ScoreError, match="are the same file with different compression"):
         read_texts(tmp_path)
 
 
@@ -827,23 +829,21 @@ def test_texts_that_are_refused(tmp_path, pair):
             read_texts(tmp_path / name, **options)
         (tmp_path / name).unlink()
 
-    refused(r"a.jsonl", b'{"text": "x"}\n{"text', "a.jsonl, line 2 is not JSON")
-    refused(r"a.jsonl", b"[" * 100_000, "a.jsonl, line 1 is not JSON that can be read")
-    refused(
-        r"a.jsonl", b'{"text": "x", "text": "y"}', "a.jsonl, line 1 is not JSON that can be read: given twice: text"
-    )
+    refused(r"a.jsonl", b'{"text": "x"}\n{"text', "a.jsonl, line 2 is not valid JSON")
+    refused(r"a.jsonl", b"[" * 100_000, "a.jsonl, line 1 is not valid JSON")
+    refused(r"a.jsonl", b'{"text": "x", "text": "y"}', "a.jsonl, line 1 is not valid JSON: given twice: text")
     refused(r"a.json", b'[{"text": "x", "text": "y"}]', "a.json: given twice: text")
-    refused(r"a.jsonl", b'{"text": ' + b"1" * 5000 + b"}", "a.jsonl, line 1 is not JSON that can be read")
+    refused(r"a.jsonl", b'{"text": ' + b"1" * 5000 + b"}", "a.jsonl, line 1 is not valid JSON")
     refused(r"a.jsonl", b'{"body": "x"}\n', "a.jsonl, line 1 has no field 'text'; its fields are body")
     refused(r"a.jsonl", b'{"text": "x"}\n', "line 1 has no field 'answer'", prompt="question")
     refused(r"a.jsonl", b'{"text": 3}\n', "the field 'text' is int")
-    refused(r"a.jsonl", b"[]\n", "no JSON object but list")
+    refused(r"a.jsonl", b"[]\n", "is list, expected a JSON object")
     refused(r"a.jsonl", b"\n", "holds no document")
     refused(r"a.txt", b"\xff\xfe", "a.txt is not UTF-8")
     refused(
         r"a.csv",
         b"x",
-        r"texts are read from .txt, .jsonl, .json, .parquet, the first three also with .gz or .zst, or a folder of such, not .csv",
+        r"expected .txt, .jsonl, .json, .parquet, the first three also with .gz or .zst, or a folder of such files, got .csv",
     )
     with pytest.raises(ScoreError, match="no such file or folder"):
         read_texts(tmp_path / "missing")
@@ -948,7 +948,7 @@ def test_another_run_is_refused(pair, runs, tmp_path, monkeypatch, small_shards)
     part.unlink()
     monkeypatch.setattr(_shards, "_SEEN_WITHIN", 0.0)
     monkeypatch.setattr(_shards.Folder, "has", lambda *where: True)
-    refused(f"{part.name} is missing though its rank is done", pair)
+    refused(f"{part.name} is missing although its rank has finished", pair)
     part.parent.joinpath("other.npz").touch()
     part.parent.joinpath("run.json").unlink()
     refused(r"holds parts but no run.json", pair)
@@ -1119,7 +1119,7 @@ def test_the_command_scores_as_its_options_say(pair, tmp_path, good, refused, mo
         ExpertTable.load("t.npz"),
         score(pair, {"lines": ["the cat", "the dog"]}, per="byte", bos="none", dtype="float32"),
     )
-    assert "cuda:99 is asked for" in refused(*words, "--device", "cuda:99")
+    assert "--device is cuda:99, but torch" in refused(*words, "--device", "cuda:99")
     assert "int7" in refused(*words, "--dtype", "int7")
     assert "no such token" in refused(*words, "--bos", "no such token")
 
