@@ -173,7 +173,7 @@ class NextRuns:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        """Show the runs with what each is expected to bring in a notebook."""
+        """Show the runs and their expected gains in a notebook."""
         numbers = zip(self.design.runs, self.gain.tolist(), self.predicted.tolist(), self.sd.tolist(), strict=True)
         rows = [(run, f"{gain:.3g}", f"{value:.6g}", f"{sd:.2g}") for run, gain, value, sd in numbers]
         lines = [f"gain: {self.bought}, each given the runs before it; the best run there is has {self.best:.6g}"]
