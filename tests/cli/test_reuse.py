@@ -359,10 +359,10 @@ def test_changes_that_do_not_fit(begun, refused, folder):
     assert "named twice" in refused("revise", begun, "web=a", "web=b")
     assert "exist already" in refused("add", begun, "web")
     assert "needs the tokens of maths" in refused("add", begun, "maths", "--budget", "1B")
-    assert "tokens of physics must be known: they are not in new.yaml" in refused("add", begun, "physics", *PLAN)
+    assert "needs the tokens of physics: they are not in new.yaml" in refused("add", begun, "physics", *PLAN)
     assert "new.yaml and life.yaml name different domains" in refused("remove", begun, "web", *PLAN)
     # Tokens of revised content must be counted again.
-    assert "tokens of code must be known" in refused("revise", begun, "code", "--budget", "10B")
+    assert "needs the tokens of code" in refused("revise", begun, "code", "--budget", "10B")
     assert "--tokens needs --budget" in refused("add", begun, "maths", "--tokens", "new.yaml")
 
 

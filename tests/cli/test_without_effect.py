@@ -89,7 +89,7 @@ def test_a_seed_of_a_page_with_an_exact_proposal_is_said_to_change_nothing(run, 
 @pytest.mark.parametrize("more", [("levanter",), ("nanotron", "--paths", "/data/{domain}")])
 def test_a_batch_size_of_one_mixture_is_said_to_change_nothing(run, more):
     _, _, err = run("export", "own.yaml", "--batch-size", "8", "--to", *more)
-    assert "--batch-size 8 changes nothing: it counts the steps of a schedule, and this is one mixture" in err
+    assert "--batch-size 8 has no effect: it converts positions of a schedule to steps, and this is one mixture" in err
 
 
 def test_every_option_of_every_command_is_tried_in_some_test():
